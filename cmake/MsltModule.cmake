@@ -1,0 +1,72 @@
+# The build's vocabulary: mslt_module, mslt_module_tests and mslt_fuzzer.
+
+# What every target of the project is compiled with.
+add_library(mslt_options INTERFACE)
+target_compile_features(mslt_options INTERFACE cxx_std_20)
+target_compile_options(mslt_options INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:${MSLT_WERROR}>:-Werror>)
+# Contraction is fixed so that differences between devices are explained by rounding alone.
+target_compile_options(mslt_options INTERFACE -ffp-contract=off)
+target_include_directories(mslt_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
+if(MSLT_OPENMP)
+  target_compile_options(mslt_options INTERFACE ${OpenMP_CXX_FLAGS})
+else()
+  target_compile_options(mslt_options INTERFACE -Wno-unknown-pragmas)
+endif()
+if(MSLT_SANITIZE)
+  target_compile_options(mslt_options INTERFACE -fsanitize=${MSLT_SANITIZE} -fno-omit-frame-pointer
+                                                -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${MSLT_SANITIZE})
+endif()
+
+# mslt_module(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...])
+# One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it.
+function(mslt_module name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  add_library(mslt_${name} STATIC ${arg_SOURCES})
+  add_library(mslt::${name} ALIAS mslt_${name})
+  set_target_properties(mslt_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(mslt_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                                 $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_compile_features(mslt_${name} PUBLIC cxx_std_20)
+  target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_options> fmt::fmt Threads::Threads)
+  if(MSLT_OPENMP)
+    target_link_libraries(mslt_${name} PRIVATE OpenMP::OpenMP_CXX)
+  endif()
+  foreach(dependency IN LISTS arg_DEPENDS)
+    target_link_libraries(mslt_${name} PUBLIC mslt_${dependency})
+  endforeach()
+  target_link_libraries(mslt_${name} PRIVATE ${arg_LIBRARIES})
+  set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
+endfunction()
+
+# mslt_module_tests(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...])
+# The *_test.cpp files of one folder as the program NAME_tests, one ctest entry a test case.
+function(mslt_module_tests name)
+  if(NOT MSLT_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  add_executable(${name}_tests ${arg_SOURCES})
+  list(TRANSFORM arg_DEPENDS PREPEND mslt_)
+  target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${name}_tests PRIVATE MSLT_TEST_DATA="${PROJECT_SOURCE_DIR}/tests")
+  target_link_libraries(${name}_tests PRIVATE mslt_options ${arg_DEPENDS} ${arg_LIBRARIES} fmt::fmt
+                                              Threads::Threads GTest::gtest_main)
+  if(MSLT_OPENMP)
+    target_link_libraries(${name}_tests PRIVATE OpenMP::OpenMP_CXX)
+  endif()
+  include(GoogleTest)
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+endfunction()
+
+# mslt_fuzzer(NAME SOURCES ... DEPENDS module ...)
+# One libFuzzer target; with MSLT_BUILD_FUZZ only. Its seeds live in tests/fuzz/corpus/NAME/.
+function(mslt_fuzzer name)
+  if(NOT MSLT_BUILD_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(fuzz_${name} ${arg_SOURCES})
+  list(TRANSFORM arg_DEPENDS PREPEND mslt_)
+  target_link_libraries(fuzz_${name} PRIVATE mslt_options ${arg_DEPENDS} fmt::fmt -fsanitize=fuzzer)
+endfunction()

@@ -1,0 +1,158 @@
+// Tests of base/: random numbers against published vectors, atomic files, locks, bounded JSON, parallel loops.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <vector>
+
+#include "base/checked.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mapped_file.h"
+#include "base/parallel.h"
+#include "base/philox.h"
+
+namespace mslt {
+namespace {
+
+std::filesystem::path fresh_folder(const std::string& name) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_base_" + name);
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  return folder;
+}
+
+TEST(Philox, MatchesThePublishedVectors) {
+  EXPECT_EQ(philox({0, 0, 0, 0}, {0, 0}), (PhiloxBlock{0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}));
+  EXPECT_EQ(philox({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}),
+            (PhiloxBlock{0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}));
+  EXPECT_EQ(philox({0x243f6a88u, 0x85a308d3u, 0x13198a2eu, 0x03707344u}, {0xa4093822u, 0x299f31d0u}),
+            (PhiloxBlock{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
+}
+
+TEST(Philox, StreamDependsOnPositionAlone) {
+  PhiloxStream all(7, 1, 2);
+  std::vector<std::uint32_t> words(10);
+  for (auto& word : words) word = all();
+  PhiloxStream rest(7, 1, 2, 6);
+  for (std::size_t i = 6; i < words.size(); ++i) EXPECT_EQ(rest(), words[i]);
+}
+
+TEST(Philox, NormalHasTheRightMoments) {
+  PhiloxStream stream(1, 0, 0);
+  double sum = 0;
+  double squares = 0;
+  constexpr int count = 100000;
+  for (int i = 0; i < count; ++i) {
+    const double x = stream.normal();
+    sum += x;
+    squares += x * x;
+  }
+  EXPECT_NEAR(sum / count, 0.0, 0.02);
+  EXPECT_NEAR(squares / count, 1.0, 0.02);
+}
+
+TEST(Philox, BelowStaysBelow) {
+  PhiloxStream stream(3, 0, 0);
+  std::vector<int> counts(7);
+  for (int i = 0; i < 7000; ++i) ++counts[stream.below(7)];
+  for (int count : counts) EXPECT_NEAR(count, 1000, 150);
+}
+
+TEST(AtomicFile, AppearsOnlyWhenCommitted) {
+  const auto folder = fresh_folder("atomic");
+  {
+    AtomicFile file(folder / "a");
+    file.write("half");
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder));
+  write_file(folder / "a", "first");
+  {
+    AtomicFile file(folder / "a");
+    file.write("second");
+    EXPECT_EQ(read_file(folder / "a", 100), "first");
+    file.write_at(0, std::as_bytes(std::span("S", 1)));
+    EXPECT_THROW(file.write_at(4, std::as_bytes(std::span("xyz", 3))), Error);
+    file.commit();
+  }
+  EXPECT_EQ(read_file(folder / "a", 100), "Second");
+}
+
+TEST(AtomicFile, RefusedWriteKeepsWhatStoodThere) {
+  const auto folder = fresh_folder("full");
+  write_file(folder / "a", "first");
+  rlimit old_limit{};
+  getrlimit(RLIMIT_FSIZE, &old_limit);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{4096, old_limit.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &small);
+  EXPECT_THROW(write_file(folder / "a", std::string(10000, 'x')), Error);
+  setrlimit(RLIMIT_FSIZE, &old_limit);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(read_file(folder / "a", 100), "first");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
+  EXPECT_THROW(AtomicFile("/nonexistent_folder/a"), Error);
+}
+
+TEST(ReadFile, NamesTheFileAndTheLimit) {
+  const auto folder = fresh_folder("read");
+  EXPECT_THROW(read_file(folder / "missing", 10), Error);
+  write_file(folder / "big", "0123456789");
+  try {
+    read_file(folder / "big", 9);
+    FAIL() << "a file over the limit was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    EXPECT_NE(std::string(error.what()).find("big"), std::string::npos);
+  }
+}
+
+TEST(MappedFile, ShowsTheBytesAndRefusesFolders) {
+  const auto folder = fresh_folder("map");
+  write_file(folder / "a", "hello");
+  write_file(folder / "empty", "");
+  EXPECT_EQ(MappedFile(folder / "a").text(), "hello");
+  EXPECT_EQ(MappedFile(folder / "empty").text(), "");
+  EXPECT_THROW(MappedFile{folder}, Error);
+  EXPECT_THROW(MappedFile{folder / "missing"}, Error);
+}
+
+TEST(FolderLock, RefusesASecondHolder) {
+  const auto folder = fresh_folder("lock");
+  {
+    const FolderLock lock(folder);
+    EXPECT_THROW(FolderLock{folder}, Error);
+  }
+  EXPECT_NO_THROW(FolderLock{folder});
+}
+
+TEST(Json, BoundsDepthAndNamesTheByte) {
+  EXPECT_EQ(parse_json(R"({"a": [1, 2]})", "x")["a"][1], 2);
+  EXPECT_THROW(parse_json(std::string(100000, '['), "x"), Error);
+  EXPECT_THROW(parse_json("{", "x"), Error);
+  EXPECT_THROW(parse_json("", "x"), Error);
+}
+
+TEST(Checked, OverflowIsAnError) {
+  EXPECT_EQ(checked_multiply(3, 4, "x"), 12u);
+  EXPECT_THROW(checked_multiply(std::uint64_t{1} << 40, std::uint64_t{1} << 40, "x"), Error);
+  EXPECT_THROW(checked_add(~std::uint64_t{0}, 1, "x"), Error);
+}
+
+TEST(ParallelFor, CoversEveryIndexOnceAndPassesErrorsOn) {
+  std::vector<int> seen(1000);
+  parallel_for(1000, [&](std::int64_t i) { ++seen[static_cast<std::size_t>(i)]; });
+  EXPECT_EQ(std::accumulate(seen.begin(), seen.end(), 0), 1000);
+  EXPECT_THROW(parallel_for(8,
+                            [](std::int64_t i) {
+                              if (i == 5) fail(ErrorKind::input, "five");
+                            }),
+               Error);
+  EXPECT_GE(parallel_threads(), 1);
+}
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,17 @@
+// Parsing JSON from outside into nlohmann::json, with bounds, and reading typed members with errors that name them.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace mslt {
+
+// Parses one JSON text. Throws Error(input) naming `source` and the byte at which it stops being JSON, or where it
+// nests deeper than 64 levels.
+nlohmann::json parse_json(std::string_view text, std::string_view source);
+
+// read_file, then parse_json.
+nlohmann::json read_json_file(const std::filesystem::path& path, std::uint64_t max_bytes = std::uint64_t{1} << 28);
+
+}  // namespace mslt

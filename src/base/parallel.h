@@ -1,0 +1,30 @@
+// Data-parallel loops of the CPU backend: the only place that names OpenMP.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+
+namespace mslt {
+
+// How many threads parallel_for uses: OMP_NUM_THREADS, else the cores this process may run on. At least 1.
+int parallel_threads();
+
+// Runs body(i) for every i in [0, n), on several threads where n is at least `threshold`. Iterations must not depend on
+// one another. The split of [0, n) into threads never changes what an iteration computes, so results do not depend on
+// the thread count. An exception from body is rethrown on the calling thread after all threads have finished.
+template <class Body>
+void parallel_for(std::int64_t n, Body&& body, std::int64_t threshold = 2) {
+  std::exception_ptr error;
+#pragma omp parallel for schedule(static) if (n >= threshold)
+  for (std::int64_t i = 0; i < n; ++i) {
+    try {
+      body(i);
+    } catch (...) {
+#pragma omp critical(mslt_parallel_error)
+      error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace mslt
