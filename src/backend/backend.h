@@ -75,6 +75,11 @@ struct KvCacheView {
   Tensor block_table;  // i32 [B, blocks a sequence]
 };
 
+struct NormKind {
+  bool rms = false;  // RMSNorm, else LayerNorm
+  float epsilon = 1e-5f;
+};
+
 struct AdamWConfig {
   float beta1 = 0.9f;
   float beta2 = 0.999f;
@@ -145,13 +150,9 @@ class Backend {
   //   LayerNorm: (sum - mean) · rstd · weight + bias, rstd = 1 / sqrt(variance + epsilon)     (Ba et al., 2016)
   //   RMSNorm:   sum · rstd · weight,                 rstd = 1 / sqrt(mean square + epsilon)  (Zhang & Sennrich, 2019)
   // out, sum, residual, x f [N,C]; weight, bias f [C]; mean, rstd f32 [N].
-  // RMSNorm where `mean` is absent, LayerNorm otherwise; bias may be absent. Where x is absent, residual is what is
-  // normalised and sum is not written (it may be absent). Where mean and rstd need not be kept, rstd may be absent in
-  // both kinds; `rms` then tells the kind. sum may be residual; out may be x.
-  struct NormKind {
-    bool rms = false;
-    float epsilon = 1e-5f;
-  };
+  // bias may be absent, and is for RMSNorm. Where x is absent, residual is what is normalised and sum is not written
+  // (it may be absent). mean and rstd may be absent where no backward pass follows; RMSNorm has no mean. sum may be
+  // residual; out may be x.
   virtual void residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
                                      const Tensor& residual, const Tensor& x, const Tensor& weight, const Tensor& bias,
                                      const NormKind& kind, const Dropout& dropout) = 0;
