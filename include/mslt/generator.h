@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -76,6 +77,7 @@ class Generator {
 
  private:
   struct State;
+  Model& model_;
   std::unique_ptr<State> state_;
 };
 
