@@ -91,7 +91,7 @@ void encode(const CodeArguments& arguments, Context& context) {
   const std::vector<TokenId> ids =
       tokenizer.encode(text, arguments.parse_special ? SpecialTokens::parse : SpecialTokens::as_text);
   if (arguments.output.ends_with(".bin")) {
-    ShardWriter writer(arguments.output, tokenizer.vocab_size());
+    ShardWriter writer(arguments.output, token_width_for(tokenizer.vocab_size()));
     writer.append(ids);
     writer.finish();
   } else if (context.json && arguments.output == "-") {
@@ -128,9 +128,10 @@ void decode(const CodeArguments& arguments, Context& context) {
   const Tokenizer tokenizer = load(arguments);
   std::vector<TokenId> ids;
   if (arguments.input.ends_with(".bin")) {
-    const Shard shard(arguments.input);
-    ids.resize(shard.size());
-    shard.read(0, ids);
+    const ShardReader shard(arguments.input);
+    std::vector<std::int32_t> stored(shard.size());
+    shard.copy(0, stored, tokenizer.vocab_size());
+    ids.assign(stored.begin(), stored.end());
   } else {
     ids = parse_ids(read_input(arguments, context), arguments.input == "-" ? "Standard input" : arguments.input);
   }
