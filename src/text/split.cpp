@@ -344,11 +344,11 @@ std::size_t safe_cut(std::string_view text) {
     return 0;
   }
   Previous right = previous_character(text, text.size());
-  // What ends the text may be the first bytes of a longer character, of any class.
+  // What ends the text may be the first bytes of a longer character, of any class: it is in every one then.
   const std::size_t tail = text.size() < 3 ? 0 : text.size() - 3;
   for (std::size_t position = text.size(); position-- > tail;) {
     if (decode_utf8(text, position).status == Utf8Status::incomplete) {
-      right = {unicode::mark, position};
+      right = {ClassMask{0xFF}, position};
     }
   }
   while (right.start > 0) {
