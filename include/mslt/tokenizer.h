@@ -39,32 +39,33 @@ struct TokenizerTrainOptions {
   SplitPattern pattern = SplitPattern::gpt2;
   // Get the first ids, in this order. Each must be valid UTF-8, not empty, named once, and more than one character.
   std::vector<std::string> special = {"[PAD]", "[BOS]", "[EOS]"};
-  std::uint64_t min_frequency = 2;                                 // pairs rarer than this are never merged
-  int threads = 0;                                                 // 0: one a core
+  std::uint64_t min_frequency = 2;  // pairs rarer than this are never merged
+  int threads = 0;                  // 0: one a core
   // Called from the training thread, now and then; returning false stops training with Error(interrupted).
-  std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress;
+  std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress = {};
 };
 
 // An immutable tokenizer. All const members are safe to call from several threads at once. Copies share the tables.
 class Tokenizer {
  public:
   // Reads a Hugging Face tokenizer.json (byte-level BPE; merges as pairs or as strings) or a .tiktoken file (which
-  // names neither its pattern nor its special tokens: `pattern` says the former, the latter are then those of the
-  // cl100k and o200k families by the count of ranks, or none). Throws Error(input) naming what in the file is not
-  // supported.
+  // names neither its pattern nor its special tokens: `pattern` says the former, the latter are then those of GPT-2,
+  // cl100k_base or o200k_base where the file has as many ranks as theirs, or none). Throws Error(input) naming what in
+  // the file is not supported or not valid, Error(usage) where `pattern` is missing or is not that of the
+  // tokenizer.json, Error(io).
   static Tokenizer load(const std::filesystem::path& path, std::optional<SplitPattern> pattern = std::nullopt);
   // The same from a text in memory; `source` names it in errors.
   static Tokenizer from_json(std::string_view text, std::string_view source);
 
   // Trains on files read in a stream, in blocks cut between pre-tokens (a file is held whole only where it cannot be
-  // cut, as with SplitPattern::none). No pre-token crosses from one file into the next. Ids: the special tokens, the 256
-  // bytes in the order of the characters that stand for them in tokenizer.json (! to ~, 0xA1 to 0xAC, 0xAE to 0xFF, then
-  // the other 68), then one for each merge. A merge joins the most frequent pair of neighbours, each distinct pre-token
-  // counted once with its frequency; of equally frequent pairs the one with the smaller (left id, right id). That is the
-  // rule of the tokenizers package's BpeTrainer, whose vocabulary results, and it depends on the text alone: not on the
-  // number of threads nor the size of blocks. Throws Error(input) where the text is too small for the vocabulary asked
-  // for, naming the largest that it allows, or where a file is empty of text or starts like a binary file (a NUL byte
-  // in its first 64 KiB); Error(usage) naming the option that is not valid.
+  // cut, as with SplitPattern::none). No pre-token crosses from one file into the next. Ids: the special tokens, the
+  // 256 bytes in the order of the characters that stand for them in tokenizer.json (! to ~, 0xA1 to 0xAC, 0xAE to 0xFF,
+  // then the other 68), then one for each merge. A merge joins the most frequent pair of neighbours, each distinct
+  // pre-token counted once with its frequency; of equally frequent pairs the one with the smaller (left id, right id).
+  // That is the rule of the tokenizers package's BpeTrainer, whose vocabulary results, and it depends on the text
+  // alone: not on the number of threads nor the size of blocks. Throws Error(input) where the text is too small for the
+  // vocabulary asked for, naming the largest that it allows, or where a file is empty of text or starts like a binary
+  // file (a NUL byte in its first 64 KiB); Error(usage) naming the option that is not valid.
   static Tokenizer train(std::span<const std::filesystem::path> files, const TokenizerTrainOptions& options);
   // The same on text in memory.
   static Tokenizer train_on_text(std::string_view text, const TokenizerTrainOptions& options);

@@ -19,6 +19,8 @@ DryRunBackend::DryRunBackend() {
   device_.trains_16_bit = true;
 }
 
+DryRunBackend::~DryRunBackend() = default;
+
 Tensor DryRunBackend::track(std::string name, DType dtype, const Shape& shape) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   tracked_.push_back(std::make_unique<SizeOnlyBuffer>(bytes, name));

@@ -14,6 +14,7 @@ namespace mslt {
 class DryRunBackend final : public Backend {
  public:
   DryRunBackend();
+  ~DryRunBackend() override;
 
   // A tensor with a buffer of its own, whose lifetime is noted.
   Tensor track(std::string name, DType dtype, const Shape& shape);

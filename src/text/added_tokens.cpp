@@ -32,8 +32,8 @@ AddedTokenMatcher::Match AddedTokenMatcher::find(std::string_view text, std::siz
   if (empty()) return {.begin = text.size(), .end = text.size()};
   while (true) {
     // memchr is the common case: most vocabularies' special tokens share their first byte.
-    const std::size_t begin = first_bytes_.size() == 1 ? text.find(first_bytes_.front(), from)
-                                                       : text.find_first_of(first_bytes_, from);
+    const std::size_t begin =
+        first_bytes_.size() == 1 ? text.find(first_bytes_.front(), from) : text.find_first_of(first_bytes_, from);
     if (begin == std::string_view::npos) return {.begin = text.size(), .end = text.size()};
     Match match{.begin = begin, .end = begin};
     std::uint32_t node = 0;

@@ -26,11 +26,15 @@ std::uint64_t hash_of(std::string_view bytes) {
   return hash;
 }
 
-// Hands out the blocks of a text or of a list of files, in order. Thread-safe.
+std::size_t cut_of(std::string_view text, SplitPattern pattern) {
+  return pattern == SplitPattern::none ? 0 : safe_cut(text);
+}
+
+// Hands out the blocks of a list of files, in order. Thread-safe.
 class BlockReader {
  public:
-  BlockReader(std::span<const std::filesystem::path> files, std::size_t block_bytes)
-      : files_(files), block_bytes_(std::max<std::size_t>(block_bytes, 1)) {
+  BlockReader(std::span<const std::filesystem::path> files, const CountOptions& options)
+      : files_(files), pattern_(options.pattern), block_bytes_(std::max<std::size_t>(options.block_bytes, 1)) {
     for (const auto& file : files) {
       std::error_code error;
       const auto size = std::filesystem::file_size(file, error);
@@ -60,7 +64,7 @@ class BlockReader {
         if (!block.empty()) return true;
         continue;
       }
-      const std::size_t cut = safe_cut(block);
+      const std::size_t cut = cut_of(block, pattern_);
       if (cut > 0) {
         carried_.assign(block, cut);
         block.resize(cut);
@@ -89,11 +93,12 @@ class BlockReader {
     const std::string name = files_[file_ - 1].string();
     if (std::ferror(stream_.get()) != 0) fail(ErrorKind::io, "Cannot read {}: {}.", name, std::strerror(errno));
     if (read_of_file_ < looked_at) {
-      const auto start = std::string_view(block).substr(before, std::min<std::uint64_t>(count, looked_at - read_of_file_));
+      const auto start =
+          std::string_view(block).substr(before, std::min<std::uint64_t>(count, looked_at - read_of_file_));
       if (const std::size_t at = start.find('\0'); at != std::string_view::npos) {
         fail(ErrorKind::input,
-             "{} is not text: byte {} is NUL. Text must be UTF-8; convert UTF-16 first, and leave out binary files.", name,
-             read_of_file_ + at);
+             "{} is not text: byte {} is NUL. Text must be UTF-8; convert UTF-16 first, and leave out binary files.",
+             name, read_of_file_ + at);
       }
     }
     read_of_file_ += count;
@@ -101,6 +106,7 @@ class BlockReader {
 
   std::mutex mutex_;
   std::span<const std::filesystem::path> files_;
+  SplitPattern pattern_;
   std::size_t block_bytes_;
   std::uint64_t total_ = 0;
   std::size_t file_ = 0;  // one past the open one
@@ -112,8 +118,11 @@ class BlockReader {
 // The same for a text in memory: views, nothing copied.
 class TextReader {
  public:
-  TextReader(std::string_view text, std::size_t block_bytes)
-      : rest_(text), total_(text.size()), block_bytes_(std::max<std::size_t>(block_bytes, 1)) {}
+  TextReader(std::string_view text, const CountOptions& options)
+      : rest_(text),
+        total_(text.size()),
+        pattern_(options.pattern),
+        block_bytes_(std::max<std::size_t>(options.block_bytes, 1)) {}
 
   std::uint64_t total() const { return total_; }
 
@@ -121,7 +130,7 @@ class TextReader {
     const std::lock_guard lock(mutex_);
     std::size_t size = std::min(block_bytes_, rest_.size());
     while (size < rest_.size()) {
-      if (const std::size_t cut = safe_cut(rest_.substr(0, size)); cut > 0) {
+      if (const std::size_t cut = cut_of(rest_.substr(0, size), pattern_); cut > 0) {
         size = cut;
         break;
       }
@@ -136,24 +145,26 @@ class TextReader {
   std::mutex mutex_;
   std::string_view rest_;
   std::uint64_t total_;
+  SplitPattern pattern_;
   std::size_t block_bytes_;
 };
 
-// Every thread counts into a table of its own; the tables are then added up, which any order does alike but for the order
-// of entries, and that decides nothing later.
+// Every thread counts into a table of its own; the tables are then added up, which any order does alike but for the
+// order of entries, and that decides nothing later.
 template <class Block, class Reader>
 PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
   std::mutex mutex;
   std::uint64_t done = 0;
   bool stop = false;
   std::exception_ptr error;
+  const NextPretoken next = next_pretoken(options.pattern);
   const auto work = [&](PretokenCounts& counts, bool reports) {
     try {
       Block block;
       while (reader.next(block)) {
         const std::string_view text = block;
         for (std::size_t begin = 0; begin < text.size();) {
-          const std::size_t end = options.next(text, begin);
+          const std::size_t end = next(text, begin);
           counts.add(text.substr(begin, end - begin), 1);
           begin = end;
         }
@@ -233,12 +244,12 @@ void PretokenCounts::merge(const PretokenCounts& other) {
 }
 
 PretokenCounts count_pretokens(std::span<const std::filesystem::path> files, const CountOptions& options) {
-  BlockReader reader(files, options.block_bytes);
+  BlockReader reader(files, options);
   return count_blocks<std::string>(reader, options);
 }
 
 PretokenCounts count_pretokens(std::string_view text, const CountOptions& options) {
-  TextReader reader(text, options.block_bytes);
+  TextReader reader(text, options);
   return count_blocks<std::string_view>(reader, options);
 }
 

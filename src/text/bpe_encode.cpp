@@ -104,7 +104,8 @@ TokenIndex::TokenIndex(std::span<const std::string> tokens, std::span<const Toke
     : tokens_(tokens), slots_(std::bit_ceil(std::max<std::size_t>(16, 2 * ids.size())), no_token) {
   for (const TokenId id : ids) {
     std::size_t index = hash_bytes(tokens_[id]) & (slots_.size() - 1);
-    while (slots_[index] != no_token && tokens_[slots_[index]] != tokens_[id]) index = (index + 1) & (slots_.size() - 1);
+    while (slots_[index] != no_token && tokens_[slots_[index]] != tokens_[id])
+      index = (index + 1) & (slots_.size() - 1);
     if (slots_[index] == no_token) slots_[index] = id;
   }
 }
@@ -332,8 +333,8 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
     const TokenId left = list.symbol[position];
     const TokenId right = list.symbol[list.next[position]];
     const TokenId result = table_.find(left, right).result;
-    // Places of one rank come in any order, which matters only in a run of equal symbols: that one is merged whole, from
-    // its left end.
+    // Places of one rank come in any order, which matters only in a run of equal symbols: that one is merged whole,
+    // from its left end.
     if (left == right) {
       while (list.previous[position] != no_position && list.symbol[list.previous[position]] == left) {
         position = list.previous[position];

@@ -76,8 +76,8 @@ class BpeEncoder {
   BpeEncoder& operator=(const BpeEncoder&) = delete;
   ~BpeEncoder();
 
-  // Appends the ids of each pre-token of `text`. O(text), whatever the lengths of its pre-tokens, where no token is made
-  // of one with a higher rank (which training never yields); O(n log n) in the longest pre-token otherwise.
+  // Appends the ids of each pre-token of `text`. O(text), whatever the lengths of its pre-tokens, where no token is
+  // made of one with a higher rank (which training never yields); O(n log n) in the longest pre-token otherwise.
   void encode(std::string_view text, NextPretoken next, std::vector<TokenId>& ids) const;
 
   // The ids of one pre-token of any length, by merging alone: three algorithms with one result. encode picks by length;

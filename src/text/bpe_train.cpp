@@ -17,7 +17,7 @@ struct Pair {
   TokenId left = 0;
   TokenId right = 0;
   std::int64_t count = 0;
-  std::vector<std::uint32_t> positions;
+  std::vector<std::uint32_t> positions = {};
 };
 
 // Pairs by their two ids.
@@ -64,7 +64,8 @@ struct Symbols {
     std::uint64_t total = 0;
     for (const auto& entry : counts.entries()) total += entry.size;
     if (total >= none) {
-      fail(ErrorKind::input, "The distinct pre-tokens have {} bytes in all; training is limited to {}.", total, none - 1);
+      fail(ErrorKind::input, "The distinct pre-tokens have {} bytes in all; training is limited to {}.", total,
+           none - 1);
     }
     symbol.reserve(total);
     next.reserve(total);

@@ -14,8 +14,8 @@ namespace mslt {
 // of the level below is non-zero. Holds 12 bytes a position and 4 a rank. One thread at a time.
 class RankQueue {
  public:
-  // Prepares an empty queue for ranks below `ranks` and positions below `positions` (both below 2^32 - 1). O(1) where the
-  // queue was as large before.
+  // Prepares an empty queue for ranks below `ranks` and positions below `positions` (both below 2^32 - 1). O(1) where
+  // the queue was as large before.
   void prepare(std::size_t ranks, std::size_t positions) {
     if (heads_.size() != ranks) {
       heads_.assign(ranks, none);

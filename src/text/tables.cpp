@@ -77,8 +77,8 @@ std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::
   for (const MergeRule& rule : parts.merges) {
     for (const TokenId id : {rule.left, rule.right, rule.result}) {
       if (id >= tokens.size() || tokens[id].empty() || is_added[id]) {
-        fail(ErrorKind::input, "{}: the merge of rank {} names the id {}, which is no ordinary token.", source, rule.rank,
-             id);
+        fail(ErrorKind::input, "{}: the merge of rank {} names the id {}, which is no ordinary token.", source,
+             rule.rank, id);
       }
     }
   }

@@ -118,8 +118,8 @@ TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, 
   parts.tokens.resize(special.empty() ? count : std::size_t{special.back().id} + 1);
   for (Line& line : lines) {
     if (line.rank >= count) {
-      fail(ErrorKind::input, "{}: the rank {} is out of range; {} tokens have the ranks 0 to {}.", source, line.rank, count,
-           count - 1);
+      fail(ErrorKind::input, "{}: the rank {} is out of range; {} tokens have the ranks 0 to {}.", source, line.rank,
+           count, count - 1);
     }
     if (!parts.tokens[line.rank].empty()) fail(ErrorKind::input, "{}: the rank {} is given twice.", source, line.rank);
     parts.tokens[line.rank] = std::move(line.bytes);

@@ -18,9 +18,9 @@ bool looks_like_tiktoken(std::string_view text);
 TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, std::string_view source);
 
 // The merge rules that equal merging by rank, as tiktoken does: a pair of neighbours merges where their bytes together
-// are a token, the lowest rank first. Where each token of two or more bytes can be reached that way from lower ranks, it
-// can be reached from one pair alone, and that pair is its one rule; otherwise all pairs that make a token are rules of
-// equal rank. `tokens`: bytes by id, the id being the rank; empty strings are passed over.
+// are a token, the lowest rank first. Where each token of two or more bytes can be reached that way from lower ranks,
+// it can be reached from one pair alone, and that pair is its one rule; otherwise all pairs that make a token are rules
+// of equal rank. `tokens`: bytes by id, the id being the rank; empty strings are passed over.
 std::vector<MergeRule> merges_from_ranks(std::span<const std::string> tokens);
 
 }  // namespace mslt

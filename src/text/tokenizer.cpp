@@ -14,7 +14,7 @@
 #include "text/tables.h"
 #include "text/tiktoken_file.h"
 #include "text/tokenizer_json.h"
-#include "text/utf8_stream.h"
+#include "text/utf8.h"
 
 namespace mslt {
 namespace {
@@ -27,6 +27,15 @@ constexpr std::array<std::pair<SplitPattern, std::string_view>, 5> pattern_names
     {SplitPattern::o200k, "o200k"},
 }};
 
+bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Result character = decode_utf8(text, at);
+    if (character.status != Utf8Status::valid) return false;
+    at += character.length;
+  }
+  return true;
+}
+
 void check_special(const std::vector<std::string>& special) {
   std::unordered_set<std::string_view> seen;
   for (const std::string& text : special) {
@@ -34,8 +43,8 @@ void check_special(const std::vector<std::string>& special) {
     if (!is_utf8(text)) fail(ErrorKind::usage, "The special token of {} bytes is not valid UTF-8.", text.size());
     if (!seen.insert(text).second) fail(ErrorKind::usage, "The special token \"{}\" is named twice.", text);
     if (const auto bytes = from_byte_characters(text); bytes && bytes->size() == 1) {
-      fail(ErrorKind::usage, "The special token \"{}\" is a single character that stands for a byte; choose a longer one.",
-           text);
+      fail(ErrorKind::usage,
+           "The special token \"{}\" is a single character that stands for a byte; choose a longer one.", text);
     }
   }
 }
@@ -56,7 +65,7 @@ std::size_t check_options(const TokenizerTrainOptions& options) {
 CountOptions count_options(const TokenizerTrainOptions& options) {
   constexpr int max_threads = 256;
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return {.next = next_pretoken(options.pattern),
+  return {.pattern = options.pattern,
           .threads = std::min(options.threads > 0 ? options.threads : cores, max_threads),
           .progress = options.progress};
 }
@@ -75,7 +84,9 @@ TokenizerParts train_parts(const PretokenCounts& counts, std::size_t merges, con
   merge_options.first_id = static_cast<TokenId>(parts.tokens.size());
   // Two entries of the file's vocabulary must not have one spelling.
   const std::unordered_set<std::string_view> taken(options.special.begin(), options.special.end());
-  merge_options.allowed = [&](std::string_view bytes) { return !taken.contains(to_byte_characters(bytes)); };
+  merge_options.allowed = [&](std::string_view bytes) {
+    return !taken.contains(to_byte_characters(bytes));
+  };
   parts.merges = learn_merges(counts, merge_options);
   if (parts.merges.size() < merges) {
     fail(ErrorKind::input,
@@ -107,7 +118,8 @@ SplitPattern split_pattern_from_name(std::string_view name) {
   for (const auto& [value, valid] : pattern_names) {
     if (valid == name) return value;
   }
-  fail(ErrorKind::usage, "\"{}\" is not a split pattern; the valid ones are none, gpt2, llama3, qwen2 and o200k.", name);
+  fail(ErrorKind::usage, "\"{}\" is not a split pattern; the valid ones are none, gpt2, llama3, qwen2 and o200k.",
+       name);
 }
 
 Tokenizer::Tokenizer(std::shared_ptr<const Tables> tables) : tables_(std::move(tables)) {}
@@ -125,8 +137,8 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<Split
   }
   Tokenizer tokenizer = from_json(text, source);
   if (pattern && *pattern != tokenizer.pattern()) {
-    fail(ErrorKind::usage, "{} cuts text by the pattern {}, not by {} as asked for.", source, name_of(tokenizer.pattern()),
-         name_of(*pattern));
+    fail(ErrorKind::usage, "{} cuts text by the pattern {}, not by {} as asked for.", source,
+         name_of(tokenizer.pattern()), name_of(*pattern));
   }
   return tokenizer;
 }
@@ -175,7 +187,9 @@ void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, 
   };
   const auto encode_plain = [&](std::string_view plain) {
     if (tables.parts.add_prefix_space && plain.front() != ' ') {
-      tables.encoder.encode(" " + std::string(plain), tables.next_pretoken, ids);
+      std::string prefixed(1, ' ');
+      prefixed += plain;
+      tables.encoder.encode(prefixed, tables.next_pretoken, ids);
     } else {
       tables.encoder.encode(plain, tables.next_pretoken, ids);
     }

@@ -113,9 +113,10 @@ SplitPattern pattern_of_split(const Member& split) {
   const bool invert = split.boolean("invert", false);
   // The supported expressions match all of a text, so that keeping only the matches comes to the same.
   if (!(behavior == "Isolated" && !invert) && !(behavior == "Removed" && invert)) {
-    split.reject(fmt::format("has behavior \"{}\" and invert {}; supported are Isolated with invert false, and Removed with "
-                             "invert true",
-                             behavior, invert));
+    split.reject(
+        fmt::format("has behavior \"{}\" and invert {}; supported are Isolated with invert false, and Removed with "
+                    "invert true",
+                    behavior, invert));
   }
   for (const PatternText& known : pattern_texts) {
     if (known.regex == regex) return known.pattern;
@@ -141,7 +142,8 @@ void read_pre_tokenizer(const Member& pre_tokenizer, TokenizerParts& parts) {
     return;
   }
   if (type != "Sequence") {
-    pre_tokenizer.reject(fmt::format("is of type \"{}\"; supported are ByteLevel and a Sequence of Split and ByteLevel", type));
+    pre_tokenizer.reject(
+        fmt::format("is of type \"{}\"; supported are ByteLevel and a Sequence of Split and ByteLevel", type));
   }
   const Member steps = pre_tokenizer.at("pretokenizers");
   const std::size_t count = steps.array_size();
@@ -184,7 +186,8 @@ void check_model(const Member& model) {
 void place_token(TokenizerParts& parts, std::uint64_t id, std::string bytes, const Member& entry, std::string_view name,
                  std::uint64_t limit) {
   if (id >= limit) {
-    entry.reject(fmt::format("gives \"{}\" the id {}, which is out of range for so few tokens (limit {})", name, id, limit));
+    entry.reject(
+        fmt::format("gives \"{}\" the id {}, which is out of range for so few tokens (limit {})", name, id, limit));
   }
   if (id >= parts.tokens.size()) parts.tokens.resize(id + 1);
   if (!parts.tokens[id].empty()) entry.reject(fmt::format("gives the id {} to \"{}\" and to another token", id, name));
@@ -221,14 +224,16 @@ void read_vocabulary(const Member& vocabulary, std::uint64_t limit, TokenizerPar
       vocabulary.reject(fmt::format("gives \"{}\" no id (a whole number from 0 on)", name));
     }
     const auto id = value.get<std::uint64_t>();
-    const bool added = id < parts.tokens.size() && !parts.tokens[id].empty() && parts.tokens[id] == name &&
-                       std::any_of(parts.added.begin(), parts.added.end(), [&](const auto& token) { return token.id == id; });
+    const bool added =
+        id < parts.tokens.size() && !parts.tokens[id].empty() && parts.tokens[id] == name &&
+        std::any_of(parts.added.begin(), parts.added.end(), [&](const auto& token) { return token.id == id; });
     if (added) continue;
     auto bytes = from_byte_characters(name);
     if (!bytes || bytes->empty()) {
-      vocabulary.reject(fmt::format("has the entry \"{}\" (id {}), which is no byte-level token: each of its characters "
-                                    "must stand for a byte",
-                                    name, id));
+      vocabulary.reject(
+          fmt::format("has the entry \"{}\" (id {}), which is no byte-level token: each of its characters "
+                      "must stand for a byte",
+                      name, id));
     }
     place_token(parts, id, std::move(*bytes), vocabulary, name, limit);
     ordinary_end = std::max(ordinary_end, id + 1);
@@ -270,11 +275,14 @@ void read_merges(const Member& merges, TokenizerParts& parts) {
       if (id == TokenIndex::no_token) merge.reject(fmt::format("names \"{}\", which is not in model.vocab", name));
       return id;
     };
-    parts.merges.push_back(
-        {.left = find(left), .right = find(right), .result = find(left + right), .rank = static_cast<std::uint32_t>(i)});
+    parts.merges.push_back({.left = find(left),
+                            .right = find(right),
+                            .result = find(left + right),
+                            .rank = static_cast<std::uint32_t>(i)});
   }
   std::vector<std::pair<std::uint64_t, std::uint32_t>> pairs;
-  for (const MergeRule& rule : parts.merges) pairs.emplace_back((std::uint64_t{rule.left} << 32) | rule.right, rule.rank);
+  for (const MergeRule& rule : parts.merges)
+    pairs.emplace_back((std::uint64_t{rule.left} << 32) | rule.right, rule.rank);
   std::sort(pairs.begin(), pairs.end());
   for (std::size_t i = 1; i < pairs.size(); ++i) {
     if (pairs[i].first == pairs[i - 1].first) {
@@ -295,10 +303,8 @@ bool starts_with_token(const json& processor) {
 }
 
 ordered_json byte_level(bool add_prefix_space, bool use_regex) {
-  return {{"type", "ByteLevel"},
-          {"add_prefix_space", add_prefix_space},
-          {"trim_offsets", true},
-          {"use_regex", use_regex}};
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
 ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
@@ -306,10 +312,8 @@ ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
   if (parts.pattern == SplitPattern::none) return byte_level(parts.add_prefix_space, false);
   const auto known = std::find_if(pattern_texts.begin(), pattern_texts.end(),
                                   [&](const PatternText& text) { return text.pattern == parts.pattern; });
-  const ordered_json split = {{"type", "Split"},
-                              {"pattern", {{"Regex", known->regex}}},
-                              {"behavior", "Isolated"},
-                              {"invert", false}};
+  const ordered_json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", known->regex}}}, {"behavior", "Isolated"}, {"invert", false}};
   return {{"type", "Sequence"}, {"pretokenizers", ordered_json::array({split, byte_level(false, false)})}};
 }
 
@@ -381,12 +385,13 @@ std::string json_from_parts(const TokenizerParts& parts) {
                      {"special", token.special}});
   }
   const ordered_json normalizer = parts.normalize_nfc ? ordered_json{{"type", "NFC"}} : ordered_json(nullptr);
-  const ordered_json processor = parts.post_processor.empty()
-                                     ? ordered_json{{"type", "ByteLevel"},
-                                                    {"add_prefix_space", false},
-                                                    {"trim_offsets", false},
-                                                    {"use_regex", true}}
-                                     : ordered_json::parse(parts.post_processor);
+  // Members in alphabetical order, as a kept post-processor's are: files then do not change when they are written
+  // again.
+  const ordered_json processor = parts.post_processor.empty() ? ordered_json{{"add_prefix_space", false},
+                                                                             {"trim_offsets", false},
+                                                                             {"type", "ByteLevel"},
+                                                                             {"use_regex", true}}
+                                                              : ordered_json::parse(parts.post_processor);
   const ordered_json document = {{"version", "1.0"},
                                  {"truncation", nullptr},
                                  {"padding", nullptr},

@@ -57,8 +57,8 @@ void train(Arguments arguments) {
 }
 
 mslt::Tokenizer load(const std::string& path, const std::string& pattern) {
-  return mslt::Tokenizer::load(path, pattern == "-" ? std::nullopt
-                                                    : std::optional(mslt::split_pattern_from_name(pattern)));
+  return mslt::Tokenizer::load(path,
+                               pattern == "-" ? std::nullopt : std::optional(mslt::split_pattern_from_name(pattern)));
 }
 
 // convert INPUT PATTERN OUTPUT_FOLDER: tokenizer.json and tokenizer_config.json.
