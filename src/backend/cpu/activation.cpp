@@ -1,62 +1,86 @@
 // GELU, ReLU and SwiGLU on the CPU.
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/activation.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+#include "backend/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
 namespace mslt {
+namespace HWY_NAMESPACE {
 namespace {
 
-using Block = std::array<float, element_block>;
-
-// GELU's tanh form is x · sigmoid(2u) with u = sqrt(2/π) (x + 0.044715 x³), because (1 + tanh u) / 2 = sigmoid(2u).
-constexpr float gelu_linear = 1.5957691216057308f;   // 2 sqrt(2/π)
-constexpr float gelu_cubic = 0.071354816272600248f;  // 2 sqrt(2/π) · 0.044715
-
-float sigmoid(float x) {
-  return 1.0f / (1.0f + std::exp(-x));
-}
-
 void gelu_forward(const float* x, std::int64_t n, float* out) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    out[i] = x[i] * sigmoid(x[i] * (gelu_linear + gelu_cubic * x[i] * x[i]));
-  }
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu(d, hn::LoadU(d, x + i)), d, out + i); });
 }
 
 void gelu_backward(const float* x, const float* dout, std::int64_t n, float* din) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float square = x[i] * x[i];
-    const float s = sigmoid(x[i] * (gelu_linear + gelu_cubic * square));
-    din[i] = dout[i] * (s + x[i] * s * (1.0f - s) * (gelu_linear + 3.0f * gelu_cubic * square));
-  }
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, dout + i), gelu_derivative(d, hn::LoadU(d, x + i))), d, din + i);
+  });
 }
 
 void relu_forward(const float* x, std::int64_t n, float* out) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] < 0.0f ? 0.0f : x[i];
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto value = hn::LoadU(d, x + i);
+    hn::StoreU(hn::IfThenZeroElse(hn::Lt(value, hn::Zero(d)), value), d, out + i);
+  });
 }
 
 void relu_backward(const float* x, const float* dout, std::int64_t n, float* din) {
-  for (std::int64_t i = 0; i < n; ++i) din[i] = x[i] > 0.0f ? dout[i] : 0.0f;
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto positive = hn::Gt(hn::LoadU(d, x + i), hn::Zero(d));
+    hn::StoreU(hn::IfThenElseZero(positive, hn::LoadU(d, dout + i)), d, din + i);
+  });
 }
 
 void swiglu_forward(const float* gate, const float* up, std::int64_t n, float* out) {
-  for (std::int64_t i = 0; i < n; ++i) out[i] = gate[i] * sigmoid(gate[i]) * up[i];
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto g = hn::LoadU(d, gate + i);
+    hn::StoreU(hn::Mul(hn::Mul(g, sigmoid(d, g)), hn::LoadU(d, up + i)), d, out + i);
+  });
 }
 
 void swiglu_backward(const float* gate, const float* up, const float* dout, std::int64_t n, float* dgate, float* dup) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float s = sigmoid(gate[i]);
-    const float silu = gate[i] * s;
-    const float slope = s + silu * (1.0f - s);
-    const float gradient = dout[i];
-    dgate[i] = gradient * up[i] * slope;
-    dup[i] = gradient * silu;
-  }
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto g = hn::LoadU(d, gate + i);
+    const auto u = hn::LoadU(d, up + i);
+    const auto upstream = hn::LoadU(d, dout + i);
+    const auto s = sigmoid(d, g);
+    const auto silu = hn::Mul(g, s);
+    const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);
+    hn::StoreU(hn::Mul(hn::Mul(upstream, u), slope), d, dgate + i);
+    hn::StoreU(hn::Mul(upstream, silu), d, dup + i);
+  });
 }
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(gelu_forward);
+HWY_EXPORT(gelu_backward);
+HWY_EXPORT(relu_forward);
+HWY_EXPORT(relu_backward);
+HWY_EXPORT(swiglu_forward);
+HWY_EXPORT(swiglu_backward);
+
+using Block = std::array<float, element_block>;
 
 // Calls body(row, first column, count) for pieces of at most element_block columns of every row.
 template <class Body>
@@ -84,16 +108,18 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& out, co
       const float* gate = from.read(row * 2 * columns + c, n, gate_buffer.data());
       const float* up = from.read((row * 2 + 1) * columns + c, n, up_buffer.data());
       float* target = to.target(row * columns + c, gate_buffer.data());
-      swiglu_forward(gate, up, n, target);
+      HWY_DYNAMIC_DISPATCH(swiglu_forward)(gate, up, n, target);
       to.commit(row * columns + c, n, target);
     });
     return;
   }
+  const auto kernel =
+      activation == Activation::gelu ? &HWY_DYNAMIC_DISPATCH(gelu_forward) : &HWY_DYNAMIC_DISPATCH(relu_forward);
   for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     const float* x = from.read(first, n, buffer.data());
     float* target = to.target(first, buffer.data());
-    (activation == Activation::gelu ? gelu_forward : relu_forward)(x, n, target);
+    kernel(x, n, target);
     to.commit(first, n, target);
   });
 }
@@ -116,21 +142,24 @@ void CpuBackend::activation_backward(Activation activation, const Tensor& din, c
       const float* upstream = gradient.read(row * columns + c, n, dout_buffer.data());
       float* dgate = to.target(gate_at, gate_buffer.data());
       float* dup = to.target(up_at, up_buffer.data());
-      swiglu_backward(gate, up, upstream, n, dgate, dup);
+      HWY_DYNAMIC_DISPATCH(swiglu_backward)(gate, up, upstream, n, dgate, dup);
       to.commit(gate_at, n, dgate);
       to.commit(up_at, n, dup);
     });
     return;
   }
+  const auto kernel =
+      activation == Activation::gelu ? &HWY_DYNAMIC_DISPATCH(gelu_backward) : &HWY_DYNAMIC_DISPATCH(relu_backward);
   for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block dout_buffer;
     const float* x = from.read(first, n, buffer.data());
     const float* upstream = gradient.read(first, n, dout_buffer.data());
     float* target = to.target(first, buffer.data());
-    (activation == Activation::gelu ? gelu_backward : relu_backward)(x, upstream, n, target);
+    kernel(x, upstream, n, target);
     to.commit(first, n, target);
   });
 }
 
 }  // namespace mslt
+#endif

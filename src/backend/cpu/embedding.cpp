@@ -8,6 +8,7 @@
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
+#include "backend/cpu/float_ops.h"
 
 namespace mslt {
 namespace {
@@ -19,7 +20,7 @@ using Columns = std::array<float, column_block>;
 void add_columns(const FloatData& from, std::int64_t first, std::int64_t n, float scale, float* sum) {
   alignas(64) Columns buffer;
   const float* values = from.read(first, n, buffer.data());
-  for (std::int64_t c = 0; c < n; ++c) sum[c] += scale * values[c];
+  add_scaled_floats(sum, sum, scale, values, n);
 }
 
 // gradient[row] += scale · sum of the rows of dout in `sources`, for columns [first, first + n), summed in order.
@@ -70,10 +71,11 @@ void CpuBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
           std::fill_n(target, n, 0.0f);
         } else {
           const float* values = weight.read(id * columns + c, n, token_buffer.data());
-          for (std::int64_t i = 0; i < n; ++i) target[i] = scale * values[i];
           if (position) {
             const float* offsets = position.read(place * columns + c, n, position_buffer.data());
-            for (std::int64_t i = 0; i < n; ++i) target[i] += offsets[i];
+            add_scaled_floats(target, offsets, scale, values, n);
+          } else {
+            scale_floats(target, values, scale, n);
           }
         }
         result.commit(row * columns + c, n, target);

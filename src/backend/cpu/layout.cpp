@@ -7,6 +7,7 @@
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
+#include "backend/cpu/float_ops.h"
 #include "base/fail.h"
 
 namespace mslt {
@@ -114,7 +115,7 @@ void CpuBackend::add(const Tensor& out, const Tensor& in) {
     const float* values = from.read(first, n, buffer.data());
     const float* old = to.read(first, n, out_buffer.data());
     float* target = to.target(first, out_buffer.data());
-    for (std::int64_t i = 0; i < n; ++i) target[i] = old[i] + values[i];
+    add_floats(target, old, values, n);
     to.commit(first, n, target);
   });
 }

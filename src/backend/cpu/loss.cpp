@@ -1,42 +1,92 @@
 // Cross entropy and sums on the CPU.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
+#include "backend/cpu/float_ops.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/loss.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+#include "backend/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
 namespace mslt {
+namespace HWY_NAMESPACE {
 namespace {
 
+// The largest of x[0, n); NaN is passed over, and -infinity is the least.
 float maximum(const float* x, std::int64_t n) {
-  float result = x[0];
-  for (std::int64_t i = 1; i < n; ++i) result = std::max(result, x[i]);
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const float least = -std::numeric_limits<float>::infinity();
+  auto largest0 = hn::Set(d, least);
+  auto largest1 = largest0;
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    const auto value0 = hn::LoadU(d, x + i);
+    const auto value1 = hn::LoadU(d, x + i + lanes);
+    largest0 = hn::IfThenElse(hn::Gt(value0, largest0), value0, largest0);
+    largest1 = hn::IfThenElse(hn::Gt(value1, largest1), value1, largest1);
+  }
+  float result = hn::GetLane(hn::MaxOfLanes(d, hn::Max(largest0, largest1)));
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
   return result;
 }
 
-// The sum of exp(x[i] - shift); where `out` is not null, it receives the terms. out may be x.
-float sum_of_exponentials(const float* x, std::int64_t n, float shift, float* out) {
-  float total = 0.0f;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float value = std::exp(x[i] - shift);
-    total += value;
-    if (out != nullptr) out[i] = value;
+// The sum of exp(x[i] - shift).
+float sum_exponentials(const float* x, float shift, std::int64_t n) {
+  return sum_lanes(
+      n, [=](auto d, std::int64_t i) HWY_ATTR { return exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift))); });
+}
+
+// The same, and x[i] becomes its term.
+float take_exponentials(float* x, float shift, std::int64_t n) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto value = exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift)));
+    hn::StoreU(value, d, x + i);
+    return value;
+  });
+}
+
+// The sum in double, whose rounding no sum of floats notices.
+double sum_doubles(const float* x, std::int64_t n) {
+  const hn::ScalableTag<double> dd;
+  const hn::Rebind<float, decltype(dd)> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(dd));
+  auto sum0 = hn::Zero(dd);
+  auto sum1 = hn::Zero(dd);
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    sum0 = hn::Add(sum0, hn::PromoteTo(dd, hn::LoadU(d, x + i)));
+    sum1 = hn::Add(sum1, hn::PromoteTo(dd, hn::LoadU(d, x + i + lanes)));
   }
+  double total = hn::GetLane(hn::SumOfLanes(dd, hn::Add(sum0, sum1)));
+  for (; i < n; ++i) total += static_cast<double>(x[i]);
   return total;
 }
 
-void scale_by(float* x, std::int64_t n, float factor) {
-  for (std::int64_t i = 0; i < n; ++i) x[i] *= factor;
-}
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
 
-double sum_of(const float* x, std::int64_t n) {
-  double total = 0.0;
-  for (std::int64_t i = 0; i < n; ++i) total += x[i];
-  return total;
-}
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(maximum);
+HWY_EXPORT(sum_exponentials);
+HWY_EXPORT(take_exponentials);
+HWY_EXPORT(sum_doubles);
 
 }  // namespace
 
@@ -64,14 +114,16 @@ void CpuBackend::cross_entropy(const Tensor& losses, const Tensor& logits, const
         continue;
       }
       const float* x = data.read(at, columns, buffer.data());
-      const float largest = maximum(x, vocab);
+      const float largest = HWY_DYNAMIC_DISPATCH(maximum)(x, vocab);
       const float wanted_logit = x[wanted];
-      float* gradient = backward ? data.target(at, buffer.data()) : nullptr;
-      const float total = sum_of_exponentials(x, vocab, largest, gradient);
+      // On the way back the 16-bit row has been copied, and the f32 row is overwritten where it lies.
+      float* gradient = data.target(at, buffer.data());
+      const float total = backward ? HWY_DYNAMIC_DISPATCH(take_exponentials)(gradient, largest, vocab)
+                                   : HWY_DYNAMIC_DISPATCH(sum_exponentials)(x, largest, vocab);
       // Both differences are of nearby numbers, so this keeps small losses accurate.
       loss[row] = std::log(total) + (largest - wanted_logit);
       if (!backward) continue;
-      scale_by(gradient, vocab, scale / total);
+      scale_floats(gradient, gradient, scale / total, vocab);
       gradient[wanted] -= scale;
       std::fill(gradient + vocab, gradient + columns, 0.0f);
       data.commit(at, columns, gradient);
@@ -86,7 +138,7 @@ void CpuBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
   constexpr std::int64_t block = 4 * element_block;
   std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
   for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
-    partial[static_cast<std::size_t>(first / block)] = sum_of(values + first, count);
+    partial[static_cast<std::size_t>(first / block)] = HWY_DYNAMIC_DISPATCH(sum_doubles)(values + first, count);
   });
   float& result = out.host<float>()[0];
   double total = accumulate ? result : 0.0;
@@ -95,3 +147,4 @@ void CpuBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
 }
 
 }  // namespace mslt
+#endif

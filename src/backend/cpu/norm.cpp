@@ -9,69 +9,134 @@
 #include "backend/cpu/dropout.h"
 #include "backend/cpu/float_data.h"
 
-namespace mslt {
-namespace {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/norm.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
 
-struct Statistics {
-  float mean = 0.0f;
-  float rstd = 0.0f;
+#include "backend/cpu/lanes-inl.h"
+
+#ifndef MSLT_BACKEND_CPU_NORM_ONCE
+#define MSLT_BACKEND_CPU_NORM_ONCE
+namespace mslt {
+
+// One row of the backward pass.
+struct BackwardRow {
+  const float* dout;
+  const float* x;
+  const float* weight;
+  const float* direct;  // may be null
+  float mean;
+  float rstd;
+  bool rms;
 };
 
-Statistics statistics_of(const float* x, std::int64_t n, const NormKind& kind) {
-  Statistics result;
-  const auto count = static_cast<float>(n);
-  if (!kind.rms) {
-    float total = 0.0f;
-    for (std::int64_t i = 0; i < n; ++i) total += x[i];
-    result.mean = total / count;
-  }
-  float squares = 0.0f;
-  for (std::int64_t i = 0; i < n; ++i) squares += (x[i] - result.mean) * (x[i] - result.mean);
-  result.rstd = 1.0f / std::sqrt(squares / count + kind.epsilon);
-  return result;
+}  // namespace mslt
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Stores total = residual + x and returns the sum of it.
+float add_rows(const float* residual, const float* x, std::int64_t n, float* total) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto value = hn::Add(hn::LoadU(d, residual + i), hn::LoadU(d, x + i));
+    hn::StoreU(value, d, total + i);
+    return value;
+  });
+}
+
+float sum_row(const float* x, std::int64_t n) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { return hn::LoadU(d, x + i); });
+}
+
+// The sum of (x - mean)².
+float squared_distance(const float* x, float mean, std::int64_t n) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto distance = hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean));
+    return hn::Mul(distance, distance);
+  });
 }
 
 // out = (x - mean) · rstd · weight + bias; bias may be null.
-void normalise(const float* x, const float* weight, const float* bias, std::int64_t n, const Statistics& row,
+void normalise(const float* x, const float* weight, const float* bias, float mean, float rstd, std::int64_t n,
                float* out) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float value = (x[i] - row.mean) * row.rstd * weight[i];
-    out[i] = bias == nullptr ? value : value + bias[i];
+  if (bias == nullptr) {
+    for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+      const auto normal = hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, rstd));
+      hn::StoreU(hn::Mul(normal, hn::LoadU(d, weight + i)), d, out + i);
+    });
+  } else {
+    for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+      const auto normal = hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, rstd));
+      hn::StoreU(hn::MulAdd(normal, hn::LoadU(d, weight + i), hn::LoadU(d, bias + i)), d, out + i);
+    });
   }
 }
 
-// dweight += dout · normalised x, dbias += dout (unless null). dsum = direct (0 where null) + the norm's gradient.
-void backward_row(const float* dout, const float* x, const float* weight, const float* direct, std::int64_t n,
-                  const Statistics& row, bool rms, float* dweight, float* dbias, float* dsum) {
-  float mean_gradient = 0.0f;
-  float mean_product = 0.0f;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float normal = (x[i] - row.mean) * row.rstd;
-    const float gradient = dout[i] * weight[i];
-    mean_gradient += gradient;
-    mean_product += gradient * normal;
-    dweight[i] += dout[i] * normal;
-    if (dbias != nullptr) dbias[i] += dout[i];
+// dweight += dout · normalised x, dbias += dout (unless null). dsum = direct + the norm's gradient.
+void backward_row(const BackwardRow& row, std::int64_t n, float* dweight, float* dbias, float* dsum) {
+  const float* dout = row.dout;
+  const float* x = row.x;
+  const float* weight = row.weight;
+  const float* direct = row.direct;
+  const float mean = row.mean;
+  const float rstd = row.rstd;
+  const auto normal_at = [=](auto d, std::int64_t i) HWY_ATTR {
+    return hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, rstd));
+  };
+  const auto gradient_at = [=](auto d, std::int64_t i) HWY_ATTR {
+    return hn::Mul(hn::LoadU(d, dout + i), hn::LoadU(d, weight + i));
+  };
+  float product = sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto normal = normal_at(d, i);
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, dout + i), normal, hn::LoadU(d, dweight + i)), d, dweight + i);
+    return hn::Mul(gradient_at(d, i), normal);
+  });
+  product /= static_cast<float>(n);
+  float gradient = 0.0f;
+  if (!row.rms) gradient = sum_lanes(n, gradient_at) / static_cast<float>(n);
+  if (dbias != nullptr) {
+    for_lanes(n, [=](auto d, std::int64_t i)
+                     HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, dbias + i), hn::LoadU(d, dout + i)), d, dbias + i); });
   }
-  mean_gradient = rms ? 0.0f : mean_gradient / static_cast<float>(n);
-  mean_product /= static_cast<float>(n);
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float normal = (x[i] - row.mean) * row.rstd;
-    const float value = row.rstd * (dout[i] * weight[i] - mean_gradient - normal * mean_product);
-    dsum[i] = direct == nullptr ? value : direct[i] + value;
-  }
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto centred = hn::Sub(gradient_at(d, i), hn::Set(d, gradient));
+    const auto projected = hn::NegMulAdd(normal_at(d, i), hn::Set(d, product), centred);
+    const auto shortcut = direct == nullptr ? hn::Zero(d) : hn::LoadU(d, direct + i);
+    hn::StoreU(hn::MulAdd(projected, hn::Set(d, rstd), shortcut), d, dsum + i);
+  });
 }
 
-// A whole vector as floats.
-std::vector<float> floats_of(const Tensor& tensor) {
-  std::vector<float> values(tensor ? static_cast<std::size_t>(tensor.elements()) : 0);
-  if (tensor) widen(values.data(), FloatData(tensor).at(0), tensor.dtype(), tensor.elements());
-  return values;
-}
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
 
-float* floats_or_null(const Tensor& tensor) {
-  return tensor ? tensor.host<float>().data() : nullptr;
-}
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(add_rows);
+HWY_EXPORT(sum_row);
+HWY_EXPORT(squared_distance);
+HWY_EXPORT(normalise);
+HWY_EXPORT(backward_row);
+
+// A weight or bias as floats: where it lies, or widened once a call. Null where it is absent.
+class Vector {
+ public:
+  explicit Vector(const Tensor& tensor) : widened_(tensor && tensor.dtype() != DType::f32 ? tensor.elements() : 0) {
+    if (tensor) data_ = FloatData(tensor).read(0, tensor.elements(), widened_.data());
+  }
+  const float* data() const { return data_; }
+
+ private:
+  std::vector<float> widened_;
+  const float* data_ = nullptr;
+};
 
 // gradient[i] += the sum over blocks of partial[block · stride + i], in the order of blocks.
 void add_partial_sums(const Tensor& gradient, const float* partial, std::int64_t blocks, std::int64_t stride) {
@@ -97,38 +162,44 @@ void CpuBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
   check_residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, kind, dropout);
   const std::int64_t columns = residual.shape()[-1];
   const DropoutState state(dropout);
-  const std::vector<float> gain = floats_of(weight);
-  const std::vector<float> offset = floats_of(bias);
+  const Vector gain(weight);
+  const Vector offset(bias);
   const FloatData outs(out);
   const FloatData sums(x ? sum : Tensor());
   const FloatData residuals(residual);
   const FloatData inputs(x);
-  float* means = floats_or_null(mean);
-  float* rstds = floats_or_null(rstd);
+  float* means = data_of<float>(mean);
+  float* rstds = data_of<float>(rstd);
+  const bool buffered = residual.dtype() != DType::f32 || state.probability > 0.0f;
   for_blocks(residual.shape().rows(), rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
-    std::vector<float> scratch(static_cast<std::size_t>(2 * columns));
-    float* dropped = scratch.data();
-    float* buffer = dropped + columns;
+    std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
+    float* first = scratch.data();
+    float* second = buffered ? first + columns : nullptr;
     for (std::int64_t row = begin; row < begin + rows; ++row) {
       const std::int64_t at = row * columns;
-      const float* total = residuals.read(at, columns, buffer);
+      const float* total = residuals.read(at, columns, first);
+      float mean_value = 0.0f;
       if (inputs) {
-        const float* values = inputs.read(at, columns, dropped);
+        const float* values = inputs.read(at, columns, second);
         if (state.probability > 0.0f) {
-          apply_dropout(state, at, columns, values, dropped);
-          values = dropped;
+          apply_dropout(state, at, columns, values, second);
+          values = second;
         }
-        float* target = sums.target(at, buffer);
-        for (std::int64_t i = 0; i < columns; ++i) target[i] = total[i] + values[i];
+        float* target = sums.target(at, first);
+        mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
         sums.commit(at, columns, target);
         total = target;
+      } else if (!kind.rms) {
+        mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
       }
-      const Statistics statistics = statistics_of(total, columns, kind);
-      float* target = outs.target(at, dropped);
-      normalise(total, gain.data(), bias ? offset.data() : nullptr, columns, statistics, target);
+      mean_value = kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
+      const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
+      const float rstd_value = 1.0f / std::sqrt(squares / static_cast<float>(columns) + kind.epsilon);
+      float* target = outs.target(at, second);
+      HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
       outs.commit(at, columns, target);
-      if (means != nullptr) means[row] = statistics.mean;
-      if (rstds != nullptr) rstds[row] = statistics.rstd;
+      if (means != nullptr) means[row] = mean_value;
+      if (rstds != nullptr) rstds[row] = rstd_value;
     }
   });
 }
@@ -145,25 +216,31 @@ void CpuBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const std::int64_t stride = 2 * columns;
   std::vector<float> partial(static_cast<std::size_t>(blocks * stride));
-  const std::vector<float> gain = floats_of(weight);
+  const Vector gain(weight);
   const FloatData results(dsum);
   const FloatData gradients(dout);
   const FloatData direct(dsum_direct);
   const FloatData sums(sum);
-  const float* means = floats_or_null(mean);
-  const float* rstds = floats_or_null(rstd);
+  const float* means = data_of<float>(mean);
+  const float* rstds = data_of<float>(rstd);
   for_blocks(rows, block_rows, [&](std::int64_t begin, std::int64_t count) {
-    std::vector<float> scratch(static_cast<std::size_t>(3 * columns));
+    std::vector<float> scratch(dout.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(3 * columns));
+    const auto buffer = [&](std::int64_t i) {
+      return scratch.empty() ? nullptr : scratch.data() + i * columns;
+    };
     float* dweights = partial.data() + begin / block_rows * stride;
     float* dbiases = dbias ? dweights + columns : nullptr;
     for (std::int64_t row = begin; row < begin + count; ++row) {
       const std::int64_t at = row * columns;
-      const Statistics statistics{means == nullptr ? 0.0f : means[row], rstds[row]};
-      const float* gradient = gradients.read(at, columns, scratch.data());
-      const float* values = sums.read(at, columns, scratch.data() + columns);
-      const float* shortcut = direct ? direct.read(at, columns, scratch.data() + 2 * columns) : nullptr;
-      float* target = results.target(at, scratch.data());
-      backward_row(gradient, values, gain.data(), shortcut, columns, statistics, kind.rms, dweights, dbiases, target);
+      const BackwardRow task{gradients.read(at, columns, buffer(0)),
+                             sums.read(at, columns, buffer(1)),
+                             gain.data(),
+                             direct ? direct.read(at, columns, buffer(2)) : nullptr,
+                             means == nullptr ? 0.0f : means[row],
+                             rstds[row],
+                             kind.rms};
+      float* target = results.target(at, buffer(0));
+      HWY_DYNAMIC_DISPATCH(backward_row)(task, columns, dweights, dbiases, target);
       results.commit(at, columns, target);
     }
   });
@@ -172,3 +249,4 @@ void CpuBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
 }
 
 }  // namespace mslt
+#endif
