@@ -200,7 +200,9 @@ TEST(SafetensorsFile, WritesWhatItReads) {
   const SafetensorsFile file(path);
   EXPECT_EQ(file.metadata().at("made by"), "a \"test\"\n");
   ASSERT_EQ(file.entries().size(), 5u);
-  const auto bytes = [&](std::size_t i) { return file.bytes(file.entries()[i]); };
+  const auto bytes = [&](std::size_t i) {
+    return file.bytes(file.entries()[i]);
+  };
   EXPECT_EQ(file.entries()[0].name, "wide");
   EXPECT_EQ(bytes(0)[7], std::byte{7});
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(bytes(0).data()) % 8, 0u);
