@@ -27,4 +27,25 @@ void parallel_for(std::int64_t n, Body&& body, std::int64_t threshold = 2) {
   if (error) std::rethrow_exception(error);
 }
 
+// Which thread of the running parallel_for_slots calls it: in [0, parallel_threads()).
+int parallel_slot();
+
+// Runs body(i, slot) for every i in [0, n), threads taking the next i as they come free, for iterations of unequal
+// cost. No two iterations run at once in one slot of [0, parallel_threads()), so that body may use scratch memory of
+// its slot; what it computes must not depend on the slot. Not to be nested. Exceptions as in parallel_for.
+template <class Body>
+void parallel_for_slots(std::int64_t n, Body&& body) {
+  std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic) if (n >= 2)
+  for (std::int64_t i = 0; i < n; ++i) {
+    try {
+      body(i, parallel_slot());
+    } catch (...) {
+#pragma omp critical(mslt_parallel_error)
+      error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
 }  // namespace mslt

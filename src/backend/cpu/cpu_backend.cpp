@@ -1,0 +1,96 @@
+// The CPU backend's memory and order: operations run when they are called, so nothing is ever waited for.
+#include "backend/cpu/cpu_backend.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "backend/cpu/host_info.h"
+#include "backend/cpu/scratch.h"
+#include "backend/cpu/views.h"
+#include "base/fail.h"
+#include "base/parallel.h"
+
+namespace mslt {
+namespace {
+
+// Pages straight from the system: zeroed, and taking up memory only once they are written.
+class HostBuffer final : public Buffer {
+ public:
+  HostBuffer(std::size_t size, void* pages, std::size_t mapped, std::string_view label)
+      : Buffer(size, static_cast<std::byte*>(pages), label), mapped_(mapped) {}
+  ~HostBuffer() override { munmap(host(), mapped_); }
+
+ private:
+  std::size_t mapped_;
+};
+
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+[[noreturn]] void fail_allocation(std::size_t bytes, std::string_view label, std::uint64_t free) {
+  fail(ErrorKind::memory,
+       "There is no room for '{}': it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) are free.", label, bytes,
+       static_cast<double>(bytes) / 0x1p30, free, static_cast<double>(free) / 0x1p30);
+}
+
+void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
+  if (!tensor) fail(ErrorKind::input, "{}: the tensor is absent, but required.", operation);
+  if (tensor.bytes() != bytes) {
+    fail(ErrorKind::input, "{}: the tensor is {}, {} bytes, but the host's memory has {}; both must be the same.",
+         operation, tensor.describe(), tensor.bytes(), bytes);
+  }
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend() : scratch_(std::make_unique<Scratch>()) {
+  device_.backend = "cpu";
+  device_.name = host_processor_name();
+  device_.memory_bytes = host_memory_bytes();
+  device_.compute_units = parallel_threads();
+  device_.trains_16_bit = false;
+}
+
+CpuBackend::~CpuBackend() = default;
+
+const DeviceInfo& CpuBackend::device() const {
+  return device_;
+}
+
+std::unique_ptr<Buffer> CpuBackend::allocate(std::size_t bytes, std::string_view label) {
+  const std::uint64_t free = host_free_bytes();
+  if (bytes > free) fail_allocation(bytes, label, free);
+  const std::size_t mapped = bytes == 0 ? 1 : bytes;
+  void* pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) fail_allocation(bytes, label, free);
+  // Matrix products walk large strides, and miss the address cache less on huge pages. Only a hint.
+  if (bytes >= 2 * huge_page) madvise(pages, mapped, MADV_HUGEPAGE);
+  return std::make_unique<HostBuffer>(bytes, pages, mapped, label);
+}
+
+void CpuBackend::upload(const Tensor& destination, std::span<const std::byte> source) {
+  check_transfer("upload", destination, source.size());
+  if (!source.empty()) std::memcpy(bytes_of(destination), source.data(), source.size());
+}
+
+void CpuBackend::download(const Tensor& source, std::span<std::byte> destination) {
+  check_transfer("download", source, destination.size());
+  if (!destination.empty()) std::memcpy(destination.data(), bytes_of(source), destination.size());
+}
+
+void CpuBackend::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
+  if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
+  receive({bytes_of(source), source.bytes()});
+}
+
+void CpuBackend::submit() {}
+
+void CpuBackend::wait() {}
+
+std::size_t CpuBackend::scratch_bytes() const {
+  return scratch_->capacity * sizeof(float);
+}
+
+}  // namespace mslt

@@ -1,0 +1,35 @@
+// The CPU backend's scratch memory.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+
+#include "backend/cpu/cpu_backend.h"
+
+namespace mslt {
+
+// One piece of memory that grows and never shrinks. An operation asks once and divides what it gets; what it holds from
+// one operation to the next is garbage.
+struct CpuBackend::Scratch {
+  static constexpr std::size_t alignment = 64;
+  struct Deleter {
+    void operator()(float* memory) const { ::operator delete(memory, std::align_val_t{alignment}); }
+  };
+
+  // At least `count` floats, aligned to 64 bytes, uninitialised, valid until the next call.
+  float* floats(std::size_t count) {
+    if (count > capacity) {
+      memory.reset();
+      capacity = 0;
+      memory.reset(static_cast<float*>(::operator new(count * sizeof(float), std::align_val_t{alignment})));
+      capacity = count;
+    }
+    return memory.get();
+  }
+
+  std::unique_ptr<float, Deleter> memory;
+  std::size_t capacity = 0;  // floats
+};
+
+}  // namespace mslt

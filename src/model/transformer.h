@@ -1,0 +1,47 @@
+// Transformer: a configuration with its parameters on a backend.
+#pragma once
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "model/parameters.h"
+#include "mslt/config.h"
+#include "tensor/arena.h"
+
+namespace mslt {
+
+// Owns the parameters. The backend must outlive it. One thread at a time; neither copied nor moved, since passes refer
+// to it.
+class Transformer {
+ public:
+  // Validates the configuration and allocates zeroed parameters of `dtype` (f32, bf16 or f16).
+  Transformer(Backend& backend, const Config& config, DType dtype);
+  Transformer(const Transformer&) = delete;
+  Transformer& operator=(const Transformer&) = delete;
+
+  Backend& backend() const { return backend_; }
+  const Config& config() const { return config_; }
+  DType dtype() const { return dtype_; }
+  const ParameterLayout& layout() const { return layout_; }
+  const Arena& parameters() const { return parameters_; }
+  // What does not train and is not saved: RoPE's inverse frequencies f32 [D/2], sinusoidal positions f [P, C]; absent
+  // where the configuration has no use for it.
+  const Tensor& inverse_frequencies() const { return inverse_frequencies_; }
+  const Tensor& position_table() const { return position_table_; }
+  AttentionShape attention_shape() const;
+  NormKind norm_kind() const;
+
+  void initialize(std::uint64_t seed) { initialize_parameters(backend_, config_, parameters_, seed); }
+
+ private:
+  Backend& backend_;
+  Config config_;
+  DType dtype_;
+  ParameterLayout layout_;
+  Arena parameters_;
+  Arena constants_;
+  Tensor inverse_frequencies_;
+  Tensor position_table_;
+};
+
+}  // namespace mslt

@@ -1,0 +1,66 @@
+// Layout and views of arenas.
+#include "tensor/arena.h"
+
+#include <utility>
+
+#include "base/checked.h"
+
+namespace mslt {
+
+void ArenaLayout::add(std::string name, DType dtype, const Shape& shape) {
+  const std::uint64_t size = checked_multiply(static_cast<std::uint64_t>(shape.elements()), size_of(dtype), name);
+  const std::uint64_t padded = checked_add(size, alignment - 1, name) / alignment * alignment;
+  const std::uint64_t end = checked_add(bytes_, padded, name);
+  if (!index_.emplace(name, segments_.size()).second) fail(ErrorKind::input, "Two tensors are named '{}'.", name);
+  segments_.push_back({std::move(name), dtype, shape, bytes_});
+  bytes_ = end;
+}
+
+ArenaLayout ArenaLayout::with_dtype(DType dtype) const {
+  ArenaLayout result;
+  for (const Segment& segment : segments_) result.add(segment.name, dtype, segment.shape);
+  return result;
+}
+
+const Segment& ArenaLayout::segment(std::string_view name) const {
+  const auto found = index_.find(name);
+  if (found == index_.end()) fail(ErrorKind::input, "There is no tensor named '{}'.", name);
+  return segments_[found->second];
+}
+
+Arena::Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer)
+    : layout_(std::move(layout)), buffer_(std::move(buffer)) {
+  if (buffer_->size() < layout_.bytes()) {
+    fail(ErrorKind::input, "The buffer '{}' has {} bytes, its arena needs {}.", buffer_->label(), buffer_->size(),
+         layout_.bytes());
+  }
+}
+
+Tensor Arena::tensor(std::string_view name) const {
+  return tensor(layout_.segment(name));
+}
+
+Tensor Arena::tensor(const Segment& segment) const {
+  return {*buffer_, segment.offset, segment.dtype, segment.shape};
+}
+
+Tensor Arena::whole() const {
+  if (layout_.segments().empty()) return {*buffer_, 0, DType::u8, Shape{0}};
+  return range(0, layout_.segments().size() - 1);
+}
+
+Tensor Arena::range(std::size_t first, std::size_t last) const {
+  const auto segments = layout_.segments();
+  if (last >= segments.size() || first > last) {
+    fail(ErrorKind::input, "The arena '{}' has no segments {} to {}.", buffer_->label(), first, last);
+  }
+  const DType dtype = segments[first].dtype;
+  for (std::size_t i = first; i <= last; ++i) {
+    if (segments[i].dtype != dtype) fail(ErrorKind::input, "The arena '{}' mixes dtypes.", buffer_->label());
+  }
+  const std::size_t begin = segments[first].offset;
+  const std::size_t end = last + 1 < segments.size() ? segments[last + 1].offset : layout_.bytes();
+  return {*buffer_, begin, dtype, Shape{static_cast<std::int64_t>((end - begin) / size_of(dtype))}};
+}
+
+}  // namespace mslt
