@@ -17,6 +17,10 @@ if(MSLT_SANITIZE)
                                                 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MSLT_SANITIZE})
 endif()
+if(MSLT_BUILD_FUZZ)
+  # Without this the fuzzers do not see which code of the library an input reaches.
+  target_compile_options(mslt_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 
 # mslt_module(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...])
 # One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it.

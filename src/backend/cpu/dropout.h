@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "backend/cpu/views.h"
+#include "backend/cpu/dropout_state.h"
 
 namespace mslt {
 
