@@ -72,6 +72,13 @@ void Arguments::matrix(const Tensor& tensor, std::string_view name, Elements ele
   }
 }
 
+void Arguments::vector(const Tensor& tensor, std::string_view name, Elements elements, std::int64_t count) const {
+  present(tensor, name);
+  if (!has(tensor, elements) || tensor.elements() != count) {
+    require(false, "{} is {}, but must be {} with {} elements.", name, tensor.describe(), name_of(elements), count);
+  }
+}
+
 void Arguments::rank(const Tensor& tensor, std::string_view name, Elements elements, int rank) const {
   present(tensor, name);
   if (!has(tensor, elements) || tensor.shape().rank() != rank) {
@@ -96,6 +103,13 @@ void Arguments::apart(const Tensor& tensor, std::string_view name, const Tensor&
     require(false, "{}, {}, and {}, {}, overlap in memory, but must be apart.", name, tensor.describe(), other_name,
             other.describe());
   }
+}
+
+void Arguments::apart_or_same(const Tensor& tensor, std::string_view name, const Tensor& other,
+                              std::string_view other_name) const {
+  const bool same = tensor && other && &tensor.buffer() == &other.buffer() && tensor.offset() == other.offset() &&
+                    tensor.bytes() == other.bytes();
+  if (!same) apart(tensor, name, other, other_name);
 }
 
 void Arguments::attention_shape(const AttentionShape& shape) const {

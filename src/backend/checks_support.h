@@ -26,11 +26,16 @@ class Arguments {
   // Present, of these elements, with this last dimension and as many rows before it.
   void matrix(const Tensor& tensor, std::string_view name, Elements elements, std::int64_t rows,
               std::int64_t columns) const;
+  // Present, of these elements, `count` of them in whatever shape.
+  void vector(const Tensor& tensor, std::string_view name, Elements elements, std::int64_t count) const;
   // Present, of these elements, with this many dimensions.
   void rank(const Tensor& tensor, std::string_view name, Elements elements, int rank) const;
   void same_dtype(const Tensor& tensor, std::string_view name, const Tensor& other, std::string_view other_name) const;
   // No byte of one, where both are present, is a byte of the other.
   void apart(const Tensor& tensor, std::string_view name, const Tensor& other, std::string_view other_name) const;
+  // As apart(), but both may be the very same elements.
+  void apart_or_same(const Tensor& tensor, std::string_view name, const Tensor& other,
+                     std::string_view other_name) const;
   void attention_shape(const AttentionShape& shape) const;
   void dropout(const Dropout& dropout) const;
   void positions(const Positions& positions, std::int64_t batch) const;

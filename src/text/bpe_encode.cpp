@@ -139,7 +139,7 @@ class BpeEncoder::BorrowedWorkspace {
       Workspace* expected = nullptr;
       if (place.compare_exchange_strong(expected, workspace_.get(), std::memory_order_release,
                                         std::memory_order_relaxed)) {
-        static_cast<void>(workspace_.release());
+        [[maybe_unused]] const Workspace* const given_back = workspace_.release();
         return;
       }
     }

@@ -30,21 +30,4 @@ inline void require_f32(std::string_view operation, std::initializer_list<Tensor
   }
 }
 
-// Whether dropout keeps an element with this word, and the seed, step and operation it is counted under.
-struct DropoutState {
-  explicit DropoutState(const Dropout& dropout) : probability(dropout.probability), operation(dropout.operation) {
-    if (probability <= 0.0f) return;
-    const std::span<const std::uint32_t> state = dropout.random_state.host<std::uint32_t>();
-    seed = state[0] | (std::uint64_t{state[1]} << 32);
-    step = state[2];
-    scale = 1.0f / (1.0f - probability);
-  }
-
-  float probability = 0.0f;
-  float scale = 1.0f;  // of the elements kept
-  std::uint64_t seed = 0;
-  std::uint32_t step = 0;
-  std::uint32_t operation = 0;
-};
-
 }  // namespace mslt

@@ -1,0 +1,165 @@
+// GELU, ReLU and SwiGLU on the CPU.
+#include <algorithm>
+#include <array>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/activation.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+#include "backend/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+void gelu_forward(const float* x, std::int64_t n, float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu(d, hn::LoadU(d, x + i)), d, out + i); });
+}
+
+void gelu_backward(const float* x, const float* dout, std::int64_t n, float* din) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, dout + i), gelu_derivative(d, hn::LoadU(d, x + i))), d, din + i);
+  });
+}
+
+void relu_forward(const float* x, std::int64_t n, float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto value = hn::LoadU(d, x + i);
+    hn::StoreU(hn::IfThenZeroElse(hn::Lt(value, hn::Zero(d)), value), d, out + i);
+  });
+}
+
+void relu_backward(const float* x, const float* dout, std::int64_t n, float* din) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto positive = hn::Gt(hn::LoadU(d, x + i), hn::Zero(d));
+    hn::StoreU(hn::IfThenElseZero(positive, hn::LoadU(d, dout + i)), d, din + i);
+  });
+}
+
+void swiglu_forward(const float* gate, const float* up, std::int64_t n, float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto g = hn::LoadU(d, gate + i);
+    hn::StoreU(hn::Mul(hn::Mul(g, sigmoid(d, g)), hn::LoadU(d, up + i)), d, out + i);
+  });
+}
+
+void swiglu_backward(const float* gate, const float* up, const float* dout, std::int64_t n, float* dgate, float* dup) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto g = hn::LoadU(d, gate + i);
+    const auto u = hn::LoadU(d, up + i);
+    const auto upstream = hn::LoadU(d, dout + i);
+    const auto s = sigmoid(d, g);
+    const auto silu = hn::Mul(g, s);
+    const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);
+    hn::StoreU(hn::Mul(hn::Mul(upstream, u), slope), d, dgate + i);
+    hn::StoreU(hn::Mul(upstream, silu), d, dup + i);
+  });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(gelu_forward);
+HWY_EXPORT(gelu_backward);
+HWY_EXPORT(relu_forward);
+HWY_EXPORT(relu_backward);
+HWY_EXPORT(swiglu_forward);
+HWY_EXPORT(swiglu_backward);
+
+using Block = std::array<float, element_block>;
+
+// Calls body(row, first column, count) for pieces of at most element_block columns of every row.
+template <class Body>
+void for_row_pieces(std::int64_t rows, std::int64_t columns, const Body& body) {
+  for_blocks(rows, rows_for(columns, 2 * element_block), [&](std::int64_t begin, std::int64_t count) {
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      for (std::int64_t c = 0; c < columns; c += element_block) {
+        body(row, c, std::min(element_block, columns - c));
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void CpuBackend::activation_forward(Activation activation, const Tensor& out, const Tensor& in) {
+  check_activation_forward(activation, out, in);
+  const FloatData from(in);
+  const FloatData to(out);
+  if (activation == Activation::swiglu) {
+    const std::int64_t columns = out.shape()[-1];
+    for_row_pieces(out.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
+      alignas(64) Block gate_buffer;
+      alignas(64) Block up_buffer;
+      const float* gate = from.read(row * 2 * columns + c, n, gate_buffer.data());
+      const float* up = from.read((row * 2 + 1) * columns + c, n, up_buffer.data());
+      float* target = to.target(row * columns + c, gate_buffer.data());
+      HWY_DYNAMIC_DISPATCH(swiglu_forward)(gate, up, n, target);
+      to.commit(row * columns + c, n, target);
+    });
+    return;
+  }
+  const auto kernel =
+      activation == Activation::gelu ? &HWY_DYNAMIC_DISPATCH(gelu_forward) : &HWY_DYNAMIC_DISPATCH(relu_forward);
+  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+    alignas(64) Block buffer;
+    const float* x = from.read(first, n, buffer.data());
+    float* target = to.target(first, buffer.data());
+    kernel(x, n, target);
+    to.commit(first, n, target);
+  });
+}
+
+void CpuBackend::activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) {
+  check_activation_backward(activation, din, dout, in);
+  const FloatData from(in);
+  const FloatData gradient(dout);
+  const FloatData to(din);
+  if (activation == Activation::swiglu) {
+    const std::int64_t columns = dout.shape()[-1];
+    for_row_pieces(dout.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
+      alignas(64) Block gate_buffer;
+      alignas(64) Block up_buffer;
+      alignas(64) Block dout_buffer;
+      const std::int64_t gate_at = row * 2 * columns + c;
+      const std::int64_t up_at = gate_at + columns;
+      const float* gate = from.read(gate_at, n, gate_buffer.data());
+      const float* up = from.read(up_at, n, up_buffer.data());
+      const float* upstream = gradient.read(row * columns + c, n, dout_buffer.data());
+      float* dgate = to.target(gate_at, gate_buffer.data());
+      float* dup = to.target(up_at, up_buffer.data());
+      HWY_DYNAMIC_DISPATCH(swiglu_backward)(gate, up, upstream, n, dgate, dup);
+      to.commit(gate_at, n, dgate);
+      to.commit(up_at, n, dup);
+    });
+    return;
+  }
+  const auto kernel =
+      activation == Activation::gelu ? &HWY_DYNAMIC_DISPATCH(gelu_backward) : &HWY_DYNAMIC_DISPATCH(relu_backward);
+  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+    alignas(64) Block buffer;
+    alignas(64) Block dout_buffer;
+    const float* x = from.read(first, n, buffer.data());
+    const float* upstream = gradient.read(first, n, dout_buffer.data());
+    float* target = to.target(first, buffer.data());
+    kernel(x, upstream, n, target);
+    to.commit(first, n, target);
+  });
+}
+
+}  // namespace mslt
+#endif

@@ -1,0 +1,372 @@
+// Attention of new queries over the paged cache: few queries split over the cache, many as in attention_forward.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/attention_decode.cpp"
+#include <hwy/foreach_target.h>
+// Above: compiles this file once a target.
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "backend/backend.h"
+#include "backend/cpu/flash_forward-inl.h"
+
+#ifndef MSLT_BACKEND_CPU_ATTENTION_DECODE_ONCE
+#define MSLT_BACKEND_CPU_ATTENTION_DECODE_ONCE
+namespace mslt {
+
+// Cache positions that one task of the split takes: a constant, so that results do not depend on the thread count.
+inline constexpr std::int64_t split_length = 256;
+
+// One key/value head of one sequence's cache.
+struct CachePages {
+  const void* keys;  // elements of T, of this head in block 0 row 0
+  const void* values;
+  const std::int32_t* table;
+  std::int64_t row_stride;  // K·D
+
+  // How far position p lies from `keys` and from `values`, in elements.
+  std::int64_t offset(std::int64_t p) const {
+    constexpr std::int64_t size = KvCacheView::block_size;
+    return (table[p / size] * size + p % size) * row_stride;
+  }
+};
+
+// The rows (t, g) of T queries in each of G heads over cache positions [begin, end), at most split_length.
+struct SplitTask {
+  CachePages pages;
+  const float* queries;  // of the group's first head at t = 0
+  std::int64_t query_stride;
+  std::int64_t queries_a_head;  // T
+  std::int64_t heads;           // G
+  std::int64_t head_size;
+  std::int64_t position;  // of t = 0
+  std::int64_t begin;
+  std::int64_t end;
+  float scale;
+  // For each row: the unnormalised output [D], the largest exponent, the denominator; rows as t · G + g.
+  float* partial;
+};
+
+}  // namespace mslt
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+template <class T>
+HWY_INLINE float dot(const float* a, const T* b, std::int64_t count) {
+  const FloatTag d;
+  Floats sum0 = hn::Zero(d);
+  Floats sum1 = hn::Zero(d);
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes) {
+    sum0 = hn::MulAdd(hn::LoadU(d, a + i), load_floats(d, b + i), sum0);
+    sum1 = hn::MulAdd(hn::LoadU(d, a + i + lanes), load_floats(d, b + i + lanes), sum1);
+  }
+  for (; i + lanes <= count; i += lanes) sum0 = hn::MulAdd(hn::LoadU(d, a + i), load_floats(d, b + i), sum0);
+  float total = hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+  for (; i < count; ++i) total += a[i] * to_float(b[i]);
+  return total;
+}
+
+// sums += Σ_k weights[k] · rows[k] over `keys` rows.
+template <class T>
+HWY_INLINE void add_weighted(float* HWY_RESTRICT sums, const float* weights, const T* const* rows, std::int64_t keys,
+                             std::int64_t count) {
+  const FloatTag d;
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    Floats sum = hn::LoadU(d, sums + i);
+    for (std::int64_t k = 0; k < keys; ++k) {
+      sum = hn::MulAdd(hn::Set(d, weights[k]), load_floats(d, rows[k] + i), sum);
+    }
+    hn::StoreU(sum, d, sums + i);
+  }
+  for (; i < count; ++i) {
+    for (std::int64_t k = 0; k < keys; ++k) sums[i] += weights[k] * to_float(rows[k][i]);
+  }
+}
+
+template <class T>
+HWY_INLINE void split(const SplitTask& task) {
+  constexpr std::int64_t page = KvCacheView::block_size;
+  const auto* const keys = static_cast<const T*>(task.pages.keys);
+  const auto* const values = static_cast<const T*>(task.pages.values);
+  const std::int64_t rows = task.queries_a_head * task.heads;
+  const std::int64_t size = task.head_size;
+  HWY_ALIGN float scores[split_length];
+  // A row at a time: what the first one brought into the cache serves the rest.
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t t = r / task.heads;
+    float* const partial = task.partial + r * (size + 2);
+    std::fill_n(partial, size, 0.0f);
+    float largest = -std::numeric_limits<float>::infinity();
+    const std::int64_t visible = std::min(task.end, task.position + t + 1) - task.begin;
+    partial[size] = largest;
+    partial[size + 1] = 0.0f;
+    if (visible <= 0) continue;
+    const float* const query = task.queries + t * task.query_stride + r % task.heads * size;
+    for (std::int64_t j = 0; j < visible; ++j) {
+      scores[j] = dot(query, keys + task.pages.offset(task.begin + j), size);
+    }
+    const std::int64_t columns = (visible + lanes - 1) / lanes * lanes;
+    std::fill(scores + visible, scores + columns, 0.0f);
+    partial[size + 1] = exponentiate_row(scores, visible, columns, task.scale * log2_e, largest);
+    partial[size] = largest;
+    for (std::int64_t j = 0; j < visible; j += page) {
+      const std::int64_t count = std::min(page, visible - j);
+      const T* value_rows[page];
+      for (std::int64_t k = 0; k < count; ++k) value_rows[k] = values + task.pages.offset(task.begin + j + k);
+      add_weighted(partial, scores + j, value_rows, count, size);
+    }
+  }
+}
+
+void split_f32(const SplitTask& task) {
+  split<float>(task);
+}
+void split_bf16(const SplitTask& task) {
+  split<BFloat16>(task);
+}
+void split_f16(const SplitTask& task) {
+  split<Float16>(task);
+}
+
+// out [size] from the partial results of `splits` tasks, split_stride apart.
+void join_splits(const float* partial, std::int64_t split_stride, std::int64_t splits, std::int64_t size, float* out) {
+  float largest = -std::numeric_limits<float>::infinity();
+  for (std::int64_t s = 0; s < splits; ++s) largest = std::max(largest, partial[s * split_stride + size]);
+  std::fill_n(out, size, 0.0f);
+  float denominator = 0.0f;
+  for (std::int64_t s = 0; s < splits; ++s) {
+    const float* const from = partial + s * split_stride;
+    const float weight = std::exp2(from[size] - largest);
+    denominator += weight * from[size + 1];
+    for (std::int64_t i = 0; i < size; ++i) out[i] += weight * from[i];
+  }
+  for (std::int64_t i = 0; i < size; ++i) out[i] /= denominator;
+}
+
+template <class T>
+HWY_INLINE void decode_block(const QueryBlock& block, const CachePages& pages, float* workspace) {
+  constexpr std::int64_t page = KvCacheView::block_size;
+  const auto* const key_data = static_cast<const T*>(pages.keys);
+  const auto* const value_data = static_cast<const T*>(pages.values);
+  const auto pack = [&](std::int64_t begin, std::int64_t count, float* keys, float* values) HWY_ATTR {
+    for (std::int64_t j = 0; j < count; j += page) {
+      const std::int64_t rows = std::min(page, count - j);
+      const std::int64_t offset = pages.offset(begin + j);
+      pack_transposed(key_data + offset, pages.row_stride, j, rows, block.head_size, j + page >= count, keys);
+      pack_rows(value_data + offset, pages.row_stride, rows, block.head_size, key_block, values + j * panel_columns);
+    }
+  };
+  const auto drop = [](float*, std::int64_t, std::int64_t, std::int64_t) {
+  };
+  flash_forward(block, workspace, pack, drop);
+}
+
+void decode_block_f32(const QueryBlock& block, const CachePages& pages, float* workspace) {
+  decode_block<float>(block, pages, workspace);
+}
+void decode_block_bf16(const QueryBlock& block, const CachePages& pages, float* workspace) {
+  decode_block<BFloat16>(block, pages, workspace);
+}
+void decode_block_f16(const QueryBlock& block, const CachePages& pages, float* workspace) {
+  decode_block<Float16>(block, pages, workspace);
+}
+
+std::int64_t decode_floats(std::int64_t head_size) {
+  return forward_workspace(head_size);
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "backend/checks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/scratch.h"
+#include "backend/cpu/views.h"
+#include "base/parallel.h"
+
+namespace mslt {
+namespace {
+
+HWY_EXPORT(split_f32);
+HWY_EXPORT(split_bf16);
+HWY_EXPORT(split_f16);
+HWY_EXPORT(join_splits);
+HWY_EXPORT(decode_block_f32);
+HWY_EXPORT(decode_block_bf16);
+HWY_EXPORT(decode_block_f16);
+HWY_EXPORT(decode_floats);
+
+// From as many queries a head on, packing the keys for tiles of queries pays.
+constexpr std::int64_t many_queries = 8;
+
+void split(DType dtype, const SplitTask& task) {
+  switch (dtype) {
+    case DType::bf16:
+      return HWY_DYNAMIC_DISPATCH(split_bf16)(task);
+    case DType::f16:
+      return HWY_DYNAMIC_DISPATCH(split_f16)(task);
+    default:
+      return HWY_DYNAMIC_DISPATCH(split_f32)(task);
+  }
+}
+
+void decode_block(DType dtype, const QueryBlock& block, const CachePages& pages, float* workspace) {
+  switch (dtype) {
+    case DType::bf16:
+      return HWY_DYNAMIC_DISPATCH(decode_block_bf16)(block, pages, workspace);
+    case DType::f16:
+      return HWY_DYNAMIC_DISPATCH(decode_block_f16)(block, pages, workspace);
+    default:
+      return HWY_DYNAMIC_DISPATCH(decode_block_f32)(block, pages, workspace);
+  }
+}
+
+// The call's arguments, with its positions checked against the cache.
+class Decoding {
+ public:
+  Decoding(const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
+           const AttentionShape& shape)
+      : shape_(shape),
+        cache_(cache),
+        queries_(data_of<float>(qkv)),
+        out_(data_of<float>(out)),
+        table_(data_of<std::int32_t>(cache.block_table)),
+        first_(data_of<std::int32_t>(positions.first)),
+        length_(qkv.shape()[1]),
+        stride_(qkv.shape()[2]),
+        blocks_(cache.block_table.shape()[1]) {
+    const std::int64_t capacity = blocks_ * KvCacheView::block_size;
+    for (std::int64_t b = 0; b < qkv.shape()[0]; ++b) {
+      if (position(b) < 0 || position(b) + length_ > capacity) {
+        fail(ErrorKind::input,
+             "attention_decode: sequence {} has positions {}…{}, but its blocks of the cache hold positions 0…{}.", b,
+             position(b), position(b) + length_ - 1, capacity - 1);
+      }
+      longest_ = std::max(longest_, position(b) + length_);
+      for (std::int64_t p = 0; p < position(b) + length_; p += KvCacheView::block_size) {
+        const std::int32_t block = table_[b * blocks_ + p / KvCacheView::block_size];
+        if (block < 0 || block >= cache.keys.shape()[0]) {
+          fail(ErrorKind::input, "attention_decode: sequence {} uses block {} of the cache, but blocks are 0…{}.", b,
+               block, cache.keys.shape()[0] - 1);
+        }
+      }
+    }
+  }
+
+  std::int64_t position(std::int64_t b) const { return first_ == nullptr ? 0 : first_[b]; }
+  std::int64_t end(std::int64_t b) const { return position(b) + length_; }
+  std::int64_t longest() const { return longest_; }
+  std::int64_t length() const { return length_; }
+  std::int64_t stride() const { return stride_; }
+  std::int64_t out_stride() const { return std::int64_t{shape_.heads} * shape_.head_size; }
+
+  const float* query(std::int64_t b, std::int64_t t, std::int64_t head) const {
+    return queries_ + (b * length_ + t) * stride_ + head * shape_.head_size;
+  }
+  float* out(std::int64_t b, std::int64_t t, std::int64_t head) const {
+    return out_ + (b * length_ + t) * out_stride() + head * shape_.head_size;
+  }
+  CachePages pages(std::int64_t b, std::int64_t kv_head) const {
+    const auto offset = static_cast<std::size_t>(kv_head * shape_.head_size) * size_of(cache_.keys.dtype());
+    return {bytes_of(cache_.keys) + offset, bytes_of(cache_.values) + offset, table_ + b * blocks_,
+            std::int64_t{shape_.kv_heads} * shape_.head_size};
+  }
+
+ private:
+  const AttentionShape& shape_;
+  const KvCacheView& cache_;
+  const float* queries_;
+  float* out_;
+  const std::int32_t* table_;
+  const std::int32_t* first_;
+  std::int64_t length_;
+  std::int64_t stride_;
+  std::int64_t blocks_;
+  std::int64_t longest_ = 0;
+};
+
+}  // namespace
+
+void CpuBackend::attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache,
+                                  const Positions& positions, const AttentionShape& shape) {
+  check_attention_decode(out, qkv, cache, positions, shape);
+  require_f32("attention_decode", {out, qkv});
+  if (qkv.elements() == 0) return;
+  const Decoding decoding(out, qkv, cache, positions, shape);
+  const DType dtype = cache.keys.dtype();
+  const std::int64_t batch = qkv.shape()[0];
+  const std::int64_t length = decoding.length();
+  const std::int64_t size = shape.head_size;
+  const std::int64_t heads = shape.heads;
+  const std::int64_t kv_heads = shape.kv_heads;
+  const std::int64_t group = heads / kv_heads;
+
+  if (length >= many_queries) {
+    const std::int64_t blocks = (length + query_block - 1) / query_block;
+    const std::int64_t floats = HWY_DYNAMIC_DISPATCH(decode_floats)(size);
+    float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
+    parallel_for_slots(batch * heads * blocks, [&](std::int64_t unit, int slot) {
+      const std::int64_t row = (blocks - 1 - unit / (batch * heads)) * query_block;
+      const std::int64_t b = unit % (batch * heads) / heads;
+      const std::int64_t h = unit % heads;
+      QueryBlock block = {};
+      block.queries = decoding.query(b, row, h);
+      block.out = decoding.out(b, row, h);
+      block.query_stride = decoding.stride();
+      block.out_stride = decoding.out_stride();
+      block.rows = std::min(query_block, length - row);
+      block.position = decoding.position(b) + row;
+      block.keys = decoding.end(b);
+      block.head_size = size;
+      block.scale = shape.scale;
+      block.causal = true;
+      decode_block(dtype, block, decoding.pages(b, h / group), workspace + slot * floats);
+    });
+    return;
+  }
+
+  const std::int64_t splits = (decoding.longest() + split_length - 1) / split_length;
+  const std::int64_t rows = length * group;
+  const std::int64_t split_stride = rows * (size + 2);
+  float* const partial = scratch_->floats(static_cast<std::size_t>(batch * kv_heads * splits * split_stride));
+  parallel_for_slots(batch * kv_heads * splits, [&](std::int64_t unit, int) {
+    const std::int64_t b = unit / (kv_heads * splits);
+    const std::int64_t kv_head = unit / splits % kv_heads;
+    SplitTask task = {};
+    task.begin = unit % splits * split_length;
+    task.end = std::min(decoding.end(b), task.begin + split_length);
+    task.pages = decoding.pages(b, kv_head);
+    task.queries = decoding.query(b, 0, kv_head * group);
+    task.query_stride = decoding.stride();
+    task.queries_a_head = length;
+    task.heads = group;
+    task.head_size = size;
+    task.position = decoding.position(b);
+    task.scale = shape.scale;
+    task.partial = partial + unit * split_stride;
+    split(dtype, task);
+  });
+  const auto join = [&](std::int64_t unit) {
+    const std::int64_t b = unit / (kv_heads * rows);
+    const std::int64_t kv_head = unit / rows % kv_heads;
+    const std::int64_t r = unit % rows;
+    HWY_DYNAMIC_DISPATCH(join_splits)
+    (partial + (b * kv_heads + kv_head) * splits * split_stride + r * (size + 2), split_stride, splits, size,
+     decoding.out(b, r / group, kv_head * group + r % group));
+  };
+  parallel_for(batch * kv_heads * rows, join, 64);
+}
+
+}  // namespace mslt
+#endif

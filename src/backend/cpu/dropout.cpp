@@ -1,0 +1,154 @@
+// Dropout on the CPU.
+#include "backend/cpu/dropout.h"
+
+#include <algorithm>
+#include <array>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+#include "base/philox.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/dropout.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+
+#ifndef MSLT_BACKEND_CPU_DROPOUT_ONCE
+#define MSLT_BACKEND_CPU_DROPOUT_ONCE
+namespace mslt {
+
+// Blocks of random words made at a time, and the words of them; a multiple of any vector of 64-bit lanes.
+inline constexpr std::int64_t philox_blocks = 256;
+using PhiloxWords = std::array<std::uint32_t, 4 * philox_blocks>;
+
+}  // namespace mslt
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+using WideTag = hn::ScalableTag<std::uint64_t>;
+using Wide = hn::Vec<WideTag>;
+
+#if HWY_TARGET == HWY_SCALAR
+Wide multiply_low(Wide a, std::uint32_t factor) {
+  return hn::Set(WideTag(), (hn::GetLane(a) & 0xffffffffu) * factor);
+}
+#else
+// The 64-bit products of the lanes' lower halves.
+HWY_INLINE Wide multiply_low(Wide a, std::uint32_t factor) {
+  const hn::Repartition<std::uint32_t, WideTag> narrow;
+  return hn::MulEven(hn::BitCast(narrow, a), hn::Set(narrow, factor));
+}
+#endif
+
+// The words of `blocks` consecutive Philox blocks, as philox_block() of base/philox.h gives them. One block stands in
+// each 64-bit lane, its counters in the lower halves: the upper halves hold products' remains that nothing reads.
+void philox_words(const DropoutState& state, std::uint64_t first_block, std::int64_t blocks, std::uint32_t* words) {
+  const WideTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto low = hn::Set(d, std::uint64_t{0xffffffffu});
+  for (std::int64_t i = 0; i < blocks; i += lanes) {
+    const auto index = hn::Iota(d, first_block + static_cast<std::uint64_t>(i));
+    auto c0 = index;
+    auto c1 = hn::ShiftRight<32>(index);
+    auto c2 = hn::Set(d, std::uint64_t{state.step});
+    auto c3 = hn::Set(d, std::uint64_t{state.operation});
+    auto key0 = static_cast<std::uint32_t>(state.seed);
+    auto key1 = static_cast<std::uint32_t>(state.seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+      const auto p0 = multiply_low(c0, 0xD2511F53u);
+      const auto p1 = multiply_low(c2, 0xCD9E8D57u);
+      c0 = hn::Xor(hn::ShiftRight<32>(p1), hn::Xor(c1, hn::Set(d, std::uint64_t{key0})));
+      c2 = hn::Xor(hn::ShiftRight<32>(p0), hn::Xor(c3, hn::Set(d, std::uint64_t{key1})));
+      c1 = p1;
+      c3 = p0;
+      key0 += 0x9E3779B9u;
+      key1 += 0xBB67AE85u;
+    }
+    const auto words01 = hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1));
+    const auto words23 = hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3));
+    hn::StoreInterleaved2(words01, words23, d, reinterpret_cast<std::uint64_t*>(words) + 2 * i);
+  }
+}
+
+// out[i] = in[i] · scale where the uniform number of words[i] is at least `probability`, else 0.
+void keep_floats(const std::uint32_t* words, float probability, float scale, const float* in, std::int64_t n,
+                 float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const hn::RebindToUnsigned<decltype(d)> du;
+    const hn::RebindToSigned<decltype(d)> di;
+    const auto upper = hn::BitCast(di, hn::ShiftRight<8>(hn::LoadU(du, words + i)));
+    const auto uniform = hn::Mul(hn::ConvertTo(d, upper), hn::Set(d, 0x1p-24f));
+    const auto scaled = hn::Mul(hn::LoadU(d, in + i), hn::Set(d, scale));
+    hn::StoreU(hn::IfThenElseZero(hn::Ge(uniform, hn::Set(d, probability)), scaled), d, out + i);
+  });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(philox_words);
+HWY_EXPORT(keep_floats);
+
+}  // namespace
+
+void apply_dropout(const DropoutState& state, std::int64_t first, std::int64_t n, const float* in, float* out) {
+  if (state.probability == 0.0f) {
+    if (in != out) std::copy_n(in, n, out);
+    return;
+  }
+  alignas(64) PhiloxWords words;
+  for (std::int64_t i = 0; i < n;) {
+    const std::int64_t skipped = (first + i) % 4;
+    const std::int64_t count = std::min(n - i, 4 * philox_blocks - skipped);
+    // A multiple of eight blocks fills whole vectors of every target.
+    const std::int64_t blocks = (count + skipped + 31) / 32 * 8;
+    HWY_DYNAMIC_DISPATCH(philox_words)(state, static_cast<std::uint64_t>(first + i) / 4, blocks, words.data());
+    HWY_DYNAMIC_DISPATCH(keep_floats)
+    (words.data() + skipped, state.probability, state.scale, in + i, count, out + i);
+    i += count;
+  }
+}
+
+namespace {
+
+void drop_elements(const Tensor& out, const Tensor& in, const Dropout& dropout) {
+  const DropoutState state(dropout);
+  const FloatData from(in);
+  const FloatData to(out);
+  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+    alignas(64) std::array<float, element_block> buffer;
+    const float* values = from.read(first, n, buffer.data());
+    float* target = to.target(first, buffer.data());
+    apply_dropout(state, first, n, values, target);
+    to.commit(first, n, target);
+  });
+}
+
+}  // namespace
+
+void CpuBackend::dropout_forward(const Tensor& out, const Tensor& in, const Dropout& dropout) {
+  check_dropout(out, in, dropout);
+  drop_elements(out, in, dropout);
+}
+
+void CpuBackend::dropout_backward(const Tensor& din, const Tensor& dout, const Dropout& dropout) {
+  check_dropout(din, dout, dropout);
+  drop_elements(din, dout, dropout);
+}
+
+}  // namespace mslt
+#endif

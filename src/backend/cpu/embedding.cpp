@@ -1,0 +1,143 @@
+// Token and position embedding on the CPU.
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+#include "backend/cpu/float_ops.h"
+
+namespace mslt {
+namespace {
+
+// Columns handled at a time: one buffer of them stays in L1.
+constexpr std::int64_t column_block = 512;
+using Columns = std::array<float, column_block>;
+
+void add_columns(const FloatData& from, std::int64_t first, std::int64_t n, float scale, float* sum) {
+  alignas(64) Columns buffer;
+  const float* values = from.read(first, n, buffer.data());
+  add_scaled_floats(sum, sum, scale, values, n);
+}
+
+// gradient[row] += scale · sum of the rows of dout in `sources`, for columns [first, first + n), summed in order.
+void accumulate_rows(const FloatData& gradient, std::int64_t row, const FloatData& dout,
+                     std::span<const std::int32_t> sources, std::int64_t columns, std::int64_t first, std::int64_t n,
+                     float scale) {
+  alignas(64) Columns buffer;
+  const std::int64_t at = row * columns + first;
+  const float* old = gradient.read(at, n, buffer.data());
+  alignas(64) Columns sum;
+  std::copy_n(old, n, sum.data());
+  for (const std::int32_t source : sources) {
+    add_columns(dout, std::int64_t{source} * columns + first, n, scale, sum.data());
+  }
+  float* target = gradient.target(at, buffer.data());
+  std::copy_n(sum.data(), n, target);
+  gradient.commit(at, n, target);
+}
+
+}  // namespace
+
+void CpuBackend::embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
+                                   const Tensor& position_weight, const Positions& positions, float scale) {
+  check_embedding_forward(out, tokens, token_weight, position_weight, positions);
+  const std::int64_t rows = tokens.elements();
+  const std::int64_t steps = tokens.shape()[1];
+  const std::int64_t columns = token_weight.shape()[1];
+  const std::int64_t vocab = token_weight.shape()[0];
+  const std::int64_t places = position_weight ? position_weight.shape()[0] : 0;
+  const auto ids = tokens.host<std::int32_t>();
+  const auto first = positions.first ? positions.first.host<std::int32_t>() : std::span<std::int32_t>();
+  const FloatData result(out);
+  const FloatData weight(token_weight);
+  const FloatData position(position_weight);
+  for_blocks(rows, rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
+    alignas(64) Columns token_buffer;
+    alignas(64) Columns position_buffer;
+    alignas(64) Columns out_buffer;
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      const std::int64_t id = ids[static_cast<std::size_t>(row)];
+      const std::int64_t sequence = row / steps;
+      const std::int64_t place = row % steps + (first.empty() ? 0 : first[static_cast<std::size_t>(sequence)]);
+      const bool valid = id >= 0 && id < vocab && (!position || (place >= 0 && place < places));
+      for (std::int64_t c = 0; c < columns; c += column_block) {
+        const std::int64_t n = std::min(column_block, columns - c);
+        float* target = result.target(row * columns + c, out_buffer.data());
+        if (!valid) {
+          std::fill_n(target, n, 0.0f);
+        } else {
+          const float* values = weight.read(id * columns + c, n, token_buffer.data());
+          if (position) {
+            const float* offsets = position.read(place * columns + c, n, position_buffer.data());
+            add_scaled_floats(target, offsets, scale, values, n);
+          } else {
+            scale_floats(target, values, scale, n);
+          }
+        }
+        result.commit(row * columns + c, n, target);
+      }
+    }
+  });
+}
+
+void CpuBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& dposition_weight, const Tensor& dout,
+                                    const Tensor& tokens, float scale) {
+  check_embedding_backward(dtoken_weight, dposition_weight, dout, tokens);
+  const std::int64_t rows = tokens.elements();
+  const std::int64_t columns = dout.shape()[-1];
+  const std::int64_t chunks = (columns + column_block - 1) / column_block;
+  const FloatData gradient(dout);
+  if (dtoken_weight && rows > 0) {
+    const auto ids = tokens.host<std::int32_t>();
+    const FloatData weight(dtoken_weight);
+    // Rows in the order of their tokens, and in their own order where tokens are equal.
+    std::vector<std::int32_t> order(static_cast<std::size_t>(rows));
+    std::iota(order.begin(), order.end(), 0);
+    std::erase_if(order, [&](std::int32_t row) {
+      const std::int32_t id = ids[static_cast<std::size_t>(row)];
+      return id < 0 || id >= dtoken_weight.shape()[0];
+    });
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return ids[static_cast<std::size_t>(a)] < ids[static_cast<std::size_t>(b)];
+    });
+    std::vector<std::size_t> starts;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (i == 0 || ids[static_cast<std::size_t>(order[i])] != ids[static_cast<std::size_t>(order[i - 1])]) {
+        starts.push_back(i);
+      }
+    }
+    starts.push_back(order.size());
+    const auto buckets = static_cast<std::int64_t>(starts.size()) - 1;
+    for_blocks(buckets * chunks, 8, [&](std::int64_t begin, std::int64_t count) {
+      for (std::int64_t task = begin; task < begin + count; ++task) {
+        const auto bucket = static_cast<std::size_t>(task / chunks);
+        const std::int64_t c = task % chunks * column_block;
+        const std::span<const std::int32_t> sources(order.data() + starts[bucket], starts[bucket + 1] - starts[bucket]);
+        accumulate_rows(weight, ids[static_cast<std::size_t>(sources[0])], gradient, sources, columns, c,
+                        std::min(column_block, columns - c), scale);
+      }
+    });
+  }
+  if (dposition_weight && rows > 0) {
+    const std::int64_t sequences = tokens.shape()[0];
+    const std::int64_t steps = tokens.shape()[1];
+    const FloatData weight(dposition_weight);
+    for_blocks(steps * chunks, 8, [&](std::int64_t begin, std::int64_t count) {
+      std::vector<std::int32_t> sources(static_cast<std::size_t>(sequences));
+      for (std::int64_t task = begin; task < begin + count; ++task) {
+        const std::int64_t step = task / chunks;
+        const std::int64_t c = task % chunks * column_block;
+        for (std::int64_t b = 0; b < sequences; ++b) {
+          sources[static_cast<std::size_t>(b)] = static_cast<std::int32_t>(b * steps + step);
+        }
+        accumulate_rows(weight, step, gradient, sources, columns, c, std::min(column_block, columns - c), 1.0f);
+      }
+    });
+  }
+}
+
+}  // namespace mslt

@@ -1,0 +1,128 @@
+// Attention of one head over one block of queries, key block by key block, with the softmax kept running (Dao et al.,
+// 2022): include it after foreach_target.h.
+#if defined(MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H
+#undef MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H
+#else
+#define MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/tile-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Floats of the workspace of flash_forward for one thread.
+HWY_INLINE std::int64_t forward_workspace(std::int64_t head_size) {
+  const std::int64_t width = round_to_panels(head_size);
+  return head_size * key_block + width * key_block + query_tile * key_block + query_block * width + 2 * query_block;
+}
+
+// scores[j] becomes 2^(scores[j] · factor - shift) for j < valid and 0 for valid <= j < columns, where shift is the
+// larger of `largest` and the row's largest scores[j] · factor. Returns the sum, and sets `largest` to shift.
+HWY_INLINE float exponentiate_row(float* HWY_RESTRICT scores, std::int64_t valid, std::int64_t columns, float factor,
+                                  float& largest) {
+  const FloatTag d;
+  const Floats lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  const Floats f = hn::Set(d, factor);
+  Floats maximum = lowest;
+  for (std::int64_t j = 0; j < columns; j += lanes) {
+    Floats s = hn::Mul(hn::Load(d, scores + j), f);
+    if (j + lanes > valid)
+      s = hn::IfThenElse(hn::Lt(hn::Iota(d, static_cast<float>(j)), hn::Set(d, static_cast<float>(valid))), s, lowest);
+    maximum = hn::Max(maximum, s);
+    hn::Store(s, d, scores + j);
+  }
+  largest = std::max(largest, hn::GetLane(hn::MaxOfLanes(d, maximum)));
+  const Floats shift = hn::Set(d, largest);
+  Floats sum = hn::Zero(d);
+  for (std::int64_t j = 0; j < columns; j += lanes) {
+    const Floats p = exp2(d, hn::Sub(hn::Load(d, scores + j), shift));
+    sum = hn::Add(sum, p);
+    hn::Store(p, d, scores + j);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+HWY_INLINE void scale_row(float* row, std::int64_t width, float factor) {
+  const FloatTag d;
+  for (std::int64_t j = 0; j < width; j += lanes) {
+    hn::Store(hn::Mul(hn::Load(d, row + j), hn::Set(d, factor)), d, row + j);
+  }
+}
+
+// Runs one QueryBlock. pack(begin, count, keys, values) packs keys [begin, begin + count) transposed and values as
+// rows, with key_block as the panels' capacity. drop(probabilities, row, first_key, count) applies dropout to the
+// probabilities of query `row` of the block.
+template <class Pack, class Drop>
+HWY_INLINE void flash_forward(const QueryBlock& block, float* workspace, const Pack& pack, const Drop& drop) {
+  const std::int64_t width = round_to_panels(block.head_size);
+  float* const keys = workspace;
+  float* const values = keys + block.head_size * key_block;
+  float* const scores = values + width * key_block;
+  float* const sums = scores + query_tile * key_block;  // unnormalised output [query_block, width]
+  float* const largest = sums + query_block * width;
+  float* const denominators = largest + query_block;
+  const float factor = block.scale * log2_e;
+  const std::int64_t end = block.causal ? std::min(block.keys, block.position + block.rows) : block.keys;
+
+  for (std::int64_t j = 0; j < end; j += key_block) {
+    const std::int64_t count = std::min(key_block, end - j);
+    pack(j, count, keys, values);
+    // The first rows that see any of these keys.
+    const std::int64_t skipped = block.causal ? std::max<std::int64_t>(0, j - block.position) : 0;
+    for (std::int64_t i = skipped / query_tile * query_tile; i < block.rows; i += query_tile) {
+      const std::int64_t rows = std::min(query_tile, block.rows - i);
+      // Of this block, row r of the tile sees the first visible(r) keys.
+      const auto visible = [&](std::int64_t r) {
+        return block.causal ? std::clamp<std::int64_t>(block.position + i + r + 1 - j, 0, count) : count;
+      };
+      const std::int64_t seen = visible(rows - 1);
+      const std::int64_t columns = round_to_panels(seen);
+      multiply_tile(rows, columns, block.head_size, {block.queries + i * block.query_stride, block.query_stride, 1},
+                    keys, block.head_size, scores, key_block, false);
+      for (std::int64_t r = 0; r < rows; ++r) {
+        float* const row = scores + r * key_block;
+        if (visible(r) == 0) {
+          std::fill_n(row, columns, 0.0f);
+          continue;
+        }
+        float& shift = largest[i + r];
+        if (j == 0) {
+          shift = -std::numeric_limits<float>::infinity();
+          denominators[i + r] = exponentiate_row(row, visible(r), columns, factor, shift);
+        } else {
+          const float before = shift;
+          const float sum = exponentiate_row(row, visible(r), columns, factor, shift);
+          const float decay = before == shift ? 1.0f : std::exp2(before - shift);
+          denominators[i + r] = denominators[i + r] * decay + sum;
+          if (decay != 1.0f) scale_row(sums + (i + r) * width, width, decay);
+        }
+        drop(row, i + r, j, visible(r));
+      }
+      multiply_tile(rows, width, seen, {scores, key_block, 1}, values, key_block, sums + i * width, width, j != 0);
+    }
+  }
+  for (std::int64_t i = 0; i < block.rows; ++i) {
+    scale_row(sums + i * width, width, 1.0f / denominators[i]);
+    std::copy_n(sums + i * width, block.head_size, block.out + i * block.out_stride);
+    if (block.log_sum_exp != nullptr) {
+      block.log_sum_exp[i] =
+          static_cast<float>((double{largest[i]} + std::log2(double{denominators[i]})) / 1.4426950408889634);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,62 @@
+// Powers of two and loads of 16-bit elements on Highway vectors, compiled once a target: include it after
+// foreach_target.h.
+#if defined(MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
+#undef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
+#else
+#define MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include "tensor/half.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+namespace {
+
+// Wide enough for every target used, and small enough that constants like panel widths stay known.
+using FloatTag = hn::CappedTag<float, 16>;
+using Floats = hn::Vec<FloatTag>;
+
+constexpr float log2_e = 1.44269504f;
+
+// 2^x within 2 ulp; 0 below 2^-126, 2^127 above. NaN stays NaN.
+// x = k + f with integer k and |f| <= 1/2; 2^f is a polynomial of least relative error, 2^k goes into the exponent.
+HWY_INLINE Floats exp2(FloatTag d, Floats x) {
+  const hn::RebindToSigned<FloatTag> di;
+  // Both keep their second operand where one is NaN.
+  x = hn::Min(hn::Set(d, 127.0f), hn::Max(hn::Set(d, -127.0f), x));
+  const Floats k = hn::Round(x);
+  const Floats f = hn::Sub(x, k);
+  Floats p = hn::Set(d, 1.53458118e-4f);
+  p = hn::MulAdd(p, f, hn::Set(d, 1.33999312e-3f));
+  p = hn::MulAdd(p, f, hn::Set(d, 9.61848896e-3f));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.55032878e-2f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.240226469f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.693147206f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, k), hn::Set(di, 127)));
+  return hn::Mul(p, hn::BitCast(d, exponent));
+}
+
+// A vector of elements of any floating type as floats.
+HWY_INLINE Floats load_floats(FloatTag d, const float* from) {
+  return hn::LoadU(d, from);
+}
+HWY_INLINE Floats load_floats(FloatTag d, const BFloat16* from) {
+  const hn::Rebind<hwy::bfloat16_t, FloatTag> half;
+  return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::bfloat16_t*>(from)));
+}
+HWY_INLINE Floats load_floats(FloatTag d, const Float16* from) {
+  const hn::Rebind<hwy::float16_t, FloatTag> half;
+  return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+#endif

@@ -1,0 +1,65 @@
+// Appending to the paged key/value cache on the CPU.
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+// Where row (b, t) goes: a row number of the cache. Throws Error(input) where the table has no such place.
+std::int64_t cache_row(const KvCacheView& cache, std::int64_t sequence, std::int64_t position) {
+  const std::int64_t width = cache.block_table.shape()[1];
+  const std::int64_t blocks = cache.keys.shape()[0];
+  const std::int64_t entry = position / KvCacheView::block_size;
+  if (position < 0 || entry >= width) {
+    fail(ErrorKind::input, "kv_cache_append: position {} of sequence {} lies outside the {} positions of its blocks.",
+         position, sequence, width * KvCacheView::block_size);
+  }
+  const std::int64_t block = cache.block_table.host<std::int32_t>()[static_cast<std::size_t>(sequence * width + entry)];
+  if (block < 0 || block >= blocks) {
+    fail(ErrorKind::input, "kv_cache_append: cache.block_table has block {} for sequence {}; there are {} blocks.",
+         block, sequence, blocks);
+  }
+  return block * KvCacheView::block_size + position % KvCacheView::block_size;
+}
+
+}  // namespace
+
+void CpuBackend::kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Positions& positions,
+                                 const Tensor& counts, const AttentionShape& shape) {
+  check_kv_cache_append(cache, qkv, positions, counts, shape);
+  const std::int64_t sequences = qkv.shape()[0];
+  const std::int64_t steps = qkv.shape()[1];
+  const std::int64_t columns = qkv.shape()[2];
+  const std::int64_t width = std::int64_t{shape.kv_heads} * shape.head_size;
+  const std::int64_t keys_at = std::int64_t{shape.heads} * shape.head_size;
+  // All places are looked up first, so that a wrong table changes nothing.
+  std::vector<std::int64_t> places(static_cast<std::size_t>(sequences * steps), -1);
+  for (std::int64_t b = 0; b < sequences; ++b) {
+    const auto sequence = static_cast<std::size_t>(b);
+    const std::int64_t count = counts ? std::min<std::int64_t>(counts.host<std::int32_t>()[sequence], steps) : steps;
+    const std::int64_t first = positions.first ? positions.first.host<std::int32_t>()[sequence] : 0;
+    for (std::int64_t t = 0; t < count; ++t) {
+      places[static_cast<std::size_t>(b * steps + t)] = cache_row(cache, b, first + t);
+    }
+  }
+  const FloatData from(qkv);
+  const FloatData keys(cache.keys);
+  const FloatData values(cache.values);
+  for_blocks(sequences * steps, rows_for(2 * width, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
+    std::vector<float> buffer(from.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(width));
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      const std::int64_t place = places[static_cast<std::size_t>(row)];
+      if (place < 0) continue;
+      const std::int64_t at = row * columns + keys_at;
+      narrow(keys.at(place * width), keys.dtype(), from.read(at, width, buffer.data()), width);
+      narrow(values.at(place * width), values.dtype(), from.read(at + width, width, buffer.data()), width);
+    }
+  });
+}
+
+}  // namespace mslt

@@ -1,0 +1,334 @@
+// Matrix products of the CPU backend: oneDNN's sgemm, with bias and activation applied to panels still in cache.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/linear.cpp"
+#include <hwy/foreach_target.h>
+// Above: compiles this file once a target.
+#include <hwy/highway.h>
+
+#include <algorithm>
+
+#include "backend/backend.h"
+#include "backend/cpu/float_vectors-inl.h"
+#include "backend/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+template <class T>
+HWY_INLINE void convert(const T* from, float* to, std::int64_t count) {
+  const FloatTag d;
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) hn::StoreU(load_floats(d, from + i), d, to + i);
+  for (; i < count; ++i) to[i] = to_float(from[i]);
+}
+
+void convert_bf16(const BFloat16* from, float* to, std::int64_t count) {
+  convert(from, to, count);
+}
+void convert_f16(const Float16* from, float* to, std::int64_t count) {
+  convert(from, to, count);
+}
+
+// apply(vector, i) for all of [0, count): the last ones, fewer than a vector, through a copy of it.
+template <class Apply>
+HWY_INLINE void transform(std::int64_t count, const Apply& apply) {
+  const FloatTag d;
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    apply([&](const float* from) HWY_ATTR { return hn::LoadU(d, from + i); },
+          [&](Floats v, float* to) HWY_ATTR { hn::StoreU(v, d, to + i); });
+  }
+  if (i == count) return;
+  HWY_ALIGN float edge[hn::MaxLanes(FloatTag())] = {};
+  apply(
+      [&](const float* from) HWY_ATTR {
+        std::copy(from + i, from + count, edge);
+        return hn::Load(d, edge);
+      },
+      [&](Floats v, float* to) HWY_ATTR {
+        hn::Store(v, d, edge);
+        std::copy(edge, edge + (count - i), to + i);
+      });
+}
+
+// One row: out = activation(sum + bias); keeps the argument in `pre` where given. Any two may be the same memory.
+void finish_row(float* out, const float* sum, const float* bias, float* pre, std::int64_t count,
+                Activation activation) {
+  const FloatTag d;
+  const bool is_gelu = activation == Activation::gelu;
+  const bool is_relu = activation == Activation::relu;
+  transform(count, [&](auto load, auto store) HWY_ATTR {
+    Floats x = load(sum);
+    if (bias != nullptr) x = hn::Add(x, load(bias));
+    if (pre != nullptr) store(x, pre);
+    if (is_gelu) x = gelu(d, x);
+    if (is_relu) x = hn::Max(hn::Zero(d), x);
+    store(x, out);
+  });
+}
+
+// One row: din (+)= product · activation'(pre).
+void derive_row(float* din, const float* product, const float* pre, std::int64_t count, Activation activation,
+                bool accumulate) {
+  const FloatTag d;
+  const bool is_gelu = activation == Activation::gelu;
+  transform(count, [&](auto load, auto store) HWY_ATTR {
+    const Floats x = load(pre);
+    const Floats g = load(product);
+    const Floats result = is_gelu ? hn::Mul(g, gelu_derivative(d, x)) : hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), g);
+    store(accumulate ? hn::Add(load(din), result) : result, din);
+  });
+}
+
+// sums[j] += the sum of column j of [rows, stride], for up to 4 vectors of columns. Rows are summed 64 at a time so
+// that rounding errors grow with 64 + rows / 64 instead of rows.
+void add_column_sums(float* sums, const float* matrix, std::int64_t rows, std::int64_t stride, std::int64_t columns) {
+  constexpr std::int64_t chunk = 64;
+  const FloatTag d;
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t j = 0;
+  for (; j + 4 * step <= columns; j += 4 * step) {
+    Floats total0 = hn::LoadU(d, sums + j);
+    Floats total1 = hn::LoadU(d, sums + j + step);
+    Floats total2 = hn::LoadU(d, sums + j + 2 * step);
+    Floats total3 = hn::LoadU(d, sums + j + 3 * step);
+    for (std::int64_t begin = 0; begin < rows; begin += chunk) {
+      Floats part0 = hn::Zero(d);
+      Floats part1 = part0;
+      Floats part2 = part0;
+      Floats part3 = part0;
+      const float* row = matrix + begin * stride + j;
+      for (std::int64_t i = begin; i < std::min(rows, begin + chunk); ++i, row += stride) {
+        part0 = hn::Add(part0, hn::LoadU(d, row));
+        part1 = hn::Add(part1, hn::LoadU(d, row + step));
+        part2 = hn::Add(part2, hn::LoadU(d, row + 2 * step));
+        part3 = hn::Add(part3, hn::LoadU(d, row + 3 * step));
+      }
+      total0 = hn::Add(total0, part0);
+      total1 = hn::Add(total1, part1);
+      total2 = hn::Add(total2, part2);
+      total3 = hn::Add(total3, part3);
+    }
+    hn::StoreU(total0, d, sums + j);
+    hn::StoreU(total1, d, sums + j + step);
+    hn::StoreU(total2, d, sums + j + 2 * step);
+    hn::StoreU(total3, d, sums + j + 3 * step);
+  }
+  for (; j < columns; ++j) {
+    for (std::int64_t begin = 0; begin < rows; begin += chunk) {
+      float part = 0.0f;
+      for (std::int64_t i = begin; i < std::min(rows, begin + chunk); ++i) part += matrix[i * stride + j];
+      sums[j] += part;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <dnnl.h>
+
+#include "backend/checks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/scratch.h"
+#include "backend/cpu/views.h"
+#include "base/parallel.h"
+
+namespace mslt {
+namespace {
+
+HWY_EXPORT(convert_bf16);
+HWY_EXPORT(convert_f16);
+HWY_EXPORT(finish_row);
+HWY_EXPORT(derive_row);
+HWY_EXPORT(add_column_sums);
+
+// Outputs are made in panels of rows of about this size, which the caches keep until bias and activation are applied.
+constexpr std::int64_t panel_bytes = std::int64_t{4} << 20;
+// Fewer rows would spend a product's time on packing the weight.
+constexpr std::int64_t least_panel_rows = 256;
+// Up to here the kernels of matvec are faster than sgemm.
+constexpr std::int64_t few_rows = 8;
+
+struct Matrix {
+  const float* data;
+  std::int64_t stride;
+  bool transposed = false;
+};
+
+// C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0).
+void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Matrix& a, const Matrix& b, float* c,
+              std::int64_t c_stride, bool accumulate) {
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    for (std::int64_t i = 0; i < m && !accumulate; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
+    return;
+  }
+  const dnnl_status_t status = dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0f, a.data,
+                                          a.stride, b.data, b.stride, accumulate ? 1.0f : 0.0f, c, c_stride);
+  if (status == dnnl_out_of_memory) fail(ErrorKind::memory, "oneDNN found no memory for a product.");
+  if (status != dnnl_success) {
+    fail(ErrorKind::device, "oneDNN refused a product of [{}, {}] and [{}, {}] with status {}.", m, k, k, n,
+         static_cast<int>(status));
+  }
+}
+
+void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count, float* to) {
+  switch (from.dtype()) {
+    case DType::bf16:
+      HWY_DYNAMIC_DISPATCH(convert_bf16)(data_of<BFloat16>(from) + begin, to, count);
+      return;
+    case DType::f16:
+      HWY_DYNAMIC_DISPATCH(convert_f16)(data_of<Float16>(from) + begin, to, count);
+      return;
+    default:
+      std::copy_n(data_of<float>(from) + begin, count, to);
+  }
+}
+
+std::int64_t rows_a_panel(std::int64_t columns) {
+  return std::max(least_panel_rows,
+                  panel_bytes / static_cast<std::int64_t>(sizeof(float)) / std::max<std::int64_t>(columns, 1));
+}
+
+// Applies body(row) to all rows, in runs long enough for a thread to be worth waking.
+template <class Body>
+void for_rows(std::int64_t rows, std::int64_t columns, const Body& body) {
+  const std::int64_t run = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(columns, 1));
+  parallel_for((rows + run - 1) / run, [&](std::int64_t r) {
+    for (std::int64_t i = r * run; i < std::min(rows, (r + 1) * run); ++i) body(i);
+  });
+}
+
+}  // namespace
+
+void CpuBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
+                                Activation activation, const Tensor& pre_activation) {
+  check_matmul_forward(out, in, weight, bias, activation, pre_activation);
+  require_f32("matmul_forward", {out, in, pre_activation});
+  const std::int64_t rows = in.shape().rows();
+  const std::int64_t columns = weight.shape()[0];
+  const std::int64_t inner = weight.shape()[1];
+  auto* const out_data = data_of<float>(out);
+  const auto* const in_data = data_of<float>(in);
+  auto* const pre_data = data_of<float>(pre_activation);
+
+  if (rows <= few_rows) {
+    // Adds the bias, too.
+    matvec(out, in, {weight, {}}, bias);
+    if (activation == Activation::none && pre_data == nullptr) return;
+    for (std::int64_t i = 0; i < rows; ++i) {
+      float* const row = out_data + i * columns;
+      HWY_DYNAMIC_DISPATCH(finish_row)
+      (row, row, nullptr, pre_data == nullptr ? nullptr : pre_data + i * columns, columns, activation);
+    }
+    return;
+  }
+
+  // A 16-bit weight is converted some of its rows at a time, which are columns of the output.
+  const bool converts = weight.dtype() != DType::f32;
+  const std::int64_t width = converts
+                                 ? std::clamp<std::int64_t>(panel_bytes / static_cast<std::int64_t>(sizeof(float)) /
+                                                                std::max<std::int64_t>(inner, 1),
+                                                            64, std::max<std::int64_t>(columns, 64))
+                                 : columns;
+  const bool converts_bias = bias && bias.dtype() != DType::f32;
+  float* const scratch =
+      scratch_->floats(static_cast<std::size_t>((converts ? width * inner : 0) + (converts_bias ? columns : 0)));
+  const float* bias_data = nullptr;
+  if (converts_bias) {
+    float* const converted = scratch + (converts ? width * inner : 0);
+    convert_serially(bias, 0, columns, converted);
+    bias_data = converted;
+  } else {
+    bias_data = data_of<float>(bias);
+  }
+
+  const bool finishes = bias_data != nullptr || pre_data != nullptr || activation != Activation::none;
+  for (std::int64_t j = 0; j < columns; j += width) {
+    const std::int64_t panel_columns = std::min(width, columns - j);
+    const float* weight_data = nullptr;
+    if (converts) {
+      for_rows(panel_columns, inner,
+               [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
+      weight_data = scratch;
+    } else {
+      weight_data = data_of<float>(weight);
+    }
+    // Without anything to apply afterwards, one product does.
+    const std::int64_t height = finishes ? rows_a_panel(panel_columns) : rows;
+    for (std::int64_t i = 0; i < rows; i += height) {
+      const std::int64_t panel_rows = std::min(height, rows - i);
+      float* const product = (pre_data != nullptr ? pre_data : out_data) + i * columns + j;
+      multiply(panel_rows, panel_columns, inner, {in_data + i * inner, inner}, {weight_data, inner, true}, product,
+               columns, false);
+      if (!finishes) continue;
+      for_rows(panel_rows, panel_columns, [&](std::int64_t r) {
+        const std::int64_t at = (i + r) * columns + j;
+        HWY_DYNAMIC_DISPATCH(finish_row)
+        (out_data + at, product + r * columns, bias_data == nullptr ? nullptr : bias_data + j,
+         pre_data == nullptr ? nullptr : pre_data + at, panel_columns, activation);
+      });
+    }
+  }
+}
+
+void CpuBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight,
+                                       Activation activation, const Tensor& pre_activation, bool accumulate) {
+  check_matmul_backward_input(din, dout, weight, activation, pre_activation);
+  require_f32("matmul_backward_input", {din, dout, weight, pre_activation});
+  const std::int64_t rows = dout.shape().rows();
+  const std::int64_t columns = weight.shape()[1];
+  const std::int64_t inner = weight.shape()[0];
+  auto* const din_data = data_of<float>(din);
+  const auto* const dout_data = data_of<float>(dout);
+  const auto* const weight_data = data_of<float>(weight);
+  if (activation == Activation::none) {
+    multiply(rows, columns, inner, {dout_data, inner}, {weight_data, columns}, din_data, columns, accumulate);
+    return;
+  }
+  const auto* const pre_data = data_of<float>(pre_activation);
+  const std::int64_t height = std::min(rows, rows_a_panel(columns));
+  float* const scratch = accumulate ? scratch_->floats(static_cast<std::size_t>(height * columns)) : nullptr;
+  for (std::int64_t i = 0; i < rows; i += height) {
+    const std::int64_t panel_rows = std::min(height, rows - i);
+    float* const product = accumulate ? scratch : din_data + i * columns;
+    multiply(panel_rows, columns, inner, {dout_data + i * inner, inner}, {weight_data, columns}, product, columns,
+             false);
+    for_rows(panel_rows, columns, [&](std::int64_t r) {
+      const std::int64_t at = (i + r) * columns;
+      HWY_DYNAMIC_DISPATCH(derive_row)
+      (din_data + at, product + r * columns, pre_data + at, columns, activation, accumulate);
+    });
+  }
+}
+
+void CpuBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
+                                        const Tensor& in) {
+  check_matmul_backward_weight(dweight, dbias, dout, in);
+  require_f32("matmul_backward_weight", {dweight, dbias, dout, in});
+  const std::int64_t rows = dout.shape().rows();
+  const std::int64_t columns = dweight.shape()[0];
+  const std::int64_t inner = dweight.shape()[1];
+  const auto* const dout_data = data_of<float>(dout);
+  multiply(columns, inner, rows, {dout_data, columns, true}, {data_of<float>(in), inner}, data_of<float>(dweight),
+           inner, true);
+  if (!dbias) return;
+  constexpr std::int64_t stripe = 128;
+  auto* const dbias_data = data_of<float>(dbias);
+  parallel_for((columns + stripe - 1) / stripe, [&](std::int64_t s) {
+    const std::int64_t begin = s * stripe;
+    HWY_DYNAMIC_DISPATCH(add_column_sums)
+    (dbias_data + begin, dout_data + begin, rows, columns, std::min(stripe, columns - begin));
+  });
+}
+
+}  // namespace mslt
+#endif

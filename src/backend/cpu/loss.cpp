@@ -1,0 +1,150 @@
+// Cross entropy and sums on the CPU.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+#include "backend/cpu/float_ops.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/loss.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+#include "backend/cpu/math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+// The largest of x[0, n); NaN is passed over, and -infinity is the least.
+float maximum(const float* x, std::int64_t n) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const float least = -std::numeric_limits<float>::infinity();
+  auto largest0 = hn::Set(d, least);
+  auto largest1 = largest0;
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    const auto value0 = hn::LoadU(d, x + i);
+    const auto value1 = hn::LoadU(d, x + i + lanes);
+    largest0 = hn::IfThenElse(hn::Gt(value0, largest0), value0, largest0);
+    largest1 = hn::IfThenElse(hn::Gt(value1, largest1), value1, largest1);
+  }
+  float result = hn::GetLane(hn::MaxOfLanes(d, hn::Max(largest0, largest1)));
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+// The sum of exp(x[i] - shift).
+float sum_exponentials(const float* x, float shift, std::int64_t n) {
+  return sum_lanes(
+      n, [=](auto d, std::int64_t i) HWY_ATTR { return exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift))); });
+}
+
+// The same, and x[i] becomes its term.
+float take_exponentials(float* x, float shift, std::int64_t n) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto value = exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift)));
+    hn::StoreU(value, d, x + i);
+    return value;
+  });
+}
+
+// The sum in double, whose rounding no sum of floats notices.
+double sum_doubles(const float* x, std::int64_t n) {
+  const hn::ScalableTag<double> dd;
+  const hn::Rebind<float, decltype(dd)> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(dd));
+  auto sum0 = hn::Zero(dd);
+  auto sum1 = hn::Zero(dd);
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    sum0 = hn::Add(sum0, hn::PromoteTo(dd, hn::LoadU(d, x + i)));
+    sum1 = hn::Add(sum1, hn::PromoteTo(dd, hn::LoadU(d, x + i + lanes)));
+  }
+  double total = hn::GetLane(hn::SumOfLanes(dd, hn::Add(sum0, sum1)));
+  for (; i < n; ++i) total += static_cast<double>(x[i]);
+  return total;
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(maximum);
+HWY_EXPORT(sum_exponentials);
+HWY_EXPORT(take_exponentials);
+HWY_EXPORT(sum_doubles);
+
+}  // namespace
+
+void CpuBackend::cross_entropy(const Tensor& losses, const Tensor& logits, const Tensor& targets, std::int64_t vocab,
+                               const Tensor& loss_scale) {
+  check_cross_entropy(losses, logits, targets, vocab, loss_scale);
+  const std::int64_t columns = logits.shape()[-1];
+  const FloatData data(logits);
+  float* loss = losses.host<float>().data();
+  const std::int32_t* target = targets.host<std::int32_t>().data();
+  const bool backward = static_cast<bool>(loss_scale);
+  const float scale = backward ? loss_scale.host<float>()[0] : 0.0f;
+  for_blocks(logits.shape().rows(), rows_for(columns, 8 * element_block), [&](std::int64_t begin, std::int64_t rows) {
+    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(columns));
+    for (std::int64_t row = begin; row < begin + rows; ++row) {
+      const std::int64_t at = row * columns;
+      const std::int64_t wanted = target[row];
+      const bool ignored = wanted < 0 || wanted >= vocab;
+      if (ignored) {
+        loss[row] = 0.0f;
+        if (!backward) continue;
+        float* gradient = data.target(at, buffer.data());
+        std::fill_n(gradient, columns, 0.0f);
+        data.commit(at, columns, gradient);
+        continue;
+      }
+      const float* x = data.read(at, columns, buffer.data());
+      const float largest = HWY_DYNAMIC_DISPATCH(maximum)(x, vocab);
+      const float wanted_logit = x[wanted];
+      // On the way back the 16-bit row has been copied, and the f32 row is overwritten where it lies.
+      float* gradient = data.target(at, buffer.data());
+      const float total = backward ? HWY_DYNAMIC_DISPATCH(take_exponentials)(gradient, largest, vocab)
+                                   : HWY_DYNAMIC_DISPATCH(sum_exponentials)(x, largest, vocab);
+      // Both differences are of nearby numbers, so this keeps small losses accurate.
+      loss[row] = std::log(total) + (largest - wanted_logit);
+      if (!backward) continue;
+      scale_floats(gradient, gradient, scale / total, vocab);
+      gradient[wanted] -= scale;
+      std::fill(gradient + vocab, gradient + columns, 0.0f);
+      data.commit(at, columns, gradient);
+    }
+  });
+}
+
+void CpuBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
+  check_sum(out, in);
+  const std::int64_t n = in.elements();
+  const float* values = in.host<float>().data();
+  constexpr std::int64_t block = 4 * element_block;
+  std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
+  for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
+    partial[static_cast<std::size_t>(first / block)] = HWY_DYNAMIC_DISPATCH(sum_doubles)(values + first, count);
+  });
+  float& result = out.host<float>()[0];
+  double total = accumulate ? result : 0.0;
+  for (const double part : partial) total += part;
+  result = static_cast<float>(total);
+}
+
+}  // namespace mslt
+#endif

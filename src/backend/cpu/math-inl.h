@@ -1,0 +1,115 @@
+// Elementary functions on Highway vectors; compiled once a target, so include it after foreach_target.h.
+//
+// Errors are the largest found over all floats of the range in which the result is a normal number, against double
+// arithmetic; math_test.cpp holds them. NaN gives NaN everywhere.
+#if defined(MSLT_BACKEND_CPU_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MSLT_BACKEND_CPU_MATH_INL_H
+#undef MSLT_BACKEND_CPU_MATH_INL_H
+#else
+#define MSLT_BACKEND_CPU_MATH_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// 2^n for integers n in [-126, 127].
+template <class D, class DI = hn::RebindToSigned<D>>
+HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<DI> n) {
+  return hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(DI(), 127))));
+}
+
+// e^x within 1.1 ulp: 0 below -104, infinity above 88.73, subnormal results rounded once more.
+// x = n ln 2 + r with |r| <= ln 2 / 2; e^r = 1 + r + r² q(r), q minimax of degree 4; ln 2 in two parts makes r exact.
+template <class D>
+HWY_INLINE hn::Vec<D> exp(D d, hn::Vec<D> x) {
+  const hn::RebindToSigned<D> di;
+  const auto limited = hn::Min(hn::Max(x, hn::Set(d, -104.0f)), hn::Set(d, 89.0f));
+  const auto whole = hn::Round(hn::Mul(limited, hn::Set(d, 1.44269502f)));
+  auto r = hn::NegMulAdd(whole, hn::Set(d, 0x1.62e4p-1f), limited);
+  r = hn::NegMulAdd(whole, hn::Set(d, 0x1.7f7d1cp-20f), r);
+  auto q = hn::MulAdd(r, hn::Set(d, 0.00138146093f), hn::Set(d, 0.00836871006f));
+  q = hn::MulAdd(r, q, hn::Set(d, 0.041668389f));
+  q = hn::MulAdd(r, q, hn::Set(d, 0.166665211f));
+  q = hn::MulAdd(r, q, hn::Set(d, 0.49999994f));
+  const auto mantissa = hn::Add(hn::Set(d, 1.0f), hn::MulAdd(hn::Mul(r, r), q, r));
+  // Two factors, because n may lie outside the exponents of normal numbers.
+  const auto n = hn::ConvertTo(di, whole);
+  const auto half = hn::ShiftRight<1>(n);
+  const auto result = hn::Mul(hn::Mul(mantissa, power_of_two(d, half)), power_of_two(d, hn::Sub(n, half)));
+  return hn::IfThenElse(hn::IsNaN(x), x, result);
+}
+
+// 1 / (1 + e^-x) within 2.5 ulp for x above -87.
+template <class D>
+HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> x) {
+  const auto one = hn::Set(d, 1.0f);
+  return hn::Div(one, hn::Add(one, exp(d, hn::Neg(x))));
+}
+
+// GELU's tanh form is x · sigmoid(2u) with u = sqrt(2/π) (x + 0.044715 x³), because (1 + tanh u) / 2 = sigmoid(2u):
+// no cancellation, however negative x is.
+inline constexpr float gelu_linear = 1.5957691216057308f;   // 2 sqrt(2/π)
+inline constexpr float gelu_cubic = 0.071354816272600248f;  // 2 sqrt(2/π) · 0.044715
+
+// sigmoid(2u) of the above.
+template <class D>
+HWY_INLINE hn::Vec<D> gelu_gate(D d, hn::Vec<D> x, hn::Vec<D> square) {
+  return sigmoid(d, hn::Mul(x, hn::MulAdd(square, hn::Set(d, gelu_cubic), hn::Set(d, gelu_linear))));
+}
+
+// tanh-GELU; the relative error is within 3 ulp plus 2 ulp a unit of |2u| where x is negative.
+template <class D>
+HWY_INLINE hn::Vec<D> gelu(D d, hn::Vec<D> x) {
+  return hn::Mul(x, gelu_gate(d, x, hn::Mul(x, x)));
+}
+
+// Its derivative, s + x s (1 - s) 2u' with s = sigmoid(2u). Infinite x is none of its arguments.
+template <class D>
+HWY_INLINE hn::Vec<D> gelu_derivative(D d, hn::Vec<D> x) {
+  const auto square = hn::Mul(x, x);
+  const auto s = gelu_gate(d, x, square);
+  const auto slope = hn::MulAdd(square, hn::Set(d, 3.0f * gelu_cubic), hn::Set(d, gelu_linear));
+  const auto bell = hn::Mul(s, hn::Sub(hn::Set(d, 1.0f), s));
+  return hn::MulAdd(hn::Mul(x, bell), slope, s);
+}
+
+// cos and sin of `angle`, within 1.5 ulp of 1 for |angle| below 2^24.
+// The angle is reduced to |r| <= π/4 in double, where the product with the leading 29 bits of π/2 is exact.
+template <class D>
+HWY_INLINE void cos_sin(D d, hn::Vec<D> angle, hn::Vec<D>& cosine, hn::Vec<D>& sine) {
+  const hn::RebindToSigned<D> di;
+  const hn::Rebind<double, D> dd;
+  const auto wide = hn::PromoteTo(dd, angle);
+  const auto quarters = hn::Round(hn::Mul(wide, hn::Set(dd, 0.63661977236758134)));
+  auto remainder = hn::NegMulAdd(quarters, hn::Set(dd, 0x1.921fb54p+0), wide);
+  remainder = hn::NegMulAdd(quarters, hn::Set(dd, 0x1.10b4611a62633p-30), remainder);
+  const auto r = hn::DemoteTo(d, remainder);
+  const auto quadrant = hn::DemoteTo(di, quarters);
+  const auto z = hn::Mul(r, r);
+  auto s = hn::MulAdd(z, hn::Set(d, 2.71812178e-06f), hn::Set(d, -0.000198393129f));
+  s = hn::MulAdd(z, s, hn::Set(d, 0.00833332911f));
+  s = hn::MulAdd(z, s, hn::Set(d, -0.166666672f));
+  s = hn::MulAdd(hn::Mul(r, z), s, r);
+  auto c = hn::MulAdd(z, hn::Set(d, 2.43835693e-05f), hn::Set(d, -0.0013886682f));
+  c = hn::MulAdd(z, c, hn::Set(d, 0.0416666195f));
+  c = hn::MulAdd(z, c, hn::Set(d, -0.5f));
+  c = hn::MulAdd(z, c, hn::Set(d, 1.0f));
+  // Odd quadrants swap the two; sin is negative in quadrants 2 and 3, cos in 1 and 2.
+  const auto one = hn::Set(di, 1);
+  const auto two = hn::Set(di, 2);
+  const auto swap = hn::RebindMask(d, hn::Eq(hn::And(quadrant, one), one));
+  const auto sine_sign = hn::BitCast(d, hn::ShiftLeft<30>(hn::And(quadrant, two)));
+  const auto cosine_sign = hn::BitCast(d, hn::ShiftLeft<30>(hn::And(hn::Add(quadrant, one), two)));
+  sine = hn::Xor(hn::IfThenElse(swap, c, s), sine_sign);
+  cosine = hn::Xor(hn::IfThenElse(swap, s, c), cosine_sign);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

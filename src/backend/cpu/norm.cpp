@@ -1,0 +1,253 @@
+// LayerNorm and RMSNorm with the residual addition, on the CPU.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/dropout.h"
+#include "backend/cpu/float_data.h"
+#include "backend/cpu/views.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/norm.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+
+#ifndef MSLT_BACKEND_CPU_NORM_ONCE
+#define MSLT_BACKEND_CPU_NORM_ONCE
+namespace mslt {
+
+// One row of the backward pass.
+struct BackwardRow {
+  const float* dout;
+  const float* x;
+  const float* weight;
+  const float* direct;  // may be null
+  float mean;
+  float rstd;
+  bool rms;
+};
+
+}  // namespace mslt
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Stores total = residual + x and returns the sum of it.
+float add_rows(const float* residual, const float* x, std::int64_t n, float* total) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto value = hn::Add(hn::LoadU(d, residual + i), hn::LoadU(d, x + i));
+    hn::StoreU(value, d, total + i);
+    return value;
+  });
+}
+
+float sum_row(const float* x, std::int64_t n) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { return hn::LoadU(d, x + i); });
+}
+
+// The sum of (x - mean)².
+float squared_distance(const float* x, float mean, std::int64_t n) {
+  return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto distance = hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean));
+    return hn::Mul(distance, distance);
+  });
+}
+
+// out = (x - mean) · rstd · weight + bias; bias may be null.
+void normalise(const float* x, const float* weight, const float* bias, float mean, float rstd, std::int64_t n,
+               float* out) {
+  if (bias == nullptr) {
+    for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+      const auto normal = hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, rstd));
+      hn::StoreU(hn::Mul(normal, hn::LoadU(d, weight + i)), d, out + i);
+    });
+  } else {
+    for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+      const auto normal = hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, rstd));
+      hn::StoreU(hn::MulAdd(normal, hn::LoadU(d, weight + i), hn::LoadU(d, bias + i)), d, out + i);
+    });
+  }
+}
+
+// dweight += dout · normalised x, dbias += dout (unless null). dsum = direct + the norm's gradient.
+void backward_row(const BackwardRow& row, std::int64_t n, float* dweight, float* dbias, float* dsum) {
+  const float* dout = row.dout;
+  const float* x = row.x;
+  const float* weight = row.weight;
+  const float* direct = row.direct;
+  const float mean = row.mean;
+  const float rstd = row.rstd;
+  const auto normal_at = [=](auto d, std::int64_t i) HWY_ATTR {
+    return hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, mean)), hn::Set(d, rstd));
+  };
+  const auto gradient_at = [=](auto d, std::int64_t i) HWY_ATTR {
+    return hn::Mul(hn::LoadU(d, dout + i), hn::LoadU(d, weight + i));
+  };
+  float product = sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto normal = normal_at(d, i);
+    hn::StoreU(hn::MulAdd(hn::LoadU(d, dout + i), normal, hn::LoadU(d, dweight + i)), d, dweight + i);
+    return hn::Mul(gradient_at(d, i), normal);
+  });
+  product /= static_cast<float>(n);
+  float gradient = 0.0f;
+  if (!row.rms) gradient = sum_lanes(n, gradient_at) / static_cast<float>(n);
+  if (dbias != nullptr) {
+    for_lanes(n, [=](auto d, std::int64_t i)
+                     HWY_ATTR { hn::StoreU(hn::Add(hn::LoadU(d, dbias + i), hn::LoadU(d, dout + i)), d, dbias + i); });
+  }
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto centred = hn::Sub(gradient_at(d, i), hn::Set(d, gradient));
+    const auto projected = hn::NegMulAdd(normal_at(d, i), hn::Set(d, product), centred);
+    const auto shortcut = direct == nullptr ? hn::Zero(d) : hn::LoadU(d, direct + i);
+    hn::StoreU(hn::MulAdd(projected, hn::Set(d, rstd), shortcut), d, dsum + i);
+  });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(add_rows);
+HWY_EXPORT(sum_row);
+HWY_EXPORT(squared_distance);
+HWY_EXPORT(normalise);
+HWY_EXPORT(backward_row);
+
+// A weight or bias as floats: where it lies, or widened once a call. Null where it is absent.
+class Vector {
+ public:
+  explicit Vector(const Tensor& tensor) : widened_(tensor && tensor.dtype() != DType::f32 ? tensor.elements() : 0) {
+    if (tensor) data_ = FloatData(tensor).read(0, tensor.elements(), widened_.data());
+  }
+  const float* data() const { return data_; }
+
+ private:
+  std::vector<float> widened_;
+  const float* data_ = nullptr;
+};
+
+// gradient[i] += the sum over blocks of partial[block · stride + i], in the order of blocks.
+void add_partial_sums(const Tensor& gradient, const float* partial, std::int64_t blocks, std::int64_t stride) {
+  const FloatData data(gradient);
+  for_blocks(gradient.elements(), 64, [&](std::int64_t first, std::int64_t n) {
+    float buffer[64];
+    float* target = data.target(first, buffer);
+    const float* old = data.read(first, n, buffer);
+    for (std::int64_t i = 0; i < n; ++i) {
+      float total = 0.0f;
+      for (std::int64_t block = 0; block < blocks; ++block) total += partial[block * stride + first + i];
+      target[i] = old[i] + total;
+    }
+    data.commit(first, n, target);
+  });
+}
+
+}  // namespace
+
+void CpuBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
+                                       const Tensor& residual, const Tensor& x, const Tensor& weight,
+                                       const Tensor& bias, const NormKind& kind, const Dropout& dropout) {
+  check_residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, kind, dropout);
+  const std::int64_t columns = residual.shape()[-1];
+  const DropoutState state(dropout);
+  const Vector gain(weight);
+  const Vector offset(bias);
+  const FloatData outs(out);
+  const FloatData sums(x ? sum : Tensor());
+  const FloatData residuals(residual);
+  const FloatData inputs(x);
+  float* means = data_of<float>(mean);
+  float* rstds = data_of<float>(rstd);
+  const bool buffered = residual.dtype() != DType::f32 || state.probability > 0.0f;
+  for_blocks(residual.shape().rows(), rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
+    std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
+    float* first = scratch.data();
+    float* second = buffered ? first + columns : nullptr;
+    for (std::int64_t row = begin; row < begin + rows; ++row) {
+      const std::int64_t at = row * columns;
+      const float* total = residuals.read(at, columns, first);
+      float mean_value = 0.0f;
+      if (inputs) {
+        const float* values = inputs.read(at, columns, second);
+        if (state.probability > 0.0f) {
+          apply_dropout(state, at, columns, values, second);
+          values = second;
+        }
+        float* target = sums.target(at, first);
+        mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
+        sums.commit(at, columns, target);
+        total = target;
+      } else if (!kind.rms) {
+        mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
+      }
+      mean_value = kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
+      const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
+      const float rstd_value = 1.0f / std::sqrt(squares / static_cast<float>(columns) + kind.epsilon);
+      float* target = outs.target(at, second);
+      HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
+      outs.commit(at, columns, target);
+      if (means != nullptr) means[row] = mean_value;
+      if (rstds != nullptr) rstds[row] = rstd_value;
+    }
+  });
+}
+
+void CpuBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias,
+                                        const Tensor& dout, const Tensor& dsum_direct, const Tensor& sum,
+                                        const Tensor& mean, const Tensor& rstd, const Tensor& weight,
+                                        const NormKind& kind) {
+  check_residual_norm_backward(dsum, dweight, dbias, dout, dsum_direct, sum, mean, rstd, weight, kind);
+  const std::int64_t rows = dout.shape().rows();
+  const std::int64_t columns = dout.shape()[-1];
+  // At most 64 blocks, however many rows there are: the partial sums stay small and the same for any thread count.
+  const std::int64_t block_rows = std::max<std::int64_t>(8, (rows + 63) / 64);
+  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
+  const std::int64_t stride = 2 * columns;
+  std::vector<float> partial(static_cast<std::size_t>(blocks * stride));
+  const Vector gain(weight);
+  const FloatData results(dsum);
+  const FloatData gradients(dout);
+  const FloatData direct(dsum_direct);
+  const FloatData sums(sum);
+  const float* means = data_of<float>(mean);
+  const float* rstds = data_of<float>(rstd);
+  for_blocks(rows, block_rows, [&](std::int64_t begin, std::int64_t count) {
+    std::vector<float> scratch(dout.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(3 * columns));
+    const auto buffer = [&](std::int64_t i) {
+      return scratch.empty() ? nullptr : scratch.data() + i * columns;
+    };
+    float* dweights = partial.data() + begin / block_rows * stride;
+    float* dbiases = dbias ? dweights + columns : nullptr;
+    for (std::int64_t row = begin; row < begin + count; ++row) {
+      const std::int64_t at = row * columns;
+      const BackwardRow task{gradients.read(at, columns, buffer(0)),
+                             sums.read(at, columns, buffer(1)),
+                             gain.data(),
+                             direct ? direct.read(at, columns, buffer(2)) : nullptr,
+                             means == nullptr ? 0.0f : means[row],
+                             rstds[row],
+                             kind.rms};
+      float* target = results.target(at, buffer(0));
+      HWY_DYNAMIC_DISPATCH(backward_row)(task, columns, dweights, dbiases, target);
+      results.commit(at, columns, target);
+    }
+  });
+  add_partial_sums(dweight, partial.data(), blocks, stride);
+  if (dbias) add_partial_sums(dbias, partial.data() + columns, blocks, stride);
+}
+
+}  // namespace mslt
+#endif

@@ -1,0 +1,157 @@
+// The gradients' norm and AdamW on the CPU.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/optimizer.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+
+#ifndef MSLT_BACKEND_CPU_OPTIMIZER_ONCE
+#define MSLT_BACKEND_CPU_OPTIMIZER_ONCE
+namespace mslt {
+
+// One step's factors.
+struct AdamWStep {
+  float gradient_scale;
+  float beta1;
+  float beta2;
+  float learning_rate;
+  float correction1;
+  float correction2;
+  float epsilon;
+  float weight_decay;
+};
+
+}  // namespace mslt
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+// Squares are taken in double: no float's square overflows there or vanishes.
+double sum_squares(const float* x, std::int64_t n) {
+  const hn::ScalableTag<double> dd;
+  const hn::Rebind<float, decltype(dd)> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(dd));
+  auto sum0 = hn::Zero(dd);
+  auto sum1 = hn::Zero(dd);
+  std::int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    const auto value0 = hn::PromoteTo(dd, hn::LoadU(d, x + i));
+    const auto value1 = hn::PromoteTo(dd, hn::LoadU(d, x + i + lanes));
+    sum0 = hn::MulAdd(value0, value0, sum0);
+    sum1 = hn::MulAdd(value1, value1, sum1);
+  }
+  double total = hn::GetLane(hn::SumOfLanes(dd, hn::Add(sum0, sum1)));
+  for (; i < n; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return total;
+}
+
+// Every product and sum is rounded on its own, in the order of the formula, so that all processors agree.
+void adamw_step(float* p, const float* gradient, float* m, float* v, std::int64_t n, const AdamWStep& step) {
+  const float rate1 = 1.0f - step.beta1;
+  const float rate2 = 1.0f - step.beta2;
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto g = hn::Mul(hn::LoadU(d, gradient + i), hn::Set(d, step.gradient_scale));
+    const auto first = hn::Add(hn::Mul(hn::Set(d, step.beta1), hn::LoadU(d, m + i)), hn::Mul(hn::Set(d, rate1), g));
+    const auto second =
+        hn::Add(hn::Mul(hn::Set(d, step.beta2), hn::LoadU(d, v + i)), hn::Mul(hn::Set(d, rate2), hn::Mul(g, g)));
+    const auto root = hn::Sqrt(hn::Mul(second, hn::Set(d, step.correction2)));
+    const auto update = hn::Div(hn::Mul(first, hn::Set(d, step.correction1)), hn::Add(root, hn::Set(d, step.epsilon)));
+    const auto old = hn::LoadU(d, p + i);
+    const auto decayed = hn::Add(update, hn::Mul(hn::Set(d, step.weight_decay), old));
+    hn::StoreU(first, d, m + i);
+    hn::StoreU(second, d, v + i);
+    hn::StoreU(hn::Sub(old, hn::Mul(hn::Set(d, step.learning_rate), decayed)), d, p + i);
+  });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(sum_squares);
+HWY_EXPORT(adamw_step);
+
+using Block = std::array<float, element_block>;
+
+}  // namespace
+
+void CpuBackend::global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) {
+  check_global_norm(out, gradients);
+  const std::int64_t n = gradients.elements();
+  const FloatData data(gradients);
+  constexpr std::int64_t block = 8 * element_block;
+  std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
+  for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
+    alignas(64) Block buffer;
+    double total = 0.0;
+    for (std::int64_t i = first; i < first + count; i += element_block) {
+      const std::int64_t piece = std::min(element_block, first + count - i);
+      total += HWY_DYNAMIC_DISPATCH(sum_squares)(data.read(i, piece, buffer.data()), piece);
+    }
+    partial[static_cast<std::size_t>(first / block)] = total;
+  });
+  float& result = out.host<float>()[0];
+  double total = accumulate ? static_cast<double>(result) * static_cast<double>(result) : 0.0;
+  for (const double part : partial) total += part;
+  result = static_cast<float>(std::sqrt(total));
+}
+
+void CpuBackend::adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment,
+                       const Tensor& second_moment, const Tensor& master, const Tensor& state, const Tensor& norm,
+                       const AdamWConfig& config) {
+  check_adamw(parameters, gradients, first_moment, second_moment, master, state, norm, config);
+  const float length = norm.host<float>()[0];
+  if (!std::isfinite(length)) return;
+  const auto values = state.host<float>();
+  float clip = values[adamw_gradient_scale];
+  if (values[adamw_max_norm] > 0.0f) {
+    clip *= std::min(1.0f, values[adamw_max_norm] / (length * values[adamw_gradient_scale] + 1e-6f));
+  }
+  const AdamWStep step{clip,
+                       config.beta1,
+                       config.beta2,
+                       values[adamw_learning_rate],
+                       values[adamw_inverse_correction1],
+                       values[adamw_inverse_correction2],
+                       config.epsilon,
+                       config.weight_decay};
+  const FloatData stored(parameters);
+  const FloatData updated(master ? master : parameters);
+  const FloatData gradient(gradients);
+  float* m = first_moment.host<float>().data();
+  float* v = second_moment.host<float>().data();
+  for_blocks(parameters.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+    alignas(64) Block parameter_buffer;
+    alignas(64) Block gradient_buffer;
+    updated.read(first, n, parameter_buffer.data());
+    float* p = updated.target(first, parameter_buffer.data());
+    HWY_DYNAMIC_DISPATCH(adamw_step)(p, gradient.read(first, n, gradient_buffer.data()), m + first, v + first, n, step);
+    if (master) {
+      narrow(stored.at(first), stored.dtype(), p, n);
+    } else {
+      stored.commit(first, n, p);
+    }
+  });
+}
+
+}  // namespace mslt
+#endif

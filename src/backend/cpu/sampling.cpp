@@ -1,0 +1,148 @@
+// The largest logits on the CPU.
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "backend/checks.h"
+#include "backend/cpu/blocks.h"
+#include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_data.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/sampling.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "backend/cpu/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+// The index of the first element of x[first, n) above `bound`, or n.
+std::int64_t next_above(const float* x, std::int64_t first, std::int64_t n, float bound) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = first;
+  for (; i + lanes <= n; i += lanes) {
+    const auto above = hn::Gt(hn::LoadU(d, x + i), hn::Set(d, bound));
+    if (!hn::AllFalse(d, above)) return i + static_cast<std::int64_t>(hn::FindFirstTrue(d, above));
+  }
+  for (; i < n; ++i) {
+    if (x[i] > bound) return i;
+  }
+  return n;
+}
+
+// The index of the first of the largest elements; NaN is passed over, and 0 where there is nothing else.
+std::int64_t first_largest(const float* x, std::int64_t n) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto largest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const auto value = hn::LoadU(d, x + i);
+    largest = hn::IfThenElse(hn::Gt(value, largest), value, largest);
+  }
+  float result = hn::GetLane(hn::MaxOfLanes(d, largest));
+  for (; i < n; ++i) result = x[i] > result ? x[i] : result;
+  for (i = 0; i + lanes <= n; i += lanes) {
+    const auto equal = hn::Eq(hn::LoadU(d, x + i), hn::Set(d, result));
+    if (!hn::AllFalse(d, equal)) return i + static_cast<std::int64_t>(hn::FindFirstTrue(d, equal));
+  }
+  for (; i < n; ++i) {
+    if (x[i] == result) return i;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mslt {
+namespace {
+
+HWY_EXPORT(next_above);
+HWY_EXPORT(first_largest);
+
+// Orders as the contract asks: larger values first, then smaller indices. NaN stands below everything.
+std::uint64_t sort_key(float value, std::int64_t index) {
+  const auto bits = std::bit_cast<std::uint32_t>(value + 0.0f);  // -0 becomes 0
+  std::uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  if (value != value) ordered = 0;
+  return (std::uint64_t{ordered} << 32) | (0xffffffffu - static_cast<std::uint32_t>(index));
+}
+
+std::int32_t index_of_key(std::uint64_t key) {
+  return static_cast<std::int32_t>(0xffffffffu - static_cast<std::uint32_t>(key));
+}
+
+// The k largest keys of x[0, n), in descending order.
+std::vector<std::uint64_t> largest_keys(const float* x, std::int64_t n, std::int64_t k) {
+  std::vector<std::uint64_t> keys;
+  keys.reserve(static_cast<std::size_t>(k));
+  for (std::int64_t i = 0; i < k; ++i) keys.push_back(sort_key(x[i], i));
+  // A heap with the least of the k on top, which only an element above it displaces.
+  std::make_heap(keys.begin(), keys.end(), std::greater<>());
+  std::int64_t i = k;
+  while (i < n) {
+    const float least = x[index_of_key(keys.front())];
+    if (least == least) i = HWY_DYNAMIC_DISPATCH(next_above)(x, i, n, least);
+    if (i < n) {
+      const std::uint64_t key = sort_key(x[i], i);
+      if (key > keys.front()) {
+        std::pop_heap(keys.begin(), keys.end(), std::greater<>());
+        keys.back() = key;
+        std::push_heap(keys.begin(), keys.end(), std::greater<>());
+      }
+      ++i;
+    }
+  }
+  std::sort(keys.begin(), keys.end(), std::greater<>());
+  return keys;
+}
+
+}  // namespace
+
+void CpuBackend::argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) {
+  check_argmax(out, logits, vocab);
+  const std::int64_t columns = logits.shape()[-1];
+  const std::int64_t rows = logits.shape().rows();
+  const FloatData data(logits);
+  std::int32_t* result = out.host<std::int32_t>().data();
+  for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
+    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(vocab));
+    const float* x = data.read(row * columns, vocab, buffer.data());
+    result[row] = static_cast<std::int32_t>(HWY_DYNAMIC_DISPATCH(first_largest)(x, vocab));
+  });
+}
+
+void CpuBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) {
+  check_top_k(values, indices, logits, vocab);
+  const std::int64_t columns = logits.shape()[-1];
+  const std::int64_t rows = logits.shape().rows();
+  const std::int64_t k = values.shape()[-1];
+  const FloatData data(logits);
+  float* value = values.host<float>().data();
+  std::int32_t* index = indices.host<std::int32_t>().data();
+  for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
+    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(vocab));
+    const float* x = data.read(row * columns, vocab, buffer.data());
+    const std::vector<std::uint64_t> keys = largest_keys(x, vocab, k);
+    for (std::int64_t i = 0; i < k; ++i) {
+      const std::int32_t at = index_of_key(keys[static_cast<std::size_t>(i)]);
+      index[row * k + i] = at;
+      value[row * k + i] = x[at];
+    }
+  });
+}
+
+}  // namespace mslt
+#endif

@@ -1,0 +1,160 @@
+// attention_decode against the reference over whole sequences, on every backend.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "backend/registry.h"
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/reference_attention.h"
+
+namespace mslt::test {
+namespace {
+
+constexpr std::int64_t page = KvCacheView::block_size;
+
+struct Case {
+  std::vector<std::int64_t> first;  // each sequence's position of its first query
+  std::int64_t length;              // queries a sequence
+  int heads;
+  int kv_heads;
+  int head_size;
+};
+
+std::vector<Case> cases() {
+  return {{{0}, 1, 1, 1, 1},         {{0, 5}, 1, 2, 2, 5},      {{15, 16, 17}, 1, 4, 2, 16}, {{300}, 1, 6, 2, 64},
+          {{600, 3}, 1, 2, 1, 40},   {{255, 256}, 2, 2, 2, 24}, {{510, 0}, 7, 3, 1, 33},     {{0}, 8, 2, 1, 8},
+          {{13, 100}, 40, 4, 2, 32}, {{0, 20}, 300, 2, 1, 16},  {{1}, 63, 1, 1, 256}};
+}
+
+// Sequences of queries, keys and values, their cache, and the call's arguments.
+struct Pass {
+  Pass(Backend& backend, const Case& c, DType dtype)
+      : shape{c.heads, c.kv_heads, c.head_size, 1.0f / std::sqrt(static_cast<float>(c.head_size)), true},
+        width((c.heads + 2 * c.kv_heads) * c.head_size),
+        kv_width(std::int64_t{c.kv_heads} * c.head_size) {
+    const auto batch = static_cast<std::int64_t>(c.first.size());
+    std::int64_t longest = 0;
+    for (const std::int64_t first : c.first) longest = std::max(longest, first + c.length);
+    const std::int64_t pages = (longest + page - 1) / page + 1;
+    // Blocks are dealt out in a scattered order; those of no one hold NaN, and unused entries of the table nonsense.
+    const std::int64_t blocks = batch * pages + 2;
+    std::vector<double> table(static_cast<std::size_t>(batch * pages), 123456789.0);
+    std::vector<double> keys(static_cast<std::size_t>(blocks * page * kv_width), std::nan(""));
+    std::vector<double> values = keys;
+    std::vector<double> queries;
+    for (std::int64_t b = 0; b < batch; ++b) {
+      const std::int64_t first = c.first[static_cast<std::size_t>(b)];
+      const std::int64_t end = first + c.length;
+      // Rounded as the cache rounds them; queries are f32 on both sides.
+      std::vector<double> qkv = random_values(DType::f32, end * width, static_cast<std::uint64_t>(b) + 1);
+      const std::vector<double> stored = rounded(dtype, qkv);
+      for (std::int64_t p = 0; p < end; ++p) {
+        const std::int64_t block = (b + batch * (pages - 1 - p / page)) + 1;
+        table[static_cast<std::size_t>(b * pages + p / page)] = static_cast<double>(block);
+        for (std::int64_t i = 0; i < kv_width; ++i) {
+          const auto key = static_cast<std::size_t>(p * width + c.heads * c.head_size + i);
+          const auto value = key + static_cast<std::size_t>(kv_width);
+          const auto slot = static_cast<std::size_t>((block * page + p % page) * kv_width + i);
+          keys[slot] = qkv[key] = stored[key];
+          values[slot] = qkv[value] = stored[value];
+        }
+      }
+      const auto tail = static_cast<std::ptrdiff_t>(first * width);
+      queries.insert(queries.end(), qkv.begin() + tail, qkv.end());
+      const ReferenceAttention all = reference_attention(qkv, {}, 1, static_cast<std::size_t>(end), shape, {});
+      expected.insert(expected.end(), all.out.begin() + static_cast<std::ptrdiff_t>(first * c.heads * c.head_size),
+                      all.out.end());
+    }
+    qkv_tensor = upload(backend, DType::f32, {batch, c.length, width}, queries);
+    out = Guarded(backend, DType::f32, {batch, c.length, std::int64_t{c.heads} * c.head_size});
+    key_tensor = upload(backend, dtype, {blocks, page, kv_width}, keys);
+    value_tensor = upload(backend, dtype, {blocks, page, kv_width}, values);
+    table_tensor = upload(backend, DType::i32, {batch, pages}, table);
+    first_tensor = upload(backend, DType::i32, {batch}, std::vector<double>(c.first.begin(), c.first.end()));
+  }
+
+  KvCacheView cache() const { return {key_tensor.tensor(), value_tensor.tensor(), table_tensor.tensor()}; }
+  Positions positions() const { return {first_tensor.tensor()}; }
+  void decode(Backend& backend) { backend.attention_decode(out, qkv_tensor, cache(), positions(), shape); }
+
+  AttentionShape shape;
+  std::int64_t width;
+  std::int64_t kv_width;
+  std::vector<double> expected;
+  Guarded qkv_tensor, out, key_tensor, value_tensor, table_tensor, first_tensor;
+};
+
+class AttentionDecodeTest : public BackendTest {};
+
+TEST_P(AttentionDecodeTest, EqualsTheReference) {
+  for (const Case& c : cases()) {
+    // The reference reads what the cache holds, so 16-bit storage adds no error of its own.
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length << " H "
+                                      << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
+                                      << name_of(dtype));
+      Pass pass(backend(), c, dtype);
+      pass.decode(backend());
+      EXPECT_LT(relative_error(pass.out.values(), pass.expected), 5e-7);
+      EXPECT_TRUE(pass.out.intact());
+    }
+  }
+}
+
+TEST_P(AttentionDecodeTest, GivesTheSameBitsAgain) {
+  for (const std::int64_t length : {1, 20}) {
+    const Case c = {{700, 20}, length, 4, 2, 48};
+    Pass once(backend(), c, DType::f32);
+    once.decode(backend());
+    Pass again(backend(), c, DType::f32);
+    again.decode(backend());
+    EXPECT_EQ(once.out.bytes(), again.out.bytes());
+  }
+}
+
+TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
+  Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32);
+  const auto refuses = [&](const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
+                           const AttentionShape& shape, std::string_view part) {
+    const std::string message =
+        error_of(ErrorKind::input, [&] { backend().attention_decode(out, qkv, cache, positions, shape); });
+    EXPECT_TRUE(message.starts_with("attention_decode: ")) << message;
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  const KvCacheView cache = pass.cache();
+  refuses({}, pass.qkv_tensor, cache, pass.positions(), pass.shape, "out is absent");
+  refuses(pass.out, {}, cache, pass.positions(), pass.shape, "qkv is absent");
+  refuses(pass.out, pass.out, cache, pass.positions(), pass.shape, "qkv is f32");
+  refuses(pass.out, pass.qkv_tensor, {{}, cache.values, cache.block_table}, pass.positions(), pass.shape,
+          "cache.keys is absent");
+  refuses(pass.out, pass.qkv_tensor, {cache.keys, pass.qkv_tensor, cache.block_table}, pass.positions(), pass.shape,
+          "cache.values is f32");
+  refuses(pass.out, pass.qkv_tensor, {cache.keys, cache.values, pass.first_tensor}, pass.positions(), pass.shape,
+          "cache.block_table is i32");
+  refuses(pass.out, pass.qkv_tensor, cache, {pass.table_tensor.tensor()}, pass.shape, "positions.first is i32");
+  AttentionShape bidirectional = pass.shape;
+  bidirectional.causal = false;
+  refuses(pass.out, pass.qkv_tensor, cache, pass.positions(), bidirectional, "not causal");
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_backends()));
+
+// What the CPU can see of device memory, and refuses; a GPU would have to read it back.
+TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {
+  const std::unique_ptr<Backend> backend = make_backend("cpu");
+  Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32);
+  const auto refuses = [&](const KvCacheView& cache, const Positions& positions, std::string_view part) {
+    const std::string message = error_of(
+        ErrorKind::input, [&] { backend->attention_decode(pass.out, pass.qkv_tensor, cache, positions, pass.shape); });
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  const Guarded beyond = upload(*backend, DType::i32, {2}, {3, 31});
+  refuses(pass.cache(), {beyond.tensor()}, "sequence 1 has positions 31…32, but");
+  const Guarded negative = upload(*backend, DType::i32, {2}, {-1, 0});
+  refuses(pass.cache(), {negative.tensor()}, "sequence 0 has positions -1");
+  const Guarded table = upload(*backend, DType::i32, {2, 2}, {0, 0, 6, 0});
+  refuses({pass.cache().keys, pass.cache().values, table.tensor()}, pass.positions(), "sequence 1 uses block 6");
+}
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,76 @@
+// What the tests of every backend share: the list of backends, guarded tensors, random values and error norms.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "mslt/error.h"
+
+namespace mslt::test {
+
+// The devices whose operations the suites run on, as make_backend takes them.
+std::vector<std::string> test_backends();
+
+// A tensor between two guard bands. All of it, guards included, starts as 0xFF bytes: NaN in every floating type, -1 in
+// the signed ones; so an output that is read or not written shows up, too.
+class Guarded {
+ public:
+  Guarded() = default;
+  Guarded(Backend& backend, DType dtype, const Shape& shape);
+
+  const Tensor& tensor() const { return tensor_; }
+  operator const Tensor&() const { return tensor_; }
+  // The elements as doubles; waits.
+  std::vector<double> values() const;
+  // The bytes; waits.
+  std::vector<std::byte> bytes() const;
+  // Whether nothing wrote outside the tensor.
+  bool intact() const;
+
+ private:
+  Backend* backend_ = nullptr;
+  std::unique_ptr<Buffer> buffer_;
+  Tensor tensor_;
+};
+
+// `values` rounded to what `dtype` holds.
+std::vector<double> rounded(DType dtype, std::vector<double> values);
+
+// Standard normal values, rounded to `dtype`; a function of the seed.
+std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed);
+
+// A guarded tensor holding `values`.
+Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values);
+
+// ‖actual - expected‖ / ‖expected‖, infinite where sizes differ or an element of `actual` is not finite.
+double relative_error(const std::vector<double>& actual, const std::vector<double>& expected);
+
+// The message of the Error(kind) that `call` throws; fails the test where it throws none or one of another kind.
+template <class Call>
+std::string error_of(ErrorKind kind, Call&& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "Nothing was thrown.";
+  return {};
+}
+
+// A suite over test_backends().
+class BackendTest : public testing::TestWithParam<std::string> {
+ protected:
+  BackendTest();
+  Backend& backend() { return *backend_; }
+
+ private:
+  std::unique_ptr<Backend> backend_;
+};
+
+}  // namespace mslt::test

@@ -1,0 +1,309 @@
+// The matrix products against the reference, on every backend.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/reference_linear.h"
+
+namespace mslt::test {
+namespace {
+
+struct Size {
+  std::int64_t m, n, k;
+};
+
+const std::vector<Size>& sizes() {
+  static const std::vector<Size> all = {{1, 1, 1},    {1, 70, 33},   {2, 5, 300},   {3, 7, 1},     {8, 64, 64},
+                                        {9, 3, 17},   {12, 130, 31}, {33, 17, 65},  {64, 128, 96}, {100, 1, 40},
+                                        {300, 75, 9}, {5, 33, 100},  {600, 40, 24}, {31, 129, 257}};
+  return all;
+}
+
+std::string describe(const Size& s) {
+  return "m " + std::to_string(s.m) + " n " + std::to_string(s.n) + " k " + std::to_string(s.k);
+}
+
+std::size_t count(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
+
+// The reference product of an activation's derivative.
+std::vector<double> times_derivative(std::vector<double> values, Activation activation,
+                                     const std::vector<double>& pre) {
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] *= activation_derivative(activation, pre[i]);
+  return values;
+}
+
+constexpr double tolerance = 1e-6;  // of f32; the longest sums have 600 terms
+
+class LinearTest : public BackendTest {};
+
+TEST_P(LinearTest, ForwardEqualsTheReference) {
+  for (const Size& s : sizes()) {
+    const std::vector<double> in_values = random_values(DType::f32, s.m * s.k, 1);
+    const Guarded in = upload(backend(), DType::f32, {s.m, s.k}, in_values);
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      const std::vector<double> weight_values = random_values(dtype, s.n * s.k, 2);
+      const std::vector<double> bias_values = random_values(dtype, s.n, 3);
+      const Guarded weight = upload(backend(), dtype, {s.n, s.k}, weight_values);
+      const Guarded bias = upload(backend(), dtype, {s.n}, bias_values);
+      for (const Activation activation : {Activation::none, Activation::gelu, Activation::relu}) {
+        for (const bool has_bias : {false, true}) {
+          for (const bool keeps : {false, true}) {
+            SCOPED_TRACE(describe(s) + " " + std::string(name_of(dtype)) + " activation " +
+                         std::to_string(static_cast<int>(activation)) + " bias " + std::to_string(has_bias) +
+                         " keeps " + std::to_string(keeps));
+            const Guarded out(backend(), DType::f32, {s.m, s.n});
+            const Guarded pre(backend(), DType::f32, {s.m, s.n});
+            backend().matmul_forward(out, in, weight, has_bias ? bias.tensor() : Tensor(), activation,
+                                     keeps ? pre.tensor() : Tensor());
+            std::vector<double> expected =
+                reference_matmul(in_values, weight_values, has_bias ? bias_values : std::vector<double>(), count(s.m),
+                                 count(s.n), count(s.k));
+            if (keeps) {
+              EXPECT_LT(relative_error(pre.values(), expected), tolerance);
+            }
+            for (double& value : expected) value = activate(activation, value);
+            EXPECT_LT(relative_error(out.values(), expected), tolerance);
+            EXPECT_TRUE(out.intact() && pre.intact() && in.intact() && weight.intact() && bias.intact());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, BackwardInputEqualsTheReference) {
+  for (const Size& s : sizes()) {
+    const std::vector<double> dout_values = random_values(DType::f32, s.m * s.n, 1);
+    const std::vector<double> weight_values = random_values(DType::f32, s.n * s.k, 2);
+    const std::vector<double> pre_values = random_values(DType::f32, s.m * s.k, 3);
+    const std::vector<double> before = random_values(DType::f32, s.m * s.k, 4);
+    const Guarded dout = upload(backend(), DType::f32, {s.m, s.n}, dout_values);
+    const Guarded weight = upload(backend(), DType::f32, {s.n, s.k}, weight_values);
+    const Guarded pre = upload(backend(), DType::f32, {s.m, s.k}, pre_values);
+    const std::vector<double> product = reference_matmul(dout_values, transposed(weight_values, count(s.n), count(s.k)),
+                                                         {}, count(s.m), count(s.k), count(s.n));
+    for (const Activation activation : {Activation::none, Activation::gelu, Activation::relu}) {
+      for (const bool accumulate : {false, true}) {
+        SCOPED_TRACE(describe(s) + " activation " + std::to_string(static_cast<int>(activation)) + " accumulate " +
+                     std::to_string(accumulate));
+        const Guarded din =
+            accumulate ? upload(backend(), DType::f32, {s.m, s.k}, before) : Guarded(backend(), DType::f32, {s.m, s.k});
+        backend().matmul_backward_input(din, dout, weight, activation,
+                                        activation == Activation::none ? Tensor() : pre.tensor(), accumulate);
+        std::vector<double> expected = times_derivative(product, activation, pre_values);
+        for (std::size_t i = 0; accumulate && i < expected.size(); ++i) expected[i] += before[i];
+        EXPECT_LT(relative_error(din.values(), expected), tolerance);
+        EXPECT_TRUE(din.intact());
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, BackwardWeightEqualsTheReference) {
+  for (const Size& s : sizes()) {
+    SCOPED_TRACE(describe(s));
+    const std::vector<double> dout_values = random_values(DType::f32, s.m * s.n, 1);
+    const std::vector<double> in_values = random_values(DType::f32, s.m * s.k, 2);
+    const std::vector<double> dweight_before = random_values(DType::f32, s.n * s.k, 3);
+    const std::vector<double> dbias_before = random_values(DType::f32, s.n, 4);
+    const Guarded dout = upload(backend(), DType::f32, {s.m, s.n}, dout_values);
+    const Guarded in = upload(backend(), DType::f32, {s.m, s.k}, in_values);
+    const Guarded dweight = upload(backend(), DType::f32, {s.n, s.k}, dweight_before);
+    const Guarded dbias = upload(backend(), DType::f32, {s.n}, dbias_before);
+    backend().matmul_backward_weight(dweight, dbias, dout, in);
+    std::vector<double> expected =
+        reference_matmul(transposed(dout_values, count(s.m), count(s.n)), transposed(in_values, count(s.m), count(s.k)),
+                         {}, count(s.n), count(s.k), count(s.m));
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += dweight_before[i];
+    std::vector<double> sums = dbias_before;
+    for (std::size_t i = 0; i < dout_values.size(); ++i) sums[i % count(s.n)] += dout_values[i];
+    EXPECT_LT(relative_error(dweight.values(), expected), tolerance);
+    EXPECT_LT(relative_error(dbias.values(), sums), tolerance);
+    EXPECT_TRUE(dweight.intact() && dbias.intact());
+    const Guarded alone = upload(backend(), DType::f32, {s.n, s.k}, dweight_before);
+    backend().matmul_backward_weight(alone, {}, dout, in);
+    EXPECT_EQ(alone.bytes(), dweight.bytes());
+  }
+}
+
+TEST_P(LinearTest, GivesTheSameBitsAgain) {
+  const Size s = {700, 130, 200};
+  const Guarded in = upload(backend(), DType::f32, {s.m, s.k}, random_values(DType::f32, s.m * s.k, 1));
+  const Guarded weight = upload(backend(), DType::f32, {s.n, s.k}, random_values(DType::f32, s.n * s.k, 2));
+  const Guarded bias = upload(backend(), DType::f32, {s.n}, random_values(DType::f32, s.n, 3));
+  std::vector<std::vector<std::byte>> runs;
+  for (int run = 0; run < 2; ++run) {
+    const Guarded out(backend(), DType::f32, {s.m, s.n});
+    const Guarded pre(backend(), DType::f32, {s.m, s.n});
+    const Guarded din(backend(), DType::f32, {s.m, s.k});
+    const Guarded dweight = upload(backend(), DType::f32, {s.n, s.k}, std::vector<double>(count(s.n * s.k)));
+    const Guarded dbias = upload(backend(), DType::f32, {s.n}, std::vector<double>(count(s.n)));
+    backend().matmul_forward(out, in, weight, bias, Activation::gelu, pre);
+    backend().matmul_backward_input(din, out, weight, Activation::gelu, in, false);
+    backend().matmul_backward_weight(dweight, dbias, out, in);
+    std::vector<std::byte> all;
+    for (const Guarded* tensor : {&out, &pre, &din, &dweight, &dbias}) {
+      const std::vector<std::byte> bytes = tensor->bytes();
+      all.insert(all.end(), bytes.begin(), bytes.end());
+    }
+    runs.push_back(std::move(all));
+  }
+  EXPECT_EQ(runs[0], runs[1]);
+}
+
+// A random weight of `dtype`, its scales, and what it stands for.
+struct TestWeight {
+  TestWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k) {
+    const bool quantised = dtype == DType::i8 || dtype == DType::u8;
+    if (!quantised) {
+      meaning = random_values(dtype, n * k, 2);
+      values = upload(backend, dtype, {n, k}, meaning);
+      return;
+    }
+    const std::vector<double> random = random_values(DType::f32, n * k, 2);
+    const double bound = dtype == DType::i8 ? 127.0 : 7.0;
+    std::vector<double> integers;
+    for (const double value : random) {
+      integers.push_back(std::clamp(std::nearbyint(value * bound / 3.0), -bound - 1.0, bound));
+    }
+    const std::vector<double> scale_values = random_values(DType::f16, n * k / 32, 3);
+    for (std::size_t i = 0; i < integers.size(); ++i) meaning.push_back(integers[i] * scale_values[i / 32]);
+    scales = upload(backend, DType::f16, {n, k / 32}, scale_values);
+    if (dtype == DType::i8) {
+      values = upload(backend, dtype, {n, k}, integers);
+      return;
+    }
+    std::vector<double> packed;
+    for (std::size_t g = 0; g < integers.size(); g += 32) {
+      for (std::size_t j = 0; j < 16; ++j) packed.push_back((integers[g + j] + 8) + 16 * (integers[g + j + 16] + 8));
+    }
+    values = upload(backend, dtype, {n, k / 2}, packed);
+  }
+
+  Weight weight() const { return {values.tensor(), scales.tensor()}; }
+
+  std::vector<double> meaning;
+  Guarded values;
+  Guarded scales;
+};
+
+TEST_P(LinearTest, MatvecEqualsTheReference) {
+  const std::vector<Size> shapes = {{1, 1, 32},  {1, 70, 96},   {2, 33, 64},  {3, 5, 320},
+                                    {8, 40, 32}, {11, 257, 64}, {40, 67, 96}, {1, 600, 256}};
+  for (const Size& s : shapes) {
+    const std::vector<double> in_values = random_values(DType::f32, s.m * s.k, 1);
+    const std::vector<double> bias_values = random_values(DType::f32, s.n, 4);
+    const Guarded in = upload(backend(), DType::f32, {s.m, s.k}, in_values);
+    const Guarded bias = upload(backend(), DType::f32, {s.n}, bias_values);
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i8, DType::u8}) {
+      SCOPED_TRACE(describe(s) + " " + std::string(name_of(dtype)));
+      const TestWeight weight(backend(), dtype, s.n, s.k);
+      const Guarded out(backend(), DType::f32, {s.m, s.n});
+      const Guarded plain(backend(), DType::f32, {s.m, s.n});
+      backend().matvec(out, in, weight.weight(), bias);
+      backend().matvec(plain, in, weight.weight(), {});
+      EXPECT_LT(relative_error(out.values(), reference_matmul(in_values, weight.meaning, bias_values, count(s.m),
+                                                              count(s.n), count(s.k))),
+                tolerance);
+      EXPECT_LT(relative_error(plain.values(),
+                               reference_matmul(in_values, weight.meaning, {}, count(s.m), count(s.n), count(s.k))),
+                tolerance);
+      EXPECT_TRUE(out.intact() && plain.intact());
+    }
+  }
+}
+
+TEST_P(LinearTest, RefusesWrongArguments) {
+  const auto f32 = [&](const Shape& shape) {
+    return Guarded(backend(), DType::f32, shape);
+  };
+  const Guarded in = f32({4, 6});
+  const Guarded out = f32({4, 5});
+  const Guarded weight = f32({5, 6});
+  const Guarded bias = f32({5});
+  const Guarded wrong = f32({3, 7});
+  const Guarded integers(backend(), DType::i32, {4, 5});
+  const auto expect = [](const std::string& message, std::string_view part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  const auto forward = [&](const Tensor& o, const Tensor& i, const Tensor& w, const Tensor& b, Activation a,
+                           const Tensor& p) {
+    const std::string message = error_of(ErrorKind::input, [&] { backend().matmul_forward(o, i, w, b, a, p); });
+    EXPECT_TRUE(message.starts_with("matmul_forward: ")) << message;
+    return message;
+  };
+  using enum Activation;
+  expect(forward({}, in, weight, bias, none, {}), "out is absent");
+  expect(forward(out, {}, weight, bias, none, {}), "in is absent");
+  expect(forward(out, in, {}, bias, none, {}), "weight is absent");
+  expect(forward(wrong, in, weight, bias, none, {}), "out is f32 [3, 7]");
+  expect(forward(integers, in, weight, bias, none, {}), "out is i32 [4, 5]");
+  expect(forward(out, wrong, weight, bias, none, {}), "in is f32 [3, 7]");
+  expect(forward(out, in, bias, bias, none, {}), "weight is f32 [5]");
+  expect(forward(out, in, weight, wrong, none, {}), "bias is f32 [3, 7]");
+  expect(forward(out, in, weight, bias, swiglu, {}), "swiglu");
+  expect(forward(out, in, weight, bias, gelu, wrong), "pre_activation is f32 [3, 7]");
+  expect(forward(out, in, weight, bias, gelu, out), "overlap");
+
+  const auto input = [&](const Tensor& din, const Tensor& dout, const Tensor& w, Activation a, const Tensor& p) {
+    const std::string message =
+        error_of(ErrorKind::input, [&] { backend().matmul_backward_input(din, dout, w, a, p, false); });
+    EXPECT_TRUE(message.starts_with("matmul_backward_input: ")) << message;
+    return message;
+  };
+  const Guarded din = f32({4, 6});
+  expect(input(wrong, out, weight, none, {}), "din is f32 [3, 7]");
+  expect(input(din, wrong, weight, none, {}), "dout is f32 [3, 7]");
+  expect(input(din, out, {}, none, {}), "weight is absent");
+  expect(input(din, out, weight, none, in), "pre_activation is");
+  expect(input(din, out, weight, gelu, {}), "pre_activation is absent");
+  expect(input(din, out, weight, swiglu, in), "swiglu");
+  expect(input(in, out, weight, relu, in), "overlap");
+
+  const auto gradient = [&](const Tensor& dweight, const Tensor& dbias, const Tensor& dout, const Tensor& i) {
+    const std::string message =
+        error_of(ErrorKind::input, [&] { backend().matmul_backward_weight(dweight, dbias, dout, i); });
+    EXPECT_TRUE(message.starts_with("matmul_backward_weight: ")) << message;
+    return message;
+  };
+  expect(gradient({}, bias, out, in), "dweight is absent");
+  expect(gradient(weight, wrong, out, in), "dbias is f32 [3, 7]");
+  expect(gradient(weight, bias, wrong, in), "dout is f32 [3, 7]");
+  expect(gradient(weight, bias, out, wrong), "in is f32 [3, 7]");
+}
+
+TEST_P(LinearTest, MatvecRefusesWrongArguments) {
+  const Guarded in(backend(), DType::f32, {2, 64});
+  const Guarded out(backend(), DType::f32, {2, 5});
+  const Guarded plain(backend(), DType::f32, {5, 64});
+  const Guarded bytes(backend(), DType::i8, {5, 64});
+  const Guarded uneven(backend(), DType::i8, {5, 40});
+  const Guarded nibbles(backend(), DType::u8, {5, 32});
+  const Guarded scales(backend(), DType::f16, {5, 2});
+  const Guarded wrong(backend(), DType::f16, {5, 3});
+  const Guarded integers(backend(), DType::i32, {5, 64});
+  const auto refuses = [&](const Tensor& o, const Tensor& i, const Weight& weight, const Tensor& bias,
+                           std::string_view part) {
+    const std::string message = error_of(ErrorKind::input, [&] { backend().matvec(o, i, weight, bias); });
+    EXPECT_TRUE(message.starts_with("matvec: ")) << message;
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  refuses(out, in, {}, {}, "weight.values is absent");
+  refuses(out, in, {integers, {}}, {}, "weight.values is i32");
+  refuses(out, in, {plain, scales}, {}, "weight.scales is f16");
+  refuses(out, in, {bytes, {}}, {}, "weight.scales is absent");
+  refuses(out, in, {bytes, wrong}, {}, "weight.scales is f16 [5, 3]");
+  refuses(out, in, {nibbles, wrong}, {}, "weight.scales is f16 [5, 3]");
+  refuses(out, in, {uneven, scales}, {}, "multiple of 32");
+  refuses(out, out, {plain, {}}, {}, "in is f32 [2, 5]");
+  refuses(in, in, {plain, {}}, {}, "out is f32 [2, 64]");
+  refuses(out, in, {plain, {}}, out, "bias is f32 [2, 5]");
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, LinearTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,50 @@
+// The matrix products in double precision, written plainly.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace mslt::test {
+
+inline double activate(Activation activation, double x) {
+  if (activation == Activation::relu) return x > 0.0 ? x : 0.0;
+  if (activation != Activation::gelu) return x;
+  return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+inline double activation_derivative(Activation activation, double x) {
+  if (activation == Activation::relu) return x > 0.0 ? 1.0 : 0.0;
+  if (activation != Activation::gelu) return 1.0;
+  const double u = std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
+  const double du = std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);
+  return 0.5 * (1.0 + std::tanh(u)) + 0.5 * x * (1.0 - std::tanh(u) * std::tanh(u)) * du;
+}
+
+// in [m, k] · weight [n, k]ᵀ + bias [n], where bias may be empty.
+inline std::vector<double> reference_matmul(const std::vector<double>& in, const std::vector<double>& weight,
+                                            const std::vector<double>& bias, std::size_t m, std::size_t n,
+                                            std::size_t k) {
+  std::vector<double> out(m * n);
+  for (std::size_t i = 0; i < m; ++i) {
+    for (std::size_t j = 0; j < n; ++j) {
+      double sum = bias.empty() ? 0.0 : bias[j];
+      for (std::size_t e = 0; e < k; ++e) sum += in[i * k + e] * weight[j * k + e];
+      out[i * n + j] = sum;
+    }
+  }
+  return out;
+}
+
+// The transpose of [rows, columns].
+inline std::vector<double> transposed(const std::vector<double>& matrix, std::size_t rows, std::size_t columns) {
+  std::vector<double> result(matrix.size());
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < columns; ++j) result[j * rows + i] = matrix[i * columns + j];
+  }
+  return result;
+}
+
+}  // namespace mslt::test
