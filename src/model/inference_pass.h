@@ -11,10 +11,11 @@
 namespace mslt {
 
 // Runs prompts (many tokens of a sequence at once) and single decode steps with the same parameters and cache.
-// Activations are allocated for the largest call so far. The transformer and the cache must outlive it. One thread at a
-// time.
+// Prompts of different lengths share one batch where little of it is padding. Activations are allocated for the largest
+// call so far. The transformer and the cache must outlive it. One thread at a time.
 class InferencePass {
  public:
+  // Throws Error(usage) where the cache was made for another configuration.
   InferencePass(Transformer& transformer, KvCache& cache);
   InferencePass(const InferencePass&) = delete;
   InferencePass& operator=(const InferencePass&) = delete;
@@ -22,7 +23,8 @@ class InferencePass {
 
   // Appends tokens[i] (one or more ids, of any length each) to slots[i], advances the cache, and returns the logits f32
   // [slots, V] of each sequence's last token, valid until the next call. Slots must differ. Throws Error(input) naming
-  // an id outside the vocabulary, and what KvCache::reserve throws; the cache is then as before.
+  // an id outside the vocabulary, a sequence without tokens or a slot given twice, and what KvCache::reserve throws;
+  // the cache is then as before.
   Tensor forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
 
  private:

@@ -15,13 +15,19 @@ namespace mslt {
 // sequence of at most max_positions. One thread at a time; the backend must outlive it.
 class KvCache {
  public:
-  // Room for `slots` sequences that together hold `positions` positions at most. dtype f32, bf16 or f16.
+  // Room for `slots` sequences that together hold any `positions` positions: the pool has what the worst division into
+  // blocks needs. dtype f32, bf16 or f16. Throws Error(usage) for other dtypes and for counts below 1.
   KvCache(Backend& backend, const Config& config, DType dtype, int slots, std::int64_t positions);
 
   int slots() const { return static_cast<int>(lengths_.size()); }
-  std::int64_t length(int slot) const { return lengths_[static_cast<std::size_t>(slot)]; }
+  std::int64_t length(int slot) const { return lengths_[checked_slot(slot)]; }
   std::int64_t free_blocks() const { return static_cast<std::int64_t>(free_.size()); }
-  std::size_t bytes() const;
+  // Whether it was made for the layers, key/value heads and positions of this configuration.
+  bool fits(const Config& config) const;
+  // What it allocated.
+  std::size_t bytes() const { return storage_.buffer().size() + block_table_->size(); }
+
+  // All of these throw Error(usage) for a slot or a count that does not exist.
 
   // Makes room for `count` more positions of `slot`. Throws Error(memory) where the pool is exhausted (nothing
   // changes), Error(usage) where the sequence would pass max_positions.
@@ -31,10 +37,13 @@ class KvCache {
   // Forgets everything from `length` on and gives whole blocks back; truncate(slot, 0) empties the slot.
   void truncate(int slot, std::int64_t length);
 
-  // One layer's view whose rows are the given slots, in order; uploads the block table when it has changed.
+  // One layer's view whose rows are the given slots, in order; uploads the block table when it or the slots have
+  // changed. The views of one call of a pass are thus valid until the cache changes or other slots are asked for.
   KvCacheView view(std::int64_t layer, std::span<const int> slots);
 
  private:
+  std::size_t checked_slot(int slot) const;
+
   Backend& backend_;
   std::int64_t max_positions_;
   std::int64_t blocks_per_slot_;
@@ -43,7 +52,7 @@ class KvCache {
   std::vector<std::int32_t> free_;
   Arena storage_;
   std::unique_ptr<Buffer> block_table_;
-  std::vector<std::int32_t> uploaded_table_;
+  std::vector<int> uploaded_slots_;  // whose tables block_table_ holds; none where a table has changed since
 };
 
 }  // namespace mslt

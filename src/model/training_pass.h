@@ -2,14 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <string>
 
 #include "model/transformer.h"
 
 namespace mslt {
 
-// What a pass allocates, in bytes; `describe` gives the table that train prints before it starts.
+class MemoryPlanner;
+
+// What a pass needs, in bytes: the transformer's parameters, and what the pass itself allocates.
 struct MemoryPlan {
   std::size_t parameters = 0;
   std::size_t gradients = 0;
@@ -23,22 +25,24 @@ class TrainingPass {
  public:
   enum class Mode { train, evaluate };  // evaluate allocates no gradients and shares activations between layers
 
-  // Throws Error(usage) where seq_len passes the model's max_positions, Error(memory) where it does not fit.
+  // Throws Error(usage) where seq_len passes the model's max_positions or the device cannot train the parameters'
+  // dtype, Error(memory) where it does not fit.
   TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode);
   TrainingPass(const TrainingPass&) = delete;
   TrainingPass& operator=(const TrainingPass&) = delete;
   ~TrainingPass();
 
-  // The same sums without allocating anything.
+  // The same sums without allocating anything, for activations of the parameters' dtype. (A device that does not train
+  // in 16 bits evaluates on f32 activations.)
   static MemoryPlan plan(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len, Mode mode);
-  const MemoryPlan& memory() const;
+  const MemoryPlan& memory() const { return memory_; }
 
   // Gradients under the parameters' names, in the parameters' dtype; absent in evaluate mode.
-  const Arena& gradients() const;
+  const Arena& gradients() const { return gradients_; }
   void zero_gradients();
 
   // tokens, targets: batch · seq_len ids, row by row; targets below 0 count nothing. Throws Error(input) naming the
-  // first id outside the vocabulary.
+  // first id outside the vocabulary. A batch serves any number of the passes below.
   void set_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets);
 
   // Adds the sum of the rows' losses to loss_sum f32 [1], and loss_scale f32 [1] times its gradient to gradients().
@@ -48,11 +52,20 @@ class TrainingPass {
   // Adds the sum of the rows' losses to loss_sum; no dropout, no gradient.
   void forward_loss(const Tensor& loss_sum);
 
-  // The logits of the batch, f [B·T, V], valid until the next call; no dropout. Allocates them at first use.
+  // The logits of the batch, f [B·T, V], valid until the next call; no dropout. Allocates them at first use, beside
+  // what was planned.
   Tensor forward_logits();
 
  private:
   struct State;
+  static MemoryPlanner plan_activations(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len,
+                                        Mode mode);
+
+  Transformer& transformer_;
+  MemoryPlan memory_;
+  Arena gradients_;
+  std::unique_ptr<Buffer> activations_;
+  std::unique_ptr<Buffer> logits_;
   std::unique_ptr<State> state_;
 };
 

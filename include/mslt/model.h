@@ -1,0 +1,56 @@
+// A trained model: its configuration, its parameters on a device, and its tokenizer.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mslt/config.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt {
+
+struct LoadOptions {
+  std::string device = "auto";  // as --device: auto, cpu, cuda, metal, msl-host
+  std::string dtype;            // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
+};
+
+// Movable; one thread at a time.
+class Model {
+ public:
+  // Opens a Hugging Face folder (config.json, model.safetensors, tokenizer.json) of a supported family, a run folder
+  // that train wrote, or any folder save() wrote. Throws Error naming the file and member that cannot be accepted.
+  static Model load(const std::filesystem::path& folder, const LoadOptions& options = {});
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  const Config& config() const;
+  // Throws Error(input) where the folder had no tokenizer.
+  const Tokenizer& tokenizer() const;
+  bool has_tokenizer() const;
+  // Ids that end a generated text.
+  std::span<const TokenId> eos_ids() const;
+
+  // Writes the same files for transformers and other readers.
+  void save(const std::filesystem::path& folder) const;
+
+  // Logits of one sequence without a cache: [tokens, vocab_size], row by row. Throws Error(input) for ids outside the
+  // vocabulary and for more tokens than max_positions.
+  std::vector<float> logits(std::span<const std::int32_t> tokens);
+
+  // The parts, for the library's other layers.
+  struct Parts;
+  Parts& parts() { return *parts_; }
+  const Parts& parts() const { return *parts_; }
+
+ private:
+  explicit Model(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace mslt

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Everything beyond the tests: formatting, static analysis, the tests under sanitizers, and the fuzzers.
+# Usage: scripts/check.sh [format|tidy|asan|tsan|fuzz ...]; all of them without arguments.
+# FUZZ_SECONDS sets how long each fuzzer runs (60).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+check_format() {
+  git ls-files '*.cpp' '*.h' | xargs clang-format-19 --dry-run --Werror
+  echo "Formatting is as configured."
+}
+
+check_tidy() {
+  cmake --preset asan >/dev/null
+  # Tests and generated tables are compiled with all warnings, but not analysed.
+  git ls-files 'src/*.cpp' | grep -vE '_test\.cpp$|_tables?\.cpp$' |
+    xargs -P 2 -n 4 clang-tidy-19 -p build/asan --quiet 2>&1 | grep -vE 'warnings? generated|^$' || true
+  test "${PIPESTATUS[1]}" -eq 0
+  echo "Static analysis is clean."
+}
+
+check_asan() {
+  cmake --preset asan -DMSLT_PYTHON= >/dev/null
+  cmake --build --preset asan
+  ctest --preset asan -j2
+}
+
+check_tsan() {
+  cmake --preset tsan -DMSLT_PYTHON= >/dev/null
+  cmake --build --preset tsan
+  ctest --preset tsan -j2
+}
+
+check_fuzz() {
+  local seconds=${FUZZ_SECONDS:-60}
+  cmake --preset asan >/dev/null
+  cmake --build --preset asan
+  local fuzzers=(build/asan/tests/fuzz/fuzz_*)
+  printf '%s\n' "${fuzzers[@]}" | xargs -P 2 -I{} scripts/run_fuzzer.sh {} "$seconds"
+  echo "${#fuzzers[@]} fuzzers ran for $seconds s each without a finding."
+}
+
+scripts/install_dependencies.sh check
+[[ $# -gt 0 ]] || set -- format tidy asan tsan fuzz
+for check in "$@"; do
+  echo "== $check"
+  "check_$check"
+done

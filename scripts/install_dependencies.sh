@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what mslt is built with: through apt on Debian and Ubuntu, through Homebrew on macOS.
+# Usage: scripts/install_dependencies.sh [build|test|check]
+#   build  what the program needs (the default)    test  also what the tests need
+#   check  also clang 19 for the sanitizer builds, the fuzzers, clang-format and clang-tidy
+set -euo pipefail
+
+level=${1:-build}
+build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev bible-kjv)
+test_debian=(libgtest-dev libbenchmark-dev python3-venv)
+check_debian=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19)
+build_homebrew=(cmake ninja onednn highway nlohmann-json cli11 fmt libomp)
+test_homebrew=(googletest google-benchmark)
+check_homebrew=(llvm)
+
+debian=("${build_debian[@]}")
+homebrew=("${build_homebrew[@]}")
+if [[ $level == test || $level == check ]]; then
+  debian+=("${test_debian[@]}")
+  homebrew+=("${test_homebrew[@]}")
+fi
+if [[ $level == check ]]; then
+  debian+=("${check_debian[@]}")
+  homebrew+=("${check_homebrew[@]}")
+fi
+
+if [[ $(uname -s) == Darwin ]]; then
+  command -v brew >/dev/null || { echo "Homebrew is needed to install: ${homebrew[*]}" >&2; exit 1; }
+  brew install --quiet "${homebrew[@]}"
+  exit
+fi
+command -v apt-get >/dev/null || { echo "Neither apt nor Homebrew here; please install: ${debian[*]}" >&2; exit 1; }
+
+missing=()
+for package in "${debian[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[[ ${#missing[@]} -eq 0 ]] && exit
+as_root=()
+[[ $(id -u) -eq 0 ]] || as_root=(sudo)
+echo "Installing: ${missing[*]}"
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

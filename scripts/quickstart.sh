@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# From a fresh machine to generated text: installs what is needed, builds mslt, trains a tokenizer and the tiny model on a
+# real text, and prints what the model writes.
+# Usage: scripts/quickstart.sh [TEXT_FILE]
+# Without a file, the text is the King James Bible: from Debian's package, or the public-domain copy of Project Gutenberg.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run=runs/quickstart
+text=$run/text.txt
+rm -rf "$run"
+mkdir -p "$run"
+
+scripts/install_dependencies.sh build
+cmake --preset release -DMSLT_BUILD_TESTS=OFF -DMSLT_BUILD_BENCH=OFF >"$run/configure.log" ||
+  { cat "$run/configure.log" >&2; exit 1; }
+cmake --build --preset release --target mslt_program
+mslt=build/release/bin/mslt
+
+if [[ $# -ge 1 ]]; then
+  cp "$1" "$text"
+elif command -v bible >/dev/null; then
+  # Each verse follows its reference, such as "Gen1:1 "; only the verses are kept.
+  bible -f 'Gen1:1-Rev22:21' | sed -E 's/^[^ ]+ //' >"$text"
+else
+  curl -fsSL https://www.gutenberg.org/cache/epub/10/pg10.txt -o "$text"
+fi
+
+"$mslt" tokenizer train --input "$text" --vocab-size 1776 --output "$run/tokenizer.json"
+"$mslt" data prepare --tokenizer "$run/tokenizer.json" --input "$text" --output "$run/data"
+"$mslt" train --data "$run/data" --output "$run/model" --preset tiny --batch-size 16 --steps 800 --lr 3e-3 \
+  --warmup 50 --eval-every 200
+echo
+echo "The model writes:"
+"$mslt" generate --model "$run/model" --prompt "And God said" --max-new-tokens 200 --temperature 0.7 --seed 1
+echo
+echo "Look at $run/model/report.html, or go on with: $mslt generate --model $run/model --prompt 'And it came to pass'"

@@ -1,0 +1,100 @@
+// The driver interface of the MSL backend: what Metal, CUDA and the host have to offer for kernels to run.
+//
+// It is shaped like Metal's own API, reduced to what the backend uses. One thread at a time unless said otherwise.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "backend/backend.h"
+#include "tensor/buffer.h"
+
+namespace mslt::msl {
+
+// What a device allows, read from the device itself.
+struct DeviceLimits {
+  std::uint32_t max_threads_per_threadgroup = 1024;
+  std::uint32_t threadgroup_memory_bytes = 32768;
+  std::uint64_t max_buffer_bytes = 0;
+  std::uint32_t max_bytes_argument = 4096;  // largest struct passed by set_bytes
+};
+
+struct GridSize {
+  std::uint32_t x = 1;
+  std::uint32_t y = 1;
+  std::uint32_t z = 1;
+};
+
+// One kernel, ready to run. Owned by its Device.
+class Pipeline {
+ public:
+  Pipeline() = default;
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+  virtual ~Pipeline() = default;
+  virtual std::string_view name() const = 0;
+  // Threads a group may have for this kernel, at most the device's limit (registers can lower it).
+  virtual std::uint32_t max_threads_per_threadgroup() const = 0;
+};
+
+// What one command buffer did, in seconds of the device's clock.
+struct CommandTiming {
+  double gpu_start = 0.0;
+  double gpu_end = 0.0;
+};
+
+// A sequence of dispatches that run in order: each sees the memory that earlier ones wrote. Encode, then commit once.
+class CommandBuffer {
+ public:
+  CommandBuffer() = default;
+  CommandBuffer(const CommandBuffer&) = delete;
+  CommandBuffer& operator=(const CommandBuffer&) = delete;
+  virtual ~CommandBuffer() = default;
+
+  // Bindings hold until replaced; set_pipeline forgets them all.
+  virtual void set_pipeline(const Pipeline& pipeline) = 0;
+  virtual void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) = 0;
+  virtual void set_bytes(std::uint32_t index, std::span<const std::byte> bytes) = 0;
+  virtual void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) = 0;
+  // Runs groups.x · groups.y · groups.z full threadgroups of threads.x · threads.y · threads.z threads.
+  virtual void dispatch(GridSize groups, GridSize threads) = 0;
+  // Copies and fills in the order of the dispatches.
+  virtual void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
+                    std::size_t bytes) = 0;
+  virtual void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) = 0;
+
+  // Called once when the work is done or has failed, from any thread, before wait() returns. `error` is empty on
+  // success.
+  virtual void on_completed(std::function<void(const CommandTiming&, std::string_view error)> handler) = 0;
+  // Hands the work over and returns at once. Nothing can be encoded afterwards.
+  virtual void commit() = 0;
+  // After commit: blocks until done. Throws Error(device) naming what failed and the kernels it held.
+  virtual void wait() = 0;
+};
+
+class Device {
+ public:
+  Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+  virtual ~Device() = default;
+
+  virtual const DeviceInfo& info() const = 0;
+  virtual const DeviceLimits& limits() const = 0;
+  // Zeroed memory aligned to 256 bytes. Where host_visible, Buffer::host() is its address (shared or pinned memory); on
+  // devices without such memory, others have none. Throws Error(memory).
+  virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) = 0;
+  // The kernel of that host name, compiled at first use; lives as long as the device. Throws Error(device) where there
+  // is none or it does not compile, with the compiler's message and the line of the .metal file.
+  virtual const Pipeline& pipeline(std::string_view name) = 0;
+  // Command buffers of a device run one after another in the order of their commits.
+  virtual std::unique_ptr<CommandBuffer> command_buffer() = 0;
+};
+
+}  // namespace mslt::msl

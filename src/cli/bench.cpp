@@ -1,0 +1,140 @@
+// Timed training steps and decoding.
+#include "cli/bench.h"
+
+#include <sys/resource.h>
+
+#include <memory>
+#include <span>
+
+#include "backend/registry.h"
+#include "base/fail.h"
+#include "base/philox.h"
+#include "model/inference_pass.h"
+#include "model/training_pass.h"
+#include "train/matmul_peak.h"
+#include "train/optimizer.h"
+
+namespace mslt::cli {
+namespace {
+
+std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_size, std::uint32_t stream_number) {
+  PhiloxStream stream(1, stream_number, 0);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
+  for (std::int32_t& token : tokens) {
+    token = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(vocab_size)));
+  }
+  return tokens;
+}
+
+std::size_t largest_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+}
+
+double copy_bandwidth(Backend& backend) {
+  constexpr std::int64_t elements = std::int64_t{1} << 26;
+  const auto source = backend.allocate(elements * 4, "bandwidth source");
+  const auto destination = backend.allocate(elements * 4, "bandwidth destination");
+  const Tensor from(*source, 0, DType::f32, Shape{elements});
+  const Tensor to(*destination, 0, DType::f32, Shape{elements});
+  const double seconds = median_seconds(5, [&] {
+    backend.copy(to, from);
+    backend.wait();
+  });
+  return 2.0 * 4.0 * static_cast<double>(elements) / seconds;
+}
+
+}  // namespace
+
+TrainBenchResult bench_train(const TrainBenchOptions& options) {
+  const std::unique_ptr<Backend> backend = make_backend(options.device);
+  Config config = options.model;
+  config.vocab_size = options.vocab_size;
+  const std::int64_t seq_len = options.seq_len > 0 ? options.seq_len : config.max_positions;
+  Transformer transformer(*backend, config, dtype_from_name(options.dtype));
+  transformer.initialize(1);
+  TrainingPass pass(transformer, options.batch_size, seq_len, TrainingPass::Mode::train);
+  AdamW optimizer(*backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
+  optimizer.initialize_master();
+
+  const auto scalars = backend->allocate(256, "bench scalars");
+  const Tensor loss_sum(*scalars, 0, DType::f32, Shape{1});
+  const Tensor loss_scale(*scalars, 64, DType::f32, Shape{1});
+  const std::int64_t tokens_per_step = options.batch_size * seq_len;
+  const float scale = 1.0f / static_cast<float>(tokens_per_step);
+  backend->upload(loss_scale, std::as_bytes(std::span(&scale, 1)));
+  const auto tokens = random_tokens(tokens_per_step, config.vocab_size, 0);
+  const auto targets = random_tokens(tokens_per_step, config.vocab_size, 1);
+
+  std::int64_t update = 0;
+  const auto step = [&] {
+    pass.zero_gradients();
+    pass.set_batch(tokens, targets);
+    pass.forward_backward(loss_sum, loss_scale, {});
+    optimizer.step(pass.gradients(), ++update, 1e-4, 1.0f, 1.0f);
+    backend->wait();
+  };
+  step();
+  TrainBenchResult result;
+  // Before the peak is measured, whose matrices would count as well.
+  result.resident_bytes = largest_resident_bytes();
+  result.peak = measure_matmul_peak(*backend);
+  result.step_seconds = median_seconds(static_cast<int>(options.steps), step);
+  result.peak = std::max(result.peak, measure_matmul_peak(*backend));
+  result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
+  result.flops_per_token = config.training_flops_per_token(seq_len);
+  const ArenaLayout& layout = transformer.layout().arena;
+  result.planned_bytes = pass.memory().total() + AdamW::moment_bytes(layout) + AdamW::master_bytes(layout);
+  return result;
+}
+
+GenerateBenchResult bench_generate(const GenerateBenchOptions& options) {
+  const std::unique_ptr<Backend> backend = make_backend(options.device);
+  const Config& config = options.model;
+  const std::int64_t positions = options.prompt_tokens + options.new_tokens;
+  if (positions > config.max_positions) {
+    fail(ErrorKind::usage, "--prompt-tokens and --new-tokens add up to {}; the model's context holds {}.", positions,
+         config.max_positions);
+  }
+  const DType dtype = dtype_from_name(options.dtype);
+  Transformer transformer(*backend, config, dtype);
+  transformer.initialize(1);
+  const std::int64_t padded =
+      (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
+  const int slots = static_cast<int>(options.batch_size);
+  KvCache cache(*backend, config, dtype, slots, options.batch_size * padded);
+  InferencePass pass(transformer, cache);
+
+  std::vector<int> slot_list(static_cast<std::size_t>(slots));
+  for (int i = 0; i < slots; ++i) slot_list[static_cast<std::size_t>(i)] = i;
+  const auto prompt = random_tokens(options.prompt_tokens, config.vocab_size, 0);
+  std::vector<std::span<const std::int32_t>> tokens(slot_list.size(), prompt);
+  const auto next_buffer = backend->allocate(slot_list.size() * sizeof(std::int32_t), "next tokens");
+  const Tensor next_tensor(*next_buffer, 0, DType::i32, Shape{options.batch_size});
+  std::vector<std::int32_t> next(slot_list.size());
+  const auto forward = [&] {
+    backend->argmax(next_tensor, pass.forward(slot_list, tokens), config.vocab_size);
+    backend->download(next_tensor, std::as_writable_bytes(std::span(next)));
+  };
+
+  GenerateBenchResult result;
+  result.bandwidth = copy_bandwidth(*backend);
+  const double prefill = time_once(forward);
+  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = std::span(&next[i], 1);
+  const double decode = time_once([&] {
+    for (std::int64_t i = 0; i < options.new_tokens; ++i) forward();
+  });
+  result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill;
+  result.decode_tokens_per_second = static_cast<double>(options.batch_size * options.new_tokens) / decode;
+  const auto element = static_cast<double>(size_of(dtype));
+  const double read_weights =
+      static_cast<double>(config.non_embedding_parameter_count() + config.vocab_size * config.channels);
+  const double middle = static_cast<double>(options.prompt_tokens) + static_cast<double>(options.new_tokens) / 2.0;
+  const double cached = 2.0 * static_cast<double>(config.layers * config.kv_heads * config.head_size) * middle *
+                        static_cast<double>(options.batch_size);
+  result.bytes_per_step = element * (read_weights + cached);
+  return result;
+}
+
+}  // namespace mslt::cli

@@ -1,0 +1,84 @@
+// The measurements behind mslt bench.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "mslt/config.h"
+
+namespace mslt::cli {
+
+// Wall-clock seconds of one call.
+template <class Work>
+double time_once(Work&& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The median over `repeats` calls.
+template <class Work>
+double median_seconds(int repeats, Work&& work) {
+  std::vector<double> seconds;
+  for (int i = 0; i < repeats; ++i) seconds.push_back(time_once(work));
+  std::nth_element(seconds.begin(), seconds.begin() + repeats / 2, seconds.end());
+  return seconds[static_cast<std::size_t>(repeats / 2)];
+}
+
+struct TrainBenchOptions {
+  Config model;
+  std::string device = "auto";
+  std::string dtype = "f32";
+  std::int64_t batch_size = 16;
+  std::int64_t seq_len = 0;  // 0: the model's context
+  std::int64_t vocab_size = 2048;
+  std::int64_t steps = 5;
+};
+struct TrainBenchResult {
+  double tokens_per_second = 0.0;
+  double step_seconds = 0.0;  // median
+  double peak = 0.0;          // FLOP/s of a large product, the larger of one measured before and one after
+  double flops_per_token = 0.0;
+  std::size_t planned_bytes = 0;
+  std::size_t resident_bytes = 0;  // the process at its largest
+};
+// Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does.
+TrainBenchResult bench_train(const TrainBenchOptions& options);
+
+struct GenerateBenchOptions {
+  Config model;
+  std::string device = "auto";
+  std::string dtype = "f32";
+  std::int64_t batch_size = 1;
+  std::int64_t prompt_tokens = 64;
+  std::int64_t new_tokens = 64;
+};
+struct GenerateBenchResult {
+  double prefill_tokens_per_second = 0.0;
+  double decode_tokens_per_second = 0.0;  // over the whole batch
+  double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted
+  double bytes_per_step = 0.0;            // weights and half-filled cache that one decode step reads
+};
+// Greedy decoding with random weights.
+GenerateBenchResult bench_generate(const GenerateBenchOptions& options);
+
+struct KernelBenchOptions {
+  Config model;
+  std::string device = "auto";
+  std::string dtype = "f32";
+  std::int64_t batch_size = 16;
+};
+struct KernelBenchResult {
+  std::string operation;
+  double seconds = 0.0;  // median of one call
+  double flops = 0.0;    // of one call
+  double bytes = 0.0;    // read and written by one call, each tensor counted once
+};
+// Each operation of a training step alone, at the model's shapes.
+std::vector<KernelBenchResult> bench_kernels(const KernelBenchOptions& options);
+
+}  // namespace mslt::cli

@@ -1,0 +1,191 @@
+// mslt bench: the speed of training, generation, single operations and tokenizing, beside the limits of this machine.
+#include <fmt/format.h>
+
+#include <memory>
+#include <ostream>
+
+#include "base/mapped_file.h"
+#include "cli/bench.h"
+#include "cli/command.h"
+#include "cli/model_options.h"
+#include "cli/units.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt::cli {
+namespace {
+
+void add_train_bench(CLI::App& bench, Context& context) {
+  const auto options = std::make_shared<TrainBenchOptions>();
+  const auto model = std::make_shared<ModelOptions>();
+  model->preset = "mini";
+  CLI::App* command =
+      add_command(bench, context, "train", "Tokens per second of training, and the share of the products' floor",
+                  "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n");
+  add_model_options(*command, *model);
+  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
+  command->add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
+  command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
+  command->add_option("--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context");
+  command->add_option("--vocab-size", options->vocab_size, "Tokens in the vocabulary")->check(size);
+  command->add_option("--steps", options->steps, "Timed steps, after one that is not")->check(size);
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      options->model = model->config();
+      const TrainBenchResult result = bench_train(*options);
+      const double floor = result.flops_per_token / result.peak;
+      if (context.json) {
+        context.print_json({{"tokens_per_second", result.tokens_per_second},
+                            {"median_step_seconds", result.step_seconds},
+                            {"peak_flops_per_second", result.peak},
+                            {"flops_per_token", result.flops_per_token},
+                            {"floor_tokens_per_second", 1.0 / floor},
+                            {"share_of_floor", result.tokens_per_second * floor},
+                            {"planned_bytes", result.planned_bytes},
+                            {"resident_bytes", result.resident_bytes}});
+        return;
+      }
+      context.out << fmt::format(
+          "{} tokens/s; a step takes {} (median of {})\n"
+          "Products' floor: {} tokens/s at {}FLOP/s, measured here before and after; {:.0f} % of it reached\n"
+          "Memory: {} planned, {} resident at most ({:.2f} times)\n",
+          format_count(result.tokens_per_second), format_duration(result.step_seconds), options->steps,
+          format_count(1.0 / floor), format_count(result.peak), 100.0 * result.tokens_per_second * floor,
+          format_bytes(static_cast<double>(result.planned_bytes)),
+          format_bytes(static_cast<double>(result.resident_bytes)),
+          static_cast<double>(result.resident_bytes) / static_cast<double>(result.planned_bytes));
+    };
+  });
+}
+
+void add_generate_bench(CLI::App& bench, Context& context) {
+  const auto options = std::make_shared<GenerateBenchOptions>();
+  const auto model = std::make_shared<ModelOptions>();
+  model->preset = "mini";
+  CLI::App* command =
+      add_command(bench, context, "generate", "Tokens per second of decoding, and the share of the memory's floor",
+                  "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n");
+  add_model_options(*command, *model);
+  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
+  command->add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
+  command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
+  command->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of the prompt")->check(size);
+  command->add_option("--new-tokens", options->new_tokens, "Tokens to decode")->check(size);
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      options->model = model->config();
+      const GenerateBenchResult result = bench_generate(*options);
+      const double floor_tokens = result.bandwidth / result.bytes_per_step * static_cast<double>(options->batch_size);
+      if (context.json) {
+        context.print_json({{"prefill_tokens_per_second", result.prefill_tokens_per_second},
+                            {"decode_tokens_per_second", result.decode_tokens_per_second},
+                            {"bandwidth_bytes_per_second", result.bandwidth},
+                            {"bytes_per_step", result.bytes_per_step},
+                            {"floor_tokens_per_second", floor_tokens},
+                            {"share_of_floor", result.decode_tokens_per_second / floor_tokens}});
+        return;
+      }
+      context.out << fmt::format(
+          "Prompt: {} tokens/s; then {} tokens/s\n"
+          "Memory's floor: {} tokens/s, reading {} a step at {}/s; {:.0f} % of it reached\n",
+          format_count(result.prefill_tokens_per_second), format_count(result.decode_tokens_per_second),
+          format_count(floor_tokens), format_bytes(result.bytes_per_step), format_bytes(result.bandwidth),
+          100.0 * result.decode_tokens_per_second / floor_tokens);
+    };
+  });
+}
+
+void add_kernels_bench(CLI::App& bench, Context& context) {
+  const auto options = std::make_shared<KernelBenchOptions>();
+  const auto model = std::make_shared<ModelOptions>();
+  model->preset = "mini";
+  CLI::App* command = add_command(bench, context, "kernels", "Time of each operation at a model's shapes",
+                                  "  mslt bench kernels --preset mini --batch-size 16\n");
+  add_model_options(*command, *model);
+  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
+  command->add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
+  command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      options->model = model->config();
+      nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+      for (const KernelBenchResult& row : bench_kernels(*options)) {
+        rows.push_back({{"operation", row.operation},
+                        {"seconds", row.seconds},
+                        {"flops_per_second", row.flops / row.seconds},
+                        {"bytes_per_second", row.bytes / row.seconds}});
+        if (!context.json) {
+          context.out << fmt::format("{:<28} {:>9}  {:>9}FLOP/s  {:>9}/s\n", row.operation,
+                                     format_duration(row.seconds), format_count(row.flops / row.seconds),
+                                     format_bytes(row.bytes / row.seconds));
+        }
+      }
+      if (context.json) context.print_json(rows);
+    };
+  });
+}
+
+struct TokenizerArguments {
+  std::vector<std::string> inputs;
+  std::uint32_t vocab_size = 1776;
+  std::string pattern = "gpt2";
+  int repeats = 5;
+};
+
+void bench_tokenizer(const TokenizerArguments& arguments, Context& context) {
+  std::string text;
+  for (const std::string& input : arguments.inputs) text += MappedFile(input).text();
+  TokenizerTrainOptions options;
+  options.vocab_size = arguments.vocab_size;
+  options.pattern = split_pattern_from_name(arguments.pattern);
+  const double train_seconds = time_once([&] { Tokenizer::train_on_text(text, options); });
+  const Tokenizer tokenizer = Tokenizer::train_on_text(text, options);
+  std::vector<TokenId> ids;
+  const double encode_seconds = median_seconds(arguments.repeats, [&] { ids = tokenizer.encode(text); });
+  std::string decoded;
+  const double decode_seconds = median_seconds(arguments.repeats, [&] { decoded = tokenizer.decode(ids); });
+  const auto bytes = static_cast<double>(text.size());
+  if (context.json) {
+    context.print_json({{"bytes", text.size()},
+                        {"tokens", ids.size()},
+                        {"train_seconds", train_seconds},
+                        {"encode_bytes_per_second", bytes / encode_seconds},
+                        {"decode_bytes_per_second", bytes / decode_seconds}});
+    return;
+  }
+  context.out << fmt::format("{} of text, {:.2f} bytes a token\nTraining {} tokens: {}\n", format_bytes(bytes),
+                             bytes / static_cast<double>(ids.size()), tokenizer.vocab_size(),
+                             format_duration(train_seconds))
+              << fmt::format("Encoding: {}/s, decoding: {}/s, one thread\n", format_bytes(bytes / encode_seconds),
+                             format_bytes(bytes / decode_seconds));
+}
+
+void add_tokenizer_bench(CLI::App& bench, Context& context) {
+  const auto arguments = std::make_shared<TokenizerArguments>();
+  CLI::App* command = add_command(bench, context, "tokenizer", "Speed of training, encoding and decoding on a text",
+                                  "  mslt bench tokenizer --input book.txt\n");
+  command->add_option("--input", arguments->inputs, "Text files")->required()->take_all();
+  command->add_option("--vocab-size", arguments->vocab_size, "Tokens to train")->check(CLI::Range(257u, 1u << 24));
+  command->add_option("--pattern", arguments->pattern, "gpt2, llama3, qwen2, o200k or none");
+  command->add_option("--repeats", arguments->repeats, "Runs, of which the median counts")->check(CLI::Range(1, 1000));
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      bench_tokenizer(*arguments, context);
+    };
+  });
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Context& context) {
+  CLI::App* bench = app.add_subcommand("bench", "Measure speed on this machine, beside its limits");
+  bench->require_subcommand(1);
+  add_train_bench(*bench, context);
+  add_generate_bench(*bench, context);
+  add_kernels_bench(*bench, context);
+  add_tokenizer_bench(*bench, context);
+}
+
+}  // namespace mslt::cli

@@ -1,0 +1,43 @@
+// What every subcommand shares: the streams it talks through, its --json flag, and how it registers itself.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <iosfwd>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace mslt::cli {
+
+// Lives as long as one run of the program. Results go to `out`; progress and messages to `err`.
+struct Context {
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+  bool err_is_terminal = false;
+  bool json = false;
+  std::function<void()> action;  // set by the subcommand that was chosen
+
+  // Writes one JSON document and a line feed to `out`.
+  void print_json(const nlohmann::ordered_json& document) const;
+};
+
+// Each adds one subcommand, whose callback sets context.action. `app` and `context` must outlive the parsing.
+void add_tokenizer_command(CLI::App& app, Context& context);
+void add_data_command(CLI::App& app, Context& context);
+void add_train_command(CLI::App& app, Context& context);
+void add_eval_command(CLI::App& app, Context& context);
+void add_generate_command(CLI::App& app, Context& context);
+void add_bench_command(CLI::App& app, Context& context);
+void add_devices_command(CLI::App& app, Context& context);
+
+// A subcommand with what all have: --json, --config FILE.toml, and examples under its help.
+CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
+                      const std::string& examples);
+
+// Runs the program on its arguments, without the program's name. Returns the exit status: 0, 1 for a failure, 2 for bad
+// usage. Throws nothing.
+int run(std::vector<std::string> arguments, Context& context);
+
+}  // namespace mslt::cli

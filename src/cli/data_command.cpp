@@ -1,0 +1,69 @@
+// mslt data: text files to token shards.
+#include <fmt/format.h>
+
+#include <memory>
+#include <ostream>
+
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/units.h"
+#include "data/prepare.h"
+
+namespace mslt::cli {
+namespace {
+
+void prepare(const PrepareOptions& options, Context& context) {
+  const InterruptGuard interrupt;
+  ProgressLine progress(context.err, context.err_is_terminal);
+  const PrepareResult result = prepare_data(options, [&](std::uint64_t done, std::uint64_t total) {
+    progress.update(fmt::format("encoding: {} of {}", format_bytes(static_cast<double>(done)),
+                                format_bytes(static_cast<double>(total))));
+    return !interrupt.interrupted();
+  });
+  progress.clear();
+  const DataInfo& info = result.info;
+  if (context.json) {
+    context.print_json({{"output", options.output.string()},
+                        {"bytes_read", result.bytes_read},
+                        {"train_tokens", info.train.tokens},
+                        {"validation_tokens", info.val.tokens},
+                        {"vocab_size", info.vocab_size}});
+    return;
+  }
+  context.out << fmt::format("{} of text, {} tokens for training, {} for validation: {}\n",
+                             format_bytes(static_cast<double>(result.bytes_read)),
+                             format_count(static_cast<double>(info.train.tokens)),
+                             format_count(static_cast<double>(info.val.tokens)), options.output.string());
+  context.err << fmt::format("Next: mslt train --data {} --output run --preset tiny\n", options.output.string());
+}
+
+}  // namespace
+
+void add_data_command(CLI::App& app, Context& context) {
+  CLI::App* data = app.add_subcommand("data", "Turn text into training data");
+  data->require_subcommand(1);
+  const auto options = std::make_shared<PrepareOptions>();
+  CLI::App* command =
+      add_command(*data, context, "prepare", "Clean, encode and split text files",
+                  "  mslt data prepare --tokenizer tokenizer.json --input book.txt --output data\n"
+                  "  mslt data prepare --tokenizer t.json --input a.txt b.txt --clean whitespace,nfc --output data\n");
+  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json with an end-of-text token")->required();
+  command->add_option("--input", options->inputs, "Text files; each is a document")->required()->take_all();
+  command->add_option("--output", options->output, "Data folder, made where it does not exist")->required();
+  command->add_option("--val-fraction", options->val_fraction, "Share kept for validation");
+  command->add_option("--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")
+      ->delimiter(',')
+      ->take_all();
+  command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
+  command->add_option("--seed", options->seed, "Fixes which documents are kept for validation");
+  command->add_option("--shard-tokens", options->shard_tokens, "Tokens of one shard file at most")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      prepare(*options, context);
+    };
+  });
+}
+
+}  // namespace mslt::cli

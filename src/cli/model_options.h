@@ -1,0 +1,28 @@
+// The options of train and bench that describe a model.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "mslt/config.h"
+
+namespace mslt::cli {
+
+// A preset, and what the user changes of it. A value type; CLI11 writes into it.
+struct ModelOptions {
+  std::string preset = "tiny";
+  std::optional<std::int64_t> layers, heads, kv_heads, channels, head_size, ffn_size, max_positions;
+  std::optional<std::string> norm, norm_position, position, activation;
+  std::optional<double> rope_theta;
+  std::optional<bool> tied_embeddings;
+
+  // The preset with the changes. Sizes that follow from others (head_size, kv_heads) are derived anew where the others
+  // change. Throws Error(usage) for unknown names; Config::validate() is left to the caller.
+  Config config() const;
+};
+
+// Adds --preset, --layers and so on.
+void add_model_options(CLI::App& command, ModelOptions& options);
+
+}  // namespace mslt::cli

@@ -1,0 +1,34 @@
+// One line of progress on standard error.
+#pragma once
+
+#include <chrono>
+#include <iosfwd>
+#include <string>
+#include <string_view>
+
+namespace mslt::cli {
+
+// On a terminal the line is rewritten in place, at most ten times a second; elsewhere lines are printed, at most one
+// every five seconds, so that logs stay readable. One thread at a time.
+class ProgressLine {
+ public:
+  ProgressLine(std::ostream& stream, bool is_terminal) : stream_(stream), is_terminal_(is_terminal) {}
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+  ~ProgressLine() { clear(); }
+
+  // Shows the text where enough time has passed since the last, or where `always`.
+  void update(std::string_view text, bool always = false);
+  // Prints a whole line that stays.
+  void print(std::string_view text);
+  // Wipes the line in place.
+  void clear();
+
+ private:
+  std::ostream& stream_;
+  bool is_terminal_;
+  bool shown_ = false;
+  std::chrono::steady_clock::time_point last_;
+};
+
+}  // namespace mslt::cli

@@ -1,0 +1,208 @@
+// mslt tokenizer: train a vocabulary, encode text to ids, decode ids to text.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <charconv>
+#include <chrono>
+#include <istream>
+#include <iterator>
+#include <memory>
+#include <ostream>
+
+#include "base/fail.h"
+#include "base/mapped_file.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "cli/units.h"
+#include "data/shard.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt::cli {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+struct TrainArguments {
+  std::vector<std::string> inputs;
+  std::string output;
+  std::string pattern = "gpt2";
+  TokenizerTrainOptions options;
+};
+
+void train(const TrainArguments& arguments, Context& context) {
+  TokenizerTrainOptions options = arguments.options;
+  options.pattern = split_pattern_from_name(arguments.pattern);
+  const InterruptGuard interrupt;
+  ProgressLine progress(context.err, context.err_is_terminal);
+  options.progress = [&](std::string_view stage, std::uint64_t done, std::uint64_t total) {
+    progress.update(fmt::format("{}: {} of {}", stage, format_count(static_cast<double>(done)),
+                                format_count(static_cast<double>(total))));
+    return !interrupt.interrupted();
+  };
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<std::filesystem::path> files(arguments.inputs.begin(), arguments.inputs.end());
+  const Tokenizer tokenizer = Tokenizer::train(files, options);
+  tokenizer.save(arguments.output);
+  const double seconds = seconds_since(start);
+  progress.clear();
+  if (context.json) {
+    context.print_json({{"output", arguments.output}, {"vocab_size", tokenizer.vocab_size()}, {"seconds", seconds}});
+    return;
+  }
+  context.out << fmt::format("Trained {} tokens in {}: {}\n", tokenizer.vocab_size(), format_duration(seconds),
+                             arguments.output);
+  context.err << fmt::format("Next: mslt data prepare --tokenizer {} --input {} --output data\n", arguments.output,
+                             fmt::join(arguments.inputs, " "));
+}
+
+struct CodeArguments {
+  std::string tokenizer;
+  std::string input = "-";
+  std::string output = "-";
+  std::string pattern;
+  bool parse_special = false;
+};
+
+Tokenizer load(const CodeArguments& arguments) {
+  if (arguments.pattern.empty()) return Tokenizer::load(arguments.tokenizer);
+  return Tokenizer::load(arguments.tokenizer, split_pattern_from_name(arguments.pattern));
+}
+
+std::string read_input(const CodeArguments& arguments, Context& context) {
+  if (arguments.input == "-") return {std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>()};
+  const MappedFile file(arguments.input);
+  return std::string(file.text());
+}
+
+void write_output(const CodeArguments& arguments, std::string_view text, Context& context) {
+  if (arguments.output == "-") {
+    context.out << text << std::flush;
+  } else {
+    write_file(arguments.output, text);
+  }
+}
+
+void encode(const CodeArguments& arguments, Context& context) {
+  const Tokenizer tokenizer = load(arguments);
+  const std::string text = read_input(arguments, context);
+  const std::vector<TokenId> ids =
+      tokenizer.encode(text, arguments.parse_special ? SpecialTokens::parse : SpecialTokens::as_text);
+  if (arguments.output.ends_with(".bin")) {
+    ShardWriter writer(arguments.output, token_width_for(tokenizer.vocab_size()));
+    writer.append(ids);
+    writer.finish();
+  } else if (context.json && arguments.output == "-") {
+    context.print_json({{"tokens", ids.size()}, {"bytes", text.size()}, {"ids", ids}});
+    return;
+  } else {
+    write_output(arguments, fmt::format("{}\n", fmt::join(ids, " ")), context);
+  }
+  if (context.json) context.print_json({{"tokens", ids.size()}, {"bytes", text.size()}, {"output", arguments.output}});
+}
+
+std::vector<TokenId> parse_ids(std::string_view text, std::string_view source) {
+  std::vector<TokenId> ids;
+  const char* position = text.data();
+  const char* end = text.data() + text.size();
+  while (true) {
+    while (position != end && (*position == ' ' || *position == '\n' || *position == '\r' || *position == '\t' ||
+                               *position == ',' || *position == '[' || *position == ']')) {
+      ++position;
+    }
+    if (position == end) return ids;
+    TokenId id = 0;
+    const auto [next, error] = std::from_chars(position, end, id);
+    if (error != std::errc() || (next != end && std::string_view(" \n\r\t,[]").find(*next) == std::string_view::npos)) {
+      fail(ErrorKind::input, "{} is not a list of token ids: byte {} is no number from 0 to 4294967295.", source,
+           position - text.data());
+    }
+    ids.push_back(id);
+    position = next;
+  }
+}
+
+void decode(const CodeArguments& arguments, Context& context) {
+  const Tokenizer tokenizer = load(arguments);
+  std::vector<TokenId> ids;
+  if (arguments.input.ends_with(".bin")) {
+    const ShardReader shard(arguments.input);
+    std::vector<std::int32_t> stored(shard.size());
+    shard.copy(0, stored, tokenizer.vocab_size());
+    ids.assign(stored.begin(), stored.end());
+  } else {
+    ids = parse_ids(read_input(arguments, context), arguments.input == "-" ? "Standard input" : arguments.input);
+  }
+  const std::string text = tokenizer.decode(ids);
+  if (context.json && arguments.output == "-") {
+    context.print_json({{"tokens", ids.size()}, {"text", text}});
+  } else {
+    write_output(arguments, text, context);
+    if (context.json) context.print_json({{"tokens", ids.size()}, {"output", arguments.output}});
+  }
+}
+
+void add_code_options(CLI::App* command, CodeArguments& arguments) {
+  command->add_option("--tokenizer", arguments.tokenizer, "A tokenizer.json or .tiktoken file")->required();
+  command->add_option("--pattern", arguments.pattern,
+                      "Split pattern of a .tiktoken file: gpt2, llama3, qwen2 or o200k");
+  command->add_option("--input", arguments.input, "A file, or - for standard input");
+}
+
+}  // namespace
+
+void add_tokenizer_command(CLI::App& app, Context& context) {
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train and use byte-level BPE tokenizers");
+  tokenizer->require_subcommand(1);
+
+  const auto training = std::make_shared<TrainArguments>();
+  CLI::App* train_command =
+      add_command(*tokenizer, context, "train", "Train a tokenizer on text files",
+                  "  mslt tokenizer train --input book.txt --vocab-size 1776 --output tokenizer.json\n"
+                  "  mslt tokenizer train --input a.txt b.txt --pattern llama3 --vocab-size 32000 --output t.json\n");
+  train_command->add_option("--input", training->inputs, "Text files")->required()->take_all();
+  train_command->add_option("--output", training->output, "Where to write tokenizer.json")->required();
+  train_command->add_option("--vocab-size", training->options.vocab_size, "Tokens, with bytes and special tokens")
+      ->check(CLI::Range(257u, 1u << 24));
+  train_command->add_option("--pattern", training->pattern, "How text is split: gpt2, llama3, qwen2, o200k or none");
+  train_command->add_option("--special", training->options.special, "Special tokens, first in the vocabulary")
+      ->take_all();
+  train_command->add_option("--min-frequency", training->options.min_frequency, "Rarer pairs are not merged")
+      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));
+  train_command->add_option("--threads", training->options.threads, "Threads; 0 for one a core")
+      ->check(CLI::Range(0, 1024));
+  train_command->callback([training, &context] {
+    context.action = [=, &context] {
+      train(*training, context);
+    };
+  });
+
+  const auto encoding = std::make_shared<CodeArguments>();
+  CLI::App* encode_command =
+      add_command(*tokenizer, context, "encode", "Turn text into token ids",
+                  "  echo 'In the beginning' | mslt tokenizer encode --tokenizer tokenizer.json\n"
+                  "  mslt tokenizer encode --tokenizer t.json --input a.txt --output a.bin\n");
+  add_code_options(encode_command, *encoding);
+  encode_command->add_option("--output", encoding->output, "A text file, a shard (*.bin), or - for standard output");
+  encode_command->add_flag("--parse-special", encoding->parse_special, "Let the text's special tokens count as such");
+  encode_command->callback([encoding, &context] {
+    context.action = [=, &context] {
+      encode(*encoding, context);
+    };
+  });
+
+  const auto decoding = std::make_shared<CodeArguments>();
+  CLI::App* decode_command = add_command(*tokenizer, context, "decode", "Turn token ids into text",
+                                         "  echo 12 500 33 | mslt tokenizer decode --tokenizer tokenizer.json\n");
+  add_code_options(decode_command, *decoding);
+  decode_command->add_option("--output", decoding->output, "A file, or - for standard output");
+  decode_command->callback([decoding, &context] {
+    context.action = [=, &context] {
+      decode(*decoding, context);
+    };
+  });
+}
+
+}  // namespace mslt::cli

@@ -1,0 +1,205 @@
+// mslt train: a model from prepared data.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <memory>
+#include <ostream>
+#include <variant>
+
+#include "base/fail.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/model_options.h"
+#include "cli/progress.h"
+#include "cli/units.h"
+#include "generate/text_generator.h"
+#include "model/transformer.h"
+#include "mslt/trainer.h"
+
+namespace mslt::cli {
+namespace {
+
+struct Arguments {
+  TrainOptions options;
+  ModelOptions model;
+  std::string schedule = "cosine";
+  std::string sample_prompt;
+};
+
+nlohmann::ordered_json number(double value) {
+  return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+}
+
+// Tells what happens, as it happens, on standard error.
+class Reporter {
+ public:
+  explicit Reporter(Context& context) : progress_(context.err, context.err_is_terminal) {}
+
+  void plan(const TrainPlan& plan, double peak) {
+    peak_ = peak;
+    progress_.print(fmt::format("Model: {} parameters, {} layers, {} channels, vocabulary {}, context {}",
+                                format_count(static_cast<double>(plan.parameter_count)), plan.model.layers,
+                                plan.model.channels, plan.model.vocab_size, plan.model.max_positions));
+    progress_.print(fmt::format("Device: {}, {}FLOP/s in large matrix products", plan.device, format_count(peak)));
+    progress_.print(fmt::format("Data: {} tokens for training, {} for validation; {} tokens a step",
+                                format_count(static_cast<double>(plan.training_tokens)),
+                                format_count(static_cast<double>(plan.validation_tokens)),
+                                format_count(static_cast<double>(plan.tokens_per_step))));
+    progress_.print(plan.memory.describe());
+    if (!plan.resumed_from.empty()) {
+      progress_.print(fmt::format("Resuming at step {} from {}", plan.first_step, plan.resumed_from.string()));
+    }
+  }
+
+  void operator()(const StepEvent& event) {
+    const std::string share = peak_ > 0 ? fmt::format(" ({:.0f} % of peak)", 100 * event.flops_per_second / peak_) : "";
+    progress_.update(fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {} tokens/s{}  ETA {}", event.step,
+                                 event.steps, event.loss, event.learning_rate, event.gradient_norm,
+                                 format_count(event.tokens_per_second), share, format_duration(event.eta_seconds)),
+                     event.step == event.steps);
+  }
+  void operator()(const EvaluationEvent& event) {
+    progress_.print(fmt::format("step {}: validation loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte{}",
+                                event.step, event.loss, event.perplexity, event.bits_per_byte,
+                                event.best ? " (best so far)" : ""));
+  }
+  void operator()(const SampleEvent& event) { progress_.print(fmt::format("step {}: {}", event.step, event.text)); }
+  void operator()(const SaveEvent& event) {
+    progress_.print(fmt::format("step {}: saved {}", event.step, event.checkpoint.string()));
+  }
+  void operator()(const NoteEvent& event) { progress_.print(event.text); }
+
+  void clear() { progress_.clear(); }
+
+ private:
+  ProgressLine progress_;
+  double peak_ = 0.0;
+};
+
+void print_result(const TrainResult& result, const Arguments& arguments, Context& context) {
+  const std::string output = arguments.options.output.string();
+  if (context.json) {
+    nlohmann::ordered_json document = {{"output", output},
+                                       {"step", result.step},
+                                       {"interrupted", result.interrupted},
+                                       {"loss", number(result.loss)},
+                                       {"best_validation_loss", number(result.best_validation_loss)},
+                                       {"tokens_per_second", number(result.tokens_per_second)},
+                                       {"seconds", result.seconds},
+                                       {"checkpoint", result.checkpoint.string()}};
+    if (result.validation) {
+      document["validation"] = {{"loss", result.validation->loss},
+                                {"perplexity", result.validation->perplexity},
+                                {"bits_per_byte", result.validation->bits_per_byte}};
+    }
+    context.print_json(document);
+    return;
+  }
+  context.out << fmt::format("Trained to step {} in {}, {} tokens/s: {}\n", result.step,
+                             format_duration(result.seconds), format_count(result.tokens_per_second), output);
+  if (result.validation) {
+    context.out << fmt::format("Validation loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte\n",
+                               result.validation->loss, result.validation->perplexity,
+                               result.validation->bits_per_byte);
+  }
+  if (result.interrupted) {
+    context.err << result.how_to_resume << '\n';
+  } else {
+    context.err << fmt::format("Next: mslt generate --model {} --prompt 'Once'\n", output);
+  }
+}
+
+void train(Arguments arguments, Context& context) {
+  TrainOptions& options = arguments.options;
+  options.model = arguments.model.config();
+  options.model.max_positions = std::max(options.model.max_positions, options.seq_len);
+  options.schedule = schedule_from_name(arguments.schedule);
+
+  const InterruptGuard interrupt;
+  Reporter reporter(context);
+  TrainCallbacks callbacks;
+  callbacks.event = [&](const TrainEvent& event) {
+    std::visit(reporter, event);
+  };
+  callbacks.stop = &interrupt.flag();
+  if (options.sample_every > 0) {
+    const auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
+    const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
+    callbacks.sample = [=, prompt = arguments.sample_prompt](Transformer& model, std::int64_t) {
+      std::vector<TokenId> eos;
+      if (const auto id = tokenizer->eos_id()) eos.push_back(*id);
+      TextGenerator generator(model, *tokenizer, eos);
+      return prompt + generator.generate(tokenizer->encode(prompt), sampling, {}).front().text;
+    };
+  }
+  Trainer trainer(options, std::move(callbacks));
+  reporter.plan(trainer.plan(), trainer.measure_peak());
+  const TrainResult result = trainer.run();
+  reporter.clear();
+  print_result(result, arguments, context);
+}
+
+void add_training_options(CLI::App& command, Arguments& arguments) {
+  constexpr std::int64_t most = std::int64_t{1} << 40;
+  TrainOptions& options = arguments.options;
+  command.add_option("--data", options.data, "Folder that data prepare wrote")->required();
+  command.add_option("--output", options.output, "Run folder, made where it does not exist")->required();
+  command.add_flag("--resume", options.resume, "Continue from the last complete checkpoint");
+  command.add_option("--init-from", options.init_from, "Start from the weights of this model folder");
+  command.add_option("--device", options.device, "auto, cpu, cuda, metal or msl-host");
+  command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
+  command.add_option("--steps", options.steps, "Updates of the weights")->check(CLI::Range(std::int64_t{1}, most));
+  command.add_option("--batch-size", options.batch_size, "Sequences at once")->check(CLI::Range(std::int64_t{1}, most));
+  command.add_option("--seq-len", options.seq_len, "Tokens of a sequence; 0 for the model's context")
+      ->check(CLI::Range(std::int64_t{0}, most));
+  command.add_option("--grad-accum", options.grad_accum, "Batches whose gradients make one update")
+      ->check(CLI::Range(std::int64_t{1}, most));
+  command.add_option("--lr", options.lr, "Highest learning rate")->check(CLI::PositiveNumber);
+  command.add_option("--min-lr-ratio", options.min_lr_ratio, "Last learning rate over the highest")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--warmup", options.warmup, "Steps over which the rate rises")
+      ->check(CLI::Range(std::int64_t{0}, most));
+  command.add_option("--schedule", arguments.schedule, "cosine, linear, constant or wsd");
+  command.add_option("--decay-fraction", options.decay_fraction, "wsd: share of the steps over which the rate falls")
+      ->check(CLI::Range(0.0, 1.0));
+  command.add_option("--beta1", options.beta1, "Decay of AdamW's first moment")->check(CLI::Range(0.0, 1.0));
+  command.add_option("--beta2", options.beta2, "Decay of AdamW's second moment")->check(CLI::Range(0.0, 1.0));
+  command.add_option("--epsilon", options.epsilon, "AdamW's epsilon")->check(CLI::PositiveNumber);
+  command.add_option("--weight-decay", options.weight_decay, "Decoupled weight decay of the matrices")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--clip", options.clip, "Largest norm of the gradient; 0 clips nothing")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--dropout", options.dropout, "Dropout probability")->check(CLI::Range(0.0, 1.0));
+  command.add_option("--seed", options.seed, "Fixes weights, order of the data, and dropout");
+  command.add_option("--eval-every", options.eval_every, "Steps between evaluations; 0 for one at the end")
+      ->check(CLI::Range(std::int64_t{0}, most));
+  command.add_option("--eval-batches", options.eval_batches, "Batches of an evaluation; 0 for all")
+      ->check(CLI::Range(std::int64_t{0}, most));
+  command.add_option("--sample-every", options.sample_every, "Steps between samples; 0 for none")
+      ->check(CLI::Range(std::int64_t{0}, most));
+  command.add_option("--sample-prompt", arguments.sample_prompt, "What the samples begin with");
+  command.add_option("--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end")
+      ->check(CLI::Range(std::int64_t{0}, most));
+  command.add_option("--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept beside the best")
+      ->check(CLI::Range(std::int64_t{1}, most));
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* command =
+      add_command(app, context, "train", "Train a model on prepared data",
+                  "  mslt train --data data --output run --preset tiny --steps 1000\n"
+                  "  mslt train --data data --output run --preset mini --batch-size 16 --lr 1e-3 --sample-every 200\n"
+                  "  mslt train --data data --output run --resume\n");
+  add_training_options(*command, *arguments);
+  add_model_options(*command, arguments->model);
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      train(*arguments, context);
+    };
+  });
+}
+
+}  // namespace mslt::cli

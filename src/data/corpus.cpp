@@ -1,0 +1,264 @@
+// Streamed reading of text files: blocks from the disk, checked for being text, cut into documents.
+#include "data/corpus.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "base/fail.h"
+#include "text/utf8.h"
+
+namespace mslt {
+namespace {
+
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(const std::filesystem::path& path) : value_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (value_ < 0) fail(ErrorKind::io, "Cannot open {}: {}.", path.string(), std::strerror(errno));
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(value_, other.value_);
+    return *this;
+  }
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+
+  int value() const { return value_; }
+
+ private:
+  int value_ = -1;
+};
+
+// The size of a regular file that can be opened; 0 for a pipe or a device.
+std::uint64_t checked_size(const std::filesystem::path& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0)
+    fail(ErrorKind::io, "Cannot open {}: {}.", path.string(), std::strerror(errno));
+  if (S_ISDIR(status.st_mode)) fail(ErrorKind::input, "{} is a folder; a text file is needed.", path.string());
+  if (!S_ISREG(status.st_mode)) return 0;
+  if (status.st_size == 0) fail(ErrorKind::input, "{} is empty; a text file is needed.", path.string());
+  const Descriptor readable(path);
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+// Finds out whether a file is text while it passes by.
+class TextCheck {
+ public:
+  void start(const std::filesystem::path& path) {
+    path_ = path.string();
+    seen_ = 0;
+    sampled_ = 0;
+    invalid_ = 0;
+    pending_.clear();
+  }
+
+  void push(std::string_view bytes) {
+    const std::size_t nul = bytes.find('\0');
+    if (nul != std::string_view::npos) {
+      fail(ErrorKind::input,
+           "{} is not text: byte {} is NUL. Text in UTF-16 or UTF-32 must be converted to UTF-8 first.", path_,
+           seen_ + nul);
+    }
+    seen_ += bytes.size();
+    if (sampled_ >= sample_bytes) return;
+    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), sample_bytes - sampled_));
+    sampled_ += count;
+    count_invalid(bytes.substr(0, count));
+    if (sampled_ >= sample_bytes) judge();
+  }
+
+  void finish() {
+    if (seen_ == 0) fail(ErrorKind::input, "{} is empty; a text file is needed.", path_);
+    invalid_ += pending_.size();
+    if (sampled_ < sample_bytes) judge();
+  }
+
+ private:
+  static constexpr std::uint64_t sample_bytes = std::uint64_t{1} << 20;
+
+  void count_invalid(std::string_view bytes) {
+    const std::string text = std::exchange(pending_, {}).append(bytes);
+    std::size_t position = 0;
+    while (position < text.size()) {
+      if (static_cast<unsigned char>(text[position]) < 0x80) {
+        ++position;
+        continue;
+      }
+      const Utf8Result decoded = decode_utf8(text, position);
+      if (decoded.status == Utf8Status::incomplete) break;
+      if (decoded.status == Utf8Status::invalid) invalid_ += decoded.length;
+      position += decoded.length;
+    }
+    pending_ = text.substr(position);
+  }
+
+  void judge() const {
+    if (invalid_ * 10 <= sampled_) return;
+    fail(ErrorKind::input,
+         "{} is not text in UTF-8: {} of its first {} bytes are not valid. Convert it first, or name another file.",
+         path_, invalid_, sampled_);
+  }
+
+  std::string path_;
+  std::uint64_t seen_ = 0;
+  std::uint64_t sampled_ = 0;
+  std::uint64_t invalid_ = 0;
+  std::string pending_;  // an incomplete character
+};
+
+}  // namespace
+
+struct CorpusReader::State {
+  std::vector<std::filesystem::path> files;
+  CorpusOptions options;
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_read = 0;
+
+  std::size_t next_file = 0;
+  bool open = false;
+  Descriptor file;
+  TextCheck check;
+  std::string block;
+
+  std::string text;  // read; given out up to `given`
+  std::size_t given = 0;
+  bool file_start = false;  // nothing of the file has been given out or dropped
+  bool line_start = true;   // whether `text` starts a line
+  bool document_has_text = false;
+
+  std::string_view rest() const { return std::string_view(text).substr(given); }
+
+  // Appends a block of the current file to `text`, which loses what was given out; false at the file's end.
+  bool read_block() {
+    text.erase(0, given);
+    given = 0;
+    block.resize(options.piece_bytes);
+    while (true) {
+      const ssize_t count = ::read(file.value(), block.data(), block.size());
+      if (count < 0 && errno == EINTR) continue;
+      const std::filesystem::path& path = files[next_file - 1];
+      if (count < 0) fail(ErrorKind::io, "Cannot read {}: {}.", path.string(), std::strerror(errno));
+      const std::string_view bytes(block.data(), static_cast<std::size_t>(count));
+      bytes_read += bytes.size();
+      if (count == 0) {
+        check.finish();
+      } else {
+        check.push(bytes);
+      }
+      text += bytes;
+      return count > 0;
+    }
+  }
+
+  // Drops a byte order mark; false while `text` is too short to tell.
+  bool drop_mark(bool at_end) {
+    constexpr std::string_view mark = "\xEF\xBB\xBF";
+    if (!file_start) return true;
+    if (text.size() < mark.size() && mark.starts_with(text) && !at_end) return false;
+    if (text.starts_with(mark)) given = mark.size();
+    file_start = false;
+    return true;
+  }
+
+  // Whether `line`, without its LF, is the separator.
+  bool separates(std::string_view line) const {
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return line == options.document_separator;
+  }
+
+  // Moves from `text` to `piece` up to the next separator line, or as far as is certain to belong to the document. True
+  // when a separator ended the document.
+  bool take(std::string& piece, bool at_end) {
+    const std::string_view available = rest();
+    const std::string_view separator = options.document_separator;
+    std::size_t position = separator.empty() ? available.size() : 0;
+    while (position < available.size()) {
+      const std::size_t line_feed = available.find('\n', position);
+      const bool whole = line_feed != std::string_view::npos;
+      const std::string_view line = available.substr(position, whole ? line_feed - position : line_feed);
+      if (line_start) {
+        if ((whole || at_end) && separates(line)) {
+          piece += available.substr(0, position);
+          given += position + line.size() + (whole ? 1 : 0);
+          return true;
+        }
+        // Short enough to become the separator with what follows.
+        if (!whole && !at_end && line.size() <= separator.size() + 1) break;
+      }
+      line_start = whole;
+      position += line.size() + (whole ? 1 : 0);
+    }
+    piece += available.substr(0, position);
+    given += position;
+    return false;
+  }
+};
+
+CorpusReader::CorpusReader(std::span<const std::filesystem::path> files, const CorpusOptions& options)
+    : state_(std::make_unique<State>()) {
+  if (files.empty()) fail(ErrorKind::usage, "No text files are given; at least one is needed.");
+  if (options.document_separator.find_first_of("\r\n") != std::string::npos) {
+    fail(ErrorKind::usage, "The document separator must be one line, without a line end.");
+  }
+  if (options.piece_bytes == 0) fail(ErrorKind::usage, "A corpus cannot be read in pieces of 0 bytes.");
+  state_->files.assign(files.begin(), files.end());
+  state_->options = options;
+  for (const auto& file : state_->files) state_->bytes_total += checked_size(file);
+}
+
+CorpusReader::~CorpusReader() = default;
+
+bool CorpusReader::next(CorpusPiece& piece) {
+  State& state = *state_;
+  piece.text.clear();
+  piece.ends_document = false;
+  while (true) {
+    if (!state.open) {
+      if (state.next_file == state.files.size()) return false;
+      const auto& path = state.files[state.next_file++];
+      state.file = Descriptor(path);
+      state.check.start(path);
+      state.open = true;
+      state.text.clear();
+      state.given = 0;
+      state.file_start = true;
+      state.line_start = true;
+    }
+    // What an earlier block left may hold further documents; only when it does not is more read.
+    bool at_end = false;
+    bool ended = !state.file_start && state.take(piece.text, false);
+    if (!ended && piece.text.empty()) {
+      at_end = !state.read_block();
+      if (!state.drop_mark(at_end)) continue;
+      ended = state.take(piece.text, at_end);
+    }
+    state.document_has_text = state.document_has_text || !piece.text.empty();
+    if (at_end) state.open = false;
+    if (ended || !state.open) {
+      if (!std::exchange(state.document_has_text, false)) continue;
+      piece.ends_document = true;
+      return true;
+    }
+    if (!piece.text.empty()) return true;
+  }
+}
+
+std::uint64_t CorpusReader::bytes_read() const {
+  return state_->bytes_read;
+}
+
+std::uint64_t CorpusReader::bytes_total() const {
+  return state_->bytes_total;
+}
+
+}  // namespace mslt

@@ -1,0 +1,54 @@
+// Reading text files of any size in a stream, document by document.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace mslt {
+
+struct CorpusOptions {
+  // Empty: each file is one document. Otherwise documents end at each line that is exactly this text (CR LF counts as a
+  // line end) and at the end of each file; the line itself belongs to no document.
+  std::string document_separator;
+  std::size_t piece_bytes = std::size_t{1} << 20;  // how much is read at once; at least 1
+};
+
+// Part of a document. The pieces of a document come in order, the last one (which may be empty) with ends_document.
+struct CorpusPiece {
+  std::string text;
+  bool ends_document = false;
+};
+
+// Reads files one after another, in pieces cut anywhere, also inside a character. A UTF-8 byte order mark at the start
+// of a file is dropped. Documents without a byte of text are skipped. One thread at a time. Memory: a few times
+// piece_bytes.
+class CorpusReader {
+ public:
+  // Opens every file once, so that a wrong name or an empty file shows before hours of work. Throws Error(io) where a
+  // file cannot be read, Error(input) where one is empty or a folder, Error(usage) where there is none or the separator
+  // holds a line end.
+  CorpusReader(std::span<const std::filesystem::path> files, const CorpusOptions& options);
+  CorpusReader(const CorpusReader&) = delete;
+  CorpusReader& operator=(const CorpusReader&) = delete;
+  ~CorpusReader();
+
+  // The next piece; false at the end of the last file. Throws Error(io) where reading fails, and Error(input) naming
+  // the file where it is not text: it holds a NUL byte, or more than one tenth of its first mebibyte (of all of it,
+  // where it is shorter) is not valid UTF-8.
+  bool next(CorpusPiece& piece);
+
+  std::uint64_t bytes_read() const;
+  std::uint64_t bytes_total()
+      const;  // by the sizes of the files when they were opened; 0 for what has none, like pipes
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mslt

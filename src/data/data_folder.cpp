@@ -1,0 +1,174 @@
+// Writing and checking data.json, and reading a split's shards as one stream.
+#include "data/data_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/checked.h"
+#include "base/fail.h"
+#include "base/json.h"
+
+namespace mslt {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::string_view format_name = "mslt-data";
+constexpr std::uint64_t format_version = 1;
+
+[[noreturn]] void fail_member(std::string_view source, std::string_view member, std::string_view needed) {
+  fail(ErrorKind::input, "{}: the member '{}' is missing or is no {}.", source, member, needed);
+}
+
+const Json& member(const Json& object, std::string_view name, std::string_view source) {
+  if (!object.is_object() || !object.contains(name)) fail_member(source, name, "member of an object");
+  return object.at(std::string(name));
+}
+
+std::uint64_t unsigned_member(const Json& object, std::string_view name, std::string_view source,
+                              std::uint64_t most = ~std::uint64_t{0}) {
+  const Json& value = member(object, name, source);
+  if (!value.is_number_unsigned() || value.get<std::uint64_t>() > most) {
+    fail_member(source, name, fmt::format("whole number from 0 to {}", most));
+  }
+  return value.get<std::uint64_t>();
+}
+
+std::string string_member(const Json& object, std::string_view name, std::string_view source) {
+  const Json& value = member(object, name, source);
+  if (!value.is_string()) fail_member(source, name, "string");
+  return value.get<std::string>();
+}
+
+std::vector<std::string> strings_member(const Json& object, std::string_view name, std::string_view source) {
+  const Json& value = member(object, name, source);
+  if (!value.is_array() || !std::ranges::all_of(value, [](const Json& item) { return item.is_string(); })) {
+    fail_member(source, name, "list of strings");
+  }
+  return value.get<std::vector<std::string>>();
+}
+
+Json split_to_json(const SplitInfo& split) {
+  return {{"shards", split.shards},
+          {"tokens", split.tokens},
+          {"documents", split.documents},
+          {"text_bytes", split.text_bytes}};
+}
+
+SplitInfo split_from_json(const Json& splits, std::string_view name, std::string_view source) {
+  const Json& object = member(splits, name, source);
+  SplitInfo split;
+  split.shards = strings_member(object, "shards", source);
+  for (const std::string& shard : split.shards) {
+    // A name must not lead out of the folder.
+    if (shard.empty() || shard == "." || shard == ".." ||
+        shard.find_first_of(std::string_view("/\\\0", 3)) != shard.npos) {
+      fail(ErrorKind::input, "{}: '{}' is no name of a file in this folder.", source, shard);
+    }
+  }
+  split.tokens = unsigned_member(object, "tokens", source);
+  split.documents = unsigned_member(object, "documents", source);
+  split.text_bytes = unsigned_member(object, "text_bytes", source);
+  return split;
+}
+
+}  // namespace
+
+std::string text_hash(std::string_view text) {
+  std::uint64_t hash = 0xCBF29CE484222325u;
+  for (const char character : text) {
+    hash = (hash ^ static_cast<unsigned char>(character)) * 0x100000001B3u;
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+std::string data_info_to_json(const DataInfo& info) {
+  const Json json = {{"format", format_name},
+                     {"version", format_version},
+                     {"vocab_size", info.vocab_size},
+                     {"eos_id", info.eos_id},
+                     {"tokenizer_hash", info.tokenizer_hash},
+                     {"cleaning", info.cleaning},
+                     {"val_fraction", info.val_fraction},
+                     {"seed", info.seed},
+                     {"splits", {{"train", split_to_json(info.train)}, {"val", split_to_json(info.val)}}}};
+  return json.dump(2) + "\n";
+}
+
+DataInfo data_info_from_json(std::string_view text, std::string_view source) {
+  const Json json = parse_json(text, source);
+  if (string_member(json, "format", source) != format_name) {
+    fail(ErrorKind::input, "{} does not describe a data folder: its format is not '{}'.", source, format_name);
+  }
+  if (const std::uint64_t version = unsigned_member(json, "version", source); version != format_version) {
+    fail(ErrorKind::input, "{} has version {}; only version {} is known.", source, version, format_version);
+  }
+  constexpr std::uint64_t most_ids = std::uint64_t{1} << 31;
+  DataInfo info;
+  info.vocab_size = static_cast<std::uint32_t>(unsigned_member(json, "vocab_size", source, most_ids));
+  info.eos_id = static_cast<std::uint32_t>(unsigned_member(json, "eos_id", source, most_ids));
+  info.tokenizer_hash = string_member(json, "tokenizer_hash", source);
+  info.cleaning = strings_member(json, "cleaning", source);
+  const Json& fraction = member(json, "val_fraction", source);
+  if (!fraction.is_number()) fail_member(source, "val_fraction", "number");
+  info.val_fraction = fraction.get<double>();
+  info.seed = unsigned_member(json, "seed", source);
+  const Json& splits = member(json, "splits", source);
+  info.train = split_from_json(splits, "train", source);
+  info.val = split_from_json(splits, "val", source);
+  return info;
+}
+
+DataInfo read_data_info(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "data.json";
+  if (!std::filesystem::exists(path)) {
+    fail(ErrorKind::input, "{} is no data folder: it has no data.json. Make one with: mslt data prepare --output {}",
+         folder.string(), folder.string());
+  }
+  constexpr std::uint64_t max_bytes = std::uint64_t{1} << 26;
+  return data_info_from_json(read_file(path, max_bytes), path.string());
+}
+
+TokenStream::TokenStream(const std::filesystem::path& folder, std::string_view split) {
+  if (split != "train" && split != "val") fail(ErrorKind::usage, "'{}' is no split; valid are train and val.", split);
+  const DataInfo info = read_data_info(folder);
+  const SplitInfo& chosen = split == "train" ? info.train : info.val;
+  if (chosen.shards.empty()) {
+    fail(ErrorKind::input, "{} has no {} data{}.", folder.string(), split,
+         split == "val" ? "; prepare it with a --val-fraction above 0" : "");
+  }
+  vocab_size_ = info.vocab_size;
+  for (const std::string& shard : chosen.shards) open(folder / shard);
+  if (size() != chosen.tokens) {
+    fail(ErrorKind::input, "{}: the {} shards hold {} tokens, but data.json says {}. Prepare the data again.",
+         folder.string(), split, size(), chosen.tokens);
+  }
+}
+
+TokenStream::TokenStream(std::span<const std::filesystem::path> paths, std::uint32_t vocab_size)
+    : vocab_size_(vocab_size) {
+  for (const auto& path : paths) open(path);
+}
+
+void TokenStream::open(const std::filesystem::path& path) {
+  shards_.emplace_back(path);
+  starts_.push_back(checked_add(starts_.back(), shards_.back().size(), path.string()));
+}
+
+void TokenStream::copy(std::uint64_t first, std::span<std::int32_t> ids) const {
+  if (first > size() || ids.size() > size() - first) {
+    fail(ErrorKind::usage, "Tokens {} to {} were asked of {}.", first, first + ids.size(), size());
+  }
+  while (!ids.empty()) {
+    const auto after = std::ranges::upper_bound(starts_, first);
+    const auto shard = static_cast<std::size_t>(after - starts_.begin()) - 1;
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(ids.size(), *after - first));
+    shards_[shard].copy(first - starts_[shard], ids.first(count), vocab_size_);
+    ids = ids.subspan(count);
+    first += count;
+  }
+}
+
+}  // namespace mslt

@@ -1,0 +1,66 @@
+// Data folders: token shards of two splits, the tokenizer they were made with, and data.json, which describes them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/shard.h"
+
+namespace mslt {
+
+struct SplitInfo {
+  std::vector<std::string> shards;  // file names in the folder, in order
+  std::uint64_t tokens = 0;         // with the [EOS] after each document
+  std::uint64_t documents = 0;      // how many [EOS] there are among them
+  std::uint64_t text_bytes = 0;  // bytes that the tokens other than [EOS] decode to: what bits per byte are counted by
+};
+
+// The content of data.json.
+struct DataInfo {
+  SplitInfo train;
+  SplitInfo val;  // without shards where no text was set aside
+  std::uint32_t vocab_size = 0;
+  std::uint32_t eos_id = 0;
+  std::string tokenizer_hash;  // text_hash of the folder's tokenizer.json
+  std::vector<std::string> cleaning;
+  double val_fraction = 0.0;
+  std::uint64_t seed = 0;
+};
+
+// FNV-1a of 64 bits, as 16 hexadecimal digits: tells files apart that differ by accident, not by design.
+std::string text_hash(std::string_view text);
+
+std::string data_info_to_json(const DataInfo& info);
+// Throws Error(input) naming `source` and the member that is missing or wrong.
+DataInfo data_info_from_json(std::string_view text, std::string_view source);
+
+// Reads `folder`/data.json. Throws Error(input) saying how to make one where there is none.
+DataInfo read_data_info(const std::filesystem::path& folder);
+
+// The tokens of one split as if its shards were one. Safe to read from several threads.
+class TokenStream {
+ public:
+  // Opens the shards of split "train" or "val". Throws Error(usage) for another name, Error(input) where the split is
+  // empty or its shards hold another number of tokens than data.json says, and what ShardReader throws.
+  TokenStream(const std::filesystem::path& folder, std::string_view split);
+  // The shards at `paths`, joined; ids are checked against `vocab_size`.
+  TokenStream(std::span<const std::filesystem::path> paths, std::uint32_t vocab_size);
+
+  std::uint64_t size() const { return starts_.back(); }
+
+  // Tokens [first, first + ids.size()). Throws Error(usage) past size(), Error(input) on an id outside the vocabulary.
+  void copy(std::uint64_t first, std::span<std::int32_t> ids) const;
+
+ private:
+  void open(const std::filesystem::path& path);
+
+  std::vector<ShardReader> shards_;
+  std::vector<std::uint64_t> starts_ = {0};  // of each shard, and the end of the last
+  std::uint32_t vocab_size_ = 0;
+};
+
+}  // namespace mslt

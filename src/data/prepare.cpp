@@ -1,0 +1,186 @@
+// mslt data prepare: the way from text files to a data folder.
+#include "data/prepare.h"
+
+#include <tuple>
+#include <utility>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/parallel.h"
+#include "data/clean.h"
+#include "data/corpus.h"
+#include "data/split_writer.h"
+#include "text/split.h"
+
+namespace mslt {
+namespace {
+
+// Text that is encoded by itself.
+struct Part {
+  std::string text;
+  bool ends_document = false;
+  std::vector<TokenId> ids;
+};
+
+// Cuts the cleaned pieces of documents into parts whose tokens, joined, are those of the documents.
+class PartCutter {
+ public:
+  explicit PartCutter(const PrepareOptions& options, bool may_cut) : cleaner_(options.cleaning), may_cut_(may_cut) {}
+
+  void push(const CorpusPiece& piece, std::vector<Part>& parts) {
+    const std::size_t before = text_.size();
+    cleaner_.push(piece.text, text_);
+    if (piece.ends_document) {
+      cleaner_.finish(text_);
+      if (document_has_parts_ || !text_.empty()) parts.push_back({std::exchange(text_, {}), true, {}});
+      document_has_parts_ = false;
+      search_at_ = least_search;
+      return;
+    }
+    if (!may_cut_ || text_.size() == before || text_.size() < search_at_) return;
+    const std::size_t cut = safe_cut(text_);
+    if (cut == 0) {
+      // Searched again only when the text has doubled, so that the search stays linear.
+      search_at_ = text_.size() * 2;
+      return;
+    }
+    parts.push_back({text_.substr(0, cut), false, {}});
+    text_.erase(0, cut);
+    document_has_parts_ = true;
+    search_at_ = least_search;
+  }
+
+ private:
+  static constexpr std::size_t least_search = std::size_t{1} << 19;
+
+  Cleaner cleaner_;
+  bool may_cut_;
+  std::string text_;  // cleaned, not yet cut off
+  bool document_has_parts_ = false;
+  std::size_t search_at_ = least_search;
+};
+
+std::vector<std::uint32_t> bytes_of_tokens(const Tokenizer& tokenizer) {
+  std::vector<std::uint32_t> lengths(tokenizer.vocab_size());
+  for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
+    try {
+      lengths[id] = static_cast<std::uint32_t>(tokenizer.token_bytes(id).size());
+    } catch (const Error&) {
+      lengths[id] = 0;  // a gap in the vocabulary, which no text is encoded to
+    }
+  }
+  return lengths;
+}
+
+// The subfolder that shards are written in; gone at the end, whatever happens.
+class Staging {
+ public:
+  explicit Staging(const std::filesystem::path& folder) : folder_(folder / ".staging") {
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directory(folder_);
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+  ~Staging() {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  }
+
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+bool is_shard_name(const std::string& name) {
+  return name.ends_with(".bin") && (name.starts_with("train_") || name.starts_with("val_"));
+}
+
+// Puts the finished shards where the earlier ones stood. data.json goes first and comes back last.
+void publish(const std::filesystem::path& staging, const std::filesystem::path& folder, const DataInfo& info,
+             const std::string& tokenizer_json) {
+  std::filesystem::remove(folder / "data.json");
+  sync_folder(folder);
+  std::vector<std::filesystem::path> stale;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (is_shard_name(entry.path().filename().string())) stale.push_back(entry.path());
+  }
+  for (const auto& path : stale) std::filesystem::remove(path);
+  for (const SplitInfo* split : {&info.train, &info.val}) {
+    for (const std::string& shard : split->shards) std::filesystem::rename(staging / shard, folder / shard);
+  }
+  write_file(folder / "tokenizer.json", tokenizer_json);
+  write_file(folder / "data.json", data_info_to_json(info));
+}
+
+PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& progress) {
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  const auto eos = tokenizer.eos_id();
+  if (!eos) {
+    fail(ErrorKind::input, "{} has no special token that ends documents ([EOS], </s> or <|endoftext|>, for example).",
+         options.tokenizer.string());
+  }
+  CorpusReader corpus(options.inputs, {.document_separator = options.document_separator});
+  PartCutter cutter(options, tokenizer.pattern() != SplitPattern::none);
+
+  const SplitOptions split = {
+      .val_fraction = options.val_fraction, .seed = options.seed, .shard_tokens = options.shard_tokens, .eos_id = *eos};
+  check_split_options(split);
+
+  std::filesystem::create_directories(options.output);
+  const FolderLock lock(options.output);
+  const Staging staging(options.output);
+  SplitWriter writer(staging.folder(), bytes_of_tokens(tokenizer), split);
+
+  // Enough text at once that the threads' work outweighs their start.
+  const std::uint64_t bytes_at_once = (std::uint64_t{1} << 21) * static_cast<std::uint64_t>(parallel_threads());
+  CorpusPiece piece;
+  std::vector<Part> parts;
+  bool more = true;
+  while (more) {
+    parts.clear();
+    const std::uint64_t start = corpus.bytes_read();
+    while (more && corpus.bytes_read() - start < bytes_at_once) {
+      more = corpus.next(piece);
+      if (more) cutter.push(piece, parts);
+    }
+    parallel_for(static_cast<std::int64_t>(parts.size()), [&](std::int64_t i) {
+      Part& part = parts[static_cast<std::size_t>(i)];
+      tokenizer.encode_append(part.text, part.ids);
+    });
+    for (const Part& part : parts) {
+      writer.append(part.ids);
+      if (part.ends_document) writer.end_document();
+    }
+    if (progress && !progress(corpus.bytes_read(), corpus.bytes_total())) {
+      fail(ErrorKind::interrupted, "Preparing {} was stopped; the folder is as it was before.",
+           options.output.string());
+    }
+  }
+
+  PrepareResult result;
+  result.bytes_read = corpus.bytes_read();
+  DataInfo& info = result.info;
+  std::tie(info.train, info.val) = writer.finish();
+  const std::string tokenizer_json = tokenizer.to_json();
+  info.vocab_size = tokenizer.vocab_size();
+  info.eos_id = *eos;
+  info.tokenizer_hash = text_hash(tokenizer_json);
+  info.cleaning = options.cleaning;
+  info.val_fraction = options.val_fraction;
+  info.seed = options.seed;
+  publish(staging.folder(), options.output, info, tokenizer_json);
+  return result;
+}
+
+}  // namespace
+
+PrepareResult prepare_data(const PrepareOptions& options, const PrepareProgress& progress) {
+  try {
+    return prepare(options, progress);
+  } catch (const std::filesystem::filesystem_error& error) {
+    fail(ErrorKind::io, "Cannot write {}: {}.", options.output.string(), error.code().message());
+  }
+}
+
+}  // namespace mslt

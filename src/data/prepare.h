@@ -1,0 +1,47 @@
+// Turning text files into a data folder: cleaned, encoded, split and written as shards.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/data_folder.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt {
+
+struct PrepareOptions {
+  std::vector<std::filesystem::path> inputs;
+  std::filesystem::path tokenizer;  // a file that Tokenizer::load takes; it must have an [EOS]
+  std::filesystem::path output;     // the data folder, created where it does not exist
+  double val_fraction = 0.1;        // in [0, 1); see SplitWriter
+  std::uint64_t seed = 0;           // of the choice of validation documents
+  std::vector<std::string> cleaning;
+  std::string document_separator;  // see CorpusOptions
+  std::uint64_t shard_tokens = 100'000'000;
+};
+
+struct PrepareResult {
+  DataInfo info;
+  std::uint64_t bytes_read = 0;  // of the text files
+};
+
+// Called now and then from the calling thread with how many bytes of text are read, of how many (0 where it is not
+// known); returning false stops with Error(interrupted).
+using PrepareProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
+// Writes `output`/train_000000.bin, ..., val_000000.bin, ..., tokenizer.json and, last, data.json. The shards are
+// written in a subfolder and moved when all are complete, so that an error leaves the folder as it was, and a crash
+// leaves either no data.json or a complete data set. An earlier data set in the folder is replaced.
+//
+// Documents are encoded in parts of about a mebibyte, on all cores, with the same result as when encoded whole; only a
+// document without a place to cut (see safe_cut; with the pattern `none` there is none) is held in memory whole.
+// Special tokens spelled out in the text are text.
+//
+// Throws Error(usage) on options that are out of range, Error(input) on files that are no text or a tokenizer without
+// [EOS], Error(io) where another process writes the folder or the disk is full.
+PrepareResult prepare_data(const PrepareOptions& options, const PrepareProgress& progress = {});
+
+}  // namespace mslt

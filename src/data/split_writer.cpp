@@ -1,0 +1,177 @@
+// The train/validation split while documents stream by.
+#include "data/split_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "base/fail.h"
+#include "base/philox.h"
+
+namespace mslt {
+namespace {
+
+constexpr std::string_view gathered_name = "gathered.bin";
+constexpr std::uint32_t split_operation = 0x53504C54;  // sets these random numbers apart from all others
+
+double uniform_of_document(std::uint64_t seed, std::uint64_t document) {
+  const PhiloxBlock words = philox_block(seed, 0, split_operation, document);
+  return static_cast<double>(((std::uint64_t{words[0]} << 32) | words[1]) >> 11) * 0x1p-53;
+}
+
+// Calls sink(ids) with tokens [first, last) of a shard, some at a time.
+template <class Sink>
+void read_range(const ShardReader& shard, std::uint64_t first, std::uint64_t last, Sink&& sink) {
+  std::vector<std::int32_t> block(std::size_t{1} << 16);
+  std::vector<TokenId> ids;
+  while (first < last) {
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), last - first));
+    shard.copy(first, std::span(block).first(count));
+    ids.assign(block.begin(), block.begin() + static_cast<std::ptrdiff_t>(count));
+    sink(std::span<const TokenId>(ids));
+    first += count;
+  }
+}
+
+}  // namespace
+
+// The shards of one split, each begun when the one before is full.
+class SplitWriter::ShardSet {
+ public:
+  ShardSet(const SplitWriter& owner, std::string_view name) : owner_(owner), name_(name) {}
+
+  void append(std::span<const TokenId> ids) {
+    for (const TokenId id : ids) {
+      if (id == owner_.options_.eos_id) {
+        ++info_.documents;
+      } else {
+        info_.text_bytes += owner_.token_bytes_[id];
+      }
+    }
+    info_.tokens += ids.size();
+    while (!ids.empty()) {
+      if (!shard_) start_shard();
+      const auto count =
+          static_cast<std::size_t>(std::min<std::uint64_t>(ids.size(), owner_.options_.shard_tokens - shard_->size()));
+      shard_->append(ids.first(count));
+      if (shard_->size() == owner_.options_.shard_tokens) finish_shard();
+      ids = ids.subspan(count);
+    }
+  }
+
+  SplitInfo finish() {
+    if (shard_) finish_shard();
+    return info_;
+  }
+
+ private:
+  void start_shard() {
+    info_.shards.push_back(fmt::format("{}_{:06}.bin", name_, info_.shards.size()));
+    shard_ = std::make_unique<ShardWriter>(owner_.folder_ / info_.shards.back(),
+                                           token_width_for(owner_.token_bytes_.size()));
+  }
+
+  void finish_shard() {
+    shard_->finish();
+    shard_.reset();
+  }
+
+  const SplitWriter& owner_;
+  std::string name_;
+  std::unique_ptr<ShardWriter> shard_;
+  SplitInfo info_;
+};
+
+void check_split_options(const SplitOptions& options) {
+  if (!(options.val_fraction >= 0.0 && options.val_fraction < 1.0)) {
+    fail(ErrorKind::usage, "The validation fraction is {}; it must be at least 0 and less than 1.",
+         options.val_fraction);
+  }
+  if (options.shard_tokens == 0) fail(ErrorKind::usage, "A shard must hold at least 1 token.");
+}
+
+SplitWriter::SplitWriter(const std::filesystem::path& folder, std::vector<std::uint32_t> token_bytes,
+                         const SplitOptions& options)
+    : folder_(folder),
+      token_bytes_(std::move(token_bytes)),
+      options_(options),
+      train_(std::make_unique<ShardSet>(*this, "train")),
+      val_(std::make_unique<ShardSet>(*this, "val")) {
+  check_split_options(options);
+  if (options.eos_id >= token_bytes_.size()) {
+    fail(ErrorKind::usage, "The [EOS] id {} is outside the vocabulary of {}.", options.eos_id, token_bytes_.size());
+  }
+  gathered_ = std::make_unique<ShardWriter>(folder_ / gathered_name, token_width_for(token_bytes_.size()));
+}
+
+SplitWriter::~SplitWriter() = default;
+
+void SplitWriter::append(std::span<const TokenId> ids) {
+  const auto wrong = std::ranges::find_if(ids, [&](TokenId id) { return id >= token_bytes_.size(); });
+  if (wrong != ids.end()) {
+    fail(ErrorKind::input, "The id {} is outside the vocabulary of {}.", *wrong, token_bytes_.size());
+  }
+  write(ids);
+}
+
+void SplitWriter::end_document() {
+  write(std::span(&options_.eos_id, 1));
+  ++documents_;
+  if (!gathered_) return;
+  gathered_ends_.push_back(gathered_->size());
+  if (documents_ == many_documents) spread_first_documents();
+}
+
+void SplitWriter::write(std::span<const TokenId> ids) {
+  if (gathered_) {
+    gathered_->append(ids);
+  } else {
+    const bool aside = uniform_of_document(options_.seed, documents_) < options_.val_fraction;
+    (aside ? val_ : train_)->append(ids);
+  }
+}
+
+void SplitWriter::spread_first_documents() {
+  gathered_->finish();
+  gathered_.reset();
+  std::vector<double> uniforms(gathered_ends_.size());
+  for (std::size_t i = 0; i < uniforms.size(); ++i) uniforms[i] = uniform_of_document(options_.seed, i);
+  const auto smallest = static_cast<std::size_t>(std::ranges::min_element(uniforms) - uniforms.begin());
+  const auto largest = static_cast<std::size_t>(std::ranges::max_element(uniforms) - uniforms.begin());
+  const ShardReader shard(folder_ / gathered_name);
+  std::uint64_t first = 0;
+  for (std::size_t i = 0; i < uniforms.size(); ++i) {
+    const bool aside =
+        options_.val_fraction > 0.0 && i != largest && (i == smallest || uniforms[i] < options_.val_fraction);
+    read_range(shard, first, gathered_ends_[i], [&](auto ids) { (aside ? val_ : train_)->append(ids); });
+    first = gathered_ends_[i];
+  }
+  std::filesystem::remove(folder_ / gathered_name);
+}
+
+void SplitWriter::split_by_tokens() {
+  const std::uint64_t total = gathered_->size();
+  gathered_->finish();
+  gathered_.reset();
+  const ShardReader shard(folder_ / gathered_name);
+  std::uint64_t aside = 0;
+  if (options_.val_fraction > 0.0 && total > 1) {
+    const double wanted = std::round(options_.val_fraction * static_cast<double>(total));
+    aside = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(wanted), 1, total - 1);
+  }
+  read_range(shard, 0, total - aside, [&](auto ids) { train_->append(ids); });
+  read_range(shard, total - aside, total, [&](auto ids) { val_->append(ids); });
+  std::filesystem::remove(folder_ / gathered_name);
+}
+
+std::pair<SplitInfo, SplitInfo> SplitWriter::finish() {
+  if (gathered_) {
+    if (gathered_->size() == 0) fail(ErrorKind::input, "The text files hold no text, so there is nothing to write.");
+    split_by_tokens();
+  }
+  return {train_->finish(), val_->finish()};
+}
+
+}  // namespace mslt

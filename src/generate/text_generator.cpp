@@ -1,0 +1,175 @@
+// Prefill, then one token a step for every sample that still runs.
+#include "generate/text_generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+
+#include "base/fail.h"
+#include "generate/sampler.h"
+#include "generate/stop_strings.h"
+#include "model/inference_pass.h"
+#include "model/kv_cache.h"
+
+namespace mslt {
+namespace {
+
+// One sample on its way.
+class Sample {
+ public:
+  Sample(std::int64_t index, std::span<const std::int32_t> prompt, const Tokenizer& tokenizer,
+         const GenerateOptions& options)
+      : index_(index),
+        history_(prompt.begin(), prompt.end()),
+        pending_(prompt.begin(), prompt.end()),
+        sampler_(options.sampling, static_cast<std::uint32_t>(index)),
+        decoder_(tokenizer),
+        stop_(options.stop) {}
+
+  bool running() const { return running_; }
+  std::span<const std::int32_t> pending() const { return pending_; }
+
+  // Makes room in a full cache slot: the later half of the context is processed anew.
+  void fit_context(KvCache& cache, int slot, std::int64_t max_positions) {
+    const auto new_positions = static_cast<std::int64_t>(pending_.size());
+    if (cache.length(slot) + new_positions <= max_positions) return;
+    const auto keep = static_cast<std::size_t>(std::max<std::int64_t>(max_positions / 2, 1));
+    cache.truncate(slot, 0);
+    pending_.assign(history_.end() - static_cast<std::ptrdiff_t>(std::min(keep, history_.size())), history_.end());
+  }
+
+  void draw(std::span<float> logits, std::span<const TokenId> eos_ids, const GenerateOptions& options,
+            const TextSink& on_text) {
+    const std::int32_t token = sampler_.draw(logits, history_);
+    const auto id = static_cast<TokenId>(token);
+    result_.tokens.push_back(id);
+    if (!options.ignore_eos && std::find(eos_ids.begin(), eos_ids.end(), id) != eos_ids.end()) {
+      emit(stop_.push(decoder_.finish()), on_text);
+      finish(stop_.stopped() ? FinishReason::stop : FinishReason::eos, on_text);
+      return;
+    }
+    history_.push_back(token);
+    pending_ = {token};
+    emit(stop_.push(decoder_.push(id)), on_text);
+    if (running_ && stop_.stopped()) finish(FinishReason::stop, on_text);
+    if (running_ && static_cast<std::int64_t>(result_.tokens.size()) >= options.max_new_tokens) {
+      emit(stop_.push(decoder_.finish()), on_text);
+      finish(stop_.stopped() ? FinishReason::stop : FinishReason::length, on_text);
+    }
+  }
+
+  Generated take_result() { return std::move(result_); }
+
+ private:
+  void emit(std::string_view piece, const TextSink& on_text) {
+    if (piece.empty()) return;
+    result_.text += piece;
+    if (on_text && !on_text(index_, piece)) {
+      running_ = false;
+      result_.reason = FinishReason::cancelled;
+    }
+  }
+
+  void finish(FinishReason reason, const TextSink& on_text) {
+    if (!running_) return;
+    if (reason != FinishReason::stop) emit(stop_.finish(), on_text);
+    if (!running_) return;
+    running_ = false;
+    result_.reason = reason;
+  }
+
+  std::int64_t index_;
+  std::vector<std::int32_t> history_;
+  std::vector<std::int32_t> pending_;
+  Sampler sampler_;
+  StreamDecoder decoder_;
+  StopStrings stop_;
+  Generated result_;
+  bool running_ = true;
+};
+
+void validate(const GenerateOptions& options) {
+  options.sampling.validate();
+  if (options.max_new_tokens < 0) {
+    fail(ErrorKind::usage, "--max-new-tokens is {}; valid is 0 or a larger whole number.", options.max_new_tokens);
+  }
+  if (options.num < 1 || options.num > 1024) {
+    fail(ErrorKind::usage, "--num is {}; valid is 1 to 1024 samples.", options.num);
+  }
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+TextGenerator::TextGenerator(Transformer& transformer, const Tokenizer& tokenizer, std::span<const TokenId> eos_ids)
+    : transformer_(transformer), tokenizer_(tokenizer), eos_ids_(eos_ids.begin(), eos_ids.end()) {
+  const std::int64_t vocab_size = transformer.config().vocab_size;
+  if (tokenizer.vocab_size() > vocab_size) {
+    fail(ErrorKind::input, "The tokenizer has {} tokens, the model only {}; they do not belong together.",
+         tokenizer.vocab_size(), vocab_size);
+  }
+}
+
+std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
+                                               const TextSink& on_text) {
+  validate(options);
+  statistics_ = {};
+  const Config& config = transformer_.config();
+  std::vector<std::int32_t> start(prompt.begin(), prompt.end());
+  if (start.empty()) {
+    const std::optional<TokenId> first = tokenizer_.eos_id() ? tokenizer_.eos_id() : tokenizer_.bos_id();
+    start.push_back(static_cast<std::int32_t>(first.value_or(0)));
+  }
+  const auto prompt_size = static_cast<std::int64_t>(start.size());
+  if (prompt_size > config.max_positions) {
+    fail(ErrorKind::input, "The prompt has {} tokens, the model's context holds {}.", prompt_size,
+         config.max_positions);
+  }
+
+  std::vector<Sample> samples;
+  for (std::int64_t i = 0; i < options.num; ++i) samples.emplace_back(i, start, tokenizer_, options);
+  if (options.max_new_tokens > 0) {
+    const std::int64_t blocks =
+        (std::min(config.max_positions, prompt_size + options.max_new_tokens) + KvCacheView::block_size - 1) /
+        KvCacheView::block_size;
+    KvCache cache(transformer_.backend(), config, transformer_.dtype(), static_cast<int>(options.num),
+                  options.num * blocks * KvCacheView::block_size);
+    InferencePass pass(transformer_, cache);
+    const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
+    std::vector<float> logits;
+    auto clock = std::chrono::steady_clock::now();
+    bool prefill = true;
+    while (true) {
+      std::vector<int> slots;
+      std::vector<std::span<const std::int32_t>> tokens;
+      for (std::size_t i = 0; i < samples.size(); ++i) {
+        if (!samples[i].running()) continue;
+        samples[i].fit_context(cache, static_cast<int>(i), config.max_positions);
+        slots.push_back(static_cast<int>(i));
+        tokens.push_back(samples[i].pending());
+      }
+      if (slots.empty()) break;
+      const Tensor device_logits = pass.forward(slots, tokens);
+      logits.resize(slots.size() * vocab_size);
+      transformer_.backend().download(device_logits, std::as_writable_bytes(std::span(logits)));
+      for (std::size_t row = 0; row < slots.size(); ++row) {
+        // Ids that only pad the model's vocabulary are never drawn.
+        samples[static_cast<std::size_t>(slots[row])].draw(
+            std::span(logits).subspan(row * vocab_size, tokenizer_.vocab_size()), eos_ids_, options, on_text);
+      }
+      statistics_.new_tokens += static_cast<std::int64_t>(slots.size());
+      (prefill ? statistics_.prefill_seconds : statistics_.decode_seconds) += seconds_since(clock);
+      clock = std::chrono::steady_clock::now();
+      prefill = false;
+    }
+  }
+  statistics_.prompt_tokens = prompt_size;
+  std::vector<Generated> results;
+  for (Sample& sample : samples) results.push_back(sample.take_result());
+  return results;
+}
+
+}  // namespace mslt

@@ -1,0 +1,249 @@
+#include "mslt/config.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "model/parameters.h"
+#include "model/test_models.h"
+
+namespace mslt {
+namespace {
+
+using test::expect_error;
+
+struct Rule {
+  const char* message;
+  std::function<void(Config&)> breaks;
+};
+
+TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const std::vector<Rule> rules = {
+      {"vocab_size is 0",
+       [](Config& c) {
+         c.vocab_size = 0;
+       }},
+      {"vocab_size is 2147483648",
+       [](Config& c) {
+         c.vocab_size = std::int64_t{1} << 31;
+       }},
+      {"max_positions is -1",
+       [](Config& c) {
+         c.max_positions = -1;
+       }},
+      {"max_positions is 16777217",
+       [](Config& c) {
+         c.max_positions = (1 << 24) + 1;
+       }},
+      {"layers is 0",
+       [](Config& c) {
+         c.layers = 0;
+       }},
+      {"layers is 4097",
+       [](Config& c) {
+         c.layers = 4097;
+       }},
+      {"channels is 0",
+       [](Config& c) {
+         c.channels = 0;
+       }},
+      {"channels is 131073",
+       [](Config& c) {
+         c.channels = 131073;
+       }},
+      {"heads is 0",
+       [](Config& c) {
+         c.heads = 0;
+       }},
+      {"kv_heads is 0",
+       [](Config& c) {
+         c.kv_heads = 0;
+       }},
+      {"kv_heads is 3; it must divide heads, which is 4",
+       [](Config& c) {
+         c.kv_heads = 3;
+       }},
+      {"kv_heads is 8; it must divide heads",
+       [](Config& c) {
+         c.kv_heads = 8;
+       }},
+      {"head_size is 0",
+       [](Config& c) {
+         c.head_size = 0;
+       }},
+      {"head_size is 1025",
+       [](Config& c) {
+         c.head_size = 1025;
+       }},
+      {"head_size is 7; with position rope it must be even",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.head_size = 7;
+       }},
+      {"ffn_size is 0",
+       [](Config& c) {
+         c.ffn_size = 0;
+       }},
+      {"ffn_size is 9223372036854775807",
+       [](Config& c) {
+         c.ffn_size = std::numeric_limits<std::int64_t>::max();
+       }},
+      {"norm_epsilon is 0",
+       [](Config& c) {
+         c.norm_epsilon = 0;
+       }},
+      {"norm_epsilon is 1",
+       [](Config& c) {
+         c.norm_epsilon = 1;
+       }},
+      {"norm_epsilon is nan",
+       [nan](Config& c) {
+         c.norm_epsilon = nan;
+       }},
+      {"norm_bias is true",
+       [](Config& c) {
+         c.norm = NormType::rmsnorm;
+       }},
+      {"rope_theta is -1",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rope_theta = -1;
+       }},
+      {"rope_scaling is set, but position is learned",
+       [](Config& c) {
+         c.rope_scaling.type = RopeScalingType::linear;
+       }},
+      {"rope_scaling.factor is 0.5",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rope_scaling = {RopeScalingType::linear, 0.5};
+       }},
+      {"low_freq_factor 4 and high_freq_factor 4",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rope_scaling = {RopeScalingType::llama3, 8.0, 4.0, 4.0, 8192};
+       }},
+      {"rope_scaling.original_max_positions is 0",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rope_scaling = {RopeScalingType::llama3, 8.0, 1.0, 4.0, 0};
+       }},
+      {"embedding_scale is inf",
+       [infinity](Config& c) {
+         c.embedding_scale = infinity;
+       }},
+      {"embedding_scale is 0",
+       [](Config& c) {
+         c.embedding_scale = 0;
+       }},
+      {"dropout is 1;",
+       [](Config& c) {
+         c.dropout = 1;
+       }},
+      {"dropout is -0.1",
+       [](Config& c) {
+         c.dropout = -0.1f;
+       }},
+      {"dropout is nan",
+       [nan](Config& c) {
+         c.dropout = nan;
+       }},
+  };
+  for (const Rule& rule : rules) {
+    Config config = preset("tiny");
+    config.validate();
+    rule.breaks(config);
+    SCOPED_TRACE(rule.message);
+    expect_error(ErrorKind::usage, {rule.message}, [&] { config.validate(); });
+  }
+}
+
+TEST(Config, ListsAllProblemsAtOnce) {
+  Config config;
+  config.layers = 0;
+  config.dropout = 2;
+  config.ffn_size = -3;
+  expect_error(ErrorKind::usage, {"layers is 0", "dropout is 2", "ffn_size is -3"}, [&] { config.validate(); });
+}
+
+// The largest valid sizes: no count of bytes may overflow.
+TEST(Config, LargestSizesDoNotOverflow) {
+  Config config = test::small_llama();
+  config.vocab_size = (std::int64_t{1} << 31) - 1;
+  config.max_positions = 1 << 24;
+  config.layers = 1 << 12;
+  config.channels = 1 << 17;
+  config.heads = config.kv_heads = 1 << 12;
+  config.head_size = 1 << 10;
+  config.ffn_size = 1 << 20;
+  config.validate();
+  EXPECT_GT(config.parameter_count(), 0);
+  EXPECT_GE(parameter_layout(config, DType::f32).arena.bytes(), 4 * static_cast<std::size_t>(config.parameter_count()));
+}
+
+TEST(Config, EveryPresetIsValidAndCountsItsParameters) {
+  for (const std::string_view name : preset_names()) {
+    SCOPED_TRACE(name);
+    const Config config = preset(name);
+    config.validate();
+    std::int64_t elements = 0;
+    std::int64_t embeddings = 0;
+    for (const Segment& segment : parameter_layout(config, DType::f32).arena.segments()) {
+      elements += segment.shape.elements();
+      if (segment.name.ends_with("embedding.weight")) embeddings += segment.shape.elements();
+    }
+    EXPECT_EQ(config.parameter_count(), elements);
+    EXPECT_EQ(config.non_embedding_parameter_count(), elements - embeddings);
+  }
+  for (const test::Family& family : test::families()) {
+    std::int64_t elements = 0;
+    for (const Segment& segment : parameter_layout(family.config, DType::f32).arena.segments()) {
+      elements += segment.shape.elements();
+    }
+    EXPECT_EQ(family.config.parameter_count(), elements) << family.name;
+  }
+}
+
+// Published sizes: GPT-2's four (124, 355, 774 and 1,558 million), stories15M and 110M, SmolLM-135M.
+TEST(Config, PresetsHaveThePublishedSizes) {
+  EXPECT_EQ(preset("gpt2").parameter_count(), 124439808);
+  EXPECT_EQ(preset("gpt2-medium").parameter_count(), 354823168);
+  EXPECT_EQ(preset("gpt2-large").parameter_count(), 774030080);
+  EXPECT_EQ(preset("gpt2-xl").parameter_count(), 1557611200);
+  EXPECT_EQ(preset("llama-15m").parameter_count(), 15191712);
+  EXPECT_EQ(preset("llama-110m").parameter_count(), 109529856);
+  EXPECT_EQ(preset("smollm-135m").parameter_count(), 134515008);
+  expect_error(ErrorKind::usage, {"'gpt3'", "tiny", "smollm-135m"}, [] { preset("gpt3"); });
+}
+
+TEST(Config, CountsTheOperationsOfTraining) {
+  Config config = test::small_gpt2();
+  // Per layer: qkv 24·72, attention_out 24·24, feed-forward 2·24·40; the head 37·24; attention 24 a key of 10 / 2.
+  const double products = 2 * (24 * 72 + 24 * 24 + 2 * 24 * 40) + 37 * 24;
+  const double attention = 2 * 2 * 24 * 10 / 2;
+  EXPECT_DOUBLE_EQ(config.training_flops_per_token(10), 6 * (products + attention));
+}
+
+TEST(Config, NamesGoThereAndBack) {
+  for (const NormType value : {NormType::layernorm, NormType::rmsnorm}) {
+    EXPECT_EQ(norm_type_from_name(name_of(value)), value);
+  }
+  for (const NormPosition value : {NormPosition::pre, NormPosition::post}) {
+    EXPECT_EQ(norm_position_from_name(name_of(value)), value);
+  }
+  for (const PositionType value :
+       {PositionType::learned, PositionType::sinusoidal, PositionType::rope, PositionType::none}) {
+    EXPECT_EQ(position_type_from_name(name_of(value)), value);
+  }
+  for (const ActivationType value : {ActivationType::gelu, ActivationType::relu, ActivationType::swiglu}) {
+    EXPECT_EQ(activation_type_from_name(name_of(value)), value);
+  }
+  expect_error(ErrorKind::usage, {"'silu'", "gelu, relu, swiglu"}, [] { activation_type_from_name("silu"); });
+}
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,337 @@
+// Prefill and decoding over the KV cache.
+#include "model/inference_pass.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "base/fail.h"
+#include "model/weights.h"
+
+namespace mslt {
+namespace {
+
+// Up to this many rows a product is bound by reading the weight.
+constexpr std::int64_t max_matvec_rows = 8;
+// More rows than this are run in several batches, which bounds the activations.
+constexpr std::int64_t max_batch_rows = 4096;
+
+// Sequences that run together: `members` index the arguments of forward.
+struct Batch {
+  std::vector<std::size_t> members;
+  std::int64_t width = 0;  // tokens of the longest
+  bool continued = false;  // over a cache that holds something already
+};
+
+}  // namespace
+
+struct InferencePass::State {
+  State(Transformer& transformer, KvCache& cache);
+
+  Transformer& transformer;
+  Backend& backend;
+  KvCache& cache;
+  const Config& config;
+  AttentionShape attention_shape;
+  NormKind norm_kind;
+  DType dtype;
+  ModelWeights weights;
+  // Room for `capacity` rows of every activation, for `sequences` sequences where that is what a tensor counts.
+  std::int64_t capacity = 0;
+  std::int64_t sequences = 0;
+  Arena activations;
+  Arena outputs;
+
+  void check(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
+  void reserve(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  std::vector<Batch> divide(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
+  void make_room(std::int64_t rows, std::int64_t sequence_count);
+  Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
+  Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
+  void linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias);
+  void feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight);
+  void run_batch(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens,
+                 const Tensor& hidden);
+  Tensor output_head(std::span<const Batch> batches, std::int64_t count);
+};
+
+InferencePass::State::State(Transformer& transformer, KvCache& cache)
+    : transformer(transformer),
+      backend(transformer.backend()),
+      cache(cache),
+      config(transformer.config()),
+      attention_shape(transformer.attention_shape()),
+      norm_kind(transformer.norm_kind()),
+      dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
+      weights(bind_weights(config, transformer.parameters())) {}
+
+void InferencePass::State::check(std::span<const int> slots,
+                                 std::span<const std::span<const std::int32_t>> tokens) const {
+  if (slots.empty() || slots.size() != tokens.size()) {
+    fail(ErrorKind::input, "A pass needs as many token sequences as slots, at least 1; there are {} for {}.",
+         tokens.size(), slots.size());
+  }
+  std::vector<int> sorted(slots.begin(), slots.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) fail(ErrorKind::input, "Slot {} is given twice in one pass.", *twice);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    if (tokens[i].empty()) fail(ErrorKind::input, "There are no tokens for slot {}.", slots[i]);
+    for (const std::int32_t id : tokens[i]) {
+      if (id >= 0 && id < config.vocab_size) continue;
+      fail(ErrorKind::input, "Token {} for slot {} is outside the vocabulary; this model's ids are 0 to {}.", id,
+           slots[i], config.vocab_size - 1);
+    }
+  }
+}
+
+void InferencePass::State::reserve(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+  std::size_t done = 0;
+  try {
+    for (; done < slots.size(); ++done) cache.reserve(slots[done], static_cast<std::int64_t>(tokens[done].size()));
+  } catch (...) {
+    for (std::size_t i = 0; i < done; ++i) cache.truncate(slots[i], cache.length(slots[i]));
+    throw;
+  }
+}
+
+// Sequences that continue a cache run beside those of the same length only, since a padded row would look past its
+// blocks. Fresh prompts may be padded on the right, where causality hides the padding, by a third of the rows at most.
+std::vector<Batch> InferencePass::State::divide(std::span<const int> slots,
+                                                std::span<const std::span<const std::int32_t>> tokens) const {
+  const auto continued = [&](std::size_t i) {
+    return cache.length(slots[i]) > 0;
+  };
+  const auto length = [&](std::size_t i) {
+    return static_cast<std::int64_t>(tokens[i].size());
+  };
+  std::vector<std::size_t> order(slots.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return continued(a) != continued(b) ? continued(a) : length(a) > length(b);
+  });
+  std::vector<Batch> batches;
+  std::int64_t tokens_in_batch = 0;
+  for (const std::size_t i : order) {
+    const auto rows = [](const Batch& batch) {
+      return static_cast<std::int64_t>(batch.members.size() + 1) * batch.width;
+    };
+    const bool fits = !batches.empty() && batches.back().continued == continued(i) &&
+                      rows(batches.back()) <= max_batch_rows &&
+                      (continued(i) ? batches.back().width == length(i)
+                                    : 2 * rows(batches.back()) <= 3 * (tokens_in_batch + length(i)));
+    if (!fits) {
+      batches.push_back({{}, length(i), continued(i)});
+      tokens_in_batch = 0;
+    }
+    batches.back().members.push_back(i);
+    tokens_in_batch += length(i);
+  }
+  return batches;
+}
+
+void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_count) {
+  if (rows > capacity) {
+    const std::int64_t width = config.heads * config.head_size;
+    const bool swiglu = config.activation == ActivationType::swiglu;
+    ArenaLayout layout;
+    layout.add("tokens", DType::i32, {rows});
+    layout.add("first", DType::i32, {rows});
+    layout.add("counts", DType::i32, {rows});
+    layout.add("last_rows", DType::i32, {rows});
+    layout.add("residual", dtype, {rows, config.channels});
+    layout.add("tail_residual", dtype, {rows, config.channels});
+    layout.add("x", dtype, {rows, config.channels});
+    layout.add("branch", dtype, {rows, config.channels});
+    layout.add("qkv", dtype, {rows, width + 2 * config.kv_heads * config.head_size});
+    layout.add("attention", dtype, {rows, width});
+    layout.add("tail_attention", dtype, {rows, width});
+    layout.add("ffn_up", dtype, {rows, swiglu ? 2 * config.ffn_size : config.ffn_size});
+    layout.add("ffn_hidden", dtype, {rows, config.ffn_size});
+    backend.wait();
+    activations = Arena();
+    activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
+    capacity = rows;
+  }
+  if (sequence_count > sequences) {
+    ArenaLayout layout;
+    layout.add("order", DType::i32, {sequence_count});
+    layout.add("hidden", dtype, {sequence_count, config.channels});
+    layout.add("ordered_hidden", dtype, {sequence_count, config.channels});
+    layout.add("logits", DType::f32, {sequence_count, config.vocab_size});
+    if (dtype != DType::f32) layout.add("stored_logits", dtype, {sequence_count, config.vocab_size});
+    backend.wait();
+    outputs = Arena();
+    outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
+    sequences = sequence_count;
+  }
+}
+
+Tensor InferencePass::State::upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values) {
+  const Tensor tensor = arena.tensor(name).slice(0, static_cast<std::int64_t>(values.size()));
+  backend.upload(tensor, std::as_bytes(values));
+  return tensor;
+}
+
+void InferencePass::State::linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias) {
+  if (in.shape()[0] <= max_matvec_rows) {
+    backend.matvec(out, in, {weight, {}}, bias);
+  } else {
+    backend.matmul_forward(out, in, weight, bias, Activation::none, {});
+  }
+}
+
+void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight) {
+  const std::int64_t rows = in.shape()[0];
+  const Tensor hidden = rows_of("ffn_hidden", rows);
+  const Activation activation = config.activation == ActivationType::gelu   ? Activation::gelu
+                                : config.activation == ActivationType::relu ? Activation::relu
+                                                                            : Activation::swiglu;
+  if (activation == Activation::swiglu || rows <= max_matvec_rows) {
+    const Tensor up = rows_of("ffn_up", rows);
+    linear(up, in, weight.ffn_up_weight, weight.ffn_up_bias);
+    backend.activation_forward(activation, hidden, up);
+  } else {
+    backend.matmul_forward(hidden, in, weight.ffn_up_weight, weight.ffn_up_bias, activation, {});
+  }
+  linear(out, hidden, weight.ffn_down_weight, weight.ffn_down_bias);
+}
+
+// Writes the last hidden state of each member to a row of `hidden` and fills the cache.
+void InferencePass::State::run_batch(const Batch& batch, std::span<const int> slots,
+                                     std::span<const std::span<const std::int32_t>> tokens, const Tensor& hidden) {
+  const auto count = static_cast<std::int64_t>(batch.members.size());
+  const std::int64_t rows = count * batch.width;
+  std::vector<int> batch_slots;
+  std::vector<std::int32_t> padded;
+  std::vector<std::int32_t> firsts;
+  std::vector<std::int32_t> counts;
+  std::vector<std::int32_t> last_rows;
+  for (const std::size_t member : batch.members) {
+    const auto length = static_cast<std::int64_t>(tokens[member].size());
+    last_rows.push_back(static_cast<std::int32_t>(static_cast<std::int64_t>(padded.size()) + length - 1));
+    padded.insert(padded.end(), tokens[member].begin(), tokens[member].end());
+    padded.resize(padded.size() + static_cast<std::size_t>(batch.width - length));
+    batch_slots.push_back(slots[member]);
+    firsts.push_back(static_cast<std::int32_t>(cache.length(slots[member])));
+    counts.push_back(static_cast<std::int32_t>(length));
+  }
+  const Tensor ids = upload(activations, "tokens", padded).reshape({count, batch.width});
+  const Tensor count_tensor = upload(activations, "counts", counts);
+  const Positions positions = {upload(activations, "first", firsts)};
+  const Tensor last = upload(activations, "last_rows", last_rows);
+
+  Tensor residual = rows_of("residual", rows);
+  Tensor x = rows_of("x", rows);
+  const Tensor qkv = rows_of("qkv", rows);
+  const Tensor attention = rows_of("attention", rows);
+  const Shape batch_qkv = {count, batch.width, qkv.shape()[-1]};
+  const Shape batch_attention = {count, batch.width, attention.shape()[-1]};
+  const bool pre = config.norm_position == NormPosition::pre;
+  // residual += branch, out = norm(residual); post-norm models go on with the normalised sum.
+  const auto close_branch = [&](const Tensor& out, const Tensor& branch, const NormWeights& norm) {
+    backend.residual_norm_forward(out, residual, {}, {}, residual, branch, norm.weight, norm.bias, norm_kind, {});
+    if (!pre) std::swap(residual, x);
+  };
+
+  const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
+  backend.embedding_forward(residual.reshape({count, batch.width, config.channels}), ids, weights.token_embedding,
+                            table, positions, config.embedding_scale);
+  if (pre) {
+    const NormWeights& norm = weights.layers.front().attention_norm;
+    backend.residual_norm_forward(x, {}, {}, {}, residual, {}, norm.weight, norm.bias, norm_kind, {});
+  }
+  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+    const LayerWeights& weight = weights.layers[i];
+    const bool is_last = i + 1 == weights.layers.size();
+    linear(qkv, pre ? x : residual, weight.qkv_weight, weight.qkv_bias);
+    if (transformer.inverse_frequencies()) {
+      backend.rope_forward(qkv.reshape(batch_qkv), transformer.inverse_frequencies(), positions, attention_shape);
+    }
+    const KvCacheView view = cache.view(static_cast<std::int64_t>(i), batch_slots);
+    backend.kv_cache_append(view, qkv.reshape(batch_qkv), positions, count_tensor, attention_shape);
+    Tensor mixed = attention;
+    if (batch.continued) {
+      backend.attention_decode(attention.reshape(batch_attention), qkv.reshape(batch_qkv), view, positions,
+                               attention_shape);
+    } else {
+      backend.attention_forward(attention.reshape(batch_attention), {}, qkv.reshape(batch_qkv), attention_shape, {});
+    }
+    if (is_last && batch.width > 1) {
+      // Nothing but each sequence's last row is needed from here on.
+      mixed = rows_of("tail_attention", count);
+      backend.gather_rows(mixed, attention, last);
+      const Tensor tail = rows_of("tail_residual", count);
+      backend.gather_rows(tail, residual, last);
+      residual = tail;
+      x = rows_of("x", count);
+    }
+    const Tensor branch = rows_of("branch", residual.shape()[0]);
+    linear(branch, mixed, weight.attention_out_weight, weight.attention_out_bias);
+    close_branch(x, branch, pre ? weight.ffn_norm : weight.attention_norm);
+    feed_forward(branch, pre ? x : residual, weight);
+    const NormWeights& next = !pre      ? weight.ffn_norm
+                              : is_last ? weights.final_norm
+                                        : weights.layers[i + 1].attention_norm;
+    close_branch(is_last ? hidden : x, branch, next);
+  }
+}
+
+// Logits of the batches' hidden states, back in the order of forward's arguments.
+Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::int64_t count) {
+  std::vector<std::int32_t> row_of_argument(static_cast<std::size_t>(count));
+  std::int32_t row = 0;
+  for (const Batch& batch : batches) {
+    for (const std::size_t member : batch.members) row_of_argument[member] = row++;
+  }
+  Tensor hidden = outputs.tensor("hidden").slice(0, count);
+  if (!std::is_sorted(row_of_argument.begin(), row_of_argument.end())) {
+    const Tensor order = upload(outputs, "order", row_of_argument);
+    const Tensor ordered = outputs.tensor("ordered_hidden").slice(0, count);
+    backend.gather_rows(ordered, hidden, order);
+    hidden = ordered;
+  }
+  const Tensor logits = outputs.tensor("logits").slice(0, count);
+  if (dtype == DType::f32) {
+    linear(logits, hidden, weights.lm_head, {});
+  } else {
+    const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
+    linear(stored, hidden, weights.lm_head, {});
+    backend.cast(logits, stored);
+  }
+  return logits;
+}
+
+InferencePass::InferencePass(Transformer& transformer, KvCache& cache)
+    : state_(std::make_unique<State>(transformer, cache)) {
+  if (!cache.fits(transformer.config())) {
+    fail(ErrorKind::usage, "The KV cache was made for a model of other layers, key/value heads or positions.");
+  }
+}
+
+InferencePass::~InferencePass() = default;
+
+Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+  State& state = *state_;
+  state.check(slots, tokens);
+  state.reserve(slots, tokens);
+  const std::vector<Batch> batches = state.divide(slots, tokens);
+  const auto count = static_cast<std::int64_t>(slots.size());
+  std::int64_t rows = 0;
+  for (const Batch& batch : batches) {
+    rows = std::max(rows, static_cast<std::int64_t>(batch.members.size()) * batch.width);
+  }
+  state.make_room(rows, count);
+  std::int64_t done = 0;
+  for (const Batch& batch : batches) {
+    const auto members = static_cast<std::int64_t>(batch.members.size());
+    state.run_batch(batch, slots, tokens, state.outputs.tensor("hidden").slice(done, members));
+    done += members;
+  }
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
+  }
+  return state.output_head(batches, count);
+}
+
+}  // namespace mslt

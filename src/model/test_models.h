@@ -1,0 +1,157 @@
+// Small models of every family for the tests of this folder.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/registry.h"
+#include "base/philox.h"
+#include "model/transformer.h"
+#include "mslt/error.h"
+
+namespace mslt::test {
+
+inline Config small_gpt2() {
+  Config config;
+  config.vocab_size = 37;
+  config.max_positions = 40;
+  config.layers = 2;
+  config.channels = 24;
+  config.heads = config.kv_heads = 3;
+  config.head_size = 8;
+  config.ffn_size = 40;
+  return config;
+}
+
+inline Config small_llama() {
+  Config config = small_gpt2();
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_size = 10;  // heads · head_size need not be channels
+  config.norm = NormType::rmsnorm;
+  config.position = PositionType::rope;
+  config.activation = ActivationType::swiglu;
+  config.qkv_bias = config.attention_out_bias = config.ffn_bias = config.norm_bias = false;
+  config.tied_embeddings = false;
+  return config;
+}
+
+inline Config small_qwen2() {
+  Config config = small_llama();
+  config.qkv_bias = config.tied_embeddings = true;
+  return config;
+}
+
+inline Config small_post_norm() {
+  Config config = small_gpt2();
+  config.norm_position = NormPosition::post;
+  config.position = PositionType::sinusoidal;
+  config.activation = ActivationType::relu;
+  config.embedding_scale = std::sqrt(24.0f);
+  return config;
+}
+
+// None of the usual combinations: RMSNorm after the branch, no positions, an MQA head, one layer.
+inline Config small_odd() {
+  Config config = small_gpt2();
+  config.layers = 1;
+  config.kv_heads = 1;
+  config.norm = NormType::rmsnorm;
+  config.norm_position = NormPosition::post;
+  config.norm_bias = config.attention_out_bias = false;
+  config.position = PositionType::none;
+  config.activation = ActivationType::swiglu;
+  config.tied_embeddings = false;
+  return config;
+}
+
+struct Family {
+  const char* name;
+  Config config;
+};
+
+inline std::vector<Family> families() {
+  return {{"gpt2", small_gpt2()},
+          {"llama", small_llama()},
+          {"qwen2", small_qwen2()},
+          {"post_norm", small_post_norm()},
+          {"odd", small_odd()}};
+}
+
+// f32 values of a tensor of any floating dtype.
+inline std::vector<float> download(Backend& backend, const Tensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  if (tensor.dtype() == DType::f32) {
+    backend.download(tensor, std::as_writable_bytes(std::span(values)));
+    return values;
+  }
+  std::vector<std::uint16_t> bits(values.size());
+  backend.download(tensor, std::as_writable_bytes(std::span(bits)));
+  std::transform(bits.begin(), bits.end(), values.begin(), [&](std::uint16_t word) {
+    return tensor.dtype() == DType::bf16 ? to_float(BFloat16{word}) : to_float(Float16{word});
+  });
+  return values;
+}
+
+inline void upload(Backend& backend, const Tensor& tensor, const std::vector<float>& values) {
+  if (tensor.dtype() == DType::f32) {
+    backend.upload(tensor, std::as_bytes(std::span(values)));
+    return;
+  }
+  std::vector<std::uint16_t> bits(values.size());
+  std::transform(values.begin(), values.end(), bits.begin(), [&](float value) {
+    return tensor.dtype() == DType::bf16 ? to_bfloat16(value).bits : to_float16(value).bits;
+  });
+  backend.upload(tensor, std::as_bytes(std::span(bits)));
+}
+
+// Weights large enough that every part of the model matters, rounded to bf16 so that 16-bit copies are exact.
+inline void randomize(Transformer& transformer) {
+  std::uint32_t stream = 0;
+  for (const Segment& segment : transformer.layout().arena.segments()) {
+    PhiloxStream random(11, 0, stream++);
+    std::vector<float> values(static_cast<std::size_t>(segment.shape.elements()));
+    const float mean = segment.name.ends_with("norm.weight") ? 1.0f : 0.0f;
+    for (float& value : values) value = to_float(to_bfloat16(mean + 0.2f * random.normal()));
+    upload(transformer.backend(), transformer.parameters().tensor(segment), values);
+  }
+}
+
+inline std::vector<std::int32_t> random_ids(std::size_t count, std::int64_t vocab_size, std::uint32_t stream) {
+  PhiloxStream random(12, 0, stream);
+  std::vector<std::int32_t> ids(count);
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(vocab_size)));
+  return ids;
+}
+
+inline double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  EXPECT_EQ(actual.size(), expected.size());
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    difference += std::pow(static_cast<double>(actual[i]) - static_cast<double>(expected[i]), 2);
+    norm += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return difference == 0 ? 0 : std::sqrt(difference / norm);
+}
+
+// Runs `body` and expects Error of this kind whose message holds every one of `parts`.
+template <class Body>
+void expect_error(ErrorKind kind, std::initializer_list<std::string_view> parts, Body&& body) {
+  try {
+    body();
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    for (const std::string_view part : parts) {
+      EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos) << part << " in: " << error.what();
+    }
+  }
+}
+
+}  // namespace mslt::test

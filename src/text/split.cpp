@@ -1,0 +1,364 @@
+// The pre-tokenizers, each written out as what its regular expression does, with ASCII on a short path.
+#include "text/split.h"
+
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#include "text/unicode_tables.h"
+#include "text/utf8.h"
+
+namespace mslt {
+namespace {
+
+using unicode::ClassMask;
+
+constexpr ClassMask letter = unicode::upper_letter | unicode::lower_letter | unicode::other_letter;
+constexpr ClassMask white_space = unicode::space | unicode::newline;
+constexpr ClassMask punctuation = unicode::symbol | unicode::mark;    // [^\s\p{L}\p{N}]
+constexpr ClassMask word_prefix = punctuation | unicode::space;       // [^\r\n\p{L}\p{N}]
+constexpr ClassMask uncased = unicode::other_letter | unicode::mark;  // in both sets of o200k's words
+constexpr ClassMask word_head = unicode::upper_letter | uncased;      // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
+constexpr ClassMask word_tail = unicode::lower_letter | uncased;      // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+
+constexpr std::array<ClassMask, 128> ascii_classes = [] {
+  std::array<ClassMask, 128> classes{};
+  for (unsigned byte = 0; byte < 128; ++byte) {
+    if (byte >= 'a' && byte <= 'z') {
+      classes[byte] = unicode::lower_letter;
+    } else if (byte >= 'A' && byte <= 'Z') {
+      classes[byte] = unicode::upper_letter;
+    } else if (byte >= '0' && byte <= '9') {
+      classes[byte] = unicode::number;
+    } else if (byte == '\n' || byte == '\r') {
+      classes[byte] = unicode::newline;
+    } else if (byte == ' ' || byte == '\t' || byte == '\v' || byte == '\f') {
+      classes[byte] = unicode::space;
+    } else {
+      classes[byte] = unicode::symbol;
+    }
+  }
+  return classes;
+}();
+
+struct Character {
+  ClassMask kind;  // 0 past the end of the text: in no set
+  std::uint8_t length;
+};
+
+Character non_ascii_at(std::string_view text, std::size_t position) {
+  const Utf8Result result = decode_utf8(text, position);
+  if (result.status != Utf8Status::valid) {
+    return {unicode::symbol, 1};
+  }
+  return {unicode::class_of(result.code_point), result.length};
+}
+
+inline Character character_at(std::string_view text, std::size_t position) {
+  if (position >= text.size()) {
+    return {0, 0};
+  }
+  const auto byte = static_cast<unsigned char>(text[position]);
+  return byte < 0x80 ? Character{ascii_classes[byte], 1} : non_ascii_at(text, position);
+}
+
+// How many of the first bytes of the eight at `bytes` are ASCII letters of the set.
+template <ClassMask set>
+inline std::size_t leading_letters(const char* bytes) {
+  constexpr std::uint64_t ones = 0x0101010101010101;
+  constexpr std::uint64_t high_bits = 0x80 * ones;
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  // Bytes stay below 0x80 + 0x80, so that no sum carries into the next.
+  std::uint64_t low = word & ~high_bits;
+  constexpr bool both_cases = (set & unicode::upper_letter) != 0 && (set & unicode::lower_letter) != 0;
+  if constexpr (both_cases) {
+    low |= 0x20 * ones;
+  }
+  constexpr std::uint64_t first = (set & unicode::lower_letter) != 0 ? 0x61 : 0x41;  // a or A
+  const std::uint64_t from_first = low + (0x80 - first) * ones;
+  const std::uint64_t past_last = low + (0x80 - (first + 26)) * ones;
+  const std::uint64_t others = (~(from_first & ~past_last) | word) & high_bits;
+  return static_cast<std::size_t>(std::countr_zero(others)) / 8;
+}
+
+// The end of the longest run of characters of the set that starts at `position`.
+template <ClassMask set>
+inline std::size_t skip(std::string_view text, std::size_t position) {
+  for (;;) {
+    if constexpr ((set & letter) != 0 && std::endian::native == std::endian::little) {
+      while (text.size() - position >= 8) {
+        const std::size_t count = leading_letters<set>(text.data() + position);
+        position += count;
+        if (count < 8) {
+          break;
+        }
+      }
+    }
+    const Character character = character_at(text, position);
+    if ((character.kind & set) == 0) {
+      return position;
+    }
+    position += character.length;
+  }
+}
+
+// The end of a run of at most `limit` numbers.
+inline std::size_t skip_numbers(std::string_view text, std::size_t position, int limit) {
+  for (int count = 0; count < limit; ++count) {
+    const Character character = character_at(text, position);
+    if (character.kind != unicode::number) {
+      break;
+    }
+    position += character.length;
+  }
+  return position;
+}
+
+// Where the contraction ends whose apostrophe is at `position`, or `position` if there is none. Past the end of the
+// text a zero byte is read, which no contraction has.
+template <bool any_case>
+std::size_t skip_contraction(std::string_view text, std::size_t position) {
+  const auto at = [&](std::size_t offset) {
+    const char byte = position + offset < text.size() ? text[position + offset] : '\0';
+    const bool is_upper = byte >= 'A' && byte <= 'Z';
+    return any_case && is_upper ? static_cast<char>(byte + ('a' - 'A')) : byte;
+  };
+  switch (at(1)) {
+    case 's':
+    case 'd':
+    case 'm':
+    case 't':
+      return position + 2;
+    case 'l':
+      return at(2) == 'l' ? position + 3 : position;
+    case 'v':
+    case 'r':
+      return at(2) == 'e' ? position + 3 : position;
+    case '\xC5':  // U+017F, the long s, is an s where case is ignored
+      return any_case && at(2) == '\xBF' ? position + 3 : position;
+    default:
+      return position;
+  }
+}
+
+// Where the last character of [0, end) starts; it must be valid UTF-8.
+inline std::size_t start_of_last(std::string_view text, std::size_t end) {
+  std::size_t start = end - 1;
+  while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) {
+    --start;
+  }
+  return start;
+}
+
+// \s+(?!\S)|\s+ at `begin`, where the run of white space ends at `end`: the last character of a run is left to the word
+// that follows, unless the run is but that.
+inline std::size_t end_of_spaces(std::string_view text, std::size_t begin, std::size_t end) {
+  if (end == text.size()) {
+    return end;
+  }
+  const std::size_t last = start_of_last(text, end);
+  return last == begin ? end : last;
+}
+
+// \s*[\r\n]+|\s+(?!\S)|\s+ at `begin`.
+std::size_t end_of_lines_or_spaces(std::string_view text, std::size_t begin) {
+  const std::size_t end = skip<white_space>(text, begin);
+  for (std::size_t position = end; position > begin; --position) {
+    if (text[position - 1] == '\n' || text[position - 1] == '\r') {
+      return position;
+    }
+  }
+  return end_of_spaces(text, begin, end);
+}
+
+std::size_t next_whole(std::string_view text, std::size_t /*begin*/) {
+  return text.size();
+}
+
+std::size_t next_gpt2(std::string_view text, std::size_t begin) {
+  if (text[begin] == '\'') {
+    const std::size_t end = skip_contraction<false>(text, begin);
+    if (end != begin) {
+      return end;
+    }
+  }
+  const std::size_t start = begin + (text[begin] == ' ' ? 1 : 0);
+  const Character first = character_at(text, start);
+  const std::size_t next = start + first.length;
+  if ((first.kind & letter) != 0) {
+    return skip<letter>(text, next);
+  }
+  if (first.kind == unicode::number) {
+    return skip<unicode::number>(text, next);
+  }
+  if ((first.kind & punctuation) != 0) {
+    return skip<punctuation>(text, next);
+  }
+  return end_of_spaces(text, begin, skip<white_space>(text, begin));
+}
+
+// What llama3, qwen2 and o200k share: numbers of up to max_digits, then ` ?[^\s\p{L}\p{N}]+` and what `trail` skips
+// after it, then white space. `first` is the character at `begin` and `second` the one after it.
+template <int max_digits, bool slash_in_trail>
+inline std::size_t next_without_word(std::string_view text, std::size_t begin, Character first, Character second) {
+  if (first.kind == unicode::number) {
+    return skip_numbers(text, begin + first.length, max_digits - 1);
+  }
+  if ((first.kind & punctuation) != 0 || (text[begin] == ' ' && (second.kind & punctuation) != 0)) {
+    std::size_t end = skip<punctuation>(text, begin + first.length);
+    while (end < text.size() && (text[end] == '\n' || text[end] == '\r' || (slash_in_trail && text[end] == '/'))) {
+      ++end;
+    }
+    return end;
+  }
+  return end_of_lines_or_spaces(text, begin);
+}
+
+template <int max_digits>
+std::size_t next_llama3(std::string_view text, std::size_t begin) {
+  if (text[begin] == '\'') {
+    const std::size_t end = skip_contraction<true>(text, begin);
+    if (end != begin) {
+      return end;
+    }
+  }
+  const Character first = character_at(text, begin);
+  const std::size_t next = begin + first.length;
+  if ((first.kind & letter) != 0) {
+    return skip<letter>(text, next);
+  }
+  const Character second = character_at(text, next);
+  if ((first.kind & word_prefix) != 0 && (second.kind & letter) != 0) {
+    return skip<letter>(text, next + second.length);
+  }
+  return next_without_word<max_digits, false>(text, begin, first, second);
+}
+
+struct CasedWord {
+  std::size_t head_end;  // of [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*
+  std::size_t end;       // of that followed by [\p{Ll}\p{Lm}\p{Lo}\p{M}]+, after backtracking; 0 if that fails
+};
+
+// The body of o200k's first alternative at `begin`. Where no lower-case letter follows the head, the head gives back
+// characters until its last uncased one, which is then the whole tail: `upper upper uncased | upper upper`.
+inline CasedWord cased_word(std::string_view text, std::size_t begin) {
+  std::size_t head_end = begin;
+  std::size_t uncased_end = 0;
+  Character character = character_at(text, head_end);
+  while ((character.kind & word_head) != 0) {
+    head_end += character.length;
+    if ((character.kind & uncased) != 0) {
+      uncased_end = head_end;
+    }
+    character = character_at(text, head_end);
+  }
+  if (character.kind == unicode::lower_letter) {
+    return {head_end, skip<word_tail>(text, head_end + character.length)};
+  }
+  return {head_end, uncased_end};
+}
+
+inline std::size_t with_contraction(std::string_view text, std::size_t end) {
+  return end < text.size() && text[end] == '\'' ? skip_contraction<true>(text, end) : end;
+}
+
+std::size_t next_o200k(std::string_view text, std::size_t begin) {
+  const Character first = character_at(text, begin);
+  const bool has_prefix = (first.kind & word_prefix) != 0;
+  if (has_prefix || (first.kind & letter) != 0) {
+    const std::size_t start = has_prefix ? begin + first.length : begin;
+    const CasedWord word = cased_word(text, start);
+    if (word.end != 0) {
+      return with_contraction(text, word.end);
+    }
+    if (first.kind == unicode::mark) {
+      // The mark is no prefix then but the tail itself, which the regular expression tries before its second
+      // alternative.
+      return with_contraction(text, start);
+    }
+    if (word.head_end != start) {
+      return with_contraction(text, word.head_end);
+    }
+  }
+  return next_without_word<3, true>(text, begin, first, character_at(text, begin + first.length));
+}
+
+struct Previous {
+  ClassMask kind;
+  std::size_t start;
+};
+
+// The character that ends at `end`, which must be above 0.
+Previous previous_character(std::string_view text, std::size_t end) {
+  const std::string_view before = text.substr(0, end);
+  std::size_t start = end - 1;
+  while (start > 0 && end - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) {
+    --start;
+  }
+  const Character character = character_at(before, start);
+  if (start + character.length != end) {
+    return {unicode::symbol, end - 1};
+  }
+  return {character.kind, start};
+}
+
+// Whether every pattern ends a pre-token at `end`, where the character `right` follows `left`, and would do so too if
+// the text ended there.
+bool is_safe_between(std::string_view text, std::size_t end, Previous left, ClassMask right) {
+  if ((left.kind & letter) != 0) {
+    return (right & (letter | unicode::mark)) == 0 && text[end] != '\'';
+  }
+  if (left.kind == unicode::number) {
+    return (right & (unicode::number | unicode::mark)) == 0;
+  }
+  if (left.kind == unicode::symbol) {
+    return right == unicode::space;
+  }
+  // A single line feed; in a longer run of white space the patterns differ.
+  return text[left.start] == '\n' && (right & white_space) == 0 && text[end] != '/' &&
+         (left.start == 0 || (previous_character(text, left.start).kind & white_space) == 0);
+}
+
+}  // namespace
+
+NextPretoken next_pretoken(SplitPattern pattern) {
+  switch (pattern) {
+    case SplitPattern::gpt2:
+      return next_gpt2;
+    case SplitPattern::llama3:
+      return next_llama3<3>;
+    case SplitPattern::qwen2:
+      return next_llama3<1>;
+    case SplitPattern::o200k:
+      return next_o200k;
+    case SplitPattern::none:
+      break;
+  }
+  return next_whole;
+}
+
+std::size_t safe_cut(std::string_view text) {
+  if (text.empty()) {
+    return 0;
+  }
+  Previous right = previous_character(text, text.size());
+  // What ends the text may be the first bytes of a longer character, of any class: it is in every one then.
+  const std::size_t tail = text.size() < 3 ? 0 : text.size() - 3;
+  for (std::size_t position = text.size(); position-- > tail;) {
+    if (decode_utf8(text, position).status == Utf8Status::incomplete) {
+      right = {ClassMask{0xFF}, position};
+    }
+  }
+  while (right.start > 0) {
+    const Previous left = previous_character(text, right.start);
+    if (is_safe_between(text, right.start, left, right.kind)) {
+      return right.start;
+    }
+    right = left;
+  }
+  return 0;
+}
+
+}  // namespace mslt

@@ -1,0 +1,171 @@
+// The pre-tokenizers against golden data, the rules one by one, and text made to be slow.
+#include "text/split.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mslt {
+namespace {
+
+using Pieces = std::vector<std::string>;
+
+constexpr std::pair<const char*, SplitPattern> patterns[] = {{"gpt2", SplitPattern::gpt2},
+                                                             {"llama3", SplitPattern::llama3},
+                                                             {"qwen2", SplitPattern::qwen2},
+                                                             {"o200k", SplitPattern::o200k}};
+
+Pieces split(SplitPattern pattern, std::string_view text) {
+  const NextPretoken next = next_pretoken(pattern);
+  Pieces pieces;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = next(text, begin);
+    if (end <= begin || end > text.size()) {
+      ADD_FAILURE() << "a pre-token from " << begin << " to " << end << " in " << text.size() << " bytes";
+      break;
+    }
+    pieces.emplace_back(text.substr(begin, end - begin));
+    begin = end;
+  }
+  return pieces;
+}
+
+nlohmann::json golden() {
+  std::ifstream file(MSLT_TEST_DATA "/golden/split.json");
+  return nlohmann::json::parse(file);
+}
+
+TEST(Split, AgreesWithGoldenTexts) {
+  const nlohmann::json entries = golden();
+  ASSERT_GE(entries.size(), 300U);
+  for (const auto& entry : entries) {
+    const auto text = entry.at("text").get<std::string>();
+    for (const auto& [name, pattern] : patterns) {
+      std::vector<std::size_t> lengths;
+      for (const std::string& piece : split(pattern, text)) {
+        lengths.push_back(piece.size());
+      }
+      EXPECT_EQ(lengths, entry.at(name).get<std::vector<std::size_t>>()) << name << ' ' << entry.at("text");
+    }
+  }
+}
+
+TEST(Split, NoneIsOnePiece) {
+  EXPECT_EQ(split(SplitPattern::none, "a b\n c"), Pieces{"a b\n c"});
+}
+
+TEST(Split, Contractions) {
+  EXPECT_EQ(split(SplitPattern::gpt2, "I'll I'LL"), (Pieces{"I", "'ll", " I", "'", "LL"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "I'll I'LL"), (Pieces{"I", "'ll", " I", "'LL"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "I'll I'LL"), (Pieces{"I'll", " I'LL"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "a'\u017Fx"), (Pieces{"a", "'\u017F", "x"}));
+  EXPECT_EQ(split(SplitPattern::gpt2, "a'\u017Fx"), (Pieces{"a", "'", "\u017Fx"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "a'l"), (Pieces{"a", "'l"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "a'"), (Pieces{"a", "'"}));
+}
+
+TEST(Split, Numbers) {
+  EXPECT_EQ(split(SplitPattern::gpt2, "x 12345"), (Pieces{"x", " 12345"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "x 12345"), (Pieces{"x", " ", "123", "45"}));
+  EXPECT_EQ(split(SplitPattern::qwen2, "x 123"), (Pieces{"x", " ", "1", "2", "3"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "1\u00B2\u00BD\u0663"), (Pieces{"1\u00B2\u00BD", "\u0663"}));
+}
+
+TEST(Split, WhiteSpace) {
+  EXPECT_EQ(split(SplitPattern::gpt2, "a   b"), (Pieces{"a", "  ", " b"}));
+  EXPECT_EQ(split(SplitPattern::gpt2, "a\n\nb"), (Pieces{"a", "\n", "\n", "b"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "a\n\nb"), (Pieces{"a", "\n\n", "b"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "a \n \n  b"), (Pieces{"a", " \n \n", " ", " b"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "a\n  "), (Pieces{"a", "\n", "  "}));
+  EXPECT_EQ(split(SplitPattern::llama3, "\u3000\u3000\u00A0a"), (Pieces{"\u3000\u3000", "\u00A0a"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "!/\n/a"), (Pieces{"!/\n/", "a"}));
+}
+
+// Where o200k's head and tail share characters, the expression backtracks.
+TEST(Split, CasedWords) {
+  EXPECT_EQ(split(SplitPattern::o200k, "fooBarBAZqux"), (Pieces{"foo", "Bar", "BAZqux"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "AB\u4E2DCD"), (Pieces{"AB\u4E2D", "CD"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "\u0301ABC"), (Pieces{"\u0301", "ABC"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "\u0301ABc"), (Pieces{"\u0301ABc"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "!ABC"), (Pieces{"!ABC"}));
+}
+
+TEST(Split, InvalidBytesAreSymbols) {
+  EXPECT_EQ(split(SplitPattern::qwen2, "1\xE4\xB8 2\xFF"), (Pieces{"1", "\xE4\xB8", " ", "2", "\xFF"}));
+  EXPECT_EQ(split(SplitPattern::gpt2, "a\xFF\xFE z"), (Pieces{"a", "\xFF\xFE", " z"}));
+  // One byte, not one maximal subpart, is what may precede a word.
+  EXPECT_EQ(split(SplitPattern::llama3, "a\xE4\xB8z"), (Pieces{"a", "\xE4\xB8", "z"}));
+  EXPECT_EQ(split(SplitPattern::llama3, "a\xFFz"), (Pieces{"a", "\xFFz"}));
+}
+
+// A quadratic splitter would need hours for these.
+TEST(Split, LongRunsTakeLinearTime) {
+  constexpr std::size_t size = 1'000'000;
+  const auto repeat = [](std::string_view part) {
+    std::string text;
+    while (text.size() < size) {
+      text += part;
+    }
+    return text;
+  };
+  for (const std::string_view part :
+       {" ",       "\n", "\n ", "\u3000", "A", "a",  "Aa", "\u4E2D", "A\u4E2D", "\u0301",
+        "\u0301A", "!",  "/",   "!\n",    "'", "'s", "1",  "\u00BD", "\xE4",    "\xF0\x9F"}) {
+    const std::string text = repeat(part);
+    for (const std::string& whole : {text, text + "B", "\n" + text + "\nb", "!" + text + "1"}) {
+      for (const auto& [name, pattern] : patterns) {
+        const NextPretoken next = next_pretoken(pattern);
+        std::size_t begin = 0;
+        while (begin < whole.size()) {
+          const std::size_t end = next(whole, begin);
+          ASSERT_GT(end, begin) << name;
+          begin = end;
+        }
+        ASSERT_EQ(begin, whole.size()) << name;
+      }
+    }
+  }
+}
+
+TEST(SafeCut, FindsTheLastSafePlace) {
+  EXPECT_EQ(safe_cut(""), 0U);
+  EXPECT_EQ(safe_cut("word"), 0U);
+  EXPECT_EQ(safe_cut("two words"), 3U);
+  EXPECT_EQ(safe_cut("line\nline"), 5U);
+  EXPECT_EQ(safe_cut("line\n"), 4U);
+  EXPECT_EQ(safe_cut("a\n\nb"), 1U);  // gpt2 divides the line feeds only when it sees what follows
+  EXPECT_EQ(safe_cut("a!\n"), 1U);    // the line feed belongs to the mark in some patterns only
+  EXPECT_EQ(safe_cut("a'"), 0U);      // a contraction may follow
+  EXPECT_EQ(safe_cut("    "), 0U);
+  EXPECT_EQ(safe_cut("\u4E2D\u6587\u3002\n\u4E2D"), 10U);
+  EXPECT_EQ(safe_cut("a\n\xE3\x80"), 1U);
+  EXPECT_EQ(safe_cut("abc\xE3\x80"), 0U);  // may become white space, a letter or anything else
+}
+
+TEST(SafeCut, BothSidesSplitAsTheWhole) {
+  std::size_t found = 0;
+  for (const auto& entry : golden()) {
+    const auto whole = entry.at("text").get<std::string>();
+    for (std::size_t size = 0; size <= whole.size(); ++size) {
+      const std::size_t cut = safe_cut(std::string_view(whole).substr(0, size));
+      ASSERT_TRUE(cut < size || size == 0);
+      found += cut > 0 ? 1 : 0;
+      for (const auto& [name, pattern] : patterns) {
+        Pieces parts = split(pattern, std::string_view(whole).substr(0, cut));
+        for (std::string& piece : split(pattern, std::string_view(whole).substr(cut))) {
+          parts.push_back(std::move(piece));
+        }
+        EXPECT_EQ(parts, split(pattern, whole)) << name << ' ' << entry.at("text") << " cut at " << cut;
+      }
+    }
+  }
+  EXPECT_GE(found, 500U);
+}
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,187 @@
+// Whole models against PyTorch: logits, loss, every gradient and ten AdamW steps.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+
+#include "backend/registry.h"
+#include "golden_file.h"
+#include "model/training_pass.h"
+
+namespace mslt {
+namespace {
+
+// f32 against f32 in another order of summation, as relative norms. Ten steps of AdamW divide by the square root of the
+// second moment and so enlarge the difference of small gradients.
+constexpr double forward_tolerance = 2e-6;
+constexpr double gradient_tolerance = 1e-5;
+constexpr double trained_tolerance = 2e-5;
+
+Config config_of(const nlohmann::json& json) {
+  Config config;
+  json.at("vocab_size").get_to(config.vocab_size);
+  json.at("max_positions").get_to(config.max_positions);
+  json.at("layers").get_to(config.layers);
+  json.at("channels").get_to(config.channels);
+  json.at("heads").get_to(config.heads);
+  json.at("kv_heads").get_to(config.kv_heads);
+  json.at("head_size").get_to(config.head_size);
+  json.at("ffn_size").get_to(config.ffn_size);
+  config.norm = norm_type_from_name(json.at("norm").get<std::string>());
+  config.norm_position = norm_position_from_name(json.at("norm_position").get<std::string>());
+  json.at("norm_epsilon").get_to(config.norm_epsilon);
+  config.position = position_type_from_name(json.at("position").get<std::string>());
+  json.at("rope_theta").get_to(config.rope_theta);
+  if (json.contains("rope_scaling")) {
+    const nlohmann::json& scaling = json.at("rope_scaling");
+    config.rope_scaling.type = RopeScalingType::llama3;
+    scaling.at("factor").get_to(config.rope_scaling.factor);
+    scaling.at("low_freq_factor").get_to(config.rope_scaling.low_freq_factor);
+    scaling.at("high_freq_factor").get_to(config.rope_scaling.high_freq_factor);
+    scaling.at("original_max_positions").get_to(config.rope_scaling.original_max_positions);
+  }
+  config.activation = activation_type_from_name(json.at("activation").get<std::string>());
+  json.at("qkv_bias").get_to(config.qkv_bias);
+  json.at("attention_out_bias").get_to(config.attention_out_bias);
+  json.at("ffn_bias").get_to(config.ffn_bias);
+  json.at("norm_bias").get_to(config.norm_bias);
+  json.at("tied_embeddings").get_to(config.tied_embeddings);
+  json.at("embedding_scale").get_to(config.embedding_scale);
+  return config;
+}
+
+std::vector<float> download(Backend& backend, const Tensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  backend.download(tensor, std::as_writable_bytes(std::span(values)));
+  return values;
+}
+
+// |actual - expected| / |expected| in the Euclidean norm.
+double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
+  EXPECT_EQ(actual.size(), expected.size());
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
+    difference += std::pow(static_cast<double>(actual[i]) - static_cast<double>(expected[i]), 2);
+    norm += std::pow(static_cast<double>(expected[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+// One golden file with the model it describes.
+class Golden : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    file_ = std::make_unique<test::GoldenFile>(std::string(MSLT_TEST_DATA) + "/golden/" + GetParam() + ".safetensors");
+    backend_ = make_backend("cpu");
+    transformer_ = std::make_unique<Transformer>(*backend_, config_of(file_->metadata("config")), DType::f32);
+    for (const Segment& segment : segments()) {
+      const std::vector<std::int64_t> shape = file_->shape("initial." + segment.name);
+      ASSERT_EQ(Shape(shape.data(), shape.size()), segment.shape) << segment.name;
+      const std::vector<float> values = file_->read<float>("initial." + segment.name);
+      backend_->upload(transformer_->parameters().tensor(segment), std::as_bytes(std::span(values)));
+    }
+    const std::vector<std::int64_t> shape = file_->shape("tokens");
+    pass_ = std::make_unique<TrainingPass>(*transformer_, shape[0], shape[1], TrainingPass::Mode::train);
+    const std::vector<std::int64_t> tokens = file_->read<std::int64_t>("tokens");
+    const std::vector<std::int64_t> targets = file_->read<std::int64_t>("targets");
+    pass_->set_batch(std::vector<std::int32_t>(tokens.begin(), tokens.end()),
+                     std::vector<std::int32_t>(targets.begin(), targets.end()));
+    counted_ = std::count_if(targets.begin(), targets.end(), [](std::int64_t target) { return target >= 0; });
+    ArenaLayout layout;
+    layout.add("loss_sum", DType::f32, {1});
+    layout.add("loss_scale", DType::f32, {1});
+    layout.add("norm", DType::f32, {1});
+    layout.add("state", DType::f32, {adamw_state_size});
+    scalars_ = Arena(layout, backend_->allocate(layout.bytes(), "scalars"));
+    backend_->fill(scalars_.tensor("loss_scale"), 1.0f / static_cast<float>(counted_));
+  }
+
+  std::span<const Segment> segments() const { return transformer_->layout().arena.segments(); }
+
+  float forward_backward() {
+    pass_->zero_gradients();
+    backend_->fill(scalars_.tensor("loss_sum"), 0.0f);
+    pass_->forward_backward(scalars_.tensor("loss_sum"), scalars_.tensor("loss_scale"), {});
+    return download(*backend_, scalars_.tensor("loss_sum"))[0] / static_cast<float>(counted_);
+  }
+
+  std::unique_ptr<test::GoldenFile> file_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<TrainingPass> pass_;
+  Arena scalars_;
+  std::ptrdiff_t counted_ = 0;
+};
+
+TEST_P(Golden, Logits) {
+  const std::vector<float> logits = download(*backend_, pass_->forward_logits());
+  EXPECT_LE(relative_error(logits, file_->read<float>("logits")), forward_tolerance);
+}
+
+TEST_P(Golden, LossAndGradients) {
+  const float expected = file_->read<float>("losses").front();
+  EXPECT_NEAR(forward_backward(), expected, forward_tolerance * static_cast<double>(expected));
+  for (const Segment& segment : segments()) {
+    const std::vector<float> gradient = download(*backend_, pass_->gradients().tensor(segment));
+    EXPECT_LE(relative_error(gradient, file_->read<float>("gradient." + segment.name)), gradient_tolerance)
+        << segment.name;
+  }
+}
+
+TEST_P(Golden, LossAlone) {
+  const float expected = file_->read<float>("losses").front();
+  backend_->fill(scalars_.tensor("loss_sum"), 0.0f);
+  pass_->forward_loss(scalars_.tensor("loss_sum"));
+  EXPECT_NEAR(download(*backend_, scalars_.tensor("loss_sum"))[0] / static_cast<float>(counted_), expected,
+              forward_tolerance * static_cast<double>(expected));
+}
+
+TEST_P(Golden, TenStepsOfAdamW) {
+  const nlohmann::json settings = file_->metadata("optimizer");
+  AdamWConfig optimizer;
+  settings.at("beta1").get_to(optimizer.beta1);
+  settings.at("beta2").get_to(optimizer.beta2);
+  settings.at("epsilon").get_to(optimizer.epsilon);
+  const auto weight_decay = settings.at("weight_decay").get<float>();
+  const ArenaLayout& layout = transformer_->layout().arena;
+  const Arena first(layout, backend_->allocate(layout.bytes(), "first moments"));
+  const Arena second(layout, backend_->allocate(layout.bytes(), "second moments"));
+  const Tensor norm = scalars_.tensor("norm");
+  const Tensor state = scalars_.tensor("state");
+  const std::size_t decayed = transformer_->layout().decayed;
+  const std::vector<float> losses = file_->read<float>("losses");
+
+  for (int step = 1; step <= settings.at("steps").get<int>(); ++step) {
+    const float expected = losses[static_cast<std::size_t>(step - 1)];
+    EXPECT_NEAR(forward_backward(), expected, trained_tolerance * static_cast<double>(expected)) << "step " << step;
+    backend_->global_norm(norm, pass_->gradients().whole(), false);
+    std::vector<float> values(adamw_state_size);
+    values[adamw_learning_rate] = settings.at("learning_rate").get<float>();
+    values[adamw_inverse_correction1] =
+        static_cast<float>(1 / (1 - std::pow(settings.at("beta1").get<double>(), step)));
+    values[adamw_inverse_correction2] =
+        static_cast<float>(1 / (1 - std::pow(settings.at("beta2").get<double>(), step)));
+    values[adamw_gradient_scale] = 1.0f;
+    values[adamw_max_norm] = settings.at("max_norm").get<float>();
+    backend_->upload(state, std::as_bytes(std::span(values)));
+    const auto update = [&](std::size_t begin, std::size_t end, float decay) {
+      optimizer.weight_decay = decay;
+      backend_->adamw(transformer_->parameters().range(begin, end), pass_->gradients().range(begin, end),
+                      first.range(begin, end), second.range(begin, end), {}, state, norm, optimizer);
+    };
+    update(0, decayed - 1, weight_decay);
+    update(decayed, segments().size() - 1, 0.0f);
+  }
+  EXPECT_NEAR(forward_backward(), losses.back(), trained_tolerance * static_cast<double>(losses.back()));
+  for (const Segment& segment : segments()) {
+    const std::vector<float> trained = download(*backend_, transformer_->parameters().tensor(segment));
+    EXPECT_LE(relative_error(trained, file_->read<float>("final." + segment.name)), trained_tolerance) << segment.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(PyTorch, Golden, testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm"),
+                         [](const auto& instance) { return instance.param; });
+
+}  // namespace
+}  // namespace mslt
