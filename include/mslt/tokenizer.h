@@ -37,28 +37,35 @@ struct SpecialToken {
 struct TokenizerTrainOptions {
   std::uint32_t vocab_size = 1776;  // 256 bytes + merges + special tokens
   SplitPattern pattern = SplitPattern::gpt2;
-  std::vector<std::string> special = {"[PAD]", "[BOS]", "[EOS]"};  // get the first ids, in this order
-  std::uint64_t min_frequency = 2;                                 // pairs rarer than this are never merged
-  int threads = 0;                                                 // 0: one a core
+  // Get the first ids, in this order. Each must be valid UTF-8, not empty, named once, and more than one character.
+  std::vector<std::string> special = {"[PAD]", "[BOS]", "[EOS]"};
+  std::uint64_t min_frequency = 2;  // pairs rarer than this are never merged
+  int threads = 0;                  // 0: one a core
   // Called from the training thread, now and then; returning false stops training with Error(interrupted).
-  std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress;
+  std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress = {};
 };
 
 // An immutable tokenizer. All const members are safe to call from several threads at once. Copies share the tables.
 class Tokenizer {
  public:
   // Reads a Hugging Face tokenizer.json (byte-level BPE; merges as pairs or as strings) or a .tiktoken file (which
-  // names neither its pattern nor its special tokens: `pattern` says the former, the latter are then those of the
-  // cl100k and o200k families by the count of ranks, or none). Throws Error(input) naming what in the file is not
-  // supported.
+  // names neither its pattern nor its special tokens: `pattern` says the former, the latter are then those of GPT-2,
+  // cl100k_base or o200k_base where the file has as many ranks as theirs, or none). Throws Error(input) naming what in
+  // the file is not supported or not valid, Error(usage) where `pattern` is missing or is not that of the
+  // tokenizer.json, Error(io).
   static Tokenizer load(const std::filesystem::path& path, std::optional<SplitPattern> pattern = std::nullopt);
   // The same from a text in memory; `source` names it in errors.
   static Tokenizer from_json(std::string_view text, std::string_view source);
 
-  // Trains on files read in a stream (none is held whole). Counts each distinct pre-token once; ties between pairs go
-  // to the smaller (left, right) byte strings, so that the same text gives the same vocabulary on any number of
-  // threads. Throws Error(input) where the text is too small for the vocabulary asked for, naming the largest that it
-  // allows.
+  // Trains on files read in a stream, in blocks cut between pre-tokens (a file is held whole only where it cannot be
+  // cut, as with SplitPattern::none). No pre-token crosses from one file into the next. Ids: the special tokens, the
+  // 256 bytes in the order of the characters that stand for them in tokenizer.json (! to ~, 0xA1 to 0xAC, 0xAE to 0xFF,
+  // then the other 68), then one for each merge. A merge joins the most frequent pair of neighbours, each distinct
+  // pre-token counted once with its frequency; of equally frequent pairs the one with the smaller (left id, right id).
+  // That is the rule of the tokenizers package's BpeTrainer, whose vocabulary results, and it depends on the text
+  // alone: not on the number of threads nor the size of blocks. Throws Error(input) where the text is too small for the
+  // vocabulary asked for, naming the largest that it allows, or where a file is empty of text or starts like a binary
+  // file (a NUL byte in its first 64 KiB); Error(usage) naming the option that is not valid.
   static Tokenizer train(std::span<const std::filesystem::path> files, const TokenizerTrainOptions& options);
   // The same on text in memory.
   static Tokenizer train_on_text(std::string_view text, const TokenizerTrainOptions& options);
@@ -69,7 +76,10 @@ class Tokenizer {
   std::string to_json() const;
 
   // Any bytes, also invalid UTF-8, which round-trip. Linear in the length of the text. Invalid UTF-8 is pre-tokenised
-  // byte by byte as if each invalid byte were a symbol that is neither letter, digit nor white space.
+  // byte by byte as if each invalid byte were a symbol that is neither letter, digit nor white space. Where
+  // normalizes() says so, the text is put into Unicode's composed form (NFC) first. Added tokens that the file does not
+  // call special are always recognised; where several match, the leftmost, then the longest. Appending is all or
+  // nothing: an exception leaves `ids` as it was.
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const;
   void encode_append(std::string_view text, std::vector<TokenId>& ids,
                      SpecialTokens special = SpecialTokens::as_text) const;
@@ -82,6 +92,9 @@ class Tokenizer {
 
   std::uint32_t vocab_size() const;  // one more than the largest id
   SplitPattern pattern() const;
+  bool normalizes() const;  // to NFC before encoding, as Qwen2 does
+  // Whether the file asks for the BOS token before each text, as Llama 3's does; encode never adds it by itself.
+  bool adds_bos() const;
   std::span<const SpecialToken> special_tokens() const;
   bool is_special(TokenId id) const;
   // The id of a special token by its text, or nothing.

@@ -134,6 +134,7 @@ TEST(Json, BoundsDepthAndNamesTheByte) {
   EXPECT_THROW(parse_json(std::string(100000, '['), "x"), Error);
   EXPECT_THROW(parse_json("{", "x"), Error);
   EXPECT_THROW(parse_json("", "x"), Error);
+  EXPECT_THROW(parse_json("[1e999]", "x"), Error);
 }
 
 TEST(Checked, OverflowIsAnError) {

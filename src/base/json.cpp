@@ -16,6 +16,8 @@ nlohmann::json parse_json(std::string_view text, std::string_view source) {
     return nlohmann::json::parse(text, check_depth);
   } catch (const nlohmann::json::parse_error& error) {
     fail(ErrorKind::input, "{} is not valid JSON: it fails to parse at byte {}.", source, error.byte);
+  } catch (const nlohmann::json::out_of_range&) {
+    fail(ErrorKind::input, "{} holds a number that is too large.", source);
   }
 }
 

@@ -63,7 +63,11 @@ class PartCutter {
 std::vector<std::uint32_t> bytes_of_tokens(const Tokenizer& tokenizer) {
   std::vector<std::uint32_t> lengths(tokenizer.vocab_size());
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    lengths[id] = static_cast<std::uint32_t>(tokenizer.token_bytes(id).size());
+    try {
+      lengths[id] = static_cast<std::uint32_t>(tokenizer.token_bytes(id).size());
+    } catch (const Error&) {
+      lengths[id] = 0;  // a gap in the vocabulary, which no text is encoded to
+    }
   }
   return lengths;
 }

@@ -1,0 +1,195 @@
+// Training a model on prepared data: options, progress events, and the trainer itself.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "mslt/config.h"
+
+namespace mslt {
+
+class Backend;
+class Transformer;
+
+// How the learning rate moves after its warmup; train/schedule.h has the formulas.
+enum class Schedule { cosine, linear, constant, wsd };
+
+// The name as the command line spells it, and back. Throws Error(usage) listing the valid names.
+std::string_view name_of(Schedule schedule);
+Schedule schedule_from_name(std::string_view name);
+
+// Everything that `mslt train` can be told. A value type.
+struct TrainOptions {
+  // Where from and where to.
+  std::filesystem::path data;       // a folder that `mslt data prepare` wrote
+  std::filesystem::path output;     // the run folder, created where it does not exist
+  bool resume = false;              // continue the run in `output` from its last complete checkpoint
+  std::filesystem::path init_from;  // start from the weights of this model folder (its configuration holds then)
+
+  // The model. vocab_size is replaced by the tokenizer's; ignored with init_from.
+  Config model;
+  std::optional<float> dropout;  // overrides the model's
+  std::string device = "auto";
+  std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
+
+  // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens.
+  std::int64_t steps = 1000;
+  std::int64_t batch_size = 16;
+  std::int64_t seq_len = 0;  // 0: the model's max_positions
+  std::int64_t grad_accum = 1;
+  std::uint64_t seed = 1;  // of the weights, the order of the data, and dropout
+
+  // The optimiser.
+  double lr = 1e-3;
+  double min_lr_ratio = 0.1;           // the learning rate at the end, as a share of lr
+  std::optional<std::int64_t> warmup;  // steps of linear warmup; absent: a tenth of `steps`, 100 at most
+  Schedule schedule = Schedule::cosine;
+  double decay_fraction = 0.2;  // wsd: the share of `steps` over which the rate falls at the end
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;
+  double clip = 1.0;  // the largest global gradient norm; 0 clips nothing
+
+  // What happens along the way, every so many steps; 0: only at the end (samples: never).
+  std::int64_t eval_every = 100;
+  std::int64_t eval_batches = 50;  // batches of an evaluation along the way, 0 for all; the last one takes all
+  std::int64_t sample_every = 0;
+  std::int64_t save_every = 500;
+  std::int64_t keep_checkpoints = 2;  // how many of the newest to keep, besides the best
+  bool tensorboard = true;
+  bool report = true;
+
+  bool operator==(const TrainOptions&) const = default;
+
+  std::int64_t warmup_steps() const;
+  // Throws Error(usage) listing every setting that is impossible, with its value and what would be valid.
+  void validate() const;
+};
+
+// The options that the run in `folder` was started or last resumed with, for a caller that wants them as defaults of a
+// resumption. Throws Error(io) where there is no run.
+TrainOptions load_run_options(const std::filesystem::path& folder);
+
+// What training will hold in memory, in bytes.
+struct MemoryEstimate {
+  std::size_t parameters = 0;
+  std::size_t gradients = 0;
+  std::size_t moments = 0;
+  std::size_t master_weights = 0;  // beside 16-bit parameters only
+  std::size_t activations = 0;
+  std::size_t total() const { return parameters + gradients + moments + master_weights + activations; }
+  // A table of several lines, sizes in MiB.
+  std::string describe() const;
+};
+
+// What a Trainer is about to do; known before anything large is allocated.
+struct TrainPlan {
+  Config model;
+  std::string device;  // its name
+  std::int64_t parameter_count = 0;
+  std::int64_t first_step = 1;  // 1, or the one after the checkpoint resumed from
+  std::int64_t steps = 0;
+  std::int64_t tokens_per_step = 0;
+  std::int64_t training_tokens = 0;  // in the training split
+  std::int64_t validation_tokens = 0;
+  double flops_per_token = 0.0;
+  MemoryEstimate memory;
+  std::filesystem::path resumed_from;  // the checkpoint, or empty
+};
+
+// Progress, in the order in which it happens. Steps are numbered from 1.
+struct StepEvent {
+  std::int64_t step = 0;
+  std::int64_t steps = 0;
+  double loss = 0.0;  // mean over the step's targets, in nats, before the update
+  double learning_rate = 0.0;
+  double gradient_norm = 0.0;  // before clipping
+  double tokens_per_second = 0.0;
+  double flops_per_second = 0.0;  // of the model's products and attention
+  double seconds = 0.0;           // since run() began
+  double eta_seconds = 0.0;
+};
+struct EvaluationEvent {
+  std::int64_t step = 0;
+  double loss = 0.0;
+  double perplexity = 0.0;
+  double bits_per_byte = 0.0;
+  bool best = false;  // the lowest loss so far
+};
+struct SampleEvent {
+  std::int64_t step = 0;
+  std::string text;
+};
+struct SaveEvent {
+  std::int64_t step = 0;
+  std::filesystem::path checkpoint;
+  double seconds = 0.0;
+};
+// Something the user should know that is no error: a damaged checkpoint passed over, an option changed on resumption.
+struct NoteEvent {
+  std::string text;
+};
+using TrainEvent = std::variant<StepEvent, EvaluationEvent, SampleEvent, SaveEvent, NoteEvent>;
+
+// How a caller takes part; every member may be left empty. All are called on the thread that runs the trainer. An
+// exception from a callback ends the run as any error does.
+struct TrainCallbacks {
+  std::function<void(const TrainEvent&)> event;
+  // Text for sample_every; generation stands below training in the layers, so the caller brings it.
+  std::function<std::string(Transformer& model, std::int64_t step)> sample;
+  // Set it (from another thread or a signal handler) to stop after the current step, saving a checkpoint.
+  const std::atomic<bool>* stop = nullptr;
+};
+
+struct TrainResult {
+  std::int64_t step = 0;  // the last one done
+  bool interrupted = false;
+  double loss = 0.0;  // of the last step; NaN where none was run
+  std::optional<EvaluationEvent> validation;
+  double best_validation_loss = 0.0;  // NaN without an evaluation
+  double seconds = 0.0;
+  double tokens_per_second = 0.0;    // mean over the steps, without evaluations, samples and saves
+  std::filesystem::path checkpoint;  // the last complete one
+  std::string how_to_resume;         // a sentence, where interrupted
+};
+
+// One training run in one folder. Training is a function of the options, the data, the device and its thread count:
+// the same ones give the same bits, also where the run was killed at any moment and resumed. One thread at a time.
+class Trainer {
+ public:
+  // Checks the options and the data, locks the run folder, and finds the checkpoint to resume from. Throws Error(usage)
+  // for options that are invalid, a folder that already holds a run (without resume), or a resumption with another
+  // model or other data, naming the differences; Error(io) where another process writes the folder; Error(input) for
+  // damaged data.
+  Trainer(const TrainOptions& options, TrainCallbacks callbacks);
+  // The same on a backend of the caller's, which must outlive the trainer; options.device is not looked at.
+  Trainer(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+  ~Trainer();
+
+  const TrainPlan& plan() const;
+  Backend& backend() const;
+  // The rate in FLOP/s that large matrix products reach on this device, measured in about a third of a second.
+  double measure_peak();
+
+  // Allocates, trains to the last step or until stopped, evaluates, and saves. To be called once. Throws Error(numeric)
+  // naming the step where a loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) where
+  // the model does not fit, Error(io) where a checkpoint cannot be saved (the one before stays).
+  TrainResult run();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mslt

@@ -1,0 +1,200 @@
+// Tests of data preparation: what is written, that parts join seamlessly, and that errors leave the folder as it was.
+#include "data/prepare.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+
+#include "data/clean.h"
+#include "data/loader.h"
+#include "data/test_files.h"
+
+namespace mslt {
+namespace {
+
+using test::error_of;
+
+const std::string sample =
+    "In the beginning God created the heaven and the earth.\nAnd the earth was without form, and void;\n\n"
+    "and darkness was upon the face of the deep. [EOS] \u00C9t\u00E9 \U0001F600 \xFF 1234567\t\tend\r\n";
+
+std::filesystem::path write_tokenizer(const std::filesystem::path& folder, SplitPattern pattern = SplitPattern::gpt2,
+                                      const std::vector<std::string>& special = {"[PAD]", "[BOS]", "[EOS]"}) {
+  TokenizerTrainOptions options;
+  options.vocab_size = 290;
+  options.pattern = pattern;
+  options.special = special;
+  Tokenizer::train_on_text(sample + sample, options).save(folder / (std::to_string(special.size()) + ".json"));
+  return folder / (std::to_string(special.size()) + ".json");
+}
+
+std::vector<TokenId> split_ids(const std::filesystem::path& folder, const SplitInfo& split) {
+  std::vector<TokenId> ids;
+  for (const auto& shard : split.shards) {
+    for (const auto id : test::read_shard(folder / shard)) ids.push_back(static_cast<TokenId>(id));
+  }
+  return ids;
+}
+
+std::string text_of(const Tokenizer& tokenizer, std::vector<TokenId> ids) {
+  return tokenizer.decode(ids, true);
+}
+
+TEST(Prepare, WritesACompleteFolder) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "new" / "data";
+  options.cleaning = {"whitespace", "lowercase"};
+  options.inputs = {test::write_text(folder / "a.txt", sample), test::write_text(folder / "b.txt", "Second file.")};
+  std::uint64_t last_done = 0;
+  const PrepareResult result = prepare_data(options, [&](std::uint64_t done, std::uint64_t total) {
+    EXPECT_GE(done, last_done);
+    EXPECT_EQ(total, sample.size() + 12);
+    last_done = done;
+    return true;
+  });
+  EXPECT_EQ(last_done, sample.size() + 12);
+  EXPECT_EQ(result.bytes_read, sample.size() + 12);
+
+  const DataInfo info = read_data_info(options.output);
+  EXPECT_EQ(data_info_to_json(info), data_info_to_json(result.info));
+  const Tokenizer tokenizer = Tokenizer::load(options.output / "tokenizer.json");
+  EXPECT_EQ(info.vocab_size, tokenizer.vocab_size());
+  EXPECT_EQ(info.tokenizer_hash, text_hash(read_file(options.output / "tokenizer.json", 1 << 24)));
+  EXPECT_EQ(info.cleaning, options.cleaning);
+
+  const auto train = split_ids(options.output, info.train);
+  const auto val = split_ids(options.output, info.val);
+  std::vector<TokenId> all = train;
+  all.insert(all.end(), val.begin(), val.end());
+  std::vector<TokenId> expected = tokenizer.encode(clean_document(sample, options.cleaning));
+  expected.push_back(*tokenizer.eos_id());
+  tokenizer.encode_append("second file.", expected);
+  expected.push_back(*tokenizer.eos_id());
+  EXPECT_EQ(all, expected);
+  EXPECT_EQ(val.size(), static_cast<std::size_t>(std::llround(0.1 * static_cast<double>(all.size()))));
+  EXPECT_EQ(info.train.text_bytes, text_of(tokenizer, train).size());
+  EXPECT_EQ(info.val.text_bytes, text_of(tokenizer, val).size());
+  EXPECT_EQ(info.train.documents + info.val.documents, 2U);
+  EXPECT_FALSE(std::filesystem::exists(options.output / ".staging"));
+  EXPECT_NO_THROW(BatchLoader(options.output, "train", {.batch = 2, .seq_len = 8}));
+}
+
+TEST(Prepare, LongDocumentsAreCutWithoutATrace) {
+  const auto folder = test::fresh_folder();
+  std::string text;
+  for (std::size_t i = 0; text.size() < (std::size_t{5} << 20); ++i) text += std::to_string(i * i) + " " + sample;
+  text += std::string(100000, 'a') + sample;
+  for (const SplitPattern pattern : {SplitPattern::gpt2, SplitPattern::o200k, SplitPattern::none}) {
+    if (pattern == SplitPattern::none) text.resize(std::size_t{3} << 19);
+    PrepareOptions options;
+    options.tokenizer = write_tokenizer(folder, pattern);
+    options.output = folder / "data";
+    options.val_fraction = 0.0;
+    options.inputs = {test::write_text(folder / "a.txt", text)};
+    options.cleaning = {"nfc"};
+    const PrepareResult result = prepare_data(options);
+    const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+    std::vector<TokenId> expected = tokenizer.encode(text);
+    expected.push_back(*tokenizer.eos_id());
+    EXPECT_TRUE(split_ids(options.output, result.info.train) == expected) << name_of(pattern);
+    EXPECT_EQ(result.info.train.text_bytes, text.size());
+    EXPECT_TRUE(result.info.val.shards.empty());
+  }
+}
+
+TEST(Prepare, SeparatedDocumentsAreSplitWhole) {
+  const auto folder = test::fresh_folder();
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "document " + std::to_string(i) + "\n<end>\n\x01\n<end>\n";
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "data";
+  options.document_separator = "<end>";
+  options.cleaning = {"whitespace"};
+  options.val_fraction = 0.25;
+  options.shard_tokens = 500;
+  options.inputs = {test::write_text(folder / "a.txt", text)};
+  const DataInfo info = prepare_data(options).info;
+  EXPECT_EQ(info.train.documents + info.val.documents, 400U);
+  EXPECT_NEAR(static_cast<double>(info.val.documents), 100.0, 35.0);
+  EXPECT_GT(info.train.shards.size(), 1U);
+  const auto val = split_ids(options.output, info.val);
+  EXPECT_EQ(val.back(), info.eos_id);
+
+  // A second, smaller data set leaves nothing of the first.
+  options.shard_tokens = 100'000;
+  options.val_fraction = 0.0;
+  prepare_data(options);
+  std::size_t shards = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(options.output)) {
+    shards += entry.path().extension() == ".bin" ? 1U : 0U;
+  }
+  EXPECT_EQ(shards, 1U);
+}
+
+TEST(Prepare, ErrorsLeaveTheFolderAsItWas) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "data";
+  options.inputs = {test::write_text(folder / "a.txt", sample)};
+  prepare_data(options);
+  const auto contents = [&] {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(options.output)) {
+      files[entry.path().filename().string()] = read_file(entry.path(), 1 << 24);
+    }
+    return files;
+  };
+  const auto before = contents();
+
+  PrepareOptions wrong = options;
+  wrong.inputs.push_back(test::write_text(folder / "binary", std::string("ab\0cd", 5)));
+  EXPECT_NE(error_of(ErrorKind::input, [&] { prepare_data(wrong); }).find("binary"), std::string::npos);
+  wrong.inputs = {test::write_text(folder / "empty", "")};
+  error_of(ErrorKind::input, [&] { prepare_data(wrong); });
+  wrong.inputs = {folder / "missing"};
+  error_of(ErrorKind::io, [&] { prepare_data(wrong); });
+  wrong.inputs = {test::write_text(folder / "mark", "\xEF\xBB\xBF")};
+  error_of(ErrorKind::input, [&] { prepare_data(wrong); });
+  wrong = options;
+  wrong.val_fraction = 1.0;
+  error_of(ErrorKind::usage, [&] { prepare_data(wrong); });
+  wrong = options;
+  wrong.cleaning = {"shout"};
+  error_of(ErrorKind::usage, [&] { prepare_data(wrong); });
+  error_of(ErrorKind::interrupted, [&] { prepare_data(options, [](auto, auto) { return false; }); });
+  {
+    const FolderLock other(options.output);
+    error_of(ErrorKind::io, [&] { prepare_data(options); });
+  }
+  wrong = options;
+  wrong.tokenizer = write_tokenizer(folder, SplitPattern::gpt2, {"[PAD]"});
+  EXPECT_NE(error_of(ErrorKind::input, [&] { prepare_data(wrong); }).find("[EOS]"), std::string::npos);
+  EXPECT_EQ(contents(), before);
+
+  wrong = options;
+  wrong.output = options.inputs[0] / "below";
+  error_of(ErrorKind::io, [&] { prepare_data(wrong); });
+}
+
+TEST(Prepare, LeftoversOfACrashAreNoDataSet) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "data";
+  options.inputs = {test::write_text(folder / "a.txt", sample)};
+  std::filesystem::create_directories(options.output / ".staging");
+  test::write_text(options.output / ".staging" / "train_000000.bin", "half");
+  test::write_text(options.output / "train_000007.bin", "old");
+  error_of(ErrorKind::input, [&] { BatchLoader(options.output, "train", {}); });
+  prepare_data(options);
+  EXPECT_FALSE(std::filesystem::exists(options.output / "train_000007.bin"));
+  EXPECT_NO_THROW(BatchLoader(options.output, "train", {}));
+}
+
+}  // namespace
+}  // namespace mslt

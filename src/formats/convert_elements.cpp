@@ -1,0 +1,86 @@
+// Conversions between f32, bf16 and f16.
+#include "formats/convert_elements.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+template <class T>
+T from_float(float value);
+template <>
+float from_float(float value) {
+  return value;
+}
+template <>
+BFloat16 from_float(float value) {
+  return to_bfloat16(value);
+}
+template <>
+Float16 from_float(float value) {
+  return to_float16(value);
+}
+
+template <class In, class Out>
+void convert_one(const std::byte* in, std::size_t from, std::byte* out, std::size_t to) {
+  In value;
+  std::memcpy(&value, in + from * sizeof(In), sizeof(In));
+  const Out converted = from_float<Out>(to_float(value));
+  std::memcpy(out + to * sizeof(Out), &converted, sizeof(Out));
+}
+
+template <class Body>
+void with_type(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::f32:
+      return body(float{});
+    case DType::bf16:
+      return body(BFloat16{});
+    case DType::f16:
+      return body(Float16{});
+    default:
+      fail(ErrorKind::input, "Elements of {} cannot be converted; supported are f32, bf16 and f16.", name_of(dtype));
+  }
+}
+
+}  // namespace
+
+void convert_elements(std::span<const std::byte> in, DType in_dtype, std::span<std::byte> out, DType out_dtype) {
+  if (in_dtype == out_dtype) {
+    // Bit for bit, payloads of NaNs included.
+    if (!out.empty()) std::memcpy(out.data(), in.data(), out.size());
+    return;
+  }
+  with_type(in_dtype, [&](auto from) {
+    with_type(out_dtype, [&](auto to) {
+      const std::size_t count = out.size() / sizeof(to);
+      for (std::size_t i = 0; i < count; ++i) convert_one<decltype(from), decltype(to)>(in.data(), i, out.data(), i);
+    });
+  });
+}
+
+void transpose_elements(std::span<const std::byte> in, DType in_dtype, std::int64_t rows, std::int64_t columns,
+                        std::int64_t first_row, std::int64_t count, std::span<std::byte> out, DType out_dtype) {
+  // Square tiles, so that neither side is walked a cache line an element.
+  constexpr std::int64_t tile = 32;
+  with_type(in_dtype, [&](auto from) {
+    with_type(out_dtype, [&](auto to) {
+      for (std::int64_t r0 = 0; r0 < count; r0 += tile) {
+        for (std::int64_t c0 = 0; c0 < rows; c0 += tile) {
+          for (std::int64_t r = r0; r < std::min(r0 + tile, count); ++r) {
+            for (std::int64_t c = c0; c < std::min(c0 + tile, rows); ++c) {
+              convert_one<decltype(from), decltype(to)>(in.data(),
+                                                        static_cast<std::size_t>(c * columns + first_row + r),
+                                                        out.data(), static_cast<std::size_t>(r * rows + c));
+            }
+          }
+        }
+      }
+    });
+  });
+}
+
+}  // namespace mslt

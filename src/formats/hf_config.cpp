@@ -1,0 +1,387 @@
+// Reading and writing config.json for each model family.
+#include "formats/hf_config.h"
+
+#include <array>
+#include <charconv>
+#include <utility>
+
+#include "base/fail.h"
+#include "base/json.h"
+#include "formats/json_members.h"
+
+namespace mslt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The double with the fewest digits that is this float, so that 1e-5f is written as 1e-05.
+double shortest_double(float value) {
+  std::array<char, 32> text{};
+  const auto written = std::to_chars(text.data(), text.data() + text.size(), value);
+  double result = value;
+  std::from_chars(text.data(), written.ptr, result);
+  return result;
+}
+
+ActivationType gelu_or_relu(const JsonMembers& json) {
+  const std::string name = json.text("activation_function", "gelu_new");
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ActivationType::gelu;
+  if (name == "relu") return ActivationType::relu;
+  json.reject("activation_function", "supported are gelu_new, gelu_pytorch_tanh and relu");
+}
+
+void reject_quantised(const JsonMembers& json) {
+  if (json.has("quantization_config"))
+    json.reject("quantization_config", "only models that are not quantised are read");
+}
+
+Config parse_gpt2(const JsonMembers& json) {
+  Config config;
+  config.vocab_size = json.size("vocab_size");
+  config.max_positions = json.size("n_positions", 1024);
+  config.layers = json.size("n_layer");
+  config.channels = json.size("n_embd");
+  config.heads = config.kv_heads = json.size("n_head");
+  if (config.channels % config.heads != 0)
+    json.reject("n_head", fmt::format("it must divide n_embd, {}", config.channels));
+  config.head_size = config.channels / config.heads;
+  config.ffn_size = json.size("n_inner", 4 * config.channels);
+  config.norm_epsilon = static_cast<float>(json.number("layer_norm_epsilon", 1e-5));
+  config.activation = gelu_or_relu(json);
+  config.tied_embeddings = json.boolean("tie_word_embeddings", true);
+  config.dropout = static_cast<float>(json.number("resid_pdrop", 0.1));
+  if (!json.boolean("scale_attn_weights", true)) json.reject("scale_attn_weights", "supported is true");
+  for (const std::string_view name : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"}) {
+    if (json.boolean(name, false)) json.reject(name, "supported is false");
+  }
+  return config;
+}
+
+// rope_scaling replaces rope_parameters where both exist, as in transformers.
+void parse_rope(const JsonMembers& json, Config& config) {
+  config.position = PositionType::rope;
+  config.rope_theta = json.number("rope_theta", 10000.0);
+  if (json.number("partial_rotary_factor", 1.0) != 1.0) json.reject("partial_rotary_factor", "supported is 1");
+  auto rope = json.object("rope_scaling");
+  if (!rope) rope = json.object("rope_parameters");
+  if (!rope) return;
+  config.rope_theta = rope->number("rope_theta", config.rope_theta);
+  if (rope->number("partial_rotary_factor", 1.0) != 1.0) rope->reject("partial_rotary_factor", "supported is 1");
+  const std::string_view type_member = rope->has("rope_type") ? "rope_type" : "type";
+  const std::string type = rope->text(type_member, "default");
+  if (type == "default") return;
+  RopeScaling& scaling = config.rope_scaling;
+  if (type == "linear") {
+    scaling.type = RopeScalingType::linear;
+    scaling.factor = rope->number("factor");
+  } else if (type == "llama3") {
+    scaling.type = RopeScalingType::llama3;
+    scaling.factor = rope->number("factor");
+    scaling.low_freq_factor = rope->number("low_freq_factor");
+    scaling.high_freq_factor = rope->number("high_freq_factor");
+    scaling.original_max_positions = rope->size("original_max_position_embeddings", config.max_positions);
+  } else {
+    rope->reject(type_member, "supported are default, linear and llama3");
+  }
+}
+
+// What LlamaForCausalLM and Qwen2ForCausalLM share.
+Config parse_llama_like(const JsonMembers& json) {
+  Config config;
+  config.vocab_size = json.size("vocab_size");
+  config.max_positions = json.size("max_position_embeddings");
+  config.layers = json.size("num_hidden_layers");
+  config.channels = json.size("hidden_size");
+  config.heads = json.size("num_attention_heads");
+  config.kv_heads = json.size("num_key_value_heads", config.heads);
+  if (!json.has("head_dim") && config.channels % config.heads != 0) {
+    json.reject("num_attention_heads", fmt::format("it must divide hidden_size, {}", config.channels));
+  }
+  config.head_size = json.has("head_dim") ? json.size("head_dim") : config.channels / config.heads;
+  config.ffn_size = json.size("intermediate_size");
+  config.norm = NormType::rmsnorm;
+  config.norm_bias = false;
+  config.norm_epsilon = static_cast<float>(json.number("rms_norm_eps", 1e-6));
+  config.activation = ActivationType::swiglu;
+  if (const std::string name = json.text("hidden_act", "silu"); name != "silu" && name != "swish") {
+    json.reject("hidden_act", "supported is silu");
+  }
+  config.tied_embeddings = json.boolean("tie_word_embeddings", false);
+  config.dropout = static_cast<float>(json.number("attention_dropout", 0.0));
+  parse_rope(json, config);
+  return config;
+}
+
+Config parse_llama(const JsonMembers& json) {
+  Config config = parse_llama_like(json);
+  config.qkv_bias = config.attention_out_bias = json.boolean("attention_bias", false);
+  config.ffn_bias = json.boolean("mlp_bias", false);
+  return config;
+}
+
+Config parse_qwen2(const JsonMembers& json, const nlohmann::json& object) {
+  Config config = parse_llama_like(json);
+  config.qkv_bias = true;
+  config.attention_out_bias = config.ffn_bias = false;
+  if (json.has("layer_types")) {
+    const nlohmann::json& types = object["layer_types"];
+    for (const auto& type : types) {
+      if (type != "full_attention") json.reject("layer_types", "supported is full_attention for every layer");
+    }
+    return config;
+  }
+  const bool window = json.boolean("use_sliding_window", false) && json.has("sliding_window") &&
+                      json.number("max_window_layers", 28) < static_cast<double>(config.layers);
+  if (window) json.reject("use_sliding_window", "supported is false");
+  return config;
+}
+
+template <class T>
+T parse_name(const JsonMembers& json, std::string_view member, T (*from_name)(std::string_view)) {
+  const std::string name = json.text(member);
+  try {
+    return from_name(name);
+  } catch (const Error& error) {
+    fail(ErrorKind::input, "{}: the member '{}': {}", json.source(), member, error.what());
+  }
+}
+
+constexpr std::array<std::pair<std::string_view, RopeScalingType>, 3> rope_scaling_names = {
+    {{"none", RopeScalingType::none}, {"linear", RopeScalingType::linear}, {"llama3", RopeScalingType::llama3}}};
+
+// Every member is required, so that a misspelt one cannot silently take a default.
+Config parse_mslt(const JsonMembers& json) {
+  Config config;
+  config.vocab_size = json.size("vocab_size");
+  config.max_positions = json.size("max_positions");
+  config.layers = json.size("layers");
+  config.channels = json.size("channels");
+  config.heads = json.size("heads");
+  config.kv_heads = json.size("kv_heads");
+  config.head_size = json.size("head_size");
+  config.ffn_size = json.size("ffn_size");
+  config.norm = parse_name(json, "norm", norm_type_from_name);
+  config.norm_position = parse_name(json, "norm_position", norm_position_from_name);
+  config.norm_epsilon = static_cast<float>(json.number("norm_epsilon"));
+  config.position = parse_name(json, "position", position_type_from_name);
+  config.rope_theta = json.number("rope_theta");
+  const auto rope = json.object("rope_scaling");
+  if (!rope) fail(ErrorKind::input, "{}: the member 'rope_scaling' is missing.", json.source());
+  bool found = false;
+  for (const auto& [name, type] : rope_scaling_names) {
+    if (rope->text("type") != name) continue;
+    config.rope_scaling.type = type;
+    found = true;
+  }
+  if (!found) rope->reject("type", "supported are none, linear and llama3");
+  config.rope_scaling.factor = rope->number("factor");
+  config.rope_scaling.low_freq_factor = rope->number("low_freq_factor");
+  config.rope_scaling.high_freq_factor = rope->number("high_freq_factor");
+  config.rope_scaling.original_max_positions = rope->size("original_max_positions");
+  config.activation = parse_name(json, "activation", activation_type_from_name);
+  config.qkv_bias = json.boolean("qkv_bias");
+  config.attention_out_bias = json.boolean("attention_out_bias");
+  config.ffn_bias = json.boolean("ffn_bias");
+  config.norm_bias = json.boolean("norm_bias");
+  config.tied_embeddings = json.boolean("tied_embeddings");
+  config.embedding_scale = static_cast<float>(json.number("embedding_scale"));
+  config.dropout = static_cast<float>(json.number("dropout"));
+  return config;
+}
+
+Json format_gpt2(const Config& config) {
+  Json json;
+  json["architectures"] = {"GPT2LMHeadModel"};
+  json["model_type"] = "gpt2";
+  json["vocab_size"] = config.vocab_size;
+  json["n_positions"] = config.max_positions;
+  json["n_ctx"] = config.max_positions;
+  json["n_embd"] = config.channels;
+  json["n_layer"] = config.layers;
+  json["n_head"] = config.heads;
+  json["n_inner"] = config.ffn_size == 4 * config.channels ? Json(nullptr) : Json(config.ffn_size);
+  json["activation_function"] = config.activation == ActivationType::relu ? "relu" : "gelu_new";
+  for (const char* name : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) json[name] = shortest_double(config.dropout);
+  json["layer_norm_epsilon"] = shortest_double(config.norm_epsilon);
+  json["initializer_range"] = 0.02;
+  json["scale_attn_weights"] = true;
+  json["scale_attn_by_inverse_layer_idx"] = false;
+  json["reorder_and_upcast_attn"] = false;
+  return json;
+}
+
+// Both forms, so that any version of transformers and programs beside it find the one they know.
+void format_rope(Json& json, const Config& config) {
+  Json scaling;
+  switch (config.rope_scaling.type) {
+    case RopeScalingType::none:
+      break;
+    case RopeScalingType::linear:
+      scaling["rope_type"] = "linear";
+      scaling["factor"] = config.rope_scaling.factor;
+      break;
+    case RopeScalingType::llama3:
+      scaling["rope_type"] = "llama3";
+      scaling["factor"] = config.rope_scaling.factor;
+      scaling["low_freq_factor"] = config.rope_scaling.low_freq_factor;
+      scaling["high_freq_factor"] = config.rope_scaling.high_freq_factor;
+      scaling["original_max_position_embeddings"] = config.rope_scaling.original_max_positions;
+      break;
+  }
+  json["rope_theta"] = config.rope_theta;
+  json["rope_scaling"] = scaling;
+  Json parameters = scaling.is_null() ? Json{{"rope_type", "default"}} : scaling;
+  parameters["rope_theta"] = config.rope_theta;
+  json["rope_parameters"] = parameters;
+}
+
+Json format_llama_like(const Config& config, ModelFamily family) {
+  Json json;
+  json["architectures"] = {family == ModelFamily::llama ? "LlamaForCausalLM" : "Qwen2ForCausalLM"};
+  json["model_type"] = name_of(family);
+  json["vocab_size"] = config.vocab_size;
+  json["max_position_embeddings"] = config.max_positions;
+  json["hidden_size"] = config.channels;
+  json["intermediate_size"] = config.ffn_size;
+  json["num_hidden_layers"] = config.layers;
+  json["num_attention_heads"] = config.heads;
+  json["num_key_value_heads"] = config.kv_heads;
+  json["head_dim"] = config.head_size;
+  json["hidden_act"] = "silu";
+  json["rms_norm_eps"] = shortest_double(config.norm_epsilon);
+  json["attention_dropout"] = shortest_double(config.dropout);
+  json["initializer_range"] = 0.02;
+  format_rope(json, config);
+  if (family == ModelFamily::llama) {
+    json["attention_bias"] = config.qkv_bias;
+    json["mlp_bias"] = config.ffn_bias;
+  } else {
+    json["use_sliding_window"] = false;
+    json["sliding_window"] = nullptr;
+    json["max_window_layers"] = config.layers;
+  }
+  return json;
+}
+
+Json format_mslt(const Config& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  Json rope;
+  for (const auto& [name, type] : rope_scaling_names) {
+    if (type == scaling.type) rope["type"] = name;
+  }
+  rope["factor"] = scaling.factor;
+  rope["low_freq_factor"] = scaling.low_freq_factor;
+  rope["high_freq_factor"] = scaling.high_freq_factor;
+  rope["original_max_positions"] = scaling.original_max_positions;
+  Json json;
+  json["architectures"] = {"MsltTransformer"};
+  json["model_type"] = name_of(ModelFamily::mslt);
+  json["vocab_size"] = config.vocab_size;
+  json["max_positions"] = config.max_positions;
+  json["layers"] = config.layers;
+  json["channels"] = config.channels;
+  json["heads"] = config.heads;
+  json["kv_heads"] = config.kv_heads;
+  json["head_size"] = config.head_size;
+  json["ffn_size"] = config.ffn_size;
+  json["norm"] = name_of(config.norm);
+  json["norm_position"] = name_of(config.norm_position);
+  json["norm_epsilon"] = shortest_double(config.norm_epsilon);
+  json["position"] = name_of(config.position);
+  json["rope_theta"] = config.rope_theta;
+  json["rope_scaling"] = rope;
+  json["activation"] = name_of(config.activation);
+  json["qkv_bias"] = config.qkv_bias;
+  json["attention_out_bias"] = config.attention_out_bias;
+  json["ffn_bias"] = config.ffn_bias;
+  json["norm_bias"] = config.norm_bias;
+  json["tied_embeddings"] = config.tied_embeddings;
+  json["embedding_scale"] = shortest_double(config.embedding_scale);
+  json["dropout"] = shortest_double(config.dropout);
+  return json;
+}
+
+std::string_view torch_name(DType dtype) {
+  switch (dtype) {
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+    default:
+      return "float32";
+  }
+}
+
+}  // namespace
+
+std::string_view name_of(ModelFamily family) {
+  constexpr std::array<std::string_view, 4> names = {"gpt2", "llama", "qwen2", "mslt-transformer"};
+  return names[static_cast<std::size_t>(family)];
+}
+
+ModelFamily family_of(const Config& config) {
+  const bool pre_norm = config.norm_position == NormPosition::pre && config.embedding_scale == 1.0f;
+  if (pre_norm && config.norm == NormType::layernorm && config.position == PositionType::learned &&
+      config.activation != ActivationType::swiglu && config.kv_heads == config.heads &&
+      config.heads * config.head_size == config.channels && config.qkv_bias && config.attention_out_bias &&
+      config.ffn_bias && config.norm_bias) {
+    return ModelFamily::gpt2;
+  }
+  // transformers refuses Llama models whose heads do not divide the width, even with head_dim given.
+  if (pre_norm && config.norm == NormType::rmsnorm && config.position == PositionType::rope &&
+      config.activation == ActivationType::swiglu && config.channels % config.heads == 0) {
+    if (config.qkv_bias == config.attention_out_bias) return ModelFamily::llama;
+    if (config.qkv_bias && !config.ffn_bias) return ModelFamily::qwen2;
+  }
+  return ModelFamily::mslt;
+}
+
+HfConfig parse_hf_config(std::string_view text, std::string_view source) {
+  const nlohmann::json object = parse_json(text, source);
+  const JsonMembers json(object, source);
+  reject_quantised(json);
+  HfConfig result;
+  const std::string type = json.text("model_type");
+  if (type == name_of(ModelFamily::gpt2)) {
+    result = {parse_gpt2(json), ModelFamily::gpt2, {}};
+  } else if (type == name_of(ModelFamily::llama)) {
+    result = {parse_llama(json), ModelFamily::llama, {}};
+  } else if (type == name_of(ModelFamily::qwen2)) {
+    result = {parse_qwen2(json, object), ModelFamily::qwen2, {}};
+  } else if (type == name_of(ModelFamily::mslt)) {
+    result = {parse_mslt(json), ModelFamily::mslt, {}};
+  } else {
+    json.reject("model_type", "supported are gpt2, llama, qwen2 and mslt-transformer");
+  }
+  result.tokens = parse_token_ids(json);
+  try {
+    result.config.validate();
+  } catch (const Error& error) {
+    fail(ErrorKind::input, "{} describes a model that cannot be: {}", source, error.what());
+  }
+  return result;
+}
+
+std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens) {
+  const ModelFamily family = family_of(config);
+  Json json;
+  switch (family) {
+    case ModelFamily::gpt2:
+      json = format_gpt2(config);
+      break;
+    case ModelFamily::llama:
+    case ModelFamily::qwen2:
+      json = format_llama_like(config, family);
+      break;
+    case ModelFamily::mslt:
+      json = format_mslt(config);
+      break;
+  }
+  if (family != ModelFamily::mslt) json["tie_word_embeddings"] = config.tied_embeddings;
+  json["torch_dtype"] = torch_name(dtype);
+  json["use_cache"] = true;
+  format_token_ids(json, tokens);
+  return json.dump(2) + "\n";
+}
+
+}  // namespace mslt

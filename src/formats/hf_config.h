@@ -1,0 +1,41 @@
+// Config as Hugging Face's config.json, in both directions.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "formats/generation_config.h"
+#include "mslt/config.h"
+#include "tensor/dtype.h"
+
+namespace mslt {
+
+// The model classes of transformers that a Config can be saved as. `mslt` is everything that none of them computes,
+// such as post-norm and sinusoidal positions; transformers does not open it.
+enum class ModelFamily { gpt2, llama, qwen2, mslt };
+
+// "gpt2", "llama", "qwen2", "mslt-transformer": what config.json calls model_type.
+std::string_view name_of(ModelFamily family);
+
+// The first family, in the order above, that computes exactly what `config` says.
+ModelFamily family_of(const Config& config);
+
+// What a config.json says.
+struct HfConfig {
+  Config config;
+  ModelFamily family = ModelFamily::mslt;
+  ModelTokenIds tokens;
+};
+
+// Reads one config.json; `source` names it in errors. Members that change what the model computes and that mslt does
+// not support, or that are missing, throw Error(input) naming the file, the member, its value and what is supported;
+// members that do not are ignored. The result has passed Config::validate(). Both forms of RoPE's settings are read
+// (rope_theta with rope_scaling, and rope_parameters). GPT-2's dropout is resid_pdrop, Llama's and Qwen2's
+// attention_dropout.
+HfConfig parse_hf_config(std::string_view text, std::string_view source);
+
+// The config.json of a model of `dtype` parameters; ends with a newline. parse_hf_config gives back
+// `config`, but for settings that it has no use for (rope_theta without RoPE and the like).
+std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens);
+
+}  // namespace mslt

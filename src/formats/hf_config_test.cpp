@@ -1,0 +1,299 @@
+// Tests of config.json and generation_config.json: what transformers writes, both ways, and what is refused.
+#include "formats/hf_config.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "mslt/error.h"
+
+namespace mslt {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// As transformers 5 writes them, with settings that are not defaults.
+Json gpt2_json() {
+  return Json::parse(R"({
+    "activation_function": "gelu_new", "add_cross_attention": false, "architectures": ["GPT2LMHeadModel"],
+    "attn_pdrop": 0.1, "bos_token_id": 1, "dtype": "float32", "embd_pdrop": 0.1, "eos_token_id": 2,
+    "initializer_range": 0.02, "layer_norm_epsilon": 1e-06, "model_type": "gpt2", "n_embd": 24, "n_head": 3,
+    "n_inner": null, "n_layer": 2, "n_positions": 32, "pad_token_id": null, "reorder_and_upcast_attn": true,
+    "resid_pdrop": 0.25, "scale_attn_by_inverse_layer_idx": false, "scale_attn_weights": true,
+    "tie_word_embeddings": true, "transformers_version": "5.23.0", "use_cache": true, "vocab_size": 91})");
+}
+
+Json llama_json() {
+  return Json::parse(R"({
+    "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 1,
+    "dtype": "bfloat16", "eos_token_id": [2, 5], "head_dim": 8, "hidden_act": "silu", "hidden_size": 24,
+    "initializer_range": 0.02, "intermediate_size": 40, "max_position_embeddings": 128, "mlp_bias": false,
+    "model_type": "llama", "num_attention_heads": 4, "num_hidden_layers": 3, "num_key_value_heads": 2,
+    "pad_token_id": null, "pretraining_tp": 1, "rms_norm_eps": 1e-06,
+    "rope_parameters": {"factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                        "original_max_position_embeddings": 64, "rope_theta": 100000.0, "rope_type": "llama3"},
+    "tie_word_embeddings": false, "use_cache": true, "vocab_size": 91})");
+}
+
+Json qwen2_json() {
+  return Json::parse(R"({
+    "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "hidden_act": "silu", "hidden_size": 24,
+    "intermediate_size": 40, "layer_types": ["full_attention"], "max_position_embeddings": 128, "max_window_layers": 28,
+    "model_type": "qwen2", "num_attention_heads": 4, "num_hidden_layers": 1, "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-06, "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+    "sliding_window": null, "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 91})");
+}
+
+Config parse(const Json& json) {
+  return parse_hf_config(json.dump(), "c.json").config;
+}
+
+// The message with which a changed configuration is refused.
+std::string refusal(Json json, const std::function<void(Json&)>& change) {
+  change(json);
+  try {
+    parse(json);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input) << error.what();
+    EXPECT_NE(std::string_view(error.what()).find("c.json"), std::string_view::npos) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted: " << json.dump();
+  return {};
+}
+
+void expect_refused(const Json& json, const std::string& member, const Json& value, const std::string& supported) {
+  const std::string message = refusal(json, [&](Json& changed) { changed[member] = value; });
+  EXPECT_NE(message.find("'" + member + "'"), std::string::npos) << message;
+  EXPECT_NE(message.find(supported), std::string::npos) << message;
+}
+
+TEST(HfConfig, ReadsGpt2) {
+  const HfConfig hf = parse_hf_config(gpt2_json().dump(), "c.json");
+  Config expected;
+  expected.vocab_size = 91;
+  expected.max_positions = 32;
+  expected.layers = 2;
+  expected.channels = 24;
+  expected.heads = expected.kv_heads = 3;
+  expected.head_size = 8;
+  expected.ffn_size = 96;
+  expected.norm_epsilon = 1e-6f;
+  expected.dropout = 0.25f;
+  EXPECT_EQ(hf.config, expected);
+  EXPECT_EQ(hf.family, ModelFamily::gpt2);
+  EXPECT_EQ(hf.tokens, (ModelTokenIds{1, std::nullopt, {2}}));
+  Json relu = gpt2_json();
+  relu["activation_function"] = "relu";
+  relu["n_inner"] = 50;
+  relu["tie_word_embeddings"] = false;
+  expected.activation = ActivationType::relu;
+  expected.ffn_size = 50;
+  expected.tied_embeddings = false;
+  EXPECT_EQ(parse(relu), expected);
+}
+
+TEST(HfConfig, ReadsLlama) {
+  const HfConfig hf = parse_hf_config(llama_json().dump(), "c.json");
+  Config expected;
+  expected.vocab_size = 91;
+  expected.max_positions = 128;
+  expected.layers = 3;
+  expected.channels = 24;
+  expected.heads = 4;
+  expected.kv_heads = 2;
+  expected.head_size = 8;
+  expected.ffn_size = 40;
+  expected.norm = NormType::rmsnorm;
+  expected.norm_epsilon = 1e-6f;
+  expected.position = PositionType::rope;
+  expected.rope_theta = 100000.0;
+  expected.rope_scaling = {RopeScalingType::llama3, 8.0, 1.0, 4.0, 64};
+  expected.activation = ActivationType::swiglu;
+  expected.qkv_bias = expected.attention_out_bias = expected.ffn_bias = expected.norm_bias = false;
+  expected.tied_embeddings = false;
+  EXPECT_EQ(hf.config, expected);
+  EXPECT_EQ(hf.family, ModelFamily::llama);
+  EXPECT_EQ(hf.tokens.eos, (std::vector<std::uint32_t>{2, 5}));
+  Json biased = llama_json();
+  biased["attention_bias"] = biased["mlp_bias"] = true;
+  biased["head_dim"] = nullptr;
+  biased.erase("num_key_value_heads");
+  const Config config = parse(biased);
+  EXPECT_TRUE(config.qkv_bias && config.attention_out_bias && config.ffn_bias);
+  EXPECT_EQ(config.head_size, 6);
+  EXPECT_EQ(config.kv_heads, 4);
+}
+
+TEST(HfConfig, ReadsQwen2) {
+  const HfConfig hf = parse_hf_config(qwen2_json().dump(), "c.json");
+  EXPECT_EQ(hf.family, ModelFamily::qwen2);
+  EXPECT_TRUE(hf.config.qkv_bias);
+  EXPECT_FALSE(hf.config.attention_out_bias);
+  EXPECT_EQ(hf.config.rope_theta, 1000000.0);
+  EXPECT_TRUE(hf.config.tied_embeddings);
+  EXPECT_EQ(hf.tokens, ModelTokenIds{});
+  // A window that no layer uses, as the published models have it.
+  Json window = qwen2_json();
+  window.erase("layer_types");
+  window["sliding_window"] = 64;
+  EXPECT_NO_THROW(parse(window));
+  window["use_sliding_window"] = true;
+  EXPECT_NO_THROW(parse(window));
+  window["max_window_layers"] = 0;
+  EXPECT_THROW(parse(window), Error);
+}
+
+TEST(HfConfig, ReadsBothFormsOfRope) {
+  Json old_form = llama_json();
+  old_form.erase("rope_parameters");
+  EXPECT_EQ(parse(old_form).rope_theta, 10000.0);
+  old_form["rope_theta"] = 500000.0;
+  EXPECT_EQ(parse(old_form).rope_theta, 500000.0);
+  old_form["rope_scaling"] = nullptr;
+  EXPECT_EQ(parse(old_form).rope_scaling.type, RopeScalingType::none);
+  old_form["rope_scaling"] = Json{{"type", "linear"}, {"factor", 2.5}};
+  EXPECT_EQ(parse(old_form).rope_scaling.type, RopeScalingType::linear);
+  EXPECT_EQ(parse(old_form).rope_scaling.factor, 2.5);
+  EXPECT_EQ(parse(old_form).rope_theta, 500000.0);
+  old_form["rope_scaling"] =
+      Json{{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}};
+  EXPECT_EQ(parse(old_form).rope_scaling.original_max_positions, 128);
+}
+
+TEST(HfConfig, RefusesWhatItCannotCompute) {
+  expect_refused(gpt2_json(), "activation_function", "gelu", "supported are gelu_new");
+  expect_refused(gpt2_json(), "scale_attn_weights", false, "supported is true");
+  expect_refused(gpt2_json(), "scale_attn_by_inverse_layer_idx", true, "supported is false");
+  expect_refused(gpt2_json(), "add_cross_attention", true, "supported is false");
+  expect_refused(gpt2_json(), "quantization_config", Json{{"bits", 4}}, "not quantised");
+  expect_refused(llama_json(), "hidden_act", "gelu", "supported is silu");
+  expect_refused(llama_json(), "partial_rotary_factor", 0.5, "supported is 1");
+  expect_refused(llama_json(), "model_type", "mixtral", "supported are gpt2, llama, qwen2 and mslt-transformer");
+  expect_refused(qwen2_json(), "layer_types", {"sliding_attention"}, "full_attention");
+  const std::string yarn = refusal(llama_json(), [](Json& json) { json["rope_parameters"]["rope_type"] = "yarn"; });
+  EXPECT_NE(yarn.find("'rope_parameters.rope_type' is \"yarn\"; supported are default, linear and llama3"),
+            std::string::npos)
+      << yarn;
+}
+
+TEST(HfConfig, RefusesWhatMakesNoSense) {
+  for (const Json& value :
+       {Json(0), Json(-4), Json(2.5), Json("4"), Json(true), Json(1e30), Json(std::int64_t{1} << 40)}) {
+    expect_refused(gpt2_json(), "n_layer", value, "valid is a whole number");
+    expect_refused(llama_json(), "hidden_size", value, "valid is a whole number");
+  }
+  expect_refused(gpt2_json(), "n_head", 5, "must divide n_embd, 24");
+  expect_refused(gpt2_json(), "layer_norm_epsilon", "small", "valid is a number");
+  expect_refused(gpt2_json(), "tie_word_embeddings", 1, "valid are true and false");
+  expect_refused(gpt2_json(), "eos_token_id", "end", "valid is a token id");
+  expect_refused(gpt2_json(), "bos_token_id", {1, 2}, "valid is one token id");
+  EXPECT_NE(refusal(gpt2_json(), [](Json& json) { json.erase("n_embd"); }).find("'n_embd' is missing"),
+            std::string::npos);
+  EXPECT_NE(refusal(gpt2_json(), [](Json& json) { json["resid_pdrop"] = 1.5; }).find("dropout"), std::string::npos);
+  EXPECT_NE(refusal(llama_json(), [](Json& json) { json["num_key_value_heads"] = 3; }).find("kv_heads"),
+            std::string::npos);
+  refusal(llama_json(), [](Json& json) { json["rope_parameters"] = 3; });
+  refusal(llama_json(), [](Json& json) { json["rope_parameters"].erase("factor"); });
+  for (const char* text : {"", "[]", "null", "{", "{}", "{\"model_type\": 1e999}", "\xff\xfe"}) {
+    EXPECT_THROW(parse_hf_config(text, "c.json"), Error) << text;
+  }
+}
+
+TEST(HfConfig, EveryPresetRoundTrips) {
+  for (const std::string_view name : preset_names()) {
+    const Config config = preset(name);
+    const ModelTokenIds tokens{1, 0, {2, 3}};
+    const HfConfig back = parse_hf_config(format_hf_config(config, DType::bf16, tokens), "c.json");
+    EXPECT_EQ(back.config, config) << name;
+    EXPECT_EQ(back.tokens, tokens);
+    EXPECT_EQ(back.family, family_of(config));
+    EXPECT_EQ(back.family,
+              name.starts_with("llama") || name.starts_with("smollm") ? ModelFamily::llama : ModelFamily::gpt2)
+        << name;
+  }
+}
+
+TEST(HfConfig, EveryFamilyRoundTrips) {
+  for (const Json& json : {gpt2_json(), llama_json(), qwen2_json()}) {
+    const HfConfig hf = parse_hf_config(json.dump(), "c.json");
+    EXPECT_EQ(family_of(hf.config), hf.family);
+    EXPECT_EQ(parse_hf_config(format_hf_config(hf.config, DType::f32, {}), "c.json").config, hf.config);
+  }
+  Config original;
+  original.norm_position = NormPosition::post;
+  original.position = PositionType::sinusoidal;
+  original.activation = ActivationType::relu;
+  original.embedding_scale = 11.3137085f;
+  original.dropout = 0.1f;
+  original.rope_scaling.low_freq_factor = 1.5;
+  EXPECT_EQ(family_of(original), ModelFamily::mslt);
+  const std::string text = format_hf_config(original, DType::f32, {});
+  EXPECT_EQ(parse_hf_config(text, "c.json").config, original);
+  // Nothing of our own family may be left to a default.
+  const Json json = Json::parse(text);
+  for (const char* name :
+       {"norm", "kv_heads", "rope_theta", "rope_scaling", "qkv_bias", "embedding_scale", "dropout"}) {
+    EXPECT_NE(refusal(json, [&](Json& changed) { changed.erase(name); }).find(name), std::string::npos);
+  }
+  expect_refused(json, "norm", "batchnorm", "layernorm");
+  Config scaled = preset("llama-15m");
+  scaled.rope_scaling = {RopeScalingType::linear, 4.0};
+  EXPECT_EQ(parse_hf_config(format_hf_config(scaled, DType::f32, {}), "c.json").config, scaled);
+}
+
+TEST(HfConfig, MixedConfigurationsAreOurOwnFamily) {
+  const std::vector<std::function<void(Config&)>> gpt2_changes = {
+      [](Config& c) { c.norm_position = NormPosition::post; },
+      [](Config& c) { c.position = PositionType::none; },
+      [](Config& c) { c.kv_heads = 2; },
+      [](Config& c) { c.head_size = 16; },
+      [](Config& c) { c.qkv_bias = false; },
+      [](Config& c) { c.norm_bias = false; },
+      [](Config& c) { c.embedding_scale = 2.0f; },
+      [](Config& c) {
+        c.activation = ActivationType::swiglu;
+      }};
+  for (const auto& change : gpt2_changes) {
+    Config config = preset("tiny");
+    change(config);
+    EXPECT_EQ(family_of(config), ModelFamily::mslt);
+  }
+  Config llama = preset("llama-15m");
+  llama.attention_out_bias = true;
+  EXPECT_EQ(family_of(llama), ModelFamily::mslt);
+  llama = preset("llama-15m");
+  llama.heads = llama.kv_heads = 5;
+  EXPECT_EQ(family_of(llama), ModelFamily::mslt);
+}
+
+TEST(HfConfig, WritesShortNumbers) {
+  const Json json = Json::parse(format_hf_config(preset("tiny"), DType::f16, {}));
+  EXPECT_EQ(json["layer_norm_epsilon"].dump(), "1e-05");
+  EXPECT_EQ(json["torch_dtype"], "float16");
+  EXPECT_TRUE(json["n_inner"].is_null());
+  EXPECT_TRUE(json["eos_token_id"].is_null());
+}
+
+TEST(GenerationConfig, RoundTripsAndRefuses) {
+  GenerationSettings settings;
+  settings.tokens = {1, std::nullopt, {2, 3}};
+  settings.do_sample = true;
+  settings.temperature = 0.7;
+  settings.top_k = 50;
+  settings.top_p = 0.95;
+  settings.repetition_penalty = 1.1;
+  settings.max_new_tokens = 20;
+  EXPECT_EQ(parse_generation_config(format_generation_config(settings), "g.json"), settings);
+  EXPECT_EQ(parse_generation_config("{\"eos_token_id\": null, \"pad_token_id\": -1}", "g.json"), GenerationSettings{});
+  for (const char* text : {"[]", "{\"top_p\": 2}", "{\"temperature\": \"hot\"}", "{\"max_new_tokens\": 0}",
+                           "{\"do_sample\": 1}", "{\"eos_token_id\": [[1]]}", "{\"eos_token_id\": 99999999999}"}) {
+    EXPECT_THROW(parse_generation_config(text, "g.json"), Error) << text;
+  }
+}
+
+}  // namespace
+}  // namespace mslt

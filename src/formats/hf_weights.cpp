@@ -1,0 +1,267 @@
+// Lists of weight pieces for each family, and moving them between files and parameters.
+#include "formats/hf_weights.h"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/fail.h"
+#include "formats/convert_elements.h"
+#include "formats/safetensors.h"
+
+namespace mslt {
+namespace {
+
+// Elements moved at once: what the host's copy may hold beside the file and the parameters.
+constexpr std::int64_t block_elements = std::int64_t{1} << 20;
+
+struct NamePair {
+  std::string_view ours;
+  std::string_view theirs;
+};
+
+class PieceList {
+ public:
+  explicit PieceList(const ArenaLayout& parameters) : parameters_(parameters) {}
+
+  // Adds the whole parameter; does nothing where the model has none of that name.
+  void add(std::string file_name, const std::string& parameter, bool transposed = false) {
+    if (!parameters_.contains(parameter)) return;
+    const std::int64_t rows = parameters_.segment(parameter).shape[0];
+    add_rows(std::move(file_name), parameter, 0, rows, transposed);
+  }
+
+  void add_rows(std::string file_name, const std::string& parameter, std::int64_t first_row, std::int64_t rows,
+                bool transposed = false) {
+    if (!parameters_.contains(parameter)) return;
+    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed});
+  }
+
+  std::vector<WeightPiece> take() { return std::move(pieces_); }
+
+ private:
+  const ArenaLayout& parameters_;
+  std::vector<WeightPiece> pieces_;
+};
+
+std::vector<WeightPiece> gpt2_pieces(const Config& config, const ArenaLayout& parameters) {
+  PieceList list(parameters);
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    const std::string ours = fmt::format("layers.{}.", i);
+    const std::string theirs = fmt::format("transformer.h.{}.", i);
+    for (const NamePair& pair : {NamePair{"qkv", "attn.c_attn"}, NamePair{"attention_out", "attn.c_proj"},
+                                 NamePair{"ffn_up", "mlp.c_fc"}, NamePair{"ffn_down", "mlp.c_proj"}}) {
+      list.add(fmt::format("{}{}.weight", theirs, pair.theirs), fmt::format("{}{}.weight", ours, pair.ours), true);
+      list.add(fmt::format("{}{}.bias", theirs, pair.theirs), fmt::format("{}{}.bias", ours, pair.ours));
+    }
+    for (const NamePair& pair : {NamePair{"attention_norm", "ln_1"}, NamePair{"ffn_norm", "ln_2"}}) {
+      list.add(fmt::format("{}{}.weight", theirs, pair.theirs), fmt::format("{}{}.weight", ours, pair.ours));
+      list.add(fmt::format("{}{}.bias", theirs, pair.theirs), fmt::format("{}{}.bias", ours, pair.ours));
+    }
+  }
+  list.add("lm_head.weight", "lm_head.weight");
+  list.add("transformer.wte.weight", "token_embedding.weight");
+  list.add("transformer.wpe.weight", "position_embedding.weight");
+  list.add("transformer.ln_f.weight", "final_norm.weight");
+  list.add("transformer.ln_f.bias", "final_norm.bias");
+  return list.take();
+}
+
+std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& parameters) {
+  PieceList list(parameters);
+  const std::int64_t query_rows = config.heads * config.head_size;
+  const std::int64_t kv_rows = config.kv_heads * config.head_size;
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    const std::string ours = fmt::format("layers.{}.", i);
+    const std::string theirs = fmt::format("model.layers.{}.", i);
+    for (const std::string_view kind : {"weight", "bias"}) {
+      const std::string qkv = fmt::format("{}qkv.{}", ours, kind);
+      const std::string up = fmt::format("{}ffn_up.{}", ours, kind);
+      list.add_rows(fmt::format("{}self_attn.q_proj.{}", theirs, kind), qkv, 0, query_rows);
+      list.add_rows(fmt::format("{}self_attn.k_proj.{}", theirs, kind), qkv, query_rows, kv_rows);
+      list.add_rows(fmt::format("{}self_attn.v_proj.{}", theirs, kind), qkv, query_rows + kv_rows, kv_rows);
+      list.add(fmt::format("{}self_attn.o_proj.{}", theirs, kind), fmt::format("{}attention_out.{}", ours, kind));
+      list.add_rows(fmt::format("{}mlp.gate_proj.{}", theirs, kind), up, 0, config.ffn_size);
+      list.add_rows(fmt::format("{}mlp.up_proj.{}", theirs, kind), up, config.ffn_size, config.ffn_size);
+      list.add(fmt::format("{}mlp.down_proj.{}", theirs, kind), fmt::format("{}ffn_down.{}", ours, kind));
+    }
+    list.add(theirs + "input_layernorm.weight", ours + "attention_norm.weight");
+    list.add(theirs + "post_attention_layernorm.weight", ours + "ffn_norm.weight");
+  }
+  list.add("lm_head.weight", "lm_head.weight");
+  list.add("model.embed_tokens.weight", "token_embedding.weight");
+  list.add("model.norm.weight", "final_norm.weight");
+  return list.take();
+}
+
+// The shape of a piece as parameters hold it: [rows] or [rows, columns].
+Shape piece_shape(const WeightPiece& piece, const Shape& parameter) {
+  if (parameter.rank() == 1) return Shape{piece.rows};
+  return Shape{piece.rows, parameter[1]};
+}
+
+std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayout& parameters) {
+  const Shape shape = piece_shape(piece, parameters.segment(piece.parameter).shape);
+  std::vector<std::uint64_t> result;
+  for (int i = 0; i < shape.rank(); ++i) result.push_back(static_cast<std::uint64_t>(shape[i]));
+  if (piece.transposed) std::swap(result[0], result[1]);
+  return result;
+}
+
+constexpr std::string_view optional_prefixes[] = {"transformer.", "model."};
+
+std::string_view optional_prefix(std::string_view name) {
+  for (const std::string_view prefix : optional_prefixes) {
+    if (name.starts_with(prefix)) return prefix;
+  }
+  return {};
+}
+
+bool holds_no_parameter(std::string_view name, const ArenaLayout& parameters) {
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
+         name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && !parameters.contains(name));
+}
+
+const FileTensor* find_tensor(std::span<const FileTensor> tensors, std::string_view name) {
+  const auto found = std::lower_bound(tensors.begin(), tensors.end(), name,
+                                      [](const FileTensor& tensor, std::string_view key) { return tensor.name < key; });
+  return found != tensors.end() && found->name == name ? &*found : nullptr;
+}
+
+// Lists the first ten problems and counts the rest.
+class Problems {
+ public:
+  template <class... Args>
+  void add(fmt::format_string<Args...> format, Args&&... args) {
+    constexpr int listed = 10;
+    if (count_++ < listed) text_ += "\n  " + fmt::format(format, std::forward<Args>(args)...);
+    if (count_ == listed + 1) text_ += "\n  ...";
+  }
+  void raise(std::string_view source) const {
+    if (count_ == 0) return;
+    fail(ErrorKind::input, "The tensors of {} are not those that config.json describes; {} {}:{}", source, count_,
+         count_ == 1 ? "differs" : "differ", text_);
+  }
+
+ private:
+  int count_ = 0;
+  std::string text_;
+};
+
+}  // namespace
+
+std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family) {
+  switch (family) {
+    case ModelFamily::gpt2:
+      return gpt2_pieces(config, parameters);
+    case ModelFamily::llama:
+    case ModelFamily::qwen2:
+      return llama_pieces(config, parameters);
+    case ModelFamily::mslt:
+      break;
+  }
+  PieceList list(parameters);
+  for (const Segment& segment : parameters.segments()) list.add(segment.name, segment.name);
+  return list.take();
+}
+
+std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
+                                             std::span<const FileTensor> tensors, std::string_view source) {
+  const bool prefixed = std::any_of(tensors.begin(), tensors.end(),
+                                    [](const FileTensor& tensor) { return !optional_prefix(tensor.name).empty(); });
+  Problems problems;
+  std::vector<const FileTensor*> result;
+  std::set<const FileTensor*> used;
+  for (const WeightPiece& piece : pieces) {
+    std::string_view name = piece.file_name;
+    if (!prefixed) name.remove_prefix(optional_prefix(name).size());
+    const FileTensor* tensor = find_tensor(tensors, name);
+    const auto expected = file_shape(piece, parameters);
+    result.push_back(tensor);
+    if (tensor == nullptr) {
+      problems.add("{} {} is missing", name, shape_text(expected));
+      continue;
+    }
+    used.insert(tensor);
+    if (tensor->shape != expected) {
+      problems.add("{} has the shape {}, expected is {}", name, shape_text(tensor->shape), shape_text(expected));
+    }
+    const auto dtype = dtype_from_safetensors(tensor->dtype);
+    if (!dtype || !is_floating(*dtype)) {
+      problems.add("{} has the dtype {}, supported are F32, BF16 and F16", name, tensor->dtype);
+    }
+  }
+  for (const FileTensor& tensor : tensors) {
+    if (used.contains(&tensor) || holds_no_parameter(tensor.name, parameters)) continue;
+    problems.add("{} {} is not expected", tensor.name, shape_text(tensor.shape));
+  }
+  problems.raise(source);
+  return result;
+}
+
+void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
+                  std::span<const FileTensor* const> tensors) {
+  std::vector<std::byte> block;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const WeightPiece& piece = pieces[i];
+    const FileTensor& tensor = *tensors[i];
+    const DType file_dtype = dtype_from_safetensors(tensor.dtype).value();
+    const Tensor destination = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
+    const std::int64_t columns = destination.elements() / std::max<std::int64_t>(piece.rows, 1);
+    const std::int64_t rows_at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns, 1), 1);
+    const std::size_t file_row = static_cast<std::size_t>(columns) * size_of(file_dtype);
+    for (std::int64_t row = 0; row < piece.rows; row += rows_at_once) {
+      const std::int64_t count = std::min(rows_at_once, piece.rows - row);
+      const Tensor rows = destination.slice(row, count);
+      block.resize(rows.bytes());
+      if (piece.transposed) {
+        transpose_elements(tensor.data, file_dtype, columns, piece.rows, row, count, block, rows.dtype());
+      } else {
+        convert_elements(tensor.data.subspan(static_cast<std::size_t>(row) * file_row), file_dtype, block,
+                         rows.dtype());
+      }
+      backend.upload(rows, block);
+    }
+  }
+}
+
+void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
+                  DType dtype) {
+  std::vector<SafetensorsWriter::Declaration> declarations;
+  for (const WeightPiece& piece : pieces) {
+    declarations.push_back(
+        {piece.file_name, std::string(safetensors_dtype(dtype)), file_shape(piece, parameters.layout())});
+  }
+  SafetensorsWriter writer(file, declarations);
+  std::vector<std::byte> block;
+  std::vector<std::byte> converted;
+  for (const WeightPiece& piece : pieces) {
+    const Tensor source = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
+    const std::int64_t columns = source.elements() / std::max<std::int64_t>(piece.rows, 1);
+    if (piece.transposed) {
+      block.resize(source.bytes());
+      backend.download(source, block);
+      const std::int64_t at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(piece.rows, 1), 1);
+      for (std::int64_t row = 0; row < columns; row += at_once) {
+        const std::int64_t count = std::min(at_once, columns - row);
+        converted.resize(static_cast<std::size_t>(count * piece.rows) * size_of(dtype));
+        transpose_elements(block, source.dtype(), piece.rows, columns, row, count, converted, dtype);
+        writer.write(converted);
+      }
+      continue;
+    }
+    const std::int64_t at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns, 1), 1);
+    for (std::int64_t row = 0; row < piece.rows; row += at_once) {
+      const Tensor rows = source.slice(row, std::min(at_once, piece.rows - row));
+      block.resize(rows.bytes());
+      backend.download(rows, block);
+      converted.resize(static_cast<std::size_t>(rows.elements()) * size_of(dtype));
+      convert_elements(block, rows.dtype(), converted, dtype);
+      writer.write(converted);
+    }
+  }
+  writer.finish();
+}
+
+}  // namespace mslt

@@ -1,0 +1,55 @@
+// Our parameters as the tensors of a Hugging Face model's weight files, in both directions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/file.h"
+#include "formats/file_tensor.h"
+#include "formats/hf_config.h"
+#include "tensor/arena.h"
+
+namespace mslt {
+
+// One tensor of a weight file: `rows` rows of a parameter from `first_row` on, as they are or transposed. Other formats
+// are other lists of these.
+struct WeightPiece {
+  std::string file_name;
+  std::string parameter;
+  std::int64_t first_row = 0;
+  std::int64_t rows = 0;
+  bool transposed = false;  // the file holds [in, out]
+};
+
+// The tensors that a model of `family` with these parameters (model/parameters.h) consists of, in the order of the
+// parameters:
+//   gpt2           transformer.h.N.attn.c_attn.weight and so on; matrices are [in, out] in the file
+//   llama, qwen2   model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
+//                  rows of ffn_up
+//   mslt           our own names and shapes
+// A tied output head is no tensor.
+std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family);
+
+// Finds each piece among `tensors`, which are sorted by name; element i of the result belongs to piece i. Names may
+// lack the prefix "transformer." or "model." that files of the bare model do without. Ignores what holds no parameter:
+// the causal masks of old GPT-2 files, RoPE's inverse frequencies, the output head of a model that ties it. Throws
+// Error(input) naming `source` and the first ten tensors that are missing, not expected, of another shape than expected
+// or of a dtype other than F32, BF16 and F16.
+std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
+                                             std::span<const FileTensor> tensors, std::string_view source);
+
+// Uploads every piece into `parameters`, converting from the file's dtype to theirs. `tensors` is match_weights's
+// result. Uses a few megabytes beside the mapped file and the parameters.
+void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
+                  std::span<const FileTensor* const> tensors);
+
+// Writes all pieces as one safetensors file with elements of `dtype` (f32, bf16 or f16), one tensor at a time; does not
+// commit `file`. Throws Error(io) where the disk is full.
+void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
+                  DType dtype);
+
+}  // namespace mslt

@@ -1,0 +1,280 @@
+// Tests of the mapping between parameters and the tensors of weight files.
+#include "formats/hf_weights.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backend/registry.h"
+#include "formats/convert_elements.h"
+#include "formats/safetensors.h"
+#include "model/transformer.h"
+
+namespace mslt {
+namespace {
+
+Config small_gpt2() {
+  Config config = preset("tiny");
+  config.vocab_size = 11;
+  config.max_positions = 7;
+  config.layers = 2;
+  config.channels = 12;
+  config.heads = config.kv_heads = 3;
+  config.head_size = 4;
+  config.ffn_size = 20;
+  return config;
+}
+
+Config small_llama() {
+  Config config = preset("llama-15m");
+  config.vocab_size = 11;
+  config.layers = 2;
+  config.channels = 12;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_size = 6;
+  config.ffn_size = 10;
+  config.tied_embeddings = false;
+  return config;
+}
+
+Config small_qwen2() {
+  Config config = small_llama();
+  config.qkv_bias = true;
+  return config;
+}
+
+Config small_original() {
+  Config config = small_gpt2();
+  config.norm_position = NormPosition::post;
+  config.position = PositionType::sinusoidal;
+  return config;
+}
+
+ArenaLayout layout_of(const Config& config) {
+  return parameter_layout(config, DType::f32).arena;
+}
+
+std::vector<FileTensor> sorted(std::vector<FileTensor> tensors) {
+  std::sort(tensors.begin(), tensors.end(), [](const FileTensor& a, const FileTensor& b) { return a.name < b.name; });
+  return tensors;
+}
+
+// The tensors that a file of this model has, without data.
+std::vector<FileTensor> file_tensors(const Config& config) {
+  const ArenaLayout layout = layout_of(config);
+  std::vector<FileTensor> tensors;
+  for (const WeightPiece& piece : weight_pieces(config, layout, family_of(config))) {
+    const Shape& shape = layout.segment(piece.parameter).shape;
+    FileTensor tensor{piece.file_name, "F32", {static_cast<std::uint64_t>(piece.rows)}, {}};
+    if (shape.rank() == 2) tensor.shape.push_back(static_cast<std::uint64_t>(shape[1]));
+    if (piece.transposed) std::swap(tensor.shape[0], tensor.shape[1]);
+    tensors.push_back(tensor);
+  }
+  return sorted(tensors);
+}
+
+void match(const Config& config, const std::vector<FileTensor>& tensors) {
+  const ArenaLayout layout = layout_of(config);
+  match_weights(weight_pieces(config, layout, family_of(config)), layout, tensors, "f");
+}
+
+std::string mismatch(const Config& config, const std::vector<FileTensor>& tensors) {
+  try {
+    match(config, tensors);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+FileTensor& named(std::vector<FileTensor>& tensors, std::string_view name) {
+  return *std::find_if(tensors.begin(), tensors.end(), [&](const FileTensor& tensor) { return tensor.name == name; });
+}
+
+TEST(WeightPieces, CoverEveryParameterOnce) {
+  for (const Config& config : {small_gpt2(), small_llama(), small_qwen2(), small_original()}) {
+    const ArenaLayout layout = layout_of(config);
+    const auto pieces = weight_pieces(config, layout, family_of(config));
+    std::set<std::string> names;
+    for (const WeightPiece& piece : pieces) EXPECT_TRUE(names.insert(piece.file_name).second) << piece.file_name;
+    for (const Segment& segment : layout.segments()) {
+      std::vector<bool> covered(static_cast<std::size_t>(segment.shape[0]));
+      for (const WeightPiece& piece : pieces) {
+        if (piece.parameter != segment.name) continue;
+        for (std::int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row) {
+          EXPECT_FALSE(covered.at(static_cast<std::size_t>(row))) << segment.name;
+          covered[static_cast<std::size_t>(row)] = true;
+        }
+      }
+      EXPECT_EQ(std::count(covered.begin(), covered.end(), false), 0) << segment.name;
+    }
+  }
+}
+
+TEST(MatchWeights, AcceptsWhatOldFilesHold) {
+  EXPECT_NO_THROW(match(small_gpt2(), file_tensors(small_gpt2())));
+  std::vector<FileTensor> bare = file_tensors(small_gpt2());
+  for (FileTensor& tensor : bare) tensor.name = tensor.name.substr(std::string("transformer.").size());
+  bare.push_back({"h.0.attn.bias", "U8", {1, 1, 7, 7}, {}});
+  bare.push_back({"h.0.attn.masked_bias", "F32", {}, {}});
+  bare.push_back({"lm_head.weight", "F32", {11, 12}, {}});
+  EXPECT_NO_THROW(match(small_gpt2(), sorted(bare)));
+  std::vector<FileTensor> llama = file_tensors(small_llama());
+  llama.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {3}, {}});
+  EXPECT_NO_THROW(match(small_llama(), sorted(llama)));
+}
+
+TEST(MatchWeights, NamesEverythingThatDiffers) {
+  std::vector<FileTensor> tensors = file_tensors(small_gpt2());
+  named(tensors, "transformer.h.1.mlp.c_fc.weight").shape = {20, 12};
+  named(tensors, "transformer.wte.weight").dtype = "I64";
+  named(tensors, "transformer.ln_f.bias").name = "transformer.ln_f.beta";
+  const std::string message = mismatch(small_gpt2(), sorted(tensors));
+  for (const char* part :
+       {"f are not", "4 differ", "transformer.h.1.mlp.c_fc.weight has the shape [20, 12], expected is [12, 20]",
+        "transformer.wte.weight has the dtype I64", "transformer.ln_f.bias [12] is missing",
+        "transformer.ln_f.beta [12] is not expected"}) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
+}
+
+TEST(MatchWeights, ListsTenOfMany) {
+  const std::string message = mismatch(small_llama(), {});
+  EXPECT_NE(message.find("21 differ"), std::string::npos) << message;
+  EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 11) << message;
+}
+
+TEST(MatchWeights, AnUntiedHeadIsNeeded) {
+  std::vector<FileTensor> tensors = file_tensors(small_llama());
+  std::erase_if(tensors, [](const FileTensor& tensor) { return tensor.name == "lm_head.weight"; });
+  EXPECT_NE(mismatch(small_llama(), tensors).find("lm_head.weight [11, 12] is missing"), std::string::npos);
+}
+
+TEST(ConvertElements, RoundsAndTransposes) {
+  const std::vector<float> values = {1.0f, 1.0f + 0x1p-8f, 1.0f + 0x1.8p-7f, -2.0f, 65536.0f, 0x1p-24f};
+  std::vector<BFloat16> bf16(6);
+  convert_elements(std::as_bytes(std::span(values)), DType::f32, std::as_writable_bytes(std::span(bf16)), DType::bf16);
+  std::vector<float> back(6);
+  convert_elements(std::as_bytes(std::span(bf16)), DType::bf16, std::as_writable_bytes(std::span(back)), DType::f32);
+  EXPECT_EQ(back, (std::vector<float>{1.0f, 1.0f, 1.0f + 0x1p-6f, -2.0f, 65536.0f, 0x1p-24f}));
+  std::vector<Float16> f16(6);
+  convert_elements(std::as_bytes(std::span(bf16)), DType::bf16, std::as_writable_bytes(std::span(f16)), DType::f16);
+  EXPECT_EQ(f16[4].bits, 0x7c00u);
+  EXPECT_EQ(f16[5].bits, 1u);
+  // Rows 1 and 2 of the transpose of [[0, 1, 2], [3, 4, 5]].
+  const std::vector<float> matrix = {0, 1, 2, 3, 4, 5};
+  std::vector<float> rows(4);
+  transpose_elements(std::as_bytes(std::span(matrix)), DType::f32, 2, 3, 1, 2, std::as_writable_bytes(std::span(rows)),
+                     DType::f32);
+  EXPECT_EQ(rows, (std::vector<float>{1, 4, 2, 5}));
+}
+
+// Saves a model with known parameters and loads the file into another; returns the file's bytes as tensors.
+class WeightFile : public testing::Test {
+ protected:
+  std::unique_ptr<Backend> backend = make_backend("cpu");
+  std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "mslt_hf_weights.safetensors";
+
+  static std::vector<WeightPiece> pieces_of(const Transformer& model) {
+    return weight_pieces(model.config(), model.layout().arena, family_of(model.config()));
+  }
+
+  void save(const Transformer& model, DType dtype) {
+    AtomicFile file(path);
+    save_weights(file, *backend, model.parameters(), pieces_of(model), dtype);
+    file.commit();
+  }
+
+  void load(Transformer& model) {
+    const SafetensorsFile file(path);
+    std::vector<FileTensor> tensors;
+    for (const SafetensorsEntry& entry : file.entries()) {
+      tensors.push_back({entry.name, entry.dtype, entry.shape, file.bytes(entry)});
+    }
+    tensors = sorted(tensors);
+    const auto pieces = pieces_of(model);
+    load_weights(*backend, model.parameters(), pieces, match_weights(pieces, model.layout().arena, tensors, "f"));
+  }
+
+  std::vector<float> values(const Transformer& model, const Segment& segment) {
+    const Tensor tensor = model.parameters().tensor(segment);
+    std::vector<std::byte> bytes(tensor.bytes());
+    backend->download(tensor, bytes);
+    std::vector<float> result(static_cast<std::size_t>(tensor.elements()));
+    convert_elements(bytes, tensor.dtype(), std::as_writable_bytes(std::span(result)), DType::f32);
+    return result;
+  }
+};
+
+TEST_F(WeightFile, RoundTripsEveryFamily) {
+  for (const Config& config : {small_gpt2(), small_llama(), small_qwen2(), small_original()}) {
+    Transformer model(*backend, config, DType::f32);
+    model.initialize(7);
+    save(model, DType::f32);
+    Transformer copy(*backend, config, DType::f32);
+    load(copy);
+    for (const Segment& segment : model.layout().arena.segments()) {
+      EXPECT_EQ(values(copy, segment), values(model, segment)) << segment.name;
+    }
+  }
+}
+
+TEST_F(WeightFile, ConvertsBetweenDtypes) {
+  Transformer model(*backend, small_gpt2(), DType::f32);
+  model.initialize(3);
+  for (const DType file_dtype : {DType::f32, DType::bf16, DType::f16}) {
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      save(model, file_dtype);
+      Transformer copy(*backend, small_gpt2(), dtype);
+      load(copy);
+      for (const Segment& segment : model.layout().arena.segments()) {
+        const auto expected = values(model, segment);
+        const auto found = values(copy, copy.layout().arena.segment(segment.name));
+        for (std::size_t i = 0; i < expected.size(); ++i) {
+          // bf16 keeps 8 significant bits; values around 0.02 are normal numbers of f16.
+          EXPECT_NEAR(found[i], expected[i], std::abs(expected[i]) * 0x1p-7f + 1e-7f) << segment.name;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(WeightFile, HoldsTransposedMatricesForGpt2AndRowsForLlama) {
+  Transformer gpt2(*backend, small_gpt2(), DType::f32);
+  gpt2.initialize(1);
+  save(gpt2, DType::f32);
+  const auto element = [&](std::string_view name, std::size_t index) {
+    const SafetensorsFile file(path);
+    for (const SafetensorsEntry& entry : file.entries()) {
+      if (entry.name != name) continue;
+      float value = 0;
+      std::memcpy(&value, file.bytes(entry).data() + index * sizeof(float), sizeof(float));
+      return value;
+    }
+    ADD_FAILURE() << name << " is missing";
+    return 0.0f;
+  };
+  const auto& gpt2_layout = gpt2.layout().arena;
+  const auto qkv = values(gpt2, gpt2_layout.segment("layers.1.qkv.weight"));
+  EXPECT_EQ(element("transformer.h.1.attn.c_attn.weight", 5 * 36 + 30), qkv[30 * 12 + 5]);
+  Transformer llama(*backend, small_llama(), DType::f32);
+  llama.initialize(2);
+  save(llama, DType::f32);
+  const auto& llama_layout = llama.layout().arena;
+  const auto fused = values(llama, llama_layout.segment("layers.0.qkv.weight"));
+  EXPECT_EQ(element("model.layers.0.self_attn.k_proj.weight", 3), fused[24 * 12 + 3]);
+  EXPECT_EQ(element("model.layers.0.self_attn.v_proj.weight", 3), fused[36 * 12 + 3]);
+  const auto up = values(llama, llama_layout.segment("layers.1.ffn_up.weight"));
+  EXPECT_EQ(element("model.layers.1.mlp.gate_proj.weight", 1), up[1]);
+  EXPECT_EQ(element("model.layers.1.mlp.up_proj.weight", 1), up[10 * 12 + 1]);
+}
+
+}  // namespace
+}  // namespace mslt

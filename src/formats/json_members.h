@@ -1,0 +1,51 @@
+// JsonMembers: typed members of a JSON object from outside, with errors that name file, member and value.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mslt {
+
+// A view of one object; `object` must outlive it. A member that is null counts as absent. Every reader throws
+// Error(input) where the member has another type or its value is out of range; those without a fallback also where it
+// is absent.
+class JsonMembers {
+ public:
+  // Throws Error(input) where `object` is none. `prefix` is the path to it within the file, as "rope_parameters.".
+  JsonMembers(const nlohmann::json& object, std::string_view source, std::string_view prefix = "");
+
+  bool has(std::string_view name) const;
+  // A count or a size: 1 to 2^31 - 1.
+  std::int64_t size(std::string_view name) const;
+  std::int64_t size(std::string_view name, std::int64_t fallback) const;
+  // Any finite number.
+  double number(std::string_view name) const;
+  double number(std::string_view name, double fallback) const;
+  bool boolean(std::string_view name) const;
+  bool boolean(std::string_view name, bool fallback) const;
+  std::string text(std::string_view name) const;
+  std::string text(std::string_view name, std::string_view fallback) const;
+  // One token id, or a list of them; empty where absent or negative (which older files write for "none").
+  std::vector<std::uint32_t> token_ids(std::string_view name) const;
+  // The object at `name`; nothing where it is absent.
+  std::optional<JsonMembers> object(std::string_view name) const;
+
+  // Throws Error(input): "FILE: the member 'NAME' is VALUE; EXPECTED."
+  [[noreturn]] void reject(std::string_view name, std::string_view expected) const;
+  const std::string& source() const { return source_; }
+
+ private:
+  const nlohmann::json* find(std::string_view name) const;
+  const nlohmann::json& require(std::string_view name) const;
+
+  const nlohmann::json* object_;
+  std::string source_;
+  std::string prefix_;
+};
+
+}  // namespace mslt

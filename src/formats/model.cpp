@@ -1,0 +1,103 @@
+// The public Model: a backend with a loaded model folder.
+#include "mslt/model.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "backend/registry.h"
+#include "base/fail.h"
+#include "formats/model_parts.h"
+#include "model/inference_pass.h"
+#include "model/training_pass.h"
+
+namespace mslt {
+namespace {
+
+std::vector<float> download_floats(Backend& backend, const Tensor& tensor) {
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  backend.download(tensor, std::as_writable_bytes(std::span(values)));
+  return values;
+}
+
+// Token by token over a cache, as 16-bit parameters have no other pass that keeps f32 logits.
+std::vector<float> logits_by_inference(Transformer& transformer, std::span<const std::int32_t> tokens) {
+  KvCache cache(transformer.backend(), transformer.config(), DType::f32, 1, static_cast<std::int64_t>(tokens.size()));
+  InferencePass pass(transformer, cache);
+  std::vector<float> all;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const std::array<int, 1> slots = {0};
+    const std::array<std::span<const std::int32_t>, 1> token = {tokens.subspan(i, 1)};
+    const std::vector<float> row = download_floats(transformer.backend(), pass.forward(slots, token));
+    all.insert(all.end(), row.begin(), row.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+Model Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
+  auto parts = std::make_unique<Parts>();
+  parts->backend = make_backend(options.device);
+  std::optional<DType> dtype;
+  if (!options.dtype.empty()) {
+    dtype = dtype_from_name(options.dtype);
+    if (!is_floating(*dtype)) {
+      fail(ErrorKind::usage, "Parameters cannot be {}; valid are f32, bf16 and f16.", options.dtype);
+    }
+  } else if (parts->backend->device().backend == "cpu") {
+    dtype = DType::f32;
+  }
+  parts->loaded = load_model_folder(*parts->backend, folder, dtype);
+  return Model(std::move(parts));
+}
+
+const Config& Model::config() const {
+  return parts_->loaded.transformer->config();
+}
+
+const Tokenizer& Model::tokenizer() const {
+  if (!parts_->loaded.tokenizer) fail(ErrorKind::input, "The model's folder has no tokenizer.json.");
+  return *parts_->loaded.tokenizer;
+}
+
+bool Model::has_tokenizer() const {
+  return parts_->loaded.tokenizer.has_value();
+}
+
+std::span<const TokenId> Model::eos_ids() const {
+  return parts_->loaded.generation.tokens.eos;
+}
+
+void Model::save(const std::filesystem::path& folder) const {
+  const LoadedModel& loaded = parts_->loaded;
+  save_model_folder(folder, *loaded.transformer, has_tokenizer() ? &*loaded.tokenizer : nullptr,
+                    {.dtype = std::nullopt, .generation = loaded.generation});
+}
+
+std::vector<float> Model::logits(std::span<const std::int32_t> tokens) {
+  Transformer& transformer = *parts_->loaded.transformer;
+  const Config& config = transformer.config();
+  if (static_cast<std::int64_t>(tokens.size()) > config.max_positions) {
+    fail(ErrorKind::input, "A sequence of {} tokens is longer than the model's {} positions.", tokens.size(),
+         config.max_positions);
+  }
+  for (const std::int32_t token : tokens) {
+    if (token < 0 || token >= config.vocab_size) {
+      fail(ErrorKind::input, "The token {} is not in the model's vocabulary of {}.", token, config.vocab_size);
+    }
+  }
+  if (tokens.empty()) return {};
+  if (transformer.dtype() != DType::f32) return logits_by_inference(transformer, tokens);
+  TrainingPass pass(transformer, 1, static_cast<std::int64_t>(tokens.size()), TrainingPass::Mode::evaluate);
+  const std::vector<std::int32_t> targets(tokens.size(), -1);
+  pass.set_batch(tokens, targets);
+  return download_floats(transformer.backend(), pass.forward_logits());
+}
+
+}  // namespace mslt

@@ -1,0 +1,17 @@
+// What a mslt::Model holds, for the library's other layers.
+#pragma once
+
+#include <memory>
+
+#include "backend/backend.h"
+#include "formats/model_folder.h"
+#include "mslt/model.h"
+
+namespace mslt {
+
+struct Model::Parts {
+  std::unique_ptr<Backend> backend;  // outlives the parameters
+  LoadedModel loaded;
+};
+
+}  // namespace mslt

@@ -1,0 +1,144 @@
+// Mapped safetensors files, sharded models and the streaming writer.
+#include "formats/safetensors.h"
+
+#include <algorithm>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "base/checked.h"
+#include "base/json.h"
+
+namespace mslt {
+namespace {
+
+bool is_there(const std::filesystem::path& path) {
+  std::error_code ignored;
+  return std::filesystem::exists(path, ignored);
+}
+
+}  // namespace
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : file_(path), header_(parse_safetensors_header(file_.bytes(), path.string())) {}
+
+std::span<const std::byte> SafetensorsFile::bytes(const SafetensorsEntry& entry) const {
+  return file_.bytes().subspan(static_cast<std::size_t>(header_.data_offset + entry.begin),
+                               static_cast<std::size_t>(entry.end - entry.begin));
+}
+
+SafetensorsModel::SafetensorsModel(const std::filesystem::path& folder) {
+  const std::filesystem::path single = folder / "model.safetensors";
+  const std::filesystem::path index = folder / "model.safetensors.index.json";
+  if (is_there(single) || !is_there(index)) {
+    if (!is_there(single)) {
+      fail(ErrorKind::io, "{} holds neither model.safetensors nor model.safetensors.index.json.{}", folder.string(),
+           is_there(folder / "pytorch_model.bin")
+               ? " Its pytorch_model.bin is not read: save the model again with safe_serialization=True."
+               : "");
+    }
+    source_ = single.string();
+    add_file(single);
+    sort_tensors();
+    return;
+  }
+  source_ = index.string();
+  constexpr std::uint64_t max_index_bytes = std::uint64_t{1} << 28;
+  const auto shards = parse_safetensors_index(read_file(index, max_index_bytes), source_);
+  std::set<std::string> names;
+  for (const auto& [tensor, shard] : shards) names.insert(shard);
+  for (const std::string& name : names) add_file(folder / name);
+  std::set<std::string> seen;
+  for (const SafetensorsFile& file : files_) {
+    for (const SafetensorsEntry& entry : file.entries()) {
+      const auto listed = shards.find(entry.name);
+      if (listed == shards.end() || listed->second != file.path().filename().string()) {
+        fail(ErrorKind::input, "{}: the index does not place the tensor '{}' in {}, which holds it.", source_,
+             entry.name, file.path().filename().string());
+      }
+      seen.insert(entry.name);
+    }
+  }
+  for (const auto& [tensor, shard] : shards) {
+    if (!seen.contains(tensor)) {
+      fail(ErrorKind::input, "{}: the tensor '{}' should be in {}, but is not.", source_, tensor, shard);
+    }
+  }
+  sort_tensors();
+}
+
+void SafetensorsModel::add_file(const std::filesystem::path& path) {
+  const SafetensorsFile& file = files_.emplace_back(path);
+  for (const SafetensorsEntry& entry : file.entries()) {
+    tensors_.push_back({entry.name, entry.dtype, entry.shape, file.bytes(entry)});
+  }
+}
+
+void SafetensorsModel::sort_tensors() {
+  std::sort(tensors_.begin(), tensors_.end(), [](const FileTensor& a, const FileTensor& b) { return a.name < b.name; });
+}
+
+std::map<std::string, std::string> parse_safetensors_index(std::string_view text, std::string_view source) {
+  const nlohmann::json json = parse_json(text, source);
+  const auto map = json.is_object() ? json.find("weight_map") : json.end();
+  if (map == json.end() || !map->is_object()) {
+    fail(ErrorKind::input, "{} is not an index: it has no object 'weight_map' of tensor names and files.", source);
+  }
+  std::map<std::string, std::string> result;
+  for (const auto& [tensor, shard] : map->items()) {
+    const auto* name = shard.get_ptr<const std::string*>();
+    if (name == nullptr) fail(ErrorKind::input, "{}: the file of the tensor '{}' is not a text.", source, tensor);
+    if (name->find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || name->starts_with('.') ||
+        !name->ends_with(".safetensors")) {
+      fail(ErrorKind::input, "{}: the file '{}' of the tensor '{}' is not the plain name of a .safetensors file.",
+           source, *name, tensor);
+    }
+    result.emplace(tensor, *name);
+  }
+  return result;
+}
+
+SafetensorsWriter::SafetensorsWriter(AtomicFile& file, std::span<const Declaration> tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : file_(file) {
+  std::vector<SafetensorsEntry> entries;
+  std::set<std::string_view> names;
+  std::uint64_t position = 0;
+  for (const Declaration& tensor : tensors) {
+    const auto bits = safetensors_dtype_bits(tensor.dtype);
+    if (!bits || *bits % 8 != 0) {
+      fail(ErrorKind::input, "The tensor '{}' cannot be written: the dtype {} is not supported.", tensor.name,
+           tensor.dtype);
+    }
+    if (tensor.name == "__metadata__" || !names.insert(tensor.name).second) {
+      fail(ErrorKind::input, "Two tensors of one safetensors file are named '{}'.", tensor.name);
+    }
+    std::uint64_t bytes = *bits / 8;
+    if (position % bytes != 0) {
+      fail(ErrorKind::input, "The tensor '{}' of dtype {} would lie unaligned after narrower ones.", tensor.name,
+           tensor.dtype);
+    }
+    for (const std::uint64_t dimension : tensor.shape) bytes = checked_multiply(bytes, dimension, tensor.name);
+    const std::uint64_t end = checked_add(position, bytes, tensor.name);
+    entries.push_back({tensor.name, tensor.dtype, tensor.shape, position, end});
+    position = end;
+  }
+  file_.write(format_safetensors_header(entries, metadata));
+  expected_ = checked_add(file_.size(), position, "a safetensors file");
+}
+
+void SafetensorsWriter::write(std::span<const std::byte> bytes) {
+  if (bytes.size() > expected_ - file_.size()) {
+    fail(ErrorKind::input, "More bytes than declared were given to a safetensors file.");
+  }
+  file_.write(bytes);
+}
+
+void SafetensorsWriter::finish() const {
+  if (file_.size() != expected_) {
+    fail(ErrorKind::input, "A safetensors file of {} bytes was declared, but {} were written.", expected_,
+         file_.size());
+  }
+}
+
+}  // namespace mslt

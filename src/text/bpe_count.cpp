@@ -1,0 +1,256 @@
+// Counting the distinct pre-tokens of a text or of files, on several threads.
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "base/checked.h"
+#include "base/fail.h"
+#include "text/bpe_train.h"
+
+namespace mslt {
+namespace {
+
+std::uint64_t hash_of(std::string_view bytes) {
+  std::uint64_t hash = bytes.size() * 0x9E3779B97F4A7C15u;
+  for (std::size_t i = 0; i < bytes.size(); i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + i, std::min<std::size_t>(8, bytes.size() - i));
+    const __uint128_t product = static_cast<__uint128_t>(hash ^ word ^ 0x8EBC6AF09C88C6E3u) * 0x589965CC75374CC3u;
+    hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+  }
+  return hash;
+}
+
+std::size_t cut_of(std::string_view text, SplitPattern pattern) {
+  return pattern == SplitPattern::none ? 0 : safe_cut(text);
+}
+
+// Hands out the blocks of a list of files, in order. Thread-safe.
+class BlockReader {
+ public:
+  BlockReader(std::span<const std::filesystem::path> files, const CountOptions& options)
+      : files_(files), pattern_(options.pattern), block_bytes_(std::max<std::size_t>(options.block_bytes, 1)) {
+    for (const auto& file : files) {
+      std::error_code error;
+      const auto size = std::filesystem::file_size(file, error);
+      if (error) fail(ErrorKind::io, "Cannot read {}: {}.", file.string(), error.message());
+      total_ = checked_add(total_, size, "The size of all files");
+    }
+  }
+
+  std::uint64_t total() const { return total_; }
+
+  // Puts the next block into `block`; false after the last.
+  bool next(std::string& block) {
+    const std::lock_guard lock(mutex_);
+    block.clear();
+    block.swap(carried_);
+    std::size_t want = block_bytes_;
+    while (true) {
+      if (!stream_ && !open_next()) return false;
+      const std::size_t before = block.size();
+      block.resize(before + want);
+      const std::size_t count = std::fread(block.data() + before, 1, want, stream_.get());
+      block.resize(before + count);
+      check(block, before, count);
+      if (count < want) {
+        // No pre-token crosses from one file into the next: what is left of this one is a block.
+        stream_.reset();
+        if (!block.empty()) return true;
+        continue;
+      }
+      const std::size_t cut = cut_of(block, pattern_);
+      if (cut > 0) {
+        carried_.assign(block, cut);
+        block.resize(cut);
+        return true;
+      }
+      want = block.size();
+    }
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { static_cast<void>(std::fclose(file)); }
+  };
+
+  bool open_next() {
+    if (file_ == files_.size()) return false;
+    stream_.reset(std::fopen(files_[file_].c_str(), "rbe"));
+    if (!stream_) fail(ErrorKind::io, "Cannot open {}: {}.", files_[file_].string(), std::strerror(errno));
+    ++file_;
+    read_of_file_ = 0;
+    return true;
+  }
+
+  void check(const std::string& block, std::size_t before, std::size_t count) {
+    constexpr std::uint64_t looked_at = std::uint64_t{1} << 16;
+    const std::string name = files_[file_ - 1].string();
+    if (std::ferror(stream_.get()) != 0) fail(ErrorKind::io, "Cannot read {}: {}.", name, std::strerror(errno));
+    if (read_of_file_ < looked_at) {
+      const auto start =
+          std::string_view(block).substr(before, std::min<std::uint64_t>(count, looked_at - read_of_file_));
+      if (const std::size_t at = start.find('\0'); at != std::string_view::npos) {
+        fail(ErrorKind::input,
+             "{} is not text: byte {} is NUL. Text must be UTF-8; convert UTF-16 first, and leave out binary files.",
+             name, read_of_file_ + at);
+      }
+    }
+    read_of_file_ += count;
+  }
+
+  std::mutex mutex_;
+  std::span<const std::filesystem::path> files_;
+  SplitPattern pattern_;
+  std::size_t block_bytes_;
+  std::uint64_t total_ = 0;
+  std::size_t file_ = 0;  // one past the open one
+  std::uint64_t read_of_file_ = 0;
+  std::unique_ptr<std::FILE, Close> stream_;
+  std::string carried_;
+};
+
+// The same for a text in memory: views, nothing copied.
+class TextReader {
+ public:
+  TextReader(std::string_view text, const CountOptions& options)
+      : rest_(text),
+        total_(text.size()),
+        pattern_(options.pattern),
+        block_bytes_(std::max<std::size_t>(options.block_bytes, 1)) {}
+
+  std::uint64_t total() const { return total_; }
+
+  bool next(std::string_view& block) {
+    const std::lock_guard lock(mutex_);
+    std::size_t size = std::min(block_bytes_, rest_.size());
+    while (size < rest_.size()) {
+      if (const std::size_t cut = cut_of(rest_.substr(0, size), pattern_); cut > 0) {
+        size = cut;
+        break;
+      }
+      size = std::min(2 * size, rest_.size());
+    }
+    block = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return !block.empty();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string_view rest_;
+  std::uint64_t total_;
+  SplitPattern pattern_;
+  std::size_t block_bytes_;
+};
+
+// Every thread counts into a table of its own; the tables are then added up, which any order does alike but for the
+// order of entries, and that decides nothing later.
+template <class Block, class Reader>
+PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
+  std::mutex mutex;
+  std::uint64_t done = 0;
+  bool stop = false;
+  std::exception_ptr error;
+  const NextPretoken next = next_pretoken(options.pattern);
+  const auto work = [&](PretokenCounts& counts, bool reports) {
+    try {
+      Block block;
+      while (reader.next(block)) {
+        const std::string_view text = block;
+        for (std::size_t begin = 0; begin < text.size();) {
+          const std::size_t end = next(text, begin);
+          counts.add(text.substr(begin, end - begin), 1);
+          begin = end;
+        }
+        std::uint64_t done_now = 0;
+        {
+          const std::lock_guard lock(mutex);
+          if (stop) return;
+          done += text.size();
+          done_now = done;
+        }
+        if (reports && options.progress && !options.progress("counting", done_now, reader.total())) {
+          fail(ErrorKind::interrupted, "Counting the text's words was stopped after {} of {} bytes.", done_now,
+               reader.total());
+        }
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
+      stop = true;
+    }
+  };
+
+  const std::size_t threads = static_cast<std::size_t>(std::max(options.threads, 1));
+  std::vector<PretokenCounts> counts(threads);
+  {
+    // jthread: joined also when starting a later one fails.
+    std::vector<std::jthread> others;
+    for (std::size_t i = 1; i < threads; ++i) others.emplace_back([&, i] { work(counts[i], false); });
+    work(counts[0], true);
+  }
+  if (error) std::rethrow_exception(error);
+  for (std::size_t i = 1; i < threads; ++i) {
+    counts[0].merge(counts[i]);
+    counts[i] = PretokenCounts();
+  }
+  if (counts[0].entries().empty()) fail(ErrorKind::input, "There is no text to train a tokenizer on.");
+  return std::move(counts[0]);
+}
+
+}  // namespace
+
+PretokenCounts::PretokenCounts() : places_(std::size_t{1} << 10) {}
+
+void PretokenCounts::add(std::string_view pretoken, std::uint64_t count) {
+  const std::uint64_t hash = hash_of(pretoken);
+  const auto tag = static_cast<std::uint32_t>(hash >> 32);
+  std::size_t index = hash & (places_.size() - 1);
+  while (places_[index].entry != 0) {
+    if (places_[index].tag == tag) {
+      Entry& entry = entries_[places_[index].entry - 1];
+      if (bytes_of(entry) == pretoken) {
+        entry.count = checked_add(entry.count, count, "The count of a pre-token");
+        return;
+      }
+    }
+    index = (index + 1) & (places_.size() - 1);
+  }
+  entries_.push_back({.offset = bytes_.size(), .size = pretoken.size(), .count = count});
+  hashes_.push_back(hash);
+  bytes_ += pretoken;
+  places_[index] = {.tag = tag, .entry = static_cast<std::uint32_t>(entries_.size())};
+  if (2 * entries_.size() > places_.size()) grow();
+}
+
+void PretokenCounts::grow() {
+  if (entries_.size() >= UINT32_MAX / 2) fail(ErrorKind::input, "The text has more than 2^31 distinct pre-tokens.");
+  places_.assign(2 * places_.size(), Place{});
+  for (std::size_t i = 0; i < entries_.size(); ++i) {
+    std::size_t index = hashes_[i] & (places_.size() - 1);
+    while (places_[index].entry != 0) index = (index + 1) & (places_.size() - 1);
+    places_[index] = {.tag = static_cast<std::uint32_t>(hashes_[i] >> 32), .entry = static_cast<std::uint32_t>(i + 1)};
+  }
+}
+
+void PretokenCounts::merge(const PretokenCounts& other) {
+  for (const Entry& entry : other.entries_) add(other.bytes_of(entry), entry.count);
+}
+
+PretokenCounts count_pretokens(std::span<const std::filesystem::path> files, const CountOptions& options) {
+  BlockReader reader(files, options);
+  return count_blocks<std::string>(reader, options);
+}
+
+PretokenCounts count_pretokens(std::string_view text, const CountOptions& options) {
+  TextReader reader(text, options);
+  return count_blocks<std::string_view>(reader, options);
+}
+
+}  // namespace mslt

@@ -1,0 +1,189 @@
+// Tests of encoding: the three merge algorithms against a plain one, the cache, concurrent use.
+#include "text/bpe_encode.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "base/philox.h"
+
+namespace mslt {
+namespace {
+
+// A vocabulary over the letters a to c with random merges.
+struct RandomVocabulary {
+  RandomVocabulary(std::uint64_t seed, std::size_t merges, bool rising) : random(seed, 0, 0) {
+    std::set<std::string> known;
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      tokens.emplace_back(1, static_cast<char>(byte));
+      byte_tokens[byte] = byte;
+    }
+    std::vector<TokenId> usable = {'a', 'b', 'c'};
+    while (rules.size() < merges) {
+      const TokenId left = usable[random.below(usable.size())];
+      const TokenId right = usable[random.below(usable.size())];
+      std::string bytes = tokens[left] + tokens[right];
+      if (bytes.size() > 12 || !known.insert(bytes).second) continue;
+      const auto id = static_cast<TokenId>(tokens.size());
+      rules.push_back({.left = left, .right = right, .result = id, .rank = static_cast<std::uint32_t>(rules.size())});
+      tokens.push_back(std::move(bytes));
+      usable.push_back(id);
+    }
+    if (!rising) {
+      for (std::size_t i = rules.size(); i > 1; --i) std::swap(rules[i - 1].rank, rules[random.below(i)].rank);
+    }
+  }
+
+  BpeEncoder encoder() const { return BpeEncoder(byte_tokens, rules, tokens, {}); }
+
+  std::string text(std::size_t size) {
+    std::string result;
+    // Long runs now and then: they are where the order of merging shows.
+    while (result.size() < size) result.append(random.below(4) == 0 ? random.below(9) + 1 : 1, "abcd"[random.below(4)]);
+    result.resize(size);
+    return result;
+  }
+
+  std::array<TokenId, 256> byte_tokens{};
+  std::vector<std::string> tokens;
+  std::vector<MergeRule> rules;
+  PhiloxStream random;
+};
+
+// The definition: again and again the leftmost pair of the lowest rank.
+std::vector<TokenId> merge_plainly(const RandomVocabulary& vocabulary, std::string_view piece) {
+  std::vector<TokenId> ids;
+  for (const char byte : piece) ids.push_back(static_cast<unsigned char>(byte));
+  while (true) {
+    const MergeRule* best = nullptr;
+    std::size_t at = 0;
+    for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
+      for (const MergeRule& rule : vocabulary.rules) {
+        if (rule.left == ids[i] && rule.right == ids[i + 1] && (best == nullptr || rule.rank < best->rank)) {
+          best = &rule;
+          at = i;
+        }
+      }
+    }
+    if (best == nullptr) return ids;
+    ids[at] = best->result;
+    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+  }
+}
+
+TEST(BpeEncode, AllAlgorithmsFollowTheDefinition) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    const bool rising = seed % 2 == 0;
+    RandomVocabulary vocabulary(seed, 5 + seed, rising);
+    const BpeEncoder encoder = vocabulary.encoder();
+    EXPECT_TRUE(encoder.ranks_rise() || !rising);
+    for (std::size_t size = 1; size < 200; size += 1 + size / 3) {
+      const std::string text = vocabulary.text(size);
+      const std::vector<TokenId> expected = merge_plainly(vocabulary, text);
+      std::vector<TokenId> ids;
+      encoder.merge_by_scanning(text, ids);
+      EXPECT_EQ(ids, expected) << "scanning, seed " << seed << ", " << text;
+      ids.clear();
+      encoder.merge_by_heap(text, ids);
+      EXPECT_EQ(ids, expected) << "heap, seed " << seed << ", " << text;
+      if (!encoder.ranks_rise()) continue;
+      ids.clear();
+      encoder.merge_by_buckets(text, ids);
+      EXPECT_EQ(ids, expected) << "buckets, seed " << seed << ", " << text;
+    }
+  }
+}
+
+TEST(BpeEncode, BucketsAndHeapAgreeOnLongPieces) {
+  RandomVocabulary vocabulary(3, 300, true);
+  const BpeEncoder encoder = vocabulary.encoder();
+  for (const std::string& text : {vocabulary.text(50000), std::string(100000, 'a'), std::string(99999, 'b')}) {
+    std::vector<TokenId> by_buckets;
+    std::vector<TokenId> by_heap;
+    encoder.merge_by_buckets(text, by_buckets);
+    encoder.merge_by_heap(text, by_heap);
+    EXPECT_EQ(by_buckets, by_heap);
+  }
+}
+
+TEST(BpeEncode, RanksRiseOnlyWhereNoTokenIsMadeOfALaterOne) {
+  const RandomVocabulary vocabulary(1, 10, true);
+  auto rules = vocabulary.rules;
+  // The last merge that uses an earlier one's result comes before it once their ranks are swapped.
+  const auto child = std::find_if(rules.begin(), rules.end(), [](const auto& rule) { return rule.left >= 256; });
+  ASSERT_NE(child, rules.end());
+  std::swap(child->rank, rules[child->left - 256].rank);
+  EXPECT_FALSE(BpeEncoder(vocabulary.byte_tokens, rules, vocabulary.tokens, {}).ranks_rise());
+}
+
+// Every length around the cache's limits and the switch of algorithms, each pre-token seen twice, so that the second
+// comes from the cache; and at the very end of the text, where a key cannot be read in one go.
+TEST(BpeEncode, CachedPretokensComeOutAsUncachedOnes) {
+  RandomVocabulary vocabulary(5, 40, true);
+  const BpeEncoder encoder = vocabulary.encoder();
+  const NextPretoken next = [](std::string_view text, std::size_t begin) {
+    return std::min(text.find('d', begin), text.size() - 1) + 1;
+  };
+  for (std::size_t size = 1; size < 130; ++size) {
+    std::string piece = vocabulary.text(size);
+    std::replace(piece.begin(), piece.end(), 'd', 'a');
+    piece.back() = 'd';
+    const std::string text = piece + piece + piece;
+    std::vector<TokenId> once;
+    encoder.merge_by_scanning(piece, once);
+    std::vector<TokenId> expected;
+    for (int i = 0; i < 3; ++i) expected.insert(expected.end(), once.begin(), once.end());
+    for (int i = 0; i < 2; ++i) {
+      std::vector<TokenId> ids;
+      encoder.encode(text, next, ids);
+      EXPECT_EQ(ids, expected) << size;
+    }
+  }
+}
+
+TEST(BpeEncode, WholeTokensComeFirst) {
+  const RandomVocabulary vocabulary(5, 3, true);
+  auto tokens = vocabulary.tokens;
+  tokens.emplace_back("abcabcabcabcabcabc");
+  const std::array<TokenId, 1> whole = {static_cast<TokenId>(tokens.size() - 1)};
+  const NextPretoken all = [](std::string_view text, std::size_t) {
+    return text.size();
+  };
+  std::vector<TokenId> ids;
+  BpeEncoder(vocabulary.byte_tokens, vocabulary.rules, tokens, whole).encode(tokens.back(), all, ids);
+  EXPECT_EQ(ids, std::vector<TokenId>(whole.begin(), whole.end()));
+  ids.clear();
+  BpeEncoder(vocabulary.byte_tokens, vocabulary.rules, tokens, {}).encode(tokens.back(), all, ids);
+  EXPECT_EQ(ids, merge_plainly(vocabulary, tokens.back()));
+}
+
+TEST(BpeEncode, ThreadsShareAnEncoder) {
+  RandomVocabulary vocabulary(7, 100, true);
+  const BpeEncoder encoder = vocabulary.encoder();
+  const NextPretoken next = [](std::string_view text, std::size_t begin) {
+    return std::min(text.find('d', begin), text.size() - 1) + 1;
+  };
+  const std::string text = vocabulary.text(20000);
+  std::vector<TokenId> expected;
+  encoder.encode(text, next, expected);
+  // More threads than the pool has places.
+  std::vector<std::vector<TokenId>> ids(24);
+  {
+    std::vector<std::jthread> threads;
+    for (auto& mine : ids) {
+      threads.emplace_back([&] {
+        for (int i = 0; i < 3; ++i) {
+          mine.clear();
+          encoder.encode(text, next, mine);
+        }
+      });
+    }
+  }
+  for (const auto& mine : ids) EXPECT_EQ(mine, expected);
+}
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,22 @@
+// The characters that stand for bytes in tokenizer.json: GPT-2's mapping of each byte to one printable character.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mslt {
+
+// The 256 bytes in the order of the characters that stand for them: those that are printable in Latin-1 stand for
+// themselves, the other 68 follow from U+0100 on.
+std::array<unsigned char, 256> bytes_in_character_order();
+
+// Each byte as its character, in UTF-8.
+std::string to_byte_characters(std::string_view bytes);
+
+// The inverse; nothing where a character stands for no byte or `text` is not UTF-8.
+std::optional<std::string> from_byte_characters(std::string_view text);
+
+}  // namespace mslt

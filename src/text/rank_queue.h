@@ -1,0 +1,102 @@
+// A priority queue of positions by small integer ranks in constant time an operation.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace mslt {
+
+// Positions 0 to n-1, each in at most one of the buckets 0 to ranks-1. A bucket is a doubly linked list through the
+// positions; which buckets are filled stands in three levels of 64-bit words, each bit of a level saying whether a word
+// of the level below is non-zero. Holds 12 bytes a position and 4 a rank. One thread at a time.
+class RankQueue {
+ public:
+  // Prepares an empty queue for ranks below `ranks` and positions below `positions` (both below 2^32 - 1). O(1) where
+  // the queue was as large before.
+  void prepare(std::size_t ranks, std::size_t positions) {
+    if (heads_.size() != ranks) {
+      heads_.assign(ranks, none);
+      std::size_t words = ranks;
+      for (auto& level : levels_) {
+        words = words / 64 + 1;
+        level.assign(words, 0);
+      }
+    }
+    if (rank_.size() < positions) {
+      rank_.resize(positions, none);
+      next_.resize(positions);
+      previous_.resize(positions);
+    }
+  }
+
+  bool empty() const { return count_ == 0; }
+
+  // `position` must not be in the queue.
+  void insert(std::uint32_t position, std::uint32_t rank) {
+    const std::uint32_t head = heads_[rank];
+    rank_[position] = rank;
+    next_[position] = head;
+    previous_[position] = none;
+    heads_[rank] = position;
+    ++count_;
+    if (head != none) {
+      previous_[head] = position;
+      return;
+    }
+    std::size_t index = rank;
+    for (auto& level : levels_) {
+      level[index / 64] |= std::uint64_t{1} << (index % 64);
+      index /= 64;
+    }
+  }
+
+  // Nothing where `position` is not in the queue.
+  void erase(std::uint32_t position) {
+    const std::uint32_t rank = rank_[position];
+    if (rank == none) return;
+    rank_[position] = none;
+    --count_;
+    const std::uint32_t next = next_[position];
+    const std::uint32_t previous = previous_[position];
+    if (next != none) previous_[next] = previous;
+    if (previous != none) {
+      next_[previous] = next;
+      return;
+    }
+    heads_[rank] = next;
+    if (next != none) return;
+    std::size_t index = rank;
+    for (auto& level : levels_) {
+      level[index / 64] &= ~(std::uint64_t{1} << (index % 64));
+      if (level[index / 64] != 0) return;
+      index /= 64;
+    }
+  }
+
+  // Some position of the lowest rank; the queue must not be empty.
+  std::uint32_t lowest() const {
+    const auto& top = levels_.back();
+    std::size_t index = 0;
+    while (top[index] == 0) ++index;
+    index = index * 64 + static_cast<std::size_t>(std::countr_zero(top[index]));
+    for (std::size_t level = levels_.size() - 1; level-- > 0;) {
+      index = index * 64 + static_cast<std::size_t>(std::countr_zero(levels_[level][index]));
+    }
+    return heads_[index];
+  }
+
+ private:
+  static constexpr std::uint32_t none = ~std::uint32_t{0};
+
+  std::vector<std::uint32_t> heads_;
+  std::array<std::vector<std::uint64_t>, 3> levels_;
+  std::vector<std::uint32_t> rank_;
+  std::vector<std::uint32_t> next_;
+  std::vector<std::uint32_t> previous_;
+  std::size_t count_ = 0;
+};
+
+}  // namespace mslt

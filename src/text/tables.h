@@ -1,0 +1,57 @@
+// What a tokenizer consists of: the parts that a file or training supplies, and the tables built from them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mslt/tokenizer.h"
+#include "text/added_tokens.h"
+#include "text/bpe_encode.h"
+#include "text/split.h"
+
+namespace mslt {
+
+// Plain values; make_tables checks them.
+struct TokenizerParts {
+  SplitPattern pattern = SplitPattern::none;
+  bool normalize_nfc = false;
+  bool add_prefix_space = false;    // a space before text that does not start with one
+  bool whole_tokens_first = false;  // a pre-token that is itself a token is taken without merging
+  std::string post_processor = {};  // JSON of tokenizer.json's member, kept to be written back; or empty
+  bool adds_bos = false;
+  std::vector<std::string> tokens = {};  // bytes by id; an empty string where the id is not in use
+  std::vector<MergeRule> merges = {};    // by rising rank
+  std::vector<AddedToken> added = {};    // by id; their texts stand in `tokens` too
+};
+
+// Immutable once made; shared by the copies of a Tokenizer.
+struct Tokenizer::Tables {
+  Tables(TokenizerParts given, const std::array<TokenId, 256>& byte_tokens);
+  Tables(const Tables&) = delete;
+  Tables& operator=(const Tables&) = delete;
+
+  TokenizerParts parts;
+  std::array<TokenId, 256> byte_tokens;
+  NextPretoken next_pretoken;
+  std::vector<SpecialToken> special;
+  std::vector<bool> is_special;        // by id
+  AddedTokenMatcher raw_added;         // found before normalisation: those that are not special
+  AddedTokenMatcher raw_all;           // and all
+  AddedTokenMatcher normalized_added;  // the same two for those that are to be found in normalised text
+  AddedTokenMatcher normalized_all;
+  BpeEncoder encoder;
+};
+
+// Checks what every source of parts must satisfy: each byte has a token, merges name ordinary tokens, added tokens are
+// distinct. Throws Error(input) naming `source` and the entry.
+std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::string_view source);
+
+// The most ids a vocabulary may have: a bound on what a file can make us allocate.
+inline constexpr std::uint32_t max_vocab_size = 1u << 24;
+
+}  // namespace mslt

@@ -1,0 +1,190 @@
+// Parsing ranks, and turning them into merge rules.
+#include "text/tiktoken_file.h"
+
+#include <array>
+#include <charconv>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+constexpr std::array<std::int8_t, 256> make_base64_values() {
+  std::array<std::int8_t, 256> values{};
+  values.fill(-1);
+  constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (std::size_t i = 0; i < alphabet.size(); ++i) {
+    values[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
+  }
+  return values;
+}
+
+constexpr std::array<std::int8_t, 256> base64_values = make_base64_values();
+
+// Finding a token's rules takes time quadratic in its length; the longest in use have 128 bytes.
+constexpr std::size_t max_token_bytes = 1024;
+
+// RFC 4648 with padding; nothing where it is not that.
+std::optional<std::string> decode_base64(std::string_view text) {
+  if (text.empty() || text.size() % 4 != 0) return std::nullopt;
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  std::string bytes;
+  std::uint32_t bits = 0;
+  for (std::size_t i = 0; i < text.size() - padding; ++i) {
+    const int value = base64_values[static_cast<unsigned char>(text[i])];
+    if (value < 0) return std::nullopt;
+    bits = (bits << 6) | static_cast<std::uint32_t>(value);
+    // Four characters make three bytes; the first of the four completes none.
+    constexpr std::array<unsigned, 4> unread_bits = {0, 4, 2, 0};
+    if (i % 4 != 0) bytes.push_back(static_cast<char>((bits >> unread_bits[i % 4]) & 0xFF));
+  }
+  return bytes;
+}
+
+struct Line {
+  std::string bytes;
+  TokenId rank = 0;
+};
+
+std::optional<Line> parse_line(std::string_view line) {
+  const std::size_t space = line.find(' ');
+  if (space == std::string_view::npos) return std::nullopt;
+  auto bytes = decode_base64(line.substr(0, space));
+  if (!bytes) return std::nullopt;
+  const std::string_view digits = line.substr(space + 1);
+  Line result{.bytes = std::move(*bytes)};
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), result.rank);
+  if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+  return result;
+}
+
+// Takes the next line off `text`, without its line end.
+std::string_view take_line(std::string_view& text) {
+  const std::size_t end = text.find('\n');
+  std::string_view line = text.substr(0, end);
+  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+std::vector<SpecialToken> special_tokens_by_count(std::size_t ranks) {
+  switch (ranks) {
+    case 50256:
+      return {{"<|endoftext|>", 50256}};
+    case 100256:
+      return {{"<|endoftext|>", 100257},
+              {"<|fim_prefix|>", 100258},
+              {"<|fim_middle|>", 100259},
+              {"<|fim_suffix|>", 100260},
+              {"<|endofprompt|>", 100276}};
+    case 199998:
+      return {{"<|endoftext|>", 199999}, {"<|endofprompt|>", 200018}};
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+bool looks_like_tiktoken(std::string_view text) {
+  const std::string_view line = take_line(text);
+  return line.size() < 4096 && parse_line(line).has_value();
+}
+
+TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, std::string_view source) {
+  TokenizerParts parts{.pattern = pattern, .whole_tokens_first = true};
+  std::vector<Line> lines;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::string_view line = take_line(text);
+    if (line.empty()) continue;
+    auto parsed = parse_line(line);
+    if (!parsed) {
+      fail(ErrorKind::input, "{}: line {} is not a token in base64, a space and its rank.", source, number);
+    }
+    if (parsed->bytes.size() > max_token_bytes) {
+      fail(ErrorKind::input, "{}: the token in line {} has {} bytes; at most {} are possible.", source, number,
+           parsed->bytes.size(), max_token_bytes);
+    }
+    lines.push_back(std::move(*parsed));
+  }
+  const std::size_t count = lines.size();
+  if (count > max_vocab_size) {
+    fail(ErrorKind::input, "{} has {} tokens; at most {} are possible.", source, count, max_vocab_size);
+  }
+  const std::vector<SpecialToken> special = special_tokens_by_count(count);
+  parts.tokens.resize(special.empty() ? count : std::size_t{special.back().id} + 1);
+  for (Line& line : lines) {
+    if (line.rank >= count) {
+      fail(ErrorKind::input, "{}: the rank {} is out of range; {} tokens have the ranks 0 to {}.", source, line.rank,
+           count, count - 1);
+    }
+    if (!parts.tokens[line.rank].empty()) fail(ErrorKind::input, "{}: the rank {} is given twice.", source, line.rank);
+    parts.tokens[line.rank] = std::move(line.bytes);
+  }
+  std::vector<TokenId> ids(count);
+  std::iota(ids.begin(), ids.end(), TokenId{0});
+  const TokenIndex index(parts.tokens, ids);
+  for (const TokenId id : ids) {
+    if (const TokenId first = index.find(parts.tokens[id]); first != id) {
+      fail(ErrorKind::input, "{}: the ranks {} and {} are the same token.", source, first, id);
+    }
+  }
+  parts.merges = merges_from_ranks(std::span(parts.tokens).first(count));
+  for (const SpecialToken& token : special) {
+    parts.tokens[token.id] = token.text;
+    parts.added.push_back({.text = token.text, .id = token.id});
+  }
+  return parts;
+}
+
+std::vector<MergeRule> merges_from_ranks(std::span<const std::string> tokens) {
+  std::vector<TokenId> ids;
+  for (TokenId id = 0; id < tokens.size(); ++id) {
+    if (!tokens[id].empty()) ids.push_back(id);
+  }
+  const TokenIndex index(tokens, ids);
+  std::vector<MergeRule> all;
+  std::vector<MergeRule> single;
+  bool all_reachable = true;
+  std::vector<TokenId> parts;
+  for (const TokenId id : ids) {
+    const std::string_view bytes = tokens[id];
+    if (bytes.size() < 2) continue;
+    for (std::size_t cut = 1; cut < bytes.size(); ++cut) {
+      const TokenId left = index.find(bytes.substr(0, cut));
+      if (left == TokenIndex::no_token) continue;
+      const TokenId right = index.find(bytes.substr(cut));
+      if (right != TokenIndex::no_token) all.push_back({.left = left, .right = right, .result = id, .rank = id});
+    }
+    if (!all_reachable) continue;
+    // Merge the token's own bytes by the ranks below its own: two parts must be left.
+    parts.clear();
+    for (std::size_t i = 0; i < bytes.size(); ++i) parts.push_back(index.find(bytes.substr(i, 1)));
+    while (parts.size() > 2) {
+      TokenId lowest = id;
+      std::size_t at = 0;
+      std::size_t offset = 0;
+      for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
+        if (parts[i] == TokenIndex::no_token || parts[i + 1] == TokenIndex::no_token) break;
+        const std::size_t size = tokens[parts[i]].size() + tokens[parts[i + 1]].size();
+        const TokenId joined = index.find(bytes.substr(offset, size));
+        if (joined < lowest) {
+          lowest = joined;
+          at = i;
+        }
+        offset += tokens[parts[i]].size();
+      }
+      if (lowest == id) break;
+      parts[at] = lowest;
+      parts.erase(parts.begin() + static_cast<std::ptrdiff_t>(at) + 1);
+    }
+    all_reachable = parts.size() == 2 && parts[0] < id && parts[1] < id;
+    if (all_reachable) single.push_back({.left = parts[0], .right = parts[1], .result = id, .rank = id});
+  }
+  return all_reachable ? single : all;
+}
+
+}  // namespace mslt

@@ -1,0 +1,274 @@
+// Tokenizer: training, encoding and decoding on its tables.
+#include "mslt/tokenizer.h"
+
+#include <algorithm>
+#include <array>
+#include <thread>
+#include <unordered_set>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "text/bpe_train.h"
+#include "text/byte_characters.h"
+#include "text/normalize.h"
+#include "text/tables.h"
+#include "text/tiktoken_file.h"
+#include "text/tokenizer_json.h"
+#include "text/utf8.h"
+
+namespace mslt {
+namespace {
+
+constexpr std::array<std::pair<SplitPattern, std::string_view>, 5> pattern_names = {{
+    {SplitPattern::none, "none"},
+    {SplitPattern::gpt2, "gpt2"},
+    {SplitPattern::llama3, "llama3"},
+    {SplitPattern::qwen2, "qwen2"},
+    {SplitPattern::o200k, "o200k"},
+}};
+
+bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Result character = decode_utf8(text, at);
+    if (character.status != Utf8Status::valid) return false;
+    at += character.length;
+  }
+  return true;
+}
+
+void check_special(const std::vector<std::string>& special) {
+  std::unordered_set<std::string_view> seen;
+  for (const std::string& text : special) {
+    if (text.empty()) fail(ErrorKind::usage, "A special token is empty; each needs a text, such as [EOS].");
+    if (!is_utf8(text)) fail(ErrorKind::usage, "The special token of {} bytes is not valid UTF-8.", text.size());
+    if (!seen.insert(text).second) fail(ErrorKind::usage, "The special token \"{}\" is named twice.", text);
+    if (const auto bytes = from_byte_characters(text); bytes && bytes->size() == 1) {
+      fail(ErrorKind::usage,
+           "The special token \"{}\" is a single character that stands for a byte; choose a longer one.", text);
+    }
+  }
+}
+
+// What training needs beyond the counts; throws Error(usage) naming the option that is not valid.
+std::size_t check_options(const TokenizerTrainOptions& options) {
+  check_special(options.special);
+  const std::uint64_t least = 256 + std::uint64_t{options.special.size()};
+  if (options.vocab_size < least || options.vocab_size > max_vocab_size) {
+    fail(ErrorKind::usage,
+         "vocab_size is {}; with {} special tokens and 256 bytes it must be at least {}, and at most {}.",
+         options.vocab_size, options.special.size(), least, max_vocab_size);
+  }
+  if (options.threads < 0) fail(ErrorKind::usage, "threads is {}; it must be 0 (one a core) or more.", options.threads);
+  return options.vocab_size - least;
+}
+
+CountOptions count_options(const TokenizerTrainOptions& options) {
+  constexpr int max_threads = 256;
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return {.pattern = options.pattern,
+          .threads = std::min(options.threads > 0 ? options.threads : cores, max_threads),
+          .progress = options.progress};
+}
+
+TokenizerParts train_parts(const PretokenCounts& counts, std::size_t merges, const TokenizerTrainOptions& options) {
+  TokenizerParts parts{.pattern = options.pattern};
+  for (const std::string& text : options.special) {
+    parts.added.push_back({.text = text, .id = static_cast<TokenId>(parts.tokens.size())});
+    parts.tokens.push_back(text);
+  }
+  MergeOptions merge_options{.merges = merges, .min_frequency = options.min_frequency, .progress = options.progress};
+  for (const unsigned char byte : bytes_in_character_order()) {
+    merge_options.byte_tokens[byte] = static_cast<TokenId>(parts.tokens.size());
+    parts.tokens.emplace_back(1, static_cast<char>(byte));
+  }
+  merge_options.first_id = static_cast<TokenId>(parts.tokens.size());
+  // Two entries of the file's vocabulary must not have one spelling.
+  const std::unordered_set<std::string_view> taken(options.special.begin(), options.special.end());
+  merge_options.allowed = [&](std::string_view bytes) {
+    return !taken.contains(to_byte_characters(bytes));
+  };
+  parts.merges = learn_merges(counts, merge_options);
+  if (parts.merges.size() < merges) {
+    fail(ErrorKind::input,
+         "The text is too small for a vocabulary of {} tokens: at most {} can be made of pairs that occur {} times or "
+         "more. Ask for no more than that, or train on more text.",
+         options.vocab_size, parts.tokens.size() + parts.merges.size(), options.min_frequency);
+  }
+  for (const MergeRule& rule : parts.merges) parts.tokens.push_back(parts.tokens[rule.left] + parts.tokens[rule.right]);
+  return parts;
+}
+
+std::optional<TokenId> first_special(const Tokenizer& tokenizer, std::initializer_list<std::string_view> spellings) {
+  for (const std::string_view spelling : spellings) {
+    if (const auto id = tokenizer.special_id(spelling)) return id;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view name_of(SplitPattern pattern) {
+  for (const auto& [value, name] : pattern_names) {
+    if (value == pattern) return name;
+  }
+  fail(ErrorKind::usage, "{} is not the number of a split pattern.", static_cast<int>(pattern));
+}
+
+SplitPattern split_pattern_from_name(std::string_view name) {
+  for (const auto& [value, valid] : pattern_names) {
+    if (valid == name) return value;
+  }
+  fail(ErrorKind::usage, "\"{}\" is not a split pattern; the valid ones are none, gpt2, llama3, qwen2 and o200k.",
+       name);
+}
+
+Tokenizer::Tokenizer(std::shared_ptr<const Tables> tables) : tables_(std::move(tables)) {}
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<SplitPattern> pattern) {
+  const std::string source = path.string();
+  const std::string text = read_file(path, max_tokenizer_file_bytes);
+  if (looks_like_tiktoken(text)) {
+    if (!pattern) {
+      fail(ErrorKind::usage,
+           "{} is a .tiktoken file, which does not name its pattern; say which: none, gpt2, llama3, qwen2 or o200k.",
+           source);
+    }
+    return Tokenizer(make_tables(parts_from_tiktoken(text, *pattern, source), source));
+  }
+  Tokenizer tokenizer = from_json(text, source);
+  if (pattern && *pattern != tokenizer.pattern()) {
+    fail(ErrorKind::usage, "{} cuts text by the pattern {}, not by {} as asked for.", source,
+         name_of(tokenizer.pattern()), name_of(*pattern));
+  }
+  return tokenizer;
+}
+
+Tokenizer Tokenizer::from_json(std::string_view text, std::string_view source) {
+  return Tokenizer(make_tables(parts_from_json(text, source), source));
+}
+
+Tokenizer Tokenizer::train(std::span<const std::filesystem::path> files, const TokenizerTrainOptions& options) {
+  const std::size_t merges = check_options(options);
+  const PretokenCounts counts = count_pretokens(files, count_options(options));
+  return Tokenizer(make_tables(train_parts(counts, merges, options), "The trained tokenizer"));
+}
+
+Tokenizer Tokenizer::train_on_text(std::string_view text, const TokenizerTrainOptions& options) {
+  const std::size_t merges = check_options(options);
+  const PretokenCounts counts = count_pretokens(text, count_options(options));
+  return Tokenizer(make_tables(train_parts(counts, merges, options), "The trained tokenizer"));
+}
+
+void Tokenizer::save(const std::filesystem::path& path) const {
+  write_file(path, to_json());
+}
+
+std::string Tokenizer::to_json() const {
+  return json_from_parts(tables_->parts);
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+  std::vector<TokenId> ids;
+  encode_append(text, ids, special);
+  return ids;
+}
+
+void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special) const {
+  const Tables& tables = *tables_;
+  const bool all = special == SpecialTokens::parse;
+  // Calls `between` for each stretch of `whole` that holds none of the matcher's tokens.
+  const auto split = [&ids](const AddedTokenMatcher& matcher, std::string_view whole, const auto& between) {
+    for (std::size_t at = 0; at < whole.size();) {
+      const auto match = matcher.find(whole, at);
+      if (match.begin > at) between(whole.substr(at, match.begin - at));
+      if (match.end > match.begin) ids.push_back(match.id);
+      at = match.end;
+    }
+  };
+  const auto encode_plain = [&](std::string_view plain) {
+    if (tables.parts.add_prefix_space && plain.front() != ' ') {
+      std::string prefixed(1, ' ');
+      prefixed += plain;
+      tables.encoder.encode(prefixed, tables.next_pretoken, ids);
+    } else {
+      tables.encoder.encode(plain, tables.next_pretoken, ids);
+    }
+  };
+  const auto encode_raw = [&](std::string_view raw) {
+    if (!tables.parts.normalize_nfc) {
+      encode_plain(raw);
+      return;
+    }
+    const std::string normalized = normalize_nfc(raw);
+    split(all ? tables.normalized_all : tables.normalized_added, normalized, encode_plain);
+  };
+  const std::size_t size = ids.size();
+  try {
+    split(all ? tables.raw_all : tables.raw_added, text, encode_raw);
+  } catch (...) {
+    ids.resize(size);
+    throw;
+  }
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
+  std::string text;
+  for (const TokenId id : ids) {
+    const std::string_view bytes = token_bytes(id);
+    if (!skip_special || !tables_->is_special[id]) text += bytes;
+  }
+  return text;
+}
+
+std::string_view Tokenizer::token_bytes(TokenId id) const {
+  const auto& tokens = tables_->parts.tokens;
+  if (id >= tokens.size() || tokens[id].empty()) {
+    fail(ErrorKind::input, "{} is not the id of a token; the vocabulary's ids go up to {}.", id, tokens.size() - 1);
+  }
+  return tokens[id];
+}
+
+std::uint32_t Tokenizer::vocab_size() const {
+  return static_cast<std::uint32_t>(tables_->parts.tokens.size());
+}
+
+SplitPattern Tokenizer::pattern() const {
+  return tables_->parts.pattern;
+}
+
+bool Tokenizer::normalizes() const {
+  return tables_->parts.normalize_nfc;
+}
+
+bool Tokenizer::adds_bos() const {
+  return tables_->parts.adds_bos;
+}
+
+std::span<const SpecialToken> Tokenizer::special_tokens() const {
+  return tables_->special;
+}
+
+bool Tokenizer::is_special(TokenId id) const {
+  return id < tables_->is_special.size() && tables_->is_special[id];
+}
+
+std::optional<TokenId> Tokenizer::special_id(std::string_view text) const {
+  for (const SpecialToken& token : tables_->special) {
+    if (token.text == text) return token.id;
+  }
+  return std::nullopt;
+}
+
+std::optional<TokenId> Tokenizer::pad_id() const {
+  return first_special(*this, {"[PAD]", "<pad>", "<|padding|>"});
+}
+
+std::optional<TokenId> Tokenizer::bos_id() const {
+  return first_special(*this, {"[BOS]", "<s>", "<|begin_of_text|>", "<|startoftext|>"});
+}
+
+std::optional<TokenId> Tokenizer::eos_id() const {
+  return first_special(*this, {"[EOS]", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>"});
+}
+
+}  // namespace mslt

@@ -1,0 +1,252 @@
+// Tests of reading and writing tokenizer.json.
+#include "text/tokenizer_json.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "mslt/error.h"
+
+namespace mslt {
+namespace {
+
+using nlohmann::json;
+
+Tokenizer trained(SplitPattern pattern = SplitPattern::gpt2) {
+  return Tokenizer::train_on_text("hello hello world, a new world of words; \u00E9t\u00E9 \u00E9t\u00E9",
+                                  {.vocab_size = 275, .pattern = pattern, .min_frequency = 1});
+}
+
+json document(SplitPattern pattern = SplitPattern::gpt2) {
+  return json::parse(trained(pattern).to_json());
+}
+
+Tokenizer read(const json& file) {
+  return Tokenizer::from_json(file.dump(), "file.json");
+}
+
+// The error of reading the trained file after `change`.
+std::string error_after(const std::function<void(json&)>& change) {
+  json file = document(SplitPattern::llama3);
+  change(file);
+  try {
+    read(file);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    EXPECT_NE(std::string_view(error.what()).find("file.json"), std::string_view::npos) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+#define EXPECT_NAMES(error, text) EXPECT_NE((error).find(text), std::string::npos) << (error)
+
+TEST(TokenizerJson, WhatIsWrittenReadsBackTheSame) {
+  for (const SplitPattern pattern :
+       {SplitPattern::none, SplitPattern::gpt2, SplitPattern::llama3, SplitPattern::qwen2, SplitPattern::o200k}) {
+    const std::string written = trained(pattern).to_json();
+    const Tokenizer again = Tokenizer::from_json(written, "again");
+    EXPECT_EQ(again.pattern(), pattern);
+    EXPECT_TRUE(again.to_json() == written);
+    EXPECT_FALSE(again.normalizes());
+    EXPECT_FALSE(again.adds_bos());
+    const std::string text = "hello new worlds; 12345 \u00E9t\u00E9\n";
+    EXPECT_EQ(again.encode(text), trained(pattern).encode(text));
+  }
+}
+
+TEST(TokenizerJson, SaveAndLoad) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_tokenizer.json";
+  trained(SplitPattern::qwen2).save(path);
+  EXPECT_TRUE(Tokenizer::load(path).to_json() == trained(SplitPattern::qwen2).to_json());
+  EXPECT_EQ(Tokenizer::load(path, SplitPattern::qwen2).pattern(), SplitPattern::qwen2);
+  EXPECT_THROW(Tokenizer::load(path, SplitPattern::gpt2), Error);
+  EXPECT_THROW(trained().save("/nonexistent/folder/tokenizer.json"), Error);
+}
+
+TEST(TokenizerJson, MergesMayBeStrings) {
+  json file = document();
+  for (auto& merge : file["model"]["merges"]) merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+  EXPECT_TRUE(read(file).to_json() == trained().to_json());
+}
+
+TEST(TokenizerJson, TheSplitExpressionGivesThePattern) {
+  json file = document(SplitPattern::o200k);
+  auto& split = file["pre_tokenizer"]["pretokenizers"][0];
+  split["behavior"] = "Removed";
+  split["invert"] = true;
+  EXPECT_EQ(read(file).pattern(), SplitPattern::o200k);
+  split["invert"] = false;
+  EXPECT_THROW(read(file), Error);
+}
+
+TEST(TokenizerJson, NfcIsAppliedAndKept) {
+  json file = document();
+  file["normalizer"] = {{"type", "NFC"}};
+  const Tokenizer tokenizer = read(file);
+  EXPECT_TRUE(tokenizer.normalizes());
+  EXPECT_EQ(tokenizer.encode("e\u0301t\u00E9"), trained().encode("\u00E9t\u00E9"));
+  EXPECT_EQ(json::parse(tokenizer.to_json())["normalizer"], file["normalizer"]);
+  file["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}};
+  EXPECT_FALSE(read(file).normalizes());
+}
+
+TEST(TokenizerJson, AddPrefixSpaceIsAppliedAndKept) {
+  json file = document();
+  file["pre_tokenizer"]["add_prefix_space"] = true;
+  const Tokenizer tokenizer = read(file);
+  EXPECT_EQ(tokenizer.encode("hello"), trained().encode(" hello"));
+  EXPECT_EQ(tokenizer.encode(" hello"), trained().encode(" hello"));
+  EXPECT_EQ(tokenizer.encode(""), std::vector<TokenId>());
+  EXPECT_EQ(json::parse(tokenizer.to_json())["pre_tokenizer"], file["pre_tokenizer"]);
+}
+
+TEST(TokenizerJson, IgnoreMergesTakesWholeTokensFirst) {
+  json file = document();
+  file["model"]["vocab"]["unreachable"] = 275;
+  EXPECT_GT(read(file).encode("unreachable").size(), 1u);
+  file["model"]["ignore_merges"] = true;
+  EXPECT_EQ(read(file).encode("unreachable"), std::vector<TokenId>{275});
+  EXPECT_EQ(json::parse(read(file).to_json())["model"]["ignore_merges"], true);
+}
+
+TEST(TokenizerJson, ATemplateThatStartsWithATokenIsToldAndKept) {
+  json file = document();
+  const json single = {{{"SpecialToken", {{"id", "[BOS]"}, {"type_id", 0}}}},
+                       {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}};
+  const json processor = {{"type", "TemplateProcessing"}, {"single", single}};
+  file["post_processor"] = {{"type", "Sequence"}, {"processors", {processor}}};
+  const Tokenizer tokenizer = read(file);
+  EXPECT_TRUE(tokenizer.adds_bos());
+  EXPECT_EQ(tokenizer.encode("hello"), trained().encode("hello"));
+  EXPECT_EQ(json::parse(tokenizer.to_json())["post_processor"], file["post_processor"]);
+}
+
+TEST(TokenizerJson, IdsMayHaveHolesBeforeAddedTokens) {
+  json file = document();
+  file["added_tokens"].push_back({{"id", 290}, {"content", "<late>"}, {"special", true}});
+  const Tokenizer tokenizer = read(file);
+  EXPECT_EQ(tokenizer.vocab_size(), 291u);
+  EXPECT_EQ(tokenizer.encode("<late>", SpecialTokens::parse), std::vector<TokenId>{290});
+  EXPECT_THROW(tokenizer.token_bytes(280), Error);
+  EXPECT_TRUE(read(json::parse(tokenizer.to_json())).to_json() == tokenizer.to_json());
+}
+
+TEST(TokenizerJson, RejectsBadVocabularies) {
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["x y"] = 275; }), "\"x y\"");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["\u4E2D"] = 275; }), "no byte-level token");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"][""] = 275; }), "no byte-level token");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["zz"] = 276; }), "no token with the id 275");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["zz"] = 10; }), "id 10");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["zz"] = 4000000000u; }), "out of range");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["zz"] = -1; }), "\"zz\"");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"]["zz"] = 1.5; }), "\"zz\"");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["vocab"] = json::array(); }), "model.vocab");
+  EXPECT_NAMES(error_after([](json& file) {
+                 // The id of "!" to another token of one byte: "!" itself is then missing.
+                 file["model"]["vocab"].erase("!");
+                 file["model"]["vocab"]["!!"] = 3;
+               }),
+               "0x21");
+}
+
+TEST(TokenizerJson, RejectsBadMerges) {
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = {"hell", "nothing"}; }), "model.merges[2]");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = "a b c"; }), "model.merges[2]");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = {"a", "b", "c"}; }), "model.merges[2]");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = 7; }), "model.merges[2]");
+  // Both are tokens, but together they are none.
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = {"z", "z"}; }), "\"zz\"");
+  EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"].push_back(file["model"]["merges"][1]); }),
+               "repeats the merge 1");
+  EXPECT_NAMES(error_after([](json& file) { file["model"].erase("merges"); }), "\"merges\"");
+}
+
+TEST(TokenizerJson, RejectsBadAddedTokens) {
+  const auto add = [](json token) {
+    return [token](json& file) {
+      file["added_tokens"].push_back(token);
+    };
+  };
+  EXPECT_NAMES(error_after(add({{"id", 275}, {"content", ""}})), "added_tokens[3]");
+  EXPECT_NAMES(error_after(add({{"id", 275}, {"content", "<x>"}, {"lstrip", true}})), "lstrip");
+  EXPECT_NAMES(error_after(add({{"id", 275}, {"content", "<x>"}, {"single_word", true}})), "single_word");
+  EXPECT_NAMES(error_after(add({{"id", 0}, {"content", "<x>"}})), "id 0");
+  EXPECT_NAMES(error_after(add({{"id", 275}, {"content", "[PAD]"}})), "listed twice");
+  EXPECT_NAMES(error_after(add({{"id", 1u << 30}, {"content", "<x>"}})), "out of range");
+  EXPECT_NAMES(error_after(add({{"content", "<x>"}})), "\"id\"");
+  EXPECT_NAMES(error_after(add({{"id", 275}, {"content", 7}})), "content");
+  EXPECT_NAMES(error_after(add({{"id", 275}, {"content", "<x>"}, {"special", "yes"}})), "special");
+}
+
+TEST(TokenizerJson, RejectsWhatIsNotSupportedByName) {
+  const auto set = [](const char* pointer, const json& value) {
+    return error_after([&](json& file) { file[json::json_pointer(pointer)] = value; });
+  };
+  EXPECT_NAMES(set("/model/type", "Unigram"), "Unigram");
+  EXPECT_NAMES(set("/model/byte_fallback", true), "model.byte_fallback");
+  EXPECT_NAMES(set("/model/dropout", 0.1), "model.dropout");
+  EXPECT_NAMES(set("/model/continuing_subword_prefix", "##"), "continuing_subword_prefix");
+  EXPECT_NAMES(set("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix");
+  EXPECT_NAMES(set("/normalizer", {{"type", "Lowercase"}}), "Lowercase");
+  EXPECT_NAMES(set("/decoder", {{"type", "Metaspace"}}), "Metaspace");
+  EXPECT_NAMES(set("/pre_tokenizer", {{"type", "Whitespace"}}), "Whitespace");
+  EXPECT_NAMES(set("/pre_tokenizer", nullptr), "pre_tokenizer");
+  EXPECT_NAMES(set("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\w+"), "\\w+");
+  EXPECT_NAMES(set("/pre_tokenizer/pretokenizers/0/pattern", {{"String", " "}}), "Regex");
+  EXPECT_NAMES(set("/pre_tokenizer/pretokenizers/1/use_regex", true), "use_regex");
+  EXPECT_NAMES(set("/pre_tokenizer/pretokenizers/1/add_prefix_space", true), "add_prefix_space");
+  EXPECT_NAMES(set("/pre_tokenizer/pretokenizers", json::array()), "pretokenizers");
+  EXPECT_NAMES(set("/model", 3), "model");
+}
+
+TEST(TokenizerJson, RejectsFilesThatAreNoTokenizer) {
+  const auto load = [](std::string_view text) {
+    const auto path = std::filesystem::path(testing::TempDir()) / "mslt_bad.json";
+    write_file(path, text);
+    try {
+      static_cast<void>(Tokenizer::load(path));
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::input);
+      return std::string(error.what());
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return std::string();
+  };
+  const std::string good = trained().to_json();
+  EXPECT_NAMES(load(""), "not valid JSON");
+  EXPECT_NAMES(load(good.substr(0, good.size() / 2)), "not valid JSON");
+  EXPECT_NAMES(load(std::string_view("\x7F"
+                                     "ELF\0\1\2",
+                                     7)),
+               "not valid JSON");
+  EXPECT_NAMES(load("[]"), "the top level is not an object");
+  EXPECT_NAMES(load("{}"), "\"model\"");
+  EXPECT_THROW(Tokenizer::load("/nonexistent/tokenizer.json"), Error);
+}
+
+TEST(TokenizerJson, FilesOverTheLimitAreNotRead) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_huge.json";
+  write_file(path, "{");
+  std::filesystem::resize_file(path, max_tokenizer_file_bytes + 1);  // sparse
+  EXPECT_THROW(Tokenizer::load(path), Error);
+  std::filesystem::remove(path);
+}
+
+TEST(TokenizerJson, TheConfigNamesTheTokensThatThereAre) {
+  const json config = json::parse(tokenizer_config_json(trained(), 512));
+  EXPECT_EQ(config["tokenizer_class"], "PreTrainedTokenizerFast");
+  EXPECT_EQ(config["model_max_length"], 512);
+  EXPECT_EQ(config["bos_token"], "[BOS]");
+  EXPECT_EQ(config["eos_token"], "[EOS]");
+  EXPECT_EQ(config["pad_token"], "[PAD]");
+  const Tokenizer without = Tokenizer::train_on_text("x", {.vocab_size = 256, .special = {}});
+  EXPECT_FALSE(json::parse(tokenizer_config_json(without, 512)).contains("bos_token"));
+}
+
+}  // namespace
+}  // namespace mslt

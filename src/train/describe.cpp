@@ -1,0 +1,95 @@
+// What reports and plans say in words: settings, memory, the environment.
+#include <sys/utsname.h>
+
+#include <ctime>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "train/report.h"
+
+namespace mslt {
+namespace {
+
+std::string every(std::int64_t steps, const char* otherwise) {
+  return steps > 0 ? fmt::format("{} steps", steps) : otherwise;
+}
+
+std::string yes_no(bool value) {
+  return value ? "yes" : "no";
+}
+
+}  // namespace
+
+std::string MemoryEstimate::describe() const {
+  const auto line = [](const char* name, std::size_t bytes) {
+    return fmt::format("  {:<16}{:>12.1f} MiB\n", name, static_cast<double>(bytes) / (1024.0 * 1024.0));
+  };
+  std::string text = line("parameters", parameters) + line("gradients", gradients) + line("moments", moments);
+  if (master_weights > 0) text += line("master weights", master_weights);
+  return text + line("activations", activations) + line("together", total());
+}
+
+std::vector<std::pair<std::string, std::string>> describe_options(const TrainOptions& options) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  const auto row = [&](const char* name, std::string value) {
+    rows.emplace_back(name, std::move(value));
+  };
+  row("Data", options.data.string());
+  if (!options.init_from.empty()) row("Initial weights", options.init_from.string());
+  row("Device", options.device);
+  row("Data type", options.dtype);
+  row("Steps", fmt::format("{}", options.steps));
+  row("Batch", fmt::format("{} × {} tokens × {} accumulated", options.batch_size, options.seq_len, options.grad_accum));
+  row("Learning rate",
+      fmt::format("{:g}, {} to {:g}", options.lr, name_of(options.schedule),
+                  options.schedule == Schedule::constant ? options.lr : options.lr * options.min_lr_ratio));
+  row("Warmup", fmt::format("{} steps", options.warmup_steps()));
+  row("AdamW", fmt::format("β₁ {:g}, β₂ {:g}, ε {:g}", options.beta1, options.beta2, options.epsilon));
+  row("Weight decay", fmt::format("{:g}", options.weight_decay));
+  row("Clipping", options.clip > 0.0 ? fmt::format("norm {:g}", options.clip) : "none");
+  row("Seed", fmt::format("{}", options.seed));
+  row("Evaluation every", every(options.eval_every, "the end"));
+  row("Sample every", every(options.sample_every, "never"));
+  row("Checkpoint every", every(options.save_every, "the end"));
+  return rows;
+}
+
+std::vector<std::pair<std::string, std::string>> describe_model(const Config& config) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  const auto row = [&](const char* name, std::string value) {
+    rows.emplace_back(name, std::move(value));
+  };
+  row("Parameters",
+      fmt::format("{} ({} without embeddings)", config.parameter_count(), config.non_embedding_parameter_count()));
+  row("Vocabulary", fmt::format("{}", config.vocab_size));
+  row("Longest sequence", fmt::format("{}", config.max_positions));
+  row("Layers", fmt::format("{}", config.layers));
+  row("Channels", fmt::format("{}", config.channels));
+  row("Heads", config.kv_heads == config.heads ? fmt::format("{} of size {}", config.heads, config.head_size)
+                                               : fmt::format("{} of size {}, {} for keys and values", config.heads,
+                                                             config.head_size, config.kv_heads));
+  row("Feed-forward", fmt::format("{}, {}", config.ffn_size, name_of(config.activation)));
+  row("Norm", fmt::format("{}, {}", name_of(config.norm), name_of(config.norm_position)));
+  row("Positions", std::string(name_of(config.position)));
+  row("Tied embeddings", yes_no(config.tied_embeddings));
+  row("Dropout", fmt::format("{:g}", config.dropout));
+  return rows;
+}
+
+std::vector<std::pair<std::string, std::string>> describe_environment() {
+  std::vector<std::pair<std::string, std::string>> rows;
+  const std::time_t now = std::time(nullptr);
+  std::tm utc = {};
+  ::gmtime_r(&now, &utc);
+  rows.emplace_back("Written", fmt::format("{:04}-{:02}-{:02} {:02}:{:02} UTC", utc.tm_year + 1900, utc.tm_mon + 1,
+                                           utc.tm_mday, utc.tm_hour, utc.tm_min));
+  struct utsname system = {};
+  if (::uname(&system) == 0) {
+    rows.emplace_back("System", fmt::format("{} {} {}", system.sysname, system.release, system.machine));
+  }
+  rows.emplace_back("Threads", fmt::format("{}", parallel_threads()));
+  rows.emplace_back("Compiler", __VERSION__);
+  return rows;
+}
+
+}  // namespace mslt

@@ -1,0 +1,39 @@
+// How well a model predicts text it has not seen.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/training_pass.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt {
+
+struct EvaluateOptions {
+  std::filesystem::path data;  // a data folder
+  std::string split = "val";
+  std::int64_t batch = 1;  // those of the pass
+  std::int64_t seq_len = 1;
+  std::int64_t max_batches = 0;  // 0: the whole split, every token; else so many batches, the same ones every time
+};
+
+struct EvaluationResult {
+  double loss = 0.0;           // mean over the targets, in nats
+  double perplexity = 0.0;     // e^loss
+  double bits_per_byte = 0.0;  // total loss / ln 2 / bytes of the targets' text; 0 where there are none
+  std::int64_t targets = 0;
+  std::int64_t bytes = 0;
+};
+
+// Predicts each window of the split from its own beginning on. `bytes_of_token` has an entry for every id. Sums batches
+// in f64. Throws what BatchLoader throws. Loads with nothing but the pass's own memory.
+EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOptions& options,
+                          std::span<const std::uint32_t> bytes_of_token);
+
+// The bytes of text that each token stands for: 0 for [EOS], which separates documents.
+std::vector<std::uint32_t> bytes_of_tokens(const Tokenizer& tokenizer);
+
+}  // namespace mslt

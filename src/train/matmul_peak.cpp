@@ -1,0 +1,68 @@
+// Timing a large matrix product.
+#include "train/matmul_peak.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace mslt {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Square matrices of one size.
+struct Product {
+  Product(Backend& on, DType dtype, std::int64_t size)
+      : backend(on), flops(2.0 * static_cast<double>(size * size * size)) {
+    const auto bytes = static_cast<std::size_t>(size * size) * size_of(dtype);
+    for (std::size_t i = 0; i < 3; ++i) {
+      buffers[i] = backend.allocate(bytes, "matrix of the peak measurement");
+      tensors[i] = Tensor(*buffers[i], 0, dtype, {size, size});
+    }
+    // Ordinary numbers: zeros would draw less power and flatter the clock.
+    backend.fill(tensors[1], 0.9f);
+    backend.fill(tensors[2], 0.01f);
+    backend.wait();
+  }
+  // The seconds that `count` products take, one after another.
+  double time(int count) {
+    const Clock::time_point begin = Clock::now();
+    for (int i = 0; i < count; ++i) {
+      backend.matmul_forward(tensors[0], tensors[1], tensors[2], Tensor(), Activation::none, Tensor());
+    }
+    backend.submit();
+    backend.wait();
+    return seconds_since(begin);
+  }
+  Backend& backend;
+  double flops;
+  std::unique_ptr<Buffer> buffers[3];
+  Tensor tensors[3];
+};
+
+}  // namespace
+
+double measure_matmul_peak(Backend& backend, DType dtype, double seconds) {
+  constexpr std::int64_t largest = 4096;
+  constexpr double long_enough = 0.004;
+  auto product = std::make_unique<Product>(backend, dtype, 512);
+  for (std::int64_t size = 1024;; size *= 2) {
+    product->time(1);
+    if (product->time(1) >= long_enough || size > largest) break;
+    product = nullptr;
+    product = std::make_unique<Product>(backend, dtype, size);
+  }
+  const double once = product->time(1);
+  const int count = std::clamp(static_cast<int>(0.02 / std::max(once, 1e-6)), 1, 1000);
+  double best = 0.0;
+  const Clock::time_point begin = Clock::now();
+  do {
+    best = std::max(best, count * product->flops / product->time(count));
+  } while (seconds_since(begin) < seconds);
+  return best;
+}
+
+}  // namespace mslt

@@ -1,0 +1,62 @@
+// metrics.jsonl: one JSON object a line for every step, evaluation and sample of a run.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mslt/trainer.h"
+
+namespace mslt {
+
+// Appends lines; each is handed to the operating system at once, so that a killed process loses none, but flushed to
+// the disk by sync() alone. Numbers are written with as many digits as it takes to read back the same bits. One thread
+// at a time.
+class MetricsLog {
+ public:
+  // Opens or creates the file and cuts it to its first `keep_bytes` bytes. Throws Error(io) where it cannot be written.
+  MetricsLog(const std::filesystem::path& path, std::uint64_t keep_bytes);
+  MetricsLog(const MetricsLog&) = delete;
+  MetricsLog& operator=(const MetricsLog&) = delete;
+  ~MetricsLog();
+
+  // {"step", "loss", "lr", "grad_norm", "tokens_per_s", "time"}; `time` is in seconds of training.
+  void step(const StepEvent& event, double time);
+  // {"step", "val_loss", "val_perplexity", "val_bits_per_byte", "time"}
+  void evaluation(const EvaluationEvent& event, double time);
+  // {"step", "sample", "time"}
+  void sample(const SampleEvent& event, double time);
+
+  std::uint64_t bytes() const { return bytes_; }
+  void sync();
+
+ private:
+  void write(std::string_view line);
+
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::uint64_t bytes_ = 0;
+};
+
+// What a metrics.jsonl holds, in its order.
+struct MetricsHistory {
+  struct Step {
+    std::int64_t step = 0;
+    double loss = 0.0;
+    double learning_rate = 0.0;
+    double gradient_norm = 0.0;
+    double tokens_per_second = 0.0;
+    double time = 0.0;
+  };
+  std::vector<Step> steps;
+  std::vector<EvaluationEvent> evaluations;
+  std::vector<SampleEvent> samples;
+};
+
+// Reads a file that MetricsLog wrote; a last line cut short is passed over. Throws Error(input) naming a line that is
+// no such object, Error(io) where the file cannot be read.
+MetricsHistory read_metrics(const std::filesystem::path& path);
+
+}  // namespace mslt

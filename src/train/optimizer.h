@@ -1,0 +1,79 @@
+// AdamW over a model's parameters, and the loss scale of 16-bit training.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "backend/backend.h"
+#include "model/parameters.h"
+#include "tensor/arena.h"
+
+namespace mslt {
+
+// Owns first and second moments, f32, and for 16-bit parameters f32 master weights, each as one buffer whose elements
+// correspond to those of the parameter arena, gaps included. Weight decay acts on the first `decayed` segments of the
+// layout alone. The backend and the parameters must outlive it. One thread at a time.
+class AdamW {
+ public:
+  // Throws Error(memory) where the state does not fit.
+  AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config);
+
+  // Bytes of the state for parameters of this layout.
+  static std::size_t moment_bytes(const ArenaLayout& parameters);
+  static std::size_t master_bytes(const ArenaLayout& parameters);
+
+  // Copies the parameters into the master weights; for 16-bit parameters to be called once they have their initial
+  // values. Does nothing for f32.
+  void initialize_master();
+
+  // Records one update from `gradients` (same layout as the parameters): uploads the step's state, measures the global
+  // norm over everything, and updates both ranges. `update` counts from 1 and sets the bias corrections
+  // 1 / (1 - beta^update), computed in double. Gradients are multiplied by gradient_scale first; max_norm 0 clips
+  // nothing.
+  void step(const Arena& gradients, std::int64_t update, double learning_rate, float gradient_scale, float max_norm);
+
+  // The norm that the last step measured, f32 [1], of the gradients before gradient_scale.
+  const Tensor& norm() const { return norm_; }
+
+  // Calls visit(name, tensor) for every tensor of the state: first_moment.NAME, second_moment.NAME and, where there
+  // are master weights, master.NAME, with the parameters' names and shapes, in the layout's order.
+  void for_each_tensor(const std::function<void(const std::string& name, const Tensor& tensor)>& visit) const;
+
+ private:
+  Tensor view(Buffer& buffer, const Tensor& like) const;
+  void update_range(const Tensor& parameters, const Tensor& gradients, float weight_decay);
+
+  Backend& backend_;
+  const Arena& parameters_;
+  std::size_t decayed_;
+  AdamWConfig config_;
+  std::unique_ptr<Buffer> first_moment_;
+  std::unique_ptr<Buffer> second_moment_;
+  std::unique_ptr<Buffer> master_;
+  std::unique_ptr<Buffer> scalars_;
+  Tensor state_;
+  Tensor norm_;
+};
+
+// The dynamic loss scale of f16 training (Micikevicius et al., 2018): halved when a gradient norm is not finite,
+// doubled after `interval` updates in a row that were. A value type.
+class LossScaler {
+ public:
+  explicit LossScaler(double scale = 1.0, std::int64_t interval = 2000) : scale_(scale), interval_(interval) {}
+  double scale() const { return scale_; }
+  std::int64_t good_updates() const { return good_updates_; }
+  // Counts one update. Returns whether the scale can go no lower (below 2^-14): training has diverged.
+  bool update(bool finite);
+  void restore(double scale, std::int64_t good_updates);
+
+ private:
+  double scale_;
+  std::int64_t interval_;
+  std::int64_t good_updates_ = 0;
+};
+
+}  // namespace mslt

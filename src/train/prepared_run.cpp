@@ -1,0 +1,183 @@
+// Checking a run before it starts.
+#include "train/prepared_run.h"
+
+#include <algorithm>
+#include <system_error>
+
+#include "base/fail.h"
+#include "base/json.h"
+#include "base/parallel.h"
+#include "formats/hf_config.h"
+#include "model/training_pass.h"
+#include "train/optimizer.h"
+#include "train/run_options.h"
+
+namespace mslt {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_there(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+void open_run_folder(PreparedRun& run) {
+  const fs::path& folder = run.paths.run;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail(ErrorKind::io, "Cannot create the run folder {}: {}.", folder.string(), error.message());
+  if (fs::equivalent(folder, run.options.data, error)) {
+    fail(ErrorKind::usage, "--output and --data are both {}; a run needs a folder of its own.", folder.string());
+  }
+  run.lock = std::make_unique<FolderLock>(folder);
+  CheckpointStore(run.paths.checkpoints()).remove_unfinished();
+  if (run.options.resume) return;
+  if (is_there(run.paths.options()) || !CheckpointStore(run.paths.checkpoints()).list().empty()) {
+    fail(ErrorKind::usage,
+         "{} already holds a run. Add --resume to continue it, or choose another --output (or remove the folder) to "
+         "begin a new one.",
+         folder.string());
+  }
+  if (is_there(folder / "model.safetensors")) {
+    fail(ErrorKind::usage, "{} holds a model, which the run would overwrite; choose another --output.",
+         folder.string());
+  }
+}
+
+// The model as it will be trained: init_from's or the one asked for, with the data's vocabulary.
+Config resolve_model(PreparedRun& run) {
+  const TrainOptions& options = run.options;
+  Config config = options.model;
+  if (options.init_from.empty()) {
+    config.vocab_size = run.data.vocab_size;
+  } else {
+    const fs::path path = options.init_from / "config.json";
+    config = parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
+    if (config.vocab_size < static_cast<std::int64_t>(run.data.vocab_size)) {
+      fail(ErrorKind::usage,
+           "The model in {} has a vocabulary of {}, the data in {} one of {}: prepare the data with that model's "
+           "tokenizer.",
+           options.init_from.string(), config.vocab_size, options.data.string(), run.data.vocab_size);
+    }
+    const fs::path tokenizer = options.init_from / "tokenizer.json";
+    if (is_there(tokenizer) && Tokenizer::load(tokenizer).to_json() != run.tokenizer->to_json()) {
+      run.notes.push_back(fmt::format("The tokenizer of {} is not the one that the data in {} was prepared with.",
+                                      options.init_from.string(), options.data.string()));
+    }
+  }
+  if (options.dropout) config.dropout = *options.dropout;
+  config.validate();
+  return config;
+}
+
+nlohmann::json identity_of(const PreparedRun& run) {
+  nlohmann::json identity = fixed_options(options_to_json(run.options));
+  identity.update(config_to_json(run.options.model));
+  identity["data_tokenizer"] = run.data.tokenizer_hash;
+  identity["data_train_tokens"] = run.data.train.tokens;
+  identity["data_val_tokens"] = run.data.val.tokens;
+  identity["data_train_shards"] = run.data.train.shards;
+  return identity;
+}
+
+void require_same_identity(const PreparedRun& run, const nlohmann::json& before) {
+  const auto differences = json_differences(run.identity, before);
+  if (differences.empty()) return;
+  fail(ErrorKind::usage,
+       "The run in {} cannot be resumed with another model, other data or other batches: {}. Repeat the options it was "
+       "started with, or begin a new run in another --output.",
+       run.paths.run.string(), fmt::join(differences, "; "));
+}
+
+void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
+  run.checkpoint = CheckpointStore(run.paths.checkpoints()).latest(run.notes);
+  if (!run.checkpoint) {
+    if (is_there(run.paths.options())) {
+      const nlohmann::json before = read_json_file(run.paths.options(), std::uint64_t{1} << 20);
+      if (before.is_object() && before.contains("identity")) require_same_identity(run, before["identity"]);
+    }
+    run.notes.push_back(
+        fmt::format("{} holds no complete checkpoint; the run begins at its first step.", run.paths.run.string()));
+    return;
+  }
+  run.state = load_run_state(run.checkpoint->folder / "state.json");
+  require_same_identity(run, run.state.identity);
+  if (run.state.step > run.options.steps) {
+    fail(ErrorKind::usage, "--steps is {}, but the run in {} is at step {} already; --steps counts from its beginning.",
+         run.options.steps, run.paths.run.string(), run.state.step);
+  }
+  for (const std::string& difference :
+       json_differences(changeable_options(options_to_json(run.options)), changeable_options(run.state.options))) {
+    run.notes.push_back(fmt::format("Resumed with {}.", difference));
+  }
+  for (const std::string& difference : json_differences(arithmetic, run.state.arithmetic)) {
+    run.notes.push_back(fmt::format("Resumed on {}: losses may differ in their last digits.", difference));
+  }
+}
+
+TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
+  const TrainOptions& options = run.options;
+  const Config& config = options.model;
+  const DType dtype = dtype_from_name(options.dtype);
+  TrainPlan plan;
+  plan.model = config;
+  plan.device = backend.device().name;
+  plan.parameter_count = config.parameter_count();
+  plan.first_step = run.state.step + 1;
+  plan.steps = options.steps;
+  plan.tokens_per_step = options.batch_size * options.grad_accum * options.seq_len;
+  plan.training_tokens = static_cast<std::int64_t>(run.data.train.tokens);
+  plan.validation_tokens = static_cast<std::int64_t>(run.data.val.tokens);
+  plan.flops_per_token = config.training_flops_per_token(options.seq_len);
+  const MemoryPlan pass =
+      TrainingPass::plan(config, dtype, options.batch_size, options.seq_len, TrainingPass::Mode::train);
+  const ArenaLayout layout = parameter_layout(config, dtype).arena;
+  plan.memory = {pass.parameters, pass.gradients, AdamW::moment_bytes(layout), AdamW::master_bytes(layout),
+                 pass.activations};
+  if (run.checkpoint) plan.resumed_from = run.checkpoint->folder;
+  return plan;
+}
+
+}  // namespace
+
+nlohmann::json arithmetic_of(const Backend& backend) {
+  return {{"device", backend.device().name}, {"threads", parallel_threads()}};
+}
+
+PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
+  options.validate();
+  if (options.dtype != "f32" && !backend.device().trains_16_bit) {
+    fail(ErrorKind::usage, "--dtype is {}, but the device {} trains in f32 only.", options.dtype,
+         backend.device().name);
+  }
+  PreparedRun run;
+  run.options = options;
+  run.paths.run = options.output;
+  run.data = read_data_info(options.data);
+  run.tokenizer = Tokenizer::load(options.data / "tokenizer.json");
+  if (run.tokenizer->vocab_size() != run.data.vocab_size) {
+    fail(ErrorKind::input, "{} has {} tokens, but data.json beside it says {}; prepare the data anew.",
+         (options.data / "tokenizer.json").string(), run.tokenizer->vocab_size(), run.data.vocab_size);
+  }
+  run.options.model = resolve_model(run);
+  if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
+  if (run.options.seq_len > run.options.model.max_positions) {
+    fail(ErrorKind::usage, "--seq-len is {}, but the model has positions for {} only.", run.options.seq_len,
+         run.options.model.max_positions);
+  }
+  run.identity = identity_of(run);
+  open_run_folder(run);
+  const nlohmann::json arithmetic = arithmetic_of(backend);
+  if (options.resume) find_checkpoint(run, arithmetic);
+  run.plan = make_plan(run, backend);
+  run.state.identity = run.identity;
+  run.state.options = options_to_json(run.options);
+  run.state.arithmetic = arithmetic;
+  nlohmann::json record = run.state.options;
+  record["identity"] = run.identity;
+  write_file(run.paths.options(), record.dump(2) + "\n");
+  return run;
+}
+
+}  // namespace mslt

@@ -1,0 +1,272 @@
+// TrainOptions and Config to and from JSON, and TrainOptions::validate.
+#include "train/run_options.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+#include "base/fail.h"
+#include "base/json.h"
+#include "tensor/dtype.h"
+#include "train/schedule.h"
+
+namespace mslt {
+namespace {
+
+using Json = nlohmann::json;
+
+RopeScalingType rope_scaling_from_name(std::string_view name) {
+  if (name == "none") return RopeScalingType::none;
+  if (name == "linear") return RopeScalingType::linear;
+  if (name == "llama3") return RopeScalingType::llama3;
+  fail(ErrorKind::input, "There is no RoPE scaling '{}'; valid are none, linear and llama3.", name);
+}
+
+std::string_view name_of(RopeScalingType type) {
+  constexpr std::array<std::string_view, 3> names = {"none", "linear", "llama3"};
+  return names[static_cast<std::size_t>(type)];
+}
+
+// Both directions walk one list of members, so that neither can forget one.
+class Writer {
+ public:
+  template <class T>
+  void member(const char* name, const T& value) {
+    json[name] = value;
+  }
+  void member(const char* name, const std::filesystem::path& value) { json[name] = value.string(); }
+  template <class T>
+  void member(const char* name, const std::optional<T>& value) {
+    json[name] = value ? Json(*value) : Json();
+  }
+  template <class Enum, class FromName>
+  void named(const char* name, const Enum& value, FromName) {
+    json[name] = name_of(value);
+  }
+  Json json = Json::object();
+};
+
+class Reader {
+ public:
+  Reader(const Json& from, const std::string& where) : json_(from), source_(where) {}
+  template <class T>
+  void member(const char* name, T& value) const {
+    read(name, [&](const Json& found) { value = found.get<T>(); });
+  }
+  void member(const char* name, std::filesystem::path& value) const {
+    read(name, [&](const Json& found) { value = found.get<std::string>(); });
+  }
+  template <class T>
+  void member(const char* name, std::optional<T>& value) const {
+    read(name, [&](const Json& found) {
+      if (found.is_null()) {
+        value.reset();
+      } else {
+        value = found.get<T>();
+      }
+    });
+  }
+  template <class Enum, class FromName>
+  void named(const char* name, Enum& value, FromName from_name) const {
+    read(name, [&](const Json& found) { value = from_name(found.get<std::string>()); });
+  }
+
+ private:
+  template <class Take>
+  void read(const char* name, Take take) const {
+    if (!json_.is_object() || !json_.contains(name)) fail(ErrorKind::input, "{} lacks \"{}\".", source_, name);
+    try {
+      take(json_.at(name));
+    } catch (const std::exception& error) {
+      fail(ErrorKind::input, "{}: \"{}\" is not what it should be: {}", source_, name, error.what());
+    }
+  }
+  const Json& json_;
+  const std::string& source_;
+};
+
+template <class Archive, class C>
+void visit_config(Archive& archive, C& config) {
+  archive.member("vocab_size", config.vocab_size);
+  archive.member("max_positions", config.max_positions);
+  archive.member("layers", config.layers);
+  archive.member("channels", config.channels);
+  archive.member("heads", config.heads);
+  archive.member("kv_heads", config.kv_heads);
+  archive.member("head_size", config.head_size);
+  archive.member("ffn_size", config.ffn_size);
+  archive.named("norm", config.norm, norm_type_from_name);
+  archive.named("norm_position", config.norm_position, norm_position_from_name);
+  archive.member("norm_epsilon", config.norm_epsilon);
+  archive.named("position", config.position, position_type_from_name);
+  archive.member("rope_theta", config.rope_theta);
+  archive.named("rope_scaling", config.rope_scaling.type, rope_scaling_from_name);
+  archive.member("rope_scaling_factor", config.rope_scaling.factor);
+  archive.member("rope_low_freq_factor", config.rope_scaling.low_freq_factor);
+  archive.member("rope_high_freq_factor", config.rope_scaling.high_freq_factor);
+  archive.member("rope_original_max_positions", config.rope_scaling.original_max_positions);
+  archive.named("activation", config.activation, activation_type_from_name);
+  archive.member("qkv_bias", config.qkv_bias);
+  archive.member("attention_out_bias", config.attention_out_bias);
+  archive.member("ffn_bias", config.ffn_bias);
+  archive.member("norm_bias", config.norm_bias);
+  archive.member("tied_embeddings", config.tied_embeddings);
+  archive.member("embedding_scale", config.embedding_scale);
+  archive.member("dropout", config.dropout);
+}
+
+template <class Archive, class O>
+void visit_options(Archive& archive, O& options) {
+  archive.member("data", options.data);
+  archive.member("output", options.output);
+  archive.member("init_from", options.init_from);
+  archive.member("dropout", options.dropout);
+  archive.member("device", options.device);
+  archive.member("dtype", options.dtype);
+  archive.member("steps", options.steps);
+  archive.member("batch_size", options.batch_size);
+  archive.member("seq_len", options.seq_len);
+  archive.member("grad_accum", options.grad_accum);
+  archive.member("seed", options.seed);
+  archive.member("lr", options.lr);
+  archive.member("min_lr_ratio", options.min_lr_ratio);
+  archive.member("warmup", options.warmup);
+  archive.named("schedule", options.schedule, schedule_from_name);
+  archive.member("decay_fraction", options.decay_fraction);
+  archive.member("beta1", options.beta1);
+  archive.member("beta2", options.beta2);
+  archive.member("epsilon", options.epsilon);
+  archive.member("weight_decay", options.weight_decay);
+  archive.member("clip", options.clip);
+  archive.member("eval_every", options.eval_every);
+  archive.member("eval_batches", options.eval_batches);
+  archive.member("sample_every", options.sample_every);
+  archive.member("save_every", options.save_every);
+  archive.member("keep_checkpoints", options.keep_checkpoints);
+  archive.member("tensorboard", options.tensorboard);
+  archive.member("report", options.report);
+}
+
+Json select(const Json& options, std::initializer_list<const char*> names) {
+  Json selected = Json::object();
+  for (const char* name : names) selected[name] = options.at(name);
+  return selected;
+}
+
+}  // namespace
+
+Json config_to_json(const Config& config) {
+  Writer writer;
+  visit_config(writer, config);
+  return std::move(writer.json);
+}
+
+Config config_from_json(const Json& json, const std::string& source) {
+  Config config;
+  const Reader reader(json, source);
+  visit_config(reader, config);
+  return config;
+}
+
+Json options_to_json(const TrainOptions& options) {
+  Writer writer;
+  visit_options(writer, options);
+  writer.json["model"] = config_to_json(options.model);
+  return std::move(writer.json);
+}
+
+TrainOptions options_from_json(const Json& json, const std::string& source) {
+  TrainOptions options;
+  const Reader reader(json, source);
+  visit_options(reader, options);
+  Json model;
+  reader.member("model", model);
+  options.model = config_from_json(model, source);
+  return options;
+}
+
+TrainOptions load_run_options(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "run.json";
+  if (!std::filesystem::exists(path)) {
+    fail(ErrorKind::io, "{} holds no run: there is no run.json in it.", folder.string());
+  }
+  return options_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string());
+}
+
+std::vector<std::string> json_differences(const Json& now, const Json& before) {
+  Json names = now;
+  names.update(before);
+  std::vector<std::string> differences;
+  const auto text = [](const Json& object, const std::string& name) {
+    if (!object.contains(name)) return std::string("nothing");
+    const Json& value = object[name];
+    return value.is_string() ? value.get<std::string>() : value.dump();
+  };
+  for (const auto& [name, value] : names.items()) {
+    if (now.contains(name) && before.contains(name) && now[name] == before[name]) continue;
+    differences.push_back(fmt::format("{} {} instead of {}", name, text(now, name), text(before, name)));
+  }
+  return differences;
+}
+
+Json fixed_options(const Json& options) {
+  return select(options, {"dtype", "batch_size", "seq_len", "grad_accum", "seed"});
+}
+
+Json changeable_options(const Json& options) {
+  return select(options, {"steps", "lr", "min_lr_ratio", "warmup", "schedule", "decay_fraction", "beta1", "beta2",
+                          "epsilon", "weight_decay", "clip"});
+}
+
+std::int64_t TrainOptions::warmup_steps() const {
+  constexpr std::int64_t most = 100;
+  return warmup.value_or(std::min(most, steps / 10));
+}
+
+void TrainOptions::validate() const {
+  std::vector<std::string> wrong;
+  const auto reject = [&](std::string text) {
+    wrong.push_back(std::move(text));
+  };
+  const auto whole = [&](const char* flag, std::int64_t value, std::int64_t least, std::int64_t most) {
+    if (value < least || value > most) {
+      reject(fmt::format("{} is {}; it must lie in [{}, {}].", flag, value, least, most));
+    }
+  };
+  const auto number = [&](const char* flag, double value, double least, const char* valid) {
+    if (!(value >= least) || !std::isfinite(value)) reject(fmt::format("{} is {}; it must be {}.", flag, value, valid));
+  };
+  const auto below_one = [&](const char* flag, double value) {
+    if (!(value >= 0.0 && value < 1.0)) reject(fmt::format("{} is {}; it must lie in [0, 1).", flag, value));
+  };
+  constexpr std::int64_t many = std::int64_t{1} << 40;
+  if (data.empty()) reject("--data is missing; name a folder that `mslt data prepare` wrote.");
+  if (output.empty()) reject("--output is missing; name the folder of the run.");
+  if (dtype != "f32" && dtype != "bf16" && dtype != "f16") {
+    reject(fmt::format("--dtype is {}; valid are f32, bf16 and f16.", dtype));
+  }
+  whole("--steps", steps, 1, many);
+  whole("--batch-size", batch_size, 1, std::int64_t{1} << 24);
+  whole("--seq-len", seq_len, 0, std::int64_t{1} << 24);
+  whole("--grad-accum", grad_accum, 1, std::int64_t{1} << 24);
+  whole("--eval-every", eval_every, 0, many);
+  whole("--eval-batches", eval_batches, 0, many);
+  whole("--sample-every", sample_every, 0, many);
+  whole("--save-every", save_every, 0, many);
+  whole("--keep-checkpoints", keep_checkpoints, 1, std::int64_t{1} << 20);
+  if (dropout) below_one("--dropout", *dropout);
+  below_one("--beta1", beta1);
+  below_one("--beta2", beta2);
+  number("--epsilon", epsilon, 1e-30, "a finite number of 1e-30 at least");
+  number("--weight-decay", weight_decay, 0.0, "a finite number of 0 at least");
+  number("--clip", clip, 0.0, "a finite number of 0 at least; 0 clips nothing");
+  try {
+    LearningRate{schedule, lr, min_lr_ratio, steps, warmup_steps(), decay_fraction}.validate();
+  } catch (const Error& error) {
+    if (steps >= 1) reject(error.what());
+  }
+  if (!wrong.empty()) fail(ErrorKind::usage, "{}", fmt::join(wrong, " "));
+}
+
+}  // namespace mslt

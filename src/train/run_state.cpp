@@ -1,0 +1,122 @@
+// state.json and optimizer.safetensors.
+#include "train/run_state.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "formats/safetensors.h"
+
+namespace mslt {
+namespace {
+
+constexpr int format_version = 1;
+
+std::vector<std::uint64_t> dimensions(const Shape& shape) {
+  std::vector<std::uint64_t> sizes;
+  for (int i = 0; i < shape.rank(); ++i) sizes.push_back(static_cast<std::uint64_t>(shape[i]));
+  return sizes;
+}
+
+// Calls visit(part, bytes before it) for parts of a tensor that fit in a few MiB, in order.
+void for_each_part(const Tensor& tensor, const std::function<void(const Tensor&, std::size_t)>& visit) {
+  constexpr std::int64_t most = std::int64_t{1} << 20;
+  const Tensor flat = tensor.reshape({tensor.elements()});
+  for (std::int64_t begin = 0; begin < flat.elements(); begin += most) {
+    visit(flat.slice(begin, std::min(most, flat.elements() - begin)),
+          static_cast<std::size_t>(begin) * size_of(tensor.dtype()));
+  }
+}
+
+void write_tensor(SafetensorsWriter& writer, Backend& backend, const Tensor& tensor) {
+  std::vector<std::byte> staging;
+  for_each_part(tensor, [&](const Tensor& part, std::size_t) {
+    if (const std::byte* host = part.buffer().host(); host != nullptr) {
+      writer.write({host + part.offset(), part.bytes()});
+      return;
+    }
+    staging.resize(part.bytes());
+    backend.download(part, staging);
+    writer.write(staging);
+  });
+}
+
+}  // namespace
+
+void save_run_state(const std::filesystem::path& path, const RunState& state) {
+  nlohmann::json json = {{"format", format_version},
+                         {"step", state.step},
+                         {"updates", state.updates},
+                         {"loader", loader_state_to_json(state.loader)},
+                         {"metrics_bytes", state.metrics_bytes},
+                         {"seconds", state.seconds},
+                         {"loss_scale", state.loss_scale},
+                         {"good_updates", state.good_updates},
+                         {"identity", state.identity},
+                         {"options", state.options},
+                         {"arithmetic", state.arithmetic}};
+  json["best_validation_loss"] =
+      state.best_validation_loss ? nlohmann::json(*state.best_validation_loss) : nlohmann::json();
+  write_file(path, json.dump(2) + "\n");
+}
+
+RunState load_run_state(const std::filesystem::path& path) {
+  const nlohmann::json json = read_json_file(path, std::uint64_t{1} << 20);
+  RunState state;
+  try {
+    if (json.at("format").get<int>() != format_version) {
+      fail(ErrorKind::input, "{} is of format {}; this program reads format {}.", path.string(),
+           json.at("format").dump(), format_version);
+    }
+    state.step = json.at("step").get<std::int64_t>();
+    state.updates = json.at("updates").get<std::int64_t>();
+    state.loader = loader_state_from_json(json.at("loader"), path.string());
+    state.metrics_bytes = json.at("metrics_bytes").get<std::uint64_t>();
+    state.seconds = json.at("seconds").get<double>();
+    state.loss_scale = json.at("loss_scale").get<double>();
+    state.good_updates = json.at("good_updates").get<std::int64_t>();
+    const nlohmann::json& best = json.at("best_validation_loss");
+    if (!best.is_null()) state.best_validation_loss = best.get<double>();
+    state.identity = json.at("identity");
+    state.options = json.at("options");
+    state.arithmetic = json.at("arithmetic");
+  } catch (const nlohmann::json::exception& error) {
+    fail(ErrorKind::input, "{} is no state of a training run: {}", path.string(), error.what());
+  }
+  return state;
+}
+
+void save_optimizer(const std::filesystem::path& path, Backend& backend, const AdamW& optimizer) {
+  std::vector<SafetensorsWriter::Declaration> declarations;
+  optimizer.for_each_tensor([&](const std::string& name, const Tensor& tensor) {
+    declarations.push_back({name, "F32", dimensions(tensor.shape())});
+  });
+  AtomicFile file(path);
+  SafetensorsWriter writer(file, declarations);
+  optimizer.for_each_tensor([&](const std::string&, const Tensor& tensor) { write_tensor(writer, backend, tensor); });
+  writer.finish();
+  file.commit();
+}
+
+void load_optimizer(const std::filesystem::path& path, Backend& backend, const AdamW& optimizer) {
+  const SafetensorsFile file(path);
+  std::map<std::string, const SafetensorsEntry*> entries;
+  for (const SafetensorsEntry& entry : file.entries()) entries[entry.name] = &entry;
+  optimizer.for_each_tensor([&](const std::string& name, const Tensor& tensor) {
+    const auto found = entries.find(name);
+    if (found == entries.end()) fail(ErrorKind::input, "{} lacks the tensor {}.", path.string(), name);
+    const SafetensorsEntry& entry = *found->second;
+    if (entry.dtype != "F32" || entry.shape != dimensions(tensor.shape())) {
+      fail(ErrorKind::input, "{}: {} is not {}.", path.string(), name, tensor.describe());
+    }
+    for_each_part(tensor, [&](const Tensor& part, std::size_t offset) {
+      backend.upload(part, file.bytes(entry).subspan(offset, part.bytes()));
+    });
+  });
+}
+
+}  // namespace mslt

@@ -1,0 +1,105 @@
+// Bringing a training run into memory: weights, optimiser, data, logs.
+#include <limits>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "formats/model_folder.h"
+#include "train/evaluate.h"
+#include "train/training_run.h"
+
+namespace mslt {
+namespace {
+
+constexpr double first_f16_loss_scale = 65536.0;
+
+std::unique_ptr<Transformer> load_transformer(Backend& backend, const std::filesystem::path& folder,
+                                              const Config& config, DType dtype) {
+  std::unique_ptr<Transformer> loaded = std::move(load_model_folder(backend, folder, dtype).transformer);
+  if (loaded->config() == config) return loaded;
+  // Another dropout: the same weights under the configuration asked for.
+  auto transformer = std::make_unique<Transformer>(backend, config, dtype);
+  backend.copy(transformer->parameters().whole(), loaded->parameters().whole());
+  backend.wait();
+  return transformer;
+}
+
+}  // namespace
+
+TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks, Backend& backend, double peak_flops)
+    : prepared_(prepared),
+      options_(prepared.options),
+      callbacks_(callbacks),
+      backend_(backend),
+      peak_flops_(peak_flops),
+      dtype_(dtype_from_name(options_.dtype)),
+      schedule_{options_.schedule,      options_.lr, options_.min_lr_ratio, options_.steps, options_.warmup_steps(),
+                options_.decay_fraction},
+      store_(prepared.paths.checkpoints()),
+      scaler_(dtype_ == DType::f16 ? first_f16_loss_scale : 1.0),
+      state_(prepared.state),
+      last_saved_(prepared.checkpoint),
+      last_loss_(std::numeric_limits<double>::quiet_NaN()) {
+  for (const std::string& note : prepared_.notes) emit(NoteEvent{note});
+  load_weights();
+  allocate_scalars();
+  pass_ =
+      std::make_unique<TrainingPass>(*transformer_, options_.batch_size, options_.seq_len, TrainingPass::Mode::train);
+  LoaderOptions loading;
+  loading.batch = options_.batch_size;
+  loading.seq_len = options_.seq_len;
+  loading.seed = options_.seed;
+  loading.random_offset = true;
+  loading.prefetch = options_.grad_accum;
+  loader_ = std::make_unique<BatchLoader>(options_.data, "train", loading);
+  loader_->restore(state_.loader);
+  const auto count = static_cast<std::size_t>(prepared_.plan.tokens_per_step);
+  tokens_.resize(count);
+  targets_.resize(count);
+  bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer);
+  open_logs();
+}
+
+TrainingRun::~TrainingRun() = default;
+
+void TrainingRun::load_weights() {
+  const Config& config = options_.model;
+  if (prepared_.checkpoint) {
+    transformer_ = load_transformer(backend_, prepared_.checkpoint->folder, config, dtype_);
+  } else if (!options_.init_from.empty()) {
+    transformer_ = load_transformer(backend_, options_.init_from, config, dtype_);
+  } else {
+    transformer_ = std::make_unique<Transformer>(backend_, config, dtype_);
+    transformer_->initialize(options_.seed);
+  }
+  const AdamWConfig adamw{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
+                          static_cast<float>(options_.epsilon), static_cast<float>(options_.weight_decay)};
+  optimizer_ = std::make_unique<AdamW>(backend_, transformer_->parameters(), transformer_->layout().decayed, adamw);
+  if (prepared_.checkpoint) {
+    load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, *optimizer_);
+    if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);
+  } else {
+    optimizer_->initialize_master();
+  }
+}
+
+void TrainingRun::allocate_scalars() {
+  constexpr std::size_t stride = 256;
+  scalars_ = backend_.allocate(4 * stride, "training scalars");
+  loss_sum_ = Tensor(*scalars_, 0, DType::f32, {1});
+  loss_scale_ = Tensor(*scalars_, stride, DType::f32, {1});
+  weight_norm_ = Tensor(*scalars_, 2 * stride, DType::f32, {1});
+  if (options_.model.dropout > 0.0f) random_state_ = Tensor(*scalars_, 3 * stride, DType::u32, {4});
+}
+
+void TrainingRun::open_logs() {
+  metrics_ = std::make_unique<MetricsLog>(prepared_.paths.metrics(), state_.metrics_bytes);
+  if (metrics_->bytes() < state_.metrics_bytes) {
+    emit(NoteEvent{fmt::format("{} is shorter than at the checkpoint; earlier figures are missing from it.",
+                               prepared_.paths.metrics().string())});
+  }
+  if (options_.tensorboard && state_.step < options_.steps) {
+    tensorboard_ = std::make_unique<TensorBoardWriter>(prepared_.paths.tensorboard(), state_.step + 1);
+  }
+}
+
+}  // namespace mslt
