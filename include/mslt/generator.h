@@ -28,9 +28,9 @@ struct SamplingOptions {
 };
 
 struct GenerateOptions {
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   std::int64_t max_new_tokens = 256;
-  std::vector<std::string> stop;  // the text ends before the first of these
+  std::vector<std::string> stop = {};  // the text ends before the first of these
   std::int64_t num = 1;           // samples, drawn independently from (seed, sample)
   bool ignore_eos = false;
 };
