@@ -92,6 +92,22 @@ TEST_P(AttentionTest, GivesTheSameBitsAgain) {
   EXPECT_EQ(once.dqkv.bytes(), again.dqkv.bytes());
 }
 
+// Whatever an earlier call leaves in the backend's own memory must not reach a result: 0 · NaN is NaN.
+TEST_P(AttentionTest, ReadsNoScratchThatItDidNotWrite) {
+  const Case large = {2, 300, make_shape(2, 1, 80)};
+  const Pass poison(backend(), large);
+  const std::vector<double> nan(poison.qkv_values.size(), std::nan(""));
+  const Guarded qkv = upload(backend(), DType::f32, poison.qkv.tensor().shape(), nan);
+  for (const Case& c : cases()) {
+    backend().attention_forward(poison.out, poison.log_sum_exp, qkv, large.shape, {});
+    backend().attention_backward(poison.dqkv, poison.dout, qkv, poison.out, poison.log_sum_exp, large.shape, {});
+    const Pass pass(backend(), c);
+    for (const Guarded* tensor : {&pass.out, &pass.log_sum_exp, &pass.dqkv}) {
+      for (const double value : tensor->values()) ASSERT_TRUE(std::isfinite(value));
+    }
+  }
+}
+
 TEST_P(AttentionTest, LaterRowsDoNotChangeEarlierOnes) {
   const Case c = {1, 150, make_shape(2, 1, 16)};
   Pass pass(backend(), c);
