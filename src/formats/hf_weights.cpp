@@ -104,6 +104,7 @@ Shape piece_shape(const WeightPiece& piece, const Shape& parameter) {
 std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayout& parameters) {
   const Shape shape = piece_shape(piece, parameters.segment(piece.parameter).shape);
   std::vector<std::uint64_t> result;
+  result.reserve(Shape::max_rank);
   for (int i = 0; i < shape.rank(); ++i) result.push_back(static_cast<std::uint64_t>(shape[i]));
   if (piece.transposed) std::swap(result[0], result[1]);
   return result;
@@ -206,7 +207,7 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const WeightPiece& piece = pieces[i];
     const FileTensor& tensor = *tensors[i];
-    const DType file_dtype = dtype_from_safetensors(tensor.dtype).value();
+    const DType file_dtype = dtype_from_safetensors(tensor.dtype).value_or(DType::u8);  // refused by the conversion
     const Tensor destination = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
     const std::int64_t columns = destination.elements() / std::max<std::int64_t>(piece.rows, 1);
     const std::int64_t rows_at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns, 1), 1);

@@ -93,7 +93,7 @@ std::vector<std::uint32_t> JsonMembers::token_ids(std::string_view name) const {
   std::vector<std::uint32_t> ids;
   if (value->is_array()) {
     for (const nlohmann::json& id : *value) ids.push_back(check(id));
-  } else if (!(value->is_number_integer() && !value->is_number_unsigned())) {
+  } else if (!value->is_number_integer() || value->is_number_unsigned()) {
     ids.push_back(check(*value));
   }
   return ids;

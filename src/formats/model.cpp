@@ -46,10 +46,11 @@ Model Model::load(const std::filesystem::path& folder, const LoadOptions& option
   parts->backend = make_backend(options.device);
   std::optional<DType> dtype;
   if (!options.dtype.empty()) {
-    dtype = dtype_from_name(options.dtype);
-    if (!is_floating(*dtype)) {
+    const DType given = dtype_from_name(options.dtype);
+    if (!is_floating(given)) {
       fail(ErrorKind::usage, "Parameters cannot be {}; valid are f32, bf16 and f16.", options.dtype);
     }
+    dtype = given;
   } else if (parts->backend->device().backend == "cpu") {
     dtype = DType::f32;
   }
@@ -62,8 +63,9 @@ const Config& Model::config() const {
 }
 
 const Tokenizer& Model::tokenizer() const {
-  if (!parts_->loaded.tokenizer) fail(ErrorKind::input, "The model's folder has no tokenizer.json.");
-  return *parts_->loaded.tokenizer;
+  const std::optional<Tokenizer>& tokenizer = parts_->loaded.tokenizer;
+  if (!tokenizer) fail(ErrorKind::input, "The model's folder has no tokenizer.json.");
+  return *tokenizer;
 }
 
 bool Model::has_tokenizer() const {
@@ -76,7 +78,7 @@ std::span<const TokenId> Model::eos_ids() const {
 
 void Model::save(const std::filesystem::path& folder) const {
   const LoadedModel& loaded = parts_->loaded;
-  save_model_folder(folder, *loaded.transformer, has_tokenizer() ? &*loaded.tokenizer : nullptr,
+  save_model_folder(folder, *loaded.transformer, loaded.tokenizer ? &*loaded.tokenizer : nullptr,
                     {.dtype = std::nullopt, .generation = loaded.generation});
 }
 

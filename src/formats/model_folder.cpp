@@ -84,8 +84,8 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = weight_pieces(hf.config, layout, hf.family);
   const auto tensors = match_weights(pieces, layout, weights.tensors(), weights.source());
-  if (!dtype) dtype = dtype_from_safetensors(tensors.front()->dtype);
-  result.transformer = std::make_unique<Transformer>(backend, hf.config, *dtype);
+  const DType file_dtype = dtype_from_safetensors(tensors.front()->dtype).value_or(DType::f32);
+  result.transformer = std::make_unique<Transformer>(backend, hf.config, dtype.value_or(file_dtype));
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
   return result;
 }

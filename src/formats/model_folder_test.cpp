@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
-#include <cstring>
-#include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -191,7 +191,6 @@ TEST_F(ModelFolder, AFullDiskKeepsThePreviousModel) {
   for (const rlim_t limit : {rlim_t{4096}, rlim_t{std::filesystem::file_size(folder / "model.safetensors")}}) {
     const rlimit small{limit, old_limit.rlim_max};
     setrlimit(RLIMIT_FSIZE, &small);
-    std::string large_stop(static_cast<std::size_t>(limit) + 1, 'x');
     SaveModelOptions options;
     options.generation.tokens.eos.assign(static_cast<std::size_t>(limit), 2);
     EXPECT_THROW(save_model_folder(folder, other, &tokenizer, options), Error);

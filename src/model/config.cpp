@@ -172,14 +172,17 @@ void Config::validate() const {
     problems.positive("rope_theta", rope_theta);
   }
   check_rope_scaling(*this, problems);
-  if (!(norm_epsilon > 0 && norm_epsilon < 1)) {
+  // Asked this way round, NaN is not valid either.
+  const bool epsilon_valid = norm_epsilon > 0 && norm_epsilon < 1;
+  const bool dropout_valid = dropout >= 0 && dropout < 1;
+  if (!epsilon_valid) {
     problems.add("norm_epsilon is {}; it must be above 0 and below 1.", norm_epsilon);
   }
   if (norm == NormType::rmsnorm && norm_bias) {
     problems.add("norm_bias is true; norm rmsnorm has no bias, so it must be false.");
   }
   problems.positive("embedding_scale", embedding_scale);
-  if (!(dropout >= 0 && dropout < 1)) problems.add("dropout is {}; it must be at least 0 and below 1.", dropout);
+  if (!dropout_valid) problems.add("dropout is {}; it must be at least 0 and below 1.", dropout);
   if (!problems.text().empty()) fail(ErrorKind::usage, "The model configuration is not valid. {}", problems.text());
 }
 

@@ -21,7 +21,7 @@ DryRunBackend::DryRunBackend() {
 
 DryRunBackend::~DryRunBackend() = default;
 
-Tensor DryRunBackend::track(std::string name, DType dtype, const Shape& shape) {
+Tensor DryRunBackend::track(std::string_view name, DType dtype, const Shape& shape) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   tracked_.push_back(std::make_unique<SizeOnlyBuffer>(bytes, name));
   return {*tracked_.back(), 0, dtype, shape};

@@ -17,7 +17,7 @@ class DryRunBackend final : public Backend {
   ~DryRunBackend() override;
 
   // A tensor with a buffer of its own, whose lifetime is noted.
-  Tensor track(std::string name, DType dtype, const Shape& shape);
+  Tensor track(std::string_view name, DType dtype, const Shape& shape);
   // Lifetimes of the tracked tensors in the order of track(). Throws Error(input) naming one that nothing touched.
   std::vector<Lifetime> lifetimes() const;
 

@@ -12,8 +12,6 @@
 namespace mslt {
 namespace {
 
-constexpr std::string_view logits_name = "logits";
-
 Activation activation_of(const Config& config) {
   switch (config.activation) {
     case ActivationType::gelu:
@@ -73,7 +71,7 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
-  logits = make(std::string(logits_name), dtype, {rows_of_chunk(config, rows), config.vocab_size});
+  logits = make("logits", dtype, {rows_of_chunk(config, rows), config.vocab_size});
   make_forward(dtype, make);
   if (mode == Mode::train) make_backward(dtype, make);
 }
@@ -140,8 +138,8 @@ MemoryPlanner TrainingPass::plan_activations(const Config& config, DType dtype, 
   const ArenaLayout& layout = transformer.layout().arena;
   const Arena gradients = mode == Mode::train ? Arena(layout, backend.allocate(layout.bytes(), "gradients")) : Arena();
   State state(transformer, batch, seq_len, mode, dtype, gradients,
-              [&](std::string name, DType tensor_dtype, const Shape& shape) {
-                return backend.track(std::move(name), tensor_dtype, shape);
+              [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
+                return backend.track(name, tensor_dtype, shape);
               });
   ArenaLayout scalars;
   for (const std::string_view name : {"loss_sum", "loss_scale", "random_state"}) {
@@ -188,7 +186,7 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
   memory_ = {transformer.parameters().buffer().size(), gradients_ ? gradients_.buffer().size() : 0,
              activations_->size()};
   state_ = std::make_unique<State>(transformer, batch, seq_len, mode, dtype, gradients_,
-                                   [&](const std::string& name, DType tensor_dtype, const Shape& shape) {
+                                   [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
                                      return Tensor(*activations_, planner.offset(name), tensor_dtype, shape);
                                    });
 }

@@ -42,7 +42,7 @@ struct LayerGradients {
 };
 
 // Gives memory to an activation.
-using TensorMaker = std::function<Tensor(std::string name, DType dtype, const Shape& shape)>;
+using TensorMaker = std::function<Tensor(std::string_view name, DType dtype, const Shape& shape)>;
 
 struct TrainingPass::State {
   // `make` is called once for each activation, in a fixed order. `gradients` is empty in evaluate mode.

@@ -11,7 +11,7 @@
 namespace mslt {
 namespace {
 
-const Config& validated(const Config& config) {
+Config validated(Config config) {
   config.validate();
   return config;
 }
@@ -45,7 +45,8 @@ std::vector<float> sinusoidal_positions(const Config& config) {
   result.reserve(static_cast<std::size_t>(config.max_positions * config.channels));
   for (std::int64_t position = 0; position < config.max_positions; ++position) {
     for (std::int64_t channel = 0; channel < config.channels; ++channel) {
-      const double exponent = static_cast<double>(channel / 2 * 2) / static_cast<double>(config.channels);
+      const std::int64_t even = channel - channel % 2;
+      const double exponent = static_cast<double>(even) / static_cast<double>(config.channels);
       const double angle = static_cast<double>(position) / std::pow(10000.0, exponent);
       result.push_back(static_cast<float>(channel % 2 == 0 ? std::sin(angle) : std::cos(angle)));
     }

@@ -1,4 +1,5 @@
-// Fuzzes the header of safetensors files: whatever is accepted covers the data exactly and survives being written again.
+// Fuzzes the header of safetensors files: whatever is accepted covers the data exactly and survives being written
+// again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -54,8 +54,9 @@ int main(int count, char** values) {
     } else if (arguments.size() == 3 && arguments[0] == "copy") {
       mslt::Model::load(arguments[1], {.device = "cpu", .dtype = "f32"}).save(arguments[2]);
     } else {
-      std::fprintf(stderr, "usage: logits_tool logits FOLDER OUTPUT ID... | init CONFIG.json FOLDER SEED | "
-                           "copy FOLDER OTHER\n");
+      std::fprintf(stderr,
+                   "usage: logits_tool logits FOLDER OUTPUT ID... | init CONFIG.json FOLDER SEED | "
+                   "copy FOLDER OTHER\n");
       return 2;
     }
   } catch (const std::exception& error) {

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Compares whole models with transformers, in both directions.
+
+    python tests/interop/transformers_oracle.py build/release/tests/interop/logits_tool
+
+Random models that transformers saves (GPT-2, Llama with grouped queries, tied and not, with biases and every supported
+RoPE, Qwen2; in one file and in shards; f32, bf16, f16) must give the same logits here, and models initialised and saved
+here the same logits there, both to 1e-4. tokenizer.json must open as AutoTokenizer. Exits with status 1 on any
+difference, 77 where a package is missing.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy
+    import torch
+    import transformers
+    from transformers import (AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig,
+                              LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM)
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+TOLERANCE = 1e-4
+IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 89, 79, 32, 38, 46]
+TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+
+def llama(**more):
+    return {**dict(vocab_size=301, hidden_size=48, intermediate_size=72, num_hidden_layers=3, num_attention_heads=4,
+                   num_key_value_heads=2, max_position_embeddings=64, **TOKENS), **more}
+
+
+def rope(**parameters):
+    return {"rope_parameters": {"rope_theta": 5000.0, **parameters}}
+
+
+LLAMA3 = rope(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+
+
+def gpt2(**more):
+    return GPT2LMHeadModel(GPT2Config(**{**dict(vocab_size=301, n_positions=40, n_embd=48, n_layer=3, n_head=4, **TOKENS),
+                                         **more}))
+
+
+MODELS = {
+    "gpt2": lambda: gpt2(),
+    "gpt2 untied, narrow feed-forward": lambda: gpt2(tie_word_embeddings=False, n_inner=60, layer_norm_epsilon=1e-3),
+    "gpt2 relu": lambda: gpt2(activation_function="relu", reorder_and_upcast_attn=True),
+    "llama grouped": lambda: LlamaForCausalLM(LlamaConfig(**llama())),
+    "llama tied": lambda: LlamaForCausalLM(LlamaConfig(**llama(tie_word_embeddings=True))),
+    "llama one key head, wide heads": lambda: LlamaForCausalLM(LlamaConfig(**llama(num_key_value_heads=1, head_dim=20))),
+    "llama biases": lambda: LlamaForCausalLM(LlamaConfig(**llama(attention_bias=True, mlp_bias=True))),
+    "llama linear rope": lambda: LlamaForCausalLM(LlamaConfig(**llama(), **rope(rope_type="linear", factor=2.0))),
+    "llama llama3 rope": lambda: LlamaForCausalLM(LlamaConfig(**llama(), **LLAMA3)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**llama())),
+    "qwen2 tied": lambda: Qwen2ForCausalLM(Qwen2Config(**llama(tie_word_embeddings=True))),
+}  # fmt: skip
+
+
+def randomize(model, generator):
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            is_norm = "norm" in name or ".ln_" in name
+            parameter.copy_(1 + 0.2 * noise if is_norm and name.endswith("weight") else 0.15 * noise)
+
+
+def their_logits(model):
+    with torch.no_grad():
+        return model.eval().float()(torch.tensor([IDS])).logits[0].numpy()
+
+
+class Comparison:
+    def __init__(self, tool, folder):
+        self.tool, self.folder, self.failures, self.worst = tool, folder, 0, 0.0
+
+    def run(self, *arguments):
+        subprocess.run([self.tool, *map(str, arguments)], check=True)
+
+    def our_logits(self, model):
+        output = self.folder / "logits"
+        self.run("logits", model, output, *IDS)
+        return numpy.fromfile(output, dtype="<f4").reshape(len(IDS), -1)
+
+    def check(self, what, ours, theirs):
+        difference = float(numpy.abs(ours - theirs).max()) if ours.shape == theirs.shape else float("inf")
+        self.worst = max(self.worst, difference)
+        good = difference < TOLERANCE and float(numpy.abs(theirs).max()) > 0.01
+        self.failures += not good
+        print(f"{'ok ' if good else 'BAD'} {what}: largest difference {difference:.2e} of {numpy.abs(theirs).max():.2f}")
+
+    def expect_file(self, what, condition):
+        self.failures += not condition
+        print(f"{'ok ' if condition else 'BAD'} {what}")
+
+
+def compare_saved_there(comparison, generator):
+    for name, make in MODELS.items():
+        model = make()
+        randomize(model, generator)
+        saved = comparison.folder / "there"
+        model.save_pretrained(saved)
+        comparison.check(f"{name}, saved there, opened here", comparison.our_logits(saved), their_logits(model))
+        copied = comparison.folder / "copy"
+        comparison.run("copy", saved, copied)
+        again = AutoModelForCausalLM.from_pretrained(copied)
+        comparison.expect_file(f"{name}: the class is kept", type(again) is type(model))
+        comparison.check(f"{name}, saved again here, opened there", their_logits(again), their_logits(model))
+    for dtype in (torch.bfloat16, torch.float16):
+        model = LlamaForCausalLM(LlamaConfig(**llama()))
+        randomize(model, generator)
+        saved = comparison.folder / "half"
+        model.to(dtype).save_pretrained(saved)
+        # Opened anew, since converting a model also rounds the frequencies of its RoPE.
+        model = AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32)
+        comparison.check(f"llama of {dtype}", comparison.our_logits(saved), their_logits(model))
+    model = gpt2()
+    randomize(model, generator)
+    saved = comparison.folder / "shards"
+    model.save_pretrained(saved, max_shard_size="100KB")
+    comparison.expect_file("the model is in shards", (saved / "model.safetensors.index.json").exists())
+    comparison.check("gpt2 in shards", comparison.our_logits(saved), their_logits(model))
+    bare = comparison.folder / "bare"
+    model.transformer.save_pretrained(bare)
+    comparison.check("gpt2 without its head's class", comparison.our_logits(bare), their_logits(model))
+
+
+def small_tokenizer(path):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(["the cat and the hat and the bat and the rat " * 3], trainers.BpeTrainer(
+        vocab_size=290, special_tokens=["[PAD]", "[BOS]", "[EOS]"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    tokenizer.save(str(path))
+
+
+def compare_saved_here(comparison):
+    for name, make in MODELS.items():
+        configured = comparison.folder / "configured"
+        configured.mkdir(exist_ok=True)
+        make().config.save_pretrained(configured)
+        small_tokenizer(configured / "tokenizer.json")
+        saved = comparison.folder / "here"
+        comparison.run("init", configured / "config.json", saved, 7)
+        model, info = AutoModelForCausalLM.from_pretrained(saved, output_loading_info=True)
+        comparison.expect_file(f"{name}: nothing missing or unexpected", not any(info.values()))
+        comparison.check(f"{name}, saved here, opened there", comparison.our_logits(saved), their_logits(model))
+        tokenizer = AutoTokenizer.from_pretrained(saved)
+        text = "the hat and 3 rats"
+        comparison.expect_file(f"{name}: the tokenizer opens", tokenizer.decode(tokenizer(text)["input_ids"]) == text
+                               and (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id) == (0, 1, 2))
+        ids = json.loads((saved / "generation_config.json").read_text())
+        comparison.expect_file(f"{name}: the end token is kept",
+                               ids["eos_token_id"] == 2 == model.generation_config.eos_token_id)
+
+
+def main():
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    torch.manual_seed(1)
+    with tempfile.TemporaryDirectory() as name:
+        comparison = Comparison(sys.argv[1], pathlib.Path(name))
+        compare_saved_there(comparison, torch.Generator().manual_seed(2))
+        compare_saved_here(comparison)
+    print(f"largest difference {comparison.worst:.2e}, {comparison.failures} failures")
+    return 1 if comparison.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
