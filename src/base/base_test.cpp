@@ -1,7 +1,9 @@
 // Tests of base/: random numbers against published vectors, atomic files, locks, bounded JSON, parallel loops.
 #include <gtest/gtest.h>
+
 #include <sys/resource.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -153,6 +155,24 @@ TEST(ParallelFor, CoversEveryIndexOnceAndPassesErrorsOn) {
                             }),
                Error);
   EXPECT_GE(parallel_threads(), 1);
+}
+
+TEST(ParallelForSlots, CoversEveryIndexOnceAndNeverSharesASlot) {
+  std::vector<int> seen(1000);
+  std::vector<std::atomic<int>> busy(static_cast<std::size_t>(parallel_threads()));
+  parallel_for_slots(1000, [&](std::int64_t i, int slot) {
+    ASSERT_GE(slot, 0);
+    ASSERT_LT(slot, parallel_threads());
+    EXPECT_EQ(busy[static_cast<std::size_t>(slot)]++, 0);
+    ++seen[static_cast<std::size_t>(i)];
+    --busy[static_cast<std::size_t>(slot)];
+  });
+  EXPECT_EQ(seen, std::vector<int>(1000, 1));
+  EXPECT_THROW(parallel_for_slots(8,
+                                  [](std::int64_t i, int) {
+                                    if (i == 5) fail(ErrorKind::input, "five");
+                                  }),
+               Error);
 }
 
 }  // namespace

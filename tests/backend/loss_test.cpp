@@ -79,7 +79,9 @@ TEST_P(LossTest, EqualsTheReference) {
       const std::vector<double> gradient = logits.values();
       if (s.vocab > 1) expect_close(gradient, expected.dlogits, tolerance_of(dtype));
       for (std::size_t i = 0; i < gradient.size(); ++i) {
-        if (expected.dlogits[i] == 0.0) EXPECT_EQ(gradient[i], 0.0) << i;
+        if (expected.dlogits[i] == 0.0) {
+          EXPECT_EQ(gradient[i], 0.0) << i;
+        }
       }
       EXPECT_TRUE(logits.intact() && losses.intact() && targets.intact());
     }

@@ -27,6 +27,11 @@ void test_gelu(const float* in, float* out, std::int64_t n) {
   for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu(d, hn::LoadU(d, in + i)), d, out + i); });
 }
 
+void test_gelu_derivative(const float* in, float* out, std::int64_t n) {
+  for_lanes(n,
+            [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu_derivative(d, hn::LoadU(d, in + i)), d, out + i); });
+}
+
 void test_cos_sin(const float* in, float* cosine, float* sine, std::int64_t n) {
   const hn::Rebind<float, hn::ScalableTag<double>> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -47,6 +52,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -58,6 +64,7 @@ namespace {
 HWY_EXPORT(test_exp);
 HWY_EXPORT(test_sigmoid);
 HWY_EXPORT(test_gelu);
+HWY_EXPORT(test_gelu_derivative);
 HWY_EXPORT(test_cos_sin);
 
 // The units in the last place between an exact value and its float; for subnormal values, of the least normal one.
@@ -106,7 +113,7 @@ double largest_error(const std::vector<float>& in, const Function& function, con
 TEST(VectorMath, ExpIsAccurate) {
   for_each_target([] {
     const double error = largest_error(
-        floats_between(-104.0f, 88.72f, 97), [](auto... arguments) { HWY_DYNAMIC_DISPATCH(test_exp)(arguments...); },
+        floats_between(-104.0f, 88.72f, 997), [](auto... arguments) { HWY_DYNAMIC_DISPATCH(test_exp)(arguments...); },
         [](double x) { return std::exp(x); });
     testing::Test::RecordProperty("exp_ulp", std::to_string(error));
     EXPECT_LT(error, 1.1);
@@ -128,7 +135,8 @@ TEST(VectorMath, ExpMeetsItsLimits) {
 TEST(VectorMath, SigmoidIsAccurate) {
   for_each_target([] {
     const double error = largest_error(
-        floats_between(-87.0f, 100.0f, 97), [](auto... arguments) { HWY_DYNAMIC_DISPATCH(test_sigmoid)(arguments...); },
+        floats_between(-87.0f, 100.0f, 997),
+        [](auto... arguments) { HWY_DYNAMIC_DISPATCH(test_sigmoid)(arguments...); },
         [](double x) { return 1.0 / (1.0 + std::exp(-x)); });
     testing::Test::RecordProperty("sigmoid_ulp", std::to_string(error));
     EXPECT_LT(error, 2.5);
@@ -137,7 +145,7 @@ TEST(VectorMath, SigmoidIsAccurate) {
 
 TEST(VectorMath, GeluIsAccurate) {
   for_each_target([] {
-    const std::vector<float> in = floats_between(-5.0f, 30.0f, 97);
+    const std::vector<float> in = floats_between(-5.0f, 30.0f, 997);
     std::vector<float> out(in.size());
     HWY_DYNAMIC_DISPATCH(test_gelu)(in.data(), out.data(), static_cast<std::int64_t>(in.size()));
     for (std::size_t i = 0; i < in.size(); ++i) {
@@ -149,9 +157,26 @@ TEST(VectorMath, GeluIsAccurate) {
   });
 }
 
+TEST(VectorMath, GeluDerivativeIsAccurate) {
+  for_each_target([] {
+    const std::vector<float> in = floats_between(-std::numeric_limits<float>::max(), 3e38f, 997);
+    std::vector<float> out(in.size());
+    HWY_DYNAMIC_DISPATCH(test_gelu_derivative)(in.data(), out.data(), static_cast<std::int64_t>(in.size()));
+    double largest = 0.0;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const double x = std::clamp(static_cast<double>(in[i]), -50.0, 50.0);
+      const double s = 1.0 / (1.0 + std::exp(-2.0 * std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+      const double slope = 2.0 * std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);
+      largest = std::max(largest, std::abs(static_cast<double>(out[i]) - (s + x * s * (1.0 - s) * slope)));
+    }
+    testing::Test::RecordProperty("gelu_derivative_error", std::to_string(largest * 1e6));
+    EXPECT_LT(largest, 1e-6);
+  });
+}
+
 TEST(VectorMath, CosSinAreAccurate) {
   for_each_target([] {
-    const std::vector<float> in = floats_between(-16777215.0f, 16777215.0f, 197);
+    const std::vector<float> in = floats_between(-16777215.0f, 16777215.0f, 1997);
     std::vector<float> cosine(in.size());
     std::vector<float> sine(in.size());
     HWY_DYNAMIC_DISPATCH(test_cos_sin)(in.data(), cosine.data(), sine.data(), static_cast<std::int64_t>(in.size()));

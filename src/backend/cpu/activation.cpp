@@ -56,9 +56,11 @@ void swiglu_backward(const float* gate, const float* up, const float* dout, std:
     const auto g = hn::LoadU(d, gate + i);
     const auto u = hn::LoadU(d, up + i);
     const auto upstream = hn::LoadU(d, dout + i);
-    const auto s = sigmoid(d, g);
+    auto s = g;
+    auto bell = g;
+    sigmoid_and_bell(d, g, s, bell);
     const auto silu = hn::Mul(g, s);
-    const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);
+    const auto slope = hn::MulAdd(g, bell, s);
     hn::StoreU(hn::Mul(hn::Mul(upstream, u), slope), d, dgate + i);
     hn::StoreU(hn::Mul(upstream, silu), d, dup + i);
   });
