@@ -10,6 +10,12 @@ namespace {
 
 using test::error_of;
 
+CorpusOptions pieces_of(std::size_t bytes) {
+  CorpusOptions options;
+  options.piece_bytes = bytes;
+  return options;
+}
+
 std::vector<std::string> documents_of(const std::vector<std::filesystem::path>& files, const CorpusOptions& options) {
   CorpusReader reader(files, options);
   std::vector<std::string> documents;
@@ -32,7 +38,7 @@ TEST(Corpus, EachFileIsADocument) {
                                                     test::write_text(folder / "b", "\xEF\xBB\xBFthree\n"),
                                                     test::write_text(folder / "c", "\xEF\xBB\xBF")};
   for (std::size_t size = 1; size < 12; ++size) {
-    EXPECT_EQ(documents_of(files, {.piece_bytes = size}), (std::vector<std::string>{"one\ntwo", "three\n"})) << size;
+    EXPECT_EQ(documents_of(files, pieces_of(size)), (std::vector<std::string>{"one\ntwo", "three\n"})) << size;
   }
 }
 
@@ -51,7 +57,7 @@ TEST(Corpus, SeparatorLinesEndDocumentsWhereverPiecesEnd) {
 TEST(Corpus, FilesThatAreNoTextAreRefused) {
   const auto folder = test::fresh_folder();
   const auto message_for = [&](ErrorKind kind, const std::filesystem::path& path) {
-    return error_of(kind, [&] { documents_of({path}, {.piece_bytes = 7}); });
+    return error_of(kind, [&] { documents_of({path}, pieces_of(7)); });
   };
   EXPECT_NE(message_for(ErrorKind::io, folder / "missing").find("missing"), std::string::npos);
   EXPECT_NE(message_for(ErrorKind::input, folder).find("folder"), std::string::npos);
@@ -64,12 +70,12 @@ TEST(Corpus, FilesThatAreNoTextAreRefused) {
   EXPECT_NO_THROW(documents_of({test::write_text(folder / "latin",
                                                  "123456789\xE9"
                                                  "123456789\xE9")},
-                               {.piece_bytes = 3}));
+                               pieces_of(3)));
   const std::string binary = message_for(ErrorKind::input, test::write_text(folder / "binary",
                                                                             "12345678\xE9"
                                                                             "123456789\xE9"));
   EXPECT_NE(binary.find("2 of its first 19 bytes"), std::string::npos) << binary;
-  EXPECT_NO_THROW(documents_of({test::write_text(folder / "utf8", "\u00E9\u4E2D\U0001F600")}, {.piece_bytes = 1}));
+  EXPECT_NO_THROW(documents_of({test::write_text(folder / "utf8", "\u00E9\u4E2D\U0001F600")}, pieces_of(1)));
 }
 
 TEST(Corpus, LongFilesAreJudgedByTheirFirstMebibyte) {
@@ -85,8 +91,8 @@ TEST(Corpus, OptionsAreChecked) {
   const std::vector<std::filesystem::path> none;
   error_of(ErrorKind::usage, [&] { CorpusReader(none, {}); });
   const std::vector<std::filesystem::path> one = {test::write_text(test::fresh_folder() / "a", "a")};
-  error_of(ErrorKind::usage, [&] { CorpusReader(one, {.document_separator = "a\nb"}); });
-  error_of(ErrorKind::usage, [&] { CorpusReader(one, {.piece_bytes = 0}); });
+  error_of(ErrorKind::usage, [&] { CorpusReader(one, {.document_separator = "a\nb", .piece_bytes = 1}); });
+  error_of(ErrorKind::usage, [&] { CorpusReader(one, pieces_of(0)); });
 }
 
 }  // namespace

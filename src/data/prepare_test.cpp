@@ -25,8 +25,8 @@ std::filesystem::path write_tokenizer(const std::filesystem::path& folder, Split
   options.vocab_size = 290;
   options.pattern = pattern;
   options.special = special;
-  Tokenizer::train_on_text(sample + sample, options).save(folder / "trained.json");
-  return folder / "trained.json";
+  Tokenizer::train_on_text(sample + sample, options).save(folder / (std::to_string(special.size()) + ".json"));
+  return folder / (std::to_string(special.size()) + ".json");
 }
 
 std::vector<TokenId> split_ids(const std::filesystem::path& folder, const SplitInfo& split) {

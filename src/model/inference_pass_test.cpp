@@ -1,0 +1,218 @@
+#include "model/inference_pass.h"
+
+#include <gtest/gtest.h>
+
+#include "model/test_models.h"
+#include "model/training_pass.h"
+
+namespace mslt {
+namespace {
+
+using test::download;
+using test::expect_error;
+using test::random_ids;
+using test::relative_error;
+
+// f32 in another order of summation.
+constexpr double tolerance = 1e-5;
+
+class InferencePassTest : public testing::TestWithParam<test::Family> {
+ protected:
+  void SetUp() override { test::randomize(transformer_); }
+
+  // Logits of the last token of `ids` without a cache.
+  std::vector<float> uncached(Transformer& transformer, const std::vector<std::int32_t>& ids) {
+    TrainingPass pass(transformer, 1, static_cast<std::int64_t>(ids.size()), TrainingPass::Mode::evaluate);
+    pass.set_batch(ids, ids);
+    const std::vector<float> all = download(*backend_, pass.forward_logits());
+    return {all.end() - config_.vocab_size, all.end()};
+  }
+
+  void expect_same(const Tensor& logits, std::int64_t row, const std::vector<std::int32_t>& ids) {
+    EXPECT_LE(relative_error(download(*backend_, logits.slice(row, 1)), uncached(transformer_, ids)), tolerance)
+        << ids.size() << " tokens";
+  }
+
+  Config config_ = GetParam().config;
+  std::unique_ptr<Backend> backend_ = make_backend("cpu");
+  Transformer transformer_{*backend_, config_, DType::f32};
+};
+
+using Tokens = std::vector<std::span<const std::int32_t>>;
+
+TEST_P(InferencePassTest, PrefillInOnePass) {
+  for (const std::size_t length : {1u, 2u, 13u, 17u, 40u}) {
+    KvCache cache(*backend_, config_, DType::f32, 1, 40);
+    InferencePass pass(transformer_, cache);
+    const std::vector<std::int32_t> ids = random_ids(length, config_.vocab_size, 1);
+    const std::vector<int> slots = {0};
+    expect_same(pass.forward(slots, Tokens{ids}), 0, ids);
+    EXPECT_EQ(cache.length(0), static_cast<std::int64_t>(length));
+  }
+}
+
+TEST_P(InferencePassTest, TokenByToken) {
+  KvCache cache(*backend_, config_, DType::f32, 1, 40);
+  InferencePass pass(transformer_, cache);
+  const std::vector<std::int32_t> ids = random_ids(40, config_.vocab_size, 2);
+  const std::vector<int> slots = {0};
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const Tensor logits = pass.forward(slots, Tokens{std::span(ids).subspan(i, 1)});
+    expect_same(logits, 0, {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(i) + 1});
+  }
+}
+
+TEST_P(InferencePassTest, InChunks) {
+  KvCache cache(*backend_, config_, DType::f32, 1, 40);
+  InferencePass pass(transformer_, cache);
+  const std::vector<std::int32_t> ids = random_ids(40, config_.vocab_size, 3);
+  const std::vector<int> slots = {0};
+  std::size_t done = 0;
+  for (const std::size_t count : {5u, 11u, 1u, 20u, 3u}) {
+    const Tensor logits = pass.forward(slots, Tokens{std::span(ids).subspan(done, count)});
+    done += count;
+    expect_same(logits, 0, {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(done)});
+  }
+}
+
+// Prompts of very different lengths, then decode steps, some of them with a new prompt and a continued one beside.
+TEST_P(InferencePassTest, SequencesOfDifferentLengths) {
+  KvCache cache(*backend_, config_, DType::f32, 12, 12 * 40);
+  InferencePass pass(transformer_, cache);
+  std::vector<std::vector<std::int32_t>> ids;
+  std::vector<int> slots;
+  for (const std::size_t length : {3u, 17u, 1u, 16u, 30u, 3u, 2u, 29u, 8u, 9u}) {
+    ids.push_back(random_ids(length, config_.vocab_size, static_cast<std::uint32_t>(ids.size()) + 10));
+    slots.push_back(11 - static_cast<int>(slots.size()));
+  }
+  Tokens tokens(ids.begin(), ids.end());
+  const auto check = [&](const Tensor& logits) {
+    ASSERT_EQ(logits.shape(), (Shape{static_cast<std::int64_t>(ids.size()), config_.vocab_size}));
+    for (std::size_t i = 0; i < ids.size(); ++i) expect_same(logits, static_cast<std::int64_t>(i), ids[i]);
+  };
+  check(pass.forward(slots, tokens));
+  for (std::uint32_t step = 0; step < 3; ++step) {
+    const std::vector<std::int32_t> next = random_ids(ids.size(), config_.vocab_size, 30 + step);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      ids[i].push_back(next[i]);
+      tokens[i] = std::span(ids[i]).last(1);
+    }
+    check(pass.forward(slots, tokens));
+  }
+  // A second turn of 4 tokens here, one token there, and two new prompts.
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const std::size_t count = i % 3 == 0 ? 4 : 1;
+    const std::vector<std::int32_t> more = random_ids(count, config_.vocab_size, 40 + static_cast<std::uint32_t>(i));
+    ids[i].insert(ids[i].end(), more.begin(), more.end());
+  }
+  ids.insert(ids.begin() + 4, random_ids(6, config_.vocab_size, 50));
+  slots.insert(slots.begin() + 4, 1);
+  ids.push_back(random_ids(5, config_.vocab_size, 51));
+  slots.push_back(0);
+  tokens.clear();
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    tokens.push_back(std::span(ids[i]).subspan(static_cast<std::size_t>(cache.length(slots[i]))));
+  }
+  check(pass.forward(slots, tokens));
+}
+
+TEST_P(InferencePassTest, TruncationRollsBack) {
+  KvCache cache(*backend_, config_, DType::f32, 2, 80);
+  InferencePass pass(transformer_, cache);
+  const std::vector<std::int32_t> ids = random_ids(35, config_.vocab_size, 4);
+  const std::vector<std::int32_t> other = random_ids(20, config_.vocab_size, 5);
+  const std::vector<int> both = {0, 1};
+  pass.forward(both, Tokens{ids, other});
+  for (const std::size_t kept : {33u, 16u, 15u, 1u, 0u}) {
+    cache.truncate(0, static_cast<std::int64_t>(kept));
+    std::vector<std::int32_t> changed(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(kept));
+    changed.push_back(7);
+    changed.push_back(3);
+    const std::vector<int> slots = {0};
+    expect_same(pass.forward(slots, Tokens{std::span(changed).last(2)}), 0, changed);
+    cache.truncate(0, static_cast<std::int64_t>(kept));
+  }
+  std::vector<std::int32_t> longer = other;
+  longer.push_back(9);
+  const std::vector<int> slots = {1};
+  expect_same(pass.forward(slots, Tokens{std::span(longer).last(1)}), 0, longer);
+}
+
+// The weights are exact in bf16, so that 16-bit storage of them changes nothing but the order of summation; a 16-bit
+// cache rounds keys and values.
+TEST_P(InferencePassTest, SixteenBitWeightsAndCache) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    Transformer half(*backend_, config_, dtype);
+    test::randomize(half);
+    const std::vector<std::int32_t> ids = random_ids(33, config_.vocab_size, 6);
+    // f16 rounds small weights away, and positions are stored in the weights' dtype; compare within one dtype then.
+    const std::vector<float> expected = uncached(half, ids);
+    const std::vector<int> slots = {0};
+    for (const DType cache_dtype : {DType::f32, dtype}) {
+      KvCache cache(*backend_, config_, cache_dtype, 1, 40);
+      InferencePass pass(half, cache);
+      pass.forward(slots, Tokens{std::span(ids).first(20)});
+      Tensor logits;
+      for (std::size_t i = 20; i < ids.size(); ++i) logits = pass.forward(slots, Tokens{std::span(ids).subspan(i, 1)});
+      const double rounding = cache_dtype == DType::f32 ? tolerance : dtype == DType::bf16 ? 1e-2 : 1e-3;
+      EXPECT_EQ(logits.dtype(), DType::f32);
+      EXPECT_LE(relative_error(download(*backend_, logits), expected), rounding)
+          << name_of(dtype) << " weights, " << name_of(cache_dtype) << " cache";
+    }
+    if (dtype == DType::bf16 && config_.position != PositionType::sinusoidal) {
+      EXPECT_LE(relative_error(expected, uncached(transformer_, ids)), tolerance);
+    }
+  }
+}
+
+TEST_P(InferencePassTest, SameBitsEveryRun) {
+  const std::vector<std::int32_t> ids = random_ids(23, config_.vocab_size, 7);
+  const auto run = [&] {
+    KvCache cache(*backend_, config_, DType::f32, 2, 80);
+    InferencePass pass(transformer_, cache);
+    const std::vector<int> slots = {1, 0};
+    pass.forward(slots, Tokens{ids, std::span(ids).first(4)});
+    return download(*backend_, pass.forward(slots, Tokens{std::span(ids).last(1), std::span(ids).first(1)}));
+  };
+  EXPECT_EQ(run(), run());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, InferencePassTest, testing::ValuesIn(test::families()),
+                         [](const auto& instance) { return std::string(instance.param.name); });
+
+TEST(InferencePassErrors, LeaveTheCacheAsItWas) {
+  const auto backend = make_backend("cpu");
+  const Config config = test::small_gpt2();
+  Transformer transformer(*backend, config, DType::f32);
+  test::randomize(transformer);
+  KvCache cache(*backend, config, DType::f32, 3, 48);  // 5 blocks
+  InferencePass pass(transformer, cache);
+  const std::vector<std::int32_t> ids = random_ids(40, config.vocab_size, 8);
+  const std::vector<std::int32_t> bad = {1, 37};
+  const std::vector<std::int32_t> negative = {-1};
+  const std::vector<int> one = {0};
+  const std::vector<int> two = {0, 1};
+  const std::vector<int> twice = {2, 2};
+  const std::vector<int> unknown = {3};
+  const std::span<const std::int32_t> none;
+  const std::int64_t free = cache.free_blocks();
+  expect_error(ErrorKind::input, {"Token 37", "slot 1", "0 to 36"}, [&] { pass.forward(two, Tokens{ids, bad}); });
+  expect_error(ErrorKind::input, {"Token -1"}, [&] { pass.forward(one, Tokens{negative}); });
+  expect_error(ErrorKind::input, {"no tokens for slot 0"}, [&] { pass.forward(one, Tokens{none}); });
+  expect_error(ErrorKind::input, {"Slot 2 is given twice"}, [&] { pass.forward(twice, Tokens{ids, ids}); });
+  expect_error(ErrorKind::input, {"1 for 2"}, [&] { pass.forward(two, Tokens{ids}); });
+  expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.forward({}, {}); });
+  expect_error(ErrorKind::usage, {"no slot 3"}, [&] { pass.forward(unknown, Tokens{ids}); });
+  // The first sequence fits, the second does not: the first gives its blocks back.
+  expect_error(ErrorKind::memory, {"2 are free"}, [&] { pass.forward(two, Tokens{ids, ids}); });
+  EXPECT_EQ(cache.free_blocks(), free);
+  pass.forward(one, Tokens{ids});
+  expect_error(ErrorKind::usage, {"40 positions"}, [&] { pass.forward(one, Tokens{std::span(ids).first(1)}); });
+  EXPECT_EQ(cache.length(0), 40);
+
+  KvCache foreign(*backend, test::small_llama(), DType::f32, 1, 40);
+  expect_error(ErrorKind::usage, {"KV cache"}, [&] { InferencePass(transformer, foreign); });
+}
+
+}  // namespace
+}  // namespace mslt

@@ -2,8 +2,11 @@
 #include "text/normalize.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
+#include <span>
 #include <tuple>
 #include <vector>
 
@@ -49,17 +52,34 @@ void append_decomposed(std::vector<Element>& elements, char32_t code_point) {
   }
 }
 
-// Sorts each run of combining marks by class, stably.
+// Sorts by combining class, stably and in linear time: by counting.
+void sort_by_class(std::span<Element> marks) {
+  std::array<std::size_t, 256> next_places{};
+  for (const Element& element : marks) {
+    ++next_places[element.combining_class];
+  }
+  std::exclusive_scan(next_places.begin(), next_places.end(), next_places.begin(), std::size_t{0});
+  const std::vector<Element> unsorted(marks.begin(), marks.end());
+  for (const Element& element : unsorted) {
+    marks[next_places[element.combining_class]++] = element;
+  }
+}
+
+// Puts each run of combining marks in canonical order.
 void order(std::vector<Element>& elements) {
   const auto is_starter = [](const Element& element) {
     return element.combining_class == 0;
+  };
+  const auto is_before = [](const Element& a, const Element& b) {
+    return a.combining_class < b.combining_class;
   };
   auto run = elements.begin();
   while (run != elements.end()) {
     run = std::find_if_not(run, elements.end(), is_starter);
     const auto end = std::find_if(run, elements.end(), is_starter);
-    std::stable_sort(run, end,
-                     [](const Element& a, const Element& b) { return a.combining_class < b.combining_class; });
+    if (!std::is_sorted(run, end, is_before)) {
+      sort_by_class({run, end});
+    }
     run = end;
   }
 }

@@ -9,7 +9,7 @@ namespace mslt {
 // NFC (Unicode standard annex 15) of the text: canonical decomposition, canonical ordering, canonical composition, with
 // the data of the version that unicode_tables.h names. Bytes that are not valid UTF-8 pass through, and nothing is
 // joined or moved across them. Text that is in NFC already, ASCII above all, is only scanned and copied. Takes time
-// n log n at worst (n combining marks in a row). Safe to call from several threads.
+// linear in the length of the text. Safe to call from several threads.
 std::string normalize_nfc(std::string_view text);
 
 }  // namespace mslt

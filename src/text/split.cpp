@@ -76,7 +76,7 @@ inline std::size_t leading_letters(const char* bytes) {
   if constexpr (both_cases) {
     low |= 0x20 * ones;
   }
-  constexpr std::uint64_t first = (set & unicode::lower_letter) != 0 ? 'a' : 'A';
+  constexpr std::uint64_t first = (set & unicode::lower_letter) != 0 ? 0x61 : 0x41;  // a or A
   const std::uint64_t from_first = low + (0x80 - first) * ones;
   const std::uint64_t past_last = low + (0x80 - (first + 26)) * ones;
   const std::uint64_t others = (~(from_first & ~past_last) | word) & high_bits;

@@ -9,7 +9,7 @@ Each NAME.safetensors holds, in f32 and under mslt's parameter names:
     final.P      the parameters after the AdamW steps that the metadata describe
     tokens, targets i64 [B, T] (targets below 0 are ignored); logits [B, T, V]; losses [steps + 1], before each step
     and after the last
-and in its metadata the configuration and the optimiser's settings as JSON.
+and, as JSON in the entry "golden" of its metadata, the configuration and the optimiser's settings.
 """
 
 import json
@@ -206,7 +206,8 @@ def make(name, family, seed, folder):
     tensors.update({f"final.{key}": stored(parts) for key, parts in names.items()})
     tensors.update(tokens=tokens, targets=targets, losses=torch.stack(losses))
     path = folder / f"{name}.safetensors"
-    save_file(tensors, path, {"config": json.dumps(config), "optimizer": json.dumps(OPTIMIZER)})
+    # One entry, since safetensors writes several in no fixed order.
+    save_file(tensors, path, {"golden": json.dumps({"config": config, "optimizer": OPTIMIZER})})
     print(f"{path}: {path.stat().st_size} bytes, loss {losses[0]:.4f} to {losses[-1]:.4f}")
 
 

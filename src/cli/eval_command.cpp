@@ -1,0 +1,75 @@
+// mslt eval: how well a model predicts prepared data.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <ostream>
+
+#include "base/fail.h"
+#include "cli/command.h"
+#include "data/data_folder.h"
+#include "formats/model_parts.h"
+#include "mslt/model.h"
+#include "train/evaluate.h"
+
+namespace mslt::cli {
+namespace {
+
+struct Arguments {
+  std::string model;
+  LoadOptions load;
+  EvaluateOptions options{.batch = 8, .seq_len = 0};
+};
+
+void evaluate_model(Arguments arguments, Context& context) {
+  const DataInfo data = read_data_info(arguments.options.data);
+  Model model = Model::load(arguments.model, arguments.load);
+  if (data.vocab_size > model.config().vocab_size) {
+    fail(ErrorKind::input,
+         "{} was made with a vocabulary of {}, the model's is {}; prepare it with the model's tokenizer.",
+         arguments.options.data.string(), data.vocab_size, model.config().vocab_size);
+  }
+  EvaluateOptions& options = arguments.options;
+  if (options.seq_len == 0) options.seq_len = model.config().max_positions;
+  Model::Parts& parts = model.parts();
+  TrainingPass pass(*parts.loaded.transformer, options.batch, options.seq_len, TrainingPass::Mode::evaluate);
+  const Tokenizer tokenizer = Tokenizer::load(options.data / "tokenizer.json");
+  const EvaluationResult result = evaluate(*parts.backend, pass, options, bytes_of_tokens(tokenizer));
+  if (context.json) {
+    context.print_json({{"loss", result.loss},
+                        {"perplexity", result.perplexity},
+                        {"bits_per_byte", result.bits_per_byte},
+                        {"targets", result.targets},
+                        {"bytes", result.bytes}});
+    return;
+  }
+  context.out << fmt::format("Loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte over {} tokens\n", result.loss,
+                             result.perplexity, result.bits_per_byte, result.targets);
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
+                                  "  mslt eval --model run --data data\n"
+                                  "  mslt eval --model run --data data --split train --max-batches 100 --json\n");
+  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
+  command->add_option("--model", arguments->model, "A run folder or Hugging Face model folder")->required();
+  command->add_option("--data", arguments->options.data, "Folder that data prepare wrote")->required();
+  command->add_option("--split", arguments->options.split, "val or train");
+  command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
+  command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
+  command->add_option("--batch-size", arguments->options.batch, "Sequences at once")->check(size);
+  command->add_option("--seq-len", arguments->options.seq_len, "Tokens of a sequence; 0 for the model's context")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  command->add_option("--max-batches", arguments->options.max_batches, "Batches to evaluate; 0 for all")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      evaluate_model(*arguments, context);
+    };
+  });
+}
+
+}  // namespace mslt::cli
