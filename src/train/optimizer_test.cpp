@@ -11,6 +11,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/philox.h"
+#include "mslt/error.h"
 #include "train/run_state.h"
 #include "train/schedule.h"
 #include "train/test_folder.h"
