@@ -38,7 +38,7 @@ void print_json(const std::vector<Generated>& results, const std::string& prompt
 }
 
 void generate(const Arguments& arguments, Context& context) {
-  arguments.options.sampling.validate();
+  arguments.options.validate();
   std::string prompt = arguments.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>());
   Model model = Model::load(arguments.model, arguments.load);
