@@ -42,7 +42,7 @@ struct TokenizerTrainOptions {
   std::uint64_t min_frequency = 2;  // pairs rarer than this are never merged
   int threads = 0;                  // 0: one a core
   // Called from the training thread, now and then; returning false stops training with Error(interrupted).
-  std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress = {};
+  std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress = nullptr;
 };
 
 // An immutable tokenizer. All const members are safe to call from several threads at once. Copies share the tables.

@@ -9,6 +9,9 @@ namespace mslt {
 // How many threads parallel_for uses: OMP_NUM_THREADS, else the cores this process may run on. At least 1.
 int parallel_threads();
 
+// Sets how many threads the calling thread's later loops use; without OpenMP there is always one. At least 1.
+void set_parallel_threads(int threads);
+
 // Runs body(i) for every i in [0, n), on several threads where n is at least `threshold`. Iterations must not depend on
 // one another. The split of [0, n) into threads never changes what an iteration computes, so results do not depend on
 // the thread count. An exception from body is rethrown on the calling thread after all threads have finished.

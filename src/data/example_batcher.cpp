@@ -68,7 +68,11 @@ void ExampleBatcher::order_epoch() {
   const Permutation permutation(count, options_.seed, state_.epoch);
   for (std::size_t i = 0; i < count; ++i) order_[i] = options_.shuffle ? static_cast<std::size_t>(permutation(i)) : i;
   if (!options_.bucket_by_length) return;
-  std::ranges::stable_sort(order_, {}, [&](std::size_t index) { return examples_[index].tokens.size(); });
+  std::vector<std::pair<std::size_t, std::size_t>> by_length(count);  // with the place, which decides among equals
+  for (std::size_t i = 0; i < count; ++i) by_length[i] = {examples_[order_[i]].tokens.size(), i};
+  std::ranges::sort(by_length);
+  const std::vector<std::size_t> shuffled = order_;
+  for (std::size_t i = 0; i < count; ++i) order_[i] = shuffled[by_length[i].second];
   if (!options_.shuffle) return;
   // Whole batches change places; the one that is not full stays last.
   const std::size_t full = count / options_.batch;

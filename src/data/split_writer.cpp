@@ -85,7 +85,8 @@ class SplitWriter::ShardSet {
 };
 
 void check_split_options(const SplitOptions& options) {
-  if (!(options.val_fraction >= 0.0 && options.val_fraction < 1.0)) {
+  const bool valid = options.val_fraction >= 0.0 && options.val_fraction < 1.0;  // false for NaN
+  if (!valid) {
     fail(ErrorKind::usage, "The validation fraction is {}; it must be at least 0 and less than 1.",
          options.val_fraction);
   }

@@ -13,6 +13,7 @@
 #include "formats/convert_elements.h"
 #include "formats/safetensors.h"
 #include "model/transformer.h"
+#include "mslt/error.h"
 
 namespace mslt {
 namespace {

@@ -1,0 +1,133 @@
+// Tests of the decoding loop on a small random model.
+#include "generate/text_generator.h"
+
+#include <gtest/gtest.h>
+
+#include "backend/registry.h"
+#include "mslt/error.h"
+
+namespace mslt {
+namespace {
+
+class TextGeneratorTest : public testing::Test {
+ protected:
+  static Config config() {
+    Config result;
+    result.vocab_size = 300;
+    result.max_positions = 32;
+    result.layers = 2;
+    result.channels = 16;
+    result.heads = result.kv_heads = 2;
+    result.head_size = 8;
+    result.ffn_size = 32;
+    return result;
+  }
+
+  TextGeneratorTest() {
+    transformer_.initialize(3);
+    TokenizerTrainOptions options;
+    options.vocab_size = 280;
+    tokenizer_ = std::make_unique<Tokenizer>(
+        Tokenizer::train_on_text("the cat sat on the mat and the dog sat on the log, the end of the tale", options));
+  }
+
+  std::vector<Generated> generate(const std::string& prompt, const GenerateOptions& options,
+                                  const TextSink& sink = {}) {
+    TextGenerator generator(transformer_, *tokenizer_, eos_ids_);
+    return generator.generate(tokenizer_->encode(prompt), options, sink);
+  }
+
+  std::unique_ptr<Backend> backend_ = make_backend("cpu");
+  Transformer transformer_{*backend_, config(), DType::f32};
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<TokenId> eos_ids_;
+};
+
+TEST_F(TextGeneratorTest, SeedsDecideAndSamplesDiffer) {
+  GenerateOptions options{.max_new_tokens = 20, .num = 2};
+  const auto first = generate("the cat", options);
+  const auto second = generate("the cat", options);
+  ASSERT_EQ(first.size(), 2u);
+  EXPECT_EQ(first[0].tokens, second[0].tokens);
+  EXPECT_EQ(first[1].text, second[1].text);
+  EXPECT_NE(first[0].tokens, first[1].tokens);
+  options.sampling.seed = 1;
+  EXPECT_NE(generate("the cat", options)[0].tokens, first[0].tokens);
+}
+
+TEST_F(TextGeneratorTest, ASampleDoesNotDependOnTheOthersBesideIt) {
+  const auto alone = generate("the dog", {.max_new_tokens = 12});
+  const auto together = generate("the dog", {.max_new_tokens = 12, .num = 3});
+  EXPECT_EQ(alone[0].tokens, together[0].tokens);
+}
+
+TEST_F(TextGeneratorTest, StreamedPiecesMakeUpTheText) {
+  std::vector<std::string> streamed(2);
+  const auto results =
+      generate("the", {.max_new_tokens = 25, .num = 2}, [&](std::int64_t sample, std::string_view piece) {
+        streamed[static_cast<std::size_t>(sample)] += piece;
+        return true;
+      });
+  EXPECT_EQ(streamed[0], results[0].text);
+  EXPECT_EQ(streamed[1], results[1].text);
+}
+
+TEST_F(TextGeneratorTest, OutgrowsTheContext) {
+  const auto results = generate("the cat sat", {.max_new_tokens = 100, .ignore_eos = true});
+  EXPECT_EQ(results[0].tokens.size(), 100u);
+  EXPECT_EQ(results[0].reason, FinishReason::length);
+}
+
+TEST_F(TextGeneratorTest, NeverDrawsIdsThatThePaddedVocabularyAdds) {
+  for (const Generated& result : generate("the", {.max_new_tokens = 30, .num = 8})) {
+    for (const TokenId id : result.tokens) EXPECT_LT(id, tokenizer_->vocab_size());
+  }
+}
+
+TEST_F(TextGeneratorTest, EndsAtEosUnlessTold) {
+  // Every token ends the text.
+  for (TokenId id = 0; id < tokenizer_->vocab_size(); ++id) eos_ids_.push_back(id);
+  const auto ended = generate("the", {.max_new_tokens = 10});
+  EXPECT_EQ(ended[0].reason, FinishReason::eos);
+  EXPECT_EQ(ended[0].tokens.size(), 1u);
+  EXPECT_EQ(ended[0].text, "");
+  EXPECT_EQ(generate("the", {.max_new_tokens = 10, .ignore_eos = true})[0].tokens.size(), 10u);
+}
+
+TEST_F(TextGeneratorTest, EndsBeforeAStopString) {
+  const GenerateOptions options{.max_new_tokens = 40, .ignore_eos = true};
+  const std::string full = generate("the", options)[0].text;
+  ASSERT_GT(full.size(), 8u);
+  GenerateOptions stopped = options;
+  stopped.stop = {full.substr(5, 2)};
+  const auto result = generate("the", stopped)[0];
+  EXPECT_EQ(result.reason, FinishReason::stop);
+  EXPECT_EQ(result.text, full.substr(0, full.find(stopped.stop[0])));
+}
+
+TEST_F(TextGeneratorTest, CancellingEndsASample) {
+  const auto result =
+      generate("the", {.max_new_tokens = 40, .ignore_eos = true}, [](std::int64_t, std::string_view) { return false; });
+  EXPECT_EQ(result[0].reason, FinishReason::cancelled);
+  EXPECT_LT(result[0].tokens.size(), 40u);
+}
+
+TEST_F(TextGeneratorTest, EmptyPromptsAndNoNewTokens) {
+  EXPECT_EQ(generate("", {.max_new_tokens = 5, .ignore_eos = true})[0].tokens.size(), 5u);
+  EXPECT_TRUE(generate("the", {.max_new_tokens = 0})[0].tokens.empty());
+}
+
+TEST_F(TextGeneratorTest, RejectsWhatCannotWork) {
+  EXPECT_THROW(generate(std::string(400, 'x'), {}), Error);
+  EXPECT_THROW(generate("the", {.max_new_tokens = -1}), Error);
+  EXPECT_THROW(generate("the", {.num = 0}), Error);
+  TokenizerTrainOptions options;
+  options.vocab_size = 310;
+  options.min_frequency = 1;
+  const Tokenizer large = Tokenizer::train_on_text(
+      "a text with quite many different words so that more merges can be found than the model has room for", options);
+  EXPECT_THROW(TextGenerator(transformer_, large, eos_ids_), Error);
+}
+
+}  // namespace
+}  // namespace mslt

@@ -25,7 +25,8 @@ class Problems {
  public:
   template <class... Args>
   void add(fmt::format_string<Args...> format, Args&&... args) {
-    text_ += (text_.empty() ? "" : " ") + fmt::format(format, std::forward<Args>(args)...);
+    if (!text_.empty()) text_ += ' ';
+    text_ += fmt::format(format, std::forward<Args>(args)...);
   }
 
   bool in_range(std::string_view name, std::int64_t value, std::int64_t largest) {
@@ -114,6 +115,11 @@ Config llama_like(std::int64_t layers, std::int64_t heads, std::int64_t kv_heads
 constexpr std::array<std::string_view, 10> all_preset_names = {
     "tiny", "mini", "base", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "llama-15m", "llama-110m", "smollm-135m"};
 
+void append_name(std::string& list, std::string_view name) {
+  if (!list.empty()) list += ", ";
+  list += name;
+}
+
 template <class T, std::size_t N>
 using Names = std::array<std::pair<T, std::string_view>, N>;
 
@@ -139,7 +145,7 @@ T find_value(const Names<T, N>& names, std::string_view name, std::string_view w
   std::string valid;
   for (const auto& [value, candidate] : names) {
     if (candidate == name) return value;
-    valid += (valid.empty() ? "" : ", ") + std::string(candidate);
+    append_name(valid, candidate);
   }
   fail(ErrorKind::usage, "'{}' is no {}; valid are {}.", name, what, valid);
 }
@@ -211,7 +217,7 @@ Config preset(std::string_view name) {
   if (name == "smollm-135m") return llama_like(30, 9, 3, 576, 1536, 2048, 49152);
   std::string valid;
   for (const std::string_view candidate : all_preset_names) {
-    valid += (valid.empty() ? "" : ", ") + std::string(candidate);
+    append_name(valid, candidate);
   }
   fail(ErrorKind::usage, "There is no preset '{}'; valid are {}.", name, valid);
 }

@@ -192,7 +192,8 @@ TEST(Config, EveryPresetIsValidAndCountsItsParameters) {
     config.validate();
     std::int64_t elements = 0;
     std::int64_t embeddings = 0;
-    for (const Segment& segment : parameter_layout(config, DType::f32).arena.segments()) {
+    const ParameterLayout layout = parameter_layout(config, DType::f32);
+    for (const Segment& segment : layout.arena.segments()) {
       elements += segment.shape.elements();
       if (segment.name.ends_with("embedding.weight")) embeddings += segment.shape.elements();
     }
@@ -201,7 +202,8 @@ TEST(Config, EveryPresetIsValidAndCountsItsParameters) {
   }
   for (const test::Family& family : test::families()) {
     std::int64_t elements = 0;
-    for (const Segment& segment : parameter_layout(family.config, DType::f32).arena.segments()) {
+    const ParameterLayout layout = parameter_layout(family.config, DType::f32);
+    for (const Segment& segment : layout.arena.segments()) {
       elements += segment.shape.elements();
     }
     EXPECT_EQ(family.config.parameter_count(), elements) << family.name;

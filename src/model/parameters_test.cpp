@@ -14,7 +14,8 @@ using test::download;
 
 std::vector<std::string> names_of(const Config& config) {
   std::vector<std::string> names;
-  for (const Segment& segment : parameter_layout(config, DType::f32).arena.segments()) names.push_back(segment.name);
+  const ParameterLayout layout = parameter_layout(config, DType::f32);
+  for (const Segment& segment : layout.arena.segments()) names.push_back(segment.name);
   return names;
 }
 

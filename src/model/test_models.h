@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,10 @@ struct Family {
   const char* name;
   Config config;
 };
+
+inline void PrintTo(const Family& family, std::ostream* stream) {
+  *stream << family.name;
+}
 
 inline std::vector<Family> families() {
   return {{"gpt2", small_gpt2()},

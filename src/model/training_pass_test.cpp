@@ -215,7 +215,7 @@ TEST_P(TrainingPassTest, GradientUnderDropoutMatchesFiniteDifferences) {
     const float step = std::clamp(static_cast<float>(0.02 / slope), 1e-5f, 2e-3f);
     const auto loss_at = [&](float distance) {
       std::vector<float> moved = start;
-      for (std::size_t i = begin; i < end; ++i) moved[i] += std::copysign(distance, gradient[i]);
+      for (std::size_t i = begin; i < end; ++i) moved[i] += std::copysign(1.0f, gradient[i]) * distance;
       test::upload(*backend_, parameters, moved);
       return scalars_.forward_backward(pass);
     };

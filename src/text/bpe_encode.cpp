@@ -139,7 +139,7 @@ class BpeEncoder::BorrowedWorkspace {
       Workspace* expected = nullptr;
       if (place.compare_exchange_strong(expected, workspace_.get(), std::memory_order_release,
                                         std::memory_order_relaxed)) {
-        static_cast<void>(workspace_.release());
+        [[maybe_unused]] const Workspace* const given_back = workspace_.release();
         return;
       }
     }
@@ -277,35 +277,44 @@ constexpr std::uint32_t no_position = ~std::uint32_t{0};
 
 // The symbols of a long piece as a doubly linked list over byte positions; a merged symbol stands at its first byte.
 struct SymbolList {
-  SymbolList(std::string_view piece, const std::array<TokenId, 256>& byte_tokens)
-      : symbol(piece.size()), next(piece.size()), previous(piece.size()) {
+  struct Node {
+    TokenId symbol = 0;
+    std::uint32_t next = no_position;
+    std::uint32_t previous = no_position;
+  };
+
+  SymbolList(std::string_view piece, const std::array<TokenId, 256>& byte_tokens) {
     if (piece.size() >= no_position) {
       fail(ErrorKind::input, "A pre-token of {} bytes is too long to encode: at most {} are possible.", piece.size(),
            no_position - 1);
     }
-    for (std::uint32_t i = 0; i < piece.size(); ++i) {
-      symbol[i] = byte_tokens[static_cast<unsigned char>(piece[i])];
-      next[i] = i + 1 < piece.size() ? i + 1 : no_position;
-      previous[i] = i > 0 ? i - 1 : no_position;
+    nodes.reserve(piece.size());
+    const auto size = static_cast<std::uint32_t>(piece.size());
+    for (std::uint32_t i = 0; i < size; ++i) {
+      nodes.push_back({.symbol = byte_tokens[static_cast<unsigned char>(piece[i])],
+                       .next = i + 1 < size ? i + 1 : no_position,
+                       .previous = i > 0 ? i - 1 : no_position});
     }
   }
 
+  Node& operator[](std::uint32_t position) { return nodes[position]; }
+  const Node& operator[](std::uint32_t position) const { return nodes[position]; }
+
   // Replaces the symbols at `position` and after it by `result`; returns the position that went.
   std::uint32_t merge(std::uint32_t position, TokenId result) {
-    const std::uint32_t gone = next[position];
-    symbol[position] = result;
-    next[position] = next[gone];
-    if (next[gone] != no_position) previous[next[gone]] = position;
+    const std::uint32_t gone = nodes[position].next;
+    const std::uint32_t after = nodes[gone].next;
+    nodes[position].symbol = result;
+    nodes[position].next = after;
+    if (after != no_position) nodes[after].previous = position;
     return gone;
   }
 
   void append_to(std::vector<TokenId>& ids) const {
-    for (std::uint32_t i = 0; i != no_position; i = next[i]) ids.push_back(symbol[i]);
+    for (std::uint32_t i = 0; i != no_position; i = nodes[i].next) ids.push_back(nodes[i].symbol);
   }
 
-  std::vector<TokenId> symbol;
-  std::vector<std::uint32_t> next;
-  std::vector<std::uint32_t> previous;
+  std::vector<Node> nodes;
 };
 
 }  // namespace
@@ -321,31 +330,31 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
   queue.prepare(rank_count_, piece.size());
   const auto update = [&](std::uint32_t position) {
     queue.erase(position);
-    const std::uint32_t right = list.next[position];
+    const std::uint32_t right = list[position].next;
     if (right == no_position) return;
-    const std::uint32_t rank = table_.find(list.symbol[position], list.symbol[right]).rank;
+    const std::uint32_t rank = table_.find(list[position].symbol, list[right].symbol).rank;
     if (rank != MergeTable::no_rank) queue.insert(position, rank);
   };
   for (std::uint32_t i = 0; i + 1 < piece.size(); ++i) update(i);
 
   while (!queue.empty()) {
     std::uint32_t position = queue.lowest();
-    const TokenId left = list.symbol[position];
-    const TokenId right = list.symbol[list.next[position]];
+    const TokenId left = list[position].symbol;
+    const TokenId right = list[list[position].next].symbol;
     const TokenId result = table_.find(left, right).result;
     // Places of one rank come in any order, which matters only in a run of equal symbols: that one is merged whole,
     // from its left end.
     if (left == right) {
-      while (list.previous[position] != no_position && list.symbol[list.previous[position]] == left) {
-        position = list.previous[position];
+      while (list[position].previous != no_position && list[list[position].previous].symbol == left) {
+        position = list[position].previous;
       }
     }
     while (true) {
       queue.erase(list.merge(position, result));
-      if (list.previous[position] != no_position) update(list.previous[position]);
-      const std::uint32_t after = list.next[position];
-      const bool again = left == right && after != no_position && list.symbol[after] == left &&
-                         list.next[after] != no_position && list.symbol[list.next[after]] == left;
+      if (list[position].previous != no_position) update(list[position].previous);
+      const std::uint32_t after = list[position].next;
+      const bool again = left == right && after != no_position && list[after].symbol == left &&
+                         list[after].next != no_position && list[list[after].next].symbol == left;
       if (!again) break;
       queue.erase(position);
       position = after;
@@ -368,14 +377,14 @@ void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
   };
   const auto end_of = [&](std::uint32_t position) {
-    return list.next[position] == no_position ? static_cast<std::uint32_t>(piece.size()) : list.next[position];
+    return list[position].next == no_position ? static_cast<std::uint32_t>(piece.size()) : list[position].next;
   };
   std::vector<bool> gone(piece.size(), false);
   std::vector<Candidate> heap;
   const auto push = [&](std::uint32_t position) {
-    const std::uint32_t right = list.next[position];
+    const std::uint32_t right = list[position].next;
     if (right == no_position) return;
-    const std::uint32_t rank = table_.find(list.symbol[position], list.symbol[right]).rank;
+    const std::uint32_t rank = table_.find(list[position].symbol, list[right].symbol).rank;
     if (rank == MergeTable::no_rank) return;
     heap.push_back({.rank = rank, .position = position, .length = end_of(right) - position});
     std::push_heap(heap.begin(), heap.end(), later);
@@ -387,13 +396,13 @@ void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids
     const Candidate candidate = heap.back();
     heap.pop_back();
     const std::uint32_t position = candidate.position;
-    if (gone[position] || list.next[position] == no_position) continue;
-    const std::uint32_t right = list.next[position];
+    if (gone[position] || list[position].next == no_position) continue;
+    const std::uint32_t right = list[position].next;
     if (end_of(right) - position != candidate.length) continue;
-    const MergeTable::Entry& rule = table_.find(list.symbol[position], list.symbol[right]);
+    const MergeTable::Entry& rule = table_.find(list[position].symbol, list[right].symbol);
     if (rule.rank != candidate.rank) continue;
     gone[list.merge(position, rule.result)] = true;
-    if (list.previous[position] != no_position) push(list.previous[position]);
+    if (list[position].previous != no_position) push(list[position].previous);
     push(position);
   }
   list.append_to(ids);

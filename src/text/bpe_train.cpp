@@ -17,7 +17,7 @@ struct Pair {
   TokenId left = 0;
   TokenId right = 0;
   std::int64_t count = 0;
-  std::vector<std::uint32_t> positions = {};
+  std::vector<std::uint32_t> positions;
 };
 
 // Pairs by their two ids.
@@ -34,7 +34,9 @@ class PairIndex {
     }
     const auto id = static_cast<std::uint32_t>(pairs.size());
     places_[index] = id;
-    pairs.push_back({.left = left, .right = right});
+    Pair& pair = pairs.emplace_back();
+    pair.left = left;
+    pair.right = right;
     if (2 * pairs.size() > places_.size()) rebuild(pairs);
     return id;
   }

@@ -56,7 +56,7 @@ struct CountOptions {
   SplitPattern pattern = SplitPattern::gpt2;
   int threads = 1;
   std::size_t block_bytes = std::size_t{1} << 20;  // read at a time; grows where a block has no safe cut
-  TrainProgress progress = {};                     // stage "counting", bytes
+  TrainProgress progress = nullptr;                // stage "counting", bytes
 };
 
 // Counts the pre-tokens of files, each cut at safe_cut into blocks that threads take in turn. Memory: a block a thread
@@ -71,8 +71,8 @@ struct MergeOptions {
   TokenId first_id = 0;             // of the first merge's token; below it stand the bytes and whatever else
   std::array<TokenId, 256> byte_tokens{};
   // Whether a token of these bytes may be made; asked once for each pair about to be merged.
-  std::function<bool(std::string_view bytes)> allowed = {};
-  TrainProgress progress = {};  // stage "merging", merges
+  std::function<bool(std::string_view bytes)> allowed = nullptr;
+  TrainProgress progress = nullptr;  // stage "merging", merges
 };
 
 // The merges in order; fewer than asked for where no pair is left that is frequent enough. result = first_id + rank.

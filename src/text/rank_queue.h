@@ -25,11 +25,7 @@ class RankQueue {
         level.assign(words, 0);
       }
     }
-    if (rank_.size() < positions) {
-      rank_.resize(positions, none);
-      next_.resize(positions);
-      previous_.resize(positions);
-    }
+    if (places_.size() < positions) places_.resize(positions);
   }
 
   bool empty() const { return count_ == 0; }
@@ -37,13 +33,11 @@ class RankQueue {
   // `position` must not be in the queue.
   void insert(std::uint32_t position, std::uint32_t rank) {
     const std::uint32_t head = heads_[rank];
-    rank_[position] = rank;
-    next_[position] = head;
-    previous_[position] = none;
+    places_[position] = {.rank = rank, .next = head, .previous = none};
     heads_[rank] = position;
     ++count_;
     if (head != none) {
-      previous_[head] = position;
+      places_[head].previous = position;
       return;
     }
     std::size_t index = rank;
@@ -55,15 +49,13 @@ class RankQueue {
 
   // Nothing where `position` is not in the queue.
   void erase(std::uint32_t position) {
-    const std::uint32_t rank = rank_[position];
+    const auto [rank, next, previous] = places_[position];
     if (rank == none) return;
-    rank_[position] = none;
+    places_[position].rank = none;
     --count_;
-    const std::uint32_t next = next_[position];
-    const std::uint32_t previous = previous_[position];
-    if (next != none) previous_[next] = previous;
+    if (next != none) places_[next].previous = previous;
     if (previous != none) {
-      next_[previous] = next;
+      places_[previous].next = next;
       return;
     }
     heads_[rank] = next;
@@ -91,11 +83,16 @@ class RankQueue {
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
 
+  // Together, so that an operation touches one cache line a position.
+  struct Place {
+    std::uint32_t rank = none;  // none: not in the queue
+    std::uint32_t next = none;
+    std::uint32_t previous = none;
+  };
+
   std::vector<std::uint32_t> heads_;
   std::array<std::vector<std::uint64_t>, 3> levels_;
-  std::vector<std::uint32_t> rank_;
-  std::vector<std::uint32_t> next_;
-  std::vector<std::uint32_t> previous_;
+  std::vector<Place> places_;  // by position
   std::size_t count_ = 0;
 };
 

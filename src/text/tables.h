@@ -22,11 +22,11 @@ struct TokenizerParts {
   bool normalize_nfc = false;
   bool add_prefix_space = false;    // a space before text that does not start with one
   bool whole_tokens_first = false;  // a pre-token that is itself a token is taken without merging
-  std::string post_processor = {};  // JSON of tokenizer.json's member, kept to be written back; or empty
+  std::string post_processor;       // JSON of tokenizer.json's member, kept to be written back; or empty
   bool adds_bos = false;
-  std::vector<std::string> tokens = {};  // bytes by id; an empty string where the id is not in use
-  std::vector<MergeRule> merges = {};    // by rising rank
-  std::vector<AddedToken> added = {};    // by id; their texts stand in `tokens` too
+  std::vector<std::string> tokens;  // bytes by id; an empty string where the id is not in use
+  std::vector<MergeRule> merges;    // by rising rank
+  std::vector<AddedToken> added;    // by id; their texts stand in `tokens` too
 };
 
 // Immutable once made; shared by the copies of a Tokenizer.

@@ -12,17 +12,19 @@
 namespace mslt {
 namespace {
 
-constexpr std::array<std::int8_t, 256> make_base64_values() {
-  std::array<std::int8_t, 256> values{};
-  values.fill(-1);
+constexpr std::uint8_t no_value = 64;
+
+constexpr std::array<std::uint8_t, 256> make_base64_values() {
+  std::array<std::uint8_t, 256> values{};
+  values.fill(no_value);
   constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (std::size_t i = 0; i < alphabet.size(); ++i) {
-    values[static_cast<unsigned char>(alphabet[i])] = static_cast<std::int8_t>(i);
+    values[static_cast<unsigned char>(alphabet[i])] = static_cast<std::uint8_t>(i);
   }
   return values;
 }
 
-constexpr std::array<std::int8_t, 256> base64_values = make_base64_values();
+constexpr std::array<std::uint8_t, 256> base64_values = make_base64_values();
 
 // Finding a token's rules takes time quadratic in its length; the longest in use have 128 bytes.
 constexpr std::size_t max_token_bytes = 1024;
@@ -34,9 +36,9 @@ std::optional<std::string> decode_base64(std::string_view text) {
   std::string bytes;
   std::uint32_t bits = 0;
   for (std::size_t i = 0; i < text.size() - padding; ++i) {
-    const int value = base64_values[static_cast<unsigned char>(text[i])];
-    if (value < 0) return std::nullopt;
-    bits = (bits << 6) | static_cast<std::uint32_t>(value);
+    const std::uint32_t value = base64_values[static_cast<unsigned char>(text[i])];
+    if (value == no_value) return std::nullopt;
+    bits = (bits << 6) | value;
     // Four characters make three bytes; the first of the four completes none.
     constexpr std::array<unsigned, 4> unread_bits = {0, 4, 2, 0};
     if (i % 4 != 0) bytes.push_back(static_cast<char>((bits >> unread_bits[i % 4]) & 0xFF));
@@ -95,7 +97,9 @@ bool looks_like_tiktoken(std::string_view text) {
 }
 
 TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, std::string_view source) {
-  TokenizerParts parts{.pattern = pattern, .whole_tokens_first = true};
+  TokenizerParts parts;
+  parts.pattern = pattern;
+  parts.whole_tokens_first = true;
   std::vector<Line> lines;
   for (std::size_t number = 1; !text.empty(); ++number) {
     const std::string_view line = take_line(text);

@@ -71,7 +71,8 @@ CountOptions count_options(const TokenizerTrainOptions& options) {
 }
 
 TokenizerParts train_parts(const PretokenCounts& counts, std::size_t merges, const TokenizerTrainOptions& options) {
-  TokenizerParts parts{.pattern = options.pattern};
+  TokenizerParts parts;
+  parts.pattern = options.pattern;
   for (const std::string& text : options.special) {
     parts.added.push_back({.text = text, .id = static_cast<TokenId>(parts.tokens.size())});
     parts.tokens.push_back(text);

@@ -31,7 +31,7 @@ struct Product {
   double time(int count) {
     const Clock::time_point begin = Clock::now();
     for (int i = 0; i < count; ++i) {
-      backend.matmul_forward(tensors[0], tensors[1], {tensors[2], {}}, {}, Activation::none, {});
+      backend.matmul_forward(tensors[0], tensors[1], tensors[2], Tensor(), Activation::none, Tensor());
     }
     backend.submit();
     backend.wait();

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
@@ -33,13 +33,13 @@ void open_run_folder(PreparedRun& run) {
   run.lock = std::make_unique<FolderLock>(folder);
   CheckpointStore(run.paths.checkpoints()).remove_unfinished();
   if (run.options.resume) return;
-  if (exists(run.paths.options()) || !CheckpointStore(run.paths.checkpoints()).list().empty()) {
+  if (is_there(run.paths.options()) || !CheckpointStore(run.paths.checkpoints()).list().empty()) {
     fail(ErrorKind::usage,
          "{} already holds a run. Add --resume to continue it, or choose another --output (or remove the folder) to "
          "begin a new one.",
          folder.string());
   }
-  if (exists(folder / "model.safetensors")) {
+  if (is_there(folder / "model.safetensors")) {
     fail(ErrorKind::usage, "{} holds a model, which the run would overwrite; choose another --output.",
          folder.string());
   }
@@ -61,7 +61,7 @@ Config resolve_model(PreparedRun& run) {
            options.init_from.string(), config.vocab_size, options.data.string(), run.data.vocab_size);
     }
     const fs::path tokenizer = options.init_from / "tokenizer.json";
-    if (exists(tokenizer) && Tokenizer::load(tokenizer).to_json() != run.tokenizer->to_json()) {
+    if (is_there(tokenizer) && Tokenizer::load(tokenizer).to_json() != run.tokenizer->to_json()) {
       run.notes.push_back(fmt::format("The tokenizer of {} is not the one that the data in {} was prepared with.",
                                       options.init_from.string(), options.data.string()));
     }
@@ -93,7 +93,7 @@ void require_same_identity(const PreparedRun& run, const nlohmann::json& before)
 void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
   run.checkpoint = CheckpointStore(run.paths.checkpoints()).latest(run.notes);
   if (!run.checkpoint) {
-    if (exists(run.paths.options())) {
+    if (is_there(run.paths.options())) {
       const nlohmann::json before = read_json_file(run.paths.options(), std::uint64_t{1} << 20);
       if (before.is_object() && before.contains("identity")) require_same_identity(run, before["identity"]);
     }

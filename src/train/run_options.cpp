@@ -16,6 +16,18 @@ namespace {
 
 using Json = nlohmann::json;
 
+RopeScalingType rope_scaling_from_name(std::string_view name) {
+  if (name == "none") return RopeScalingType::none;
+  if (name == "linear") return RopeScalingType::linear;
+  if (name == "llama3") return RopeScalingType::llama3;
+  fail(ErrorKind::input, "There is no RoPE scaling '{}'; valid are none, linear and llama3.", name);
+}
+
+std::string_view name_of(RopeScalingType type) {
+  constexpr std::array<std::string_view, 3> names = {"none", "linear", "llama3"};
+  return names[static_cast<std::size_t>(type)];
+}
+
 // Both directions walk one list of members, so that neither can forget one.
 class Writer {
  public:
@@ -73,18 +85,6 @@ class Reader {
   const Json& json_;
   const std::string& source_;
 };
-
-RopeScalingType rope_scaling_from_name(std::string_view name) {
-  if (name == "none") return RopeScalingType::none;
-  if (name == "linear") return RopeScalingType::linear;
-  if (name == "llama3") return RopeScalingType::llama3;
-  fail(ErrorKind::input, "There is no RoPE scaling '{}'; valid are none, linear and llama3.", name);
-}
-
-std::string_view name_of(RopeScalingType type) {
-  constexpr std::array<std::string_view, 3> names = {"none", "linear", "llama3"};
-  return names[static_cast<std::size_t>(type)];
-}
 
 template <class Archive, class C>
 void visit_config(Archive& archive, C& config) {
@@ -225,9 +225,9 @@ std::int64_t TrainOptions::warmup_steps() const {
 }
 
 void TrainOptions::validate() const {
-  std::string wrong;
+  std::vector<std::string> wrong;
   const auto reject = [&](std::string text) {
-    wrong += (wrong.empty() ? "" : " ") + std::move(text);
+    wrong.push_back(std::move(text));
   };
   const auto whole = [&](const char* flag, std::int64_t value, std::int64_t least, std::int64_t most) {
     if (value < least || value > most) {

@@ -57,9 +57,9 @@ double LearningRate::at(std::int64_t step) const {
 }
 
 void LearningRate::validate() const {
-  std::string wrong;
+  std::vector<std::string> wrong;
   const auto reject = [&](std::string text) {
-    wrong += (wrong.empty() ? "" : " ") + std::move(text);
+    wrong.push_back(std::move(text));
   };
   if (steps < 1) reject(fmt::format("--steps is {}; it must be at least 1.", steps));
   if (!(rate > 0.0) || !std::isfinite(rate)) {

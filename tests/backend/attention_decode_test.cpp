@@ -27,8 +27,8 @@ std::vector<Case> cases() {
 }
 
 // Sequences of queries, keys and values, their cache, and the call's arguments.
-struct Run {
-  Run(Backend& backend, const Case& c, DType dtype)
+struct Pass {
+  Pass(Backend& backend, const Case& c, DType dtype)
       : shape{c.heads, c.kv_heads, c.head_size, 1.0f / std::sqrt(static_cast<float>(c.head_size)), true},
         width((c.heads + 2 * c.kv_heads) * c.head_size),
         kv_width(std::int64_t{c.kv_heads} * c.head_size) {
@@ -93,10 +93,10 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
       SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length << " H "
                                       << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
                                       << name_of(dtype));
-      Run run(backend(), c, dtype);
-      run.decode(backend());
-      EXPECT_LT(relative_error(run.out.values(), run.expected), 5e-7);
-      EXPECT_TRUE(run.out.intact());
+      Pass pass(backend(), c, dtype);
+      pass.decode(backend());
+      EXPECT_LT(relative_error(pass.out.values(), pass.expected), 5e-7);
+      EXPECT_TRUE(pass.out.intact());
     }
   }
 }
@@ -104,16 +104,16 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
 TEST_P(AttentionDecodeTest, GivesTheSameBitsAgain) {
   for (const std::int64_t length : {1, 20}) {
     const Case c = {{700, 20}, length, 4, 2, 48};
-    Run once(backend(), c, DType::f32);
+    Pass once(backend(), c, DType::f32);
     once.decode(backend());
-    Run again(backend(), c, DType::f32);
+    Pass again(backend(), c, DType::f32);
     again.decode(backend());
     EXPECT_EQ(once.out.bytes(), again.out.bytes());
   }
 }
 
 TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
-  Run run(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32);
+  Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32);
   const auto refuses = [&](const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
                            const AttentionShape& shape, std::string_view part) {
     const std::string message =
@@ -121,20 +121,20 @@ TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
     EXPECT_TRUE(message.starts_with("attention_decode: ")) << message;
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
-  const KvCacheView cache = run.cache();
-  refuses({}, run.qkv_tensor, cache, run.positions(), run.shape, "out is absent");
-  refuses(run.out, {}, cache, run.positions(), run.shape, "qkv is absent");
-  refuses(run.out, run.out, cache, run.positions(), run.shape, "qkv is f32");
-  refuses(run.out, run.qkv_tensor, {{}, cache.values, cache.block_table}, run.positions(), run.shape,
+  const KvCacheView cache = pass.cache();
+  refuses({}, pass.qkv_tensor, cache, pass.positions(), pass.shape, "out is absent");
+  refuses(pass.out, {}, cache, pass.positions(), pass.shape, "qkv is absent");
+  refuses(pass.out, pass.out, cache, pass.positions(), pass.shape, "qkv is f32");
+  refuses(pass.out, pass.qkv_tensor, {{}, cache.values, cache.block_table}, pass.positions(), pass.shape,
           "cache.keys is absent");
-  refuses(run.out, run.qkv_tensor, {cache.keys, run.qkv_tensor, cache.block_table}, run.positions(), run.shape,
+  refuses(pass.out, pass.qkv_tensor, {cache.keys, pass.qkv_tensor, cache.block_table}, pass.positions(), pass.shape,
           "cache.values is f32");
-  refuses(run.out, run.qkv_tensor, {cache.keys, cache.values, run.first_tensor}, run.positions(), run.shape,
+  refuses(pass.out, pass.qkv_tensor, {cache.keys, cache.values, pass.first_tensor}, pass.positions(), pass.shape,
           "cache.block_table is i32");
-  refuses(run.out, run.qkv_tensor, cache, {run.table_tensor.tensor()}, run.shape, "positions.first is i32");
-  AttentionShape bidirectional = run.shape;
+  refuses(pass.out, pass.qkv_tensor, cache, {pass.table_tensor.tensor()}, pass.shape, "positions.first is i32");
+  AttentionShape bidirectional = pass.shape;
   bidirectional.causal = false;
-  refuses(run.out, run.qkv_tensor, cache, run.positions(), bidirectional, "not causal");
+  refuses(pass.out, pass.qkv_tensor, cache, pass.positions(), bidirectional, "not causal");
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_backends()));
@@ -142,18 +142,18 @@ INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_b
 // What the CPU can see of device memory, and refuses; a GPU would have to read it back.
 TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {
   const std::unique_ptr<Backend> backend = make_backend("cpu");
-  Run run(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32);
+  Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32);
   const auto refuses = [&](const KvCacheView& cache, const Positions& positions, std::string_view part) {
     const std::string message = error_of(
-        ErrorKind::input, [&] { backend->attention_decode(run.out, run.qkv_tensor, cache, positions, run.shape); });
+        ErrorKind::input, [&] { backend->attention_decode(pass.out, pass.qkv_tensor, cache, positions, pass.shape); });
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
   const Guarded beyond = upload(*backend, DType::i32, {2}, {3, 31});
-  refuses(run.cache(), {beyond.tensor()}, "sequence 1 has positions 31…32, but");
+  refuses(pass.cache(), {beyond.tensor()}, "sequence 1 has positions 31…32, but");
   const Guarded negative = upload(*backend, DType::i32, {2}, {-1, 0});
-  refuses(run.cache(), {negative.tensor()}, "sequence 0 has positions -1");
+  refuses(pass.cache(), {negative.tensor()}, "sequence 0 has positions -1");
   const Guarded table = upload(*backend, DType::i32, {2, 2}, {0, 0, 6, 0});
-  refuses({run.cache().keys, run.cache().values, table.tensor()}, run.positions(), "sequence 1 uses block 6");
+  refuses({pass.cache().keys, pass.cache().values, table.tensor()}, pass.positions(), "sequence 1 uses block 6");
 }
 
 }  // namespace

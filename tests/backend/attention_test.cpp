@@ -35,8 +35,8 @@ constexpr std::uint32_t step = 5;
 constexpr std::uint32_t operation = 3;
 
 // One case's tensors on one backend.
-struct Run {
-  Run(Backend& backend, const Case& c)
+struct Pass {
+  Pass(Backend& backend, const Case& c)
       : width((c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_size),
         out_width(std::int64_t{c.shape.heads} * c.shape.head_size),
         qkv_values(random_values(DType::f32, c.batch * c.length * width, 1)),
@@ -68,25 +68,25 @@ TEST_P(AttentionTest, EqualsTheReference) {
     SCOPED_TRACE(testing::Message() << "B " << c.batch << " T " << c.length << " H " << c.shape.heads << " K "
                                     << c.shape.kv_heads << " D " << c.shape.head_size << " causal " << c.shape.causal
                                     << " dropout " << c.dropout);
-    const Run run(backend(), c);
+    const Pass pass(backend(), c);
     const ReferenceAttention expected =
-        reference_attention(run.qkv_values, run.dout_values, static_cast<std::size_t>(c.batch),
+        reference_attention(pass.qkv_values, pass.dout_values, static_cast<std::size_t>(c.batch),
                             static_cast<std::size_t>(c.length), c.shape, {c.dropout, seed, step, operation});
-    EXPECT_LT(relative_error(run.out.values(), expected.out), 5e-7);
-    EXPECT_LT(relative_error(run.log_sum_exp.values(), expected.log_sum_exp), 5e-7);
-    EXPECT_LT(relative_error(run.dqkv.values(), expected.dqkv), 1e-6);
-    for (const Guarded* tensor : {&run.qkv, &run.dout, &run.out, &run.log_sum_exp, &run.dqkv}) {
+    EXPECT_LT(relative_error(pass.out.values(), expected.out), 5e-7);
+    EXPECT_LT(relative_error(pass.log_sum_exp.values(), expected.log_sum_exp), 5e-7);
+    EXPECT_LT(relative_error(pass.dqkv.values(), expected.dqkv), 1e-6);
+    for (const Guarded* tensor : {&pass.qkv, &pass.dout, &pass.out, &pass.log_sum_exp, &pass.dqkv}) {
       EXPECT_TRUE(tensor->intact());
     }
-    EXPECT_EQ(run.qkv.values(), run.qkv_values);
-    EXPECT_EQ(run.dout.values(), run.dout_values);
+    EXPECT_EQ(pass.qkv.values(), pass.qkv_values);
+    EXPECT_EQ(pass.dout.values(), pass.dout_values);
   }
 }
 
 TEST_P(AttentionTest, GivesTheSameBitsAgain) {
   const Case c = {3, 200, make_shape(4, 2, 40), 0.1f};
-  const Run once(backend(), c);
-  const Run again(backend(), c);
+  const Pass once(backend(), c);
+  const Pass again(backend(), c);
   EXPECT_EQ(once.out.bytes(), again.out.bytes());
   EXPECT_EQ(once.log_sum_exp.bytes(), again.log_sum_exp.bytes());
   EXPECT_EQ(once.dqkv.bytes(), again.dqkv.bytes());
@@ -94,15 +94,15 @@ TEST_P(AttentionTest, GivesTheSameBitsAgain) {
 
 TEST_P(AttentionTest, LaterRowsDoNotChangeEarlierOnes) {
   const Case c = {1, 150, make_shape(2, 1, 16)};
-  Run run(backend(), c);
-  std::vector<double> changed = run.qkv_values;
-  for (std::size_t i = static_cast<std::size_t>(90 * run.width); i < changed.size(); ++i) changed[i] = 1e3;
-  const Guarded qkv = upload(backend(), DType::f32, run.qkv.tensor().shape(), changed);
-  const Guarded out(backend(), DType::f32, run.out.tensor().shape());
+  Pass pass(backend(), c);
+  std::vector<double> changed = pass.qkv_values;
+  for (std::size_t i = static_cast<std::size_t>(90 * pass.width); i < changed.size(); ++i) changed[i] = 1e3;
+  const Guarded qkv = upload(backend(), DType::f32, pass.qkv.tensor().shape(), changed);
+  const Guarded out(backend(), DType::f32, pass.out.tensor().shape());
   backend().attention_forward(out, {}, qkv, c.shape, {});
-  const std::vector<double> before = run.out.values();
+  const std::vector<double> before = pass.out.values();
   const std::vector<double> after = out.values();
-  const auto rows = static_cast<std::ptrdiff_t>(90 * run.out_width);
+  const auto rows = static_cast<std::ptrdiff_t>(90 * pass.out_width);
   EXPECT_TRUE(std::equal(before.begin(), before.begin() + rows, after.begin()));
   EXPECT_NE(before, after);
 }
@@ -131,7 +131,7 @@ TEST_P(AttentionTest, KeepsNaN) {
 }
 
 TEST_P(AttentionTest, RefusesWrongArguments) {
-  const Run run(backend(), {2, 8, make_shape(4, 2, 8)});
+  const Pass pass(backend(), {2, 8, make_shape(4, 2, 8)});
   const AttentionShape shape = make_shape(4, 2, 8);
   const auto forward = [&](const Tensor& out, const Tensor& statistics, const Tensor& qkv, const AttentionShape& s,
                            const Dropout& dropout = {}) {
@@ -141,29 +141,29 @@ TEST_P(AttentionTest, RefusesWrongArguments) {
     return message.starts_with(operation) && message.find(argument) != std::string::npos;
   };
   const std::string op = "attention_forward: ";
-  EXPECT_TRUE(names(forward({}, {}, run.qkv, shape), op, "out is absent"));
-  EXPECT_TRUE(names(forward(run.out, {}, {}, shape), op, "qkv is absent"));
-  EXPECT_TRUE(names(forward(run.out, {}, run.out, shape), op, "qkv is f32 [2, 8, 32]"));
-  EXPECT_TRUE(names(forward(run.qkv, {}, run.qkv, shape), op, "out is f32 [2, 8, 64]"));
-  EXPECT_TRUE(names(forward(run.out, run.out, run.qkv, shape), op, "log_sum_exp is"));
-  EXPECT_TRUE(names(forward(run.out, {}, run.qkv, make_shape(4, 3, 8)), op, "3 key/value heads"));
-  EXPECT_TRUE(names(forward(run.out, {}, run.qkv, make_shape(0, 1, 8)), op, "0 query heads"));
-  EXPECT_TRUE(names(forward(run.out, {}, run.qkv, make_shape(1, 1, 257)), op, "head size is 257"));
-  EXPECT_TRUE(names(forward(run.out, {}, run.qkv, shape, {0.5f, 0, {}}), op, "random_state is absent"));
-  EXPECT_TRUE(names(forward(run.out, {}, run.qkv, shape, {1.0f, 0, run.state}), op, "probability is 1"));
-  const Guarded integers(backend(), DType::i32, run.out.tensor().shape());
-  EXPECT_TRUE(names(forward(integers, {}, run.qkv, shape), op, "out is i32"));
+  EXPECT_TRUE(names(forward({}, {}, pass.qkv, shape), op, "out is absent"));
+  EXPECT_TRUE(names(forward(pass.out, {}, {}, shape), op, "qkv is absent"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.out, shape), op, "qkv is f32 [2, 8, 32]"));
+  EXPECT_TRUE(names(forward(pass.qkv, {}, pass.qkv, shape), op, "out is f32 [2, 8, 64]"));
+  EXPECT_TRUE(names(forward(pass.out, pass.out, pass.qkv, shape), op, "log_sum_exp is"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, make_shape(4, 3, 8)), op, "3 key/value heads"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, make_shape(0, 1, 8)), op, "0 query heads"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, make_shape(1, 1, 257)), op, "head size is 257"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, shape, {0.5f, 0, {}}), op, "random_state is absent"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, shape, {1.0f, 0, pass.state}), op, "probability is 1"));
+  const Guarded integers(backend(), DType::i32, pass.out.tensor().shape());
+  EXPECT_TRUE(names(forward(integers, {}, pass.qkv, shape), op, "out is i32"));
 
   const auto backward = [&](const Tensor& dqkv, const Tensor& dout, const Tensor& out, const Tensor& statistics) {
     return error_of(ErrorKind::input,
-                    [&] { backend().attention_backward(dqkv, dout, run.qkv, out, statistics, shape, {}); });
+                    [&] { backend().attention_backward(dqkv, dout, pass.qkv, out, statistics, shape, {}); });
   };
   const std::string back = "attention_backward: ";
-  EXPECT_TRUE(names(backward(run.dout, run.dout, run.out, run.log_sum_exp), back, "dqkv is"));
-  EXPECT_TRUE(names(backward(run.dqkv, run.qkv, run.out, run.log_sum_exp), back, "dout is"));
-  EXPECT_TRUE(names(backward(run.dqkv, run.dout, run.qkv, run.log_sum_exp), back, "out is"));
-  EXPECT_TRUE(names(backward(run.dqkv, run.dout, run.out, {}), back, "log_sum_exp is absent"));
-  EXPECT_TRUE(names(backward(run.qkv, run.dout, run.out, run.log_sum_exp), back, "overlap"));
+  EXPECT_TRUE(names(backward(pass.dout, pass.dout, pass.out, pass.log_sum_exp), back, "dqkv is"));
+  EXPECT_TRUE(names(backward(pass.dqkv, pass.qkv, pass.out, pass.log_sum_exp), back, "dout is"));
+  EXPECT_TRUE(names(backward(pass.dqkv, pass.dout, pass.qkv, pass.log_sum_exp), back, "out is"));
+  EXPECT_TRUE(names(backward(pass.dqkv, pass.dout, pass.out, {}), back, "log_sum_exp is absent"));
+  EXPECT_TRUE(names(backward(pass.qkv, pass.dout, pass.out, pass.log_sum_exp), back, "overlap"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, testing::ValuesIn(test_backends()));

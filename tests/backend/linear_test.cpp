@@ -61,7 +61,9 @@ TEST_P(LinearTest, ForwardEqualsTheReference) {
             std::vector<double> expected =
                 reference_matmul(in_values, weight_values, has_bias ? bias_values : std::vector<double>(), count(s.m),
                                  count(s.n), count(s.k));
-            if (keeps) EXPECT_LT(relative_error(pre.values(), expected), tolerance);
+            if (keeps) {
+              EXPECT_LT(relative_error(pre.values(), expected), tolerance);
+            }
             for (double& value : expected) value = activate(activation, value);
             EXPECT_LT(relative_error(out.values(), expected), tolerance);
             EXPECT_TRUE(out.intact() && pre.intact() && in.intact() && weight.intact() && bias.intact());

@@ -27,7 +27,7 @@ class GoldenFile {
   }
 
   nlohmann::json metadata(const std::string& name) const {
-    return nlohmann::json::parse(header_.at("__metadata__").at(name).get<std::string>());
+    return nlohmann::json::parse(header_.at("__metadata__").at("golden").get<std::string>()).at(name);
   }
 
   template <class T>

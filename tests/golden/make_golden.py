@@ -1,18 +1,15 @@
-#!/ usr / bin / env python3
-""
-    "Writes the golden files that golden_test.cpp compares with: small models run by PyTorch on the CPU.
+#!/usr/bin/env python3
+"""Writes the golden files that golden_test.cpp compares with: small models run by PyTorch on the CPU.
 
-    python3 make_golden.py[FOLDER] needs torch,
-    transformers,
-    safetensors
+    python3 make_golden.py [FOLDER]        needs torch, transformers, safetensors
 
-        Each NAME.safetensors holds,
-    in f32 and under mslt's parameter names: initial.P the parameters P before training gradient
-        .P the gradient of the mean loss final.P the parameters after the AdamW steps that the metadata describe tokens,
-    targets i64[B, T](targets below 0 are ignored);
-logits[B, T, V]; losses [steps + 1], before each step
+Each NAME.safetensors holds, in f32 and under mslt's parameter names:
+    initial.P    the parameters P before training
+    gradient.P   the gradient of the mean loss
+    final.P      the parameters after the AdamW steps that the metadata describe
+    tokens, targets i64 [B, T] (targets below 0 are ignored); logits [B, T, V]; losses [steps + 1], before each step
     and after the last
-and in its metadata the configuration and the optimiser's settings as JSON.
+and, as JSON in the entry "golden" of its metadata, the configuration and the optimiser's settings.
 """
 
 import json
@@ -38,8 +35,9 @@ def base_config(**changes):
               "ffn_bias": True, "norm_bias": True, "tied_embeddings": True, "embedding_scale": 1.0}
     return {**config, **changes}
 
-#Each family yields its model, the logits as a function of the tokens, and its weights as a map from mslt's names to
-#lists of(tensor, transposed); several tensors are one above the other.
+
+# Each family yields its model, the logits as a function of the tokens, and its weights as a map from mslt's names to
+# lists of (tensor, transposed); several tensors are one above the other.
 
 def gpt2():
     config = base_config()
@@ -102,7 +100,7 @@ def llama():
 
 
 def llama3():
-#Few original positions, so that one of the three frequencies falls into each of llama3's three bands.
+    # Few original positions, so that one of the three frequencies falls into each of llama3's three bands.
     scaling = {"type": "llama3", "factor": 8.0, "low_freq_factor": 0.5, "high_freq_factor": 2.0,
                "original_max_positions": 14}
     rope = {"rope_type": "llama3", "rope_theta": 12.0, "factor": 8.0, "low_freq_factor": 0.5,
@@ -170,7 +168,7 @@ def stored(parts, of=lambda tensor: tensor):
 def make(name, family, seed, folder):
     torch.manual_seed(seed)
     config, model, logits_of, names = family()
-#Weights far enough from zero that attention, norms and biases all matter.
+    # Weights far enough from zero that attention, norms and biases all matter.
     for key, parts in names.items():
         for tensor, _ in parts:
             torch.nn.init.normal_(tensor, mean=1.0 if key.endswith("norm.weight") else 0.0,
@@ -208,7 +206,8 @@ def make(name, family, seed, folder):
     tensors.update({f"final.{key}": stored(parts) for key, parts in names.items()})
     tensors.update(tokens=tokens, targets=targets, losses=torch.stack(losses))
     path = folder / f"{name}.safetensors"
-    save_file(tensors, path, {"config": json.dumps(config), "optimizer": json.dumps(OPTIMIZER)})
+    # One entry, since safetensors writes several in no fixed order.
+    save_file(tensors, path, {"golden": json.dumps({"config": config, "optimizer": OPTIMIZER})})
     print(f"{path}: {path.stat().st_size} bytes, loss {losses[0]:.4f} to {losses[-1]:.4f}")
 
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "backend/backend.h"
-#include "backend/cpu/dropout-inl.h"
+#include "backend/cpu/dropout.h"
 #include "backend/cpu/flash_forward-inl.h"
 
 #ifndef MSLT_BACKEND_CPU_ATTENTION_ONCE
@@ -23,7 +23,7 @@ struct ForwardTask {
   const float* values;
   std::int64_t stride;
   const DropoutState* dropout;
-  std::uint64_t first_element;  // dropout's number of row 0's first probability; rows are `keys` apart
+  std::int64_t first_element;  // dropout's number of row 0's first probability; rows are `keys` apart
 };
 
 // One key/value head of one sequence and the query heads that read it.
@@ -45,7 +45,7 @@ struct BackwardTask {
   float scale;
   bool causal;
   const DropoutState* dropout;
-  std::uint64_t first_element;  // of the first query head's row 0
+  std::int64_t first_element;  // of the first query head's row 0
 };
 
 }  // namespace mslt
@@ -68,10 +68,8 @@ void forward_block(const ForwardTask& task, float* workspace) {
   };
   const auto drop = [&](float* probabilities, std::int64_t row, std::int64_t key, std::int64_t count) HWY_ATTR {
     if (task.dropout->probability <= 0.0f) return;
-    float factors[key_block];
-    const std::uint64_t element = task.first_element + static_cast<std::uint64_t>(row * task.block.keys + key);
-    dropout_factors(*task.dropout, element, count, factors);
-    for (std::int64_t j = 0; j < count; ++j) probabilities[j] *= factors[j];
+    const std::int64_t element = task.first_element + row * task.block.keys + key;
+    apply_dropout(*task.dropout, element, count, probabilities, probabilities);
   };
   flash_forward(task.block, workspace, pack, drop);
 }
@@ -166,11 +164,12 @@ void backward_task(const BackwardTask& task, float* workspace) {
         multiply_tile(rows, columns, size, {dout_rows, task.out_stride, 1}, values_transposed, size, products,
                       key_block, false);
         for (std::int64_t r = 0; r < rows; ++r) {
-          HWY_ALIGN float factors[key_block] = {};
+          HWY_ALIGN float factors[key_block];
           const std::int64_t row = h * task.length + i + r;
           if (drops) {
-            const std::uint64_t element = task.first_element + static_cast<std::uint64_t>(row * task.length + j);
-            dropout_factors(*task.dropout, element, visible(r), factors);
+            std::fill_n(factors, key_block, 1.0f);
+            const std::int64_t element = task.first_element + row * task.length + j;
+            apply_dropout(*task.dropout, element, visible(r), factors, factors);
           }
           differentiate_row(scores + r * key_block, products + r * key_block, drops ? factors : nullptr, visible(r),
                             columns, task.scale, task.log_sum_exp[row], means[row]);
@@ -250,7 +249,7 @@ void CpuBackend::attention_forward(const Tensor& out, const Tensor& log_sum_exp,
     task.values = task.keys + shape.kv_heads * size;
     task.stride = stride;
     task.dropout = &state;
-    task.first_element = static_cast<std::uint64_t>((statistics + row) * length);
+    task.first_element = (statistics + row) * length;
     HWY_DYNAMIC_DISPATCH(forward_block)(task, workspace + slot * floats);
   });
 }
@@ -299,7 +298,7 @@ void CpuBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, cons
     task.scale = shape.scale;
     task.causal = shape.causal;
     task.dropout = &state;
-    task.first_element = static_cast<std::uint64_t>(statistics * length);
+    task.first_element = statistics * length;
     HWY_DYNAMIC_DISPATCH(backward_task)(task, workspace + slot * floats);
   });
 }

@@ -8,7 +8,8 @@
 #include <algorithm>
 
 #include "backend/backend.h"
-#include "backend/cpu/vector_math-inl.h"
+#include "backend/cpu/float_vectors-inl.h"
+#include "backend/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mslt {

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "backend/cpu/vector_math-inl.h"
+#include "backend/cpu/float_vectors-inl.h"
 
 #ifndef MSLT_BACKEND_CPU_MATVEC_ONCE
 #define MSLT_BACKEND_CPU_MATVEC_ONCE

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "backend/cpu/vector_math-inl.h"
+#include "backend/cpu/float_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mslt {

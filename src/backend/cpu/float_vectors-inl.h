@@ -1,9 +1,10 @@
-// Elementary functions on Highway vectors, compiled once a target: include it after foreach_target.h.
-#if defined(MSLT_BACKEND_CPU_VECTOR_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
-#ifdef MSLT_BACKEND_CPU_VECTOR_MATH_INL_H
-#undef MSLT_BACKEND_CPU_VECTOR_MATH_INL_H
+// Powers of two and loads of 16-bit elements on Highway vectors, compiled once a target: include it after
+// foreach_target.h.
+#if defined(MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
+#undef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
 #else
-#define MSLT_BACKEND_CPU_VECTOR_MATH_INL_H
+#define MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
 #endif
 
 #include <hwy/highway.h>
@@ -21,7 +22,6 @@ using FloatTag = hn::CappedTag<float, 16>;
 using Floats = hn::Vec<FloatTag>;
 
 constexpr float log2_e = 1.44269504f;
-constexpr float ln_2 = 0.693147181f;
 
 // 2^x within 2 ulp; 0 below 2^-126, 2^127 above. NaN stays NaN.
 // x = k + f with integer k and |f| <= 1/2; 2^f is a polynomial of least relative error, 2^k goes into the exponent.
@@ -42,31 +42,7 @@ HWY_INLINE Floats exp2(FloatTag d, Floats x) {
   return hn::Mul(p, hn::BitCast(d, exponent));
 }
 
-// e^(-2u) of the GELU below, u = sqrt(2/π) (x + 0.044715 x³).
-HWY_INLINE Floats gelu_exponential(FloatTag d, Floats x) {
-  constexpr float linear = -2.30220819f;  // -2 sqrt(2/π) / ln 2
-  constexpr float cubic = -0.102943239f;  // linear · 0.044715
-  const Floats slope = hn::MulAdd(hn::Mul(x, x), hn::Set(d, cubic), hn::Set(d, linear));
-  return exp2(d, hn::Mul(slope, x));
-}
-
-// 0.5 x (1 + tanh u) = x / (1 + e^(-2u)).
-HWY_INLINE Floats gelu(FloatTag d, Floats x) {
-  return hn::Div(x, hn::Add(hn::Set(d, 1.0f), gelu_exponential(d, x)));
-}
-
-// With s = 1 / (1 + e^(-2u)): s + x s (1 - s) 2u', and 1 - s = e^(-2u) s.
-HWY_INLINE Floats gelu_derivative(FloatTag d, Floats x) {
-  constexpr float linear = 1.59576912f;   // 2 sqrt(2/π)
-  constexpr float square = 0.214064455f;  // 3 · 0.044715 · linear
-  // Beyond 30 it is 0 or 1 to the last bit, and the powers of x would overflow.
-  x = hn::Min(hn::Set(d, 30.0f), hn::Max(hn::Set(d, -30.0f), x));
-  const Floats e = gelu_exponential(d, x);
-  const Floats s = hn::Div(hn::Set(d, 1.0f), hn::Add(hn::Set(d, 1.0f), e));
-  const Floats slope = hn::MulAdd(hn::Mul(x, x), hn::Set(d, square), hn::Set(d, linear));
-  return hn::MulAdd(hn::Mul(hn::Mul(x, s), hn::Mul(e, s)), slope, s);
-}
-
+// A vector of elements of any floating type as floats.
 HWY_INLINE Floats load_floats(FloatTag d, const float* from) {
   return hn::LoadU(d, from);
 }

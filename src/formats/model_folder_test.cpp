@@ -1,0 +1,261 @@
+// Tests of model folders: round trips, what is missing or does not fit, a full disk, models saved by transformers.
+#include "formats/model_folder.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "backend/registry.h"
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "mslt/model.h"
+
+namespace mslt {
+namespace {
+
+std::filesystem::path fresh_folder(const std::string& name) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_model_folder_" + name);
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  return folder;
+}
+
+std::string message_of(const std::function<void()>& action, ErrorKind kind) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+Tokenizer small_tokenizer() {
+  TokenizerTrainOptions options;
+  options.vocab_size = 262;
+  options.threads = 1;
+  return Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat", options);
+}
+
+Config small_config() {
+  Config config = preset("tiny");
+  config.vocab_size = 270;
+  config.max_positions = 16;
+  config.layers = 1;
+  config.channels = 16;
+  config.heads = config.kv_heads = 2;
+  config.head_size = 8;
+  config.ffn_size = 24;
+  return config;
+}
+
+std::vector<std::byte> parameter_bytes(const Transformer& model) {
+  const Tensor all = model.parameters().whole();
+  std::vector<std::byte> bytes(all.bytes());
+  model.backend().download(all, bytes);
+  return bytes;
+}
+
+class ModelFolder : public testing::Test {
+ protected:
+  std::unique_ptr<Backend> backend = make_backend("cpu");
+
+  // A small model with its tokenizer under `name`.
+  std::filesystem::path saved(const std::string& name) {
+    const auto folder = fresh_folder(name);
+    const Tokenizer tokenizer = small_tokenizer();
+    save_model_folder(folder, model(1), &tokenizer);
+    return folder;
+  }
+
+  Transformer& model(std::uint64_t seed) {
+    model_ = std::make_unique<Transformer>(*backend, small_config(), DType::f32);
+    model_->initialize(seed);
+    return *model_;
+  }
+
+ private:
+  std::unique_ptr<Transformer> model_;
+};
+
+TEST_F(ModelFolder, RoundTrips) {
+  const auto folder = saved("round") / "not" / "yet";
+  const Tokenizer tokenizer = small_tokenizer();
+  Transformer& original = model(5);
+  SaveModelOptions options;
+  options.generation.temperature = 0.5;
+  save_model_folder(folder, original, &tokenizer, options);
+  const LoadedModel loaded = load_model_folder(*backend, folder);
+  EXPECT_EQ(loaded.transformer->config(), original.config());
+  EXPECT_EQ(loaded.transformer->dtype(), DType::f32);
+  EXPECT_EQ(parameter_bytes(*loaded.transformer), parameter_bytes(original));
+  EXPECT_EQ(loaded.family, ModelFamily::gpt2);
+  ASSERT_TRUE(loaded.tokenizer);
+  EXPECT_EQ(loaded.tokenizer->encode("the bat"), tokenizer.encode("the bat"));
+  EXPECT_EQ(loaded.generation.tokens, (ModelTokenIds{1, 0, {2}}));
+  EXPECT_EQ(loaded.generation.temperature, 0.5);
+  const auto config = read_json_file(folder / "config.json");
+  EXPECT_EQ(config["eos_token_id"], 2);
+  EXPECT_EQ(config["torch_dtype"], "float32");
+  EXPECT_EQ(read_json_file(folder / "tokenizer_config.json")["model_max_length"], 16);
+}
+
+TEST_F(ModelFolder, TakesTheDtypeAskedFor) {
+  const auto folder = saved("dtype");
+  EXPECT_EQ(load_model_folder(*backend, folder, DType::bf16).transformer->dtype(), DType::bf16);
+  SaveModelOptions options;
+  options.dtype = DType::f16;
+  save_model_folder(folder, model(1), nullptr, options);
+  EXPECT_EQ(load_model_folder(*backend, folder).transformer->dtype(), DType::f16);
+  EXPECT_EQ(read_json_file(folder / "config.json")["torch_dtype"], "float16");
+}
+
+TEST_F(ModelFolder, SaysWhatIsMissing) {
+  EXPECT_NE(message_of([&] { load_model_folder(*backend, "/nonexistent"); }, ErrorKind::io).find("not a folder"),
+            std::string::npos);
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    const auto folder = saved("missing");
+    std::filesystem::remove(folder / name);
+    EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::io).find(name), std::string::npos);
+  }
+  const auto folder = saved("bare");
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
+    std::filesystem::remove(folder / name);
+  }
+  const LoadedModel loaded = load_model_folder(*backend, folder);
+  EXPECT_FALSE(loaded.tokenizer);
+  EXPECT_EQ(loaded.generation.tokens.eos, (std::vector<std::uint32_t>{2}));
+}
+
+TEST_F(ModelFolder, RefusesAVocabularyThatDoesNotMatch) {
+  const auto folder = saved("vocabulary");
+  TokenizerTrainOptions options;
+  options.vocab_size = 271;
+  options.threads = 1;
+  options.special = {"[PAD]", "[BOS]", "[EOS]", "[A1]", "[A2]", "[A3]", "[A4]", "[A5]", "[A6]", "[A7]"};
+  const Tokenizer larger =
+      Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat and the hat", options);
+  ASSERT_EQ(larger.vocab_size(), 271u);
+  const std::string message = message_of([&] { save_model_folder(folder, model(1), &larger); }, ErrorKind::input);
+  EXPECT_NE(message.find("271 tokens, but the model's vocabulary only 270"), std::string::npos) << message;
+  larger.save(folder / "tokenizer.json");
+  EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input).find("tokenizer.json"),
+            std::string::npos);
+}
+
+TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
+  const auto folder = saved("weights");
+  auto config = nlohmann::json::parse(read_file(folder / "config.json", 10000));
+  config["n_inner"] = 32;
+  write_file(folder / "config.json", config.dump());
+  const std::string message = message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input);
+  EXPECT_NE(message.find("transformer.h.0.mlp.c_fc.weight has the shape [16, 24], expected is [16, 32]"),
+            std::string::npos)
+      << message;
+  // A claim of enormous size is refused by the file, before memory is taken.
+  config["n_inner"] = nullptr;
+  config["vocab_size"] = 2'000'000'000;
+  write_file(folder / "config.json", config.dump());
+  EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input).find("[2000000000, 16]"),
+            std::string::npos);
+}
+
+TEST_F(ModelFolder, DropsTokenIdsOutsideTheVocabulary) {
+  const auto folder = saved("ids");
+  write_file(folder / "generation_config.json", R"({"bos_token_id": 50256, "eos_token_id": [50256, 7]})");
+  const LoadedModel loaded = load_model_folder(*backend, folder);
+  EXPECT_EQ(loaded.generation.tokens, (ModelTokenIds{1, 0, {7}}));
+}
+
+TEST_F(ModelFolder, AFullDiskKeepsThePreviousModel) {
+  const auto folder = saved("full");
+  const auto before = parameter_bytes(*load_model_folder(*backend, folder).transformer);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename());
+  Transformer& other = model(2);
+  ASSERT_NE(parameter_bytes(other), before);
+  const Tokenizer tokenizer = small_tokenizer();
+  rlimit old_limit{};
+  getrlimit(RLIMIT_FSIZE, &old_limit);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  // Enough for no weights, then for the weights but not the tokenizer.
+  for (const rlim_t limit : {rlim_t{4096}, rlim_t{std::filesystem::file_size(folder / "model.safetensors")}}) {
+    const rlimit small{limit, old_limit.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    std::string large_stop(static_cast<std::size_t>(limit) + 1, 'x');
+    SaveModelOptions options;
+    options.generation.tokens.eos.assign(static_cast<std::size_t>(limit), 2);
+    EXPECT_THROW(save_model_folder(folder, other, &tokenizer, options), Error);
+    setrlimit(RLIMIT_FSIZE, &old_limit);
+    EXPECT_EQ(parameter_bytes(*load_model_folder(*backend, folder).transformer), before);
+    EXPECT_EQ(static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(folder), {})), names.size());
+  }
+  std::signal(SIGXFSZ, old_handler);
+}
+
+TEST_F(ModelFolder, RefusesAFileInTheFoldersPlace) {
+  const auto folder = fresh_folder("file");
+  write_file(folder / "f", "text");
+  EXPECT_THROW(save_model_folder(folder / "f", model(1), nullptr), Error);
+  EXPECT_THROW(load_model_folder(*backend, folder / "f"), Error);
+}
+
+// Each tests/golden/hf_* folder was saved by transformers, with the logits it computes for the ids in expected.json.
+class SavedByTransformers : public testing::TestWithParam<std::string> {};
+
+TEST_P(SavedByTransformers, GivesTheSameLogits) {
+  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / GetParam();
+  Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
+  const auto expected = read_json_file(folder / "expected.json");
+  const auto ids = expected["ids"].get<std::vector<std::int32_t>>();
+  const auto logits = model.logits(ids);
+  const auto values = expected["logits"].get<std::vector<float>>();
+  ASSERT_EQ(logits.size(), values.size());
+  float largest = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) largest = std::max(largest, std::abs(logits[i] - values[i]));
+  // f32 on both sides, logits of order 1: what differs is the order of sums.
+  EXPECT_LT(largest, 2e-5f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, SavedByTransformers,
+                         testing::Values("hf_gpt2", "hf_llama", "hf_llama_tied", "hf_qwen2"));
+
+TEST(Model, ChecksItsTokens) {
+  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / "hf_gpt2";
+  Model model = Model::load(folder, {.device = "cpu", .dtype = ""});
+  EXPECT_FALSE(model.has_tokenizer());
+  EXPECT_THROW(model.tokenizer(), Error);
+  EXPECT_THROW(model.logits(std::vector<std::int32_t>{0, -1}), Error);
+  EXPECT_THROW(model.logits(std::vector<std::int32_t>{static_cast<std::int32_t>(model.config().vocab_size)}), Error);
+  EXPECT_THROW(model.logits(std::vector<std::int32_t>(1000)), Error);
+  EXPECT_TRUE(model.logits({}).empty());
+  EXPECT_THROW(Model::load(folder, {.device = "cpu", .dtype = "i8"}), Error);
+}
+
+TEST(Model, SixteenBitLogitsAreClose) {
+  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / "hf_llama";
+  const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6};
+  const auto full = Model::load(folder, {.device = "cpu", .dtype = "f32"}).logits(ids);
+  const auto half = Model::load(folder, {.device = "cpu", .dtype = "bf16"}).logits(ids);
+  ASSERT_EQ(full.size(), half.size());
+  double difference = 0;
+  double norm = 0;
+  for (std::size_t i = 0; i < full.size(); ++i) {
+    difference += std::pow(full[i] - half[i], 2);
+    norm += std::pow(full[i], 2);
+  }
+  EXPECT_LT(std::sqrt(difference / norm), 1e-2);
+  EXPECT_GT(difference, 0);
+}
+
+}  // namespace
+}  // namespace mslt

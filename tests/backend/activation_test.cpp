@@ -1,0 +1,175 @@
+// Activations and dropout against the reference, on every backend.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+#include "tests/backend/reference_attention.h"
+#include "tests/backend/reference_elementwise.h"
+
+namespace mslt::test {
+namespace {
+
+struct Size {
+  std::int64_t rows, columns;
+};
+
+const std::vector<Size>& sizes() {
+  static const std::vector<Size> all = {{1, 1}, {1, 7}, {3, 16}, {5, 33}, {17, 64}, {70, 100}, {2, 4099}, {3, 2048}};
+  return all;
+}
+
+const std::vector<Activation>& activations() {
+  static const std::vector<Activation> all = {Activation::gelu, Activation::relu, Activation::swiglu};
+  return all;
+}
+
+class ActivationTest : public BackendTest {};
+class DropoutTest : public BackendTest {};
+
+// From deep in both tails to zero.
+std::vector<double> wide_values(DType dtype, std::int64_t n, std::uint64_t seed) {
+  std::vector<double> values = random_values(dtype, n, seed);
+  for (std::size_t i = 0; i < values.size(); i += 5) values[i] *= 4.0;
+  return rounded(dtype, values);
+}
+
+TEST(ActivationReference, GradientsAreFiniteDifferences) {
+  const std::vector<double> dout = random_values(DType::f32, 12, 1);
+  for (const Activation activation : activations()) {
+    const std::vector<double> in = random_values(DType::f32, activation == Activation::swiglu ? 24 : 12, 2);
+    const std::vector<double> gradient = reference_activation_backward(activation, dout, in, 4);
+    EXPECT_LT(
+        gradient_error(in, gradient, [&](const auto& v) { return dot(dout, reference_activation(activation, v, 4)); }),
+        1e-8);
+  }
+}
+
+TEST_P(ActivationTest, EqualsTheReference) {
+  for (const Size& s : sizes()) {
+    for (const DType dtype : floating_types()) {
+      for (const Activation activation : activations()) {
+        SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns) + " " + std::string(name_of(dtype)) +
+                     " activation " + std::to_string(static_cast<int>(activation)));
+        const std::int64_t width = activation == Activation::swiglu ? 2 * s.columns : s.columns;
+        const std::vector<double> in_values = wide_values(dtype, s.rows * width, 1);
+        const std::vector<double> dout_values = random_values(dtype, s.rows * s.columns, 2);
+        const Guarded in = upload(backend(), dtype, {s.rows, width}, in_values);
+        const Guarded dout = upload(backend(), dtype, {s.rows, s.columns}, dout_values);
+        const Guarded out(backend(), dtype, {s.rows, s.columns});
+        const Guarded din(backend(), dtype, {s.rows, width});
+        backend().activation_forward(activation, out, in);
+        const double tolerance = tolerance_of(dtype, 2e-7);
+        expect_close(out.values(), reference_activation(activation, in_values, size(s.columns)), tolerance);
+        backend().activation_backward(activation, din, dout, in);
+        const std::vector<double> gradient =
+            reference_activation_backward(activation, dout_values, in_values, size(s.columns));
+        expect_close(din.values(), gradient, tolerance);
+        // In place: over dout, or over the input of swiglu.
+        const Guarded& place = activation == Activation::swiglu ? in : dout;
+        backend().activation_backward(activation, place, dout, in);
+        EXPECT_EQ(place.bytes(), din.bytes());
+        EXPECT_TRUE(in.intact() && dout.intact() && out.intact() && din.intact());
+      }
+    }
+  }
+}
+
+TEST_P(ActivationTest, TailsGoToTheirLimits) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const Guarded in = upload(backend(), DType::f32, {6}, {-1e30, -200.0, -20.0, 20.0, 200.0, 1e15});
+  const Guarded out(backend(), DType::f32, {6});
+  backend().activation_forward(Activation::gelu, out, in);
+  EXPECT_EQ(out.values(), (std::vector<double>{0.0, 0.0, 0.0, 20.0, 200.0, rounded(DType::f32, {1e15})[0]}));
+  const Guarded broken = upload(backend(), DType::f32, {2}, {std::nan(""), infinity});
+  const Guarded results(backend(), DType::f32, {2});
+  backend().activation_forward(Activation::gelu, results, broken);
+  EXPECT_TRUE(std::isnan(results.values()[0]));
+  EXPECT_EQ(results.values()[1], infinity);
+  backend().activation_forward(Activation::relu, results, broken);
+  EXPECT_TRUE(std::isnan(results.values()[0]));
+}
+
+TEST_P(ActivationTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const Guarded rows(b, DType::f32, {3, 8});
+  const Guarded other(b, DType::f32, {3, 8});
+  const Guarded wide(b, DType::f32, {3, 16});
+  const Guarded half(b, DType::f16, {3, 8});
+  const auto forward = [&](std::string_view part, Activation a, const Tensor& out, const Tensor& in) {
+    refuses("activation_forward: ", part, [&] { b.activation_forward(a, out, in); });
+  };
+  forward("the activation is none", Activation::none, rows, other);
+  forward("in is f32 [3, 16]", Activation::gelu, rows, wide);
+  forward("in is f32 [3, 8]", Activation::swiglu, rows, other);
+  forward("in is f16", Activation::gelu, rows, half);
+  forward("out is absent", Activation::relu, {}, other);
+  forward("overlap", Activation::relu, rows, rows);
+  const auto backward = [&](std::string_view part, Activation a, const Tensor& din, const Tensor& dout,
+                            const Tensor& in) {
+    refuses("activation_backward: ", part, [&] { b.activation_backward(a, din, dout, in); });
+  };
+  backward("din is f32 [3, 16]", Activation::gelu, wide, other, rows);
+  backward("dout is absent", Activation::gelu, rows, {}, other);
+  backward("in is f32 [3, 16]", Activation::gelu, rows, other, wide);
+  backward("overlap", Activation::gelu, rows, other, rows);
+}
+
+TEST_P(DropoutTest, EqualsTheReference) {
+  for (const Size& s : sizes()) {
+    for (const DType dtype : floating_types()) {
+      for (const double probability : {0.0, 0.1, 0.5, 0.9}) {
+        SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns) + " " + std::string(name_of(dtype)) +
+                     " p " + std::to_string(probability));
+        const std::vector<double> values = random_values(dtype, s.rows * s.columns, 1);
+        const Guarded in = upload(backend(), dtype, {s.rows, s.columns}, values);
+        const Guarded out(backend(), dtype, {s.rows, s.columns});
+        const Guarded state = upload(backend(), DType::u32, {4}, {4000000000.0, 5.0, 77.0, 0.0});
+        const auto p = static_cast<float>(probability);
+        const Dropout dropout{p, 3, state};
+        backend().dropout_forward(out, in, dropout);
+        const ReferenceDropout reference{static_cast<double>(p), 4000000000u | (std::uint64_t{5} << 32), 77, 3};
+        std::vector<double> expected = values;
+        for (std::size_t i = 0; i < expected.size(); ++i) expected[i] *= reference.factor(i);
+        expect_close(out.values(), expected, tolerance_of(dtype, 1e-7));
+        backend().dropout_backward(in, in, dropout);
+        EXPECT_EQ(in.bytes(), out.bytes());
+        EXPECT_TRUE(in.intact() && out.intact());
+      }
+    }
+  }
+}
+
+TEST_P(DropoutTest, DropsWhatIsNotFinite) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const Guarded in = upload(backend(), DType::f32, {64}, std::vector<double>(64, infinity));
+  const Guarded state = upload(backend(), DType::u32, {4}, {1.0, 0.0, 0.0, 0.0});
+  backend().dropout_forward(in, in, {0.5f, 0, state});
+  for (const double value : in.values()) EXPECT_TRUE(value == 0.0 || value == infinity);
+}
+
+TEST_P(DropoutTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const Guarded in(b, DType::f32, {3, 8});
+  const Guarded wide(b, DType::f32, {3, 9});
+  const Guarded half(b, DType::bf16, {3, 8});
+  const Guarded state(b, DType::u32, {4});
+  const Guarded few(b, DType::u32, {3});
+  const auto both = [&](std::string_view part, const Tensor& out, const Tensor& from, const Dropout& dropout) {
+    refuses("dropout", part, [&] { b.dropout_forward(out, from, dropout); });
+    refuses("dropout", part, [&] { b.dropout_backward(out, from, dropout); });
+  };
+  both("out is f32 [3, 9]", wide, in, {0.5f, 0, state});
+  both("out is bf16", half, in, {0.5f, 0, state});
+  both("in is absent", in, {}, {0.5f, 0, state});
+  both("probability is -0.5", in, in, {-0.5f, 0, state});
+  both("probability is 1", in, in, {1.0f, 0, state});
+  both("dropout.random_state is u32 [3]", in, in, {0.5f, 0, few});
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, ActivationTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, DropoutTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,254 @@
+// Embedding and rotary positions against the reference, on every backend.
+#include <gtest/gtest.h>
+
+#include "base/parallel.h"
+#include "base/philox.h"
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+#include "tests/backend/reference_embedding.h"
+
+namespace mslt::test {
+namespace {
+
+const std::vector<EmbeddingSize>& sizes() {
+  static const std::vector<EmbeddingSize> all = {{1, 1, 1, 1, 1},    {1, 5, 3, 2, 5},        {2, 7, 33, 11, 40},
+                                                 {3, 64, 8, 5, 64},  {2, 100, 100, 50, 130}, {4, 33, 768, 1000, 40},
+                                                 {1, 9, 2500, 70, 9}};
+  return all;
+}
+
+Shape shape_of(std::size_t a, std::size_t b) {
+  return {static_cast<std::int64_t>(a), static_cast<std::int64_t>(b)};
+}
+
+Shape shape_of(std::size_t a, std::size_t b, std::size_t c) {
+  return {static_cast<std::int64_t>(a), static_cast<std::int64_t>(b), static_cast<std::int64_t>(c)};
+}
+
+// Many repeats, and now and then an id that no table has.
+std::vector<double> random_tokens(const EmbeddingSize& size) {
+  PhiloxStream stream(9, 0, 0);
+  std::vector<double> tokens(size.batch * size.length);
+  for (double& token : tokens) {
+    token = static_cast<double>(stream.below(size.vocab + 2)) - 1.0;
+    if (stream.below(4) == 0) token = 0.0;
+  }
+  return tokens;
+}
+
+class EmbeddingTest : public BackendTest {};
+class RopeTest : public BackendTest {};
+
+TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
+  for (const EmbeddingSize& s : sizes()) {
+    const std::vector<double> token_values = random_tokens(s);
+    const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);
+    // The last sequence runs past the table of positions, the first begins before it.
+    std::vector<double> first_values(s.batch, static_cast<double>(s.places) - static_cast<double>(s.length) + 2.0);
+    first_values[0] = -1.0;
+    const Guarded first = upload(backend(), DType::i32, {static_cast<std::int64_t>(s.batch)}, first_values);
+    for (const DType dtype : floating_types()) {
+      for (const DType weight_dtype : floating_types()) {
+        for (const bool positioned : {false, true}) {
+          for (const bool shifted : {false, true}) {
+            SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)) + " weight " +
+                         std::string(name_of(weight_dtype)) + " positions " + std::to_string(positioned) + " first " +
+                         std::to_string(shifted));
+            const auto token_weights = random_values(weight_dtype, static_cast<std::int64_t>(s.vocab * s.columns), 1);
+            const auto place_weights = random_values(weight_dtype, static_cast<std::int64_t>(s.places * s.columns), 2);
+            const Guarded token_weight = upload(backend(), weight_dtype, shape_of(s.vocab, s.columns), token_weights);
+            const Guarded place_weight = upload(backend(), weight_dtype, shape_of(s.places, s.columns), place_weights);
+            const Guarded out(backend(), dtype, shape_of(s.batch, s.length, s.columns));
+            backend().embedding_forward(out, tokens, token_weight, positioned ? place_weight.tensor() : Tensor(),
+                                        {shifted ? first.tensor() : Tensor()}, 1.5f);
+            const std::vector<double> expected =
+                reference_embedding(s, token_values, token_weights, positioned ? place_weights : std::vector<double>(),
+                                    shifted ? first_values : std::vector<double>(s.batch, 0.0), 1.5);
+            expect_close(out.values(), expected, tolerance_of(dtype, 1e-7));
+            EXPECT_TRUE(out.intact() && tokens.intact() && token_weight.intact() && place_weight.intact());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(EmbeddingReference, GradientsAreFiniteDifferences) {
+  const EmbeddingSize s{2, 4, 3, 3, 4};
+  const std::vector<double> tokens = {0, 2, 2, 1, 2, 0, 3, 2};
+  const std::vector<double> token_weight = random_values(DType::f32, 9, 1);
+  const std::vector<double> place_weight = random_values(DType::f32, 12, 2);
+  const std::vector<double> dout = random_values(DType::f32, 24, 3);
+  std::vector<double> dtoken(9, 0.0);
+  std::vector<double> dplace(12, 0.0);
+  // An unknown token's row is zeros, so that nothing of it reaches the position either.
+  std::vector<double> seen = dout;
+  for (std::size_t c = 18; c < 21; ++c) seen[c] = 0.0;
+  reference_embedding_backward(s, tokens, seen, 1.5, dtoken, dplace);
+  const auto loss = [&](const std::vector<double>& a, const std::vector<double>& b) {
+    return dot(dout, reference_embedding(s, tokens, a, b, {0.0, 0.0}, 1.5));
+  };
+  EXPECT_LT(gradient_error(token_weight, dtoken, [&](const auto& v) { return loss(v, place_weight); }), 1e-8);
+  EXPECT_LT(gradient_error(place_weight, dplace, [&](const auto& v) { return loss(token_weight, v); }), 1e-8);
+}
+
+TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
+  for (const EmbeddingSize& s : sizes()) {
+    SCOPED_TRACE(std::to_string(s.columns) + " columns");
+    const std::vector<double> token_values = random_tokens(s);
+    const std::vector<double> gradients =
+        random_values(DType::f32, static_cast<std::int64_t>(s.batch * s.length * s.columns), 1);
+    std::vector<double> dtoken = random_values(DType::f32, static_cast<std::int64_t>(s.vocab * s.columns), 2);
+    std::vector<double> dplace = random_values(DType::f32, static_cast<std::int64_t>(s.places * s.columns), 3);
+    const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);
+    const Guarded dout = upload(backend(), DType::f32, shape_of(s.batch, s.length, s.columns), gradients);
+    const Guarded dtoken_weight = upload(backend(), DType::f32, shape_of(s.vocab, s.columns), dtoken);
+    const Guarded dplace_weight = upload(backend(), DType::f32, shape_of(s.places, s.columns), dplace);
+    reference_embedding_backward(s, token_values, gradients, 0.5, dtoken, dplace);
+    backend().embedding_backward(dtoken_weight, {}, dout, tokens, 0.5f);
+    backend().embedding_backward({}, dplace_weight, dout, tokens, 0.5f);
+    expect_close(dtoken_weight.values(), dtoken, 1e-6);
+    expect_close(dplace_weight.values(), dplace, 1e-6);
+    EXPECT_TRUE(dtoken_weight.intact() && dplace_weight.intact() && dout.intact());
+  }
+}
+
+TEST_P(EmbeddingTest, BackwardBitsDoNotDependOnRunsOrThreads) {
+  const EmbeddingSize s{4, 300, 1030, 20, 300};
+  const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), random_tokens(s));
+  const Guarded dout = upload(backend(), DType::f32, shape_of(s.batch, s.length, s.columns),
+                              random_values(DType::f32, 4 * 300 * 1030, 1));
+  std::vector<std::vector<std::byte>> first;
+  const int threads = parallel_threads();
+  for (const int count : {1, 2, 2, 7}) {
+    set_parallel_threads(count);
+    const Guarded dtoken =
+        upload(backend(), DType::f32, shape_of(s.vocab, s.columns), std::vector<double>(s.vocab * s.columns, 0.5));
+    const Guarded dplace =
+        upload(backend(), DType::f32, shape_of(s.places, s.columns), std::vector<double>(s.places * s.columns, 0.5));
+    backend().embedding_backward(dtoken, dplace, dout, tokens, 0.7f);
+    const std::vector<std::vector<std::byte>> now = {dtoken.bytes(), dplace.bytes()};
+    if (first.empty()) first = now;
+    EXPECT_EQ(now, first) << count << " threads";
+  }
+  set_parallel_threads(threads);
+}
+
+TEST_P(EmbeddingTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const Guarded out(b, DType::f32, {2, 3, 8});
+  const Guarded tokens(b, DType::i32, {2, 3});
+  const Guarded flat(b, DType::i32, {6});
+  const Guarded weight(b, DType::f32, {5, 8});
+  const Guarded wide(b, DType::f32, {5, 9});
+  const Guarded few(b, DType::f32, {2, 8});
+  const auto forward = [&](std::string_view part, const Tensor& o, const Tensor& t, const Tensor& w, const Tensor& p,
+                           const Positions& positions) {
+    refuses("embedding_forward: ", part, [&] { b.embedding_forward(o, t, w, p, positions, 1.0f); });
+  };
+  forward("out is absent", {}, tokens, weight, {}, {});
+  forward("out is f32 [2, 3, 8]", out, tokens, wide, {}, {});
+  forward("tokens is i32 [6]", out, flat, weight, {}, {});
+  forward("tokens is f32", out, weight, weight, {}, {});
+  forward("token_weight is f32 [2, 3, 8]", out, tokens, out, {}, {});
+  forward("token_weight is i32", out, tokens, tokens, {}, {});
+  forward("position_weight is f32 [5, 9]", out, tokens, weight, wide, {});
+  forward("positions.first is i32 [2, 3]", out, tokens, weight, {}, {tokens});
+  const auto backward = [&](std::string_view part, const Tensor& w, const Tensor& p, const Tensor& o, const Tensor& t) {
+    refuses("embedding_backward: ", part, [&] { b.embedding_backward(w, p, o, t, 1.0f); });
+  };
+  backward("dtoken_weight is f32 [5, 9]", wide, {}, out, tokens);
+  backward("dposition_weight is f32 [2, 8]", weight, few, out, tokens);
+  backward("dposition_weight", {}, wide, out, tokens);
+  backward("dout is f32 [5, 8]", few, {}, weight, tokens);
+  backward("dout is absent", few, {}, {}, tokens);
+  backward("tokens is absent", weight, {}, out, {});
+}
+
+TEST_P(RopeTest, BothDirectionsEqualTheReference) {
+  struct Case {
+    std::int64_t batch, length;
+    AttentionShape shape;
+    double first;
+  };
+  const std::vector<Case> cases = {{1, 1, {1, 1, 2}, 0},   {2, 5, {3, 1, 6}, 3},      {3, 17, {4, 2, 34}, 100},
+                                   {2, 40, {4, 4, 64}, 0}, {5, 1, {6, 2, 128}, 1000}, {1, 33, {2, 1, 32}, 100000},
+                                   {2, 3, {1, 1, 256}, 70}};
+  for (const Case& c : cases) {
+    const std::int64_t columns = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_size;
+    const Shape shape{c.batch, c.length, columns};
+    std::vector<double> frequencies;
+    for (int i = 0; i < c.shape.head_size / 2; ++i) {
+      frequencies.push_back(std::pow(10000.0, -2.0 * i / c.shape.head_size));
+    }
+    frequencies = rounded(DType::f32, frequencies);
+    std::vector<double> first_values;
+    for (std::int64_t b = 0; b < c.batch; ++b) first_values.push_back(c.first + 7.0 * static_cast<double>(b));
+    const Guarded inverse = upload(backend(), DType::f32, {c.shape.head_size / 2}, frequencies);
+    const Guarded first = upload(backend(), DType::i32, {c.batch}, first_values);
+    for (const DType dtype : floating_types()) {
+      for (const bool shifted : {false, true}) {
+        SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " first " + std::to_string(shifted));
+        const std::vector<double> values = random_values(dtype, shape.elements(), 1);
+        const std::vector<double> starts = shifted ? first_values : std::vector<double>(size(c.batch), 0.0);
+        const Guarded forward = upload(backend(), dtype, shape, values);
+        const Guarded backward = upload(backend(), dtype, shape, values);
+        const Positions positions{shifted ? first.tensor() : Tensor()};
+        backend().rope_forward(forward, inverse, positions, c.shape);
+        backend().rope_backward(backward, inverse, positions, c.shape);
+        const double tolerance = tolerance_of(dtype, 2e-7);
+        expect_close(forward.values(), reference_rope(values, frequencies, starts, size(c.length), c.shape, 1.0),
+                     tolerance);
+        expect_close(backward.values(), reference_rope(values, frequencies, starts, size(c.length), c.shape, -1.0),
+                     tolerance);
+        // The values stay as they were.
+        for (std::int64_t row = 0; row < c.batch * c.length; ++row) {
+          const std::int64_t at = (row + 1) * columns - 1;
+          EXPECT_EQ(forward.values()[size(at)], values[size(at)]);
+        }
+        EXPECT_TRUE(forward.intact() && backward.intact() && inverse.intact());
+      }
+    }
+  }
+}
+
+TEST(RopeReference, BackwardIsTheTranspose) {
+  const AttentionShape shape{2, 1, 4};
+  const std::vector<double> x = random_values(DType::f32, 3 * 16, 1);
+  const std::vector<double> dout = random_values(DType::f32, 3 * 16, 2);
+  const std::vector<double> frequencies = {1.0, 0.01};
+  const std::vector<double> gradient = reference_rope(dout, frequencies, {5.0}, 3, shape, -1.0);
+  EXPECT_LT(
+      gradient_error(x, gradient,
+                     [&](const auto& v) { return dot(dout, reference_rope(v, frequencies, {5.0}, 3, shape, 1.0)); }),
+      1e-8);
+}
+
+TEST_P(RopeTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const AttentionShape shape{2, 1, 4};
+  const Guarded qkv(b, DType::f32, {2, 3, 16});
+  const Guarded wide(b, DType::f32, {2, 3, 17});
+  const Guarded flat(b, DType::f32, {6, 16});
+  const Guarded inverse(b, DType::f32, {2});
+  const Guarded integers(b, DType::i32, {3});
+  const auto both = [&](std::string_view part, const Tensor& x, const Tensor& f, const Positions& p,
+                        const AttentionShape& s) {
+    refuses("rope", part, [&] { b.rope_forward(x, f, p, s); });
+    refuses("rope", part, [&] { b.rope_backward(x, f, p, s); });
+  };
+  both("qkv is absent", {}, inverse, {}, shape);
+  both("qkv is f32 [2, 3, 17]", wide, inverse, {}, shape);
+  both("qkv is f32 [6, 16]", flat, inverse, {}, shape);
+  both("inverse_frequencies is i32", qkv, integers, {}, shape);
+  both("inverse_frequencies is f32 [2, 3, 16]", qkv, qkv, {}, shape);
+  both("positions.first is i32 [3]", qkv, inverse, {integers}, shape);
+  both("head size is 5", qkv, inverse, {}, {2, 1, 5});
+  both("key/value heads", qkv, inverse, {}, {3, 2, 4});
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, EmbeddingTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, RopeTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,189 @@
+// Copies, casts and rearrangements, exact on every backend.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <limits>
+
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+
+namespace mslt::test {
+namespace {
+
+class LayoutTest : public BackendTest {};
+
+const std::vector<std::int64_t>& counts() {
+  static const std::vector<std::int64_t> all = {1, 2, 7, 33, 64, 2047, 2049, 70001};
+  return all;
+}
+
+TEST_P(LayoutTest, SplitAndJoinAreInverse) {
+  for (const AttentionShape& shape : {AttentionShape{1, 1, 1}, AttentionShape{3, 1, 5}, AttentionShape{12, 4, 64}}) {
+    for (const DType dtype : floating_types()) {
+      for (const std::int64_t rows : {1, 3, 34}) {
+        const std::int64_t query = shape.heads * shape.head_size;
+        const std::int64_t key = shape.kv_heads * shape.head_size;
+        const std::int64_t columns = query + 2 * key;
+        const std::vector<double> values = random_values(dtype, rows * columns, 1);
+        const Guarded qkv = upload(backend(), dtype, {1, rows, columns}, values);
+        const Guarded q(backend(), dtype, {1, rows, query});
+        const Guarded k(backend(), dtype, {1, rows, key});
+        const Guarded v(backend(), dtype, {1, rows, key});
+        const Guarded joined(backend(), dtype, {1, rows, columns});
+        backend().split_qkv(q, k, v, qkv, shape);
+        backend().join_qkv(joined, q, k, v, shape);
+        EXPECT_EQ(joined.bytes(), qkv.bytes());
+        EXPECT_EQ(q.values()[size(rows * query - 1)], values[size((rows - 1) * columns + query - 1)]);
+        EXPECT_EQ(k.values()[size((rows - 1) * key)], values[size((rows - 1) * columns + query)]);
+        EXPECT_EQ(v.values()[size((rows - 1) * key)], values[size((rows - 1) * columns + query + key)]);
+        EXPECT_TRUE(q.intact() && k.intact() && v.intact() && joined.intact());
+      }
+    }
+  }
+}
+
+TEST_P(LayoutTest, CastRoundsToNearestEven) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const std::int64_t n : counts()) {
+    // Over all exponents, subnormals of f16 among them, and ties.
+    std::vector<double> values = random_values(DType::f32, n, 1);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(values[i], static_cast<int>(i % 60) - 30);
+    if (n > 60) {
+      const std::vector<double> special = {0.0,
+                                           -0.0,
+                                           infinity,
+                                           -infinity,
+                                           65504.0,
+                                           65519.9,
+                                           65520.0,
+                                           1.0 + 0x1p-11,
+                                           1.0 + 0x1.8p-10,
+                                           0x1p-25,
+                                           0x1.8p-25,
+                                           1.0 + 0x1p-8,
+                                           1.0 + 0x1.8p-7,
+                                           1e-40,
+                                           3.4e38,
+                                           1.0 + 0x1.0002p-8,
+                                           0x1p-24};
+      std::copy(special.begin(), special.end(), values.begin() + 5);
+    }
+    for (const DType from : floating_types()) {
+      const std::vector<double> source = rounded(from, values);
+      const Guarded in = upload(backend(), from, {n}, source);
+      for (const DType to : floating_types()) {
+        SCOPED_TRACE(std::to_string(n) + " " + std::string(name_of(from)) + " to " + std::string(name_of(to)));
+        const Guarded out(backend(), to, {n});
+        backend().cast(out, in);
+        EXPECT_EQ(out.values(), rounded(to, source));
+        EXPECT_TRUE(out.intact() && in.intact());
+      }
+    }
+  }
+}
+
+TEST_P(LayoutTest, CastKeepsNan) {
+  const Guarded in = upload(backend(), DType::f32, {40}, std::vector<double>(40, std::nan("")));
+  for (const DType to : floating_types()) {
+    const Guarded out = upload(backend(), to, {40}, std::vector<double>(40, 1.0));
+    backend().cast(out, in);
+    for (const double value : out.values()) EXPECT_TRUE(std::isnan(value));
+  }
+}
+
+TEST_P(LayoutTest, FillsCopiesAndAdds) {
+  for (const std::int64_t n : counts()) {
+    for (const DType dtype : floating_types()) {
+      SCOPED_TRACE(std::to_string(n) + " " + std::string(name_of(dtype)));
+      const std::vector<double> values = random_values(dtype, n, 1);
+      const std::vector<double> more = random_values(dtype, n, 2);
+      const Guarded in = upload(backend(), dtype, {n}, values);
+      const Guarded out(backend(), dtype, {n});
+      backend().copy(out, in);
+      EXPECT_EQ(out.bytes(), in.bytes());
+      backend().add(out, upload(backend(), dtype, {n}, more));
+      std::vector<double> sum = values;
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += more[i];
+      EXPECT_EQ(out.values(), rounded(dtype, rounded(DType::f32, sum)));
+      backend().add(in, in);
+      EXPECT_EQ(in.values()[0], 2.0 * values[0]);
+      backend().fill(out, 0.1f);
+      EXPECT_EQ(out.values(), rounded(dtype, std::vector<double>(size(n), static_cast<double>(0.1f))));
+      EXPECT_TRUE(out.intact() && in.intact());
+    }
+  }
+  const Guarded integers = upload(backend(), DType::i32, {3}, {1, -2, 3});
+  const Guarded out(backend(), DType::i32, {3});
+  backend().copy(out, integers);
+  EXPECT_EQ(out.bytes(), integers.bytes());
+}
+
+TEST_P(LayoutTest, GathersRows) {
+  for (const std::int64_t columns : {1, 7, 64, 3001}) {
+    for (const DType dtype : floating_types()) {
+      const std::vector<double> values = random_values(dtype, 9 * columns, 1);
+      const std::vector<double> wanted = {3, 8, -1, 0, 9, 3, 2147483647};
+      const Guarded in = upload(backend(), dtype, {9, columns}, values);
+      const Guarded indices = upload(backend(), DType::i32, {7}, wanted);
+      const Guarded out(backend(), dtype, {7, columns});
+      backend().gather_rows(out, in, indices);
+      std::vector<double> expected;
+      for (const double row : wanted) {
+        for (std::int64_t c = 0; c < columns; ++c) {
+          const bool exists = row >= 0 && row < 9;
+          expected.push_back(exists ? values[static_cast<std::size_t>(row) * size(columns) + size(c)] : 0.0);
+        }
+      }
+      EXPECT_EQ(out.values(), expected);
+      EXPECT_TRUE(out.intact() && in.intact());
+    }
+  }
+}
+
+TEST_P(LayoutTest, EmptyTensorsAreNoWork) {
+  const Guarded empty(backend(), DType::f32, {0});
+  const Guarded other(backend(), DType::f32, {0});
+  backend().copy(empty, other);
+  backend().fill(empty, 1.0f);
+  backend().add(empty, other);
+  backend().cast(empty, other);
+  EXPECT_TRUE(empty.intact() && other.intact());
+}
+
+TEST_P(LayoutTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const AttentionShape shape{2, 1, 4};
+  const Guarded qkv(b, DType::f32, {3, 16});
+  const Guarded q(b, DType::f32, {3, 8});
+  const Guarded k(b, DType::f32, {3, 4});
+  const Guarded v(b, DType::f32, {3, 4});
+  const Guarded half(b, DType::f16, {3, 4});
+  const Guarded integers(b, DType::i32, {3});
+  refuses("split_qkv: ", "q is f32 [3, 4]", [&] { b.split_qkv(k, k, v, qkv, shape); });
+  refuses("split_qkv: ", "k is f16", [&] { b.split_qkv(q, half, v, qkv, shape); });
+  refuses("split_qkv: ", "overlap", [&] { b.split_qkv(q, v, v, qkv, shape); });
+  refuses("split_qkv: ", "qkv is f32 [3, 8]", [&] { b.split_qkv(q, k, v, q, shape); });
+  refuses("split_qkv: ", "qkv is absent", [&] { b.split_qkv(q, k, v, {}, shape); });
+  refuses("join_qkv: ", "v is absent", [&] { b.join_qkv(qkv, q, k, {}, shape); });
+  refuses("join_qkv: ", "qkv is f32 [3, 8]", [&] { b.join_qkv(q, q, k, v, shape); });
+  refuses("cast: ", "out is f32 [3, 8]", [&] { b.cast(q, k); });
+  refuses("cast: ", "in is i32", [&] { b.cast(q, integers); });
+  refuses("cast: ", "overlap", [&] { b.cast(q, q); });
+  refuses("fill: ", "out is i32", [&] { b.fill(integers, 1.0f); });
+  refuses("fill: ", "out is absent", [&] { b.fill({}, 1.0f); });
+  refuses("copy: ", "out is f32 [3, 8]", [&] { b.copy(q, k); });
+  refuses("copy: ", "out is f32", [&] { b.copy(k, half); });
+  refuses("copy: ", "in is absent", [&] { b.copy(k, {}); });
+  refuses("add: ", "out is f32 [3, 8]", [&] { b.add(q, k); });
+  refuses("add: ", "out is f32", [&] { b.add(k, half); });
+  refuses("add: ", "in is i32", [&] { b.add(k, integers); });
+  refuses("gather_rows: ", "out is f32 [3, 8]", [&] { b.gather_rows(q, k, integers); });
+  refuses("gather_rows: ", "indices is f32", [&] { b.gather_rows(v, k, q); });
+  refuses("gather_rows: ", "in is i32", [&] { b.gather_rows(v, integers, integers); });
+  refuses("gather_rows: ", "overlap", [&] { b.gather_rows(k, k, integers); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, LayoutTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,253 @@
+// The norm operations against the reference, on every backend.
+#include <gtest/gtest.h>
+
+#include "base/parallel.h"
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+#include "tests/backend/reference_attention.h"
+#include "tests/backend/reference_norm.h"
+
+namespace mslt::test {
+namespace {
+
+struct Size {
+  std::int64_t rows, columns;
+};
+
+const std::vector<Size>& sizes() {
+  static const std::vector<Size> all = {{1, 1},   {1, 2},     {2, 7},    {3, 8},    {5, 33},
+                                        {17, 64}, {130, 100}, {33, 257}, {2, 1000}, {9, 3001}};
+  return all;
+}
+
+const NormKind layer{false, 1e-5f};
+const NormKind root{true, 1e-6f};
+
+class NormTest : public BackendTest {};
+
+TEST(NormReference, GradientsAreFiniteDifferences) {
+  const std::vector<double> sum = random_values(DType::f32, 21, 1);
+  const std::vector<double> weight = random_values(DType::f32, 7, 2);
+  const std::vector<double> bias = random_values(DType::f32, 7, 3);
+  const std::vector<double> dout = random_values(DType::f32, 21, 4);
+  for (const NormKind& kind : {layer, root}) {
+    const ReferenceNormGradient gradient = reference_norm_backward(dout, sum, weight, kind);
+    const auto loss = [&](const std::vector<double>& s, const std::vector<double>& w, const std::vector<double>& b) {
+      return dot(dout, reference_norm(s, w, b, kind).out);
+    };
+    EXPECT_LT(gradient_error(sum, gradient.dsum, [&](const auto& v) { return loss(v, weight, bias); }), 1e-7);
+    EXPECT_LT(gradient_error(weight, gradient.dweight, [&](const auto& v) { return loss(sum, v, bias); }), 1e-7);
+    EXPECT_LT(gradient_error(bias, gradient.dbias, [&](const auto& v) { return loss(sum, weight, v); }), 1e-7);
+  }
+}
+
+TEST_P(NormTest, ForwardEqualsTheReference) {
+  for (const Size& s : sizes()) {
+    const Shape shape{s.rows, s.columns};
+    const std::int64_t n = s.rows * s.columns;
+    for (const DType dtype : floating_types()) {
+      for (const DType weight_dtype : floating_types()) {
+        for (const bool rms : {false, true}) {
+          for (const bool added : {false, true}) {
+            const NormKind kind = rms ? root : layer;
+            SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " weight " +
+                         std::string(name_of(weight_dtype)) + " rms " + std::to_string(rms) + " x " +
+                         std::to_string(added));
+            const std::vector<double> residual_values = random_values(dtype, n, 1);
+            const std::vector<double> x_values = random_values(dtype, n, 2);
+            const std::vector<double> weight_values = random_values(weight_dtype, s.columns, 3);
+            const std::vector<double> bias_values = random_values(weight_dtype, s.columns, 4);
+            const Guarded residual = upload(backend(), dtype, shape, residual_values);
+            const Guarded x = upload(backend(), dtype, shape, x_values);
+            const Guarded weight = upload(backend(), weight_dtype, {s.columns}, weight_values);
+            const Guarded bias = upload(backend(), weight_dtype, {s.columns}, bias_values);
+            const Guarded sum(backend(), dtype, shape);
+            const Guarded out(backend(), dtype, shape);
+            const Guarded mean(backend(), DType::f32, {s.rows});
+            const Guarded rstd(backend(), DType::f32, {s.rows});
+            backend().residual_norm_forward(out, added ? sum.tensor() : Tensor(), rms ? Tensor() : mean.tensor(), rstd,
+                                            residual, added ? x.tensor() : Tensor(), weight,
+                                            rms ? Tensor() : bias.tensor(), kind, {});
+            std::vector<double> total = residual_values;
+            for (std::size_t i = 0; added && i < total.size(); ++i) total[i] += x_values[i];
+            const ReferenceNorm expected =
+                reference_norm(total, weight_values, rms ? std::vector<double>() : bias_values, kind);
+            // A row of two elements may lose nearly all in the subtraction of its mean.
+            const double tolerance = tolerance_of(dtype, s.columns == 2 ? 1e-5 : 5e-7);
+            if (added) EXPECT_EQ(sum.values(), rounded(dtype, total));
+            expect_close(out.values(), expected.out, tolerance);
+            if (!rms) expect_close(mean.values(), expected.mean, 1e-5);
+            if (s.columns > 1) expect_close(rstd.values(), expected.rstd, 1e-5);
+            EXPECT_TRUE(out.intact() && sum.intact() && mean.intact() && rstd.intact());
+            EXPECT_TRUE(residual.intact() && x.intact());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
+  for (const Size& s : sizes()) {
+    SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns));
+    const Shape shape{s.rows, s.columns};
+    const std::int64_t n = s.rows * s.columns;
+    const std::vector<double> residual_values = random_values(DType::f32, n, 1);
+    const std::vector<double> x_values = random_values(DType::f32, n, 2);
+    const std::vector<double> weight_values = random_values(DType::f32, s.columns, 3);
+    const Guarded residual = upload(backend(), DType::f32, shape, residual_values);
+    const Guarded x = upload(backend(), DType::f32, shape, x_values);
+    const Guarded weight = upload(backend(), DType::f32, {s.columns}, weight_values);
+    const Guarded state = upload(backend(), DType::u32, {4}, {123456789.0, 7.0, 42.0, 0.0});
+    const Dropout dropout{0.3f, 5, state};
+    backend().residual_norm_forward(x, residual, {}, {}, residual, x, weight, {}, root, dropout);
+    const ReferenceDropout reference{static_cast<double>(0.3f), 123456789u | (std::uint64_t{7} << 32), 42, 5};
+    std::vector<double> total = residual_values;
+    for (std::size_t i = 0; i < total.size(); ++i) total[i] += x_values[i] * reference.factor(i);
+    expect_close(residual.values(), total, 1e-7);
+    expect_close(x.values(), reference_norm(total, weight_values, {}, root).out, 5e-7);
+    EXPECT_TRUE(x.intact() && residual.intact());
+  }
+}
+
+TEST_P(NormTest, BackwardEqualsTheReference) {
+  for (const Size& s : sizes()) {
+    const Shape shape{s.rows, s.columns};
+    const std::int64_t n = s.rows * s.columns;
+    for (const bool rms : {false, true}) {
+      const NormKind kind = rms ? root : layer;
+      const std::vector<double> sum_values = random_values(DType::f32, n, 1);
+      const std::vector<double> dout_values = random_values(DType::f32, n, 2);
+      const std::vector<double> direct_values = random_values(DType::f32, n, 3);
+      const std::vector<double> weight_values = random_values(DType::f32, s.columns, 4);
+      const std::vector<double> before = random_values(DType::f32, s.columns, 5);
+      const ReferenceNorm forward = reference_norm(sum_values, weight_values, {}, kind);
+      const ReferenceNormGradient gradient = reference_norm_backward(dout_values, sum_values, weight_values, kind);
+      const Guarded sum = upload(backend(), DType::f32, shape, sum_values);
+      const Guarded weight = upload(backend(), DType::f32, {s.columns}, weight_values);
+      const Guarded mean = upload(backend(), DType::f32, {s.rows}, forward.mean);
+      const Guarded rstd = upload(backend(), DType::f32, {s.rows}, forward.rstd);
+      // dsum apart, in the memory of dsum_direct, or in that of dout.
+      for (const int place : {0, 1, 2}) {
+        for (const bool has_direct : {false, true}) {
+          if (place == 1 && !has_direct) continue;
+          SCOPED_TRACE(shape.to_string() + " rms " + std::to_string(rms) + " place " + std::to_string(place) +
+                       " direct " + std::to_string(has_direct));
+          const Guarded dout = upload(backend(), DType::f32, shape, dout_values);
+          const Guarded direct = upload(backend(), DType::f32, shape, direct_values);
+          const Guarded apart(backend(), DType::f32, shape);
+          const Guarded& dsum = place == 0 ? apart : place == 1 ? direct : dout;
+          const Guarded dweight = upload(backend(), DType::f32, {s.columns}, before);
+          const Guarded dbias = upload(backend(), DType::f32, {s.columns}, before);
+          backend().residual_norm_backward(dsum, dweight, rms ? Tensor() : dbias.tensor(), dout,
+                                           has_direct ? direct.tensor() : Tensor(), sum, rms ? Tensor() : mean.tensor(),
+                                           rstd, weight, kind);
+          std::vector<double> expected = gradient.dsum;
+          std::vector<double> expected_weight = gradient.dweight;
+          std::vector<double> expected_bias = gradient.dbias;
+          for (std::size_t i = 0; has_direct && i < expected.size(); ++i) expected[i] += direct_values[i];
+          for (std::size_t c = 0; c < before.size(); ++c) {
+            expected_weight[c] += before[c];
+            expected_bias[c] += before[c];
+          }
+          // The gradient of rows of one or two elements is all cancellation; only the direct part is left of it.
+          const bool cancels = s.columns <= 2;
+          if (!cancels) expect_close(dsum.values(), expected, 1e-6);
+          if (!cancels) expect_close(dweight.values(), expected_weight, 1e-6);
+          if (!rms) expect_close(dbias.values(), expected_bias, 1e-6);
+          EXPECT_TRUE(dsum.intact() && dweight.intact() && dbias.intact() && dout.intact() && direct.intact());
+        }
+      }
+    }
+  }
+}
+
+TEST_P(NormTest, BitsDoNotDependOnRunsOrThreads) {
+  const Shape shape{700, 129};
+  const Guarded sum = upload(backend(), DType::f32, shape, random_values(DType::f32, 700 * 129, 1));
+  const Guarded dout = upload(backend(), DType::f32, shape, random_values(DType::f32, 700 * 129, 2));
+  const Guarded weight = upload(backend(), DType::f32, {129}, random_values(DType::f32, 129, 3));
+  std::vector<std::vector<std::byte>> first;
+  const int threads = parallel_threads();
+  for (const int count : {1, 1, 2, 3, 8}) {
+    set_parallel_threads(count);
+    const Guarded out(backend(), DType::f32, shape);
+    const Guarded mean(backend(), DType::f32, {700});
+    const Guarded rstd(backend(), DType::f32, {700});
+    backend().residual_norm_forward(out, {}, mean, rstd, sum, {}, weight, {}, layer, {});
+    const Guarded dsum(backend(), DType::f32, shape);
+    const Guarded dweight = upload(backend(), DType::f32, {129}, std::vector<double>(129, 1.0));
+    const Guarded dbias = upload(backend(), DType::f32, {129}, std::vector<double>(129, 1.0));
+    backend().residual_norm_backward(dsum, dweight, dbias, dout, {}, sum, mean, rstd, weight, layer);
+    const std::vector<std::vector<std::byte>> now = {out.bytes(),  mean.bytes(),    rstd.bytes(),
+                                                     dsum.bytes(), dweight.bytes(), dbias.bytes()};
+    if (first.empty()) first = now;
+    EXPECT_EQ(now, first) << count << " threads";
+  }
+  set_parallel_threads(threads);
+}
+
+TEST_P(NormTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const Guarded rows(b, DType::f32, {3, 8});
+  const Guarded other(b, DType::f32, {3, 8});
+  const Guarded wide(b, DType::f32, {3, 9});
+  const Guarded half(b, DType::bf16, {3, 8});
+  const Guarded weight(b, DType::f32, {8});
+  const Guarded gradient(b, DType::f32, {8});
+  const Guarded numbers(b, DType::f32, {3});
+  const Guarded integers(b, DType::i32, {3});
+  const auto forward = [&](const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
+                           const Tensor& residual, const Tensor& x, const Tensor& w, const Tensor& bias,
+                           const NormKind& kind, const Dropout& dropout) {
+    const std::string message = error_of(
+        ErrorKind::input, [&] { b.residual_norm_forward(out, sum, mean, rstd, residual, x, w, bias, kind, dropout); });
+    EXPECT_NE(message.find("residual_norm_forward"), std::string::npos) << message;
+    return message;
+  };
+  const auto names = [](const std::string& message, std::string_view argument) {
+    EXPECT_NE(message.find(argument), std::string::npos) << message;
+  };
+  names(forward(wide, {}, {}, {}, rows, {}, weight, {}, layer, {}), "out");
+  names(forward(half, {}, {}, {}, rows, {}, weight, {}, layer, {}), "out");
+  names(forward(rows, {}, {}, {}, rows, {}, weight, {}, layer, {}), "out");
+  names(forward(other, {}, {}, {}, rows, wide, weight, {}, layer, {}), "x");
+  names(forward(half, rows, {}, {}, rows, other, weight, {}, layer, {}), "out");
+  names(forward(wide, {}, {}, {}, {}, {}, weight, {}, layer, {}), "residual");
+  names(forward(other, {}, {}, {}, rows, other, weight, {}, layer, {}), "sum");
+  names(forward(other, {}, {}, {}, rows, {}, numbers, {}, layer, {}), "weight");
+  names(forward(other, {}, {}, {}, rows, {}, {}, {}, layer, {}), "weight");
+  names(forward(other, {}, {}, {}, rows, {}, weight, numbers, layer, {}), "bias");
+  names(forward(other, {}, {}, {}, rows, {}, weight, weight, root, {}), "bias");
+  names(forward(other, {}, weight, {}, rows, {}, weight, {}, layer, {}), "mean");
+  names(forward(other, {}, numbers, {}, rows, {}, weight, {}, root, {}), "mean");
+  names(forward(other, {}, {}, integers, rows, {}, weight, {}, layer, {}), "rstd");
+  names(forward(other, {}, {}, {}, rows, {}, weight, {}, {false, -1.0f}, {}), "epsilon");
+  names(forward(other, {}, {}, {}, rows, {}, weight, {}, layer, {1.0f, 0, {}}), "probability");
+  names(forward(other, {}, {}, {}, rows, {}, weight, {}, layer, {0.5f, 0, {}}), "random_state");
+
+  const auto backward = [&](const Tensor& dsum, const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
+                            const Tensor& direct, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
+                            const Tensor& w, const NormKind& kind) {
+    const std::string message = error_of(ErrorKind::input, [&] {
+      b.residual_norm_backward(dsum, dweight, dbias, dout, direct, sum, mean, rstd, w, kind);
+    });
+    EXPECT_NE(message.find("residual_norm_backward"), std::string::npos) << message;
+    return message;
+  };
+  names(backward(wide, gradient, {}, rows, {}, other, numbers, numbers, weight, layer), "dsum");
+  names(backward(rows, {}, {}, rows, {}, other, numbers, numbers, weight, layer), "dweight");
+  names(backward(rows, gradient, numbers, rows, {}, other, numbers, numbers, weight, layer), "dbias");
+  names(backward(rows, gradient, gradient, rows, {}, other, {}, numbers, weight, root), "dbias");
+  names(backward(rows, gradient, {}, {}, {}, other, numbers, numbers, weight, layer), "dout");
+  names(backward(rows, gradient, {}, rows, half, other, numbers, numbers, weight, layer), "dsum_direct");
+  names(backward(rows, gradient, {}, rows, {}, rows, numbers, numbers, weight, layer), "sum");
+  names(backward(rows, gradient, {}, rows, {}, other, {}, numbers, weight, layer), "mean");
+  names(backward(rows, gradient, {}, rows, {}, other, numbers, integers, weight, layer), "rstd");
+  names(backward(rows, gradient, {}, rows, {}, other, numbers, numbers, numbers, layer), "weight");
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, NormTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,65 @@
+// Comparing results with references, and references with finite differences.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/backend/backend_under_test.h"
+
+namespace mslt::test {
+
+// The relative error of norms that a result stored as `dtype` may have; `f32` is that of floats.
+inline double tolerance_of(DType dtype, double f32 = 1e-6) {
+  if (dtype == DType::bf16) return 4e-3;
+  return dtype == DType::f16 ? 5e-4 : f32;
+}
+
+// The relative error is within the tolerance; where zeros are expected, exact zeros.
+inline void expect_close(const std::vector<double>& actual, const std::vector<double>& expected, double tolerance) {
+  EXPECT_LE(relative_error(actual, expected), tolerance);
+}
+
+// The relative error of `gradient` against central differences of `function`, a double of a vector, at x.
+template <class Function>
+double gradient_error(std::vector<double> x, const std::vector<double>& gradient, const Function& function) {
+  constexpr double step = 1e-5;
+  std::vector<double> differences;
+  for (double& value : x) {
+    const double middle = value;
+    value = middle + step;
+    const double above = function(x);
+    value = middle - step;
+    differences.push_back((above - function(x)) / (2.0 * step));
+    value = middle;
+  }
+  return relative_error(differences, gradient);
+}
+
+inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+inline const std::vector<DType>& floating_types() {
+  static const std::vector<DType> all = {DType::f32, DType::bf16, DType::f16};
+  return all;
+}
+
+// Whether `call` throws Error(input) with a message that starts with `operation` and holds `part`.
+template <class Call>
+void refuses(std::string_view operation, std::string_view part, Call&& call) {
+  const std::string message = error_of(ErrorKind::input, call);
+  EXPECT_TRUE(message.starts_with(operation)) << message;
+  EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+inline std::size_t size(std::int64_t n) {
+  return static_cast<std::size_t>(n);
+}
+
+}  // namespace mslt::test

@@ -1,0 +1,164 @@
+// The gradients' norm and AdamW against the reference, on every backend.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "base/parallel.h"
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+#include "tests/backend/reference_elementwise.h"
+
+namespace mslt::test {
+namespace {
+
+class OptimizerTest : public BackendTest {};
+
+TEST_P(OptimizerTest, NormEqualsTheReference) {
+  for (const std::int64_t n : {1, 3, 17, 2049, 100003}) {
+    for (const DType dtype : floating_types()) {
+      const std::vector<double> values = random_values(dtype, n, 1);
+      const Guarded gradients = upload(backend(), dtype, {n}, values);
+      const Guarded out = upload(backend(), DType::f32, {1}, {3.0});
+      const double squares = dot(values, values);
+      backend().global_norm(out, gradients, true);
+      EXPECT_NEAR(out.values()[0], std::sqrt(squares + 9.0), 1e-6 * std::sqrt(squares + 9.0));
+      backend().global_norm(out, gradients, false);
+      EXPECT_NEAR(out.values()[0], std::sqrt(squares), 1e-6 * std::sqrt(squares));
+      EXPECT_TRUE(out.intact() && gradients.intact());
+    }
+  }
+}
+
+TEST_P(OptimizerTest, NormShowsWhatIsNotFinite) {
+  std::vector<double> values(1000, 1.0);
+  const Guarded out(backend(), DType::f32, {1});
+  values[700] = std::numeric_limits<double>::infinity();
+  backend().global_norm(out, upload(backend(), DType::f32, {1000}, values), false);
+  EXPECT_EQ(out.values()[0], std::numeric_limits<double>::infinity());
+  values[3] = std::nan("");
+  backend().global_norm(out, upload(backend(), DType::f32, {1000}, values), false);
+  EXPECT_TRUE(std::isnan(out.values()[0]));
+}
+
+TEST_P(OptimizerTest, AdamWEqualsTheReferenceForTenSteps) {
+  const AdamWConfig config{0.9f, 0.95f, 1e-8f, 0.1f};
+  for (const std::int64_t n : {1, 7, 65, 5001}) {
+    for (const double max_norm : {0.0, 0.5}) {
+      SCOPED_TRACE(std::to_string(n) + " clipped to " + std::to_string(max_norm));
+      ReferenceAdamW expected{random_values(DType::f32, n, 1), std::vector<double>(size(n), 0.0),
+                              std::vector<double>(size(n), 0.0)};
+      const Guarded parameters = upload(backend(), DType::f32, {n}, expected.parameters);
+      const Guarded first = upload(backend(), DType::f32, {n}, expected.first);
+      const Guarded second = upload(backend(), DType::f32, {n}, expected.second);
+      const Guarded norm(backend(), DType::f32, {1});
+      for (int step = 1; step <= 10; ++step) {
+        const std::vector<double> gradient = random_values(DType::f32, n, 10 + static_cast<std::uint64_t>(step));
+        const std::vector<double> state = rounded(
+            DType::f32, {1e-2, 1.0 / (1.0 - std::pow(0.9, step)), 1.0 / (1.0 - std::pow(0.95, step)), 0.25, max_norm});
+        const Guarded gradients = upload(backend(), DType::f32, {n}, gradient);
+        backend().global_norm(norm, gradients, false);
+        backend().adamw(parameters, gradients, first, second, {}, upload(backend(), DType::f32, {5}, state), norm,
+                        config);
+        reference_adamw(expected, gradient, state, std::sqrt(dot(gradient, gradient)), config);
+      }
+      expect_close(parameters.values(), expected.parameters, 1e-6);
+      expect_close(first.values(), expected.first, 1e-6);
+      expect_close(second.values(), expected.second, 1e-6);
+      EXPECT_TRUE(parameters.intact() && first.intact() && second.intact() && norm.intact());
+    }
+  }
+}
+
+TEST_P(OptimizerTest, AdamWUpdatesTheMasterAndRoundsIt) {
+  const AdamWConfig config{0.9f, 0.999f, 1e-8f, 0.0f};
+  const std::int64_t n = 2100;
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const std::vector<double> gradient = random_values(dtype, n, 2);
+    ReferenceAdamW expected{random_values(DType::f32, n, 1), std::vector<double>(size(n), 0.0),
+                            std::vector<double>(size(n), 0.0)};
+    const Guarded master = upload(backend(), DType::f32, {n}, expected.parameters);
+    const Guarded parameters(backend(), dtype, {n});
+    const Guarded gradients = upload(backend(), dtype, {n}, gradient);
+    const Guarded first = upload(backend(), DType::f32, {n}, expected.first);
+    const Guarded second = upload(backend(), DType::f32, {n}, expected.second);
+    const std::vector<double> state = rounded(DType::f32, {1e-3, 10.0, 1000.0, 1.0, 0.0});
+    backend().adamw(parameters, gradients, first, second, master, upload(backend(), DType::f32, {5}, state),
+                    upload(backend(), DType::f32, {1}, {1.0}), config);
+    reference_adamw(expected, gradient, state, 1.0, config);
+    expect_close(master.values(), expected.parameters, 1e-7);
+    EXPECT_EQ(parameters.values(), rounded(dtype, master.values()));
+    EXPECT_TRUE(parameters.intact() && master.intact());
+  }
+}
+
+TEST_P(OptimizerTest, AdamWWritesNothingWhereTheNormIsNotFinite) {
+  const Guarded values = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 1));
+  const Guarded gradients = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 2));
+  const Guarded first = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 3));
+  const Guarded second = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 4));
+  const Guarded state = upload(backend(), DType::f32, {5}, {1.0, 1.0, 1.0, 1.0, 1.0});
+  const std::vector<std::vector<std::byte>> before = {values.bytes(), first.bytes(), second.bytes()};
+  for (const double length : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+    backend().adamw(values, gradients, first, second, {}, state, upload(backend(), DType::f32, {1}, {length}), {});
+    EXPECT_EQ((std::vector<std::vector<std::byte>>{values.bytes(), first.bytes(), second.bytes()}), before);
+  }
+}
+
+TEST_P(OptimizerTest, BitsDoNotDependOnRunsOrThreads) {
+  const std::int64_t n = 100003;
+  const Guarded gradients = upload(backend(), DType::f32, {n}, random_values(DType::f32, n, 1));
+  const Guarded state = upload(backend(), DType::f32, {5}, {0.1, 1.5, 2.5, 1.0, 1.0});
+  std::vector<std::vector<std::byte>> first_run;
+  const int threads = parallel_threads();
+  for (const int count : {1, 2, 5}) {
+    set_parallel_threads(count);
+    const Guarded norm(backend(), DType::f32, {1});
+    const Guarded values = upload(backend(), DType::f32, {n}, random_values(DType::f32, n, 2));
+    const Guarded first = upload(backend(), DType::f32, {n}, std::vector<double>(size(n), 0.0));
+    const Guarded second = upload(backend(), DType::f32, {n}, std::vector<double>(size(n), 0.0));
+    backend().global_norm(norm, gradients, false);
+    backend().adamw(values, gradients, first, second, {}, state, norm, {});
+    const std::vector<std::vector<std::byte>> now = {norm.bytes(), values.bytes(), first.bytes(), second.bytes()};
+    if (first_run.empty()) first_run = now;
+    EXPECT_EQ(now, first_run) << count << " threads";
+  }
+  set_parallel_threads(threads);
+}
+
+TEST_P(OptimizerTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const Guarded p(b, DType::f32, {8});
+  const Guarded g(b, DType::f32, {8});
+  const Guarded m(b, DType::f32, {8});
+  const Guarded v(b, DType::f32, {8});
+  const Guarded nine(b, DType::f32, {9});
+  const Guarded half(b, DType::f16, {8});
+  const Guarded integers(b, DType::i32, {8});
+  const Guarded state(b, DType::f32, {adamw_state_size});
+  const Guarded norm(b, DType::f32, {1});
+  const auto step = [&](std::string_view part, const Tensor& parameters, const Tensor& gradients, const Tensor& first,
+                        const Tensor& second, const Tensor& master, const Tensor& s, const Tensor& length,
+                        const AdamWConfig& config) {
+    refuses("adamw: ", part, [&] { b.adamw(parameters, gradients, first, second, master, s, length, config); });
+  };
+  step("parameters is absent", {}, g, m, v, {}, state, norm, {});
+  step("gradients is f32 [9]", p, nine, m, v, {}, state, norm, {});
+  step("gradients is i32", p, integers, m, v, {}, state, norm, {});
+  step("first_moment is f16", p, g, half, v, {}, state, norm, {});
+  step("second_moment is f32 [9]", p, g, m, nine, {}, state, norm, {});
+  step("overlap", p, g, m, m, {}, state, norm, {});
+  step("master is f32 [9]", half, g, m, v, nine, state, norm, {});
+  step("state is f32 [1]", p, g, m, v, {}, norm, norm, {});
+  step("norm is f32 [8]", p, g, m, v, {}, state, g, {});
+  step("beta1 is 1", p, g, m, v, {}, state, norm, {1.0f, 0.9f, 1e-8f, 0.0f});
+  step("beta2 is -1", p, g, m, v, {}, state, norm, {0.9f, -1.0f, 1e-8f, 0.0f});
+  step("epsilon is -1", p, g, m, v, {}, state, norm, {0.9f, 0.9f, -1.0f, 0.0f});
+  step("weight_decay is -1", p, g, m, v, {}, state, norm, {0.9f, 0.9f, 1e-8f, -1.0f});
+  refuses("global_norm: ", "gradients is i32", [&] { b.global_norm(norm, integers, false); });
+  refuses("global_norm: ", "out is f32 [8]", [&] { b.global_norm(g, g, false); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, OptimizerTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test

@@ -1,0 +1,186 @@
+// The largest logits and the key/value cache, on every backend.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+
+namespace mslt::test {
+namespace {
+
+class SamplingTest : public BackendTest {};
+class KvCacheTest : public BackendTest {};
+
+// Indices of the row's largest, ties by the smaller index.
+std::vector<std::size_t> sorted_indices(const double* row, std::size_t vocab) {
+  std::vector<std::size_t> order(vocab);
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return row[a] > row[b]; });
+  return order;
+}
+
+TEST_P(SamplingTest, FindsTheLargest) {
+  struct Case {
+    std::int64_t rows, columns, vocab, k;
+  };
+  const std::vector<Case> cases = {{1, 1, 1, 1},       {3, 8, 5, 5},        {2, 33, 33, 7},       {4, 100, 97, 40},
+                                   {5, 128, 128, 128}, {2, 3000, 2999, 50}, {1, 50304, 50257, 64}};
+  for (const Case& c : cases) {
+    for (const DType dtype : floating_types()) {
+      SCOPED_TRACE(std::to_string(c.columns) + " columns " + std::string(name_of(dtype)));
+      // Rounded to quarters there are many ties; padding is larger than everything.
+      std::vector<double> values = random_values(dtype, c.rows * c.columns, 1);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        const bool padding = static_cast<std::int64_t>(i) % c.columns >= c.vocab;
+        values[i] = padding ? 1e4 : std::round(values[i] * 4.0) / 4.0;
+        if (i % 7 == 3 && !padding) values[i] = -0.0;
+      }
+      values = rounded(dtype, values);
+      const Guarded logits = upload(backend(), dtype, {c.rows, c.columns}, values);
+      const Guarded best(backend(), DType::i32, {c.rows});
+      const Guarded top(backend(), DType::f32, {c.rows, c.k});
+      const Guarded indices(backend(), DType::i32, {c.rows, c.k});
+      backend().argmax(best, logits, c.vocab);
+      backend().top_k(top, indices, logits, c.vocab);
+      std::vector<double> expected_best;
+      std::vector<double> expected_values;
+      std::vector<double> expected_indices;
+      for (std::int64_t row = 0; row < c.rows; ++row) {
+        const double* begin = values.data() + row * c.columns;
+        const std::vector<std::size_t> order = sorted_indices(begin, size(c.vocab));
+        expected_best.push_back(static_cast<double>(order[0]));
+        for (std::int64_t i = 0; i < c.k; ++i) {
+          expected_indices.push_back(static_cast<double>(order[size(i)]));
+          expected_values.push_back(begin[order[size(i)]]);
+        }
+      }
+      EXPECT_EQ(best.values(), expected_best);
+      EXPECT_EQ(top.values(), expected_values);
+      EXPECT_EQ(indices.values(), expected_indices);
+      EXPECT_TRUE(best.intact() && top.intact() && indices.intact() && logits.intact());
+    }
+  }
+}
+
+TEST_P(SamplingTest, InfinitiesAreOrderedAndNanComesLast) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const double nan = std::nan("");
+  std::vector<double> row(40, -infinity);
+  row[20] = nan;
+  row[31] = infinity;
+  row[35] = 2.0;
+  const Guarded logits = upload(backend(), DType::f32, {1, 40}, row);
+  const Guarded best(backend(), DType::i32, {1});
+  const Guarded top(backend(), DType::f32, {1, 4});
+  const Guarded indices(backend(), DType::i32, {1, 4});
+  backend().argmax(best, logits, 40);
+  backend().top_k(top, indices, logits, 40);
+  EXPECT_EQ(best.values(), (std::vector<double>{31}));
+  EXPECT_EQ(indices.values(), (std::vector<double>{31, 35, 0, 1}));
+  EXPECT_EQ(top.values(), (std::vector<double>{infinity, 2.0, -infinity, -infinity}));
+  const Guarded none = upload(backend(), DType::f32, {1, 40}, std::vector<double>(40, nan));
+  backend().argmax(best, none, 40);
+  backend().top_k(top, indices, none, 40);
+  EXPECT_EQ(best.values(), (std::vector<double>{0}));
+  EXPECT_EQ(indices.values(), (std::vector<double>{0, 1, 2, 3}));
+}
+
+TEST_P(SamplingTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const Guarded logits(b, DType::f32, {3, 8});
+  const Guarded out(b, DType::i32, {3});
+  const Guarded four(b, DType::i32, {4});
+  const Guarded values(b, DType::f32, {3, 2});
+  const Guarded indices(b, DType::i32, {3, 2});
+  const Guarded nine(b, DType::f32, {3, 9});
+  refuses("argmax: ", "logits is absent", [&] { b.argmax(out, {}, 8); });
+  refuses("argmax: ", "logits is i32", [&] { b.argmax(out, out, 3); });
+  refuses("argmax: ", "vocab is 9", [&] { b.argmax(out, logits, 9); });
+  refuses("argmax: ", "vocab is 0", [&] { b.argmax(out, logits, 0); });
+  refuses("argmax: ", "out is i32 [4]", [&] { b.argmax(four, logits, 8); });
+  refuses("top_k: ", "values is f32 [3, 9]", [&] { b.top_k(nine, indices, logits, 8); });
+  refuses("top_k: ", "values is i32", [&] { b.top_k(indices, indices, logits, 8); });
+  refuses("top_k: ", "indices is f32", [&] { b.top_k(values, values, logits, 8); });
+  refuses("top_k: ", "vocab is 9", [&] { b.top_k(values, indices, logits, 9); });
+}
+
+TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
+  const AttentionShape shape{4, 2, 6};
+  const std::int64_t width = 12;
+  const std::int64_t columns = (4 + 4) * 6;
+  const std::int64_t length = 21;
+  const std::vector<double> table_values = {5, 0, 3, 2, 6, 1};
+  const std::vector<double> starts = {3, 20};
+  const std::vector<double> count_values = {21, 9};
+  for (const DType dtype : floating_types()) {
+    for (const DType cache_dtype : floating_types()) {
+      for (const bool counted : {false, true}) {
+        for (const bool shifted : {false, true}) {
+          SCOPED_TRACE(std::string(name_of(dtype)) + " into " + std::string(name_of(cache_dtype)) + " counts " +
+                       std::to_string(counted) + " first " + std::to_string(shifted));
+          const std::vector<double> values = random_values(dtype, 2 * length * columns, 1);
+          std::vector<double> keys = random_values(cache_dtype, 7 * 16 * width, 2);
+          std::vector<double> contents = random_values(cache_dtype, 7 * 16 * width, 3);
+          const Guarded qkv = upload(backend(), dtype, {2, length, columns}, values);
+          const Guarded cached_keys = upload(backend(), cache_dtype, {7, 16, width}, keys);
+          const Guarded cached_values = upload(backend(), cache_dtype, {7, 16, width}, contents);
+          const Guarded table = upload(backend(), DType::i32, {2, 3}, table_values);
+          const Guarded first = upload(backend(), DType::i32, {2}, starts);
+          const Guarded counts = upload(backend(), DType::i32, {2}, count_values);
+          backend().kv_cache_append({cached_keys, cached_values, table}, qkv, {shifted ? first.tensor() : Tensor()},
+                                    counted ? counts.tensor() : Tensor(), shape);
+          for (std::size_t b = 0; b < 2; ++b) {
+            const auto count = static_cast<std::size_t>(counted ? count_values[b] : static_cast<double>(length));
+            for (std::size_t t = 0; t < count; ++t) {
+              const std::size_t place = t + static_cast<std::size_t>(shifted ? starts[b] : 0.0);
+              const std::size_t row = static_cast<std::size_t>(table_values[b * 3 + place / 16]) * 16 + place % 16;
+              const std::size_t from = (b * size(length) + t) * size(columns) + 24;
+              for (std::size_t i = 0; i < 12; ++i) {
+                keys[row * 12 + i] = values[from + i];
+                contents[row * 12 + i] = values[from + 12 + i];
+              }
+            }
+          }
+          EXPECT_EQ(cached_keys.values(), rounded(cache_dtype, keys));
+          EXPECT_EQ(cached_values.values(), rounded(cache_dtype, contents));
+          EXPECT_TRUE(cached_keys.intact() && cached_values.intact() && qkv.intact());
+        }
+      }
+    }
+  }
+}
+
+TEST_P(KvCacheTest, NamesWrongArguments) {
+  Backend& b = backend();
+  const AttentionShape shape{2, 1, 4};
+  const Guarded qkv(b, DType::f32, {2, 3, 16});
+  const Guarded wide(b, DType::f32, {2, 3, 17});
+  const Guarded keys(b, DType::f32, {5, 16, 4});
+  const Guarded values(b, DType::f32, {5, 16, 4});
+  const Guarded half(b, DType::f16, {5, 16, 4});
+  const Guarded shallow(b, DType::f32, {5, 8, 4});
+  const Guarded table(b, DType::i32, {2, 2});
+  const Guarded three(b, DType::i32, {3});
+  const auto append = [&](std::string_view part, const KvCacheView& cache, const Tensor& x, const Positions& positions,
+                          const Tensor& counts, const AttentionShape& s) {
+    refuses("kv_cache_append: ", part, [&] { b.kv_cache_append(cache, x, positions, counts, s); });
+  };
+  append("qkv is f32 [2, 3, 17]", {keys, values, table}, wide, {}, {}, shape);
+  append("cache.keys is absent", {{}, values, table}, qkv, {}, {}, shape);
+  append("cache.keys is f32 [5, 8, 4]", {shallow, values, table}, qkv, {}, {}, shape);
+  append("cache.values is f16", {keys, half, table}, qkv, {}, {}, shape);
+  append("overlap", {keys, keys, table}, qkv, {}, {}, shape);
+  append("cache.block_table is i32 [3]", {keys, values, three}, qkv, {}, {}, shape);
+  append("positions.first is i32 [3]", {keys, values, table}, qkv, {three}, {}, shape);
+  append("counts is i32 [3]", {keys, values, table}, qkv, {}, three, shape);
+  append("key/value heads", {keys, values, table}, qkv, {}, {}, {3, 2, 4});
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends, SamplingTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, KvCacheTest, testing::ValuesIn(test_backends()));
+
+}  // namespace
+}  // namespace mslt::test
