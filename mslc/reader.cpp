@@ -249,7 +249,7 @@ class Reader {
     const std::size_t after = statement_end(close, end);
     if (after != close + 2) {
       diagnostics_.error(token(close).at,
-                         "end a type with '};' and declare variables of it in statements of their own");
+                         "end a type with '}};' and declare variables of it in statements of their own");
     }
     read.whole = {begin, after};
     if (is_enum) {
