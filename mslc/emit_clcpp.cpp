@@ -21,8 +21,8 @@ std::string_view opencl_space(std::string_view word) {
 
 // float4 and its like, whose constructor calls this dialect does not have.
 bool is_vector_type(std::string_view name) {
-  static constexpr std::array<std::string_view, 9> scalars = {"half",   "float", "int",   "uint", "short",
-                                                              "ushort", "char",  "uchar", "bool"};
+  static constexpr std::array<std::string_view, 10> scalars = {"half",   "float", "int",   "uint", "short",
+                                                               "ushort", "char",  "uchar", "long", "ulong"};
   if (name.size() < 4 || name.back() < '2' || name.back() > '4') {
     return false;
   }
