@@ -24,6 +24,9 @@ std::string table_namespace(std::string_view inside, const EmitOptions& options)
 // The namespace of a unit's bodies, inside metal: msl_NAME or msl_SET_NAME.
 std::string unit_namespace(const Unit& unit, const EmitOptions& options);
 
+// static_asserts that the argument structs have the sizes that the metadata states.
+std::string size_checks(const KernelEntry& entry);
+
 // kernel_table.cpp: kernel_info.h's table of all kernels.
 std::string emit_metadata(const std::vector<KernelEntry>& entries, const EmitOptions& options);
 

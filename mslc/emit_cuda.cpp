@@ -121,7 +121,7 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   text += rewrite.text();
   fmt::format_to(out, "#line {} \"cuda_{}.cu\"\n", std::count(text.begin(), text.end(), '\n') + 2, syntax.unit.name);
   for (const KernelEntry& entry : entries) {
-    text += entry_text(entry);
+    text += size_checks(entry) + entry_text(entry);
   }
   fmt::format_to(out, "static const ::mslt::msl::cuda::CudaKernel kernels[{}] = {{\n", entries.size() + 1);
   for (const KernelEntry& entry : entries) {

@@ -34,6 +34,17 @@ std::string unit_namespace(const Unit& unit, const EmitOptions& options) {
   return fmt::format("msl_{}{}{}", options.set, options.set.empty() ? "" : "_", unit.name);
 }
 
+std::string size_checks(const KernelEntry& entry) {
+  std::string text;
+  for (const KernelArgument& argument : entry.arguments) {
+    if (argument.kind == KernelArgumentKind::bytes) {
+      fmt::format_to(std::back_inserter(text), "static_assert(sizeof({}) == {});\n", argument.element,
+                     argument.element_bytes);
+    }
+  }
+  return text;
+}
+
 std::string emit_metadata(const std::vector<KernelEntry>& entries, const EmitOptions& options) {
   std::vector<const KernelEntry*> sorted;
   for (const KernelEntry& entry : entries) {

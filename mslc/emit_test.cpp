@@ -57,6 +57,7 @@ TEST_F(Emit, HostBodiesHaveNoAddressSpaces) {
   expect_holds(text, "scale_rows<half, 4 * 2>(context");
   expect_holds(text, "static_cast<const half*>(bindings.buffers[0])");
   expect_holds(text, "{\"tile\", 264, 2, 32}");
+  expect_holds(text, "static_assert(sizeof(ScaleRowsArgs) == 12);");
   for (const char* word : {"device ", "threadgroup ", "constant ", " thread ", "[[buffer", "kernel ", "MSLT_INST"}) {
     const std::string body = text.substr(text.find("#line"), text.rfind("#line") - text.find("#line"));
     expect_lacks(body, word);
@@ -85,7 +86,7 @@ TEST_F(Emit, CudaEntriesTakeArgumentsThenOffsets) {
       "int mslt_argument_4)");
   expect_holds(text, "reinterpret_cast<float*>(mslt_dynamic + mslt_argument_4)");
   expect_holds(cuda(1), "__launch_bounds__(1024) mslt_row_sum(");
-  expect_holds(cuda(0), "static __device__ constexpr uint lanes_per_thread = 4;");
+  expect_holds(cuda(0), "static __device__ const constexpr uint lanes_per_thread = 4;");
   expect_lacks(cuda(0), "mslt_dynamic");
 }
 

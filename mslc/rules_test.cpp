@@ -64,7 +64,7 @@ std::vector<RuleCase> pointer_rules() {
       {"cast", in_kernel("x[i] = *(float*)x;"), "2:15", "without address space",
        in_kernel("x[i] = sizeof(device float*) * 1.0f;")},
       {"member", "struct S {\n  float* p;\n};", "2:8", "member 'p'", "struct S {\n  device float* p;\n};"},
-      {"alias", "using P = float*;", "1:16", "alias 'P'", "using P = device float*;"},
+      {"alias", "using P = float*;", "1:16", "without address space", "using P = device float*;"},
   };
 }
 
@@ -118,7 +118,7 @@ std::vector<RuleCase> kernel_rules() {
       {"mixed_positions", kernel_with("uint2 i [[thread_position_in_grid]], uint3 j [[threadgroup_position_in_grid]]"),
        "5:58", "have one type",
        kernel_with("uint3 i [[thread_position_in_grid]], uint3 j [[threadgroup_position_in_grid]]")},
-      {"attribute_on_helper", helper("uint i [[thread_position_in_grid]]"), "1:24", "arguments of kernels only",
+      {"attribute_on_helper", helper("uint i [[thread_position_in_grid]]"), "1:25", "arguments of kernels only",
        helper("uint i")},
       {"never_instantiated", "template <typename T>\nkernel void k(device T* x [[buffer(0)]]) {}", "2:13",
        "no instantiation",
@@ -137,7 +137,7 @@ std::vector<RuleCase> kernel_rules() {
        "template <typename T, uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)", "3:25",
        "takes 2 template arguments, not 1",
        "template <typename T, uint n = 4>\nkernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)"},
-      {"template_argument_type", "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_s, k, sampler)", "3:28",
+      {"template_argument_type", "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_s, k, sampler)", "3:26",
        "no storage type", "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_s, k, bfloat)"},
       {"template_argument_value", "template <uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_n, k, n)", "3:26",
        "no integer constant", "template <uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_n, k, (1 << 4) + 2)"},
@@ -175,7 +175,7 @@ std::vector<RuleCase> data_rules() {
        "struct S {\n  static constant constexpr uint n = 4;\n};"},
       {"threadgroup_member", "struct S {\n  threadgroup float t[4];\n};", "2:21", "is threadgroup memory",
        "struct S {\n  threadgroup float* t;\n};"},
-      {"threadgroup_in_helper", helper("uint i", "threadgroup float t[4]; return t[i];"), "1:48",
+      {"threadgroup_in_helper", helper("uint i", "threadgroup float t[4]; return t[i];"), "1:44",
        "declared in helper 'h'", helper("threadgroup float* t, uint i", "return t[i];")},
       {"threadgroup_in_block", in_kernel("{ threadgroup float t[4]; }"), "2:21", "inner block",
        in_kernel("threadgroup float t[4];")},
@@ -189,7 +189,7 @@ std::vector<RuleCase> data_rules() {
        in_kernel("threadgroup float t[2];\nthreadgroup float u[2];")},
       {"threadgroup_size_unknown", in_kernel("threadgroup float t[i];"), "2:1", "is not known here",
        in_kernel("constexpr uint n = 4;\nthreadgroup float t[n * 2 + 1][sizeof(float4)];")},
-      {"threadgroup_too_large", in_kernel("threadgroup float t[8193];"), "1:13", "32784 bytes",
+      {"threadgroup_too_large", in_kernel("threadgroup float t[8193];"), "1:13", "32772 bytes",
        in_kernel("threadgroup float t[8192];")},
       {"threadgroup_too_large_together", in_kernel("threadgroup float t[8192];\nthreadgroup uchar u[1];"), "1:13",
        "at most 32768", in_kernel("threadgroup float t[8188];\nthreadgroup uchar u[1];")},
@@ -255,14 +255,14 @@ std::vector<RuleCase> language_rules() {
 
 std::vector<RuleCase> call_rules() {
   return {
-      {"recursion", helper("uint n", "return n == 0 ? 0.0f : h(n - 1);"), "1:48", "'h' calls itself",
+      {"recursion", helper("uint n", "return n == 0 ? 0.0f : h(n - 1);"), "1:49", "'h' calls itself",
        helper("uint n", "return n == 0 ? 0.0f : g(n - 1);")},
       {"template_recursion", "template <uint n>\ninline uint f(uint i) { return f<n - 1>(i); }", "2:32", "calls itself",
        "template <uint n>\ninline uint f(uint i) { return i < n; }"},
       {"mutual_recursion",
        "inline uint b(uint n);\ninline uint a(uint n) { return b(n); }\ninline uint b(uint n) { return a(n); }",
        "2:", "", "inline uint b(uint n) { return n; }\ninline uint a(uint n) { return b(n); }"},
-      {"overload_is_no_recursion", helper("uint n", "return h(n);"), "1:32", "calls itself",
+      {"overload_is_no_recursion", helper("uint n", "return h(n);"), "1:33", "calls itself",
        "inline float h(float x) { return x; }\ninline float4 h(float4 x) { return float4(h(x.x), h(x.y), h(x.z), "
        "h(x.w)); }"},
       {"calls_kernel", "kernel void k() {}\nkernel void l() { k(); }", "2:19", "kernel 'k' is called",
