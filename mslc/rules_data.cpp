@@ -18,6 +18,8 @@ void check_file_scope(const Syntax& syntax, Diagnostics& diagnostics) {
                         variable.name, variable.name);
     } else if (variable.initialiser.empty()) {
       diagnostics.error(at, "constant '{}' has no value; give it one where it is declared", variable.name);
+    } else if (split_at_commas(syntax.unit, variable.initialiser).size() > 1) {
+      diagnostics.error(at, "one constant a declaration; give those after '{}' statements of their own", variable.name);
     }
   }
   for (const Struct& type : syntax.structs) {

@@ -170,6 +170,8 @@ std::vector<RuleCase> data_rules() {
        "constant constexpr uint width = 4;"},
       {"file_scope_device", "device float total[4];", "1:14", "not in constant memory",
        "constant float totals[4] = {0.0f, 1.0f, 2.0f, 3.0f};"},
+      {"constant_list", "constant constexpr uint a = 1, b = 2;", "1:25", "one constant a declaration",
+       "constant constexpr uint a = max(1, 2);\nconstant constexpr uint b = 2;"},
       {"constant_without_value", "constant uint width;", "1:15", "has no value", "constant uint width = 2;"},
       {"class_constant", "struct S {\n  static constexpr uint n = 4;\n};", "2:25", "static constant constexpr",
        "struct S {\n  static constant constexpr uint n = 4;\n};"},
