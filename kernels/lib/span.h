@@ -115,3 +115,14 @@ inline void copy_span(device T* to, ulong to_first, device const T* from, ulong 
     }
   }
 }
+
+// Copies the bytes [first, first + 16) that stand before `end`.
+inline void copy_sixteen(device uchar* to, device const uchar* from, ulong first, ulong end, uint aligned) {
+  if (aligned != 0 && first + 16 <= end) {
+    *(device uint4*)(to + first) = *(device const uint4*)(from + first);
+  } else {
+    for (ulong i = first; i < min(first + 16, end); ++i) {
+      to[i] = from[i];
+    }
+  }
+}
