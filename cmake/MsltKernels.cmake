@@ -1,0 +1,72 @@
+# Kernels in MSL: mslt_kernels runs mslc on a set of .metal files, mslt_target_kernels adds what it wrote to a target.
+
+# The compiler that checks address spaces; without one those tests are skipped.
+find_program(MSLT_CLANG NAMES clang-19 clang DOC "clang, for checking the kernels as C++ for OpenCL")
+
+# mslt_kernels(PREFIX KERNELS folder FILES file ... [SET name])
+# Runs mslc on the files whenever one of them, a header of theirs or mslc changes; a broken rule fails the build. Makes
+#   PREFIX_table    a static library: kernel_table(), kernel_info() and metal_source(), of the set's namespace if named
+#   PREFIX_sources  the target that writes the files
+# and a test a file, PREFIX/address_spaces/NAME. KERNELS is where quoted includes are looked for.
+function(mslt_kernels prefix)
+  cmake_parse_arguments(arg "" "KERNELS;SET" "FILES" ${ARGN})
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/${prefix})
+  set(host ${out}/host_kernels.cpp)
+  set(cuda ${out}/cuda_kernels.cpp)
+  set(opencl "")
+  foreach(file IN LISTS arg_FILES)
+    get_filename_component(name ${file} NAME_WE)
+    list(APPEND host ${out}/host_${name}.cpp)
+    list(APPEND cuda ${out}/cuda_${name}.cu)
+    list(APPEND opencl ${out}/clcpp_${name}.clcpp)
+  endforeach()
+  set(set_option "")
+  if(arg_SET)
+    set(set_option --set ${arg_SET})
+  endif()
+  # The table comes first: the dependency file speaks of it.
+  add_custom_command(
+    OUTPUT ${out}/kernel_table.cpp ${out}/embed.cpp ${host} ${cuda} ${opencl}
+    COMMAND mslc --root ${PROJECT_SOURCE_DIR} --kernels ${arg_KERNELS} --out ${out} ${set_option} --depfile
+            ${out}/kernels.d ${arg_FILES}
+    DEPENDS mslc ${arg_FILES}
+    DEPFILE ${out}/kernels.d
+    COMMENT "Reading the kernels of ${prefix}"
+    VERBATIM)
+  add_custom_target(${prefix}_sources ALL DEPENDS ${out}/kernel_table.cpp ${out}/embed.cpp ${host} ${cuda} ${opencl})
+  set_property(GLOBAL PROPERTY ${prefix}_host_files ${host})
+  set_property(GLOBAL PROPERTY ${prefix}_cuda_files ${cuda})
+
+  set(lookup "")
+  if(NOT arg_SET)
+    set(lookup ${PROJECT_SOURCE_DIR}/src/backend/msl/kernel_info.cpp)
+  endif()
+  add_library(${prefix}_table STATIC ${out}/kernel_table.cpp ${out}/embed.cpp ${lookup})
+  add_dependencies(${prefix}_table ${prefix}_sources)
+  set_target_properties(${prefix}_table PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(${prefix}_table PRIVATE $<BUILD_INTERFACE:mslt_options> fmt::fmt PUBLIC mslt_base)
+
+  if(NOT MSLT_BUILD_TESTS)
+    return()
+  endif()
+  foreach(file IN LISTS arg_FILES)
+    get_filename_component(name ${file} NAME_WE)
+    set(test ${prefix}/address_spaces/${name})
+    if(MSLT_CLANG)
+      add_test(NAME ${test} COMMAND ${MSLT_CLANG} -x clcpp -cl-std=clc++2021 -fsyntax-only -Werror
+                                    -I${PROJECT_SOURCE_DIR} ${out}/clcpp_${name}.clcpp)
+    else()
+      add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "skipped: clang-19 or clang is not installed")
+      set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
+    endif()
+  endforeach()
+endfunction()
+
+# mslt_target_kernels(TARGET PREFIX host|cuda)
+# Compiles the C++ or CUDA files of a set into a target of any folder.
+function(mslt_target_kernels target prefix driver)
+  get_property(files GLOBAL PROPERTY ${prefix}_${driver}_files)
+  set_source_files_properties(${files} PROPERTIES GENERATED TRUE)
+  target_sources(${target} PRIVATE ${files})
+  add_dependencies(${target} ${prefix}_sources)
+endfunction()

@@ -1,0 +1,162 @@
+// CUDA: bodies as __device__ templates, one extern "C" __global__ entry an instantiation.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "mslc/emit.h"
+#include "mslc/rewrite.h"
+
+namespace mslt::mslc {
+namespace {
+
+constexpr std::string_view linear_thread = "threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)";
+constexpr std::string_view linear_threads = "blockDim.x * blockDim.y * blockDim.z";
+
+// One component of a builtin position or size.
+std::string component(std::string_view builtin, char axis) {
+  if (builtin == "thread_position_in_grid") {
+    return fmt::format("blockIdx.{0} * blockDim.{0} + threadIdx.{0}", axis);
+  }
+  const std::string_view variable = builtin == "thread_position_in_threadgroup" ? "threadIdx"
+                                    : builtin == "threadgroup_position_in_grid" ? "blockIdx"
+                                    : builtin == "threads_per_threadgroup"      ? "blockDim"
+                                                                                : "gridDim";
+  return fmt::format("{}.{}", variable, axis);
+}
+
+std::string builtin_expression(const KernelArgument& argument) {
+  if (find_builtin(argument.builtin)->is_extent) {
+    const std::string x = component(argument.builtin, 'x');
+    switch (argument.lanes) {
+      case 3:
+        return fmt::format("uint3({}, {}, {})", x, component(argument.builtin, 'y'), component(argument.builtin, 'z'));
+      case 2:
+        return fmt::format("uint2({}, {})", x, component(argument.builtin, 'y'));
+      default:
+        return x;
+    }
+  }
+  if (argument.builtin == "thread_index_in_threadgroup") {
+    return std::string(linear_thread);
+  }
+  if (argument.builtin == "simdgroup_index_in_threadgroup") {
+    return fmt::format("({}) / 32u", linear_thread);
+  }
+  if (argument.builtin == "thread_index_in_simdgroup") {
+    return fmt::format("({}) % 32u", linear_thread);
+  }
+  return fmt::format("({} + 31u) / 32u", linear_threads);
+}
+
+std::string entry_text(const KernelEntry& entry) {
+  std::string parameters;
+  std::string offsets;
+  std::string call;
+  const auto append = [](std::string& list, std::string item) {
+    list += list.empty() ? "" : ",\n    ";
+    list += item;
+  };
+  for (std::size_t i = 0; i < entry.arguments.size(); ++i) {
+    const KernelArgument& argument = entry.arguments[i];
+    switch (argument.kind) {
+      case KernelArgumentKind::buffer:
+        append(parameters, fmt::format("{} mslt_argument_{}", argument.type, i));
+        append(call, fmt::format("mslt_argument_{}", i));
+        break;
+      case KernelArgumentKind::bytes:
+        append(parameters, fmt::format("const {} mslt_argument_{}", argument.element, i));
+        append(call, fmt::format("mslt_argument_{}", i));
+        break;
+      case KernelArgumentKind::threadgroup:
+        append(offsets, fmt::format("unsigned int mslt_argument_{}", i));
+        append(call, fmt::format("reinterpret_cast<{}>(mslt_dynamic + mslt_argument_{})", argument.type, i));
+        break;
+      case KernelArgumentKind::builtin:
+        append(call, builtin_expression(argument));
+        break;
+    }
+  }
+  if (!offsets.empty()) {
+    append(parameters, offsets);
+  }
+  const std::string bounds = entry.max_threads_per_threadgroup > 0
+                                 ? fmt::format("__launch_bounds__({}) ", entry.max_threads_per_threadgroup)
+                                 : "";
+  return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  {}{}(\n    {});\n}}\n", bounds,
+                     entry.host_name, parameters, entry.function->name, entry.template_arguments, call);
+}
+
+}  // namespace
+
+std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entries, const EmitOptions& options) {
+  Rewrite rewrite(syntax);
+  rewrite_common(syntax, rewrite);
+  drop_address_spaces(syntax, rewrite);
+  for (const Function& function : syntax.functions) {
+    rewrite.before(function.specifiers.begin, "__device__ ");
+    if (function.is_kernel) {
+      for (const ThreadgroupDeclaration& array : threadgroup_declarations(syntax, function)) {
+        rewrite.before(array.whole.begin, "__shared__");
+      }
+    }
+  }
+  for (const Variable& variable : syntax.variables) {
+    rewrite.before(variable.whole.begin, "static __device__ ");
+    for (std::size_t i = variable.type.begin; i < variable.type.end; ++i) {
+      if (syntax.token(i).is("static") || syntax.token(i).is("inline")) {
+        rewrite.drop(i);
+      }
+    }
+  }
+  std::string text = generated_notice(syntax.unit.file);
+  auto out = std::back_inserter(text);
+  text += "#include \"backend/msl/drivers/cuda/msl_cuda.cuh\"\n\n";
+  fmt::format_to(out, "namespace metal::{} {{\n", unit_namespace(syntax.unit, options));
+  const bool dynamic = std::any_of(entries.begin(), entries.end(), [](const KernelEntry& entry) {
+    return std::any_of(entry.arguments.begin(), entry.arguments.end(),
+                       [](const KernelArgument& a) { return a.kind == KernelArgumentKind::threadgroup; });
+  });
+  text += dynamic ? "extern __shared__ __align__(16) unsigned char mslt_dynamic[];\n" : "";
+  text += rewrite.text();
+  fmt::format_to(out, "#line {} \"cuda_{}.cu\"\n", std::count(text.begin(), text.end(), '\n') + 2, syntax.unit.name);
+  for (const KernelEntry& entry : entries) {
+    text += size_checks(entry) + entry_text(entry);
+  }
+  fmt::format_to(out, "static const ::mslt::msl::cuda::CudaKernel kernels[{}] = {{\n", entries.size() + 1);
+  for (const KernelEntry& entry : entries) {
+    fmt::format_to(out, "    {{\"{0}\", reinterpret_cast<const void*>(&mslt_{0})}},\n", entry.host_name);
+  }
+  fmt::format_to(out,
+                 "    {{}}}};\nstd::span<const ::mslt::msl::cuda::CudaKernel> unit_kernels();\n"
+                 "std::span<const ::mslt::msl::cuda::CudaKernel> unit_kernels() {{ return {{kernels, {}}}; }}\n\n}}\n",
+                 entries.size());
+  return text;
+}
+
+std::string emit_cuda_table(const std::vector<const Unit*>& units, const EmitOptions& options) {
+  std::string text = generated_notice("the .metal files");
+  auto out = std::back_inserter(text);
+  text += "#include \"backend/msl/drivers/cuda/entry.h\"\n\n#include <algorithm>\n#include <vector>\n\n";
+  for (const Unit* unit : units) {
+    fmt::format_to(out, "namespace metal::{} {{\nstd::span<const ::mslt::msl::cuda::CudaKernel> unit_kernels();\n}}\n",
+                   unit_namespace(*unit, options));
+  }
+  text += "\n" + table_namespace("mslt::msl::cuda", options);
+  text +=
+      "namespace {\n\nstd::vector<CudaKernel> collect() {\n  std::vector<CudaKernel> all;\n"
+      "  const auto add = [&all](std::span<const CudaKernel> kernels) {\n"
+      "    all.insert(all.end(), kernels.begin(), kernels.end());\n  };\n";
+  for (const Unit* unit : units) {
+    fmt::format_to(out, "  add(::metal::{}::unit_kernels());\n", unit_namespace(*unit, options));
+  }
+  text +=
+      "  std::sort(all.begin(), all.end(),\n"
+      "            [](const CudaKernel& a, const CudaKernel& b) { return a.name < b.name; });\n  return all;\n}\n\n"
+      "}  // namespace\n\nstd::span<const CudaKernel> cuda_kernels();\n"
+      "std::span<const CudaKernel> cuda_kernels() {\n"
+      "  static const std::vector<CudaKernel> kernels = collect();\n  return kernels;\n}\n\n}\n";
+  return text;
+}
+
+}  // namespace mslt::mslc

@@ -1,0 +1,28 @@
+// The rules of docs/msl-subset.md that can be told from the sources, as checks of one unit.
+#pragma once
+
+#include <vector>
+
+#include "mslc/diagnostics.h"
+#include "mslc/kernels.h"
+#include "mslc/syntax.h"
+
+namespace mslt::mslc {
+
+// Words and literals that the subset leaves out, casts, swizzles, directives.
+void check_language(const Syntax& syntax, Diagnostics& diagnostics);
+// Every pointer and reference names its address space.
+void check_address_spaces(const Syntax& syntax, Diagnostics& diagnostics);
+// Kernels' names, types, attributes and arguments, and their instantiations.
+void check_kernels(const Syntax& syntax, Diagnostics& diagnostics);
+// File-scope data, argument structs and threadgroup variables.
+void check_data(const Syntax& syntax, Diagnostics& diagnostics);
+// Recursion, calls of kernels, and helpers that differ in address spaces only.
+void check_calls(const Syntax& syntax, Diagnostics& diagnostics);
+
+// Each kernel's threadgroup memory and argument sizes, where all else is right.
+void check_entries(const std::vector<KernelEntry>& entries, Diagnostics& diagnostics);
+// Names that may stand once in all of the units: kernels, host names, and what each .metal file defines itself.
+void check_names(const std::vector<const Syntax*>& units, Diagnostics& diagnostics);
+
+}  // namespace mslt::mslc

@@ -1,0 +1,38 @@
+// Tokens of MSL sources and the places they stand at.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace mslt::mslc {
+
+// A place in a source file; lines and columns count from 1. `file` is the path as diagnostics print it and lives as
+// long as the Sources that read it.
+struct Location {
+  std::string_view file;
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+enum class TokenKind : std::uint8_t {
+  identifier,  // keywords too
+  integer,
+  floating,
+  character,
+  string,
+  punctuation,  // `>` is always a token of its own, so that template argument lists close
+  directive,    // a whole preprocessor line, from # to its end
+  end,          // after the last token
+};
+
+struct Token {
+  TokenKind kind = TokenKind::end;
+  std::string_view text;  // a view into the source
+  Location at;
+  bool space_before = false;  // blanks, comments or a line end stand before it
+
+  bool is(std::string_view expected) const { return text == expected && kind != TokenKind::string; }
+  bool is_name() const { return kind == TokenKind::identifier; }
+};
+
+}  // namespace mslt::mslc
