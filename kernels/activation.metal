@@ -1,0 +1,137 @@
+// GELU, ReLU and SwiGLU, forward and backward: a span a thread.
+#include <metal_stdlib>
+
+#include "activation_args.h"
+#include "lib/activation.h"
+#include "lib/instantiate.h"
+#include "lib/span.h"
+
+using namespace metal;
+
+// What an elementwise activation is.
+constant constexpr uint activation_gelu = 0;
+constant constexpr uint activation_relu = 1;
+
+// out = activation(in). Any threadgroup of one dimension.
+template <typename T, uint kind>
+kernel void activation_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
+                               constant ActivationArgs& args [[buffer(2)]],
+                               uint group [[threadgroup_position_in_grid]],
+                               uint position [[thread_position_in_threadgroup]],
+                               uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * span_width;
+  if (first >= args.count) {
+    return;
+  }
+  float x[span_width];
+  load_span(in, first, args.count, args.aligned, x);
+  for (uint k = 0; k < span_width; ++k) {
+    if (kind == activation_gelu) {
+      x[k] = gelu(x[k]);
+    } else {
+      x[k] = x[k] < 0.0f ? 0.0f : x[k];
+    }
+  }
+  store_span(out, first, args.count, args.aligned, x);
+}
+
+MSLT_INSTANTIATE(gelu_forward_f32, activation_forward, float, activation_gelu)
+MSLT_INSTANTIATE(gelu_forward_bf16, activation_forward, bfloat, activation_gelu)
+MSLT_INSTANTIATE(gelu_forward_f16, activation_forward, half, activation_gelu)
+MSLT_INSTANTIATE(relu_forward_f32, activation_forward, float, activation_relu)
+MSLT_INSTANTIATE(relu_forward_bf16, activation_forward, bfloat, activation_relu)
+MSLT_INSTANTIATE(relu_forward_f16, activation_forward, half, activation_relu)
+
+// din = dout · activation'(in). din may be dout.
+template <typename T, uint kind>
+kernel void activation_backward(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
+                                device const T* in [[buffer(2)]], constant ActivationArgs& args [[buffer(3)]],
+                                uint group [[threadgroup_position_in_grid]],
+                                uint position [[thread_position_in_threadgroup]],
+                                uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * span_width;
+  if (first >= args.count) {
+    return;
+  }
+  float x[span_width];
+  float gradient[span_width];
+  load_span(in, first, args.count, args.aligned, x);
+  load_span(dout, first, args.count, args.aligned, gradient);
+  for (uint k = 0; k < span_width; ++k) {
+    if (kind == activation_gelu) {
+      gradient[k] *= gelu_derivative(x[k]);
+    } else {
+      gradient[k] = x[k] > 0.0f ? gradient[k] : 0.0f;
+    }
+  }
+  store_span(din, first, args.count, args.aligned, gradient);
+}
+
+MSLT_INSTANTIATE(gelu_backward_f32, activation_backward, float, activation_gelu)
+MSLT_INSTANTIATE(gelu_backward_bf16, activation_backward, bfloat, activation_gelu)
+MSLT_INSTANTIATE(gelu_backward_f16, activation_backward, half, activation_gelu)
+MSLT_INSTANTIATE(relu_backward_f32, activation_backward, float, activation_relu)
+MSLT_INSTANTIATE(relu_backward_bf16, activation_backward, bfloat, activation_relu)
+MSLT_INSTANTIATE(relu_backward_f16, activation_backward, half, activation_relu)
+
+// out = silu(gate) · up. Threadgroups of any width, spans along x and rows along y; groups have rows along x.
+template <typename T>
+kernel void swiglu_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
+                           constant SwigluArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
+                           uint2 position [[thread_position_in_threadgroup]],
+                           uint2 threads [[threads_per_threadgroup]]) {
+  const ulong row = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  if (row >= args.rows || column >= args.columns) {
+    return;
+  }
+  const ulong begin = row * args.columns;
+  const ulong gate_at = 2 * begin;
+  const ulong up_at = gate_at + args.columns;
+  float gate[span_width];
+  float up[span_width];
+  load_span(in, gate_at + column, up_at, args.aligned, gate);
+  load_span(in, up_at + column, up_at + args.columns, args.aligned, up);
+  for (uint k = 0; k < span_width; ++k) {
+    gate[k] = silu(gate[k]) * up[k];
+  }
+  store_span(out, begin + column, begin + args.columns, args.aligned, gate);
+}
+
+MSLT_INSTANTIATE(swiglu_forward_f32, swiglu_forward, float)
+MSLT_INSTANTIATE(swiglu_forward_bf16, swiglu_forward, bfloat)
+MSLT_INSTANTIATE(swiglu_forward_f16, swiglu_forward, half)
+
+// The gradients of gate and up; din may be in. Shapes as in the forward.
+template <typename T>
+kernel void swiglu_backward(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
+                            device const T* in [[buffer(2)]], constant SwigluArgs& args [[buffer(3)]],
+                            uint2 group [[threadgroup_position_in_grid]],
+                            uint2 position [[thread_position_in_threadgroup]],
+                            uint2 threads [[threads_per_threadgroup]]) {
+  const ulong row = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  if (row >= args.rows || column >= args.columns) {
+    return;
+  }
+  const ulong begin = row * args.columns;
+  const ulong gate_at = 2 * begin;
+  const ulong up_at = gate_at + args.columns;
+  float gate[span_width];
+  float up[span_width];
+  float gradient[span_width];
+  load_span(in, gate_at + column, up_at, args.aligned, gate);
+  load_span(in, up_at + column, up_at + args.columns, args.aligned, up);
+  load_span(dout, begin + column, begin + args.columns, args.aligned, gradient);
+  for (uint k = 0; k < span_width; ++k) {
+    const float upstream = gradient[k];
+    gradient[k] = upstream * up[k] * silu_derivative(gate[k]);
+    up[k] = upstream * silu(gate[k]);
+  }
+  store_span(din, gate_at + column, up_at, args.aligned, gradient);
+  store_span(din, up_at + column, up_at + args.columns, args.aligned, up);
+}
+
+MSLT_INSTANTIATE(swiglu_backward_f32, swiglu_backward, float)
+MSLT_INSTANTIATE(swiglu_backward_bf16, swiglu_backward, bfloat)
+MSLT_INSTANTIATE(swiglu_backward_f16, swiglu_backward, half)

@@ -1,0 +1,16 @@
+// The argument structs of activation.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct ActivationArgs {
+  uint64_t count;
+  uint32_t aligned;  // the tensors lie at multiples of 16 bytes
+  uint32_t reserved;
+};
+
+struct SwigluArgs {
+  uint32_t rows;
+  uint32_t columns;  // of the output; the input has twice as many
+  uint32_t aligned;  // rows lie at multiples of 16 bytes
+};

@@ -1,0 +1,24 @@
+// The argument structs of layout.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct SpanArgs {
+  uint64_t count;
+  uint32_t aligned;  // the tensors lie at multiples of 16 bytes
+  float value;       // of fill
+};
+
+struct QkvArgs {
+  uint32_t rows;
+  uint32_t query;    // columns of q
+  uint32_t key;      // columns of k, and of v
+  uint32_t aligned;  // all rows lie at multiples of 16 bytes and their parts are whole spans
+};
+
+struct GatherArgs {
+  uint32_t rows;  // of the output
+  uint32_t columns;
+  uint32_t source_rows;
+  uint32_t aligned;  // rows lie at multiples of 16 bytes
+};

@@ -1,0 +1,59 @@
+// Dropout by Philox words: an element's fate is a function of (seed, step, operation, element).
+#pragma once
+
+#include "lib/philox.h"
+#include "lib/span.h"
+
+// One operation's dropout. With probability 0 nothing is dropped and nothing was read.
+struct DropoutStream {
+  uint2 seed;
+  uint step;
+  uint operation;
+  float probability;
+  float scale;
+};
+
+// `state` is u32 [4]: seed low, seed high, step, unused; it is read where probability > 0. `scale` is 1 / (1 -
+// probability).
+inline DropoutStream dropout_stream(device const uint* state, uint operation, float probability, float scale) {
+  DropoutStream stream;
+  stream.seed = uint2(0u, 0u);
+  stream.step = 0;
+  stream.operation = operation;
+  stream.probability = probability;
+  stream.scale = scale;
+  if (probability > 0.0f) {
+    stream.seed = uint2(state[0], state[1]);
+    stream.step = state[2];
+  }
+  return stream;
+}
+
+// The element that `word` belongs to: 0 where dropped, else scaled.
+inline float drop_value(DropoutStream stream, uint word, float value) {
+  return uniform_from_word(word) >= stream.probability ? value * stream.scale : 0.0f;
+}
+
+// The factor of one element: 0 or the scale.
+inline float dropout_factor(DropoutStream stream, ulong element) {
+  if (stream.probability <= 0.0f) {
+    return 1.0f;
+  }
+  const uint4 block = philox_block(stream.seed, stream.step, stream.operation, element / 4);
+  return drop_value(stream, philox_word_of(block, uint(element & 3u)), 1.0f);
+}
+
+// Drops elements of the span that begins with element `first` of the operation.
+inline void drop_span(DropoutStream stream, ulong first, thread float* values) {
+  if (stream.probability <= 0.0f) {
+    return;
+  }
+  uint4 block = philox_block(stream.seed, stream.step, stream.operation, first / 4);
+  for (uint k = 0; k < span_width; ++k) {
+    const uint word = uint((first + k) & 3u);
+    if (word == 0 && k != 0) {
+      block = philox_block(stream.seed, stream.step, stream.operation, (first + k) / 4);
+    }
+    values[k] = drop_value(stream, philox_word_of(block, word), values[k]);
+  }
+}

@@ -1,0 +1,18 @@
+// The argument structs of loss.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct CrossEntropyArgs {
+  uint32_t columns;
+  uint32_t vocab;     // of which so many are logits, the others padding
+  uint32_t aligned;   // rows lie at multiples of 16 bytes
+  uint32_t backward;  // logits become their gradients
+};
+
+struct SumArgs {
+  uint64_t count;
+  uint64_t per_group;   // elements that a threadgroup sums
+  uint32_t accumulate;  // the old value is added
+  uint32_t reserved;
+};

@@ -1,0 +1,385 @@
+// LayerNorm and RMSNorm with the residual addition: one simdgroup a row.
+#include <metal_stdlib>
+
+#include "lib/dropout.h"
+#include "lib/instantiate.h"
+#include "lib/span.h"
+#include "norm_args.h"
+
+using namespace metal;
+
+// Columns that a simdgroup covers at a time, a span each lane.
+constant constexpr uint norm_step = 32 * span_width;
+
+// Steps whose columns a lane keeps in registers: rows of up to 1,024 columns are read once.
+constant constexpr uint norm_kept = 4;
+
+// Rows of threads in a threadgroup of norm_gradient.
+constant constexpr uint norm_gradient_rows = 16;
+
+// A span of residual + dropout(x).
+template <typename T>
+inline void load_norm_sum(device const T* residual, device const T* x, constant NormForwardArgs& args,
+                          DropoutStream dropout, ulong first, ulong end, thread float* values) {
+  load_span(residual, first, end, args.aligned, values);
+  if (args.has_x != 0) {
+    float added[span_width];
+    load_span(x, first, end, args.aligned, added);
+    drop_span(dropout, first, added);
+    for (uint k = 0; k < span_width; ++k) {
+      values[k] += added[k];
+    }
+  }
+}
+
+// sum = residual + dropout(x), out = its norm. Threadgroups of whole simdgroups, one a row. With kept = 0 for rows of
+// any length: they are read again for each of mean, variance and result, from the caches.
+template <typename T, typename W, uint kept>
+kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
+                         device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
+                         device const T* x [[buffer(5)]], device const W* weight [[buffer(6)]],
+                         device const W* bias [[buffer(7)]], device const uint* random_state [[buffer(8)]],
+                         constant NormForwardArgs& args [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
+                         uint simdgroup [[simdgroup_index_in_threadgroup]],
+                         uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+  const ulong row = ulong(group) * simdgroups + simdgroup;
+  if (row >= args.rows) {
+    return;
+  }
+  constexpr uint room = kept == 0 ? 1 : kept;
+  float values[room * span_width];
+  const uint steps = kept == 0 ? (args.columns + norm_step - 1) / norm_step : kept;
+  const ulong begin = row * args.columns;
+  const ulong end = begin + args.columns;
+  const float count = float(args.columns);
+  const DropoutStream dropout =
+      dropout_stream(random_state, args.dropout_operation, args.dropout_probability, args.dropout_scale);
+
+  float total = 0.0f;
+  for (uint step = 0; step < steps; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    thread float* part = values + (kept == 0 ? 0 : step * span_width);
+    if (column < args.columns) {
+      load_norm_sum(residual, x, args, dropout, begin + column, end, part);
+      for (uint k = 0; k < span_width; ++k) {
+        total += part[k];
+      }
+    }
+  }
+  total = simd_sum(total);
+  const float centre = args.rms != 0 ? 0.0f : total / count;
+
+  float squares = 0.0f;
+  for (uint step = 0; step < steps; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    thread float* part = values + (kept == 0 ? 0 : step * span_width);
+    if (column < args.columns) {
+      if (kept == 0) {
+        load_norm_sum(residual, x, args, dropout, begin + column, end, part);
+      }
+      for (uint k = 0; k < span_width; ++k) {
+        const float distance = column + k < args.columns ? part[k] - centre : 0.0f;
+        squares += distance * distance;
+      }
+    }
+  }
+  const float variance = simd_sum(squares) / count + args.epsilon;
+  const float factor = variance == 0.0f ? 0.0f : 1.0f / sqrt(variance);
+
+  for (uint step = 0; step < steps; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    thread float* part = values + (kept == 0 ? 0 : step * span_width);
+    if (column < args.columns) {
+      if (kept == 0) {
+        load_norm_sum(residual, x, args, dropout, begin + column, end, part);
+      }
+      if (args.has_x != 0) {
+        store_span(sum, begin + column, end, args.aligned, part);
+      }
+      float gain[span_width];
+      load_span(weight, column, args.columns, args.weight_aligned, gain);
+      for (uint k = 0; k < span_width; ++k) {
+        part[k] = (part[k] - centre) * factor * gain[k];
+      }
+      if (args.has_bias != 0) {
+        float offset[span_width];
+        load_span(bias, column, args.columns, args.weight_aligned, offset);
+        for (uint k = 0; k < span_width; ++k) {
+          part[k] += offset[k];
+        }
+      }
+      store_span(out, begin + column, end, args.aligned, part);
+    }
+  }
+  if (lane == 0 && args.has_mean != 0) {
+    mean[row] = centre;
+  }
+  if (lane == 0 && args.has_rstd != 0) {
+    rstd[row] = factor;
+  }
+}
+
+MSLT_INSTANTIATE(norm_forward_f32_f32, norm_forward, float, float, norm_kept)
+MSLT_INSTANTIATE(norm_forward_f32_bf16, norm_forward, float, bfloat, norm_kept)
+MSLT_INSTANTIATE(norm_forward_f32_f16, norm_forward, float, half, norm_kept)
+MSLT_INSTANTIATE(norm_forward_bf16_f32, norm_forward, bfloat, float, norm_kept)
+MSLT_INSTANTIATE(norm_forward_bf16_bf16, norm_forward, bfloat, bfloat, norm_kept)
+MSLT_INSTANTIATE(norm_forward_bf16_f16, norm_forward, bfloat, half, norm_kept)
+MSLT_INSTANTIATE(norm_forward_f16_f32, norm_forward, half, float, norm_kept)
+MSLT_INSTANTIATE(norm_forward_f16_bf16, norm_forward, half, bfloat, norm_kept)
+MSLT_INSTANTIATE(norm_forward_f16_f16, norm_forward, half, half, norm_kept)
+MSLT_INSTANTIATE(norm_forward_wide_f32_f32, norm_forward, float, float, 0)
+MSLT_INSTANTIATE(norm_forward_wide_f32_bf16, norm_forward, float, bfloat, 0)
+MSLT_INSTANTIATE(norm_forward_wide_f32_f16, norm_forward, float, half, 0)
+MSLT_INSTANTIATE(norm_forward_wide_bf16_f32, norm_forward, bfloat, float, 0)
+MSLT_INSTANTIATE(norm_forward_wide_bf16_bf16, norm_forward, bfloat, bfloat, 0)
+MSLT_INSTANTIATE(norm_forward_wide_bf16_f16, norm_forward, bfloat, half, 0)
+MSLT_INSTANTIATE(norm_forward_wide_f16_f32, norm_forward, half, float, 0)
+MSLT_INSTANTIATE(norm_forward_wide_f16_bf16, norm_forward, half, bfloat, 0)
+MSLT_INSTANTIATE(norm_forward_wide_f16_f16, norm_forward, half, half, 0)
+
+// dsum = direct + the norm's gradient, and the sums over rows_per_part rows that dweight and dbias are made of:
+// partial[part] holds Σ dout · normalised and Σ dout. For at most 1,024 columns; one simdgroup a part.
+template <typename T, typename W>
+kernel void norm_backward(device T* dsum [[buffer(0)]], device float* partial [[buffer(1)]],
+                          device const T* dout [[buffer(2)]], device const T* direct [[buffer(3)]],
+                          device const T* sum [[buffer(4)]], device const float* mean [[buffer(5)]],
+                          device const float* rstd [[buffer(6)]], device const W* weight [[buffer(7)]],
+                          constant NormBackwardArgs& args [[buffer(8)]], uint group [[threadgroup_position_in_grid]],
+                          uint simdgroup [[simdgroup_index_in_threadgroup]],
+                          uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+  const ulong part = ulong(group) * simdgroups + simdgroup;
+  const ulong first_row = part * args.rows_per_part;
+  if (first_row >= args.rows) {
+    return;
+  }
+  const ulong last_row = min(first_row + args.rows_per_part, ulong(args.rows));
+  const float count = float(args.columns);
+  float weight_sums[norm_kept * span_width];
+  float bias_sums[norm_kept * span_width];
+  for (uint k = 0; k < norm_kept * span_width; ++k) {
+    weight_sums[k] = 0.0f;
+    bias_sums[k] = 0.0f;
+  }
+  for (ulong row = first_row; row < last_row; ++row) {
+    const ulong begin = row * args.columns;
+    const ulong end = begin + args.columns;
+    const float centre = args.rms != 0 ? 0.0f : mean[row];
+    const float factor = rstd[row];
+    float gradient[norm_kept * span_width];
+    float normal[norm_kept * span_width];
+    float product = 0.0f;
+    float total = 0.0f;
+    for (uint step = 0; step < norm_kept; ++step) {
+      const uint column = step * norm_step + lane * span_width;
+      if (column < args.columns) {
+        const uint at = step * span_width;
+        load_span(dout, begin + column, end, args.aligned, gradient + at);
+        load_span(sum, begin + column, end, args.aligned, normal + at);
+        float gain[span_width];
+        load_span(weight, column, args.columns, args.weight_aligned, gain);
+        for (uint k = 0; k < span_width; ++k) {
+          normal[at + k] = (normal[at + k] - centre) * factor;
+          weight_sums[at + k] += gradient[at + k] * normal[at + k];
+          bias_sums[at + k] += gradient[at + k];
+          gradient[at + k] *= gain[k];
+          product += gradient[at + k] * normal[at + k];
+          total += gradient[at + k];
+        }
+      }
+    }
+    product = simd_sum(product) / count;
+    total = simd_sum(total);
+    total = args.rms != 0 ? 0.0f : total / count;
+    for (uint step = 0; step < norm_kept; ++step) {
+      const uint column = step * norm_step + lane * span_width;
+      if (column < args.columns) {
+        const uint at = step * span_width;
+        float result[span_width];
+        for (uint k = 0; k < span_width; ++k) {
+          result[k] = (gradient[at + k] - total - normal[at + k] * product) * factor;
+        }
+        if (args.has_direct != 0) {
+          float shortcut[span_width];
+          load_span(direct, begin + column, end, args.aligned, shortcut);
+          for (uint k = 0; k < span_width; ++k) {
+            result[k] += shortcut[k];
+          }
+        }
+        store_span(dsum, begin + column, end, args.aligned, result);
+      }
+    }
+  }
+  // Rows of partial sums are whole spans only where `aligned` says so of the columns.
+  const ulong at_weight = part * 2 * args.columns;
+  const ulong at_bias = at_weight + args.columns;
+  for (uint step = 0; step < norm_kept; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    if (column < args.columns) {
+      const uint at = step * span_width;
+      store_span(partial, at_weight + column, at_bias, args.aligned, weight_sums + at);
+      store_span(partial, at_bias + column, at_bias + args.columns, args.aligned, bias_sums + at);
+    }
+  }
+}
+
+MSLT_INSTANTIATE(norm_backward_f32_f32, norm_backward, float, float)
+MSLT_INSTANTIATE(norm_backward_f32_bf16, norm_backward, float, bfloat)
+MSLT_INSTANTIATE(norm_backward_f32_f16, norm_backward, float, half)
+MSLT_INSTANTIATE(norm_backward_bf16_f32, norm_backward, bfloat, float)
+MSLT_INSTANTIATE(norm_backward_bf16_bf16, norm_backward, bfloat, bfloat)
+MSLT_INSTANTIATE(norm_backward_bf16_f16, norm_backward, bfloat, half)
+MSLT_INSTANTIATE(norm_backward_f16_f32, norm_backward, half, float)
+MSLT_INSTANTIATE(norm_backward_f16_bf16, norm_backward, half, bfloat)
+MSLT_INSTANTIATE(norm_backward_f16_f16, norm_backward, half, half)
+
+// The partial sums alone, for rows of any length: a thread owns a span of columns of a part's rows.
+template <typename T>
+kernel void norm_backward_columns(device float* partial [[buffer(0)]], device const T* dout [[buffer(1)]],
+                                  device const T* sum [[buffer(2)]], device const float* mean [[buffer(3)]],
+                                  device const float* rstd [[buffer(4)]],
+                                  constant NormBackwardArgs& args [[buffer(5)]],
+                                  uint2 group [[threadgroup_position_in_grid]],
+                                  uint2 position [[thread_position_in_threadgroup]],
+                                  uint2 threads [[threads_per_threadgroup]]) {
+  const ulong part = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  const ulong first_row = part * args.rows_per_part;
+  if (first_row >= args.rows || column >= args.columns) {
+    return;
+  }
+  const ulong last_row = min(first_row + args.rows_per_part, ulong(args.rows));
+  float weight_sums[span_width];
+  float bias_sums[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    weight_sums[k] = 0.0f;
+    bias_sums[k] = 0.0f;
+  }
+  for (ulong row = first_row; row < last_row; ++row) {
+    const ulong begin = row * args.columns;
+    const float centre = args.rms != 0 ? 0.0f : mean[row];
+    const float factor = rstd[row];
+    float gradient[span_width];
+    float total[span_width];
+    load_span(dout, begin + column, begin + args.columns, args.aligned, gradient);
+    load_span(sum, begin + column, begin + args.columns, args.aligned, total);
+    for (uint k = 0; k < span_width; ++k) {
+      weight_sums[k] += gradient[k] * ((total[k] - centre) * factor);
+      bias_sums[k] += gradient[k];
+    }
+  }
+  const ulong at_weight = part * 2 * args.columns;
+  const ulong at_bias = at_weight + args.columns;
+  store_span(partial, at_weight + column, at_bias, args.aligned, weight_sums);
+  store_span(partial, at_bias + column, at_bias + args.columns, args.aligned, bias_sums);
+}
+
+MSLT_INSTANTIATE(norm_backward_columns_f32, norm_backward_columns, float)
+MSLT_INSTANTIATE(norm_backward_columns_bf16, norm_backward_columns, bfloat)
+MSLT_INSTANTIATE(norm_backward_columns_f16, norm_backward_columns, half)
+
+// dsum alone, for rows of any length: one simdgroup a row, which is read twice.
+template <typename T, typename W>
+kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dout [[buffer(1)]],
+                               device const T* direct [[buffer(2)]], device const T* sum [[buffer(3)]],
+                               device const float* mean [[buffer(4)]], device const float* rstd [[buffer(5)]],
+                               device const W* weight [[buffer(6)]], constant NormBackwardArgs& args [[buffer(7)]],
+                               uint group [[threadgroup_position_in_grid]],
+                               uint simdgroup [[simdgroup_index_in_threadgroup]],
+                               uint simdgroups [[simdgroups_per_threadgroup]],
+                               uint lane [[thread_index_in_simdgroup]]) {
+  const ulong row = ulong(group) * simdgroups + simdgroup;
+  if (row >= args.rows) {
+    return;
+  }
+  const uint steps = (args.columns + norm_step - 1) / norm_step;
+  const ulong begin = row * args.columns;
+  const ulong end = begin + args.columns;
+  const float count = float(args.columns);
+  const float centre = args.rms != 0 ? 0.0f : mean[row];
+  const float factor = rstd[row];
+  float gradient[span_width];
+  float normal[span_width];
+  float gain[span_width];
+  float product = 0.0f;
+  float total = 0.0f;
+  for (uint step = 0; step < steps; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    if (column < args.columns) {
+      load_span(dout, begin + column, end, args.aligned, gradient);
+      load_span(sum, begin + column, end, args.aligned, normal);
+      load_span(weight, column, args.columns, args.weight_aligned, gain);
+      for (uint k = 0; k < span_width; ++k) {
+        const float scaled = gradient[k] * gain[k];
+        product += scaled * ((normal[k] - centre) * factor);
+        total += scaled;
+      }
+    }
+  }
+  product = simd_sum(product) / count;
+  total = simd_sum(total);
+  total = args.rms != 0 ? 0.0f : total / count;
+  for (uint step = 0; step < steps; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    if (column < args.columns) {
+      load_span(dout, begin + column, end, args.aligned, gradient);
+      load_span(sum, begin + column, end, args.aligned, normal);
+      load_span(weight, column, args.columns, args.weight_aligned, gain);
+      for (uint k = 0; k < span_width; ++k) {
+        gradient[k] = (gradient[k] * gain[k] - total - (normal[k] - centre) * factor * product) * factor;
+      }
+      if (args.has_direct != 0) {
+        load_span(direct, begin + column, end, args.aligned, normal);
+        for (uint k = 0; k < span_width; ++k) {
+          gradient[k] += normal[k];
+        }
+      }
+      store_span(dsum, begin + column, end, args.aligned, gradient);
+    }
+  }
+}
+
+MSLT_INSTANTIATE(norm_backward_rows_f32_f32, norm_backward_rows, float, float)
+MSLT_INSTANTIATE(norm_backward_rows_f32_bf16, norm_backward_rows, float, bfloat)
+MSLT_INSTANTIATE(norm_backward_rows_f32_f16, norm_backward_rows, float, half)
+MSLT_INSTANTIATE(norm_backward_rows_bf16_f32, norm_backward_rows, bfloat, float)
+MSLT_INSTANTIATE(norm_backward_rows_bf16_bf16, norm_backward_rows, bfloat, bfloat)
+MSLT_INSTANTIATE(norm_backward_rows_bf16_f16, norm_backward_rows, bfloat, half)
+MSLT_INSTANTIATE(norm_backward_rows_f16_f32, norm_backward_rows, half, float)
+MSLT_INSTANTIATE(norm_backward_rows_f16_bf16, norm_backward_rows, half, bfloat)
+MSLT_INSTANTIATE(norm_backward_rows_f16_f16, norm_backward_rows, half, half)
+
+// dweight and dbias += the partial sums of their columns, in the order of parts. Threadgroups of 32 columns by
+// norm_gradient_rows threads.
+template <typename T>
+kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buffer(1)]],
+                          device const float* partial [[buffer(2)]], constant NormGradientArgs& args [[buffer(3)]],
+                          uint2 group [[threadgroup_position_in_grid]],
+                          uint2 position [[thread_position_in_threadgroup]]) {
+  threadgroup float sums[norm_gradient_rows][32];
+  const ulong column = args.first_column + ulong(group.x) * 32 + position.x;
+  const bool inside = column < args.last_column;
+  float total = 0.0f;
+  if (inside) {
+    for (uint part = position.y; part < args.parts; part += norm_gradient_rows) {
+      total += partial[ulong(part) * 2 * args.columns + column];
+    }
+  }
+  sums[position.y][position.x] = total;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (position.y == 0 && inside) {
+    total = 0.0f;
+    for (uint k = 0; k < norm_gradient_rows; ++k) {
+      total += sums[k][position.x];
+    }
+    if (column < args.columns) {
+      dweight[column] = T(float(dweight[column]) + total);
+    } else {
+      dbias[column - args.columns] = T(float(dbias[column - args.columns]) + total);
+    }
+  }
+}
+
+MSLT_INSTANTIATE(norm_gradient_f32, norm_gradient, float)
+MSLT_INSTANTIATE(norm_gradient_bf16, norm_gradient, bfloat)
+MSLT_INSTANTIATE(norm_gradient_f16, norm_gradient, half)

@@ -1,0 +1,210 @@
+// The gradients' norm and AdamW.
+#include <metal_stdlib>
+
+#include "lib/group_reduce.h"
+#include "lib/instantiate.h"
+#include "lib/span.h"
+#include "optimizer_args.h"
+
+using namespace metal;
+
+// Squares of large and small numbers are summed apart, scaled by powers of two, so that none overflows or vanishes
+// (Blue, "A portable Fortran program to find the Euclidean norm of a vector", 1978).
+constant constexpr float large_bound = 0x1p50f;
+constant constexpr float large_scale = 0x1p-80f;
+constant constexpr float small_bound = 0x1p-50f;
+constant constexpr float small_scale = 0x1p75f;
+
+struct Squares {
+  float large;
+  float middle;
+  float small;
+};
+
+inline void add_square(thread Squares& sums, float x) {
+  const float size = fabs(x);
+  if (size > large_bound) {
+    sums.large += (x * large_scale) * (x * large_scale);
+  } else if (size < small_bound) {
+    sums.small += (x * small_scale) * (x * small_scale);
+  } else {
+    // NaN comes here as well.
+    sums.middle += x * x;
+  }
+}
+
+// The root of all three. The largest kind present decides; smaller ones beside it are added as far as they count.
+inline float root_of(Squares sums) {
+  if (sums.large > 0.0f) {
+    const float middle = sums.middle * large_scale * large_scale;
+    return sqrt(sums.large + middle) / large_scale;
+  }
+  if (sums.middle > 0.0f) {
+    return sqrt(sums.middle + sums.small / small_scale / small_scale);
+  }
+  // NaN is neither above nor equal to zero.
+  return sums.middle == 0.0f ? sqrt(sums.small) / small_scale : sums.middle;
+}
+
+// sums[kind][group] = Σ g² of the group's elements.
+template <typename T>
+[[max_total_threads_per_threadgroup(1024)]] kernel void norm_squares(
+    device float* sums [[buffer(0)]], device const T* gradients [[buffer(1)]],
+    constant NormSquaresArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
+    uint groups [[threadgroups_per_grid]], uint position [[thread_position_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup float large[max_simdgroups];
+  threadgroup float middle[max_simdgroups];
+  threadgroup float small[max_simdgroups];
+  const ulong begin = group * args.per_group;
+  const ulong end = min(begin + args.per_group, args.count);
+  Squares squares = {0.0f, 0.0f, 0.0f};
+  float values[span_width];
+  for (ulong i = begin + position * span_width; i < end; i += threads * span_width) {
+    load_span(gradients, i, end, args.aligned, values);
+    for (uint k = 0; k < span_width; ++k) {
+      add_square(squares, values[k]);
+    }
+  }
+  squares.large = group_sum(squares.large, large, simdgroup, lane, simdgroups);
+  squares.middle = group_sum(squares.middle, middle, simdgroup, lane, simdgroups);
+  squares.small = group_sum(squares.small, small, simdgroup, lane, simdgroups);
+  if (position == 0) {
+    sums[group] = squares.large;
+    sums[groups + group] = squares.middle;
+    sums[2 * groups + group] = squares.small;
+  }
+}
+
+MSLT_INSTANTIATE(norm_squares_f32, norm_squares, float)
+MSLT_INSTANTIATE(norm_squares_bf16, norm_squares, bfloat)
+MSLT_INSTANTIATE(norm_squares_f16, norm_squares, half)
+
+// out = the root of the sums of all groups. One threadgroup.
+[[max_total_threads_per_threadgroup(1024)]] kernel void norm_root_f32(
+    device float* out [[buffer(0)]], device const float* sums [[buffer(1)]], constant NormRootArgs& args [[buffer(2)]],
+    uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup float large[max_simdgroups];
+  threadgroup float middle[max_simdgroups];
+  threadgroup float small[max_simdgroups];
+  Squares squares = {0.0f, 0.0f, 0.0f};
+  for (uint i = position; i < args.groups; i += threads) {
+    squares.large += sums[i];
+    squares.middle += sums[args.groups + i];
+    squares.small += sums[2 * args.groups + i];
+  }
+  if (position == 0 && args.accumulate != 0) {
+    add_square(squares, out[0]);
+  }
+  squares.large = group_sum(squares.large, large, simdgroup, lane, simdgroups);
+  squares.middle = group_sum(squares.middle, middle, simdgroup, lane, simdgroups);
+  squares.small = group_sum(squares.small, small, simdgroup, lane, simdgroups);
+  if (position == 0) {
+    out[0] = root_of(squares);
+  }
+}
+
+// What `state` holds; as AdamWState of backend.h.
+constant constexpr uint state_learning_rate = 0;
+constant constexpr uint state_correction1 = 1;
+constant constexpr uint state_correction2 = 2;
+constant constexpr uint state_gradient_scale = 3;
+constant constexpr uint state_max_norm = 4;
+
+// The factor of the gradients: their scale, and that of clipping.
+inline float clipped_scale(device const float* state, float norm) {
+  const float scale = state[state_gradient_scale];
+  const float max_norm = state[state_max_norm];
+  const float length = norm * scale + 1e-6f;
+  return max_norm > 0.0f && length > max_norm ? scale * (max_norm / length) : scale;
+}
+
+// One element; every product and sum is rounded on its own, in the order of backend.h's formula.
+inline float adamw_element(float p, float gradient, thread float& m, thread float& v, float scale,
+                           device const float* state, constant AdamWArgs& args) {
+  const float g = gradient * scale;
+  m = args.beta1 * m + (1.0f - args.beta1) * g;
+  v = args.beta2 * v + (1.0f - args.beta2) * (g * g);
+  const float divisor = sqrt(v * state[state_correction2]) + args.epsilon;
+  const float update = divisor == 0.0f ? 0.0f : m * state[state_correction1] / divisor;
+  return p - state[state_learning_rate] * (update + args.weight_decay * p);
+}
+
+// The span of parameters in `p` after the step; moments are updated in memory.
+template <typename G>
+inline void adamw_span(thread float* p, device const G* gradients, device float* first_moment,
+                       device float* second_moment, device const float* state, float norm, ulong first,
+                       constant AdamWArgs& args) {
+  float g[span_width];
+  float m[span_width];
+  float v[span_width];
+  load_span(gradients, first, args.count, args.aligned, g);
+  load_span(first_moment, first, args.count, args.aligned, m);
+  load_span(second_moment, first, args.count, args.aligned, v);
+  const float scale = clipped_scale(state, norm);
+  for (uint k = 0; k < span_width; ++k) {
+    p[k] = adamw_element(p[k], g[k], m[k], v[k], scale, state, args);
+  }
+  store_span(first_moment, first, args.count, args.aligned, m);
+  store_span(second_moment, first, args.count, args.aligned, v);
+}
+
+// One step on the parameters themselves; nothing where the norm is not finite. Any threadgroup of one dimension.
+template <typename P, typename G>
+kernel void adamw_step(device P* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
+                       device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
+                       device const float* state [[buffer(4)]], device const float* norm [[buffer(5)]],
+                       constant AdamWArgs& args [[buffer(6)]], uint group [[threadgroup_position_in_grid]],
+                       uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * span_width;
+  if (first >= args.count || !isfinite(norm[0])) {
+    return;
+  }
+  float p[span_width];
+  load_span(parameters, first, args.count, args.aligned, p);
+  adamw_span(p, gradients, first_moment, second_moment, state, norm[0], first, args);
+  store_span(parameters, first, args.count, args.aligned, p);
+}
+
+MSLT_INSTANTIATE(adamw_f32_f32, adamw_step, float, float)
+MSLT_INSTANTIATE(adamw_f32_bf16, adamw_step, float, bfloat)
+MSLT_INSTANTIATE(adamw_f32_f16, adamw_step, float, half)
+MSLT_INSTANTIATE(adamw_bf16_f32, adamw_step, bfloat, float)
+MSLT_INSTANTIATE(adamw_bf16_bf16, adamw_step, bfloat, bfloat)
+MSLT_INSTANTIATE(adamw_bf16_f16, adamw_step, bfloat, half)
+MSLT_INSTANTIATE(adamw_f16_f32, adamw_step, half, float)
+MSLT_INSTANTIATE(adamw_f16_bf16, adamw_step, half, bfloat)
+MSLT_INSTANTIATE(adamw_f16_f16, adamw_step, half, half)
+
+// One step on the master weights; the parameters receive their rounding.
+template <typename P, typename G>
+kernel void adamw_master_step(device P* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
+                              device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
+                              device float* master [[buffer(4)]], device const float* state [[buffer(5)]],
+                              device const float* norm [[buffer(6)]], constant AdamWArgs& args [[buffer(7)]],
+                              uint group [[threadgroup_position_in_grid]],
+                              uint position [[thread_position_in_threadgroup]],
+                              uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * span_width;
+  if (first >= args.count || !isfinite(norm[0])) {
+    return;
+  }
+  float p[span_width];
+  load_span(master, first, args.count, args.aligned, p);
+  adamw_span(p, gradients, first_moment, second_moment, state, norm[0], first, args);
+  store_span(master, first, args.count, args.aligned, p);
+  store_span(parameters, first, args.count, args.aligned, p);
+}
+
+MSLT_INSTANTIATE(adamw_master_f32_f32, adamw_master_step, float, float)
+MSLT_INSTANTIATE(adamw_master_f32_bf16, adamw_master_step, float, bfloat)
+MSLT_INSTANTIATE(adamw_master_f32_f16, adamw_master_step, float, half)
+MSLT_INSTANTIATE(adamw_master_bf16_f32, adamw_master_step, bfloat, float)
+MSLT_INSTANTIATE(adamw_master_bf16_bf16, adamw_master_step, bfloat, bfloat)
+MSLT_INSTANTIATE(adamw_master_bf16_f16, adamw_master_step, bfloat, half)
+MSLT_INSTANTIATE(adamw_master_f16_f32, adamw_master_step, half, float)
+MSLT_INSTANTIATE(adamw_master_f16_bf16, adamw_master_step, half, bfloat)
+MSLT_INSTANTIATE(adamw_master_f16_f16, adamw_master_step, half, half)

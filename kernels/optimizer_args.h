@@ -1,0 +1,26 @@
+// The argument structs of optimizer.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct NormSquaresArgs {
+  uint64_t count;
+  uint64_t per_group;  // elements that a threadgroup sums, a multiple of eight
+  uint32_t aligned;    // the gradients lie at a multiple of 16 bytes
+  uint32_t reserved;
+};
+
+struct NormRootArgs {
+  uint32_t groups;      // how many sums there are of each magnitude
+  uint32_t accumulate;  // the old norm counts as one more gradient
+};
+
+struct AdamWArgs {
+  uint64_t count;
+  uint32_t aligned;  // all tensors lie at multiples of 16 bytes
+  float beta1;
+  float beta2;
+  float epsilon;
+  float weight_decay;
+  uint32_t reserved;
+};

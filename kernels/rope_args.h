@@ -1,0 +1,15 @@
+// The argument struct of rope.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct RopeArgs {
+  uint32_t rows;  // B · T
+  uint32_t steps;
+  uint32_t columns;  // of a row of qkv
+  uint32_t heads;    // that are rotated: queries and keys
+  uint32_t half_size;
+  uint32_t aligned;  // rows and halves of heads lie at multiples of 16 bytes
+  uint32_t has_first;
+  float direction;  // 1 to rotate by the angle, -1 to rotate back
+};

@@ -1,0 +1,100 @@
+// Encoding one dispatch of a kernel, every binding checked against what mslc read in the kernel's signature.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "backend/msl/driver.h"
+#include "backend/msl/kernel_info.h"
+#include "tensor/tensor.h"
+
+namespace mslt::msl {
+
+class Recorder;
+
+// "norm_forward_bf16": the host name of a kernel's instantiation for a dtype, and for two dtypes "cast_f32_bf16".
+std::string kernel_name(std::string_view kernel, DType dtype);
+std::string kernel_name(std::string_view kernel, DType first, DType second);
+
+// ceil(items / per_group), the groups that cover so many items. Throws Error(input) where items is negative or the
+// count does not fit 32 bits.
+std::uint32_t group_count(std::int64_t items, std::int64_t per_group);
+
+// One dispatch, built in one expression and recorded by dispatch(); finish it before the next one starts:
+//
+//   encode("norm_forward_f32").buffer(0, tensor).bytes(1, args).threadgroup(0, bytes).dispatch(groups, threads);
+//
+// Every function throws Error(device) naming the kernel with its file and line, the argument and the numbers: an index
+// that the kernel does not have or that is of another kind, a tensor of the wrong element type, absent, too small or
+// misaligned, a struct of another size; and dispatch() where an argument was never bound, where a buffer that the
+// kernel writes overlaps another one, or where the shape or threadgroup memory passes the device's limits. Nothing has
+// run then.
+class [[nodiscard]] Encoder {
+ public:
+  // Throws Error(device) where there is no such kernel.
+  Encoder(Recorder& recorder, std::string_view kernel);
+  Encoder(const Encoder&) = delete;
+  Encoder& operator=(const Encoder&) = delete;
+
+  // Binds a tensor to [[buffer(index)]]. Its dtype must be the pointer's element type, or the scalar of a vector type
+  // such as float4; a pointer to a struct takes any.
+  Encoder& buffer(std::uint32_t index, const Tensor& tensor);
+  // The same where the kernel will access `needed` elements of the tensor's dtype: fewer are an error.
+  Encoder& buffer(std::uint32_t index, const Tensor& tensor, std::int64_t needed);
+  // The same without a look at the element type, for kernels that see the bits as something else.
+  Encoder& untyped(std::uint32_t index, const Tensor& tensor);
+  // Binds the tensor, or 16 bytes of zeros where it is absent; the kernel learns from its arguments not to access them.
+  Encoder& optional(std::uint32_t index, const Tensor& tensor);
+  // Binds a value to [[buffer(index)]], for `constant Args& args`.
+  template <class Args>
+  Encoder& bytes(std::uint32_t index, const Args& args) {
+    static_assert(std::is_trivially_copyable_v<Args> && !std::is_pointer_v<Args>);
+    return raw_bytes(index, std::as_bytes(std::span(&args, 1)));
+  }
+  // Bytes of the memory of [[threadgroup(index)]].
+  Encoder& threadgroup(std::uint32_t index, std::uint64_t bytes);
+  // Allows these two buffers to overlap, where each thread reads its element before it writes that very one.
+  Encoder& in_place(std::uint32_t first, std::uint32_t second);
+
+  // Records groups.x · groups.y · groups.z threadgroups of threads.x · threads.y · threads.z threads.
+  void dispatch(GridSize groups, GridSize threads);
+
+ private:
+  struct Binding {
+    const ArgumentInfo* argument = nullptr;
+    const Buffer* buffer = nullptr;
+    std::size_t begin = 0;
+    std::size_t end = 0;
+  };
+
+  Encoder& raw_bytes(std::uint32_t index, std::span<const std::byte> bytes);
+  const ArgumentInfo& argument(std::uint32_t index, ArgumentKind kind) const;
+  void check_tensor(const ArgumentInfo& argument, const Tensor& tensor) const;
+  void check_element(const ArgumentInfo& argument, const Tensor& tensor) const;
+  void bind(const ArgumentInfo& argument, Buffer& buffer, std::size_t offset, std::size_t bytes);
+  void mark(const ArgumentInfo& argument);
+  bool may_overlap(std::uint32_t first, std::uint32_t second) const;
+  void check_bound() const;
+  void check_overlaps() const;
+  void check_launch(GridSize groups, GridSize threads) const;
+  // "kernel 'scale_f32' (kernels/scale.metal:12)"
+  std::string where() const;
+
+  Recorder& recorder_;
+  const KernelInfo& info_;
+  const Pipeline& pipeline_;
+  CommandBuffer& commands_;
+  std::array<Binding, 31> buffers_;
+  std::uint32_t buffer_count_ = 0;
+  std::uint64_t bound_ = 0;  // bit i: info_.arguments[i] is bound
+  std::uint64_t threadgroup_bytes_ = 0;
+  std::array<std::uint64_t, 8> in_place_{};
+  std::uint32_t in_place_count_ = 0;
+};
+
+}  // namespace mslt::msl

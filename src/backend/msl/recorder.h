@@ -1,0 +1,121 @@
+// Recording dispatches into command buffers, and the memory that goes with it: scratch, staging and read-backs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/msl/driver.h"
+#include "backend/msl/kernel_info.h"
+#include "tensor/tensor.h"
+
+namespace mslt::msl {
+
+// How much was done so far.
+struct Counters {
+  std::uint64_t dispatches = 0;
+  std::uint64_t commits = 0;
+  std::uint64_t waits = 0;  // how often the host waited for the device
+};
+
+class Recorder;
+
+// A tensor from the recorder's pool for the partial results of one operation. Its contents are undefined at first.
+// Destroying it gives the memory back at once: whatever takes it next is recorded later and so runs later.
+class [[nodiscard]] Scratch {
+ public:
+  Scratch(Recorder& recorder, std::unique_ptr<Buffer> buffer, DType dtype, const Shape& shape);
+  Scratch(Scratch&& other) noexcept;
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  Scratch& operator=(Scratch&&) = delete;
+  ~Scratch();
+
+  const Tensor& tensor() const { return tensor_; }
+  operator const Tensor&() const { return tensor_; }
+
+ private:
+  Recorder& recorder_;
+  std::unique_ptr<Buffer> buffer_;
+  Tensor tensor_;
+};
+
+// What one backend has recorded and not yet seen done. One thread at a time.
+class Recorder {
+ public:
+  Recorder(Device& device, std::span<const KernelInfo> kernels);
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+  // Waits for what was committed; drops what was not.
+  ~Recorder();
+
+  struct Kernel {
+    const KernelInfo* info = nullptr;
+    const Pipeline* pipeline = nullptr;
+  };
+  // Looks a kernel up and compiles it at its first use. Throws Error(device) where there is none.
+  const Kernel& kernel(std::string_view name);
+
+  Device& device() { return device_; }
+  // The command buffer that takes the next command; a new one where there is none.
+  CommandBuffer& commands();
+  // Says that a dispatch was encoded into commands().
+  void dispatched();
+
+  Scratch scratch(DType dtype, const Shape& shape);
+  // 16 bytes of zeros on the device, for absent arguments.
+  Buffer& placeholder() { return *placeholder_; }
+
+  // Recorded in order, as bytes: the whole of `destination`. Throws Error(input) where the sizes differ.
+  void copy(const Tensor& destination, const Tensor& source);
+  // Sets every byte of `destination` to `value`.
+  void fill_bytes(const Tensor& destination, std::uint8_t value);
+  // As the Backend's functions of these names.
+  void upload(const Tensor& destination, std::span<const std::byte> source);
+  void download(const Tensor& source, std::span<std::byte> destination);
+  void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive);
+  void submit();
+  // Throws Error(device) where a command failed, Error of a receiver where that threw; nothing is pending then.
+  void wait();
+
+  const Counters& counters() const { return counters_; }
+  // The largest sum so far of the bytes of scratch, staging and read-back memory.
+  std::size_t peak_bytes() const { return peak_bytes_; }
+
+ private:
+  friend class Scratch;
+  struct Batch;
+
+  std::unique_ptr<Buffer> take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes, bool host_visible);
+  void give_back(std::unique_ptr<Buffer> buffer);
+  Batch& batch();
+  // Commits the open batch, if any.
+  void commit();
+  // Waits for the oldest committed batch, hands out its read-backs and recycles its memory.
+  void retire_first();
+  // Retires the batches that are done, without waiting.
+  void poll();
+  // Waits for every committed batch.
+  void drain();
+
+  Device& device_;
+  std::span<const KernelInfo> table_;
+  std::map<std::string, Kernel, std::less<>> kernels_;
+  std::unique_ptr<Buffer> placeholder_;
+  std::vector<std::unique_ptr<Buffer>> free_scratch_;
+  std::vector<std::unique_ptr<Buffer>> free_staging_;
+  std::unique_ptr<Batch> open_;
+  std::deque<std::unique_ptr<Batch>> committed_;
+  Counters counters_;
+  std::size_t held_bytes_ = 0;
+  std::size_t peak_bytes_ = 0;
+};
+
+}  // namespace mslt::msl
