@@ -1,0 +1,70 @@
+// Launch shapes of the kernels whose threads work on spans of eight elements.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+#include "backend/msl/driver.h"
+#include "backend/msl/encoder.h"
+#include "base/fail.h"
+#include "tensor/tensor.h"
+
+namespace mslt::msl {
+
+// As kernels/lib/span.h has it.
+inline constexpr std::int64_t span_width = 8;
+inline constexpr std::int64_t simdgroup_width = 32;
+
+struct Launch {
+  GridSize groups;
+  GridSize threads;
+};
+
+// A count that a kernel takes in 32 bits. Throws Error(input) naming the operation where it does not fit.
+inline std::uint32_t count32(std::int64_t count, std::string_view operation) {
+  if (count < 0 || count > std::numeric_limits<std::uint32_t>::max()) {
+    fail(ErrorKind::input, "{}: {} rows or columns are more than the kernels count, {}.", operation, count,
+         std::numeric_limits<std::uint32_t>::max());
+  }
+  return static_cast<std::uint32_t>(count);
+}
+
+// The tensor, where there is one, begins at a multiple of 16 bytes.
+inline bool is_aligned(const Tensor& tensor) {
+  return !tensor || tensor.offset() % 16 == 0;
+}
+
+// 1 where all the tensors begin at multiples of 16 bytes and `columns` are whole spans, so that all spans are aligned.
+template <class... Tensors>
+std::uint32_t aligned_rows(std::int64_t columns, const Tensors&... tensors) {
+  return columns % span_width == 0 && (is_aligned(tensors) && ...) ? 1u : 0u;
+}
+
+// A thread for each span of so many elements in a row.
+inline Launch span_launch(std::int64_t count) {
+  constexpr std::uint32_t threads = 256;
+  return {{group_count(count, threads * span_width), 1, 1}, {threads, 1, 1}};
+}
+
+// A thread for each span of each row: spans along x and rows along y of a threadgroup, which go over rows along x and
+// over columns along y of the grid. Columns must be at least 1.
+inline Launch tile_launch(std::int64_t rows, std::int64_t columns) {
+  constexpr std::uint32_t threads = 128;
+  const std::int64_t spans = (columns + span_width - 1) / span_width;
+  std::uint32_t across = 1;
+  while (across < simdgroup_width && across < spans) across *= 2;
+  const std::uint32_t down = threads / across;
+  return {{group_count(rows, down), group_count(spans, across), 1}, {across, down, 1}};
+}
+
+// Threads of a group that goes over a row together: whole simdgroups, as few as give each thread `each` elements, at
+// most `limit`.
+inline std::uint32_t row_threads(std::int64_t columns, std::int64_t each, std::int64_t limit) {
+  const std::int64_t wanted = (columns + each - 1) / each;
+  const std::int64_t rounded = (wanted + simdgroup_width - 1) / simdgroup_width * simdgroup_width;
+  return static_cast<std::uint32_t>(std::clamp(rounded, simdgroup_width, limit));
+}
+
+}  // namespace mslt::msl

@@ -1,0 +1,151 @@
+// LayerNorm and RMSNorm with the residual addition as MSL kernels.
+#include <algorithm>
+
+#include "backend/checks.h"
+#include "backend/msl/launch.h"
+#include "backend/msl/msl_backend.h"
+#include "kernels/norm_args.h"
+
+namespace mslt {
+namespace {
+
+// Simdgroups, and so rows, of a threadgroup.
+constexpr std::uint32_t group_rows = 4;
+
+// Longer rows are read again for each pass over them; as norm_kept of kernels/norm.metal has it.
+constexpr std::int64_t kept_columns = 1024;
+
+// Rows of partial sums of the weight's gradient: few enough to cost little beside the rows themselves, and the same on
+// every device.
+constexpr std::int64_t most_parts = 1024;
+constexpr std::int64_t fewest_rows_per_part = 4;
+
+// As in kernels/norm.metal.
+constexpr std::uint32_t gradient_columns = 32;
+constexpr std::uint32_t gradient_rows = 16;
+
+}  // namespace
+
+void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
+                                       const Tensor& residual, const Tensor& x, const Tensor& weight,
+                                       const Tensor& bias, const NormKind& kind, const Dropout& dropout) {
+  check_residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, kind, dropout);
+  if (residual.elements() == 0) return;
+  if (bias && bias.dtype() != weight.dtype()) {
+    const msl::Scratch gain = scratch(DType::f32, weight.shape());
+    const msl::Scratch offset = scratch(DType::f32, bias.shape());
+    cast(gain, weight);
+    cast(offset, bias);
+    residual_norm_forward(out, sum, mean, rstd, residual, x, gain, offset, kind, dropout);
+    return;
+  }
+  const std::int64_t columns = residual.shape()[-1];
+  const Tensor written = x ? sum : Tensor();
+  const NormForwardArgs args = {.rows = msl::count32(residual.shape().rows(), "residual_norm_forward"),
+                                .columns = msl::count32(columns, "residual_norm_forward"),
+                                .aligned = msl::aligned_rows(columns, out, written, residual, x),
+                                .weight_aligned = msl::aligned_rows(columns, weight, bias),
+                                .rms = kind.rms ? 1u : 0u,
+                                .has_x = x ? 1u : 0u,
+                                .has_bias = bias ? 1u : 0u,
+                                .has_mean = mean ? 1u : 0u,
+                                .has_rstd = rstd ? 1u : 0u,
+                                .epsilon = kind.epsilon,
+                                .dropout_operation = dropout.operation,
+                                .dropout_probability = dropout.probability,
+                                .dropout_scale = 1.0f / (1.0f - dropout.probability)};
+  encode(msl::kernel_name(columns <= kept_columns ? "norm_forward" : "norm_forward_wide", residual.dtype(),
+                          weight.dtype()))
+      .buffer(0, out)
+      .optional(1, written)
+      .optional(2, mean)
+      .optional(3, rstd)
+      .buffer(4, residual)
+      .optional(5, x)
+      .buffer(6, weight)
+      .optional(7, bias)
+      .optional(8, dropout.random_state)
+      .bytes(9, args)
+      .in_place(1, 4)
+      .in_place(0, 5)
+      .dispatch({msl::group_count(args.rows, group_rows)}, {32 * group_rows});
+}
+
+void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias,
+                                        const Tensor& dout, const Tensor& dsum_direct, const Tensor& sum,
+                                        const Tensor& mean, const Tensor& rstd, const Tensor& weight,
+                                        const NormKind& kind) {
+  check_residual_norm_backward(dsum, dweight, dbias, dout, dsum_direct, sum, mean, rstd, weight, kind);
+  if (dout.elements() == 0) return;
+  const std::int64_t rows = dout.shape().rows();
+  const std::int64_t columns = dout.shape()[-1];
+  const std::int64_t rows_per_part = std::max(fewest_rows_per_part, (rows + most_parts - 1) / most_parts);
+  const std::int64_t parts = (rows + rows_per_part - 1) / rows_per_part;
+  const NormBackwardArgs args = {.rows = msl::count32(rows, "residual_norm_backward"),
+                                 .columns = msl::count32(columns, "residual_norm_backward"),
+                                 .aligned = msl::aligned_rows(columns, dsum, dout, dsum_direct, sum),
+                                 .weight_aligned = msl::aligned_rows(columns, weight),
+                                 .rms = kind.rms ? 1u : 0u,
+                                 .has_direct = dsum_direct ? 1u : 0u,
+                                 .rows_per_part = msl::count32(rows_per_part, "residual_norm_backward")};
+  const msl::Scratch partial = scratch(DType::f32, {parts, 2 * columns});
+  if (columns <= kept_columns) {
+    encode(msl::kernel_name("norm_backward", dout.dtype(), weight.dtype()))
+        .buffer(0, dsum)
+        .buffer(1, partial)
+        .buffer(2, dout)
+        .optional(3, dsum_direct)
+        .buffer(4, sum)
+        .optional(5, mean)
+        .buffer(6, rstd)
+        .buffer(7, weight)
+        .bytes(8, args)
+        .in_place(0, 2)
+        .in_place(0, 3)
+        .dispatch({msl::group_count(parts, group_rows)}, {32 * group_rows});
+  } else {
+    // dsum may be dout, so the sums are taken first.
+    const msl::Launch launch = msl::tile_launch(parts, columns);
+    encode(msl::kernel_name("norm_backward_columns", dout.dtype()))
+        .buffer(0, partial)
+        .buffer(1, dout)
+        .buffer(2, sum)
+        .optional(3, mean)
+        .buffer(4, rstd)
+        .bytes(5, args)
+        .dispatch(launch.groups, launch.threads);
+    encode(msl::kernel_name("norm_backward_rows", dout.dtype(), weight.dtype()))
+        .buffer(0, dsum)
+        .buffer(1, dout)
+        .optional(2, dsum_direct)
+        .buffer(3, sum)
+        .optional(4, mean)
+        .buffer(5, rstd)
+        .buffer(6, weight)
+        .bytes(7, args)
+        .in_place(0, 1)
+        .in_place(0, 2)
+        .dispatch({msl::group_count(rows, group_rows)}, {32 * group_rows});
+  }
+  // Columns of the partial sums from `first` on; those of the bias follow those of the weight.
+  const auto add_columns = [&](DType dtype, std::int64_t first, std::int64_t last) {
+    const NormGradientArgs sums = {.columns = args.columns,
+                                   .parts = msl::count32(parts, "residual_norm_backward"),
+                                   .first_column = msl::count32(first, "residual_norm_backward"),
+                                   .last_column = msl::count32(last, "residual_norm_backward")};
+    encode(msl::kernel_name("norm_gradient", dtype))
+        .optional(0, first < columns ? dweight : Tensor())
+        .optional(1, last > columns ? dbias : Tensor())
+        .buffer(2, partial)
+        .bytes(3, sums)
+        .dispatch({msl::group_count(last - first, gradient_columns)}, {gradient_columns, gradient_rows});
+  };
+  if (dbias && dbias.dtype() == dweight.dtype()) {
+    add_columns(dweight.dtype(), 0, 2 * columns);
+    return;
+  }
+  add_columns(dweight.dtype(), 0, columns);
+  if (dbias) add_columns(dbias.dtype(), columns, 2 * columns);
+}
+
+}  // namespace mslt

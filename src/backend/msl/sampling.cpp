@@ -1,0 +1,44 @@
+// The largest logits as MSL kernels.
+#include "backend/checks.h"
+#include "backend/msl/launch.h"
+#include "backend/msl/msl_backend.h"
+#include "kernels/sampling_args.h"
+
+namespace mslt {
+namespace {
+
+// Logits that a thread looks at before more threads are taken.
+constexpr std::int64_t logits_a_thread = 16;
+
+SamplingArgs sampling_args(const Tensor& logits, std::int64_t vocab, std::int64_t k) {
+  return {.columns = msl::count32(logits.shape()[-1], "sampling"),
+          .vocab = msl::count32(vocab, "sampling"),
+          .k = msl::count32(k, "sampling")};
+}
+
+}  // namespace
+
+void MslBackend::argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) {
+  check_argmax(out, logits, vocab);
+  if (out.elements() == 0) return;
+  encode(msl::kernel_name("argmax", logits.dtype()))
+      .buffer(0, out)
+      .buffer(1, logits)
+      .bytes(2, sampling_args(logits, vocab, 1))
+      .dispatch({msl::group_count(logits.shape().rows(), 1)},
+                {msl::row_threads(vocab, logits_a_thread, limits().max_threads_per_threadgroup)});
+}
+
+void MslBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) {
+  check_top_k(values, indices, logits, vocab);
+  if (values.elements() == 0) return;
+  encode(msl::kernel_name("top_k", logits.dtype()))
+      .buffer(0, values)
+      .buffer(1, indices)
+      .buffer(2, logits)
+      .bytes(3, sampling_args(logits, vocab, values.shape()[-1]))
+      .dispatch({msl::group_count(logits.shape().rows(), 1)},
+                {msl::row_threads(vocab, logits_a_thread, limits().max_threads_per_threadgroup)});
+}
+
+}  // namespace mslt
