@@ -8,14 +8,14 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 #include "backend/msl/driver.h"
 #include "backend/msl/kernel_info.h"
+#include "backend/msl/recorder.h"
 #include "tensor/tensor.h"
 
 namespace mslt::msl {
-
-class Recorder;
 
 // "norm_forward_bf16": the host name of a kernel's instantiation for a dtype, and for two dtypes "cast_f32_bf16".
 std::string kernel_name(std::string_view kernel, DType dtype);
@@ -72,6 +72,7 @@ class [[nodiscard]] Encoder {
     std::size_t end = 0;
   };
 
+  Encoder(Recorder& recorder, const Recorder::Kernel& kernel);
   Encoder& raw_bytes(std::uint32_t index, std::span<const std::byte> bytes);
   const ArgumentInfo& argument(std::uint32_t index, ArgumentKind kind) const;
   void check_tensor(const ArgumentInfo& argument, const Tensor& tensor) const;
@@ -93,7 +94,7 @@ class [[nodiscard]] Encoder {
   std::uint32_t buffer_count_ = 0;
   std::uint64_t bound_ = 0;  // bit i: info_.arguments[i] is bound
   std::uint64_t threadgroup_bytes_ = 0;
-  std::array<std::uint64_t, 8> in_place_{};
+  std::array<std::pair<std::uint32_t, std::uint32_t>, 8> in_place_{};
   std::uint32_t in_place_count_ = 0;
 };
 

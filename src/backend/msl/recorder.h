@@ -94,7 +94,6 @@ class Recorder {
   struct Batch;
 
   std::unique_ptr<Buffer> take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes, bool host_visible);
-  void give_back(std::unique_ptr<Buffer> buffer);
   Batch& batch();
   // Commits the open batch, if any.
   void commit();
@@ -102,8 +101,6 @@ class Recorder {
   void retire_first();
   // Retires the batches that are done, without waiting.
   void poll();
-  // Waits for every committed batch.
-  void drain();
 
   Device& device_;
   std::span<const KernelInfo> table_;

@@ -1,0 +1,54 @@
+// Runs threadgroups on one thread of the host, their threads as fibers.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "backend/msl/drivers/host/entry.h"
+
+namespace mslt::msl::host {
+
+inline constexpr std::uint32_t simdgroup_width = 32;
+
+// One dispatch as the runners see it; unchanged while it runs.
+struct Dispatch {
+  const HostKernel* kernel = nullptr;
+  Bindings bindings;
+  Extent groups;
+  Extent threads;
+  std::array<std::uint32_t, max_threadgroup_arguments> threadgroup_bytes{};
+  // Whose addresses stand for the dispatch's start and end in ThreadSanitizer's eyes.
+  mutable std::uint64_t start_clock = 0;
+  mutable std::uint64_t end_clock = 0;
+
+  std::uint64_t group_count() const { return std::uint64_t{groups.x} * groups.y * groups.z; }
+  std::uint32_t thread_count() const { return threads.x * threads.y * threads.z; }
+};
+
+// A thread of a kernel starts on a fiber only when it runs, and one that never waits leaves its fiber to the next; so a
+// kernel without barriers takes no switches at all. Stacks, lanes and threadgroup memory are kept from group to group.
+// Under ThreadSanitizer each thread of a kernel is a thread to the tool, too, and memory of a group is never reused by
+// another in a way that would order the two.
+class GroupRunner {
+ public:
+  GroupRunner();
+  GroupRunner(const GroupRunner&) = delete;
+  GroupRunner& operator=(const GroupRunner&) = delete;
+  ~GroupRunner();
+
+  // Prepares for the groups of `dispatch`, which must stay until finish().
+  void begin(const Dispatch& dispatch);
+  // Runs the group of that linear number. Returns what the kernel did wrong, empty where nothing.
+  std::string run(std::uint64_t group);
+  void finish();
+
+  class Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace mslt::msl::host

@@ -1,0 +1,47 @@
+// The MSL backend's memory and order: all of it is the recorder's.
+#include "backend/msl/msl_backend.h"
+
+#include <utility>
+
+namespace mslt {
+
+MslBackend::MslBackend(std::unique_ptr<msl::Device> device) : MslBackend(std::move(device), msl::kernel_table()) {}
+
+MslBackend::MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels)
+    : device_(std::move(device)), recorder_(std::make_unique<msl::Recorder>(*device_, kernels)) {}
+
+MslBackend::~MslBackend() = default;
+
+const DeviceInfo& MslBackend::device() const {
+  return device_->info();
+}
+
+std::unique_ptr<Buffer> MslBackend::allocate(std::size_t bytes, std::string_view label) {
+  return device_->allocate(bytes, label, false);
+}
+
+void MslBackend::upload(const Tensor& destination, std::span<const std::byte> source) {
+  recorder_->upload(destination, source);
+}
+
+void MslBackend::download(const Tensor& source, std::span<std::byte> destination) {
+  recorder_->download(source, destination);
+}
+
+void MslBackend::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
+  recorder_->read_back(source, std::move(receive));
+}
+
+void MslBackend::submit() {
+  recorder_->submit();
+}
+
+void MslBackend::wait() {
+  recorder_->wait();
+}
+
+std::size_t MslBackend::scratch_bytes() const {
+  return recorder_->peak_bytes();
+}
+
+}  // namespace mslt

@@ -1,0 +1,220 @@
+// Batches of recorded commands, and the memory that each holds until it is done.
+#include "backend/msl/recorder.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <utility>
+
+#include "base/fail.h"
+
+namespace mslt::msl {
+namespace {
+
+// So many dispatches are handed over at once: enough that commits cost nothing, few enough that the device starts
+// early.
+constexpr std::uint64_t dispatches_a_batch = 64;
+// So many committed batches may hold staging memory before the oldest is waited for.
+constexpr std::size_t most_batches = 1024;
+
+void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
+  if (!tensor) fail(ErrorKind::input, "{}: the tensor is absent, but required.", operation);
+  if (tensor.bytes() != bytes) {
+    fail(ErrorKind::input, "{}: the tensor is {}, {} bytes, but the host's memory has {}; both must be the same.",
+         operation, tensor.describe(), tensor.bytes(), bytes);
+  }
+}
+
+}  // namespace
+
+Scratch::Scratch(Recorder& recorder, std::unique_ptr<Buffer> buffer, DType dtype, const Shape& shape)
+    : recorder_(recorder), buffer_(std::move(buffer)), tensor_(*buffer_, 0, dtype, shape) {}
+
+Scratch::Scratch(Scratch&& other) noexcept = default;
+
+Scratch::~Scratch() {
+  if (buffer_) recorder_.free_scratch_.push_back(std::move(buffer_));
+}
+
+struct Recorder::Batch {
+  struct ReadBack {
+    std::size_t buffer = 0;  // among `staging`
+    std::size_t bytes = 0;
+    std::function<void(std::span<const std::byte>)> receive;
+  };
+
+  std::unique_ptr<CommandBuffer> commands;
+  std::uint64_t dispatches = 0;
+  std::vector<std::unique_ptr<Buffer>> staging;
+  std::vector<ReadBack> read_backs;
+  std::shared_ptr<std::atomic<bool>> done = std::make_shared<std::atomic<bool>>(false);
+};
+
+Recorder::Recorder(Device& device, std::span<const KernelInfo> kernels)
+    : device_(device), table_(kernels), placeholder_(device.allocate(16, "absent arguments", false)) {}
+
+Recorder::~Recorder() {
+  for (const std::unique_ptr<Batch>& batch : committed_) {
+    try {
+      batch->commands->wait();
+    } catch (const Error&) {
+      continue;  // nobody is left to be told
+    }
+  }
+}
+
+const Recorder::Kernel& Recorder::kernel(std::string_view name) {
+  const auto known = kernels_.find(name);
+  if (known != kernels_.end()) return known->second;
+  const auto found =
+      std::lower_bound(table_.begin(), table_.end(), name,
+                       [](const KernelInfo& info, std::string_view wanted) { return info.name < wanted; });
+  if (found == table_.end() || found->name != name) {
+    fail(ErrorKind::device, "There is no kernel '{}' among the {} of kernels/.", name, table_.size());
+  }
+  return kernels_.emplace(std::string(name), Kernel{&*found, &device_.pipeline(name)}).first->second;
+}
+
+Recorder::Batch& Recorder::batch() {
+  if (!open_) {
+    open_ = std::make_unique<Batch>();
+    open_->commands = device_.command_buffer();
+  }
+  return *open_;
+}
+
+CommandBuffer& Recorder::commands() {
+  return *batch().commands;
+}
+
+void Recorder::dispatched() {
+  ++counters_.dispatches;
+  if (++batch().dispatches >= dispatches_a_batch) commit();
+}
+
+std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
+                                       bool host_visible) {
+  // The smallest that holds it and is not far too large.
+  auto best = free.end();
+  for (auto candidate = free.begin(); candidate != free.end(); ++candidate) {
+    const std::size_t size = (*candidate)->size();
+    if (size >= bytes && size / 2 <= bytes && (best == free.end() || size < (*best)->size())) best = candidate;
+  }
+  if (best != free.end()) {
+    std::unique_ptr<Buffer> buffer = std::move(*best);
+    free.erase(best);
+    return buffer;
+  }
+  auto buffer = device_.allocate(bytes, host_visible ? "staging" : "scratch", host_visible);
+  held_bytes_ += bytes;
+  peak_bytes_ = std::max(peak_bytes_, held_bytes_);
+  return buffer;
+}
+
+Scratch Recorder::scratch(DType dtype, const Shape& shape) {
+  const std::size_t bytes = std::max<std::size_t>(static_cast<std::size_t>(shape.elements()) * size_of(dtype), 1);
+  return Scratch(*this, take(free_scratch_, bytes, false), dtype, shape);
+}
+
+void Recorder::copy(const Tensor& destination, const Tensor& source) {
+  check_transfer("copy", source, destination.bytes());
+  if (source.bytes() == 0) return;
+  commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
+}
+
+void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
+  if (destination.bytes() == 0) return;
+  commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
+}
+
+void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
+  check_transfer("upload", destination, source.size());
+  if (source.empty()) return;
+  poll();
+  if (!open_ && committed_.empty() && destination.buffer().host() != nullptr) {
+    std::memcpy(destination.buffer().host() + destination.offset(), source.data(), source.size());
+    return;
+  }
+  std::unique_ptr<Buffer> staging = take(free_staging_, source.size(), true);
+  std::memcpy(staging->host(), source.data(), source.size());
+  commands().copy(destination.buffer(), destination.offset(), *staging, 0, source.size());
+  batch().staging.push_back(std::move(staging));
+}
+
+void Recorder::download(const Tensor& source, std::span<std::byte> destination) {
+  check_transfer("download", source, destination.size());
+  if (destination.empty()) {
+    wait();
+    return;
+  }
+  if (const std::byte* host = source.buffer().host(); host != nullptr) {
+    wait();
+    std::memcpy(destination.data(), host + source.offset(), destination.size());
+    return;
+  }
+  read_back(source, [destination](std::span<const std::byte> bytes) {
+    std::memcpy(destination.data(), bytes.data(), bytes.size());
+  });
+  wait();
+}
+
+void Recorder::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
+  if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
+  std::unique_ptr<Buffer> staging = take(free_staging_, std::max<std::size_t>(source.bytes(), 1), true);
+  if (source.bytes() > 0) commands().copy(*staging, 0, source.buffer(), source.offset(), source.bytes());
+  Batch& current = batch();
+  current.read_backs.push_back({current.staging.size(), source.bytes(), std::move(receive)});
+  current.staging.push_back(std::move(staging));
+}
+
+void Recorder::commit() {
+  if (!open_) return;
+  open_->commands->on_completed([done = open_->done](const CommandTiming&, std::string_view) { done->store(true); });
+  open_->commands->commit();
+  ++counters_.commits;
+  committed_.push_back(std::move(open_));
+  if (committed_.size() > most_batches) poll();
+}
+
+void Recorder::retire_first() {
+  const std::unique_ptr<Batch> batch = std::move(committed_.front());
+  committed_.pop_front();
+  batch->commands->wait();
+  std::exception_ptr error;
+  for (const Batch::ReadBack& read_back : batch->read_backs) {
+    try {
+      read_back.receive({batch->staging[read_back.buffer]->host(), read_back.bytes});
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
+  }
+  for (std::unique_ptr<Buffer>& buffer : batch->staging) free_staging_.push_back(std::move(buffer));
+  if (error) std::rethrow_exception(error);
+}
+
+void Recorder::poll() {
+  while (!committed_.empty() && committed_.front()->done->load()) retire_first();
+}
+
+void Recorder::submit() {
+  commit();
+  poll();
+}
+
+void Recorder::wait() {
+  commit();
+  if (committed_.empty()) return;
+  ++counters_.waits;
+  std::exception_ptr error;
+  while (!committed_.empty()) {
+    try {
+      retire_first();
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace mslt::msl
