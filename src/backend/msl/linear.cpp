@@ -1,4 +1,5 @@
 // Matrix products as MSL kernels.
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -41,10 +42,8 @@ Product product(const DeviceInfo& device, std::string_view operation, DType firs
   const msl::TileDesign& design = msl::tile_design(device, rows, columns);
   const std::int64_t down = msl::group_count(rows, design.side);
   const std::int64_t across = msl::group_count(columns, design.side);
-  // A grid of more than 2^32 tiles is refused by group_count.
-  const bool fits = down <= std::numeric_limits<std::int64_t>::max() / across;
   return {msl::kernel_name(std::string(operation) + "_" + std::string(design.suffix), first, second),
-          {msl::group_count(fits ? down * across : std::numeric_limits<std::int64_t>::max(), 1), 1, 1},
+          {msl::group_count(down * across, 1), 1, 1},
           {design.threads, 1, 1}};
 }
 
