@@ -26,8 +26,9 @@ check_asan() {
 
 check_tsan() {
   cmake --preset tsan -DMSLT_PYTHON= >/dev/null
-  cmake --build --preset tsan
-  ctest --preset tsan -j2
+  # The modules that run threads of their own; the CPU backend's are OpenMP's, which this build does without.
+  cmake --build --preset tsan --target base_tests text_tests data_tests
+  ctest --preset tsan -j2 -R '^(base|text|data)/'
 }
 
 check_fuzz() {

@@ -23,8 +23,8 @@ double time_once(Work&& work) {
 // The median over `repeats` calls.
 template <class Work>
 double median_seconds(int repeats, Work&& work) {
-  std::vector<double> seconds;
-  for (int i = 0; i < repeats; ++i) seconds.push_back(time_once(work));
+  std::vector<double> seconds(static_cast<std::size_t>(repeats));
+  for (double& one : seconds) one = time_once(work);
   std::nth_element(seconds.begin(), seconds.begin() + repeats / 2, seconds.end());
   return seconds[static_cast<std::size_t>(repeats / 2)];
 }

@@ -58,11 +58,7 @@ std::vector<std::string> with_config_file(const CLI::App& app, std::vector<std::
            command->get_name());
     }
     if (is_given(arguments, option)) continue;
-    if (known->get_expected_max() == 0 && item.inputs.size() == 1) {
-      inserted.push_back(option + "=" + item.inputs[0]);
-    } else {
-      for (const std::string& input : item.inputs) inserted.push_back(option + "=" + input);
-    }
+    for (const std::string& input : item.inputs) inserted.push_back(fmt::format("{}={}", option, input));
   }
   arguments.insert(arguments.begin() + static_cast<std::ptrdiff_t>(depth), inserted.begin(), inserted.end());
   return arguments;

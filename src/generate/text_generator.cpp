@@ -130,6 +130,7 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
   }
 
   std::vector<Sample> samples;
+  samples.reserve(static_cast<std::size_t>(options.num));
   for (std::int64_t i = 0; i < options.num; ++i) samples.emplace_back(i, start, tokenizer_, options);
   if (options.max_new_tokens > 0) {
     const std::int64_t blocks =
@@ -168,6 +169,7 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
   }
   statistics_.prompt_tokens = prompt_size;
   std::vector<Generated> results;
+  results.reserve(samples.size());
   for (Sample& sample : samples) results.push_back(sample.take_result());
   return results;
 }

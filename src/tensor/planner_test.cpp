@@ -1,5 +1,6 @@
 #include "tensor/planner.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "base/philox.h"
@@ -48,7 +49,7 @@ TEST(MemoryPlanner, NeverOverlapsLiveTensors) {
     for (std::uint64_t i = 0; i < count; ++i) {
       const auto first = static_cast<std::int64_t>(random.below(40));
       tensors.push_back(
-          {"t" + std::to_string(i), random.below(5000), first, first + static_cast<std::int64_t>(random.below(10))});
+          {fmt::format("t{}", i), random.below(5000), first, first + static_cast<std::int64_t>(random.below(10))});
     }
     const MemoryPlanner plan(tensors, 64);
     for (const Lifetime& a : tensors) {

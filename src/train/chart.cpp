@@ -132,7 +132,7 @@ std::string draw_grid(const Axis& x, const Axis& y, const ChartOptions& options)
     svg += fmt::format("<text class=\"tick\" x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n", x.begin - 8,
                        at + 3.5, axis_label(tick));
   }
-  for (const double tick : axis_ticks(x.low, x.high, options.width > 500 ? 8 : 4, AxisScale::linear)) {
+  for (const double tick : axis_ticks(x.low, x.high, options.width > 500 ? 8 : 3, AxisScale::linear)) {
     const double at = x.at(tick);
     svg += fmt::format("<line class=\"mark\" x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\"/>\n", at, y.begin,
                        at, y.begin + 4);

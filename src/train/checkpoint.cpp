@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -182,12 +183,15 @@ CheckpointInfo CheckpointStore::save(std::int64_t step, std::optional<double> va
 void CheckpointStore::prune(std::int64_t step, std::int64_t keep) const {
   const std::vector<Manifest> manifests = read_manifests(folder_);
   const CheckpointInfo* best = nullptr;
+  double lowest = std::numeric_limits<double>::infinity();
   std::int64_t kept = 0;
   std::vector<std::filesystem::path> surplus;
   for (const Manifest& manifest : manifests) {
-    const auto& loss = manifest.info.validation_loss;
-    if (manifest.info.step > step || !manifest.problem.empty() || !loss) continue;
-    if (best == nullptr || *loss < *best->validation_loss) best = &manifest.info;
+    if (manifest.info.step > step || !manifest.problem.empty()) continue;
+    const double loss = manifest.info.validation_loss.value_or(lowest);
+    if (loss >= lowest) continue;
+    lowest = loss;
+    best = &manifest.info;
   }
   for (const Manifest& manifest : manifests) {
     const bool usable = manifest.info.step <= step && manifest.problem.empty();

@@ -10,6 +10,12 @@
 namespace mslt {
 namespace {
 
+#ifdef __clang__
+constexpr const char* compiler = __VERSION__;
+#else
+constexpr const char* compiler = "GCC " __VERSION__;
+#endif
+
 std::string every(std::int64_t steps, const char* otherwise) {
   return steps > 0 ? fmt::format("{} steps", steps) : otherwise;
 }
@@ -39,7 +45,8 @@ std::vector<std::pair<std::string, std::string>> describe_options(const TrainOpt
   row("Device", options.device);
   row("Data type", options.dtype);
   row("Steps", fmt::format("{}", options.steps));
-  row("Batch", fmt::format("{} × {} tokens × {} accumulated", options.batch_size, options.seq_len, options.grad_accum));
+  row("Batch", fmt::format("{} × {} tokens{}", options.batch_size, options.seq_len,
+                           options.grad_accum > 1 ? fmt::format(", {} accumulated", options.grad_accum) : ""));
   row("Learning rate",
       fmt::format("{:g}, {} to {:g}", options.lr, name_of(options.schedule),
                   options.schedule == Schedule::constant ? options.lr : options.lr * options.min_lr_ratio));
@@ -88,7 +95,7 @@ std::vector<std::pair<std::string, std::string>> describe_environment() {
     rows.emplace_back("System", fmt::format("{} {} {}", system.sysname, system.release, system.machine));
   }
   rows.emplace_back("Threads", fmt::format("{}", parallel_threads()));
-  rows.emplace_back("Compiler", __VERSION__);
+  rows.emplace_back("Compiler", compiler);
   return rows;
 }
 

@@ -26,10 +26,10 @@ h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em
 h2 { font-size: 17px; margin: 40px 0 12px; }
 .lead, .muted { color: var(--soft); }
 .lead { margin: 0 0 24px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-bottom: 20px; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin-bottom: 20px; }
 .figure, .panel { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
 .figure { padding: 12px 16px; }
-.figure b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
+.figure b { display: block; font-size: 20px; white-space: nowrap; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
 .figure span { color: var(--soft); font-size: 13px; }
 .panel { padding: 14px 16px 8px; margin-bottom: 16px; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 16px; align-items: start; }
@@ -92,6 +92,12 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
+// Smoothing over a fortieth of the run, 50 steps at most: short runs are not delayed, long ones are smooth.
+double smoothing(std::size_t steps) {
+  const double span = std::clamp(static_cast<double>(steps) / 40.0, 1.0, 50.0);
+  return 1.0 - 2.0 / (span + 1.0);
+}
+
 // The columns of a history.
 struct Columns {
   std::vector<double> step, loss, rate, norm, speed;
@@ -110,7 +116,7 @@ std::string figures(const ReportInput& input, const Columns& columns) {
   const MetricsHistory& history = input.history;
   std::string html = "<div class=\"figures\">\n";
   if (!history.steps.empty()) {
-    const double loss = smoothed(columns.loss, 0.95).back();
+    const double loss = smoothed(columns.loss, smoothing(columns.loss.size())).back();
     html += figure(fmt::format("{:.4f}", loss), "training loss, smoothed");
   }
   if (!history.evaluations.empty()) {
@@ -126,7 +132,7 @@ std::string figures(const ReportInput& input, const Columns& columns) {
     if (input.peak_flops > 0.0) {
       label += fmt::format(", {:.0f} % of the peak", 100.0 * speed * input.plan.flops_per_token / input.peak_flops);
     }
-    html += figure(fmt::format("{:.0f}", speed), label);
+    html += figure(axis_label(std::round(speed)), label);
     html += figure(duration(history.steps.back().time), "of training");
   }
   return html + "</div>\n";
@@ -145,8 +151,9 @@ AxisScale scale_for(std::span<const double> values) {
 }
 
 std::string charts(const ReportInput& input, const Columns& columns) {
-  std::vector<ChartSeries> losses = {{"training", "train", columns.step, columns.loss, false},
-                                     {"smoothed", "smooth", columns.step, smoothed(columns.loss, 0.95), false}};
+  std::vector<ChartSeries> losses = {
+      {"training", "train", columns.step, columns.loss, false},
+      {"smoothed", "smooth", columns.step, smoothed(columns.loss, smoothing(columns.loss.size())), false}};
   ChartSeries validation{"validation", "valid", {}, {}, true};
   for (const EvaluationEvent& event : input.history.evaluations) {
     validation.x.push_back(static_cast<double>(event.step));
@@ -159,7 +166,7 @@ std::string charts(const ReportInput& input, const Columns& columns) {
   const auto small = [&](std::string title, const char* line, const std::vector<double>& values, AxisScale scale) {
     const std::vector<ChartSeries> series = {{"", line, columns.step, values, false}};
     html += "<section class=\"panel\">\n";
-    html += render_chart(series, {std::move(title), "step", scale, scale == AxisScale::linear, 440, 240});
+    html += render_chart(series, {std::move(title), "step", scale, scale == AxisScale::linear, 340, 220});
     html += "</section>\n";
   };
   small("Learning rate", "rate", columns.rate, AxisScale::linear);
