@@ -1,0 +1,21 @@
+// The argument struct of attention.metal and attention_backward.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct AttentionArgs {
+  uint32_t batch;
+  uint32_t steps;
+  uint32_t heads;
+  uint32_t kv_heads;
+  uint32_t head_size;
+  uint32_t columns;      // of a row of qkv
+  uint32_t out_columns;  // of a row of out
+  uint32_t blocks;       // of eight rows that a sequence has
+  uint32_t causal;
+  uint32_t has_statistics;
+  uint32_t dropout_operation;
+  float dropout_probability;
+  float dropout_scale;
+  float scale;  // of the scores
+};

@@ -1,0 +1,21 @@
+// The argument struct of attention_decode.metal, shared with the host.
+#pragma once
+
+#include <stdint.h>
+
+struct AttentionDecodeArgs {
+  uint32_t rows;  // B · T
+  uint32_t steps;
+  uint32_t heads;
+  uint32_t kv_heads;
+  uint32_t head_size;
+  uint32_t columns;     // of a row of qkv
+  uint32_t blocks;      // of the cache
+  uint32_t block_size;  // positions a block holds
+  uint32_t positions;   // that a sequence's blocks hold
+  uint32_t splits;
+  uint32_t split_positions;  // positions that a split covers
+  uint32_t aligned;          // parts of heads are whole spans at multiples of 16 bytes
+  uint32_t has_first;
+  float scale;  // of the scores
+};

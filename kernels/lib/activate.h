@@ -1,0 +1,28 @@
+// Activations chosen at run time, as the epilogues of products have them.
+#pragma once
+
+#include "lib/activation.h"
+
+// What `activation` of MatmulArgs and MatvecArgs is; any other number is ReLU.
+constant constexpr uint activation_of_none = 0;
+constant constexpr uint activation_of_gelu = 1;
+
+inline float activate(uint activation, float x) {
+  if (activation == activation_of_none) {
+    return x;
+  }
+  if (activation == activation_of_gelu) {
+    return gelu(x);
+  }
+  return x < 0.0f ? 0.0f : x;
+}
+
+inline float activation_slope(uint activation, float x) {
+  if (activation == activation_of_none) {
+    return 1.0f;
+  }
+  if (activation == activation_of_gelu) {
+    return gelu_derivative(x);
+  }
+  return x > 0.0f ? 1.0f : 0.0f;
+}

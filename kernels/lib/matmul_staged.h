@@ -1,0 +1,89 @@
+// The staged design: 64×64 results a threadgroup of four simdgroups, operands 16 deep through threadgroup memory.
+#pragma once
+
+#include "lib/matmul_tile.h"
+#include "lib/span.h"
+
+constant constexpr uint staged_side = 64;
+constant constexpr uint staged_depth = 16;
+constant constexpr uint staged_padding = 16;  // bytes after each row, against bank conflicts
+// Elements that hold a padded tile of either shape, [64, 16] or [16, 64], of 4-byte and of 2-byte elements.
+constant constexpr uint staged_room_4 = 64 * (16 + 4);
+constant constexpr uint staged_room_2 = 64 * (16 + 8);
+
+// Copies the tile of `width` columns and 1024 / width rows at (row, column) of a matrix [rows, columns] to threadgroup
+// memory, with zeros outside the matrix: a span for each of 128 threads.
+template <uint width, typename S, typename T>
+inline void stage_tile(threadgroup S* tile, device const T* data, uint row, uint column, uint rows, uint columns,
+                       uint aligned, uint position) {
+  constexpr uint stride = width + staged_padding / sizeof(S);
+  const uint y = position / (width / span_width);
+  const uint x = position % (width / span_width) * span_width;
+  float values[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    values[k] = 0.0f;
+  }
+  if (row + y < rows) {
+    const ulong begin = ulong(row + y) * columns;
+    load_span(data, begin + column + x, begin + columns, aligned, values);
+  }
+  for (uint k = 0; k < span_width; ++k) {
+    tile[y * stride + x + k] = S(values[k]);
+  }
+}
+
+// sums += the product of staged tiles, for the 32×32 results at (row, column) of the 64×64.
+template <bool a_transposed, bool b_transposed, typename S>
+inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S* a_tile, threadgroup const S* b_tile,
+                            uint row, uint column) {
+  constexpr uint short_stride = staged_depth + staged_padding / sizeof(S);
+  constexpr uint long_stride = staged_side + staged_padding / sizeof(S);
+  for (uint k = 0; k < staged_depth; k += fragment_width) {
+    simdgroup_matrix<S, 8, 8> a[tile_fragments];
+    simdgroup_matrix<S, 8, 8> b[tile_fragments];
+    for (uint i = 0; i < tile_fragments; ++i) {
+      const uint r = row + i * fragment_width;
+      const uint c = column + i * fragment_width;
+      if (a_transposed) {
+        simdgroup_load(a[i], a_tile + k * long_stride + r, long_stride, ulong2(0, 0), true);
+      } else {
+        simdgroup_load(a[i], a_tile + r * short_stride + k, short_stride);
+      }
+      if (b_transposed) {
+        simdgroup_load(b[i], b_tile + c * short_stride + k, short_stride, ulong2(0, 0), true);
+      } else {
+        simdgroup_load(b[i], b_tile + k * long_stride + c, long_stride);
+      }
+    }
+    for (uint i = 0; i < tile_fragments; ++i) {
+      for (uint j = 0; j < tile_fragments; ++j) {
+        simdgroup_multiply_accumulate(sums[i * tile_fragments + j], a[i], b[j], sums[i * tile_fragments + j]);
+      }
+    }
+  }
+}
+
+// A threadgroup's 64×64 results at (row, column), of which `sums` is this simdgroup's quarter. A is [rows, inner], or
+// [inner, rows] where transposed; B is [inner, columns], or [columns, inner] where transposed.
+template <bool a_transposed, bool b_transposed, typename S, typename A, typename B>
+inline void staged_product(thread simdgroup_float8x8* sums, threadgroup S* a_tile, threadgroup S* b_tile,
+                           device const A* a, device const B* b, constant MatmulArgs& args, uint row, uint column,
+                           uint position) {
+  const uint quarter = position / 32;
+  clear_fragments(sums, tile_fragments * tile_fragments);
+  for (uint k = 0; k < args.inner; k += staged_depth) {
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (a_transposed) {
+      stage_tile<staged_side>(a_tile, a, k, row, args.inner, args.rows, args.a_aligned, position);
+    } else {
+      stage_tile<staged_depth>(a_tile, a, row, k, args.rows, args.inner, args.a_aligned, position);
+    }
+    if (b_transposed) {
+      stage_tile<staged_depth>(b_tile, b, column, k, args.columns, args.inner, args.b_aligned, position);
+    } else {
+      stage_tile<staged_side>(b_tile, b, k, column, args.inner, args.columns, args.b_aligned, position);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    multiply_staged<a_transposed, b_transposed>(sums, a_tile, b_tile, quarter / 2 * tile_side, quarter % 2 * tile_side);
+  }
+}

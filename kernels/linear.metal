@@ -1,0 +1,232 @@
+// Matrix products and their gradients, in two designs, and the bias gradient.
+//
+// Where two storage types meet, their products are of floats (S); otherwise of the type itself. Sums are floats.
+#include <metal_stdlib>
+
+#include "lib/instantiate.h"
+#include "lib/matmul_direct.h"
+#include "lib/matmul_staged.h"
+#include "linear_args.h"
+
+using namespace metal;
+
+// out = activation(in · weightᵀ + bias). A threadgroup of 128 has 64×64 results.
+template <typename T, typename W, typename S>
+[[max_total_threads_per_threadgroup(128)]]
+kernel void matmul_forward_staged(device T* out [[buffer(0)]], device T* pre [[buffer(1)]],
+                                  device const T* in [[buffer(2)]], device const W* weight [[buffer(3)]],
+                                  device const uchar* bias [[buffer(4)]], constant MatmulArgs& args [[buffer(5)]],
+                                  uint group [[threadgroup_position_in_grid]],
+                                  uint position [[thread_index_in_threadgroup]],
+                                  uint lane [[thread_index_in_simdgroup]]) {
+  threadgroup S a_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup S b_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  const uint2 tile =
+      tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
+  const uint row = tile.y * staged_side;
+  const uint column = tile.x * staged_side;
+  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
+  staged_product<false, true>(sums, a_tile, b_tile, in, weight, args, row, column, position);
+  const uint quarter = position / 32;
+  finish_forward(sums, out, pre, bias, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
+}
+
+MSLT_INSTANTIATE(matmul_forward_staged_f32_f32, matmul_forward_staged, float, float, float)
+MSLT_INSTANTIATE(matmul_forward_staged_f32_bf16, matmul_forward_staged, float, bfloat, float)
+MSLT_INSTANTIATE(matmul_forward_staged_f32_f16, matmul_forward_staged, float, half, float)
+MSLT_INSTANTIATE(matmul_forward_staged_bf16_f32, matmul_forward_staged, bfloat, float, float)
+MSLT_INSTANTIATE(matmul_forward_staged_bf16_bf16, matmul_forward_staged, bfloat, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_forward_staged_bf16_f16, matmul_forward_staged, bfloat, half, float)
+MSLT_INSTANTIATE(matmul_forward_staged_f16_f32, matmul_forward_staged, half, float, float)
+MSLT_INSTANTIATE(matmul_forward_staged_f16_bf16, matmul_forward_staged, half, bfloat, float)
+MSLT_INSTANTIATE(matmul_forward_staged_f16_f16, matmul_forward_staged, half, half, half)
+
+// out = activation(in · weightᵀ + bias). A simdgroup of its own has 32×32 results.
+template <typename T, typename W, typename S>
+[[max_total_threads_per_threadgroup(32)]]
+kernel void matmul_forward_direct(device T* out [[buffer(0)]], device T* pre [[buffer(1)]],
+                                  device const T* in [[buffer(2)]], device const W* weight [[buffer(3)]],
+                                  device const uchar* bias [[buffer(4)]], constant MatmulArgs& args [[buffer(5)]],
+                                  uint group [[threadgroup_position_in_grid]],
+                                  uint lane [[thread_index_in_simdgroup]]) {
+  const uint2 tile =
+      tile_place(group, (args.columns + tile_side - 1) / tile_side, (args.rows + tile_side - 1) / tile_side);
+  const uint row = tile.y * tile_side;
+  const uint column = tile.x * tile_side;
+  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
+  direct_product<false, true, S>(sums, in, weight, args, row, column, lane);
+  finish_forward(sums, out, pre, bias, args, row, column, lane);
+}
+
+MSLT_INSTANTIATE(matmul_forward_direct_f32_f32, matmul_forward_direct, float, float, float)
+MSLT_INSTANTIATE(matmul_forward_direct_f32_bf16, matmul_forward_direct, float, bfloat, float)
+MSLT_INSTANTIATE(matmul_forward_direct_f32_f16, matmul_forward_direct, float, half, float)
+MSLT_INSTANTIATE(matmul_forward_direct_bf16_f32, matmul_forward_direct, bfloat, float, float)
+MSLT_INSTANTIATE(matmul_forward_direct_bf16_bf16, matmul_forward_direct, bfloat, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_forward_direct_bf16_f16, matmul_forward_direct, bfloat, half, float)
+MSLT_INSTANTIATE(matmul_forward_direct_f16_f32, matmul_forward_direct, half, float, float)
+MSLT_INSTANTIATE(matmul_forward_direct_f16_bf16, matmul_forward_direct, half, bfloat, float)
+MSLT_INSTANTIATE(matmul_forward_direct_f16_f16, matmul_forward_direct, half, half, half)
+
+// din (+)= (dout · weight) · activation'(pre). A threadgroup of 128 has 64×64 results.
+template <typename T, typename W, typename S>
+[[max_total_threads_per_threadgroup(128)]]
+kernel void matmul_input_staged(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
+                                device const W* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
+                                constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
+                                uint position [[thread_index_in_threadgroup]],
+                                uint lane [[thread_index_in_simdgroup]]) {
+  threadgroup S a_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup S b_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  const uint2 tile =
+      tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
+  const uint row = tile.y * staged_side;
+  const uint column = tile.x * staged_side;
+  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
+  staged_product<false, false>(sums, a_tile, b_tile, dout, weight, args, row, column, position);
+  const uint quarter = position / 32;
+  finish_backward(sums, din, pre, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
+}
+
+MSLT_INSTANTIATE(matmul_input_staged_f32_f32, matmul_input_staged, float, float, float)
+MSLT_INSTANTIATE(matmul_input_staged_f32_bf16, matmul_input_staged, float, bfloat, float)
+MSLT_INSTANTIATE(matmul_input_staged_f32_f16, matmul_input_staged, float, half, float)
+MSLT_INSTANTIATE(matmul_input_staged_bf16_f32, matmul_input_staged, bfloat, float, float)
+MSLT_INSTANTIATE(matmul_input_staged_bf16_bf16, matmul_input_staged, bfloat, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_input_staged_bf16_f16, matmul_input_staged, bfloat, half, float)
+MSLT_INSTANTIATE(matmul_input_staged_f16_f32, matmul_input_staged, half, float, float)
+MSLT_INSTANTIATE(matmul_input_staged_f16_bf16, matmul_input_staged, half, bfloat, float)
+MSLT_INSTANTIATE(matmul_input_staged_f16_f16, matmul_input_staged, half, half, half)
+
+// din (+)= (dout · weight) · activation'(pre). A simdgroup of its own has 32×32 results.
+template <typename T, typename W, typename S>
+[[max_total_threads_per_threadgroup(32)]]
+kernel void matmul_input_direct(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
+                                device const W* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
+                                constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
+                                uint lane [[thread_index_in_simdgroup]]) {
+  const uint2 tile =
+      tile_place(group, (args.columns + tile_side - 1) / tile_side, (args.rows + tile_side - 1) / tile_side);
+  const uint row = tile.y * tile_side;
+  const uint column = tile.x * tile_side;
+  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
+  direct_product<false, false, S>(sums, dout, weight, args, row, column, lane);
+  finish_backward(sums, din, pre, args, row, column, lane);
+}
+
+MSLT_INSTANTIATE(matmul_input_direct_f32_f32, matmul_input_direct, float, float, float)
+MSLT_INSTANTIATE(matmul_input_direct_f32_bf16, matmul_input_direct, float, bfloat, float)
+MSLT_INSTANTIATE(matmul_input_direct_f32_f16, matmul_input_direct, float, half, float)
+MSLT_INSTANTIATE(matmul_input_direct_bf16_f32, matmul_input_direct, bfloat, float, float)
+MSLT_INSTANTIATE(matmul_input_direct_bf16_bf16, matmul_input_direct, bfloat, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_input_direct_bf16_f16, matmul_input_direct, bfloat, half, float)
+MSLT_INSTANTIATE(matmul_input_direct_f16_f32, matmul_input_direct, half, float, float)
+MSLT_INSTANTIATE(matmul_input_direct_f16_bf16, matmul_input_direct, half, bfloat, float)
+MSLT_INSTANTIATE(matmul_input_direct_f16_f16, matmul_input_direct, half, half, half)
+
+// dweight += doutᵀ · in. A threadgroup of 128 has 64×64 results.
+template <typename T, typename W, typename S>
+[[max_total_threads_per_threadgroup(128)]]
+kernel void matmul_weight_staged(device W* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
+                                 device const T* in [[buffer(2)]], constant MatmulArgs& args [[buffer(3)]],
+                                 uint group [[threadgroup_position_in_grid]],
+                                 uint position [[thread_index_in_threadgroup]],
+                                 uint lane [[thread_index_in_simdgroup]]) {
+  threadgroup S a_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup S b_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  const uint2 tile =
+      tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
+  const uint row = tile.y * staged_side;
+  const uint column = tile.x * staged_side;
+  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
+  staged_product<true, false>(sums, a_tile, b_tile, dout, in, args, row, column, position);
+  const uint quarter = position / 32;
+  finish_gradient(sums, dweight, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
+}
+
+MSLT_INSTANTIATE(matmul_weight_staged_f32_f32, matmul_weight_staged, float, float, float)
+MSLT_INSTANTIATE(matmul_weight_staged_f32_bf16, matmul_weight_staged, float, bfloat, float)
+MSLT_INSTANTIATE(matmul_weight_staged_f32_f16, matmul_weight_staged, float, half, float)
+MSLT_INSTANTIATE(matmul_weight_staged_bf16_f32, matmul_weight_staged, bfloat, float, bfloat)
+MSLT_INSTANTIATE(matmul_weight_staged_bf16_bf16, matmul_weight_staged, bfloat, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_weight_staged_bf16_f16, matmul_weight_staged, bfloat, half, bfloat)
+MSLT_INSTANTIATE(matmul_weight_staged_f16_f32, matmul_weight_staged, half, float, half)
+MSLT_INSTANTIATE(matmul_weight_staged_f16_bf16, matmul_weight_staged, half, bfloat, half)
+MSLT_INSTANTIATE(matmul_weight_staged_f16_f16, matmul_weight_staged, half, half, half)
+
+// dweight += doutᵀ · in. A simdgroup of its own has 32×32 results.
+template <typename T, typename W, typename S>
+[[max_total_threads_per_threadgroup(32)]]
+kernel void matmul_weight_direct(device W* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
+                                 device const T* in [[buffer(2)]], constant MatmulArgs& args [[buffer(3)]],
+                                 uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
+  const uint2 tile =
+      tile_place(group, (args.columns + tile_side - 1) / tile_side, (args.rows + tile_side - 1) / tile_side);
+  const uint row = tile.y * tile_side;
+  const uint column = tile.x * tile_side;
+  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
+  direct_product<true, false, S>(sums, dout, in, args, row, column, lane);
+  finish_gradient(sums, dweight, args, row, column, lane);
+}
+
+MSLT_INSTANTIATE(matmul_weight_direct_f32_f32, matmul_weight_direct, float, float, float)
+MSLT_INSTANTIATE(matmul_weight_direct_f32_bf16, matmul_weight_direct, float, bfloat, float)
+MSLT_INSTANTIATE(matmul_weight_direct_f32_f16, matmul_weight_direct, float, half, float)
+MSLT_INSTANTIATE(matmul_weight_direct_bf16_f32, matmul_weight_direct, bfloat, float, bfloat)
+MSLT_INSTANTIATE(matmul_weight_direct_bf16_bf16, matmul_weight_direct, bfloat, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_weight_direct_bf16_f16, matmul_weight_direct, bfloat, half, bfloat)
+MSLT_INSTANTIATE(matmul_weight_direct_f16_f32, matmul_weight_direct, half, float, half)
+MSLT_INSTANTIATE(matmul_weight_direct_f16_bf16, matmul_weight_direct, half, bfloat, half)
+MSLT_INSTANTIATE(matmul_weight_direct_f16_f16, matmul_weight_direct, half, half, half)
+
+// Threads of a threadgroup of the column sums: 32 columns, and so many rows at a time.
+constant constexpr uint column_sum_rows = 8;
+
+// partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads:
+// columns along x, parts along y.
+template <typename T>
+kernel void column_sums(device float* partial [[buffer(0)]], device const T* in [[buffer(1)]],
+                        constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
+                        uint2 position [[thread_position_in_threadgroup]]) {
+  threadgroup float sums[column_sum_rows][32];
+  const uint column = group.x * 32 + position.x;
+  const ulong first = ulong(group.y) * args.rows_per_part;
+  const ulong last = min(first + args.rows_per_part, ulong(args.rows));
+  float total = 0.0f;
+  if (column < args.columns) {
+    for (ulong row = first + position.y; row < last; row += column_sum_rows) {
+      total += float(in[row * args.columns + column]);
+    }
+  }
+  sums[position.y][position.x] = total;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (position.y == 0 && column < args.columns) {
+    total = 0.0f;
+    for (uint k = 0; k < column_sum_rows; ++k) {
+      total += sums[k][position.x];
+    }
+    partial[ulong(group.y) * args.columns + column] = total;
+  }
+}
+
+MSLT_INSTANTIATE(column_sums_f32, column_sums, float)
+MSLT_INSTANTIATE(column_sums_bf16, column_sums, bfloat)
+MSLT_INSTANTIATE(column_sums_f16, column_sums, half)
+
+// target += the parts of its column, in their order. Threadgroups of any width.
+template <typename D>
+kernel void column_sums_join(device D* target [[buffer(0)]], device const float* partial [[buffer(1)]],
+                             constant ColumnSumArgs& args [[buffer(2)]], uint column [[thread_position_in_grid]]) {
+  if (column >= args.columns) {
+    return;
+  }
+  float total = 0.0f;
+  for (uint part = 0; part < args.parts; ++part) {
+    total += partial[ulong(part) * args.columns + column];
+  }
+  target[column] = D(float(target[column]) + total);
+}
+
+MSLT_INSTANTIATE(column_sums_join_f32, column_sums_join, float)
+MSLT_INSTANTIATE(column_sums_join_bf16, column_sums_join, bfloat)
+MSLT_INSTANTIATE(column_sums_join_f16, column_sums_join, half)

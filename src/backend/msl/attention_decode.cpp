@@ -1,0 +1,85 @@
+// Attention over the paged cache as MSL kernels.
+//
+// Positions lie in device memory, so the cache is split by what the block tables can hold; splits beyond a sequence's
+// end cost next to nothing.
+#include <algorithm>
+#include <string>
+
+#include "backend/checks.h"
+#include "backend/msl/launch.h"
+#include "backend/msl/msl_backend.h"
+#include "kernels/attention_decode_args.h"
+
+namespace mslt {
+namespace {
+
+constexpr std::int64_t simdgroups = 4;
+constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
+// Positions that make a simdgroup worth starting, and simdgroups that fill any device.
+constexpr std::int64_t least_positions = 64;
+constexpr std::int64_t enough_simdgroups = 8192;
+
+std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionShape& shape) {
+  for (const int size : {64, 128, 256}) {
+    if (shape.head_size <= size) {
+      return msl::kernel_name(fmt::format("attention_decode_{}", size), qkv.dtype(), keys.dtype());
+    }
+  }
+  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to 256.",
+       shape.head_size);
+}
+
+}  // namespace
+
+void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache,
+                                  const Positions& positions, const AttentionShape& shape) {
+  check_attention_decode(out, qkv, cache, positions, shape);
+  const std::string kernel = head_kernel(qkv, cache.keys, shape);
+  if (qkv.elements() == 0) return;
+  const std::int64_t capacity = cache.block_table.shape()[1] * KvCacheView::block_size;
+  if (capacity == 0 || cache.keys.elements() == 0) {
+    fail(ErrorKind::input, "attention_decode: the cache is {} with blocks {}, but must hold at least one position.",
+         cache.keys.describe(), cache.block_table.describe());
+  }
+  const std::int64_t rows = qkv.shape().rows();
+  const std::int64_t heads = rows * shape.heads;
+  const std::int64_t wanted = std::clamp<std::int64_t>((enough_simdgroups + heads - 1) / heads, 1,
+                                                       (capacity + least_positions - 1) / least_positions);
+  // Whole blocks, so that splits read no page of another.
+  const std::int64_t split_blocks = (capacity / KvCacheView::block_size + wanted - 1) / wanted;
+  const std::int64_t split_positions = split_blocks * KvCacheView::block_size;
+  const std::int64_t splits = (capacity + split_positions - 1) / split_positions;
+  const bool whole = shape.head_size % msl::span_width == 0;
+  const AttentionDecodeArgs args = {
+      .rows = msl::count32(rows, "attention_decode"),
+      .steps = msl::count32(qkv.shape()[1], "attention_decode"),
+      .heads = static_cast<std::uint32_t>(shape.heads),
+      .kv_heads = static_cast<std::uint32_t>(shape.kv_heads),
+      .head_size = static_cast<std::uint32_t>(shape.head_size),
+      .columns = msl::count32(qkv.shape()[2], "attention_decode"),
+      .blocks = msl::count32(cache.keys.shape()[0], "attention_decode"),
+      .block_size = KvCacheView::block_size,
+      .positions = msl::count32(capacity, "attention_decode"),
+      .splits = msl::count32(splits, "attention_decode"),
+      .split_positions = msl::count32(split_positions, "attention_decode"),
+      .aligned = whole ? msl::aligned_rows(shape.head_size, qkv, cache.keys, cache.values) : 0u,
+      .has_first = positions.first ? 1u : 0u,
+      .scale = shape.scale};
+  const msl::Scratch partial = scratch(DType::f32, {heads, splits, std::int64_t{shape.head_size} + 2});
+  encode(kernel)
+      .buffer(0, partial)
+      .buffer(1, qkv)
+      .buffer(2, cache.keys)
+      .buffer(3, cache.values)
+      .buffer(4, cache.block_table)
+      .optional(5, positions.first)
+      .bytes(6, args)
+      .dispatch({msl::group_count(heads * splits, simdgroups), 1, 1}, {threads, 1, 1});
+  encode(msl::kernel_name("attention_decode_join", out.dtype()))
+      .buffer(0, out)
+      .buffer(1, partial)
+      .bytes(2, args)
+      .dispatch({msl::group_count(heads, simdgroups), 1, 1}, {threads, 1, 1});
+}
+
+}  // namespace mslt

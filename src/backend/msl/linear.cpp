@@ -1,0 +1,154 @@
+// Matrix products as MSL kernels.
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "backend/checks.h"
+#include "backend/msl/any_float.h"
+#include "backend/msl/launch.h"
+#include "backend/msl/matvec.h"
+#include "backend/msl/msl_backend.h"
+#include "backend/msl/tile_table.h"
+#include "kernels/linear_args.h"
+
+namespace mslt {
+namespace {
+
+// As kernels/linear.metal has it.
+constexpr std::uint32_t column_sum_rows = 8;
+constexpr std::int64_t rows_per_sum = 256;
+constexpr std::int64_t most_sums = 1024;
+// Up to here the weight is read once by matvec.
+constexpr std::int64_t few_rows = 8;
+
+// Tiles reach up to 63 rows or columns beyond a size, which 32 bits must hold.
+std::uint32_t side(std::int64_t size, std::string_view operation) {
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  if (size > largest) {
+    fail(ErrorKind::input, "{}: a side of {} rows or columns is more than a product's {}.", operation, size, largest);
+  }
+  return static_cast<std::uint32_t>(size);
+}
+
+struct Product {
+  std::string kernel;
+  msl::GridSize groups;
+  msl::GridSize threads;
+};
+
+// The kernel and launch of a product of [rows, columns] results.
+Product product(const DeviceInfo& device, std::string_view operation, DType first, DType second, std::int64_t rows,
+                std::int64_t columns) {
+  const msl::TileDesign& design = msl::tile_design(device, rows, columns);
+  const std::int64_t down = msl::group_count(rows, design.side);
+  const std::int64_t across = msl::group_count(columns, design.side);
+  return {msl::kernel_name(std::string(operation) + "_" + std::string(design.suffix), first, second),
+          {msl::group_count(down * across, 1), 1, 1},
+          {design.threads, 1, 1}};
+}
+
+}  // namespace
+
+void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
+                                Activation activation, const Tensor& pre_activation) {
+  check_matmul_forward(out, in, weight, bias, activation, pre_activation);
+  if (out.elements() == 0) return;
+  const std::int64_t rows = in.shape().rows();
+  const std::int64_t columns = weight.shape()[0];
+  const std::int64_t inner = weight.shape()[1];
+  if (rows <= few_rows && !pre_activation) {
+    msl::encode_matvec(*recorder_, out, in, {weight, {}}, bias, activation);
+    return;
+  }
+  const MatmulArgs args = {.rows = side(rows, "matmul_forward"),
+                           .columns = side(columns, "matmul_forward"),
+                           .inner = side(inner, "matmul_forward"),
+                           .a_aligned = msl::aligned_rows(inner, in),
+                           .b_aligned = msl::aligned_rows(inner, weight),
+                           .activation = static_cast<std::uint32_t>(activation),
+                           .has_bias = bias ? 1u : 0u,
+                           .bias_type = msl::any_float_type(bias),
+                           .has_pre = pre_activation ? 1u : 0u,
+                           .accumulate = 0};
+  const Product launch = product(device(), "matmul_forward", in.dtype(), weight.dtype(), rows, columns);
+  msl::Encoder encoder = encode(launch.kernel);
+  encoder.buffer(0, out).optional(1, pre_activation).buffer(2, in).buffer(3, weight);
+  msl::bind_any_float(encoder, 4, bias);
+  encoder.bytes(5, args).dispatch(launch.groups, launch.threads);
+}
+
+void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight,
+                                       Activation activation, const Tensor& pre_activation, bool accumulate) {
+  check_matmul_backward_input(din, dout, weight, activation, pre_activation);
+  if (din.elements() == 0) return;
+  const std::int64_t rows = dout.shape().rows();
+  const std::int64_t columns = weight.shape()[1];
+  const std::int64_t inner = weight.shape()[0];
+  const MatmulArgs args = {.rows = side(rows, "matmul_backward_input"),
+                           .columns = side(columns, "matmul_backward_input"),
+                           .inner = side(inner, "matmul_backward_input"),
+                           .a_aligned = msl::aligned_rows(inner, dout),
+                           .b_aligned = msl::aligned_rows(columns, weight),
+                           .activation = static_cast<std::uint32_t>(activation),
+                           .has_bias = 0,
+                           .bias_type = 0,
+                           .has_pre = pre_activation ? 1u : 0u,
+                           .accumulate = accumulate ? 1u : 0u};
+  const Product launch = product(device(), "matmul_input", din.dtype(), weight.dtype(), rows, columns);
+  encode(launch.kernel)
+      .buffer(0, din)
+      .buffer(1, dout)
+      .buffer(2, weight)
+      .optional(3, pre_activation)
+      .bytes(4, args)
+      .dispatch(launch.groups, launch.threads);
+}
+
+void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
+                                        const Tensor& in) {
+  check_matmul_backward_weight(dweight, dbias, dout, in);
+  const std::int64_t inner = dout.shape().rows();
+  const std::int64_t rows = dweight.shape()[0];
+  const std::int64_t columns = dweight.shape()[1];
+  // Nothing is added from no rows.
+  if (inner == 0 || rows == 0) return;
+  if (columns != 0) {
+    const MatmulArgs args = {.rows = side(rows, "matmul_backward_weight"),
+                             .columns = side(columns, "matmul_backward_weight"),
+                             .inner = side(inner, "matmul_backward_weight"),
+                             .a_aligned = msl::aligned_rows(rows, dout),
+                             .b_aligned = msl::aligned_rows(columns, in),
+                             .activation = 0,
+                             .has_bias = 0,
+                             .bias_type = 0,
+                             .has_pre = 0,
+                             .accumulate = 1};
+    const Product launch = product(device(), "matmul_weight", in.dtype(), dweight.dtype(), rows, columns);
+    encode(launch.kernel)
+        .buffer(0, dweight)
+        .buffer(1, dout)
+        .buffer(2, in)
+        .bytes(3, args)
+        .dispatch(launch.groups, launch.threads);
+  }
+  if (!dbias) return;
+  const std::int64_t each = std::max(rows_per_sum, (inner + most_sums - 1) / most_sums);
+  const std::uint32_t parts = msl::group_count(inner, each);
+  const ColumnSumArgs args = {.rows = side(inner, "matmul_backward_weight"),
+                              .columns = side(rows, "matmul_backward_weight"),
+                              .rows_per_part = static_cast<std::uint32_t>(each),
+                              .parts = parts};
+  const msl::Scratch partial = scratch(DType::f32, {parts, rows});
+  encode(msl::kernel_name("column_sums", dout.dtype()))
+      .buffer(0, partial)
+      .buffer(1, dout)
+      .bytes(2, args)
+      .dispatch({msl::group_count(rows, msl::simdgroup_width), parts, 1}, {32, column_sum_rows, 1});
+  encode(msl::kernel_name("column_sums_join", dbias.dtype()))
+      .buffer(0, dbias)
+      .buffer(1, partial)
+      .bytes(2, args)
+      .dispatch({msl::group_count(rows, 256), 1, 1}, {256, 1, 1});
+}
+
+}  // namespace mslt

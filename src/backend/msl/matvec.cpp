@@ -1,0 +1,64 @@
+// Products of few rows with plain or quantised weights as MSL kernels.
+#include <limits>
+
+#include "backend/checks.h"
+#include "backend/msl/any_float.h"
+#include "backend/msl/launch.h"
+#include "backend/msl/matvec.h"
+#include "backend/msl/msl_backend.h"
+#include "kernels/matvec_args.h"
+
+namespace mslt {
+namespace {
+
+// As kernels/matvec.metal has it.
+constexpr std::int64_t columns_a_simdgroup = 2;
+constexpr std::int64_t rows_at_a_time = 4;
+constexpr std::int64_t simdgroups = 4;
+// From here on a plain weight is better multiplied in tiles.
+constexpr std::int64_t many_rows = 32;
+
+}  // namespace
+
+namespace msl {
+
+void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias,
+                   Activation activation) {
+  const std::int64_t rows = in.shape().rows();
+  const std::int64_t inner = in.shape()[-1];
+  const std::int64_t columns = weight.values.shape()[0];
+  // A span of a quantised weight is at most eight bytes, and its rows are whole ones.
+  const bool quantised = static_cast<bool>(weight.scales);
+  const std::uint32_t weight_aligned =
+      quantised ? (weight.values.offset() % 8 == 0 ? 1u : 0u) : aligned_rows(inner, weight.values);
+  const MatvecArgs args = {.rows = count32(rows, "matvec"),
+                           .columns = count32(columns, "matvec"),
+                           .inner = count32(inner, "matvec"),
+                           .in_aligned = aligned_rows(inner, in),
+                           .weight_aligned = weight_aligned,
+                           .activation = static_cast<std::uint32_t>(activation),
+                           .has_bias = bias ? 1u : 0u,
+                           .bias_type = any_float_type(bias)};
+  const std::int64_t at_a_time = rows == 1 ? 1 : rows_at_a_time;
+  const std::int64_t across = group_count(columns, simdgroups * columns_a_simdgroup);
+  const std::int64_t down = group_count(rows, at_a_time);
+  Encoder encoder(recorder, kernel_name(rows == 1 ? "matvec_one" : "matvec_four", in.dtype(), weight.values.dtype()));
+  encoder.buffer(0, out).buffer(1, in).buffer(2, weight.values).optional(3, weight.scales);
+  bind_any_float(encoder, 4, bias);
+  encoder.bytes(5, args).dispatch({group_count(across * down, 1), 1, 1},
+                                  {static_cast<std::uint32_t>(simdgroups * simdgroup_width), 1, 1});
+}
+
+}  // namespace msl
+
+void MslBackend::matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) {
+  check_matvec(out, in, weight, bias);
+  if (out.elements() == 0) return;
+  if (in.shape().rows() > many_rows && !weight.scales) {
+    matmul_forward(out, in, weight.values, bias, Activation::none, {});
+    return;
+  }
+  msl::encode_matvec(*recorder_, out, in, weight, bias, Activation::none);
+}
+
+}  // namespace mslt

@@ -1,0 +1,13 @@
+// Encoding a product of few rows, which matmul_forward shares with matvec.
+#pragma once
+
+#include "backend/backend.h"
+#include "backend/msl/recorder.h"
+
+namespace mslt::msl {
+
+// out = activation(in · weightᵀ + bias) for arguments that were checked; out is not empty. bias may be absent.
+void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias,
+                   Activation activation);
+
+}  // namespace mslt::msl
