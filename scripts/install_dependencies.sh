@@ -9,10 +9,10 @@ level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
   bible-kjv)
 test_debian=(libgtest-dev libbenchmark-dev python3-venv)
-check_debian=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19)
+check_debian=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19 jq)
 build_homebrew=(cmake ninja onednn highway nlohmann-json cli11 fmt boost libomp)
 test_homebrew=(googletest google-benchmark)
-check_homebrew=(llvm)
+check_homebrew=(llvm jq)
 
 debian=("${build_debian[@]}")
 homebrew=("${build_homebrew[@]}")

@@ -2,23 +2,24 @@
 #include "backend/registry.h"
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/msl/drivers/host/host_device.h"
-#include "backend/msl/msl_backend.h"
+#include "backend/msl/host_backend.h"
 #include "base/fail.h"
 
 namespace mslt {
 
 std::unique_ptr<Backend> make_backend(std::string_view device) {
   if (device == "auto" || device == "cpu") return std::make_unique<CpuBackend>();
-  if (device == "msl-host") return std::make_unique<MslBackend>(std::make_unique<msl::host::HostDevice>());
+  if (device == "msl-host") return make_msl_host_backend();
   if (device == "cuda" || device == "metal") {
-    fail(ErrorKind::device, "This build of mslt has no '{}' device. It has: cpu, msl-host.", device);
+    fail(ErrorKind::device, "This build of mslt has no '{}' device; mslt devices lists what it has.", device);
   }
   fail(ErrorKind::usage, "There is no device '{}'. Valid are auto, cpu, cuda, metal and msl-host.", device);
 }
 
 std::vector<DeviceInfo> available_devices() {
-  return {CpuBackend().device(), msl::host::HostDevice().info()};
+  std::vector<DeviceInfo> devices = {CpuBackend().device()};
+  for (const DeviceInfo& device : msl_host_devices()) devices.push_back(device);
+  return devices;
 }
 
 }  // namespace mslt

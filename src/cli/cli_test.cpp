@@ -291,7 +291,7 @@ TEST_F(CliTest, BadUsageIsStatusTwo) {
 TEST_F(CliTest, DevicesAreListed) {
   const auto list = nlohmann::json::parse(mslt({"devices", "--json"}).out);
   ASSERT_FALSE(list.empty());
-  EXPECT_EQ(list.back()["device"], "cpu");
+  EXPECT_EQ(list.front()["device"], "cpu");
 }
 
 TEST(Units, ReadLikePeopleWrite) {

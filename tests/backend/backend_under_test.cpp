@@ -88,7 +88,9 @@ Tensor all_bytes(Buffer& buffer) {
 }  // namespace
 
 std::vector<std::string> test_backends() {
-  return {"cpu"};
+  std::vector<std::string> names;
+  for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
+  return names;
 }
 
 Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape) : backend_(&backend) {
