@@ -11,11 +11,10 @@ check_format() {
 }
 
 check_tidy() {
-  cmake --preset asan >/dev/null
+  cmake --preset debug -B build/tidy -DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
   # Tests and generated tables are compiled with all warnings, but not analysed.
   git ls-files 'src/*.cpp' | grep -vE '_test\.cpp$|_tables?\.cpp$' |
-    xargs -P 2 -n 4 clang-tidy-19 -p build/asan --quiet 2>&1 | grep -vE 'warnings? generated|^$' || true
-  test "${PIPESTATUS[1]}" -eq 0
+    xargs -P 2 -n 4 clang-tidy-19 -p build/tidy --quiet 2>build/tidy/log || { cat build/tidy/log >&2; return 1; }
   echo "Static analysis is clean."
 }
 
@@ -27,8 +26,9 @@ check_asan() {
 
 check_tsan() {
   cmake --preset tsan -DMSLT_PYTHON= >/dev/null
-  cmake --build --preset tsan
-  ctest --preset tsan -j2
+  # The modules that run threads of their own; the CPU backend's are OpenMP's, which this build does without.
+  cmake --build --preset tsan --target base_tests text_tests data_tests
+  ctest --preset tsan -j2 -R '^(base|text|data)/'
 }
 
 check_fuzz() {
@@ -41,7 +41,7 @@ check_fuzz() {
 }
 
 scripts/install_dependencies.sh check
-[[ $# -gt 0 ]] || set -- format tidy asan tsan fuzz
+[[ $# -gt 0 ]] || set -- format asan fuzz tsan tidy
 for check in "$@"; do
   echo "== $check"
   "check_$check"

@@ -28,11 +28,14 @@ struct SamplingOptions {
 };
 
 struct GenerateOptions {
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   std::int64_t max_new_tokens = 256;
-  std::vector<std::string> stop;  // the text ends before the first of these
-  std::int64_t num = 1;           // samples, drawn independently from (seed, sample)
+  std::vector<std::string> stop = {};  // the text ends before the first of these
+  std::int64_t num = 1;                // samples, drawn independently from (seed, sample)
   bool ignore_eos = false;
+
+  // As SamplingOptions::validate, for all.
+  void validate() const;
 };
 
 enum class FinishReason { length, eos, stop, cancelled };

@@ -16,7 +16,7 @@ void set_parallel_threads(int threads);
 // one another. The split of [0, n) into threads never changes what an iteration computes, so results do not depend on
 // the thread count. An exception from body is rethrown on the calling thread after all threads have finished.
 template <class Body>
-void parallel_for(std::int64_t n, Body&& body, std::int64_t threshold = 2) {
+void parallel_for(std::int64_t n, Body&& body, [[maybe_unused]] std::int64_t threshold = 2) {
   std::exception_ptr error;
 #pragma omp parallel for schedule(static) if (n >= threshold)
   for (std::int64_t i = 0; i < n; ++i) {

@@ -110,13 +110,15 @@ void bench_rows(KernelBench& bench, const Config& config, std::int64_t rows) {
   const Tensor d = bench.values(wide);
   const Tensor weight = bench.values(Shape{config.channels});
   const Tensor bias = bench.values(Shape{config.channels});
+  const Tensor dweight = bench.values(weight.shape());
+  const Tensor dbias = bench.values(bias.shape());
   const Tensor mean = bench.make(DType::f32, Shape{rows});
   const Tensor rstd = bench.make(DType::f32, Shape{rows});
   const NormKind kind{};
   bench.time("residual_norm forward", 0.0, std::vector{a, b, c, d},
              [&] { backend.residual_norm_forward(a, b, mean, rstd, c, d, weight, bias, kind, {}); });
   bench.time("residual_norm backward", 0.0, std::vector{a, c, b, d},
-             [&] { backend.residual_norm_backward(a, weight, bias, c, d, b, mean, rstd, weight, kind); });
+             [&] { backend.residual_norm_backward(a, dweight, dbias, c, d, b, mean, rstd, weight, kind); });
 
   const Tensor up = bench.values(Shape{rows, config.ffn_size});
   const Tensor down = bench.values(up.shape());

@@ -234,7 +234,9 @@ TEST_F(CliTest, FlagsOutOfRangeAreNamedBeforeWorkStarts) {
   const std::vector<std::string> data = {"data",    "prepare",        "--tokenizer", path("tokenizer.json"),
                                          "--input", path("text.txt"), "--output",    path("other")};
   expect_refused(data, "--val-fraction", "1.5");
-  expect_refused(data, "--clean", "polish");
+  auto polish = data;
+  polish.push_back("--clean=polish");
+  EXPECT_EQ(mslt(polish).status, 2);
   expect_refused(data, "--shard-tokens", "0");
   const std::vector<std::string> generate = {"generate", "--model", path("none"), "--prompt", "x"};
   expect_refused(generate, "--temperature", "-1");

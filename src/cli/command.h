@@ -17,7 +17,7 @@ struct Context {
   std::ostream& err;
   bool err_is_terminal = false;
   bool json = false;
-  std::function<void()> action;  // set by the subcommand that was chosen
+  std::function<void()> action = {};  // set by the subcommand that was chosen
 
   // Writes one JSON document and a line feed to `out`.
   void print_json(const nlohmann::ordered_json& document) const;

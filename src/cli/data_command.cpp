@@ -51,12 +51,14 @@ void add_data_command(CLI::App& app, Context& context) {
   command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json with an end-of-text token")->required();
   command->add_option("--input", options->inputs, "Text files; each is a document")->required()->take_all();
   command->add_option("--output", options->output, "Data folder, made where it does not exist")->required();
-  command->add_option("--val-fraction", options->val_fraction, "Share kept for validation");
+  command->add_option("--val-fraction", options->val_fraction, "Share kept for validation")
+      ->check(CLI::Range(0.0, 0.99));
   command->add_option("--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")
       ->delimiter(',')
       ->take_all();
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
-  command->add_option("--seed", options->seed, "Fixes which documents are kept for validation");
+  command->add_option("--seed", options->seed, "Fixes which documents are kept for validation")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--shard-tokens", options->shard_tokens, "Tokens of one shard file at most")
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   command->callback([=, &context] {

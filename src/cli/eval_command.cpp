@@ -18,7 +18,7 @@ namespace {
 struct Arguments {
   std::string model;
   LoadOptions load;
-  EvaluateOptions options{.batch = 8, .seq_len = 0};
+  EvaluateOptions options;
 };
 
 void evaluate_model(Arguments arguments, Context& context) {
@@ -51,6 +51,8 @@ void evaluate_model(Arguments arguments, Context& context) {
 
 void add_eval_command(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<Arguments>();
+  arguments->options.batch = 8;
+  arguments->options.seq_len = 0;
   CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
                                   "  mslt eval --model run --data data\n"
                                   "  mslt eval --model run --data data --split train --max-batches 100 --json\n");

@@ -38,7 +38,7 @@ void print_json(const std::vector<Generated>& results, const std::string& prompt
 }
 
 void generate(const Arguments& arguments, Context& context) {
-  arguments.options.sampling.validate();
+  arguments.options.validate();
   std::string prompt = arguments.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>());
   Model model = Model::load(arguments.model, arguments.load);
@@ -92,7 +92,7 @@ void add_generate_command(CLI::App& app, Context& context) {
   command->add_option("--min-p", options.sampling.min_p, "Draw from those with this share of the likeliest one's");
   command->add_option("--repetition-penalty", options.sampling.repetition_penalty, "Above 1 to repeat less");
   command->add_option("--stop", options.stop, "End before this text")->take_all();
-  command->add_option("--seed", options.sampling.seed, "Fixes what is drawn");
+  command->add_option("--seed", options.sampling.seed, "Fixes what is drawn")->check(CLI::NonNegativeNumber);
   command->add_option("--num", options.num, "Samples");
   command->add_flag("--ignore-eos", options.ignore_eos, "Go on past the end-of-text token");
   command->callback([=, &context] {

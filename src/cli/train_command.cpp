@@ -170,7 +170,8 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--clip", options.clip, "Largest norm of the gradient; 0 clips nothing")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--dropout", options.dropout, "Dropout probability")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--seed", options.seed, "Fixes weights, order of the data, and dropout");
+  command.add_option("--seed", options.seed, "Fixes weights, order of the data, and dropout")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--eval-every", options.eval_every, "Steps between evaluations; 0 for one at the end")
       ->check(CLI::Range(std::int64_t{0}, most));
   command.add_option("--eval-batches", options.eval_batches, "Batches of an evaluation; 0 for all")

@@ -181,7 +181,9 @@ TEST(ConvertElements, RoundsAndTransposes) {
 class WeightFile : public testing::Test {
  protected:
   std::unique_ptr<Backend> backend = make_backend("cpu");
-  std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "mslt_hf_weights.safetensors";
+  std::filesystem::path path =
+      std::filesystem::path(testing::TempDir()) /
+      (std::string("mslt_hf_weights_") + testing::UnitTest::GetInstance()->current_test_info()->name());
 
   static std::vector<WeightPiece> pieces_of(const Transformer& model) {
     return weight_pieces(model.config(), model.layout().arena, family_of(model.config()));

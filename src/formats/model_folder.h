@@ -34,7 +34,7 @@ struct SaveModelOptions {
 };
 
 // Writes the folder, creating it where needed; without a tokenizer, none of its files are written. Every file is
-// written and flushed under a temporary name before the first is renamed, so that a full disk leaves the folder as it
+// written under a temporary name before the first is flushed and renamed, so that a full disk leaves the folder as it
 // was. Throws Error(io); Error(input) where the tokenizer has more tokens than the model.
 void save_model_folder(const std::filesystem::path& folder, const Transformer& transformer, const Tokenizer* tokenizer,
                        const SaveModelOptions& options = {});

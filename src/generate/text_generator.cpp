@@ -88,21 +88,21 @@ class Sample {
   bool running_ = true;
 };
 
-void validate(const GenerateOptions& options) {
-  options.sampling.validate();
-  if (options.max_new_tokens < 0) {
-    fail(ErrorKind::usage, "--max-new-tokens is {}; valid is 0 or a larger whole number.", options.max_new_tokens);
-  }
-  if (options.num < 1 || options.num > 1024) {
-    fail(ErrorKind::usage, "--num is {}; valid is 1 to 1024 samples.", options.num);
-  }
-}
-
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace
+
+void GenerateOptions::validate() const {
+  sampling.validate();
+  if (max_new_tokens < 0) {
+    fail(ErrorKind::usage, "--max-new-tokens is {}; valid is 0 or a larger whole number.", max_new_tokens);
+  }
+  if (num < 1 || num > 1024) {
+    fail(ErrorKind::usage, "--num is {}; valid is 1 to 1024 samples.", num);
+  }
+}
 
 TextGenerator::TextGenerator(Transformer& transformer, const Tokenizer& tokenizer, std::span<const TokenId> eos_ids)
     : transformer_(transformer), tokenizer_(tokenizer), eos_ids_(eos_ids.begin(), eos_ids.end()) {
@@ -115,7 +115,7 @@ TextGenerator::TextGenerator(Transformer& transformer, const Tokenizer& tokenize
 
 std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                                const TextSink& on_text) {
-  validate(options);
+  options.validate();
   statistics_ = {};
   const Config& config = transformer_.config();
   std::vector<std::int32_t> start(prompt.begin(), prompt.end());

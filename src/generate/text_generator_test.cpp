@@ -26,7 +26,7 @@ class TextGeneratorTest : public testing::Test {
   TextGeneratorTest() {
     transformer_.initialize(3);
     TokenizerTrainOptions options;
-    options.vocab_size = 280;
+    options.vocab_size = 268;
     tokenizer_ = std::make_unique<Tokenizer>(
         Tokenizer::train_on_text("the cat sat on the mat and the dog sat on the log, the end of the tale", options));
   }

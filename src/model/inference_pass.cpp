@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/fail.h"
@@ -107,8 +108,9 @@ std::vector<Batch> InferencePass::State::divide(std::span<const int> slots,
   };
   std::vector<std::size_t> order(slots.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return continued(a) != continued(b) ? continued(a) : length(a) > length(b);
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (continued(a) != continued(b)) return continued(a);
+    return length(a) != length(b) ? length(a) > length(b) : a < b;
   });
   std::vector<Batch> batches;
   std::int64_t tokens_in_batch = 0;

@@ -116,6 +116,34 @@ TEST_P(InferencePassTest, SequencesOfDifferentLengths) {
   check(pass.forward(slots, tokens));
 }
 
+// The padded rows of a prompt lie outside its blocks and must land in nobody else's.
+TEST_P(InferencePassTest, PaddingTouchesNoOtherSequence) {
+  KvCache cache(*backend_, config_, DType::f32, 3, 120);
+  InferencePass pass(transformer_, cache);
+  std::vector<std::int32_t> ids = random_ids(15, config_.vocab_size, 60);
+  const std::vector<std::int32_t> longer = random_ids(30, config_.vocab_size, 61);
+  const std::vector<std::int32_t> shorter = random_ids(16, config_.vocab_size, 62);
+  const std::vector<int> first = {0};
+  const std::vector<int> others = {1, 2};
+  pass.forward(first, Tokens{ids});
+  pass.forward(others, Tokens{longer, shorter});
+  ids.push_back(5);
+  expect_same(pass.forward(first, Tokens{std::span(ids).last(1)}), 0, ids);
+}
+
+// One sequence at its last position beside another that goes on by many tokens.
+TEST_P(InferencePassTest, ContinuesAtTheLastPosition) {
+  KvCache cache(*backend_, config_, DType::f32, 2, 80);
+  InferencePass pass(transformer_, cache);
+  const std::vector<std::int32_t> full = random_ids(40, config_.vocab_size, 63);
+  const std::vector<std::int32_t> other = random_ids(30, config_.vocab_size, 64);
+  const std::vector<int> slots = {0, 1};
+  pass.forward(slots, Tokens{std::span(full).first(39), std::span(other).first(2)});
+  const Tensor logits = pass.forward(slots, Tokens{std::span(full).last(1), std::span(other).last(28)});
+  expect_same(logits, 0, full);
+  expect_same(logits, 1, other);
+}
+
 TEST_P(InferencePassTest, TruncationRollsBack) {
   KvCache cache(*backend_, config_, DType::f32, 2, 80);
   InferencePass pass(transformer_, cache);

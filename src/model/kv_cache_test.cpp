@@ -79,6 +79,26 @@ TEST_F(KvCacheTest, BlocksBelongToOneSlotAndComeBack) {
   EXPECT_EQ(cache.free_blocks(), 6);
 }
 
+// Views of the same slots before and after their tables change.
+TEST_F(KvCacheTest, ViewsFollowTheTables) {
+  KvCache cache(*backend_, config_, DType::f32, 2, 80);
+  cache.reserve(0, 16);
+  cache.advance(0, 16);
+  cache.reserve(1, 1);
+  const std::int32_t first = table(cache, {0})[0];
+  cache.reserve(0, 1);
+  const std::vector<std::int32_t> grown = table(cache, {0});
+  EXPECT_EQ(grown[0], first);
+  EXPECT_NE(grown[1], first);
+  EXPECT_NE(grown[1], table(cache, {1})[0]);
+  // Slot 1 takes the first block that slot 0 gives back.
+  EXPECT_EQ(table(cache, {0})[0], first);
+  cache.truncate(0, 0);
+  cache.reserve(1, 17);
+  cache.reserve(0, 1);
+  EXPECT_NE(table(cache, {0})[0], first);
+}
+
 TEST_F(KvCacheTest, ReservingTwiceTakesNothingMore) {
   KvCache cache(*backend_, config_, DType::f32, 1, 40);
   cache.reserve(0, 16);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "base/checked.h"
 
@@ -95,10 +96,14 @@ MemoryPlanner::MemoryPlanner(std::span<const Lifetime> tensors, std::size_t alig
   const auto length = [&](std::size_t i) {
     return rounded[i].last_use - rounded[i].first_use;
   };
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return rounded[a].bytes > rounded[b].bytes; });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return rounded[a].bytes != rounded[b].bytes ? rounded[a].bytes > rounded[b].bytes : a < b;
+  });
   Placement placement = place(rounded, order);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return length(a) > length(b); });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    if (length(a) != length(b)) return length(a) > length(b);
+    return rounded[a].bytes != rounded[b].bytes ? rounded[a].bytes > rounded[b].bytes : a < b;
+  });
   Placement by_length = place(rounded, order);
   if (by_length.bytes < placement.bytes) placement = std::move(by_length);
   check_disjoint(rounded, placement);

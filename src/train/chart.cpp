@@ -184,7 +184,7 @@ std::vector<double> axis_ticks(double low, double high, int count, AxisScale sca
   const double power = std::pow(10.0, std::floor(std::log10(rough)));
   const double lead = rough / power;
   const double step = (lead < 1.5 ? 1.0 : lead < 3.5 ? 2.0 : lead < 7.5 ? 5.0 : 10.0) * power;
-  for (double i = std::ceil(low / step - 1e-9); i * step <= high * (1.0 + 1e-12) + 1e-12 * step; i += 1.0) {
+  for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i += 1.0) {
     ticks.push_back(i * step);
   }
   return ticks;

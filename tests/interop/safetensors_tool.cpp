@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <utility>
 #include <vector>
 
 #include "formats/safetensors.h"
@@ -12,10 +13,10 @@ namespace {
 void copy(const char* from, const char* to) {
   const mslt::SafetensorsFile input(from);
   std::vector<mslt::SafetensorsEntry> entries(input.entries().begin(), input.entries().end());
-  std::stable_sort(entries.begin(), entries.end(),
-                   [](const mslt::SafetensorsEntry& a, const mslt::SafetensorsEntry& b) {
-                     return mslt::safetensors_dtype_bits(a.dtype) > mslt::safetensors_dtype_bits(b.dtype);
-                   });
+  std::sort(entries.begin(), entries.end(), [](const mslt::SafetensorsEntry& a, const mslt::SafetensorsEntry& b) {
+    return std::pair(mslt::safetensors_dtype_bits(b.dtype), a.begin) <
+           std::pair(mslt::safetensors_dtype_bits(a.dtype), b.begin);
+  });
   std::vector<mslt::SafetensorsWriter::Declaration> declarations;
   for (const mslt::SafetensorsEntry& entry : entries) declarations.push_back({entry.name, entry.dtype, entry.shape});
   mslt::AtomicFile file(to);

@@ -1,0 +1,386 @@
+// Whole runs: that they learn, stop, save, resume and refuse as they should.
+#include "mslt/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <vector>
+
+#include "backend/cpu/cpu_backend.h"
+#include "formats/model_folder.h"
+#include "model/transformer.h"
+#include "mslt/error.h"
+#include "train/matmul_peak.h"
+#include "train/metrics.h"
+#include "train/run_options.h"
+#include "train/test_run.h"
+
+namespace mslt {
+namespace {
+
+namespace fs = std::filesystem;
+
+class TrainerTest : public testing::Test {
+ protected:
+  void SetUp() override { make_test_data(folder_.path()); }
+
+  fs::path run_folder() const { return folder_.path() / "run"; }
+  TrainOptions options() const { return test_options(folder_.path()); }
+
+  // Trains and remembers what was told.
+  TrainResult train(const TrainOptions& options) {
+    TrainCallbacks callbacks;
+    callbacks.event = [&](const TrainEvent& event) {
+      if (const auto* note = std::get_if<NoteEvent>(&event)) notes_.push_back(note->text);
+      events_.push_back(event);
+      if (on_event_) on_event_(event);
+    };
+    callbacks.sample = [&](Transformer& model, std::int64_t step) {
+      return on_sample_ ? on_sample_(model, step) : "sample of step " + std::to_string(step);
+    };
+    callbacks.stop = &stop_;
+    Trainer trainer(options, std::move(callbacks), backend_);
+    return trainer.run();
+  }
+  // The message of the error that training ends with.
+  std::string rejection(const TrainOptions& options, ErrorKind kind) {
+    try {
+      train(options);
+    } catch (const Error& error) {
+      EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(kind)) << error.what();
+      return error.what();
+    }
+    ADD_FAILURE() << "nothing was thrown";
+    return "";
+  }
+  template <class Event>
+  std::vector<Event> events() const {
+    std::vector<Event> found;
+    for (const TrainEvent& event : events_) {
+      if (const auto* one = std::get_if<Event>(&event)) found.push_back(*one);
+    }
+    return found;
+  }
+  // metrics.jsonl without its timings.
+  std::string losses() const {
+    std::string text;
+    const MetricsHistory history = read_metrics(run_folder() / "metrics.jsonl");
+    for (const auto& step : history.steps) {
+      char line[160];
+      std::snprintf(line, sizeof line, "%lld %a %a %a\n", static_cast<long long>(step.step), step.loss,
+                    step.gradient_norm, step.learning_rate);
+      text += line;
+    }
+    for (const auto& event : history.evaluations) {
+      char line[160];
+      std::snprintf(line, sizeof line, "%lld %a\n", static_cast<long long>(event.step), event.loss);
+      text += line;
+    }
+    for (const auto& sample : history.samples) text += sample.text + "\n";
+    return text;
+  }
+
+  TestFolder folder_;
+  CpuBackend backend_;
+  std::atomic<bool> stop_ = false;
+  std::vector<TrainEvent> events_;
+  std::vector<std::string> notes_;
+  std::function<void(const TrainEvent&)> on_event_;
+  std::function<std::string(Transformer&, std::int64_t)> on_sample_;
+};
+
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_F(TrainerTest, LearnsAndLeavesACompleteRunFolder) {
+  TrainOptions now = options();
+  now.steps = 120;
+  now.eval_every = 40;
+  now.save_every = 50;
+  now.sample_every = 60;
+  const TrainResult result = train(now);
+  EXPECT_EQ(result.step, 120);
+  EXPECT_FALSE(result.interrupted);
+  const auto steps = events<StepEvent>();
+  ASSERT_EQ(steps.size(), 120u);
+  EXPECT_NEAR(steps.front().loss, std::log(300.0), 0.1);
+  EXPECT_LT(result.loss, 3.0);
+  EXPECT_EQ(events<EvaluationEvent>().size(), 3u);
+  ASSERT_TRUE(result.validation);
+  EXPECT_LT(result.validation->loss, 3.0);
+  EXPECT_NEAR(result.validation->perplexity, std::exp(result.validation->loss), 1e-9);
+  EXPECT_GT(result.validation->bits_per_byte, 0.1);
+  EXPECT_LT(result.validation->bits_per_byte, result.validation->loss / std::log(2.0));
+  EXPECT_EQ(events<SampleEvent>().size(), 2u);
+  EXPECT_EQ(events<SaveEvent>().size(), 3u);
+  for (const char* name :
+       {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "report.html", "metrics.jsonl",
+        "run.json", "checkpoints/step-120/state.json", "checkpoints/step-100/optimizer.safetensors"}) {
+    EXPECT_TRUE(fs::exists(run_folder() / name)) << name;
+  }
+  const LoadedModel loaded = load_model_folder(backend_, run_folder());
+  EXPECT_EQ(loaded.transformer->config(), Trainer(
+                                              [&] {
+                                                TrainOptions again = now;
+                                                again.resume = true;
+                                                return again;
+                                              }(),
+                                              {}, backend_)
+                                              .plan()
+                                              .model);
+  EXPECT_TRUE(contains(slurp(run_folder() / "report.html"), "sample of step 60"));
+  EXPECT_FALSE(fs::is_empty(run_folder() / "tensorboard"));
+}
+
+TEST_F(TrainerTest, StoppingAndResumingChangesNoBit) {
+  TrainOptions now = options();
+  now.dropout = 0.1f;
+  now.grad_accum = 2;
+  now.sample_every = 10;
+  train(now);
+  const std::string whole = losses();
+  const std::string weights = slurp(run_folder() / "model.safetensors");
+  const std::string moments = slurp(run_folder() / "checkpoints/step-30/optimizer.safetensors");
+  fs::remove_all(run_folder());
+
+  // Stop after step 7, which is no step that saves, then after 20, which is one.
+  on_event_ = [&](const TrainEvent& event) {
+    const auto* step = std::get_if<StepEvent>(&event);
+    if (step != nullptr && (step->step == 7 || step->step == 20)) stop_ = true;
+  };
+  TrainResult result = train(now);
+  EXPECT_TRUE(result.interrupted);
+  EXPECT_EQ(result.step, 7);
+  EXPECT_TRUE(contains(result.how_to_resume, "--resume"));
+  EXPECT_TRUE(fs::exists(run_folder() / "checkpoints/step-7"));
+  now.resume = true;
+  stop_ = false;
+  result = train(now);
+  EXPECT_EQ(result.step, 20);
+  stop_ = false;
+  result = train(now);
+  EXPECT_EQ(result.step, 30);
+  EXPECT_FALSE(result.interrupted);
+  EXPECT_EQ(losses(), whole);
+  EXPECT_TRUE(slurp(run_folder() / "model.safetensors") == weights);
+  EXPECT_TRUE(slurp(run_folder() / "checkpoints/step-30/optimizer.safetensors") == moments);
+
+  events_.clear();
+  EXPECT_EQ(train(now).step, 30);
+  EXPECT_TRUE(events<StepEvent>().empty());
+  EXPECT_TRUE(contains(notes_.back(), "has reached step 30 already"));
+  EXPECT_EQ(losses(), whole);
+}
+
+TEST_F(TrainerTest, AccumulatingBatchesEqualsOneLargeBatch) {
+  // The loader hands out the same windows in the same order, so the steps see the same text.
+  TrainOptions now = options();
+  now.steps = 8;
+  now.warmup = 2;
+  now.batch_size = 8;
+  train(now);
+  const auto large = read_metrics(run_folder() / "metrics.jsonl").steps;
+  fs::remove_all(run_folder());
+  now.batch_size = 2;
+  now.grad_accum = 4;
+  train(now);
+  const auto small = read_metrics(run_folder() / "metrics.jsonl").steps;
+  ASSERT_EQ(large.size(), small.size());
+  for (std::size_t i = 0; i < large.size(); ++i) {
+    EXPECT_NEAR(small[i].loss, large[i].loss, 2e-5 * large[i].loss);
+    EXPECT_NEAR(small[i].gradient_norm, large[i].gradient_norm, 2e-4 * large[i].gradient_norm);
+  }
+}
+
+TEST_F(TrainerTest, FallsBackFromADamagedCheckpoint) {
+  train(options());
+  const std::string whole = losses();
+  std::string bytes = slurp(run_folder() / "checkpoints/step-30/optimizer.safetensors");
+  bytes[bytes.size() / 2] ^= 1;
+  spill(run_folder() / "checkpoints/step-30/optimizer.safetensors", bytes);
+  TrainOptions now = options();
+  now.resume = true;
+  events_.clear();
+  train(now);
+  EXPECT_TRUE(contains(notes_.at(0), "step-30 is damaged")) << notes_.at(0);
+  EXPECT_EQ(events<StepEvent>().front().step, 21);
+  EXPECT_EQ(losses(), whole);
+}
+
+TEST_F(TrainerTest, StopsWhenTheWeightsAreNoNumbers) {
+  on_sample_ = [](Transformer& model, std::int64_t step) {
+    if (step == 14) model.parameters().tensor("final_norm.weight").host<float>()[3] = NAN;
+    return std::string();
+  };
+  TrainOptions now = options();
+  now.sample_every = 7;
+  const std::string text = rejection(now, ErrorKind::numeric);
+  EXPECT_TRUE(contains(text, "loss of step 15 is nan")) << text;
+  EXPECT_TRUE(contains(text, "step-10 is good")) << text;
+  EXPECT_TRUE(fs::exists(run_folder() / "checkpoints/step-10"));
+  EXPECT_FALSE(fs::exists(run_folder() / "checkpoints/step-20"));
+  // The poison was in memory only: the run goes on from the good checkpoint.
+  on_sample_ = {};
+  now.resume = true;
+  EXPECT_EQ(train(now).step, 30);
+}
+
+TEST_F(TrainerTest, NeverSavesWeightsThatAStepRuined) {
+  TrainOptions now = options();
+  now.steps = 3;
+  now.warmup = 0;
+  now.schedule = Schedule::constant;
+  now.lr = 1e38;
+  now.save_every = 1;
+  now.eval_every = 0;
+  const std::string text = rejection(now, ErrorKind::numeric);
+  EXPECT_TRUE(contains(text, "No checkpoint had been saved yet")) << text;
+  EXPECT_TRUE(contains(text, "--lr")) << text;
+  EXPECT_FALSE(fs::exists(run_folder() / "checkpoints/step-1"));
+}
+
+TEST_F(TrainerTest, RefusesAFolderThatHoldsARunOrAModel) {
+  TrainOptions now = options();
+  now.steps = 2;
+  now.warmup = 0;
+  train(now);
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "already holds a run. Add --resume"));
+  now.output = folder_.path() / "other";
+  fs::create_directories(now.output);
+  spill(now.output / "model.safetensors", "someone's");
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "holds a model"));
+  now.output = now.data;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "a folder of its own"));
+}
+
+TEST_F(TrainerTest, RefusesAFolderThatAnotherRunWrites) {
+  const Trainer first(options(), {}, backend_);
+  TrainOptions now = options();
+  now.resume = true;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::io), "nother process"));
+}
+
+TEST_F(TrainerTest, ResumesOnlyTheSameModelAndData) {
+  TrainOptions now = options();
+  now.steps = 4;
+  now.warmup = 0;
+  train(now);
+  now.resume = true;
+  now.model.ffn_size = 48;
+  now.batch_size = 8;
+  const std::string text = rejection(now, ErrorKind::usage);
+  EXPECT_TRUE(contains(text, "ffn_size 48 instead of 32")) << text;
+  EXPECT_TRUE(contains(text, "batch_size 8 instead of 4")) << text;
+  now = options();
+  now.resume = true;
+  now.steps = 3;
+  now.warmup = 0;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "at step 4 already"));
+  now.steps = 6;
+  now.lr = 5e-3;
+  notes_.clear();
+  EXPECT_EQ(train(now).step, 6);
+  EXPECT_TRUE(contains(notes_.at(0), "lr 0.005 instead of 0.01")) << notes_.at(0);
+  EXPECT_TRUE(contains(notes_.at(1), "steps 6 instead of 4")) << notes_.at(1);
+
+  spill(folder_.path() / "text.txt", test_text(601));
+  PrepareOptions preparation;
+  preparation.inputs = {folder_.path() / "text.txt"};
+  preparation.tokenizer = folder_.path() / "tokenizer.json";
+  preparation.output = now.data;
+  prepare_data(preparation);
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "data_train_tokens"));
+}
+
+TEST_F(TrainerTest, ResumesFromTheBeginningWhereNothingWasSaved) {
+  {
+    const Trainer trainer(options(), {}, backend_);
+  }
+  TrainOptions now = options();
+  now.resume = true;
+  now.steps = 2;
+  now.warmup = 0;
+  EXPECT_EQ(train(now).step, 2);
+  EXPECT_TRUE(contains(notes_.at(0), "no complete checkpoint"));
+}
+
+TEST_F(TrainerTest, StartsFromAModelFolder) {
+  TrainOptions now = options();
+  const TrainResult first = train(now);
+  now.init_from = run_folder();
+  now.output = folder_.path() / "second";
+  now.model.channels = 64;  // not looked at
+  now.dropout = 0.05f;
+  now.lr = 1e-4;
+  now.steps = 2;
+  now.warmup = 0;
+  const TrainResult second = train(now);
+  EXPECT_NEAR(second.loss, first.loss, 0.6);
+  EXPECT_LT(second.loss, 5.0);
+}
+
+TEST_F(TrainerTest, RejectsImpossibleOptions) {
+  TrainOptions now = options();
+  now.steps = 0;
+  now.batch_size = 0;
+  now.dtype = "f64";
+  now.dropout = 1.0f;
+  now.beta2 = 1.0;
+  now.clip = -1.0;
+  const std::string text = rejection(now, ErrorKind::usage);
+  for (const char* flag :
+       {"--steps is 0", "--batch-size is 0", "--dtype is f64", "--dropout is 1", "--beta2 is 1", "--clip is -1"}) {
+    EXPECT_TRUE(contains(text, flag)) << flag << ": " << text;
+  }
+  now = options();
+  now.seq_len = 17;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "--seq-len is 17"));
+  now = options();
+  now.dtype = "bf16";
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "trains in f32 only"));
+  now = options();
+  now.data = folder_.path() / "nowhere";
+  rejection(now, ErrorKind::input);
+  EXPECT_FALSE(fs::exists(run_folder()));
+}
+
+TEST_F(TrainerTest, OptionsOfARunCanBeReadBack) {
+  TrainOptions now = options();
+  now.schedule = Schedule::wsd;
+  now.dropout = 0.125f;
+  {
+    const Trainer trainer(now, {}, backend_);
+  }
+  now.model.vocab_size = 300;
+  now.model.dropout = 0.125f;
+  EXPECT_EQ(load_run_options(run_folder()), now);
+  EXPECT_THROW(load_run_options(folder_.path()), Error);
+  nlohmann::json json = options_to_json(now);
+  json.erase("lr");
+  EXPECT_THROW(options_from_json(json, "test"), Error);
+}
+
+TEST_F(TrainerTest, ThePlanAddsUpTheMemory) {
+  const Trainer trainer(options(), {}, backend_);
+  const MemoryEstimate& memory = trainer.plan().memory;
+  EXPECT_GE(memory.parameters, static_cast<std::size_t>(trainer.plan().parameter_count) * 4);
+  EXPECT_EQ(memory.gradients, memory.parameters);
+  EXPECT_EQ(memory.moments, 2 * memory.parameters);
+  EXPECT_EQ(memory.master_weights, 0u);
+  EXPECT_GT(memory.activations, 0u);
+  EXPECT_EQ(memory.total(), 4 * memory.parameters + memory.activations);
+  EXPECT_TRUE(contains(memory.describe(), "together"));
+}
+
+TEST(MatmulPeak, IsPositiveAndFinite) {
+  CpuBackend backend;
+  const double peak = measure_matmul_peak(backend, DType::f32, 0.01);
+  EXPECT_GT(peak, 1e6);
+  EXPECT_LT(peak, 1e15);
+}
+
+}  // namespace
+}  // namespace mslt
