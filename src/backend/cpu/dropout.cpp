@@ -48,33 +48,52 @@ HWY_INLINE Wide multiply_low(Wide a, std::uint32_t factor) {
 }
 #endif
 
-// The words of `blocks` consecutive Philox blocks, as philox_block() of base/philox.h gives them. One block stands in
-// each 64-bit lane, its counters in the lower halves: the upper halves hold products' remains that nothing reads.
+// The four counters of as many blocks as a vector has 64-bit lanes: in the lower halves, for the upper ones hold
+// products' remains that nothing reads.
+struct Counters {
+  Wide c0, c1, c2, c3;
+};
+
+HWY_INLINE void philox_round(Counters& c, std::uint64_t key0, std::uint64_t key1) {
+  const WideTag d;
+  const auto p0 = multiply_low(c.c0, 0xD2511F53u);
+  const auto p1 = multiply_low(c.c2, 0xCD9E8D57u);
+  c.c0 = hn::Xor(hn::ShiftRight<32>(p1), hn::Xor(c.c1, hn::Set(d, key0)));
+  c.c2 = hn::Xor(hn::ShiftRight<32>(p0), hn::Xor(c.c3, hn::Set(d, key1)));
+  c.c1 = p1;
+  c.c3 = p0;
+}
+
+HWY_INLINE void store_words(const Counters& c, std::uint32_t* words) {
+  const WideTag d;
+  const auto low = hn::Set(d, std::uint64_t{0xffffffffu});
+  const auto words01 = hn::Or(hn::And(c.c0, low), hn::ShiftLeft<32>(c.c1));
+  const auto words23 = hn::Or(hn::And(c.c2, low), hn::ShiftLeft<32>(c.c3));
+  hn::StoreInterleaved2(words01, words23, d, reinterpret_cast<std::uint64_t*>(words));
+}
+
+// The words of `blocks` consecutive Philox blocks, as philox_block() of base/philox.h gives them, a multiple of 16
+// blocks. Two vectors go side by side, for the rounds of one wait for each other.
 void philox_words(const DropoutState& state, std::uint64_t first_block, std::int64_t blocks, std::uint32_t* words) {
   const WideTag d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto low = hn::Set(d, std::uint64_t{0xffffffffu});
-  for (std::int64_t i = 0; i < blocks; i += lanes) {
-    const auto index = hn::Iota(d, first_block + static_cast<std::uint64_t>(i));
-    auto c0 = index;
-    auto c1 = hn::ShiftRight<32>(index);
-    auto c2 = hn::Set(d, std::uint64_t{state.step});
-    auto c3 = hn::Set(d, std::uint64_t{state.operation});
+  const auto step = hn::Set(d, std::uint64_t{state.step});
+  const auto operation = hn::Set(d, std::uint64_t{state.operation});
+  for (std::int64_t i = 0; i < blocks; i += 2 * lanes) {
+    const auto index_a = hn::Iota(d, first_block + static_cast<std::uint64_t>(i));
+    const auto index_b = hn::Iota(d, first_block + static_cast<std::uint64_t>(i + lanes));
+    Counters a = {index_a, hn::ShiftRight<32>(index_a), step, operation};
+    Counters b = {index_b, hn::ShiftRight<32>(index_b), step, operation};
     auto key0 = static_cast<std::uint32_t>(state.seed);
     auto key1 = static_cast<std::uint32_t>(state.seed >> 32);
     for (int round = 0; round < 10; ++round) {
-      const auto p0 = multiply_low(c0, 0xD2511F53u);
-      const auto p1 = multiply_low(c2, 0xCD9E8D57u);
-      c0 = hn::Xor(hn::ShiftRight<32>(p1), hn::Xor(c1, hn::Set(d, std::uint64_t{key0})));
-      c2 = hn::Xor(hn::ShiftRight<32>(p0), hn::Xor(c3, hn::Set(d, std::uint64_t{key1})));
-      c1 = p1;
-      c3 = p0;
+      philox_round(a, key0, key1);
+      philox_round(b, key0, key1);
       key0 += 0x9E3779B9u;
       key1 += 0xBB67AE85u;
     }
-    const auto words01 = hn::Or(hn::And(c0, low), hn::ShiftLeft<32>(c1));
-    const auto words23 = hn::Or(hn::And(c2, low), hn::ShiftLeft<32>(c3));
-    hn::StoreInterleaved2(words01, words23, d, reinterpret_cast<std::uint64_t*>(words) + 2 * i);
+    store_words(a, words + 4 * i);
+    store_words(b, words + 4 * (i + lanes));
   }
 }
 
@@ -114,8 +133,8 @@ void apply_dropout(const DropoutState& state, std::int64_t first, std::int64_t n
   for (std::int64_t i = 0; i < n;) {
     const std::int64_t skipped = (first + i) % 4;
     const std::int64_t count = std::min(n - i, 4 * philox_blocks - skipped);
-    // A multiple of eight blocks fills whole vectors of every target.
-    const std::int64_t blocks = (count + skipped + 31) / 32 * 8;
+    // A multiple of 16 blocks fills whole vectors of every target.
+    const std::int64_t blocks = (count + skipped + 63) / 64 * 16;
     HWY_DYNAMIC_DISPATCH(philox_words)(state, static_cast<std::uint64_t>(first + i) / 4, blocks, words.data());
     HWY_DYNAMIC_DISPATCH(keep_floats)
     (words.data() + skipped, state.probability, state.scale, in + i, count, out + i);
