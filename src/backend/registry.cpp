@@ -1,6 +1,8 @@
 // Choosing a backend by the name that --device takes.
 #include "backend/registry.h"
 
+#include <fmt/ranges.h>
+
 #include "backend/cpu/cpu_backend.h"
 #include "backend/msl/host_backend.h"
 #include "base/fail.h"
@@ -11,7 +13,9 @@ std::unique_ptr<Backend> make_backend(std::string_view device) {
   if (device == "auto" || device == "cpu") return std::make_unique<CpuBackend>();
   if (device == "msl-host") return make_msl_host_backend();
   if (device == "cuda" || device == "metal") {
-    fail(ErrorKind::device, "This build of mslt has no '{}' device; mslt devices lists what it has.", device);
+    std::vector<std::string> names;
+    for (const DeviceInfo& info : available_devices()) names.push_back(info.backend);
+    fail(ErrorKind::device, "This build of mslt has no '{}' device. It has: {}.", device, fmt::join(names, ", "));
   }
   fail(ErrorKind::usage, "There is no device '{}'. Valid are auto, cpu, cuda, metal and msl-host.", device);
 }
