@@ -26,8 +26,8 @@ using Clock = std::chrono::steady_clock;
 class Child {
  public:
   Child(std::vector<std::string> arguments, const fs::path& messages) {
-    arguments.insert(arguments.begin(), MSLT_TRAIN_TOOL);
-    std::vector<char*> argv;
+    std::string program = MSLT_TRAIN_TOOL;
+    std::vector<char*> argv = {program.data()};
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
