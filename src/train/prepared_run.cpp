@@ -155,7 +155,7 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.options = options;
   run.paths.run = options.output;
   run.data = read_data_info(options.data);
-  run.tokenizer = Tokenizer::load(options.data / "tokenizer.json");
+  run.tokenizer = std::make_unique<const Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
   if (run.tokenizer->vocab_size() != run.data.vocab_size) {
     fail(ErrorKind::input, "{} has {} tokens, but data.json beside it says {}; prepare the data anew.",
          (options.data / "tokenizer.json").string(), run.tokenizer->vocab_size(), run.data.vocab_size);

@@ -32,7 +32,7 @@ struct PreparedRun {
   RunPaths paths;
   std::unique_ptr<FolderLock> lock;
   DataInfo data;
-  std::optional<Tokenizer> tokenizer;
+  std::unique_ptr<const Tokenizer> tokenizer;
   nlohmann::json identity;  // what a resumption must share: model, data, batch shape, seed
   std::optional<CheckpointInfo> checkpoint;
   RunState state;  // the checkpoint's, or that of the beginning

@@ -235,7 +235,8 @@ void TrainOptions::validate() const {
     }
   };
   const auto number = [&](const char* flag, double value, double least, const char* valid) {
-    if (!(value >= least) || !std::isfinite(value)) reject(fmt::format("{} is {}; it must be {}.", flag, value, valid));
+    const bool is_valid = value >= least && std::isfinite(value);
+    if (!is_valid) reject(fmt::format("{} is {}; it must be {}.", flag, value, valid));
   };
   const auto below_one = [&](const char* flag, double value) {
     if (!(value >= 0.0 && value < 1.0)) reject(fmt::format("{} is {}; it must lie in [0, 1).", flag, value));

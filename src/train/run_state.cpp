@@ -18,6 +18,7 @@ constexpr int format_version = 1;
 
 std::vector<std::uint64_t> dimensions(const Shape& shape) {
   std::vector<std::uint64_t> sizes;
+  sizes.reserve(static_cast<std::size_t>(shape.rank()));
   for (int i = 0; i < shape.rank(); ++i) sizes.push_back(static_cast<std::uint64_t>(shape[i]));
   return sizes;
 }

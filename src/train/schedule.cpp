@@ -62,7 +62,8 @@ void LearningRate::validate() const {
     wrong.push_back(std::move(text));
   };
   if (steps < 1) reject(fmt::format("--steps is {}; it must be at least 1.", steps));
-  if (!(rate > 0.0) || !std::isfinite(rate)) {
+  const bool usable = rate > 0.0 && std::isfinite(rate);
+  if (!usable) {
     reject(fmt::format("--lr is {}; it must be a finite number above 0.", rate));
   }
   if (!(min_ratio >= 0.0 && min_ratio <= 1.0)) {

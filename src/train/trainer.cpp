@@ -12,11 +12,8 @@
 namespace mslt {
 
 struct Trainer::State {
-  State(std::unique_ptr<Backend> own, Backend* other, const TrainOptions& options, TrainCallbacks taking_part)
-      : owned(std::move(own)),
-        device(owned != nullptr ? *owned : *other),
-        callbacks(std::move(taking_part)),
-        prepared(prepare_run(options, device)) {}
+  State(std::unique_ptr<Backend> own, Backend& on, const TrainOptions& options, TrainCallbacks taking_part)
+      : owned(std::move(own)), device(on), callbacks(std::move(taking_part)), prepared(prepare_run(options, device)) {}
 
   std::unique_ptr<Backend> owned;
   Backend& device;
@@ -26,11 +23,14 @@ struct Trainer::State {
   bool has_run = false;
 };
 
-Trainer::Trainer(const TrainOptions& options, TrainCallbacks callbacks)
-    : state_(std::make_unique<State>(make_backend(options.device), nullptr, options, std::move(callbacks))) {}
+Trainer::Trainer(const TrainOptions& options, TrainCallbacks callbacks) {
+  auto owned = make_backend(options.device);
+  Backend& device = *owned;
+  state_ = std::make_unique<State>(std::move(owned), device, options, std::move(callbacks));
+}
 
 Trainer::Trainer(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend)
-    : state_(std::make_unique<State>(nullptr, &backend, options, std::move(callbacks))) {}
+    : state_(std::make_unique<State>(nullptr, backend, options, std::move(callbacks))) {}
 
 Trainer::~Trainer() = default;
 

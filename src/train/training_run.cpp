@@ -32,7 +32,7 @@ void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
 TrainResult TrainingRun::run() {
   begin_ = mark_ = Clock::now();
   TrainResult result;
-  if (state_.step == options_.steps) {
+  if (state_.step == options_.steps && prepared_.checkpoint) {
     emit(NoteEvent{
         fmt::format("The run has reached step {} already; a larger --steps would continue it.", options_.steps)});
     publish(prepared_.checkpoint->folder);

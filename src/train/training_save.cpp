@@ -87,7 +87,7 @@ void TrainingRun::save_now(std::int64_t step) {
   std::optional<double> validation_loss;
   if (last_evaluation_ && last_evaluation_->step == step) validation_loss = last_evaluation_->loss;
   last_saved_ = store_.save(step, validation_loss, options_.keep_checkpoints, [&](const fs::path& folder) {
-    save_model_folder(folder, *transformer_, &*prepared_.tokenizer);
+    save_model_folder(folder, *transformer_, prepared_.tokenizer.get());
     save_optimizer(folder / "optimizer.safetensors", backend_, *optimizer_);
     save_run_state(folder / "state.json", state_);
   });

@@ -39,7 +39,7 @@ def main():
         subprocess.run([tool, "prepare", folder], check=True)
         # A run that stops half way and goes on writes two files, the second of which takes the first one's place from
         # the step on at which it resumes.
-        stopped = subprocess.run([tool, "fill-disk", folder, "run", "30"], stderr=subprocess.DEVNULL)
+        stopped = subprocess.run([tool, "fill-disk", folder, "run", "18"], stderr=subprocess.DEVNULL)
         assert stopped.returncode == 1, "the first half should have ended with a full disk"
         subprocess.run([tool, "run", folder, "run"], check=True)
         run = folder / "run"

@@ -21,7 +21,7 @@ int train(const std::filesystem::path& folder, const std::string& run, long full
   options.resume = std::filesystem::exists(options.output / "run.json");
   options.dropout = 0.1f;
   options.grad_accum = 2;
-  options.steps = 60;
+  options.steps = 36;
   options.eval_every = 4;
   options.save_every = 3;
   mslt::TrainCallbacks callbacks;
