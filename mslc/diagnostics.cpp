@@ -20,8 +20,9 @@ void Diagnostics::add(const Location& at, std::string message) {
 
 std::string Diagnostics::text() const {
   std::vector<Diagnostic> sorted = errors_;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const Diagnostic& a, const Diagnostic& b) {
-    return std::tie(a.at.file, a.at.line, a.at.column) < std::tie(b.at.file, b.at.line, b.at.column);
+  std::sort(sorted.begin(), sorted.end(), [](const Diagnostic& a, const Diagnostic& b) {
+    return std::tie(a.at.file, a.at.line, a.at.column, a.message) <
+           std::tie(b.at.file, b.at.line, b.at.column, b.message);
   });
   std::string text;
   for (const Diagnostic& error : sorted) {

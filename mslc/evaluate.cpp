@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cstddef>
+#include <tuple>
 #include <utility>
 
 namespace mslt::mslc {
