@@ -58,7 +58,7 @@ struct GroupClocks {
 class ExactMemory {
  public:
   ExactMemory(std::size_t bytes, std::size_t alignment)
-      : bytes_(bytes), alignment_(std::max<std::size_t>(alignment, 16)), data_(::operator new(bytes_, alignment_)) {}
+      : bytes_(bytes), alignment_{std::max<std::size_t>(alignment, 16)}, data_(::operator new(bytes_, alignment_)) {}
   ExactMemory(const ExactMemory&) = delete;
   ExactMemory& operator=(const ExactMemory&) = delete;
   ExactMemory(ExactMemory&& other) noexcept
