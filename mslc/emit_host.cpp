@@ -114,7 +114,7 @@ std::string emit_host_table(const std::vector<const Unit*>& units, const EmitOpt
   text += "\n" + table_namespace("mslt::msl::host", options);
   text +=
       "namespace {\n\nstd::vector<HostKernel> collect() {\n  std::vector<HostKernel> all;\n"
-      "  const auto add = [&all](std::span<const HostKernel> kernels) {\n"
+      "  [[maybe_unused]] const auto add = [&all](std::span<const HostKernel> kernels) {\n"
       "    all.insert(all.end(), kernels.begin(), kernels.end());\n  };\n";
   for (const Unit* unit : units) {
     fmt::format_to(out, "  add(::metal::{}::unit_kernels());\n", unit_namespace(*unit, options));
