@@ -1,0 +1,74 @@
+// Kernels with one defect each, for the tools to find; the line of each defect is marked by a comment.
+#include <metal_stdlib>
+
+#include "planted_args.h"
+
+using namespace metal;
+
+constant constexpr uint width = 1024;
+constant constexpr uint scores_held = 512;
+
+kernel void threadgroup_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                                uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float row[width];
+  for (uint i = thread_index; i < args.count; i += 32) {
+    row[i] = float(i);  // defect: threadgroup_overrun
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  out[thread_index] = row[thread_index];
+}
+
+kernel void thread_array_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                                 uint thread_index [[thread_index_in_threadgroup]]) {
+  float scores[scores_held];
+  for (uint i = 0; i < args.count; ++i) {
+    scores[i] = float(i + thread_index);  // defect: thread_array_overrun
+  }
+  out[thread_index] = scores[args.count / 2];
+}
+
+kernel void device_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                           uint thread_index [[thread_index_in_threadgroup]]) {
+  if (thread_index <= args.count) {
+    out[thread_index] = 1.0f;  // defect: device_overrun
+  }
+}
+
+kernel void missing_barrier(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                            uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float shared[width];
+  shared[thread_index] = float(thread_index);
+  out[thread_index] = shared[(thread_index + 1) % args.count];  // defect: missing_barrier
+}
+
+kernel void group_race(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                       uint thread_index [[thread_index_in_threadgroup]]) {
+  if (thread_index < args.count) {
+    out[thread_index] += 1.0f;  // defect: group_race
+  }
+}
+
+kernel void divergent_barrier(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                              uint thread_index [[thread_index_in_threadgroup]]) {
+  if (thread_index < args.count) {
+    threadgroup_barrier(mem_flags::mem_device);  // defect: divergent_barrier
+  }
+  out[thread_index] = 1.0f;
+}
+
+kernel void division_by_zero(device uint* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                             uint thread_index [[thread_index_in_threadgroup]]) {
+  out[thread_index] = thread_index / args.divisor;  // defect: division_by_zero
+}
+
+kernel void uninitialised_read(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                               uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float shared[width];
+  if (thread_index + 1 < args.count) {
+    shared[thread_index] = 1.0f;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (shared[thread_index] > 0.5f) {  // defect: uninitialised_read
+    out[thread_index] = 1.0f;
+  }
+}

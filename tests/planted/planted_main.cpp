@@ -1,0 +1,68 @@
+// Runs one kernel of defects.metal, whose defect a sanitizer or the runtime is to report.
+// Usage: planted KERNEL
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/msl/drivers/host/team.h"
+#include "tests/planted/planted_args.h"
+
+namespace mslt::msl::host::planted {
+std::span<const HostKernel> host_kernels();
+}  // namespace mslt::msl::host::planted
+
+namespace {
+
+struct Case {
+  std::string_view kernel;
+  std::uint32_t count;
+  std::uint32_t groups;
+};
+
+constexpr Case cases[] = {
+    {"threadgroup_overrun", 2048, 1},
+    {"thread_array_overrun", 1024, 1},
+    {"device_overrun", 31, 1},
+    {"missing_barrier", 32, 1},
+    {"group_race", 32, 2},
+    {"divergent_barrier", 16, 1},
+    {"division_by_zero", 32, 1},
+    {"uninitialised_read", 32, 1},
+};
+constexpr std::uint32_t threads = 32;
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace mslt::msl::host;
+  const std::string_view name = argc == 2 ? argv[1] : "";
+  const auto wanted = std::find_if(std::begin(cases), std::end(cases), [&](const Case& c) { return c.kernel == name; });
+  if (wanted == std::end(cases)) {
+    std::fprintf(stderr, "usage: planted KERNEL\n");
+    return 2;
+  }
+  const auto kernels = planted::host_kernels();
+  const auto kernel = std::find_if(kernels.begin(), kernels.end(), [&](const HostKernel& k) { return k.name == name; });
+  // Where an overrun by one is looked for, the buffer ends with the last element that may be written.
+  const std::size_t elements = name == "device_overrun" ? threads - 1 : threads;
+  auto* out = new float[elements]();
+  PlantedArgs args = {wanted->count, 0};
+  Dispatch dispatch;
+  dispatch.kernel = &*kernel;
+  dispatch.bindings.buffers[0] = out;
+  dispatch.bindings.buffers[1] = &args;
+  dispatch.groups = {wanted->groups, 1, 1};
+  dispatch.threads = {threads, 1, 1};
+  // One host thread is enough: what the sanitizers see are the threads of the kernel.
+  Team team(1);
+  const std::string mistake = team.run(dispatch);
+  delete[] out;
+  if (mistake.empty()) return 0;
+  std::fprintf(stderr, "%s\n", mistake.c_str());
+  return 1;
+}
