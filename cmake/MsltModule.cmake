@@ -7,7 +7,8 @@ target_compile_options(mslt_options INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC 12 sees overlaps and overruns inside std::string where there are none (its bug 105651), depending on the length of
   # literals.
-  target_compile_options(mslt_options INTERFACE -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow)
+  target_compile_options(mslt_options INTERFACE -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow
+                                               -Wno-stringop-overread)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   # std::stable_sort of libstdc++ 12 calls what C++20 deprecates.
