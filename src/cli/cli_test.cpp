@@ -109,6 +109,9 @@ TEST_F(CliTest, ARunIsNotOverwrittenAndResumes) {
   const Outcome again = mslt(arguments);
   EXPECT_EQ(again.status, 2);
   EXPECT_NE(again.err.find("--resume"), std::string::npos) << again.err;
+  const Outcome resumed = mslt({"train", "--data", path("data"), "--output", path("run"), "--resume", "--steps", "8"});
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find("Trained to step 8"), std::string::npos) << resumed.out << resumed.err;
 }
 
 TEST_F(CliTest, EncodingAndDecodingAreInverse) {

@@ -34,7 +34,7 @@ Config ModelOptions::config() const {
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
-  const std::string group = "Model";
+  const std::string group = model_option_group;
   command.add_option("--preset", options.preset, fmt::format("{}", fmt::join(preset_names(), ", ")))->group(group);
   command.add_option("--layers", options.layers, "Layers")->check(size)->group(group);
   command.add_option("--channels", options.channels, "Embedding width; sets --ffn-size to four times it")

@@ -22,6 +22,9 @@ struct ModelOptions {
   Config config() const;
 };
 
+// The heading of these options in the help.
+inline constexpr const char* model_option_group = "Model";
+
 // Adds --preset, --layers and so on.
 void add_model_options(CLI::App& command, ModelOptions& options);
 

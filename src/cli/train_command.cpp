@@ -24,6 +24,7 @@ struct Arguments {
   ModelOptions model;
   std::string schedule = "cosine";
   std::string sample_prompt;
+  bool keep_model = false;  // options.model holds already, as when a run is resumed
 };
 
 nlohmann::ordered_json number(double value) {
@@ -111,8 +112,10 @@ void print_result(const TrainResult& result, const Arguments& arguments, Context
 
 void train(Arguments arguments, Context& context) {
   TrainOptions& options = arguments.options;
-  options.model = arguments.model.config();
-  options.model.max_positions = std::max(options.model.max_positions, options.seq_len);
+  if (!arguments.keep_model) {
+    options.model = arguments.model.config();
+    options.model.max_positions = std::max(options.model.max_positions, options.seq_len);
+  }
   options.schedule = schedule_from_name(arguments.schedule);
 
   const InterruptGuard interrupt;
@@ -185,6 +188,26 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
       ->check(CLI::Range(std::int64_t{1}, most));
 }
 
+// The options of the run to resume, with those on the command line in their place.
+Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
+  Arguments arguments;
+  arguments.options = load_run_options(options.output);
+  arguments.schedule = std::string(name_of(arguments.options.schedule));
+  CLI::App app;
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  add_training_options(app, arguments);
+  add_model_options(app, arguments.model);
+  std::vector<std::string> again;
+  arguments.keep_model = true;
+  for (const CLI::Option* option : given.get_options()) {
+    if (option->count() == 0 || app.get_option_no_throw(option->get_name()) == nullptr) continue;
+    if (option->get_group() == model_option_group) arguments.keep_model = false;
+    again.push_back(option->get_name() + "=" + option->results().back());
+  }
+  app.parse(std::move(again));
+  return arguments;
+}
+
 }  // namespace
 
 void add_train_command(CLI::App& app, Context& context) {
@@ -198,7 +221,7 @@ void add_train_command(CLI::App& app, Context& context) {
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      train(*arguments, context);
+      train(arguments->options.resume ? resumed_arguments(*command, arguments->options) : *arguments, context);
     };
   });
 }
