@@ -239,7 +239,8 @@ void TrainOptions::validate() const {
     if (!is_valid) reject(fmt::format("{} is {}; it must be {}.", flag, value, valid));
   };
   const auto below_one = [&](const char* flag, double value) {
-    if (!(value >= 0.0 && value < 1.0)) reject(fmt::format("{} is {}; it must lie in [0, 1).", flag, value));
+    const bool is_valid = value >= 0.0 && value < 1.0;
+    if (!is_valid) reject(fmt::format("{} is {}; it must lie in [0, 1).", flag, value));
   };
   constexpr std::int64_t many = std::int64_t{1} << 40;
   if (data.empty()) reject("--data is missing; name a folder that `mslt data prepare` wrote.");
