@@ -26,8 +26,8 @@ std::string component(std::string_view builtin, char axis) {
 }
 
 std::string builtin_expression(const KernelArgument& argument) {
-  if (find_builtin(argument.builtin)->is_extent) {
-    const std::string x = component(argument.builtin, 'x');
+  if (argument.is_extent) {
+    std::string x = component(argument.builtin, 'x');
     switch (argument.lanes) {
       case 3:
         return fmt::format("uint3({}, {}, {})", x, component(argument.builtin, 'y'), component(argument.builtin, 'z'));
@@ -53,7 +53,7 @@ std::string entry_text(const KernelEntry& entry) {
   std::string parameters;
   std::string offsets;
   std::string call;
-  const auto append = [](std::string& list, std::string item) {
+  const auto append = [](std::string& list, const std::string& item) {
     list += list.empty() ? "" : ",\n    ";
     list += item;
   };

@@ -21,8 +21,8 @@ std::string argument_expression(const KernelArgument& argument) {
     case KernelArgumentKind::builtin:
       break;
   }
-  const std::string member = fmt::format("context.{}", argument.builtin);
-  if (!find_builtin(argument.builtin)->is_extent) {
+  std::string member = fmt::format("context.{}", argument.builtin);
+  if (!argument.is_extent) {
     return member;
   }
   switch (argument.lanes) {

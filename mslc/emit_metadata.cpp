@@ -47,6 +47,7 @@ std::string size_checks(const KernelEntry& entry) {
 
 std::string emit_metadata(const std::vector<KernelEntry>& entries, const EmitOptions& options) {
   std::vector<const KernelEntry*> sorted;
+  sorted.reserve(entries.size());
   for (const KernelEntry& entry : entries) {
     sorted.push_back(&entry);
   }

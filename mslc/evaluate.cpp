@@ -300,7 +300,7 @@ bool is_integer_constant(const Variable& variable, const Syntax& syntax) {
   if (!variable.has(syntax.unit, "constexpr") && !variable.has(syntax.unit, "constant")) {
     return false;
   }
-  return variable.type.size() > 0 && variable.extents.empty() && !variable.initialiser.empty() &&
+  return !variable.type.empty() && variable.extents.empty() && !variable.initialiser.empty() &&
          is_integer_type(syntax.token(variable.type.end - 1).text);
 }
 
@@ -362,7 +362,9 @@ std::string resolved_type(Range type, const Scope& scope) {
       continue;
     }
     const auto alias = find_in(aliases, token.text);
-    if (alias != aliases.end() && !(name.empty() && type.size() > 1 && i + 1 < type.end && token.is("unsigned"))) {
+    if (token.is("unsigned") && i + 1 < type.end && scope.syntax->token(i + 1).is_name()) {
+      name += "u";  // unsigned int is uint
+    } else if (alias != aliases.end()) {
       name += alias->second;
     } else {
       name += token.text;

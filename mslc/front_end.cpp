@@ -26,6 +26,7 @@ void FrontEnd::finish() {
 
 std::vector<const Syntax*> FrontEnd::syntaxes() const {
   std::vector<const Syntax*> all;
+  all.reserve(units_.size());
   for (const auto& unit : units_) {
     all.push_back(&unit->syntax);
   }

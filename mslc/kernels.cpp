@@ -135,7 +135,8 @@ std::optional<KernelArgument> read_argument(const Parameter& parameter, const Sc
   KernelArgument argument;
   argument.parameter = &parameter;
   argument.type = cpp_type(parameter.type, scope);
-  if (find_builtin(attribute.name)) {
+  if (const std::optional<Builtin> builtin = find_builtin(attribute.name)) {
+    argument.is_extent = builtin->is_extent;
     argument.kind = KernelArgumentKind::builtin;
     argument.builtin = attribute.name;
     argument.element = resolved_type(parameter.type, scope);

@@ -32,6 +32,7 @@ struct KernelArgument {
   KernelArgumentKind kind = KernelArgumentKind::buffer;
   const Parameter* parameter = nullptr;
   std::string_view builtin;         // for builtin: the attribute
+  bool is_extent = false;           // for builtin: a position or a size
   std::uint32_t lanes = 1;          // for builtin: 1, 2 or 3
   std::uint32_t index = 0;          // n of buffer(n) or threadgroup(n)
   bool written = false;             // a pointer to non-const

@@ -78,7 +78,7 @@ class Lexer {
   void skip_block_comment() {
     const Location start = here();
     at_ += 2;
-    while (at_ < text_.size() && !(peek() == '*' && peek(1) == '/')) {
+    while (at_ < text_.size() && !text_.substr(at_).starts_with("*/")) {
       advance();
     }
     if (at_ >= text_.size()) {

@@ -328,8 +328,10 @@ class Reader {
     function.name_at = open - 1;
     if (token(open - 1).is(">")) {  // an explicit specialisation: f<float>(...)
       std::size_t name = open - 1;
-      while (name > begin &&
-             !(token(name - 1).is_name() && token(name).is("<") && matching_angle(unit(), name, open) == open - 1)) {
+      const auto opens_here = [&](std::size_t i) {
+        return token(i - 1).is_name() && token(i).is("<") && matching_angle(unit(), i, open) == open - 1;
+      };
+      while (name > begin && !opens_here(name)) {
         --name;
       }
       function.name_at = name > begin ? name - 1 : begin;

@@ -82,13 +82,15 @@ TEST(Layout, IsThatOfTheHostCompiler) {
   Sources sources("/", "/nonexistent");
   const Syntax syntax = syntax_of(
       "struct Mixed { uint8_t a; uint64_t b; uint16_t c[3]; float d; };\n"
-      "struct Outer { half h; Mixed m; };\nstruct Unknown { Foreign f; };\n",
+      "struct Outer { half h; Mixed m; };\nstruct Unknown { Foreign f; };\nstruct Words { unsigned int a; unsigned b; "
+      "unsigned short c; };\n",
       sources);
   const Scope scope = file_scope(syntax);
   EXPECT_EQ(layout_of("Mixed", scope)->bytes, sizeof(Mixed));
   EXPECT_EQ(layout_of("Mixed", scope)->alignment, alignof(Mixed));
   EXPECT_EQ(layout_of("Outer", scope)->bytes, 40U);
   EXPECT_EQ(layout_of("float3", scope)->bytes, 16U);
+  EXPECT_EQ(layout_of("Words", scope)->bytes, 12U);
   EXPECT_EQ(layout_of("packed_float3", scope)->bytes, 12U);
   EXPECT_EQ(layout_of("bfloat4", scope)->bytes, 8U);
   EXPECT_FALSE(layout_of("Unknown", scope));
