@@ -72,3 +72,19 @@ kernel void uninitialised_read(device float* out [[buffer(0)]], constant Planted
     out[thread_index] = 1.0f;
   }
 }
+
+// Without a defect, so that the tools are seen to be silent: each threadgroup reverses and sums its own numbers.
+kernel void no_defect(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                      uint thread_index [[thread_index_in_threadgroup]],
+                      uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
+  threadgroup float shared[width];
+  for (uint round = 0; round < 3; ++round) {
+    shared[thread_index] = float(thread_index + round);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const float sum = simd_sum(shared[args.count - 1 - thread_index]);
+    if (group * args.count + thread_index == lane) {
+      out[thread_index] = sum;
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}

@@ -33,6 +33,7 @@ constexpr Case cases[] = {
     {"divergent_barrier", 16, 1},
     {"division_by_zero", 32, 1},
     {"uninitialised_read", 32, 1},
+    {"no_defect", 32, 200},
 };
 constexpr std::uint32_t threads = 32;
 
