@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "backend/registry.h"
 #include "base/philox.h"
@@ -98,6 +99,23 @@ Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape) : backend_(&
   buffer_ = backend.allocate(bytes + 2 * guard, "guarded");
   backend.upload(all_bytes(*buffer_), std::vector<std::byte>(buffer_->size(), poison));
   tensor_ = Tensor(*buffer_, guard, dtype, shape);
+}
+
+// What was here goes with `other`, whose destructor waits.
+Guarded& Guarded::operator=(Guarded&& other) noexcept {
+  std::swap(backend_, other.backend_);
+  std::swap(buffer_, other.buffer_);
+  std::swap(tensor_, other.tensor_);
+  return *this;
+}
+
+Guarded::~Guarded() {
+  if (buffer_ == nullptr) return;
+  try {
+    backend_->wait();
+  } catch (const Error& error) {
+    ADD_FAILURE() << error.what();
+  }
 }
 
 std::vector<std::byte> Guarded::bytes() const {

@@ -22,6 +22,10 @@ class Guarded {
  public:
   Guarded() = default;
   Guarded(Backend& backend, DType dtype, const Shape& shape);
+  Guarded(Guarded&& other) noexcept = default;
+  Guarded& operator=(Guarded&& other) noexcept;
+  // Waits: operations that were given the tensor may not have run yet.
+  ~Guarded();
 
   const Tensor& tensor() const { return tensor_; }
   operator const Tensor&() const { return tensor_; }
