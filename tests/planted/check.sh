@@ -13,3 +13,4 @@ echo "$output"
 [[ $status -ne 0 ]] || { echo "FAILED: nothing was reported"; exit 1; }
 grep -q "$words" <<<"$output" || { echo "FAILED: the report does not say '$words'"; exit 1; }
 grep -qE "$(basename "$file"):$line\b" <<<"$output" || { echo "FAILED: the report does not name line $line"; exit 1; }
+! grep -q "leaked in" <<<"$output" || { echo "FAILED: memory was lost on the way"; exit 1; }

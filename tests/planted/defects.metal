@@ -88,3 +88,12 @@ kernel void no_defect(device float* out [[buffer(0)]], constant PlantedArgs& arg
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 }
+
+kernel void divergent_sum(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
+                          uint thread_index [[thread_index_in_threadgroup]]) {
+  if (thread_index < args.count) {
+    out[thread_index] = simd_sum(1.0f);
+  } else {
+    out[thread_index] = simd_sum(2.0f);  // defect: divergent_sum
+  }
+}

@@ -117,7 +117,9 @@ class GroupRunner::Impl {
   std::uint32_t thread_index() const { return current_->context.thread_index_in_threadgroup; }
   // "kernel 'x', threadgroup (0, 1, 0)"
   std::string group_name() const;
-  [[noreturn]] void give_up(std::string message);
+  void make_mistake(std::string message) { mistake_ = std::move(message); }
+  // Leaves the group, whose mistake has been told. The stack is never unwound: nothing on it may own memory.
+  [[noreturn]] void give_up();
 
  private:
   void allocate_memory();
@@ -371,9 +373,10 @@ bool GroupRunner::Impl::come(Meeting& meeting, const char* operation, const std:
   } else {
     const Lane& first = lanes_[meeting.first_arrived];
     if (!same_place(first.where, where)) {
-      give_up(fmt::format("{}: thread {} has come to {}, while thread {} waits in {}; all must come to the same.",
-                          group_name(), thread_index(), place(operation, where), meeting.first_arrived,
-                          place(first.operation, first.where)));
+      mistake_ = fmt::format("{}: thread {} has come to {}, while thread {} waits in {}; all must come to the same.",
+                             group_name(), thread_index(), place(operation, where), meeting.first_arrived,
+                             place(first.operation, first.where));
+      give_up();
     }
   }
   ++meeting.arrived;
@@ -458,8 +461,7 @@ std::string GroupRunner::Impl::stuck() const {
   return message + ".";
 }
 
-void GroupRunner::Impl::give_up(std::string message) {
-  mistake_ = std::move(message);
+void GroupRunner::Impl::give_up() {
   sanitizer::switch_thread(scheduler_thread_);
   Fiber& self = *current_->fiber;
   switch_to(self, main_);
@@ -499,8 +501,9 @@ std::uint32_t lane_index() {
 }
 
 void kernel_mistake(const char* what, std::int64_t value, std::int64_t limit) {
-  running->give_up(fmt::format("{}, thread {}: {} {}, where {} is the limit.", running->group_name(),
-                               running->thread_index(), what, value, limit));
+  running->make_mistake(fmt::format("{}, thread {}: {} {}, where {} is the limit.", running->group_name(),
+                                    running->thread_index(), what, value, limit));
+  running->give_up();
 }
 
 }  // namespace mslt::msl::host
