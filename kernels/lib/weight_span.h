@@ -14,9 +14,9 @@ inline void unpack_signed(uint word, float scale, thread float* values) {
 }
 
 // Elements [column, column + 8) of row `row` of a weight [rows, inner], zeros past the row's end. Quantised rows are
-// whole groups; `scales` is not read for plain weights.
+// whole groups; plain weights have no scales.
 template <typename W>
-inline void load_weights(device const W* weight, device const half* scales, ulong row, uint column, uint inner,
+inline void load_weights(device const W* weight, device const half* /*scales*/, ulong row, uint column, uint inner,
                          uint aligned, thread float* values) {
   const ulong begin = row * inner;
   load_span(weight, begin + column, begin + inner, aligned, values);

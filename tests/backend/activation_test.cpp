@@ -168,8 +168,8 @@ TEST_P(DropoutTest, NamesWrongArguments) {
   both("dropout.random_state is u32 [3]", in, in, {0.5f, 0, few});
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, ActivationTest, testing::ValuesIn(test_backends()));
-INSTANTIATE_TEST_SUITE_P(Backends, DropoutTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, ActivationTest, testing::ValuesIn(test_backends()), test_backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, DropoutTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

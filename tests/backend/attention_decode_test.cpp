@@ -137,7 +137,7 @@ TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
   refuses(pass.out, pass.qkv_tensor, cache, pass.positions(), bidirectional, "not causal");
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 // What the CPU can see of device memory, and refuses; a GPU would have to read it back.
 TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {

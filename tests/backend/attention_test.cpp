@@ -182,7 +182,7 @@ TEST_P(AttentionTest, RefusesWrongArguments) {
   EXPECT_TRUE(names(backward(pass.qkv, pass.dout, pass.out, pass.log_sum_exp), back, "overlap"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, AttentionTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

@@ -94,6 +94,12 @@ std::vector<std::string> test_backends() {
   return names;
 }
 
+std::string test_backend_name(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
 Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape) : backend_(&backend) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   buffer_ = backend.allocate(bytes + 2 * guard, "guarded");

@@ -16,6 +16,9 @@ namespace mslt::test {
 // The devices whose operations the suites run on, as make_backend takes them.
 std::vector<std::string> test_backends();
 
+// "msl_host" for "msl-host": how a suite's tests on a device are called, for filters such as '*/cuda'.
+std::string test_backend_name(const testing::TestParamInfo<std::string>& info);
+
 // A tensor between two guard bands. All of it, guards included, starts as 0xFF bytes: NaN in every floating type, -1 in
 // the signed ones; so an output that is read or not written shows up, too.
 class Guarded {

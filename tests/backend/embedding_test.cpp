@@ -247,8 +247,8 @@ TEST_P(RopeTest, NamesWrongArguments) {
   both("key/value heads", qkv, inverse, {}, {3, 2, 4});
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, EmbeddingTest, testing::ValuesIn(test_backends()));
-INSTANTIATE_TEST_SUITE_P(Backends, RopeTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, EmbeddingTest, testing::ValuesIn(test_backends()), test_backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, RopeTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

@@ -183,7 +183,7 @@ TEST_P(LayoutTest, NamesWrongArguments) {
   refuses("gather_rows: ", "overlap", [&] { b.gather_rows(k, k, integers); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, LayoutTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, LayoutTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

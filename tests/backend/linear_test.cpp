@@ -303,7 +303,7 @@ TEST_P(LinearTest, MatvecRefusesWrongArguments) {
   refuses(out, in, {plain, {}}, out, "bias is f32 [2, 5]");
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, LinearTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, LinearTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

@@ -157,7 +157,7 @@ TEST_P(LossTest, NamesWrongArguments) {
   refuses("sum: ", "out is absent", [&] { b.sum({}, losses, false); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, LossTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, LossTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

@@ -78,7 +78,7 @@ TEST_P(MemoryTest, RefusesTransfersOfOtherSizes) {
   error_of(ErrorKind::input, [&] { backend().read_back({}, [](std::span<const std::byte>) {}); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, MemoryTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, MemoryTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 TEST(RegistryTest, MakesWhatItLists) {
   const std::vector<DeviceInfo> devices = available_devices();

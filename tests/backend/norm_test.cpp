@@ -249,7 +249,7 @@ TEST_P(NormTest, NamesWrongArguments) {
   names(backward(rows, gradient, {}, rows, {}, other, numbers, numbers, numbers, layer), "weight");
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, NormTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, NormTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

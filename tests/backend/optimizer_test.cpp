@@ -158,7 +158,7 @@ TEST_P(OptimizerTest, NamesWrongArguments) {
   refuses("global_norm: ", "out is f32 [8]", [&] { b.global_norm(g, g, false); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, OptimizerTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, OptimizerTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test

@@ -179,8 +179,8 @@ TEST_P(KvCacheTest, NamesWrongArguments) {
   append("key/value heads", {keys, values, table}, qkv, {}, {}, {3, 2, 4});
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, SamplingTest, testing::ValuesIn(test_backends()));
-INSTANTIATE_TEST_SUITE_P(Backends, KvCacheTest, testing::ValuesIn(test_backends()));
+INSTANTIATE_TEST_SUITE_P(Backends, SamplingTest, testing::ValuesIn(test_backends()), test_backend_name);
+INSTANTIATE_TEST_SUITE_P(Backends, KvCacheTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace
 }  // namespace mslt::test
