@@ -119,6 +119,9 @@ class Backend {
   virtual void submit() = 0;
   // Returns when all recorded work is done and all read_back callbacks have run.
   virtual void wait() = 0;
+  // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of the
+  // others have run: the one place where a training step waits, without the device running dry.
+  virtual void throttle(std::size_t in_flight) = 0;
   // Bytes the backend holds for its own use (packed weights, partial sums), at their largest so far.
   virtual std::size_t scratch_bytes() const = 0;
 

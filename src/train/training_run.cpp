@@ -114,7 +114,7 @@ void TrainingRun::record_step(std::int64_t step) {
 
 void TrainingRun::collect(std::size_t late) {
   constexpr int parts = 2;
-  if (pending_.size() > late && pending_[pending_.size() - late - 1]->arrived < parts) backend_.wait();
+  backend_.throttle(late);
   std::vector<std::shared_ptr<Pending>> arrived;
   while (!pending_.empty() && pending_.front()->arrived == parts) {
     arrived.push_back(std::move(pending_.front()));

@@ -50,7 +50,7 @@ class TrainingRun {
   // One step.
   void record_step(std::int64_t step);
   std::int64_t load_batches();
-  // Takes in the results that have arrived, and waits for those more than `late` steps old.
+  // Waits for the results more than `late` steps old, and takes in all that have arrived.
   void collect(std::size_t late);
   void finish_step(const Pending& result, double seconds);
   [[noreturn]] void stop_not_finite(std::int64_t step, const char* what, double value) const;

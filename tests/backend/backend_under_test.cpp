@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "backend/registry.h"
@@ -94,6 +95,10 @@ std::vector<std::string> test_backends() {
   return names;
 }
 
+std::unique_ptr<Backend> make_test_backend(const std::string& device) {
+  return make_backend(device);
+}
+
 std::string test_backend_name(const testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
   std::replace(name.begin(), name.end(), '-', '_');
@@ -173,6 +178,6 @@ double relative_error(const std::vector<double>& actual, const std::vector<doubl
   return std::sqrt(difference / norm);
 }
 
-BackendTest::BackendTest() : backend_(make_backend(GetParam())) {}
+BackendTest::BackendTest() : backend_(make_test_backend(GetParam())) {}
 
 }  // namespace mslt::test

@@ -16,6 +16,9 @@ namespace mslt::test {
 // The devices whose operations the suites run on, as make_backend takes them.
 std::vector<std::string> test_backends();
 
+// One of them. Throws as make_backend does.
+std::unique_ptr<Backend> make_test_backend(const std::string& device);
+
 // "msl_host" for "msl-host": how a suite's tests on a device are called, for filters such as '*/cuda'.
 std::string test_backend_name(const testing::TestParamInfo<std::string>& info);
 

@@ -1,4 +1,4 @@
-// The MSL backend on the host driver, or its absence from this build.
+// The MSL backend on the host driver.
 #pragma once
 
 #include <memory>
@@ -8,10 +8,10 @@
 
 namespace mslt {
 
-// The MSL backend whose kernels run on this machine's cores. Throws Error(device) where this build has none.
+// The MSL backend whose kernels run on this machine's cores.
 std::unique_ptr<Backend> make_msl_host_backend();
 
-// Its device, or nothing where this build has none.
+// Its device.
 std::vector<DeviceInfo> msl_host_devices();
 
 }  // namespace mslt

@@ -42,6 +42,7 @@ class MslBackend final : public Backend {
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) override;
   void submit() override;
   void wait() override;
+  void throttle(std::size_t in_flight) override;
   std::size_t scratch_bytes() const override;
   void embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
                          const Tensor& position_weight, const Positions& positions, float scale) override;

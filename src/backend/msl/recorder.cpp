@@ -46,6 +46,7 @@ struct Recorder::Batch {
 
   std::unique_ptr<CommandBuffer> commands;
   std::uint64_t dispatches = 0;
+  std::uint64_t submission = 0;  // the number of the submit() that it belongs to
   std::vector<std::unique_ptr<Buffer>> staging;
   std::vector<ReadBack> read_backs;
   std::shared_ptr<std::atomic<bool>> done = std::make_shared<std::atomic<bool>>(false);
@@ -172,6 +173,7 @@ void Recorder::commit() {
   if (!open_) return;
   open_->commands->on_completed([done = open_->done](const CommandTiming&, std::string_view) { done->store(true); });
   open_->commands->commit();
+  open_->submission = submissions_;
   ++counters_.commits;
   committed_.push_back(std::move(open_));
   if (committed_.size() > most_batches) poll();
@@ -197,17 +199,9 @@ void Recorder::poll() {
   while (!committed_.empty() && committed_.front()->done->load()) retire_first();
 }
 
-void Recorder::submit() {
-  commit();
-  poll();
-}
-
-void Recorder::wait() {
-  commit();
-  if (committed_.empty()) return;
-  ++counters_.waits;
+void Recorder::retire_until(std::size_t last) {
   std::exception_ptr error;
-  while (!committed_.empty()) {
+  while (committed_.size() > (error ? 0 : last)) {
     try {
       retire_first();
     } catch (...) {
@@ -215,6 +209,26 @@ void Recorder::wait() {
     }
   }
   if (error) std::rethrow_exception(error);
+}
+
+void Recorder::submit() {
+  commit();
+  ++submissions_;
+  poll();
+}
+
+void Recorder::wait() {
+  ++counters_.waits;
+  commit();
+  retire_until(0);
+}
+
+void Recorder::throttle(std::size_t in_flight) {
+  ++counters_.waits;
+  const auto runs_on = [&](const std::unique_ptr<Batch>& batch) {
+    return batch->submission + in_flight >= submissions_;
+  };
+  retire_until(static_cast<std::size_t>(std::count_if(committed_.begin(), committed_.end(), runs_on)));
 }
 
 }  // namespace mslt::msl

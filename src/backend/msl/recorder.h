@@ -22,7 +22,7 @@ namespace mslt::msl {
 struct Counters {
   std::uint64_t dispatches = 0;
   std::uint64_t commits = 0;
-  std::uint64_t waits = 0;  // how often the host waited for the device
+  std::uint64_t waits = 0;  // how often the host waited for the device: calls of wait, throttle and download
 };
 
 class Recorder;
@@ -84,6 +84,8 @@ class Recorder {
   void submit();
   // Throws Error(device) where a command failed, Error of a receiver where that threw; nothing is pending then.
   void wait();
+  // As wait(), but leaves the last `in_flight` submissions running.
+  void throttle(std::size_t in_flight);
 
   const Counters& counters() const { return counters_; }
   // The largest sum so far of the bytes of scratch, staging and read-back memory.
@@ -101,6 +103,8 @@ class Recorder {
   void retire_first();
   // Retires the batches that are done, without waiting.
   void poll();
+  // Retires the oldest batches until `last` of them remain, all of them where one fails.
+  void retire_until(std::size_t last);
 
   Device& device_;
   std::span<const KernelInfo> table_;
@@ -110,6 +114,7 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
   std::deque<std::unique_ptr<Batch>> committed_;
+  std::uint64_t submissions_ = 0;
   Counters counters_;
   std::size_t held_bytes_ = 0;
   std::size_t peak_bytes_ = 0;

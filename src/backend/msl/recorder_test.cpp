@@ -44,7 +44,6 @@ TEST_F(RecorderTest, WaitsOnceForAnyNumberOfDispatches) {
   for (int i = 0; i < 80; ++i) record_doubling();
   EXPECT_EQ(recorder_.counters().waits, 0u);
   recorder_.wait();
-  recorder_.wait();
   EXPECT_EQ(recorder_.counters().waits, 1u);
   EXPECT_EQ(recorder_.counters().dispatches, 180u);
   EXPECT_GE(recorder_.counters().commits, 3u);
@@ -65,6 +64,23 @@ TEST_F(RecorderTest, ReadsBackWhatWasThereAtThatPoint) {
   }
   recorder_.wait();
   EXPECT_EQ(seen, (std::vector<float>{2.0f, 4.0f, 8.0f}));
+}
+
+TEST_F(RecorderTest, ThrottlesBySubmissions) {
+  x_.tensor.host<float>()[0] = 1.0f;
+  int seen = 0;
+  for (int submission = 0; submission < 5; ++submission) {
+    // More dispatches than a batch holds: a submission can be several command buffers.
+    for (int i = 0; i < 70; ++i) record_doubling();
+    recorder_.read_back(x_, [&seen](std::span<const std::byte>) { ++seen; });
+    recorder_.submit();
+  }
+  recorder_.throttle(7);
+  recorder_.throttle(2);
+  EXPECT_GE(seen, 3);
+  recorder_.throttle(0);
+  EXPECT_EQ(seen, 5);
+  EXPECT_EQ(recorder_.counters().waits, 3u);
 }
 
 TEST_F(RecorderTest, UploadsInOrder) {

@@ -1,0 +1,174 @@
+// Training and generation on every device but the CPU, beside the same on the CPU.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend/msl/msl_backend.h"
+#include "backend/registry.h"
+#include "generate/text_generator.h"
+#include "model/transformer.h"
+#include "tests/backend/backend_under_test.h"
+#include "train/test_run.h"
+
+namespace mslt {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The models of the three families, small enough for kernels whose threads are fibers.
+Config gpt2_model() {
+  Config config;
+  config.max_positions = 24;
+  config.layers = 2;
+  config.channels = 40;
+  config.heads = config.kv_heads = 5;
+  config.head_size = 8;
+  config.ffn_size = 72;
+  config.dropout = 0.1f;
+  return config;
+}
+
+Config llama_model() {
+  Config config = gpt2_model();
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_size = 16;
+  config.norm = NormType::rmsnorm;
+  config.position = PositionType::rope;
+  config.activation = ActivationType::swiglu;
+  config.qkv_bias = config.attention_out_bias = config.ffn_bias = config.norm_bias = false;
+  config.tied_embeddings = false;
+  config.dropout = 0.0f;
+  return config;
+}
+
+Config post_norm_model() {
+  Config config = gpt2_model();
+  config.norm_position = NormPosition::post;
+  config.position = PositionType::sinusoidal;
+  config.activation = ActivationType::relu;
+  config.embedding_scale = std::sqrt(40.0f);
+  return config;
+}
+
+std::vector<std::string> other_devices() {
+  std::vector<std::string> names = test::test_backends();
+  std::erase(names, "cpu");
+  return names;
+}
+
+class DeviceTrainingTest : public testing::TestWithParam<std::string> {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = std::make_unique<TestFolder>();
+    make_test_data(folder_->path());
+  }
+  static void TearDownTestSuite() { folder_.reset(); }
+
+  TrainOptions options(const Config& model, const std::string& dtype = "f32") const {
+    TrainOptions options = test_options(folder_->path());
+    options.model = model;
+    options.dtype = dtype;
+    options.steps = 12;
+    options.batch_size = 3;
+    options.grad_accum = 2;
+    options.seq_len = 19;
+    options.warmup = 3;
+    options.lr = 3e-3;
+    options.eval_every = 0;
+    options.save_every = 0;
+    options.tensorboard = options.report = false;
+    return options;
+  }
+
+  // The losses and gradient norms of every step, and the loss of the evaluation after them.
+  static std::vector<double> train(TrainOptions options, Backend& backend) {
+    options.output = folder_->path() / "run";
+    fs::remove_all(options.output);
+    std::vector<double> values;
+    TrainCallbacks callbacks;
+    callbacks.event = [&](const TrainEvent& event) {
+      if (const auto* step = std::get_if<StepEvent>(&event)) {
+        values.push_back(step->loss);
+        values.push_back(step->gradient_norm);
+      }
+    };
+    const TrainResult result = Trainer(options, std::move(callbacks), backend).run();
+    values.push_back(result.validation.value().loss);
+    return values;
+  }
+
+  static std::vector<double> train(const TrainOptions& options, const std::string& device) {
+    const std::unique_ptr<Backend> backend = test::make_test_backend(device);
+    return train(options, *backend);
+  }
+
+  void expect_the_losses_of_the_cpu(const Config& model) const {
+    const std::vector<double> expected = train(options(model), "cpu");
+    ASSERT_EQ(expected.size(), 25u);
+    EXPECT_LT(expected[22], expected[0]);
+    EXPECT_LT(test::relative_error(train(options(model), GetParam()), expected), 3e-6);
+    // bf16 has 8 bits of mantissa; there is no such training on the CPU to compare with.
+    EXPECT_LT(test::relative_error(train(options(model, "bf16"), GetParam()), expected), 2e-2);
+  }
+
+  static std::unique_ptr<TestFolder> folder_;
+};
+std::unique_ptr<TestFolder> DeviceTrainingTest::folder_;
+
+TEST_P(DeviceTrainingTest, Gpt2FollowsTheCpu) {
+  expect_the_losses_of_the_cpu(gpt2_model());
+}
+
+TEST_P(DeviceTrainingTest, LlamaFollowsTheCpu) {
+  expect_the_losses_of_the_cpu(llama_model());
+}
+
+TEST_P(DeviceTrainingTest, PostNormFollowsTheCpu) {
+  expect_the_losses_of_the_cpu(post_norm_model());
+}
+
+TEST_P(DeviceTrainingTest, RepeatsItselfToTheBit) {
+  EXPECT_EQ(train(options(gpt2_model()), GetParam()), train(options(gpt2_model()), GetParam()));
+}
+
+TEST_P(DeviceTrainingTest, WaitsOnceAStep) {
+  const auto waits_of = [&](std::int64_t steps) {
+    const std::unique_ptr<Backend> backend = test::make_test_backend(GetParam());
+    TrainOptions run = options(gpt2_model());
+    run.steps = steps;
+    train(run, *backend);
+    return dynamic_cast<MslBackend&>(*backend).recorder().counters().waits;
+  };
+  EXPECT_EQ(waits_of(17) - waits_of(9), 8u);
+}
+
+TEST_P(DeviceTrainingTest, GeneratesAsTheCpu) {
+  TrainOptions run = options(llama_model());
+  const Tokenizer tokenizer = Tokenizer::load(run.data / "tokenizer.json");
+  const auto generate = [&](const std::string& device) {
+    const std::unique_ptr<Backend> backend = test::make_test_backend(device);
+    Config config = llama_model();
+    config.vocab_size = static_cast<std::int64_t>(tokenizer.vocab_size());
+    Transformer transformer(*backend, config, DType::f32);
+    transformer.initialize(7);
+    TextGenerator generator(transformer, tokenizer, {});
+    std::vector<std::vector<TokenId>> tokens;
+    for (const Generated& sample : generator.generate(tokenizer.encode("the old king"),
+                                                      {.max_new_tokens = 40, .num = 3, .ignore_eos = true}, {})) {
+      tokens.push_back(sample.tokens);
+    }
+    return tokens;
+  };
+  const auto expected = generate("cpu");
+  EXPECT_EQ(expected.at(0).size(), 40u);
+  EXPECT_EQ(generate(GetParam()), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceTrainingTest, testing::ValuesIn(other_devices()), test::test_backend_name);
+
+}  // namespace
+}  // namespace mslt
