@@ -3,10 +3,11 @@
 
 #include <cmath>
 #include <memory>
+#include <tuple>
 
-#include "backend/registry.h"
 #include "golden_file.h"
 #include "model/training_pass.h"
+#include "tests/backend/backend_under_test.h"
 
 namespace mslt {
 namespace {
@@ -68,12 +69,12 @@ double relative_error(const std::vector<float>& actual, const std::vector<float>
   return std::sqrt(difference / norm);
 }
 
-// One golden file with the model it describes.
-class Golden : public testing::TestWithParam<std::string> {
+// One golden file with the model it describes, on one device.
+class Golden : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   void SetUp() override {
-    file_ = std::make_unique<test::GoldenFile>(std::string(MSLT_TEST_DATA) + "/golden/" + GetParam() + ".safetensors");
-    backend_ = make_backend("cpu");
+    file_ = std::make_unique<test::GoldenFile>(std::string(MSLT_TEST_DATA) + "/golden/" + std::get<0>(GetParam()) + ".safetensors");
+    backend_ = test::make_test_backend(std::get<1>(GetParam()));
     transformer_ = std::make_unique<Transformer>(*backend_, config_of(file_->metadata("config")), DType::f32);
     for (const Segment& segment : segments()) {
       const std::vector<std::int64_t> shape = file_->shape("initial." + segment.name);
@@ -180,8 +181,13 @@ TEST_P(Golden, TenStepsOfAdamW) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(PyTorch, Golden, testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm"),
-                         [](const auto& instance) { return instance.param; });
+INSTANTIATE_TEST_SUITE_P(PyTorch, Golden,
+                         testing::Combine(testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm"),
+                                          testing::ValuesIn(test::test_backends())),
+                         [](const auto& instance) {
+                           const std::string& device = std::get<1>(instance.param);
+                           return std::get<0>(instance.param) + "_" + test::test_backend_name({device, 0});
+                         });
 
 }  // namespace
 }  // namespace mslt
