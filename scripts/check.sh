@@ -26,9 +26,10 @@ check_asan() {
 
 check_tsan() {
   cmake --preset tsan -DMSLT_PYTHON= >/dev/null
-  # The modules that run threads of their own; the CPU backend's are OpenMP's, which this build does without.
-  cmake --build --preset tsan --target base_tests text_tests data_tests
-  ctest --preset tsan -j2 -R '^(base|text|data)/'
+  # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as
+  # threads; the CPU backend's are OpenMP's, which this build does without.
+  cmake --build --preset tsan --target base_tests text_tests data_tests msl_tests backend_tests device_training_tests
+  ctest --preset tsan -j2 -R '^(base|text|data|msl)/|msl_host'
 }
 
 check_fuzz() {
