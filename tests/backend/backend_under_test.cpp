@@ -1,6 +1,8 @@
 // What the tests of every backend share.
 #include "tests/backend/backend_under_test.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -8,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
 #include "base/philox.h"
 
@@ -152,6 +155,16 @@ std::vector<double> rounded(DType dtype, std::vector<double> values) {
   return decode(dtype, encode(dtype, values));
 }
 
+std::vector<DType> activation_types(const Backend& backend) {
+  if (!backend.device().trains_16_bit) return {DType::f32};
+  return {DType::f32, DType::bf16, DType::f16};
+}
+
+std::vector<DType> kept_types(DType dtype) {
+  if (dtype != DType::f32) return {dtype};
+  return {DType::f32, DType::bf16, DType::f16};
+}
+
 std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed) {
   PhiloxStream stream(seed, 0, 0);
   std::vector<double> values(static_cast<std::size_t>(count));
@@ -179,5 +192,11 @@ double relative_error(const std::vector<double>& actual, const std::vector<doubl
 }
 
 BackendTest::BackendTest() : backend_(make_test_backend(GetParam())) {}
+
+void BackendTest::TearDown() {
+  if (auto* backend = dynamic_cast<MslBackend*>(backend_.get())) {
+    RecordProperty(used_kernels_property, fmt::format("{}", fmt::join(backend->recorder().used_kernels(), " ")));
+  }
+}
 
 }  // namespace mslt::test

@@ -51,6 +51,12 @@ class Guarded {
 // `values` rounded to what `dtype` holds.
 std::vector<double> rounded(DType dtype, std::vector<double> values);
 
+// The dtypes of activations that the device takes in every operation, backward ones included.
+std::vector<DType> activation_types(const Backend& backend);
+
+// The dtypes that weights and caches may have beside activations of `dtype`.
+std::vector<DType> kept_types(DType dtype);
+
 // Standard normal values, rounded to `dtype`; a function of the seed.
 std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed);
 
@@ -73,10 +79,14 @@ std::string error_of(ErrorKind kind, Call&& call) {
   return {};
 }
 
-// A suite over test_backends().
+// The property of a test that names the kernels it used, separated by spaces.
+inline constexpr char used_kernels_property[] = "used_kernels";
+
+// A suite over test_backends(). Its tests on devices that have kernels record which they used.
 class BackendTest : public testing::TestWithParam<std::string> {
  protected:
   BackendTest();
+  void TearDown() override;
   Backend& backend() { return *backend_; }
 
  private:
