@@ -294,43 +294,33 @@ TEST_P(LinearTest, RefusesWrongArguments) {
   expect(gradient(weight, bias, out, wrong), "in is f32 [3, 7]");
 }
 
-// Of weights beside activations, gradients beside weights.
 TEST_P(LinearTest, RefusesDtypesThatDoNotMeet) {
-  const auto make = [&](DType dtype, const Shape& shape) {
-    return Guarded(backend(), dtype, shape);
-  };
-  for (const auto& [dtype, other] :
-       {std::pair{DType::bf16, DType::f16}, std::pair{DType::f16, DType::bf16}, std::pair{DType::bf16, DType::f32}}) {
-    const std::string own(name_of(dtype));
-    const std::string foreign(name_of(other));
+  Backend& b = backend();
+  for (const auto& [dtype, other] : refused_pairs()) {
     SCOPED_TRACE(describe(dtype, other));
-    const Guarded in = make(dtype, {4, 6});
-    const Guarded out = make(dtype, {4, 5});
-    const Guarded din = make(dtype, {4, 6});
-    const Guarded weight = make(other, {5, 6});
-    const Guarded bias = make(other, {5});
-    const Guarded own_weight = make(dtype, {5, 6});
-    const Guarded scales = make(DType::f16, {5, 2});
-    const Guarded bytes = make(DType::i8, {5, 64});
-    const Guarded wide = make(dtype, {4, 64});
-    const std::string kept = "is " + foreign + " [5, 6] and in is " + own + " [4, 6], but weight";
-    const std::string valid = " must be " + own + " as well, or in f32.";
-    refuses("matmul_forward: ", "weight " + kept + valid,
-            [&] { backend().matmul_forward(out, in, weight, {}, Activation::none, {}); });
-    refuses("matmul_forward: ", "bias is " + foreign + " [5] and weight is " + own + " [5, 6]",
-            [&] { backend().matmul_forward(out, in, own_weight, bias, Activation::none, {}); });
-    refuses("matvec: ", "weight.values " + kept + ".values" + valid,
-            [&] { backend().matvec(out, in, {weight, {}}, {}); });
-    refuses("matvec: ", "bias is " + foreign + " [5] and weight.values is " + own + " [5, 6]",
-            [&] { backend().matvec(out, in, {own_weight, {}}, bias); });
-    refuses("matvec: ", "bias is " + foreign + " [5] and in is " + own + " [4, 64], but bias" + valid,
-            [&] { backend().matvec(out, wide, {bytes, scales}, bias); });
-    refuses("matmul_backward_input: ", "weight is " + foreign + " [5, 6] and dout is " + own + " [4, 5]",
-            [&] { backend().matmul_backward_input(din, out, weight, Activation::none, {}, false); });
-    refuses("matmul_backward_weight: ", "dweight is " + foreign + " [5, 6] and dout is " + own + " [4, 5]",
-            [&] { backend().matmul_backward_weight(weight, {}, out, in); });
-    refuses("matmul_backward_weight: ", "dbias is " + foreign + " [5] and dout is " + own + " [4, 5]",
-            [&] { backend().matmul_backward_weight(own_weight, bias, out, in); });
+    const Guarded in(b, dtype, {4, 64});
+    const Guarded out(b, dtype, {4, 5});
+    const Guarded din(b, dtype, {4, 64});
+    const Guarded weight(b, dtype, {5, 64});
+    const Guarded bytes(b, DType::i8, {5, 64});
+    const Guarded scales(b, DType::f16, {5, 2});
+    const Guarded other_weight(b, other, {5, 64});
+    const Guarded other_bias(b, other, {5});
+    refuses("matmul_forward: ", unkept("weight", other_weight, "in", in),
+            [&] { b.matmul_forward(out, in, other_weight, {}, Activation::none, {}); });
+    refuses("matmul_forward: ", unlike("bias", other_bias, "weight", weight),
+            [&] { b.matmul_forward(out, in, weight, other_bias, Activation::none, {}); });
+    refuses("matvec: ", unkept("weight.values", other_weight, "in", in),
+            [&] { b.matvec(out, in, {other_weight, {}}, {}); });
+    refuses("matvec: ", unlike("bias", other_bias, "weight.values", weight),
+            [&] { b.matvec(out, in, {weight, {}}, other_bias); });
+    refuses("matvec: ", unkept("bias", other_bias, "in", in), [&] { b.matvec(out, in, {bytes, scales}, other_bias); });
+    refuses("matmul_backward_input: ", unlike("weight", other_weight, "dout", out),
+            [&] { b.matmul_backward_input(din, out, other_weight, Activation::none, {}, false); });
+    refuses("matmul_backward_weight: ", unlike("dweight", other_weight, "dout", out),
+            [&] { b.matmul_backward_weight(other_weight, {}, out, in); });
+    refuses("matmul_backward_weight: ", unlike("dbias", other_bias, "dout", out),
+            [&] { b.matmul_backward_weight(weight, other_bias, out, in); });
   }
 }
 
