@@ -27,7 +27,8 @@ std::string test_backend_name(const testing::TestParamInfo<std::string>& info);
 class Guarded {
  public:
   Guarded() = default;
-  Guarded(Backend& backend, DType dtype, const Shape& shape);
+  // It begins `shift` elements behind a multiple of 64 bytes.
+  Guarded(Backend& backend, DType dtype, const Shape& shape, std::size_t shift = 0);
   Guarded(Guarded&& other) noexcept = default;
   Guarded& operator=(Guarded&& other) noexcept;
   // Waits: operations that were given the tensor may not have run yet.
@@ -61,7 +62,8 @@ std::vector<DType> kept_types(DType dtype);
 std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed);
 
 // A guarded tensor holding `values`.
-Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values);
+Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values,
+               std::size_t shift = 0);
 
 // ‖actual - expected‖ / ‖expected‖, infinite where sizes differ or an element of `actual` is not finite.
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected);
