@@ -56,11 +56,7 @@ kernel void embedding_rows(device T* out [[buffer(0)]], device const int* tokens
 MSLT_INSTANTIATE(embedding_f32_f32, embedding_rows, float, float)
 MSLT_INSTANTIATE(embedding_f32_bf16, embedding_rows, float, bfloat)
 MSLT_INSTANTIATE(embedding_f32_f16, embedding_rows, float, half)
-MSLT_INSTANTIATE(embedding_bf16_f32, embedding_rows, bfloat, float)
 MSLT_INSTANTIATE(embedding_bf16_bf16, embedding_rows, bfloat, bfloat)
-MSLT_INSTANTIATE(embedding_bf16_f16, embedding_rows, bfloat, half)
-MSLT_INSTANTIATE(embedding_f16_f32, embedding_rows, half, float)
-MSLT_INSTANTIATE(embedding_f16_bf16, embedding_rows, half, bfloat)
 MSLT_INSTANTIATE(embedding_f16_f16, embedding_rows, half, half)
 
 // Rows that one threadgroup sorts at most.
@@ -144,8 +140,8 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
 // dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
 // the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
 // embedding_rows, with chunks for rows.
-template <typename D, typename T>
-kernel void embedding_gradient(device D* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
+template <typename T>
+kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
                                device float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
                                device const T* dout [[buffer(4)]], constant EmbeddingGradientArgs& args [[buffer(5)]],
                                uint2 group [[threadgroup_position_in_grid]],
@@ -196,20 +192,14 @@ kernel void embedding_gradient(device D* dtoken_weight [[buffer(0)]], device flo
   }
 }
 
-MSLT_INSTANTIATE(embedding_gradient_f32_f32, embedding_gradient, float, float)
-MSLT_INSTANTIATE(embedding_gradient_f32_bf16, embedding_gradient, float, bfloat)
-MSLT_INSTANTIATE(embedding_gradient_f32_f16, embedding_gradient, float, half)
-MSLT_INSTANTIATE(embedding_gradient_bf16_f32, embedding_gradient, bfloat, float)
-MSLT_INSTANTIATE(embedding_gradient_bf16_bf16, embedding_gradient, bfloat, bfloat)
-MSLT_INSTANTIATE(embedding_gradient_bf16_f16, embedding_gradient, bfloat, half)
-MSLT_INSTANTIATE(embedding_gradient_f16_f32, embedding_gradient, half, float)
-MSLT_INSTANTIATE(embedding_gradient_f16_bf16, embedding_gradient, half, bfloat)
-MSLT_INSTANTIATE(embedding_gradient_f16_f16, embedding_gradient, half, half)
+MSLT_INSTANTIATE(embedding_gradient_f32, embedding_gradient, float)
+MSLT_INSTANTIATE(embedding_gradient_bf16, embedding_gradient, bfloat)
+MSLT_INSTANTIATE(embedding_gradient_f16, embedding_gradient, half)
 
 // The tokens that begin in a chunk and go on in later ones: dtoken_weight[token] += scale · (tail + heads in order).
 // Shapes as above.
-template <typename D>
-kernel void embedding_join(device D* dtoken_weight [[buffer(0)]], device const float* heads [[buffer(1)]],
+template <typename T>
+kernel void embedding_join(device T* dtoken_weight [[buffer(0)]], device const float* heads [[buffer(1)]],
                            device const float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
                            constant EmbeddingGradientArgs& args [[buffer(4)]],
                            uint2 group [[threadgroup_position_in_grid]],
@@ -254,8 +244,8 @@ MSLT_INSTANTIATE(embedding_join_bf16, embedding_join, bfloat)
 MSLT_INSTANTIATE(embedding_join_f16, embedding_join, half)
 
 // dposition_weight[step] += Σ dout over sequences, in their order. Shapes as above, with steps for rows.
-template <typename D, typename T>
-kernel void position_gradient(device D* dposition_weight [[buffer(0)]], device const T* dout [[buffer(1)]],
+template <typename T>
+kernel void position_gradient(device T* dposition_weight [[buffer(0)]], device const T* dout [[buffer(1)]],
                               constant PositionGradientArgs& args [[buffer(2)]],
                               uint2 group [[threadgroup_position_in_grid]],
                               uint2 position [[thread_position_in_threadgroup]],
@@ -279,12 +269,6 @@ kernel void position_gradient(device D* dposition_weight [[buffer(0)]], device c
   store_span(dposition_weight, to + column, to + args.columns, args.aligned, total);
 }
 
-MSLT_INSTANTIATE(position_gradient_f32_f32, position_gradient, float, float)
-MSLT_INSTANTIATE(position_gradient_f32_bf16, position_gradient, float, bfloat)
-MSLT_INSTANTIATE(position_gradient_f32_f16, position_gradient, float, half)
-MSLT_INSTANTIATE(position_gradient_bf16_f32, position_gradient, bfloat, float)
-MSLT_INSTANTIATE(position_gradient_bf16_bf16, position_gradient, bfloat, bfloat)
-MSLT_INSTANTIATE(position_gradient_bf16_f16, position_gradient, bfloat, half)
-MSLT_INSTANTIATE(position_gradient_f16_f32, position_gradient, half, float)
-MSLT_INSTANTIATE(position_gradient_f16_bf16, position_gradient, half, bfloat)
-MSLT_INSTANTIATE(position_gradient_f16_f16, position_gradient, half, half)
+MSLT_INSTANTIATE(position_gradient_f32, position_gradient, float)
+MSLT_INSTANTIATE(position_gradient_bf16, position_gradient, bfloat)
+MSLT_INSTANTIATE(position_gradient_f16, position_gradient, half)

@@ -22,15 +22,10 @@ kernel void cast_elements(device U* out [[buffer(0)]], device const T* in [[buff
   store_span(out, first, args.count, args.aligned, values);
 }
 
-MSLT_INSTANTIATE(cast_f32_f32, cast_elements, float, float)
 MSLT_INSTANTIATE(cast_f32_bf16, cast_elements, float, bfloat)
 MSLT_INSTANTIATE(cast_f32_f16, cast_elements, float, half)
 MSLT_INSTANTIATE(cast_bf16_f32, cast_elements, bfloat, float)
-MSLT_INSTANTIATE(cast_bf16_bf16, cast_elements, bfloat, bfloat)
-MSLT_INSTANTIATE(cast_bf16_f16, cast_elements, bfloat, half)
 MSLT_INSTANTIATE(cast_f16_f32, cast_elements, half, float)
-MSLT_INSTANTIATE(cast_f16_bf16, cast_elements, half, bfloat)
-MSLT_INSTANTIATE(cast_f16_f16, cast_elements, half, half)
 
 // out = value.
 template <typename T>

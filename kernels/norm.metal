@@ -122,29 +122,21 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 MSLT_INSTANTIATE(norm_forward_f32_f32, norm_forward, float, float, norm_kept)
 MSLT_INSTANTIATE(norm_forward_f32_bf16, norm_forward, float, bfloat, norm_kept)
 MSLT_INSTANTIATE(norm_forward_f32_f16, norm_forward, float, half, norm_kept)
-MSLT_INSTANTIATE(norm_forward_bf16_f32, norm_forward, bfloat, float, norm_kept)
 MSLT_INSTANTIATE(norm_forward_bf16_bf16, norm_forward, bfloat, bfloat, norm_kept)
-MSLT_INSTANTIATE(norm_forward_bf16_f16, norm_forward, bfloat, half, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f16_f32, norm_forward, half, float, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f16_bf16, norm_forward, half, bfloat, norm_kept)
 MSLT_INSTANTIATE(norm_forward_f16_f16, norm_forward, half, half, norm_kept)
 MSLT_INSTANTIATE(norm_forward_wide_f32_f32, norm_forward, float, float, 0)
 MSLT_INSTANTIATE(norm_forward_wide_f32_bf16, norm_forward, float, bfloat, 0)
 MSLT_INSTANTIATE(norm_forward_wide_f32_f16, norm_forward, float, half, 0)
-MSLT_INSTANTIATE(norm_forward_wide_bf16_f32, norm_forward, bfloat, float, 0)
 MSLT_INSTANTIATE(norm_forward_wide_bf16_bf16, norm_forward, bfloat, bfloat, 0)
-MSLT_INSTANTIATE(norm_forward_wide_bf16_f16, norm_forward, bfloat, half, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f16_f32, norm_forward, half, float, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f16_bf16, norm_forward, half, bfloat, 0)
 MSLT_INSTANTIATE(norm_forward_wide_f16_f16, norm_forward, half, half, 0)
 
 // dsum = direct + the norm's gradient, and the sums over rows_per_part rows that dweight and dbias are made of:
 // partial[part] holds Σ dout · normalised and Σ dout. For at most 1,024 columns; one simdgroup a part.
-template <typename T, typename W>
+template <typename T>
 kernel void norm_backward(device T* dsum [[buffer(0)]], device float* partial [[buffer(1)]],
                           device const T* dout [[buffer(2)]], device const T* direct [[buffer(3)]],
                           device const T* sum [[buffer(4)]], device const float* mean [[buffer(5)]],
-                          device const float* rstd [[buffer(6)]], device const W* weight [[buffer(7)]],
+                          device const float* rstd [[buffer(6)]], device const T* weight [[buffer(7)]],
                           constant NormBackwardArgs& args [[buffer(8)]], uint group [[threadgroup_position_in_grid]],
                           uint simdgroup [[simdgroup_index_in_threadgroup]],
                           uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
@@ -223,15 +215,9 @@ kernel void norm_backward(device T* dsum [[buffer(0)]], device float* partial [[
   }
 }
 
-MSLT_INSTANTIATE(norm_backward_f32_f32, norm_backward, float, float)
-MSLT_INSTANTIATE(norm_backward_f32_bf16, norm_backward, float, bfloat)
-MSLT_INSTANTIATE(norm_backward_f32_f16, norm_backward, float, half)
-MSLT_INSTANTIATE(norm_backward_bf16_f32, norm_backward, bfloat, float)
-MSLT_INSTANTIATE(norm_backward_bf16_bf16, norm_backward, bfloat, bfloat)
-MSLT_INSTANTIATE(norm_backward_bf16_f16, norm_backward, bfloat, half)
-MSLT_INSTANTIATE(norm_backward_f16_f32, norm_backward, half, float)
-MSLT_INSTANTIATE(norm_backward_f16_bf16, norm_backward, half, bfloat)
-MSLT_INSTANTIATE(norm_backward_f16_f16, norm_backward, half, half)
+MSLT_INSTANTIATE(norm_backward_f32, norm_backward, float)
+MSLT_INSTANTIATE(norm_backward_bf16, norm_backward, bfloat)
+MSLT_INSTANTIATE(norm_backward_f16, norm_backward, half)
 
 // The partial sums alone, for rows of any length: a thread owns a span of columns of a part's rows.
 template <typename T>
@@ -279,11 +265,11 @@ MSLT_INSTANTIATE(norm_backward_columns_bf16, norm_backward_columns, bfloat)
 MSLT_INSTANTIATE(norm_backward_columns_f16, norm_backward_columns, half)
 
 // dsum alone, for rows of any length: one simdgroup a row, which is read twice.
-template <typename T, typename W>
+template <typename T>
 kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dout [[buffer(1)]],
                                device const T* direct [[buffer(2)]], device const T* sum [[buffer(3)]],
                                device const float* mean [[buffer(4)]], device const float* rstd [[buffer(5)]],
-                               device const W* weight [[buffer(6)]], constant NormBackwardArgs& args [[buffer(7)]],
+                               device const T* weight [[buffer(6)]], constant NormBackwardArgs& args [[buffer(7)]],
                                uint group [[threadgroup_position_in_grid]],
                                uint simdgroup [[simdgroup_index_in_threadgroup]],
                                uint simdgroups [[simdgroups_per_threadgroup]],
@@ -339,15 +325,9 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
   }
 }
 
-MSLT_INSTANTIATE(norm_backward_rows_f32_f32, norm_backward_rows, float, float)
-MSLT_INSTANTIATE(norm_backward_rows_f32_bf16, norm_backward_rows, float, bfloat)
-MSLT_INSTANTIATE(norm_backward_rows_f32_f16, norm_backward_rows, float, half)
-MSLT_INSTANTIATE(norm_backward_rows_bf16_f32, norm_backward_rows, bfloat, float)
-MSLT_INSTANTIATE(norm_backward_rows_bf16_bf16, norm_backward_rows, bfloat, bfloat)
-MSLT_INSTANTIATE(norm_backward_rows_bf16_f16, norm_backward_rows, bfloat, half)
-MSLT_INSTANTIATE(norm_backward_rows_f16_f32, norm_backward_rows, half, float)
-MSLT_INSTANTIATE(norm_backward_rows_f16_bf16, norm_backward_rows, half, bfloat)
-MSLT_INSTANTIATE(norm_backward_rows_f16_f16, norm_backward_rows, half, half)
+MSLT_INSTANTIATE(norm_backward_rows_f32, norm_backward_rows, float)
+MSLT_INSTANTIATE(norm_backward_rows_bf16, norm_backward_rows, bfloat)
+MSLT_INSTANTIATE(norm_backward_rows_f16, norm_backward_rows, half)
 
 // dweight and dbias += the partial sums of their columns, in the order of parts. Threadgroups of 32 columns by
 // norm_gradient_rows threads.
@@ -357,8 +337,8 @@ kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buf
                           uint2 group [[threadgroup_position_in_grid]],
                           uint2 position [[thread_position_in_threadgroup]]) {
   threadgroup float sums[norm_gradient_rows][32];
-  const ulong column = args.first_column + ulong(group.x) * 32 + position.x;
-  const bool inside = column < args.last_column;
+  const ulong column = ulong(group.x) * 32 + position.x;
+  const bool inside = column < args.summed;
   float total = 0.0f;
   if (inside) {
     for (uint part = position.y; part < args.parts; part += norm_gradient_rows) {

@@ -116,7 +116,7 @@ TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
   const std::vector<double> starts = {3, 20};
   const std::vector<double> count_values = {21, 9};
   for (const DType dtype : floating_types()) {
-    for (const DType cache_dtype : floating_types()) {
+    for (const DType cache_dtype : kept_types(dtype)) {
       for (const bool counted : {false, true}) {
         for (const bool shifted : {false, true}) {
           SCOPED_TRACE(std::string(name_of(dtype)) + " into " + std::string(name_of(cache_dtype)) + " counts " +
@@ -150,6 +150,61 @@ TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
         }
       }
     }
+  }
+}
+
+// Positions before and beyond the table and blocks that the cache does not have: the CPU sees and refuses them before
+// it writes anything, other devices pass over those rows alone.
+TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
+  const AttentionShape shape{1, 1, 8};
+  const std::vector<double> values = random_values(DType::f32, std::int64_t{2} * 20 * 24, 1);
+  const Guarded qkv = upload(backend(), DType::f32, {2, 20, 24}, values);
+  struct Case {
+    double first;               // of sequence 1
+    std::vector<double> table;  // [2, 2]
+    std::string_view part;
+  };
+  const std::vector<Case> cases = {{-3, {0, 1, 2, 3}, "position -3 of sequence 1"},
+                                   {20, {0, 1, 2, 3}, "position 32 of sequence 1"},
+                                   {0, {0, 1, 2, 4}, "block 4 for sequence 1"},
+                                   {0, {0, 1, 2, -1}, "block -1 for sequence 1"}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.part);
+    std::vector<double> expected = random_values(DType::f32, 4 * 16 * 8, 2);
+    const Guarded keys = upload(backend(), DType::f32, {4, 16, 8}, expected);
+    const Guarded contents = upload(backend(), DType::f32, {4, 16, 8}, expected);
+    const Guarded table = upload(backend(), DType::i32, {2, 2}, c.table);
+    const Guarded first = upload(backend(), DType::i32, {2}, {0, c.first});
+    const auto append = [&] {
+      backend().kv_cache_append({keys, contents, table}, qkv, {first.tensor()}, {}, shape);
+    };
+    if (backend().device().backend == "cpu") {
+      refuses("kv_cache_append: ", c.part, append);
+    } else {
+      append();
+      for (std::int64_t row = 0; row < 40; ++row) {
+        const std::int64_t place = row < 20 ? row : row - 20 + static_cast<std::int64_t>(c.first);
+        if (place < 0 || place >= 32) continue;
+        const double block = c.table[size(row / 20 * 2 + place / 16)];
+        if (block < 0 || block >= 4) continue;
+        const std::int64_t to = static_cast<std::int64_t>(block) * 16 + place % 16;
+        for (std::int64_t i = 0; i < 8; ++i) expected[size(to * 8 + i)] = values[size(row * 24 + 8 + i)];
+      }
+    }
+    EXPECT_EQ(keys.values(), expected);
+    EXPECT_TRUE(keys.intact() && contents.intact());
+  }
+}
+
+TEST_P(KvCacheTest, RefusesDtypesThatDoNotMeet) {
+  Backend& b = backend();
+  const Guarded table(b, DType::i32, {2, 2});
+  for (const auto& [dtype, other] : refused_pairs()) {
+    const Guarded qkv(b, dtype, {2, 3, 16});
+    const Guarded keys(b, other, {5, 16, 4});
+    const Guarded values(b, other, {5, 16, 4});
+    refuses("kv_cache_append: ", unkept("cache.keys", keys, "qkv", qkv),
+            [&] { b.kv_cache_append({keys, values, table}, qkv, {}, {}, {2, 1, 4}); });
   }
 }
 

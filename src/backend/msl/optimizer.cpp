@@ -56,7 +56,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
       .reserved = 0};
   const msl::Launch launch = msl::span_launch(parameters.elements());
   if (master) {
-    encode(msl::kernel_name("adamw_master", parameters.dtype(), gradients.dtype()))
+    encode(msl::kernel_name("adamw_master", parameters.dtype()))
         .buffer(0, parameters)
         .buffer(1, gradients)
         .buffer(2, first_moment)
@@ -68,7 +68,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
         .dispatch(launch.groups, launch.threads);
     return;
   }
-  encode(msl::kernel_name("adamw", parameters.dtype(), gradients.dtype()))
+  encode(msl::kernel_name("adamw", parameters.dtype()))
       .buffer(0, parameters)
       .buffer(1, gradients)
       .buffer(2, first_moment)

@@ -77,6 +77,13 @@ const Recorder::Kernel& Recorder::kernel(std::string_view name) {
   return kernels_.emplace(std::string(name), Kernel{&*found, &device_.pipeline(name)}).first->second;
 }
 
+std::vector<std::string_view> Recorder::used_kernels() const {
+  std::vector<std::string_view> names;
+  names.reserve(kernels_.size());
+  for (const auto& [name, kernel] : kernels_) names.push_back(name);
+  return names;
+}
+
 Recorder::Batch& Recorder::batch() {
   if (!open_) {
     open_ = std::make_unique<Batch>();

@@ -62,6 +62,8 @@ class Recorder {
   };
   // Looks a kernel up and compiles it at its first use. Throws Error(device) where there is none.
   const Kernel& kernel(std::string_view name);
+  // The names of those looked up so far, sorted.
+  std::vector<std::string_view> used_kernels() const;
 
   Device& device() { return device_; }
   // The command buffer that takes the next command; a new one where there is none.
