@@ -1,0 +1,19 @@
+// The MSL backend on NVIDIA GPUs, or its absence from this build.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace mslt {
+
+// The MSL backend whose kernels run on the first NVIDIA GPU. Throws Error(device) where this build or this machine has
+// none. Where not `zeroed`, memory on the GPU is handed out as it comes, for tools that look for reads of memory that
+// nothing wrote.
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed = true);
+
+// Its device, or nothing where this build or this machine has none.
+std::vector<DeviceInfo> msl_cuda_devices();
+
+}  // namespace mslt
