@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "backend/msl/cuda_backend.h"
 #include "backend/registry.h"
 #include "base/philox.h"
 
@@ -88,7 +89,13 @@ Tensor all_bytes(Buffer& buffer) {
 
 }  // namespace
 
+TestOptions& test_options() {
+  static TestOptions options;
+  return options;
+}
+
 std::vector<std::string> test_backends() {
+  if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
   for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
   return names;
@@ -167,6 +174,7 @@ double relative_error(const std::vector<double>& actual, const std::vector<doubl
   return std::sqrt(difference / norm);
 }
 
-BackendTest::BackendTest() : backend_(make_backend(GetParam())) {}
+BackendTest::BackendTest()
+    : backend_(GetParam() == "cuda" ? make_msl_cuda_backend(test_options().zeroed) : make_backend(GetParam())) {}
 
 }  // namespace mslt::test

@@ -9,14 +9,17 @@ namespace mslt {
 
 using msl::cuda::CudaDevice;
 
-std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed) {
+std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed) {
   try {
-    const auto memory = zeroed ? CudaDevice::Memory::zeroed : CudaDevice::Memory::undefined;
-    return std::make_unique<MslBackend>(std::make_unique<CudaDevice>(memory));
+    return std::make_unique<CudaDevice>(zeroed ? CudaDevice::Memory::zeroed : CudaDevice::Memory::undefined);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::device) throw;
     fail(ErrorKind::device, "{} Other devices are cpu and msl-host.", error.what());
   }
+}
+
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed) {
+  return std::make_unique<MslBackend>(make_msl_cuda_device(zeroed));
 }
 
 std::vector<DeviceInfo> msl_cuda_devices() {

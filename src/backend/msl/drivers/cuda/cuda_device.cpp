@@ -160,7 +160,10 @@ CudaDevice::~CudaDevice() = default;
 std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view label, bool host_visible) {
   const std::size_t size = std::max<std::size_t>(bytes, 1);
   void* data = nullptr;
-  const cudaError_t status = host_visible ? cudaMallocHost(&data, size) : cudaMalloc(&data, size);
+  const bool possible = size <= limits_.max_buffer_bytes;
+  const cudaError_t status = !possible      ? cudaErrorMemoryAllocation
+                             : host_visible ? cudaMallocHost(&data, size)
+                                            : cudaMalloc(&data, size);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     std::size_t free = 0;
