@@ -10,7 +10,7 @@ namespace mslt::mslc {
 namespace {
 
 // Words that no source may hold, and what to do instead.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 24> banned_words = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 29> banned_words = {{
     {"goto", "use loops and conditions"},
     {"new", "take memory from a buffer or a threadgroup argument"},
     {"delete", "take memory from a buffer or a threadgroup argument"},
@@ -35,6 +35,11 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 24> banned_w
     {"co_await", "there are no coroutines"},
     {"co_return", "there are no coroutines"},
     {"co_yield", "there are no coroutines"},
+    {"local", "choose another name: the check of address spaces reserves it"},
+    {"global", "choose another name: the check of address spaces reserves it"},
+    {"private", "choose another name: the check of address spaces reserves it, and members are public"},
+    {"generic", "choose another name: the check of address spaces reserves it"},
+    {"event_t", "choose another name: the check of address spaces reserves it"},
 }};
 
 class LanguageRules {

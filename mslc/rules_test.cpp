@@ -249,6 +249,7 @@ std::vector<RuleCase> language_rules() {
       {"unknown_attribute_inside", in_kernel("[[gnu::hot]] float y;"), "2:3", "attribute 'gnu' is unknown",
        in_kernel("[[maybe_unused]] float y;")},
       {"union", "union U {\n  float f;\n};", "1:1", "'union'", "struct U {\n  float f;\n};"},
+      {"opencl_word", in_kernel("float local = 0.0f;"), "2:7", "another name", in_kernel("float locals = 0.0f;")},
       {"long_long", in_kernel("long long y = 0;"), "2:1", "64 bits are long", in_kernel("long y = 0;")},
       {"structured_binding", in_kernel("auto [a, b] = x[i];"), "2:6", "structured bindings",
        in_kernel("auto a = x[i];")},

@@ -13,7 +13,7 @@ check_format() {
 check_tidy() {
   cmake --preset debug -B build/tidy -DCMAKE_CXX_COMPILER=clang++-19 -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
   # Tests and generated tables are compiled with all warnings, but not analysed.
-  jq -r '.[].file' build/tidy/compile_commands.json | grep -E '/src/' | grep -vE '_test\.cpp$|_tables?\.cpp$' | sort -u |
+  jq -r '.[].file' build/tidy/compile_commands.json | grep -E '/(src|mslc)/' | grep -vE '_test\.cpp$|_tables?\.cpp$' | sort -u |
     xargs -P 2 -n 4 clang-tidy-19 -p build/tidy --quiet 2>build/tidy/log || { cat build/tidy/log >&2; return 1; }
   echo "Static analysis is clean."
 }
@@ -26,9 +26,10 @@ check_asan() {
 
 check_tsan() {
   cmake --preset tsan -DMSLT_PYTHON= >/dev/null
-  # The modules that run threads of their own; the CPU backend's are OpenMP's, which this build does without.
-  cmake --build --preset tsan --target base_tests text_tests data_tests
-  ctest --preset tsan -j2 -R '^(base|text|data)/'
+  # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as
+  # threads; the CPU backend's are OpenMP's, which this build does without.
+  cmake --build --preset tsan --target base_tests text_tests data_tests msl_tests backend_tests device_training_tests
+  ctest --preset tsan -j2 -R '^(base|text|data|msl)/|msl_host'
 }
 
 check_fuzz() {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "backend/msl/cuda_backend.h"
 #include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
 #include "base/philox.h"
@@ -92,14 +93,20 @@ Tensor all_bytes(Buffer& buffer) {
 
 }  // namespace
 
+TestOptions& test_options() {
+  static TestOptions options;
+  return options;
+}
+
 std::vector<std::string> test_backends() {
+  if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
   for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
   return names;
 }
 
 std::unique_ptr<Backend> make_test_backend(const std::string& device) {
-  return make_backend(device);
+  return device == "cuda" ? make_msl_cuda_backend(test_options().zeroed) : make_backend(device);
 }
 
 std::string test_backend_name(const testing::TestParamInfo<std::string>& info) {

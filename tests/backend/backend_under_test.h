@@ -13,6 +13,13 @@
 
 namespace mslt::test {
 
+// What the command line asks for.
+struct TestOptions {
+  std::vector<std::string> devices;  // those to run on; empty for all
+  bool zeroed = true;                // whether the memory of "cuda" starts zeroed
+};
+TestOptions& test_options();
+
 // The devices whose operations the suites run on, as make_backend takes them.
 std::vector<std::string> test_backends();
 

@@ -1,4 +1,7 @@
-// Runs the suites; with --every_kernel, succeeds only where every kernel of kernels/ was used by a test that passed.
+// Runs the suites, on all devices or on some.
+//   --devices=cuda,cpu    only these; one that does not exist here is an error
+//   --undefined-memory    memory of cuda is not zeroed, for compute-sanitizer's initcheck
+//   --every_kernel        succeeds only where every kernel of kernels/ was used by a test that passed
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -6,8 +9,11 @@
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/msl/kernel_info.h"
+#include "backend/registry.h"
+#include "mslt/error.h"
 #include "tests/backend/backend_under_test.h"
 
 namespace mslt::test {
@@ -44,13 +50,36 @@ class KernelListener : public testing::EmptyTestEventListener {
   std::set<std::string, std::less<>> used_;
 };
 
+std::vector<std::string> split(std::string_view list) {
+  std::vector<std::string> items;
+  while (!list.empty()) {
+    const std::size_t end = list.find(',');
+    items.emplace_back(list.substr(0, end));
+    list.remove_prefix(end == std::string_view::npos ? list.size() : end + 1);
+  }
+  return items;
+}
+
 }  // namespace
 }  // namespace mslt::test
 
 int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
+  constexpr std::string_view devices = "--devices=";
   bool every_kernel = false;
-  for (int i = 1; i < argc; ++i) every_kernel = every_kernel || argv[i] == std::string_view("--every_kernel");
+  mslt::test::TestOptions& options = mslt::test::test_options();
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument.starts_with(devices)) options.devices = mslt::test::split(argument.substr(devices.size()));
+    if (argument == "--undefined-memory") options.zeroed = false;
+    if (argument == "--every_kernel") every_kernel = true;
+  }
+  try {
+    for (const std::string& device : options.devices) mslt::make_backend(device);
+  } catch (const mslt::Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+  testing::InitGoogleTest(&argc, argv);
   // The framework owns it from here on.
   auto* listener = new mslt::test::KernelListener;
   testing::UnitTest::GetInstance()->listeners().Append(listener);
