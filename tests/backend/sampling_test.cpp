@@ -164,9 +164,9 @@ TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
     std::vector<double> table;  // [2, 2]
     std::string_view part;
   };
-  // Beyond the first sequence's row of the table lies the second's.
+  // Beyond the first sequence's row of the table lies the second's, which fills none of those places itself.
   const std::vector<Case> cases = {{{0, -3}, {0, 1, 2, 3}, "position -3 of sequence 1"},
-                                   {{20, 0}, {0, 1, 2, 3}, "position 32 of sequence 0"},
+                                   {{20, 12}, {0, 1, 2, 3}, "position 32 of sequence 0"},
                                    {{0, 20}, {0, 1, 2, 3}, "position 32 of sequence 1"},
                                    {{0, 0}, {0, 1, 2, 4}, "block 4 for sequence 1"},
                                    {{0, 0}, {0, 1, 2, -1}, "block -1 for sequence 1"}};
