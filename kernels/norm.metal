@@ -16,30 +16,25 @@ constant constexpr uint norm_kept = 4;
 
 // Rows that a threadgroup of norm_backward takes at once, and the simdgroups it has at most.
 constant constexpr uint norm_rows = 2;
-constant constexpr uint norm_simdgroups = 16;
+constant constexpr uint norm_simdgroups = 24;
 
 // Rows of threads in a threadgroup of norm_gradient, and partial sums that a thread has under way.
 constant constexpr uint norm_gradient_rows = 32;
 constant constexpr uint norm_gradient_ahead = 8;
 
-// A lane's spans of a row of `columns`, zeros beyond it. Where they are aligned, all loads are issued at once: a lane with
-// nothing left to load loads the last span again and forgets it.
+// A lane's spans of a row of `columns`, which are whole and aligned. A lane with nothing left to load loads the last span
+// again and forgets it, so that no branch keeps loads from being issued together.
 template <typename T>
-inline void load_row(device const T* data, ulong begin, uint columns, uint lane, uint aligned, thread float* values) {
-  if (aligned != 0) {
-    for (uint step = 0; step < norm_kept; ++step) {
-      const uint column = min(step * norm_step + lane * span_width, columns - span_width);
-      load_aligned(data + begin + column, values + step * span_width);
-    }
-  } else {
-    for (uint step = 0; step < norm_kept; ++step) {
-      load_span(data, begin + step * norm_step + lane * span_width, begin + columns, 0, values + step * span_width);
-    }
+inline void load_row(device const T* row, uint columns, uint lane, thread float* values) {
+#pragma unroll
+  for (uint step = 0; step < norm_kept; ++step) {
+    const uint column = min(step * norm_step + lane * span_width, columns - span_width);
+    load_aligned(row + column, values + step * span_width);
   }
 }
 
-// sum = residual + dropout(x), out = its norm, for rows of at most 1,024 columns, which stay in registers. Threadgroups of
-// whole simdgroups, one a row.
+// sum = residual + dropout(x), out = its norm, for rows of at most 1,024 columns, which stay in registers, all whole
+// aligned spans. Threadgroups of whole simdgroups, one a row.
 template <typename T, typename W>
 kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
                          device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
@@ -53,19 +48,23 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
     return;
   }
   const ulong begin = row * args.columns;
-  const ulong end = begin + args.columns;
   const float count = float(args.columns);
   float values[norm_kept * span_width];
   float added[norm_kept * span_width];
-  // Without x its place is taken by what is loaded anyway, so that no branch stands between the loads.
-  load_row(residual, begin, args.columns, lane, args.aligned, values);
-  load_row(args.has_x != 0 ? x : residual, begin, args.columns, lane, args.aligned, added);
+  // Without x its place is taken by what is loaded anyway.
+  load_row(residual + begin, args.columns, lane, values);
+  load_row((args.has_x != 0 ? x : residual) + begin, args.columns, lane, added);
   if (args.has_x != 0) {
     const DropoutStream dropout =
         dropout_stream(random_state, args.dropout_operation, args.dropout_probability, args.dropout_scale);
+#pragma unroll
     for (uint step = 0; step < norm_kept; ++step) {
       const uint at = step * span_width;
-      drop_span(dropout, begin + step * norm_step + lane * span_width, added + at);
+      if (dropout.dropped != 0) {
+        const ulong block = (begin + step * norm_step + lane * span_width) / 4;
+        drop_block(dropout, block, added + at);
+        drop_block(dropout, block + 1, added + at + 4);
+      }
       for (uint k = 0; k < span_width; ++k) {
         values[at + k] += added[at + k];
       }
@@ -73,6 +72,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   }
 
   float total = 0.0f;
+#pragma unroll
   for (uint step = 0; step < norm_kept; ++step) {
     if (step * norm_step + lane * span_width < args.columns) {
       for (uint k = 0; k < span_width; ++k) {
@@ -84,34 +84,35 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   const float centre = args.rms != 0 ? 0.0f : total / count;
 
   float squares = 0.0f;
+#pragma unroll
   for (uint step = 0; step < norm_kept; ++step) {
-    const uint column = step * norm_step + lane * span_width;
-    if (column < args.columns) {
+    if (step * norm_step + lane * span_width < args.columns) {
       for (uint k = 0; k < span_width; ++k) {
         const float distance = values[step * span_width + k] - centre;
-        squares += args.aligned != 0 || column + k < args.columns ? distance * distance : 0.0f;
+        squares += distance * distance;
       }
     }
   }
   float gain[norm_kept * span_width];
   float offset[norm_kept * span_width];
-  load_row(weight, 0, args.columns, lane, args.weight_aligned, gain);
-  load_row(args.has_bias != 0 ? bias : weight, 0, args.columns, lane, args.weight_aligned, offset);
+  load_row(weight, args.columns, lane, gain);
+  load_row(args.has_bias != 0 ? bias : weight, args.columns, lane, offset);
   const float variance = simd_sum(squares) / count + args.epsilon;
   const float factor = variance == 0.0f ? 0.0f : 1.0f / sqrt(variance);
 
+#pragma unroll
   for (uint step = 0; step < norm_kept; ++step) {
     const uint column = step * norm_step + lane * span_width;
     thread float* part = values + step * span_width;
     if (column < args.columns) {
       if (args.has_x != 0) {
-        store_span(sum, begin + column, end, args.aligned, part);
+        store_aligned(sum + begin + column, part);
       }
       for (uint k = 0; k < span_width; ++k) {
         const uint at = step * span_width + k;
         part[k] = (part[k] - centre) * factor * gain[at] + (args.has_bias != 0 ? offset[at] : 0.0f);
       }
-      store_span(out, begin + column, end, args.aligned, part);
+      store_aligned(out + begin + column, part);
     }
   }
   if (lane == 0 && args.has_mean != 0) {
@@ -143,7 +144,7 @@ inline void load_norm_sum(device const T* residual, device const T* x, constant 
   }
 }
 
-// The same for rows of any length, which are read again for each of mean, variance and result, from the caches.
+// The same for rows of any length and place, which are read again for each of mean, variance and result, from the caches.
 template <typename T, typename W>
 kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
                          device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
@@ -229,9 +230,10 @@ MSLT_INSTANTIATE(norm_forward_wide_f16_f16, norm_forward_wide, half, half)
 
 // dsum = direct + the norm's gradient, and the sums over rows_per_part rows that dweight and dbias are made of:
 // partial[part] holds Σ dout · normalised and Σ dout. A threadgroup a part, of whole simdgroups that together have a thread
-// for each span of a row: at most 4,096 columns. Each step takes norm_rows rows, one barrier for the sums of all.
+// for each span of a row: at most 6,144 columns, all whole aligned spans. Each step takes norm_rows rows, with one barrier
+// for the sums of all.
 template <typename T>
-[[max_total_threads_per_threadgroup(512)]] kernel void norm_backward(
+[[max_total_threads_per_threadgroup(768)]] kernel void norm_backward(
     device T* dsum [[buffer(0)]], device float* partial [[buffer(1)]], device const T* dout [[buffer(2)]],
     device const T* direct [[buffer(3)]], device const T* sum [[buffer(4)]], device const float* mean [[buffer(5)]],
     device const float* rstd [[buffer(6)]], device const T* weight [[buffer(7)]],
@@ -245,10 +247,10 @@ template <typename T>
   const uint column = position * span_width;
   const bool inside = column < args.columns;
   // A thread beyond the row's end loads the last span and forgets it.
-  const uint loaded = inside ? column : (args.aligned != 0 ? args.columns - span_width : args.columns);
+  const uint loaded = min(column, args.columns - span_width);
   const float count = float(args.columns);
   float gain[span_width];
-  load_span(weight, loaded, args.columns, args.weight_aligned, gain);
+  load_aligned(weight + loaded, gain);
   float weight_sums[span_width];
   float bias_sums[span_width];
   for (uint k = 0; k < span_width; ++k) {
@@ -261,29 +263,26 @@ template <typename T>
     float normal[norm_rows * span_width];
     float shortcut[norm_rows * span_width];
     // Rows past the last repeat it.
-    if (args.aligned != 0) {
-      for (uint r = 0; r < norm_rows; ++r) {
-        const ulong at = min(row + r, last_row - 1) * args.columns + loaded;
-        load_aligned(dout + at, gradient + r * span_width);
-        load_aligned(sum + at, normal + r * span_width);
-        load_aligned((args.has_direct != 0 ? direct : dout) + at, shortcut + r * span_width);
-      }
-    } else {
-      for (uint r = 0; r < norm_rows; ++r) {
-        const ulong begin = min(row + r, last_row - 1) * args.columns;
-        load_span(dout, begin + loaded, begin + args.columns, 0, gradient + r * span_width);
-        load_span(sum, begin + loaded, begin + args.columns, 0, normal + r * span_width);
-        load_span(args.has_direct != 0 ? direct : dout, begin + loaded, begin + args.columns, 0,
-                  shortcut + r * span_width);
-      }
+#pragma unroll
+    for (uint r = 0; r < norm_rows; ++r) {
+      const ulong at = min(row + r, last_row - 1) * args.columns + loaded;
+      load_aligned(dout + at, gradient + r * span_width);
+      load_aligned(sum + at, normal + r * span_width);
+      load_aligned((args.has_direct != 0 ? direct : dout) + at, shortcut + r * span_width);
     }
+    float centres[norm_rows];
     float factors[norm_rows];
+#pragma unroll
     for (uint r = 0; r < norm_rows; ++r) {
       const ulong at = min(row + r, last_row - 1);
+      centres[r] = (args.rms != 0 ? rstd : mean)[at];
+      factors[r] = rstd[at];
+    }
+#pragma unroll
+    for (uint r = 0; r < norm_rows; ++r) {
       const bool counts = inside && row + r < last_row;
-      const float centre = args.rms != 0 ? 0.0f : mean[at];
-      const float factor = rstd[at];
-      factors[r] = factor;
+      const float centre = args.rms != 0 ? 0.0f : centres[r];
+      const float factor = factors[r];
       float product = 0.0f;
       float total = 0.0f;
       for (uint k = 0; k < span_width; ++k) {
@@ -304,6 +303,7 @@ template <typename T>
       }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
     for (uint r = 0; r < norm_rows; ++r) {
       float product = 0.0f;
       float total = 0.0f;
@@ -320,18 +320,15 @@ template <typename T>
           result[k] = (gradient[i] - total - normal[i] * product) * factors[r];
           result[k] += args.has_direct != 0 ? shortcut[i] : 0.0f;
         }
-        const ulong begin = (row + r) * args.columns;
-        store_span(dsum, begin + column, begin + args.columns, args.aligned, result);
+        store_aligned(dsum + (row + r) * args.columns + column, result);
       }
     }
     turn = 1 - turn;
   }
   if (inside) {
-    // Rows of partial sums are whole spans only where `aligned` says so of the columns.
-    const ulong at_weight = ulong(part) * 2 * args.columns;
-    const ulong at_bias = at_weight + args.columns;
-    store_span(partial, at_weight + column, at_bias, args.aligned, weight_sums);
-    store_span(partial, at_bias + column, at_bias + args.columns, args.aligned, bias_sums);
+    const ulong at = ulong(part) * 2 * args.columns + column;
+    store_aligned(partial + at, weight_sums);
+    store_aligned(partial + at + args.columns, bias_sums);
   }
 }
 
@@ -339,7 +336,7 @@ MSLT_INSTANTIATE(norm_backward_f32, norm_backward, float)
 MSLT_INSTANTIATE(norm_backward_bf16, norm_backward, bfloat)
 MSLT_INSTANTIATE(norm_backward_f16, norm_backward, half)
 
-// The partial sums alone, for rows of any length: a thread owns a span of columns of a part's rows.
+// The partial sums alone, for rows of any length and place: a thread owns a span of columns of a part's rows.
 template <typename T>
 kernel void norm_backward_columns(device float* partial [[buffer(0)]], device const T* dout [[buffer(1)]],
                                   device const T* sum [[buffer(2)]], device const float* mean [[buffer(3)]],
@@ -384,7 +381,7 @@ MSLT_INSTANTIATE(norm_backward_columns_f32, norm_backward_columns, float)
 MSLT_INSTANTIATE(norm_backward_columns_bf16, norm_backward_columns, bfloat)
 MSLT_INSTANTIATE(norm_backward_columns_f16, norm_backward_columns, half)
 
-// dsum alone, for rows of any length: one simdgroup a row, which is read twice.
+// dsum alone, for rows of any length and place: one simdgroup a row, which is read twice.
 template <typename T>
 kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dout [[buffer(1)]],
                                device const T* direct [[buffer(2)]], device const T* sum [[buffer(3)]],
