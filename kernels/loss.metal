@@ -111,8 +111,14 @@ template <typename T>
       const ulong at = i + step * stride;
       for (uint k = 0; k < span_width; ++k) {
         const uint v = step * span_width + k;
-        const float gradient = exp_difference(values[v] - maximum) * factor;
-        values[v] = at + k == target_at ? gradient - scale : gradient;
+        values[v] = exp_difference(values[v] - maximum) * factor;
+      }
+      const ulong target_in = target_at - at;
+      if (target_in < span_width) {
+        for (uint k = 0; k < span_width; ++k) {
+          const uint v = step * span_width + k;
+          values[v] = k == target_in ? values[v] - scale : values[v];
+        }
       }
       store_aligned(logits + at, values + step * span_width);
     }

@@ -9,7 +9,7 @@ struct DropoutStream {
   uint2 seed;
   uint step;
   uint operation;
-  uint dropped;  // words whose upper 24 bits are below it drop their element
+  uint dropped;  // words below it drop their element
   float scale;
 };
 
@@ -20,8 +20,9 @@ inline DropoutStream dropout_stream(device const uint* state, uint operation, fl
   stream.seed = uint2(0u, 0u);
   stream.step = 0;
   stream.operation = operation;
-  // A word's upper 24 bits over 2^24, a number in [0, 1), are below the probability; both sides times 2^24 are exact.
-  stream.dropped = probability > 0.0f ? uint(ceil(probability * 0x1p24f)) : 0u;
+  // A word's upper 24 bits over 2^24, a number in [0, 1), are below the probability; both sides times 2^24 are exact, and
+  // a probability below 1 leaves 24 bits.
+  stream.dropped = probability > 0.0f ? uint(ceil(probability * 0x1p24f)) << 8 : 0u;
   stream.scale = scale;
   if (probability > 0.0f) {
     stream.seed = uint2(state[0], state[1]);
@@ -32,7 +33,7 @@ inline DropoutStream dropout_stream(device const uint* state, uint operation, fl
 
 // The element that `word` belongs to: 0 where dropped, else scaled.
 inline float drop_value(DropoutStream stream, uint word, float value) {
-  return (word >> 8) >= stream.dropped ? value * stream.scale : 0.0f;
+  return word >= stream.dropped ? value * stream.scale : 0.0f;
 }
 
 // The factor of one element: 0 or the scale.
