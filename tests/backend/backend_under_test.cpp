@@ -88,12 +88,6 @@ Tensor all_bytes(Buffer& buffer) {
 
 }  // namespace
 
-std::vector<std::string> test_backends() {
-  std::vector<std::string> names;
-  for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
-  return names;
-}
-
 Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape) : backend_(&backend) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
   buffer_ = backend.allocate(bytes + 2 * guard, "guarded");
