@@ -5,6 +5,7 @@
 #import <objc/runtime.h>
 
 #include <unordered_map>
+#include <vector>
 
 #include "tests/metal_double/world.h"
 
@@ -58,6 +59,8 @@ void report_use(id zombie, const char* selector) {
 // Nothing happens and zero is returned.
 - (void)forwardInvocation:(NSInvocation*)invocation {
   report_use(self, sel_getName([invocation selector]));
+  std::vector<char> zero([[invocation methodSignature] methodReturnLength] + 1);
+  [invocation setReturnValue:zero.data()];
 }
 
 #pragma clang diagnostic push

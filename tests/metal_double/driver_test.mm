@@ -305,7 +305,7 @@ TEST_F(MetalDriverTest, RefusesMisuse) {
   commands->set_threadgroup_memory(0, 20000);
   commands->set_threadgroup_memory(1, 20000);
   refused("takes 40000 bytes", [&] { commands->dispatch({1}, {1}); });
-  refused("over themselves", [&] { commands->copy(*x, 0, *x, 8, 12); });
+  refused("over themselves", [&] { commands->copy(*x, 0, *x, 4, 8); });
   refused("(16 bytes)", [&] { commands->copy(*x, 0, *x, 8, 12000); });
   refused("which has 16", [&] { commands->fill(*x, 16, 1, 0); });
   commands->commit();
