@@ -53,7 +53,8 @@ void know_copy(const msl::KernelInfo& info, ComputeState& state) {
   if (info.name != "copy_bytes" || !state.bindings[2].constant) return;
   SpanArgs args{};
   std::memcpy(&args, state.bindings[2].constant->data(), std::min(sizeof(args), state.bindings[2].constant->size()));
-  for (const std::size_t i : {0, 1}) state.bindings[i].bytes = std::min<std::size_t>(state.bindings[i].bytes, args.count);
+  for (const std::size_t i : {0, 1})
+    state.bindings[i].bytes = std::min<std::size_t>(state.bindings[i].bytes, args.count);
 }
 
 // What is wrong with the binding of an argument, empty where nothing.
@@ -214,8 +215,8 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
     [self report:fmt::format("{}: {} bytes of threadgroup memory.", info.name, memory).c_str()];
     return NO;
   }
-  const NSUInteger most = std::min<NSUInteger>([compute_->pipeline maxTotalThreadsPerThreadgroup],
-                                               world().settings.max_threads);
+  const NSUInteger most =
+      std::min<NSUInteger>([compute_->pipeline maxTotalThreadsPerThreadgroup], world().settings.max_threads);
   const NSUInteger count = threads.width * threads.height * threads.depth;
   if (count == 0 || count > most || groups.width * groups.height * groups.depth == 0) {
     [self report:fmt::format("{}: {} groups of {} threads.", info.name, groups.width * groups.height * groups.depth,
@@ -248,7 +249,8 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
       recorded->constants.push_back(binding.constant);
       dispatch.bindings.buffers.at(argument.index) = binding.constant->data();
     } else {
-      dispatch.bindings.buffers.at(argument.index) = static_cast<std::byte*>([binding.buffer contents]) + binding.offset;
+      dispatch.bindings.buffers.at(argument.index) =
+          static_cast<std::byte*>([binding.buffer contents]) + binding.offset;
       command.accesses.push_back(access_of(argument, binding));
     }
   }
@@ -256,7 +258,10 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
     const std::lock_guard lock(world().mutex);
     ++world().counts.dispatches;
   }
-  [self add:std::move(command) work:[recorded](msl::host::Team& team) { return team.run(recorded->dispatch); }];
+  [self add:std::move(command)
+       work:[recorded](msl::host::Team& team) {
+         return team.run(recorded->dispatch);
+       }];
   if (type_ == MTLDispatchTypeSerial) [self separate];
 }
 
@@ -313,10 +318,10 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
   }
   const auto* from = static_cast<const std::byte*>([sourceBuffer contents]) + sourceOffset;
   auto* to = static_cast<std::byte*>([destinationBuffer contents]) + destinationOffset;
-  Command command = {.name = "a copy",
-                     .accesses = {access_of(static_cast<MsltDoubleBuffer*>(sourceBuffer), sourceOffset, size, false),
-                                  access_of(static_cast<MsltDoubleBuffer*>(destinationBuffer), destinationOffset, size,
-                                            true)}};
+  Command command = {
+      .name = "a copy",
+      .accesses = {access_of(static_cast<MsltDoubleBuffer*>(sourceBuffer), sourceOffset, size, false),
+                   access_of(static_cast<MsltDoubleBuffer*>(destinationBuffer), destinationOffset, size, true)}};
   [self add:std::move(command)
        work:[from, to, size](msl::host::Team&) {
          std::memcpy(to, from, size);

@@ -91,7 +91,9 @@ NSErrorDomain const MTLLibraryErrorDomain = @"MTLLibraryErrorDomain";
   self = [super initWithDevice:device];
   World& w = world();
   const std::string name = [[function name] UTF8String];
-  const auto named = [&name](const auto& entry) { return entry.name == name; };
+  const auto named = [&name](const auto& entry) {
+    return entry.name == name;
+  };
   const auto info = std::find_if(w.settings.kernels.begin(), w.settings.kernels.end(), named);
   const auto kernel = std::find_if(w.settings.host_kernels.begin(), w.settings.host_kernels.end(), named);
   std::string fault;
@@ -160,10 +162,10 @@ std::string compile_mistake(NSString* source, MTLCompileOptions* options) {
   }
   if ([source length] == 0) return "program_source:1:1: error: the source is empty";
   if ([options languageVersion] < MTLLanguageVersion3_1) return "program_source:1:1: error: unknown type name 'bfloat'";
-  const bool fast = w.settings.macos < 15 ? [options fastMathEnabled]
-                                          : [options mathMode] != MTLMathModeSafe ||
-                                                [options mathFloatingPointFunctions] !=
-                                                    MTLMathFloatingPointFunctionsPrecise;
+  const bool fast = w.settings.macos < 15
+                        ? [options fastMathEnabled]
+                        : [options mathMode] != MTLMathModeSafe ||
+                              [options mathFloatingPointFunctions] != MTLMathFloatingPointFunctionsPrecise;
   if (fast) violation("The kernels are compiled with fast math.");
   return {};
 }

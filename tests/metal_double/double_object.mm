@@ -27,7 +27,8 @@ Class former_class(id zombie) {
 
 void report_use(id zombie, const char* selector) {
   const Class former = former_class(zombie);
-  violation(fmt::format("{} is sent {} after its last release.", former == Nil ? "?" : class_getName(former), selector));
+  violation(
+      fmt::format("{} is sent {} after its last release.", former == Nil ? "?" : class_getName(former), selector));
 }
 
 }  // namespace

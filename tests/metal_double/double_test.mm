@@ -1,6 +1,6 @@
 // Tests of the double itself: that it reports what Metal does not allow.
-#include <gtest/gtest.h>
 #import <Metal/Metal.h>
+#include <gtest/gtest.h>
 
 #include "backend/msl/drivers/metal/retained.h"
 #include "backend/msl/kernel_source.h"
@@ -30,11 +30,13 @@ class MetalDoubleTest : public testing::Test {
                                                                                      options:options.get()
                                                                                        error:nullptr]);
     const auto function = Retained<id<MTLFunction>>::adopt([library.get() newFunctionWithName:@"add_f32"]);
-    pipeline_ = Retained<id<MTLComputePipelineState>>::adopt(
-        [device_.get() newComputePipelineStateWithFunction:function.get() error:nullptr]);
+    pipeline_ =
+        Retained<id<MTLComputePipelineState>>::adopt([device_.get() newComputePipelineStateWithFunction:function.get()
+                                                                                                  error:nullptr]);
   }
 
-  Retained<id<MTLBuffer>> buffer(NSUInteger bytes, MTLResourceOptions options = MTLResourceHazardTrackingModeUntracked) {
+  Retained<id<MTLBuffer>> buffer(NSUInteger bytes,
+                                 MTLResourceOptions options = MTLResourceHazardTrackingModeUntracked) {
     return Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithLength:bytes options:options]);
   }
 
@@ -50,7 +52,8 @@ class MetalDoubleTest : public testing::Test {
     EXPECT_NE(found.find(words), std::string::npos) << found;
   }
 
-  id<MTLComputeCommandEncoder> encoder(id<MTLCommandBuffer> commands, MTLDispatchType type = MTLDispatchTypeConcurrent) {
+  id<MTLComputeCommandEncoder> encoder(id<MTLCommandBuffer> commands,
+                                       MTLDispatchType type = MTLDispatchTypeConcurrent) {
     id<MTLComputeCommandEncoder> made = [commands computeCommandEncoderWithDispatchType:type];
     [made setComputePipelineState:pipeline_.get()];
     return made;
@@ -82,7 +85,10 @@ TEST_F(MetalDoubleTest, WantsBuffersThatExist) {
   EXPECT_FALSE(buffer(NSUIntegerMax));
   expect("bytes is asked for");
   int value = 0;
-  EXPECT_EQ([device_.get() newBufferWithBytesNoCopy:&value length:4 options:MTLResourceStorageModeShared deallocator:nil],
+  EXPECT_EQ([device_.get() newBufferWithBytesNoCopy:&value
+                                             length:4
+                                            options:MTLResourceStorageModeShared
+                                        deallocator:nil],
             nil);
   expect("whole pages");
 }
@@ -144,7 +150,7 @@ TEST_F(MetalDoubleTest, WantsEncodersEndedOnceAndThenLeftAlone) {
   expect("after commit");
   [commands commit];
   expect("committed twice");
-  [commands addCompletedHandler:^(id<MTLCommandBuffer>) {
+  [commands addCompletedHandler:^(id<MTLCommandBuffer>){
   }];
   expect("handler is added after commit");
   [commands waitUntilCompleted];

@@ -1,8 +1,8 @@
 // Telling the test double of Metal what to be and what to do wrong, and asking what it saw.
 //
 // The double implements include/Metal/Metal.h. Its GPU runs the kernels that mslc wrote as C++, on a thread of its own,
-// late and in the order of commits; commands that nothing orders it runs in a random order. It is strict: whatever Metal
-// leaves undefined, forbids or would report under its API validation is a violation, noted and not carried out.
+// late and in the order of commits; commands that nothing orders it runs in a random order. It is strict: whatever
+// Metal leaves undefined, forbids or would report under its API validation is a violation, noted and not carried out.
 #pragma once
 
 #include <cstddef>

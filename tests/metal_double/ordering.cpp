@@ -106,8 +106,7 @@ void Ordering::compare(const Command& earlier, const Command& later, const char*
   for (const Access& a : earlier.accesses) {
     for (const Access& b : later.accesses) {
       if ((encoders && a.tracked) || !disturb(a, b)) continue;
-      problems_.push_back(
-          fmt::format("{} while {}: there is {}.", describe(earlier, a), describe(later, b), reason));
+      problems_.push_back(fmt::format("{} while {}: there is {}.", describe(earlier, a), describe(later, b), reason));
       return;
     }
   }

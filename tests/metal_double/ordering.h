@@ -25,9 +25,9 @@ struct Command {
   std::vector<Access> accesses;
 };
 
-// The rules: commands of one encoder run at the same time unless a barrier stands between them. Encoders run at the same
-// time, whichever command buffer they are in, unless one waits for a fence that the other updated, or that one updated
-// which had waited for it, or the host has seen the other's command buffer done. One thread at a time.
+// The rules: commands of one encoder run at the same time unless a barrier stands between them. Encoders run at the
+// same time, whichever command buffer they are in, unless one waits for a fence that the other updated, or that one
+// updated which had waited for it, or the host has seen the other's command buffer done. One thread at a time.
 class Ordering {
  public:
   // Encoders are known by the number that this returns.

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,10 +25,10 @@ struct DeviceLimits {
   std::uint32_t threadgroup_memory_bytes = 32768;
   std::uint64_t max_buffer_bytes = 0;
   std::uint32_t max_bytes_argument = 4096;  // largest struct passed by set_bytes
-  // After so many dispatches, or dispatches and copies bound to so many bytes, the recorder hands a command buffer over:
-  // enough that commits cost nothing, few enough that the device starts early and no buffer runs for long.
+  // After so many dispatches, or dispatches and copies bound to so many bytes, the recorder hands a command buffer
+  // over: enough that commits cost nothing, few enough that the device starts early and no buffer runs for long.
   std::uint32_t batch_dispatches = 64;
-  std::uint64_t batch_bytes = std::uint64_t{1} << 32;
+  std::uint64_t batch_bytes = std::numeric_limits<std::uint64_t>::max();
 };
 
 struct GridSize {
@@ -103,9 +104,9 @@ class Device {
   // Zeroed memory aligned to 256 bytes. Where host_visible, Buffer::host() is its address (shared or pinned memory); on
   // devices without such memory, others have none. Throws Error(memory).
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) = 0;
-  // A buffer of the bytes of `memory` where they lie, for kernels to read, or null where the device cannot and they have
-  // to be copied. Only for memory that starts at a page, such as a mapped file, and is readable up to the end of its last
-  // page; it must stay as long as the buffer lives and commands use it.
+  // A buffer of the bytes of `memory` where they lie, for kernels to read, or null where the device cannot and they
+  // have to be copied. Only for memory that starts at a page, such as a mapped file, and is readable up to the end of
+  // its last page; it must stay as long as the buffer lives and commands use it.
   virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/) {
     return nullptr;
   }

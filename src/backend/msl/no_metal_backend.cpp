@@ -5,7 +5,8 @@
 namespace mslt {
 
 std::unique_ptr<Backend> make_msl_metal_backend(std::string_view /*device*/) {
-  fail(ErrorKind::device, "This build of mslt has no 'metal' device; 'mslt devices' lists those that it has, 'cpu' among them.");
+  fail(ErrorKind::device,
+       "This build of mslt has no 'metal' device; 'mslt devices' lists those that it has, 'cpu' among them.");
 }
 
 std::vector<DeviceInfo> msl_metal_devices() {

@@ -1,7 +1,7 @@
 // What the Metal driver uses of Apple's Metal, declared for Linux, where tests/metal_double implements it.
 //
-// Every class, protocol, selector, property, enumerator and value here is one of Apple's, as macOS 15 has them; what the
-// driver does not use is left out. Nothing may be added that Metal does not have.
+// Every class, protocol, selector, property, enumerator and value here is one of Apple's, as macOS 15 has them; what
+// the driver does not use is left out. Nothing may be added that Metal does not have.
 #pragma once
 
 #import <Foundation/Foundation.h>
@@ -283,8 +283,8 @@ MTL_EXTERN NSArray<id<MTLDevice>>* _Nonnull MTLCopyAllDevices(void) NS_RETURNS_R
 - (nullable id<MTLBuffer>)newBufferWithBytesNoCopy:(nonnull void*)pointer
                                             length:(NSUInteger)length
                                            options:(MTLResourceOptions)options
-                                       deallocator:(void (^_Nullable)(void* _Nonnull pointer,
-                                                                      NSUInteger length))deallocator;
+                                       deallocator:
+                                           (void (^_Nullable)(void* _Nonnull pointer, NSUInteger length))deallocator;
 - (nullable id<MTLLibrary>)newLibraryWithURL:(nonnull NSURL*)url error:(NSError* _Nullable* _Nullable)error;
 - (nullable id<MTLLibrary>)newLibraryWithSource:(nonnull NSString*)source
                                         options:(nullable MTLCompileOptions*)options

@@ -44,8 +44,7 @@ TEST(CompileLogTest, CountsWhatIsTooMany) {
 }
 
 TEST(CompileLogTest, GivesALogWithoutErrorsWhole) {
-  EXPECT_EQ(compile_errors("The compiler service is not available.", source),
-            "The compiler service is not available.");
+  EXPECT_EQ(compile_errors("The compiler service is not available.", source), "The compiler service is not available.");
 }
 
 TEST(CompileLogTest, LeavesLinesThatItCannotPlace) {

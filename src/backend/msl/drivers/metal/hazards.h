@@ -1,4 +1,5 @@
-// Which dispatches must wait for earlier ones: those that touch memory which the others write, or write what they touch.
+// Which dispatches must wait for earlier ones: those that touch memory which the others write, or write what they
+// touch.
 #pragma once
 
 #include <cstddef>

@@ -24,8 +24,8 @@ class MetalDevice;
 // Dispatches go to concurrent compute encoders and run side by side; a barrier stands before each one that touches what
 // another wrote since the last barrier, or writes what another touched. Copies and fills go to blit encoders, or, where
 // they are not multiples of 4 bytes, which blits must be, to the kernel copy_bytes. Buffers are not tracked by Metal:
-// every encoder waits for the device's fence before it starts and updates it at its end, so encoders run in order, those
-// of earlier command buffers first.
+// every encoder waits for the device's fence before it starts and updates it at its end, so encoders run in order,
+// those of earlier command buffers first.
 class MetalCommandBuffer final : public CommandBuffer {
  public:
   explicit MetalCommandBuffer(MetalDevice& device);

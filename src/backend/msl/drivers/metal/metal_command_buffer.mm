@@ -17,9 +17,9 @@
 namespace mslt::msl::metal {
 namespace {
 
-constexpr std::size_t blit_alignment = 4;             // of offsets and sizes in blit encoders
-constexpr std::uint32_t threadgroup_alignment = 16;   // of setThreadgroupMemoryLength
-constexpr std::uint32_t copy_threads = 256;           // of copy_bytes, each of which copies:
+constexpr std::size_t blit_alignment = 4;            // of offsets and sizes in blit encoders
+constexpr std::uint32_t threadgroup_alignment = 16;  // of setThreadgroupMemoryLength
+constexpr std::uint32_t copy_threads = 256;          // of copy_bytes, each of which copies:
 constexpr std::size_t copy_bytes_a_thread = 16;
 
 MTLSize to_size(GridSize size) {
@@ -176,8 +176,8 @@ void MetalCommandBuffer::set_threadgroup_memory(std::uint32_t index, std::uint32
   check_index(index, max_threadgroup_arguments, "threadgroup memory");
   const std::uint32_t most = device_.limits().threadgroup_memory_bytes;
   if (bytes > most) {
-    fail(ErrorKind::device, "metal: kernel '{}' asks for {} bytes of threadgroup memory; {} has {}.",
-         pipeline_->name(), bytes, device_.info().name, most);
+    fail(ErrorKind::device, "metal: kernel '{}' asks for {} bytes of threadgroup memory; {} has {}.", pipeline_->name(),
+         bytes, device_.info().name, most);
   }
   threadgroup_bytes_[index] = rounded_up(bytes);
   [compute() setThreadgroupMemoryLength:threadgroup_bytes_[index] atIndex:index];

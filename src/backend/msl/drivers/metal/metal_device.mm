@@ -149,11 +149,11 @@ std::unique_ptr<Buffer> MetalDevice::wrap(std::span<const std::byte> memory, std
   const std::size_t pages = (memory.size() + page - 1) / page * page;
   if (pages > limits_.max_buffer_bytes) return nullptr;
   // Kernels only read it: nothing writes through this pointer.
-  auto buffer = Retained<id<MTLBuffer>>::adopt(
-      [device_.get() newBufferWithBytesNoCopy:const_cast<std::byte*>(memory.data())
-                                       length:pages
-                                      options:buffer_options
-                                  deallocator:nil]);
+  auto buffer =
+      Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithBytesNoCopy:const_cast<std::byte*>(memory.data())
+                                                                      length:pages
+                                                                     options:buffer_options
+                                                                 deallocator:nil]);
   if (!buffer) return nullptr;
   const Retained<NSString*> name = to_nsstring(label);
   [buffer.get() setLabel:name.get()];

@@ -7,8 +7,8 @@
 
 namespace mslt::msl::metal {
 
-// Holds one reference to an object and releases it in its destructor, also when an exception passes. Object is a pointer
-// type such as id<MTLBuffer>.
+// Holds one reference to an object and releases it in its destructor, also when an exception passes. Object is a
+// pointer type such as id<MTLBuffer>.
 template <class Object>
 class Retained {
  public:
