@@ -1,6 +1,8 @@
 // What is written for the example kernels of testdata/.
 #include "mslc/emit.h"
 
+#include "backend/msl/kernel_source.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -131,6 +133,14 @@ TEST_F(Emit, MetalTextHasHeadersOnceAndHostNames) {
   expect_lacks(text, "#pragma once");
   expect_lacks(text, "#define");
   expect_lacks(text, "MSLT_INSTANTIATE");
+}
+
+TEST_F(Emit, TheTextCompiledAheadOfTimeBearsTheStampOfTheEmbeddedOne) {
+  const std::string text = metal_text(front_end_.syntaxes());
+  const std::string compiled = emit_metal(front_end_.syntaxes());
+  EXPECT_TRUE(compiled.starts_with(text));
+  expect_holds(compiled, "kernel void " + msl::source_stamp(text) + "() {}");
+  EXPECT_NE(msl::source_stamp(text), msl::source_stamp(text + " "));
 }
 
 TEST_F(Emit, SetsHaveNamespacesOfTheirOwn) {
