@@ -32,13 +32,11 @@ inline void add_products(thread float* sums, device const T* in, device const W*
       fetch_chunk(weight, scales, starts[c] + k + d * weight_step, chunks[d * each + c]);
     }
   }
-#pragma unroll
   for (uint d = 0; d < depth; ++d) {
     float parts[count * each];
     for (uint i = 0; i < count * each; ++i) {
       parts[i] = WeightChunk<W>::has_scale ? 0.0f : sums[i];
     }
-#pragma unroll
     for (uint s = 0; s < spans; ++s) {
       RawSpan<T> raw[count];
       float x[count * span_width];
@@ -50,7 +48,6 @@ inline void add_products(thread float* sums, device const T* in, device const W*
       for (uint r = 0; r < count; ++r) {
         unpack_raw(raw[r], x + r * span_width);
       }
-#pragma unroll
       for (uint c = 0; c < each; ++c) {
         float weights[span_width];
         chunk_span(chunks[d * each + c], s, weights);

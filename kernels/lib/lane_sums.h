@@ -7,15 +7,14 @@
 template <uint count, uint lanes>
 inline void spread_sums(thread float* values, uint lane) {
   uint left = count;
-#pragma unroll
   for (uint bit = lanes / 2; bit > 0; bit /= 2) {
     if (left > 1) {
       left /= 2;
       const bool upper = (lane & bit) != 0;
       for (uint i = 0; i < left; ++i) {
-        const float kept = upper ? values[i + left] : values[i];
-        const float sent = upper ? values[i] : values[i + left];
-        values[i] = kept + simd_shuffle_xor(sent, ushort(bit));
+        const float first = values[i];
+        const float second = values[i + left];
+        values[i] = (upper ? second : first) + simd_shuffle_xor(upper ? first : second, ushort(bit));
       }
     } else {
       values[0] += simd_shuffle_xor(values[0], ushort(bit));

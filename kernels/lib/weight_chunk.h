@@ -23,7 +23,7 @@ struct WeightChunk<char> {
   static constant constexpr bool has_scale = true;
   static constant constexpr uint spans = 2;
   static constant constexpr uint lanes = 16;
-  uint words[4];
+  uint4 words;
   half scale;
 };
 
@@ -33,34 +33,25 @@ struct WeightChunk<uchar> {
   static constant constexpr bool has_scale = true;
   static constant constexpr uint spans = 4;
   static constant constexpr uint lanes = 8;
-  uint words[4];
+  uint4 words;
   half scale;
 };
 
 // The chunk that begins with element `at` of a weight whose rows and groups begin at multiples of 16 bytes.
 template <typename W>
-inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at,
-                        thread WeightChunk<W>& chunk) {
+inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at, thread WeightChunk<W>& chunk) {
   fetch_aligned(weight + at, chunk.raw);
-}
-
-inline void fetch_words(device const uchar* data, thread uint* words) {
-  const uint4 four = *(device const uint4*)data;
-  words[0] = four.x;
-  words[1] = four.y;
-  words[2] = four.z;
-  words[3] = four.w;
 }
 
 inline void fetch_chunk(device const char* weight, device const half* scales, ulong at,
                         thread WeightChunk<char>& chunk) {
-  fetch_words((device const uchar*)weight + at, chunk.words);
+  chunk.words = *(device const uint4*)(weight + at);
   chunk.scale = scales[at / weight_group];
 }
 
 inline void fetch_chunk(device const uchar* weight, device const half* scales, ulong at,
                         thread WeightChunk<uchar>& chunk) {
-  fetch_words(weight + at / 2, chunk.words);
+  chunk.words = *(device const uint4*)(weight + at / 2);
   chunk.scale = scales[at / weight_group];
 }
 
@@ -94,14 +85,20 @@ inline void chunk_span(thread const WeightChunk<W>& chunk, uint /*s*/, thread fl
 }
 
 inline void chunk_span(thread const WeightChunk<char>& chunk, uint s, thread float* values) {
-  for (uint k = 0; k < span_width; ++k) {
-    values[k] = signed_byte(chunk.words[2 * s + k / 4], k % 4);
+  const uint low = s == 0 ? chunk.words.x : chunk.words.z;
+  const uint high = s == 0 ? chunk.words.y : chunk.words.w;
+  for (uint k = 0; k < 4; ++k) {
+    values[k] = signed_byte(low, k);
+    values[k + 4] = signed_byte(high, k);
   }
 }
 
 inline void chunk_span(thread const WeightChunk<uchar>& chunk, uint s, thread float* values) {
-  for (uint k = 0; k < span_width; ++k) {
-    values[k] = signed_half(chunk.words[2 * (s & 1u) + k / 4], k % 4, 4 * (s / 2));
+  const uint low = (s & 1u) == 0 ? chunk.words.x : chunk.words.z;
+  const uint high = (s & 1u) == 0 ? chunk.words.y : chunk.words.w;
+  for (uint k = 0; k < 4; ++k) {
+    values[k] = signed_half(low, k, 4 * (s / 2));
+    values[k + 4] = signed_half(high, k, 4 * (s / 2));
   }
 }
 
