@@ -3,7 +3,7 @@
 
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
-#include "lib/span.h"
+#include "lib/raw_span.h"
 #include "optimizer_args.h"
 
 using namespace metal;
@@ -46,6 +46,35 @@ inline float root_of(Squares sums) {
   return sums.middle == 0.0f ? sqrt(sums.small) / small_scale : sums.middle;
 }
 
+// Spans that a thread has in flight.
+template <typename T>
+struct SquareBatch {
+  static constant constexpr uint size = 8 / sizeof(T);
+};
+
+// Adds the squares of a batch of spans. Most have their largest element in the middle, and then every square counts as
+// it is: what underflows beside it is below its last bit. NaN is in no maximum, but in the sum.
+template <uint size, typename T>
+inline void add_squares(thread Squares& sums, thread float* middle, thread const RawSpan<T>* batch) {
+  float values[size * span_width];
+  float largest = 0.0f;
+  for (uint j = 0; j < size; ++j) {
+    unpack_raw(batch[j], values + j * span_width);
+  }
+  for (uint k = 0; k < size * span_width; ++k) {
+    largest = fmax(largest, fabs(values[k]));
+  }
+  if (largest <= large_bound && (largest >= small_bound || largest == 0.0f)) {
+    for (uint k = 0; k < size * span_width; ++k) {
+      middle[k % span_width] = fma(values[k], values[k], middle[k % span_width]);
+    }
+  } else {
+    for (uint k = 0; k < size * span_width; ++k) {
+      add_square(sums, values[k]);
+    }
+  }
+}
+
 // sums[kind][group] = Σ g² of the group's elements.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void norm_squares(
@@ -57,15 +86,31 @@ template <typename T>
   threadgroup float large[max_simdgroups];
   threadgroup float middle[max_simdgroups];
   threadgroup float small[max_simdgroups];
+  constexpr uint batch = SquareBatch<T>::size;
   const ulong begin = group * args.per_group;
   const ulong end = min(begin + args.per_group, args.count);
+  const ulong stride = ulong(threads) * span_width;
   Squares squares = {0.0f, 0.0f, 0.0f};
-  float values[span_width];
-  for (ulong i = begin + position * span_width; i < end; i += threads * span_width) {
-    load_span(gradients, i, end, args.aligned, values);
-    for (uint k = 0; k < span_width; ++k) {
-      add_square(squares, values[k]);
+  float sums_of_eight[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    sums_of_eight[k] = 0.0f;
+  }
+  RawSpan<T> spans[batch];
+  ulong i = begin + position * span_width;
+  if (args.aligned != 0) {
+    for (; i + (batch - 1) * stride + span_width <= end; i += batch * stride) {
+      for (uint j = 0; j < batch; ++j) {
+        fetch_aligned(gradients + i + j * stride, spans[j]);
+      }
+      add_squares<batch>(squares, sums_of_eight, spans);
     }
+  }
+  for (; i < end; i += stride) {
+    fetch_span(gradients, i, end, args.aligned, spans[0]);
+    add_squares<1>(squares, sums_of_eight, spans);
+  }
+  for (uint k = 0; k < span_width; ++k) {
+    squares.middle += sums_of_eight[k];
   }
   squares.large = group_sum(squares.large, large, simdgroup, lane, simdgroups);
   squares.middle = group_sum(squares.middle, middle, simdgroup, lane, simdgroups);

@@ -25,9 +25,20 @@ std::vector<std::size_t> sorted_indices(const double* row, std::size_t vocab) {
 TEST_P(SamplingTest, FindsTheLargest) {
   struct Case {
     std::int64_t rows, columns, vocab, k;
+    bool ties = true;
   };
-  const std::vector<Case> cases = {{1, 1, 1, 1},       {3, 8, 5, 5},        {2, 33, 33, 7},       {4, 100, 97, 40},
-                                   {5, 128, 128, 128}, {2, 3000, 2999, 50}, {1, 50304, 50257, 64}};
+  const std::vector<Case> cases = {{1, 1, 1, 1},
+                                   {3, 8, 5, 5},
+                                   {2, 33, 33, 7},
+                                   {4, 100, 97, 40},
+                                   {5, 128, 128, 128},
+                                   {2, 3000, 2999, 50},
+                                   {1, 50304, 50257, 64},
+                                   {2, 50304, 50257, 50, false},
+                                   {1, 50257, 50257, 3, false},
+                                   {257, 2056, 2053, 20, false},
+                                   {1, 4096, 4095, 700, false},
+                                   {1, 140000, 139999, 10, false}};
   for (const Case& c : cases) {
     for (const DType dtype : floating_types()) {
       SCOPED_TRACE(std::to_string(c.columns) + " columns " + std::string(name_of(dtype)));
@@ -35,7 +46,7 @@ TEST_P(SamplingTest, FindsTheLargest) {
       std::vector<double> values = random_values(dtype, c.rows * c.columns, 1);
       for (std::size_t i = 0; i < values.size(); ++i) {
         const bool padding = static_cast<std::int64_t>(i) % c.columns >= c.vocab;
-        values[i] = padding ? 1e4 : std::round(values[i] * 4.0) / 4.0;
+        values[i] = padding ? 1e4 : c.ties ? std::round(values[i] * 4.0) / 4.0 : values[i];
         if (i % 7 == 3 && !padding) values[i] = -0.0;
       }
       values = rounded(dtype, values);
