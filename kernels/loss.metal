@@ -137,6 +137,9 @@ MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)
 MSLT_INSTANTIATE(cross_entropy_bf16, cross_entropy_rows, bfloat)
 MSLT_INSTANTIATE(cross_entropy_f16, cross_entropy_rows, half)
 
+// Elements that a thread of sum_f32 has under way.
+constant constexpr uint sum_ahead = 8;
+
 // sums[group] (+)= Σ of the group's elements. One group ends what several began.
 [[max_total_threads_per_threadgroup(1024)]] kernel void sum_f32(
     device float* sums [[buffer(0)]], device const float* in [[buffer(1)]], constant SumArgs& args [[buffer(2)]],
@@ -147,7 +150,20 @@ MSLT_INSTANTIATE(cross_entropy_f16, cross_entropy_rows, half)
   const ulong begin = group * args.per_group;
   const ulong end = min(begin + args.per_group, args.count);
   float total = 0.0f;
-  for (ulong i = begin + position; i < end; i += threads) {
+  ulong i = begin + position;
+  // Loads are issued together while all of them lie inside.
+  for (; i + (sum_ahead - 1) * threads < end; i += sum_ahead * threads) {
+    float ahead[sum_ahead];
+#pragma unroll
+    for (uint k = 0; k < sum_ahead; ++k) {
+      ahead[k] = in[i + k * threads];
+    }
+#pragma unroll
+    for (uint k = 0; k < sum_ahead; ++k) {
+      total += ahead[k];
+    }
+  }
+  for (; i < end; i += threads) {
     total += in[i];
   }
   total = group_sum(total, partial, simdgroup, lane, simdgroups);
