@@ -67,6 +67,7 @@ class AttentionTest : public BackendTest {};
 TEST_P(AttentionTest, EqualsTheReference) {
   for (const Case& c : cases()) {
     for (const DType dtype : activation_types(backend())) {
+      if (c.length > 200 && dtype != DType::f32) continue;  // as any other length, but slow
       SCOPED_TRACE(testing::Message() << "B " << c.batch << " T " << c.length << " H " << c.shape.heads << " K "
                                       << c.shape.kv_heads << " D " << c.shape.head_size << " causal " << c.shape.causal
                                       << " dropout " << c.dropout << " " << name_of(dtype));
