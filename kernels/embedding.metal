@@ -149,7 +149,7 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
     return;
   }
   const ulong run = args.run;
-  const ulong own_run = index / run;
+  const ulong own_run = uint(index) / args.run;
   const ulong first_run = own_run / merged_runs * merged_runs;
   const uint2 key = keys[index];
   // In each run, those before lows[i] come before the key, those from highs[i] on do not.
@@ -191,22 +191,11 @@ struct GradientBatch {
   static constant constexpr uint size = 8 / sizeof(T);
 };
 
-// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
-// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
-// embedding_rows, with chunks for rows.
-template <typename T>
-kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
-                               device float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
-                               device const T* dout [[buffer(4)]], constant EmbeddingGradientArgs& args [[buffer(5)]],
-                               uint2 group [[threadgroup_position_in_grid]],
-                               uint2 position [[thread_position_in_threadgroup]],
-                               uint2 threads [[threads_per_threadgroup]]) {
-  const ulong chunk = ulong(group.x) * threads.y + position.y;
-  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+// What embedding_gradient does for one chunk and the span that begins with `column`.
+template <bool whole, typename T>
+inline void add_chunk(device T* dtoken_weight, device float* heads, device float* tails, device const uint2* keys,
+                      device const T* dout, constant EmbeddingGradientArgs& args, ulong chunk, ulong column) {
   const ulong begin = chunk * gradient_chunk;
-  if (begin >= args.rows || column >= args.columns) {
-    return;
-  }
   const ulong end = min(begin + gradient_chunk, ulong(args.rows));
   const ulong last = ulong(args.rows) - 1;
   const uint token_before = begin > 0 ? keys[begin - 1].x : no_token;
@@ -236,9 +225,9 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
       complete[j] = ends[j] && token != token_before;
       const ulong from = ulong(batch_keys[counts ? j : 0].y) * args.columns;
       const ulong to = ulong(batch_keys[complete[j] ? j : 0].x) * args.columns;
-      fetch_span(dout, from + column, from + args.columns, args.aligned, rows[j]);
+      fetch_known<whole>(dout, from + column, from + args.columns, rows[j]);
       if (complete[j]) {
-        fetch_span(dtoken_weight, to + column, to + args.columns, args.aligned, sums[j]);
+        fetch_known<whole>(dtoken_weight, to + column, to + args.columns, sums[j]);
       }
     }
     for (uint j = 0; j < batch; ++j) {
@@ -251,15 +240,15 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
           const ulong part = chunk * args.columns;
           const ulong to = ulong(batch_keys[j].x) * args.columns;
           if (batch_keys[j].x == token_before) {
-            store_span(heads, part + column, part + args.columns, args.aligned, total);
+            store_known<whole>(heads, part + column, part + args.columns, total);
           } else if (!ends[j]) {
-            store_span(tails, part + column, part + args.columns, args.aligned, total);
+            store_known<whole>(tails, part + column, part + args.columns, total);
           } else {
             unpack_raw(sums[j], values);
             for (uint k = 0; k < span_width; ++k) {
               values[k] += args.scale * total[k];
             }
-            store_span(dtoken_weight, to + column, to + args.columns, args.aligned, values);
+            store_known<whole>(dtoken_weight, to + column, to + args.columns, values);
           }
           for (uint k = 0; k < span_width; ++k) {
             total[k] = 0.0f;
@@ -267,6 +256,28 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
         }
       }
     }
+  }
+}
+
+// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
+// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
+// embedding_rows, with chunks for rows.
+template <typename T>
+kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
+                               device float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
+                               device const T* dout [[buffer(4)]], constant EmbeddingGradientArgs& args [[buffer(5)]],
+                               uint2 group [[threadgroup_position_in_grid]],
+                               uint2 position [[thread_position_in_threadgroup]],
+                               uint2 threads [[threads_per_threadgroup]]) {
+  const ulong chunk = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  if (chunk * gradient_chunk >= args.rows || column >= args.columns) {
+    return;
+  }
+  if (args.aligned != 0) {
+    add_chunk<true>(dtoken_weight, heads, tails, keys, dout, args, chunk, column);
+  } else {
+    add_chunk<false>(dtoken_weight, heads, tails, keys, dout, args, chunk, column);
   }
 }
 
