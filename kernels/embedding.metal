@@ -194,10 +194,10 @@ struct GradientBatch {
 // What embedding_gradient does for one chunk and the span that begins with `column`.
 template <bool whole, typename T>
 inline void add_chunk(device T* dtoken_weight, device float* heads, device float* tails, device const uint2* keys,
-                      device const T* dout, constant EmbeddingGradientArgs& args, ulong chunk, ulong column) {
-  const ulong begin = chunk * gradient_chunk;
-  const ulong end = min(begin + gradient_chunk, ulong(args.rows));
-  const ulong last = ulong(args.rows) - 1;
+                      device const T* dout, constant EmbeddingGradientArgs& args, uint chunk, ulong column) {
+  const uint begin = chunk * gradient_chunk;
+  const uint last = args.rows - 1;
+  const uint count = min(gradient_chunk, args.rows - begin);
   const uint token_before = begin > 0 ? keys[begin - 1].x : no_token;
   constexpr uint batch = GradientBatch<T>::size;
   float total[span_width];
@@ -205,11 +205,11 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
   for (uint k = 0; k < span_width; ++k) {
     total[k] = 0.0f;
   }
-  for (ulong i = begin; i < end; i += batch) {
+  for (uint i = 0; i < count; i += batch) {
     // Rows without a token come last; past the end, the last key stands in and counts for nothing.
     uint2 batch_keys[batch + 1];
     for (uint j = 0; j <= batch; ++j) {
-      batch_keys[j] = keys[min(i + j, last)];
+      batch_keys[j] = keys[begin + min(i + j, last - begin)];
     }
     if (batch_keys[0].x >= args.vocab) {
       return;
@@ -220,8 +220,8 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
     bool complete[batch];
     for (uint j = 0; j < batch; ++j) {
       const uint token = batch_keys[j].x;
-      const bool counts = i + j < end && token < args.vocab;
-      ends[j] = counts && (i + j == last || batch_keys[j + 1].x != token);
+      const bool counts = i + j < count && token < args.vocab;
+      ends[j] = counts && (i + j == last - begin || batch_keys[j + 1].x != token);
       complete[j] = ends[j] && token != token_before;
       const ulong from = ulong(batch_keys[counts ? j : 0].y) * args.columns;
       const ulong to = ulong(batch_keys[complete[j] ? j : 0].x) * args.columns;
@@ -231,13 +231,13 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
       }
     }
     for (uint j = 0; j < batch; ++j) {
-      if (i + j < end && batch_keys[j].x < args.vocab) {
+      if (i + j < count && batch_keys[j].x < args.vocab) {
         unpack_raw(rows[j], values);
         for (uint k = 0; k < span_width; ++k) {
           total[k] += values[k];
         }
-        if (ends[j] || i + j + 1 == end) {
-          const ulong part = chunk * args.columns;
+        if (ends[j] || i + j + 1 == count) {
+          const ulong part = ulong(chunk) * args.columns;
           const ulong to = ulong(batch_keys[j].x) * args.columns;
           if (batch_keys[j].x == token_before) {
             store_known<whole>(heads, part + column, part + args.columns, total);
@@ -275,9 +275,9 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
     return;
   }
   if (args.aligned != 0) {
-    add_chunk<true>(dtoken_weight, heads, tails, keys, dout, args, chunk, column);
+    add_chunk<true>(dtoken_weight, heads, tails, keys, dout, args, uint(chunk), column);
   } else {
-    add_chunk<false>(dtoken_weight, heads, tails, keys, dout, args, chunk, column);
+    add_chunk<false>(dtoken_weight, heads, tails, keys, dout, args, uint(chunk), column);
   }
 }
 
