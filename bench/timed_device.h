@@ -42,6 +42,10 @@ class TimedCommandBuffer final : public msl::CommandBuffer {
   void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) override {
     inner_->set_buffer(index, buffer, offset);
   }
+  void set_buffer_range(std::uint32_t index, Buffer& buffer, std::size_t offset, std::size_t bytes,
+                        msl::ArgumentAccess access) override {
+    inner_->set_buffer_range(index, buffer, offset, bytes, access);
+  }
   void set_bytes(std::uint32_t index, std::span<const std::byte> bytes) override { inner_->set_bytes(index, bytes); }
   void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) override {
     inner_->set_threadgroup_memory(index, bytes);
@@ -72,6 +76,9 @@ class TimedDevice final : public msl::Device {
   const msl::DeviceLimits& limits() const override { return inner_->limits(); }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override {
     return inner_->allocate(bytes, label, host_visible);
+  }
+  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label) override {
+    return inner_->wrap(memory, label);
   }
   const msl::Pipeline& pipeline(std::string_view name) override { return inner_->pipeline(name); }
   std::unique_ptr<msl::CommandBuffer> command_buffer() override {

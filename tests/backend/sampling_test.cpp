@@ -171,21 +171,23 @@ TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
   const std::vector<double> values = random_values(DType::f32, std::int64_t{2} * 20 * 24, 1);
   const Guarded qkv = upload(backend(), DType::f32, {2, 20, 24}, values);
   struct Case {
-    double first;               // of sequence 1
+    std::vector<double> first;  // [2]
     std::vector<double> table;  // [2, 2]
     std::string_view part;
   };
-  const std::vector<Case> cases = {{-3, {0, 1, 2, 3}, "position -3 of sequence 1"},
-                                   {20, {0, 1, 2, 3}, "position 32 of sequence 1"},
-                                   {0, {0, 1, 2, 4}, "block 4 for sequence 1"},
-                                   {0, {0, 1, 2, -1}, "block -1 for sequence 1"}};
+  // Beyond the first sequence's row of the table lies the second's, which fills none of those places itself.
+  const std::vector<Case> cases = {{{0, -3}, {0, 1, 2, 3}, "position -3 of sequence 1"},
+                                   {{20, 12}, {0, 1, 2, 3}, "position 32 of sequence 0"},
+                                   {{0, 20}, {0, 1, 2, 3}, "position 32 of sequence 1"},
+                                   {{0, 0}, {0, 1, 2, 4}, "block 4 for sequence 1"},
+                                   {{0, 0}, {0, 1, 2, -1}, "block -1 for sequence 1"}};
   for (const Case& c : cases) {
     SCOPED_TRACE(c.part);
     std::vector<double> expected = random_values(DType::f32, 4 * 16 * 8, 2);
     const Guarded keys = upload(backend(), DType::f32, {4, 16, 8}, expected);
     const Guarded contents = upload(backend(), DType::f32, {4, 16, 8}, expected);
     const Guarded table = upload(backend(), DType::i32, {2, 2}, c.table);
-    const Guarded first = upload(backend(), DType::i32, {2}, {0, c.first});
+    const Guarded first = upload(backend(), DType::i32, {2}, c.first);
     const auto append = [&] {
       backend().kv_cache_append({keys, contents, table}, qkv, {first.tensor()}, {}, shape);
     };
@@ -194,7 +196,7 @@ TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
     } else {
       append();
       for (std::int64_t row = 0; row < 40; ++row) {
-        const std::int64_t place = row < 20 ? row : row - 20 + static_cast<std::int64_t>(c.first);
+        const std::int64_t place = row % 20 + static_cast<std::int64_t>(c.first[size(row / 20)]);
         if (place < 0 || place >= 32) continue;
         const double block = c.table[size(row / 20 * 2 + place / 16)];
         if (block < 0 || block >= 4) continue;

@@ -12,8 +12,10 @@ namespace {
 // Simdgroups, and so rows, of a threadgroup.
 constexpr std::uint32_t group_rows = 4;
 
-// Longer rows are read again for each pass over them; as norm_kept of kernels/norm.metal has it.
+// Longer rows, and those that are not whole aligned spans, are read again for each pass over them; as norm_kept and
+// norm_simdgroups of kernels/norm.metal have it.
 constexpr std::int64_t kept_columns = 1024;
+constexpr std::int64_t most_backward_threads = 768;
 
 // Rows of partial sums of the weight's gradient: few enough to cost little beside the rows themselves, and the same on
 // every device.
@@ -22,7 +24,7 @@ constexpr std::int64_t fewest_rows_per_part = 4;
 
 // As in kernels/norm.metal.
 constexpr std::uint32_t gradient_columns = 32;
-constexpr std::uint32_t gradient_rows = 16;
+constexpr std::uint32_t gradient_rows = 32;
 
 }  // namespace
 
@@ -46,8 +48,8 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
                                 .dropout_operation = dropout.operation,
                                 .dropout_probability = dropout.probability,
                                 .dropout_scale = 1.0f / (1.0f - dropout.probability)};
-  encode(msl::kernel_name(columns <= kept_columns ? "norm_forward" : "norm_forward_wide", residual.dtype(),
-                          weight.dtype()))
+  const bool kept = columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
+  encode(msl::kernel_name(kept ? "norm_forward" : "norm_forward_wide", residual.dtype(), weight.dtype()))
       .buffer(0, out)
       .optional(1, written)
       .optional(2, mean)
@@ -81,7 +83,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
                                  .has_direct = dsum_direct ? 1u : 0u,
                                  .rows_per_part = msl::count32(rows_per_part, "residual_norm_backward")};
   const msl::Scratch partial = scratch(DType::f32, {parts, 2 * columns});
-  if (columns <= kept_columns) {
+  if (columns <= most_backward_threads * msl::span_width && args.aligned != 0 && args.weight_aligned != 0) {
     encode(msl::kernel_name("norm_backward", dout.dtype()))
         .buffer(0, dsum)
         .buffer(1, partial)
@@ -94,7 +96,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .bytes(8, args)
         .in_place(0, 2)
         .in_place(0, 3)
-        .dispatch({msl::group_count(parts, group_rows)}, {32 * group_rows});
+        .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
     // dsum may be dout, so the sums are taken first.
     const msl::Launch launch = msl::tile_launch(parts, columns);

@@ -130,7 +130,8 @@ CudaDevice::CudaDevice(std::span<const CudaKernel> kernels, std::span<const Kern
     : kernels_(kernels), table_(table), memory_(memory) {
   constexpr int device = 0;
   int count = 0;
-  check(cudaGetDeviceCount(&count), "looking for GPUs");
+  // Where there is no driver at all, CUDA says that it is too old.
+  check(cudaGetDeviceCount(&count), "there is no NVIDIA GPU with a driver for it");
   if (count == 0) fail(ErrorKind::device, "cuda: there is no NVIDIA GPU.");
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device), "asking for the GPU's properties");

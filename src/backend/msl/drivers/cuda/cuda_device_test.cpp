@@ -190,7 +190,9 @@ TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {
   }
   for (std::size_t i = 0; i < timings.size(); ++i) {
     EXPECT_LT(timings[i].gpu_start, timings[i].gpu_end);
-    if (i > 0) EXPECT_LE(timings[i - 1].gpu_end, timings[i].gpu_start);
+    if (i > 0) {
+      EXPECT_LE(timings[i - 1].gpu_end, timings[i].gpu_start);
+    }
   }
 }
 

@@ -55,7 +55,9 @@ __device__ __forceinline__ float exp(float x) {
   return __expf(x);
 }
 __device__ __forceinline__ float exp2(float x) {
-  return ::exp2f(x);
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
 }
 __device__ __forceinline__ float log(float x) {
   return __logf(x);

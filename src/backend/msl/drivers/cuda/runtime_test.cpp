@@ -65,10 +65,14 @@ TEST(CudaRuntime, SixteenBitsBecomeFloatsExactly) {
     const auto bits = static_cast<std::uint16_t>(i);
     const float as_half = to_float(Float16{bits});
     const float as_bfloat = to_float(BFloat16{bits});
-    if (!std::isnan(as_half)) ASSERT_EQ(half_value(bits), as_half);
-    if (!std::isnan(as_bfloat)) ASSERT_EQ(bfloat_value(bits), as_bfloat);
     ASSERT_EQ(std::isnan(half_value(bits)), std::isnan(as_half));
     ASSERT_EQ(std::isnan(bfloat_value(bits)), std::isnan(as_bfloat));
+    if (!std::isnan(as_half)) {
+      ASSERT_EQ(half_value(bits), as_half);
+    }
+    if (!std::isnan(as_bfloat)) {
+      ASSERT_EQ(bfloat_value(bits), as_bfloat);
+    }
   }
 }
 
