@@ -47,10 +47,11 @@ void MslBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
   const std::int64_t n = in.elements();
   const std::int64_t groups = std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, most_groups);
   const auto add_up = [&](const Tensor& to, const Tensor& from, std::int64_t count, std::int64_t into, bool add) {
+    const std::int64_t spans = msl::group_count((count + into - 1) / into, msl::span_width);
     const SumArgs args = {.count = static_cast<std::uint64_t>(count),
-                          .per_group = static_cast<std::uint64_t>((count + into - 1) / into),
+                          .per_group = static_cast<std::uint64_t>(spans * msl::span_width),
                           .accumulate = add ? 1u : 0u,
-                          .reserved = 0};
+                          .aligned = msl::aligned_rows(msl::span_width, from)};
     encode("sum_f32")
         .buffer(0, to)
         .optional(1, count == 0 ? Tensor() : from)
