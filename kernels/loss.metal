@@ -103,7 +103,9 @@ template <typename T>
   const float scale = loss_scale[0];
   const float factor = total == 0.0f ? 0.0f : scale / total;
   const ulong target_at = begin + uint(target);
-  for (ulong i = first; i < chunks_end; i += chunk) {
+  // Backwards: what was read last is the nearest.
+  for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
+    const ulong i = first + (chunks - 1) * chunk;
     for (uint step = 0; step < loss_ahead; ++step) {
       load_aligned(logits + i + step * stride, values + step * span_width);
     }
@@ -137,8 +139,8 @@ MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)
 MSLT_INSTANTIATE(cross_entropy_bf16, cross_entropy_rows, bfloat)
 MSLT_INSTANTIATE(cross_entropy_f16, cross_entropy_rows, half)
 
-// Elements that a thread of sum_f32 has under way.
-constant constexpr uint sum_ahead = 8;
+// Spans that a thread of a sum has in flight.
+constant constexpr uint sum_spans = 4;
 
 // sums[group] (+)= Σ of the group's elements. One group ends what several began.
 [[max_total_threads_per_threadgroup(1024)]] kernel void sum_f32(
@@ -149,22 +151,35 @@ constant constexpr uint sum_ahead = 8;
   threadgroup float partial[max_simdgroups];
   const ulong begin = group * args.per_group;
   const ulong end = min(begin + args.per_group, args.count);
-  float total = 0.0f;
-  ulong i = begin + position;
-  // Loads are issued together while all of them lie inside.
-  for (; i + (sum_ahead - 1) * threads < end; i += sum_ahead * threads) {
-    float ahead[sum_ahead];
-#pragma unroll
-    for (uint k = 0; k < sum_ahead; ++k) {
-      ahead[k] = in[i + k * threads];
-    }
-#pragma unroll
-    for (uint k = 0; k < sum_ahead; ++k) {
-      total += ahead[k];
+  const ulong stride = ulong(threads) * span_width;
+  float sums_of_eight[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    sums_of_eight[k] = 0.0f;
+  }
+  float values[sum_spans * span_width];
+  ulong i = begin + position * span_width;
+  if (args.aligned != 0) {
+    for (; i + (sum_spans - 1) * stride + span_width <= end; i += sum_spans * stride) {
+      for (uint j = 0; j < sum_spans; ++j) {
+        load_aligned(in + i + j * stride, values + j * span_width);
+      }
+      for (uint k = 0; k < span_width; ++k) {
+        // In pairs, so that all are asked for before the first is waited for.
+        const float low = values[k] + values[k + span_width];
+        const float high = values[k + 2 * span_width] + values[k + 3 * span_width];
+        sums_of_eight[k] += low + high;
+      }
     }
   }
-  for (; i < end; i += threads) {
-    total += in[i];
+  for (; i < end; i += stride) {
+    load_span(in, i, end, args.aligned, values);
+    for (uint k = 0; k < span_width; ++k) {
+      sums_of_eight[k] += values[k];
+    }
+  }
+  float total = 0.0f;
+  for (uint k = 0; k < span_width; ++k) {
+    total += sums_of_eight[k];
   }
   total = group_sum(total, partial, simdgroup, lane, simdgroups);
   if (position == 0) {

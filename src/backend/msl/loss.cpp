@@ -9,10 +9,10 @@
 namespace mslt {
 namespace {
 
-// Threads of a row, and logits of a thread before more threads are taken. With more threads fewer rows are under way,
-// and they stay in the cache until their gradient is made.
+// Threads of a row, and logits of a thread before more threads are taken. Rows of f32 are twice as long: with twice the
+// threads half as many are under way, and they stay in the cache until their gradient is made.
 constexpr std::int64_t most_row_threads = 512;
-constexpr std::int64_t most_gradient_threads = 1024;
+constexpr std::int64_t most_row_threads_f32 = 1024;
 constexpr std::int64_t logits_a_thread = 32;
 
 // Of sums: threads of a group, groups, and elements of a group before more groups are taken.
@@ -38,7 +38,8 @@ void MslBackend::cross_entropy(const Tensor& losses, const Tensor& logits, const
       .optional(3, loss_scale)
       .bytes(4, args)
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {msl::row_threads(columns, logits_a_thread, loss_scale ? most_gradient_threads : most_row_threads)});
+                {msl::row_threads(columns, logits_a_thread,
+                                  logits.dtype() == DType::f32 ? most_row_threads_f32 : most_row_threads)});
 }
 
 void MslBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
@@ -46,10 +47,11 @@ void MslBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
   const std::int64_t n = in.elements();
   const std::int64_t groups = std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, most_groups);
   const auto add_up = [&](const Tensor& to, const Tensor& from, std::int64_t count, std::int64_t into, bool add) {
+    const std::int64_t spans = msl::group_count((count + into - 1) / into, msl::span_width);
     const SumArgs args = {.count = static_cast<std::uint64_t>(count),
-                          .per_group = static_cast<std::uint64_t>((count + into - 1) / into),
+                          .per_group = static_cast<std::uint64_t>(spans * msl::span_width),
                           .accumulate = add ? 1u : 0u,
-                          .reserved = 0};
+                          .aligned = msl::aligned_rows(msl::span_width, from)};
     encode("sum_f32")
         .buffer(0, to)
         .optional(1, count == 0 ? Tensor() : from)
