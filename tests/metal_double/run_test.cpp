@@ -122,18 +122,18 @@ TEST_P(MetalRunTest, WaitsOnceAStep) {
   const auto counters_of = [this](std::int64_t steps) {
     const std::unique_ptr<Backend> backend = make_backend("metal");
     TrainOptions quiet = options("metal");
+    quiet.output = folder_.path() / std::to_string(steps);
     quiet.eval_every = 0;
     quiet.steps = steps;
-    std::filesystem::remove_all(quiet.output);
     Trainer(quiet, {}, *backend).run();
     return dynamic_cast<MslBackend&>(*backend).recorder().counters();
   };
-  const msl::Counters shorter = counters_of(5);
-  const msl::Counters longer = counters_of(9);
-  EXPECT_EQ(longer.waits - shorter.waits, 4u);
+  const msl::Counters fewer = counters_of(6);
+  const msl::Counters more = counters_of(12);
+  EXPECT_EQ(more.waits - fewer.waits, 6u);
   // Some command buffers a step, and some dispatches that wait for no other.
-  EXPECT_GE(longer.commits - shorter.commits, 4u);
-  EXPECT_LT(metal_double::counts().barriers, longer.dispatches * 4 / 5);
+  EXPECT_GE(more.commits - fewer.commits, 6u);
+  EXPECT_LT(metal_double::counts().barriers, (fewer.dispatches + more.dispatches) * 4 / 5);
 }
 
 TEST_P(MetalRunTest, AFailedCommandBufferEndsTheRunWithItsReason) {

@@ -17,7 +17,12 @@ std::map<std::uint32_t, std::size_t>& announced() {
 
 World& world() {
   // Never destroyed: objects may die after the end of main.
-  static World& only = *new World;
+  static World& only = *[] {
+    auto* made = new World;
+    made->settings = default_settings();
+    made->executor = std::make_unique<Executor>(parallel_threads(), made->settings.seed);
+    return made;
+  }();
   return only;
 }
 
@@ -53,7 +58,7 @@ void reset(const Settings& settings) {
 }
 
 void finish() {
-  if (world().executor) world().executor->finish();
+  world().executor->finish();
 }
 
 std::vector<std::string> take_violations() {
