@@ -263,12 +263,11 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
 // the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
 // embedding_rows, with chunks for rows.
 template <typename T>
-kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
-                               device float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
-                               device const T* dout [[buffer(4)]], constant EmbeddingGradientArgs& args [[buffer(5)]],
-                               uint2 group [[threadgroup_position_in_grid]],
-                               uint2 position [[thread_position_in_threadgroup]],
-                               uint2 threads [[threads_per_threadgroup]]) {
+[[max_total_threads_per_threadgroup(768)]] kernel void embedding_gradient(
+    device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]], device float* tails [[buffer(2)]],
+    device const uint2* keys [[buffer(3)]], device const T* dout [[buffer(4)]],
+    constant EmbeddingGradientArgs& args [[buffer(5)]], uint2 group [[threadgroup_position_in_grid]],
+    uint2 position [[thread_position_in_threadgroup]], uint2 threads [[threads_per_threadgroup]]) {
   const ulong chunk = ulong(group.x) * threads.y + position.y;
   const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
   if (chunk * gradient_chunk >= args.rows || column >= args.columns) {
