@@ -5,7 +5,7 @@
 
 struct NormSquaresArgs {
   uint64_t count;
-  uint32_t aligned;    // the gradients lie at a multiple of 16 bytes
+  uint32_t aligned;  // the gradients lie at a multiple of 16 bytes
   uint32_t reserved;
 };
 

@@ -20,8 +20,8 @@ inline DropoutStream dropout_stream(device const uint* state, uint operation, fl
   stream.seed = uint2(0u, 0u);
   stream.step = 0;
   stream.operation = operation;
-  // A word's upper 24 bits over 2^24, a number in [0, 1), are below the probability; both sides times 2^24 are exact, and
-  // a probability below 1 leaves 24 bits.
+  // A word's upper 24 bits over 2^24, a number in [0, 1), are below the probability; both sides times 2^24 are exact,
+  // and a probability below 1 leaves 24 bits.
   stream.dropped = probability > 0.0f ? uint(ceil(probability * 0x1p24f)) << 8 : 0u;
   stream.scale = scale;
   if (probability > 0.0f) {
