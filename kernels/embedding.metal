@@ -149,7 +149,7 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
     return;
   }
   const ulong run = args.run;
-  const ulong own_run = index / run;
+  const ulong own_run = uint(index) / args.run;
   const ulong first_run = own_run / merged_runs * merged_runs;
   const uint2 key = keys[index];
   // In each run, those before lows[i] come before the key, those from highs[i] on do not.
@@ -191,24 +191,13 @@ struct GradientBatch {
   static constant constexpr uint size = 8 / sizeof(T);
 };
 
-// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
-// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
-// embedding_rows, with chunks for rows.
-template <typename T>
-kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
-                               device float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
-                               device const T* dout [[buffer(4)]], constant EmbeddingGradientArgs& args [[buffer(5)]],
-                               uint2 group [[threadgroup_position_in_grid]],
-                               uint2 position [[thread_position_in_threadgroup]],
-                               uint2 threads [[threads_per_threadgroup]]) {
-  const ulong chunk = ulong(group.x) * threads.y + position.y;
-  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
-  const ulong begin = chunk * gradient_chunk;
-  if (begin >= args.rows || column >= args.columns) {
-    return;
-  }
-  const ulong end = min(begin + gradient_chunk, ulong(args.rows));
-  const ulong last = ulong(args.rows) - 1;
+// What embedding_gradient does for one chunk and the span that begins with `column`.
+template <bool whole, typename T>
+inline void add_chunk(device T* dtoken_weight, device float* heads, device float* tails, device const uint2* keys,
+                      device const T* dout, constant EmbeddingGradientArgs& args, uint chunk, ulong column) {
+  const uint begin = chunk * gradient_chunk;
+  const uint last = args.rows - 1;
+  const uint count = min(gradient_chunk, args.rows - begin);
   const uint token_before = begin > 0 ? keys[begin - 1].x : no_token;
   constexpr uint batch = GradientBatch<T>::size;
   float total[span_width];
@@ -216,11 +205,11 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
   for (uint k = 0; k < span_width; ++k) {
     total[k] = 0.0f;
   }
-  for (ulong i = begin; i < end; i += batch) {
+  for (uint i = 0; i < count; i += batch) {
     // Rows without a token come last; past the end, the last key stands in and counts for nothing.
     uint2 batch_keys[batch + 1];
     for (uint j = 0; j <= batch; ++j) {
-      batch_keys[j] = keys[min(i + j, last)];
+      batch_keys[j] = keys[begin + min(i + j, last - begin)];
     }
     if (batch_keys[0].x >= args.vocab) {
       return;
@@ -231,35 +220,35 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
     bool complete[batch];
     for (uint j = 0; j < batch; ++j) {
       const uint token = batch_keys[j].x;
-      const bool counts = i + j < end && token < args.vocab;
-      ends[j] = counts && (i + j == last || batch_keys[j + 1].x != token);
+      const bool counts = i + j < count && token < args.vocab;
+      ends[j] = counts && (i + j == last - begin || batch_keys[j + 1].x != token);
       complete[j] = ends[j] && token != token_before;
       const ulong from = ulong(batch_keys[counts ? j : 0].y) * args.columns;
       const ulong to = ulong(batch_keys[complete[j] ? j : 0].x) * args.columns;
-      fetch_span(dout, from + column, from + args.columns, args.aligned, rows[j]);
+      fetch_known<whole>(dout, from + column, from + args.columns, rows[j]);
       if (complete[j]) {
-        fetch_span(dtoken_weight, to + column, to + args.columns, args.aligned, sums[j]);
+        fetch_known<whole>(dtoken_weight, to + column, to + args.columns, sums[j]);
       }
     }
     for (uint j = 0; j < batch; ++j) {
-      if (i + j < end && batch_keys[j].x < args.vocab) {
+      if (i + j < count && batch_keys[j].x < args.vocab) {
         unpack_raw(rows[j], values);
         for (uint k = 0; k < span_width; ++k) {
           total[k] += values[k];
         }
-        if (ends[j] || i + j + 1 == end) {
-          const ulong part = chunk * args.columns;
+        if (ends[j] || i + j + 1 == count) {
+          const ulong part = ulong(chunk) * args.columns;
           const ulong to = ulong(batch_keys[j].x) * args.columns;
           if (batch_keys[j].x == token_before) {
-            store_span(heads, part + column, part + args.columns, args.aligned, total);
+            store_known<whole>(heads, part + column, part + args.columns, total);
           } else if (!ends[j]) {
-            store_span(tails, part + column, part + args.columns, args.aligned, total);
+            store_known<whole>(tails, part + column, part + args.columns, total);
           } else {
             unpack_raw(sums[j], values);
             for (uint k = 0; k < span_width; ++k) {
               values[k] += args.scale * total[k];
             }
-            store_span(dtoken_weight, to + column, to + args.columns, args.aligned, values);
+            store_known<whole>(dtoken_weight, to + column, to + args.columns, values);
           }
           for (uint k = 0; k < span_width; ++k) {
             total[k] = 0.0f;
@@ -267,6 +256,27 @@ kernel void embedding_gradient(device T* dtoken_weight [[buffer(0)]], device flo
         }
       }
     }
+  }
+}
+
+// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
+// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
+// embedding_rows, with chunks for rows.
+template <typename T>
+[[max_total_threads_per_threadgroup(768)]] kernel void embedding_gradient(
+    device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]], device float* tails [[buffer(2)]],
+    device const uint2* keys [[buffer(3)]], device const T* dout [[buffer(4)]],
+    constant EmbeddingGradientArgs& args [[buffer(5)]], uint2 group [[threadgroup_position_in_grid]],
+    uint2 position [[thread_position_in_threadgroup]], uint2 threads [[threads_per_threadgroup]]) {
+  const ulong chunk = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  if (chunk * gradient_chunk >= args.rows || column >= args.columns) {
+    return;
+  }
+  if (args.aligned != 0) {
+    add_chunk<true>(dtoken_weight, heads, tails, keys, dout, args, uint(chunk), column);
+  } else {
+    add_chunk<false>(dtoken_weight, heads, tails, keys, dout, args, uint(chunk), column);
   }
 }
 

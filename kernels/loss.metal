@@ -103,7 +103,9 @@ template <typename T>
   const float scale = loss_scale[0];
   const float factor = total == 0.0f ? 0.0f : scale / total;
   const ulong target_at = begin + uint(target);
-  for (ulong i = first; i < chunks_end; i += chunk) {
+  // Backwards: what was read last is the nearest.
+  for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
+    const ulong i = first + (chunks - 1) * chunk;
     for (uint step = 0; step < loss_ahead; ++step) {
       load_aligned(logits + i + step * stride, values + step * span_width);
     }
@@ -137,18 +139,49 @@ MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)
 MSLT_INSTANTIATE(cross_entropy_bf16, cross_entropy_rows, bfloat)
 MSLT_INSTANTIATE(cross_entropy_f16, cross_entropy_rows, half)
 
+// Spans that a thread of a sum has in flight.
+constant constexpr uint sum_spans = 4;
+
 // sums[group] (+)= Σ of the group's elements. One group ends what several began.
 [[max_total_threads_per_threadgroup(1024)]] kernel void sum_f32(
     device float* sums [[buffer(0)]], device const float* in [[buffer(1)]], constant SumArgs& args [[buffer(2)]],
-    uint group [[threadgroup_position_in_grid]], uint position [[thread_position_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroups [[simdgroups_per_threadgroup]]) {
+    uint group [[threadgroup_position_in_grid]], uint groups [[threadgroups_per_grid]],
+    uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroups [[simdgroups_per_threadgroup]]) {
   threadgroup float partial[max_simdgroups];
-  const ulong begin = group * args.per_group;
-  const ulong end = min(begin + args.per_group, args.count);
+  const ulong stride = ulong(threads) * span_width;
+  const ulong piece = sum_spans * stride;
+  float sums_of_eight[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    sums_of_eight[k] = 0.0f;
+  }
+  float values[sum_spans * span_width];
+  // The groups go over the memory side by side.
+  for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
+    const ulong first = begin + position * span_width;
+    if (args.aligned != 0 && begin + piece <= args.count) {
+      for (uint j = 0; j < sum_spans; ++j) {
+        load_aligned(in + first + j * stride, values + j * span_width);
+      }
+      for (uint k = 0; k < span_width; ++k) {
+        // In pairs, so that all are asked for before the first is waited for.
+        const float low = values[k] + values[k + span_width];
+        const float high = values[k + 2 * span_width] + values[k + 3 * span_width];
+        sums_of_eight[k] += low + high;
+      }
+    } else {
+      for (ulong i = first; i < min(begin + piece, args.count); i += stride) {
+        load_span(in, i, args.count, args.aligned, values);
+        for (uint k = 0; k < span_width; ++k) {
+          sums_of_eight[k] += values[k];
+        }
+      }
+    }
+  }
   float total = 0.0f;
-  for (ulong i = begin + position; i < end; i += threads) {
-    total += in[i];
+  for (uint k = 0; k < span_width; ++k) {
+    total += sums_of_eight[k];
   }
   total = group_sum(total, partial, simdgroup, lane, simdgroups);
   if (position == 0) {

@@ -60,7 +60,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 #pragma unroll
     for (uint step = 0; step < norm_kept; ++step) {
       const uint at = step * span_width;
-      if (dropout.dropped != 0) {
+      // Random numbers are dear: none for steps beyond the row.
+      if (dropout.dropped != 0 && step * norm_step < args.columns) {
         const ulong block = (begin + step * norm_step + lane * span_width) / 4;
         drop_block(dropout, block, added + at);
         drop_block(dropout, block + 1, added + at + 4);

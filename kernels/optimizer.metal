@@ -87,27 +87,28 @@ template <typename T>
   threadgroup float middle[max_simdgroups];
   threadgroup float small[max_simdgroups];
   constexpr uint batch = SquareBatch<T>::size;
-  const ulong begin = group * args.per_group;
-  const ulong end = min(begin + args.per_group, args.count);
   const ulong stride = ulong(threads) * span_width;
+  const ulong piece = batch * stride;
   Squares squares = {0.0f, 0.0f, 0.0f};
   float sums_of_eight[span_width];
   for (uint k = 0; k < span_width; ++k) {
     sums_of_eight[k] = 0.0f;
   }
   RawSpan<T> spans[batch];
-  ulong i = begin + position * span_width;
-  if (args.aligned != 0) {
-    for (; i + (batch - 1) * stride + span_width <= end; i += batch * stride) {
+  // The groups go over the memory side by side.
+  for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
+    const ulong first = begin + position * span_width;
+    if (args.aligned != 0 && begin + piece <= args.count) {
       for (uint j = 0; j < batch; ++j) {
-        fetch_aligned(gradients + i + j * stride, spans[j]);
+        fetch_aligned(gradients + first + j * stride, spans[j]);
       }
       add_squares<batch>(squares, sums_of_eight, spans);
+    } else {
+      for (ulong i = first; i < min(begin + piece, args.count); i += stride) {
+        fetch_span(gradients, i, args.count, args.aligned, spans[0]);
+        add_squares<1>(squares, sums_of_eight, spans);
+      }
     }
-  }
-  for (; i < end; i += stride) {
-    fetch_span(gradients, i, end, args.aligned, spans[0]);
-    add_squares<1>(squares, sums_of_eight, spans);
   }
   for (uint k = 0; k < span_width; ++k) {
     squares.middle += sums_of_eight[k];

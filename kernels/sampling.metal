@@ -116,11 +116,16 @@ template <typename T>
   for (uint first = position; first < spans; first += scan_spans * threads) {
     RawSpan<T> batch[scan_spans];
     fetch_batch(x, first, spans, threads, args.aligned, batch);
+    float tops[scan_spans];
     for (uint j = 0; j < scan_spans; ++j) {
-      const float top = span_max(batch[j]);
-      if (top > largest || (best_span == no_index && !isnan(top))) {
-        largest = top;
-        best_span = first + j * threads;
+      tops[j] = span_max(batch[j]);
+    }
+    const float top = fmax(fmax(tops[0], tops[1]), fmax(tops[2], tops[3]));
+    if (top > largest || (best_span == no_index && !isnan(top))) {
+      largest = top;
+      // What stands in for spans past the last is the first again, which then leads.
+      for (uint j = scan_spans; j > 0; --j) {
+        best_span = tops[j - 1] == top ? first + (j - 1) * threads : best_span;
       }
     }
   }

@@ -70,3 +70,22 @@ inline void unpack_raw(thread const RawSpan<T>& span, thread float* values) {
     unpack_pair<T>(span.words[k], values + 2 * k);
   }
 }
+
+// Fetching and storing where it is known when compiled whether spans are whole and aligned.
+template <bool whole, typename T>
+inline void fetch_known(device const T* data, ulong first, ulong end, thread RawSpan<T>& span) {
+  if (whole) {
+    fetch_aligned(data + first, span);
+  } else {
+    fetch_each(data, first, end, span);
+  }
+}
+
+template <bool whole, typename T>
+inline void store_known(device T* data, ulong first, ulong end, thread const float* values) {
+  if (whole) {
+    store_aligned(data + first, values);
+  } else {
+    store_span(data, first, end, 0u, values);
+  }
+}

@@ -92,6 +92,7 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
     // The reference reads what the cache holds, so 16-bit storage of it adds no error of its own.
     for (const DType dtype : activation_types(backend())) {
       for (const DType cache_dtype : kept_types(dtype)) {
+        if (c.length > 100 && cache_dtype != DType::f32) continue;  // as any other length, but slow
         SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length
                                         << " H " << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
                                         << name_of(dtype) << " with " << name_of(cache_dtype));

@@ -15,9 +15,9 @@ struct Size {
 };
 
 const std::vector<Size>& sizes() {
-  // Rows of up to 1,024 columns, longer ones, and so many rows that sums have more than four.
-  static const std::vector<Size> all = {{1, 1},     {1, 2},    {2, 7},    {3, 8},    {5, 33},   {17, 64},
-                                        {130, 100}, {33, 257}, {2, 1000}, {9, 3001}, {7, 1032}, {4099, 11}};
+  // Rows of up to 1,024 columns, and longer ones.
+  static const std::vector<Size> all = {{1, 1},     {1, 2},    {2, 7},    {3, 8},    {5, 33},  {17, 64},
+                                        {130, 100}, {33, 257}, {2, 1000}, {9, 3001}, {7, 1032}};
   return all;
 }
 
@@ -114,7 +114,10 @@ TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
 }
 
 TEST_P(NormTest, BackwardEqualsTheReference) {
-  for (const Size& s : sizes()) {
+  // The last has so many rows that the partial sums are of more than four.
+  std::vector<Size> all = sizes();
+  all.push_back({4099, 3});
+  for (const Size& s : all) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
     for (const DType dtype : activation_types(backend())) {
@@ -143,6 +146,7 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
         for (const int place : {0, 1, 2}) {
           for (const bool has_direct : {false, true}) {
             if (place == 1 && !has_direct) continue;
+            if (s.rows > 1000 && place != 0) continue;
             SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms) +
                          " place " + std::to_string(place) + " direct " + std::to_string(has_direct));
             const Guarded dout = upload(backend(), dtype, shape, dout_values);
