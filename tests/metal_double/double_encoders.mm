@@ -5,6 +5,7 @@
 #include "backend/msl/drivers/host/group_runner.h"
 #include "kernels/layout_args.h"
 #include "tests/metal_double/double_commands.h"
+#include "tests/metal_double/out_of_bounds.h"
 #include "tests/metal_double/world.h"
 
 using namespace mslt::metal_double;
@@ -23,9 +24,10 @@ NSUInteger alignment_of(const msl::ArgumentInfo& argument) {
   return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16 ? bytes : 4;
 }
 
-// One dispatch with the constants it was given.
+// One dispatch with the constants and ranges it was given.
 struct Dispatch {
   msl::host::Dispatch dispatch;
+  std::vector<BoundRange> ranges;
   std::vector<std::shared_ptr<std::vector<std::byte>>> constants;
 };
 
@@ -252,6 +254,8 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
       dispatch.bindings.buffers.at(argument.index) =
           static_cast<std::byte*>([binding.buffer contents]) + binding.offset;
       command.accesses.push_back(access_of(argument, binding));
+      recorded->ranges.push_back(
+          {[binding.buffer contents], [binding.buffer length], binding.offset, binding.offset + binding.bytes});
     }
   }
   {
