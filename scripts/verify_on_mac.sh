@@ -7,13 +7,14 @@ cd "$(dirname "$0")/.."
 [[ $(uname -sm) == "Darwin arm64" ]] || { echo "This needs a Mac with Apple silicon." >&2; exit 1; }
 
 scripts/install_dependencies.sh test
-cmake --preset metal
+cmake --preset metal -DMSLT_BUILD_TESTS=ON -DMSLT_BUILD_BENCH=ON
 cmake --build --preset metal
 report=build/metal/report.txt
 {
   echo "mslt $(git describe --always --dirty 2>/dev/null || echo "of an unknown commit")"
   sw_vers
   sysctl -n machdep.cpu.brand_string hw.memsize
+  c++ --version
   system_profiler SPDisplaysDataType
   build/metal/bin/mslt devices
 } >"$report"
