@@ -422,9 +422,11 @@ TEST_F(MetalMachineTest, CompilesWithoutFastMathOnEveryMacOs) {
 }
 
 TEST_F(MetalMachineTest, ShowsCompileErrorsAtTheirLines) {
-  // Line 4 of the source follows its first #line directive.
-  ASSERT_TRUE(metal_source().starts_with("#include <metal_stdlib>\nusing namespace metal;\n#line 6 \"kernels/"));
-  metal_double::fail_compile("program_source:5:3: error: unknown type name 'uint65_t'\n  uint65_t count;\n  ^\n");
+  // Line 5 of the source follows its first #line directive.
+  ASSERT_TRUE(
+      metal_source().starts_with("#include <metal_stdlib>\n#pragma METAL fp contract(off)\nusing namespace metal;\n"
+                                 "#line 6 \"kernels/"));
+  metal_double::fail_compile("program_source:6:3: error: unknown type name 'uint65_t'\n  uint65_t count;\n  ^\n");
   const std::string message = error_of(ErrorKind::device, [] { MetalDevice{options()}; });
   EXPECT_NE(message.find("do not compile on Apple M3 Max"), std::string::npos) << message;
   EXPECT_NE(message.find("_args.h:7:3: error: unknown type name 'uint65_t'"), std::string::npos) << message;
