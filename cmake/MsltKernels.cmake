@@ -6,8 +6,9 @@ find_program(MSLT_CLANG NAMES clang-19 clang DOC "clang, for checking the kernel
 # mslt_kernels(PREFIX KERNELS folder FILES file ... [SET name])
 # Runs mslc on the files whenever one of them, a header of theirs or mslc changes; a broken rule fails the build. Makes
 #   PREFIX_table    a static library: kernel_table(), kernel_info() and metal_source(), of the set's namespace if named
-#   PREFIX_sources  the target that writes the files
-# and a test a file, PREFIX/address_spaces/NAME. KERNELS is where quoted includes are looked for.
+#   PREFIX_sources  the target that writes the files, among them kernels.metal, which is all of them in one
+# and a test a file, PREFIX/address_spaces/NAME, and one of all files together, which is how Apple's compiler gets them.
+# KERNELS is where quoted includes are looked for.
 function(mslt_kernels prefix)
   cmake_parse_arguments(arg "" "KERNELS;SET" "FILES" ${ARGN})
   set(out ${CMAKE_CURRENT_BINARY_DIR}/${prefix})
@@ -26,14 +27,15 @@ function(mslt_kernels prefix)
   endif()
   # The table comes first: the dependency file speaks of it.
   add_custom_command(
-    OUTPUT ${out}/kernel_table.cpp ${out}/embed.cpp ${host} ${cuda} ${opencl}
+    OUTPUT ${out}/kernel_table.cpp ${out}/embed.cpp ${out}/kernels.metal ${host} ${cuda} ${opencl}
     COMMAND mslc --root ${PROJECT_SOURCE_DIR} --kernels ${arg_KERNELS} --out ${out} ${set_option} --depfile
             ${out}/kernels.d ${arg_FILES}
     DEPENDS mslc ${arg_FILES}
     DEPFILE ${out}/kernels.d
     COMMENT "Reading the kernels of ${prefix}"
     VERBATIM)
-  add_custom_target(${prefix}_sources ALL DEPENDS ${out}/kernel_table.cpp ${out}/embed.cpp ${host} ${cuda} ${opencl})
+  add_custom_target(${prefix}_sources ALL DEPENDS ${out}/kernel_table.cpp ${out}/embed.cpp ${out}/kernels.metal ${host}
+                                                ${cuda} ${opencl})
   set_property(GLOBAL PROPERTY ${prefix}_host_files ${host})
   set_property(GLOBAL PROPERTY ${prefix}_cuda_files ${cuda})
 
@@ -60,6 +62,43 @@ function(mslt_kernels prefix)
       set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
     endif()
   endforeach()
+  list(LENGTH arg_FILES count)
+  if(MSLT_CLANG AND count GREATER 1)
+    set(together "// All kernels of ${prefix}.\n#include <metal_stdlib>\n\n")
+    foreach(file IN LISTS arg_FILES)
+      file(RELATIVE_PATH include ${arg_KERNELS} ${file})
+      string(APPEND together "#include \"${include}\"\n")
+    endforeach()
+    file(CONFIGURE OUTPUT ${out}/together.metal CONTENT "${together}\nusing namespace metal;\n" @ONLY)
+    set(test ${prefix}/address_spaces/together)
+    add_test(NAME ${test}/written COMMAND mslc --root ${PROJECT_SOURCE_DIR} --kernels ${arg_KERNELS} --out ${out}/together
+                                          --emit clcpp ${out}/together.metal)
+    add_test(NAME ${test}/accepted COMMAND ${MSLT_CLANG} -x clcpp -cl-std=clc++2021 -fsyntax-only -Werror
+                                           -I${PROJECT_SOURCE_DIR} ${out}/together/clcpp_together.clcpp)
+    set_tests_properties(${test}/written PROPERTIES FIXTURES_SETUP ${test})
+    set_tests_properties(${test}/accepted PROPERTIES FIXTURES_REQUIRED ${test})
+  endif()
+endfunction()
+
+# mslt_metal_library(PREFIX FILE)
+# Compiles all kernels of a set with Apple's tools into FILE, where they are installed; the Metal driver loads it instead
+# of compiling the source at every start. Only where they come with Xcode: the command line tools alone lack them.
+function(mslt_metal_library prefix file)
+  execute_process(COMMAND xcrun -sdk macosx metal --version RESULT_VARIABLE missing OUTPUT_QUIET ERROR_QUIET)
+  if(missing)
+    message(STATUS "Xcode's metal compiler is not installed: the kernels are compiled when mslt starts")
+    return()
+  endif()
+  set(source ${CMAKE_CURRENT_BINARY_DIR}/${prefix}/kernels.metal)
+  add_custom_command(
+    OUTPUT ${file}
+    COMMAND xcrun -sdk macosx metal -std=metal3.1 -fno-fast-math -O2 -o ${file} ${source}
+    DEPENDS ${source}
+    COMMENT "Compiling the kernels of ${prefix} for Metal"
+    VERBATIM)
+  add_custom_target(${prefix}_library ALL DEPENDS ${file})
+  add_dependencies(${prefix}_library ${prefix}_sources)
+  install(FILES ${file} DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
 # mslt_target_kernels(TARGET PREFIX host|cuda)

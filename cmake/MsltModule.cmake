@@ -56,13 +56,14 @@ function(mslt_module name)
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
 endfunction()
 
-# mslt_module_tests(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...])
-# The *_test.cpp files of one folder as the program NAME_tests, one ctest entry a test case.
+# mslt_module_tests(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern])
+# The *_test.cpp files of one folder as the program NAME_tests, one ctest entry a test case that GoogleTest's pattern
+# lets through.
 function(mslt_module_tests name)
   if(NOT MSLT_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "" "FILTER" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
   add_executable(${name}_tests ${arg_SOURCES})
   list(TRANSFORM arg_DEPENDS PREPEND mslt_)
   target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
@@ -74,7 +75,8 @@ function(mslt_module_tests name)
   endif()
   target_precompile_headers(${name}_tests PRIVATE <gtest/gtest.h>)
   include(GoogleTest)
-  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
+                       PROPERTIES TIMEOUT 600)
 endfunction()
 
 # mslt_fuzzer(NAME SOURCES ... DEPENDS module ...)

@@ -3,13 +3,20 @@
 
 #include "attention_decode_args.h"
 #include "lib/instantiate.h"
-#include "lib/span.h"
+#include "lib/raw_span.h"
 
 using namespace metal;
 
-// A simdgroup looks at so many positions at a time, each with so many lanes.
-constant constexpr uint decode_positions = 4;
+// Lanes that share a position, and the positions that a simdgroup so has beside each other.
 constant constexpr uint decode_lanes = 8;
+constant constexpr uint decode_beside = 32 / decode_lanes;
+
+// Positions that a lane works on at a time, so that about eight loads are in flight. decode_beside times as many divide
+// a block: a step of a simdgroup lies in one.
+template <typename C, uint spans>
+struct DecodeStep {
+  static constant constexpr uint each = sizeof(C) == 2 ? 4 / spans : (spans == 4 ? 1 : 2 / spans);
+};
 
 // Split `split` of query row `row` and head `head` leaves in partial[(row · H + head) · splits + split] its sum of
 // values weighted by exp(score - largest), head_size of them, then the largest score and the sum of weights. A split
@@ -24,19 +31,21 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
                                    uint simdgroup [[simdgroup_index_in_threadgroup]],
                                    uint simdgroups [[simdgroups_per_threadgroup]],
                                    uint lane [[thread_index_in_simdgroup]]) {
-  const ulong unit = ulong(group) * simdgroups + simdgroup;
-  if (unit >= ulong(args.rows) * args.heads * args.splits) {
+  constexpr uint each = DecodeStep<C, spans>::each;
+  constexpr uint step = each * decode_beside;
+  const uint unit = group * simdgroups + simdgroup;
+  if (unit >= args.rows * args.heads * args.splits) {
     return;
   }
-  const uint split = uint(unit % args.splits);
-  const uint head = uint(unit / args.splits % args.heads);
-  const uint row = uint(unit / args.splits / args.heads);
+  const uint split = unit % args.splits;
+  const uint head = unit / args.splits % args.heads;
+  const uint row = unit / args.splits / args.heads;
   const uint sequence = row / args.steps;
   const uint kv_head = head / (args.heads / args.kv_heads);
   const long start = args.has_first != 0 ? long(first[sequence]) : 0;
-  const long seen = clamp(start + long(row % args.steps) + 1, long(0), long(args.positions));
-  const ulong begin = ulong(split) * args.split_positions;
-  const ulong end = min(begin + args.split_positions, ulong(seen));
+  const uint seen = uint(clamp(start + long(row % args.steps) + 1, long(0), long(args.positions)));
+  const uint begin = split * args.split_positions;
+  const uint end = min(begin + args.split_positions, seen);
   const ulong width = ulong(args.kv_heads) * args.head_size;
   const ulong table = ulong(sequence) * (args.positions / args.block_size);
   const uint part = lane % decode_lanes;
@@ -53,40 +62,68 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
   }
   float largest = -FLT_MAX;
   float total = 0.0f;
-  for (ulong position = begin; position < end; position += decode_positions) {
-    const ulong own = position + lane / decode_lanes;
-    int block = -1;
-    if (own < end) {
-      block = block_table[table + own / args.block_size];
+  // A step's block is asked for one step ahead.
+  int next_block = begin < end ? block_table[table + begin / args.block_size] : -1;
+  for (uint position = begin; position < end; position += step) {
+    const int block = next_block;
+    next_block = block_table[table + min(position + step, end - 1) / args.block_size];
+    if (block < 0 || uint(block) >= args.blocks) {
+      continue;
     }
-    const bool wanted = block >= 0 && uint(block) < args.blocks;
-    const ulong at =
-        wanted ? (ulong(block) * args.block_size + own % args.block_size) * width + ulong(kv_head) * args.head_size : 0;
-    float score = 0.0f;
-    float span[span_width];
-    if (wanted) {
+    const ulong block_begin = ulong(block) * args.block_size * width + ulong(kv_head) * args.head_size;
+    RawSpan<C> raw_keys[each * spans];
+    RawSpan<C> raw_values[each * spans];
+    for (uint j = 0; j < each; ++j) {
+      // Lanes past the end read the last position, which then counts for nothing.
+      const uint own = min(position + j * decode_beside + lane / decode_lanes, end - 1);
+      const ulong at = block_begin + own % args.block_size * width;
       for (uint s = 0; s < spans; ++s) {
         const uint column = (s * decode_lanes + part) * span_width;
-        load_span(keys, at + column, at + args.head_size, args.aligned, span);
-        for (uint k = 0; k < span_width; ++k) {
-          score += query[s * span_width + k] * span[k];
+        if (args.aligned != 0) {
+          // Columns past the head's end: the query's zeros meet them, and the sums are not written.
+          const uint inside = min(column, args.head_size - span_width);
+          fetch_aligned(keys + at + inside, raw_keys[j * spans + s]);
+          fetch_aligned(values + at + inside, raw_values[j * spans + s]);
+        } else {
+          fetch_each(keys, at + column, at + args.head_size, raw_keys[j * spans + s]);
+          fetch_each(values, at + column, at + args.head_size, raw_values[j * spans + s]);
         }
       }
     }
-    score += simd_shuffle_xor(score, 1);
-    score += simd_shuffle_xor(score, 2);
-    score += simd_shuffle_xor(score, 4);
-    if (wanted) {
-      const float next = max(largest, score * args.scale);
-      const float shrink = exp(largest - next);
-      const float weight = exp(score * args.scale - next);
-      largest = next;
-      total = total * shrink + weight;
+    float scores[each];
+    float next = largest;
+    for (uint j = 0; j < each; ++j) {
+      float score = 0.0f;
       for (uint s = 0; s < spans; ++s) {
-        const uint column = (s * decode_lanes + part) * span_width;
-        load_span(values, at + column, at + args.head_size, args.aligned, span);
+        float span[span_width];
+        unpack_raw(raw_keys[j * spans + s], span);
         for (uint k = 0; k < span_width; ++k) {
-          sums[s * span_width + k] = sums[s * span_width + k] * shrink + weight * span[k];
+          score = fma(query[s * span_width + k], span[k], score);
+        }
+      }
+      score += simd_shuffle_xor(score, 1);
+      score += simd_shuffle_xor(score, 2);
+      score += simd_shuffle_xor(score, 4);
+      scores[j] = score * args.scale;
+      if (position + j * decode_beside + lane / decode_lanes < end) {
+        next = max(next, scores[j]);
+      }
+    }
+    const float shrink = exp(largest - next);
+    largest = next;
+    total *= shrink;
+    for (uint k = 0; k < spans * span_width; ++k) {
+      sums[k] *= shrink;
+    }
+    for (uint j = 0; j < each; ++j) {
+      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
+      const float weight = counts ? exp(scores[j] - largest) : 0.0f;
+      total += weight;
+      for (uint s = 0; s < spans; ++s) {
+        float span[span_width];
+        unpack_raw(raw_values[j * spans + s], span);
+        for (uint k = 0; k < span_width; ++k) {
+          sums[s * span_width + k] = fma(weight, span[k], sums[s * span_width + k]);
         }
       }
     }
@@ -104,7 +141,7 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
       sums[k] = sums[k] * own_factor + simd_shuffle_xor(sums[k], ushort(mask)) * other_factor;
     }
   }
-  const ulong target = unit * (args.head_size + 2);
+  const ulong target = ulong(unit) * (args.head_size + 2);
   if (lane < decode_lanes) {
     for (uint k = 0; k < spans * span_width; ++k) {
       const uint column = (k / span_width * decode_lanes + part) * span_width + k % span_width;
@@ -122,30 +159,21 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
 MSLT_INSTANTIATE(attention_decode_64_f32_f32, attention_decode_split, float, float, 1)
 MSLT_INSTANTIATE(attention_decode_64_f32_bf16, attention_decode_split, float, bfloat, 1)
 MSLT_INSTANTIATE(attention_decode_64_f32_f16, attention_decode_split, float, half, 1)
-MSLT_INSTANTIATE(attention_decode_64_bf16_f32, attention_decode_split, bfloat, float, 1)
 MSLT_INSTANTIATE(attention_decode_64_bf16_bf16, attention_decode_split, bfloat, bfloat, 1)
-MSLT_INSTANTIATE(attention_decode_64_bf16_f16, attention_decode_split, bfloat, half, 1)
-MSLT_INSTANTIATE(attention_decode_64_f16_f32, attention_decode_split, half, float, 1)
-MSLT_INSTANTIATE(attention_decode_64_f16_bf16, attention_decode_split, half, bfloat, 1)
 MSLT_INSTANTIATE(attention_decode_64_f16_f16, attention_decode_split, half, half, 1)
 MSLT_INSTANTIATE(attention_decode_128_f32_f32, attention_decode_split, float, float, 2)
 MSLT_INSTANTIATE(attention_decode_128_f32_bf16, attention_decode_split, float, bfloat, 2)
 MSLT_INSTANTIATE(attention_decode_128_f32_f16, attention_decode_split, float, half, 2)
-MSLT_INSTANTIATE(attention_decode_128_bf16_f32, attention_decode_split, bfloat, float, 2)
 MSLT_INSTANTIATE(attention_decode_128_bf16_bf16, attention_decode_split, bfloat, bfloat, 2)
-MSLT_INSTANTIATE(attention_decode_128_bf16_f16, attention_decode_split, bfloat, half, 2)
-MSLT_INSTANTIATE(attention_decode_128_f16_f32, attention_decode_split, half, float, 2)
-MSLT_INSTANTIATE(attention_decode_128_f16_bf16, attention_decode_split, half, bfloat, 2)
 MSLT_INSTANTIATE(attention_decode_128_f16_f16, attention_decode_split, half, half, 2)
 MSLT_INSTANTIATE(attention_decode_256_f32_f32, attention_decode_split, float, float, 4)
 MSLT_INSTANTIATE(attention_decode_256_f32_bf16, attention_decode_split, float, bfloat, 4)
 MSLT_INSTANTIATE(attention_decode_256_f32_f16, attention_decode_split, float, half, 4)
-MSLT_INSTANTIATE(attention_decode_256_bf16_f32, attention_decode_split, bfloat, float, 4)
 MSLT_INSTANTIATE(attention_decode_256_bf16_bf16, attention_decode_split, bfloat, bfloat, 4)
-MSLT_INSTANTIATE(attention_decode_256_bf16_f16, attention_decode_split, bfloat, half, 4)
-MSLT_INSTANTIATE(attention_decode_256_f16_f32, attention_decode_split, half, float, 4)
-MSLT_INSTANTIATE(attention_decode_256_f16_bf16, attention_decode_split, half, bfloat, 4)
 MSLT_INSTANTIATE(attention_decode_256_f16_f16, attention_decode_split, half, half, 4)
+
+// Splits that are in flight while they are joined; divides 32.
+constant constexpr uint join_batch = 8;
 
 // out = the splits of a query row and head joined in their order, zeros where none had a position. Threadgroups of
 // whole simdgroups, one a row of a head.
@@ -162,23 +190,40 @@ kernel void attention_decode_join(device T* out [[buffer(0)]], device const floa
   }
   const ulong stride = args.head_size + 2;
   const ulong begin = unit * args.splits * stride;
+  // Each lane has every 32nd split's maximum and total.
   float largest = -FLT_MAX;
-  for (uint split = 0; split < args.splits; ++split) {
+  for (uint split = lane; split < args.splits; split += 32) {
     largest = max(largest, partial[begin + split * stride + args.head_size]);
   }
+  largest = simd_max(largest);
   float total = 0.0f;
-  for (uint split = 0; split < args.splits; ++split) {
+  for (uint split = lane; split < args.splits; split += 32) {
     const ulong at = begin + split * stride + args.head_size;
     total += partial[at + 1] * exp(partial[at] - largest);
   }
+  total = simd_sum(total);
   const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
-  for (uint column = lane; column < args.head_size; column += 32) {
+  for (uint column = 0; column < args.head_size; column += 32) {
+    // Lanes past the end add up the last column, for nothing.
+    const uint own = min(column + lane, args.head_size - 1);
     float sum = 0.0f;
-    for (uint split = 0; split < args.splits; ++split) {
-      const ulong at = begin + split * stride;
-      sum += partial[at + column] * exp(partial[at + args.head_size] - largest);
+    for (uint first = 0; first < args.splits; first += 32) {
+      const uint mine = min(first + lane, args.splits - 1);
+      const float factor = exp(partial[begin + mine * stride + args.head_size] - largest);
+      for (uint split = first; split < min(first + 32, args.splits); split += join_batch) {
+        float parts[join_batch];
+        for (uint j = 0; j < join_batch; ++j) {
+          parts[j] = partial[begin + min(split + j, args.splits - 1) * stride + own];
+        }
+        for (uint j = 0; j < join_batch; ++j) {
+          const float weight = simd_shuffle(factor, ushort(split - first + j));
+          sum += split + j < args.splits ? parts[j] * weight : 0.0f;
+        }
+      }
     }
-    out[unit * args.head_size + column] = T(sum * inverse);
+    if (column + lane < args.head_size) {
+      out[unit * args.head_size + own] = T(sum * inverse);
+    }
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include "embedding_args.h"
 #include "lib/instantiate.h"
-#include "lib/span.h"
+#include "lib/raw_span.h"
 
 using namespace metal;
 
@@ -56,15 +56,14 @@ kernel void embedding_rows(device T* out [[buffer(0)]], device const int* tokens
 MSLT_INSTANTIATE(embedding_f32_f32, embedding_rows, float, float)
 MSLT_INSTANTIATE(embedding_f32_bf16, embedding_rows, float, bfloat)
 MSLT_INSTANTIATE(embedding_f32_f16, embedding_rows, float, half)
-MSLT_INSTANTIATE(embedding_bf16_f32, embedding_rows, bfloat, float)
 MSLT_INSTANTIATE(embedding_bf16_bf16, embedding_rows, bfloat, bfloat)
-MSLT_INSTANTIATE(embedding_bf16_f16, embedding_rows, bfloat, half)
-MSLT_INSTANTIATE(embedding_f16_f32, embedding_rows, half, float)
-MSLT_INSTANTIATE(embedding_f16_bf16, embedding_rows, half, bfloat)
 MSLT_INSTANTIATE(embedding_f16_f16, embedding_rows, half, half)
 
 // Rows that one threadgroup sorts at most.
 constant constexpr uint sort_block = 1024;
+
+// Rows that a simdgroup sorts by itself.
+constant constexpr uint sort_run = 32;
 
 // Runs that are merged at a time.
 constant constexpr uint merged_runs = 8;
@@ -75,39 +74,71 @@ constant constexpr uint gradient_chunk = 32;
 // The token of rows without one: behind all others.
 constant constexpr uint no_token = 0xffffffffu;
 
-// A key is (token, row); no two are equal.
-inline bool comes_before(uint2 a, uint2 b) {
-  return a.x < b.x || (a.x == b.x && a.y < b.y);
+// How many of the `count` sorted tokens stand before `token`, or are equal to it where `or_equal`.
+inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, bool or_equal) {
+  uint low = 0;
+  uint high = count;
+  while (low < high) {
+    const uint middle = (low + high) / 2;
+    const uint other = tokens[middle];
+    if (other < token || (or_equal && other == token)) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
 }
 
-// keys[block] = the block's rows in order, each placed by counting those before it. A threadgroup sorts as many rows as
-// it has threads, at most sort_block.
+// keys[block] = the block's rows in order: 32 are placed by counting those before each, then eight runs are merged at a
+// time. Runs are neighbours, so rows of one token stay in order where those of an earlier run go first. A threadgroup
+// of whole simdgroups sorts as many rows as it has threads, at most sort_block; what is missing in the last one counts
+// as rows without a token at the end.
 [[max_total_threads_per_threadgroup(1024)]] kernel void embedding_sort(
     device uint2* keys [[buffer(0)]], device const int* tokens [[buffer(1)]],
     constant EmbeddingSortArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
     uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
-  threadgroup uint2 block[sort_block];
+  threadgroup uint sorted[2][sort_block];
+  threadgroup uint sorted_rows[2][sort_block];
   const ulong begin = ulong(group) * threads;
-  const ulong row = begin + position;
-  const uint count = uint(min(ulong(threads), ulong(args.rows) - begin));
-  uint2 key = uint2(no_token, 0u);
-  if (position < count) {
-    const int token = tokens[row];
-    const bool valid = token >= 0 && uint(token) < args.vocab;
-    key = uint2(valid ? uint(token) : no_token, uint(row));
-    block[position] = key;
+  const uint lane = position % sort_run;
+  uint token = no_token;
+  if (begin + position < args.rows) {
+    const int given = tokens[begin + position];
+    token = given >= 0 && uint(given) < args.vocab ? uint(given) : no_token;
   }
+  uint before = 0;
+  for (uint i = 0; i < sort_run; ++i) {
+    const uint other = simd_shuffle(token, ushort(i));
+    before += other < token || (other == token && i < lane) ? 1 : 0;
+  }
+  sorted[0][position - lane + before] = token;
+  sorted_rows[0][position - lane + before] = position;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (position < count) {
-    uint before = 0;
-    for (uint i = 0; i < count; ++i) {
-      before += comes_before(block[i], key) ? 1 : 0;
+  uint from = 0;
+  for (uint run = sort_run; run < threads; run *= merged_runs) {
+    const uint own_run = position / run;
+    const uint first_run = own_run / merged_runs * merged_runs;
+    const uint own = sorted[from][position];
+    uint place = first_run * run + position % run;
+    for (uint other = first_run; other < first_run + merged_runs; ++other) {
+      const uint other_begin = other * run;
+      if (other != own_run && other_begin < threads) {
+        place += rank_among(sorted[from] + other_begin, min(run, threads - other_begin), own, other < own_run);
+      }
     }
-    keys[begin + before] = key;
+    sorted[1 - from][place] = own;
+    sorted_rows[1 - from][place] = sorted_rows[from][position];
+    from = 1 - from;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  if (begin + position < args.rows) {
+    keys[begin + position] = uint2(sorted[from][position], uint(begin) + sorted_rows[from][position]);
   }
 }
 
-// Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank and its ranks in the others.
+// Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank and its ranks in the others,
+// which are found side by side. Rows of one token are in the order of their runs.
 kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uint2* keys [[buffer(1)]],
                             constant EmbeddingSortArgs& args [[buffer(2)]],
                             uint group [[threadgroup_position_in_grid]],
@@ -118,98 +149,145 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
     return;
   }
   const ulong run = args.run;
-  const ulong own_run = index / run;
+  const ulong own_run = uint(index) / args.run;
   const ulong first_run = own_run / merged_runs * merged_runs;
   const uint2 key = keys[index];
-  ulong place = first_run * run + (index - own_run * run);
-  for (ulong other = first_run; other < first_run + merged_runs; ++other) {
-    const ulong begin = other * run;
-    if (other != own_run && begin < args.rows) {
-      ulong low = begin;
-      ulong high = min(begin + run, ulong(args.rows));
-      while (low < high) {
-        const ulong middle = low + (high - low) / 2;
-        if (comes_before(keys[middle], key)) {
-          low = middle + 1;
-        } else {
-          high = middle;
-        }
-      }
-      place += low - begin;
+  // In each run, those before lows[i] come before the key, those from highs[i] on do not.
+  ulong lows[merged_runs];
+  ulong highs[merged_runs];
+  ulong begins = 0;
+  for (uint i = 0; i < merged_runs; ++i) {
+    const ulong run_begin = min((first_run + i) * run, ulong(args.rows));
+    const ulong run_end = min(run_begin + run, ulong(args.rows));
+    const bool is_own = first_run + i == own_run;
+    lows[i] = is_own ? index : run_begin;
+    highs[i] = is_own ? index : run_end;
+    begins += run_begin;
+  }
+  for (ulong left = run; left > 0; left /= 2) {
+    uint others[merged_runs];
+    for (uint i = 0; i < merged_runs; ++i) {
+      // Where nothing is left to look for, this reads a key that exists and decides nothing.
+      others[i] = keys[min((lows[i] + highs[i]) / 2, ulong(args.rows) - 1)].x;
+    }
+    for (uint i = 0; i < merged_runs; ++i) {
+      const ulong middle = (lows[i] + highs[i]) / 2;
+      const bool open = lows[i] < highs[i];
+      const bool below = others[i] < key.x || (others[i] == key.x && first_run + i < own_run);
+      lows[i] = open && below ? middle + 1 : lows[i];
+      highs[i] = open && !below ? middle : highs[i];
     }
   }
-  merged[place] = key;
+  ulong place = first_run * run;
+  for (uint i = 0; i < merged_runs; ++i) {
+    place += lows[i];
+  }
+  merged[place - begins] = key;
 }
 
-// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
-// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
-// embedding_rows, with chunks for rows.
-template <typename D, typename T>
-kernel void embedding_gradient(device D* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]],
-                               device float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
-                               device const T* dout [[buffer(4)]], constant EmbeddingGradientArgs& args [[buffer(5)]],
-                               uint2 group [[threadgroup_position_in_grid]],
-                               uint2 position [[thread_position_in_threadgroup]],
-                               uint2 threads [[threads_per_threadgroup]]) {
-  const ulong chunk = ulong(group.x) * threads.y + position.y;
-  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
-  const ulong begin = chunk * gradient_chunk;
-  if (begin >= args.rows || column >= args.columns) {
-    return;
-  }
-  const ulong end = min(begin + gradient_chunk, ulong(args.rows));
+// Rows that a thread has in flight, each with its token's gradient.
+template <typename T>
+struct GradientBatch {
+  static constant constexpr uint size = 8 / sizeof(T);
+};
+
+// What embedding_gradient does for one chunk and the span that begins with `column`.
+template <bool whole, typename T>
+inline void add_chunk(device T* dtoken_weight, device float* heads, device float* tails, device const uint2* keys,
+                      device const T* dout, constant EmbeddingGradientArgs& args, uint chunk, ulong column) {
+  const uint begin = chunk * gradient_chunk;
+  const uint last = args.rows - 1;
+  const uint count = min(gradient_chunk, args.rows - begin);
   const uint token_before = begin > 0 ? keys[begin - 1].x : no_token;
+  constexpr uint batch = GradientBatch<T>::size;
   float total[span_width];
   float values[span_width];
   for (uint k = 0; k < span_width; ++k) {
     total[k] = 0.0f;
   }
-  for (ulong i = begin; i < end; ++i) {
-    const uint2 key = keys[i];
-    if (key.x >= args.vocab) {
+  for (uint i = 0; i < count; i += batch) {
+    // Rows without a token come last; past the end, the last key stands in and counts for nothing.
+    uint2 batch_keys[batch + 1];
+    for (uint j = 0; j <= batch; ++j) {
+      batch_keys[j] = keys[begin + min(i + j, last - begin)];
+    }
+    if (batch_keys[0].x >= args.vocab) {
       return;
     }
-    const ulong from = ulong(key.y) * args.columns;
-    load_span(dout, from + column, from + args.columns, args.aligned, values);
-    for (uint k = 0; k < span_width; ++k) {
-      total[k] += values[k];
-    }
-    const bool ends = i + 1 == args.rows || keys[min(i + 1, ulong(args.rows) - 1)].x != key.x;
-    if (ends || i + 1 == end) {
-      const ulong part = chunk * args.columns;
-      const ulong to = ulong(key.x) * args.columns;
-      if (key.x == token_before) {
-        store_span(heads, part + column, part + args.columns, args.aligned, total);
-      } else if (!ends) {
-        store_span(tails, part + column, part + args.columns, args.aligned, total);
-      } else {
-        load_span(dtoken_weight, to + column, to + args.columns, args.aligned, values);
-        for (uint k = 0; k < span_width; ++k) {
-          values[k] += args.scale * total[k];
-        }
-        store_span(dtoken_weight, to + column, to + args.columns, args.aligned, values);
+    RawSpan<T> rows[batch];
+    RawSpan<T> sums[batch];
+    bool ends[batch];
+    bool complete[batch];
+    for (uint j = 0; j < batch; ++j) {
+      const uint token = batch_keys[j].x;
+      const bool counts = i + j < count && token < args.vocab;
+      ends[j] = counts && (i + j == last - begin || batch_keys[j + 1].x != token);
+      complete[j] = ends[j] && token != token_before;
+      const ulong from = ulong(batch_keys[counts ? j : 0].y) * args.columns;
+      const ulong to = ulong(batch_keys[complete[j] ? j : 0].x) * args.columns;
+      fetch_known<whole>(dout, from + column, from + args.columns, rows[j]);
+      if (complete[j]) {
+        fetch_known<whole>(dtoken_weight, to + column, to + args.columns, sums[j]);
       }
-      for (uint k = 0; k < span_width; ++k) {
-        total[k] = 0.0f;
+    }
+    for (uint j = 0; j < batch; ++j) {
+      if (i + j < count && batch_keys[j].x < args.vocab) {
+        unpack_raw(rows[j], values);
+        for (uint k = 0; k < span_width; ++k) {
+          total[k] += values[k];
+        }
+        if (ends[j] || i + j + 1 == count) {
+          const ulong part = ulong(chunk) * args.columns;
+          const ulong to = ulong(batch_keys[j].x) * args.columns;
+          if (batch_keys[j].x == token_before) {
+            store_known<whole>(heads, part + column, part + args.columns, total);
+          } else if (!ends[j]) {
+            store_known<whole>(tails, part + column, part + args.columns, total);
+          } else {
+            unpack_raw(sums[j], values);
+            for (uint k = 0; k < span_width; ++k) {
+              values[k] += args.scale * total[k];
+            }
+            store_known<whole>(dtoken_weight, to + column, to + args.columns, values);
+          }
+          for (uint k = 0; k < span_width; ++k) {
+            total[k] = 0.0f;
+          }
+        }
       }
     }
   }
 }
 
-MSLT_INSTANTIATE(embedding_gradient_f32_f32, embedding_gradient, float, float)
-MSLT_INSTANTIATE(embedding_gradient_f32_bf16, embedding_gradient, float, bfloat)
-MSLT_INSTANTIATE(embedding_gradient_f32_f16, embedding_gradient, float, half)
-MSLT_INSTANTIATE(embedding_gradient_bf16_f32, embedding_gradient, bfloat, float)
-MSLT_INSTANTIATE(embedding_gradient_bf16_bf16, embedding_gradient, bfloat, bfloat)
-MSLT_INSTANTIATE(embedding_gradient_bf16_f16, embedding_gradient, bfloat, half)
-MSLT_INSTANTIATE(embedding_gradient_f16_f32, embedding_gradient, half, float)
-MSLT_INSTANTIATE(embedding_gradient_f16_bf16, embedding_gradient, half, bfloat)
-MSLT_INSTANTIATE(embedding_gradient_f16_f16, embedding_gradient, half, half)
+// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
+// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
+// embedding_rows, with chunks for rows.
+template <typename T>
+[[max_total_threads_per_threadgroup(768)]] kernel void embedding_gradient(
+    device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]], device float* tails [[buffer(2)]],
+    device const uint2* keys [[buffer(3)]], device const T* dout [[buffer(4)]],
+    constant EmbeddingGradientArgs& args [[buffer(5)]], uint2 group [[threadgroup_position_in_grid]],
+    uint2 position [[thread_position_in_threadgroup]], uint2 threads [[threads_per_threadgroup]]) {
+  const ulong chunk = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  if (chunk * gradient_chunk >= args.rows || column >= args.columns) {
+    return;
+  }
+  if (args.aligned != 0) {
+    add_chunk<true>(dtoken_weight, heads, tails, keys, dout, args, uint(chunk), column);
+  } else {
+    add_chunk<false>(dtoken_weight, heads, tails, keys, dout, args, uint(chunk), column);
+  }
+}
+
+MSLT_INSTANTIATE(embedding_gradient_f32, embedding_gradient, float)
+MSLT_INSTANTIATE(embedding_gradient_bf16, embedding_gradient, bfloat)
+MSLT_INSTANTIATE(embedding_gradient_f16, embedding_gradient, half)
 
 // The tokens that begin in a chunk and go on in later ones: dtoken_weight[token] += scale · (tail + heads in order).
 // Shapes as above.
-template <typename D>
-kernel void embedding_join(device D* dtoken_weight [[buffer(0)]], device const float* heads [[buffer(1)]],
+template <typename T>
+kernel void embedding_join(device T* dtoken_weight [[buffer(0)]], device const float* heads [[buffer(1)]],
                            device const float* tails [[buffer(2)]], device const uint2* keys [[buffer(3)]],
                            constant EmbeddingGradientArgs& args [[buffer(4)]],
                            uint2 group [[threadgroup_position_in_grid]],
@@ -254,8 +332,8 @@ MSLT_INSTANTIATE(embedding_join_bf16, embedding_join, bfloat)
 MSLT_INSTANTIATE(embedding_join_f16, embedding_join, half)
 
 // dposition_weight[step] += Σ dout over sequences, in their order. Shapes as above, with steps for rows.
-template <typename D, typename T>
-kernel void position_gradient(device D* dposition_weight [[buffer(0)]], device const T* dout [[buffer(1)]],
+template <typename T>
+kernel void position_gradient(device T* dposition_weight [[buffer(0)]], device const T* dout [[buffer(1)]],
                               constant PositionGradientArgs& args [[buffer(2)]],
                               uint2 group [[threadgroup_position_in_grid]],
                               uint2 position [[thread_position_in_threadgroup]],
@@ -268,9 +346,26 @@ kernel void position_gradient(device D* dposition_weight [[buffer(0)]], device c
   float total[span_width];
   float values[span_width];
   const ulong to = step * args.columns;
+  const ulong stride = ulong(args.steps) * args.columns;
   load_span(dposition_weight, to + column, to + args.columns, args.aligned, total);
-  for (ulong sequence = 0; sequence < args.sequences; ++sequence) {
-    const ulong from = (sequence * args.steps + step) * args.columns;
+  ulong sequence = 0;
+  if (args.aligned != 0) {
+    constexpr uint batch = GradientBatch<T>::size;
+    for (; sequence + batch <= args.sequences; sequence += batch) {
+      RawSpan<T> rows[batch];
+      for (uint j = 0; j < batch; ++j) {
+        fetch_aligned(dout + (sequence + j) * stride + to + column, rows[j]);
+      }
+      for (uint j = 0; j < batch; ++j) {
+        unpack_raw(rows[j], values);
+        for (uint k = 0; k < span_width; ++k) {
+          total[k] += values[k];
+        }
+      }
+    }
+  }
+  for (; sequence < args.sequences; ++sequence) {
+    const ulong from = sequence * stride + to;
     load_span(dout, from + column, from + args.columns, args.aligned, values);
     for (uint k = 0; k < span_width; ++k) {
       total[k] += values[k];
@@ -279,12 +374,6 @@ kernel void position_gradient(device D* dposition_weight [[buffer(0)]], device c
   store_span(dposition_weight, to + column, to + args.columns, args.aligned, total);
 }
 
-MSLT_INSTANTIATE(position_gradient_f32_f32, position_gradient, float, float)
-MSLT_INSTANTIATE(position_gradient_f32_bf16, position_gradient, float, bfloat)
-MSLT_INSTANTIATE(position_gradient_f32_f16, position_gradient, float, half)
-MSLT_INSTANTIATE(position_gradient_bf16_f32, position_gradient, bfloat, float)
-MSLT_INSTANTIATE(position_gradient_bf16_bf16, position_gradient, bfloat, bfloat)
-MSLT_INSTANTIATE(position_gradient_bf16_f16, position_gradient, bfloat, half)
-MSLT_INSTANTIATE(position_gradient_f16_f32, position_gradient, half, float)
-MSLT_INSTANTIATE(position_gradient_f16_bf16, position_gradient, half, bfloat)
-MSLT_INSTANTIATE(position_gradient_f16_f16, position_gradient, half, half)
+MSLT_INSTANTIATE(position_gradient_f32, position_gradient, float)
+MSLT_INSTANTIATE(position_gradient_bf16, position_gradient, bfloat)
+MSLT_INSTANTIATE(position_gradient_f16, position_gradient, half)

@@ -22,36 +22,21 @@ kernel void cast_elements(device U* out [[buffer(0)]], device const T* in [[buff
   store_span(out, first, args.count, args.aligned, values);
 }
 
-MSLT_INSTANTIATE(cast_f32_f32, cast_elements, float, float)
 MSLT_INSTANTIATE(cast_f32_bf16, cast_elements, float, bfloat)
 MSLT_INSTANTIATE(cast_f32_f16, cast_elements, float, half)
 MSLT_INSTANTIATE(cast_bf16_f32, cast_elements, bfloat, float)
-MSLT_INSTANTIATE(cast_bf16_bf16, cast_elements, bfloat, bfloat)
-MSLT_INSTANTIATE(cast_bf16_f16, cast_elements, bfloat, half)
 MSLT_INSTANTIATE(cast_f16_f32, cast_elements, half, float)
-MSLT_INSTANTIATE(cast_f16_bf16, cast_elements, half, bfloat)
-MSLT_INSTANTIATE(cast_f16_f16, cast_elements, half, half)
 
-// out = value.
-template <typename T>
-kernel void fill_elements(device T* out [[buffer(0)]], constant SpanArgs& args [[buffer(1)]],
-                          uint group [[threadgroup_position_in_grid]],
-                          uint position [[thread_position_in_threadgroup]],
-                          uint threads [[threads_per_threadgroup]]) {
-  const ulong first = (ulong(group) * threads + position) * span_width;
+// out = a pattern of four bytes; `count` is of bytes, a thread writes sixteen.
+kernel void fill_bytes(device uchar* out [[buffer(0)]], constant FillArgs& args [[buffer(1)]],
+                       uint group [[threadgroup_position_in_grid]],
+                       uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * 16;
   if (first >= args.count) {
     return;
   }
-  float values[span_width];
-  for (uint k = 0; k < span_width; ++k) {
-    values[k] = args.value;
-  }
-  store_span(out, first, args.count, args.aligned, values);
+  fill_sixteen(out, first, args.count, args.aligned, args.pattern);
 }
-
-MSLT_INSTANTIATE(fill_f32, fill_elements, float)
-MSLT_INSTANTIATE(fill_bf16, fill_elements, bfloat)
-MSLT_INSTANTIATE(fill_f16, fill_elements, half)
 
 // out += in. out may be in.
 template <typename T>
@@ -88,14 +73,14 @@ kernel void copy_bytes(device uchar* out [[buffer(0)]], device const uchar* in [
   copy_sixteen(out, in, first, args.count, args.aligned);
 }
 
+// The kernels below move 16 bits as one column, an f32 element as two: sixteen bytes a thread, whatever the type.
+
 // q, k and v from fused rows. Threadgroups of any width, spans along x and rows along y; groups have rows along x, as
 // all kernels below.
-template <typename T>
-kernel void split_qkv_rows(device T* q [[buffer(0)]], device T* k [[buffer(1)]], device T* v [[buffer(2)]],
-                           device const T* qkv [[buffer(3)]], constant QkvArgs& args [[buffer(4)]],
-                           uint2 group [[threadgroup_position_in_grid]],
-                           uint2 position [[thread_position_in_threadgroup]],
-                           uint2 threads [[threads_per_threadgroup]]) {
+kernel void split_qkv(device ushort* q [[buffer(0)]], device ushort* k [[buffer(1)]], device ushort* v [[buffer(2)]],
+                      device const ushort* qkv [[buffer(3)]], constant QkvArgs& args [[buffer(4)]],
+                      uint2 group [[threadgroup_position_in_grid]], uint2 position [[thread_position_in_threadgroup]],
+                      uint2 threads [[threads_per_threadgroup]]) {
   const ulong row = ulong(group.x) * threads.y + position.y;
   const ulong first = (ulong(group.y) * threads.x + position.x) * span_width;
   const ulong query = args.query;
@@ -119,17 +104,11 @@ kernel void split_qkv_rows(device T* q [[buffer(0)]], device T* k [[buffer(1)]],
   }
 }
 
-MSLT_INSTANTIATE(split_qkv_f32, split_qkv_rows, float)
-MSLT_INSTANTIATE(split_qkv_bf16, split_qkv_rows, bfloat)
-MSLT_INSTANTIATE(split_qkv_f16, split_qkv_rows, half)
-
 // Fused rows from q, k and v.
-template <typename T>
-kernel void join_qkv_rows(device T* qkv [[buffer(0)]], device const T* q [[buffer(1)]],
-                          device const T* k [[buffer(2)]], device const T* v [[buffer(3)]],
-                          constant QkvArgs& args [[buffer(4)]], uint2 group [[threadgroup_position_in_grid]],
-                          uint2 position [[thread_position_in_threadgroup]],
-                          uint2 threads [[threads_per_threadgroup]]) {
+kernel void join_qkv(device ushort* qkv [[buffer(0)]], device const ushort* q [[buffer(1)]],
+                     device const ushort* k [[buffer(2)]], device const ushort* v [[buffer(3)]],
+                     constant QkvArgs& args [[buffer(4)]], uint2 group [[threadgroup_position_in_grid]],
+                     uint2 position [[thread_position_in_threadgroup]], uint2 threads [[threads_per_threadgroup]]) {
   const ulong row = ulong(group.x) * threads.y + position.y;
   const ulong first = (ulong(group.y) * threads.x + position.x) * span_width;
   const ulong query = args.query;
@@ -155,17 +134,12 @@ kernel void join_qkv_rows(device T* qkv [[buffer(0)]], device const T* q [[buffe
   }
 }
 
-MSLT_INSTANTIATE(join_qkv_f32, join_qkv_rows, float)
-MSLT_INSTANTIATE(join_qkv_bf16, join_qkv_rows, bfloat)
-MSLT_INSTANTIATE(join_qkv_f16, join_qkv_rows, half)
-
 // out[m] = in[indices[m]], zeros where there is no such row.
-template <typename T>
-kernel void gather_rows_of(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
-                           device const int* indices [[buffer(2)]], constant GatherArgs& args [[buffer(3)]],
-                           uint2 group [[threadgroup_position_in_grid]],
-                           uint2 position [[thread_position_in_threadgroup]],
-                           uint2 threads [[threads_per_threadgroup]]) {
+kernel void gather_rows(device ushort* out [[buffer(0)]], device const ushort* in [[buffer(1)]],
+                        device const int* indices [[buffer(2)]], constant GatherArgs& args [[buffer(3)]],
+                        uint2 group [[threadgroup_position_in_grid]],
+                        uint2 position [[thread_position_in_threadgroup]],
+                        uint2 threads [[threads_per_threadgroup]]) {
   const ulong row = ulong(group.x) * threads.y + position.y;
   const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
   if (row >= args.rows || column >= args.columns) {
@@ -177,14 +151,8 @@ kernel void gather_rows_of(device T* out [[buffer(0)]], device const T* in [[buf
     const ulong from = ulong(index) * args.columns;
     copy_span(out, to + column, in, from + column, from + args.columns, args.aligned);
   } else {
-    float zeros[span_width];
-    for (uint k = 0; k < span_width; ++k) {
-      zeros[k] = 0.0f;
+    for (ulong i = column; i < min(column + span_width, ulong(args.columns)); ++i) {
+      out[to + i] = 0;
     }
-    store_span(out, to + column, to + args.columns, args.aligned, zeros);
   }
 }
-
-MSLT_INSTANTIATE(gather_rows_f32, gather_rows_of, float)
-MSLT_INSTANTIATE(gather_rows_bf16, gather_rows_of, bfloat)
-MSLT_INSTANTIATE(gather_rows_f16, gather_rows_of, half)

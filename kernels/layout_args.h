@@ -6,9 +6,16 @@
 struct SpanArgs {
   uint64_t count;
   uint32_t aligned;  // the tensors lie at multiples of 16 bytes
-  float value;       // of fill
+  uint32_t reserved;
 };
 
+struct FillArgs {
+  uint64_t count;
+  uint32_t aligned;  // the tensor lies at a multiple of 16 bytes
+  uint32_t pattern;  // byte i becomes byte i % 4 of it
+};
+
+// Columns are of 16 bits.
 struct QkvArgs {
   uint32_t rows;
   uint32_t query;    // columns of q
@@ -16,6 +23,7 @@ struct QkvArgs {
   uint32_t aligned;  // all rows lie at multiples of 16 bytes and their parts are whole spans
 };
 
+// Columns are of 16 bits.
 struct GatherArgs {
   uint32_t rows;  // of the output
   uint32_t columns;

@@ -1,6 +1,6 @@
 // Matrix products and their gradients, in two designs, and the bias gradient.
 //
-// Where two storage types meet, their products are of floats (S); otherwise of the type itself. Sums are floats.
+// Operands are multiplied in the storage type T of the activations, in which those of the other fit. Sums are floats.
 #include <metal_stdlib>
 
 #include "lib/instantiate.h"
@@ -11,7 +11,7 @@
 using namespace metal;
 
 // out = activation(in · weightᵀ + bias). A threadgroup of 128 has 64×64 results.
-template <typename T, typename W, typename S>
+template <typename T, typename W>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void matmul_forward_staged(device T* out [[buffer(0)]], device T* pre [[buffer(1)]],
                                   device const T* in [[buffer(2)]], device const W* weight [[buffer(3)]],
@@ -19,8 +19,8 @@ kernel void matmul_forward_staged(device T* out [[buffer(0)]], device T* pre [[b
                                   uint group [[threadgroup_position_in_grid]],
                                   uint position [[thread_index_in_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]]) {
-  threadgroup S a_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
-  threadgroup S b_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup T a_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup T b_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
@@ -31,18 +31,14 @@ kernel void matmul_forward_staged(device T* out [[buffer(0)]], device T* pre [[b
   finish_forward(sums, out, pre, bias, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
 }
 
-MSLT_INSTANTIATE(matmul_forward_staged_f32_f32, matmul_forward_staged, float, float, float)
-MSLT_INSTANTIATE(matmul_forward_staged_f32_bf16, matmul_forward_staged, float, bfloat, float)
-MSLT_INSTANTIATE(matmul_forward_staged_f32_f16, matmul_forward_staged, float, half, float)
-MSLT_INSTANTIATE(matmul_forward_staged_bf16_f32, matmul_forward_staged, bfloat, float, float)
-MSLT_INSTANTIATE(matmul_forward_staged_bf16_bf16, matmul_forward_staged, bfloat, bfloat, bfloat)
-MSLT_INSTANTIATE(matmul_forward_staged_bf16_f16, matmul_forward_staged, bfloat, half, float)
-MSLT_INSTANTIATE(matmul_forward_staged_f16_f32, matmul_forward_staged, half, float, float)
-MSLT_INSTANTIATE(matmul_forward_staged_f16_bf16, matmul_forward_staged, half, bfloat, float)
-MSLT_INSTANTIATE(matmul_forward_staged_f16_f16, matmul_forward_staged, half, half, half)
+MSLT_INSTANTIATE(matmul_forward_staged_f32_f32, matmul_forward_staged, float, float)
+MSLT_INSTANTIATE(matmul_forward_staged_f32_bf16, matmul_forward_staged, float, bfloat)
+MSLT_INSTANTIATE(matmul_forward_staged_f32_f16, matmul_forward_staged, float, half)
+MSLT_INSTANTIATE(matmul_forward_staged_bf16_bf16, matmul_forward_staged, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_forward_staged_f16_f16, matmul_forward_staged, half, half)
 
 // out = activation(in · weightᵀ + bias). A simdgroup of its own has 32×32 results.
-template <typename T, typename W, typename S>
+template <typename T, typename W>
 [[max_total_threads_per_threadgroup(32)]]
 kernel void matmul_forward_direct(device T* out [[buffer(0)]], device T* pre [[buffer(1)]],
                                   device const T* in [[buffer(2)]], device const W* weight [[buffer(3)]],
@@ -54,30 +50,26 @@ kernel void matmul_forward_direct(device T* out [[buffer(0)]], device T* pre [[b
   const uint row = tile.y * tile_side;
   const uint column = tile.x * tile_side;
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  direct_product<false, true, S>(sums, in, weight, args, row, column, lane);
+  direct_product<false, true>(sums, in, weight, args, row, column, lane);
   finish_forward(sums, out, pre, bias, args, row, column, lane);
 }
 
-MSLT_INSTANTIATE(matmul_forward_direct_f32_f32, matmul_forward_direct, float, float, float)
-MSLT_INSTANTIATE(matmul_forward_direct_f32_bf16, matmul_forward_direct, float, bfloat, float)
-MSLT_INSTANTIATE(matmul_forward_direct_f32_f16, matmul_forward_direct, float, half, float)
-MSLT_INSTANTIATE(matmul_forward_direct_bf16_f32, matmul_forward_direct, bfloat, float, float)
-MSLT_INSTANTIATE(matmul_forward_direct_bf16_bf16, matmul_forward_direct, bfloat, bfloat, bfloat)
-MSLT_INSTANTIATE(matmul_forward_direct_bf16_f16, matmul_forward_direct, bfloat, half, float)
-MSLT_INSTANTIATE(matmul_forward_direct_f16_f32, matmul_forward_direct, half, float, float)
-MSLT_INSTANTIATE(matmul_forward_direct_f16_bf16, matmul_forward_direct, half, bfloat, float)
-MSLT_INSTANTIATE(matmul_forward_direct_f16_f16, matmul_forward_direct, half, half, half)
+MSLT_INSTANTIATE(matmul_forward_direct_f32_f32, matmul_forward_direct, float, float)
+MSLT_INSTANTIATE(matmul_forward_direct_f32_bf16, matmul_forward_direct, float, bfloat)
+MSLT_INSTANTIATE(matmul_forward_direct_f32_f16, matmul_forward_direct, float, half)
+MSLT_INSTANTIATE(matmul_forward_direct_bf16_bf16, matmul_forward_direct, bfloat, bfloat)
+MSLT_INSTANTIATE(matmul_forward_direct_f16_f16, matmul_forward_direct, half, half)
 
 // din (+)= (dout · weight) · activation'(pre). A threadgroup of 128 has 64×64 results.
-template <typename T, typename W, typename S>
+template <typename T>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void matmul_input_staged(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
-                                device const W* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
+                                device const T* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
                                 constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
                                 uint position [[thread_index_in_threadgroup]],
                                 uint lane [[thread_index_in_simdgroup]]) {
-  threadgroup S a_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
-  threadgroup S b_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup T a_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup T b_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
@@ -88,21 +80,15 @@ kernel void matmul_input_staged(device T* din [[buffer(0)]], device const T* dou
   finish_backward(sums, din, pre, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
 }
 
-MSLT_INSTANTIATE(matmul_input_staged_f32_f32, matmul_input_staged, float, float, float)
-MSLT_INSTANTIATE(matmul_input_staged_f32_bf16, matmul_input_staged, float, bfloat, float)
-MSLT_INSTANTIATE(matmul_input_staged_f32_f16, matmul_input_staged, float, half, float)
-MSLT_INSTANTIATE(matmul_input_staged_bf16_f32, matmul_input_staged, bfloat, float, float)
-MSLT_INSTANTIATE(matmul_input_staged_bf16_bf16, matmul_input_staged, bfloat, bfloat, bfloat)
-MSLT_INSTANTIATE(matmul_input_staged_bf16_f16, matmul_input_staged, bfloat, half, float)
-MSLT_INSTANTIATE(matmul_input_staged_f16_f32, matmul_input_staged, half, float, float)
-MSLT_INSTANTIATE(matmul_input_staged_f16_bf16, matmul_input_staged, half, bfloat, float)
-MSLT_INSTANTIATE(matmul_input_staged_f16_f16, matmul_input_staged, half, half, half)
+MSLT_INSTANTIATE(matmul_input_staged_f32, matmul_input_staged, float)
+MSLT_INSTANTIATE(matmul_input_staged_bf16, matmul_input_staged, bfloat)
+MSLT_INSTANTIATE(matmul_input_staged_f16, matmul_input_staged, half)
 
 // din (+)= (dout · weight) · activation'(pre). A simdgroup of its own has 32×32 results.
-template <typename T, typename W, typename S>
+template <typename T>
 [[max_total_threads_per_threadgroup(32)]]
 kernel void matmul_input_direct(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
-                                device const W* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
+                                device const T* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
                                 constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
                                 uint lane [[thread_index_in_simdgroup]]) {
   const uint2 tile =
@@ -110,30 +96,24 @@ kernel void matmul_input_direct(device T* din [[buffer(0)]], device const T* dou
   const uint row = tile.y * tile_side;
   const uint column = tile.x * tile_side;
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  direct_product<false, false, S>(sums, dout, weight, args, row, column, lane);
+  direct_product<false, false>(sums, dout, weight, args, row, column, lane);
   finish_backward(sums, din, pre, args, row, column, lane);
 }
 
-MSLT_INSTANTIATE(matmul_input_direct_f32_f32, matmul_input_direct, float, float, float)
-MSLT_INSTANTIATE(matmul_input_direct_f32_bf16, matmul_input_direct, float, bfloat, float)
-MSLT_INSTANTIATE(matmul_input_direct_f32_f16, matmul_input_direct, float, half, float)
-MSLT_INSTANTIATE(matmul_input_direct_bf16_f32, matmul_input_direct, bfloat, float, float)
-MSLT_INSTANTIATE(matmul_input_direct_bf16_bf16, matmul_input_direct, bfloat, bfloat, bfloat)
-MSLT_INSTANTIATE(matmul_input_direct_bf16_f16, matmul_input_direct, bfloat, half, float)
-MSLT_INSTANTIATE(matmul_input_direct_f16_f32, matmul_input_direct, half, float, float)
-MSLT_INSTANTIATE(matmul_input_direct_f16_bf16, matmul_input_direct, half, bfloat, float)
-MSLT_INSTANTIATE(matmul_input_direct_f16_f16, matmul_input_direct, half, half, half)
+MSLT_INSTANTIATE(matmul_input_direct_f32, matmul_input_direct, float)
+MSLT_INSTANTIATE(matmul_input_direct_bf16, matmul_input_direct, bfloat)
+MSLT_INSTANTIATE(matmul_input_direct_f16, matmul_input_direct, half)
 
 // dweight += doutᵀ · in. A threadgroup of 128 has 64×64 results.
-template <typename T, typename W, typename S>
+template <typename T>
 [[max_total_threads_per_threadgroup(128)]]
-kernel void matmul_weight_staged(device W* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
+kernel void matmul_weight_staged(device T* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
                                  device const T* in [[buffer(2)]], constant MatmulArgs& args [[buffer(3)]],
                                  uint group [[threadgroup_position_in_grid]],
                                  uint position [[thread_index_in_threadgroup]],
                                  uint lane [[thread_index_in_simdgroup]]) {
-  threadgroup S a_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
-  threadgroup S b_tile[sizeof(S) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup T a_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup T b_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
@@ -144,20 +124,14 @@ kernel void matmul_weight_staged(device W* dweight [[buffer(0)]], device const T
   finish_gradient(sums, dweight, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
 }
 
-MSLT_INSTANTIATE(matmul_weight_staged_f32_f32, matmul_weight_staged, float, float, float)
-MSLT_INSTANTIATE(matmul_weight_staged_f32_bf16, matmul_weight_staged, float, bfloat, float)
-MSLT_INSTANTIATE(matmul_weight_staged_f32_f16, matmul_weight_staged, float, half, float)
-MSLT_INSTANTIATE(matmul_weight_staged_bf16_f32, matmul_weight_staged, bfloat, float, bfloat)
-MSLT_INSTANTIATE(matmul_weight_staged_bf16_bf16, matmul_weight_staged, bfloat, bfloat, bfloat)
-MSLT_INSTANTIATE(matmul_weight_staged_bf16_f16, matmul_weight_staged, bfloat, half, bfloat)
-MSLT_INSTANTIATE(matmul_weight_staged_f16_f32, matmul_weight_staged, half, float, half)
-MSLT_INSTANTIATE(matmul_weight_staged_f16_bf16, matmul_weight_staged, half, bfloat, half)
-MSLT_INSTANTIATE(matmul_weight_staged_f16_f16, matmul_weight_staged, half, half, half)
+MSLT_INSTANTIATE(matmul_weight_staged_f32, matmul_weight_staged, float)
+MSLT_INSTANTIATE(matmul_weight_staged_bf16, matmul_weight_staged, bfloat)
+MSLT_INSTANTIATE(matmul_weight_staged_f16, matmul_weight_staged, half)
 
 // dweight += doutᵀ · in. A simdgroup of its own has 32×32 results.
-template <typename T, typename W, typename S>
+template <typename T>
 [[max_total_threads_per_threadgroup(32)]]
-kernel void matmul_weight_direct(device W* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
+kernel void matmul_weight_direct(device T* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
                                  device const T* in [[buffer(2)]], constant MatmulArgs& args [[buffer(3)]],
                                  uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
   const uint2 tile =
@@ -165,19 +139,13 @@ kernel void matmul_weight_direct(device W* dweight [[buffer(0)]], device const T
   const uint row = tile.y * tile_side;
   const uint column = tile.x * tile_side;
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  direct_product<true, false, S>(sums, dout, in, args, row, column, lane);
+  direct_product<true, false>(sums, dout, in, args, row, column, lane);
   finish_gradient(sums, dweight, args, row, column, lane);
 }
 
-MSLT_INSTANTIATE(matmul_weight_direct_f32_f32, matmul_weight_direct, float, float, float)
-MSLT_INSTANTIATE(matmul_weight_direct_f32_bf16, matmul_weight_direct, float, bfloat, float)
-MSLT_INSTANTIATE(matmul_weight_direct_f32_f16, matmul_weight_direct, float, half, float)
-MSLT_INSTANTIATE(matmul_weight_direct_bf16_f32, matmul_weight_direct, bfloat, float, bfloat)
-MSLT_INSTANTIATE(matmul_weight_direct_bf16_bf16, matmul_weight_direct, bfloat, bfloat, bfloat)
-MSLT_INSTANTIATE(matmul_weight_direct_bf16_f16, matmul_weight_direct, bfloat, half, bfloat)
-MSLT_INSTANTIATE(matmul_weight_direct_f16_f32, matmul_weight_direct, half, float, half)
-MSLT_INSTANTIATE(matmul_weight_direct_f16_bf16, matmul_weight_direct, half, bfloat, half)
-MSLT_INSTANTIATE(matmul_weight_direct_f16_f16, matmul_weight_direct, half, half, half)
+MSLT_INSTANTIATE(matmul_weight_direct_f32, matmul_weight_direct, float)
+MSLT_INSTANTIATE(matmul_weight_direct_bf16, matmul_weight_direct, bfloat)
+MSLT_INSTANTIATE(matmul_weight_direct_f16, matmul_weight_direct, half)
 
 // Threads of a threadgroup of the column sums: 32 columns, and so many rows at a time.
 constant constexpr uint column_sum_rows = 8;

@@ -8,9 +8,39 @@
 
 using namespace metal;
 
+// Spans that a thread has under way.
+constant constexpr uint loss_ahead = 4;
+
+constant constexpr float log2_e = 1.4426950408889634f;
+
+// exp of a difference of logits. The error of the fast exponential is far below that of its argument's rounding.
+inline float exp_difference(float difference) {
+  return fast::exp2(difference * log2_e);
+}
+
+// The largest logit and the sum of all exponentials relative to it, of one thread.
+struct RunningSum {
+  float largest;
+  float total;
+};
+
+// Takes in `count` values, of which those from `valid` on are no logits.
+inline void take_logits(thread RunningSum& sum, thread const float* values, uint count, ulong valid) {
+  float top = sum.largest;
+  for (uint k = 0; k < count; ++k) {
+    top = k < valid && values[k] > top ? values[k] : top;
+  }
+  sum.total *= exp_difference(sum.largest - top);
+  sum.largest = top;
+  for (uint k = 0; k < count; ++k) {
+    sum.total += k < valid ? exp_difference(values[k] - top) : 0.0f;
+  }
+}
+
 // losses[row] = log Σ exp(logits) - logits[target]; with `backward` the row becomes scale · (softmax - one-hot), zeros
 // from vocab on. One threadgroup of whole simdgroups a row. The row is read once for maximum and sum together, each
-// thread rescaling its sum when its maximum grows, and once more for the gradient, from the cache.
+// thread rescaling its sum when its maximum grows, and once more for the gradient, from the cache: few rows are under way
+// at a time, each with all the threads that a group may have.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void cross_entropy_rows(
     device float* losses [[buffer(0)]], device T* logits [[buffer(1)]], device const int* targets [[buffer(2)]],
@@ -23,8 +53,13 @@ template <typename T>
   const ulong begin = ulong(row) * args.columns;
   const ulong end = begin + args.columns;
   const ulong vocab_end = begin + args.vocab;
+  const ulong first = begin + position * span_width;
+  const ulong stride = ulong(threads) * span_width;
+  // Up to here threads take loss_ahead spans at once that all lie inside the vocabulary.
+  const ulong chunk = stride * loss_ahead;
+  const ulong chunks_end = args.aligned != 0 ? begin + args.vocab / chunk * chunk : begin;
   const int target = targets[row];
-  float values[span_width];
+  float values[loss_ahead * span_width];
   if (target < 0 || uint(target) >= args.vocab) {
     if (position == 0) {
       losses[row] = 0.0f;
@@ -33,7 +68,7 @@ template <typename T>
       for (uint k = 0; k < span_width; ++k) {
         values[k] = 0.0f;
       }
-      for (ulong i = begin + position * span_width; i < end; i += threads * span_width) {
+      for (ulong i = first; i < end; i += stride) {
         store_span(logits, i, end, args.aligned, values);
       }
     }
@@ -42,22 +77,22 @@ template <typename T>
   // Read before the barriers below, and so before any thread overwrites it.
   const float wanted = float(logits[begin + uint(target)]);
 
-  float largest = -FLT_MAX;
-  float total = 0.0f;
-  for (ulong i = begin + position * span_width; i < vocab_end; i += threads * span_width) {
-    load_span(logits, i, end, args.aligned, values);
-    float top = largest;
-    for (uint k = 0; k < span_width; ++k) {
-      top = i + k < vocab_end && values[k] > top ? values[k] : top;
+  RunningSum sum;
+  sum.largest = -FLT_MAX;
+  sum.total = 0.0f;
+  for (ulong i = first; i < chunks_end; i += chunk) {
+    for (uint step = 0; step < loss_ahead; ++step) {
+      load_aligned(logits + i + step * stride, values + step * span_width);
     }
-    total *= exp(largest - top);
-    largest = top;
-    for (uint k = 0; k < span_width; ++k) {
-      total += i + k < vocab_end ? exp(values[k] - largest) : 0.0f;
-    }
+    take_logits(sum, values, loss_ahead * span_width, loss_ahead * span_width);
   }
-  const float maximum = group_max(largest, -FLT_MAX, maxima, simdgroup, lane, simdgroups);
-  total = group_sum(total * exp(largest - maximum), sums, simdgroup, lane, simdgroups);
+  for (ulong i = chunks_end + position * span_width; i < vocab_end; i += stride) {
+    load_span(logits, i, end, args.aligned, values);
+    take_logits(sum, values, span_width, vocab_end - i);
+  }
+  const float maximum = group_max(sum.largest, -FLT_MAX, maxima, simdgroup, lane, simdgroups);
+  const float total =
+      group_sum(sum.total * exp_difference(sum.largest - maximum), sums, simdgroup, lane, simdgroups);
   if (position == 0) {
     // Both differences are of nearby numbers, so this keeps small losses accurate.
     losses[row] = log(total) + (maximum - wanted);
@@ -68,10 +103,32 @@ template <typename T>
   const float scale = loss_scale[0];
   const float factor = total == 0.0f ? 0.0f : scale / total;
   const ulong target_at = begin + uint(target);
-  for (ulong i = begin + position * span_width; i < end; i += threads * span_width) {
+  // Backwards: what was read last is the nearest.
+  for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
+    const ulong i = first + (chunks - 1) * chunk;
+    for (uint step = 0; step < loss_ahead; ++step) {
+      load_aligned(logits + i + step * stride, values + step * span_width);
+    }
+    for (uint step = 0; step < loss_ahead; ++step) {
+      const ulong at = i + step * stride;
+      for (uint k = 0; k < span_width; ++k) {
+        const uint v = step * span_width + k;
+        values[v] = exp_difference(values[v] - maximum) * factor;
+      }
+      const ulong target_in = target_at - at;
+      if (target_in < span_width) {
+        for (uint k = 0; k < span_width; ++k) {
+          const uint v = step * span_width + k;
+          values[v] = k == target_in ? values[v] - scale : values[v];
+        }
+      }
+      store_aligned(logits + at, values + step * span_width);
+    }
+  }
+  for (ulong i = chunks_end + position * span_width; i < end; i += stride) {
     load_span(logits, i, end, args.aligned, values);
     for (uint k = 0; k < span_width; ++k) {
-      const float gradient = i + k < vocab_end ? exp(values[k] - maximum) * factor : 0.0f;
+      const float gradient = i + k < vocab_end ? exp_difference(values[k] - maximum) * factor : 0.0f;
       values[k] = i + k == target_at ? gradient - scale : gradient;
     }
     store_span(logits, i, end, args.aligned, values);
@@ -82,18 +139,49 @@ MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)
 MSLT_INSTANTIATE(cross_entropy_bf16, cross_entropy_rows, bfloat)
 MSLT_INSTANTIATE(cross_entropy_f16, cross_entropy_rows, half)
 
+// Spans that a thread of a sum has in flight.
+constant constexpr uint sum_spans = 4;
+
 // sums[group] (+)= Σ of the group's elements. One group ends what several began.
 [[max_total_threads_per_threadgroup(1024)]] kernel void sum_f32(
     device float* sums [[buffer(0)]], device const float* in [[buffer(1)]], constant SumArgs& args [[buffer(2)]],
-    uint group [[threadgroup_position_in_grid]], uint position [[thread_position_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroups [[simdgroups_per_threadgroup]]) {
+    uint group [[threadgroup_position_in_grid]], uint groups [[threadgroups_per_grid]],
+    uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroups [[simdgroups_per_threadgroup]]) {
   threadgroup float partial[max_simdgroups];
-  const ulong begin = group * args.per_group;
-  const ulong end = min(begin + args.per_group, args.count);
+  const ulong stride = ulong(threads) * span_width;
+  const ulong piece = sum_spans * stride;
+  float sums_of_eight[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    sums_of_eight[k] = 0.0f;
+  }
+  float values[sum_spans * span_width];
+  // The groups go over the memory side by side.
+  for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
+    const ulong first = begin + position * span_width;
+    if (args.aligned != 0 && begin + piece <= args.count) {
+      for (uint j = 0; j < sum_spans; ++j) {
+        load_aligned(in + first + j * stride, values + j * span_width);
+      }
+      for (uint k = 0; k < span_width; ++k) {
+        // In pairs, so that all are asked for before the first is waited for.
+        const float low = values[k] + values[k + span_width];
+        const float high = values[k + 2 * span_width] + values[k + 3 * span_width];
+        sums_of_eight[k] += low + high;
+      }
+    } else {
+      for (ulong i = first; i < min(begin + piece, args.count); i += stride) {
+        load_span(in, i, args.count, args.aligned, values);
+        for (uint k = 0; k < span_width; ++k) {
+          sums_of_eight[k] += values[k];
+        }
+      }
+    }
+  }
   float total = 0.0f;
-  for (ulong i = begin + position; i < end; i += threads) {
-    total += in[i];
+  for (uint k = 0; k < span_width; ++k) {
+    total += sums_of_eight[k];
   }
   total = group_sum(total, partial, simdgroup, lane, simdgroups);
   if (position == 0) {

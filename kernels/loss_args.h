@@ -12,7 +12,6 @@ struct CrossEntropyArgs {
 
 struct SumArgs {
   uint64_t count;
-  uint64_t per_group;   // elements that a threadgroup sums
   uint32_t accumulate;  // the old value is added
-  uint32_t reserved;
+  uint32_t aligned;     // the elements lie at a multiple of 16 bytes
 };

@@ -4,65 +4,144 @@
 #include "lib/activate.h"
 #include "lib/any_float.h"
 #include "lib/instantiate.h"
-#include "lib/weight_span.h"
+#include "lib/lane_sums.h"
+#include "lib/weight_chunk.h"
 #include "matvec_args.h"
 
 using namespace metal;
 
-// Rows of the weight that a simdgroup goes over together.
-constant constexpr uint matvec_columns = 2;
+// How a simdgroup goes over the weight: `each` chunks of other rows beside `depth` of the same row are in flight in a
+// lane, for `count` rows of the input.
+template <typename W, uint count>
+struct MatvecShape {
+  static constant constexpr uint each = WeightChunk<W>::spans == 4 && count > 1 ? 2 : 4;
+  static constant constexpr uint depth = count == 1 && sizeof(W) < 4 ? 2 : 1;
+  // Rows of the weight that lie side by side in a simdgroup, and all it has.
+  static constant constexpr uint beside = 32 / WeightChunk<W>::lanes;
+  static constant constexpr uint columns = each * beside;
+};
 
-// out = activation(in · weightᵀ + bias). A simdgroup has matvec_columns results of `count` rows: its lanes go over the
-// weight a span each, side by side. Threadgroups of whole simdgroups, which cover the columns of the first rows, then
-// those of the next.
+// sums[r · each + c] += the products of a lane's chunks, from element k of its rows on, with row `row` + r of the input.
+template <uint count, uint each, uint depth, typename T, typename W>
+inline void add_products(thread float* sums, device const T* in, device const W* weight, device const half* scales,
+                         thread const ulong* starts, uint k, uint row, constant MatvecArgs& args) {
+  constexpr uint spans = WeightChunk<W>::spans;
+  WeightChunk<W> chunks[depth * each];
+  for (uint d = 0; d < depth; ++d) {
+    for (uint c = 0; c < each; ++c) {
+      fetch_chunk(weight, scales, starts[c] + k + d * weight_step, chunks[d * each + c]);
+    }
+  }
+  for (uint d = 0; d < depth; ++d) {
+    float parts[count * each];
+    for (uint i = 0; i < count * each; ++i) {
+      parts[i] = WeightChunk<W>::has_scale ? 0.0f : sums[i];
+    }
+    for (uint s = 0; s < spans; ++s) {
+      RawSpan<T> raw[count];
+      float x[count * span_width];
+      for (uint r = 0; r < count; ++r) {
+        // Rows past the last: the last stands in, and what comes of it is not written.
+        const ulong begin = ulong(min(row + r, args.rows - 1)) * args.inner;
+        fetch_aligned(in + begin + k + d * weight_step + s * span_width, raw[r]);
+      }
+      for (uint r = 0; r < count; ++r) {
+        unpack_raw(raw[r], x + r * span_width);
+      }
+      for (uint c = 0; c < each; ++c) {
+        float weights[span_width];
+        chunk_span(chunks[d * each + c], s, weights);
+        for (uint r = 0; r < count; ++r) {
+          for (uint e = 0; e < span_width; ++e) {
+            parts[r * each + c] = fma(x[r * span_width + e], weights[e], parts[r * each + c]);
+          }
+        }
+      }
+    }
+    for (uint c = 0; c < each; ++c) {
+      const float scale = chunk_scale(chunks[d * each + c]);
+      for (uint r = 0; r < count; ++r) {
+        const uint i = r * each + c;
+        sums[i] = WeightChunk<W>::has_scale ? fma(scale, parts[i], sums[i]) : parts[i];
+      }
+    }
+  }
+}
+
+// out[row, column] = activation(sum + bias), where there is such an element.
+template <typename T>
+inline void put_result(device T* out, device const uchar* bias, float sum, uint row, ulong column,
+                       constant MatvecArgs& args) {
+  if (row < args.rows && column < args.columns) {
+    const float x = args.has_bias != 0 ? sum + load_any(bias, args.bias_type, column) : sum;
+    out[ulong(row) * args.columns + column] = T(activate(args.activation, x));
+  }
+}
+
+// out = activation(in · weightᵀ + bias). A simdgroup has the results of MatvecShape::columns rows of the weight and
+// `count` rows of the input. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of
+// the next.
 template <typename T, typename W, uint count>
 kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                         device const W* weight [[buffer(2)]], device const half* scales [[buffer(3)]],
                         device const uchar* bias [[buffer(4)]], constant MatvecArgs& args [[buffer(5)]],
                         uint group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
                         uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
-  const uint each = simdgroups * matvec_columns;
-  const uint across = (args.columns + each - 1) / each;
-  const ulong first_column = ulong(group % across) * each + simdgroup * matvec_columns;
+  constexpr uint lanes = WeightChunk<W>::lanes;
+  constexpr uint each = MatvecShape<W, count>::each;
+  constexpr uint depth = MatvecShape<W, count>::depth;
+  constexpr uint beside = MatvecShape<W, count>::beside;
+  constexpr uint results = count * each;
+  const uint columns = simdgroups * MatvecShape<W, count>::columns;
+  const uint across = (args.columns + columns - 1) / columns;
+  const ulong first_column = ulong(group % across) * columns + simdgroup * MatvecShape<W, count>::columns;
   const uint first_row = group / across * count;
   if (first_column >= args.columns) {
     return;
   }
-  float sums[count * matvec_columns];
-  for (uint i = 0; i < count * matvec_columns; ++i) {
-    sums[i] = 0.0f;
-  }
-  for (uint step = 0; step < args.inner; step += 32 * span_width) {
-    const uint k = step + lane * span_width;
-    float weights[matvec_columns * span_width];
-    for (uint c = 0; c < matvec_columns; ++c) {
-      // Past the last row of the weight its last row stands in; what comes of it is not written.
+  if (args.aligned == 0) {
+    for (uint c = 0; c < MatvecShape<W, count>::columns; ++c) {
       const ulong column = min(first_column + c, ulong(args.columns) - 1);
-      load_weights(weight, scales, column, k, args.inner, args.weight_aligned, weights + c * span_width);
-    }
-    for (uint r = 0; r < count; ++r) {
-      if (first_row + r < args.rows) {
-        float x[span_width];
-        const ulong begin = ulong(first_row + r) * args.inner;
-        load_span(in, begin + k, begin + args.inner, args.in_aligned, x);
-        for (uint c = 0; c < matvec_columns; ++c) {
-          for (uint e = 0; e < span_width; ++e) {
-            sums[r * matvec_columns + c] += x[e] * weights[c * span_width + e];
-          }
+      for (uint r = 0; r < count; ++r) {
+        const ulong begin = ulong(min(first_row + r, args.rows - 1)) * args.inner;
+        float sum = 0.0f;
+        for (uint k = lane; k < args.inner; k += 32) {
+          sum = fma(float(in[begin + k]), weight_element(weight, scales, column * args.inner + k), sum);
+        }
+        sum = simd_sum(sum);
+        if (lane == 0) {
+          put_result(out, bias, sum, first_row + r, first_column + c, args);
         }
       }
     }
+    return;
   }
-  for (uint i = 0; i < count * matvec_columns; ++i) {
-    float x = simd_sum(sums[i]);
-    const uint row = first_row + i / matvec_columns;
-    const ulong column = first_column + i % matvec_columns;
-    if (lane == i && row < args.rows && column < args.columns) {
-      if (args.has_bias != 0) {
-        x += load_any(bias, args.bias_type, column);
-      }
-      out[ulong(row) * args.columns + column] = T(activate(args.activation, x));
+
+  // A lane has the rows first_column + its place + c · beside.
+  const uint place = lane / lanes;
+  ulong starts[each];
+  for (uint c = 0; c < each; ++c) {
+    // Past the last row of the weight its last row stands in; what comes of it is not written.
+    starts[c] = min(first_column + c * beside + place, ulong(args.columns) - 1) * args.inner;
+  }
+  float sums[results];
+  for (uint i = 0; i < results; ++i) {
+    sums[i] = 0.0f;
+  }
+  uint k = lane % lanes * (WeightChunk<W>::spans * span_width);
+  if (depth > 1) {
+    for (; k + (depth - 1) * weight_step < args.inner; k += depth * weight_step) {
+      add_products<count, each, depth>(sums, in, weight, scales, starts, k, first_row, args);
     }
+  }
+  for (; k < args.inner; k += weight_step) {
+    add_products<count, each, 1>(sums, in, weight, scales, starts, k, first_row, args);
+  }
+  spread_sums<results, lanes>(sums, lane);
+  constexpr uint alike = lanes / results;
+  if (lane % alike == 0) {
+    const uint i = lane % lanes / alike;
+    put_result(out, bias, sums[0], first_row + i / each, first_column + i % each * beside + place, args);
   }
 }
 
@@ -71,13 +150,9 @@ MSLT_INSTANTIATE(matvec_one_f32_bf16, matvec_rows, float, bfloat, 1)
 MSLT_INSTANTIATE(matvec_one_f32_f16, matvec_rows, float, half, 1)
 MSLT_INSTANTIATE(matvec_one_f32_i8, matvec_rows, float, char, 1)
 MSLT_INSTANTIATE(matvec_one_f32_u8, matvec_rows, float, uchar, 1)
-MSLT_INSTANTIATE(matvec_one_bf16_f32, matvec_rows, bfloat, float, 1)
 MSLT_INSTANTIATE(matvec_one_bf16_bf16, matvec_rows, bfloat, bfloat, 1)
-MSLT_INSTANTIATE(matvec_one_bf16_f16, matvec_rows, bfloat, half, 1)
 MSLT_INSTANTIATE(matvec_one_bf16_i8, matvec_rows, bfloat, char, 1)
 MSLT_INSTANTIATE(matvec_one_bf16_u8, matvec_rows, bfloat, uchar, 1)
-MSLT_INSTANTIATE(matvec_one_f16_f32, matvec_rows, half, float, 1)
-MSLT_INSTANTIATE(matvec_one_f16_bf16, matvec_rows, half, bfloat, 1)
 MSLT_INSTANTIATE(matvec_one_f16_f16, matvec_rows, half, half, 1)
 MSLT_INSTANTIATE(matvec_one_f16_i8, matvec_rows, half, char, 1)
 MSLT_INSTANTIATE(matvec_one_f16_u8, matvec_rows, half, uchar, 1)
@@ -86,13 +161,9 @@ MSLT_INSTANTIATE(matvec_four_f32_bf16, matvec_rows, float, bfloat, 4)
 MSLT_INSTANTIATE(matvec_four_f32_f16, matvec_rows, float, half, 4)
 MSLT_INSTANTIATE(matvec_four_f32_i8, matvec_rows, float, char, 4)
 MSLT_INSTANTIATE(matvec_four_f32_u8, matvec_rows, float, uchar, 4)
-MSLT_INSTANTIATE(matvec_four_bf16_f32, matvec_rows, bfloat, float, 4)
 MSLT_INSTANTIATE(matvec_four_bf16_bf16, matvec_rows, bfloat, bfloat, 4)
-MSLT_INSTANTIATE(matvec_four_bf16_f16, matvec_rows, bfloat, half, 4)
 MSLT_INSTANTIATE(matvec_four_bf16_i8, matvec_rows, bfloat, char, 4)
 MSLT_INSTANTIATE(matvec_four_bf16_u8, matvec_rows, bfloat, uchar, 4)
-MSLT_INSTANTIATE(matvec_four_f16_f32, matvec_rows, half, float, 4)
-MSLT_INSTANTIATE(matvec_four_f16_bf16, matvec_rows, half, bfloat, 4)
 MSLT_INSTANTIATE(matvec_four_f16_f16, matvec_rows, half, half, 4)
 MSLT_INSTANTIATE(matvec_four_f16_i8, matvec_rows, half, char, 4)
 MSLT_INSTANTIATE(matvec_four_f16_u8, matvec_rows, half, uchar, 4)

@@ -14,8 +14,121 @@ constant constexpr uint norm_step = 32 * span_width;
 // Steps whose columns a lane keeps in registers: rows of up to 1,024 columns are read once.
 constant constexpr uint norm_kept = 4;
 
-// Rows of threads in a threadgroup of norm_gradient.
-constant constexpr uint norm_gradient_rows = 16;
+// Rows that a threadgroup of norm_backward takes at once, and the simdgroups it has at most.
+constant constexpr uint norm_rows = 2;
+constant constexpr uint norm_simdgroups = 24;
+
+// Rows of threads in a threadgroup of norm_gradient, and partial sums that a thread has under way.
+constant constexpr uint norm_gradient_rows = 32;
+constant constexpr uint norm_gradient_ahead = 8;
+
+// A lane's spans of a row of `columns`, which are whole and aligned. A lane with nothing left to load loads the last span
+// again and forgets it, so that no branch keeps loads from being issued together.
+template <typename T>
+inline void load_row(device const T* row, uint columns, uint lane, thread float* values) {
+#pragma unroll
+  for (uint step = 0; step < norm_kept; ++step) {
+    const uint column = min(step * norm_step + lane * span_width, columns - span_width);
+    load_aligned(row + column, values + step * span_width);
+  }
+}
+
+// sum = residual + dropout(x), out = its norm, for rows of at most 1,024 columns, which stay in registers, all whole
+// aligned spans. Threadgroups of whole simdgroups, one a row.
+template <typename T, typename W>
+kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
+                         device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
+                         device const T* x [[buffer(5)]], device const W* weight [[buffer(6)]],
+                         device const W* bias [[buffer(7)]], device const uint* random_state [[buffer(8)]],
+                         constant NormForwardArgs& args [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
+                         uint simdgroup [[simdgroup_index_in_threadgroup]],
+                         uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+  const ulong row = ulong(group) * simdgroups + simdgroup;
+  if (row >= args.rows) {
+    return;
+  }
+  const ulong begin = row * args.columns;
+  const float count = float(args.columns);
+  float values[norm_kept * span_width];
+  float added[norm_kept * span_width];
+  // Without x its place is taken by what is loaded anyway.
+  load_row(residual + begin, args.columns, lane, values);
+  load_row((args.has_x != 0 ? x : residual) + begin, args.columns, lane, added);
+  if (args.has_x != 0) {
+    const DropoutStream dropout =
+        dropout_stream(random_state, args.dropout_operation, args.dropout_probability, args.dropout_scale);
+#pragma unroll
+    for (uint step = 0; step < norm_kept; ++step) {
+      const uint at = step * span_width;
+      // Random numbers are dear: none for steps beyond the row.
+      if (dropout.dropped != 0 && step * norm_step < args.columns) {
+        const ulong block = (begin + step * norm_step + lane * span_width) / 4;
+        drop_block(dropout, block, added + at);
+        drop_block(dropout, block + 1, added + at + 4);
+      }
+      for (uint k = 0; k < span_width; ++k) {
+        values[at + k] += added[at + k];
+      }
+    }
+  }
+
+  float total = 0.0f;
+#pragma unroll
+  for (uint step = 0; step < norm_kept; ++step) {
+    if (step * norm_step + lane * span_width < args.columns) {
+      for (uint k = 0; k < span_width; ++k) {
+        total += values[step * span_width + k];
+      }
+    }
+  }
+  total = simd_sum(total);
+  const float centre = args.rms != 0 ? 0.0f : total / count;
+
+  float squares = 0.0f;
+#pragma unroll
+  for (uint step = 0; step < norm_kept; ++step) {
+    if (step * norm_step + lane * span_width < args.columns) {
+      for (uint k = 0; k < span_width; ++k) {
+        const float distance = values[step * span_width + k] - centre;
+        squares += distance * distance;
+      }
+    }
+  }
+  float gain[norm_kept * span_width];
+  float offset[norm_kept * span_width];
+  load_row(weight, args.columns, lane, gain);
+  load_row(args.has_bias != 0 ? bias : weight, args.columns, lane, offset);
+  const float variance = simd_sum(squares) / count + args.epsilon;
+  const float factor = variance == 0.0f ? 0.0f : 1.0f / sqrt(variance);
+
+#pragma unroll
+  for (uint step = 0; step < norm_kept; ++step) {
+    const uint column = step * norm_step + lane * span_width;
+    thread float* part = values + step * span_width;
+    if (column < args.columns) {
+      if (args.has_x != 0) {
+        store_aligned(sum + begin + column, part);
+      }
+      for (uint k = 0; k < span_width; ++k) {
+        const uint at = step * span_width + k;
+        part[k] = (part[k] - centre) * factor * gain[at] + (args.has_bias != 0 ? offset[at] : 0.0f);
+      }
+      store_aligned(out + begin + column, part);
+    }
+  }
+  if (lane == 0 && args.has_mean != 0) {
+    mean[row] = centre;
+  }
+  if (lane == 0 && args.has_rstd != 0) {
+    rstd[row] = factor;
+  }
+}
+
+MSLT_INSTANTIATE(norm_forward_f32_f32, norm_forward, float, float)
+MSLT_INSTANTIATE(norm_forward_f32_bf16, norm_forward, float, bfloat)
+MSLT_INSTANTIATE(norm_forward_f32_f16, norm_forward, float, half)
+MSLT_INSTANTIATE(norm_forward_bf16_bf16, norm_forward, bfloat, bfloat)
+MSLT_INSTANTIATE(norm_forward_f16_f16, norm_forward, half, half)
 
 // A span of residual + dropout(x).
 template <typename T>
@@ -32,10 +145,9 @@ inline void load_norm_sum(device const T* residual, device const T* x, constant 
   }
 }
 
-// sum = residual + dropout(x), out = its norm. Threadgroups of whole simdgroups, one a row. With kept = 0 for rows of
-// any length: they are read again for each of mean, variance and result, from the caches.
-template <typename T, typename W, uint kept>
-kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
+// The same for rows of any length and place, which are read again for each of mean, variance and result, from the caches.
+template <typename T, typename W>
+kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
                          device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
                          device const T* x [[buffer(5)]], device const W* weight [[buffer(6)]],
                          device const W* bias [[buffer(7)]], device const uint* random_state [[buffer(8)]],
@@ -46,9 +158,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   if (row >= args.rows) {
     return;
   }
-  constexpr uint room = kept == 0 ? 1 : kept;
-  float values[room * span_width];
-  const uint steps = kept == 0 ? (args.columns + norm_step - 1) / norm_step : kept;
+  float part[span_width];
+  const uint steps = (args.columns + norm_step - 1) / norm_step;
   const ulong begin = row * args.columns;
   const ulong end = begin + args.columns;
   const float count = float(args.columns);
@@ -58,7 +169,6 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   float total = 0.0f;
   for (uint step = 0; step < steps; ++step) {
     const uint column = step * norm_step + lane * span_width;
-    thread float* part = values + (kept == 0 ? 0 : step * span_width);
     if (column < args.columns) {
       load_norm_sum(residual, x, args, dropout, begin + column, end, part);
       for (uint k = 0; k < span_width; ++k) {
@@ -72,11 +182,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   float squares = 0.0f;
   for (uint step = 0; step < steps; ++step) {
     const uint column = step * norm_step + lane * span_width;
-    thread float* part = values + (kept == 0 ? 0 : step * span_width);
     if (column < args.columns) {
-      if (kept == 0) {
-        load_norm_sum(residual, x, args, dropout, begin + column, end, part);
-      }
+      load_norm_sum(residual, x, args, dropout, begin + column, end, part);
       for (uint k = 0; k < span_width; ++k) {
         const float distance = column + k < args.columns ? part[k] - centre : 0.0f;
         squares += distance * distance;
@@ -88,11 +195,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 
   for (uint step = 0; step < steps; ++step) {
     const uint column = step * norm_step + lane * span_width;
-    thread float* part = values + (kept == 0 ? 0 : step * span_width);
     if (column < args.columns) {
-      if (kept == 0) {
-        load_norm_sum(residual, x, args, dropout, begin + column, end, part);
-      }
+      load_norm_sum(residual, x, args, dropout, begin + column, end, part);
       if (args.has_x != 0) {
         store_span(sum, begin + column, end, args.aligned, part);
       }
@@ -119,121 +223,121 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   }
 }
 
-MSLT_INSTANTIATE(norm_forward_f32_f32, norm_forward, float, float, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f32_bf16, norm_forward, float, bfloat, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f32_f16, norm_forward, float, half, norm_kept)
-MSLT_INSTANTIATE(norm_forward_bf16_f32, norm_forward, bfloat, float, norm_kept)
-MSLT_INSTANTIATE(norm_forward_bf16_bf16, norm_forward, bfloat, bfloat, norm_kept)
-MSLT_INSTANTIATE(norm_forward_bf16_f16, norm_forward, bfloat, half, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f16_f32, norm_forward, half, float, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f16_bf16, norm_forward, half, bfloat, norm_kept)
-MSLT_INSTANTIATE(norm_forward_f16_f16, norm_forward, half, half, norm_kept)
-MSLT_INSTANTIATE(norm_forward_wide_f32_f32, norm_forward, float, float, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f32_bf16, norm_forward, float, bfloat, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f32_f16, norm_forward, float, half, 0)
-MSLT_INSTANTIATE(norm_forward_wide_bf16_f32, norm_forward, bfloat, float, 0)
-MSLT_INSTANTIATE(norm_forward_wide_bf16_bf16, norm_forward, bfloat, bfloat, 0)
-MSLT_INSTANTIATE(norm_forward_wide_bf16_f16, norm_forward, bfloat, half, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f16_f32, norm_forward, half, float, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f16_bf16, norm_forward, half, bfloat, 0)
-MSLT_INSTANTIATE(norm_forward_wide_f16_f16, norm_forward, half, half, 0)
+MSLT_INSTANTIATE(norm_forward_wide_f32_f32, norm_forward_wide, float, float)
+MSLT_INSTANTIATE(norm_forward_wide_f32_bf16, norm_forward_wide, float, bfloat)
+MSLT_INSTANTIATE(norm_forward_wide_f32_f16, norm_forward_wide, float, half)
+MSLT_INSTANTIATE(norm_forward_wide_bf16_bf16, norm_forward_wide, bfloat, bfloat)
+MSLT_INSTANTIATE(norm_forward_wide_f16_f16, norm_forward_wide, half, half)
 
 // dsum = direct + the norm's gradient, and the sums over rows_per_part rows that dweight and dbias are made of:
-// partial[part] holds Σ dout · normalised and Σ dout. For at most 1,024 columns; one simdgroup a part.
-template <typename T, typename W>
-kernel void norm_backward(device T* dsum [[buffer(0)]], device float* partial [[buffer(1)]],
-                          device const T* dout [[buffer(2)]], device const T* direct [[buffer(3)]],
-                          device const T* sum [[buffer(4)]], device const float* mean [[buffer(5)]],
-                          device const float* rstd [[buffer(6)]], device const W* weight [[buffer(7)]],
-                          constant NormBackwardArgs& args [[buffer(8)]], uint group [[threadgroup_position_in_grid]],
-                          uint simdgroup [[simdgroup_index_in_threadgroup]],
-                          uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
-  const ulong part = ulong(group) * simdgroups + simdgroup;
-  const ulong first_row = part * args.rows_per_part;
-  if (first_row >= args.rows) {
-    return;
-  }
+// partial[part] holds Σ dout · normalised and Σ dout. A threadgroup a part, of whole simdgroups that together have a thread
+// for each span of a row: at most 6,144 columns, all whole aligned spans. Each step takes norm_rows rows, with one barrier
+// for the sums of all.
+template <typename T>
+[[max_total_threads_per_threadgroup(768)]] kernel void norm_backward(
+    device T* dsum [[buffer(0)]], device float* partial [[buffer(1)]], device const T* dout [[buffer(2)]],
+    device const T* direct [[buffer(3)]], device const T* sum [[buffer(4)]], device const float* mean [[buffer(5)]],
+    device const float* rstd [[buffer(6)]], device const T* weight [[buffer(7)]],
+    constant NormBackwardArgs& args [[buffer(8)]], uint part [[threadgroup_position_in_grid]],
+    uint position [[thread_position_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
+    uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+  // Of even and odd steps, of simdgroups, of rows, of the two sums.
+  threadgroup float shares[2][norm_simdgroups][norm_rows][2];
+  const ulong first_row = ulong(part) * args.rows_per_part;
   const ulong last_row = min(first_row + args.rows_per_part, ulong(args.rows));
+  const uint column = position * span_width;
+  const bool inside = column < args.columns;
+  // A thread beyond the row's end loads the last span and forgets it.
+  const uint loaded = min(column, args.columns - span_width);
   const float count = float(args.columns);
-  float weight_sums[norm_kept * span_width];
-  float bias_sums[norm_kept * span_width];
-  for (uint k = 0; k < norm_kept * span_width; ++k) {
+  float gain[span_width];
+  load_aligned(weight + loaded, gain);
+  float weight_sums[span_width];
+  float bias_sums[span_width];
+  for (uint k = 0; k < span_width; ++k) {
     weight_sums[k] = 0.0f;
     bias_sums[k] = 0.0f;
   }
-  for (ulong row = first_row; row < last_row; ++row) {
-    const ulong begin = row * args.columns;
-    const ulong end = begin + args.columns;
-    const float centre = args.rms != 0 ? 0.0f : mean[row];
-    const float factor = rstd[row];
-    float gradient[norm_kept * span_width];
-    float normal[norm_kept * span_width];
-    float product = 0.0f;
-    float total = 0.0f;
-    for (uint step = 0; step < norm_kept; ++step) {
-      const uint column = step * norm_step + lane * span_width;
-      if (column < args.columns) {
-        const uint at = step * span_width;
-        load_span(dout, begin + column, end, args.aligned, gradient + at);
-        load_span(sum, begin + column, end, args.aligned, normal + at);
-        float gain[span_width];
-        load_span(weight, column, args.columns, args.weight_aligned, gain);
-        for (uint k = 0; k < span_width; ++k) {
-          normal[at + k] = (normal[at + k] - centre) * factor;
-          weight_sums[at + k] += gradient[at + k] * normal[at + k];
-          bias_sums[at + k] += gradient[at + k];
-          gradient[at + k] *= gain[k];
-          product += gradient[at + k] * normal[at + k];
-          total += gradient[at + k];
-        }
+  uint turn = 0;
+  for (ulong row = first_row; row < last_row; row += norm_rows) {
+    float gradient[norm_rows * span_width];
+    float normal[norm_rows * span_width];
+    float shortcut[norm_rows * span_width];
+    // Rows past the last repeat it.
+#pragma unroll
+    for (uint r = 0; r < norm_rows; ++r) {
+      const ulong at = min(row + r, last_row - 1) * args.columns + loaded;
+      load_aligned(dout + at, gradient + r * span_width);
+      load_aligned(sum + at, normal + r * span_width);
+      load_aligned((args.has_direct != 0 ? direct : dout) + at, shortcut + r * span_width);
+    }
+    float centres[norm_rows];
+    float factors[norm_rows];
+#pragma unroll
+    for (uint r = 0; r < norm_rows; ++r) {
+      const ulong at = min(row + r, last_row - 1);
+      centres[r] = (args.rms != 0 ? rstd : mean)[at];
+      factors[r] = rstd[at];
+    }
+#pragma unroll
+    for (uint r = 0; r < norm_rows; ++r) {
+      const bool counts = inside && row + r < last_row;
+      const float centre = args.rms != 0 ? 0.0f : centres[r];
+      const float factor = factors[r];
+      float product = 0.0f;
+      float total = 0.0f;
+      for (uint k = 0; k < span_width; ++k) {
+        const uint i = r * span_width + k;
+        const float raw = counts ? gradient[i] : 0.0f;
+        normal[i] = (normal[i] - centre) * factor;
+        weight_sums[k] += raw * normal[i];
+        bias_sums[k] += raw;
+        gradient[i] = raw * gain[k];
+        product += gradient[i] * normal[i];
+        total += gradient[i];
+      }
+      product = simd_sum(product);
+      total = simd_sum(total);
+      if (lane == 0) {
+        shares[turn][simdgroup][r][0] = product;
+        shares[turn][simdgroup][r][1] = total;
       }
     }
-    product = simd_sum(product) / count;
-    total = simd_sum(total);
-    total = args.rms != 0 ? 0.0f : total / count;
-    for (uint step = 0; step < norm_kept; ++step) {
-      const uint column = step * norm_step + lane * span_width;
-      if (column < args.columns) {
-        const uint at = step * span_width;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+    for (uint r = 0; r < norm_rows; ++r) {
+      float product = 0.0f;
+      float total = 0.0f;
+      for (uint other = 0; other < simdgroups; ++other) {
+        product += shares[turn][other][r][0];
+        total += shares[turn][other][r][1];
+      }
+      product = product / count;
+      total = args.rms != 0 ? 0.0f : total / count;
+      if (inside && row + r < last_row) {
         float result[span_width];
         for (uint k = 0; k < span_width; ++k) {
-          result[k] = (gradient[at + k] - total - normal[at + k] * product) * factor;
+          const uint i = r * span_width + k;
+          result[k] = (gradient[i] - total - normal[i] * product) * factors[r];
+          result[k] += args.has_direct != 0 ? shortcut[i] : 0.0f;
         }
-        if (args.has_direct != 0) {
-          float shortcut[span_width];
-          load_span(direct, begin + column, end, args.aligned, shortcut);
-          for (uint k = 0; k < span_width; ++k) {
-            result[k] += shortcut[k];
-          }
-        }
-        store_span(dsum, begin + column, end, args.aligned, result);
+        store_aligned(dsum + (row + r) * args.columns + column, result);
       }
     }
+    turn = 1 - turn;
   }
-  // Rows of partial sums are whole spans only where `aligned` says so of the columns.
-  const ulong at_weight = part * 2 * args.columns;
-  const ulong at_bias = at_weight + args.columns;
-  for (uint step = 0; step < norm_kept; ++step) {
-    const uint column = step * norm_step + lane * span_width;
-    if (column < args.columns) {
-      const uint at = step * span_width;
-      store_span(partial, at_weight + column, at_bias, args.aligned, weight_sums + at);
-      store_span(partial, at_bias + column, at_bias + args.columns, args.aligned, bias_sums + at);
-    }
+  if (inside) {
+    const ulong at = ulong(part) * 2 * args.columns + column;
+    store_aligned(partial + at, weight_sums);
+    store_aligned(partial + at + args.columns, bias_sums);
   }
 }
 
-MSLT_INSTANTIATE(norm_backward_f32_f32, norm_backward, float, float)
-MSLT_INSTANTIATE(norm_backward_f32_bf16, norm_backward, float, bfloat)
-MSLT_INSTANTIATE(norm_backward_f32_f16, norm_backward, float, half)
-MSLT_INSTANTIATE(norm_backward_bf16_f32, norm_backward, bfloat, float)
-MSLT_INSTANTIATE(norm_backward_bf16_bf16, norm_backward, bfloat, bfloat)
-MSLT_INSTANTIATE(norm_backward_bf16_f16, norm_backward, bfloat, half)
-MSLT_INSTANTIATE(norm_backward_f16_f32, norm_backward, half, float)
-MSLT_INSTANTIATE(norm_backward_f16_bf16, norm_backward, half, bfloat)
-MSLT_INSTANTIATE(norm_backward_f16_f16, norm_backward, half, half)
+MSLT_INSTANTIATE(norm_backward_f32, norm_backward, float)
+MSLT_INSTANTIATE(norm_backward_bf16, norm_backward, bfloat)
+MSLT_INSTANTIATE(norm_backward_f16, norm_backward, half)
 
-// The partial sums alone, for rows of any length: a thread owns a span of columns of a part's rows.
+// The partial sums alone, for rows of any length and place: a thread owns a span of columns of a part's rows.
 template <typename T>
 kernel void norm_backward_columns(device float* partial [[buffer(0)]], device const T* dout [[buffer(1)]],
                                   device const T* sum [[buffer(2)]], device const float* mean [[buffer(3)]],
@@ -278,12 +382,12 @@ MSLT_INSTANTIATE(norm_backward_columns_f32, norm_backward_columns, float)
 MSLT_INSTANTIATE(norm_backward_columns_bf16, norm_backward_columns, bfloat)
 MSLT_INSTANTIATE(norm_backward_columns_f16, norm_backward_columns, half)
 
-// dsum alone, for rows of any length: one simdgroup a row, which is read twice.
-template <typename T, typename W>
+// dsum alone, for rows of any length and place: one simdgroup a row, which is read twice.
+template <typename T>
 kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dout [[buffer(1)]],
                                device const T* direct [[buffer(2)]], device const T* sum [[buffer(3)]],
                                device const float* mean [[buffer(4)]], device const float* rstd [[buffer(5)]],
-                               device const W* weight [[buffer(6)]], constant NormBackwardArgs& args [[buffer(7)]],
+                               device const T* weight [[buffer(6)]], constant NormBackwardArgs& args [[buffer(7)]],
                                uint group [[threadgroup_position_in_grid]],
                                uint simdgroup [[simdgroup_index_in_threadgroup]],
                                uint simdgroups [[simdgroups_per_threadgroup]],
@@ -339,15 +443,9 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
   }
 }
 
-MSLT_INSTANTIATE(norm_backward_rows_f32_f32, norm_backward_rows, float, float)
-MSLT_INSTANTIATE(norm_backward_rows_f32_bf16, norm_backward_rows, float, bfloat)
-MSLT_INSTANTIATE(norm_backward_rows_f32_f16, norm_backward_rows, float, half)
-MSLT_INSTANTIATE(norm_backward_rows_bf16_f32, norm_backward_rows, bfloat, float)
-MSLT_INSTANTIATE(norm_backward_rows_bf16_bf16, norm_backward_rows, bfloat, bfloat)
-MSLT_INSTANTIATE(norm_backward_rows_bf16_f16, norm_backward_rows, bfloat, half)
-MSLT_INSTANTIATE(norm_backward_rows_f16_f32, norm_backward_rows, half, float)
-MSLT_INSTANTIATE(norm_backward_rows_f16_bf16, norm_backward_rows, half, bfloat)
-MSLT_INSTANTIATE(norm_backward_rows_f16_f16, norm_backward_rows, half, half)
+MSLT_INSTANTIATE(norm_backward_rows_f32, norm_backward_rows, float)
+MSLT_INSTANTIATE(norm_backward_rows_bf16, norm_backward_rows, bfloat)
+MSLT_INSTANTIATE(norm_backward_rows_f16, norm_backward_rows, half)
 
 // dweight and dbias += the partial sums of their columns, in the order of parts. Threadgroups of 32 columns by
 // norm_gradient_rows threads.
@@ -357,12 +455,17 @@ kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buf
                           uint2 group [[threadgroup_position_in_grid]],
                           uint2 position [[thread_position_in_threadgroup]]) {
   threadgroup float sums[norm_gradient_rows][32];
-  const ulong column = args.first_column + ulong(group.x) * 32 + position.x;
-  const bool inside = column < args.last_column;
+  const ulong column = ulong(group.x) * 32 + position.x;
+  const bool inside = column < args.summed;
   float total = 0.0f;
-  if (inside) {
-    for (uint part = position.y; part < args.parts; part += norm_gradient_rows) {
-      total += partial[ulong(part) * 2 * args.columns + column];
+  for (uint first = position.y; inside && first < args.parts; first += norm_gradient_ahead * norm_gradient_rows) {
+    float ahead[norm_gradient_ahead];
+    for (uint k = 0; k < norm_gradient_ahead; ++k) {
+      const uint row = first + k * norm_gradient_rows;
+      ahead[k] = partial[ulong(min(row, args.parts - 1)) * 2 * args.columns + column];
+    }
+    for (uint k = 0; k < norm_gradient_ahead; ++k) {
+      total += first + k * norm_gradient_rows < args.parts ? ahead[k] : 0.0f;
     }
   }
   sums[position.y][position.x] = total;

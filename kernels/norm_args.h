@@ -31,7 +31,6 @@ struct NormBackwardArgs {
 
 struct NormGradientArgs {
   uint32_t columns;
-  uint32_t parts;         // rows of partial sums
-  uint32_t first_column;  // 0 to begin with dweight, `columns` with dbias
-  uint32_t last_column;   // `columns` to end with dweight, 2 · columns with dbias
+  uint32_t parts;   // rows of partial sums
+  uint32_t summed;  // their columns that are wanted: `columns` for dweight alone, twice as many with dbias
 };

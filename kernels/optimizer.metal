@@ -3,7 +3,7 @@
 
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
-#include "lib/span.h"
+#include "lib/raw_span.h"
 #include "optimizer_args.h"
 
 using namespace metal;
@@ -46,6 +46,35 @@ inline float root_of(Squares sums) {
   return sums.middle == 0.0f ? sqrt(sums.small) / small_scale : sums.middle;
 }
 
+// Spans that a thread has in flight.
+template <typename T>
+struct SquareBatch {
+  static constant constexpr uint size = 8 / sizeof(T);
+};
+
+// Adds the squares of a batch of spans. Most have their largest element in the middle, and then every square counts as
+// it is: what underflows beside it is below its last bit. NaN is in no maximum, but in the sum.
+template <uint size, typename T>
+inline void add_squares(thread Squares& sums, thread float* middle, thread const RawSpan<T>* batch) {
+  float values[size * span_width];
+  float largest = 0.0f;
+  for (uint j = 0; j < size; ++j) {
+    unpack_raw(batch[j], values + j * span_width);
+  }
+  for (uint k = 0; k < size * span_width; ++k) {
+    largest = fmax(largest, fabs(values[k]));
+  }
+  if (largest <= large_bound && (largest >= small_bound || largest == 0.0f)) {
+    for (uint k = 0; k < size * span_width; ++k) {
+      middle[k % span_width] = fma(values[k], values[k], middle[k % span_width]);
+    }
+  } else {
+    for (uint k = 0; k < size * span_width; ++k) {
+      add_square(sums, values[k]);
+    }
+  }
+}
+
 // sums[kind][group] = Σ g² of the group's elements.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void norm_squares(
@@ -57,15 +86,32 @@ template <typename T>
   threadgroup float large[max_simdgroups];
   threadgroup float middle[max_simdgroups];
   threadgroup float small[max_simdgroups];
-  const ulong begin = group * args.per_group;
-  const ulong end = min(begin + args.per_group, args.count);
+  constexpr uint batch = SquareBatch<T>::size;
+  const ulong stride = ulong(threads) * span_width;
+  const ulong piece = batch * stride;
   Squares squares = {0.0f, 0.0f, 0.0f};
-  float values[span_width];
-  for (ulong i = begin + position * span_width; i < end; i += threads * span_width) {
-    load_span(gradients, i, end, args.aligned, values);
-    for (uint k = 0; k < span_width; ++k) {
-      add_square(squares, values[k]);
+  float sums_of_eight[span_width];
+  for (uint k = 0; k < span_width; ++k) {
+    sums_of_eight[k] = 0.0f;
+  }
+  RawSpan<T> spans[batch];
+  // The groups go over the memory side by side.
+  for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
+    const ulong first = begin + position * span_width;
+    if (args.aligned != 0 && begin + piece <= args.count) {
+      for (uint j = 0; j < batch; ++j) {
+        fetch_aligned(gradients + first + j * stride, spans[j]);
+      }
+      add_squares<batch>(squares, sums_of_eight, spans);
+    } else {
+      for (ulong i = first; i < min(begin + piece, args.count); i += stride) {
+        fetch_span(gradients, i, args.count, args.aligned, spans[0]);
+        add_squares<1>(squares, sums_of_eight, spans);
+      }
     }
+  }
+  for (uint k = 0; k < span_width; ++k) {
+    squares.middle += sums_of_eight[k];
   }
   squares.large = group_sum(squares.large, large, simdgroup, lane, simdgroups);
   squares.middle = group_sum(squares.middle, middle, simdgroup, lane, simdgroups);
@@ -134,8 +180,8 @@ inline float adamw_element(float p, float gradient, thread float& m, thread floa
 }
 
 // The span of parameters in `p` after the step; moments are updated in memory.
-template <typename G>
-inline void adamw_span(thread float* p, device const G* gradients, device float* first_moment,
+template <typename T>
+inline void adamw_span(thread float* p, device const T* gradients, device float* first_moment,
                        device float* second_moment, device const float* state, float norm, ulong first,
                        constant AdamWArgs& args) {
   float g[span_width];
@@ -153,8 +199,8 @@ inline void adamw_span(thread float* p, device const G* gradients, device float*
 }
 
 // One step on the parameters themselves; nothing where the norm is not finite. Any threadgroup of one dimension.
-template <typename P, typename G>
-kernel void adamw_step(device P* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
+template <typename T>
+kernel void adamw_step(device T* parameters [[buffer(0)]], device const T* gradients [[buffer(1)]],
                        device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
                        device const float* state [[buffer(4)]], device const float* norm [[buffer(5)]],
                        constant AdamWArgs& args [[buffer(6)]], uint group [[threadgroup_position_in_grid]],
@@ -169,19 +215,13 @@ kernel void adamw_step(device P* parameters [[buffer(0)]], device const G* gradi
   store_span(parameters, first, args.count, args.aligned, p);
 }
 
-MSLT_INSTANTIATE(adamw_f32_f32, adamw_step, float, float)
-MSLT_INSTANTIATE(adamw_f32_bf16, adamw_step, float, bfloat)
-MSLT_INSTANTIATE(adamw_f32_f16, adamw_step, float, half)
-MSLT_INSTANTIATE(adamw_bf16_f32, adamw_step, bfloat, float)
-MSLT_INSTANTIATE(adamw_bf16_bf16, adamw_step, bfloat, bfloat)
-MSLT_INSTANTIATE(adamw_bf16_f16, adamw_step, bfloat, half)
-MSLT_INSTANTIATE(adamw_f16_f32, adamw_step, half, float)
-MSLT_INSTANTIATE(adamw_f16_bf16, adamw_step, half, bfloat)
-MSLT_INSTANTIATE(adamw_f16_f16, adamw_step, half, half)
+MSLT_INSTANTIATE(adamw_f32, adamw_step, float)
+MSLT_INSTANTIATE(adamw_bf16, adamw_step, bfloat)
+MSLT_INSTANTIATE(adamw_f16, adamw_step, half)
 
 // One step on the master weights; the parameters receive their rounding.
-template <typename P, typename G>
-kernel void adamw_master_step(device P* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
+template <typename T>
+kernel void adamw_master_step(device T* parameters [[buffer(0)]], device const T* gradients [[buffer(1)]],
                               device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
                               device float* master [[buffer(4)]], device const float* state [[buffer(5)]],
                               device const float* norm [[buffer(6)]], constant AdamWArgs& args [[buffer(7)]],
@@ -199,12 +239,5 @@ kernel void adamw_master_step(device P* parameters [[buffer(0)]], device const G
   store_span(parameters, first, args.count, args.aligned, p);
 }
 
-MSLT_INSTANTIATE(adamw_master_f32_f32, adamw_master_step, float, float)
-MSLT_INSTANTIATE(adamw_master_f32_bf16, adamw_master_step, float, bfloat)
-MSLT_INSTANTIATE(adamw_master_f32_f16, adamw_master_step, float, half)
-MSLT_INSTANTIATE(adamw_master_bf16_f32, adamw_master_step, bfloat, float)
-MSLT_INSTANTIATE(adamw_master_bf16_bf16, adamw_master_step, bfloat, bfloat)
-MSLT_INSTANTIATE(adamw_master_bf16_f16, adamw_master_step, bfloat, half)
-MSLT_INSTANTIATE(adamw_master_f16_f32, adamw_master_step, half, float)
-MSLT_INSTANTIATE(adamw_master_f16_bf16, adamw_master_step, half, bfloat)
-MSLT_INSTANTIATE(adamw_master_f16_f16, adamw_master_step, half, half)
+MSLT_INSTANTIATE(adamw_master_bf16, adamw_master_step, bfloat)
+MSLT_INSTANTIATE(adamw_master_f16, adamw_master_step, half)

@@ -5,8 +5,7 @@
 
 struct NormSquaresArgs {
   uint64_t count;
-  uint64_t per_group;  // elements that a threadgroup sums, a multiple of eight
-  uint32_t aligned;    // the gradients lie at a multiple of 16 bytes
+  uint32_t aligned;  // the gradients lie at a multiple of 16 bytes
   uint32_t reserved;
 };
 

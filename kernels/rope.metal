@@ -2,51 +2,111 @@
 #include <metal_stdlib>
 
 #include "lib/instantiate.h"
-#include "lib/span.h"
+#include "lib/raw_span.h"
 #include "rope_args.h"
 
 using namespace metal;
 
-// Turns the queries and keys of qkv, in place. A thread has one span of pairs of a row and computes its angles once for
-// all heads. Threadgroups of any width, spans along x and rows along y; groups have rows along x.
+// Angles that a threadgroup turns by at most.
+constant constexpr uint rope_angles = 512;
+
+// Spans of pairs that a thread has in flight.
+template <typename T>
+struct RopeBatch {
+  static constant constexpr uint size = 8 / sizeof(T);
+};
+
+// Where unit `unit` of a threadgroup lies, a span of pairs of one head of one row.
+struct RopePlace {
+  ulong low;    // of the first pair's first half
+  uint pair;    // the first
+  uint angles;  // where those of the group begin that turn it
+};
+
+inline RopePlace rope_place(constant RopeArgs& args, uint unit, uint spans, uint first_row, uint first_pair) {
+  const uint span = unit % spans;
+  const uint row = unit / spans / args.heads;
+  const uint head = unit / spans % args.heads;
+  RopePlace place;
+  place.pair = first_pair + span * span_width;
+  place.low = ulong(first_row + row) * args.columns + ulong(head) * 2 * args.half_size + place.pair;
+  place.angles = (row * spans + span) * span_width;
+  return place;
+}
+
+// `turns` are cosines and sines.
+inline void turn_pairs(threadgroup const float2* turns, thread float* low, thread float* high) {
+  for (uint k = 0; k < span_width; ++k) {
+    const float2 turn = turns[k];
+    const float x = low[k];
+    const float y = high[k];
+    low[k] = x * turn.x - y * turn.y;
+    high[k] = y * turn.x + x * turn.y;
+  }
+}
+
+// Turns the queries and keys of qkv, in place. A threadgroup has args.group_rows rows and up to args.group_spans spans
+// of pairs of every head: it computes the angles once for all heads, then its threads take spans side by side.
+// Threadgroups of one dimension; groups have rows along x and pairs along y.
 template <typename T>
 kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_frequencies [[buffer(1)]],
                       device const int* first [[buffer(2)]], constant RopeArgs& args [[buffer(3)]],
                       uint2 group [[threadgroup_position_in_grid]], uint2 position [[thread_position_in_threadgroup]],
                       uint2 threads [[threads_per_threadgroup]]) {
-  const ulong row = ulong(group.x) * threads.y + position.y;
-  const ulong pair = (ulong(group.y) * threads.x + position.x) * span_width;
-  if (row >= args.rows || pair >= args.half_size) {
+  threadgroup float2 turns[rope_angles];
+  const uint first_row = group.x * args.group_rows;
+  const uint first_pair = group.y * args.group_spans * span_width;
+  const uint rows = min(args.group_rows, args.rows - first_row);
+  const uint spans = min(args.group_spans, (args.half_size - first_pair + span_width - 1) / span_width);
+  const uint pairs = spans * span_width;
+  for (uint i = position.x; i < rows * pairs; i += threads.x) {
+    const uint row = first_row + i / pairs;
+    const uint pair = first_pair + i % pairs;
+    const long start = args.has_first != 0 ? long(first[row / args.steps]) : 0;
+    const float place = float(long(row % args.steps) + start);
+    const float angle = pair < args.half_size ? place * inverse_frequencies[pair] : 0.0f;
+    // Angles reach far beyond the range of the fast functions.
+    turns[i] = float2(precise::cos(angle), precise::sin(angle) * args.direction);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  const uint units = rows * args.heads * spans;
+  float low[span_width];
+  float high[span_width];
+  if (args.aligned == 0) {
+    for (uint unit = position.x; unit < units; unit += threads.x) {
+      const RopePlace place = rope_place(args, unit, spans, first_row, first_pair);
+      const ulong high_at = place.low + args.half_size;
+      const ulong low_end = high_at - place.pair;
+      load_span(qkv, place.low, low_end, 0u, low);
+      load_span(qkv, high_at, low_end + args.half_size, 0u, high);
+      turn_pairs(turns + place.angles, low, high);
+      store_span(qkv, place.low, low_end, 0u, low);
+      store_span(qkv, high_at, low_end + args.half_size, 0u, high);
+    }
     return;
   }
-  const uint sequence = uint(row) / args.steps;
-  const long start = args.has_first != 0 ? long(first[sequence]) : 0;
-  const float place = float(long(uint(row) % args.steps) + start);
-  float cosine[span_width];
-  float sine[span_width];
-  for (uint k = 0; k < span_width; ++k) {
-    const float angle = pair + k < args.half_size ? place * inverse_frequencies[pair + k] : 0.0f;
-    // Angles reach far beyond the range of the fast functions.
-    cosine[k] = precise::cos(angle);
-    sine[k] = precise::sin(angle) * args.direction;
-  }
-  const ulong begin = row * args.columns;
-  for (uint head = 0; head < args.heads; ++head) {
-    const ulong low_at = begin + ulong(head) * 2 * args.half_size;
-    const ulong high_at = low_at + args.half_size;
-    const ulong end = high_at + args.half_size;
-    float low[span_width];
-    float high[span_width];
-    load_span(qkv, low_at + pair, high_at, args.aligned, low);
-    load_span(qkv, high_at + pair, end, args.aligned, high);
-    for (uint k = 0; k < span_width; ++k) {
-      const float x = low[k];
-      const float y = high[k];
-      low[k] = x * cosine[k] - y * sine[k];
-      high[k] = y * cosine[k] + x * sine[k];
+  constexpr uint batch = RopeBatch<T>::size;
+  for (uint begin = position.x; begin < units; begin += batch * threads.x) {
+    RopePlace places[batch];
+    RawSpan<T> raw_low[batch];
+    RawSpan<T> raw_high[batch];
+    for (uint j = 0; j < batch; ++j) {
+      // A thread that runs out of spans reads its first again and lets it be.
+      const uint unit = begin + j * threads.x;
+      places[j] = rope_place(args, unit < units ? unit : begin, spans, first_row, first_pair);
+      fetch_aligned(qkv + places[j].low, raw_low[j]);
+      fetch_aligned(qkv + places[j].low + args.half_size, raw_high[j]);
     }
-    store_span(qkv, low_at + pair, high_at, args.aligned, low);
-    store_span(qkv, high_at + pair, end, args.aligned, high);
+    for (uint j = 0; j < batch; ++j) {
+      if (begin + j * threads.x < units) {
+        unpack_raw(raw_low[j], low);
+        unpack_raw(raw_high[j], high);
+        turn_pairs(turns + places[j].angles, low, high);
+        store_aligned(qkv + places[j].low, low);
+        store_aligned(qkv + places[j].low + args.half_size, high);
+      }
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
+#include "lib/raw_span.h"
 #include "sampling_args.h"
 
 using namespace metal;
@@ -65,6 +66,39 @@ inline Candidate group_best(Candidate candidate, threadgroup uint* ranks, thread
   return simd_best(part);
 }
 
+// Spans that a thread has in flight.
+constant constexpr uint scan_spans = 4;
+
+// The spans first, first + threads, ... of a row of whole spans; past the last, the first again.
+template <typename T>
+inline void fetch_batch(device const T* x, uint first, uint spans, uint threads, uint aligned,
+                        thread RawSpan<T>* batch) {
+  if (aligned != 0) {
+    for (uint j = 0; j < scan_spans; ++j) {
+      const uint span = first + j * threads;
+      fetch_aligned(x + ulong(span < spans ? span : first) * span_width, batch[j]);
+    }
+  } else {
+    for (uint j = 0; j < scan_spans; ++j) {
+      const uint span = first + j * threads;
+      const ulong at = ulong(span < spans ? span : first) * span_width;
+      fetch_each(x, at, at + span_width, batch[j]);
+    }
+  }
+}
+
+// The largest element, NaN where there is no other.
+template <typename T>
+inline float span_max(thread const RawSpan<T>& span) {
+  float values[span_width];
+  unpack_raw(span, values);
+  float largest = values[0];
+  for (uint k = 1; k < span_width; ++k) {
+    largest = fmax(largest, values[k]);
+  }
+  return largest;
+}
+
 // out[row] = the index of the row's largest logit.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void argmax_rows(
@@ -75,8 +109,41 @@ template <typename T>
   threadgroup uint ranks[max_simdgroups];
   threadgroup uint indices[max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
-  const Candidate everything = {0xffffffffu, 0u};
-  const Candidate own = best_after(x, args.vocab, position, threads, everything);
+  const uint spans = args.vocab / span_width;
+  // The first span with the largest value; a later one must beat it. Spans of NaN alone lead nothing.
+  float largest = 0.0f;
+  uint best_span = no_index;
+  for (uint first = position; first < spans; first += scan_spans * threads) {
+    RawSpan<T> batch[scan_spans];
+    fetch_batch(x, first, spans, threads, args.aligned, batch);
+    float tops[scan_spans];
+    for (uint j = 0; j < scan_spans; ++j) {
+      tops[j] = span_max(batch[j]);
+    }
+    const float top = fmax(fmax(tops[0], tops[1]), fmax(tops[2], tops[3]));
+    if (top > largest || (best_span == no_index && !isnan(top))) {
+      largest = top;
+      // What stands in for spans past the last is the first again, which then leads.
+      for (uint j = scan_spans; j > 0; --j) {
+        best_span = tops[j - 1] == top ? first + (j - 1) * threads : best_span;
+      }
+    }
+  }
+  Candidate own = {0u, position < spans ? position * span_width : no_index};
+  if (best_span != no_index) {
+    own.rank = rank_of(largest);
+    for (uint k = span_width; k > 0; --k) {
+      const uint index = best_span * span_width + k - 1;
+      own.index = float(x[index]) == largest ? index : own.index;
+    }
+  }
+  const uint rest = spans * span_width + position;
+  if (rest < args.vocab) {
+    const Candidate candidate = {rank_of(float(x[rest])), rest};
+    if (leads(candidate, own)) {
+      own = candidate;
+    }
+  }
   const Candidate best = group_best(own, ranks, indices, simdgroup, lane, simdgroups);
   if (position == 0) {
     out[row] = int(best.index);
@@ -87,9 +154,28 @@ MSLT_INSTANTIATE(argmax_f32, argmax_rows, float)
 MSLT_INSTANTIATE(argmax_bf16, argmax_rows, bfloat)
 MSLT_INSTANTIATE(argmax_f16, argmax_rows, half)
 
-// The k largest logits in descending order. Each thread knows the best of its own elements that is not yet taken; the
-// best of all is taken, and only its owner looks again: O(vocab + k · vocab / threads) steps and no memory, whatever k
-// is.
+// Batches of spans whose maxima a threadgroup keeps, and candidates that it has room for: at least its threads.
+constant constexpr uint kept_maxima = 4096;
+constant constexpr uint most_candidates = 1024;
+
+// Appends the elements of at least `threshold`, in any order; counts all of them, keeps those that there is room for.
+inline void offer(float value, uint index, uint threshold, threadgroup atomic_uint* count, threadgroup uint* ranks,
+                  threadgroup uint* indices) {
+  const uint rank = rank_of(value);
+  if (rank >= threshold) {
+    const uint place = atomic_fetch_add_explicit(count, 1u, memory_order_relaxed);
+    if (place < most_candidates) {
+      ranks[place] = rank;
+      indices[place] = index;
+    }
+  }
+}
+
+// The k largest logits in descending order. The k-th largest of the threads' maxima is a threshold that at least k
+// elements reach, and seldom many more. Maxima of batches tell which few batches to read again for them; each one's
+// place is the number of those that lead it. Where too many reach the threshold, or k is larger than the number of
+// maxima, the best of all threads' best is taken k times, and each time only its owner looks again:
+// O(vocab + k · vocab / threads) steps and no memory, whatever k is.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void top_k_rows(
     device float* values [[buffer(0)]], device int* indices [[buffer(1)]], device const T* logits [[buffer(2)]],
@@ -97,10 +183,108 @@ template <typename T>
     uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup uint maxima[kept_maxima];
+  threadgroup uint candidate_ranks[most_candidates];
+  threadgroup uint candidate_indices[most_candidates];
+  threadgroup uint threshold_of_all[1];
+  threadgroup atomic_uint count_of_all[1];
   // Two of each: one round writes while a slow thread may still read the last.
   threadgroup uint ranks[2][max_simdgroups];
   threadgroup uint places[2][max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
+  const uint spans = args.vocab / span_width;
+  const uint batch_spans = scan_spans * threads;
+  const uint batches = (spans + batch_spans - 1) / batch_spans;
+  const uint slots = kept_maxima / threads;
+  const uint batches_a_slot = (batches + slots - 1) / slots;
+
+  // Maxima of a thread's batches, several a slot where there are more of them than slots, and its own.
+  uint own_max = 0;
+  for (uint b = 0; b < batches; ++b) {
+    uint top = 0;
+    const uint first = position + b * batch_spans;
+    if (first < spans) {
+      RawSpan<T> batch[scan_spans];
+      fetch_batch(x, first, spans, threads, args.aligned, batch);
+      float largest = span_max(batch[0]);
+      for (uint j = 1; j < scan_spans; ++j) {
+        largest = fmax(largest, span_max(batch[j]));
+      }
+      top = rank_of(largest);
+    }
+    const uint at = b / batches_a_slot * threads + position;
+    maxima[at] = b % batches_a_slot == 0 ? top : max(maxima[at], top);
+    own_max = max(own_max, top);
+  }
+
+  // Neighbours' maxima are joined as long as twice as many as are wanted remain.
+  uint joined = 1;
+  while (joined < 32 && threads / (2 * joined) >= 2 * args.k) {
+    own_max = max(own_max, simd_shuffle_xor(own_max, ushort(joined)));
+    joined *= 2;
+  }
+  const uint entries = threads / joined;
+  if (position % joined == 0) {
+    candidate_ranks[position / joined] = own_max;
+  }
+  if (position == 0) {
+    threshold_of_all[0] = 0;
+    atomic_store_explicit(count_of_all, 0u, memory_order_relaxed);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (position < entries) {
+    const Candidate own = {candidate_ranks[position], position};
+    uint before = 0;
+    for (uint i = 0; i < entries; ++i) {
+      const Candidate other = {candidate_ranks[i], i};
+      before += leads(other, own) ? 1 : 0;
+    }
+    if (before + 1 == args.k) {
+      threshold_of_all[0] = own.rank;
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  const uint threshold = threshold_of_all[0];
+  for (uint b = 0; b < batches; ++b) {
+    const uint first = position + b * batch_spans;
+    if (first < spans && maxima[b / batches_a_slot * threads + position] >= threshold) {
+      RawSpan<T> batch[scan_spans];
+      fetch_batch(x, first, spans, threads, args.aligned, batch);
+      for (uint j = 0; j < scan_spans; ++j) {
+        const uint span = first + j * threads;
+        if (span < spans) {
+          float elements[span_width];
+          unpack_raw(batch[j], elements);
+          for (uint e = 0; e < span_width; ++e) {
+            offer(elements[e], span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
+          }
+        }
+      }
+    }
+  }
+  const uint rest = spans * span_width + position;
+  if (rest < args.vocab) {
+    offer(float(x[rest]), rest, threshold, count_of_all, candidate_ranks, candidate_indices);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  const uint count = atomic_load_explicit(count_of_all, memory_order_relaxed);
+  if (count <= most_candidates) {
+    for (uint i = position; i < count; i += threads) {
+      const Candidate own = {candidate_ranks[i], candidate_indices[i]};
+      uint before = 0;
+      for (uint j = 0; j < count; ++j) {
+        const Candidate other = {candidate_ranks[j], candidate_indices[j]};
+        before += leads(other, own) ? 1 : 0;
+      }
+      if (before < args.k) {
+        values[ulong(row) * args.k + before] = float(x[own.index]);
+        indices[ulong(row) * args.k + before] = int(own.index);
+      }
+    }
+    return;
+  }
   const Candidate everything = {0xffffffffu, 0u};
   Candidate own = best_after(x, args.vocab, position, threads, everything);
   for (uint i = 0; i < args.k; ++i) {

@@ -5,6 +5,7 @@
 
 struct SamplingArgs {
   uint32_t columns;
-  uint32_t vocab;  // of which so many are logits
-  uint32_t k;      // how many are wanted
+  uint32_t vocab;    // of which so many are logits
+  uint32_t k;        // how many are wanted
+  uint32_t aligned;  // rows lie at multiples of 16 bytes
 };

@@ -45,5 +45,8 @@ std::string emit_clcpp(const Syntax& syntax, const std::vector<KernelEntry>& ent
 std::string metal_text(const std::vector<const Syntax*>& units);
 // embed.cpp: that text as kernel_source.h's metal_source().
 std::string emit_embed(const std::vector<const Syntax*>& units, const EmitOptions& options);
+// kernels.metal: that text for compiling ahead of time, with the kernel whose name is kernel_source.h's source_stamp()
+// of it.
+std::string emit_metal(const std::vector<const Syntax*>& units);
 
 }  // namespace mslt::mslc

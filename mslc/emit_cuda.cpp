@@ -93,6 +93,12 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   Rewrite rewrite(syntax);
   rewrite_common(syntax, rewrite);
   drop_address_spaces(syntax, rewrite);
+  for (std::size_t i = 0; i + 1 < syntax.unit.tokens.size(); ++i) {
+    const Token& token = syntax.token(i);
+    if (token.kind == TokenKind::directive && token.text.find("unroll") != std::string_view::npos) {
+      rewrite.before(i, "_Pragma(\"unroll\")");
+    }
+  }
   for (const Function& function : syntax.functions) {
     rewrite.before(function.specifiers.begin, "__device__ ");
     if (function.is_kernel) {
@@ -127,10 +133,11 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   for (const KernelEntry& entry : entries) {
     fmt::format_to(out, "    {{\"{0}\", reinterpret_cast<const void*>(&mslt_{0})}},\n", entry.host_name);
   }
-  fmt::format_to(out,
-                 "    {{}}}};\nstd::span<const ::mslt::msl::cuda::CudaKernel> unit_kernels();\n"
-                 "std::span<const ::mslt::msl::cuda::CudaKernel> unit_kernels() {{ return {{kernels, {}}}; }}\n\n}}\n",
-                 entries.size());
+  fmt::format_to(
+      out,
+      "    {{}}}};\nstd::span<const ::mslt::msl::cuda::CudaKernel> cuda_unit_kernels();\n"
+      "std::span<const ::mslt::msl::cuda::CudaKernel> cuda_unit_kernels() {{ return {{kernels, {}}}; }}\n\n}}\n",
+      entries.size());
   return text;
 }
 
@@ -139,7 +146,8 @@ std::string emit_cuda_table(const std::vector<const Unit*>& units, const EmitOpt
   auto out = std::back_inserter(text);
   text += "#include \"backend/msl/drivers/cuda/entry.h\"\n\n#include <algorithm>\n#include <vector>\n\n";
   for (const Unit* unit : units) {
-    fmt::format_to(out, "namespace metal::{} {{\nstd::span<const ::mslt::msl::cuda::CudaKernel> unit_kernels();\n}}\n",
+    fmt::format_to(out,
+                   "namespace metal::{} {{\nstd::span<const ::mslt::msl::cuda::CudaKernel> cuda_unit_kernels();\n}}\n",
                    unit_namespace(*unit, options));
   }
   text += "\n" + table_namespace("mslt::msl::cuda", options);
@@ -148,7 +156,7 @@ std::string emit_cuda_table(const std::vector<const Unit*>& units, const EmitOpt
       "  const auto add = [&all](std::span<const CudaKernel> kernels) {\n"
       "    all.insert(all.end(), kernels.begin(), kernels.end());\n  };\n";
   for (const Unit* unit : units) {
-    fmt::format_to(out, "  add(::metal::{}::unit_kernels());\n", unit_namespace(*unit, options));
+    fmt::format_to(out, "  add(::metal::{}::cuda_unit_kernels());\n", unit_namespace(*unit, options));
   }
   text +=
       "  std::sort(all.begin(), all.end(),\n"

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <set>
 
+#include "backend/msl/kernel_source.h"
 #include "mslc/emit.h"
 #include "mslc/rewrite.h"
 
@@ -68,6 +69,11 @@ std::string emit_embed(const std::vector<const Syntax*>& units, const EmitOption
       "  return text;\n}\n\n}  // namespace\n\nstd::string_view metal_source();\nstd::string_view metal_source() {\n"
       "  static const std::string text = join();\n  return text;\n}\n\n}\n";
   return text;
+}
+
+std::string emit_metal(const std::vector<const Syntax*>& units) {
+  const std::string source = metal_text(units);
+  return fmt::format("{}\nkernel void {}() {{}}\n", source, msl::source_stamp(source));
 }
 
 }  // namespace mslt::mslc

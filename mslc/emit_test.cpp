@@ -1,6 +1,8 @@
 // What is written for the example kernels of testdata/.
 #include "mslc/emit.h"
 
+#include "backend/msl/kernel_source.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -90,6 +92,21 @@ TEST_F(Emit, CudaEntriesTakeArgumentsThenOffsets) {
   expect_lacks(cuda(0), "mslt_dynamic");
 }
 
+TEST_F(Emit, CudaKeepsUnrolling) {
+  FrontEnd front_end(std::filesystem::path(MSLT_MSLC_TEST_DATA).parent_path(), MSLT_MSLC_TEST_DATA);
+  front_end.add_text("kernel void a() {\n#pragma unroll\n  for (uint i = 0; i < 4; ++i) {}\n}\n", "a.metal");
+  front_end.finish();
+  ASSERT_EQ(front_end.diagnostics().text(), "");
+  const CheckedUnit& unit = *front_end.units()[0];
+  expect_holds(emit_cuda(unit.syntax, unit.entries, {}), "_Pragma(\"unroll\")\n  for (uint i = 0;");
+  expect_lacks(emit_host(unit.syntax, unit.entries, {}), "unroll");
+}
+
+TEST_F(Emit, CudaAndHostTablesHaveDifferentNames) {
+  expect_holds(cuda(0), " cuda_unit_kernels() {");
+  expect_holds(host(0), " unit_kernels() {");
+}
+
 TEST_F(Emit, OpenclKeepsAddressSpaces) {
   const std::string text = opencl(2);
   expect_holds(text, "__global const T* x");
@@ -116,6 +133,14 @@ TEST_F(Emit, MetalTextHasHeadersOnceAndHostNames) {
   expect_lacks(text, "#pragma once");
   expect_lacks(text, "#define");
   expect_lacks(text, "MSLT_INSTANTIATE");
+}
+
+TEST_F(Emit, TheTextCompiledAheadOfTimeBearsTheStampOfTheEmbeddedOne) {
+  const std::string text = metal_text(front_end_.syntaxes());
+  const std::string compiled = emit_metal(front_end_.syntaxes());
+  EXPECT_TRUE(compiled.starts_with(text));
+  expect_holds(compiled, "kernel void " + msl::source_stamp(text) + "() {}");
+  EXPECT_NE(msl::source_stamp(text), msl::source_stamp(text + " "));
 }
 
 TEST_F(Emit, SetsHaveNamespacesOfTheirOwn) {

@@ -26,12 +26,12 @@ constexpr std::string_view usage =
     "usage: mslc --kernels DIR --out DIR [options] FILE.metal...\n"
     "  --kernels DIR   where \"lib/x.h\" and the argument structs are found\n"
     "  --out DIR       where the outputs go\n"
-    "  --emit LIST     of metadata,host,cuda,clcpp,embed (all of them unless given); none: only check\n"
+    "  --emit LIST     of metadata,host,cuda,clcpp,embed,metal (all of them unless given); none: only check\n"
     "  --set NAME      puts the tables into namespaces of that name\n"
     "  --root DIR      what file names are printed relative to (the folder above DIR of --kernels unless given)\n"
     "  --depfile FILE  writes the files read, for the build\n";
 
-constexpr std::array<std::string_view, 5> kinds = {"metadata", "host", "cuda", "clcpp", "embed"};
+constexpr std::array<std::string_view, 6> kinds = {"metadata", "host", "cuda", "clcpp", "embed", "metal"};
 
 struct Arguments {
   fs::path kernels;
@@ -83,7 +83,7 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
   }
   for (const std::string& kind : read.emit) {
     if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
-      fail(ErrorKind::usage, "--emit knows metadata, host, cuda, clcpp and embed, not '{}'", kind);
+      fail(ErrorKind::usage, "--emit knows metadata, host, cuda, clcpp, embed and metal, not '{}'", kind);
     }
   }
   if (read.kernels.empty() || (read.out.empty() && !read.emit.empty())) {
@@ -113,6 +113,8 @@ void write_outputs(const FrontEnd& front_end, const Arguments& arguments) {
       write_changed(arguments.out / "kernel_table.cpp", emit_metadata(front_end.entries(), arguments.options));
     } else if (kind == "embed") {
       write_changed(arguments.out / "embed.cpp", emit_embed(front_end.syntaxes(), arguments.options));
+    } else if (kind == "metal") {
+      write_changed(arguments.out / "kernels.metal", emit_metal(front_end.syntaxes()));
     } else if (kind == "host") {
       write_changed(arguments.out / "host_kernels.cpp", emit_host_table(units, arguments.options));
     } else if (kind == "cuda") {

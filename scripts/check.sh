@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 check_format() {
-  git ls-files '*.cpp' '*.h' | xargs clang-format-19 --dry-run --Werror
+  git ls-files '*.cpp' '*.h' '*.mm' | xargs clang-format-19 --dry-run --Werror
   echo "Formatting is as configured."
 }
 

@@ -2,14 +2,15 @@
 # Installs what mslt is built with: through apt on Debian and Ubuntu, through Homebrew on macOS.
 # Usage: scripts/install_dependencies.sh [build|test|check]
 #   build  what the program needs (the default)    test  also what the tests need
-#   check  also clang 19 for the sanitizer builds, the fuzzers, clang-format and clang-tidy
+#   check  also what the sanitizer builds, the fuzzers, clang-format and clang-tidy need
 set -euo pipefail
 
 level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
   bible-kjv)
-test_debian=(libgtest-dev libbenchmark-dev python3-venv)
-check_debian=(clang-19 clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19 jq)
+# From clang-19 on: the Metal driver's tests, Objective-C++ on GNUstep.
+test_debian=(libgtest-dev libbenchmark-dev python3-venv clang-19 libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
+check_debian=(clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19 jq)
 build_homebrew=(cmake ninja onednn highway nlohmann-json cli11 fmt boost libomp)
 test_homebrew=(googletest google-benchmark)
 check_homebrew=(llvm jq)

@@ -3,14 +3,14 @@
 
 #include "lib/matmul_tile.h"
 
-// The 32×32 results at (row, column). Operands as staged_product has them.
-template <bool a_transposed, bool b_transposed, typename S, typename A, typename B>
+// The 32×32 results at (row, column). Operands as staged_product has them, multiplied as those of A are stored.
+template <bool a_transposed, bool b_transposed, typename A, typename B>
 inline void direct_product(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
                            constant MatmulArgs& args, uint row, uint column, uint lane) {
   clear_fragments(sums, tile_fragments * tile_fragments);
   for (uint k = 0; k < args.inner; k += fragment_width) {
-    simdgroup_matrix<S, 8, 8> left[tile_fragments];
-    simdgroup_matrix<S, 8, 8> right[tile_fragments];
+    simdgroup_matrix<A, 8, 8> left[tile_fragments];
+    simdgroup_matrix<A, 8, 8> right[tile_fragments];
     for (uint i = 0; i < tile_fragments; ++i) {
       const uint r = row + i * fragment_width;
       const uint c = column + i * fragment_width;

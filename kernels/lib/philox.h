@@ -10,10 +10,12 @@ inline uint4 philox_block(uint2 seed, uint step, uint operation, ulong block_ind
   uint key0 = seed.x;
   uint key1 = seed.y;
   for (uint round = 0; round < 10; ++round) {
-    const uint high0 = mulhi(uint(0xD2511F53u), c0);
-    const uint low0 = 0xD2511F53u * c0;
-    const uint high1 = mulhi(uint(0xCD9E8D57u), c2);
-    const uint low1 = 0xCD9E8D57u * c2;
+    const ulong product0 = ulong(0xD2511F53u) * c0;
+    const ulong product1 = ulong(0xCD9E8D57u) * c2;
+    const uint high0 = uint(product0 >> 32);
+    const uint low0 = uint(product0);
+    const uint high1 = uint(product1 >> 32);
+    const uint low1 = uint(product1);
     c0 = high1 ^ c1 ^ key0;
     c1 = low1;
     c2 = high0 ^ c3 ^ key1;
@@ -29,9 +31,4 @@ inline uint philox_word_of(uint4 block, uint index) {
   const uint low = (index & 1u) == 0 ? block.x : block.y;
   const uint high = (index & 1u) == 0 ? block.z : block.w;
   return (index & 2u) == 0 ? low : high;
-}
-
-// A word as a float in [0, 1): its upper 24 bits over 2^24.
-inline float uniform_from_word(uint word) {
-  return float(word >> 8) * 0x1p-24f;
 }

@@ -126,3 +126,14 @@ inline void copy_sixteen(device uchar* to, device const uchar* from, ulong first
     }
   }
 }
+
+// Writes byte i % 4 of `pattern` to those bytes i of [first, first + 16) that stand before `end`.
+inline void fill_sixteen(device uchar* to, ulong first, ulong end, uint aligned, uint pattern) {
+  if (aligned != 0 && first + 16 <= end) {
+    *(device uint4*)(to + first) = uint4(pattern, pattern, pattern, pattern);
+  } else {
+    for (ulong i = first; i < min(first + 16, end); ++i) {
+      to[i] = uchar(pattern >> (8 * uint(i & 3u)));
+    }
+  }
+}

@@ -4,9 +4,14 @@
 // width, V vocabulary, N = B·T rows. Matrices are row-major; weights are [out, in].
 //
 // Calls record or run one operation on tensor views. Whatever was recorded earlier is complete before a later operation
-// reads it. Views must stay valid until wait(). "f" below stands for f32, bf16 or f16: activations of one call share
-// one dtype, weights may be of another; statistics, losses, norms and optimiser moments are f32 always; arithmetic is
-// f32. Every operation is deterministic: the same inputs, device and thread count give the same bits.
+// reads it. Views must stay valid until wait(). Every operation is deterministic: the same inputs, device and thread
+// count give the same bits.
+//
+// "f" below stands for f32, bf16 or f16; statistics, losses, norms and optimiser moments are f32 always; arithmetic is
+// f32. All f tensors of one call share one dtype, but for what is kept beside the activations - weights with their
+// bias, position table, KV cache - where the activations are f32: these may then be 16-bit, too, with one dtype of
+// their own, so that a device which computes in f32 alone runs 16-bit models. bf16 and f16 never meet, and in the
+// backward operations and the optimiser everything f is of one dtype.
 //
 // Every operation checks its arguments before it runs and throws Error(input) naming itself, the argument, the shape or
 // dtype it has and the one it should have. A Backend is used by one thread at a time.
@@ -46,7 +51,7 @@ struct Positions {
 //   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
 //       element j + 16 in its high half; w = (half - 8) · scale
 struct Weight {
-  Tensor values;  // f, i8 or u8
+  Tensor values;  // f as the activations allow, or i8 or u8 beside any
   Tensor scales;  // f16 [out, in / 32]; absent for plain weights
 };
 
@@ -119,8 +124,8 @@ class Backend {
   virtual void submit() = 0;
   // Returns when all recorded work is done and all read_back callbacks have run.
   virtual void wait() = 0;
-  // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of the
-  // others have run: the one place where a training step waits, without the device running dry.
+  // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of
+  // the others have run: the one place where a training step waits, without the device running dry.
   virtual void throttle(std::size_t in_flight) = 0;
   // Bytes the backend holds for its own use (packed weights, partial sums), at their largest so far.
   virtual std::size_t scratch_bytes() const = 0;
@@ -223,17 +228,24 @@ class Backend {
   //   g = gradient · gradient_scale · min(1, max_norm / (norm · gradient_scale + 1e-6))
   //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
   //   p -= learning_rate · (m · correction1 / (sqrt(v · correction2) + epsilon) + weight_decay · p)
-  // parameters, gradients f [n]; first_moment, second_moment f32 [n]; master f32 [n] or absent: where given it is the p
-  // that is updated and parameters receives its rounding. state f32 [adamw_state_size]; norm f32 [1], of the gradients
-  // before gradient_scale. Where norm is not finite, nothing is written at all.
+  // parameters, gradients f [n]; first_moment, second_moment f32 [n]; master f32 [n] or absent: where given, beside
+  // 16-bit parameters only, it is the p that is updated and parameters receives its rounding. state f32
+  // [adamw_state_size]; norm f32 [1], of the gradients before gradient_scale. Where norm is not finite, nothing is
+  // written at all.
   virtual void adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment,
                      const Tensor& second_moment, const Tensor& master, const Tensor& state, const Tensor& norm,
                      const AdamWConfig& config) = 0;
 
   // Inference.
 
+  // Positions, counts and block tables lie in device memory, where only some devices see them in time to refuse them.
+  // Rows at positions that the block table does not hold, or in blocks that the cache does not have, are mistakes of
+  // the caller: a device whose memory the host sees as it records (the CPU) throws Error(input) before anything is
+  // written; others store no such row and attend to no such position, and never access memory outside the tensors.
+
   // Stores the keys and values of qkv f [B,T,(H+2K)·D] (rotated already) at their positions of the cache.
-  // counts i32 [B] or absent: only the first counts[b] of the T rows of sequence b are stored.
+  // counts i32 [B] or absent: only the first counts[b] of the T rows of sequence b are stored; all where it is T or
+  // more, none where it is below 1.
   virtual void kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Positions& positions,
                                const Tensor& counts, const AttentionShape& shape) = 0;
   // Attention of the queries in qkv f [B,T,(H+2K)·D] over the cache: row (b,t) sees cache positions 0..position(b,t).
@@ -241,8 +253,8 @@ class Backend {
   // continued.
   virtual void attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache,
                                 const Positions& positions, const AttentionShape& shape) = 0;
-  // out = in · weightᵀ + bias for few rows, bound by reading the weight once. out f [M,N]; in f [M,K]; bias may be
-  // absent.
+  // out = in · weightᵀ + bias for few rows, bound by reading the weight once. out f [M,N]; in f [M,K]; bias f [N] or
+  // absent, of a plain weight's dtype.
   virtual void matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) = 0;
   // out i32 [N]: the index of the largest of logits[n, :vocab], the smallest such index on ties.
   virtual void argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) = 0;
@@ -257,7 +269,7 @@ class Backend {
                          const AttentionShape& shape) = 0;
   virtual void join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
                         const AttentionShape& shape) = 0;
-  // out[i] = in[i], rounding to nearest even, between any two of f32, bf16 and f16.
+  // out[i] = in[i], rounding to nearest even, between f32 and bf16 or f16, or from one dtype to itself.
   virtual void cast(const Tensor& out, const Tensor& in) = 0;
   // out[i] = value, for f dtypes.
   virtual void fill(const Tensor& out, float value) = 0;

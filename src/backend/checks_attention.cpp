@@ -70,6 +70,7 @@ void check_attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheV
   arguments.shaped(cache.keys, "cache.keys", Elements::floating, blocks);
   arguments.shaped(cache.values, "cache.values", Elements::floating, blocks);
   arguments.same_dtype(cache.values, "cache.values", cache.keys, "cache.keys");
+  arguments.kept_dtype(cache.keys, "cache.keys", qkv, "qkv");
   arguments.apart(out, "out", cache.keys, "cache.keys");
   arguments.apart(out, "out", cache.values, "cache.values");
   arguments.rank(cache.block_table, "cache.block_table", Elements::i32, 2);

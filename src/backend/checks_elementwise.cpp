@@ -84,11 +84,14 @@ void check_adamw(const Tensor& parameters, const Tensor& gradients, const Tensor
   arguments.elements(parameters, "parameters", Elements::floating);
   const std::int64_t n = parameters.elements();
   arguments.vector(gradients, "gradients", Elements::floating, n);
+  arguments.same_dtype(gradients, "gradients", parameters, "parameters");
   arguments.vector(first_moment, "first_moment", Elements::f32, n);
   arguments.vector(second_moment, "second_moment", Elements::f32, n);
   arguments.apart(first_moment, "first_moment", second_moment, "second_moment");
   arguments.apart(parameters, "parameters", gradients, "gradients");
-  if (master) {
+  if (parameters.dtype() == DType::f32) {
+    arguments.absent(master, "master", "beside f32 parameters");
+  } else if (master) {
     arguments.vector(master, "master", Elements::f32, n);
     arguments.apart(master, "master", parameters, "parameters");
   }

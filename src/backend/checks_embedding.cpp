@@ -11,9 +11,11 @@ void check_embedding_forward(const Tensor& out, const Tensor& tokens, const Tens
   arguments.rank(token_weight, "token_weight", Elements::floating, 2);
   const std::int64_t channels = token_weight.shape()[1];
   arguments.matrix(out, "out", Elements::floating, tokens.elements(), channels);
+  arguments.kept_dtype(token_weight, "token_weight", out, "out");
   if (position_weight) {
     arguments.rank(position_weight, "position_weight", Elements::floating, 2);
     arguments.matrix(position_weight, "position_weight", Elements::floating, position_weight.shape()[0], channels);
+    arguments.same_dtype(position_weight, "position_weight", token_weight, "token_weight");
   }
   arguments.positions(positions, tokens.shape()[0]);
   arguments.apart(out, "out", token_weight, "token_weight");
@@ -31,6 +33,7 @@ void check_embedding_backward(const Tensor& dtoken_weight, const Tensor& dpositi
   if (dtoken_weight) {
     arguments.rank(dtoken_weight, "dtoken_weight", Elements::floating, 2);
     arguments.matrix(dtoken_weight, "dtoken_weight", Elements::floating, dtoken_weight.shape()[0], channels);
+    arguments.same_dtype(dtoken_weight, "dtoken_weight", dout, "dout");
     arguments.apart(dtoken_weight, "dtoken_weight", dout, "dout");
   }
   if (!dposition_weight) return;
@@ -39,6 +42,7 @@ void check_embedding_backward(const Tensor& dtoken_weight, const Tensor& dpositi
   arguments.require(dposition_weight.shape()[0] >= tokens.shape()[1],
                     "dposition_weight is {}, but must have a row for each of {} positions.",
                     dposition_weight.describe(), tokens.shape()[1]);
+  arguments.same_dtype(dposition_weight, "dposition_weight", dout, "dout");
   arguments.apart(dposition_weight, "dposition_weight", dout, "dout");
   arguments.apart(dposition_weight, "dposition_weight", dtoken_weight, "dtoken_weight");
 }

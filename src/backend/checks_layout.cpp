@@ -42,6 +42,9 @@ void check_cast(const Tensor& out, const Tensor& in) {
   const Arguments arguments("cast");
   arguments.elements(in, "in", Elements::floating);
   arguments.vector(out, "out", Elements::floating, in.elements());
+  arguments.require(out.dtype() == in.dtype() || out.dtype() == DType::f32 || in.dtype() == DType::f32,
+                    "out is {} and in is {}, but one of them must be f32, or both of one dtype.", out.describe(),
+                    in.describe());
   arguments.apart(out, "out", in, "in");
 }
 

@@ -12,6 +12,13 @@ void check_plain_activation(const Arguments& arguments, Activation activation) {
                     "the activation is swiglu, but must be none, gelu or relu: swiglu is an operation of its own.");
 }
 
+// A bias of a plain weight [out, in].
+void check_bias(const Arguments& arguments, const Tensor& bias, const Tensor& weight, std::string_view weight_name) {
+  if (!bias) return;
+  arguments.shaped(bias, "bias", Elements::floating, {weight.shape()[0]});
+  arguments.same_dtype(bias, "bias", weight, weight_name);
+}
+
 }  // namespace
 
 void check_matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
@@ -25,9 +32,10 @@ void check_matmul_forward(const Tensor& out, const Tensor& in, const Tensor& wei
   arguments.matrix(in, "in", Elements::floating, rows, weight.shape()[1]);
   arguments.matrix(out, "out", Elements::floating, rows, columns);
   arguments.same_dtype(out, "out", in, "in");
+  arguments.kept_dtype(weight, "weight", in, "in");
   arguments.apart(out, "out", in, "in");
   arguments.apart(out, "out", weight, "weight");
-  if (bias) arguments.shaped(bias, "bias", Elements::floating, {columns});
+  check_bias(arguments, bias, weight, "weight");
   if (!pre_activation) return;
   arguments.matrix(pre_activation, "pre_activation", Elements::floating, rows, columns);
   arguments.same_dtype(pre_activation, "pre_activation", in, "in");
@@ -46,6 +54,7 @@ void check_matmul_backward_input(const Tensor& din, const Tensor& dout, const Te
   arguments.matrix(dout, "dout", Elements::floating, rows, weight.shape()[0]);
   arguments.matrix(din, "din", Elements::floating, rows, weight.shape()[1]);
   arguments.same_dtype(din, "din", dout, "dout");
+  arguments.same_dtype(weight, "weight", dout, "dout");
   arguments.apart(din, "din", dout, "dout");
   arguments.apart(din, "din", weight, "weight");
   if (activation == Activation::none) {
@@ -65,10 +74,12 @@ void check_matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, co
   arguments.matrix(dout, "dout", Elements::floating, rows, dweight.shape()[0]);
   arguments.matrix(in, "in", Elements::floating, rows, dweight.shape()[1]);
   arguments.same_dtype(in, "in", dout, "dout");
+  arguments.same_dtype(dweight, "dweight", dout, "dout");
   arguments.apart(dweight, "dweight", dout, "dout");
   arguments.apart(dweight, "dweight", in, "in");
   if (!dbias) return;
   arguments.shaped(dbias, "dbias", Elements::floating, {dweight.shape()[0]});
+  arguments.same_dtype(dbias, "dbias", dout, "dout");
   arguments.apart(dbias, "dbias", dout, "dout");
   arguments.apart(dbias, "dbias", in, "in");
   arguments.apart(dbias, "dbias", dweight, "dweight");
@@ -99,7 +110,13 @@ void check_matvec(const Tensor& out, const Tensor& in, const Weight& weight, con
   arguments.same_dtype(out, "out", in, "in");
   arguments.apart(out, "out", in, "in");
   arguments.apart(out, "out", values, "weight.values");
-  if (bias) arguments.shaped(bias, "bias", Elements::floating, {columns});
+  if (!quantised) {
+    arguments.kept_dtype(values, "weight.values", in, "in");
+    check_bias(arguments, bias, values, "weight.values");
+  } else if (bias) {
+    arguments.shaped(bias, "bias", Elements::floating, {columns});
+    arguments.kept_dtype(bias, "bias", in, "in");
+  }
 }
 
 }  // namespace mslt

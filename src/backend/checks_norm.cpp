@@ -43,8 +43,12 @@ void check_residual_norm_forward(const Tensor& out, const Tensor& sum, const Ten
     arguments.apart_or_same(out, "out", x, "x");
   }
   arguments.vector(weight, "weight", Elements::floating, columns);
+  arguments.kept_dtype(weight, "weight", residual, "residual");
   arguments.apart(out, "out", weight, "weight");
-  if (bias) arguments.vector(bias, "bias", Elements::floating, columns);
+  if (bias) {
+    arguments.vector(bias, "bias", Elements::floating, columns);
+    arguments.same_dtype(bias, "bias", weight, "weight");
+  }
   if (mean) arguments.vector(mean, "mean", Elements::f32, rows);
   if (rstd) arguments.vector(rstd, "rstd", Elements::f32, rows);
   check_kind(arguments, kind, mean, bias, "bias");
@@ -70,9 +74,15 @@ void check_residual_norm_backward(const Tensor& dsum, const Tensor& dweight, con
   arguments.same_dtype(sum, "sum", dout, "dout");
   arguments.apart(dsum, "dsum", sum, "sum");
   arguments.vector(weight, "weight", Elements::floating, columns);
+  arguments.same_dtype(weight, "weight", dout, "dout");
   arguments.vector(dweight, "dweight", Elements::floating, columns);
+  arguments.same_dtype(dweight, "dweight", dout, "dout");
   arguments.apart(dweight, "dweight", weight, "weight");
-  if (dbias) arguments.vector(dbias, "dbias", Elements::floating, columns);
+  if (dbias) {
+    arguments.vector(dbias, "dbias", Elements::floating, columns);
+    arguments.same_dtype(dbias, "dbias", dout, "dout");
+    arguments.apart(dbias, "dbias", dweight, "dweight");
+  }
   check_kind(arguments, kind, mean, dbias, "dbias");
   if (!kind.rms) arguments.vector(mean, "mean", Elements::f32, rows);
   arguments.vector(rstd, "rstd", Elements::f32, rows);

@@ -26,6 +26,7 @@ void check_kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Po
   arguments.shaped(cache.keys, "cache.keys", Elements::floating, blocks);
   arguments.shaped(cache.values, "cache.values", Elements::floating, blocks);
   arguments.same_dtype(cache.values, "cache.values", cache.keys, "cache.keys");
+  arguments.kept_dtype(cache.keys, "cache.keys", qkv, "qkv");
   arguments.apart(cache.values, "cache.values", cache.keys, "cache.keys");
   arguments.rank(cache.block_table, "cache.block_table", Elements::i32, 2);
   arguments.shaped(cache.block_table, "cache.block_table", Elements::i32, {batch, cache.block_table.shape()[1]});

@@ -94,6 +94,14 @@ void Arguments::same_dtype(const Tensor& tensor, std::string_view name, const Te
   }
 }
 
+void Arguments::kept_dtype(const Tensor& kept, std::string_view name, const Tensor& activations,
+                           std::string_view activations_name) const {
+  if (activations.dtype() != DType::f32 && kept.dtype() != activations.dtype()) {
+    require(false, "{} is {} and {} is {}, but {} must be {} as well, or {} f32.", name, kept.describe(),
+            activations_name, activations.describe(), name, mslt::name_of(activations.dtype()), activations_name);
+  }
+}
+
 void Arguments::apart(const Tensor& tensor, std::string_view name, const Tensor& other,
                       std::string_view other_name) const {
   if (!tensor || !other || &tensor.buffer() != &other.buffer()) return;

@@ -31,6 +31,9 @@ class Arguments {
   // Present, of these elements, with this many dimensions.
   void rank(const Tensor& tensor, std::string_view name, Elements elements, int rank) const;
   void same_dtype(const Tensor& tensor, std::string_view name, const Tensor& other, std::string_view other_name) const;
+  // What is kept beside the activations - weights, a cache - is of their dtype, or of any where they are f32.
+  void kept_dtype(const Tensor& kept, std::string_view name, const Tensor& activations,
+                  std::string_view activations_name) const;
   // No byte of one, where both are present, is a byte of the other.
   void apart(const Tensor& tensor, std::string_view name, const Tensor& other, std::string_view other_name) const;
   // As apart(), but both may be the very same elements.

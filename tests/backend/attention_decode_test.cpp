@@ -5,6 +5,7 @@
 
 #include "backend/registry.h"
 #include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
 #include "tests/backend/reference_attention.h"
 
 namespace mslt::test {
@@ -23,12 +24,12 @@ struct Case {
 std::vector<Case> cases() {
   return {{{0}, 1, 1, 1, 1},         {{0, 5}, 1, 2, 2, 5},      {{15, 16, 17}, 1, 4, 2, 16}, {{300}, 1, 6, 2, 64},
           {{600, 3}, 1, 2, 1, 40},   {{255, 256}, 2, 2, 2, 24}, {{510, 0}, 7, 3, 1, 33},     {{0}, 8, 2, 1, 8},
-          {{13, 100}, 40, 4, 2, 32}, {{0, 20}, 300, 2, 1, 16},  {{1}, 63, 1, 1, 256}};
+          {{13, 100}, 40, 4, 2, 32}, {{0, 20}, 300, 2, 1, 16},  {{1}, 63, 1, 1, 256},        {{70, 2}, 3, 2, 1, 80}};
 }
 
 // Sequences of queries, keys and values, their cache, and the call's arguments.
 struct Pass {
-  Pass(Backend& backend, const Case& c, DType dtype)
+  Pass(Backend& backend, const Case& c, DType dtype, DType cache_dtype)
       : shape{c.heads, c.kv_heads, c.head_size, 1.0f / std::sqrt(static_cast<float>(c.head_size)), true},
         width((c.heads + 2 * c.kv_heads) * c.head_size),
         kv_width(std::int64_t{c.kv_heads} * c.head_size) {
@@ -45,9 +46,9 @@ struct Pass {
     for (std::int64_t b = 0; b < batch; ++b) {
       const std::int64_t first = c.first[static_cast<std::size_t>(b)];
       const std::int64_t end = first + c.length;
-      // Rounded as the cache rounds them; queries are f32 on both sides.
-      std::vector<double> qkv = random_values(DType::f32, end * width, static_cast<std::uint64_t>(b) + 1);
-      const std::vector<double> stored = rounded(dtype, qkv);
+      // Keys and values rounded as the cache rounds them.
+      std::vector<double> qkv = random_values(dtype, end * width, static_cast<std::uint64_t>(b) + 1);
+      const std::vector<double> stored = rounded(cache_dtype, qkv);
       for (std::int64_t p = 0; p < end; ++p) {
         const std::int64_t block = (b + batch * (pages - 1 - p / page)) + 1;
         table[static_cast<std::size_t>(b * pages + p / page)] = static_cast<double>(block);
@@ -65,10 +66,10 @@ struct Pass {
       expected.insert(expected.end(), all.out.begin() + static_cast<std::ptrdiff_t>(first * c.heads * c.head_size),
                       all.out.end());
     }
-    qkv_tensor = upload(backend, DType::f32, {batch, c.length, width}, queries);
-    out = Guarded(backend, DType::f32, {batch, c.length, std::int64_t{c.heads} * c.head_size});
-    key_tensor = upload(backend, dtype, {blocks, page, kv_width}, keys);
-    value_tensor = upload(backend, dtype, {blocks, page, kv_width}, values);
+    qkv_tensor = upload(backend, dtype, {batch, c.length, width}, queries);
+    out = Guarded(backend, dtype, {batch, c.length, std::int64_t{c.heads} * c.head_size});
+    key_tensor = upload(backend, cache_dtype, {blocks, page, kv_width}, keys);
+    value_tensor = upload(backend, cache_dtype, {blocks, page, kv_width}, values);
     table_tensor = upload(backend, DType::i32, {batch, pages}, table);
     first_tensor = upload(backend, DType::i32, {batch}, std::vector<double>(c.first.begin(), c.first.end()));
   }
@@ -88,15 +89,18 @@ class AttentionDecodeTest : public BackendTest {};
 
 TEST_P(AttentionDecodeTest, EqualsTheReference) {
   for (const Case& c : cases()) {
-    // The reference reads what the cache holds, so 16-bit storage adds no error of its own.
-    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-      SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length << " H "
-                                      << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
-                                      << name_of(dtype));
-      Pass pass(backend(), c, dtype);
-      pass.decode(backend());
-      EXPECT_LT(relative_error(pass.out.values(), pass.expected), 5e-7);
-      EXPECT_TRUE(pass.out.intact());
+    // The reference reads what the cache holds, so 16-bit storage of it adds no error of its own.
+    for (const DType dtype : activation_types(backend())) {
+      for (const DType cache_dtype : kept_types(dtype)) {
+        if (c.length > 100 && cache_dtype != DType::f32) continue;  // as any other length, but slow
+        SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length
+                                        << " H " << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
+                                        << name_of(dtype) << " with " << name_of(cache_dtype));
+        Pass pass(backend(), c, dtype, cache_dtype);
+        pass.decode(backend());
+        expect_close(pass.out.values(), pass.expected, tolerance_of(dtype, 5e-7));
+        EXPECT_TRUE(pass.out.intact());
+      }
     }
   }
 }
@@ -104,16 +108,16 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
 TEST_P(AttentionDecodeTest, GivesTheSameBitsAgain) {
   for (const std::int64_t length : {1, 20}) {
     const Case c = {{700, 20}, length, 4, 2, 48};
-    Pass once(backend(), c, DType::f32);
+    Pass once(backend(), c, DType::f32, DType::f32);
     once.decode(backend());
-    Pass again(backend(), c, DType::f32);
+    Pass again(backend(), c, DType::f32, DType::f32);
     again.decode(backend());
     EXPECT_EQ(once.out.bytes(), again.out.bytes());
   }
 }
 
 TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
-  Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32);
+  Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
   const auto refuses = [&](const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
                            const AttentionShape& shape, std::string_view part) {
     const std::string message =
@@ -137,12 +141,43 @@ TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
   refuses(pass.out, pass.qkv_tensor, cache, pass.positions(), bidirectional, "not causal");
 }
 
+TEST_P(AttentionDecodeTest, RefusesDtypesThatDoNotMeet) {
+  for (const auto& [dtype, other] : refused_pairs()) {
+    Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, dtype, other);
+    refuses("attention_decode: ", unkept("cache.keys", pass.key_tensor, "qkv", pass.qkv_tensor),
+            [&] { pass.decode(backend()); });
+  }
+}
+
+// Positions and blocks that do not exist: the CPU sees and refuses them, below; other devices pass over them.
+TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
+  if (backend().device().backend == "cpu") return;
+  Pass pass(backend(), {{40, 20}, 2, 4, 2, 8}, DType::f32, DType::f32);
+  pass.decode(backend());
+  const std::vector<double> before = pass.out.values();
+  const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
+  // The first sequence stays as it is; the second begins at -5, or beyond its table, or loses its blocks.
+  std::vector<double> table = pass.table_tensor.values();
+  const std::size_t width = table.size() / 2;
+  for (std::size_t i = 0; i < width; ++i) table[width + i] = i % 2 == 0 ? -1.0 : 1e9;
+  const Guarded lost = upload(backend(), DType::i32, pass.table_tensor.tensor().shape(), table);
+  for (const double first : {-5.0, 1000.0, 20.0}) {
+    const Guarded starts = upload(backend(), DType::i32, {2}, {40.0, first});
+    const KvCacheView cache = {pass.cache().keys, pass.cache().values, lost};
+    backend().attention_decode(pass.out, pass.qkv_tensor, cache, {starts.tensor()}, pass.shape);
+    const std::vector<double> after = pass.out.values();
+    EXPECT_TRUE(std::equal(before.begin(), before.begin() + half, after.begin()));
+    for (auto value = after.begin() + half; value != after.end(); ++value) EXPECT_EQ(*value, 0.0);
+    EXPECT_TRUE(pass.out.intact());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 // What the CPU can see of device memory, and refuses; a GPU would have to read it back.
 TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {
   const std::unique_ptr<Backend> backend = make_backend("cpu");
-  Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32);
+  Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
   const auto refuses = [&](const KvCacheView& cache, const Positions& positions, std::string_view part) {
     const std::string message = error_of(
         ErrorKind::input, [&] { backend->attention_decode(pass.out, pass.qkv_tensor, cache, positions, pass.shape); });

@@ -1,6 +1,8 @@
 // What the tests of every backend share.
 #include "tests/backend/backend_under_test.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -8,6 +10,8 @@
 #include <memory>
 #include <utility>
 
+#include "backend/msl/cuda_backend.h"
+#include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
 #include "base/philox.h"
 
@@ -89,14 +93,20 @@ Tensor all_bytes(Buffer& buffer) {
 
 }  // namespace
 
+TestOptions& test_options() {
+  static TestOptions options;
+  return options;
+}
+
 std::vector<std::string> test_backends() {
+  if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
   for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
   return names;
 }
 
 std::unique_ptr<Backend> make_test_backend(const std::string& device) {
-  return make_backend(device);
+  return device == "cuda" ? make_msl_cuda_backend(test_options().zeroed) : make_backend(device);
 }
 
 std::string test_backend_name(const testing::TestParamInfo<std::string>& info) {
@@ -105,11 +115,12 @@ std::string test_backend_name(const testing::TestParamInfo<std::string>& info) {
   return name;
 }
 
-Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape) : backend_(&backend) {
+Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape, std::size_t shift) : backend_(&backend) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
-  buffer_ = backend.allocate(bytes + 2 * guard, "guarded");
+  const std::size_t begin = guard + shift * size_of(dtype);
+  buffer_ = backend.allocate(begin + bytes + guard, "guarded");
   backend.upload(all_bytes(*buffer_), std::vector<std::byte>(buffer_->size(), poison));
-  tensor_ = Tensor(*buffer_, guard, dtype, shape);
+  tensor_ = Tensor(*buffer_, begin, dtype, shape);
 }
 
 // What was here goes with `other`, whose destructor waits.
@@ -145,11 +156,22 @@ bool Guarded::intact() const {
   const auto poisoned = [](std::byte byte) {
     return byte == poison;
   };
-  return std::all_of(all.begin(), all.begin() + guard, poisoned) && std::all_of(all.end() - guard, all.end(), poisoned);
+  const auto begin = static_cast<std::ptrdiff_t>(tensor_.offset());
+  return std::all_of(all.begin(), all.begin() + begin, poisoned) && std::all_of(all.end() - guard, all.end(), poisoned);
 }
 
 std::vector<double> rounded(DType dtype, std::vector<double> values) {
   return decode(dtype, encode(dtype, values));
+}
+
+std::vector<DType> activation_types(const Backend& backend) {
+  if (!backend.device().trains_16_bit) return {DType::f32};
+  return {DType::f32, DType::bf16, DType::f16};
+}
+
+std::vector<DType> kept_types(DType dtype) {
+  if (dtype != DType::f32) return {dtype};
+  return {DType::f32, DType::bf16, DType::f16};
 }
 
 std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed) {
@@ -159,8 +181,9 @@ std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t
   return rounded(dtype, std::move(values));
 }
 
-Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values) {
-  Guarded guarded(backend, dtype, shape);
+Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values,
+               std::size_t shift) {
+  Guarded guarded(backend, dtype, shape, shift);
   backend.upload(guarded, encode(dtype, values));
   return guarded;
 }
@@ -179,5 +202,11 @@ double relative_error(const std::vector<double>& actual, const std::vector<doubl
 }
 
 BackendTest::BackendTest() : backend_(make_test_backend(GetParam())) {}
+
+void BackendTest::TearDown() {
+  if (auto* backend = dynamic_cast<MslBackend*>(backend_.get())) {
+    RecordProperty(used_kernels_property, fmt::format("{}", fmt::join(backend->recorder().used_kernels(), " ")));
+  }
+}
 
 }  // namespace mslt::test

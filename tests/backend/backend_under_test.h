@@ -13,6 +13,13 @@
 
 namespace mslt::test {
 
+// What the command line asks for.
+struct TestOptions {
+  std::vector<std::string> devices;  // those to run on; empty for all
+  bool zeroed = true;                // whether the memory of "cuda" starts zeroed
+};
+TestOptions& test_options();
+
 // The devices whose operations the suites run on, as make_backend takes them.
 std::vector<std::string> test_backends();
 
@@ -27,7 +34,8 @@ std::string test_backend_name(const testing::TestParamInfo<std::string>& info);
 class Guarded {
  public:
   Guarded() = default;
-  Guarded(Backend& backend, DType dtype, const Shape& shape);
+  // It begins `shift` elements behind a multiple of 64 bytes.
+  Guarded(Backend& backend, DType dtype, const Shape& shape, std::size_t shift = 0);
   Guarded(Guarded&& other) noexcept = default;
   Guarded& operator=(Guarded&& other) noexcept;
   // Waits: operations that were given the tensor may not have run yet.
@@ -51,11 +59,18 @@ class Guarded {
 // `values` rounded to what `dtype` holds.
 std::vector<double> rounded(DType dtype, std::vector<double> values);
 
+// The dtypes of activations that the device takes in every operation, backward ones included.
+std::vector<DType> activation_types(const Backend& backend);
+
+// The dtypes that weights and caches may have beside activations of `dtype`.
+std::vector<DType> kept_types(DType dtype);
+
 // Standard normal values, rounded to `dtype`; a function of the seed.
 std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed);
 
 // A guarded tensor holding `values`.
-Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values);
+Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values,
+               std::size_t shift = 0);
 
 // ‖actual - expected‖ / ‖expected‖, infinite where sizes differ or an element of `actual` is not finite.
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected);
@@ -73,10 +88,14 @@ std::string error_of(ErrorKind kind, Call&& call) {
   return {};
 }
 
-// A suite over test_backends().
+// The property of a test that names the kernels it used, separated by spaces.
+inline constexpr char used_kernels_property[] = "used_kernels";
+
+// A suite over test_backends(). Its tests on devices that have kernels record which they used.
 class BackendTest : public testing::TestWithParam<std::string> {
  protected:
   BackendTest();
+  void TearDown() override;
   Backend& backend() { return *backend_; }
 
  private:

@@ -48,7 +48,7 @@ TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
     first_values[0] = -1.0;
     const Guarded first = upload(backend(), DType::i32, {static_cast<std::int64_t>(s.batch)}, first_values);
     for (const DType dtype : floating_types()) {
-      for (const DType weight_dtype : floating_types()) {
+      for (const DType weight_dtype : kept_types(dtype)) {
         for (const bool positioned : {false, true}) {
           for (const bool shifted : {false, true}) {
             SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)) + " weight " +
@@ -93,23 +93,48 @@ TEST(EmbeddingReference, GradientsAreFiniteDifferences) {
 }
 
 TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
-  for (const EmbeddingSize& s : sizes()) {
-    SCOPED_TRACE(std::to_string(s.columns) + " columns");
+  // Rows that are sorted in one, in two and in nine blocks; the last are merged twice.
+  std::vector<EmbeddingSize> all = sizes();
+  all.push_back({9, 130, 24, 20, 131});
+  all.push_back({65, 130, 3, 700, 130});
+  for (const EmbeddingSize& s : all) {
     const std::vector<double> token_values = random_tokens(s);
-    const std::vector<double> gradients =
-        random_values(DType::f32, static_cast<std::int64_t>(s.batch * s.length * s.columns), 1);
-    std::vector<double> dtoken = random_values(DType::f32, static_cast<std::int64_t>(s.vocab * s.columns), 2);
-    std::vector<double> dplace = random_values(DType::f32, static_cast<std::int64_t>(s.places * s.columns), 3);
     const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);
-    const Guarded dout = upload(backend(), DType::f32, shape_of(s.batch, s.length, s.columns), gradients);
-    const Guarded dtoken_weight = upload(backend(), DType::f32, shape_of(s.vocab, s.columns), dtoken);
-    const Guarded dplace_weight = upload(backend(), DType::f32, shape_of(s.places, s.columns), dplace);
-    reference_embedding_backward(s, token_values, gradients, 0.5, dtoken, dplace);
-    backend().embedding_backward(dtoken_weight, {}, dout, tokens, 0.5f);
-    backend().embedding_backward({}, dplace_weight, dout, tokens, 0.5f);
-    expect_close(dtoken_weight.values(), dtoken, 1e-6);
-    expect_close(dplace_weight.values(), dplace, 1e-6);
-    EXPECT_TRUE(dtoken_weight.intact() && dplace_weight.intact() && dout.intact());
+    for (const DType dtype : activation_types(backend())) {
+      SCOPED_TRACE(std::to_string(token_values.size()) + " rows of " + std::to_string(s.columns) + " columns " +
+                   std::string(name_of(dtype)));
+      const std::vector<double> gradients =
+          random_values(dtype, static_cast<std::int64_t>(s.batch * s.length * s.columns), 1);
+      std::vector<double> dtoken = random_values(dtype, static_cast<std::int64_t>(s.vocab * s.columns), 2);
+      std::vector<double> dplace = random_values(dtype, static_cast<std::int64_t>(s.places * s.columns), 3);
+      const Guarded dout = upload(backend(), dtype, shape_of(s.batch, s.length, s.columns), gradients);
+      const Guarded dtoken_weight = upload(backend(), dtype, shape_of(s.vocab, s.columns), dtoken);
+      const Guarded dplace_weight = upload(backend(), dtype, shape_of(s.places, s.columns), dplace);
+      reference_embedding_backward(s, token_values, gradients, 0.5, dtoken, dplace);
+      backend().embedding_backward(dtoken_weight, {}, dout, tokens, 0.5f);
+      backend().embedding_backward({}, dplace_weight, dout, tokens, 0.5f);
+      expect_close(dtoken_weight.values(), dtoken, tolerance_of(dtype, 1e-6));
+      expect_close(dplace_weight.values(), dplace, tolerance_of(dtype, 1e-6));
+      EXPECT_TRUE(dtoken_weight.intact() && dplace_weight.intact() && dout.intact());
+    }
+  }
+}
+
+TEST_P(EmbeddingTest, RefusesDtypesThatDoNotMeet) {
+  Backend& b = backend();
+  const Guarded tokens(b, DType::i32, {2, 3});
+  for (const auto& [dtype, other] : refused_pairs()) {
+    const Guarded out(b, dtype, {2, 3, 8});
+    const Guarded weight(b, dtype, {5, 8});
+    const Guarded other_weight(b, other, {5, 8});
+    refuses("embedding_forward: ", unkept("token_weight", other_weight, "out", out),
+            [&] { b.embedding_forward(out, tokens, other_weight, {}, {}, 1.0f); });
+    refuses("embedding_forward: ", unlike("position_weight", other_weight, "token_weight", weight),
+            [&] { b.embedding_forward(out, tokens, weight, other_weight, {}, 1.0f); });
+    refuses("embedding_backward: ", unlike("dtoken_weight", other_weight, "dout", out),
+            [&] { b.embedding_backward(other_weight, {}, out, tokens, 1.0f); });
+    refuses("embedding_backward: ", unlike("dposition_weight", other_weight, "dout", out),
+            [&] { b.embedding_backward({}, other_weight, out, tokens, 1.0f); });
   }
 }
 

@@ -15,8 +15,9 @@ struct Size {
 };
 
 const std::vector<Size>& sizes() {
-  static const std::vector<Size> all = {{1, 1},   {1, 2},     {2, 7},    {3, 8},    {5, 33},
-                                        {17, 64}, {130, 100}, {33, 257}, {2, 1000}, {9, 3001}};
+  // Rows of up to 1,024 columns, and longer ones.
+  static const std::vector<Size> all = {{1, 1},     {1, 2},    {2, 7},    {3, 8},    {5, 33},  {17, 64},
+                                        {130, 100}, {33, 257}, {2, 1000}, {9, 3001}, {7, 1032}};
   return all;
 }
 
@@ -46,7 +47,7 @@ TEST_P(NormTest, ForwardEqualsTheReference) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
     for (const DType dtype : floating_types()) {
-      for (const DType weight_dtype : floating_types()) {
+      for (const DType weight_dtype : kept_types(dtype)) {
         for (const bool rms : {false, true}) {
           for (const bool added : {false, true}) {
             const NormKind kind = rms ? root : layer;
@@ -113,54 +114,92 @@ TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
 }
 
 TEST_P(NormTest, BackwardEqualsTheReference) {
-  for (const Size& s : sizes()) {
+  // The last has so many rows that the partial sums are of more than four.
+  std::vector<Size> all = sizes();
+  all.push_back({4099, 3});
+  for (const Size& s : all) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
-    for (const bool rms : {false, true}) {
-      const NormKind kind = rms ? root : layer;
-      const std::vector<double> sum_values = random_values(DType::f32, n, 1);
-      const std::vector<double> dout_values = random_values(DType::f32, n, 2);
-      const std::vector<double> direct_values = random_values(DType::f32, n, 3);
-      const std::vector<double> weight_values = random_values(DType::f32, s.columns, 4);
-      const std::vector<double> before = random_values(DType::f32, s.columns, 5);
-      const ReferenceNorm forward = reference_norm(sum_values, weight_values, {}, kind);
-      const ReferenceNormGradient gradient = reference_norm_backward(dout_values, sum_values, weight_values, kind);
-      const Guarded sum = upload(backend(), DType::f32, shape, sum_values);
-      const Guarded weight = upload(backend(), DType::f32, {s.columns}, weight_values);
-      const Guarded mean = upload(backend(), DType::f32, {s.rows}, forward.mean);
-      const Guarded rstd = upload(backend(), DType::f32, {s.rows}, forward.rstd);
-      // dsum apart, in the memory of dsum_direct, or in that of dout.
-      for (const int place : {0, 1, 2}) {
-        for (const bool has_direct : {false, true}) {
-          if (place == 1 && !has_direct) continue;
-          SCOPED_TRACE(shape.to_string() + " rms " + std::to_string(rms) + " place " + std::to_string(place) +
-                       " direct " + std::to_string(has_direct));
-          const Guarded dout = upload(backend(), DType::f32, shape, dout_values);
-          const Guarded direct = upload(backend(), DType::f32, shape, direct_values);
-          const Guarded apart(backend(), DType::f32, shape);
-          const Guarded& dsum = place == 0 ? apart : place == 1 ? direct : dout;
-          const Guarded dweight = upload(backend(), DType::f32, {s.columns}, before);
-          const Guarded dbias = upload(backend(), DType::f32, {s.columns}, before);
-          backend().residual_norm_backward(dsum, dweight, rms ? Tensor() : dbias.tensor(), dout,
-                                           has_direct ? direct.tensor() : Tensor(), sum, rms ? Tensor() : mean.tensor(),
-                                           rstd, weight, kind);
-          std::vector<double> expected = gradient.dsum;
-          std::vector<double> expected_weight = gradient.dweight;
-          std::vector<double> expected_bias = gradient.dbias;
-          for (std::size_t i = 0; has_direct && i < expected.size(); ++i) expected[i] += direct_values[i];
-          for (std::size_t c = 0; c < before.size(); ++c) {
-            expected_weight[c] += before[c];
-            expected_bias[c] += before[c];
+    for (const DType dtype : activation_types(backend())) {
+      const double tolerance = tolerance_of(dtype, 1e-6);
+      for (const bool rms : {false, true}) {
+        const NormKind kind = rms ? root : layer;
+        const std::vector<double> sum_values = random_values(dtype, n, 1);
+        const std::vector<double> dout_values = random_values(dtype, n, 2);
+        const std::vector<double> direct_values = random_values(dtype, n, 3);
+        const std::vector<double> weight_values = random_values(dtype, s.columns, 4);
+        const std::vector<double> weight_before = random_values(dtype, s.columns, 5);
+        const std::vector<double> bias_before = random_values(dtype, s.columns, 6);
+        const ReferenceNorm forward = reference_norm(sum_values, weight_values, {}, kind);
+        const ReferenceNormGradient gradient = reference_norm_backward(dout_values, sum_values, weight_values, kind);
+        std::vector<double> expected_weight = gradient.dweight;
+        std::vector<double> expected_bias = gradient.dbias;
+        for (std::size_t c = 0; c < expected_weight.size(); ++c) {
+          expected_weight[c] += weight_before[c];
+          expected_bias[c] += bias_before[c];
+        }
+        const Guarded sum = upload(backend(), dtype, shape, sum_values);
+        const Guarded weight = upload(backend(), dtype, {s.columns}, weight_values);
+        const Guarded mean = upload(backend(), DType::f32, {s.rows}, forward.mean);
+        const Guarded rstd = upload(backend(), DType::f32, {s.rows}, forward.rstd);
+        // dsum apart, in the memory of dsum_direct, or in that of dout.
+        for (const int place : {0, 1, 2}) {
+          for (const bool has_direct : {false, true}) {
+            if (place == 1 && !has_direct) continue;
+            if (s.rows > 1000 && place != 0) continue;
+            SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms) +
+                         " place " + std::to_string(place) + " direct " + std::to_string(has_direct));
+            const Guarded dout = upload(backend(), dtype, shape, dout_values);
+            const Guarded direct = upload(backend(), dtype, shape, direct_values);
+            const Guarded apart(backend(), dtype, shape);
+            const Guarded& dsum = place == 0 ? apart : place == 1 ? direct : dout;
+            const Guarded dweight = upload(backend(), dtype, {s.columns}, weight_before);
+            const Guarded dbias = upload(backend(), dtype, {s.columns}, bias_before);
+            backend().residual_norm_backward(dsum, dweight, rms ? Tensor() : dbias.tensor(), dout,
+                                             has_direct ? direct.tensor() : Tensor(), sum,
+                                             rms ? Tensor() : mean.tensor(), rstd, weight, kind);
+            std::vector<double> expected = gradient.dsum;
+            for (std::size_t i = 0; has_direct && i < expected.size(); ++i) expected[i] += direct_values[i];
+            // The gradient of rows of one or two elements is all cancellation; only the direct part is left of it.
+            const bool cancels = s.columns <= 2;
+            if (!cancels) expect_close(dsum.values(), expected, tolerance);
+            if (!cancels) expect_close(dweight.values(), expected_weight, tolerance);
+            if (rms) {
+              EXPECT_EQ(dbias.values(), bias_before);
+            } else {
+              expect_close(dbias.values(), expected_bias, tolerance);
+            }
+            EXPECT_TRUE(dsum.intact() && dweight.intact() && dbias.intact() && dout.intact() && direct.intact());
           }
-          // The gradient of rows of one or two elements is all cancellation; only the direct part is left of it.
-          const bool cancels = s.columns <= 2;
-          if (!cancels) expect_close(dsum.values(), expected, 1e-6);
-          if (!cancels) expect_close(dweight.values(), expected_weight, 1e-6);
-          if (!rms) expect_close(dbias.values(), expected_bias, 1e-6);
-          EXPECT_TRUE(dsum.intact() && dweight.intact() && dbias.intact() && dout.intact() && direct.intact());
         }
       }
     }
+  }
+}
+
+TEST_P(NormTest, RefusesDtypesThatDoNotMeet) {
+  Backend& b = backend();
+  for (const auto& [dtype, other] : refused_pairs()) {
+    const Guarded rows(b, dtype, {3, 8});
+    const Guarded out(b, dtype, {3, 8});
+    const Guarded sum(b, dtype, {3, 8});
+    const Guarded numbers(b, DType::f32, {3});
+    const Guarded weight(b, dtype, {8});
+    const Guarded gradient(b, dtype, {8});
+    const Guarded other_weight(b, other, {8});
+    refuses("residual_norm_forward: ", unkept("weight", other_weight, "residual", rows),
+            [&] { b.residual_norm_forward(out, {}, {}, {}, rows, {}, other_weight, {}, layer, {}); });
+    refuses("residual_norm_forward: ", unlike("bias", other_weight, "weight", weight),
+            [&] { b.residual_norm_forward(out, {}, {}, {}, rows, {}, weight, other_weight, layer, {}); });
+    const auto backward = [&](const Tensor& w, const Tensor& dweight, const Tensor& dbias) {
+      b.residual_norm_backward(out, dweight, dbias, rows, {}, sum, numbers, numbers, w, layer);
+    };
+    refuses("residual_norm_backward: ", unlike("weight", other_weight, "dout", rows),
+            [&] { backward(other_weight, gradient, {}); });
+    refuses("residual_norm_backward: ", unlike("dweight", other_weight, "dout", rows),
+            [&] { backward(weight, other_weight, {}); });
+    refuses("residual_norm_backward: ", unlike("dbias", other_weight, "dout", rows),
+            [&] { backward(weight, gradient, other_weight); });
   }
 }
 

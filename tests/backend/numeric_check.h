@@ -1,6 +1,7 @@
 // Comparing results with references, and references with finite differences.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -56,6 +57,31 @@ void refuses(std::string_view operation, std::string_view part, Call&& call) {
   const std::string message = error_of(ErrorKind::input, call);
   EXPECT_TRUE(message.starts_with(operation)) << message;
   EXPECT_NE(message.find(part), std::string::npos) << message;
+}
+
+// How refusals of two dtypes begin and end: of tensors that must be alike, and of what is kept beside activations.
+inline std::string unlike(std::string_view name, const Tensor& tensor, std::string_view other_name,
+                          const Tensor& other) {
+  return fmt::format("{} is {} and {} is {}, but both must have one dtype.", name, tensor.describe(), other_name,
+                     other.describe());
+}
+
+inline std::string unkept(std::string_view name, const Tensor& kept, std::string_view other_name,
+                          const Tensor& activations) {
+  return fmt::format("{} is {} and {} is {}, but {} must be {} as well, or {} f32.", name, kept.describe(), other_name,
+                     activations.describe(), name, name_of(activations.dtype()), other_name);
+}
+
+struct DTypePair {
+  DType activations;
+  DType kept;
+};
+
+// What no operation takes together.
+inline const std::vector<DTypePair>& refused_pairs() {
+  static const std::vector<DTypePair> all = {
+      {DType::bf16, DType::f16}, {DType::f16, DType::bf16}, {DType::bf16, DType::f32}, {DType::f16, DType::f32}};
+  return all;
 }
 
 inline std::size_t size(std::int64_t n) {

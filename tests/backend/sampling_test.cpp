@@ -25,9 +25,20 @@ std::vector<std::size_t> sorted_indices(const double* row, std::size_t vocab) {
 TEST_P(SamplingTest, FindsTheLargest) {
   struct Case {
     std::int64_t rows, columns, vocab, k;
+    bool ties = true;
   };
-  const std::vector<Case> cases = {{1, 1, 1, 1},       {3, 8, 5, 5},        {2, 33, 33, 7},       {4, 100, 97, 40},
-                                   {5, 128, 128, 128}, {2, 3000, 2999, 50}, {1, 50304, 50257, 64}};
+  const std::vector<Case> cases = {{1, 1, 1, 1},
+                                   {3, 8, 5, 5},
+                                   {2, 33, 33, 7},
+                                   {4, 100, 97, 40},
+                                   {5, 128, 128, 128},
+                                   {2, 3000, 2999, 50},
+                                   {1, 50304, 50257, 64},
+                                   {2, 50304, 50257, 50, false},
+                                   {1, 50257, 50257, 3, false},
+                                   {257, 2056, 2053, 20, false},
+                                   {1, 4096, 4095, 700, false},
+                                   {1, 140000, 139999, 10, false}};
   for (const Case& c : cases) {
     for (const DType dtype : floating_types()) {
       SCOPED_TRACE(std::to_string(c.columns) + " columns " + std::string(name_of(dtype)));
@@ -35,7 +46,7 @@ TEST_P(SamplingTest, FindsTheLargest) {
       std::vector<double> values = random_values(dtype, c.rows * c.columns, 1);
       for (std::size_t i = 0; i < values.size(); ++i) {
         const bool padding = static_cast<std::int64_t>(i) % c.columns >= c.vocab;
-        values[i] = padding ? 1e4 : std::round(values[i] * 4.0) / 4.0;
+        values[i] = padding ? 1e4 : c.ties ? std::round(values[i] * 4.0) / 4.0 : values[i];
         if (i % 7 == 3 && !padding) values[i] = -0.0;
       }
       values = rounded(dtype, values);
@@ -116,7 +127,7 @@ TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
   const std::vector<double> starts = {3, 20};
   const std::vector<double> count_values = {21, 9};
   for (const DType dtype : floating_types()) {
-    for (const DType cache_dtype : floating_types()) {
+    for (const DType cache_dtype : kept_types(dtype)) {
       for (const bool counted : {false, true}) {
         for (const bool shifted : {false, true}) {
           SCOPED_TRACE(std::string(name_of(dtype)) + " into " + std::string(name_of(cache_dtype)) + " counts " +
@@ -150,6 +161,63 @@ TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
         }
       }
     }
+  }
+}
+
+// Positions before and beyond the table and blocks that the cache does not have: the CPU sees and refuses them before
+// it writes anything, other devices pass over those rows alone.
+TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
+  const AttentionShape shape{1, 1, 8};
+  const std::vector<double> values = random_values(DType::f32, std::int64_t{2} * 20 * 24, 1);
+  const Guarded qkv = upload(backend(), DType::f32, {2, 20, 24}, values);
+  struct Case {
+    std::vector<double> first;  // [2]
+    std::vector<double> table;  // [2, 2]
+    std::string_view part;
+  };
+  // Beyond the first sequence's row of the table lies the second's, which fills none of those places itself.
+  const std::vector<Case> cases = {{{0, -3}, {0, 1, 2, 3}, "position -3 of sequence 1"},
+                                   {{20, 12}, {0, 1, 2, 3}, "position 32 of sequence 0"},
+                                   {{0, 20}, {0, 1, 2, 3}, "position 32 of sequence 1"},
+                                   {{0, 0}, {0, 1, 2, 4}, "block 4 for sequence 1"},
+                                   {{0, 0}, {0, 1, 2, -1}, "block -1 for sequence 1"}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.part);
+    std::vector<double> expected = random_values(DType::f32, 4 * 16 * 8, 2);
+    const Guarded keys = upload(backend(), DType::f32, {4, 16, 8}, expected);
+    const Guarded contents = upload(backend(), DType::f32, {4, 16, 8}, expected);
+    const Guarded table = upload(backend(), DType::i32, {2, 2}, c.table);
+    const Guarded first = upload(backend(), DType::i32, {2}, c.first);
+    const auto append = [&] {
+      backend().kv_cache_append({keys, contents, table}, qkv, {first.tensor()}, {}, shape);
+    };
+    if (backend().device().backend == "cpu") {
+      refuses("kv_cache_append: ", c.part, append);
+    } else {
+      append();
+      for (std::int64_t row = 0; row < 40; ++row) {
+        const std::int64_t place = row % 20 + static_cast<std::int64_t>(c.first[size(row / 20)]);
+        if (place < 0 || place >= 32) continue;
+        const double block = c.table[size(row / 20 * 2 + place / 16)];
+        if (block < 0 || block >= 4) continue;
+        const std::int64_t to = static_cast<std::int64_t>(block) * 16 + place % 16;
+        for (std::int64_t i = 0; i < 8; ++i) expected[size(to * 8 + i)] = values[size(row * 24 + 8 + i)];
+      }
+    }
+    EXPECT_EQ(keys.values(), expected);
+    EXPECT_TRUE(keys.intact() && contents.intact());
+  }
+}
+
+TEST_P(KvCacheTest, RefusesDtypesThatDoNotMeet) {
+  Backend& b = backend();
+  const Guarded table(b, DType::i32, {2, 2});
+  for (const auto& [dtype, other] : refused_pairs()) {
+    const Guarded qkv(b, dtype, {2, 3, 16});
+    const Guarded keys(b, other, {5, 16, 4});
+    const Guarded values(b, other, {5, 16, 4});
+    refuses("kv_cache_append: ", unkept("cache.keys", keys, "qkv", qkv),
+            [&] { b.kv_cache_append({keys, values, table}, qkv, {}, {}, {2, 1, 4}); });
   }
 }
 

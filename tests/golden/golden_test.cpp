@@ -73,7 +73,8 @@ double relative_error(const std::vector<float>& actual, const std::vector<float>
 class Golden : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   void SetUp() override {
-    file_ = std::make_unique<test::GoldenFile>(std::string(MSLT_TEST_DATA) + "/golden/" + std::get<0>(GetParam()) + ".safetensors");
+    file_ = std::make_unique<test::GoldenFile>(std::string(MSLT_TEST_DATA) + "/golden/" + std::get<0>(GetParam()) +
+                                               ".safetensors");
     backend_ = test::make_test_backend(std::get<1>(GetParam()));
     transformer_ = std::make_unique<Transformer>(*backend_, config_of(file_->metadata("config")), DType::f32);
     for (const Segment& segment : segments()) {

@@ -17,7 +17,11 @@ constexpr std::int64_t simdgroups = 4;
 constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
 // Positions that make a simdgroup worth starting, and simdgroups that fill any device.
 constexpr std::int64_t least_positions = 64;
-constexpr std::int64_t enough_simdgroups = 8192;
+constexpr std::int64_t enough_simdgroups = 3072;
+
+// As in kernels/attention_decode.metal: positions of a simdgroup's longest step, which lies in one block.
+constexpr std::int64_t most_step = 16;
+static_assert(KvCacheView::block_size % most_step == 0);
 
 std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionShape& shape) {
   for (const int size : {64, 128, 256}) {
@@ -65,6 +69,7 @@ void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
       .aligned = whole ? msl::aligned_rows(shape.head_size, qkv, cache.keys, cache.values) : 0u,
       .has_first = positions.first ? 1u : 0u,
       .scale = shape.scale};
+  msl::count32(heads * splits + simdgroups, "attention_decode");
   const msl::Scratch partial = scratch(DType::f32, {heads, splits, std::int64_t{shape.head_size} + 2});
   encode(kernel)
       .buffer(0, partial)

@@ -7,12 +7,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "backend/backend.h"
+#include "backend/msl/kernel_info.h"
 #include "tensor/buffer.h"
 
 namespace mslt::msl {
@@ -23,6 +25,10 @@ struct DeviceLimits {
   std::uint32_t threadgroup_memory_bytes = 32768;
   std::uint64_t max_buffer_bytes = 0;
   std::uint32_t max_bytes_argument = 4096;  // largest struct passed by set_bytes
+  // After so many dispatches, or dispatches and copies bound to so many bytes, the recorder hands a command buffer
+  // over: enough that commits cost nothing, few enough that the device starts early and no buffer runs for long.
+  std::uint32_t batch_dispatches = 64;
+  std::uint64_t batch_bytes = std::numeric_limits<std::uint64_t>::max();
 };
 
 struct GridSize {
@@ -60,11 +66,19 @@ class CommandBuffer {
   // Bindings hold until replaced; set_pipeline forgets them all.
   virtual void set_pipeline(const Pipeline& pipeline) = 0;
   virtual void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) = 0;
+  // set_buffer for drivers that run dispatches at the same time where they do not disturb one another: of `buffer` the
+  // dispatch accesses [offset, offset + bytes) only, and writes there only if `access` says so. set_buffer alone means
+  // everything from `offset` on, and writing.
+  virtual void set_buffer_range(std::uint32_t index, Buffer& buffer, std::size_t offset, std::size_t /*bytes*/,
+                                ArgumentAccess /*access*/) {
+    set_buffer(index, buffer, offset);
+  }
   virtual void set_bytes(std::uint32_t index, std::span<const std::byte> bytes) = 0;
   virtual void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) = 0;
   // Runs groups.x · groups.y · groups.z full threadgroups of threads.x · threads.y · threads.z threads.
   virtual void dispatch(GridSize groups, GridSize threads) = 0;
-  // Copies and fills in the order of the dispatches.
+  // Copies and fills in the order of the dispatches. A copy's ranges must not overlap. Both forget the pipeline and its
+  // bindings.
   virtual void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
                     std::size_t bytes) = 0;
   virtual void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) = 0;
@@ -90,6 +104,12 @@ class Device {
   // Zeroed memory aligned to 256 bytes. Where host_visible, Buffer::host() is its address (shared or pinned memory); on
   // devices without such memory, others have none. Throws Error(memory).
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) = 0;
+  // A buffer of the bytes of `memory` where they lie, for kernels to read, or null where the device cannot and they
+  // have to be copied. Only for memory that starts at a page, such as a mapped file, and is readable up to the end of
+  // its last page; it must stay as long as the buffer lives and commands use it.
+  virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/) {
+    return nullptr;
+  }
   // The kernel of that host name, compiled at first use; lives as long as the device. Throws Error(device) where there
   // is none or it does not compile, with the compiler's message and the line of the .metal file.
   virtual const Pipeline& pipeline(std::string_view name) = 0;

@@ -25,14 +25,6 @@ void MslBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
                                    const Tensor& position_weight, const Positions& positions, float scale) {
   check_embedding_forward(out, tokens, token_weight, position_weight, positions);
   if (out.elements() == 0) return;
-  if (position_weight && position_weight.dtype() != token_weight.dtype()) {
-    const msl::Scratch of_tokens = scratch(DType::f32, token_weight.shape());
-    const msl::Scratch of_positions = scratch(DType::f32, position_weight.shape());
-    cast(of_tokens, token_weight);
-    cast(of_positions, position_weight);
-    embedding_forward(out, tokens, of_tokens, of_positions, positions, scale);
-    return;
-  }
   constexpr std::string_view operation = "embedding_forward";
   const std::int64_t columns = token_weight.shape()[1];
   const std::int64_t places = position_weight ? position_weight.shape()[0] : 0;
@@ -68,7 +60,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
                                        .columns = msl::count32(columns, backward),
                                        .aligned = msl::aligned_rows(columns, dposition_weight, dout)};
     const msl::Launch launch = msl::tile_launch(args.steps, columns);
-    encode(msl::kernel_name("position_gradient", dposition_weight.dtype(), dout.dtype()))
+    encode(msl::kernel_name("position_gradient", dout.dtype()))
         .buffer(0, dposition_weight)
         .buffer(1, dout)
         .bytes(2, args)
@@ -108,7 +100,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
                                       .aligned = msl::aligned_rows(columns, dtoken_weight, dout),
                                       .scale = scale};
   const msl::Launch launch = msl::tile_launch(chunks, columns);
-  encode(msl::kernel_name("embedding_gradient", dtoken_weight.dtype(), dout.dtype()))
+  encode(msl::kernel_name("embedding_gradient", dout.dtype()))
       .buffer(0, dtoken_weight)
       .buffer(1, heads)
       .buffer(2, tails)
@@ -117,7 +109,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
       .bytes(5, args)
       .dispatch(launch.groups, launch.threads);
   if (chunks == 1) return;
-  encode(msl::kernel_name("embedding_join", dtoken_weight.dtype()))
+  encode(msl::kernel_name("embedding_join", dout.dtype()))
       .buffer(0, dtoken_weight)
       .buffer(1, heads)
       .buffer(2, tails)

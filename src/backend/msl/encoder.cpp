@@ -140,7 +140,8 @@ void Encoder::check_element(const ArgumentInfo& argument, const Tensor& tensor) 
 void Encoder::bind(const ArgumentInfo& argument, Buffer& buffer, std::size_t offset, std::size_t bytes) {
   mark(argument);
   buffers_[buffer_count_++] = {&argument, &buffer, offset, offset + bytes};
-  commands_.set_buffer(argument.index, buffer, offset);
+  bound_bytes_ += bytes;
+  commands_.set_buffer_range(argument.index, buffer, offset, bytes, argument.access);
 }
 
 Encoder& Encoder::buffer(std::uint32_t index, const Tensor& tensor) {
@@ -279,7 +280,7 @@ void Encoder::dispatch(GridSize groups, GridSize threads) {
   check_overlaps();
   check_launch(groups, threads);
   commands_.dispatch(groups, threads);
-  recorder_.dispatched();
+  recorder_.dispatched(bound_bytes_);
 }
 
 }  // namespace mslt::msl

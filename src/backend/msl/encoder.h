@@ -94,6 +94,7 @@ class [[nodiscard]] Encoder {
   std::uint32_t buffer_count_ = 0;
   std::uint64_t bound_ = 0;  // bit i: info_.arguments[i] is bound
   std::uint64_t threadgroup_bytes_ = 0;
+  std::uint64_t bound_bytes_ = 0;
   std::array<std::pair<std::uint32_t, std::uint32_t>, 8> in_place_{};
   std::uint32_t in_place_count_ = 0;
 };

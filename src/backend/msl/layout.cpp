@@ -1,4 +1,6 @@
 // Copies, casts and rearrangements as MSL kernels.
+#include <bit>
+
 #include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
@@ -7,15 +9,32 @@
 namespace mslt {
 namespace {
 
-SpanArgs span_args(const Tensor& out, const Tensor& in, float value = 0.0f) {
+SpanArgs span_args(const Tensor& out, const Tensor& in) {
   return {.count = static_cast<std::uint64_t>(out.elements()),
           .aligned = msl::aligned_rows(msl::span_width, out, in),
-          .value = value};
+          .reserved = 0};
 }
 
-QkvArgs qkv_args(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv, const AttentionShape& shape) {
-  const std::int64_t query = std::int64_t{shape.heads} * shape.head_size;
-  const std::int64_t key = std::int64_t{shape.kv_heads} * shape.head_size;
+// The columns of a tensor as the kernels that move bits count them, 16 bits each.
+std::int64_t half_columns(const Tensor& tensor) {
+  return tensor.shape()[-1] * static_cast<std::int64_t>(size_of(tensor.dtype()) / 2);
+}
+
+// Four bytes that repeat the value.
+std::uint32_t pattern_of(DType dtype, float value) {
+  switch (dtype) {
+    case DType::bf16:
+      return 0x10001u * std::bit_cast<std::uint16_t>(to_bfloat16(value));
+    case DType::f16:
+      return 0x10001u * std::bit_cast<std::uint16_t>(to_float16(value));
+    default:
+      return std::bit_cast<std::uint32_t>(value);
+  }
+}
+
+QkvArgs qkv_args(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv) {
+  const std::int64_t query = half_columns(q);
+  const std::int64_t key = half_columns(k);
   const bool whole = query % msl::span_width == 0;
   return {.rows = msl::count32(qkv.shape().rows(), "qkv"),
           .query = msl::count32(query, "qkv"),
@@ -33,13 +52,13 @@ void MslBackend::split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, co
                            const AttentionShape& shape) {
   check_split_qkv(q, k, v, qkv, shape);
   if (qkv.elements() == 0) return;
-  const QkvArgs args = qkv_args(q, k, v, qkv, shape);
-  const msl::Launch launch = msl::tile_launch(args.rows, qkv.shape()[-1]);
-  encode(msl::kernel_name("split_qkv", qkv.dtype()))
-      .buffer(0, q)
-      .buffer(1, k)
-      .buffer(2, v)
-      .buffer(3, qkv)
+  const QkvArgs args = qkv_args(q, k, v, qkv);
+  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv));
+  encode("split_qkv")
+      .untyped(0, q)
+      .untyped(1, k)
+      .untyped(2, v)
+      .untyped(3, qkv)
       .bytes(4, args)
       .dispatch(launch.groups, launch.threads);
 }
@@ -48,19 +67,23 @@ void MslBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, c
                           const AttentionShape& shape) {
   check_join_qkv(qkv, q, k, v, shape);
   if (qkv.elements() == 0) return;
-  const QkvArgs args = qkv_args(q, k, v, qkv, shape);
-  const msl::Launch launch = msl::tile_launch(args.rows, qkv.shape()[-1]);
-  encode(msl::kernel_name("join_qkv", qkv.dtype()))
-      .buffer(0, qkv)
-      .buffer(1, q)
-      .buffer(2, k)
-      .buffer(3, v)
+  const QkvArgs args = qkv_args(q, k, v, qkv);
+  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv));
+  encode("join_qkv")
+      .untyped(0, qkv)
+      .untyped(1, q)
+      .untyped(2, k)
+      .untyped(3, v)
       .bytes(4, args)
       .dispatch(launch.groups, launch.threads);
 }
 
 void MslBackend::cast(const Tensor& out, const Tensor& in) {
   check_cast(out, in);
+  if (out.dtype() == in.dtype()) {
+    copy(out, in);
+    return;
+  }
   if (in.elements() == 0) return;
   const msl::Launch launch = msl::span_launch(in.elements());
   encode(msl::kernel_name("cast", in.dtype(), out.dtype()))
@@ -73,11 +96,12 @@ void MslBackend::cast(const Tensor& out, const Tensor& in) {
 void MslBackend::fill(const Tensor& out, float value) {
   check_fill(out);
   if (out.elements() == 0) return;
-  const msl::Launch launch = msl::span_launch(out.elements());
-  encode(msl::kernel_name("fill", out.dtype()))
-      .buffer(0, out)
-      .bytes(1, span_args(out, {}, value))
-      .dispatch(launch.groups, launch.threads);
+  const Tensor bytes = as_bytes(out);
+  const FillArgs args = {.count = out.bytes(),
+                         .aligned = msl::aligned_rows(msl::span_width, out),
+                         .pattern = pattern_of(out.dtype(), value)};
+  const msl::Launch launch = msl::span_launch((bytes.elements() + 1) / 2);  // a thread has sixteen bytes
+  encode("fill_bytes").buffer(0, bytes).bytes(1, args).dispatch(launch.groups, launch.threads);
 }
 
 void MslBackend::copy(const Tensor& out, const Tensor& in) {
@@ -109,18 +133,20 @@ void MslBackend::add(const Tensor& out, const Tensor& in) {
 void MslBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) {
   check_gather_rows(out, in, indices);
   if (out.elements() == 0) return;
-  const std::int64_t columns = in.shape()[-1];
+  const std::int64_t columns = half_columns(in);
   const GatherArgs args = {.rows = msl::count32(indices.elements(), "gather_rows"),
                            .columns = msl::count32(columns, "gather_rows"),
                            .source_rows = msl::count32(in.shape().rows(), "gather_rows"),
                            .aligned = msl::aligned_rows(columns, out, in)};
   const msl::Launch launch = msl::tile_launch(args.rows, columns);
-  encode(msl::kernel_name("gather_rows", in.dtype()))
-      .buffer(0, out)
-      .optional(1, in.elements() == 0 ? Tensor() : in)
-      .buffer(2, indices)
-      .bytes(3, args)
-      .dispatch(launch.groups, launch.threads);
+  msl::Encoder encoder = encode("gather_rows");
+  encoder.untyped(0, out);
+  if (in.elements() == 0) {
+    encoder.optional(1, {});
+  } else {
+    encoder.untyped(1, in);
+  }
+  encoder.buffer(2, indices).bytes(3, args).dispatch(launch.groups, launch.threads);
 }
 
 }  // namespace mslt

@@ -36,13 +36,12 @@ struct Product {
   msl::GridSize threads;
 };
 
-// The kernel and launch of a product of [rows, columns] results.
-Product product(const DeviceInfo& device, std::string_view operation, DType first, DType second, std::int64_t rows,
-                std::int64_t columns) {
+// The kernel, without its dtypes, and launch of a product of [rows, columns] results.
+Product product(const DeviceInfo& device, std::string_view operation, std::int64_t rows, std::int64_t columns) {
   const msl::TileDesign& design = msl::tile_design(device, rows, columns);
   const std::int64_t down = msl::group_count(rows, design.side);
   const std::int64_t across = msl::group_count(columns, design.side);
-  return {msl::kernel_name(std::string(operation) + "_" + std::string(design.suffix), first, second),
+  return {std::string(operation) + "_" + std::string(design.suffix),
           {msl::group_count(down * across, 1), 1, 1},
           {design.threads, 1, 1}};
 }
@@ -70,8 +69,8 @@ void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tenso
                            .bias_type = msl::any_float_type(bias),
                            .has_pre = pre_activation ? 1u : 0u,
                            .accumulate = 0};
-  const Product launch = product(device(), "matmul_forward", in.dtype(), weight.dtype(), rows, columns);
-  msl::Encoder encoder = encode(launch.kernel);
+  const Product launch = product(device(), "matmul_forward", rows, columns);
+  msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, in.dtype(), weight.dtype()));
   encoder.buffer(0, out).optional(1, pre_activation).buffer(2, in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, bias);
   encoder.bytes(5, args).dispatch(launch.groups, launch.threads);
@@ -94,8 +93,8 @@ void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, co
                            .bias_type = 0,
                            .has_pre = pre_activation ? 1u : 0u,
                            .accumulate = accumulate ? 1u : 0u};
-  const Product launch = product(device(), "matmul_input", din.dtype(), weight.dtype(), rows, columns);
-  encode(launch.kernel)
+  const Product launch = product(device(), "matmul_input", rows, columns);
+  encode(msl::kernel_name(launch.kernel, din.dtype()))
       .buffer(0, din)
       .buffer(1, dout)
       .buffer(2, weight)
@@ -123,8 +122,8 @@ void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbi
                              .bias_type = 0,
                              .has_pre = 0,
                              .accumulate = 1};
-    const Product launch = product(device(), "matmul_weight", in.dtype(), dweight.dtype(), rows, columns);
-    encode(launch.kernel)
+    const Product launch = product(device(), "matmul_weight", rows, columns);
+    encode(msl::kernel_name(launch.kernel, dweight.dtype()))
         .buffer(0, dweight)
         .buffer(1, dout)
         .buffer(2, in)

@@ -11,12 +11,19 @@
 namespace mslt {
 namespace {
 
-// As kernels/matvec.metal has it.
-constexpr std::int64_t columns_a_simdgroup = 2;
 constexpr std::int64_t rows_at_a_time = 4;
-constexpr std::int64_t simdgroups = 4;
+// Simdgroups of a threadgroup, and threadgroups that are enough for any device: a smaller product gets smaller ones.
+constexpr std::int64_t most_simdgroups = 4;
+constexpr std::int64_t enough_groups = 512;
 // From here on a plain weight is better multiplied in tiles.
 constexpr std::int64_t many_rows = 32;
+
+// Rows of the weight that a simdgroup goes over, as kernels/matvec.metal has it.
+std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
+  if (weight == DType::i8) return 8;
+  if (weight == DType::u8) return one_row ? 16 : 8;
+  return 4;
+}
 
 }  // namespace
 
@@ -27,22 +34,20 @@ void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, cons
   const std::int64_t rows = in.shape().rows();
   const std::int64_t inner = in.shape()[-1];
   const std::int64_t columns = weight.values.shape()[0];
-  // A span of a quantised weight is at most eight bytes, and its rows are whole ones.
-  const bool quantised = static_cast<bool>(weight.scales);
-  const std::uint32_t weight_aligned =
-      quantised ? (weight.values.offset() % 8 == 0 ? 1u : 0u) : aligned_rows(inner, weight.values);
+  const bool one_row = rows == 1;
+  const std::int64_t columns_each = columns_of_a_simdgroup(weight.values.dtype(), one_row);
+  const std::int64_t simdgroups = columns / (columns_each * most_simdgroups) < enough_groups ? 1 : most_simdgroups;
   const MatvecArgs args = {.rows = count32(rows, "matvec"),
                            .columns = count32(columns, "matvec"),
                            .inner = count32(inner, "matvec"),
-                           .in_aligned = aligned_rows(inner, in),
-                           .weight_aligned = weight_aligned,
+                           .aligned = aligned_rows(inner, in, weight.values),
                            .activation = static_cast<std::uint32_t>(activation),
                            .has_bias = bias ? 1u : 0u,
                            .bias_type = any_float_type(bias)};
-  const std::int64_t at_a_time = rows == 1 ? 1 : rows_at_a_time;
-  const std::int64_t across = group_count(columns, simdgroups * columns_a_simdgroup);
+  const std::int64_t at_a_time = one_row ? 1 : rows_at_a_time;
+  const std::int64_t across = group_count(columns, simdgroups * columns_each);
   const std::int64_t down = group_count(rows, at_a_time);
-  Encoder encoder(recorder, kernel_name(rows == 1 ? "matvec_one" : "matvec_four", in.dtype(), weight.values.dtype()));
+  Encoder encoder(recorder, kernel_name(one_row ? "matvec_one" : "matvec_four", in.dtype(), weight.values.dtype()));
   encoder.buffer(0, out).buffer(1, in).buffer(2, weight.values).optional(3, weight.scales);
   bind_any_float(encoder, 4, bias);
   encoder.bytes(5, args).dispatch({group_count(across * down, 1), 1, 1},

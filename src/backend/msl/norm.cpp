@@ -12,8 +12,10 @@ namespace {
 // Simdgroups, and so rows, of a threadgroup.
 constexpr std::uint32_t group_rows = 4;
 
-// Longer rows are read again for each pass over them; as norm_kept of kernels/norm.metal has it.
+// Longer rows, and those that are not whole aligned spans, are read again for each pass over them; as norm_kept and
+// norm_simdgroups of kernels/norm.metal have it.
 constexpr std::int64_t kept_columns = 1024;
+constexpr std::int64_t most_backward_threads = 768;
 
 // Rows of partial sums of the weight's gradient: few enough to cost little beside the rows themselves, and the same on
 // every device.
@@ -22,7 +24,7 @@ constexpr std::int64_t fewest_rows_per_part = 4;
 
 // As in kernels/norm.metal.
 constexpr std::uint32_t gradient_columns = 32;
-constexpr std::uint32_t gradient_rows = 16;
+constexpr std::uint32_t gradient_rows = 32;
 
 }  // namespace
 
@@ -31,14 +33,6 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
                                        const Tensor& bias, const NormKind& kind, const Dropout& dropout) {
   check_residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, kind, dropout);
   if (residual.elements() == 0) return;
-  if (bias && bias.dtype() != weight.dtype()) {
-    const msl::Scratch gain = scratch(DType::f32, weight.shape());
-    const msl::Scratch offset = scratch(DType::f32, bias.shape());
-    cast(gain, weight);
-    cast(offset, bias);
-    residual_norm_forward(out, sum, mean, rstd, residual, x, gain, offset, kind, dropout);
-    return;
-  }
   const std::int64_t columns = residual.shape()[-1];
   const Tensor written = x ? sum : Tensor();
   const NormForwardArgs args = {.rows = msl::count32(residual.shape().rows(), "residual_norm_forward"),
@@ -54,8 +48,8 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
                                 .dropout_operation = dropout.operation,
                                 .dropout_probability = dropout.probability,
                                 .dropout_scale = 1.0f / (1.0f - dropout.probability)};
-  encode(msl::kernel_name(columns <= kept_columns ? "norm_forward" : "norm_forward_wide", residual.dtype(),
-                          weight.dtype()))
+  const bool kept = columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
+  encode(msl::kernel_name(kept ? "norm_forward" : "norm_forward_wide", residual.dtype(), weight.dtype()))
       .buffer(0, out)
       .optional(1, written)
       .optional(2, mean)
@@ -89,8 +83,8 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
                                  .has_direct = dsum_direct ? 1u : 0u,
                                  .rows_per_part = msl::count32(rows_per_part, "residual_norm_backward")};
   const msl::Scratch partial = scratch(DType::f32, {parts, 2 * columns});
-  if (columns <= kept_columns) {
-    encode(msl::kernel_name("norm_backward", dout.dtype(), weight.dtype()))
+  if (columns <= most_backward_threads * msl::span_width && args.aligned != 0 && args.weight_aligned != 0) {
+    encode(msl::kernel_name("norm_backward", dout.dtype()))
         .buffer(0, dsum)
         .buffer(1, partial)
         .buffer(2, dout)
@@ -102,7 +96,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .bytes(8, args)
         .in_place(0, 2)
         .in_place(0, 3)
-        .dispatch({msl::group_count(parts, group_rows)}, {32 * group_rows});
+        .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
     // dsum may be dout, so the sums are taken first.
     const msl::Launch launch = msl::tile_launch(parts, columns);
@@ -114,7 +108,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .buffer(4, rstd)
         .bytes(5, args)
         .dispatch(launch.groups, launch.threads);
-    encode(msl::kernel_name("norm_backward_rows", dout.dtype(), weight.dtype()))
+    encode(msl::kernel_name("norm_backward_rows", dout.dtype()))
         .buffer(0, dsum)
         .buffer(1, dout)
         .optional(2, dsum_direct)
@@ -127,25 +121,17 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .in_place(0, 2)
         .dispatch({msl::group_count(rows, group_rows)}, {32 * group_rows});
   }
-  // Columns of the partial sums from `first` on; those of the bias follow those of the weight.
-  const auto add_columns = [&](DType dtype, std::int64_t first, std::int64_t last) {
-    const NormGradientArgs sums = {.columns = args.columns,
-                                   .parts = msl::count32(parts, "residual_norm_backward"),
-                                   .first_column = msl::count32(first, "residual_norm_backward"),
-                                   .last_column = msl::count32(last, "residual_norm_backward")};
-    encode(msl::kernel_name("norm_gradient", dtype))
-        .optional(0, first < columns ? dweight : Tensor())
-        .optional(1, last > columns ? dbias : Tensor())
-        .buffer(2, partial)
-        .bytes(3, sums)
-        .dispatch({msl::group_count(last - first, gradient_columns)}, {gradient_columns, gradient_rows});
-  };
-  if (dbias && dbias.dtype() == dweight.dtype()) {
-    add_columns(dweight.dtype(), 0, 2 * columns);
-    return;
-  }
-  add_columns(dweight.dtype(), 0, columns);
-  if (dbias) add_columns(dbias.dtype(), columns, 2 * columns);
+  // Columns of the partial sums: those of the bias follow those of the weight.
+  const std::int64_t summed = dbias ? 2 * columns : columns;
+  const NormGradientArgs sums = {.columns = args.columns,
+                                 .parts = msl::count32(parts, "residual_norm_backward"),
+                                 .summed = msl::count32(summed, "residual_norm_backward")};
+  encode(msl::kernel_name("norm_gradient", dweight.dtype()))
+      .buffer(0, dweight)
+      .optional(1, dbias)
+      .buffer(2, partial)
+      .bytes(3, sums)
+      .dispatch({msl::group_count(summed, gradient_columns)}, {gradient_columns, gradient_rows});
 }
 
 }  // namespace mslt

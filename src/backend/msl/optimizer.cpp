@@ -11,7 +11,7 @@ namespace {
 
 // Of norms: threads of a group, groups, and elements of a group before more groups are taken.
 constexpr std::uint32_t norm_threads = 256;
-constexpr std::int64_t most_groups = 1024;
+constexpr std::int64_t most_groups = 512;
 constexpr std::int64_t elements_a_group = 16384;
 
 }  // namespace
@@ -19,15 +19,10 @@ constexpr std::int64_t elements_a_group = 16384;
 void MslBackend::global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) {
   check_global_norm(out, gradients);
   const std::int64_t n = gradients.elements();
-  const std::int64_t wanted = std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, most_groups);
-  const std::int64_t spans = (n + msl::span_width - 1) / msl::span_width;
-  const std::int64_t per_group = std::max<std::int64_t>((spans + wanted - 1) / wanted, 1) * msl::span_width;
-  const std::int64_t groups = std::max<std::int64_t>((n + per_group - 1) / per_group, 1);
+  const std::int64_t groups = std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, most_groups);
   const msl::Scratch squares = scratch(DType::f32, {3, groups});
-  const NormSquaresArgs square_args = {.count = static_cast<std::uint64_t>(n),
-                                       .per_group = static_cast<std::uint64_t>(per_group),
-                                       .aligned = msl::aligned_rows(msl::span_width, gradients),
-                                       .reserved = 0};
+  const NormSquaresArgs square_args = {
+      .count = static_cast<std::uint64_t>(n), .aligned = msl::aligned_rows(msl::span_width, gradients), .reserved = 0};
   encode(msl::kernel_name("norm_squares", gradients.dtype()))
       .buffer(0, squares)
       .optional(1, n == 0 ? Tensor() : gradients)
@@ -56,7 +51,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
       .reserved = 0};
   const msl::Launch launch = msl::span_launch(parameters.elements());
   if (master) {
-    encode(msl::kernel_name("adamw_master", parameters.dtype(), gradients.dtype()))
+    encode(msl::kernel_name("adamw_master", parameters.dtype()))
         .buffer(0, parameters)
         .buffer(1, gradients)
         .buffer(2, first_moment)
@@ -68,7 +63,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
         .dispatch(launch.groups, launch.threads);
     return;
   }
-  encode(msl::kernel_name("adamw", parameters.dtype(), gradients.dtype()))
+  encode(msl::kernel_name("adamw", parameters.dtype()))
       .buffer(0, parameters)
       .buffer(1, gradients)
       .buffer(2, first_moment)

@@ -12,9 +12,6 @@
 namespace mslt::msl {
 namespace {
 
-// So many dispatches are handed over at once: enough that commits cost nothing, few enough that the device starts
-// early.
-constexpr std::uint64_t dispatches_a_batch = 64;
 // So many committed batches may hold staging memory before the oldest is waited for.
 constexpr std::size_t most_batches = 1024;
 
@@ -47,6 +44,7 @@ struct Recorder::Batch {
   std::unique_ptr<CommandBuffer> commands;
   std::uint64_t dispatches = 0;
   std::uint64_t submission = 0;  // the number of the submit() that it belongs to
+  std::uint64_t bytes = 0;
   std::vector<std::unique_ptr<Buffer>> staging;
   std::vector<ReadBack> read_backs;
   std::shared_ptr<std::atomic<bool>> done = std::make_shared<std::atomic<bool>>(false);
@@ -77,6 +75,13 @@ const Recorder::Kernel& Recorder::kernel(std::string_view name) {
   return kernels_.emplace(std::string(name), Kernel{&*found, &device_.pipeline(name)}).first->second;
 }
 
+std::vector<std::string_view> Recorder::used_kernels() const {
+  std::vector<std::string_view> names;
+  names.reserve(kernels_.size());
+  for (const auto& [name, kernel] : kernels_) names.push_back(name);
+  return names;
+}
+
 Recorder::Batch& Recorder::batch() {
   if (!open_) {
     open_ = std::make_unique<Batch>();
@@ -89,9 +94,20 @@ CommandBuffer& Recorder::commands() {
   return *batch().commands;
 }
 
-void Recorder::dispatched() {
+void Recorder::dispatched(std::uint64_t bytes) {
   ++counters_.dispatches;
-  if (++batch().dispatches >= dispatches_a_batch) commit();
+  ++batch().dispatches;
+  moved(bytes);
+  commit_full();
+}
+
+void Recorder::moved(std::uint64_t bytes) {
+  batch().bytes += bytes;
+}
+
+void Recorder::commit_full() {
+  const DeviceLimits& limits = device_.limits();
+  if (open_ && (open_->dispatches >= limits.batch_dispatches || open_->bytes >= limits.batch_bytes)) commit();
 }
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
@@ -122,11 +138,15 @@ void Recorder::copy(const Tensor& destination, const Tensor& source) {
   check_transfer("copy", source, destination.bytes());
   if (source.bytes() == 0) return;
   commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
+  moved(2 * source.bytes());
+  commit_full();
 }
 
 void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   if (destination.bytes() == 0) return;
   commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
+  moved(destination.bytes());
+  commit_full();
 }
 
 void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
@@ -141,6 +161,8 @@ void Recorder::upload(const Tensor& destination, std::span<const std::byte> sour
   std::memcpy(staging->host(), source.data(), source.size());
   commands().copy(destination.buffer(), destination.offset(), *staging, 0, source.size());
   batch().staging.push_back(std::move(staging));
+  moved(2 * source.size());
+  commit_full();
 }
 
 void Recorder::download(const Tensor& source, std::span<std::byte> destination) {
@@ -167,6 +189,8 @@ void Recorder::read_back(const Tensor& source, std::function<void(std::span<cons
   Batch& current = batch();
   current.read_backs.push_back({current.staging.size(), source.bytes(), std::move(receive)});
   current.staging.push_back(std::move(staging));
+  moved(2 * source.bytes());
+  commit_full();
 }
 
 void Recorder::commit() {

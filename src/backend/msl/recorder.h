@@ -62,12 +62,14 @@ class Recorder {
   };
   // Looks a kernel up and compiles it at its first use. Throws Error(device) where there is none.
   const Kernel& kernel(std::string_view name);
+  // The names of those looked up so far, sorted.
+  std::vector<std::string_view> used_kernels() const;
 
   Device& device() { return device_; }
   // The command buffer that takes the next command; a new one where there is none.
   CommandBuffer& commands();
-  // Says that a dispatch was encoded into commands().
-  void dispatched();
+  // Says that a dispatch bound to so many bytes was encoded into commands().
+  void dispatched(std::uint64_t bytes);
 
   Scratch scratch(DType dtype, const Shape& shape);
   // 16 bytes of zeros on the device, for absent arguments.
@@ -97,8 +99,12 @@ class Recorder {
 
   std::unique_ptr<Buffer> take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes, bool host_visible);
   Batch& batch();
+  // Counts what a copy or fill moves.
+  void moved(std::uint64_t bytes);
   // Commits the open batch, if any.
   void commit();
+  // Commits the open batch where it has reached the device's limits.
+  void commit_full();
   // Waits for the oldest committed batch, hands out its read-backs and recycles its memory.
   void retire_first();
   // Retires the batches that are done, without waiting.

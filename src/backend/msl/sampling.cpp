@@ -1,4 +1,6 @@
 // The largest logits as MSL kernels.
+#include <algorithm>
+
 #include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
@@ -9,11 +11,21 @@ namespace {
 
 // Logits that a thread looks at before more threads are taken.
 constexpr std::int64_t logits_a_thread = 16;
+// Where rows are many, few threads each keep a device busy; then, more than so many wanted still get more.
+constexpr std::int64_t many_rows = 256;
+constexpr std::int64_t threads_of_many = 256;
+constexpr std::int64_t most_wanted_of_many = 64;
 
 SamplingArgs sampling_args(const Tensor& logits, std::int64_t vocab, std::int64_t k) {
   return {.columns = msl::count32(logits.shape()[-1], "sampling"),
           .vocab = msl::count32(vocab, "sampling"),
-          .k = msl::count32(k, "sampling")};
+          .k = msl::count32(k, "sampling"),
+          .aligned = msl::aligned_rows(logits.shape()[-1], logits)};
+}
+
+std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::int64_t k, std::int64_t limit) {
+  const bool few = logits.shape().rows() >= many_rows && k <= most_wanted_of_many;
+  return msl::row_threads(vocab, logits_a_thread, few ? std::min(limit, threads_of_many) : limit);
 }
 
 }  // namespace
@@ -26,7 +38,7 @@ void MslBackend::argmax(const Tensor& out, const Tensor& logits, std::int64_t vo
       .buffer(1, logits)
       .bytes(2, sampling_args(logits, vocab, 1))
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {msl::row_threads(vocab, logits_a_thread, limits().max_threads_per_threadgroup)});
+                {sampling_threads(logits, vocab, 1, limits().max_threads_per_threadgroup)});
 }
 
 void MslBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) {
@@ -38,7 +50,7 @@ void MslBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor
       .buffer(2, logits)
       .bytes(3, sampling_args(logits, vocab, values.shape()[-1]))
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {msl::row_threads(vocab, logits_a_thread, limits().max_threads_per_threadgroup)});
+                {sampling_threads(logits, vocab, values.shape()[-1], limits().max_threads_per_threadgroup)});
 }
 
 }  // namespace mslt

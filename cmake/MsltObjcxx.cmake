@@ -1,0 +1,78 @@
+# Objective-C++ for the Metal driver: Apple's compiler and frameworks on macOS; on Linux clang, GNUstep and a blocks
+# runtime, with which tests/metal_double stands for Metal. Sets MSLT_OBJCXX where it can be compiled, else
+# MSLT_OBJCXX_MISSING to what is missing. Makes mslt_objcxx, what its targets are compiled with.
+set(MSLT_OBJCXX OFF)
+set(MSLT_OBJCXX_MISSING "")
+set(objcxx_options "")
+
+if(APPLE)
+  set(MSLT_OBJCXX ON)
+elseif(NOT MSLT_BUILD_TESTS)
+  set(MSLT_OBJCXX_MISSING "the tests, which alone need it here")
+else()
+  # GCC cannot compile blocks.
+  find_program(MSLT_OBJCXX_COMPILER NAMES clang++-19 clang++ DOC "clang++, for Objective-C++")
+  find_path(MSLT_GNUSTEP_INCLUDE Foundation/Foundation.h PATH_SUFFIXES GNUstep DOC "GNUstep's headers")
+  find_path(MSLT_BLOCKS_INCLUDE Block.h DOC "The headers of libBlocksRuntime")
+  find_library(MSLT_GNUSTEP_LIBRARY gnustep-base)
+  find_library(MSLT_BLOCKS_LIBRARY BlocksRuntime)
+  foreach(item IN ITEMS "MSLT_OBJCXX_COMPILER:clang-19" "MSLT_GNUSTEP_INCLUDE:libgnustep-base-dev"
+                        "MSLT_GNUSTEP_LIBRARY:libgnustep-base-dev" "MSLT_BLOCKS_INCLUDE:libblocksruntime-dev"
+                        "MSLT_BLOCKS_LIBRARY:libblocksruntime-dev")
+    string(REPLACE ":" ";" item ${item})
+    list(GET item 0 variable)
+    list(GET item 1 package)
+    if(NOT ${variable})
+      list(APPEND MSLT_OBJCXX_MISSING ${package})
+    endif()
+  endforeach()
+  if(MSLT_OBJCXX_COMPILER)
+    # The runtime's headers and library lie in GCC's own folder.
+    execute_process(COMMAND ${MSLT_OBJCXX_COMPILER} -print-file-name=libobjc.so
+                    OUTPUT_VARIABLE objc_library OUTPUT_STRIP_TRAILING_WHITESPACE)
+    get_filename_component(objc_folder "${objc_library}" DIRECTORY)
+    if(EXISTS "${objc_library}" AND EXISTS "${objc_folder}/include/objc/runtime.h")
+      set(MSLT_OBJC_LIBRARY ${objc_library})
+    else()
+      list(APPEND MSLT_OBJCXX_MISSING libobjc-12-dev)
+    endif()
+  endif()
+  list(REMOVE_DUPLICATES MSLT_OBJCXX_MISSING)
+  if(NOT MSLT_OBJCXX_MISSING)
+    set(MSLT_OBJCXX ON)
+    set(CMAKE_OBJCXX_COMPILER ${MSLT_OBJCXX_COMPILER})
+    # After all others: the folder holds GCC's own versions of clang's headers, too.
+    set(objcxx_options -fobjc-runtime=gcc -fblocks -fobjc-exceptions -fconstant-string-class=NSConstantString
+                       -DGNUSTEP -DGNUSTEP_BASE_LIBRARY=1 -D_NATIVE_OBJC_EXCEPTIONS
+                       "SHELL:-idirafter ${objc_folder}/include")
+  endif()
+endif()
+
+if(MSLT_OBJCXX)
+  if(CMAKE_CXX_COMPILER_LAUNCHER AND NOT CMAKE_OBJCXX_COMPILER_LAUNCHER)
+    set(CMAKE_OBJCXX_COMPILER_LAUNCHER ${CMAKE_CXX_COMPILER_LAUNCHER})
+  endif()
+  set(CMAKE_OBJCXX_STANDARD 20)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    set(CMAKE_OBJCXX_FLAGS_RELWITHDEBINFO "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")
+  endif()
+  # Clang's way of starting precompiled headers is not for the C++ compiler, where that is another one.
+  set(pch_prologue "${CMAKE_PCH_PROLOGUE}")
+  enable_language(OBJCXX)
+  set(CMAKE_PCH_PROLOGUE "${pch_prologue}")
+  add_library(mslt_objcxx INTERFACE)
+  target_include_directories(mslt_objcxx INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/src
+                                                   ${PROJECT_SOURCE_DIR}/include)
+  target_compile_options(mslt_objcxx INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:${MSLT_WERROR}>:-Werror>
+                                               -ffp-contract=off ${objcxx_options})
+  if(MSLT_SANITIZE)
+    target_compile_options(mslt_objcxx INTERFACE -fsanitize=${MSLT_SANITIZE} -fno-omit-frame-pointer
+                                                 -fno-sanitize-recover=all)
+  endif()
+  if(APPLE)
+    target_link_libraries(mslt_objcxx INTERFACE "-framework Metal" "-framework Foundation" "-framework CoreFoundation"
+                                                "-framework IOKit")
+  else()
+    target_include_directories(mslt_objcxx SYSTEM INTERFACE ${MSLT_GNUSTEP_INCLUDE} ${MSLT_BLOCKS_INCLUDE})
+  endif()
+endif()

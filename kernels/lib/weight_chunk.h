@@ -1,0 +1,133 @@
+// What a lane takes of a row of a weight at a time: plain, or quantised in groups of 32 with a scale each.
+#pragma once
+
+#include "lib/raw_span.h"
+
+// Neighbours in a row that share a scale.
+constant constexpr uint weight_group = 32;
+
+// Elements of a row that its lanes take together, whatever the type: `lanes` of them, `spans` spans of eight each.
+constant constexpr uint weight_step = 256;
+
+// 16 bytes of a row, 32 of floats.
+template <typename W>
+struct WeightChunk {
+  static constant constexpr bool has_scale = false;
+  static constant constexpr uint spans = 1;
+  static constant constexpr uint lanes = 32;
+  RawSpan<W> raw;
+};
+
+template <>
+struct WeightChunk<char> {
+  static constant constexpr bool has_scale = true;
+  static constant constexpr uint spans = 2;
+  static constant constexpr uint lanes = 16;
+  uint4 words;
+  half scale;
+};
+
+// Two weights a byte: of a group's 16 bytes, byte j holds element j in its low and j + 16 in its high half, plus 8.
+template <>
+struct WeightChunk<uchar> {
+  static constant constexpr bool has_scale = true;
+  static constant constexpr uint spans = 4;
+  static constant constexpr uint lanes = 8;
+  uint4 words;
+  half scale;
+};
+
+// The chunk that begins with element `at` of a weight whose rows and groups begin at multiples of 16 bytes.
+template <typename W>
+inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at, thread WeightChunk<W>& chunk) {
+  fetch_aligned(weight + at, chunk.raw);
+}
+
+inline void fetch_chunk(device const char* weight, device const half* scales, ulong at,
+                        thread WeightChunk<char>& chunk) {
+  chunk.words = *(device const uint4*)(weight + at);
+  chunk.scale = scales[at / weight_group];
+}
+
+inline void fetch_chunk(device const uchar* weight, device const half* scales, ulong at,
+                        thread WeightChunk<uchar>& chunk) {
+  chunk.words = *(device const uint4*)(weight + at / 2);
+  chunk.scale = scales[at / weight_group];
+}
+
+// 2^(23 - shift) as a float: or-ing in a number of few bits, `shift` bits up, adds that number.
+inline float float_holding(uint shift) {
+  return as_type<float>((150u - shift) << 23);
+}
+
+// Byte 0 to 3 of a word as a signed number.
+inline float signed_byte(uint word, uint byte) {
+  const uint shift = 8 * (byte & 1u);
+  const uint low = byte < 2 ? word : word >> 16;
+  const float base = float_holding(shift);
+  // Turning the sign over adds 128.
+  const uint bits = (low & (255u << shift)) ^ (as_type<uint>(base) | (128u << shift));
+  return as_type<float>(bits) - (base + 128.0f);
+}
+
+// The half of a byte that begins with bit 0 or 4, less 8.
+inline float signed_half(uint word, uint byte, uint bit) {
+  const uint shift = 8 * (byte & 1u) + bit;
+  const uint low = byte < 2 ? word : word >> 16;
+  const float base = float_holding(shift);
+  return as_type<float>((low & (15u << shift)) | as_type<uint>(base)) - (base + 8.0f);
+}
+
+// Elements [8 · s, 8 · s + 8) of a chunk, before its scale.
+template <typename W>
+inline void chunk_span(thread const WeightChunk<W>& chunk, uint /*s*/, thread float* values) {
+  unpack_raw(chunk.raw, values);
+}
+
+inline void chunk_span(thread const WeightChunk<char>& chunk, uint s, thread float* values) {
+  const uint low = s == 0 ? chunk.words.x : chunk.words.z;
+  const uint high = s == 0 ? chunk.words.y : chunk.words.w;
+  for (uint k = 0; k < 4; ++k) {
+    values[k] = signed_byte(low, k);
+    values[k + 4] = signed_byte(high, k);
+  }
+}
+
+inline void chunk_span(thread const WeightChunk<uchar>& chunk, uint s, thread float* values) {
+  const uint low = (s & 1u) == 0 ? chunk.words.x : chunk.words.z;
+  const uint high = (s & 1u) == 0 ? chunk.words.y : chunk.words.w;
+  for (uint k = 0; k < 4; ++k) {
+    values[k] = signed_half(low, k, 4 * (s / 2));
+    values[k + 4] = signed_half(high, k, 4 * (s / 2));
+  }
+}
+
+template <typename W>
+inline float chunk_scale(thread const WeightChunk<W>& /*chunk*/) {
+  return 1.0f;
+}
+
+inline float chunk_scale(thread const WeightChunk<char>& chunk) {
+  return float(chunk.scale);
+}
+
+inline float chunk_scale(thread const WeightChunk<uchar>& chunk) {
+  return float(chunk.scale);
+}
+
+// One element, however the weight lies.
+template <typename W>
+inline float weight_element(device const W* weight, device const half* /*scales*/, ulong at) {
+  return float(weight[at]);
+}
+
+inline float weight_element(device const char* weight, device const half* scales, ulong at) {
+  return float(int(uint(uchar(weight[at])) << 24) >> 24) * float(scales[at / weight_group]);
+}
+
+inline float weight_element(device const uchar* weight, device const half* scales, ulong at) {
+  const uint place = uint(at % weight_group);
+  const ulong byte = at / weight_group * (weight_group / 2) + place % (weight_group / 2);
+  const uint bits = (uint(weight[byte]) >> (place < weight_group / 2 ? 0 : 4)) & 15u;
+  return (float(bits) - 8.0f) * float(scales[at / weight_group]);
+}

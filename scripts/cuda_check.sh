@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Tests a CUDA build on a machine with an NVIDIA GPU: the suites of the backend and of the driver, the same training on
+# cpu and on cuda, and the suites again under compute-sanitizer's four tools.
+# Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|sanitize ...]; all of them without names
+# COMPUTE_SANITIZER names that program where it is not on the PATH nor in /usr/local/cuda/bin.
+# SANITIZE_FILTER restricts its suites (a filter of GoogleTest's), SANITIZE_TOOLS its tools.
+# RUN_WRAPPER stands before every program of the build, for those that carry their own libraries.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=${1:?"Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|sanitize ...]"}
+shift
+parts=("$@")
+[[ ${#parts[@]} -gt 0 ]] || parts=(suites train sanitize)
+read -ra wrapper <<<"${RUN_WRAPPER:-}"
+suites=$build/tests/backend/backend_tests
+driver=$build/src/backend/msl/cuda_tests
+mslt=$build/bin/mslt
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+run() { "${wrapper[@]}" "$@"; }
+
+check_suites() {
+  run "$suites" --devices=cuda --gtest_brief=1
+  run "$driver" --gtest_brief=1
+}
+
+# losses RUN: "step loss" of each step
+losses() {
+  sed -nE 's/^\{"step":([0-9]+),"loss":([^,]+),.*/\1 \2/p' "$1/metrics.jsonl"
+}
+
+# compare NAME TOLERANCE REFERENCE OTHER: the largest relative difference of the losses
+compare() {
+  join <(losses "$3" | sort) <(losses "$4" | sort) | awk -v name="$1" -v tolerance="$2" '
+    { difference = ($3 - $2) / $2; if (difference < 0) difference = -difference
+      if (difference > largest) largest = difference; ++steps }
+    END { printf "%-28s %d steps, losses differ by %.2e at most (%.0e allowed)\n", name, steps, largest, tolerance
+          exit !(steps > 0 && largest <= tolerance) }'
+}
+
+check_train() {
+  cat README.md CONTRIBUTING.md docs/*.md >"$work/text"
+  run "$mslt" tokenizer train --input "$work/text" --vocab-size 600 --output "$work/tokenizer.json" >/dev/null 2>&1
+  run "$mslt" data prepare --tokenizer "$work/tokenizer.json" --input "$work/text" --output "$work/data" >/dev/null 2>&1
+  local common=(train --data "$work/data" --layers 2 --channels 96 --heads 3 --max-positions 64 --batch-size 4
+    --steps 30 --lr 1e-3 --warmup 5 --seed 7 --eval-every 0 --save-every 0)
+  local -A models=(
+    [gpt2]="--norm layernorm --position learned --activation gelu --dropout 0.1"
+    [llama]="--norm rmsnorm --position rope --activation swiglu --kv-heads 1 --ffn-size 256 --tied-embeddings false"
+    [post-norm]="--norm layernorm --norm-position post --position sinusoidal --activation relu")
+  local name model
+  for name in gpt2 llama post-norm; do
+    read -ra model <<<"${models[$name]}"
+    for device in cpu cuda; do
+      run "$mslt" "${common[@]}" "${model[@]}" --device "$device" --output "$work/$name-$device" >"$work/log" 2>&1 ||
+        { cat "$work/log" >&2; return 1; }
+    done
+    run "$mslt" "${common[@]}" "${model[@]}" --device cuda --dtype bf16 --output "$work/$name-bf16" >"$work/log" 2>&1 ||
+      { cat "$work/log" >&2; return 1; }
+    compare "$name f32, cpu and cuda" 1e-4 "$work/$name-cpu" "$work/$name-cuda"
+    compare "$name f32 and bf16" 2e-2 "$work/$name-cpu" "$work/$name-bf16"
+  done
+}
+
+check_sanitize() {
+  local sanitizer=${COMPUTE_SANITIZER:-$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)}
+  [[ -x $sanitizer ]] || { echo "There is no compute-sanitizer at $sanitizer; COMPUTE_SANITIZER names another." >&2; return 1; }
+  local tools tool filter=${SANITIZE_FILTER:-*}
+  read -ra tools <<<"${SANITIZE_TOOLS:-memcheck racecheck synccheck initcheck}"
+  for tool in "${tools[@]}"; do
+    local options=() arguments=(--devices=cuda --gtest_brief=1 "--gtest_filter=$filter:-*RefusesImpossibleSizes*")
+    case $tool in
+      memcheck) options=(--leak-check full) ;;
+      # Memory that starts zeroed counts as written.
+      initcheck) arguments=(--devices=cuda --undefined-memory --gtest_brief=1 "--gtest_filter=$filter:-*MemoryTest*") ;;
+    esac
+    echo "== compute-sanitizer --tool $tool"
+    run "$sanitizer" --tool "$tool" "${options[@]}" --error-exitcode 9 "$suites" "${arguments[@]}" | tail -n 25
+  done
+}
+
+for part in "${parts[@]}"; do
+  "check_$part"
+done
+echo "Passed: ${parts[*]}"

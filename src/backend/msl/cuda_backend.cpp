@@ -1,0 +1,33 @@
+// The MSL backend over the CUDA driver.
+#include "backend/msl/cuda_backend.h"
+
+#include "backend/msl/drivers/cuda/cuda_device.h"
+#include "backend/msl/msl_backend.h"
+#include "base/fail.h"
+
+namespace mslt {
+
+using msl::cuda::CudaDevice;
+
+std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed) {
+  try {
+    return std::make_unique<CudaDevice>(zeroed ? CudaDevice::Memory::zeroed : CudaDevice::Memory::undefined);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::device) throw;
+    fail(ErrorKind::device, "{} Other devices are cpu and msl-host.", error.what());
+  }
+}
+
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed) {
+  return std::make_unique<MslBackend>(make_msl_cuda_device(zeroed));
+}
+
+std::vector<DeviceInfo> msl_cuda_devices() {
+  try {
+    return {CudaDevice().info()};
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+}  // namespace mslt

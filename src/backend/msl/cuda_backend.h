@@ -1,0 +1,22 @@
+// The MSL backend on NVIDIA GPUs, or its absence from this build.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/msl/driver.h"
+
+namespace mslt {
+
+// The driver of the first NVIDIA GPU. Throws Error(device) where this build or this machine has none. Where not
+// `zeroed`, memory on the GPU is handed out as it comes, for tools that look for reads of memory that nothing wrote.
+std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed = true);
+
+// The MSL backend on it.
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed = true);
+
+// Its device, or nothing where this build or this machine has none.
+std::vector<DeviceInfo> msl_cuda_devices();
+
+}  // namespace mslt

@@ -1,0 +1,212 @@
+// Buffers, pipelines and command buffers of the CUDA driver.
+#include "backend/msl/drivers/cuda/cuda_device.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "backend/msl/drivers/cuda/cuda_pipeline.h"
+#include "backend/msl/drivers/cuda/cuda_queue.h"
+#include "backend/msl/drivers/cuda/cuda_status.h"
+
+namespace mslt::msl::cuda {
+namespace {
+
+// As Metal's, so that what fits here fits there.
+constexpr std::uint32_t threadgroup_memory_bytes = 32768;
+
+// CUDA's limits of a grid.
+constexpr std::uint32_t max_groups_x = 0x7fffffffu;
+constexpr std::uint32_t max_groups_yz = 65535;
+
+class CudaBuffer final : public Buffer {
+ public:
+  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, cudaStream_t stream)
+      : Buffer(bytes, host, label), data_(data), stream_(stream) {}
+  ~CudaBuffer() override {
+    cudaStreamSynchronize(stream_);
+    if (host() != nullptr) {
+      cudaFreeHost(host());
+    } else {
+      cudaFree(data_);
+    }
+  }
+  // The address for the GPU.
+  std::byte* data() const { return data_; }
+
+ private:
+  std::byte* data_;
+  cudaStream_t stream_;
+};
+
+std::byte* address(Buffer& buffer, std::size_t offset) {
+  return static_cast<CudaBuffer&>(buffer).data() + offset;
+}
+
+class CudaCommandBuffer final : public CommandBuffer {
+ public:
+  explicit CudaCommandBuffer(Queue& queue) : queue_(queue), work_(std::make_shared<Work>()) {}
+
+  void set_pipeline(const Pipeline& pipeline) override {
+    pipeline_ = static_cast<const CudaPipeline*>(&pipeline);
+    parameters_.assign(pipeline_->parameter_bytes(), std::byte{0});
+  }
+
+  void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) override {
+    const std::byte* data = address(buffer, offset);
+    set(ArgumentKind::buffer, index, &data, sizeof(data));
+  }
+
+  void set_bytes(std::uint32_t index, std::span<const std::byte> bytes) override {
+    set(ArgumentKind::bytes, index, bytes.data(), bytes.size());
+  }
+
+  // Until dispatch(), the parameter holds the size in place of the offset.
+  void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) override {
+    set(ArgumentKind::threadgroup, index, &bytes, sizeof(bytes));
+  }
+
+  void dispatch(GridSize groups, GridSize threads) override {
+    if (groups.x > max_groups_x || groups.y > max_groups_yz || groups.z > max_groups_yz) {
+      fail(ErrorKind::device, "cuda: kernel '{}' is dispatched in {} x {} x {} threadgroups; at most {} x {} x {} run.",
+           pipeline_->name(), groups.x, groups.y, groups.z, max_groups_x, max_groups_yz, max_groups_yz);
+    }
+    const std::size_t begin = work_->parameters.size();
+    work_->parameters.insert(work_->parameters.end(), parameters_.begin(), parameters_.end());
+    std::uint32_t dynamic_bytes = 0;
+    for (const CudaPipeline::Parameter& parameter : pipeline_->parameters()) {
+      if (parameter.kind != ArgumentKind::threadgroup) continue;
+      std::byte* place = work_->parameters.data() + begin + parameter.offset;
+      std::uint32_t bytes = 0;
+      std::memcpy(&bytes, place, sizeof(bytes));
+      std::memcpy(place, &dynamic_bytes, sizeof(dynamic_bytes));
+      dynamic_bytes += (bytes + 15) / 16 * 16;
+    }
+    work_->commands.emplace_back(Launch{pipeline_, groups, threads, dynamic_bytes, begin});
+  }
+
+  void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
+            std::size_t bytes) override {
+    work_->commands.emplace_back(Copy{address(destination, destination_offset), address(source, source_offset), bytes});
+  }
+
+  void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) override {
+    work_->commands.emplace_back(Fill{address(destination, offset), bytes, value});
+  }
+
+  void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
+    work_->handlers.push_back(std::move(handler));
+  }
+
+  void commit() override { queue_.commit(work_); }
+
+  void wait() override {
+    std::unique_lock lock(work_->mutex);
+    work_->finished.wait(lock, [this] { return work_->done; });
+    if (!work_->error.empty()) fail(ErrorKind::device, "{}", work_->error);
+  }
+
+ private:
+  void set(ArgumentKind kind, std::uint32_t index, const void* value, std::size_t bytes) {
+    for (const CudaPipeline::Parameter& parameter : pipeline_->parameters()) {
+      if (parameter.kind != kind || parameter.index != index) continue;
+      std::memcpy(parameters_.data() + parameter.offset, value, std::min(bytes, parameter.bytes));
+      return;
+    }
+    fail(ErrorKind::device, "cuda: kernel '{}' has no argument {} of this kind.", pipeline_->name(), index);
+  }
+
+  Queue& queue_;
+  std::shared_ptr<Work> work_;
+  const CudaPipeline* pipeline_ = nullptr;
+  std::vector<std::byte> parameters_;
+};
+
+}  // namespace
+
+CudaDevice::CudaDevice(Memory memory) : CudaDevice(cuda_kernels(), kernel_table(), memory) {}
+
+CudaDevice::CudaDevice(std::span<const CudaKernel> kernels, std::span<const KernelInfo> table, Memory memory)
+    : kernels_(kernels), table_(table), memory_(memory) {
+  constexpr int device = 0;
+  int count = 0;
+  // Where there is no driver at all, CUDA says that it is too old.
+  check(cudaGetDeviceCount(&count), "there is no NVIDIA GPU with a driver for it");
+  if (count == 0) fail(ErrorKind::device, "cuda: there is no NVIDIA GPU.");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, device), "asking for the GPU's properties");
+  check(cudaSetDevice(device), "choosing the GPU");
+  if (!kernels_.empty()) {
+    cudaFuncAttributes attributes{};
+    const cudaError_t status = cudaFuncGetAttributes(&attributes, kernels_.front().function);
+    if (status != cudaSuccess) {
+      cudaGetLastError();
+      fail(ErrorKind::device, "cuda: this build's kernels do not run on '{}', of compute capability {}.{}: {}.",
+           properties.name, properties.major, properties.minor, describe(status));
+    }
+  }
+  info_.backend = "cuda";
+  info_.name = properties.name;
+  info_.memory_bytes = properties.totalGlobalMem;
+  info_.compute_units = properties.multiProcessorCount;
+  info_.trains_16_bit = true;
+  limits_.max_threads_per_threadgroup = static_cast<std::uint32_t>(properties.maxThreadsPerBlock);
+  limits_.threadgroup_memory_bytes = threadgroup_memory_bytes;
+  limits_.max_buffer_bytes = properties.totalGlobalMem;
+  queue_ = std::make_unique<Queue>();
+}
+
+CudaDevice::~CudaDevice() = default;
+
+std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view label, bool host_visible) {
+  const std::size_t size = std::max<std::size_t>(bytes, 1);
+  void* data = nullptr;
+  const bool possible = size <= limits_.max_buffer_bytes;
+  const cudaError_t status = !possible      ? cudaErrorMemoryAllocation
+                             : host_visible ? cudaMallocHost(&data, size)
+                                            : cudaMalloc(&data, size);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    std::size_t free = 0;
+    std::size_t total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail(ErrorKind::memory,
+         "There is no room for '{}' in the {}: it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) of the GPU's "
+         "memory are free.",
+         label, host_visible ? "host's pinned memory" : "GPU's memory", bytes, static_cast<double>(bytes) / 0x1p30,
+         free, static_cast<double>(free) / 0x1p30);
+  }
+  check(status, fmt::format("allocating '{}'", label));
+  auto* start = static_cast<std::byte*>(data);
+  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, queue_->stream());
+  if (host_visible) {
+    std::memset(data, 0, size);
+  } else if (memory_ == Memory::zeroed) {
+    check(cudaMemsetAsync(data, 0, size, queue_->stream()), fmt::format("zeroing '{}'", label));
+  }
+  return buffer;
+}
+
+const Pipeline& CudaDevice::pipeline(std::string_view name) {
+  const auto known = pipelines_.find(name);
+  if (known != pipelines_.end()) return *known->second;
+  const auto by_name = [name](const auto& kernel) {
+    return kernel.name == name;
+  };
+  const auto found = std::find_if(kernels_.begin(), kernels_.end(), by_name);
+  const auto info = std::find_if(table_.begin(), table_.end(), by_name);
+  if (found == kernels_.end() || info == table_.end()) {
+    fail(ErrorKind::device, "cuda: there is no kernel '{}' among its {}.", name, kernels_.size());
+  }
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, found->function), fmt::format("loading '{}'", name));
+  const auto threads = static_cast<std::uint32_t>(attributes.maxThreadsPerBlock);
+  auto pipeline = std::make_unique<CudaPipeline>(*found, *info, threads);
+  return *pipelines_.emplace(std::string(name), std::move(pipeline)).first->second;
+}
+
+std::unique_ptr<CommandBuffer> CudaDevice::command_buffer() {
+  return std::make_unique<CudaCommandBuffer>(*queue_);
+}
+
+}  // namespace mslt::msl::cuda

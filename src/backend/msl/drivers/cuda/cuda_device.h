@@ -1,0 +1,53 @@
+// CudaDevice: the driver that runs kernels on an NVIDIA GPU through the CUDA runtime.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "backend/msl/driver.h"
+#include "backend/msl/drivers/cuda/entry.h"
+#include "backend/msl/kernel_info.h"
+
+namespace mslt::msl::cuda {
+
+class Queue;
+
+// The first GPU that CUDA lists. Command buffers are recorded on the host and launched into one stream when they are
+// committed, so that one that is dropped never runs and order is that of the commits; commit() returns as soon as CUDA
+// has taken the launches, of which it holds about a thousand. Memory is the GPU's own; where host_visible, pinned
+// memory of the host. Freeing a buffer waits for what was committed.
+class CudaDevice final : public Device {
+ public:
+  enum class Memory {
+    zeroed,
+    undefined,  // as it comes, for compute-sanitizer's initcheck: zeroing counts as initialising
+  };
+
+  // The kernels of kernels/. Throws Error(device) where there is no driver or no GPU, or none that these kernels were
+  // compiled for.
+  explicit CudaDevice(Memory memory = Memory::zeroed);
+  // Those given, with what mslc learnt of them; both must outlive the device.
+  CudaDevice(std::span<const CudaKernel> kernels, std::span<const KernelInfo> table, Memory memory = Memory::zeroed);
+  // Finishes what was committed.
+  ~CudaDevice() override;
+
+  const DeviceInfo& info() const override { return info_; }
+  const DeviceLimits& limits() const override { return limits_; }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override;
+  const Pipeline& pipeline(std::string_view name) override;
+  std::unique_ptr<CommandBuffer> command_buffer() override;
+
+ private:
+  std::span<const CudaKernel> kernels_;
+  std::span<const KernelInfo> table_;
+  Memory memory_;
+  DeviceInfo info_;
+  DeviceLimits limits_;
+  std::map<std::string, std::unique_ptr<Pipeline>, std::less<>> pipelines_;
+  std::unique_ptr<Queue> queue_;
+};
+
+}  // namespace mslt::msl::cuda

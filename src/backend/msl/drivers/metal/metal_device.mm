@@ -1,0 +1,178 @@
+// Choosing a GPU, its memory, its pipelines.
+#include "backend/msl/drivers/metal/metal_device.h"
+
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+#include "backend/msl/drivers/metal/gpu_cores.h"
+#include "backend/msl/drivers/metal/metal_buffer.h"
+#include "backend/msl/drivers/metal/metal_command_buffer.h"
+#include "backend/msl/drivers/metal/text.h"
+#include "base/fail.h"
+
+namespace mslt::msl::metal {
+namespace {
+
+using DeviceHandle = Retained<id<MTLDevice>>;
+
+// The host and the GPU see one copy; MetalCommandBuffer orders its uses.
+constexpr MTLResourceOptions buffer_options = MTLResourceStorageModeShared | MTLResourceHazardTrackingModeUntracked;
+
+// So much memory may be touched before a command buffer is handed over: some 50 ms of the slowest supported GPU, far
+// from the seconds after which macOS stops one.
+constexpr std::uint64_t batch_bytes = std::uint64_t{1} << 30;
+
+// simdgroup_matrix came with this family: the M1.
+bool can_run(id<MTLDevice> device) {
+  return [device supportsFamily:MTLGPUFamilyApple7];
+}
+
+std::vector<DeviceHandle> all_devices() {
+  const auto list = Retained<NSArray*>::adopt(MTLCopyAllDevices());
+  std::vector<DeviceHandle> devices;
+  for (NSUInteger i = 0; i < [list.get() count]; ++i) {
+    id<MTLDevice> device = [list.get() objectAtIndex:i];
+    if (can_run(device)) devices.push_back(DeviceHandle::retain(device));
+  }
+  return devices;
+}
+
+DeviceInfo describe_device(id<MTLDevice> device) {
+  DeviceInfo info;
+  info.backend = "metal";
+  info.name = to_string([device name]);
+  info.memory_bytes = [device recommendedMaxWorkingSetSize];
+  info.compute_units = std::max(gpu_core_count(), 1);
+  info.trains_16_bit = true;
+  return info;
+}
+
+std::string list_of(const std::vector<DeviceHandle>& devices) {
+  std::vector<std::string> names;
+  for (const DeviceHandle& device : devices) {
+    names.push_back(fmt::format("{} '{}'", names.size(), to_string([device.get() name])));
+  }
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
+DeviceHandle default_device() {
+  DeviceHandle device = DeviceHandle::adopt(MTLCreateSystemDefaultDevice());
+  if (!device) fail(ErrorKind::device, "metal: this machine has no GPU that Metal can use.");
+  if (!can_run(device.get())) {
+    fail(ErrorKind::device, "metal: {} cannot run the kernels; they need Apple silicon, an M1 or newer.",
+         to_string([device.get() name]));
+  }
+  return device;
+}
+
+DeviceHandle chosen_device(const std::string& which) {
+  if (which.empty()) return default_device();
+  std::vector<DeviceHandle> devices = all_devices();
+  std::size_t number = 0;
+  const auto parsed = std::from_chars(which.data(), which.data() + which.size(), number);
+  const bool numeric = parsed.ec == std::errc() && parsed.ptr == which.data() + which.size();
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const bool named = to_string([devices[i].get() name]).find(which) != std::string::npos;
+    if (numeric ? i == number : named) return devices[i];
+  }
+  fail(ErrorKind::device, "metal: there is no GPU '{}'; there are: {}.", which, list_of(devices));
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> metal_devices() {
+  const AutoreleasePool pool;
+  std::vector<DeviceInfo> infos;
+  for (const DeviceHandle& device : all_devices()) infos.push_back(describe_device(device.get()));
+  return infos;
+}
+
+MetalDevice::MetalDevice(const MetalOptions& options) {
+  const AutoreleasePool pool;
+  device_ = chosen_device(options.device);
+  id<MTLDevice> device = device_.get();
+  info_ = describe_device(device);
+  const MTLSize threads = [device maxThreadsPerThreadgroup];
+  limits_.max_threads_per_threadgroup = static_cast<std::uint32_t>(threads.width);
+  limits_.threadgroup_memory_bytes = static_cast<std::uint32_t>([device maxThreadgroupMemoryLength]);
+  limits_.max_buffer_bytes = [device maxBufferLength];
+  limits_.batch_bytes = batch_bytes;
+  queue_ = Retained<id<MTLCommandQueue>>::adopt([device newCommandQueue]);
+  fence_ = Retained<id<MTLFence>>::adopt([device newFence]);
+  if (!queue_ || !fence_) fail(ErrorKind::device, "metal: {} gives no command queue.", info_.name);
+  library_ = load_library(device, options.source, options.compiled);
+  byte_values_ = allocate(256 * repeats, "byte values", true);
+  for (std::size_t value = 0; value < 256; ++value) {
+    std::memset(byte_values_->host() + value * repeats, static_cast<int>(value), repeats);
+  }
+}
+
+MetalDevice::~MetalDevice() {
+  const AutoreleasePool pool;
+  [last_committed_.get() waitUntilCompleted];
+}
+
+std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_view label, bool /*host_visible*/) {
+  const AutoreleasePool pool;
+  const std::uint64_t used = [device_.get() currentAllocatedSize];
+  const std::uint64_t free = info_.memory_bytes - std::min<std::uint64_t>(info_.memory_bytes, used);
+  if (bytes > limits_.max_buffer_bytes) {
+    fail(ErrorKind::memory,
+         "There is no room for '{}': it takes {} bytes ({:.1f} GiB); a buffer of {} has at most {} bytes, and {} are "
+         "free.",
+         label, bytes, static_cast<double>(bytes) / 0x1p30, info_.name, limits_.max_buffer_bytes, free);
+  }
+  Retained<id<MTLBuffer>> buffer;
+  if (bytes <= free) {
+    // Metal makes no empty buffers. It clears those it makes.
+    buffer = Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithLength:std::max<std::size_t>(bytes, 1)
+                                                                       options:buffer_options]);
+  }
+  if (!buffer) {
+    fail(ErrorKind::memory,
+         "There is no room for '{}' on {}: it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) are free.", label,
+         info_.name, bytes, static_cast<double>(bytes) / 0x1p30, free, static_cast<double>(free) / 0x1p30);
+  }
+  const Retained<NSString*> name = to_nsstring(label);
+  [buffer.get() setLabel:name.get()];
+  return std::make_unique<MetalBuffer>(std::move(buffer), bytes, label);
+}
+
+std::unique_ptr<Buffer> MetalDevice::wrap(std::span<const std::byte> memory, std::string_view label) {
+  const AutoreleasePool pool;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  if (memory.empty() || reinterpret_cast<std::uintptr_t>(memory.data()) % page != 0) return nullptr;
+  const std::size_t pages = (memory.size() + page - 1) / page * page;
+  if (pages > limits_.max_buffer_bytes) return nullptr;
+  // Kernels only read it: nothing writes through this pointer.
+  auto buffer =
+      Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithBytesNoCopy:const_cast<std::byte*>(memory.data())
+                                                                      length:pages
+                                                                     options:buffer_options
+                                                                 deallocator:nil]);
+  if (!buffer) return nullptr;
+  const Retained<NSString*> name = to_nsstring(label);
+  [buffer.get() setLabel:name.get()];
+  return std::make_unique<MetalBuffer>(std::move(buffer), memory.size(), label);
+}
+
+const Pipeline& MetalDevice::pipeline(std::string_view name) {
+  const auto known = pipelines_.find(name);
+  if (known != pipelines_.end()) return *known->second;
+  auto pipeline = std::make_unique<MetalPipeline>(device_.get(), library_.get(), name);
+  return *pipelines_.emplace(std::string(name), std::move(pipeline)).first->second;
+}
+
+std::unique_ptr<CommandBuffer> MetalDevice::command_buffer() {
+  return std::make_unique<MetalCommandBuffer>(*this);
+}
+
+void MetalDevice::committing(id<MTLCommandBuffer> commands) {
+  last_committed_ = Retained<id<MTLCommandBuffer>>::retain(commands);
+}
+
+}  // namespace mslt::msl::metal

@@ -1,0 +1,22 @@
+// What takes the CUDA driver's place in builds without it.
+#include "backend/msl/cuda_backend.h"
+#include "backend/msl/host_backend.h"
+#include "base/fail.h"
+
+namespace mslt {
+
+std::unique_ptr<msl::Device> make_msl_cuda_device(bool /*zeroed*/) {
+  fail(ErrorKind::device, "This build of mslt has no 'cuda' device. It has: cpu{}.",
+       msl_host_devices().empty() ? "" : ", msl-host");
+}
+
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed) {
+  make_msl_cuda_device(zeroed);
+  return nullptr;
+}
+
+std::vector<DeviceInfo> msl_cuda_devices() {
+  return {};
+}
+
+}  // namespace mslt

@@ -1,0 +1,16 @@
+// What takes the Metal backend's place in builds without it.
+#include "backend/msl/metal_backend.h"
+#include "base/fail.h"
+
+namespace mslt {
+
+std::unique_ptr<Backend> make_msl_metal_backend(std::string_view /*device*/) {
+  fail(ErrorKind::device,
+       "This build of mslt has no 'metal' device; 'mslt devices' lists those that it has, 'cpu' among them.");
+}
+
+std::vector<DeviceInfo> msl_metal_devices() {
+  return {};
+}
+
+}  // namespace mslt

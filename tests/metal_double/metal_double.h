@@ -1,0 +1,83 @@
+// Telling the test double of Metal what to be and what to do wrong, and asking what it saw.
+//
+// The double implements include/Metal/Metal.h. Its GPU runs the kernels that mslc wrote as C++, on a thread of its own,
+// late and in the order of commits; commands that nothing orders it runs in a random order. It is strict: whatever
+// Metal leaves undefined, forbids or would report under its API validation is a violation, noted and not carried out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/msl/drivers/host/entry.h"
+#include "backend/msl/kernel_info.h"
+
+namespace mslt::metal_double {
+
+// The machine that it stands for.
+struct Settings {
+  std::vector<std::string> devices = {"Apple M3 Max"};  // names of its GPUs; the first is the default one
+  int family = 1009;                                    // MTLGPUFamilyApple9; every GPU is of the same
+  int macos = 15;                                       // from 15 on compile options have a math mode
+  std::uint32_t max_threads = 1024;                     // of a threadgroup
+  std::uint32_t pipeline_threads = 1024;                // the same for each kernel
+  std::uint32_t simdgroup_width = 32;
+  std::uint32_t threadgroup_bytes = 32768;
+  std::uint64_t max_buffer_bytes = std::uint64_t{64} << 30;
+  std::uint64_t working_set_bytes = std::uint64_t{96} << 30;
+  std::uint64_t seed = 1;  // of delays and orders
+  std::span<const msl::KernelInfo> kernels;
+  std::span<const msl::host::HostKernel> host_kernels;
+};
+
+// The kernels of kernels/ on an Apple M3 Max.
+Settings default_settings();
+
+// Finishes what is under way, forgets everything and becomes this machine.
+void reset(const Settings& settings);
+
+// Returns when all that was committed is done and its handlers have been called.
+void finish();
+
+// What was done wrong since the last reset or call of this.
+std::vector<std::string> take_violations();
+
+// How many objects of each class are alive.
+std::map<std::string, int> live_objects();
+
+// What was encoded since the last reset.
+struct Counts {
+  std::uint64_t command_buffers = 0;
+  std::uint64_t commits = 0;
+  std::uint64_t compute_encoders = 0;
+  std::uint64_t blit_encoders = 0;
+  std::uint64_t dispatches = 0;
+  std::uint64_t barriers = 0;
+  std::uint64_t copies = 0;
+  std::uint64_t fills = 0;
+  std::uint64_t libraries_compiled = 0;
+  std::uint64_t libraries_loaded = 0;
+};
+Counts counts();
+
+// The next library is not compiled; this is what the compiler says.
+void fail_compile(const std::string& log);
+// The next pipeline is not made; this is why.
+void fail_pipeline(const std::string& reason);
+// So many buffers are made as usual, then one is not.
+void fail_allocation(std::uint64_t after);
+// So many command buffers run as usual, then one does nothing and ends with this code of MTLCommandBufferErrorDomain.
+void fail_command_buffer(std::uint64_t after, long code, const std::string& reason);
+
+// A file that newLibraryWithURL takes for a metallib with these functions.
+std::string compiled_library(const std::vector<std::string>& functions);
+
+// The next setBuffer:offset:atIndex: of this thread for `index` will only be used for so many bytes: Metal is not told,
+// but what the double checks of concurrent commands would without it have to suppose that a kernel accesses everything
+// from the offset on.
+void announce(std::uint32_t index, std::size_t bytes);
+
+}  // namespace mslt::metal_double

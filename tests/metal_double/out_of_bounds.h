@@ -1,0 +1,53 @@
+// Under AddressSanitizer: a kernel may touch those bytes of its buffers that its bindings are for, and no others.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define MSLT_DOUBLE_ASAN 1
+#endif
+#endif
+
+#ifdef MSLT_DOUBLE_ASAN
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace mslt::metal_double {
+
+// A buffer that a dispatch is bound to, and one of the ranges that it is bound for.
+struct BoundRange {
+  void* contents = nullptr;
+  std::size_t length = 0;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+};
+
+#ifdef MSLT_DOUBLE_ASAN
+// While it lives an access to another part of one of the buffers is reported as use of poisoned memory.
+class OutOfBounds {
+ public:
+  explicit OutOfBounds(const std::vector<BoundRange>& ranges) : ranges_(ranges) {
+    for (const BoundRange& range : ranges_) __asan_poison_memory_region(range.contents, range.length);
+    for (const BoundRange& range : ranges_) {
+      __asan_unpoison_memory_region(static_cast<std::byte*>(range.contents) + range.begin, range.end - range.begin);
+    }
+  }
+  OutOfBounds(const OutOfBounds&) = delete;
+  OutOfBounds& operator=(const OutOfBounds&) = delete;
+  ~OutOfBounds() {
+    for (const BoundRange& range : ranges_) __asan_unpoison_memory_region(range.contents, range.length);
+  }
+
+ private:
+  const std::vector<BoundRange>& ranges_;
+};
+#else
+class OutOfBounds {
+ public:
+  explicit OutOfBounds(const std::vector<BoundRange>& /*ranges*/) {}
+};
+#endif
+
+}  // namespace mslt::metal_double

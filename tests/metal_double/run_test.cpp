@@ -1,0 +1,156 @@
+// Whole runs through the Metal driver: training gives the losses of the CPU, a model writes the same text.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "backend/msl/msl_backend.h"
+#include "backend/registry.h"
+#include "mslt/error.h"
+#include "mslt/generator.h"
+#include "mslt/trainer.h"
+#include "tests/metal_double/metal_double.h"
+#include "train/metrics.h"
+#include "train/test_run.h"
+
+namespace mslt {
+namespace {
+
+enum class Family { gpt, llama, original };
+
+// Names in the tests' output.
+std::string name_of_test(const testing::TestParamInfo<Family>& info) {
+  constexpr const char* names[] = {"gpt", "llama", "original"};
+  return names[static_cast<int>(info.param)];
+}
+
+void make(Family family, Config& model) {
+  if (family == Family::llama) {
+    model.norm = NormType::rmsnorm;
+    model.position = PositionType::rope;
+    model.activation = ActivationType::swiglu;
+    model.kv_heads = 1;
+    model.qkv_bias = model.attention_out_bias = model.ffn_bias = model.norm_bias = false;
+    model.tied_embeddings = false;
+  }
+  if (family == Family::original) {
+    model.norm_position = NormPosition::post;
+    model.position = PositionType::sinusoidal;
+    model.activation = ActivationType::relu;
+    model.embedding_scale = 4.0f;
+  }
+}
+
+class MetalRunTest : public testing::TestWithParam<Family> {
+ protected:
+  void SetUp() override { make_test_data(folder_.path()); }
+
+  TrainOptions options(const std::string& device, const std::string& dtype = "f32") const {
+    TrainOptions options = test_options(folder_.path());
+    make(GetParam(), options.model);
+    options.device = device;
+    options.dtype = dtype;
+    options.output = folder_.path() / (device + dtype);
+    options.steps = 12;
+    options.warmup = 2;
+    options.grad_accum = 2;
+    options.dropout = 0.1f;
+    options.eval_every = 6;
+    options.save_every = 0;
+    options.report = options.tensorboard = false;
+    return options;
+  }
+
+  // Every loss and gradient norm of a run.
+  static std::vector<double> train(const TrainOptions& options) {
+    Trainer(options, {}).run();
+    std::vector<double> values;
+    const MetricsHistory history = read_metrics(options.output / "metrics.jsonl");
+    for (const auto& step : history.steps) {
+      values.push_back(step.loss);
+      values.push_back(step.gradient_norm);
+    }
+    for (const auto& evaluation : history.evaluations) values.push_back(evaluation.loss);
+    return values;
+  }
+
+  // The largest relative difference between two runs.
+  static double difference(const std::vector<double>& a, const std::vector<double>& b) {
+    if (a.size() != b.size() || a.empty()) return INFINITY;
+    double largest = 0.0;
+    for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]) / std::abs(b[i]));
+    return largest;
+  }
+
+  TestFolder folder_;
+};
+
+TEST_P(MetalRunTest, TrainsAndWritesAsTheCpuDoes) {
+  const std::vector<double> cpu = train(options("cpu"));
+  const std::vector<double> metal = train(options("metal"));
+  EXPECT_LT(difference(metal, cpu), 1e-6);
+  EXPECT_LT(metal[metal.size() - 1], metal[0]);
+
+  std::vector<std::vector<Generated>> texts;
+  for (const char* device : {"cpu", "metal"}) {
+    Model model = Model::load(options("metal").output, {.device = device, .dtype = "f32"});
+    Generator generator(model);
+    texts.push_back(generator.generate("the river", {.sampling = {.temperature = 0.0f}, .max_new_tokens = 12}));
+    texts.push_back(generator.generate("my brother", {.sampling = {.seed = 5}, .max_new_tokens = 12, .num = 2}));
+  }
+  EXPECT_EQ(texts[0][0].tokens, texts[2][0].tokens);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(texts[1][i].tokens, texts[3][i].tokens);
+}
+
+TEST_P(MetalRunTest, TrainsInSixteenBits) {
+  const std::vector<double> full = train(options("metal"));
+  EXPECT_LT(difference(train(options("metal", "bf16")), full), 1e-2);
+  EXPECT_LT(difference(train(options("metal", "f16")), full), 1e-3);
+}
+
+TEST_P(MetalRunTest, GivesTheSameBitsWhateverTheOrder) {
+  metal_double::Settings settings = metal_double::default_settings();
+  const std::vector<double> first = train(options("metal"));
+  settings.seed = 99;
+  metal_double::reset(settings);
+  std::filesystem::remove_all(options("metal").output);
+  EXPECT_EQ(train(options("metal")), first);
+}
+
+TEST_P(MetalRunTest, WaitsOnceAStep) {
+  const auto counters_of = [this](std::int64_t steps) {
+    const std::unique_ptr<Backend> backend = make_backend("metal");
+    TrainOptions quiet = options("metal");
+    quiet.output = folder_.path() / std::to_string(steps);
+    quiet.eval_every = 0;
+    quiet.steps = steps;
+    Trainer(quiet, {}, *backend).run();
+    return dynamic_cast<MslBackend&>(*backend).recorder().counters();
+  };
+  const msl::Counters fewer = counters_of(6);
+  const msl::Counters more = counters_of(12);
+  EXPECT_EQ(more.waits - fewer.waits, 6u);
+  // Some command buffers a step, and some dispatches that wait for no other.
+  EXPECT_GE(more.commits - fewer.commits, 6u);
+  EXPECT_LT(metal_double::counts().barriers, (fewer.dispatches + more.dispatches) * 4 / 5);
+}
+
+TEST_P(MetalRunTest, AFailedCommandBufferEndsTheRunWithItsReason) {
+  metal_double::fail_command_buffer(40, 8, "Insufficient Memory");
+  try {
+    train(options("metal"));
+    ADD_FAILURE() << "Nothing was thrown.";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::device);
+    EXPECT_NE(std::string(error.what()).find("the GPU has no memory left for it (Insufficient Memory). It held: "),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, MetalRunTest, testing::Values(Family::gpt, Family::llama, Family::original),
+                         name_of_test);
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,51 @@
+// What all objects of the double share.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/metal_double/executor.h"
+#include "tests/metal_double/metal_double.h"
+#include "tests/metal_double/ordering.h"
+
+namespace mslt::metal_double {
+
+struct CommandFault {
+  std::uint64_t after = 0;
+  long code = 0;
+  std::string reason;
+};
+
+// Metal's functions take no object to hang this on, so it is global. `mutex` guards all but `settings`, which change in
+// reset() only, and the executor, which guards itself.
+struct World {
+  std::mutex mutex;
+  Settings settings;
+  std::uint64_t generation = 0;  // how often it was reset: objects of an earlier one no longer count
+  std::vector<std::string> violations;
+  std::map<std::string, int> live;
+  std::vector<std::function<void()>> graves;  // frees the memory of dead objects
+  Counts counts;
+  Ordering ordering;
+  std::uint64_t allocated_bytes = 0;
+  std::optional<std::string> compile_fault;
+  std::optional<std::string> pipeline_fault;
+  std::optional<std::uint64_t> allocation_fault;
+  std::optional<CommandFault> command_fault;
+  std::unique_ptr<Executor> executor;
+};
+
+World& world();
+
+void violation(const std::string& text);
+
+// Takes the bytes announced for this index, if any.
+std::optional<std::size_t> take_announced(std::uint32_t index);
+
+}  // namespace mslt::metal_double
