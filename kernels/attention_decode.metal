@@ -1,4 +1,4 @@
-// Attention of few queries over the paged cache: the cache is split among simdgroups, whose results are then joined.
+// Attention of few queries over the paged cache, which is split among simdgroups; their results are then joined.
 #include <metal_stdlib>
 
 #include "attention_decode_args.h"
@@ -11,6 +11,9 @@ using namespace metal;
 constant constexpr uint decode_lanes = 8;
 constant constexpr uint decode_beside = 32 / decode_lanes;
 
+// Positions of a block of the cache.
+constant constexpr uint block_size = 16;
+
 // Positions that a lane works on at a time, so that about eight loads are in flight. decode_beside times as many divide
 // a block: a step of a simdgroup lies in one.
 template <typename C, uint spans>
@@ -18,65 +21,77 @@ struct DecodeStep {
   static constant constexpr uint each = sizeof(C) == 2 ? 4 / spans : (spans == 4 ? 1 : 2 / spans);
 };
 
-// Split `split` of query row `row` and head `head` leaves in partial[(row · H + head) · splits + split] its sum of
-// values weighted by exp(score - largest), head_size of them, then the largest score and the sum of weights. A split
-// without positions leaves zeros under the lowest score. For head sizes up to 64 · spans. Threadgroups of whole
-// simdgroups, one a split.
+// Threadgroup memory for the partial results of its simdgroups: the sums of a head's columns, the largest score and the
+// sum of weights of each.
+constant constexpr uint decode_simdgroups = 8;
+
+// Attention of query row `row` and head `head` over split `split` of the cache, one threadgroup of at most
+// decode_simdgroups whole simdgroups each, which share the split's positions. Where there is one split, out = the
+// values weighted by exp(score - largest) over the sum of the weights, zeros without positions. Otherwise
+// partial[(row · H + head) · splits + split] = the sum of weighted values, head_size of them, then the largest score and
+// the sum of weights; a split without positions leaves zeros under the lowest score. For head sizes up to 64 · spans.
 template <typename T, typename C, uint spans>
-kernel void attention_decode_split(device float* partial [[buffer(0)]], device const T* qkv [[buffer(1)]],
-                                   device const C* keys [[buffer(2)]], device const C* values [[buffer(3)]],
-                                   device const int* block_table [[buffer(4)]], device const int* first [[buffer(5)]],
-                                   constant AttentionDecodeArgs& args [[buffer(6)]],
-                                   uint group [[threadgroup_position_in_grid]],
+kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
+                                   device const T* qkv [[buffer(2)]], device const C* keys [[buffer(3)]],
+                                   device const C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
+                                   device const int* first [[buffer(6)]],
+                                   constant AttentionDecodeArgs& args [[buffer(7)]],
+                                   uint unit [[threadgroup_position_in_grid]],
+                                   uint thread_position [[thread_position_in_threadgroup]],
+                                   uint threads [[threads_per_threadgroup]],
                                    uint simdgroup [[simdgroup_index_in_threadgroup]],
                                    uint simdgroups [[simdgroups_per_threadgroup]],
                                    uint lane [[thread_index_in_simdgroup]]) {
   constexpr uint each = DecodeStep<C, spans>::each;
   constexpr uint step = each * decode_beside;
-  const uint unit = group * simdgroups + simdgroup;
-  if (unit >= args.rows * args.heads * args.splits) {
-    return;
-  }
+  constexpr uint stride = 64 * spans + 2;
+  threadgroup float joined[decode_simdgroups * stride];
   const uint split = unit % args.splits;
   const uint head = unit / args.splits % args.heads;
   const uint row = unit / args.splits / args.heads;
   const uint sequence = row / args.steps;
   const uint kv_head = head / (args.heads / args.kv_heads);
-  const long start = args.has_first != 0 ? long(first[sequence]) : 0;
-  const uint seen = uint(clamp(start + long(row % args.steps) + 1, long(0), long(args.positions)));
-  const uint begin = split * args.split_positions;
-  const uint end = min(begin + args.split_positions, seen);
   const ulong width = ulong(args.kv_heads) * args.head_size;
-  const ulong table = ulong(sequence) * (args.positions / args.block_size);
+  const ulong table = ulong(sequence) * (args.positions / block_size);
   const uint part = lane % decode_lanes;
-
-  float query[spans * span_width];
-  float sums[spans * span_width];
+  const uint begin = split * args.split_positions + simdgroup * step;
+  // What the first keys wait for is asked for at once: the first step's block, before it is known whether there is one,
+  // the sequence's length, and the query.
+  int next_block = block_table[table + min(begin, args.positions - 1) / block_size];
+  const int asked_first = args.has_first != 0 ? first[sequence] : 0;
+  RawSpan<T> raw_query[spans];
   const ulong query_begin = ulong(row) * args.columns + ulong(head) * args.head_size;
   for (uint s = 0; s < spans; ++s) {
     const uint column = (s * decode_lanes + part) * span_width;
-    load_span(qkv, query_begin + column, query_begin + args.head_size, args.aligned, query + s * span_width);
+    fetch_span(qkv, query_begin + column, query_begin + args.head_size, args.aligned, raw_query[s]);
+  }
+  const uint seen = uint(clamp(long(asked_first) + long(row % args.steps) + 1, long(0), long(args.positions)));
+  const uint end = min((split + 1) * args.split_positions, seen);
+
+  float query[spans * span_width];
+  float sums[spans * span_width];
+  for (uint s = 0; s < spans; ++s) {
+    unpack_raw(raw_query[s], query + s * span_width);
     for (uint k = 0; k < span_width; ++k) {
       sums[s * span_width + k] = 0.0f;
     }
   }
   float largest = -FLT_MAX;
   float total = 0.0f;
-  // A step's block is asked for one step ahead.
-  int next_block = begin < end ? block_table[table + begin / args.block_size] : -1;
-  for (uint position = begin; position < end; position += step) {
+  for (uint position = begin; position < end; position += step * simdgroups) {
     const int block = next_block;
-    next_block = block_table[table + min(position + step, end - 1) / args.block_size];
+    // A step's block is asked for one step ahead.
+    next_block = block_table[table + min(position + step * simdgroups, end - 1) / block_size];
     if (block < 0 || uint(block) >= args.blocks) {
       continue;
     }
-    const ulong block_begin = ulong(block) * args.block_size * width + ulong(kv_head) * args.head_size;
+    const ulong block_begin = ulong(block) * block_size * width + ulong(kv_head) * args.head_size;
     RawSpan<C> raw_keys[each * spans];
     RawSpan<C> raw_values[each * spans];
     for (uint j = 0; j < each; ++j) {
       // Lanes past the end read the last position, which then counts for nothing.
       const uint own = min(position + j * decode_beside + lane / decode_lanes, end - 1);
-      const ulong at = block_begin + own % args.block_size * width;
+      const ulong at = block_begin + own % block_size * width;
       for (uint s = 0; s < spans; ++s) {
         const uint column = (s * decode_lanes + part) * span_width;
         if (args.aligned != 0) {
@@ -141,18 +156,43 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
       sums[k] = sums[k] * own_factor + simd_shuffle_xor(sums[k], ushort(mask)) * other_factor;
     }
   }
-  const ulong target = ulong(unit) * (args.head_size + 2);
   if (lane < decode_lanes) {
     for (uint k = 0; k < spans * span_width; ++k) {
-      const uint column = (k / span_width * decode_lanes + part) * span_width + k % span_width;
-      if (column < args.head_size) {
-        partial[target + column] = sums[k];
-      }
+      joined[simdgroup * stride + (k / span_width * decode_lanes + part) * span_width + k % span_width] = sums[k];
     }
   }
   if (lane == 0) {
-    partial[target + args.head_size] = largest;
-    partial[target + args.head_size + 1] = total;
+    joined[simdgroup * stride + stride - 2] = largest;
+    joined[simdgroup * stride + stride - 1] = total;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float group_largest = -FLT_MAX;
+  for (uint i = 0; i < simdgroups; ++i) {
+    group_largest = max(group_largest, joined[i * stride + stride - 2]);
+  }
+  float factors[decode_simdgroups];
+  float group_total = 0.0f;
+  for (uint i = 0; i < decode_simdgroups; ++i) {
+    const uint from = min(i, simdgroups - 1);
+    factors[i] = i < simdgroups ? exp(joined[from * stride + stride - 2] - group_largest) : 0.0f;
+    group_total += joined[from * stride + stride - 1] * factors[i];
+  }
+  const float inverse = group_total == 0.0f ? 0.0f : 1.0f / group_total;
+  const ulong target = ulong(unit) * (args.head_size + 2);
+  for (uint column = thread_position; column < args.head_size; column += threads) {
+    float sum = 0.0f;
+    for (uint i = 0; i < decode_simdgroups; ++i) {
+      sum += joined[min(i, simdgroups - 1) * stride + column] * factors[i];
+    }
+    if (args.splits == 1) {
+      out[ulong(unit) * args.head_size + column] = T(sum * inverse);
+    } else {
+      partial[target + column] = sum;
+    }
+  }
+  if (args.splits != 1 && thread_position == 0) {
+    partial[target + args.head_size] = group_largest;
+    partial[target + args.head_size + 1] = group_total;
   }
 }
 
