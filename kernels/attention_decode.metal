@@ -21,9 +21,13 @@ struct DecodeStep {
   static constant constexpr uint each = sizeof(C) == 2 ? 4 / spans : (spans == 4 ? 1 : 2 / spans);
 };
 
+// What a maximum of scores starts from, and the score of a position that is not there: its weight under any maximum is 0.
+constant constexpr float lowest_score = -0.25f * FLT_MAX;
+constant constexpr float absent_score = -FLT_MAX;
+
 // Threadgroup memory for the partial results of its simdgroups: the sums of a head's columns, the largest score and the
 // sum of weights of each.
-constant constexpr uint decode_simdgroups = 8;
+constant constexpr uint decode_simdgroups = 4;
 
 // Attention of query row `row` and head `head` over split `split` of the cache, one threadgroup of at most
 // decode_simdgroups whole simdgroups each, which share the split's positions. Where there is one split, out = the
@@ -76,7 +80,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       sums[s * span_width + k] = 0.0f;
     }
   }
-  float largest = -FLT_MAX;
+  float largest = lowest_score;
   float total = 0.0f;
   for (uint position = begin; position < end; position += step * simdgroups) {
     const int block = next_block;
@@ -88,20 +92,26 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     const ulong block_begin = ulong(block) * block_size * width + ulong(kv_head) * args.head_size;
     RawSpan<C> raw_keys[each * spans];
     RawSpan<C> raw_values[each * spans];
+    // Lanes past the end read the last position, which then counts for nothing.
+    ulong at[each];
     for (uint j = 0; j < each; ++j) {
-      // Lanes past the end read the last position, which then counts for nothing.
-      const uint own = min(position + j * decode_beside + lane / decode_lanes, end - 1);
-      const ulong at = block_begin + own % block_size * width;
-      for (uint s = 0; s < spans; ++s) {
-        const uint column = (s * decode_lanes + part) * span_width;
-        if (args.aligned != 0) {
+      at[j] = block_begin + min(position + j * decode_beside + lane / decode_lanes, end - 1) % block_size * width;
+    }
+    if (args.aligned != 0) {
+      for (uint j = 0; j < each; ++j) {
+        for (uint s = 0; s < spans; ++s) {
           // Columns past the head's end: the query's zeros meet them, and the sums are not written.
-          const uint inside = min(column, args.head_size - span_width);
-          fetch_aligned(keys + at + inside, raw_keys[j * spans + s]);
-          fetch_aligned(values + at + inside, raw_values[j * spans + s]);
-        } else {
-          fetch_each(keys, at + column, at + args.head_size, raw_keys[j * spans + s]);
-          fetch_each(values, at + column, at + args.head_size, raw_values[j * spans + s]);
+          const uint inside = min((s * decode_lanes + part) * span_width, args.head_size - span_width);
+          fetch_aligned(keys + at[j] + inside, raw_keys[j * spans + s]);
+          fetch_aligned(values + at[j] + inside, raw_values[j * spans + s]);
+        }
+      }
+    } else {
+      for (uint j = 0; j < each; ++j) {
+        for (uint s = 0; s < spans; ++s) {
+          const uint column = (s * decode_lanes + part) * span_width;
+          fetch_each(keys, at[j] + column, at[j] + args.head_size, raw_keys[j * spans + s]);
+          fetch_each(values, at[j] + column, at[j] + args.head_size, raw_values[j * spans + s]);
         }
       }
     }
@@ -119,10 +129,9 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       score += simd_shuffle_xor(score, 1);
       score += simd_shuffle_xor(score, 2);
       score += simd_shuffle_xor(score, 4);
-      scores[j] = score * args.scale;
-      if (position + j * decode_beside + lane / decode_lanes < end) {
-        next = max(next, scores[j]);
-      }
+      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
+      scores[j] = counts ? score * args.scale : absent_score;
+      next = max(next, scores[j]);
     }
     const float shrink = exp(largest - next);
     largest = next;
@@ -131,8 +140,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       sums[k] *= shrink;
     }
     for (uint j = 0; j < each; ++j) {
-      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
-      const float weight = counts ? exp(scores[j] - largest) : 0.0f;
+      const float weight = exp(scores[j] - largest);
       total += weight;
       for (uint s = 0; s < spans; ++s) {
         float span[span_width];
@@ -166,16 +174,17 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     joined[simdgroup * stride + stride - 1] = total;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  float group_largest = -FLT_MAX;
-  for (uint i = 0; i < simdgroups; ++i) {
-    group_largest = max(group_largest, joined[i * stride + stride - 2]);
+  float group_largest = lowest_score;
+  for (uint i = 0; i < decode_simdgroups; ++i) {
+    group_largest = max(group_largest, joined[min(i, simdgroups - 1) * stride + stride - 2]);
   }
   float factors[decode_simdgroups];
   float group_total = 0.0f;
   for (uint i = 0; i < decode_simdgroups; ++i) {
-    const uint from = min(i, simdgroups - 1);
-    factors[i] = i < simdgroups ? exp(joined[from * stride + stride - 2] - group_largest) : 0.0f;
-    group_total += joined[from * stride + stride - 1] * factors[i];
+    const uint from = min(i, simdgroups - 1) * stride + stride - 2;
+    const float factor = exp(joined[from] - group_largest);
+    factors[i] = i < simdgroups ? factor : 0.0f;
+    group_total += joined[from + 1] * factors[i];
   }
   const float inverse = group_total == 0.0f ? 0.0f : 1.0f / group_total;
   const ulong target = ulong(unit) * (args.head_size + 2);
@@ -231,7 +240,7 @@ kernel void attention_decode_join(device T* out [[buffer(0)]], device const floa
   const ulong stride = args.head_size + 2;
   const ulong begin = unit * args.splits * stride;
   // Each lane has every 32nd split's maximum and total.
-  float largest = -FLT_MAX;
+  float largest = lowest_score;
   for (uint split = lane; split < args.splits; split += 32) {
     largest = max(largest, partial[begin + split * stride + args.head_size]);
   }

@@ -13,13 +13,13 @@
 namespace mslt {
 namespace {
 
-// As kernels/attention_decode.metal has it: simdgroups that share a split.
-constexpr std::int64_t simdgroups = 8;
+// As kernels/attention_decode.metal has it: simdgroups that share a split. The same number joins as
+// many heads.
+constexpr std::int64_t simdgroups = 4;
 constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
 // Threadgroups that fill any device, and positions that are worth starting one for.
 constexpr std::int64_t enough_groups = 384;
-constexpr std::int64_t least_positions = 128;
-constexpr std::int64_t join_simdgroups = 4;
+constexpr std::int64_t least_positions = 64;
 
 // As kernels/attention_decode.metal has it; a step of a simdgroup lies in one block.
 static_assert(KvCacheView::block_size == 16);
@@ -87,8 +87,7 @@ void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
       .buffer(0, out)
       .buffer(1, partial)
       .bytes(2, args)
-      .dispatch({msl::group_count(heads, join_simdgroups), 1, 1},
-                {static_cast<std::uint32_t>(join_simdgroups * msl::simdgroup_width), 1, 1});
+      .dispatch({msl::group_count(heads, simdgroups), 1, 1}, {threads, 1, 1});
 }
 
 }  // namespace mslt
