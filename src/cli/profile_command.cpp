@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <ostream>
+#include <string>
 
 #include "cli/command.h"
 #include "cli/model_options.h"
@@ -34,6 +35,7 @@ nlohmann::ordered_json to_json(const StepPrediction& step, const Chip& chip) {
   return {{"prediction", true},
           {"chip", chip.name},
           {"assumed_compute_share", chip.compute_share},
+          {"assumed_attention_share", chip.attention_share},
           {"assumed_bandwidth_share", chip.bandwidth_share},
           {"assumed_dispatch_seconds", chip.dispatch_seconds},
           {"step_seconds", step.seconds},
@@ -44,21 +46,26 @@ nlohmann::ordered_json to_json(const StepPrediction& step, const Chip& chip) {
           {"kernels", kernels}};
 }
 
+std::string milliseconds(double seconds) {
+  return fmt::format("{:.{}f} ms", 1e3 * seconds, seconds < 0.01 ? 2 : 0);
+}
+
 void print(std::ostream& out, const StepPrediction& step, const Chip& chip) {
   out << fmt::format(
-      "PREDICTION for {}, not a measurement: {:.1f} TFLOP/s and {:.0f} GB/s as published,\n"
-      "of which kernels are assumed to reach {:.0f} % and {:.0f} %, and {:.0f} µs between two of them.\n\n",
-      chip.device, chip.flops / 1e12, chip.bandwidth / 1e9, 100.0 * chip.compute_share, 100.0 * chip.bandwidth_share,
-      1e6 * chip.dispatch_seconds);
+      "PREDICTION for {}, not a measurement: {:.1f} TFLOP/s and {:.0f} GB/s as published, of which products are "
+      "assumed\n"
+      "to reach {:.0f} %, attention {:.0f} % and memory {:.0f} %, with {:.0f} µs between two kernels.\n\n",
+      chip.device, chip.flops / 1e12, chip.bandwidth / 1e9, 100.0 * chip.compute_share, 100.0 * chip.attention_share,
+      100.0 * chip.bandwidth_share, 1e6 * chip.dispatch_seconds);
   out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9} {:>6}  {}\n", "kernel", "launches", "bytes", "FLOPs", "time", "",
                      "bound by");
   for (const KernelPrediction& kernel : step.kernels) {
     out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9} {:>4.1f} %  {}\n", kernel.kernel, kernel.dispatches,
-                       format_bytes(kernel.bytes), format_count(kernel.flops), format_duration(kernel.seconds),
+                       format_bytes(kernel.bytes), format_count(kernel.flops), milliseconds(kernel.seconds),
                        100.0 * kernel.seconds / step.seconds, name_of(kernel.bound));
   }
   out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9}\n\n{} tokens/s predicted\n", "together", step.dispatches,
-                     format_bytes(step.bytes), format_count(step.flops), format_duration(step.seconds),
+                     format_bytes(step.bytes), format_count(step.flops), milliseconds(step.seconds),
                      format_count(step.tokens_per_second));
 }
 

@@ -20,6 +20,7 @@ struct Chip {
   double flops = 0.0;             // a second, in float
   double bandwidth = 0.0;         // bytes a second
   double compute_share = 0.0;     // assumed of `flops` where arithmetic is the bound
+  double attention_share = 0.0;   // the same for attention's kernels
   double bandwidth_share = 0.0;   // assumed of `bandwidth` where memory is the bound
   double dispatch_seconds = 0.0;  // assumed between the end of one kernel and the start of the next
 

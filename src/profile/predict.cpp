@@ -29,7 +29,9 @@ class Roofline {
   void add(const msl::DispatchRecord& record) {
     Sums& sums = kernels_[std::string(record.kernel)];
     const double memory = record.bytes / (chip_.bandwidth * chip_.bandwidth_share);
-    const double arithmetic = record.flops / (chip_.flops * chip_.compute_share);
+    const bool is_attention = record.kernel.starts_with("attention_");
+    const double arithmetic =
+        record.flops / (chip_.flops * (is_attention ? chip_.attention_share : chip_.compute_share));
     const double work = std::max(memory, arithmetic);
     Bound bound = memory >= arithmetic ? Bound::memory : Bound::arithmetic;
     if (work < chip_.dispatch_seconds) bound = Bound::dispatch;

@@ -39,8 +39,8 @@ struct StepPrediction {
 //
 //   max(bytes / (bandwidth · bandwidth_share), flops / (flops · compute_share)) + dispatch_seconds
 //
-// (Williams, Waterman and Patterson, 2009). Bytes count every bound tensor once, those that are added to twice. Throws
-// Error(usage) for sizes that the model does not have.
+// (Williams, Waterman and Patterson, 2009), with attention_share for attention's kernels. Bytes count every bound
+// tensor once, those that are added to twice. Throws Error(usage) for sizes that the model does not have.
 StepPrediction predict_training_step(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len,
                                      const Chip& chip);
 
