@@ -144,6 +144,7 @@ void Recorder::copy(const Tensor& destination, const Tensor& source) {
   if (source.bytes() == 0) return;
   commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
   moved(2 * source.bytes());
+  report({"copy", 2.0 * static_cast<double>(source.bytes()), 0.0});
   commit_full();
 }
 
@@ -151,6 +152,7 @@ void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   if (destination.bytes() == 0) return;
   commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
   moved(destination.bytes());
+  report({"fill", static_cast<double>(destination.bytes()), 0.0});
   commit_full();
 }
 

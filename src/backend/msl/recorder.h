@@ -26,6 +26,13 @@ struct Counters {
   double device_seconds = 0.0;  // of the batches retired, those that ran side by side once
 };
 
+// What one dispatch has to do at least, for whoever counts.
+struct DispatchRecord {
+  std::string_view kernel;
+  double bytes = 0.0;  // every bound tensor once, those that are added to twice
+  double flops = 0.0;
+};
+
 class Recorder;
 
 // A tensor from the recorder's pool for the partial results of one operation. Its contents are undefined at first.
@@ -71,6 +78,11 @@ class Recorder {
   CommandBuffer& commands();
   // Says that a dispatch bound to so many bytes was encoded into commands().
   void dispatched(std::uint64_t bytes);
+  // Calls `observer` with every dispatch, copy and fill from now on, as it is recorded; empty: no longer.
+  void observe(std::function<void(const DispatchRecord&)> observer) { observer_ = std::move(observer); }
+  void report(const DispatchRecord& record) const {
+    if (observer_) observer_(record);
+  }
 
   Scratch scratch(DType dtype, const Shape& shape);
   // 16 bytes of zeros on the device, for absent arguments.
@@ -121,6 +133,7 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
   std::deque<std::unique_ptr<Batch>> committed_;
+  std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
   Counters counters_;
   double device_end_ = 0.0;  // when the last batch retired ended, by the device's clock
