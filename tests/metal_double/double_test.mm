@@ -144,8 +144,7 @@ TEST_F(MetalDoubleTest, WantsAPipelineFirst) {
       [[queue_.get() commandBuffer] computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
   dispatch(compute);
   expect("without a pipeline");
-  const id<MTLComputePipelineState> none = nil;
-  [compute setComputePipelineState:none];
+  [compute setComputePipelineState:Retained<id<MTLComputePipelineState>>().get()];
   expect("pipeline is nil");
   [compute endEncoding];
 }
