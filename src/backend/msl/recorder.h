@@ -22,7 +22,8 @@ namespace mslt::msl {
 struct Counters {
   std::uint64_t dispatches = 0;
   std::uint64_t commits = 0;
-  std::uint64_t waits = 0;  // how often the host waited for the device: calls of wait, throttle and download
+  std::uint64_t waits = 0;      // how often the host waited for the device: calls of wait, throttle and download
+  double device_seconds = 0.0;  // of the batches retired, those that ran side by side once
 };
 
 // What one dispatch has to do at least, for whoever counts.
@@ -135,6 +136,7 @@ class Recorder {
   std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
   Counters counters_;
+  double device_end_ = 0.0;  // when the last batch retired ended, by the device's clock
   std::size_t held_bytes_ = 0;
   std::size_t peak_bytes_ = 0;
 };
