@@ -29,15 +29,18 @@ if(MSLT_SANITIZE)
                                                 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MSLT_SANITIZE})
 endif()
+# What parses input from outside is compiled with this too: the fuzzers then see which code an input reaches. Kernels,
+# which they do not call, would take longer for it.
+add_library(mslt_fuzzed INTERFACE)
 if(MSLT_BUILD_FUZZ)
-  # Without this the fuzzers do not see which code of the library an input reaches.
-  target_compile_options(mslt_options INTERFACE -fsanitize=fuzzer-no-link)
+  target_compile_options(mslt_fuzzed INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# mslt_module(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
-# One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it.
+# mslt_module(NAME [FUZZED] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
+# One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it; FUZZED are those that a
+# fuzzer calls.
 function(mslt_module name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(arg "FUZZED" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
   add_library(mslt_${name} STATIC ${arg_SOURCES})
   add_library(mslt::${name} ALIAS mslt_${name})
   set_target_properties(mslt_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -45,6 +48,9 @@ function(mslt_module name)
                                                  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(mslt_${name} PUBLIC cxx_std_20)
   target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_options> fmt::fmt Threads::Threads)
+  if(arg_FUZZED)
+    target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_fuzzed>)
+  endif()
   if(MSLT_OPENMP)
     target_link_libraries(mslt_${name} PRIVATE OpenMP::OpenMP_CXX)
   endif()
