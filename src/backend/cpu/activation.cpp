@@ -115,8 +115,9 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& out, co
     });
     return;
   }
+  // Without &: what the macro gives is a function in some versions of Highway, a pointer to one in others.
   const auto kernel =
-      activation == Activation::gelu ? &HWY_DYNAMIC_DISPATCH(gelu_forward) : &HWY_DYNAMIC_DISPATCH(relu_forward);
+      activation == Activation::gelu ? HWY_DYNAMIC_DISPATCH(gelu_forward) : HWY_DYNAMIC_DISPATCH(relu_forward);
   for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     const float* x = from.read(first, n, buffer.data());
@@ -151,7 +152,7 @@ void CpuBackend::activation_backward(Activation activation, const Tensor& din, c
     return;
   }
   const auto kernel =
-      activation == Activation::gelu ? &HWY_DYNAMIC_DISPATCH(gelu_backward) : &HWY_DYNAMIC_DISPATCH(relu_backward);
+      activation == Activation::gelu ? HWY_DYNAMIC_DISPATCH(gelu_backward) : HWY_DYNAMIC_DISPATCH(relu_backward);
   for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block dout_buffer;
