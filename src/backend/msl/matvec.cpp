@@ -12,11 +12,8 @@ namespace mslt {
 namespace {
 
 constexpr std::int64_t rows_at_a_time = 4;
-// Simdgroups of a threadgroup, and threadgroups that are enough for any device: a smaller product gets smaller ones.
-constexpr std::int64_t most_simdgroups = 4;
+// Threadgroups that are enough for any device: a smaller product gets smaller ones.
 constexpr std::int64_t enough_groups = 512;
-// From here on a plain weight is better multiplied in tiles.
-constexpr std::int64_t many_rows = 32;
 
 // Rows of the weight that a simdgroup goes over, as kernels/matvec.metal has it.
 std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
@@ -29,8 +26,9 @@ std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
 
 namespace msl {
 
-void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias,
-                   Activation activation) {
+void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, const Tensor& in, const Weight& weight,
+                   const Tensor& bias, Activation activation) {
+  const std::int64_t most_simdgroups = tuning.matvec_simdgroups;
   const std::int64_t rows = in.shape().rows();
   const std::int64_t inner = in.shape()[-1];
   const std::int64_t columns = weight.values.shape()[0];
@@ -59,11 +57,11 @@ void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, cons
 void MslBackend::matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) {
   check_matvec(out, in, weight, bias);
   if (out.elements() == 0) return;
-  if (in.shape().rows() > many_rows && !weight.scales) {
+  if (in.shape().rows() > tuning_.matvec_rows && !weight.scales) {
     matmul_forward(out, in, weight.values, bias, Activation::none, {});
     return;
   }
-  msl::encode_matvec(*recorder_, out, in, weight, bias, Activation::none);
+  msl::encode_matvec(*recorder_, tuning_, out, in, weight, bias, Activation::none);
 }
 
 }  // namespace mslt
