@@ -125,6 +125,26 @@ TEST(Autotuner, ThresholdsAreWhereTheFasterDesignChanges) {
   EXPECT_EQ(field(result, "few_rows").candidates.size(), 7u);
 }
 
+TEST(Autotuner, OfValuesThatAreLaunchedAlikeTheNearestToTheTablesIsTaken) {
+  std::string_view at;
+  std::int64_t rows = 0;
+  TuneOptions options;
+  options.progress = [&](const TuneProgress& progress) {
+    at = progress.field;
+    if (at == "matvec_rows") rows = std::stoll(std::string(progress.workload));
+    return true;
+  };
+  // Tiles win wherever they are a choice; up to few_rows, which stays 8, they are none.
+  options.clock = [&](MslBackend& backend, const std::function<void()>&) {
+    const bool by_matvec = rows <= std::max(backend.tuning().matvec_rows, backend.tuning().few_rows);
+    return at == "matvec_rows" && by_matvec && rows > 8 ? 2e-3 : 1e-3;
+  };
+  const TuneResult result = tune(options);
+  EXPECT_EQ(result.tuning.few_rows, 8);
+  EXPECT_EQ(field(result, "matvec_rows").table, 32);
+  EXPECT_EQ(result.tuning.matvec_rows, 8);
+}
+
 TEST(Autotuner, ProductsAreTimedWithoutMatvec) {
   std::string_view at;
   TuneOptions options = with_times([](const Tuning&) { return 1.0; });
