@@ -27,6 +27,8 @@ class Operations {
     for (const std::int64_t rows : {1, 3, 12, 40, 70}) products(rows, 131, 33);
     products(65, 24, 72);
     for (const std::int64_t rows : {1, 5, 40}) matvec(rows);
+    // Many columns: groups of as many simdgroups as the tuning says.
+    wide_matvec(16411, 8);
     elementwise(2 * 1031);
     gated(7, 45);
     layout();
@@ -77,15 +79,23 @@ class Operations {
 
   void matvec(std::int64_t rows) {
     const Guarded in = random({rows, 96});
-    const Guarded out(backend_, dtype_, {rows, 2101});
-    const Guarded weight = random({2101, 96});
+    const Guarded out(backend_, dtype_, {rows, 521});
+    const Guarded weight = random({521, 96});
     backend_.matvec(out, in, {weight, {}}, {});
     keep("matvec", out);
-    const Guarded values = integers({2101, 24}, 127);
-    const Guarded scales = random(DType::f16, {2101, 3});
-    const Tensor bytes(values.tensor().buffer(), values.tensor().offset(), DType::i8, {2101, 96});
+    const Guarded values = integers({521, 24}, 127);
+    const Guarded scales = random(DType::f16, {521, 3});
+    const Tensor bytes(values.tensor().buffer(), values.tensor().offset(), DType::i8, {521, 96});
     backend_.matvec(out, in, {bytes, scales}, {});
     keep("matvec with i8", out);
+  }
+
+  void wide_matvec(std::int64_t columns, std::int64_t inner) {
+    const Guarded in = random({1, inner});
+    const Guarded weight = random({columns, inner});
+    const Guarded out(backend_, dtype_, {1, columns});
+    backend_.matvec(out, in, {weight, {}}, {});
+    keep("wide matvec", out);
   }
 
   void elementwise(std::int64_t n) {

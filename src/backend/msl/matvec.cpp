@@ -26,15 +26,19 @@ std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
 
 namespace msl {
 
+std::int64_t matvec_simdgroups(const Tuning& tuning, std::int64_t columns, DType weight, bool one_row) {
+  const std::int64_t most = tuning.matvec_simdgroups;
+  return columns / (columns_of_a_simdgroup(weight, one_row) * most) < enough_groups ? 1 : most;
+}
+
 void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, const Tensor& in, const Weight& weight,
                    const Tensor& bias, Activation activation) {
-  const std::int64_t most_simdgroups = tuning.matvec_simdgroups;
   const std::int64_t rows = in.shape().rows();
   const std::int64_t inner = in.shape()[-1];
   const std::int64_t columns = weight.values.shape()[0];
   const bool one_row = rows == 1;
   const std::int64_t columns_each = columns_of_a_simdgroup(weight.values.dtype(), one_row);
-  const std::int64_t simdgroups = columns / (columns_each * most_simdgroups) < enough_groups ? 1 : most_simdgroups;
+  const std::int64_t simdgroups = matvec_simdgroups(tuning, columns, weight.values.dtype(), one_row);
   const MatvecArgs args = {.rows = count32(rows, "matvec"),
                            .columns = count32(columns, "matvec"),
                            .inner = count32(inner, "matvec"),

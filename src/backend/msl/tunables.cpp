@@ -8,6 +8,7 @@
 #include <span>
 
 #include "backend/msl/launch.h"
+#include "backend/msl/matvec.h"
 #include "base/philox.h"
 #include "tensor/half.h"
 
@@ -157,7 +158,7 @@ Prepare few_rows_product(bool by_matvec, std::int64_t rows, std::int64_t columns
   };
 }
 
-Tunable matvec_simdgroups(const TuneShape& shape) {
+Tunable simdgroups_of_matvec(const TuneShape& shape) {
   Tunable tunable{.member = &Tuning::matvec_simdgroups,
                   .candidates = {1, 2, 4, 8},
                   .kernels = {"matvec_"},
@@ -166,7 +167,7 @@ Tunable matvec_simdgroups(const TuneShape& shape) {
   const auto add = [&](std::int64_t columns, std::int64_t inner, DType weight) {
     const DType dtype = shape.dtype;
     tunable.workloads.push_back({fmt::format("1x{} inner {} {}", columns, inner, name_of(weight)),
-                                 value_of(&Tuning::matvec_simdgroups),
+                                 [=](const Tuning& tuning) { return matvec_simdgroups(tuning, columns, weight, true); },
                                  few_rows_product(true, 1, columns, inner, dtype, weight)});
   };
   add(shape.vocab_size, shape.channels, shape.dtype);
@@ -435,7 +436,7 @@ std::vector<Tunable> tunables(const TuneShape& shape, std::int64_t most_elements
   all.push_back(product_tunable(ProductKind::forward, &Tuning::direct_results_forward, shape, head_rows));
   all.push_back(product_tunable(ProductKind::input, &Tuning::direct_results_input, shape, head_rows));
   all.push_back(product_tunable(ProductKind::weight, &Tuning::direct_results_weight, shape, head_rows));
-  all.push_back(matvec_simdgroups(shape));
+  all.push_back(simdgroups_of_matvec(shape));
   all.push_back(few_rows(&Tuning::few_rows, shape));
   all.push_back(few_rows(&Tuning::matvec_rows, shape));
   all.push_back(span_threads(shape));
