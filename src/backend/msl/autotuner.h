@@ -58,8 +58,8 @@ struct TuneResult {
 // Starting from the table's row for the device, takes one member after the other, times its candidates at `shape`
 // (each sample of one followed by one of the next, starting with another one each time, so that drift hits all alike),
 // and keeps the fastest where it beats the table's value by more than the noise: options.noise, or the samples' median
-// deviation where that is larger; of values that were launched alike, the nearest to the table's. Throws Error(input) for sizes that are not positive, Error(memory) and Error(device)
-// as operations do, Error(interrupted).
+// deviation where that is larger; of values that were launched alike, the nearest to the table's. Throws Error(input)
+// for sizes that are not positive, Error(memory) and Error(device) as operations do, Error(interrupted).
 TuneResult autotune(std::unique_ptr<Device> device, const TuneShape& shape, const TuneOptions& options);
 
 }  // namespace mslt::msl
