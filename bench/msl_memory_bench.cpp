@@ -15,8 +15,8 @@
 #include "backend/msl/cuda_backend.h"
 #include "backend/msl/drivers/host/host_device.h"
 #include "backend/msl/msl_backend.h"
-#include "backend/msl/timed_device.h"
 #include "base/philox.h"
+#include "bench/timed_device.h"
 #include "mslt/error.h"
 
 namespace mslt::bench {
@@ -57,7 +57,7 @@ class Bench {
         rows_(options.batch * options.length),
         heads_(static_cast<int>(options.channels / 64)),
         attention_{heads_, heads_, 64, 0.125f, true},
-        backend_(std::make_unique<msl::TimedDevice>(make_device(options.device), times_)),
+        backend_(std::make_unique<TimedDevice>(make_device(options.device), times_)),
         flush_(make(DType::f32, {options.copy_bytes / 16})),
         flushed_(make(DType::f32, {1})) {}
 
@@ -98,7 +98,7 @@ class Bench {
   std::int64_t rows_;
   int heads_;
   AttentionShape attention_;
-  msl::Times times_;
+  Times times_;
   MslBackend backend_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   Tensor flush_;

@@ -1,7 +1,12 @@
 # Kernels in MSL: mslt_kernels runs mslc on a set of .metal files, mslt_target_kernels adds what it wrote to a target.
 
 # The compiler that checks address spaces; without one those tests are skipped.
-find_program(MSLT_CLANG NAMES clang-19 clang DOC "clang, for checking the kernels as C++ for OpenCL")
+set(clang_names clang-19 clang)
+if(APPLE)
+  # Apple's own is built without OpenCL.
+  set(clang_names clang-19)
+endif()
+find_program(MSLT_CLANG NAMES ${clang_names} DOC "clang, for checking the kernels as C++ for OpenCL")
 
 # mslt_kernels(PREFIX KERNELS folder FILES file ... [SET name])
 # Runs mslc on the files whenever one of them, a header of theirs or mslc changes; a broken rule fails the build. Makes
@@ -92,7 +97,7 @@ function(mslt_metal_library prefix file)
   set(source ${CMAKE_CURRENT_BINARY_DIR}/${prefix}/kernels.metal)
   add_custom_command(
     OUTPUT ${file}
-    COMMAND xcrun -sdk macosx metal -std=metal3.1 -fno-fast-math -O2 -o ${file} ${source}
+    COMMAND xcrun -sdk macosx metal -std=metal3.1 -mmacosx-version-min=14.0 -fno-fast-math -O2 -o ${file} ${source}
     DEPENDS ${source}
     COMMENT "Compiling the kernels of ${prefix} for Metal"
     VERBATIM)

@@ -1,4 +1,4 @@
-// Attention of few queries over the paged cache: the cache is split among simdgroups, whose results are then joined.
+// Attention of few queries over the paged cache, which is split among simdgroups; their results are then joined.
 #include <metal_stdlib>
 
 #include "attention_decode_args.h"
@@ -11,6 +11,9 @@ using namespace metal;
 constant constexpr uint decode_lanes = 8;
 constant constexpr uint decode_beside = 32 / decode_lanes;
 
+// Positions of a block of the cache.
+constant constexpr uint block_size = 16;
+
 // Positions that a lane works on at a time, so that about eight loads are in flight. decode_beside times as many divide
 // a block: a step of a simdgroup lies in one.
 template <typename C, uint spans>
@@ -18,75 +21,97 @@ struct DecodeStep {
   static constant constexpr uint each = sizeof(C) == 2 ? 4 / spans : (spans == 4 ? 1 : 2 / spans);
 };
 
-// Split `split` of query row `row` and head `head` leaves in partial[(row · H + head) · splits + split] its sum of
-// values weighted by exp(score - largest), head_size of them, then the largest score and the sum of weights. A split
-// without positions leaves zeros under the lowest score. For head sizes up to 64 · spans. Threadgroups of whole
-// simdgroups, one a split.
+// What a maximum of scores starts from, and the score of a position that is not there: its weight under any maximum is 0.
+constant constexpr float lowest_score = -0.25f * FLT_MAX;
+constant constexpr float absent_score = -FLT_MAX;
+
+// Threadgroup memory for the partial results of its simdgroups: the sums of a head's columns, the largest score and the
+// sum of weights of each.
+constant constexpr uint decode_simdgroups = 4;
+
+// Attention of query row `row` and head `head` over split `split` of the cache, one threadgroup of at most
+// decode_simdgroups whole simdgroups each, which share the split's positions. Where there is one split, out = the
+// values weighted by exp(score - largest) over the sum of the weights, zeros without positions. Otherwise
+// partial[(row · H + head) · splits + split] = the sum of weighted values, head_size of them, then the largest score and
+// the sum of weights; a split without positions leaves zeros under the lowest score. For head sizes up to 64 · spans.
 template <typename T, typename C, uint spans>
-kernel void attention_decode_split(device float* partial [[buffer(0)]], device const T* qkv [[buffer(1)]],
-                                   device const C* keys [[buffer(2)]], device const C* values [[buffer(3)]],
-                                   device const int* block_table [[buffer(4)]], device const int* first [[buffer(5)]],
-                                   constant AttentionDecodeArgs& args [[buffer(6)]],
-                                   uint group [[threadgroup_position_in_grid]],
+kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
+                                   device const T* qkv [[buffer(2)]], device const C* keys [[buffer(3)]],
+                                   device const C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
+                                   device const int* first [[buffer(6)]],
+                                   constant AttentionDecodeArgs& args [[buffer(7)]],
+                                   uint unit [[threadgroup_position_in_grid]],
+                                   uint thread_position [[thread_position_in_threadgroup]],
+                                   uint threads [[threads_per_threadgroup]],
                                    uint simdgroup [[simdgroup_index_in_threadgroup]],
                                    uint simdgroups [[simdgroups_per_threadgroup]],
                                    uint lane [[thread_index_in_simdgroup]]) {
   constexpr uint each = DecodeStep<C, spans>::each;
   constexpr uint step = each * decode_beside;
-  const uint unit = group * simdgroups + simdgroup;
-  if (unit >= args.rows * args.heads * args.splits) {
-    return;
-  }
+  constexpr uint stride = 64 * spans + 2;
+  threadgroup float joined[decode_simdgroups * stride];
   const uint split = unit % args.splits;
   const uint head = unit / args.splits % args.heads;
   const uint row = unit / args.splits / args.heads;
   const uint sequence = row / args.steps;
   const uint kv_head = head / (args.heads / args.kv_heads);
-  const long start = args.has_first != 0 ? long(first[sequence]) : 0;
-  const uint seen = uint(clamp(start + long(row % args.steps) + 1, long(0), long(args.positions)));
-  const uint begin = split * args.split_positions;
-  const uint end = min(begin + args.split_positions, seen);
   const ulong width = ulong(args.kv_heads) * args.head_size;
-  const ulong table = ulong(sequence) * (args.positions / args.block_size);
+  const ulong table = ulong(sequence) * (args.positions / block_size);
   const uint part = lane % decode_lanes;
-
-  float query[spans * span_width];
-  float sums[spans * span_width];
+  const uint begin = split * args.split_positions + simdgroup * step;
+  // What the first keys wait for is asked for at once: the first step's block, before it is known whether there is one,
+  // the sequence's length, and the query.
+  int next_block = block_table[table + min(begin, args.positions - 1) / block_size];
+  const int asked_first = args.has_first != 0 ? first[sequence] : 0;
+  RawSpan<T> raw_query[spans];
   const ulong query_begin = ulong(row) * args.columns + ulong(head) * args.head_size;
   for (uint s = 0; s < spans; ++s) {
     const uint column = (s * decode_lanes + part) * span_width;
-    load_span(qkv, query_begin + column, query_begin + args.head_size, args.aligned, query + s * span_width);
+    fetch_span(qkv, query_begin + column, query_begin + args.head_size, args.aligned, raw_query[s]);
+  }
+  const uint seen = uint(clamp(long(asked_first) + long(row % args.steps) + 1, long(0), long(args.positions)));
+  const uint end = min((split + 1) * args.split_positions, seen);
+
+  float query[spans * span_width];
+  float sums[spans * span_width];
+  for (uint s = 0; s < spans; ++s) {
+    unpack_raw(raw_query[s], query + s * span_width);
     for (uint k = 0; k < span_width; ++k) {
       sums[s * span_width + k] = 0.0f;
     }
   }
-  float largest = -FLT_MAX;
+  float largest = lowest_score;
   float total = 0.0f;
-  // A step's block is asked for one step ahead.
-  int next_block = begin < end ? block_table[table + begin / args.block_size] : -1;
-  for (uint position = begin; position < end; position += step) {
+  for (uint position = begin; position < end; position += step * simdgroups) {
     const int block = next_block;
-    next_block = block_table[table + min(position + step, end - 1) / args.block_size];
+    // A step's block is asked for one step ahead.
+    next_block = block_table[table + min(position + step * simdgroups, end - 1) / block_size];
     if (block < 0 || uint(block) >= args.blocks) {
       continue;
     }
-    const ulong block_begin = ulong(block) * args.block_size * width + ulong(kv_head) * args.head_size;
+    const ulong block_begin = ulong(block) * block_size * width + ulong(kv_head) * args.head_size;
     RawSpan<C> raw_keys[each * spans];
     RawSpan<C> raw_values[each * spans];
+    // Lanes past the end read the last position, which then counts for nothing.
+    ulong at[each];
     for (uint j = 0; j < each; ++j) {
-      // Lanes past the end read the last position, which then counts for nothing.
-      const uint own = min(position + j * decode_beside + lane / decode_lanes, end - 1);
-      const ulong at = block_begin + own % args.block_size * width;
-      for (uint s = 0; s < spans; ++s) {
-        const uint column = (s * decode_lanes + part) * span_width;
-        if (args.aligned != 0) {
+      at[j] = block_begin + min(position + j * decode_beside + lane / decode_lanes, end - 1) % block_size * width;
+    }
+    if (args.aligned != 0) {
+      for (uint j = 0; j < each; ++j) {
+        for (uint s = 0; s < spans; ++s) {
           // Columns past the head's end: the query's zeros meet them, and the sums are not written.
-          const uint inside = min(column, args.head_size - span_width);
-          fetch_aligned(keys + at + inside, raw_keys[j * spans + s]);
-          fetch_aligned(values + at + inside, raw_values[j * spans + s]);
-        } else {
-          fetch_each(keys, at + column, at + args.head_size, raw_keys[j * spans + s]);
-          fetch_each(values, at + column, at + args.head_size, raw_values[j * spans + s]);
+          const uint inside = min((s * decode_lanes + part) * span_width, args.head_size - span_width);
+          fetch_aligned(keys + at[j] + inside, raw_keys[j * spans + s]);
+          fetch_aligned(values + at[j] + inside, raw_values[j * spans + s]);
+        }
+      }
+    } else {
+      for (uint j = 0; j < each; ++j) {
+        for (uint s = 0; s < spans; ++s) {
+          const uint column = (s * decode_lanes + part) * span_width;
+          fetch_each(keys, at[j] + column, at[j] + args.head_size, raw_keys[j * spans + s]);
+          fetch_each(values, at[j] + column, at[j] + args.head_size, raw_values[j * spans + s]);
         }
       }
     }
@@ -104,10 +129,9 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
       score += simd_shuffle_xor(score, 1);
       score += simd_shuffle_xor(score, 2);
       score += simd_shuffle_xor(score, 4);
-      scores[j] = score * args.scale;
-      if (position + j * decode_beside + lane / decode_lanes < end) {
-        next = max(next, scores[j]);
-      }
+      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
+      scores[j] = counts ? score * args.scale : absent_score;
+      next = max(next, scores[j]);
     }
     const float shrink = exp(largest - next);
     largest = next;
@@ -116,8 +140,7 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
       sums[k] *= shrink;
     }
     for (uint j = 0; j < each; ++j) {
-      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
-      const float weight = counts ? exp(scores[j] - largest) : 0.0f;
+      const float weight = exp(scores[j] - largest);
       total += weight;
       for (uint s = 0; s < spans; ++s) {
         float span[span_width];
@@ -141,18 +164,44 @@ kernel void attention_decode_split(device float* partial [[buffer(0)]], device c
       sums[k] = sums[k] * own_factor + simd_shuffle_xor(sums[k], ushort(mask)) * other_factor;
     }
   }
-  const ulong target = ulong(unit) * (args.head_size + 2);
   if (lane < decode_lanes) {
     for (uint k = 0; k < spans * span_width; ++k) {
-      const uint column = (k / span_width * decode_lanes + part) * span_width + k % span_width;
-      if (column < args.head_size) {
-        partial[target + column] = sums[k];
-      }
+      joined[simdgroup * stride + (k / span_width * decode_lanes + part) * span_width + k % span_width] = sums[k];
     }
   }
   if (lane == 0) {
-    partial[target + args.head_size] = largest;
-    partial[target + args.head_size + 1] = total;
+    joined[simdgroup * stride + stride - 2] = largest;
+    joined[simdgroup * stride + stride - 1] = total;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float group_largest = lowest_score;
+  for (uint i = 0; i < decode_simdgroups; ++i) {
+    group_largest = max(group_largest, joined[min(i, simdgroups - 1) * stride + stride - 2]);
+  }
+  float factors[decode_simdgroups];
+  float group_total = 0.0f;
+  for (uint i = 0; i < decode_simdgroups; ++i) {
+    const uint from = min(i, simdgroups - 1) * stride + stride - 2;
+    const float factor = exp(joined[from] - group_largest);
+    factors[i] = i < simdgroups ? factor : 0.0f;
+    group_total += joined[from + 1] * factors[i];
+  }
+  const float inverse = group_total == 0.0f ? 0.0f : 1.0f / group_total;
+  const ulong target = ulong(unit) * (args.head_size + 2);
+  for (uint column = thread_position; column < args.head_size; column += threads) {
+    float sum = 0.0f;
+    for (uint i = 0; i < decode_simdgroups; ++i) {
+      sum += joined[min(i, simdgroups - 1) * stride + column] * factors[i];
+    }
+    if (args.splits == 1) {
+      out[ulong(unit) * args.head_size + column] = T(sum * inverse);
+    } else {
+      partial[target + column] = sum;
+    }
+  }
+  if (args.splits != 1 && thread_position == 0) {
+    partial[target + args.head_size] = group_largest;
+    partial[target + args.head_size + 1] = group_total;
   }
 }
 
@@ -191,7 +240,7 @@ kernel void attention_decode_join(device T* out [[buffer(0)]], device const floa
   const ulong stride = args.head_size + 2;
   const ulong begin = unit * args.splits * stride;
   // Each lane has every 32nd split's maximum and total.
-  float largest = -FLT_MAX;
+  float largest = lowest_score;
   for (uint split = lane; split < args.splits; split += 32) {
     largest = max(largest, partial[begin + split * stride + args.head_size]);
   }

@@ -113,6 +113,8 @@ template <typename T>
   // The first span with the largest value; a later one must beat it. Spans of NaN alone lead nothing.
   float largest = 0.0f;
   uint best_span = no_index;
+  RawSpan<T> best_elements;
+  clear_raw(best_elements.words, sizeof(T) * 2);
   for (uint first = position; first < spans; first += scan_spans * threads) {
     RawSpan<T> batch[scan_spans];
     fetch_batch(x, first, spans, threads, args.aligned, batch);
@@ -125,16 +127,20 @@ template <typename T>
       largest = top;
       // What stands in for spans past the last is the first again, which then leads.
       for (uint j = scan_spans; j > 0; --j) {
-        best_span = tops[j - 1] == top ? first + (j - 1) * threads : best_span;
+        if (tops[j - 1] == top) {
+          best_span = first + (j - 1) * threads;
+          best_elements = batch[j - 1];
+        }
       }
     }
   }
   Candidate own = {0u, position < spans ? position * span_width : no_index};
   if (best_span != no_index) {
     own.rank = rank_of(largest);
+    float elements[span_width];
+    unpack_raw(best_elements, elements);
     for (uint k = span_width; k > 0; --k) {
-      const uint index = best_span * span_width + k - 1;
-      own.index = float(x[index]) == largest ? index : own.index;
+      own.index = elements[k - 1] == largest ? best_span * span_width + k - 1 : own.index;
     }
   }
   const uint rest = spans * span_width + position;
@@ -155,7 +161,7 @@ MSLT_INSTANTIATE(argmax_bf16, argmax_rows, bfloat)
 MSLT_INSTANTIATE(argmax_f16, argmax_rows, half)
 
 // Batches of spans whose maxima a threadgroup keeps, and candidates that it has room for: at least its threads.
-constant constexpr uint kept_maxima = 4096;
+constant constexpr uint kept_maxima = 2048;
 constant constexpr uint most_candidates = 1024;
 
 // Appends the elements of at least `threshold`, in any order; counts all of them, keeps those that there is room for.
@@ -172,10 +178,10 @@ inline void offer(float value, uint index, uint threshold, threadgroup atomic_ui
 }
 
 // The k largest logits in descending order. The k-th largest of the threads' maxima is a threshold that at least k
-// elements reach, and seldom many more. Maxima of batches tell which few batches to read again for them; each one's
-// place is the number of those that lead it. Where too many reach the threshold, or k is larger than the number of
-// maxima, the best of all threads' best is taken k times, and each time only its owner looks again:
-// O(vocab + k · vocab / threads) steps and no memory, whatever k is.
+// elements reach, and seldom many more. Maxima of batches tell which few batches to read again for them, which all
+// threads share; each one's place is the number of those that lead it. Where too many reach the threshold, or k is
+// larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner looks
+// again: O(vocab + k · vocab / threads) steps and no memory, whatever k is.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void top_k_rows(
     device float* values [[buffer(0)]], device int* indices [[buffer(1)]], device const T* logits [[buffer(2)]],
@@ -186,7 +192,9 @@ template <typename T>
   threadgroup uint maxima[kept_maxima];
   threadgroup uint candidate_ranks[most_candidates];
   threadgroup uint candidate_indices[most_candidates];
+  threadgroup uint hits[most_candidates];
   threadgroup uint threshold_of_all[1];
+  threadgroup atomic_uint hit_count_of_all[1];
   threadgroup atomic_uint count_of_all[1];
   // Two of each: one round writes while a slow thread may still read the last.
   threadgroup uint ranks[2][max_simdgroups];
@@ -229,6 +237,7 @@ template <typename T>
   }
   if (position == 0) {
     threshold_of_all[0] = 0;
+    atomic_store_explicit(hit_count_of_all, 0u, memory_order_relaxed);
     atomic_store_explicit(count_of_all, 0u, memory_order_relaxed);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -245,21 +254,29 @@ template <typename T>
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
+  // The slots with an element that reaches it, which their threads seldom share: all threads then look at their spans.
   const uint threshold = threshold_of_all[0];
-  for (uint b = 0; b < batches; ++b) {
-    const uint first = position + b * batch_spans;
-    if (first < spans && maxima[b / batches_a_slot * threads + position] >= threshold) {
-      RawSpan<T> batch[scan_spans];
-      fetch_batch(x, first, spans, threads, args.aligned, batch);
-      for (uint j = 0; j < scan_spans; ++j) {
-        const uint span = first + j * threads;
-        if (span < spans) {
-          float elements[span_width];
-          unpack_raw(batch[j], elements);
-          for (uint e = 0; e < span_width; ++e) {
-            offer(elements[e], span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
-          }
-        }
+  for (uint slot = 0; slot * batches_a_slot < batches; ++slot) {
+    if (maxima[slot * threads + position] >= threshold) {
+      const uint place = atomic_fetch_add_explicit(hit_count_of_all, 1u, memory_order_relaxed);
+      if (place < most_candidates) {
+        hits[place] = slot * threads + position;
+      }
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint hit_count = atomic_load_explicit(hit_count_of_all, memory_order_relaxed);
+  const uint spans_a_slot = batches_a_slot * scan_spans;
+  for (uint i = position; i < min(hit_count, most_candidates) * spans_a_slot; i += threads) {
+    const uint hit = hits[i / spans_a_slot];
+    const uint span = hit / threads * batches_a_slot * batch_spans + i % spans_a_slot * threads + hit % threads;
+    if (span < spans) {
+      RawSpan<T> raw;
+      fetch_span(x, ulong(span) * span_width, ulong(spans) * span_width, args.aligned, raw);
+      float elements[span_width];
+      unpack_raw(raw, elements);
+      for (uint e = 0; e < span_width; ++e) {
+        offer(elements[e], span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
       }
     }
   }
@@ -270,7 +287,7 @@ template <typename T>
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const uint count = atomic_load_explicit(count_of_all, memory_order_relaxed);
-  if (count <= most_candidates) {
+  if (hit_count <= most_candidates && count <= most_candidates) {
     for (uint i = position; i < count; i += threads) {
       const Candidate own = {candidate_ranks[i], candidate_indices[i]};
       uint before = 0;

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "mslc/token.h"
 
@@ -16,23 +16,24 @@ struct Diagnostic {
   std::string message;
 };
 
+// By file, line, column and message.
+bool operator<(const Diagnostic& a, const Diagnostic& b);
+
 // Collects every error, so that one run tells them all. One thread at a time.
 class Diagnostics {
  public:
   // The message says what is wrong and what would be valid.
   template <class... Args>
   void error(const Location& at, fmt::format_string<Args...> format, Args&&... args) {
-    add(at, fmt::format(format, std::forward<Args>(args)...));
+    errors_.insert({at, fmt::format(format, std::forward<Args>(args)...)});
   }
   bool empty() const { return errors_.empty(); }
-  const std::vector<Diagnostic>& errors() const { return errors_; }
   // All of them in the order of files, lines and columns, one a line.
   std::string text() const;
 
  private:
-  void add(const Location& at, std::string message);
-
-  std::vector<Diagnostic> errors_;
+  // A header is read once for every source that includes it, and would be reported as often.
+  std::set<Diagnostic> errors_;
 };
 
 }  // namespace mslt::mslc

@@ -17,7 +17,8 @@ constexpr std::size_t max_literal = 16000;  // compilers need not take string li
 }  // namespace
 
 std::string metal_text(const std::vector<const Syntax*>& units) {
-  std::string text = "#include <metal_stdlib>\nusing namespace metal;\n";
+  // Without fast math, too, Apple's compiler contracts products and sums; only the pragma keeps it from that.
+  std::string text = "#include <metal_stdlib>\n#pragma METAL fp contract(off)\nusing namespace metal;\n";
   std::set<std::string_view> written;
   for (const Syntax* syntax : units) {
     Rewrite rewrite(*syntax);

@@ -22,7 +22,7 @@ class Reader {
 
  private:
   const Unit& unit() const { return syntax_.unit; }
-  const Token& token(std::size_t index) const { return syntax_.unit.tokens[index]; }
+  const Token& token(std::size_t index) const { return syntax_.unit.token(index); }
   bool adjacent(std::size_t index, std::string_view text) const {
     return token(index).is(text) && token(index + 1).is(text) && !token(index + 1).space_before;
   }

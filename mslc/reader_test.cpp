@@ -139,6 +139,14 @@ TEST(Entries, FillInTemplateArguments) {
   EXPECT_EQ(entries[1].arrays[0].bytes, 8U * 9U * 4U);
 }
 
+// Each of these looks one or two tokens ahead; AddressSanitizer sees where it looks too far.
+TEST(Reader, LooksNoFurtherThanTheEnd) {
+  for (const char* text : {"using", "using a", "typedef", "namespace", "struct", "enum", "template", "operator",
+                           "decltype", "MSLT_INSTANTIATE", "MSLT_INSTANTIATE(a, b, c)", "struct S {}", "kernel"}) {
+    diagnostics_of(text);
+  }
+}
+
 TEST(Reader, SurvivesEveryTruncation) {
   const std::string text =
       "struct A { uint32_t n; };\ntemplate <typename T, uint n>\n[[max_total_threads_per_threadgroup(64)]] kernel void "

@@ -101,7 +101,7 @@ std::string Rewrite::text() const {
 void rewrite_common(const Syntax& syntax, Rewrite& rewrite) {
   const Unit& unit = syntax.unit;
   for (std::size_t i = 0; i + 1 < unit.tokens.size(); ++i) {
-    const Token& token = unit.tokens[i];
+    const Token& token = unit.token(i);
     if (token.kind == TokenKind::directive || token.is("kernel")) {
       rewrite.drop(i);
     } else if (token.kind == TokenKind::floating) {
@@ -114,7 +114,7 @@ void rewrite_common(const Syntax& syntax, Rewrite& rewrite) {
     rewrite.drop(attribute);
   }
   for (const Range declaration : syntax.usings) {
-    if (unit.tokens[declaration.begin + 1].is("namespace") && unit.tokens[declaration.begin + 2].is("metal")) {
+    if (unit.token(declaration.begin + 1).is("namespace") && unit.token(declaration.begin + 2).is("metal")) {
       rewrite.drop(declaration);
     }
   }
@@ -126,20 +126,20 @@ void rewrite_common(const Syntax& syntax, Rewrite& rewrite) {
 void drop_address_spaces(const Syntax& syntax, Rewrite& rewrite) {
   const Unit& unit = syntax.unit;
   const auto in_declaration = [&](std::size_t i) {
-    const Token& token = unit.tokens[i];
+    const Token& token = unit.token(i);
     return token.is_name() || token.is("::");
   };
   for (std::size_t i = 0; i + 1 < unit.tokens.size(); ++i) {
-    const Token& token = unit.tokens[i];
+    const Token& token = unit.token(i);
     if (token.is("device") || token.is("threadgroup") || token.is("thread")) {
       rewrite.drop(i);
     } else if (token.is("constant")) {
       bool is_const = false;
       for (std::size_t k = i + 1; k + 1 < unit.tokens.size() && in_declaration(k); ++k) {
-        is_const = is_const || unit.tokens[k].is("const");
+        is_const = is_const || unit.token(k).is("const");
       }
       for (std::size_t k = i; k > 0 && in_declaration(k - 1); --k) {
-        is_const = is_const || unit.tokens[k - 1].is("const");
+        is_const = is_const || unit.token(k - 1).is("const");
       }
       if (is_const) {
         rewrite.drop(i);

@@ -1,6 +1,7 @@
 // Reading .metal files and splicing in the headers they include.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <filesystem>
 #include <map>
@@ -18,6 +19,9 @@ struct Unit {
   std::string_view file;      // as diagnostics print it, such as kernels/norm.metal
   std::string name;           // norm
   std::vector<Token> tokens;  // headers spliced in, each once; include directives left out; ends in an end token
+
+  // The end token at and beyond the end, so that looking ahead needs no care.
+  const Token& token(std::size_t index) const { return tokens[std::min(index, tokens.size() - 1)]; }
 };
 
 // Owns the text of every file read. One thread at a time.

@@ -101,7 +101,7 @@ struct Syntax {
   std::vector<Range> attributes;        // every `[[...]]` of the unit, with its brackets
   std::vector<std::string_view> names;  // enums and their values, aliases: other names of file scope
 
-  const Token& token(std::size_t index) const { return unit.tokens[index]; }
+  const Token& token(std::size_t index) const { return unit.token(index); }
   const Struct* find_struct(std::string_view name) const;
   // The source text of the range, one blank where there was any.
   std::string text(Range range) const;

@@ -28,7 +28,7 @@ check_tsan() {
   cmake --preset tsan -DMSLT_PYTHON= >/dev/null
   # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as
   # threads; the CPU backend's are OpenMP's, which this build does without.
-  cmake --build --preset tsan --target base_tests text_tests data_tests msl_tests backend_tests device_training_tests
+  cmake --build --preset tsan --target base_tests text_tests data_tests msl_tests backend_tests
   ctest --preset tsan -j2 -R '^(base|text|data|msl)/|msl_host'
 }
 

@@ -2,18 +2,18 @@
 # Installs what mslt is built with: through apt on Debian and Ubuntu, through Homebrew on macOS.
 # Usage: scripts/install_dependencies.sh [build|test|check]
 #   build  what the program needs (the default)    test  also what the tests need
-#   check  also what the sanitizer builds, the fuzzers, clang-format and clang-tidy need
+#   check  also what the sanitizer builds, the fuzzers, clang-format and clang-tidy need; on Debian and Ubuntu only
 set -euo pipefail
 
 level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
   bible-kjv)
-# From clang-19 on: the Metal driver's tests, Objective-C++ on GNUstep.
-test_debian=(libgtest-dev libbenchmark-dev python3-venv clang-19 libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
+# libblas-dev: the products of a build without oneDNN. From clang-19 on: the Metal driver's tests, Objective-C++ on GNUstep.
+test_debian=(libgtest-dev libbenchmark-dev libblas-dev python3-venv clang-19 libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
 check_debian=(clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19 jq)
-build_homebrew=(cmake ninja onednn highway nlohmann-json cli11 fmt boost libomp)
+# Matrix products are left to Accelerate there, which is a part of macOS.
+build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost libomp)
 test_homebrew=(googletest google-benchmark)
-check_homebrew=(llvm jq)
 
 debian=("${build_debian[@]}")
 homebrew=("${build_homebrew[@]}")
@@ -23,10 +23,10 @@ if [[ $level == test || $level == check ]]; then
 fi
 if [[ $level == check ]]; then
   debian+=("${check_debian[@]}")
-  homebrew+=("${check_homebrew[@]}")
 fi
 
 if [[ $(uname -s) == Darwin ]]; then
+  [[ $level != check ]] || { echo "These checks run on Debian and Ubuntu." >&2; exit 1; }
   command -v brew >/dev/null || { echo "Homebrew is needed to install: ${homebrew[*]}" >&2; exit 1; }
   brew install --quiet "${homebrew[@]}"
   exit

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds everything, and runs all tests.
+# Installs what the tests need, builds everything, and runs all tests; on macOS with the preset metal, and under Metal's
+# API and shader validation.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+preset=release
+[[ $(uname -s) != Darwin ]] || preset=metal
 scripts/install_dependencies.sh test
 # The small interop oracles; without them their tests are skipped and say so.
 python=
@@ -11,6 +14,6 @@ if [[ -x .venv/bin/python ]] || python3 -m venv .venv; then
     echo "Some interop packages could not be installed; their tests will be skipped."
   python=$PWD/.venv/bin/python
 fi
-cmake --preset release -DMSLT_PYTHON="$python" >/dev/null
-cmake --build --preset release
-ctest --preset release -j2
+cmake --preset "$preset" -DMSLT_BUILD_TESTS=ON -DMSLT_BUILD_BENCH=ON -DMSLT_PYTHON="$python" >/dev/null
+cmake --build --preset "$preset"
+ctest --preset "$preset" -j2

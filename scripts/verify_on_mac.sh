@@ -1,37 +1,56 @@
 #!/usr/bin/env bash
 # On a Mac with Apple silicon: builds mslt with its Metal backend, runs all tests on the GPU under Metal's API and shader
-# validation, trains a small model on it, and writes build/metal/report.txt, which says what happened on what machine.
+# validation, trains a small model on it and on the CPU, lets it write, measures it, and writes build/metal/report.txt,
+# which says what happened on what machine.
 # Usage: scripts/verify_on_mac.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [[ $(uname -sm) == "Darwin arm64" ]] || { echo "This needs a Mac with Apple silicon." >&2; exit 1; }
 
 scripts/install_dependencies.sh test
-cmake --preset metal
-cmake --build --preset metal
+mkdir -p build/metal
+{
+  cmake --preset metal -DMSLT_BUILD_TESTS=ON -DMSLT_BUILD_BENCH=ON && cmake --build --preset metal
+} 2>&1 | tee build/metal/build.log || { echo "It does not build. Please send build/metal/build.log." >&2; exit 1; }
+mslt=build/metal/bin/mslt
 report=build/metal/report.txt
 {
   echo "mslt $(git describe --always --dirty 2>/dev/null || echo "of an unknown commit")"
   sw_vers
   sysctl -n machdep.cpu.brand_string hw.memsize
   system_profiler SPDisplaysDataType
-  build/metal/bin/mslt devices
-} >"$report"
+  c++ --version
+  if [[ -e build/metal/bin/mslt.metallib ]]; then
+    echo "The kernels were compiled ahead of time by $(xcrun -sdk macosx metal --version | head -n 1)"
+  else
+    echo "The kernels are compiled by Metal when mslt starts."
+  fi
+  $mslt devices
+} >"$report" 2>&1
 
 status=0
 ctest --preset metal --output-log build/metal/tests.log || status=1
 tail -n 40 build/metal/tests.log >>"$report"
-echo "== training" >>"$report"
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
-mslt=build/metal/bin/mslt
+
+# step COMMAND...: runs mslt, notes a failure and goes on
+step() {
+  echo "== mslt $*"
+  $mslt "$@" || { echo "That failed."; status=1; }
+}
 {
-  cat docs/*.md >"$run/text.txt"
-  $mslt tokenizer train --input "$run/text.txt" --vocab-size 512 --output "$run/tokenizer.json"
-  $mslt data prepare --tokenizer "$run/tokenizer.json" --input "$run/text.txt" --output "$run/data" --val-fraction 0.1
+  cat README.md CONTRIBUTING.md docs/*.md >"$run/text.txt"
+  step tokenizer train --input "$run/text.txt" --vocab-size 512 --output "$run/tokenizer.json"
+  step data prepare --tokenizer "$run/tokenizer.json" --input "$run/text.txt" --output "$run/data" --val-fraction 0.1
   for device in cpu metal; do
-    $mslt train --data "$run/data" --output "$run/$device" --preset tiny --steps 50 --device $device --json
+    step train --data "$run/data" --output "$run/$device" --preset tiny --steps 50 --device $device --json
+    step generate --model "$run/cpu" --prompt "The kernels" --max-new-tokens 40 --temperature 0 --device $device
   done
-} >>"$report" 2>&1 || status=1
+  step bench train --preset mini --device metal
+  step bench train --preset mini --dtype bf16 --device metal
+  step bench generate --preset gpt2 --dtype bf16 --device metal
+} >>"$report" 2>&1
+[[ $status -eq 0 ]] || echo "Something failed." | tee -a "$report"
 echo "Please send $report (and build/metal/tests.log if a test failed)."
 exit $status

@@ -115,6 +115,13 @@ class Backend {
   // Zeroed memory, aligned to at least 64 bytes. Throws Error(memory) naming the label, the bytes asked for and what is
   // free.
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) = 0;
+  // A buffer of the bytes of `memory` where they lie, for operations to read and never to write, or null where the
+  // device cannot and they have to be copied. `memory` starts at a page and is readable up to the end of its last page,
+  // as mapped files are; `owner` keeps it, and is let go only when the buffer and the work that reads it are done.
+  virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/,
+                                       std::shared_ptr<const void> /*owner*/) {
+    return nullptr;
+  }
   // Copies host bytes into `destination` in the order of recording; `source` may be reused at return.
   virtual void upload(const Tensor& destination, std::span<const std::byte> source) = 0;
   // Copies `source` to the host; waits for the work that it depends on.
@@ -129,6 +136,9 @@ class Backend {
   // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of
   // the others have run: the one place where a training step waits, without the device running dry.
   virtual void throttle(std::size_t in_flight) = 0;
+  // Seconds that the device itself has worked on what wait(), throttle() and download() have seen done, by its own
+  // clock; 0 where it has none.
+  virtual double device_seconds() const { return 0.0; }
   // Bytes the backend holds for its own use (packed weights, partial sums), at their largest so far.
   virtual std::size_t scratch_bytes() const = 0;
 

@@ -25,10 +25,16 @@ std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_s
   return tokens;
 }
 
+#ifdef __APPLE__
+constexpr std::size_t resident_unit = 1;
+#else
+constexpr std::size_t resident_unit = 1024;
+#endif
+
 std::size_t largest_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
+  return static_cast<std::size_t>(usage.ru_maxrss) * resident_unit;
 }
 
 double copy_bandwidth(Backend& backend) {
@@ -78,7 +84,9 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   // Before the peak is measured, whose matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
   result.peak = measure_matmul_peak(backend);
+  const double device_before = backend.device_seconds();
   result.step_seconds = median_seconds(static_cast<int>(options.steps), step);
+  result.device_seconds = (backend.device_seconds() - device_before) / static_cast<double>(options.steps);
   result.peak = std::max(result.peak, measure_matmul_peak(backend));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);

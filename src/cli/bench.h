@@ -40,8 +40,9 @@ struct TrainBenchOptions {
 };
 struct TrainBenchResult {
   double tokens_per_second = 0.0;
-  double step_seconds = 0.0;  // median
-  double peak = 0.0;          // FLOP/s of a large product, the larger of one measured before and one after
+  double step_seconds = 0.0;    // median
+  double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 where it has none
+  double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
   std::size_t planned_bytes = 0;
   std::size_t resident_bytes = 0;  // the process at its largest

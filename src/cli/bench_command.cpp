@@ -38,6 +38,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
       if (context.json) {
         context.print_json({{"tokens_per_second", result.tokens_per_second},
                             {"median_step_seconds", result.step_seconds},
+                            {"device_seconds_a_step", result.device_seconds},
                             {"peak_flops_per_second", result.peak},
                             {"flops_per_token", result.flops_per_token},
                             {"floor_tokens_per_second", 1.0 / floor},
@@ -46,11 +47,16 @@ void add_train_bench(CLI::App& bench, Context& context) {
                             {"resident_bytes", result.resident_bytes}});
         return;
       }
+      context.out << fmt::format("{} tokens/s; a step takes {} (median of {})\n",
+                                 format_count(result.tokens_per_second), format_duration(result.step_seconds),
+                                 options->steps);
+      if (result.device_seconds > 0.0) {
+        context.out << fmt::format("The device works for {} of a step, by its own clock\n",
+                                   format_duration(result.device_seconds));
+      }
       context.out << fmt::format(
-          "{} tokens/s; a step takes {} (median of {})\n"
           "Products' floor: {} tokens/s at {}FLOP/s, measured here before and after; {:.0f} % of it reached\n"
           "Memory: {} planned, {} resident at most ({:.2f} times)\n",
-          format_count(result.tokens_per_second), format_duration(result.step_seconds), options->steps,
           format_count(1.0 / floor), format_count(result.peak), 100.0 * result.tokens_per_second * floor,
           format_bytes(static_cast<double>(result.planned_bytes)),
           format_bytes(static_cast<double>(result.resident_bytes)),

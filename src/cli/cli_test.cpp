@@ -158,7 +158,8 @@ TEST_F(CliTest, EveryCommandHasHelpWithExamples) {
                                                           {"bench", "train"},
                                                           {"bench", "generate"},
                                                           {"bench", "tokenizer"},
-                                                          {"bench", "kernels"}};
+                                                          {"bench", "kernels"},
+                                                          {"profile", "train"}};
   for (auto arguments : commands) {
     arguments.push_back("--help");
     const Outcome outcome = mslt(arguments);
@@ -166,6 +167,29 @@ TEST_F(CliTest, EveryCommandHasHelpWithExamples) {
     EXPECT_NE(outcome.out.find("Examples:"), std::string::npos) << arguments[0];
     EXPECT_NE(outcome.out.find("--json"), std::string::npos) << arguments[0];
   }
+}
+
+TEST_F(CliTest, PredictsAStepAndSaysSo) {
+  const std::vector<std::string> command = {"profile", "train", "--predict", "m3-max", "--preset", "tiny"};
+  const Outcome text = mslt(command);
+  EXPECT_EQ(text.status, 0) << text.err;
+  EXPECT_TRUE(text.out.starts_with("PREDICTION for Apple M3 Max, not a measurement")) << text.out;
+  EXPECT_NE(text.out.find("matmul_forward"), std::string::npos) << text.out;
+  std::vector<std::string> as_json = command;
+  as_json.emplace_back("--json");
+  const auto json = nlohmann::json::parse(mslt(as_json).out);
+  EXPECT_EQ(json["prediction"], true);
+  EXPECT_GT(json["tokens_per_second"], 0.0);
+  double seconds = 0.0;
+  for (const auto& kernel : json["kernels"]) seconds += kernel["seconds"].get<double>();
+  EXPECT_NEAR(seconds, json["step_seconds"], 1e-9);
+
+  const Outcome unknown = mslt({"profile", "train", "--predict", "m9"});
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_NE(unknown.err.find("Known are m3-max"), std::string::npos) << unknown.err;
+  std::vector<std::string> too_long = command;
+  too_long.emplace_back("--seq-len=4096");
+  EXPECT_EQ(mslt(too_long).status, 2);
 }
 
 TEST_F(CliTest, FlagsOutOfRangeAreNamedBeforeWorkStarts) {

@@ -29,6 +29,7 @@ int parse_and_run(std::vector<std::string> arguments, Context& context) {
   add_generate_command(app, context);
   add_bench_command(app, context);
   add_tune_command(app, context);
+  add_profile_command(app, context);
   add_devices_command(app, context);
 
   arguments = with_config_file(app, std::move(arguments));

@@ -8,12 +8,12 @@
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/checked.h"
 #include "base/fail.h"
+#include "base/joining_thread.h"
 #include "base/philox.h"
 #include "data/permutation.h"
 
@@ -207,7 +207,7 @@ class BatchLoader::Prefetcher {
   std::condition_variable room_;
   std::deque<Made> queue_;
   bool stopping_ = false;
-  std::jthread thread_;  // last, so that it is joined before what it uses is gone
+  JoiningThread thread_;  // last, so that it is joined before what it uses is gone
 };
 
 BatchLoader::BatchLoader(const std::filesystem::path& folder, std::string_view split, const LoaderOptions& options)

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <utility>
 
 #include "base/fail.h"
@@ -16,11 +17,11 @@ using Json = nlohmann::ordered_json;
 
 // The double with the fewest digits that is this float, so that 1e-5f is written as 1e-05.
 double shortest_double(float value) {
+  if (!std::isfinite(value)) return value;
   std::array<char, 32> text{};
   const auto written = std::to_chars(text.data(), text.data() + text.size(), value);
-  double result = value;
-  std::from_chars(text.data(), written.ptr, result);
-  return result;
+  // Apple's library has no std::from_chars for floating point.
+  return Json::parse(text.data(), written.ptr).get<double>();
 }
 
 ActivationType gelu_or_relu(const JsonMembers& json) {

@@ -206,6 +206,7 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
   std::vector<std::byte> block;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const WeightPiece& piece = pieces[i];
+    if (parameters.is_mapped(piece.parameter)) continue;
     const FileTensor& tensor = *tensors[i];
     const DType file_dtype = dtype_from_safetensors(tensor.dtype).value_or(DType::u8);  // refused by the conversion
     const Tensor destination = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);

@@ -42,8 +42,8 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
 std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
                                              std::span<const FileTensor> tensors, std::string_view source);
 
-// Uploads every piece into `parameters`, converting from the file's dtype to theirs. `tensors` is match_weights's
-// result. Uses a few megabytes beside the mapped file and the parameters.
+// Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs.
+// `tensors` is match_weights's result. Uses a few megabytes beside the mapped file and the parameters.
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors);
 

@@ -54,7 +54,7 @@ Model Model::load(const std::filesystem::path& folder, const LoadOptions& option
   } else if (parts->backend->device().backend == "cpu") {
     dtype = DType::f32;
   }
-  parts->loaded = load_model_folder(*parts->backend, folder, dtype);
+  parts->loaded = load_model_folder(*parts->backend, folder, dtype, WeightMemory::mapped);
   return Model(std::move(parts));
 }
 

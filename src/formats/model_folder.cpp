@@ -5,10 +5,12 @@
 #include <deque>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/file.h"
 #include "formats/hf_weights.h"
+#include "formats/mapped_weights.h"
 #include "formats/safetensors.h"
 #include "text/tokenizer_json.h"
 
@@ -55,7 +57,8 @@ void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
 
 }  // namespace
 
-LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype) {
+LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
+                              WeightMemory memory) {
   if (!std::filesystem::is_directory(folder)) {
     fail(ErrorKind::io, "{} is not a folder; a model is a folder with config.json and model.safetensors.",
          folder.string());
@@ -80,12 +83,15 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   drop_impossible_ids(tokens, hf.config.vocab_size);
   if (result.tokenizer) fill_token_ids(tokens, token_ids_of(*result.tokenizer));
 
-  const SafetensorsModel weights(folder);
+  const auto weights = std::make_shared<const SafetensorsModel>(folder);
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = weight_pieces(hf.config, layout, hf.family);
-  const auto tensors = match_weights(pieces, layout, weights.tensors(), weights.source());
+  const auto tensors = match_weights(pieces, layout, weights->tensors(), weights->source());
   const DType file_dtype = dtype_from_safetensors(tensors.front()->dtype).value_or(DType::f32);
-  result.transformer = std::make_unique<Transformer>(backend, hf.config, dtype.value_or(file_dtype));
+  const DType used = dtype.value_or(file_dtype);
+  MappedSegments mapped;
+  if (memory == WeightMemory::mapped) mapped = map_weights(backend, layout.with_dtype(used), pieces, tensors, weights);
+  result.transformer = std::make_unique<Transformer>(backend, hf.config, used, std::move(mapped));
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
   return result;
 }

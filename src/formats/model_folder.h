@@ -21,12 +21,17 @@ struct LoadedModel {
   ModelFamily family = ModelFamily::mslt;
 };
 
+// Whether parameters are copied into the device's memory, or those that the file holds just as the device needs them
+// are read where the file is mapped: that starts sooner and takes less memory, but such parameters can only be read,
+// and the file must stay as it is.
+enum class WeightMemory { copied, mapped };
+
 // Opens a folder that transformers, train or save_model_folder wrote. Parameters get `dtype`, or the file's where none
 // is given. Everything is checked before memory for the parameters is taken. Throws Error(io) where config.json or the
 // weights are missing; Error(input) naming file and member or tensor where they cannot be accepted, or where the
 // tokenizer has more tokens than the model; Error(memory) where the model does not fit.
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder,
-                              std::optional<DType> dtype = std::nullopt);
+                              std::optional<DType> dtype = std::nullopt, WeightMemory memory = WeightMemory::copied);
 
 struct SaveModelOptions {
   std::optional<DType> dtype;     // of the file; the parameters' where absent

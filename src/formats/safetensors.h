@@ -26,6 +26,8 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   std::span<const SafetensorsEntry> entries() const { return header_.entries; }
   std::span<const std::byte> bytes(const SafetensorsEntry& entry) const;
+  // The whole file; it starts at a page.
+  std::span<const std::byte> bytes() const { return file_.bytes(); }
 
  private:
   MappedFile file_;
@@ -42,6 +44,7 @@ class SafetensorsModel {
 
   // Sorted by name; valid as long as the model lives.
   std::span<const FileTensor> tensors() const { return tensors_; }
+  std::span<const SafetensorsFile> files() const { return files_; }
   // The file, or the index of several, for messages.
   const std::string& source() const { return source_; }
 

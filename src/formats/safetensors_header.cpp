@@ -252,8 +252,9 @@ std::string format_safetensors_header(std::span<const SafetensorsEntry> entries,
              {"dtype", entry.dtype}, {"shape", entry.shape}, {"data_offsets", std::array{entry.begin, entry.end}}}});
   }
   std::string text = json.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');
+  constexpr std::size_t alignment = 64;
   std::string result(8, '\0');
+  text.append((alignment - (result.size() + text.size()) % alignment) % alignment, ' ');
   for (std::size_t i = 0; i < 8; ++i) result[i] = static_cast<char>(text.size() >> (8 * i) & 0xffu);
   return result + text;
 }

@@ -41,7 +41,7 @@ inline constexpr std::uint64_t max_safetensors_header_bytes = 100'000'000;
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view source);
 
 // The length field and the header of `entries` and `metadata`, padded with spaces so that the data starts at a multiple
-// of 8. Entries appear in the order given.
+// of 64, from where kernels can read it mapped. Entries appear in the order given.
 std::string format_safetensors_header(std::span<const SafetensorsEntry> entries,
                                       const std::map<std::string, std::string>& metadata);
 

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 #include "base/fail.h"
@@ -68,9 +70,10 @@ void upload_rounded(Backend& backend, const Tensor& tensor, const std::vector<fl
 
 }  // namespace
 
-Transformer::Transformer(Backend& backend, const Config& config, DType dtype)
+Transformer::Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped)
     : backend_(backend), config_(validated(config)), dtype_(dtype), layout_(parameter_layout(config, dtype)) {
-  parameters_ = Arena(layout_.arena, backend.allocate(layout_.arena.bytes(), "parameters"));
+  std::unique_ptr<Buffer> memory = backend.allocate(layout_.arena.without(mapped).bytes(), "parameters");
+  parameters_ = Arena(layout_.arena, std::move(memory), std::move(mapped));
   const bool rope = config.position == PositionType::rope;
   const bool sinusoidal = config.position == PositionType::sinusoidal;
   if (!rope && !sinusoidal) return;

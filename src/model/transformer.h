@@ -15,7 +15,9 @@ namespace mslt {
 class Transformer {
  public:
   // Validates the configuration and allocates zeroed parameters of `dtype` (f32, bf16 or f16).
-  Transformer(Backend& backend, const Config& config, DType dtype);
+  Transformer(Backend& backend, const Config& config, DType dtype) : Transformer(backend, config, dtype, {}) {}
+  // With some of the parameters mapped. Such a model may only be read: neither initialize() nor training may write it.
+  Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped);
   Transformer(const Transformer&) = delete;
   Transformer& operator=(const Transformer&) = delete;
 

@@ -22,6 +22,14 @@ ArenaLayout ArenaLayout::with_dtype(DType dtype) const {
   return result;
 }
 
+ArenaLayout ArenaLayout::without(const MappedSegments& mapped) const {
+  ArenaLayout result;
+  for (const Segment& segment : segments_) {
+    if (mapped.places.find(segment.name) == mapped.places.end()) result.add(segment.name, segment.dtype, segment.shape);
+  }
+  return result;
+}
+
 const Segment& ArenaLayout::segment(std::string_view name) const {
   const auto found = index_.find(name);
   if (found == index_.end()) fail(ErrorKind::input, "There is no tensor named '{}'.", name);
@@ -29,10 +37,16 @@ const Segment& ArenaLayout::segment(std::string_view name) const {
 }
 
 Arena::Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer)
-    : layout_(std::move(layout)), buffer_(std::move(buffer)) {
-  if (buffer_->size() < layout_.bytes()) {
+    : Arena(std::move(layout), std::move(buffer), MappedSegments()) {}
+
+Arena::Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer, MappedSegments mapped)
+    : layout_(std::move(layout)),
+      own_(layout_.without(mapped)),
+      buffer_(std::move(buffer)),
+      mapped_(std::move(mapped)) {
+  if (buffer_->size() < own_.bytes()) {
     fail(ErrorKind::input, "The buffer '{}' has {} bytes, its arena needs {}.", buffer_->label(), buffer_->size(),
-         layout_.bytes());
+         own_.bytes());
   }
 }
 
@@ -41,7 +55,11 @@ Tensor Arena::tensor(std::string_view name) const {
 }
 
 Tensor Arena::tensor(const Segment& segment) const {
-  return {*buffer_, segment.offset, segment.dtype, segment.shape};
+  if (const auto found = mapped_.places.find(segment.name); found != mapped_.places.end()) {
+    const auto& [buffer, offset] = found->second;
+    return {*mapped_.buffers[buffer], offset, segment.dtype, segment.shape};
+  }
+  return {*buffer_, own_.segment(segment.name).offset, segment.dtype, segment.shape};
 }
 
 Tensor Arena::whole() const {
@@ -50,6 +68,9 @@ Tensor Arena::whole() const {
 }
 
 Tensor Arena::range(std::size_t first, std::size_t last) const {
+  if (!mapped_.places.empty()) {
+    fail(ErrorKind::input, "The arena '{}' is not one piece: some of it is mapped.", buffer_->label());
+  }
   const auto segments = layout_.segments();
   if (last >= segments.size() || first > last) {
     fail(ErrorKind::input, "The arena '{}' has no segments {} to {}.", buffer_->label(), first, last);

@@ -20,6 +20,8 @@ struct Segment {
   std::size_t offset = 0;
 };
 
+struct MappedSegments;
+
 // The table of an arena, made before any memory is. A value type.
 class ArenaLayout {
  public:
@@ -30,6 +32,8 @@ class ArenaLayout {
   void add(std::string name, DType dtype, const Shape& shape);
   // The same segments, in the same order, with another element type throughout.
   ArenaLayout with_dtype(DType dtype) const;
+  // The segments that have no place in `mapped`, in the same order.
+  ArenaLayout without(const MappedSegments& mapped) const;
 
   std::span<const Segment> segments() const { return segments_; }
   // Throws Error(input) where there is none of that name.
@@ -44,26 +48,42 @@ class ArenaLayout {
   std::size_t bytes_ = 0;
 };
 
+// Segments of an arena that lie in other memory than its own, such as a mapped file, and may only be read.
+struct MappedSegments {
+  struct Place {
+    std::size_t buffer = 0;  // among `buffers`
+    std::size_t offset = 0;
+  };
+  std::vector<std::unique_ptr<Buffer>> buffers;
+  std::map<std::string, Place, std::less<>> places;
+};
+
 // Owns the buffer; movable. Tensors taken from it are valid as long as it lives (moving keeps them valid).
 class Arena {
  public:
   Arena() = default;
   // `buffer` must hold layout.bytes() bytes.
   Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer);
+  // `buffer` must hold layout.without(mapped).bytes() bytes.
+  Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer, MappedSegments mapped);
 
   explicit operator bool() const { return buffer_ != nullptr; }
   const ArenaLayout& layout() const { return layout_; }
+  // Of all segments but the mapped ones.
   Buffer& buffer() const { return *buffer_; }
+  bool is_mapped(std::string_view name) const { return mapped_.places.find(name) != mapped_.places.end(); }
   Tensor tensor(std::string_view name) const;
   Tensor tensor(const Segment& segment) const;
-  // All elements, gaps included, as one tensor of rank 1; the layout must have one dtype.
+  // All elements, gaps included, as one tensor of rank 1; the layout must have one dtype and nothing be mapped.
   Tensor whole() const;
-  // The elements from the start of segment `first` to the start of the segment after `last`, gaps included.
+  // The elements from the start of segment `first` to the start of the segment after `last`, gaps included, likewise.
   Tensor range(std::size_t first, std::size_t last) const;
 
  private:
   ArenaLayout layout_;
+  ArenaLayout own_;  // of buffer_
   std::unique_ptr<Buffer> buffer_;
+  MappedSegments mapped_;
 };
 
 }  // namespace mslt

@@ -85,6 +85,30 @@ TEST(Tensor, SlicesRowsAndReshapes) {
   EXPECT_THROW(tensor.host<std::int32_t>(), Error);
 }
 
+TEST(Arena, LeavesSegmentsWhereTheyAreMapped) {
+  ArenaLayout layout;
+  layout.add("a", DType::f32, {3});
+  layout.add("b", DType::f32, {100});
+  layout.add("c", DType::f32, {5});
+  MappedSegments mapped;
+  mapped.buffers.push_back(std::make_unique<TestBuffer>(1000));
+  mapped.places["b"] = {0, 64};
+  Buffer& elsewhere = *mapped.buffers[0];
+  EXPECT_EQ(layout.without(mapped).bytes(), 512u);
+  EXPECT_THROW(Arena(layout, std::make_unique<TestBuffer>(512)), Error);
+  const Arena arena(layout, std::make_unique<TestBuffer>(512), std::move(mapped));
+  EXPECT_EQ(arena.tensor("a").offset(), 0u);
+  EXPECT_EQ(arena.tensor("c").offset(), 256u);
+  EXPECT_EQ(&arena.tensor("c").buffer(), &arena.buffer());
+  EXPECT_EQ(arena.tensor("b").offset(), 64u);
+  EXPECT_EQ(&arena.tensor("b").buffer(), &elsewhere);
+  EXPECT_EQ(arena.tensor("b").shape(), Shape{100});
+  EXPECT_TRUE(arena.is_mapped("b"));
+  EXPECT_FALSE(arena.is_mapped("a"));
+  EXPECT_THROW(arena.whole(), Error);
+  EXPECT_THROW(arena.range(0, 0), Error);
+}
+
 TEST(Arena, NamesAlignedSegments) {
   ArenaLayout layout;
   layout.add("a", DType::f32, Shape{3});

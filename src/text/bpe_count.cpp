@@ -6,10 +6,10 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "base/checked.h"
 #include "base/fail.h"
+#include "base/joining_thread.h"
 #include "text/bpe_train.h"
 
 namespace mslt {
@@ -190,8 +190,8 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
   const std::size_t threads = static_cast<std::size_t>(std::max(options.threads, 1));
   std::vector<PretokenCounts> counts(threads);
   {
-    // jthread: joined also when starting a later one fails.
-    std::vector<std::jthread> others;
+    // Joined also when starting a later one fails.
+    std::vector<JoiningThread> others;
     for (std::size_t i = 1; i < threads; ++i) others.emplace_back([&, i] { work(counts[i], false); });
     work(counts[0], true);
   }

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <thread>
 
+#include "base/joining_thread.h"
 #include "base/philox.h"
 
 namespace mslt {
@@ -172,7 +172,7 @@ TEST(BpeEncode, ThreadsShareAnEncoder) {
   // More threads than the pool has places.
   std::vector<std::vector<TokenId>> ids(24);
   {
-    std::vector<std::jthread> threads;
+    std::vector<JoiningThread> threads;
     for (auto& mine : ids) {
       threads.emplace_back([&] {
         for (int i = 0; i < 3; ++i) {

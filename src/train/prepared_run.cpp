@@ -1,6 +1,8 @@
 // Checking a run before it starts.
 #include "train/prepared_run.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <system_error>
 

@@ -1,6 +1,8 @@
 // TrainOptions and Config to and from JSON, and TrainOptions::validate.
 #include "train/run_options.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -1,6 +1,8 @@
 // Learning-rate schedules.
 #include "train/schedule.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>

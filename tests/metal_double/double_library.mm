@@ -167,6 +167,9 @@ std::string compile_mistake(NSString* source, MTLCompileOptions* options) {
                         : [options mathMode] != MTLMathModeSafe ||
                               [options mathFloatingPointFunctions] != MTLMathFloatingPointFunctionsPrecise;
   if (fast) violation("The kernels are compiled with fast math.");
+  if ([source rangeOfString:@"#pragma METAL fp contract(off)"].location == NSNotFound) {
+    violation("The kernels are compiled with products and sums contracted.");
+  }
   return {};
 }
 

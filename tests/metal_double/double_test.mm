@@ -4,8 +4,13 @@
 
 #include "backend/msl/drivers/metal/retained.h"
 #include "backend/msl/kernel_source.h"
+#include "backend/msl/test_kernels.h"
 #include "kernels/layout_args.h"
 #include "tests/metal_double/metal_double.h"
+
+namespace mslt::msl::driver_test {
+std::string_view metal_source();
+}  // namespace mslt::msl::driver_test
 
 namespace mslt::metal_double {
 namespace {
@@ -21,18 +26,21 @@ class MetalDoubleTest : public testing::Test {
         fence_(Retained<id<MTLFence>>::adopt([device_.get() newFence])),
         a_(buffer(256)),
         b_(buffer(256)) {
-    auto options = Retained<MTLCompileOptions*>::adopt([[MTLCompileOptions alloc] init]);
+    pipeline_ = pipeline(msl::metal_source(), @"add_f32");
+  }
+
+  Retained<id<MTLComputePipelineState>> pipeline(std::string_view text, NSString* name) {
+    const auto options = Retained<MTLCompileOptions*>::adopt([[MTLCompileOptions alloc] init]);
     options.get().mathMode = MTLMathModeSafe;
     options.get().mathFloatingPointFunctions = MTLMathFloatingPointFunctionsPrecise;
     options.get().languageVersion = MTLLanguageVersion3_1;
-    NSString* source = [NSString stringWithUTF8String:std::string(msl::metal_source()).c_str()];
+    NSString* source = [NSString stringWithUTF8String:std::string(text).c_str()];
     const auto library = Retained<id<MTLLibrary>>::adopt([device_.get() newLibraryWithSource:source
                                                                                      options:options.get()
                                                                                        error:nullptr]);
-    const auto function = Retained<id<MTLFunction>>::adopt([library.get() newFunctionWithName:@"add_f32"]);
-    pipeline_ =
-        Retained<id<MTLComputePipelineState>>::adopt([device_.get() newComputePipelineStateWithFunction:function.get()
-                                                                                                  error:nullptr]);
+    const auto function = Retained<id<MTLFunction>>::adopt([library.get() newFunctionWithName:name]);
+    return Retained<id<MTLComputePipelineState>>::adopt(
+        [device_.get() newComputePipelineStateWithFunction:function.get() error:nullptr]);
   }
 
   Retained<id<MTLBuffer>> buffer(NSUInteger bytes,
@@ -91,6 +99,8 @@ TEST_F(MetalDoubleTest, WantsBuffersThatExist) {
                                         deallocator:nil],
             nil);
   expect("whole pages");
+  EXPECT_FALSE(buffer(16, MTLResourceStorageModePrivate));
+  expect("shared ones");
 }
 
 TEST_F(MetalDoubleTest, WantsBindingsInRange) {
@@ -122,6 +132,10 @@ TEST_F(MetalDoubleTest, WantsBindingsInRange) {
   expect("1025 threads");
   dispatch(compute, 0);
   expect("0 threads");
+  [compute dispatchThreadgroups:MTLSizeMake(1, 0, 1) threadsPerThreadgroup:MTLSizeMake(32, 1, 1)];
+  expect("0 groups");
+  [compute setBytes:bytes.data() length:0 atIndex:0];
+  expect("0 bytes");
   [compute endEncoding];
 }
 
@@ -130,7 +144,42 @@ TEST_F(MetalDoubleTest, WantsAPipelineFirst) {
       [[queue_.get() commandBuffer] computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
   dispatch(compute);
   expect("without a pipeline");
+  [compute setComputePipelineState:Retained<id<MTLComputePipelineState>>().get()];
+  expect("pipeline is nil");
   [compute endEncoding];
+}
+
+// scale_rows has an array of its own and one whose size is given.
+TEST_F(MetalDoubleTest, WantsThreadgroupMemoryWithinTheLimit) {
+  Settings settings = default_settings();
+  settings.kernels = msl::driver_test::kernel_table();
+  settings.host_kernels = msl::host::driver_test::host_kernels();
+  const auto scale_rows = [&](std::uint32_t limit) {
+    settings.threadgroup_bytes = limit;
+    reset(settings);
+    const AutoreleasePool pool;
+    const auto device = Retained<id<MTLDevice>>::adopt(MTLCreateSystemDefaultDevice());
+    device_ = device;
+    const auto queue = Retained<id<MTLCommandQueue>>::adopt([device.get() newCommandQueue]);
+    const auto x = buffer(4096);
+    const auto y = buffer(4096);
+    const auto state = pipeline(msl::driver_test::metal_source(), @"scale_rows_f32");
+    const ScaleRowsArgs args = {};
+    id<MTLComputeCommandEncoder> compute =
+        [[queue.get() commandBuffer] computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
+    [compute setComputePipelineState:state.get()];
+    for (NSUInteger i = 0; i < 3; ++i) [compute setBuffer:i == 0 ? x.get() : y.get() offset:0 atIndex:i];
+    [compute setBytes:&args length:sizeof(args) atIndex:4];
+    dispatch(compute);
+    expect("argument 'factors' has no threadgroup memory");
+    [compute setThreadgroupMemoryLength:limit / 32 * 16 atIndex:0];
+    dispatch(compute);
+    [compute endEncoding];
+  };
+  scale_rows(64);
+  expect("bytes of threadgroup memory");
+  scale_rows(32768);
+  EXPECT_TRUE(take_violations().empty());
 }
 
 TEST_F(MetalDoubleTest, WantsEncodersEndedOnceAndThenLeftAlone) {
@@ -142,6 +191,8 @@ TEST_F(MetalDoubleTest, WantsEncodersEndedOnceAndThenLeftAlone) {
   expect("open encoder");
   [compute endEncoding];
   [compute setBuffer:a_.get() offset:0 atIndex:0];
+  expect("after endEncoding");
+  [compute updateFence:fence_.get()];
   expect("after endEncoding");
   [compute endEncoding];
   expect("after endEncoding");
@@ -279,7 +330,10 @@ TEST_F(MetalDoubleTest, SeesFastMath) {
                                                                                    options:options.get()
                                                                                      error:nullptr]);
   EXPECT_TRUE(library);
-  expect("fast math");
+  const std::vector<std::string> violations = take_violations();
+  ASSERT_EQ(violations.size(), 2u);
+  EXPECT_NE(violations[0].find("fast math"), std::string::npos) << violations[0];
+  EXPECT_NE(violations[1].find("contracted"), std::string::npos) << violations[1];
   NSError* error = nil;
   options.get().languageVersion = MTLLanguageVersion3_0;
   EXPECT_EQ([device_.get() newLibraryWithSource:source options:options.get() error:&error], nil);

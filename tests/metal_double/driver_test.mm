@@ -342,7 +342,7 @@ TEST_F(MetalDriverTest, ReadsMappedMemoryInPlace) {
   ASSERT_EQ(::mprotect(mapped, 2 * page, PROT_READ), 0);
   const std::span bytes(static_cast<const std::byte*>(mapped), page + 100);
   {
-    const std::unique_ptr<Buffer> wrapped = device_->wrap(bytes, "weights");
+    const std::unique_ptr<Buffer> wrapped = device_->wrap(bytes, "weights", nullptr);
     ASSERT_NE(wrapped, nullptr);
     EXPECT_EQ(wrapped->size(), bytes.size());
     EXPECT_EQ(wrapped->host(), bytes.data());
@@ -354,11 +354,38 @@ TEST_F(MetalDriverTest, ReadsMappedMemoryInPlace) {
     commands->wait();
     EXPECT_TRUE(std::equal(floats(*out).begin(), floats(*out).end(), values));
   }
-  EXPECT_EQ(device_->wrap(bytes.subspan(4), "off the page"), nullptr);
-  EXPECT_EQ(device_->wrap({}, "nothing"), nullptr);
+  EXPECT_EQ(device_->wrap(bytes.subspan(4), "off the page", nullptr), nullptr);
+  EXPECT_EQ(device_->wrap({}, "nothing", nullptr), nullptr);
   metal_double::fail_allocation(0);
-  EXPECT_EQ(device_->wrap(bytes, "weights"), nullptr);
+  EXPECT_EQ(device_->wrap(bytes, "weights", nullptr), nullptr);
   ::munmap(mapped, 2 * page);
+}
+
+TEST_F(MetalDriverTest, KeepsMappedMemoryUntilCommandsHaveReadIt) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* mapped = ::mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  std::fill_n(static_cast<float*>(mapped), page / sizeof(float), 2.0f);
+  const auto out = buffer(page / sizeof(float));
+  std::vector<float> seen;  // what the command had written when the mapping went
+  std::shared_ptr<const void> owner(mapped, [&](const void*) {
+    seen.assign(floats(*out).begin(), floats(*out).end());
+    ::munmap(mapped, page);
+  });
+  const std::weak_ptr<const void> watched = owner;
+  std::unique_ptr<Buffer> wrapped =
+      device_->wrap({static_cast<const std::byte*>(mapped), page}, "weights", std::move(owner));
+  auto commands = device_->command_buffer();
+  add(*device_, *commands, *out, *wrapped, floats(*out).size());
+  EXPECT_FALSE(watched.expired());
+  commands->commit();
+  wrapped.reset();
+  commands->wait();
+  commands.reset();
+  device_.reset();
+  metal_double::finish();
+  EXPECT_TRUE(watched.expired());
+  EXPECT_EQ(seen, std::vector<float>(page / sizeof(float), 2.0f));
 }
 
 TEST_F(MetalDriverTest, RefusesKernelsThatDoNotExist) {
@@ -395,9 +422,11 @@ TEST_F(MetalMachineTest, CompilesWithoutFastMathOnEveryMacOs) {
 }
 
 TEST_F(MetalMachineTest, ShowsCompileErrorsAtTheirLines) {
-  // Line 4 of the source follows its first #line directive.
-  ASSERT_TRUE(metal_source().starts_with("#include <metal_stdlib>\nusing namespace metal;\n#line 6 \"kernels/"));
-  metal_double::fail_compile("program_source:5:3: error: unknown type name 'uint65_t'\n  uint65_t count;\n  ^\n");
+  // Line 5 of the source follows its first #line directive.
+  ASSERT_TRUE(
+      metal_source().starts_with("#include <metal_stdlib>\n#pragma METAL fp contract(off)\nusing namespace metal;\n"
+                                 "#line 6 \"kernels/"));
+  metal_double::fail_compile("program_source:6:3: error: unknown type name 'uint65_t'\n  uint65_t count;\n  ^\n");
   const std::string message = error_of(ErrorKind::device, [] { MetalDevice{options()}; });
   EXPECT_NE(message.find("do not compile on Apple M3 Max"), std::string::npos) << message;
   EXPECT_NE(message.find("_args.h:7:3: error: unknown type name 'uint65_t'"), std::string::npos) << message;

@@ -48,6 +48,9 @@ std::vector<std::string> take_violations();
 // How many objects of each class are alive.
 std::map<std::string, int> live_objects();
 
+// What MTLDevice's currentAllocatedSize tells.
+std::uint64_t allocated_bytes();
+
 // What was encoded since the last reset.
 struct Counts {
   std::uint64_t command_buffers = 0;

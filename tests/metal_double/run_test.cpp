@@ -1,12 +1,16 @@
 // Whole runs through the Metal driver: training gives the losses of the CPU, a model writes the same text.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 
 #include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
+#include "formats/model_folder.h"
+#include "model/inference_pass.h"
 #include "mslt/error.h"
 #include "mslt/generator.h"
 #include "mslt/trainer.h"
@@ -101,6 +105,44 @@ TEST_P(MetalRunTest, TrainsAndWritesAsTheCpuDoes) {
   }
   EXPECT_EQ(texts[0][0].tokens, texts[2][0].tokens);
   for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(texts[1][i].tokens, texts[3][i].tokens);
+}
+
+TEST_P(MetalRunTest, ReadsMappedWeightsInPlace) {
+  train(options("metal"));
+  const std::filesystem::path folder = options("metal").output;
+  const std::unique_ptr<Backend> backend = make_backend("metal");
+  const LoadedModel copied = load_model_folder(*backend, folder);
+  const std::uint64_t before = metal_double::allocated_bytes();
+  LoadedModel mapped = load_model_folder(*backend, folder, std::nullopt, WeightMemory::mapped);
+  const Arena& parameters = mapped.transformer->parameters();
+  std::size_t in_place = 0;
+  for (const Segment& segment : parameters.layout().segments()) {
+    if (parameters.is_mapped(segment.name)) in_place += parameters.tensor(segment).bytes();
+  }
+  // GPT-2's matrices lie transposed in the file.
+  const std::size_t bytes = parameters.layout().bytes();
+  EXPECT_GT(in_place, GetParam() == Family::gpt ? bytes / 8 : bytes * 9 / 10);
+  // Beside the mapping, which Metal counts, only the rest was allocated.
+  const Transformer& model = *mapped.transformer;
+  const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::uint64_t expected = (std::filesystem::file_size(folder / "model.safetensors") + page - 1) / page * page;
+  expected += std::max<std::uint64_t>(parameters.buffer().size(), 1);
+  if (model.inverse_frequencies()) expected += model.inverse_frequencies().buffer().size();
+  if (model.position_table()) expected += model.position_table().buffer().size();
+  EXPECT_EQ(metal_double::allocated_bytes() - before, expected);
+
+  const std::vector<std::int32_t> tokens = {1, 5, 9};
+  const auto logits = [&](Transformer& transformer) {
+    KvCache cache(*backend, transformer.config(), DType::f32, 1, 8);
+    InferencePass pass(transformer, cache);
+    const std::array<int, 1> slots = {0};
+    const std::array<std::span<const std::int32_t>, 1> rows = {tokens};
+    const Tensor out = pass.forward(slots, rows);
+    std::vector<float> values(static_cast<std::size_t>(out.elements()));
+    backend->download(out, std::as_writable_bytes(std::span(values)));
+    return values;
+  };
+  EXPECT_EQ(logits(*mapped.transformer), logits(*copied.transformer));
 }
 
 TEST_P(MetalRunTest, TrainsInSixteenBits) {

@@ -77,6 +77,12 @@ std::map<std::string, int> live_objects() {
   return live;
 }
 
+std::uint64_t allocated_bytes() {
+  World& w = world();
+  const std::lock_guard lock(w.mutex);
+  return w.allocated_bytes;
+}
+
 Counts counts() {
   World& w = world();
   const std::lock_guard lock(w.mutex);

@@ -27,7 +27,26 @@ class HostBuffer final : public Buffer {
   std::size_t mapped_;
 };
 
+// Memory of somebody else, which is only read.
+class WrappedBuffer final : public Buffer {
+ public:
+  WrappedBuffer(std::span<const std::byte> memory, std::string_view label, std::shared_ptr<const void> owner)
+      : Buffer(memory.size(), const_cast<std::byte*>(memory.data()), label), owner_(std::move(owner)) {}
+
+ private:
+  std::shared_ptr<const void> owner_;
+};
+
+// Matrix products walk large strides, and miss the address cache less on huge pages. Only a hint, and only on Linux.
+#ifdef MADV_HUGEPAGE
 constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+void ask_for_huge_pages(void* pages, std::size_t bytes) {
+  if (bytes >= 2 * huge_page) madvise(pages, bytes, MADV_HUGEPAGE);
+}
+#else
+void ask_for_huge_pages(void* /*pages*/, std::size_t /*bytes*/) {}
+#endif
 
 [[noreturn]] void fail_allocation(std::size_t bytes, std::string_view label, std::uint64_t free) {
   fail(ErrorKind::memory,
@@ -65,9 +84,13 @@ std::unique_ptr<Buffer> CpuBackend::allocate(std::size_t bytes, std::string_view
   const std::size_t mapped = bytes == 0 ? 1 : bytes;
   void* pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) fail_allocation(bytes, label, free);
-  // Matrix products walk large strides, and miss the address cache less on huge pages. Only a hint.
-  if (bytes >= 2 * huge_page) madvise(pages, mapped, MADV_HUGEPAGE);
+  ask_for_huge_pages(pages, mapped);
   return std::make_unique<HostBuffer>(bytes, pages, mapped, label);
+}
+
+std::unique_ptr<Buffer> CpuBackend::wrap(std::span<const std::byte> memory, std::string_view label,
+                                         std::shared_ptr<const void> owner) {
+  return std::make_unique<WrappedBuffer>(memory, label, std::move(owner));
 }
 
 void CpuBackend::upload(const Tensor& destination, std::span<const std::byte> source) {

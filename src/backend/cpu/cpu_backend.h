@@ -15,6 +15,8 @@ class CpuBackend final : public Backend {
 
   const DeviceInfo& device() const override;
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
+  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
+                               std::shared_ptr<const void> owner) override;
   void upload(const Tensor& destination, std::span<const std::byte> source) override;
   void download(const Tensor& source, std::span<std::byte> destination) override;
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) override;

@@ -1,4 +1,4 @@
-// Matrix products of the CPU backend: oneDNN's sgemm, with bias and activation applied to panels still in cache.
+// Matrix products of the CPU backend: a library's, with bias and activation applied to panels still in cache.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/linear.cpp"
 #include <hwy/foreach_target.h>
@@ -133,10 +133,9 @@ void add_column_sums(float* sums, const float* matrix, std::int64_t rows, std::i
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <dnnl.h>
-
 #include "backend/checks.h"
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/gemm.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
 #include "base/parallel.h"
@@ -154,30 +153,18 @@ HWY_EXPORT(add_column_sums);
 constexpr std::int64_t panel_bytes = std::int64_t{4} << 20;
 // Fewer rows would spend a product's time on packing the weight.
 constexpr std::int64_t least_panel_rows = 256;
-// Up to here the kernels of matvec are faster than sgemm.
+// Up to here the kernels of matvec are faster than the library.
 constexpr std::int64_t few_rows = 8;
 
-struct Matrix {
-  const float* data;
-  std::int64_t stride;
-  bool transposed = false;
-};
-
 // C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0).
-void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const Matrix& a, const Matrix& b, float* c,
+void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,
               std::int64_t c_stride, bool accumulate) {
   if (m == 0 || n == 0) return;
   if (k == 0) {
     for (std::int64_t i = 0; i < m && !accumulate; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
     return;
   }
-  const dnnl_status_t status = dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', m, n, k, 1.0f, a.data,
-                                          a.stride, b.data, b.stride, accumulate ? 1.0f : 0.0f, c, c_stride);
-  if (status == dnnl_out_of_memory) fail(ErrorKind::memory, "oneDNN found no memory for a product.");
-  if (status != dnnl_success) {
-    fail(ErrorKind::device, "oneDNN refused a product of [{}, {}] and [{}, {}] with status {}.", m, k, k, n,
-         static_cast<int>(status));
-  }
+  gemm(m, n, k, a, b, c, c_stride, accumulate);
 }
 
 void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count, float* to) {

@@ -32,6 +32,7 @@ void MslBackend::activation_forward(Activation activation, const Tensor& out, co
         .buffer(0, out)
         .buffer(1, in)
         .bytes(2, args)
+        .work(6.0 * static_cast<double>(out.elements()))
         .dispatch(launch.groups, launch.threads);
     return;
   }
@@ -40,6 +41,7 @@ void MslBackend::activation_forward(Activation activation, const Tensor& out, co
       .buffer(0, out)
       .buffer(1, in)
       .bytes(2, elementwise_args(in, out, {}))
+      .work(10.0 * static_cast<double>(out.elements()))
       .dispatch(launch.groups, launch.threads);
 }
 
@@ -55,6 +57,7 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
         .buffer(2, in)
         .bytes(3, args)
         .in_place(0, 2)
+        .work(14.0 * static_cast<double>(dout.elements()))
         .dispatch(launch.groups, launch.threads);
     return;
   }
@@ -65,6 +68,7 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
       .buffer(2, in)
       .bytes(3, elementwise_args(in, din, dout))
       .in_place(0, 1)
+      .work(20.0 * static_cast<double>(dout.elements()))
       .dispatch(launch.groups, launch.threads);
 }
 

@@ -48,6 +48,13 @@ msl::GridSize head_groups(const AttentionArgs& args, std::int64_t heads) {
   return {msl::group_count(std::int64_t{args.batch} * heads * args.blocks, simdgroups), 1, 1};
 }
 
+// FLOPs of one multiplication and addition for every channel of every pair of positions that meet.
+double pair_flops(const AttentionArgs& args, const AttentionShape& shape) {
+  const auto steps = static_cast<double>(args.steps);
+  const double pairs = shape.causal ? steps * (steps + 1.0) / 2.0 : steps * steps;
+  return 2.0 * static_cast<double>(args.batch) * shape.heads * shape.head_size * pairs;
+}
+
 }  // namespace
 
 void MslBackend::attention_forward(const Tensor& out, const Tensor& log_sum_exp, const Tensor& qkv,
@@ -62,6 +69,7 @@ void MslBackend::attention_forward(const Tensor& out, const Tensor& log_sum_exp,
       .buffer(2, qkv)
       .optional(3, dropout.random_state)
       .bytes(4, args)
+      .work(2.0 * pair_flops(args, shape))
       .dispatch(head_groups(args, shape.heads), {threads, 1, 1});
 }
 
@@ -78,6 +86,7 @@ void MslBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, cons
       .buffer(1, dout)
       .buffer(2, out)
       .bytes(3, args)
+      .work(2.0 * static_cast<double>(dout.elements()))
       .dispatch({msl::group_count(log_sum_exp.elements(), simdgroups), 1, 1}, {threads, 1, 1});
   encode(query_kernel)
       .buffer(0, dqkv)
@@ -87,6 +96,7 @@ void MslBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, cons
       .buffer(4, products)
       .optional(5, dropout.random_state)
       .bytes(6, args)
+      .work(3.0 * pair_flops(args, shape))
       .dispatch(head_groups(args, shape.heads), {threads, 1, 1});
   encode(key_kernel)
       .buffer(0, dqkv)
@@ -96,6 +106,7 @@ void MslBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, cons
       .buffer(4, products)
       .optional(5, dropout.random_state)
       .bytes(6, args)
+      .work(4.0 * pair_flops(args, shape))
       .dispatch(head_groups(args, shape.kv_heads), {threads, 1, 1});
 }
 

@@ -13,15 +13,16 @@
 namespace mslt {
 namespace {
 
+// As kernels/attention_decode.metal has it: simdgroups that share a split. The same number joins as
+// many heads.
 constexpr std::int64_t simdgroups = 4;
 constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
-// Positions that make a simdgroup worth starting, and simdgroups that fill any device.
+// Threadgroups that fill any device, and positions that are worth starting one for.
+constexpr std::int64_t enough_groups = 384;
 constexpr std::int64_t least_positions = 64;
-constexpr std::int64_t enough_simdgroups = 3072;
 
-// As in kernels/attention_decode.metal: positions of a simdgroup's longest step, which lies in one block.
-constexpr std::int64_t most_step = 16;
-static_assert(KvCacheView::block_size % most_step == 0);
+// As kernels/attention_decode.metal has it; a step of a simdgroup lies in one block.
+static_assert(KvCacheView::block_size == 16);
 
 std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionShape& shape) {
   for (const int size : {64, 128, 256}) {
@@ -47,8 +48,8 @@ void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
   }
   const std::int64_t rows = qkv.shape().rows();
   const std::int64_t heads = rows * shape.heads;
-  const std::int64_t wanted = std::clamp<std::int64_t>((enough_simdgroups + heads - 1) / heads, 1,
-                                                       (capacity + least_positions - 1) / least_positions);
+  const std::int64_t wanted =
+      std::clamp<std::int64_t>(enough_groups / heads, 1, (capacity + least_positions - 1) / least_positions);
   // Whole blocks, so that splits read no page of another.
   const std::int64_t split_blocks = (capacity / KvCacheView::block_size + wanted - 1) / wanted;
   const std::int64_t split_positions = split_blocks * KvCacheView::block_size;
@@ -62,24 +63,26 @@ void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
       .head_size = static_cast<std::uint32_t>(shape.head_size),
       .columns = msl::count32(qkv.shape()[2], "attention_decode"),
       .blocks = msl::count32(cache.keys.shape()[0], "attention_decode"),
-      .block_size = KvCacheView::block_size,
       .positions = msl::count32(capacity, "attention_decode"),
       .splits = msl::count32(splits, "attention_decode"),
       .split_positions = msl::count32(split_positions, "attention_decode"),
       .aligned = whole ? msl::aligned_rows(shape.head_size, qkv, cache.keys, cache.values) : 0u,
       .has_first = positions.first ? 1u : 0u,
       .scale = shape.scale};
-  msl::count32(heads * splits + simdgroups, "attention_decode");
-  const msl::Scratch partial = scratch(DType::f32, {heads, splits, std::int64_t{shape.head_size} + 2});
+  msl::count32(heads * splits, "attention_decode");
+  const msl::Scratch partial =
+      scratch(DType::f32, {splits == 1 ? 0 : heads, splits, std::int64_t{shape.head_size} + 2});
   encode(kernel)
-      .buffer(0, partial)
-      .buffer(1, qkv)
-      .buffer(2, cache.keys)
-      .buffer(3, cache.values)
-      .buffer(4, cache.block_table)
-      .optional(5, positions.first)
-      .bytes(6, args)
-      .dispatch({msl::group_count(heads * splits, simdgroups), 1, 1}, {threads, 1, 1});
+      .buffer(0, out)
+      .optional(1, splits == 1 ? Tensor() : Tensor(partial))
+      .buffer(2, qkv)
+      .buffer(3, cache.keys)
+      .buffer(4, cache.values)
+      .buffer(5, cache.block_table)
+      .optional(6, positions.first)
+      .bytes(7, args)
+      .dispatch({msl::group_count(heads * splits, 1), 1, 1}, {threads, 1, 1});
+  if (splits == 1) return;
   encode(msl::kernel_name("attention_decode_join", out.dtype()))
       .buffer(0, out)
       .buffer(1, partial)

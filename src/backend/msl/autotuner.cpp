@@ -5,11 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <utility>
 
 #include "backend/msl/kernel_info.h"
-#include "backend/msl/timed_device.h"
 #include "base/fail.h"
 
 namespace mslt::msl {
@@ -34,17 +32,16 @@ double spread(const std::vector<double>& values) {
   return centre > 0.0 ? median(std::move(distances)) / centre : 0.0;
 }
 
-TuneClock gpu_clock(Times& times) {
-  return [&times](MslBackend& backend, const std::function<void()>& record) {
-    times.take();
-    const auto start = std::chrono::steady_clock::now();
-    record();
-    backend.wait();
-    const double host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    const std::vector<double> seconds = times.take();
-    const double gpu = std::accumulate(seconds.begin(), seconds.end(), 0.0);
-    return gpu > 0.0 ? gpu : host;
-  };
+// The device's clock, or the host's where the device has none.
+double time_on_device(MslBackend& backend, const std::function<void()>& record) {
+  backend.wait();
+  const double device_before = backend.device_seconds();
+  const auto start = std::chrono::steady_clock::now();
+  record();
+  backend.wait();
+  const double host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double device = backend.device_seconds() - device_before;
+  return device > 0.0 ? device : host;
 }
 
 // What the samples of one path said.
@@ -213,12 +210,11 @@ void check_shape(const TuneShape& shape) {
 TuneResult autotune(std::unique_ptr<Device> device, const TuneShape& shape, const TuneOptions& options) {
   check_shape(shape);
   Device& driver = *device;
-  Times times;
-  MslBackend backend(std::make_unique<TimedDevice>(std::move(device), times));
+  MslBackend backend(std::move(device));
   const auto memory =
       static_cast<std::int64_t>(std::min<std::uint64_t>(driver.info().memory_bytes, std::uint64_t{1} << 50));
   const std::int64_t logits = std::clamp(memory / 32, shape.vocab_size, std::max(most_elements, shape.vocab_size));
-  Autotuner tuner(backend, driver, options, options.clock ? options.clock : gpu_clock(times));
+  Autotuner tuner(backend, driver, options, options.clock ? options.clock : time_on_device);
   return tuner.run(tunables(shape, logits));
 }
 

@@ -104,10 +104,9 @@ class Device {
   // Zeroed memory aligned to 256 bytes. Where host_visible, Buffer::host() is its address (shared or pinned memory); on
   // devices without such memory, others have none. Throws Error(memory).
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) = 0;
-  // A buffer of the bytes of `memory` where they lie, for kernels to read, or null where the device cannot and they
-  // have to be copied. Only for memory that starts at a page, such as a mapped file, and is readable up to the end of
-  // its last page; it must stay as long as the buffer lives and commands use it.
-  virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/) {
+  // As Backend::wrap.
+  virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/,
+                                       std::shared_ptr<const void> /*owner*/) {
     return nullptr;
   }
   // The kernel of that host name, compiled at first use; lives as long as the device. Throws Error(device) where there

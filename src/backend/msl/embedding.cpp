@@ -45,6 +45,8 @@ void MslBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
       .optional(3, places == 0 ? Tensor() : position_weight)
       .optional(4, positions.first)
       .bytes(5, args)
+      .work(2.0 * static_cast<double>(out.elements()))
+      .moves(2 * out.bytes() + tokens.bytes())
       .dispatch(launch.groups, launch.threads);
 }
 
@@ -107,6 +109,8 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
       .buffer(3, *keys)
       .buffer(4, dout)
       .bytes(5, args)
+      .work(static_cast<double>(dout.elements()))
+      .moves(3 * dout.bytes())  // where all tokens differ
       .dispatch(launch.groups, launch.threads);
   if (chunks == 1) return;
   encode(msl::kernel_name("embedding_join", dout.dtype()))
@@ -115,6 +119,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
       .buffer(2, tails)
       .buffer(3, *keys)
       .bytes(4, args)
+      .moves(tails.tensor().bytes())
       .dispatch(launch.groups, launch.threads);
 }
 

@@ -275,12 +275,24 @@ void Encoder::check_launch(GridSize groups, GridSize threads) const {
   }
 }
 
+Encoder& Encoder::work(double flops, std::uint64_t read_again) {
+  flops_ = flops;
+  read_again_ = read_again;
+  return *this;
+}
+
+Encoder& Encoder::moves(std::uint64_t bytes) {
+  moved_bytes_ = bytes;
+  return *this;
+}
+
 void Encoder::dispatch(GridSize groups, GridSize threads) {
   check_bound();
   check_overlaps();
   check_launch(groups, threads);
   commands_.dispatch(groups, threads);
   recorder_.dispatched(bound_bytes_);
+  recorder_.report({info_.name, static_cast<double>(moved_bytes_.value_or(bound_bytes_ + read_again_)), flops_});
 }
 
 }  // namespace mslt::msl

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,6 +62,11 @@ class [[nodiscard]] Encoder {
   // Allows these two buffers to overlap, where each thread reads its element before it writes that very one.
   Encoder& in_place(std::uint32_t first, std::uint32_t second);
 
+  // Says what the dispatch computes, and how many bytes it reads of tensors that it writes as well: for counting alone.
+  Encoder& work(double flops, std::uint64_t read_again = 0);
+  // Replaces the bytes counted, where a kernel does not go over the whole of what is bound to it.
+  Encoder& moves(std::uint64_t bytes);
+
   // Records groups.x · groups.y · groups.z threadgroups of threads.x · threads.y · threads.z threads.
   void dispatch(GridSize groups, GridSize threads);
 
@@ -95,6 +101,9 @@ class [[nodiscard]] Encoder {
   std::uint64_t bound_ = 0;  // bit i: info_.arguments[i] is bound
   std::uint64_t threadgroup_bytes_ = 0;
   std::uint64_t bound_bytes_ = 0;
+  double flops_ = 0.0;
+  std::uint64_t read_again_ = 0;
+  std::optional<std::uint64_t> moved_bytes_;
   std::array<std::pair<std::uint32_t, std::uint32_t>, 8> in_place_{};
   std::uint32_t in_place_count_ = 0;
 };

@@ -37,6 +37,11 @@ std::uint32_t side(std::int64_t size, std::string_view operation) {
   return static_cast<std::uint32_t>(size);
 }
 
+// Of rows · columns sums of so many products.
+double product_flops(std::int64_t rows, std::int64_t columns, std::int64_t inner) {
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(inner);
+}
+
 struct Product {
   std::string kernel;
   msl::GridSize groups;
@@ -83,7 +88,7 @@ void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tenso
   msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, in.dtype(), weight.dtype()));
   encoder.buffer(0, out).optional(1, pre_activation).buffer(2, in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, bias);
-  encoder.bytes(5, args).dispatch(launch.groups, launch.threads);
+  encoder.bytes(5, args).work(product_flops(rows, columns, inner)).dispatch(launch.groups, launch.threads);
 }
 
 void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight,
@@ -110,6 +115,7 @@ void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, co
       .buffer(2, weight)
       .optional(3, pre_activation)
       .bytes(4, args)
+      .work(product_flops(rows, columns, inner), accumulate ? din.bytes() : 0)
       .dispatch(launch.groups, launch.threads);
 }
 
@@ -138,6 +144,7 @@ void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbi
         .buffer(1, dout)
         .buffer(2, in)
         .bytes(3, args)
+        .work(product_flops(rows, columns, inner), dweight.bytes())
         .dispatch(launch.groups, launch.threads);
   }
   if (!dbias) return;
@@ -152,6 +159,7 @@ void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbi
       .buffer(0, partial)
       .buffer(1, dout)
       .bytes(2, args)
+      .work(static_cast<double>(dout.elements()))
       .dispatch({msl::group_count(rows, msl::simdgroup_width), parts, 1}, {32, column_sum_rows, 1});
   encode(msl::kernel_name("column_sums_join", dbias.dtype()))
       .buffer(0, dbias)

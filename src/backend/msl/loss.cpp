@@ -29,6 +29,8 @@ void MslBackend::cross_entropy(const Tensor& losses, const Tensor& logits, const
       .buffer(2, targets)
       .optional(3, loss_scale)
       .bytes(4, args)
+      .work(8.0 * static_cast<double>(logits.shape().rows()) * static_cast<double>(vocab),
+            loss_scale ? logits.bytes() : 0)
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
                 {msl::row_threads(columns, tuning_.loss_logits_a_thread,
                                   logits.dtype() == DType::f32 ? tuning_.loss_threads_f32 : tuning_.loss_threads)});

@@ -42,6 +42,11 @@ std::unique_ptr<Buffer> MslBackend::allocate(std::size_t bytes, std::string_view
   return device_->allocate(bytes, label, false);
 }
 
+std::unique_ptr<Buffer> MslBackend::wrap(std::span<const std::byte> memory, std::string_view label,
+                                         std::shared_ptr<const void> owner) {
+  return device_->wrap(memory, label, std::move(owner));
+}
+
 void MslBackend::upload(const Tensor& destination, std::span<const std::byte> source) {
   recorder_->upload(destination, source);
 }

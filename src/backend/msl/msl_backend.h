@@ -48,12 +48,15 @@ class MslBackend final : public Backend {
   const DeviceInfo& device() const override;
   std::string_view warning() const override { return warning_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
+  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
+                               std::shared_ptr<const void> owner) override;
   void upload(const Tensor& destination, std::span<const std::byte> source) override;
   void download(const Tensor& source, std::span<std::byte> destination) override;
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) override;
   void submit() override;
   void wait() override;
   void throttle(std::size_t in_flight) override;
+  double device_seconds() const override { return recorder_->counters().device_seconds; }
   std::size_t scratch_bytes() const override;
   void embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
                          const Tensor& position_weight, const Positions& positions, float scale) override;

@@ -60,6 +60,7 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
       .bytes(9, args)
       .in_place(1, 4)
       .in_place(0, 5)
+      .work(8.0 * static_cast<double>(residual.elements()))
       .dispatch(launch.groups, launch.threads);
 }
 
@@ -94,6 +95,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .bytes(8, args)
         .in_place(0, 2)
         .in_place(0, 3)
+        .work(14.0 * static_cast<double>(dout.elements()))
         .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
     // dsum may be dout, so the sums are taken first.

@@ -26,6 +26,7 @@ void MslBackend::global_norm(const Tensor& out, const Tensor& gradients, bool ac
       .buffer(0, squares)
       .optional(1, n == 0 ? Tensor() : gradients)
       .bytes(2, square_args)
+      .work(2.0 * static_cast<double>(n))
       .dispatch({msl::group_count(groups, 1)}, {static_cast<std::uint32_t>(tuning_.reduce_threads)});
   const NormRootArgs root_args = {.groups = msl::count32(groups, "global_norm"), .accumulate = accumulate ? 1u : 0u};
   encode("norm_root_f32")
@@ -59,6 +60,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
         .buffer(5, state)
         .buffer(6, norm)
         .bytes(7, args)
+        .work(15.0 * static_cast<double>(parameters.elements()), 3 * master.bytes())
         .dispatch(launch.groups, launch.threads);
     return;
   }
@@ -70,6 +72,8 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
       .buffer(4, state)
       .buffer(5, norm)
       .bytes(6, args)
+      .work(15.0 * static_cast<double>(parameters.elements()),
+            parameters.bytes() + first_moment.bytes() + second_moment.bytes())
       .dispatch(launch.groups, launch.threads);
 }
 

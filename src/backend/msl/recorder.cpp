@@ -47,7 +47,12 @@ struct Recorder::Batch {
   std::uint64_t bytes = 0;
   std::vector<std::unique_ptr<Buffer>> staging;
   std::vector<ReadBack> read_backs;
-  std::shared_ptr<std::atomic<bool>> done = std::make_shared<std::atomic<bool>>(false);
+  // Written by the completion handler, which may outlive the batch.
+  struct Outcome {
+    CommandTiming timing;
+    std::atomic<bool> done = false;
+  };
+  std::shared_ptr<Outcome> outcome = std::make_shared<Outcome>();
 };
 
 Recorder::Recorder(Device& device, std::span<const KernelInfo> kernels)
@@ -139,6 +144,7 @@ void Recorder::copy(const Tensor& destination, const Tensor& source) {
   if (source.bytes() == 0) return;
   commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
   moved(2 * source.bytes());
+  report({"copy", 2.0 * static_cast<double>(source.bytes()), 0.0});
   commit_full();
 }
 
@@ -146,6 +152,7 @@ void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   if (destination.bytes() == 0) return;
   commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
   moved(destination.bytes());
+  report({"fill", static_cast<double>(destination.bytes()), 0.0});
   commit_full();
 }
 
@@ -195,7 +202,10 @@ void Recorder::read_back(const Tensor& source, std::function<void(std::span<cons
 
 void Recorder::commit() {
   if (!open_) return;
-  open_->commands->on_completed([done = open_->done](const CommandTiming&, std::string_view) { done->store(true); });
+  open_->commands->on_completed([outcome = open_->outcome](const CommandTiming& timing, std::string_view) {
+    outcome->timing = timing;
+    outcome->done.store(true);
+  });
   open_->commands->commit();
   open_->submission = submissions_;
   ++counters_.commits;
@@ -207,6 +217,9 @@ void Recorder::retire_first() {
   const std::unique_ptr<Batch> batch = std::move(committed_.front());
   committed_.pop_front();
   batch->commands->wait();
+  const CommandTiming& timing = batch->outcome->timing;
+  counters_.device_seconds += std::max(0.0, timing.gpu_end - std::max(timing.gpu_start, device_end_));
+  device_end_ = std::max(device_end_, timing.gpu_end);
   std::exception_ptr error;
   for (const Batch::ReadBack& read_back : batch->read_backs) {
     try {
@@ -220,7 +233,7 @@ void Recorder::retire_first() {
 }
 
 void Recorder::poll() {
-  while (!committed_.empty() && committed_.front()->done->load()) retire_first();
+  while (!committed_.empty() && committed_.front()->outcome->done.load()) retire_first();
 }
 
 void Recorder::retire_until(std::size_t last) {

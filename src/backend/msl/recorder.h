@@ -22,7 +22,15 @@ namespace mslt::msl {
 struct Counters {
   std::uint64_t dispatches = 0;
   std::uint64_t commits = 0;
-  std::uint64_t waits = 0;  // how often the host waited for the device: calls of wait, throttle and download
+  std::uint64_t waits = 0;      // how often the host waited for the device: calls of wait, throttle and download
+  double device_seconds = 0.0;  // of the batches retired, those that ran side by side once
+};
+
+// What one dispatch has to do at least, for whoever counts.
+struct DispatchRecord {
+  std::string_view kernel;
+  double bytes = 0.0;  // every bound tensor once, those that are added to twice
+  double flops = 0.0;
 };
 
 class Recorder;
@@ -70,6 +78,11 @@ class Recorder {
   CommandBuffer& commands();
   // Says that a dispatch bound to so many bytes was encoded into commands().
   void dispatched(std::uint64_t bytes);
+  // Calls `observer` with every dispatch, copy and fill from now on, as it is recorded; empty: no longer.
+  void observe(std::function<void(const DispatchRecord&)> observer) { observer_ = std::move(observer); }
+  void report(const DispatchRecord& record) const {
+    if (observer_) observer_(record);
+  }
 
   Scratch scratch(DType dtype, const Shape& shape);
   // 16 bytes of zeros on the device, for absent arguments.
@@ -120,8 +133,10 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
   std::deque<std::unique_ptr<Batch>> committed_;
+  std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
   Counters counters_;
+  double device_end_ = 0.0;  // when the last batch retired ended, by the device's clock
   std::size_t held_bytes_ = 0;
   std::size_t peak_bytes_ = 0;
 };

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -48,6 +49,20 @@ TEST_F(RecorderTest, WaitsOnceForAnyNumberOfDispatches) {
   EXPECT_EQ(recorder_.counters().dispatches, 180u);
   EXPECT_GE(recorder_.counters().commits, 3u);
   EXPECT_EQ(x_.tensor.host<float>()[0], std::ldexp(1e-30f, 180));
+}
+
+TEST_F(RecorderTest, AddsUpTheTimeOfTheDevice) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 200; ++i) record_doubling();
+  EXPECT_EQ(recorder_.counters().device_seconds, 0.0);
+  recorder_.wait();
+  const double first = recorder_.counters().device_seconds;
+  EXPECT_GT(first, 0.0);
+  record_doubling();
+  recorder_.wait();
+  EXPECT_GT(recorder_.counters().device_seconds, first);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+  EXPECT_LE(recorder_.counters().device_seconds, elapsed.count());
 }
 
 TEST_F(RecorderTest, ReadsBackWhatWasThereAtThatPoint) {

@@ -13,7 +13,8 @@ namespace {
 constexpr std::int64_t logits_a_thread = 16;
 // Where rows are many, few threads each keep a device busy; then, more than so many wanted still get more.
 constexpr std::int64_t many_rows = 256;
-constexpr std::int64_t threads_of_many = 256;
+constexpr std::int64_t argmax_threads_of_many = 128;
+constexpr std::int64_t top_k_threads_of_many = 512;
 constexpr std::int64_t most_wanted_of_many = 64;
 
 SamplingArgs sampling_args(const Tensor& logits, std::int64_t vocab, std::int64_t k) {
@@ -23,9 +24,10 @@ SamplingArgs sampling_args(const Tensor& logits, std::int64_t vocab, std::int64_
           .aligned = msl::aligned_rows(logits.shape()[-1], logits)};
 }
 
-std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::int64_t k, std::int64_t limit) {
-  const bool few = logits.shape().rows() >= many_rows && k <= most_wanted_of_many;
-  return msl::row_threads(vocab, logits_a_thread, few ? std::min(limit, threads_of_many) : limit);
+std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::int64_t k, std::int64_t enough,
+                               std::int64_t limit) {
+  const bool many = logits.shape().rows() >= many_rows && k <= most_wanted_of_many;
+  return msl::row_threads(vocab, logits_a_thread, many ? std::min(limit, enough) : limit);
 }
 
 }  // namespace
@@ -38,7 +40,7 @@ void MslBackend::argmax(const Tensor& out, const Tensor& logits, std::int64_t vo
       .buffer(1, logits)
       .bytes(2, sampling_args(logits, vocab, 1))
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {sampling_threads(logits, vocab, 1, limits().max_threads_per_threadgroup)});
+                {sampling_threads(logits, vocab, 1, argmax_threads_of_many, limits().max_threads_per_threadgroup)});
 }
 
 void MslBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) {
@@ -50,7 +52,8 @@ void MslBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor
       .buffer(2, logits)
       .bytes(3, sampling_args(logits, vocab, values.shape()[-1]))
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {sampling_threads(logits, vocab, values.shape()[-1], limits().max_threads_per_threadgroup)});
+                {sampling_threads(logits, vocab, values.shape()[-1], top_k_threads_of_many,
+                                  limits().max_threads_per_threadgroup)});
 }
 
 }  // namespace mslt

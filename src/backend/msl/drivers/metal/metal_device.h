@@ -40,7 +40,8 @@ class MetalDevice final : public Device {
   const DeviceInfo& info() const override { return info_; }
   const DeviceLimits& limits() const override { return limits_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override;
-  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label) override;
+  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
+                               std::shared_ptr<const void> owner) override;
   const Pipeline& pipeline(std::string_view name) override;
   std::unique_ptr<CommandBuffer> command_buffer() override;
 

@@ -142,18 +142,23 @@ std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_vie
   return std::make_unique<MetalBuffer>(std::move(buffer), bytes, label);
 }
 
-std::unique_ptr<Buffer> MetalDevice::wrap(std::span<const std::byte> memory, std::string_view label) {
+std::unique_ptr<Buffer> MetalDevice::wrap(std::span<const std::byte> memory, std::string_view label,
+                                          std::shared_ptr<const void> owner) {
   const AutoreleasePool pool;
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
   if (memory.empty() || reinterpret_cast<std::uintptr_t>(memory.data()) % page != 0) return nullptr;
   const std::size_t pages = (memory.size() + page - 1) / page * page;
   if (pages > limits_.max_buffer_bytes) return nullptr;
-  // Kernels only read it: nothing writes through this pointer.
-  auto buffer =
-      Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithBytesNoCopy:const_cast<std::byte*>(memory.data())
-                                                                      length:pages
-                                                                     options:buffer_options
-                                                                 deallocator:nil]);
+  // The block is all that keeps the owner: Metal frees it with its own last reference to the buffer, after the commands
+  // that use it. Kernels only read the memory: nothing writes through this pointer.
+  const std::shared_ptr<const void> kept = std::move(owner);
+  auto buffer = Retained<id<MTLBuffer>>::adopt([device_.get()
+      newBufferWithBytesNoCopy:const_cast<std::byte*>(memory.data())
+                        length:pages
+                       options:buffer_options
+                   deallocator:^(void* /*pointer*/, NSUInteger /*length*/) {
+                     static_cast<void>(kept);
+                   }]);
   if (!buffer) return nullptr;
   const Retained<NSString*> name = to_nsstring(label);
   [buffer.get() setLabel:name.get()];

@@ -1,0 +1,40 @@
+# Chooses the library of the CPU backend's matrix products by MSLT_CPU_GEMM. Sets
+#   MSLT_GEMM          onednn or blas, which names its source file
+#   MSLT_GEMM_LIBRARY  what to link
+#   MSLT_BLAS_LIBRARY  a library with the CBLAS interface, where there is one, and
+#   MSLT_BLAS_OPTIONS  what to compile gemm_blas.cpp with for it
+if(NOT MSLT_CPU_GEMM MATCHES "^(auto|onednn|blas)$")
+  message(FATAL_ERROR "MSLT_CPU_GEMM is '${MSLT_CPU_GEMM}'; valid are auto, onednn and blas.")
+endif()
+
+if(APPLE)
+  set(MSLT_BLAS_LIBRARY "-framework Accelerate")
+  # The interface that macOS has had since 13.3; the one before it is deprecated.
+  set(MSLT_BLAS_OPTIONS "-DMSLT_CBLAS_HEADER=<Accelerate/Accelerate.h>" -DACCELERATE_NEW_LAPACK)
+else()
+  find_path(MSLT_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas DOC "The folder of cblas.h")
+  find_library(MSLT_CBLAS_LIBRARY NAMES openblas cblas blas DOC "A library with the CBLAS interface")
+  if(MSLT_CBLAS_INCLUDE AND MSLT_CBLAS_LIBRARY)
+    set(MSLT_BLAS_LIBRARY ${MSLT_CBLAS_LIBRARY})
+    set(MSLT_BLAS_OPTIONS "-DMSLT_CBLAS_HEADER=<cblas.h>" -isystem ${MSLT_CBLAS_INCLUDE})
+  endif()
+endif()
+
+set(MSLT_GEMM onednn)
+if(MSLT_CPU_GEMM STREQUAL "blas")
+  set(MSLT_GEMM blas)
+elseif(MSLT_CPU_GEMM STREQUAL "auto" AND APPLE)
+  find_package(dnnl QUIET MODULE)
+  if(NOT dnnl_FOUND)
+    set(MSLT_GEMM blas)
+  endif()
+endif()
+if(MSLT_GEMM STREQUAL "onednn")
+  mslt_require(dnnl libdnnl-dev onednn MODULE)
+  set(MSLT_GEMM_LIBRARY dnnl::dnnl)
+elseif(MSLT_BLAS_LIBRARY)
+  set(MSLT_GEMM_LIBRARY ${MSLT_BLAS_LIBRARY})
+else()
+  message(FATAL_ERROR "MSLT_CPU_GEMM=blas needs a BLAS: apt-get install libopenblas-dev")
+endif()
+message(STATUS "Matrix products of the CPU backend: ${MSLT_GEMM_LIBRARY}")

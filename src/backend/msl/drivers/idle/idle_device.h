@@ -1,0 +1,31 @@
+// A device that runs nothing: for counting what a model would have a real one do.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+#include "backend/msl/driver.h"
+
+namespace mslt::msl::idle {
+
+// Presents itself as `info` with `limits`. Buffers that need not be host_visible have a size but no memory; commands
+// are dropped, and what is read back is what the staging memory held: zeros.
+class IdleDevice final : public Device {
+ public:
+  IdleDevice(DeviceInfo info, DeviceLimits limits);
+  ~IdleDevice() override;
+
+  const DeviceInfo& info() const override { return info_; }
+  const DeviceLimits& limits() const override { return limits_; }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override;
+  const Pipeline& pipeline(std::string_view name) override;
+  std::unique_ptr<CommandBuffer> command_buffer() override;
+
+ private:
+  DeviceInfo info_;
+  DeviceLimits limits_;
+  std::unique_ptr<Pipeline> pipeline_;
+};
+
+}  // namespace mslt::msl::idle

@@ -1,0 +1,71 @@
+// The table of chips.
+#include "profile/chip.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+// Cores, FLOP/s and bytes a second as published by the makers. The shares of the H100 are what the kernels were
+// measured to reach there (docs/benchmarks.md). Those of the Apple chip, which has run nothing yet, are assumptions:
+// its matrix instructions are what the kernels are written in, so that more of its arithmetic should be in reach.
+constexpr auto known_chips = std::to_array<Chip>({
+    {.name = "m3-max",
+     .device = "Apple M3 Max",
+     .backend = "metal",
+     .cores = 40,
+     .memory_bytes = std::uint64_t{64} << 30,
+     .threadgroup_memory_bytes = 32768,
+     .flops = 14.1e12,
+     .bandwidth = 410e9,
+     .compute_share = 0.5,
+     .attention_share = 0.25,
+     .bandwidth_share = 0.85,
+     .dispatch_seconds = 2e-6},
+    {.name = "h100",
+     .device = "NVIDIA H100 80GB HBM3",
+     .backend = "cuda",
+     .cores = 132,
+     .memory_bytes = std::uint64_t{80} << 30,
+     .threadgroup_memory_bytes = 32768,
+     .flops = 66.9e12,
+     .bandwidth = 3350e9,
+     .compute_share = 0.44,
+     .attention_share = 0.08,
+     .bandwidth_share = 0.85,
+     .dispatch_seconds = 2e-6},
+});
+
+}  // namespace
+
+DeviceInfo Chip::info() const {
+  return {.backend = std::string(backend),
+          .name = std::string(device),
+          .memory_bytes = memory_bytes,
+          .compute_units = cores,
+          .trains_16_bit = true};
+}
+
+msl::DeviceLimits Chip::limits() const {
+  return {.threadgroup_memory_bytes = threadgroup_memory_bytes, .max_buffer_bytes = memory_bytes};
+}
+
+std::span<const Chip> chips() {
+  return known_chips;
+}
+
+const Chip& chip_from_name(std::string_view name) {
+  const auto found =
+      std::find_if(known_chips.begin(), known_chips.end(), [name](const Chip& chip) { return chip.name == name; });
+  if (found == known_chips.end()) {
+    std::string names;
+    for (const Chip& chip : known_chips) names += (names.empty() ? "" : ", ") + std::string(chip.name);
+    fail(ErrorKind::usage, "There is no chip '{}' to predict for. Known are {}.", name, names);
+  }
+  return *found;
+}
+
+}  // namespace mslt
