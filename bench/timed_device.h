@@ -77,8 +77,9 @@ class TimedDevice final : public msl::Device {
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override {
     return inner_->allocate(bytes, label, host_visible);
   }
-  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label) override {
-    return inner_->wrap(memory, label);
+  std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
+                               std::shared_ptr<const void> owner) override {
+    return inner_->wrap(memory, label, std::move(owner));
   }
   const msl::Pipeline& pipeline(std::string_view name) override { return inner_->pipeline(name); }
   std::unique_ptr<msl::CommandBuffer> command_buffer() override {
