@@ -17,6 +17,9 @@ namespace mslt {
 struct LoadOptions {
   std::string device = "auto";  // as --device: auto, cpu, cuda, metal, msl-host
   std::string dtype;            // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
+  // How a GPU's kernels are launched: "none" by the built-in table, "auto" as mslt tune stored for the device, if it
+  // did, else by that tuning file. Results differ by rounding alone.
+  std::string tuning = "none";
 };
 
 // Movable; one thread at a time.

@@ -107,6 +107,8 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual const DeviceInfo& device() const = 0;
+  // Sentences about what was passed over when the backend was made, such as a file; empty where nothing was.
+  virtual std::string_view warning() const { return {}; }
 
   // Memory and order.
 

@@ -13,16 +13,39 @@ namespace {
 
 constexpr std::string_view metal_prefix = "metal:";
 
+[[noreturn]] void fail_unknown(std::string_view device) {
+  fail(ErrorKind::usage, "There is no device '{}'. Valid are auto, cpu, cuda, metal and msl-host.", device);
+}
+
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(std::string_view device) {
-  if (device == "auto") return make_backend(available_devices().front().backend);
-  if (device == "cpu") return std::make_unique<CpuBackend>();
-  if (device == "metal") return make_msl_metal_backend();
-  if (device.starts_with(metal_prefix)) return make_msl_metal_backend(device.substr(metal_prefix.size()));
-  if (device == "cuda") return make_msl_cuda_backend();
-  if (device == "msl-host") return make_msl_host_backend();
-  fail(ErrorKind::usage, "There is no device '{}'. Valid are auto, cpu, cuda, metal and msl-host.", device);
+std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning) {
+  if (device == "auto") return make_backend(available_devices().front().backend, tuning);
+  if (device == "cpu") {
+    if (tuning != "auto" && tuning != "none") {
+      fail(ErrorKind::usage,
+           "The tuning '{}' is for a GPU's kernels, but the device is cpu; name the GPU with --device.", tuning);
+    }
+    return std::make_unique<CpuBackend>();
+  }
+  if (device == "metal") return make_msl_metal_backend({}, tuning);
+  if (device.starts_with(metal_prefix)) return make_msl_metal_backend(device.substr(metal_prefix.size()), tuning);
+  if (device == "cuda") return make_msl_cuda_backend(true, tuning);
+  if (device == "msl-host") return make_msl_host_backend(tuning);
+  fail_unknown(device);
+}
+
+std::unique_ptr<msl::Device> make_msl_device(std::string_view device) {
+  if (device == "auto") return make_msl_device(available_devices().front().backend);
+  if (device == "cpu") {
+    fail(ErrorKind::usage,
+         "The device cpu runs no kernels, so that there is nothing to tune; valid are cuda, metal and msl-host.");
+  }
+  if (device == "metal") return make_msl_metal_device();
+  if (device.starts_with(metal_prefix)) return make_msl_metal_device(device.substr(metal_prefix.size()));
+  if (device == "cuda") return make_msl_cuda_device();
+  if (device == "msl-host") return make_msl_host_device();
+  fail_unknown(device);
 }
 
 std::vector<DeviceInfo> available_devices() {

@@ -10,10 +10,22 @@
 
 namespace mslt {
 
+namespace msl {
+class Device;
+}
+
 // "auto" takes the best device there is; otherwise "cpu", "cuda", "metal" or "msl-host", or "metal:" and the number or
 // a part of the name of one of several GPUs. Throws Error(usage) for a name that does not exist, Error(device) for one
 // that this build or this machine does not have, saying which it has.
-std::unique_ptr<Backend> make_backend(std::string_view device);
+//
+// `tuning` says how the kernels of devices other than "cpu" are launched: "none" by the built-in table, "auto" by what
+// was stored for the device where that can be used (Backend::warning() says where not), else by the tuning file of that
+// name. Throws Error(io) or Error(input) where that cannot be read or is of another device, Error(usage) where it is
+// given for "cpu".
+std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning = "none");
+
+// The driver alone, of the devices that run kernels. Throws as make_backend, and Error(usage) for "cpu".
+std::unique_ptr<msl::Device> make_msl_device(std::string_view device);
 
 // Every device that make_backend could return now, best first.
 std::vector<DeviceInfo> available_devices();

@@ -6,7 +6,6 @@
 #include <memory>
 #include <span>
 
-#include "backend/registry.h"
 #include "base/fail.h"
 #include "base/philox.h"
 #include "model/inference_pass.h"
@@ -53,23 +52,22 @@ double copy_bandwidth(Backend& backend) {
 
 }  // namespace
 
-TrainBenchResult bench_train(const TrainBenchOptions& options) {
-  const std::unique_ptr<Backend> backend = make_backend(options.device);
+TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options) {
   Config config = options.model;
   config.vocab_size = options.vocab_size;
   const std::int64_t seq_len = options.seq_len > 0 ? options.seq_len : config.max_positions;
-  Transformer transformer(*backend, config, dtype_from_name(options.dtype));
+  Transformer transformer(backend, config, dtype_from_name(options.dtype));
   transformer.initialize(1);
   TrainingPass pass(transformer, options.batch_size, seq_len, TrainingPass::Mode::train);
-  AdamW optimizer(*backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
+  AdamW optimizer(backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
   optimizer.initialize_master();
 
-  const auto scalars = backend->allocate(256, "bench scalars");
+  const auto scalars = backend.allocate(256, "bench scalars");
   const Tensor loss_sum(*scalars, 0, DType::f32, Shape{1});
   const Tensor loss_scale(*scalars, 64, DType::f32, Shape{1});
   const std::int64_t tokens_per_step = options.batch_size * seq_len;
   const float scale = 1.0f / static_cast<float>(tokens_per_step);
-  backend->upload(loss_scale, std::as_bytes(std::span(&scale, 1)));
+  backend.upload(loss_scale, std::as_bytes(std::span(&scale, 1)));
   const auto tokens = random_tokens(tokens_per_step, config.vocab_size, 0);
   const auto targets = random_tokens(tokens_per_step, config.vocab_size, 1);
 
@@ -79,17 +77,17 @@ TrainBenchResult bench_train(const TrainBenchOptions& options) {
     pass.set_batch(tokens, targets);
     pass.forward_backward(loss_sum, loss_scale, {});
     optimizer.step(pass.gradients(), ++update, 1e-4, 1.0f, 1.0f);
-    backend->wait();
+    backend.wait();
   };
   step();
   TrainBenchResult result;
   // Before the peak is measured, whose matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
-  result.peak = measure_matmul_peak(*backend);
-  const double device_before = backend->device_seconds();
+  result.peak = measure_matmul_peak(backend);
+  const double device_before = backend.device_seconds();
   result.step_seconds = median_seconds(static_cast<int>(options.steps), step);
-  result.device_seconds = (backend->device_seconds() - device_before) / static_cast<double>(options.steps);
-  result.peak = std::max(result.peak, measure_matmul_peak(*backend));
+  result.device_seconds = (backend.device_seconds() - device_before) / static_cast<double>(options.steps);
+  result.peak = std::max(result.peak, measure_matmul_peak(backend));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);
   const ArenaLayout& layout = transformer.layout().arena;
@@ -97,8 +95,7 @@ TrainBenchResult bench_train(const TrainBenchOptions& options) {
   return result;
 }
 
-GenerateBenchResult bench_generate(const GenerateBenchOptions& options) {
-  const std::unique_ptr<Backend> backend = make_backend(options.device);
+GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions& options) {
   const Config& config = options.model;
   const std::int64_t positions = options.prompt_tokens + options.new_tokens;
   if (positions > config.max_positions) {
@@ -106,28 +103,28 @@ GenerateBenchResult bench_generate(const GenerateBenchOptions& options) {
          config.max_positions);
   }
   const DType dtype = dtype_from_name(options.dtype);
-  Transformer transformer(*backend, config, dtype);
+  Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
   const std::int64_t padded =
       (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
   const int slots = static_cast<int>(options.batch_size);
-  KvCache cache(*backend, config, dtype, slots, options.batch_size * padded);
+  KvCache cache(backend, config, dtype, slots, options.batch_size * padded);
   InferencePass pass(transformer, cache);
 
   std::vector<int> slot_list(static_cast<std::size_t>(slots));
   for (int i = 0; i < slots; ++i) slot_list[static_cast<std::size_t>(i)] = i;
   const auto prompt = random_tokens(options.prompt_tokens, config.vocab_size, 0);
   std::vector<std::span<const std::int32_t>> tokens(slot_list.size(), prompt);
-  const auto next_buffer = backend->allocate(slot_list.size() * sizeof(std::int32_t), "next tokens");
+  const auto next_buffer = backend.allocate(slot_list.size() * sizeof(std::int32_t), "next tokens");
   const Tensor next_tensor(*next_buffer, 0, DType::i32, Shape{options.batch_size});
   std::vector<std::int32_t> next(slot_list.size());
   const auto forward = [&] {
-    backend->argmax(next_tensor, pass.forward(slot_list, tokens), config.vocab_size);
-    backend->download(next_tensor, std::as_writable_bytes(std::span(next)));
+    backend.argmax(next_tensor, pass.forward(slot_list, tokens), config.vocab_size);
+    backend.download(next_tensor, std::as_writable_bytes(std::span(next)));
   };
 
   GenerateBenchResult result;
-  result.bandwidth = copy_bandwidth(*backend);
+  result.bandwidth = copy_bandwidth(backend);
   const double prefill = time_once(forward);
   for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = std::span(&next[i], 1);
   const double decode = time_once([&] {

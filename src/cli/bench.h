@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/backend.h"
 #include "mslt/config.h"
 
 namespace mslt::cli {
@@ -31,7 +32,6 @@ double median_seconds(int repeats, Work&& work) {
 
 struct TrainBenchOptions {
   Config model;
-  std::string device = "auto";
   std::string dtype = "f32";
   std::int64_t batch_size = 16;
   std::int64_t seq_len = 0;  // 0: the model's context
@@ -48,11 +48,10 @@ struct TrainBenchResult {
   std::size_t resident_bytes = 0;  // the process at its largest
 };
 // Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does.
-TrainBenchResult bench_train(const TrainBenchOptions& options);
+TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options);
 
 struct GenerateBenchOptions {
   Config model;
-  std::string device = "auto";
   std::string dtype = "f32";
   std::int64_t batch_size = 1;
   std::int64_t prompt_tokens = 64;
@@ -65,11 +64,10 @@ struct GenerateBenchResult {
   double bytes_per_step = 0.0;            // weights and half-filled cache that one decode step reads
 };
 // Greedy decoding with random weights.
-GenerateBenchResult bench_generate(const GenerateBenchOptions& options);
+GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions& options);
 
 struct KernelBenchOptions {
   Config model;
-  std::string device = "auto";
   std::string dtype = "f32";
   std::int64_t batch_size = 16;
 };
@@ -80,6 +78,6 @@ struct KernelBenchResult {
   double bytes = 0.0;    // read and written by one call, each tensor counted once
 };
 // Each operation of a training step alone, at the model's shapes.
-std::vector<KernelBenchResult> bench_kernels(const KernelBenchOptions& options);
+std::vector<KernelBenchResult> bench_kernels(Backend& backend, const KernelBenchOptions& options);
 
 }  // namespace mslt::cli

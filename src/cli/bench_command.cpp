@@ -7,6 +7,7 @@
 #include "base/mapped_file.h"
 #include "cli/bench.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
 #include "cli/model_options.h"
 #include "cli/units.h"
 #include "mslt/tokenizer.h"
@@ -23,7 +24,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
                   "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n");
   add_model_options(*command, *model);
   const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
-  command->add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
   command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
   command->add_option("--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context");
@@ -32,7 +33,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
-      const TrainBenchResult result = bench_train(*options);
+      const TrainBenchResult result = bench_train(*make_backend(*device, context), *options);
       const double floor = result.flops_per_token / result.peak;
       if (context.json) {
         context.print_json({{"tokens_per_second", result.tokens_per_second},
@@ -73,7 +74,7 @@ void add_generate_bench(CLI::App& bench, Context& context) {
                   "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n");
   add_model_options(*command, *model);
   const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
-  command->add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
   command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
   command->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of the prompt")->check(size);
@@ -81,7 +82,7 @@ void add_generate_bench(CLI::App& bench, Context& context) {
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
-      const GenerateBenchResult result = bench_generate(*options);
+      const GenerateBenchResult result = bench_generate(*make_backend(*device, context), *options);
       const double floor_tokens = result.bandwidth / result.bytes_per_step * static_cast<double>(options->batch_size);
       if (context.json) {
         context.print_json({{"prefill_tokens_per_second", result.prefill_tokens_per_second},
@@ -110,14 +111,14 @@ void add_kernels_bench(CLI::App& bench, Context& context) {
                                   "  mslt bench kernels --preset mini --batch-size 16\n");
   add_model_options(*command, *model);
   const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
-  command->add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
   command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
       nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-      for (const KernelBenchResult& row : bench_kernels(*options)) {
+      for (const KernelBenchResult& row : bench_kernels(*make_backend(*device, context), *options)) {
         rows.push_back({{"operation", row.operation},
                         {"seconds", row.seconds},
                         {"flops_per_second", row.flops / row.seconds},

@@ -3,7 +3,6 @@
 #include <memory>
 #include <span>
 
-#include "backend/registry.h"
 #include "base/philox.h"
 #include "cli/bench.h"
 
@@ -13,10 +12,10 @@ namespace {
 // Allocates tensors for one benchmark and times operations on them.
 class KernelBench {
  public:
-  explicit KernelBench(const KernelBenchOptions& options)
-      : backend_(make_backend(options.device)), dtype_(dtype_from_name(options.dtype)) {}
+  KernelBench(Backend& backend, const KernelBenchOptions& options)
+      : backend_(backend), dtype_(dtype_from_name(options.dtype)) {}
 
-  Backend& backend() { return *backend_; }
+  Backend& backend() { return backend_; }
 
   // A tensor of the benchmark's dtype with small random values.
   Tensor values(const Shape& shape) {
@@ -25,8 +24,8 @@ class KernelBench {
     PhiloxStream stream(1, static_cast<std::uint32_t>(buffers_.size()), 0);
     std::vector<float> numbers(static_cast<std::size_t>(shape.elements()));
     for (float& number : numbers) number = 0.1f * (stream.uniform() - 0.5f);
-    backend_->upload(source, std::as_bytes(std::span(numbers)));
-    if (dtype_ != DType::f32) backend_->cast(result, source);
+    backend_.upload(source, std::as_bytes(std::span(numbers)));
+    if (dtype_ != DType::f32) backend_.cast(result, source);
     return result;
   }
 
@@ -37,13 +36,13 @@ class KernelBench {
     for (std::int32_t& number : numbers) {
       number = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(vocab_size)));
     }
-    backend_->upload(result, std::as_bytes(std::span(numbers)));
+    backend_.upload(result, std::as_bytes(std::span(numbers)));
     return result;
   }
 
   Tensor make(DType dtype, const Shape& shape) {
     const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
-    buffers_.push_back(backend_->allocate(bytes, "bench"));
+    buffers_.push_back(backend_.allocate(bytes, "bench"));
     return {*buffers_.back(), 0, dtype, shape};
   }
 
@@ -53,7 +52,7 @@ class KernelBench {
     for (const Tensor& tensor : touched) bytes += static_cast<double>(tensor.bytes());
     const auto once = [&] {
       run();
-      backend_->wait();
+      backend_.wait();
     };
     once();
     results_.push_back({operation, median_seconds(5, once), flops, bytes});
@@ -62,7 +61,7 @@ class KernelBench {
   std::vector<KernelBenchResult> take_results() { return std::move(results_); }
 
  private:
-  std::unique_ptr<Backend> backend_;
+  Backend& backend_;
   DType dtype_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<KernelBenchResult> results_;
@@ -159,8 +158,8 @@ void bench_optimizer(KernelBench& bench, std::int64_t parameters) {
 
 }  // namespace
 
-std::vector<KernelBenchResult> bench_kernels(const KernelBenchOptions& options) {
-  KernelBench bench(options);
+std::vector<KernelBenchResult> bench_kernels(Backend& backend, const KernelBenchOptions& options) {
+  KernelBench bench(backend, options);
   const Config& config = options.model;
   config.validate();
   const std::int64_t rows = options.batch_size * config.max_positions;

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
 #include "data/data_folder.h"
 #include "formats/model_parts.h"
 #include "mslt/model.h"
@@ -24,6 +25,7 @@ struct Arguments {
 void evaluate_model(Arguments arguments, Context& context) {
   const DataInfo data = read_data_info(arguments.options.data);
   Model model = Model::load(arguments.model, arguments.load);
+  print_warning(*model.parts().backend, context);
   if (data.vocab_size > model.config().vocab_size) {
     fail(ErrorKind::input,
          "{} was made with a vocabulary of {}, the model's is {}; prepare it with the model's tokenizer.",
@@ -61,6 +63,7 @@ void add_eval_command(CLI::App& app, Context& context) {
   command->add_option("--data", arguments->options.data, "Folder that data prepare wrote")->required();
   command->add_option("--split", arguments->options.split, "val or train");
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
+  add_tuning_option(*command, arguments->load.tuning);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
   command->add_option("--batch-size", arguments->options.batch, "Sequences at once")->check(size);
   command->add_option("--seq-len", arguments->options.seq_len, "Tokens of a sequence; 0 for the model's context")

@@ -8,8 +8,10 @@
 
 #include "base/fail.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
 #include "cli/interrupt.h"
 #include "cli/units.h"
+#include "formats/model_parts.h"
 #include "mslt/generator.h"
 #include "mslt/model.h"
 
@@ -42,6 +44,7 @@ void generate(const Arguments& arguments, Context& context) {
   std::string prompt = arguments.prompt;
   if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>());
   Model model = Model::load(arguments.model, arguments.load);
+  print_warning(*model.parts().backend, context);
   Generator generator(model);
   const InterruptGuard interrupt;
   const bool stream = !context.json && arguments.options.num == 1;
@@ -84,6 +87,7 @@ void add_generate_command(CLI::App& app, Context& context) {
   command->add_option("--model", arguments->model, "A run folder or Hugging Face model folder")->required();
   command->add_option("--prompt", arguments->prompt, "What to continue; - for standard input")->required();
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
+  add_tuning_option(*command, arguments->load.tuning);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
   command->add_option("--max-new-tokens", options.max_new_tokens, "Tokens to generate at most");
   command->add_option("--temperature", options.sampling.temperature, "0 for the most likely token always");

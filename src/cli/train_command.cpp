@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/progress.h"
@@ -136,6 +137,7 @@ void train(Arguments arguments, Context& context) {
     };
   }
   Trainer trainer(options, std::move(callbacks));
+  print_warning(trainer.backend(), context);
   reporter.plan(trainer.plan(), trainer.measure_peak());
   const TrainResult result = trainer.run();
   reporter.clear();
@@ -150,6 +152,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_flag("--resume", options.resume, "Continue from the last complete checkpoint");
   command.add_option("--init-from", options.init_from, "Start from the weights of this model folder");
   command.add_option("--device", options.device, "auto, cpu, cuda, metal or msl-host");
+  add_tuning_option(command, options.tuning);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
   command.add_option("--steps", options.steps, "Updates of the weights")->check(CLI::Range(std::int64_t{1}, most));
   command.add_option("--batch-size", options.batch_size, "Sequences at once")->check(CLI::Range(std::int64_t{1}, most));

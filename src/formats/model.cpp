@@ -43,7 +43,7 @@ Model::~Model() = default;
 
 Model Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
   auto parts = std::make_unique<Parts>();
-  parts->backend = make_backend(options.device);
+  parts->backend = make_backend(options.device, options.tuning);
   std::optional<DType> dtype;
   if (!options.dtype.empty()) {
     const DType given = dtype_from_name(options.dtype);

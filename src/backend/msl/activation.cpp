@@ -27,7 +27,7 @@ void MslBackend::activation_forward(Activation activation, const Tensor& out, co
   if (out.elements() == 0) return;
   if (activation == Activation::swiglu) {
     const SwigluArgs args = gated_args(out, in, {});
-    const msl::Launch launch = msl::tile_launch(args.rows, args.columns);
+    const msl::Launch launch = msl::tile_launch(args.rows, args.columns, tuning_.tile_threads);
     encode(msl::kernel_name("swiglu_forward", in.dtype()))
         .buffer(0, out)
         .buffer(1, in)
@@ -36,7 +36,7 @@ void MslBackend::activation_forward(Activation activation, const Tensor& out, co
         .dispatch(launch.groups, launch.threads);
     return;
   }
-  const msl::Launch launch = msl::span_launch(in.elements());
+  const msl::Launch launch = msl::span_launch(in.elements(), tuning_.span_threads);
   encode(msl::kernel_name(activation == Activation::gelu ? "gelu_forward" : "relu_forward", in.dtype()))
       .buffer(0, out)
       .buffer(1, in)
@@ -50,7 +50,7 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
   if (dout.elements() == 0) return;
   if (activation == Activation::swiglu) {
     const SwigluArgs args = gated_args(dout, in, din);
-    const msl::Launch launch = msl::tile_launch(args.rows, args.columns);
+    const msl::Launch launch = msl::tile_launch(args.rows, args.columns, tuning_.tile_threads);
     encode(msl::kernel_name("swiglu_backward", in.dtype()))
         .buffer(0, din)
         .buffer(1, dout)
@@ -61,7 +61,7 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
         .dispatch(launch.groups, launch.threads);
     return;
   }
-  const msl::Launch launch = msl::span_launch(in.elements());
+  const msl::Launch launch = msl::span_launch(in.elements(), tuning_.span_threads);
   encode(msl::kernel_name(activation == Activation::gelu ? "gelu_backward" : "relu_backward", in.dtype()))
       .buffer(0, din)
       .buffer(1, dout)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
@@ -13,8 +14,8 @@ namespace mslt {
 // `zeroed`, memory on the GPU is handed out as it comes, for tools that look for reads of memory that nothing wrote.
 std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed = true);
 
-// The MSL backend on it.
-std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed = true);
+// The MSL backend on it; `tuning` as make_backend takes it.
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed = true, std::string_view tuning = "none");
 
 // Its device, or nothing where this build or this machine has none.
 std::vector<DeviceInfo> msl_cuda_devices();

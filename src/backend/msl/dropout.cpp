@@ -14,7 +14,7 @@ void MslBackend::dropout_forward(const Tensor& out, const Tensor& in, const Drop
                             .operation = dropout.operation,
                             .probability = dropout.probability,
                             .scale = 1.0f / (1.0f - dropout.probability)};
-  const msl::Launch launch = msl::span_launch((in.elements() + 1) / 2);  // a thread has two spans
+  const msl::Launch launch = msl::span_launch((in.elements() + 1) / 2, tuning_.span_threads);  // a thread has two spans
   encode(msl::kernel_name("dropout", in.dtype()))
       .buffer(0, out)
       .buffer(1, in)

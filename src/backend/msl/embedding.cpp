@@ -37,7 +37,7 @@ void MslBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
                                      .has_position = position_weight ? 1u : 0u,
                                      .has_first = positions.first ? 1u : 0u,
                                      .scale = scale};
-  const msl::Launch launch = msl::tile_launch(args.rows, columns);
+  const msl::Launch launch = msl::tile_launch(args.rows, columns, tuning_.tile_threads);
   encode(msl::kernel_name("embedding", out.dtype(), token_weight.dtype()))
       .buffer(0, out)
       .buffer(1, tokens)
@@ -61,7 +61,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
                                        .steps = msl::count32(tokens.shape()[1], backward),
                                        .columns = msl::count32(columns, backward),
                                        .aligned = msl::aligned_rows(columns, dposition_weight, dout)};
-    const msl::Launch launch = msl::tile_launch(args.steps, columns);
+    const msl::Launch launch = msl::tile_launch(args.steps, columns, tuning_.tile_threads);
     encode(msl::kernel_name("position_gradient", dout.dtype()))
         .buffer(0, dposition_weight)
         .buffer(1, dout)
@@ -101,7 +101,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
                                       .vocab = sort_args.vocab,
                                       .aligned = msl::aligned_rows(columns, dtoken_weight, dout),
                                       .scale = scale};
-  const msl::Launch launch = msl::tile_launch(chunks, columns);
+  const msl::Launch launch = msl::tile_launch(chunks, columns, tuning_.tile_threads);
   encode(msl::kernel_name("embedding_gradient", dout.dtype()))
       .buffer(0, dtoken_weight)
       .buffer(1, heads)

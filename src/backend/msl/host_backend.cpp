@@ -2,12 +2,16 @@
 #include "backend/msl/host_backend.h"
 
 #include "backend/msl/drivers/host/host_device.h"
-#include "backend/msl/msl_backend.h"
+#include "backend/msl/tuning_store.h"
 
 namespace mslt {
 
-std::unique_ptr<Backend> make_msl_host_backend() {
-  return std::make_unique<MslBackend>(std::make_unique<msl::host::HostDevice>());
+std::unique_ptr<msl::Device> make_msl_host_device() {
+  return std::make_unique<msl::host::HostDevice>();
+}
+
+std::unique_ptr<Backend> make_msl_host_backend(std::string_view tuning) {
+  return msl::make_tuned_backend(make_msl_host_device(), tuning);
 }
 
 std::vector<DeviceInfo> msl_host_devices() {

@@ -42,21 +42,24 @@ std::uint32_t aligned_rows(std::int64_t columns, const Tensors&... tensors) {
   return columns % span_width == 0 && (is_aligned(tensors) && ...) ? 1u : 0u;
 }
 
-// A thread for each span of so many elements in a row.
-inline Launch span_launch(std::int64_t count) {
-  constexpr std::uint32_t threads = 256;
-  return {{group_count(count, threads * span_width), 1, 1}, {threads, 1, 1}};
+// A thread for each span of so many elements in a row, `threads` to a group.
+inline Launch span_launch(std::int64_t count, std::int64_t threads) {
+  return {{group_count(count, threads * span_width), 1, 1}, {static_cast<std::uint32_t>(threads), 1, 1}};
 }
 
 // A thread for each span of each row: spans along x and rows along y of a threadgroup, which go over rows along x and
-// over columns along y of the grid. Columns must be at least 1.
-inline Launch tile_launch(std::int64_t rows, std::int64_t columns) {
-  constexpr std::uint32_t threads = 128;
+// over columns along y of the grid. Columns must be at least 1, `threads` a power of two and at least 32.
+inline Launch tile_launch(std::int64_t rows, std::int64_t columns, std::int64_t threads) {
   const std::int64_t spans = (columns + span_width - 1) / span_width;
   std::uint32_t across = 1;
   while (across < simdgroup_width && across < spans) across *= 2;
-  const std::uint32_t down = threads / across;
+  const std::uint32_t down = static_cast<std::uint32_t>(threads) / across;
   return {{group_count(rows, down), group_count(spans, across), 1}, {across, down, 1}};
+}
+
+// A simdgroup for each row, `group_rows` of them to a group.
+inline Launch row_launch(std::int64_t rows, std::int64_t group_rows) {
+  return {{group_count(rows, group_rows), 1, 1}, {static_cast<std::uint32_t>(simdgroup_width * group_rows), 1, 1}};
 }
 
 // Threads of a group that goes over a row together: whole simdgroups, as few as give each thread `each` elements, at

@@ -53,7 +53,7 @@ void MslBackend::split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, co
   check_split_qkv(q, k, v, qkv, shape);
   if (qkv.elements() == 0) return;
   const QkvArgs args = qkv_args(q, k, v, qkv);
-  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv));
+  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv), tuning_.tile_threads);
   encode("split_qkv")
       .untyped(0, q)
       .untyped(1, k)
@@ -68,7 +68,7 @@ void MslBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, c
   check_join_qkv(qkv, q, k, v, shape);
   if (qkv.elements() == 0) return;
   const QkvArgs args = qkv_args(q, k, v, qkv);
-  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv));
+  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv), tuning_.tile_threads);
   encode("join_qkv")
       .untyped(0, qkv)
       .untyped(1, q)
@@ -85,7 +85,7 @@ void MslBackend::cast(const Tensor& out, const Tensor& in) {
     return;
   }
   if (in.elements() == 0) return;
-  const msl::Launch launch = msl::span_launch(in.elements());
+  const msl::Launch launch = msl::span_launch(in.elements(), tuning_.span_threads);
   encode(msl::kernel_name("cast", in.dtype(), out.dtype()))
       .buffer(0, out)
       .buffer(1, in)
@@ -100,7 +100,8 @@ void MslBackend::fill(const Tensor& out, float value) {
   const FillArgs args = {.count = out.bytes(),
                          .aligned = msl::aligned_rows(msl::span_width, out),
                          .pattern = pattern_of(out.dtype(), value)};
-  const msl::Launch launch = msl::span_launch((bytes.elements() + 1) / 2);  // a thread has sixteen bytes
+  const msl::Launch launch =
+      msl::span_launch((bytes.elements() + 1) / 2, tuning_.span_threads);  // a thread has sixteen bytes
   encode("fill_bytes").buffer(0, bytes).bytes(1, args).dispatch(launch.groups, launch.threads);
 }
 
@@ -110,7 +111,8 @@ void MslBackend::copy(const Tensor& out, const Tensor& in) {
   if (same || in.elements() == 0) return;
   const Tensor to = as_bytes(out);
   const Tensor from = as_bytes(in);
-  const msl::Launch launch = msl::span_launch((to.elements() + 1) / 2);  // a thread has sixteen bytes
+  const msl::Launch launch =
+      msl::span_launch((to.elements() + 1) / 2, tuning_.span_threads);  // a thread has sixteen bytes
   encode("copy_bytes")
       .buffer(0, to)
       .buffer(1, from)
@@ -121,7 +123,7 @@ void MslBackend::copy(const Tensor& out, const Tensor& in) {
 void MslBackend::add(const Tensor& out, const Tensor& in) {
   check_add(out, in);
   if (out.elements() == 0) return;
-  const msl::Launch launch = msl::span_launch(out.elements());
+  const msl::Launch launch = msl::span_launch(out.elements(), tuning_.span_threads);
   encode(msl::kernel_name("add", out.dtype()))
       .buffer(0, out)
       .buffer(1, in)
@@ -138,7 +140,7 @@ void MslBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& 
                            .columns = msl::count32(columns, "gather_rows"),
                            .source_rows = msl::count32(in.shape().rows(), "gather_rows"),
                            .aligned = msl::aligned_rows(columns, out, in)};
-  const msl::Launch launch = msl::tile_launch(args.rows, columns);
+  const msl::Launch launch = msl::tile_launch(args.rows, columns, tuning_.tile_threads);
   msl::Encoder encoder = encode("gather_rows");
   encoder.untyped(0, out);
   if (in.elements() == 0) {

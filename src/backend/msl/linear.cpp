@@ -8,7 +8,6 @@
 #include "backend/msl/launch.h"
 #include "backend/msl/matvec.h"
 #include "backend/msl/msl_backend.h"
-#include "backend/msl/tile_table.h"
 #include "kernels/linear_args.h"
 
 namespace mslt {
@@ -18,8 +17,16 @@ namespace {
 constexpr std::uint32_t column_sum_rows = 8;
 constexpr std::int64_t rows_per_sum = 256;
 constexpr std::int64_t most_sums = 1024;
-// Up to here the weight is read once by matvec.
-constexpr std::int64_t few_rows = 8;
+
+// A design of the product: its kernels end in `suffix`; each threadgroup of `threads` has side × side results.
+struct TileDesign {
+  std::string_view suffix;
+  std::int64_t side;
+  std::uint32_t threads;
+};
+// 64×64×16 through threadgroup memory by four simdgroups, and 32×32×8 by one straight from device memory.
+constexpr TileDesign staged_tile = {"staged", 64, 128};
+constexpr TileDesign direct_tile = {"direct", 32, 32};
 
 // Tiles reach up to 63 rows or columns beyond a size, which 32 bits must hold.
 std::uint32_t side(std::int64_t size, std::string_view operation) {
@@ -41,9 +48,12 @@ struct Product {
   msl::GridSize threads;
 };
 
-// The kernel, without its dtypes, and launch of a product of [rows, columns] results.
-Product product(const DeviceInfo& device, std::string_view operation, std::int64_t rows, std::int64_t columns) {
-  const msl::TileDesign& design = msl::tile_design(device, rows, columns);
+// The kernel, without its dtypes, and launch of a product of [rows, columns] results, of which the direct design takes
+// so many at most.
+Product product(std::int64_t direct_results, std::string_view operation, std::int64_t rows, std::int64_t columns) {
+  // rows · columns may be more than 64 bits hold.
+  const bool is_direct = columns == 0 || rows <= direct_results / columns;
+  const TileDesign& design = is_direct ? direct_tile : staged_tile;
   const std::int64_t down = msl::group_count(rows, design.side);
   const std::int64_t across = msl::group_count(columns, design.side);
   return {std::string(operation) + "_" + std::string(design.suffix),
@@ -60,8 +70,8 @@ void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tenso
   const std::int64_t rows = in.shape().rows();
   const std::int64_t columns = weight.shape()[0];
   const std::int64_t inner = weight.shape()[1];
-  if (rows <= few_rows && !pre_activation) {
-    msl::encode_matvec(*recorder_, out, in, {weight, {}}, bias, activation);
+  if (rows <= tuning_.few_rows && !pre_activation) {
+    msl::encode_matvec(*recorder_, tuning_, out, in, {weight, {}}, bias, activation);
     return;
   }
   const MatmulArgs args = {.rows = side(rows, "matmul_forward"),
@@ -74,7 +84,7 @@ void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tenso
                            .bias_type = msl::any_float_type(bias),
                            .has_pre = pre_activation ? 1u : 0u,
                            .accumulate = 0};
-  const Product launch = product(device(), "matmul_forward", rows, columns);
+  const Product launch = product(tuning_.direct_results_forward, "matmul_forward", rows, columns);
   msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, in.dtype(), weight.dtype()));
   encoder.buffer(0, out).optional(1, pre_activation).buffer(2, in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, bias);
@@ -98,7 +108,7 @@ void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, co
                            .bias_type = 0,
                            .has_pre = pre_activation ? 1u : 0u,
                            .accumulate = accumulate ? 1u : 0u};
-  const Product launch = product(device(), "matmul_input", rows, columns);
+  const Product launch = product(tuning_.direct_results_input, "matmul_input", rows, columns);
   encode(msl::kernel_name(launch.kernel, din.dtype()))
       .buffer(0, din)
       .buffer(1, dout)
@@ -128,7 +138,7 @@ void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbi
                              .bias_type = 0,
                              .has_pre = 0,
                              .accumulate = 1};
-    const Product launch = product(device(), "matmul_weight", rows, columns);
+    const Product launch = product(tuning_.direct_results_weight, "matmul_weight", rows, columns);
     encode(msl::kernel_name(launch.kernel, dweight.dtype()))
         .buffer(0, dweight)
         .buffer(1, dout)

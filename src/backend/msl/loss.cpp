@@ -9,15 +9,7 @@
 namespace mslt {
 namespace {
 
-// Threads of a row, and logits of a thread before more threads are taken. Rows of f32 are twice as long: with twice the
-// threads half as many are under way, and they stay in the cache until their gradient is made.
-constexpr std::int64_t most_row_threads = 512;
-constexpr std::int64_t most_row_threads_f32 = 1024;
-constexpr std::int64_t logits_a_thread = 32;
-
-// Of sums: threads of a group, groups, and elements of a group before more groups are taken.
-constexpr std::uint32_t sum_threads = 256;
-constexpr std::int64_t most_groups = 512;
+// Elements of a sum's group before more groups are taken.
 constexpr std::int64_t elements_a_group = 8192;
 
 }  // namespace
@@ -40,14 +32,15 @@ void MslBackend::cross_entropy(const Tensor& losses, const Tensor& logits, const
       .work(8.0 * static_cast<double>(logits.shape().rows()) * static_cast<double>(vocab),
             loss_scale ? logits.bytes() : 0)
       .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {msl::row_threads(columns, logits_a_thread,
-                                  logits.dtype() == DType::f32 ? most_row_threads_f32 : most_row_threads)});
+                {msl::row_threads(columns, tuning_.loss_logits_a_thread,
+                                  logits.dtype() == DType::f32 ? tuning_.loss_threads_f32 : tuning_.loss_threads)});
 }
 
 void MslBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
   check_sum(out, in);
   const std::int64_t n = in.elements();
-  const std::int64_t groups = std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, most_groups);
+  const std::int64_t groups =
+      std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, tuning_.reduce_groups);
   const auto add_up = [&](const Tensor& to, const Tensor& from, std::int64_t count, std::int64_t into, bool add) {
     const SumArgs args = {.count = static_cast<std::uint64_t>(count),
                           .accumulate = add ? 1u : 0u,
@@ -56,7 +49,7 @@ void MslBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
         .buffer(0, to)
         .optional(1, count == 0 ? Tensor() : from)
         .bytes(2, args)
-        .dispatch({msl::group_count(into, 1)}, {sum_threads});
+        .dispatch({msl::group_count(into, 1)}, {static_cast<std::uint32_t>(tuning_.reduce_threads)});
   };
   if (groups == 1) {
     add_up(out, in, n, 1, accumulate);

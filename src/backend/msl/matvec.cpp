@@ -12,11 +12,8 @@ namespace mslt {
 namespace {
 
 constexpr std::int64_t rows_at_a_time = 4;
-// Simdgroups of a threadgroup, and threadgroups that are enough for any device: a smaller product gets smaller ones.
-constexpr std::int64_t most_simdgroups = 4;
+// Threadgroups that are enough for any device: a smaller product gets smaller ones.
 constexpr std::int64_t enough_groups = 512;
-// From here on a plain weight is better multiplied in tiles.
-constexpr std::int64_t many_rows = 32;
 
 // Rows of the weight that a simdgroup goes over, as kernels/matvec.metal has it.
 std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
@@ -29,14 +26,19 @@ std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
 
 namespace msl {
 
-void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias,
-                   Activation activation) {
+std::int64_t matvec_simdgroups(const Tuning& tuning, std::int64_t columns, DType weight, bool one_row) {
+  const std::int64_t most = tuning.matvec_simdgroups;
+  return columns / (columns_of_a_simdgroup(weight, one_row) * most) < enough_groups ? 1 : most;
+}
+
+void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, const Tensor& in, const Weight& weight,
+                   const Tensor& bias, Activation activation) {
   const std::int64_t rows = in.shape().rows();
   const std::int64_t inner = in.shape()[-1];
   const std::int64_t columns = weight.values.shape()[0];
   const bool one_row = rows == 1;
   const std::int64_t columns_each = columns_of_a_simdgroup(weight.values.dtype(), one_row);
-  const std::int64_t simdgroups = columns / (columns_each * most_simdgroups) < enough_groups ? 1 : most_simdgroups;
+  const std::int64_t simdgroups = matvec_simdgroups(tuning, columns, weight.values.dtype(), one_row);
   const MatvecArgs args = {.rows = count32(rows, "matvec"),
                            .columns = count32(columns, "matvec"),
                            .inner = count32(inner, "matvec"),
@@ -59,11 +61,11 @@ void encode_matvec(Recorder& recorder, const Tensor& out, const Tensor& in, cons
 void MslBackend::matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) {
   check_matvec(out, in, weight, bias);
   if (out.elements() == 0) return;
-  if (in.shape().rows() > many_rows && !weight.scales) {
+  if (in.shape().rows() > tuning_.matvec_rows && !weight.scales) {
     matmul_forward(out, in, weight.values, bias, Activation::none, {});
     return;
   }
-  msl::encode_matvec(*recorder_, out, in, weight, bias, Activation::none);
+  msl::encode_matvec(*recorder_, tuning_, out, in, weight, bias, Activation::none);
 }
 
 }  // namespace mslt

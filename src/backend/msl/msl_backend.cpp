@@ -8,7 +8,29 @@ namespace mslt {
 MslBackend::MslBackend(std::unique_ptr<msl::Device> device) : MslBackend(std::move(device), msl::kernel_table()) {}
 
 MslBackend::MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels)
-    : device_(std::move(device)), recorder_(std::make_unique<msl::Recorder>(*device_, kernels)) {}
+    : MslBackend(std::move(device), kernels, {}) {
+  msl::ChosenTuning chosen = msl::table_tuning(device_->info());
+  tuning_ = chosen.tuning;
+  tuning_origin_ = std::move(chosen.origin);
+}
+
+MslBackend::MslBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning)
+    : MslBackend(std::move(device), msl::kernel_table(), std::move(tuning)) {}
+
+MslBackend::MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels,
+                       msl::ChosenTuning tuning)
+    : device_(std::move(device)),
+      tuning_(tuning.tuning),
+      tuning_origin_(std::move(tuning.origin)),
+      warning_(std::move(tuning.warning)),
+      recorder_(std::make_unique<msl::Recorder>(*device_, kernels)) {
+  msl::check_tuning(tuning_, tuning_origin_, limits().max_threads_per_threadgroup);
+}
+
+void MslBackend::set_tuning(const msl::Tuning& tuning) {
+  msl::check_tuning(tuning, "set_tuning", limits().max_threads_per_threadgroup);
+  tuning_ = tuning;
+}
 
 MslBackend::~MslBackend() = default;
 

@@ -13,6 +13,7 @@
 #include "backend/msl/encoder.h"
 #include "backend/msl/kernel_info.h"
 #include "backend/msl/recorder.h"
+#include "backend/msl/tuning_store.h"
 
 namespace mslt {
 
@@ -27,7 +28,10 @@ namespace mslt {
 //       .dispatch({msl::group_count(in.elements(), 256)}, {256});
 class MslBackend final : public Backend {
  public:
+  // Launched by the table's row for the device.
   explicit MslBackend(std::unique_ptr<msl::Device> device);
+  // Throws Error(input) where the device does not allow such groups.
+  MslBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning);
   // With other kernels than those of kernels/; the table must outlive the backend.
   MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels);
   ~MslBackend() override;
@@ -35,7 +39,14 @@ class MslBackend final : public Backend {
   // Where operations are recorded, and the counts of dispatches, commits and waits.
   msl::Recorder& recorder() { return *recorder_; }
 
+  // How kernels are launched. set_tuning holds for what is recorded from then on and throws as the constructor does.
+  const msl::Tuning& tuning() const { return tuning_; }
+  void set_tuning(const msl::Tuning& tuning);
+  // Where the tuning it began with is from.
+  std::string_view tuning_origin() const { return tuning_origin_; }
+
   const DeviceInfo& device() const override;
+  std::string_view warning() const override { return warning_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
   std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
                                std::shared_ptr<const void> owner) override;
@@ -105,7 +116,12 @@ class MslBackend final : public Backend {
   msl::Scratch scratch(DType dtype, const Shape& shape) { return recorder_->scratch(dtype, shape); }
   const msl::DeviceLimits& limits() const { return device_->limits(); }
 
+  MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels, msl::ChosenTuning tuning);
+
   std::unique_ptr<msl::Device> device_;
+  msl::Tuning tuning_;
+  std::string tuning_origin_;
+  std::string warning_;
   std::unique_ptr<msl::Recorder> recorder_;
 };
 

@@ -9,9 +9,6 @@
 namespace mslt {
 namespace {
 
-// Simdgroups, and so rows, of a threadgroup.
-constexpr std::uint32_t group_rows = 4;
-
 // Longer rows, and those that are not whole aligned spans, are read again for each pass over them; as norm_kept and
 // norm_simdgroups of kernels/norm.metal have it.
 constexpr std::int64_t kept_columns = 1024;
@@ -49,6 +46,7 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
                                 .dropout_probability = dropout.probability,
                                 .dropout_scale = 1.0f / (1.0f - dropout.probability)};
   const bool kept = columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
+  const msl::Launch launch = msl::row_launch(args.rows, tuning_.norm_group_rows);
   encode(msl::kernel_name(kept ? "norm_forward" : "norm_forward_wide", residual.dtype(), weight.dtype()))
       .buffer(0, out)
       .optional(1, written)
@@ -63,7 +61,7 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
       .in_place(1, 4)
       .in_place(0, 5)
       .work(8.0 * static_cast<double>(residual.elements()))
-      .dispatch({msl::group_count(args.rows, group_rows)}, {32 * group_rows});
+      .dispatch(launch.groups, launch.threads);
 }
 
 void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias,
@@ -101,7 +99,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
     // dsum may be dout, so the sums are taken first.
-    const msl::Launch launch = msl::tile_launch(parts, columns);
+    const msl::Launch launch = msl::tile_launch(parts, columns, tuning_.tile_threads);
     encode(msl::kernel_name("norm_backward_columns", dout.dtype()))
         .buffer(0, partial)
         .buffer(1, dout)
@@ -110,6 +108,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .buffer(4, rstd)
         .bytes(5, args)
         .dispatch(launch.groups, launch.threads);
+    const msl::Launch row_launch = msl::row_launch(rows, tuning_.norm_group_rows);
     encode(msl::kernel_name("norm_backward_rows", dout.dtype()))
         .buffer(0, dsum)
         .buffer(1, dout)
@@ -121,7 +120,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .bytes(7, args)
         .in_place(0, 1)
         .in_place(0, 2)
-        .dispatch({msl::group_count(rows, group_rows)}, {32 * group_rows});
+        .dispatch(row_launch.groups, row_launch.threads);
   }
   // Columns of the partial sums: those of the bias follow those of the weight.
   const std::int64_t summed = dbias ? 2 * columns : columns;

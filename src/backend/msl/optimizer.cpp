@@ -9,9 +9,7 @@
 namespace mslt {
 namespace {
 
-// Of norms: threads of a group, groups, and elements of a group before more groups are taken.
-constexpr std::uint32_t norm_threads = 256;
-constexpr std::int64_t most_groups = 512;
+// Elements of a norm's group before more groups are taken.
 constexpr std::int64_t elements_a_group = 16384;
 
 }  // namespace
@@ -19,7 +17,8 @@ constexpr std::int64_t elements_a_group = 16384;
 void MslBackend::global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) {
   check_global_norm(out, gradients);
   const std::int64_t n = gradients.elements();
-  const std::int64_t groups = std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, most_groups);
+  const std::int64_t groups =
+      std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, tuning_.reduce_groups);
   const msl::Scratch squares = scratch(DType::f32, {3, groups});
   const NormSquaresArgs square_args = {
       .count = static_cast<std::uint64_t>(n), .aligned = msl::aligned_rows(msl::span_width, gradients), .reserved = 0};
@@ -28,13 +27,13 @@ void MslBackend::global_norm(const Tensor& out, const Tensor& gradients, bool ac
       .optional(1, n == 0 ? Tensor() : gradients)
       .bytes(2, square_args)
       .work(2.0 * static_cast<double>(n))
-      .dispatch({msl::group_count(groups, 1)}, {norm_threads});
+      .dispatch({msl::group_count(groups, 1)}, {static_cast<std::uint32_t>(tuning_.reduce_threads)});
   const NormRootArgs root_args = {.groups = msl::count32(groups, "global_norm"), .accumulate = accumulate ? 1u : 0u};
   encode("norm_root_f32")
       .buffer(0, out)
       .buffer(1, squares)
       .bytes(2, root_args)
-      .dispatch({1}, {msl::row_threads(groups, 1, norm_threads)});
+      .dispatch({1}, {msl::row_threads(groups, 1, tuning_.reduce_threads)});
 }
 
 void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment,
@@ -50,7 +49,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
       .epsilon = config.epsilon,
       .weight_decay = config.weight_decay,
       .reserved = 0};
-  const msl::Launch launch = msl::span_launch(parameters.elements());
+  const msl::Launch launch = msl::span_launch(parameters.elements(), tuning_.adamw_threads);
   if (master) {
     encode(msl::kernel_name("adamw_master", parameters.dtype()))
         .buffer(0, parameters)

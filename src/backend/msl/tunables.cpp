@@ -1,0 +1,454 @@
+// The workloads of tuning.
+#include "backend/msl/tunables.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <span>
+
+#include "backend/msl/launch.h"
+#include "backend/msl/matvec.h"
+#include "base/philox.h"
+#include "tensor/half.h"
+
+namespace mslt::msl {
+namespace {
+
+using Prepare = std::function<std::function<void()>(Workbench&)>;
+using Member = std::int64_t Tuning::*;
+
+constexpr std::int64_t distinct_values = std::int64_t{1} << 20;
+
+template <class T, class Convert>
+std::vector<std::byte> random_bytes(std::int64_t count, Convert convert) {
+  PhiloxStream stream(1, 0, 0);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(count) * sizeof(T));
+  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+    const T element = convert(0.1f * (stream.uniform() - 0.5f));
+    std::memcpy(bytes.data() + i * sizeof(T), &element, sizeof(T));
+  }
+  return bytes;
+}
+
+std::vector<std::byte> random_elements(DType dtype, std::int64_t count) {
+  switch (dtype) {
+    case DType::bf16:
+      return random_bytes<BFloat16>(count, [](float x) { return to_bfloat16(x); });
+    case DType::f16:
+      return random_bytes<Float16>(count, [](float x) { return to_float16(x); });
+    case DType::f32:
+      return random_bytes<float>(count, [](float x) { return x; });
+    default:
+      return random_bytes<std::int8_t>(count, [](float x) { return static_cast<std::int8_t>(x * 2000.0f); });
+  }
+}
+
+// A size of a workload's name: "8192x768".
+std::string sizes(std::int64_t rows, std::int64_t columns) {
+  return fmt::format("{}x{}", rows, columns);
+}
+
+// The path of work whose launch depends on one member alone.
+std::function<std::int64_t(const Tuning&)> value_of(Member member) {
+  return [member](const Tuning& tuning) {
+    return tuning.*member;
+  };
+}
+
+// A product of [rows, inner] and [columns, inner].
+struct ProductSize {
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t inner;
+  bool operator==(const ProductSize&) const = default;
+};
+
+// Those of a model's layers and its head, where `head_rows` rows have room for logits.
+std::vector<ProductSize> model_products(const TuneShape& shape, std::int64_t head_rows) {
+  const std::int64_t rows = shape.batch * shape.steps;
+  const std::int64_t wide = (shape.heads + 2 * shape.kv_heads) * shape.head_size;
+  const auto all = std::to_array<ProductSize>({{rows, wide, shape.channels},
+                                               {rows, shape.channels, shape.channels},
+                                               {rows, shape.ffn_size, shape.channels},
+                                               {rows, shape.channels, shape.ffn_size},
+                                               {head_rows, shape.vocab_size, shape.channels}});
+  std::vector<ProductSize> products;
+  for (const ProductSize& product : all) {
+    if (std::find(products.begin(), products.end(), product) == products.end()) products.push_back(product);
+  }
+  return products;
+}
+
+enum class ProductKind { forward, input, weight };
+
+// The product whose results are [rows, columns].
+Workload product_workload(ProductKind kind, const ProductSize& size, Member direct_results, DType dtype) {
+  const auto path = [=](const Tuning& tuning) -> std::int64_t {
+    return size.rows <= tuning.*direct_results / size.columns ? 1 : 0;
+  };
+  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
+    MslBackend& backend = bench.backend();
+    const auto [m, n, k] = size;
+    const Tensor result = bench.values(dtype, {m, n});
+    if (kind == ProductKind::forward) {
+      const Tensor in = bench.values(dtype, {m, k});
+      const Tensor weight = bench.values(dtype, {n, k});
+      return [=, &backend] {
+        backend.matmul_forward(result, in, weight, {}, Activation::none, {});
+      };
+    }
+    if (kind == ProductKind::input) {
+      const Tensor dout = bench.values(dtype, {m, k});
+      const Tensor weight = bench.values(dtype, {k, n});
+      return [=, &backend] {
+        backend.matmul_backward_input(result, dout, weight, Activation::none, {}, false);
+      };
+    }
+    const Tensor dout = bench.values(dtype, {k, m});
+    const Tensor in = bench.values(dtype, {k, n});
+    return [=, &backend] {
+      backend.matmul_backward_weight(result, {}, dout, in);
+    };
+  };
+  return {fmt::format("{} inner {}", sizes(size.rows, size.columns), size.inner), path, prepare};
+}
+
+Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape, std::int64_t head_rows) {
+  Tunable tunable{.member = member,
+                  .candidates = {0, 128 * 128, 256 * 256, 512 * 512, 1024 * 1024, 2048 * 2048, any_size},
+                  .kernels = {},
+                  .workloads = {},
+                  .without_matvec = true};
+  std::vector<ProductSize> products;
+  for (const ProductSize& product : model_products(shape, head_rows)) {
+    const auto [rows, columns, inner] = product;
+    if (kind == ProductKind::forward) products.push_back(product);
+    if (kind == ProductKind::input) products.push_back({rows, inner, columns});
+    if (kind == ProductKind::weight) products.push_back({columns, inner, rows});
+  }
+  // Smaller ones show where the designs change over.
+  std::int64_t most_results = 0;
+  for (const ProductSize& product : products) most_results = std::max(most_results, product.rows * product.columns);
+  for (const std::int64_t side : {128, 256, 512, 1024}) {
+    if (side * side <= most_results) products.push_back({side, side, shape.channels});
+  }
+  for (const ProductSize& product : products) {
+    tunable.workloads.push_back(product_workload(kind, product, member, shape.dtype));
+  }
+  return tunable;
+}
+
+// out = in · weightᵀ with the weight plain or, where dtype of the weight is i8, quantised; by matvec or matmul_forward.
+Prepare few_rows_product(bool by_matvec, std::int64_t rows, std::int64_t columns, std::int64_t inner, DType dtype,
+                         DType weight_type) {
+  return [=](Workbench& bench) -> std::function<void()> {
+    MslBackend& backend = bench.backend();
+    const Tensor out = bench.zeros(dtype, {rows, columns});
+    const Tensor in = bench.values(dtype, {rows, inner});
+    Weight weight{bench.values(weight_type, {columns, inner}), {}};
+    if (weight_type == DType::i8) weight.scales = bench.values(DType::f16, {columns, inner / 32});
+    return [=, &backend] {
+      if (by_matvec) {
+        backend.matvec(out, in, weight, {});
+      } else {
+        backend.matmul_forward(out, in, weight.values, {}, Activation::none, {});
+      }
+    };
+  };
+}
+
+Tunable simdgroups_of_matvec(const TuneShape& shape) {
+  Tunable tunable{.member = &Tuning::matvec_simdgroups,
+                  .candidates = {1, 2, 4, 8},
+                  .kernels = {"matvec_"},
+                  .workloads = {},
+                  .without_matvec = false};
+  const auto add = [&](std::int64_t columns, std::int64_t inner, DType weight) {
+    const DType dtype = shape.dtype;
+    tunable.workloads.push_back({fmt::format("1x{} inner {} {}", columns, inner, name_of(weight)),
+                                 [=](const Tuning& tuning) { return matvec_simdgroups(tuning, columns, weight, true); },
+                                 few_rows_product(true, 1, columns, inner, dtype, weight)});
+  };
+  add(shape.vocab_size, shape.channels, shape.dtype);
+  add(shape.ffn_size, shape.channels, shape.dtype);
+  if (shape.channels % 32 == 0) add(shape.vocab_size, shape.channels, DType::i8);
+  return tunable;
+}
+
+Tunable few_rows(Member member, const TuneShape& shape) {
+  const bool by_matvec = member == &Tuning::matvec_rows;
+  Tunable tunable{.member = member,
+                  .candidates = {1, 2, 4, 8, 16, 32, 64},
+                  .kernels = {},
+                  .workloads = {},
+                  .without_matvec = false};
+  for (const std::int64_t rows : {2, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
+    const auto path = [=](const Tuning& tuning) -> std::int64_t {
+      return rows <= (by_matvec ? std::max(tuning.matvec_rows, tuning.few_rows) : tuning.few_rows) ? 1 : 0;
+    };
+    tunable.workloads.push_back(
+        {sizes(rows, shape.ffn_size), path,
+         few_rows_product(by_matvec, rows, shape.ffn_size, shape.channels, shape.dtype, shape.dtype)});
+  }
+  return tunable;
+}
+
+Tunable span_threads(const TuneShape& shape) {
+  const DType dtype = shape.dtype;
+  const std::int64_t rows = shape.batch * shape.steps;
+  const Shape wide{rows, shape.ffn_size};
+  const Shape narrow{rows, shape.channels};
+  const auto path = value_of(&Tuning::span_threads);
+  Tunable tunable{.member = &Tuning::span_threads,
+                  .candidates = {64, 128, 256, 512, 1024},
+                  .kernels = {"gelu_", "relu_", "dropout_", "cast_", "add_", "copy_bytes", "fill_bytes"},
+                  .workloads = {},
+                  .without_matvec = false};
+  tunable.workloads.push_back(
+      {"gelu forward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor in = bench.values(dtype, wide);
+         const Tensor out = bench.zeros(dtype, wide);
+         return [=, &backend = bench.backend()] {
+           backend.activation_forward(Activation::gelu, out, in);
+         };
+       }});
+  tunable.workloads.push_back(
+      {"gelu backward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor in = bench.values(dtype, wide);
+         const Tensor dout = bench.values(dtype, wide);
+         const Tensor din = bench.zeros(dtype, wide);
+         return [=, &backend = bench.backend()] {
+           backend.activation_backward(Activation::gelu, din, dout, in);
+         };
+       }});
+  tunable.workloads.push_back(
+      {"add " + sizes(rows, shape.channels), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor in = bench.values(dtype, narrow);
+         const Tensor out = bench.zeros(dtype, narrow);
+         return [=, &backend = bench.backend()] {
+           backend.add(out, in);
+         };
+       }});
+  return tunable;
+}
+
+// Elements of the optimiser's work: the parameters, but no more than fill any device.
+std::int64_t optimizer_elements(const TuneShape& shape, std::int64_t most_elements) {
+  return std::clamp<std::int64_t>(shape.parameters, 1, std::min(most_elements / 8, std::int64_t{1} << 25));
+}
+
+Tunable adamw_threads(const TuneShape& shape, std::int64_t most_elements) {
+  const std::int64_t n = optimizer_elements(shape, most_elements);
+  const DType dtype = shape.dtype;
+  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
+    const Tensor p = bench.values(dtype, {n});
+    const Tensor g = bench.values(dtype, {n});
+    const Tensor m = bench.zeros(DType::f32, {n});
+    const Tensor v = bench.zeros(DType::f32, {n});
+    const Tensor master = dtype == DType::f32 ? Tensor() : bench.values(DType::f32, {n});
+    // A step of length zero with corrections and scale of one, without clipping.
+    const Tensor state = bench.floats({0.0f, 1.0f, 1.0f, 1.0f, 0.0f});
+    const Tensor norm = bench.floats({1.0f});
+    return [=, &backend = bench.backend()] {
+      backend.adamw(p, g, m, v, master, state, norm, AdamWConfig{});
+    };
+  };
+  return {.member = &Tuning::adamw_threads,
+          .candidates = {64, 128, 256, 512, 1024},
+          .kernels = {"adamw_"},
+          .workloads = {{fmt::format("adamw {}", n), value_of(&Tuning::adamw_threads), prepare}},
+          .without_matvec = false};
+}
+
+Tunable tile_threads(const TuneShape& shape) {
+  const DType dtype = shape.dtype;
+  const std::int64_t rows = shape.batch * shape.steps;
+  const auto path = value_of(&Tuning::tile_threads);
+  Tunable tunable{.member = &Tuning::tile_threads,
+                  .candidates = {32, 64, 128, 256, 512},
+                  .kernels = {"swiglu_", "embedding_", "position_gradient", "split_qkv", "join_qkv", "gather_rows",
+                              "kv_append", "norm_backward_columns"},
+                  .workloads = {},
+                  .without_matvec = false};
+  const Shape gates{rows, 2 * shape.ffn_size};
+  const Shape gated{rows, shape.ffn_size};
+  tunable.workloads.push_back(
+      {"swiglu forward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor in = bench.values(dtype, gates);
+         const Tensor out = bench.zeros(dtype, gated);
+         return [=, &backend = bench.backend()] {
+           backend.activation_forward(Activation::swiglu, out, in);
+         };
+       }});
+  tunable.workloads.push_back(
+      {"swiglu backward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor in = bench.values(dtype, gates);
+         const Tensor dout = bench.values(dtype, gated);
+         const Tensor din = bench.zeros(dtype, gates);
+         return [=, &backend = bench.backend()] {
+           backend.activation_backward(Activation::swiglu, din, dout, in);
+         };
+       }});
+  const Shape embedded{shape.batch, shape.steps, shape.channels};
+  const Shape table{shape.vocab_size, shape.channels};
+  tunable.workloads.push_back(
+      {"embedding forward " + sizes(rows, shape.channels), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor out = bench.zeros(dtype, embedded);
+         const Tensor tokens = bench.ids({shape.batch, shape.steps}, shape.vocab_size);
+         const Tensor weight = bench.values(dtype, table);
+         return [=, &backend = bench.backend()] {
+           backend.embedding_forward(out, tokens, weight, {}, {}, 1.0f);
+         };
+       }});
+  tunable.workloads.push_back(
+      {"embedding backward " + sizes(rows, shape.channels), path, [=](Workbench& bench) -> std::function<void()> {
+         const Tensor dout = bench.values(dtype, embedded);
+         const Tensor tokens = bench.ids({shape.batch, shape.steps}, shape.vocab_size);
+         const Tensor dweight = bench.zeros(dtype, table);
+         return [=, &backend = bench.backend()] {
+           backend.embedding_backward(dweight, {}, dout, tokens, 1.0f);
+         };
+       }});
+  return tunable;
+}
+
+Tunable norm_group_rows(const TuneShape& shape) {
+  const DType dtype = shape.dtype;
+  const std::int64_t rows = shape.batch * shape.steps;
+  const Shape wide{rows, shape.channels};
+  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
+    const Tensor out = bench.zeros(dtype, wide);
+    const Tensor sum = bench.zeros(dtype, wide);
+    const Tensor residual = bench.values(dtype, wide);
+    const Tensor x = bench.values(dtype, wide);
+    const Tensor mean = bench.zeros(DType::f32, {rows});
+    const Tensor rstd = bench.zeros(DType::f32, {rows});
+    const Tensor weight = bench.values(dtype, {shape.channels});
+    const Tensor bias = bench.values(dtype, {shape.channels});
+    return [=, &backend = bench.backend()] {
+      backend.residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, NormKind{}, {});
+    };
+  };
+  return {.member = &Tuning::norm_group_rows,
+          .candidates = {1, 2, 4, 8, 16},
+          .kernels = {"norm_forward", "norm_backward_rows"},
+          .workloads = {{"residual_norm forward " + sizes(rows, shape.channels), value_of(&Tuning::norm_group_rows),
+                         prepare}},
+          .without_matvec = false};
+}
+
+Tunable loss_tunable(Member member, std::vector<std::int64_t> candidates, const TuneShape& shape, std::int64_t rows) {
+  const DType dtype = shape.dtype;
+  const Member limit = dtype == DType::f32 ? &Tuning::loss_threads_f32 : &Tuning::loss_threads;
+  const auto path = [=](const Tuning& tuning) -> std::int64_t {
+    return row_threads(shape.vocab_size, tuning.loss_logits_a_thread, tuning.*limit);
+  };
+  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
+    const Tensor losses = bench.zeros(DType::f32, {rows});
+    const Tensor logits = bench.values(dtype, {rows, shape.vocab_size});
+    const Tensor targets = bench.ids({rows}, shape.vocab_size);
+    const Tensor scale = bench.floats({1.0f});
+    return [=, &backend = bench.backend()] {
+      backend.cross_entropy(losses, logits, targets, shape.vocab_size, scale);
+    };
+  };
+  Tunable tunable{.member = member,
+                  .candidates = std::move(candidates),
+                  .kernels = {"cross_entropy"},
+                  .workloads = {{"cross_entropy " + sizes(rows, shape.vocab_size), path, prepare}},
+                  .without_matvec = false};
+  return tunable;
+}
+
+Tunable reduce_tunable(Member member, std::vector<std::int64_t> candidates, const TuneShape& shape,
+                       std::int64_t most_elements) {
+  const std::int64_t n = optimizer_elements(shape, most_elements);
+  const DType dtype = shape.dtype;
+  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
+    const Tensor gradients = bench.values(dtype, {n});
+    const Tensor norm = bench.zeros(DType::f32, {1});
+    return [=, &backend = bench.backend()] {
+      backend.global_norm(norm, gradients, false);
+    };
+  };
+  return {.member = member,
+          .candidates = std::move(candidates),
+          .kernels = {"sum_f32", "norm_squares", "norm_root"},
+          .workloads = {{fmt::format("global_norm {}", n), value_of(member), prepare}},
+          .without_matvec = false};
+}
+
+}  // namespace
+
+Workbench::~Workbench() {
+  try {
+    backend_.wait();
+  } catch (const std::exception&) {
+    // Whoever recorded the work has waited for it already and was told.
+  }
+}
+
+Tensor Workbench::zeros(DType dtype, const Shape& shape) {
+  const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
+  buffers_.push_back(backend_.allocate(bytes, "tuning"));
+  return {*buffers_.back(), 0, dtype, shape};
+}
+
+Tensor Workbench::values(DType dtype, const Shape& shape) {
+  const Tensor result = zeros(dtype, shape);
+  const std::int64_t count = shape.elements();
+  const auto part = [&](std::int64_t first, std::int64_t elements) {
+    return Tensor(result.buffer(), static_cast<std::size_t>(first) * size_of(dtype), dtype, {elements});
+  };
+  std::int64_t done = std::min(count, distinct_values);
+  backend_.upload(part(0, done), random_elements(dtype, done));
+  while (done < count) {
+    const std::int64_t more = std::min(done, count - done);
+    backend_.recorder().copy(part(done, more), part(0, more));
+    done += more;
+  }
+  return result;
+}
+
+Tensor Workbench::ids(const Shape& shape, std::int64_t bound) {
+  PhiloxStream stream(2, 0, 0);
+  std::vector<std::int32_t> numbers(static_cast<std::size_t>(shape.elements()));
+  for (std::int32_t& number : numbers) {
+    number = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(bound)));
+  }
+  const Tensor result = zeros(DType::i32, shape);
+  backend_.upload(result, std::as_bytes(std::span(numbers)));
+  return result;
+}
+
+Tensor Workbench::floats(const std::vector<float>& numbers) {
+  const Tensor result = zeros(DType::f32, {static_cast<std::int64_t>(numbers.size())});
+  backend_.upload(result, std::as_bytes(std::span(numbers)));
+  return result;
+}
+
+std::vector<Tunable> tunables(const TuneShape& shape, std::int64_t most_elements) {
+  const std::int64_t rows = shape.batch * shape.steps;
+  const std::int64_t head_rows = std::clamp<std::int64_t>(most_elements / shape.vocab_size, 1, rows);
+  const bool is_f32 = shape.dtype == DType::f32;
+  std::vector<Tunable> all;
+  all.push_back(product_tunable(ProductKind::forward, &Tuning::direct_results_forward, shape, head_rows));
+  all.push_back(product_tunable(ProductKind::input, &Tuning::direct_results_input, shape, head_rows));
+  all.push_back(product_tunable(ProductKind::weight, &Tuning::direct_results_weight, shape, head_rows));
+  all.push_back(simdgroups_of_matvec(shape));
+  all.push_back(few_rows(&Tuning::few_rows, shape));
+  all.push_back(few_rows(&Tuning::matvec_rows, shape));
+  all.push_back(span_threads(shape));
+  all.push_back(adamw_threads(shape, most_elements));
+  all.push_back(tile_threads(shape));
+  all.push_back(norm_group_rows(shape));
+  all.push_back(loss_tunable(is_f32 ? &Tuning::loss_threads_f32 : &Tuning::loss_threads, {128, 256, 512, 1024}, shape,
+                             head_rows));
+  all.push_back(loss_tunable(&Tuning::loss_logits_a_thread, {8, 16, 32, 64, 128}, shape, head_rows));
+  all.push_back(reduce_tunable(&Tuning::reduce_threads, {128, 256, 512, 1024}, shape, most_elements));
+  all.push_back(reduce_tunable(&Tuning::reduce_groups, {128, 256, 512, 1024, 2048}, shape, most_elements));
+  return all;
+}
+
+}  // namespace mslt::msl

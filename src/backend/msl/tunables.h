@@ -1,0 +1,76 @@
+// What can be tuned at a model's shapes: the candidates for each member of a Tuning, and the work to time them on.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "backend/msl/msl_backend.h"
+#include "backend/msl/tuning.h"
+#include "tensor/tensor.h"
+
+namespace mslt::msl {
+
+// The sizes of a training step.
+struct TuneShape {
+  std::int64_t batch = 0;  // sequences
+  std::int64_t steps = 0;  // tokens of a sequence
+  std::int64_t channels = 0;
+  std::int64_t ffn_size = 0;
+  std::int64_t vocab_size = 0;
+  std::int64_t heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_size = 0;
+  std::int64_t parameters = 0;
+  DType dtype = DType::f32;  // of activations and parameters
+};
+
+// Makes the tensors of one workload, which live as long as it.
+class Workbench {
+ public:
+  explicit Workbench(MslBackend& backend) : backend_(backend) {}
+  Workbench(const Workbench&) = delete;
+  Workbench& operator=(const Workbench&) = delete;
+  // Waits.
+  ~Workbench();
+
+  MslBackend& backend() { return backend_; }
+  // Zeros.
+  Tensor zeros(DType dtype, const Shape& shape);
+  // Small random numbers, which repeat after the first million.
+  Tensor values(DType dtype, const Shape& shape);
+  // Random ones from 0 to bound - 1.
+  Tensor ids(const Shape& shape, std::int64_t bound);
+  // These.
+  Tensor floats(const std::vector<float>& numbers);
+
+ private:
+  MslBackend& backend_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+};
+
+// One operation at one size.
+struct Workload {
+  std::string name;
+  // Tunings for which this is the same launch the operation alike; it is then timed once.
+  std::function<std::int64_t(const Tuning&)> path;
+  // Makes its tensors, and returns what records the operation once.
+  std::function<std::function<void()>(Workbench&)> prepare;
+};
+
+struct Tunable {
+  std::int64_t Tuning::* member = nullptr;
+  std::vector<std::int64_t> candidates;  // besides the value that the tuning has
+  // What the names of the kernels begin with whose groups the value sizes; each must allow such groups.
+  std::vector<std::string_view> kernels;
+  std::vector<Workload> workloads;
+  bool without_matvec = false;  // no product goes by matvec while this is timed
+};
+
+// All of them, those first that others build on. `most_elements` bounds the logits.
+std::vector<Tunable> tunables(const TuneShape& shape, std::int64_t most_elements);
+
+}  // namespace mslt::msl

@@ -1,0 +1,42 @@
+// The table of chip families: what runs where no tuning was measured.
+#include <array>
+
+#include "backend/msl/tuning.h"
+
+namespace mslt::msl {
+namespace {
+
+constexpr Tuning with_direct_results(std::int64_t results) {
+  Tuning tuning;
+  tuning.direct_results_forward = results;
+  tuning.direct_results_input = results;
+  tuning.direct_results_weight = results;
+  return tuning;
+}
+
+constexpr auto apple_m1_m2 = std::to_array<std::string_view>({"Apple M1", "Apple M2"});
+constexpr auto apple_m3_on = std::to_array<std::string_view>(
+    {"Apple M3", "Apple M4", "Apple M5", "Apple M6", "Apple M7", "Apple M8", "Apple M9"});
+constexpr auto hopper =
+    std::to_array<std::string_view>({"NVIDIA H100", "NVIDIA H200", "NVIDIA H800", "NVIDIA H20", "NVIDIA GH200"});
+
+// Apple's chips from the M3 on cache what simdgroups read and do better without staging; elsewhere staging saves
+// bandwidth once there are enough tiles of the larger side to fill the device. The emulated device has nothing to gain
+// from either: it takes both, so that tests see both.
+constexpr auto families = std::to_array<ChipFamily>({
+    {"Apple M1 and M2", "metal", apple_m1_m2, with_direct_results(512 * 512)},
+    {"Apple M3 and later", "metal", apple_m3_on, with_direct_results(any_size)},
+    {"other Apple", "metal", {}, with_direct_results(any_size)},
+    {"NVIDIA Hopper", "cuda", hopper, with_direct_results(256 * 256)},
+    {"other NVIDIA", "cuda", {}, with_direct_results(256 * 256)},
+    {"msl-host", "msl-host", {}, with_direct_results(48 * 48)},
+    {"other", "", {}, with_direct_results(0)},
+});
+
+}  // namespace
+
+std::span<const ChipFamily> chip_families() {
+  return families;
+}
+
+}  // namespace mslt::msl

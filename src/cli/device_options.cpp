@@ -1,0 +1,35 @@
+// Choosing a device by the command line.
+#include "cli/device_options.h"
+
+#include <fmt/format.h>
+
+#include <ostream>
+
+#include "backend/registry.h"
+
+namespace mslt::cli {
+
+void add_tuning_option(CLI::App& command, std::string& tuning) {
+  tuning = "auto";
+  command.add_option("--tuning", tuning,
+                     "How a GPU's kernels are launched: auto for what 'mslt tune' stored, none, or a file it wrote");
+}
+
+std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command) {
+  auto options = std::make_shared<DeviceOptions>();
+  command.add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  add_tuning_option(command, options->tuning);
+  return options;
+}
+
+std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& context) {
+  auto backend = mslt::make_backend(options.device, options.tuning);
+  print_warning(*backend, context);
+  return backend;
+}
+
+void print_warning(const Backend& backend, Context& context) {
+  if (!backend.warning().empty()) context.err << fmt::format("Warning: {}\n", backend.warning());
+}
+
+}  // namespace mslt::cli

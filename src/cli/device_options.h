@@ -1,0 +1,30 @@
+// The options that choose a device and how its kernels are launched.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "cli/command.h"
+
+namespace mslt::cli {
+
+struct DeviceOptions {
+  std::string device = "auto";
+  std::string tuning = "auto";
+};
+
+// Adds --tuning, whose default is "auto".
+void add_tuning_option(CLI::App& command, std::string& tuning);
+
+// Adds --device and --tuning.
+std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command);
+
+// The backend that they choose; prints its warning.
+std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& context);
+
+// Prints what was passed over when the backend was made, if anything was.
+void print_warning(const Backend& backend, Context& context);
+
+}  // namespace mslt::cli
