@@ -113,8 +113,9 @@ TEST_F(TuneCommandTest, WritesAFileAndJson) {
   const msl::Tuning tuning = msl::read_tuning(file).tuning;
   for (const auto& entry : document["fields"]) {
     const auto fields = msl::tuning_fields();
-    const auto field =
-        std::find_if(fields.begin(), fields.end(), [&](const msl::TuningField& f) { return f.name == entry["name"]; });
+    const auto field = std::find_if(fields.begin(), fields.end(), [&](const msl::TuningField& f) {
+      return f.name == entry["name"].get<std::string>();
+    });
     ASSERT_NE(field, fields.end()) << entry;
     EXPECT_EQ(entry["chosen"].get<std::int64_t>(), tuning.*field->member) << entry;
   }
