@@ -114,6 +114,10 @@ function(mslt_target_kernels target prefix driver)
   if(driver STREQUAL "host")
     # MSL lets a kernel read floats as the 16 bytes that hold them.
     set_property(SOURCE ${files} APPEND PROPERTY COMPILE_OPTIONS -fno-strict-aliasing)
+    if(MSLT_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+      # A second stack for each thread of a kernel would take longer than the kernel.
+      set_property(SOURCE ${files} APPEND PROPERTY COMPILE_OPTIONS -fsanitize-address-use-after-return=never)
+    endif()
   endif()
   target_sources(${target} PRIVATE ${files})
   add_dependencies(${target} ${prefix}_sources)

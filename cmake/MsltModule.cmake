@@ -36,11 +36,19 @@ if(MSLT_BUILD_FUZZ)
   target_compile_options(mslt_fuzzed INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# mslt_module(NAME [FUZZED] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
+# For code that takes longer to compile than it ever runs: the command line and the tests' own.
+add_library(mslt_compiled_fast INTERFACE)
+if(MSLT_SANITIZE)
+  target_compile_options(mslt_compiled_fast INTERFACE -O0)
+else()
+  target_compile_options(mslt_compiled_fast INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
+endif()
+
+# mslt_module(NAME [FUZZED] [COMPILED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
 # One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it; FUZZED are those that a
-# fuzzer calls.
+# fuzzer calls, COMPILED_FAST those that need little optimisation.
 function(mslt_module name)
-  cmake_parse_arguments(arg "FUZZED" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(arg "FUZZED;COMPILED_FAST" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
   add_library(mslt_${name} STATIC ${arg_SOURCES})
   add_library(mslt::${name} ALIAS mslt_${name})
   set_target_properties(mslt_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -50,6 +58,9 @@ function(mslt_module name)
   target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_options> fmt::fmt Threads::Threads)
   if(arg_FUZZED)
     target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_fuzzed>)
+  endif()
+  if(arg_COMPILED_FAST)
+    target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_compiled_fast>)
   endif()
   if(MSLT_OPENMP)
     target_link_libraries(mslt_${name} PRIVATE OpenMP::OpenMP_CXX)
@@ -76,7 +87,7 @@ function(mslt_module_tests name)
   list(TRANSFORM arg_DEPENDS PREPEND mslt_)
   target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
   target_compile_definitions(${name}_tests PRIVATE MSLT_TEST_DATA="${PROJECT_SOURCE_DIR}/tests")
-  target_link_libraries(${name}_tests PRIVATE mslt_options ${arg_DEPENDS} ${arg_LIBRARIES} fmt::fmt
+  target_link_libraries(${name}_tests PRIVATE mslt_options mslt_compiled_fast ${arg_DEPENDS} ${arg_LIBRARIES} fmt::fmt
                                               Threads::Threads GTest::gtest_main)
   if(MSLT_OPENMP)
     target_link_libraries(${name}_tests PRIVATE OpenMP::OpenMP_CXX)

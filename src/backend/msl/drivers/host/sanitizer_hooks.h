@@ -21,7 +21,10 @@
 #define MSLT_HOST_TSAN 1
 #endif
 #endif
-// The scheduler itself is compiled without ThreadSanitizer's checks, and must be told that the rest has them.
+// The scheduler itself is compiled without the sanitizers' checks, and must be told that the rest has them.
+#if defined(MSLT_HOST_UNDER_ASAN) && !defined(MSLT_HOST_ASAN)
+#define MSLT_HOST_ASAN 1
+#endif
 #if defined(MSLT_HOST_UNDER_TSAN) && !defined(MSLT_HOST_TSAN)
 #define MSLT_HOST_TSAN 1
 #endif
