@@ -82,6 +82,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
     }
   }
   total = simd_sum(total);
+  // Where sum or out is what was loaded, no lane writes before all have loaded, the last span too, which is not theirs.
+  simdgroup_barrier(mem_flags::mem_device);
   const float centre = args.rms != 0 ? 0.0f : total / count;
 
   float squares = 0.0f;

@@ -27,22 +27,20 @@ void MslBackend::activation_forward(Activation activation, const Tensor& out, co
   if (out.elements() == 0) return;
   if (activation == Activation::swiglu) {
     const SwigluArgs args = gated_args(out, in, {});
-    const msl::Launch launch = msl::tile_launch(args.rows, args.columns, tuning_.tile_threads);
     encode(msl::kernel_name("swiglu_forward", in.dtype()))
         .buffer(0, out)
         .buffer(1, in)
         .bytes(2, args)
         .work(6.0 * static_cast<double>(out.elements()))
-        .dispatch(launch.groups, launch.threads);
+        .dispatch_tiles(args.rows, args.columns, tuning_.tile_threads);
     return;
   }
-  const msl::Launch launch = msl::span_launch(in.elements(), tuning_.span_threads);
   encode(msl::kernel_name(activation == Activation::gelu ? "gelu_forward" : "relu_forward", in.dtype()))
       .buffer(0, out)
       .buffer(1, in)
       .bytes(2, elementwise_args(in, out, {}))
       .work(10.0 * static_cast<double>(out.elements()))
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans(in.elements(), tuning_.span_threads);
 }
 
 void MslBackend::activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) {
@@ -50,7 +48,6 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
   if (dout.elements() == 0) return;
   if (activation == Activation::swiglu) {
     const SwigluArgs args = gated_args(dout, in, din);
-    const msl::Launch launch = msl::tile_launch(args.rows, args.columns, tuning_.tile_threads);
     encode(msl::kernel_name("swiglu_backward", in.dtype()))
         .buffer(0, din)
         .buffer(1, dout)
@@ -58,10 +55,9 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
         .bytes(3, args)
         .in_place(0, 2)
         .work(14.0 * static_cast<double>(dout.elements()))
-        .dispatch(launch.groups, launch.threads);
+        .dispatch_tiles(args.rows, args.columns, tuning_.tile_threads);
     return;
   }
-  const msl::Launch launch = msl::span_launch(in.elements(), tuning_.span_threads);
   encode(msl::kernel_name(activation == Activation::gelu ? "gelu_backward" : "relu_backward", in.dtype()))
       .buffer(0, din)
       .buffer(1, dout)
@@ -69,7 +65,7 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
       .bytes(3, elementwise_args(in, din, dout))
       .in_place(0, 1)
       .work(20.0 * static_cast<double>(dout.elements()))
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans(in.elements(), tuning_.span_threads);
 }
 
 }  // namespace mslt

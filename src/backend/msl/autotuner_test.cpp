@@ -120,8 +120,8 @@ TEST(Autotuner, ThresholdsAreWhereTheFasterDesignChanges) {
   };
   const TuneResult result = tune(options);
   EXPECT_EQ(result.tuning.few_rows, 16);
-  // Two designs, each warmed up twice and sampled five times, however many thresholds there are.
-  EXPECT_EQ(timed.at(4), 2 * (2 + 5));
+  // Two products by two designs, each warmed up twice and sampled five times, however many thresholds there are.
+  EXPECT_EQ(timed.at(4), 2 * 2 * (2 + 5));
   EXPECT_EQ(field(result, "few_rows").candidates.size(), 7u);
 }
 

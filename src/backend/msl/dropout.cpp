@@ -14,14 +14,14 @@ void MslBackend::dropout_forward(const Tensor& out, const Tensor& in, const Drop
                             .operation = dropout.operation,
                             .probability = dropout.probability,
                             .scale = 1.0f / (1.0f - dropout.probability)};
-  const msl::Launch launch = msl::span_launch((in.elements() + 1) / 2, tuning_.span_threads);  // a thread has two spans
+  // A thread has two spans.
   encode(msl::kernel_name("dropout", in.dtype()))
       .buffer(0, out)
       .buffer(1, in)
       .optional(2, dropout.random_state)
       .bytes(3, args)
       .in_place(0, 1)
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans((in.elements() + 1) / 2, tuning_.span_threads);
 }
 
 void MslBackend::dropout_backward(const Tensor& din, const Tensor& dout, const Dropout& dropout) {

@@ -37,7 +37,6 @@ void MslBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
                                      .has_position = position_weight ? 1u : 0u,
                                      .has_first = positions.first ? 1u : 0u,
                                      .scale = scale};
-  const msl::Launch launch = msl::tile_launch(args.rows, columns, tuning_.tile_threads);
   encode(msl::kernel_name("embedding", out.dtype(), token_weight.dtype()))
       .buffer(0, out)
       .buffer(1, tokens)
@@ -47,7 +46,7 @@ void MslBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
       .bytes(5, args)
       .work(2.0 * static_cast<double>(out.elements()))
       .moves(2 * out.bytes() + tokens.bytes())
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_tiles(args.rows, columns, tuning_.tile_threads);
 }
 
 void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& dposition_weight, const Tensor& dout,
@@ -61,12 +60,11 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
                                        .steps = msl::count32(tokens.shape()[1], backward),
                                        .columns = msl::count32(columns, backward),
                                        .aligned = msl::aligned_rows(columns, dposition_weight, dout)};
-    const msl::Launch launch = msl::tile_launch(args.steps, columns, tuning_.tile_threads);
     encode(msl::kernel_name("position_gradient", dout.dtype()))
         .buffer(0, dposition_weight)
         .buffer(1, dout)
         .bytes(2, args)
-        .dispatch(launch.groups, launch.threads);
+        .dispatch_tiles(args.steps, columns, tuning_.tile_threads);
   }
   if (!dtoken_weight || dtoken_weight.elements() == 0) return;
 
@@ -101,7 +99,6 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
                                       .vocab = sort_args.vocab,
                                       .aligned = msl::aligned_rows(columns, dtoken_weight, dout),
                                       .scale = scale};
-  const msl::Launch launch = msl::tile_launch(chunks, columns, tuning_.tile_threads);
   encode(msl::kernel_name("embedding_gradient", dout.dtype()))
       .buffer(0, dtoken_weight)
       .buffer(1, heads)
@@ -111,7 +108,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
       .bytes(5, args)
       .work(static_cast<double>(dout.elements()))
       .moves(3 * dout.bytes())  // where all tokens differ
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_tiles(chunks, columns, tuning_.tile_threads);
   if (chunks == 1) return;
   encode(msl::kernel_name("embedding_join", dout.dtype()))
       .buffer(0, dtoken_weight)
@@ -120,7 +117,7 @@ void MslBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
       .buffer(3, *keys)
       .bytes(4, args)
       .moves(tails.tensor().bytes())
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_tiles(chunks, columns, tuning_.tile_threads);
 }
 
 }  // namespace mslt

@@ -2,8 +2,10 @@
 #include "backend/msl/encoder.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
+#include "backend/msl/launch.h"
 #include "base/fail.h"
 
 namespace mslt::msl {
@@ -250,12 +252,15 @@ void Encoder::check_overlaps() const {
   }
 }
 
+std::uint32_t Encoder::most_threads() const {
+  const std::uint32_t most =
+      std::min(recorder_.device().limits().max_threads_per_threadgroup, pipeline_.max_threads_per_threadgroup());
+  return info_.max_threads_per_threadgroup == 0 ? most : std::min(most, info_.max_threads_per_threadgroup);
+}
+
 void Encoder::check_launch(GridSize groups, GridSize threads) const {
   const DeviceLimits& limits = recorder_.device().limits();
-  std::uint64_t most = std::min(limits.max_threads_per_threadgroup, pipeline_.max_threads_per_threadgroup());
-  if (info_.max_threads_per_threadgroup != 0) {
-    most = std::min<std::uint64_t>(most, info_.max_threads_per_threadgroup);
-  }
+  const std::uint32_t most = most_threads();
   if (product(threads) == 0 || product(threads) > most) {
     fail(ErrorKind::device, "{}: a threadgroup of {} x {} x {} threads has {}; 1 to {} are possible.", where(),
          threads.x, threads.y, threads.z, product(threads), most);
@@ -293,6 +298,22 @@ void Encoder::dispatch(GridSize groups, GridSize threads) {
   commands_.dispatch(groups, threads);
   recorder_.dispatched(bound_bytes_);
   recorder_.report({info_.name, static_cast<double>(moved_bytes_.value_or(bound_bytes_ + read_again_)), flops_});
+}
+
+void Encoder::dispatch_spans(std::int64_t count, std::int64_t threads) {
+  const Launch launch = span_launch(count, std::min<std::int64_t>(threads, most_threads()));
+  dispatch(launch.groups, launch.threads);
+}
+
+void Encoder::dispatch_tiles(std::int64_t rows, std::int64_t columns, std::int64_t threads) {
+  // Tiles are powers of two.
+  const Launch launch = tile_launch(rows, columns, std::min<std::int64_t>(threads, std::bit_floor(most_threads())));
+  dispatch(launch.groups, launch.threads);
+}
+
+void Encoder::dispatch_rows(std::int64_t rows, std::int64_t group_rows) {
+  const Launch launch = row_launch(rows, std::clamp<std::int64_t>(most_threads() / simdgroup_width, 1, group_rows));
+  dispatch(launch.groups, launch.threads);
 }
 
 }  // namespace mslt::msl

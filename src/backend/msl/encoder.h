@@ -69,6 +69,12 @@ class [[nodiscard]] Encoder {
 
   // Records groups.x · groups.y · groups.z threadgroups of threads.x · threads.y · threads.z threads.
   void dispatch(GridSize groups, GridSize threads);
+  // The same in the launch shapes of launch.h: a thread for each span of `count` elements; a thread for each span of
+  // each row; a simdgroup for each row. Groups have `threads` threads or `group_rows` rows, or as many as the device
+  // allows the kernel where those are fewer; that changes no result.
+  void dispatch_spans(std::int64_t count, std::int64_t threads);
+  void dispatch_tiles(std::int64_t rows, std::int64_t columns, std::int64_t threads);
+  void dispatch_rows(std::int64_t rows, std::int64_t group_rows);
 
  private:
   struct Binding {
@@ -89,6 +95,8 @@ class [[nodiscard]] Encoder {
   void check_bound() const;
   void check_overlaps() const;
   void check_launch(GridSize groups, GridSize threads) const;
+  // Of a group, by the device, the kernel's registers and its own limit.
+  std::uint32_t most_threads() const;
   // "kernel 'scale_f32' (kernels/scale.metal:12)"
   std::string where() const;
 

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <vector>
+
+#include "backend/msl/drivers/idle/idle_device.h"
 #include "backend/msl/test_kernels.h"
 
 namespace mslt::msl {
@@ -101,6 +105,81 @@ TEST_F(EncoderTest, NamesALaunchThatIsTooLarge) {
   expect_error([&] { scale(40000); }, {"argument 0 'factors'", "40000", "32768"});
   expect_error([&] { scale(32768); }, {"33824 bytes", "1056 of them", "32768"});
   scale(32);
+}
+
+using Shapes = std::vector<std::array<std::uint32_t, 4>>;  // groups along x and y, threads along x and y
+
+// Writes down what is dispatched.
+class ListingCommands final : public CommandBuffer {
+ public:
+  explicit ListingCommands(Shapes& shapes) : shapes_(shapes) {}
+  void set_pipeline(const Pipeline& /*pipeline*/) override {}
+  void set_buffer(std::uint32_t /*index*/, Buffer& /*buffer*/, std::size_t /*offset*/) override {}
+  void set_bytes(std::uint32_t /*index*/, std::span<const std::byte> /*bytes*/) override {}
+  void set_threadgroup_memory(std::uint32_t /*index*/, std::uint32_t /*bytes*/) override {}
+  void dispatch(GridSize groups, GridSize threads) override {
+    shapes_.push_back({groups.x, groups.y, threads.x, threads.y});
+  }
+  void copy(Buffer& /*destination*/, std::size_t /*destination_offset*/, Buffer& /*source*/,
+            std::size_t /*source_offset*/, std::size_t /*bytes*/) override {}
+  void fill(Buffer& /*destination*/, std::size_t /*offset*/, std::size_t /*bytes*/, std::uint8_t /*value*/) override {}
+  void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
+    handlers_.push_back(std::move(handler));
+  }
+  void commit() override {
+    for (const auto& handler : handlers_) handler({}, {});
+  }
+  void wait() override {}
+
+ private:
+  Shapes& shapes_;
+  std::vector<std::function<void(const CommandTiming&, std::string_view)>> handlers_;
+};
+
+// Its kernels have registers for groups of 112 threads.
+class NarrowDevice final : public Device {
+ public:
+  explicit NarrowDevice(Shapes& shapes) : shapes_(shapes) {}
+  const DeviceInfo& info() const override { return memory_.info(); }
+  const DeviceLimits& limits() const override { return memory_.limits(); }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool /*host_visible*/) override {
+    return memory_.allocate(bytes, label, true);
+  }
+  const Pipeline& pipeline(std::string_view /*name*/) override { return pipeline_; }
+  std::unique_ptr<CommandBuffer> command_buffer() override { return std::make_unique<ListingCommands>(shapes_); }
+
+ private:
+  class NarrowPipeline final : public Pipeline {
+   public:
+    std::string_view name() const override { return "any kernel"; }
+    std::uint32_t max_threads_per_threadgroup() const override { return 112; }
+  };
+  idle::IdleDevice memory_{{}, {}};
+  NarrowPipeline pipeline_;
+  Shapes& shapes_;
+};
+
+TEST(EncoderLaunches, KeepToTheRegistersOfTheKernel) {
+  Shapes shapes;
+  NarrowDevice device(shapes);
+  Recorder recorder(device, driver_test::kernel_table());
+  const OwnedTensor tensor = make_tensor(device, DType::f32, {8});
+  const VectorAddArgs args = {8, 1.0f, 0};
+  const auto launch = [&](auto dispatch) {
+    Encoder encoder(recorder, "vector_add");
+    encoder.buffer(0, tensor).buffer(1, tensor).buffer(2, tensor).bytes(3, args).in_place(2, 0).in_place(2, 1);
+    dispatch(encoder);
+  };
+  launch([](Encoder& e) { e.dispatch_spans(8000, 64); });
+  launch([](Encoder& e) { e.dispatch_spans(8000, 256); });
+  launch([](Encoder& e) { e.dispatch_tiles(100, 64, 32); });
+  launch([](Encoder& e) { e.dispatch_tiles(100, 64, 512); });
+  launch([](Encoder& e) { e.dispatch_rows(100, 2); });
+  launch([](Encoder& e) { e.dispatch_rows(100, 16); });
+  recorder.wait();
+  const Shapes expected = {{16, 1, 64, 1}, {9, 1, 112, 1}, {25, 1, 8, 4},
+                           {13, 1, 8, 8},  {50, 1, 64, 1}, {34, 1, 96, 1}};
+  EXPECT_EQ(shapes, expected);
 }
 
 TEST(EncoderNames, AreTheKernelsOfTheDtypes) {

@@ -28,7 +28,6 @@ void MslBackend::kv_cache_append(const KvCacheView& cache, const Tensor& qkv, co
       .aligned = whole ? msl::aligned_rows(width, qkv, cache.keys, cache.values) : 0u,
       .has_first = positions.first ? 1u : 0u,
       .has_counts = counts ? 1u : 0u};
-  const msl::Launch launch = msl::tile_launch(args.rows, width, tuning_.tile_threads);
   encode(msl::kernel_name("kv_append", qkv.dtype(), cache.keys.dtype()))
       .buffer(0, cache.keys)
       .buffer(1, cache.values)
@@ -37,7 +36,7 @@ void MslBackend::kv_cache_append(const KvCacheView& cache, const Tensor& qkv, co
       .optional(4, positions.first)
       .optional(5, counts)
       .bytes(6, args)
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_tiles(args.rows, width, tuning_.tile_threads);
 }
 
 }  // namespace mslt

@@ -53,14 +53,13 @@ void MslBackend::split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, co
   check_split_qkv(q, k, v, qkv, shape);
   if (qkv.elements() == 0) return;
   const QkvArgs args = qkv_args(q, k, v, qkv);
-  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv), tuning_.tile_threads);
   encode("split_qkv")
       .untyped(0, q)
       .untyped(1, k)
       .untyped(2, v)
       .untyped(3, qkv)
       .bytes(4, args)
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_tiles(args.rows, half_columns(qkv), tuning_.tile_threads);
 }
 
 void MslBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -68,14 +67,13 @@ void MslBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, c
   check_join_qkv(qkv, q, k, v, shape);
   if (qkv.elements() == 0) return;
   const QkvArgs args = qkv_args(q, k, v, qkv);
-  const msl::Launch launch = msl::tile_launch(args.rows, half_columns(qkv), tuning_.tile_threads);
   encode("join_qkv")
       .untyped(0, qkv)
       .untyped(1, q)
       .untyped(2, k)
       .untyped(3, v)
       .bytes(4, args)
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_tiles(args.rows, half_columns(qkv), tuning_.tile_threads);
 }
 
 void MslBackend::cast(const Tensor& out, const Tensor& in) {
@@ -85,12 +83,11 @@ void MslBackend::cast(const Tensor& out, const Tensor& in) {
     return;
   }
   if (in.elements() == 0) return;
-  const msl::Launch launch = msl::span_launch(in.elements(), tuning_.span_threads);
   encode(msl::kernel_name("cast", in.dtype(), out.dtype()))
       .buffer(0, out)
       .buffer(1, in)
       .bytes(2, span_args(out, in))
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans(in.elements(), tuning_.span_threads);
 }
 
 void MslBackend::fill(const Tensor& out, float value) {
@@ -100,9 +97,8 @@ void MslBackend::fill(const Tensor& out, float value) {
   const FillArgs args = {.count = out.bytes(),
                          .aligned = msl::aligned_rows(msl::span_width, out),
                          .pattern = pattern_of(out.dtype(), value)};
-  const msl::Launch launch =
-      msl::span_launch((bytes.elements() + 1) / 2, tuning_.span_threads);  // a thread has sixteen bytes
-  encode("fill_bytes").buffer(0, bytes).bytes(1, args).dispatch(launch.groups, launch.threads);
+  // A thread has sixteen bytes.
+  encode("fill_bytes").buffer(0, bytes).bytes(1, args).dispatch_spans((bytes.elements() + 1) / 2, tuning_.span_threads);
 }
 
 void MslBackend::copy(const Tensor& out, const Tensor& in) {
@@ -111,25 +107,23 @@ void MslBackend::copy(const Tensor& out, const Tensor& in) {
   if (same || in.elements() == 0) return;
   const Tensor to = as_bytes(out);
   const Tensor from = as_bytes(in);
-  const msl::Launch launch =
-      msl::span_launch((to.elements() + 1) / 2, tuning_.span_threads);  // a thread has sixteen bytes
+  // A thread has sixteen bytes.
   encode("copy_bytes")
       .buffer(0, to)
       .buffer(1, from)
       .bytes(2, span_args(to, from))
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans((to.elements() + 1) / 2, tuning_.span_threads);
 }
 
 void MslBackend::add(const Tensor& out, const Tensor& in) {
   check_add(out, in);
   if (out.elements() == 0) return;
-  const msl::Launch launch = msl::span_launch(out.elements(), tuning_.span_threads);
   encode(msl::kernel_name("add", out.dtype()))
       .buffer(0, out)
       .buffer(1, in)
       .bytes(2, span_args(out, in))
       .in_place(0, 1)
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans(out.elements(), tuning_.span_threads);
 }
 
 void MslBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) {
@@ -140,7 +134,6 @@ void MslBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& 
                            .columns = msl::count32(columns, "gather_rows"),
                            .source_rows = msl::count32(in.shape().rows(), "gather_rows"),
                            .aligned = msl::aligned_rows(columns, out, in)};
-  const msl::Launch launch = msl::tile_launch(args.rows, columns, tuning_.tile_threads);
   msl::Encoder encoder = encode("gather_rows");
   encoder.untyped(0, out);
   if (in.elements() == 0) {
@@ -148,7 +141,7 @@ void MslBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& 
   } else {
     encoder.untyped(1, in);
   }
-  encoder.buffer(2, indices).bytes(3, args).dispatch(launch.groups, launch.threads);
+  encoder.buffer(2, indices).bytes(3, args).dispatch_tiles(args.rows, columns, tuning_.tile_threads);
 }
 
 }  // namespace mslt

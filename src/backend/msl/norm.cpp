@@ -46,7 +46,6 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
                                 .dropout_probability = dropout.probability,
                                 .dropout_scale = 1.0f / (1.0f - dropout.probability)};
   const bool kept = columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
-  const msl::Launch launch = msl::row_launch(args.rows, tuning_.norm_group_rows);
   encode(msl::kernel_name(kept ? "norm_forward" : "norm_forward_wide", residual.dtype(), weight.dtype()))
       .buffer(0, out)
       .optional(1, written)
@@ -61,7 +60,7 @@ void MslBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
       .in_place(1, 4)
       .in_place(0, 5)
       .work(8.0 * static_cast<double>(residual.elements()))
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_rows(args.rows, tuning_.norm_group_rows);
 }
 
 void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias,
@@ -99,7 +98,6 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
     // dsum may be dout, so the sums are taken first.
-    const msl::Launch launch = msl::tile_launch(parts, columns, tuning_.tile_threads);
     encode(msl::kernel_name("norm_backward_columns", dout.dtype()))
         .buffer(0, partial)
         .buffer(1, dout)
@@ -107,8 +105,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .optional(3, mean)
         .buffer(4, rstd)
         .bytes(5, args)
-        .dispatch(launch.groups, launch.threads);
-    const msl::Launch row_launch = msl::row_launch(rows, tuning_.norm_group_rows);
+        .dispatch_tiles(parts, columns, tuning_.tile_threads);
     encode(msl::kernel_name("norm_backward_rows", dout.dtype()))
         .buffer(0, dsum)
         .buffer(1, dout)
@@ -120,7 +117,7 @@ void MslBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
         .bytes(7, args)
         .in_place(0, 1)
         .in_place(0, 2)
-        .dispatch(row_launch.groups, row_launch.threads);
+        .dispatch_rows(rows, tuning_.norm_group_rows);
   }
   // Columns of the partial sums: those of the bias follow those of the weight.
   const std::int64_t summed = dbias ? 2 * columns : columns;

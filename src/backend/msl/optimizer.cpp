@@ -49,7 +49,6 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
       .epsilon = config.epsilon,
       .weight_decay = config.weight_decay,
       .reserved = 0};
-  const msl::Launch launch = msl::span_launch(parameters.elements(), tuning_.adamw_threads);
   if (master) {
     encode(msl::kernel_name("adamw_master", parameters.dtype()))
         .buffer(0, parameters)
@@ -61,7 +60,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
         .buffer(6, norm)
         .bytes(7, args)
         .work(15.0 * static_cast<double>(parameters.elements()), 3 * master.bytes())
-        .dispatch(launch.groups, launch.threads);
+        .dispatch_spans(parameters.elements(), tuning_.adamw_threads);
     return;
   }
   encode(msl::kernel_name("adamw", parameters.dtype()))
@@ -74,7 +73,7 @@ void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const 
       .bytes(6, args)
       .work(15.0 * static_cast<double>(parameters.elements()),
             parameters.bytes() + first_moment.bytes() + second_moment.bytes())
-      .dispatch(launch.groups, launch.threads);
+      .dispatch_spans(parameters.elements(), tuning_.adamw_threads);
 }
 
 }  // namespace mslt

@@ -183,13 +183,17 @@ Tunable few_rows(Member member, const TuneShape& shape) {
                   .kernels = {},
                   .workloads = {},
                   .without_matvec = false};
-  for (const std::int64_t rows : {2, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
+  const auto add = [&](std::int64_t rows, std::int64_t columns) {
     const auto path = [=](const Tuning& tuning) -> std::int64_t {
       return rows <= (by_matvec ? std::max(tuning.matvec_rows, tuning.few_rows) : tuning.few_rows) ? 1 : 0;
     };
-    tunable.workloads.push_back(
-        {sizes(rows, shape.ffn_size), path,
-         few_rows_product(by_matvec, rows, shape.ffn_size, shape.channels, shape.dtype, shape.dtype)});
+    tunable.workloads.push_back({sizes(rows, columns), path,
+                                 few_rows_product(by_matvec, rows, columns, shape.channels, shape.dtype, shape.dtype)});
+  };
+  // A layer's weight stays in the caches between rows, the head's often does not.
+  for (const std::int64_t rows : {2, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
+    add(rows, shape.ffn_size);
+    add(rows, shape.vocab_size);
   }
   return tunable;
 }
