@@ -146,7 +146,8 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
         for (const int place : {0, 1, 2}) {
           for (const bool has_direct : {false, true}) {
             if (place == 1 && !has_direct) continue;
-            if (s.rows > 4096 && (place != 0 || has_direct)) continue;
+            // The smaller sizes show what these do, in every kernel.
+            if ((s.rows > 4096 || s.columns > 1024) && (place != 0 || has_direct)) continue;
             if (s.rows > 1000 && place != 0) continue;
             SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms) +
                          " place " + std::to_string(place) + " direct " + std::to_string(has_direct));
