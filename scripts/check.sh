@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything beyond the tests: formatting, static analysis, the tests under sanitizers, and the fuzzers.
-# Usage: scripts/check.sh [format|tidy|asan|tsan|fuzz ...]; all of them without arguments.
+# Usage: scripts/check.sh [format|configure|tidy|asan|tsan|fuzz ...]; all of them without arguments.
 # FUZZ_SECONDS sets how long each fuzzer runs (60).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +8,12 @@ cd "$(dirname "$0")/.."
 check_format() {
   git ls-files '*.cpp' '*.h' '*.mm' | xargs clang-format-19 --dry-run --Werror
   echo "Formatting is as configured."
+}
+
+# The program alone, as the quick start builds it.
+check_configure() {
+  cmake --preset release -B build/program -DMSLT_BUILD_TESTS=OFF -DMSLT_BUILD_BENCH=OFF >/dev/null
+  echo "The program can be built without the tests."
 }
 
 check_tidy() {
@@ -44,7 +50,7 @@ check_fuzz() {
 }
 
 scripts/install_dependencies.sh check
-[[ $# -gt 0 ]] || set -- format asan fuzz tsan tidy
+[[ $# -gt 0 ]] || set -- format configure asan fuzz tsan tidy
 for check in "$@"; do
   echo "== $check"
   "check_$check"
