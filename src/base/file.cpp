@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "base/fail.h"
+#include "base/system_error.h"
 
 namespace mslt {
 namespace {
@@ -24,8 +24,7 @@ void write_fully(int descriptor, std::span<const std::byte> bytes, std::uint64_t
     const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
-      fail(ErrorKind::io, "Cannot write {}: {}. What stood there before is unchanged.", path.string(),
-           std::strerror(errno));
+      fail_io("write", path, errno, "What stood there before is unchanged.");
     }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     offset += static_cast<std::uint64_t>(written);
@@ -36,7 +35,7 @@ void write_fully(int descriptor, std::span<const std::byte> bytes, std::uint64_t
 
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail(ErrorKind::io, "Cannot open {}: {}.", path.string(), std::strerror(errno));
+  if (descriptor < 0) fail_io("open", path, errno);
   std::string text;
   std::string block(std::size_t{1} << 16, '\0');
   while (true) {
@@ -45,7 +44,7 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
     if (count < 0) {
       const int error = errno;
       ::close(descriptor);
-      fail(ErrorKind::io, "Cannot read {}: {}.", path.string(), std::strerror(error));
+      fail_io("read", path, error);
     }
     if (count == 0) break;
     text.append(block.data(), static_cast<std::size_t>(count));
@@ -62,7 +61,7 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   std::string pattern = path.string() + ".XXXXXX";
   descriptor_ = ::mkostemp(pattern.data(), O_CLOEXEC);
   if (descriptor_ < 0) {
-    fail(ErrorKind::io, "Cannot create a file in {}: {}.", folder_of(path).string(), std::strerror(errno));
+    fail_io("create a file in", folder_of(path), errno);
   }
   temporary_ = pattern;
   const mode_t mask = ::umask(0);
@@ -90,12 +89,12 @@ void AtomicFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes
 
 void AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) {
-    fail(ErrorKind::io, "Cannot flush {} to the disk: {}.", path_.string(), std::strerror(errno));
+    fail_io("flush to the disk", path_, errno);
   }
   ::close(descriptor_);
   descriptor_ = -1;
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-    fail(ErrorKind::io, "Cannot rename {} to {}: {}.", temporary_.string(), path_.string(), std::strerror(errno));
+    fail_io(fmt::format("rename {} to", temporary_.string()), path_, errno);
   }
   temporary_.clear();
   sync_folder(folder_of(path_));
@@ -109,20 +108,20 @@ void write_file(const std::filesystem::path& path, std::string_view text) {
 
 void sync_folder(const std::filesystem::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail(ErrorKind::io, "Cannot open the folder {}: {}.", folder.string(), std::strerror(errno));
+  if (descriptor < 0) fail_io("open the folder", folder, errno);
   const int result = ::fsync(descriptor);
   const int error = errno;
   ::close(descriptor);
   // Some file systems cannot flush a folder; there the rename alone has to do.
   if (result != 0 && error != EINVAL) {
-    fail(ErrorKind::io, "Cannot flush the folder {}: {}.", folder.string(), std::strerror(error));
+    fail_io("flush the folder", folder, error);
   }
 }
 
 FolderLock::FolderLock(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / ".lock";
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail(ErrorKind::io, "Cannot create {}: {}.", path.string(), std::strerror(errno));
+  if (descriptor_ < 0) fail_io("create", path, errno);
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     ::close(descriptor_);
     fail(ErrorKind::io, "Another process is writing {}. Wait for it, or choose another folder.", folder.string());

@@ -1,0 +1,67 @@
+// Words for values of errno.
+#include "base/system_error.h"
+
+#include <cerrno>
+#include <system_error>
+
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+// The system's own words, with a small letter first so that they can follow a colon.
+std::string system_words(int error) {
+  std::string words = std::generic_category().message(error);
+  if (words.size() > 1 && words[0] >= 'A' && words[0] <= 'Z' && words[1] >= 'a') {
+    words[0] = static_cast<char>(words[0] - 'A' + 'a');
+  }
+  return words;
+}
+
+std::string_view advice(int error) {
+  switch (error) {
+    case ENOSPC:
+      return "make room on it or choose another folder";
+    case EDQUOT:
+      return "remove files of yours there or choose another folder";
+    case EFBIG:
+      return "the limit on file sizes is too low (ulimit -f) or the file system takes no larger files";
+    case EACCES:
+    case EPERM:
+      return "change its permissions or owner, or choose another path";
+    case EROFS:
+      return "choose a folder that can be written";
+    case ELOOP:
+      return "its symbolic links lead back to themselves";
+    case EMFILE:
+      return "raise the limit with ulimit -n";
+    case ENFILE:
+      return "the whole machine has too many files open";
+    case ENOMEM:
+      return "the machine or a limit on this process (ulimit -v) leaves no more memory";
+    case EIO:
+      return "the disk or the network behind it may be failing";
+    case ESTALE:
+      return "the network file system has lost it";
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+std::string explain_errno(int error) {
+  const std::string words = error == ENOSPC ? "the disk is full" : system_words(error);
+  const std::string_view help = advice(error);
+  return help.empty() ? words : fmt::format("{}; {}", words, help);
+}
+
+void fail_io(std::string_view doing, const std::filesystem::path& path, int error) {
+  fail(ErrorKind::io, "Cannot {} {}: {}.", doing, path.string(), explain_errno(error));
+}
+
+void fail_io(std::string_view doing, const std::filesystem::path& path, int error, std::string_view sentence) {
+  fail(ErrorKind::io, "Cannot {} {}: {}. {}", doing, path.string(), explain_errno(error), sentence);
+}
+
+}  // namespace mslt
