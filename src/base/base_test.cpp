@@ -1,5 +1,6 @@
 // Tests of base/: random numbers against published vectors, atomic files, locks, bounded JSON, parallel loops.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <sys/resource.h>
 
@@ -13,6 +14,7 @@
 #include "base/checked.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_value.h"
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/philox.h"
@@ -173,6 +175,20 @@ TEST(ParallelForSlots, CoversEveryIndexOnceAndNeverSharesASlot) {
                                     if (i == 5) fail(ErrorKind::input, "five");
                                   }),
                Error);
+}
+
+TEST(JsonValueTest, IsAValue) {
+  JsonValue value;
+  EXPECT_TRUE(value.get().is_null());
+  value = nlohmann::json{{"a", 1}};
+  JsonValue copy = value;
+  value = nlohmann::json(2);
+  EXPECT_EQ(copy.get().at("a"), 1);
+  const JsonValue moved = std::move(copy);
+  copy = value;
+  EXPECT_EQ(moved.get().at("a"), 1);
+  const nlohmann::json held = copy;
+  EXPECT_EQ(held, 2);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Bounded JSON parsing.
 #include "base/json.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/fail.h"
 #include "base/file.h"
 

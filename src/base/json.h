@@ -1,8 +1,9 @@
 // Parsing JSON from outside into nlohmann::json, with bounds, and reading typed members with errors that name them.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
 namespace mslt {

@@ -1,5 +1,7 @@
 // mslt bench: the speed of training, generation, single operations and tokenizing, beside the limits of this machine.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 #include <ostream>

@@ -1,5 +1,6 @@
 // Tests of the command line, run in this process with streams of their own.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <fstream>

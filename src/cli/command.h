@@ -1,12 +1,15 @@
 // What every subcommand shares: the streams it talks through, its --json flag, and how it registers itself.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <iosfwd>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace mslt::cli {
 

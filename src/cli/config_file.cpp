@@ -1,6 +1,7 @@
 // Reading TOML options through CLI11's parser and merging them into the arguments.
 #include "cli/config_file.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <sstream>
 

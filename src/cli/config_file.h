@@ -1,9 +1,12 @@
 // Options from a TOML file.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace mslt::cli {
 

@@ -1,5 +1,7 @@
 // mslt data: text files to token shards.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 #include <ostream>

@@ -2,6 +2,7 @@
 #include "cli/device_options.h"
 
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 #include <ostream>
 

@@ -1,12 +1,15 @@
 // The options that choose a device and how its kernels are launched.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
 #include "backend/backend.h"
 #include "cli/command.h"
+
+namespace CLI {
+class App;
+}
 
 namespace mslt::cli {
 

@@ -1,5 +1,7 @@
 // mslt devices: what this build can run on, here.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <ostream>
 

@@ -1,5 +1,7 @@
 // mslt eval: how well a model predicts prepared data.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <memory>

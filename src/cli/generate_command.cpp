@@ -1,5 +1,7 @@
 // mslt generate: text from a trained model.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <istream>
 #include <iterator>

@@ -1,11 +1,15 @@
 // The options of train and bench that describe a model.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "mslt/config.h"
+
+namespace CLI {
+class App;
+}
 
 namespace mslt::cli {
 

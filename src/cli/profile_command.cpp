@@ -1,5 +1,7 @@
 // mslt profile: where the time of a training step goes.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <memory>
 #include <ostream>

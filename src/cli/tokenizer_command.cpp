@@ -1,6 +1,8 @@
 // mslt tokenizer: train a vocabulary, encode text to ids, decode ids to text.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <charconv>
 #include <chrono>

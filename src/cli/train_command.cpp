@@ -1,5 +1,7 @@
 // mslt train: a model from prepared data.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <memory>

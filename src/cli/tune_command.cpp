@@ -1,5 +1,7 @@
 // mslt tune: the fastest launches of the kernels on this device, measured and stored.
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <memory>

@@ -1,5 +1,6 @@
 // Tests of mslt tune, of the tuning that other commands load, and of what they say when it cannot be used.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdlib>
 #include <filesystem>

@@ -1,6 +1,8 @@
 // Reading and writing generation_config.json.
 #include "formats/generation_config.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/fail.h"
 #include "base/json.h"
 

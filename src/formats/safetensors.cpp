@@ -2,6 +2,7 @@
 #include "formats/safetensors.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <system_error>
 #include <utility>

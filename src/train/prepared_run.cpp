@@ -2,6 +2,7 @@
 #include "train/prepared_run.h"
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <system_error>

@@ -3,12 +3,13 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/file.h"
+#include "base/json_value.h"
 #include "data/data_folder.h"
 #include "mslt/tokenizer.h"
 #include "mslt/trainer.h"
@@ -33,7 +34,7 @@ struct PreparedRun {
   std::unique_ptr<FolderLock> lock;
   DataInfo data;
   std::unique_ptr<const Tokenizer> tokenizer;
-  nlohmann::json identity;  // what a resumption must share: model, data, batch shape, seed
+  JsonValue identity;  // what a resumption must share: model, data, batch shape, seed
   std::optional<CheckpointInfo> checkpoint;
   RunState state;  // the checkpoint's, or that of the beginning
   TrainPlan plan;

@@ -2,6 +2,7 @@
 #include "train/run_options.h"
 
 #include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>

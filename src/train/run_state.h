@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "backend/backend.h"
+#include "base/json_value.h"
 #include "data/loader.h"
 #include "train/optimizer.h"
 
@@ -22,9 +22,9 @@ struct RunState {
   std::optional<double> best_validation_loss;
   double loss_scale = 1.0;
   std::int64_t good_updates = 0;  // LossScaler's
-  nlohmann::json identity;
-  nlohmann::json options;     // as options_to_json
-  nlohmann::json arithmetic;  // device and threads
+  JsonValue identity;
+  JsonValue options;     // as options_to_json
+  JsonValue arithmetic;  // device and threads
 };
 
 // state.json, written to disk before the return. Reading throws Error(input) naming the file and the member that is

@@ -1,5 +1,6 @@
 // Whole models against PyTorch: logits, loss, every gradient and ten AdamW steps.
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <memory>
