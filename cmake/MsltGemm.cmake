@@ -15,6 +15,22 @@ else()
   find_path(MSLT_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas DOC "The folder of cblas.h")
   find_library(MSLT_CBLAS_LIBRARY NAMES openblas cblas blas DOC "A library with the CBLAS interface")
   if(MSLT_CBLAS_INCLUDE AND MSLT_CBLAS_LIBRARY)
+    if(NOT MSLT_CBLAS_WORKS)
+      unset(MSLT_CBLAS_WORKS CACHE)
+    endif()
+    # A libblas may be Fortran's interface alone.
+    include(CheckSourceCompiles)
+    set(CMAKE_REQUIRED_INCLUDES ${MSLT_CBLAS_INCLUDE})
+    set(CMAKE_REQUIRED_LIBRARIES ${MSLT_CBLAS_LIBRARY})
+    check_source_compiles(CXX "#include <cblas.h>
+int main() {
+  float x = 1;
+  return cblas_sdot(1, &x, 1, &x, 1) == 1 ? 0 : 1;
+}" MSLT_CBLAS_WORKS)
+    unset(CMAKE_REQUIRED_INCLUDES)
+    unset(CMAKE_REQUIRED_LIBRARIES)
+  endif()
+  if(MSLT_CBLAS_WORKS)
     set(MSLT_BLAS_LIBRARY ${MSLT_CBLAS_LIBRARY})
     set(MSLT_BLAS_OPTIONS "-DMSLT_CBLAS_HEADER=<cblas.h>" -isystem ${MSLT_CBLAS_INCLUDE})
   endif()

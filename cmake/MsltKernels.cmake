@@ -1,13 +1,5 @@
 # Kernels in MSL: mslt_kernels runs mslc on a set of .metal files, mslt_target_kernels adds what it wrote to a target.
 
-# The compiler that checks address spaces; without one those tests are skipped.
-set(clang_names clang-19 clang)
-if(APPLE)
-  # Apple's own is built without OpenCL.
-  set(clang_names clang-19)
-endif()
-find_program(MSLT_CLANG NAMES ${clang_names} DOC "clang, for checking the kernels as C++ for OpenCL")
-
 # mslt_kernels(PREFIX KERNELS folder FILES file ... [SET name])
 # Runs mslc on the files whenever one of them, a header of theirs or mslc changes; a broken rule fails the build. Makes
 #   PREFIX_table    a static library: kernel_table(), kernel_info() and metal_source(), of the set's namespace if named
@@ -63,8 +55,7 @@ function(mslt_kernels prefix)
       add_test(NAME ${test} COMMAND ${MSLT_CLANG} -x clcpp -cl-std=clc++2021 -fsyntax-only -Werror
                                     -I${PROJECT_SOURCE_DIR} ${out}/clcpp_${name}.clcpp)
     else()
-      add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} -E echo "skipped: clang-19 or clang is not installed")
-      set_tests_properties(${test} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
+      mslt_skipped_test(${test} "${MSLT_CLANG_MISSING}")
     endif()
   endforeach()
   list(LENGTH arg_FILES count)

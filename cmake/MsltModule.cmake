@@ -44,6 +44,31 @@ else()
   target_compile_options(mslt_compiled_fast INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
 endif()
 
+# mslt_compile_together(TARGET BATCH [header ...])
+# With MSLT_UNITY, BATCH sources of the target are compiled as one, which reads headers and instantiates templates once for
+# all of them; names in their unnamed namespaces must differ then. Sources with options of their own and those that Highway
+# compiles once for each instruction set stay apart. Without MSLT_UNITY, the headers named are compiled ahead.
+function(mslt_compile_together target batch)
+  if(NOT MSLT_UNITY)
+    if(ARGN)
+      target_precompile_headers(${target} PRIVATE ${ARGN})
+    endif()
+    return()
+  endif()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
+  get_target_property(sources ${target} SOURCES)
+  get_target_property(folder ${target} SOURCE_DIR)
+  foreach(source IN LISTS sources)
+    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${folder})
+    if(source MATCHES "\\.cpp$" AND EXISTS ${source})
+      file(STRINGS ${source} repeated REGEX "hwy/foreach_target\\.h" LIMIT_COUNT 1)
+      if(repeated)
+        set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+      endif()
+    endif()
+  endforeach()
+endfunction()
+
 # mslt_module(NAME [FUZZED] [COMPILED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
 # One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it; FUZZED are those that a
 # fuzzer calls, COMPILED_FAST those that need little optimisation.
@@ -69,10 +94,22 @@ function(mslt_module name)
     target_link_libraries(mslt_${name} PUBLIC mslt_${dependency})
   endforeach()
   target_link_libraries(mslt_${name} PRIVATE ${arg_LIBRARIES})
-  if(arg_PRECOMPILE)
-    target_precompile_headers(mslt_${name} PRIVATE ${arg_PRECOMPILE})
-  endif()
+  mslt_compile_together(mslt_${name} 8 ${arg_PRECOMPILE})
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
+endfunction()
+
+# mslt_use_test_headers(TARGET): what nearly every test includes, compiled ahead, once for all test programs.
+function(mslt_use_test_headers target)
+  if(NOT TARGET mslt_test_headers)
+    # The same flags as those of the tests make its file fit them.
+    file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/probes/test_headers.cpp CONTENT "int main() {}\n")
+    add_executable(mslt_test_headers ${PROJECT_BINARY_DIR}/probes/test_headers.cpp)
+    target_link_libraries(mslt_test_headers PRIVATE mslt_options mslt_compiled_fast fmt::fmt Threads::Threads GTest::gtest
+                                                    nlohmann_json::nlohmann_json)
+    target_precompile_headers(mslt_test_headers PRIVATE <algorithm> <filesystem> <fstream> <map> <memory> <sstream> <string>
+                                                        <vector> <fmt/format.h> <gtest/gtest.h> <nlohmann/json.hpp>)
+  endif()
+  target_precompile_headers(${target} REUSE_FROM mslt_test_headers)
 endfunction()
 
 # mslt_module_tests(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern])
@@ -92,7 +129,7 @@ function(mslt_module_tests name)
   if(MSLT_OPENMP)
     target_link_libraries(${name}_tests PRIVATE OpenMP::OpenMP_CXX)
   endif()
-  target_precompile_headers(${name}_tests PRIVATE <gtest/gtest.h>)
+  mslt_use_test_headers(${name}_tests)
   include(GoogleTest)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
                        PROPERTIES TIMEOUT 600)

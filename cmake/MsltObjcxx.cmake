@@ -39,12 +39,31 @@ else()
   endif()
   list(REMOVE_DUPLICATES MSLT_OBJCXX_MISSING)
   if(NOT MSLT_OBJCXX_MISSING)
-    set(MSLT_OBJCXX ON)
-    set(CMAKE_OBJCXX_COMPILER ${MSLT_OBJCXX_COMPILER})
-    # After all others: the folder holds GCC's own versions of clang's headers, too.
     set(objcxx_options -fobjc-runtime=gcc -fblocks -fobjc-exceptions -fconstant-string-class=NSConstantString
-                       -DGNUSTEP -DGNUSTEP_BASE_LIBRARY=1 -D_NATIVE_OBJC_EXCEPTIONS
-                       "SHELL:-idirafter ${objc_folder}/include")
+                       -DGNUSTEP -DGNUSTEP_BASE_LIBRARY=1 -D_NATIVE_OBJC_EXCEPTIONS)
+    # After all others: the folder holds GCC's own versions of clang's headers, too.
+    set(objc_include -idirafter ${objc_folder}/include)
+    # Everything being there does not mean that it fits together.
+    file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/probes/objcxx.mm CONTENT "#include <Block.h>
+#import <Foundation/Foundation.h>
+int main() {
+  int (^block)(void) = ^{ return [@\"\" length] == 0 ? 0 : 1; };
+  return block();
+}
+")
+    mslt_succeeds(MSLT_OBJCXX_WORKS
+                  COMMAND ${MSLT_OBJCXX_COMPILER} -std=c++20 ${objcxx_options} -isystem ${PROJECT_SOURCE_DIR}/tests/metal_double/include
+                          -isystem ${MSLT_GNUSTEP_INCLUDE} -idirafter ${MSLT_BLOCKS_INCLUDE} ${objc_include} ${PROJECT_BINARY_DIR}/probes/objcxx.mm
+                          -o ${PROJECT_BINARY_DIR}/probes/objcxx ${MSLT_BLOCKS_LIBRARY} ${MSLT_GNUSTEP_LIBRARY}
+                          ${MSLT_OBJC_LIBRARY})
+    if(MSLT_OBJCXX_WORKS)
+      set(MSLT_OBJCXX ON)
+      set(CMAKE_OBJCXX_COMPILER ${MSLT_OBJCXX_COMPILER})
+      list(JOIN objc_include " " objc_include)
+      list(APPEND objcxx_options "SHELL:${objc_include}")
+    else()
+      set(MSLT_OBJCXX_MISSING "a clang++ that compiles Objective-C++ for GNUstep (clang-19 does)")
+    endif()
   endif()
 endif()
 

@@ -49,7 +49,7 @@ std::string builtin_expression(const KernelArgument& argument) {
   return fmt::format("({} + 31u) / 32u", linear_threads);
 }
 
-std::string entry_text(const KernelEntry& entry) {
+std::string cuda_entry(const KernelEntry& entry) {
   std::string parameters;
   std::string offsets;
   std::string call;
@@ -127,7 +127,7 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   text += rewrite.text();
   fmt::format_to(out, "#line {} \"cuda_{}.cu\"\n", std::count(text.begin(), text.end(), '\n') + 2, syntax.unit.name);
   for (const KernelEntry& entry : entries) {
-    text += size_checks(entry) + entry_text(entry);
+    text += size_checks(entry) + cuda_entry(entry);
   }
   fmt::format_to(out, "static const ::mslt::msl::cuda::CudaKernel kernels[{}] = {{\n", entries.size() + 1);
   for (const KernelEntry& entry : entries) {

@@ -35,7 +35,7 @@ std::string argument_expression(const KernelArgument& argument) {
   }
 }
 
-std::string entry_text(const KernelEntry& entry) {
+std::string host_entry(const KernelEntry& entry) {
   std::string text = fmt::format(
       "void entry_{}([[maybe_unused]] const ::mslt::msl::host::Bindings& bindings,\n"
       "    const ::mslt::msl::host::ThreadContext& context) {{\n  {}{}(context",
@@ -85,7 +85,7 @@ std::string emit_host(const Syntax& syntax, const std::vector<KernelEntry>& entr
   const std::string file = fmt::format("host_{}.cpp", syntax.unit.name);
   fmt::format_to(out, "#line {} \"{}\"\n", std::count(text.begin(), text.end(), '\n') + 2, file);
   for (const KernelEntry& entry : entries) {
-    text += size_checks(entry) + entry_text(entry);
+    text += size_checks(entry) + host_entry(entry);
     fmt::format_to(out, "constexpr std::array<::mslt::msl::host::ThreadgroupArray, {}> arrays_{} = {{{{\n",
                    entry.arrays.size(), entry.host_name);
     for (const ThreadgroupMemory& array : entry.arrays) {

@@ -26,13 +26,13 @@ check_tidy() {
 }
 
 check_asan() {
-  cmake --preset asan -DMSLT_PYTHON= >/dev/null
+  cmake --preset asan -DMSLT_UNITY=ON -DMSLT_PYTHON= >/dev/null
   cmake --build --preset asan
   ctest --preset asan -j2
 }
 
 check_tsan() {
-  cmake --preset tsan -DMSLT_PYTHON= >/dev/null
+  cmake --preset tsan -DMSLT_UNITY=ON -DMSLT_PYTHON= >/dev/null
   # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as
   # threads; the CPU backend's are OpenMP's, which this build does without.
   cmake --build --preset tsan --target base_tests text_tests data_tests msl_tests backend_tests
@@ -42,7 +42,7 @@ check_tsan() {
 
 check_fuzz() {
   local seconds=${FUZZ_SECONDS:-60}
-  cmake --preset asan >/dev/null
+  cmake --preset asan -DMSLT_UNITY=ON >/dev/null
   cmake --build --preset asan
   local fuzzers=(build/asan/tests/fuzz/fuzz_*)
   printf '%s\n' "${fuzzers[@]}" | xargs -P 2 -I{} scripts/run_fuzzer.sh {} "$seconds"

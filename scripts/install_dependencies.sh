@@ -8,9 +8,11 @@ set -euo pipefail
 level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
   bible-kjv)
-# libblas-dev: the products of a build without oneDNN. From clang-19 on: the Metal driver's tests, Objective-C++ on GNUstep.
-test_debian=(libgtest-dev libbenchmark-dev libblas-dev python3-venv clang-19 libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
-check_debian=(clang-tidy-19 clang-format-19 libclang-rt-19-dev libomp-19-dev llvm-19 jq)
+# libblas-dev: the products of a build without oneDNN. clang-19, its sanitizers' runtimes and the symbolizer in llvm-19: the
+# kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep.
+test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19
+  libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
+check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 libomp-19-dev jq git)
 # Matrix products are left to Accelerate there, which is a part of macOS.
 build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost libomp)
 test_homebrew=(googletest google-benchmark)
@@ -39,7 +41,10 @@ for package in "${debian[@]}"; do
 done
 [[ ${#missing[@]} -eq 0 ]] && exit
 as_root=()
-[[ $(id -u) -eq 0 ]] || as_root=(sudo)
+if [[ $(id -u) -ne 0 ]]; then
+  command -v sudo >/dev/null || { echo "Installing takes root or sudo; please install: ${missing[*]}" >&2; exit 1; }
+  as_root=(sudo)
+fi
 echo "Installing: ${missing[*]}"
-"${as_root[@]}" apt-get update -qq
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+${as_root[@]+"${as_root[@]}"} apt-get update -qq
+${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 scripts/install_dependencies.sh test
 mkdir -p build/metal
 {
-  cmake --preset metal -DMSLT_BUILD_TESTS=ON -DMSLT_BUILD_BENCH=ON && cmake --build --preset metal
+  cmake --preset metal -DMSLT_BUILD_TESTS=ON -DMSLT_BUILD_BENCH=ON -DMSLT_UNITY=ON && cmake --build --preset metal
 } 2>&1 | tee build/metal/build.log || { echo "It does not build. Please send build/metal/build.log." >&2; exit 1; }
 mslt=build/metal/bin/mslt
 report=build/metal/report.txt

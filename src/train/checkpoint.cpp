@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::string_view manifest_name = "manifest.json";
 constexpr std::string_view temporary_prefix = ".saving-";
-constexpr int format_version = 1;
+constexpr int manifest_format = 1;
 
 // A checkpoint's manifest; `problem` says why the folder is no complete checkpoint, where it is none.
 struct Manifest {
@@ -59,15 +59,15 @@ void seal(const std::filesystem::path& folder, std::int64_t step, std::optional<
     const FileSum sum = sum_file(entry.path());
     files[entry.path().filename().string()] = {{"bytes", sum.bytes}, {"crc32c", fmt::format("{:08x}", sum.crc32c)}};
   }
-  nlohmann::json manifest = {{"format", format_version}, {"step", step}, {"files", files}};
+  nlohmann::json manifest = {{"format", manifest_format}, {"step", step}, {"files", files}};
   manifest["validation_loss"] = validation_loss ? nlohmann::json(*validation_loss) : nlohmann::json();
   write_file(folder / manifest_name, manifest.dump(2) + "\n");
   sync_folder(folder);
 }
 
 void parse_manifest(const nlohmann::json& json, Manifest& manifest) {
-  if (json.at("format").get<int>() != format_version) {
-    manifest.problem = fmt::format("its format is not {}", format_version);
+  if (json.at("format").get<int>() != manifest_format) {
+    manifest.problem = fmt::format("its format is not {}", manifest_format);
     return;
   }
   if (json.at("step").get<std::int64_t>() != manifest.info.step) {

@@ -15,7 +15,7 @@
 namespace mslt {
 namespace {
 
-constexpr int format_version = 1;
+constexpr int state_format = 1;
 
 std::vector<std::uint64_t> dimensions(const Shape& shape) {
   std::vector<std::uint64_t> sizes;
@@ -50,7 +50,7 @@ void write_tensor(SafetensorsWriter& writer, Backend& backend, const Tensor& ten
 }  // namespace
 
 void save_run_state(const std::filesystem::path& path, const RunState& state) {
-  nlohmann::json json = {{"format", format_version},
+  nlohmann::json json = {{"format", state_format},
                          {"step", state.step},
                          {"updates", state.updates},
                          {"loader", loader_state_to_json(state.loader)},
@@ -70,9 +70,9 @@ RunState load_run_state(const std::filesystem::path& path) {
   const nlohmann::json json = read_json_file(path, std::uint64_t{1} << 20);
   RunState state;
   try {
-    if (json.at("format").get<int>() != format_version) {
+    if (json.at("format").get<int>() != state_format) {
       fail(ErrorKind::input, "{} is of format {}; this program reads format {}.", path.string(),
-           json.at("format").dump(), format_version);
+           json.at("format").dump(), state_format);
     }
     state.step = json.at("step").get<std::int64_t>();
     state.updates = json.at("updates").get<std::int64_t>();

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs the README's two commands on a fresh machine: in a root that has a minimal Debian 12 and nothing else, made by
+# debootstrap, on a clone of the commit that is checked out here. Prints what they print.
+# Usage: scripts/fresh_machine.sh [COMMAND]      COMMAND runs in the clone instead of the two, as
+#   scripts/fresh_machine.sh 'scripts/install_dependencies.sh test && scripts/test.sh'
+# Needs root and debootstrap; exits with 77 and says so where it cannot make such a root. The mirror and the settings of
+# apt, of proxies and of pip are this machine's own; MSLT_DEBIAN_MIRROR names another mirror.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+command=${1:-scripts/quickstart.sh && scripts/test.sh}
+
+cannot() {
+  echo "No fresh machine can be made here: $*" >&2
+  exit 77
+}
+[[ $(uname -s) == Linux ]] || cannot "this is not Linux."
+[[ $(id -u) -eq 0 ]] || cannot "that takes root."
+command -v debootstrap >/dev/null || cannot "debootstrap is not installed (apt-get install debootstrap)."
+command -v git >/dev/null || cannot "git is not installed (apt-get install git)."
+# Mounts are made in a namespace of their own: they are gone with the last process in it, however that ends.
+unshare --mount --pid --fork true 2>/dev/null || cannot "this machine may not make mount and process namespaces."
+
+# The first mirror that this machine's own packages come from.
+own_mirror() {
+  # shellcheck disable=SC1091
+  [[ $(. /etc/os-release && echo "${ID:-}") == debian ]] || return 0
+  { cat /etc/apt/sources.list.d/*.sources /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null || true; } |
+    awk '$1 == "URIs:" && !found { print $2; found = 1 }
+         $1 == "deb" && !found { for (i = 2; i <= NF; ++i) if ($i ~ /^[a-z+]+:\//) { print $i; found = 1; break } }'
+}
+mirror=${MSLT_DEBIAN_MIRROR:-$(own_mirror)}
+mirror=${mirror:-http://deb.debian.org/debian}
+# debootstrap, which does not read apt's settings, takes a proxy from the environment.
+proxy=$(apt-config dump Acquire::http::Proxy 2>/dev/null | sed -nE 's/^[^"]*"(http[^"]+)";$/\1/p' || true)
+[[ -z $proxy ]] || export http_proxy=${http_proxy:-$proxy}
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/mslt_fresh.XXXXXX")
+trap 'rm -rf --one-file-system "$work"' EXIT
+# A signal ends the script by way of the trap above.
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+root=$work/root
+
+include=()
+[[ $mirror != https:* ]] || include=(--include=ca-certificates)
+echo "== A minimal Debian 12 from $mirror"
+debootstrap --variant=minbase "${include[@]}" bookworm "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
+  tail -n 20 "$work/debootstrap.log" >&2
+  echo "debootstrap failed." >&2
+  exit 1
+}
+
+# take FILE: into the same place of the root
+take() {
+  [[ ! -f $1 ]] || install -D -m 644 "$1" "$root$1"
+}
+# How this machine reaches the mirrors of packages. No variable of its own beside these, no cache, no locale.
+for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do take "$file"; done
+apt-config dump | grep '^Acquire::' >"$root/etc/apt/apt.conf.d/90of-the-host" || true
+while IFS= read -r file; do take "$file"; done < <(grep -oE '"/[^"]+"' "$root/etc/apt/apt.conf.d/90of-the-host" | tr -d '"')
+if [[ -d /usr/local/share/ca-certificates ]]; then
+  cp -r /usr/local/share/ca-certificates "$root/usr/local/share/"
+fi
+variables=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root)
+for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_INDEX_URL PIP_EXTRA_INDEX_URL \
+  PIP_TRUSTED_HOST PIP_CERT PIP_CONFIG_FILE MSLT_WERROR REQUESTS_CA_BUNDLE SSL_CERT_FILE CURL_CA_BUNDLE; do
+  [[ -n ${!name:-} ]] || continue
+  variables+=("$name=${!name}")
+  case ${!name} in /*) take "${!name}" ;; esac
+done
+
+commit=$(git rev-parse HEAD)
+[[ -z $(git status --porcelain) ]] || echo "Changes that are not committed are left out."
+git -c advice.detachedHead=false clone -q --no-hardlinks . "$root/mslt"
+git -C "$root/mslt" -c advice.detachedHead=false checkout -q "$commit"
+
+echo "== In it, on commit ${commit:0:12}: $command"
+# shellcheck disable=SC2016
+unshare --mount --propagation private --pid --fork --kill-child bash -euc '
+  root=$1
+  shift
+  mount -t proc proc "$root/proc"
+  mount --rbind /sys "$root/sys"
+  mount --rbind /dev "$root/dev"
+  command=$1
+  shift
+  exec chroot "$root" /usr/bin/env -i "$@" bash -c "update-ca-certificates >/dev/null 2>&1 || true; cd /mslt && $command"
+' bash "$root" "$command" "${variables[@]}" </dev/null
