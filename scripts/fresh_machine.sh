@@ -30,7 +30,7 @@ own_mirror() {
          $1 == "deb" && !found { for (i = 2; i <= NF; ++i) if ($i ~ /^[a-z+]+:\//) { print $i; found = 1; break } }'
 }
 mirror=${MSLT_DEBIAN_MIRROR:-$(own_mirror)}
-mirror=${mirror:-http://deb.debian.org/debian}
+[[ -n $mirror ]] || cannot "no mirror of Debian is known: name one in MSLT_DEBIAN_MIRROR."
 # debootstrap, which does not read apt's settings, takes a proxy from the environment.
 proxy=$(apt-config dump Acquire::http::Proxy 2>/dev/null | sed -nE 's/^[^"]*"(http[^"]+)";$/\1/p' || true)
 [[ -z $proxy ]] || export http_proxy=${http_proxy:-$proxy}
@@ -45,7 +45,7 @@ root=$work/root
 
 include=()
 [[ $mirror != https:* ]] || include=(--include=ca-certificates)
-echo "== A minimal Debian 12 from $mirror"
+echo "== A minimal Debian 12"
 debootstrap --variant=minbase "${include[@]}" bookworm "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
   tail -n 20 "$work/debootstrap.log" >&2
   echo "debootstrap failed." >&2
