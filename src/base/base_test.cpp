@@ -2,8 +2,13 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <filesystem>
@@ -122,6 +127,112 @@ TEST(MappedFile, ShowsTheBytesAndRefusesFolders) {
   EXPECT_EQ(MappedFile(folder / "empty").text(), "");
   EXPECT_THROW(MappedFile{folder}, Error);
   EXPECT_THROW(MappedFile{folder / "missing"}, Error);
+}
+
+// A file of `pages` pages, all of them of the letter a.
+std::filesystem::path file_of_pages(const std::string& name, std::size_t pages) {
+  const auto path = fresh_folder(name) / "file";
+  write_file(path, std::string(pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), 'a'));
+  return path;
+}
+
+void expect_not_intact(const MappedFile& file) {
+  EXPECT_FALSE(file.intact());
+  try {
+    file.require_intact();
+    FAIL() << "a shortened file passed for intact";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::io);
+    EXPECT_NE(std::string(error.what()).find(file.path().string()), std::string::npos);
+  }
+}
+
+TEST(MappedFile, ReadsZerosWhereItsFileWasCutAndSaysSo) {
+  const auto path = file_of_pages("cut", 8);
+  const MappedFile file(path);
+  EXPECT_TRUE(file.intact());
+  EXPECT_NO_THROW(file.require_intact());
+  const std::size_t page = file.bytes().size() / 8;
+  std::filesystem::resize_file(path, 2 * page);
+  EXPECT_EQ(std::ranges::count(file.text(), 'a'), 2 * static_cast<std::ptrdiff_t>(page));
+  EXPECT_EQ(std::ranges::count(file.text(), '\0'), 6 * static_cast<std::ptrdiff_t>(page));
+  expect_not_intact(file);
+  // The file as it was does not bring back what was read in between.
+  std::filesystem::resize_file(path, 8 * page);
+  expect_not_intact(file);
+}
+
+TEST(MappedFile, NoticesACutInsideItsLastPage) {
+  const auto path = fresh_folder("cut_in_page") / "file";
+  write_file(path, std::string(1000, 'a'));
+  const MappedFile file(path);
+  std::filesystem::resize_file(path, 999);
+  EXPECT_EQ(file.text().back(), '\0');  // without a fault
+  expect_not_intact(file);
+}
+
+TEST(MappedFile, StaysIntactWhereItsNameIsTakenByAnotherFile) {
+  const auto path = file_of_pages("renamed", 2);
+  MappedFile file(path);
+  write_file(path, "short");
+  EXPECT_TRUE(file.intact());
+  const MappedFile moved = std::move(file);
+  std::filesystem::remove(path);
+  EXPECT_TRUE(moved.intact());
+  EXPECT_EQ(moved.text().back(), 'a');
+}
+
+TEST(MappedFile, IsReadByManyThreadsWhileItsFileIsCut) {
+  constexpr std::size_t pages = 64;
+  for (int round = 0; round < 20; ++round) {
+    const auto path = file_of_pages("cut_by_threads", pages);
+    const auto whole_path = file_of_pages("beside", pages);
+    const MappedFile whole(whole_path);
+    const MappedFile file(path);
+    const std::size_t page = file.bytes().size() / pages;
+    std::atomic<int> letters = 0;
+    parallel_for(
+        2 * pages,
+        [&](std::int64_t i) {
+          const auto at = static_cast<std::size_t>(i) / 2 * page;
+          if (i == 16) std::filesystem::resize_file(path, page);
+          letters += (i % 2 == 0 ? whole : file).text()[at] == 'a' ? 1 : 0;
+        },
+        1);
+    EXPECT_GT(letters, static_cast<int>(pages));
+    expect_not_intact(file);
+    EXPECT_TRUE(whole.intact());  // also where its place in the table was a damaged one's
+  }
+}
+
+// What a fault outside every MappedFile does.
+void fault_elsewhere(const std::filesystem::path& path) {
+  const int descriptor = ::open(path.c_str(), O_RDWR);
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  void* const address = ::mmap(nullptr, page, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  if (address == MAP_FAILED || ::ftruncate(descriptor, 0) != 0) ::_exit(1);
+  ::_exit(*static_cast<volatile char*>(address) == 0 ? 2 : 3);
+}
+
+TEST(MappedFileDeathTest, LeavesOtherFaultsAsTheyWere) {
+  const auto path = file_of_pages("elsewhere", 1);
+  const MappedFile file(path);
+  EXPECT_EXIT(
+      fault_elsewhere(file_of_pages("elsewhere_too", 1)),
+      [](int status) { return !WIFEXITED(status) || WEXITSTATUS(status) > 3; }, "");
+}
+
+TEST(MappedFileDeathTest, PassesOtherFaultsToTheHandlerBeforeIt) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // in a new process, where none is installed
+  const auto path = file_of_pages("chained", 1);
+  EXPECT_EXIT(
+      {
+        std::signal(SIGBUS, [](int) { ::_exit(77); });
+        const MappedFile file(path);
+        fault_elsewhere(file_of_pages("chained_too", 1));
+      },
+      testing::ExitedWithCode(77), "");
+  GTEST_FLAG_SET(death_test_style, "fast");
 }
 
 TEST(FolderLock, RefusesASecondHolder) {
