@@ -145,7 +145,11 @@ struct TokenizerArguments {
 
 void bench_tokenizer(const TokenizerArguments& arguments, Context& context) {
   std::string text;
-  for (const std::string& input : arguments.inputs) text += MappedFile(input).text();
+  for (const std::string& input : arguments.inputs) {
+    const MappedFile file(input);
+    text += file.text();
+    file.require_intact();
+  }
   TokenizerTrainOptions options;
   options.vocab_size = arguments.vocab_size;
   options.pattern = split_pattern_from_name(arguments.pattern);

@@ -76,7 +76,9 @@ Tokenizer load(const CodeArguments& arguments) {
 std::string read_input(const CodeArguments& arguments, Context& context) {
   if (arguments.input == "-") return {std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>()};
   const MappedFile file(arguments.input);
-  return std::string(file.text());
+  std::string text(file.text());
+  file.require_intact();
+  return text;
 }
 
 void write_output(const CodeArguments& arguments, std::string_view text, Context& context) {

@@ -54,8 +54,10 @@ std::uint64_t checked_size(const std::filesystem::path& path) {
 // Finds out whether a file is text while it passes by.
 class TextCheck {
  public:
-  void start(const std::filesystem::path& path) {
+  // `size`: the least that the file must hold, as it held that much when it was opened first.
+  void start(const std::filesystem::path& path, std::uint64_t size) {
     path_ = path.string();
+    size_ = size;
     seen_ = 0;
     sampled_ = 0;
     invalid_ = 0;
@@ -78,6 +80,10 @@ class TextCheck {
   }
 
   void finish() {
+    if (seen_ < size_) {
+      fail(ErrorKind::io, "{} was shortened while in use: it ended after {} of {} bytes. Repeat the command.", path_,
+           seen_, size_);
+    }
     if (seen_ == 0) fail(ErrorKind::input, "{} is empty; a text file is needed.", path_);
     invalid_ += pending_.size();
     if (sampled_ < sample_bytes) judge();
@@ -110,6 +116,7 @@ class TextCheck {
   }
 
   std::string path_;
+  std::uint64_t size_ = 0;
   std::uint64_t seen_ = 0;
   std::uint64_t sampled_ = 0;
   std::uint64_t invalid_ = 0;
@@ -120,6 +127,7 @@ class TextCheck {
 
 struct CorpusReader::State {
   std::vector<std::filesystem::path> files;
+  std::vector<std::uint64_t> sizes;  // when they were opened first; 0 for what has none
   CorpusOptions options;
   std::uint64_t bytes_total = 0;
   std::uint64_t bytes_read = 0;
@@ -213,7 +221,10 @@ CorpusReader::CorpusReader(std::span<const std::filesystem::path> files, const C
   if (options.piece_bytes == 0) fail(ErrorKind::usage, "A corpus cannot be read in pieces of 0 bytes.");
   state_->files.assign(files.begin(), files.end());
   state_->options = options;
-  for (const auto& file : state_->files) state_->bytes_total += checked_size(file);
+  for (const auto& file : state_->files) {
+    state_->sizes.push_back(checked_size(file));
+    state_->bytes_total += state_->sizes.back();
+  }
 }
 
 CorpusReader::~CorpusReader() = default;
@@ -225,9 +236,9 @@ bool CorpusReader::next(CorpusPiece& piece) {
   while (true) {
     if (!state.open) {
       if (state.next_file == state.files.size()) return false;
-      const auto& path = state.files[state.next_file++];
+      const auto& path = state.files[state.next_file];
       state.file = Descriptor(path);
-      state.check.start(path);
+      state.check.start(path, state.sizes[state.next_file++]);
       state.open = true;
       state.text.clear();
       state.given = 0;

@@ -37,7 +37,8 @@ class CorpusReader {
   CorpusReader& operator=(const CorpusReader&) = delete;
   ~CorpusReader();
 
-  // The next piece; false at the end of the last file. Throws Error(io) where reading fails, and Error(input) naming
+  // The next piece; false at the end of the last file. Throws Error(io) where reading fails or a file is shorter than
+  // when the reader was made, and Error(input) naming
   // the file where it is not text: it holds a NUL byte, or more than one tenth of its first mebibyte (of all of it,
   // where it is shorter) is not valid UTF-8.
   bool next(CorpusPiece& piece);

@@ -95,5 +95,20 @@ TEST(Corpus, OptionsAreChecked) {
   error_of(ErrorKind::usage, [&] { CorpusReader(one, pieces_of(0)); });
 }
 
+TEST(Corpus, FilesCutWhileTheyAreReadAreNamed) {
+  const auto folder = test::fresh_folder();
+  const std::vector<std::filesystem::path> files = {test::write_text(folder / "a", std::string(100, 'x')),
+                                                    test::write_text(folder / "b", std::string(100, 'y'))};
+  CorpusReader reader(files, pieces_of(10));
+  CorpusPiece piece;
+  reader.next(piece);
+  std::filesystem::resize_file(files[1], 50);
+  const std::string message = error_of(ErrorKind::io, [&] {
+    while (reader.next(piece)) {
+    }
+  });
+  EXPECT_NE(message.find("b was shortened"), std::string::npos) << message;
+}
+
 }  // namespace
 }  // namespace mslt

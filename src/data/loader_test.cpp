@@ -307,5 +307,25 @@ TEST(Loader, ReadsDataFolders) {
             std::string::npos);
 }
 
+TEST(Loader, SaysWhichShardWasCutWhileItWasRead) {
+  for (const std::int64_t prefetch : {0, 2}) {
+    const auto folder = test::fresh_folder();
+    const std::vector<std::filesystem::path> paths = {test::write_shard(folder / "a.bin", test::counting(60000))};
+    LoaderOptions options;
+    options.batch = 4;
+    options.seq_len = 100;
+    options.prefetch = prefetch;
+    BatchLoader loader(TokenStream(paths, 60000), "a", options);
+    std::vector<std::int32_t> tokens(400);
+    std::vector<std::int32_t> targets(400);
+    loader.next(tokens, targets);
+    std::filesystem::resize_file(paths[0], 2048);
+    const std::string message = test::error_of(ErrorKind::io, [&] {
+      for (int i = 0; i < 20; ++i) loader.next(tokens, targets);
+    });
+    EXPECT_NE(message.find("a.bin"), std::string::npos) << message;
+  }
+}
+
 }  // namespace
 }  // namespace mslt

@@ -97,6 +97,7 @@ TokenId ShardView::copy(std::uint64_t first, std::span<std::int32_t> ids) const 
 void ShardReader::copy(std::uint64_t first, std::span<std::int32_t> ids,
                        std::optional<std::uint32_t> vocab_size) const {
   const TokenId largest = view_.copy(first, ids);
+  file_.require_intact();
   if (!vocab_size || ids.empty()) return;
   constexpr std::uint32_t most = std::numeric_limits<std::int32_t>::max();
   const std::uint32_t limit = std::min(*vocab_size, most);

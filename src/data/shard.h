@@ -54,8 +54,8 @@ class ShardReader {
   TokenWidth width() const { return view_.width(); }
   std::uint64_t size() const { return view_.size(); }
 
-  // ShardView::copy. Where `vocab_size` is given, throws Error(input) naming the file, the id and its place if an id is
-  // not below it.
+  // ShardView::copy. Throws Error(io) naming the file where it became shorter since it was opened. Where `vocab_size`
+  // is given, throws Error(input) naming the file, the id and its place if an id is not below it.
   void copy(std::uint64_t first, std::span<std::int32_t> ids,
             std::optional<std::uint32_t> vocab_size = std::nullopt) const;
 

@@ -115,5 +115,21 @@ TEST(Shard, IdsOutsideTheVocabularyAreNamed) {
   error_of(ErrorKind::input, [&] { huge.check_ids(0); });
 }
 
+TEST(Shard, CutWhileOpenIsAnErrorThatNamesIt) {
+  const auto folder = test::fresh_folder();
+  const auto path = test::write_shard(folder / "a.bin", test::counting(60000));
+  const ShardReader reader(path);
+  std::vector<std::int32_t> ids(2);
+  reader.copy(50000, ids);
+  std::filesystem::resize_file(path, 4096);
+  const std::string message = error_of(ErrorKind::io, [&] { reader.copy(50000, ids); });
+  EXPECT_NE(message.find(path.string()), std::string::npos) << message;
+  // Also by a few bytes, where the disk's last block still answers.
+  const auto other = test::write_shard(folder / "b.bin", test::counting(100));
+  const ShardReader short_reader(other);
+  std::filesystem::resize_file(other, 1024 + 198);
+  error_of(ErrorKind::io, [&] { short_reader.copy(98, ids); });
+}
+
 }  // namespace
 }  // namespace mslt

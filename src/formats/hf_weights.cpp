@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "formats/convert_elements.h"
+#include "formats/finite_weights.h"
 #include "formats/safetensors.h"
 
 namespace mslt {
@@ -222,6 +223,11 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
       } else {
         convert_elements(tensor.data.subspan(static_cast<std::size_t>(row) * file_row), file_dtype, block,
                          rows.dtype());
+      }
+      // No other conversion can leave a type's range.
+      if (rows.dtype() == DType::f16 && file_dtype != DType::f16 && !all_finite(block, DType::f16)) {
+        fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.",
+             tensor.name);
       }
       backend.upload(rows, block);
     }

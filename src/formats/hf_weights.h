@@ -43,7 +43,8 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
                                              std::span<const FileTensor> tensors, std::string_view source);
 
 // Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs.
-// `tensors` is match_weights's result. Uses a few megabytes beside the mapped file and the parameters.
+// `tensors` is match_weights's result. Throws Error(numeric) naming the
+// tensor where a number is beyond the range of f16. Uses a few megabytes beside the mapped file and the parameters.
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors);
 

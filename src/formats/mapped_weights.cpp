@@ -76,6 +76,10 @@ MappedSegments map_weights(Backend& backend, const ArenaLayout& parameters, std:
     const auto place = wrapped.place(own_tensors.front()->data, result);
     if (place) result.places.emplace(name, *place);
   }
+  if (!result.buffers.empty())
+    result.require_intact = [files] {
+      files->require_intact();
+    };
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -142,6 +143,32 @@ TEST_F(MappedWeights, MayBeSavedOverTheirOwnFile) {
   const LoadedModel model = load_model_folder(*backend_, folder, DType::f32, WeightMemory::mapped);
   save_model_folder(folder, *model.transformer, nullptr);
   EXPECT_EQ(read_file(folder / "model.safetensors", 1 << 24), before);
+}
+
+TEST_F(MappedWeights, SayWhenTheirFileWasCut) {
+  const auto folder = save("cut", test::small_llama());
+  const LoadedModel model = load_model_folder(*backend_, folder, DType::f32, WeightMemory::mapped);
+  const LoadedModel copied = load_model_folder(*backend_, folder, DType::f32, WeightMemory::copied);
+  EXPECT_NO_THROW(model.transformer->parameters().require_intact());
+  std::filesystem::resize_file(folder / "model.safetensors", 3000);
+  for (const Segment& segment : model.transformer->parameters().layout().segments()) {
+    download(*backend_, model.transformer->parameters().tensor(segment));
+  }
+  EXPECT_NO_THROW(copied.transformer->parameters().require_intact());
+  const auto other = fresh_folder("cut_copy");
+  for (const auto& call : std::vector<std::function<void()>>{[&] { model.transformer->parameters().require_intact(); },
+                                                             [&] {
+                                                               save_model_folder(other, *model.transformer, nullptr);
+                                                             }}) {
+    try {
+      call();
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::io);
+      EXPECT_NE(std::string(error.what()).find("model.safetensors was shortened"), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(other));
 }
 
 // A device that wraps nothing, as most do.

@@ -29,6 +29,7 @@ std::vector<float> logits_by_inference(Transformer& transformer, std::span<const
     const std::array<int, 1> slots = {0};
     const std::array<std::span<const std::int32_t>, 1> token = {tokens.subspan(i, 1)};
     const std::vector<float> row = download_floats(transformer.backend(), pass.forward(slots, token));
+    transformer.parameters().require_intact();
     all.insert(all.end(), row.begin(), row.end());
   }
   return all;
@@ -99,7 +100,9 @@ std::vector<float> Model::logits(std::span<const std::int32_t> tokens) {
   TrainingPass pass(transformer, 1, static_cast<std::int64_t>(tokens.size()), TrainingPass::Mode::evaluate);
   const std::vector<std::int32_t> targets(tokens.size(), -1);
   pass.set_batch(tokens, targets);
-  return download_floats(transformer.backend(), pass.forward_logits());
+  std::vector<float> logits = download_floats(transformer.backend(), pass.forward_logits());
+  transformer.parameters().require_intact();
+  return logits;
 }
 
 }  // namespace mslt

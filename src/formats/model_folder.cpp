@@ -9,6 +9,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "formats/finite_weights.h"
 #include "formats/hf_weights.h"
 #include "formats/mapped_weights.h"
 #include "formats/safetensors.h"
@@ -89,10 +90,12 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   const auto tensors = match_weights(pieces, layout, weights->tensors(), weights->source());
   const DType file_dtype = dtype_from_safetensors(tensors.front()->dtype).value_or(DType::f32);
   const DType used = dtype.value_or(file_dtype);
+  require_finite(tensors, weights->source());
   MappedSegments mapped;
   if (memory == WeightMemory::mapped) mapped = map_weights(backend, layout.with_dtype(used), pieces, tensors, weights);
   result.transformer = std::make_unique<Transformer>(backend, hf.config, used, std::move(mapped));
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
+  weights->require_intact();
   return result;
 }
 
@@ -118,6 +121,7 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
     files.emplace_back(folder / "tokenizer_config.json")
         .write(tokenizer_config_json(*tokenizer, static_cast<std::uint64_t>(config.max_positions)));
   }
+  transformer.parameters().require_intact();
   files.emplace_back(folder / "generation_config.json").write(format_generation_config(generation));
   // config.json last: a new folder is a model only once it has one.
   files.emplace_back(folder / "config.json").write(format_hf_config(config, dtype, generation.tokens));

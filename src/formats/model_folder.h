@@ -29,7 +29,8 @@ enum class WeightMemory { copied, mapped };
 // Opens a folder that transformers, train or save_model_folder wrote. Parameters get `dtype`, or the file's where none
 // is given. Everything is checked before memory for the parameters is taken. Throws Error(io) where config.json or the
 // weights are missing; Error(input) naming file and member or tensor where they cannot be accepted, or where the
-// tokenizer has more tokens than the model; Error(memory) where the model does not fit.
+// tokenizer has more tokens than the model; Error(numeric) naming a tensor that holds NaN or an infinity; Error(memory)
+// where the model does not fit.
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder,
                               std::optional<DType> dtype = std::nullopt, WeightMemory memory = WeightMemory::copied);
 

@@ -21,7 +21,9 @@ bool is_there(const std::filesystem::path& path) {
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
-    : file_(path), header_(parse_safetensors_header(file_.bytes(), path.string())) {}
+    : file_(path), header_(parse_safetensors_header(file_.bytes(), path.string())) {
+  file_.require_intact();
+}
 
 std::span<const std::byte> SafetensorsFile::bytes(const SafetensorsEntry& entry) const {
   return file_.bytes().subspan(static_cast<std::size_t>(header_.data_offset + entry.begin),
@@ -66,6 +68,10 @@ SafetensorsModel::SafetensorsModel(const std::filesystem::path& folder) {
     }
   }
   sort_tensors();
+}
+
+void SafetensorsModel::require_intact() const {
+  for (const SafetensorsFile& file : files_) file.require_intact();
 }
 
 void SafetensorsModel::add_file(const std::filesystem::path& path) {

@@ -26,6 +26,8 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   std::span<const SafetensorsEntry> entries() const { return header_.entries; }
   std::span<const std::byte> bytes(const SafetensorsEntry& entry) const;
+  // Throws Error(io) naming the file where bytes read so far may not have been its own (base/mapped_file.h).
+  void require_intact() const { file_.require_intact(); }
   // The whole file; it starts at a page.
   std::span<const std::byte> bytes() const { return file_.bytes(); }
 
@@ -45,6 +47,8 @@ class SafetensorsModel {
   // Sorted by name; valid as long as the model lives.
   std::span<const FileTensor> tensors() const { return tensors_; }
   std::span<const SafetensorsFile> files() const { return files_; }
+  // SafetensorsFile::require_intact, for all files.
+  void require_intact() const;
   // The file, or the index of several, for messages.
   const std::string& source() const { return source_; }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
 
 #include "base/fail.h"
@@ -88,6 +89,14 @@ class Sample {
   bool running_ = true;
 };
 
+void require_finite_logits(std::span<const float> logits) {
+  if (std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) return;
+  fail(
+      ErrorKind::numeric,
+      "The model's output is not finite: with these weights, numbers leave the range of the type they are computed in. "
+      "Try --dtype f32.");
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -156,6 +165,8 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
       const Tensor device_logits = pass.forward(slots, tokens);
       logits.resize(slots.size() * vocab_size);
       transformer_.backend().download(device_logits, std::as_writable_bytes(std::span(logits)));
+      transformer_.parameters().require_intact();
+      require_finite_logits(logits);
       for (std::size_t row = 0; row < slots.size(); ++row) {
         // Ids that only pad the model's vocabulary are never drawn.
         samples[static_cast<std::size_t>(slots[row])].draw(

@@ -36,6 +36,7 @@ class TrainingPass {
   // in 16 bits evaluates on f32 activations.)
   static MemoryPlan plan(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len, Mode mode);
   const MemoryPlan& memory() const { return memory_; }
+  const Transformer& transformer() const { return transformer_; }
 
   // Gradients under the parameters' names, in the parameters' dtype; absent in evaluate mode.
   const Arena& gradients() const { return gradients_; }

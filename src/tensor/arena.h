@@ -1,6 +1,7 @@
 // Arena: one buffer holding many named tensors, such as all parameters or all gradients of a model.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -56,6 +57,8 @@ struct MappedSegments {
   };
   std::vector<std::unique_ptr<Buffer>> buffers;
   std::map<std::string, Place, std::less<>> places;
+  // Throws Error(io) where what was read of them so far may not be what the memory should hold; or empty.
+  std::function<void()> require_intact;
 };
 
 // Owns the buffer; movable. Tensors taken from it are valid as long as it lives (moving keeps them valid).
@@ -72,6 +75,11 @@ class Arena {
   // Of all segments but the mapped ones.
   Buffer& buffer() const { return *buffer_; }
   bool is_mapped(std::string_view name) const { return mapped_.places.find(name) != mapped_.places.end(); }
+  // To be called after mapped segments were read and before what follows from them is given out. Throws Error(io)
+  // naming the file that became shorter or could not be read.
+  void require_intact() const {
+    if (mapped_.require_intact) mapped_.require_intact();
+  }
   Tensor tensor(std::string_view name) const;
   Tensor tensor(const Segment& segment) const;
   // All elements, gaps included, as one tensor of rank 1; the layout must have one dtype and nothing be mapped.

@@ -39,6 +39,7 @@ class BlockReader {
       std::error_code error;
       const auto size = std::filesystem::file_size(file, error);
       if (error) fail(ErrorKind::io, "Cannot read {}: {}.", file.string(), error.message());
+      sizes_.push_back(size);
       total_ = checked_add(total_, size, "The size of all files");
     }
   }
@@ -59,6 +60,7 @@ class BlockReader {
       block.resize(before + count);
       check(block, before, count);
       if (count < want) {
+        require_whole();
         // No pre-token crosses from one file into the next: what is left of this one is a block.
         stream_.reset();
         if (!block.empty()) return true;
@@ -104,8 +106,16 @@ class BlockReader {
     read_of_file_ += count;
   }
 
+  // At the end of a file.
+  void require_whole() const {
+    if (read_of_file_ >= sizes_[file_ - 1]) return;
+    fail(ErrorKind::io, "{} was shortened while in use: it ended after {} of {} bytes. Repeat the command.",
+         files_[file_ - 1].string(), read_of_file_, sizes_[file_ - 1]);
+  }
+
   std::mutex mutex_;
   std::span<const std::filesystem::path> files_;
+  std::vector<std::uintmax_t> sizes_;  // when the reader was made
   SplitPattern pattern_;
   std::size_t block_bytes_;
   std::uint64_t total_ = 0;

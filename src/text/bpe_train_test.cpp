@@ -230,5 +230,19 @@ TEST(BpeTrain, StopsWhenAsked) {
   }
 }
 
+TEST(Count, FilesCutWhileTheyAreReadAreNamed) {
+  const std::vector<std::filesystem::path> files = {write_temporary("cut_a", random_text(1, 2000)),
+                                                    write_temporary("cut_b", random_text(2, 2000))};
+  CountOptions options;
+  options.block_bytes = 1000;
+  options.progress = [&](std::string_view, std::uint64_t, std::uint64_t) {
+    std::filesystem::resize_file(files[1], 100);
+    return true;
+  };
+  const Error error = error_of([&] { count_pretokens(files, options); });
+  EXPECT_EQ(error.kind(), ErrorKind::io);
+  EXPECT_NE(std::string(error.what()).find("cut_b was shortened"), std::string::npos) << error.what();
+}
+
 }  // namespace
 }  // namespace mslt

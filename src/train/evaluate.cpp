@@ -6,6 +6,7 @@
 #include <memory>
 #include <numbers>
 
+#include "base/fail.h"
 #include "data/loader.h"
 
 namespace mslt {
@@ -40,6 +41,10 @@ EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOp
     if (loader.next(tokens, targets) == 0) break;
     for (const std::int32_t target : targets) {
       if (target < 0) continue;
+      if (static_cast<std::size_t>(target) >= bytes_of_token.size()) {
+        fail(ErrorKind::input, "{}: the token {} is not in the vocabulary of {}.", options.data.string(), target,
+             bytes_of_token.size());
+      }
       ++result.targets;
       result.bytes += bytes_of_token[static_cast<std::size_t>(target)];
     }
@@ -52,9 +57,12 @@ EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOp
       *total += sum;
     });
     backend.submit();
-    if (batch % batches_in_flight == batches_in_flight - 1) backend.wait();
+    if (batch % batches_in_flight != batches_in_flight - 1) continue;
+    backend.wait();
+    pass.transformer().parameters().require_intact();
   }
   backend.wait();
+  pass.transformer().parameters().require_intact();
   result.loss = *total / static_cast<double>(result.targets);
   result.perplexity = std::exp(result.loss);
   if (result.bytes > 0) result.bits_per_byte = *total / std::numbers::ln2 / static_cast<double>(result.bytes);

@@ -28,8 +28,10 @@ struct EvaluationResult {
   std::int64_t bytes = 0;
 };
 
-// Predicts each window of the split from its own beginning on. `bytes_of_token` has an entry for every id. Sums batches
-// in f64. Throws what BatchLoader throws. Loads with nothing but the pass's own memory.
+// Predicts each window of the split from its own beginning on. `bytes_of_token` has an entry for every id;
+// throws Error(input) on a target that it has none for. Sums batches
+// in f64. Throws what BatchLoader throws, and Error(io) where the
+// weights' file became shorter meanwhile. Loads with nothing but the pass's own memory.
 EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOptions& options,
                           std::span<const std::uint32_t> bytes_of_token);
 

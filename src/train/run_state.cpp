@@ -119,6 +119,7 @@ void load_optimizer(const std::filesystem::path& path, Backend& backend, const A
       backend.upload(part, file.bytes(entry).subspan(offset, part.bytes()));
     });
   });
+  file.require_intact();
 }
 
 }  // namespace mslt

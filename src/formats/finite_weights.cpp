@@ -1,0 +1,83 @@
+// A pass over the exponents: all ones make NaN or an infinity.
+#include "formats/finite_weights.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "formats/safetensors_header.h"
+
+namespace mslt {
+namespace {
+
+constexpr std::size_t block_bytes = std::size_t{1} << 20;
+
+// Without a branch an element, so that compilers use vectors. Rows of files may begin anywhere, hence the copies.
+template <class Bits, Bits exponent>
+bool finite(std::span<const std::byte> bytes) {
+  Bits found = 0;
+  for (std::size_t at = 0; at + sizeof(Bits) <= bytes.size(); at += sizeof(Bits)) {
+    Bits bits;
+    std::memcpy(&bits, bytes.data() + at, sizeof(Bits));
+    found |= static_cast<Bits>((bits & exponent) == exponent);
+  }
+  return found == 0;
+}
+
+// Whether the block is finite. Nothing else than the three types holds NaN.
+bool block_is_finite(std::span<const std::byte> bytes, DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return finite<std::uint32_t, 0x7F800000u>(bytes);
+    case DType::bf16:
+      return finite<std::uint16_t, 0x7F80u>(bytes);
+    case DType::f16:
+      return finite<std::uint16_t, 0x7C00u>(bytes);
+    default:
+      return true;
+  }
+}
+
+// The first block that holds one that is not finite.
+std::optional<std::size_t> first_bad_block(std::span<const std::byte> bytes, DType dtype) {
+  const std::size_t blocks = (bytes.size() + block_bytes - 1) / block_bytes;
+  std::atomic<std::size_t> first = blocks;
+  parallel_for(static_cast<std::int64_t>(blocks), [&](std::int64_t i) {
+    const auto block = static_cast<std::size_t>(i);
+    const std::size_t begin = block * block_bytes;
+    if (block_is_finite(bytes.subspan(begin, std::min(block_bytes, bytes.size() - begin)), dtype)) return;
+    std::size_t known = first.load();
+    while (block < known && !first.compare_exchange_weak(known, block)) {
+    }
+  });
+  if (first == blocks) return std::nullopt;
+  return first;
+}
+
+}  // namespace
+
+bool all_finite(std::span<const std::byte> bytes, DType dtype) {
+  return !first_bad_block(bytes, dtype);
+}
+
+void require_finite(std::span<const FileTensor* const> tensors, std::string_view source) {
+  for (const FileTensor* tensor : tensors) {
+    const DType dtype = dtype_from_safetensors(tensor->dtype).value_or(DType::u8);
+    const auto block = first_bad_block(tensor->data, dtype);
+    if (!block) continue;
+    const std::size_t element = size_of(dtype);
+    std::size_t at = *block * block_bytes;
+    while (block_is_finite(tensor->data.subspan(at, element), dtype)) at += element;
+    fail(
+        ErrorKind::numeric,
+        "{}: the tensor '{}' holds NaN or an infinity (element {} of {}, counted from 0). Nothing can be computed with "
+        "such weights; use an earlier checkpoint or an undamaged copy.",
+        source, tensor->name, at / element, tensor->data.size() / element);
+  }
+}
+
+}  // namespace mslt

@@ -1,0 +1,20 @@
+// Refusing weights that are not numbers.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "formats/file_tensor.h"
+#include "tensor/dtype.h"
+
+namespace mslt {
+
+// Throws Error(numeric) naming `source`, the first of `tensors` that holds NaN or an infinity, and the element. Reads
+// every byte once, on all threads: what the first token of a generation, or the first batch of an evaluation, would
+// read from the disk otherwise. Tensors of other dtypes than f32, bf16 and f16 pass.
+void require_finite(std::span<const FileTensor* const> tensors, std::string_view source);
+
+// Whether all elements of `bytes` are finite; `dtype` is f32, bf16 or f16.
+bool all_finite(std::span<const std::byte> bytes, DType dtype);
+
+}  // namespace mslt
