@@ -33,6 +33,9 @@ struct TrainOptions {
   std::filesystem::path output;     // the run folder, created where it does not exist
   bool resume = false;              // continue the run in `output` from its last complete checkpoint
   std::filesystem::path init_from;  // start from the weights of this model folder (its configuration holds then)
+  // With init_from: accept data of another tokenizer than that model's. Each id keeps its embedding but means another
+  // token, which training has to learn anew.
+  bool force_tokenizer = false;
 
   // The model. vocab_size is replaced by the tokenizer's; ignored with init_from.
   Config model;

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/units.h"
+#include "mslt/tokenizer.h"
 
 namespace mslt::cli {
 namespace {
@@ -113,6 +114,81 @@ TEST_F(CliTest, ARunIsNotOverwrittenAndResumes) {
   const Outcome resumed = mslt({"train", "--data", path("data"), "--output", path("run"), "--resume", "--steps", "8"});
   EXPECT_EQ(resumed.status, 0) << resumed.err;
   EXPECT_NE(resumed.out.find("Trained to step 8"), std::string::npos) << resumed.out << resumed.err;
+}
+
+TEST_F(CliTest, EvaluationWantsDataOfTheModelsTokenizer) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const std::vector<std::string> eval = {"eval", "--model", path("run"), "--data", path("data")};
+  ASSERT_EQ(mslt(eval).status, 0);
+  // The model's is another one of the same size.
+  const std::string own = read_file(folder_ / "run" / "tokenizer.json", 1 << 24);
+  std::string other_text;
+  for (int i = 0; i < 400; ++i) other_text += "quite other words " + std::to_string(i * 7919) + " make other tokens, ";
+  TokenizerTrainOptions training;
+  training.vocab_size = 300;
+  const Tokenizer other = Tokenizer::train_on_text(other_text, training);
+  other.save(folder_ / "run" / "tokenizer.json");
+  const Outcome model = mslt(eval);
+  EXPECT_EQ(model.status, 1);
+  EXPECT_NE(model.err.find("another tokenizer than the model in " + path("run")), std::string::npos) << model.err;
+  // It has none: nobody knows.
+  std::filesystem::remove(folder_ / "run" / "tokenizer.json");
+  const Outcome unknown = mslt(eval);
+  EXPECT_EQ(unknown.status, 0);
+  EXPECT_NE(unknown.err.find("Warning: " + path("run") + " has no tokenizer.json"), std::string::npos) << unknown.err;
+  write_file(folder_ / "run" / "tokenizer.json", own);
+  // The data's is another one, and smaller than its ids.
+  for (const std::uint32_t size : {300, 280}) {
+    training.vocab_size = size;
+    Tokenizer::train_on_text(other_text, training).save(folder_ / "data" / "tokenizer.json");
+    const Outcome data = mslt(eval);
+    EXPECT_EQ(data.status, 1);
+    EXPECT_NE(data.err.find("is not the tokenizer that the data was prepared with"), std::string::npos) << data.err;
+  }
+}
+
+TEST_F(CliTest, WeightsThatAreNoNumbersAreNamed) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const std::filesystem::path weights = folder_ / "run" / "model.safetensors";
+  std::string file = read_file(weights, 1 << 24);
+  std::filesystem::remove(weights);  // a hard link of the checkpoint's
+  file.replace(file.size() - 4, 4, std::string("\0\0\xC0\x7F", 4));
+  write_file(weights, file);
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"eval", "--model", path("run"), "--data", path("data")},
+        {"generate", "--model", path("run"), "--prompt", "The", "--json"}}) {
+    const Outcome outcome = mslt(command);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("holds NaN or an infinity"), std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.out.find("Loss"), std::string::npos) << outcome.out;
+  }
+}
+
+TEST_F(CliTest, AModelToStartFromKeepsItsShapeAndTokenizer) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const std::vector<std::string> start = {"train",       "--data",    path("data"), "--output", path("second"),
+                                          "--init-from", path("run"), "--steps",    "2",        "--batch-size",
+                                          "2",           "--seq-len", "16"};
+  auto with_flags = start;
+  with_flags.insert(with_flags.end(), {"--layers", "3", "--norm", "rmsnorm", "--dropout", "0.1"});
+  const Outcome refused = mslt(with_flags);
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("--layers, --norm cannot be combined with --init-from"), std::string::npos) << refused.err;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "second" / "run.json"));
+  auto with_dropout = start;
+  with_dropout.insert(with_dropout.end(), {"--dropout", "0.1"});
+  ASSERT_EQ(mslt(with_dropout).status, 0);
+  const Outcome resumed = mslt(
+      {"train", "--data", path("data"), "--output", path("second"), "--resume", "--steps", "3", "--preset", "mini"});
+  EXPECT_EQ(resumed.status, 2);
+  EXPECT_NE(resumed.err.find("--preset cannot be combined with --init-from"), std::string::npos) << resumed.err;
+  EXPECT_EQ(mslt({"train", "--data", path("data"), "--output", path("second"), "--resume", "--steps", "3",
+                  "--force-tokenizer"})
+                .status,
+            0);
 }
 
 TEST_F(CliTest, EncodingAndDecodingAreInverse) {

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <ostream>
 
@@ -26,6 +27,7 @@ struct Arguments {
 
 void evaluate_model(Arguments arguments, Context& context) {
   const DataInfo data = read_data_info(arguments.options.data);
+  const Tokenizer tokenizer = load_data_tokenizer(arguments.options.data, data);
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   if (data.vocab_size > model.config().vocab_size) {
@@ -33,12 +35,24 @@ void evaluate_model(Arguments arguments, Context& context) {
          "{} was made with a vocabulary of {}, the model's is {}; prepare it with the model's tokenizer.",
          arguments.options.data.string(), data.vocab_size, model.config().vocab_size);
   }
+  if (model.has_tokenizer()) {
+    require_same_tokenizer(model.tokenizer(), arguments.model, tokenizer, arguments.options.data);
+  } else {
+    context.err << fmt::format(
+        "Warning: {} has no tokenizer.json, so it cannot be checked that the data was prepared with the model's.\n",
+        arguments.model);
+  }
   EvaluateOptions& options = arguments.options;
   if (options.seq_len == 0) options.seq_len = model.config().max_positions;
   Model::Parts& parts = model.parts();
   TrainingPass pass(*parts.loaded.transformer, options.batch, options.seq_len, TrainingPass::Mode::evaluate);
-  const Tokenizer tokenizer = Tokenizer::load(options.data / "tokenizer.json");
   const EvaluationResult result = evaluate(*parts.backend, pass, options, bytes_of_tokens(tokenizer));
+  if (!std::isfinite(result.loss)) {
+    fail(ErrorKind::numeric,
+         "The loss on {} is {}: with the weights of {}, numbers leave the range that they are computed in. Try --dtype "
+         "f32.",
+         options.data.string(), result.loss, arguments.model);
+  }
   if (context.json) {
     context.print_json({{"loss", result.loss},
                         {"perplexity", result.perplexity},

@@ -1,10 +1,12 @@
 // mslt train: a model from prepared data.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <ostream>
 #include <variant>
 
@@ -152,7 +154,11 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--data", options.data, "Folder that data prepare wrote")->required();
   command.add_option("--output", options.output, "Run folder, made where it does not exist")->required();
   command.add_flag("--resume", options.resume, "Continue from the last complete checkpoint");
-  command.add_option("--init-from", options.init_from, "Start from the weights of this model folder");
+  command.add_option("--init-from", options.init_from,
+                     "Start from the weights of this model folder, whose shape and tokenizer hold then");
+  command.add_flag("--force-tokenizer", options.force_tokenizer,
+                   "With --init-from: accept data of another tokenizer; each id keeps its embedding but means another "
+                   "token, which training has to learn anew");
   command.add_option("--device", options.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(command, options.tuning);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
@@ -193,6 +199,20 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
       ->check(CLI::Range(std::int64_t{1}, most));
 }
 
+// The model of --init-from has a shape of its own, which these flags could only seem to change.
+void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
+  if (options.init_from.empty()) return;
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : given.get_options()) {
+    if (option->count() > 0 && option->get_group() == model_option_group) flags.push_back(option->get_name());
+  }
+  if (flags.empty()) return;
+  fail(ErrorKind::usage,
+       "{} cannot be combined with --init-from: the model in {} has its shape already. Leave {} out, or begin without "
+       "--init-from. (--dropout may be given.)",
+       fmt::join(flags, ", "), options.init_from.string(), flags.size() == 1 ? "it" : "them");
+}
+
 // The options of the run to resume, with those on the command line in their place.
 Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
   Arguments arguments;
@@ -226,7 +246,9 @@ void add_train_command(CLI::App& app, Context& context) {
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      train(arguments->options.resume ? resumed_arguments(*command, arguments->options) : *arguments, context);
+      const Arguments chosen = arguments->options.resume ? resumed_arguments(*command, arguments->options) : *arguments;
+      refuse_model_flags(*command, chosen.options);
+      train(chosen, context);
     };
   });
 }

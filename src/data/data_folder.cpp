@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "text/tokenizer_json.h"
 
 namespace mslt {
 namespace {
@@ -127,8 +128,33 @@ DataInfo read_data_info(const std::filesystem::path& folder) {
     fail(ErrorKind::input, "{} is no data folder: it has no data.json. Make one with: mslt data prepare --output {}",
          folder.string(), folder.string());
   }
-  constexpr std::uint64_t max_bytes = std::uint64_t{1} << 26;
+  // Names of some hundred thousand shards, and little enough that the parsed form stays small.
+  constexpr std::uint64_t max_bytes = std::uint64_t{1} << 22;
   return data_info_from_json(read_file(path, max_bytes), path.string());
+}
+
+Tokenizer load_data_tokenizer(const std::filesystem::path& folder, const DataInfo& info) {
+  const std::filesystem::path path = folder / "tokenizer.json";
+  const std::string text = read_file(path, max_tokenizer_file_bytes);
+  Tokenizer tokenizer = Tokenizer::from_json(text, path.string());
+  const bool same = text_hash(text) == info.tokenizer_hash || text_hash(tokenizer.to_json()) == info.tokenizer_hash;
+  if (!same || tokenizer.vocab_size() != info.vocab_size) {
+    fail(ErrorKind::input,
+         "{} is not the tokenizer that the data was prepared with: {} names one of {} tokens with the hash {}, this one "
+         "has {} and {}. Put the right one back, or prepare the data anew.",
+         path.string(), (folder / "data.json").string(), info.vocab_size, info.tokenizer_hash, tokenizer.vocab_size(),
+         text_hash(text));
+  }
+  return tokenizer;
+}
+
+void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path& model_folder, const Tokenizer& data,
+                            const std::filesystem::path& data_folder) {
+  if (model.encodes_like(data)) return;
+  fail(ErrorKind::input,
+       "The data in {} was prepared with another tokenizer than the model in {} has: the same ids mean other tokens. "
+       "Prepare it with the model's: mslt data prepare --tokenizer {} ...",
+       data_folder.string(), model_folder.string(), (model_folder / "tokenizer.json").string());
 }
 
 TokenStream::TokenStream(const std::filesystem::path& folder, std::string_view split) {

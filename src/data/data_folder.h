@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "data/shard.h"
+#include "mslt/tokenizer.h"
 
 namespace mslt {
 
@@ -40,6 +41,16 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source);
 
 // Reads `folder`/data.json. Throws Error(input) saying how to make one where there is none.
 DataInfo read_data_info(const std::filesystem::path& folder);
+
+// Reads `folder`/tokenizer.json and makes sure that it is the one that the data was prepared with: its text_hash, or
+// that of the same tokenizer as mslt writes it, is info.tokenizer_hash. Throws Error(input) naming both files where it is
+// another one, also of the same size, and what Tokenizer::load throws.
+Tokenizer load_data_tokenizer(const std::filesystem::path& folder, const DataInfo& info);
+
+// Throws Error(input) naming both folders unless the tokenizer of the model in `model_folder` encodes like that of the
+// data in `data_folder`: a model of other tokens would read nonsense.
+void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path& model_folder, const Tokenizer& data,
+                            const std::filesystem::path& data_folder);
 
 // The tokens of one split as if its shards were one. Safe to read from several threads.
 class TokenStream {

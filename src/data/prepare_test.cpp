@@ -196,5 +196,37 @@ TEST(Prepare, LeftoversOfACrashAreNoDataSet) {
   EXPECT_NO_THROW(BatchLoader(options.output, "train", {}));
 }
 
+TEST(Prepare, TheFoldersTokenizerIsTheOneThatDataJsonNames) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "data";
+  options.inputs = {test::write_text(folder / "a.txt", sample)};
+  const DataInfo info = prepare_data(options, {}).info;
+  const std::filesystem::path path = options.output / "tokenizer.json";
+  const std::string text = read_file(path, 1 << 24);
+  EXPECT_EQ(load_data_tokenizer(options.output, info).to_json(), text);
+  // The same tokenizer, written by another program.
+  write_file(path, "\n " + text + "\n");
+  EXPECT_EQ(load_data_tokenizer(options.output, info).to_json(), text);
+  // Another one of the same size, and one of another size.
+  for (const std::uint32_t size : {290, 280}) {
+    TokenizerTrainOptions training;
+    training.vocab_size = size;
+    training.min_frequency = 1;
+    Tokenizer::train_on_text("quite other words make quite other tokens of other sizes, whichever come first", training)
+        .save(path);
+    const std::string message = error_of(ErrorKind::input, [&] { load_data_tokenizer(options.output, info); });
+    EXPECT_NE(message.find(path.string()), std::string::npos) << message;
+    EXPECT_NE(message.find((options.output / "data.json").string()), std::string::npos) << message;
+  }
+  const Tokenizer own = Tokenizer::from_json(text, "own");
+  EXPECT_NO_THROW(require_same_tokenizer(own, "model", Tokenizer::from_json(text, "again"), "data"));
+  const std::string message =
+      error_of(ErrorKind::input, [&] { require_same_tokenizer(own, "m", Tokenizer::load(path), "d"); });
+  EXPECT_NE(message.find("data in d"), std::string::npos) << message;
+  EXPECT_NE(message.find("model in m"), std::string::npos) << message;
+}
+
 }  // namespace
 }  // namespace mslt

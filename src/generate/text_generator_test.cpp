@@ -3,8 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <vector>
+
 #include "backend/registry.h"
+#include "formats/model_folder.h"
+#include "formats/model_parts.h"
 #include "mslt/error.h"
+#include "mslt/generator.h"
+#include "mslt/model.h"
 
 namespace mslt {
 namespace {
@@ -127,6 +134,44 @@ TEST_F(TextGeneratorTest, RejectsWhatCannotWork) {
   const Tokenizer large = Tokenizer::train_on_text(
       "a text with quite many different words so that more merges can be found than the model has room for", options);
   EXPECT_THROW(TextGenerator(transformer_, large, eos_ids_), Error);
+}
+
+TEST_F(TextGeneratorTest, WeightsCutWhileTheyAreReadEndTheText) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "mslt_generate_cut";
+  std::filesystem::remove_all(folder);
+  Config large = config();
+  large.ffn_size = 2048;  // many pages
+  Transformer transformer(*backend_, large, DType::f32);
+  transformer.initialize(3);
+  save_model_folder(folder, transformer, tokenizer_.get());
+  Model model = Model::load(folder, {.device = "cpu"});
+  ASSERT_TRUE(model.parts().loaded.transformer->parameters().is_mapped("token_embedding.weight"));
+  Generator generator(model);
+  int pieces = 0;
+  try {
+    generator.generate("the cat", {.max_new_tokens = 100, .ignore_eos = true}, [&](std::int64_t, std::string_view) {
+      if (++pieces == 3) std::filesystem::resize_file(folder / "model.safetensors", 5000);
+      return true;
+    });
+    FAIL() << "the text went on without its weights";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::io);
+    EXPECT_NE(std::string(error.what()).find("model.safetensors was shortened"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(pieces, 3);
+}
+
+TEST_F(TextGeneratorTest, OutputThatIsNotFiniteIsAnError) {
+  const Tensor norm = transformer_.parameters().tensor("final_norm.weight");
+  const std::vector<float> huge(16, 3e38f);
+  backend_->upload(norm, std::as_bytes(std::span(huge)));
+  try {
+    generate("the cat", {.max_new_tokens = 5});
+    FAIL() << "a text came of no numbers";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::numeric);
+    EXPECT_NE(std::string(error.what()).find("not finite"), std::string::npos) << error.what();
+  }
 }
 
 }  // namespace

@@ -17,6 +17,7 @@ struct AddedToken {
   TokenId id = 0;
   bool special = true;      // not produced from plain text
   bool normalized = false;  // looked for in normalised text, itself normalised
+  bool operator==(const AddedToken&) const = default;
 };
 
 // Finds the leftmost of a set of strings in a text, and of those that start there the longest. Immutable; safe to share

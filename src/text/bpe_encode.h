@@ -23,6 +23,7 @@ struct MergeRule {
   TokenId right = 0;
   TokenId result = 0;
   std::uint32_t rank = 0;
+  bool operator==(const MergeRule&) const = default;
 };
 
 // Merge rules by pair, in an open-addressing table.

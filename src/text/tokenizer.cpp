@@ -127,7 +127,7 @@ Tokenizer::Tokenizer(std::shared_ptr<const Tables> tables) : tables_(std::move(t
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<SplitPattern> pattern) {
   const std::string source = path.string();
-  const std::string text = read_file(path, max_tokenizer_file_bytes);
+  std::string text = read_file(path, max_tokenizer_file_bytes);
   if (looks_like_tiktoken(text)) {
     if (!pattern) {
       fail(ErrorKind::usage,
@@ -136,7 +136,9 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<Split
     }
     return Tokenizer(make_tables(parts_from_tiktoken(text, *pattern, source), source));
   }
-  Tokenizer tokenizer = from_json(text, source);
+  TokenizerParts parts = parts_from_json(text, source);
+  text = std::string();  // gone before the tables come
+  Tokenizer tokenizer(make_tables(std::move(parts), source));
   if (pattern && *pattern != tokenizer.pattern()) {
     fail(ErrorKind::usage, "{} cuts text by the pattern {}, not by {} as asked for.", source,
          name_of(tokenizer.pattern()), name_of(*pattern));
@@ -227,6 +229,15 @@ std::string_view Tokenizer::token_bytes(TokenId id) const {
     fail(ErrorKind::input, "{} is not the id of a token; the vocabulary's ids go up to {}.", id, tokens.size() - 1);
   }
   return tokens[id];
+}
+
+bool Tokenizer::encodes_like(const Tokenizer& other) const {
+  const TokenizerParts& a = tables_->parts;
+  const TokenizerParts& b = other.tables_->parts;
+  return tables_ == other.tables_ ||
+         (a.pattern == b.pattern && a.normalize_nfc == b.normalize_nfc && a.add_prefix_space == b.add_prefix_space &&
+          a.whole_tokens_first == b.whole_tokens_first && a.tokens == b.tokens && a.merges == b.merges &&
+          a.added == b.added);
 }
 
 std::uint32_t Tokenizer::vocab_size() const {

@@ -63,15 +63,36 @@ Config resolve_model(PreparedRun& run) {
            "tokenizer.",
            options.init_from.string(), config.vocab_size, options.data.string(), run.data.vocab_size);
     }
-    const fs::path tokenizer = options.init_from / "tokenizer.json";
-    if (is_there(tokenizer) && Tokenizer::load(tokenizer).to_json() != run.tokenizer->to_json()) {
-      run.notes.push_back(fmt::format("The tokenizer of {} is not the one that the data in {} was prepared with.",
-                                      options.init_from.string(), options.data.string()));
-    }
   }
   if (options.dropout) config.dropout = *options.dropout;
   config.validate();
   return config;
+}
+
+// The weights of init_from are of use with their own tokenizer alone, or where the user says otherwise.
+void check_initial_tokenizer(PreparedRun& run) {
+  const TrainOptions& options = run.options;
+  if (options.init_from.empty()) return;
+  const fs::path path = options.init_from / "tokenizer.json";
+  if (!is_there(path)) {
+    run.notes.push_back(
+        fmt::format("{} has no tokenizer.json, so it cannot be checked that the data in {} was prepared with that "
+                    "model's tokenizer.",
+                    options.init_from.string(), options.data.string()));
+    return;
+  }
+  if (Tokenizer::load(path).encodes_like(*run.tokenizer)) return;
+  if (!options.force_tokenizer) {
+    fail(ErrorKind::input,
+         "{} is not the tokenizer that the data in {} was prepared with: the same ids mean other tokens. Prepare the "
+         "data with it (mslt data prepare --tokenizer {} ...), or add --force-tokenizer: then each id keeps its "
+         "embedding but means another token, which training has to learn anew.",
+         path.string(), options.data.string(), path.string());
+  }
+  run.notes.push_back(
+      fmt::format("{} is not the tokenizer that the data in {} was prepared with: each id keeps its embedding but means "
+                  "another token, which training has to learn anew.",
+                  path.string(), options.data.string()));
 }
 
 nlohmann::json identity_of(const PreparedRun& run) {
@@ -119,6 +140,12 @@ void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
   }
 }
 
+void check_checkpoint_tokenizer(const PreparedRun& run) {
+  const fs::path& folder = run.checkpoint->folder;
+  if (!is_there(folder / "tokenizer.json")) return;
+  require_same_tokenizer(Tokenizer::load(folder / "tokenizer.json"), folder, *run.tokenizer, run.options.data);
+}
+
 TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   const TrainOptions& options = run.options;
   const Config& config = options.model;
@@ -158,21 +185,25 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.options = options;
   run.paths.run = options.output;
   run.data = read_data_info(options.data);
-  run.tokenizer = std::make_unique<const Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
-  if (run.tokenizer->vocab_size() != run.data.vocab_size) {
-    fail(ErrorKind::input, "{} has {} tokens, but data.json beside it says {}; prepare the data anew.",
-         (options.data / "tokenizer.json").string(), run.tokenizer->vocab_size(), run.data.vocab_size);
-  }
+  run.tokenizer = std::make_unique<const Tokenizer>(load_data_tokenizer(options.data, run.data));
   run.options.model = resolve_model(run);
   if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
   if (run.options.seq_len > run.options.model.max_positions) {
     fail(ErrorKind::usage, "--seq-len is {}, but the model has positions for {} only.", run.options.seq_len,
          run.options.model.max_positions);
   }
+  if (!options.resume) check_initial_tokenizer(run);
   run.identity = identity_of(run);
   open_run_folder(run);
   const nlohmann::json arithmetic = arithmetic_of(backend);
-  if (options.resume) find_checkpoint(run, arithmetic);
+  if (options.resume) {
+    find_checkpoint(run, arithmetic);
+    if (run.checkpoint) {
+      check_checkpoint_tokenizer(run);
+    } else {
+      check_initial_tokenizer(run);
+    }
+  }
   run.plan = make_plan(run, backend);
   run.state.identity = run.identity;
   run.state.options = options_to_json(run.options);

@@ -40,6 +40,10 @@ class Writer {
   }
   void member(const char* name, const std::filesystem::path& value) { json[name] = value.string(); }
   template <class T>
+  void later_member(const char* name, const T& value) {
+    member(name, value);
+  }
+  template <class T>
   void member(const char* name, const std::optional<T>& value) {
     json[name] = value ? Json(*value) : Json();
   }
@@ -69,6 +73,11 @@ class Reader {
         value = found.get<T>();
       }
     });
+  }
+  // Of a member that earlier versions did not write.
+  template <class T>
+  void later_member(const char* name, T& value) const {
+    if (json_.is_object() && json_.contains(name)) member(name, value);
   }
   template <class Enum, class FromName>
   void named(const char* name, Enum& value, FromName from_name) const {
@@ -124,6 +133,7 @@ void visit_options(Archive& archive, O& options) {
   archive.member("data", options.data);
   archive.member("output", options.output);
   archive.member("init_from", options.init_from);
+  archive.later_member("force_tokenizer", options.force_tokenizer);
   archive.member("dropout", options.dropout);
   archive.member("device", options.device);
   archive.member("dtype", options.dtype);

@@ -10,9 +10,13 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "formats/model_folder.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
+#include "mslt/tokenizer.h"
+#include "train/crc32c.h"
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
 #include "train/run_options.h"
@@ -321,6 +325,96 @@ TEST_F(TrainerTest, StartsFromAModelFolder) {
   const TrainResult second = train(now);
   EXPECT_NEAR(second.loss, first.loss, 0.6);
   EXPECT_LT(second.loss, 5.0);
+}
+
+// Another tokenizer of the same size.
+Tokenizer other_tokenizer() {
+  TokenizerTrainOptions training;
+  training.vocab_size = 300;
+  training.min_frequency = 1;
+  training.threads = 1;
+  return Tokenizer::train_on_text("quite other words make other tokens, whichever of them happen to come first",
+                                  training);
+}
+
+TEST_F(TrainerTest, RefusesDataWithAnotherTokenizerOfTheSameSize) {
+  const fs::path path = folder_.path() / "data" / "tokenizer.json";
+  TrainOptions now = options();
+  now.steps = 10;
+  train(now);
+  other_tokenizer().save(path);
+  now.output = folder_.path() / "second";
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::input), path.string()));
+  now.output = run_folder();
+  now.resume = true;
+  now.steps = 12;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::input), path.string()));
+}
+
+TEST_F(TrainerTest, RefusesToResumeACheckpointOfAnotherTokenizer) {
+  TrainOptions now = options();
+  now.steps = 10;
+  train(now);
+  // As where the checkpoint was put there from another run: its manifest is its own.
+  const fs::path checkpoint = run_folder() / "checkpoints" / "step-10";
+  const fs::path path = checkpoint / "tokenizer.json";
+  other_tokenizer().save(path);
+  fs::remove(checkpoint / "manifest.json");
+  const FileSum sum = sum_file(path);
+  nlohmann::json files = nlohmann::json::object();
+  for (const auto& entry : fs::directory_iterator(checkpoint)) {
+    const FileSum each = sum_file(entry.path());
+    files[entry.path().filename().string()] = {{"bytes", each.bytes}, {"crc32c", fmt::format("{:08x}", each.crc32c)}};
+  }
+  EXPECT_EQ(files["tokenizer.json"]["bytes"].get<std::uint64_t>(), sum.bytes);
+  const nlohmann::json manifest = {{"format", 1}, {"step", 10}, {"files", files}, {"validation_loss", nullptr}};
+  write_file(checkpoint / "manifest.json", manifest.dump());
+  now.resume = true;
+  now.steps = 12;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::input), checkpoint.string()));
+}
+
+TEST_F(TrainerTest, StartsFromAModelOfAnotherTokenizerOnlyWhereForced) {
+  TrainOptions now = options();
+  now.steps = 10;
+  train(now);
+  const fs::path model = folder_.path() / "model";
+  fs::create_directories(model);
+  for (const char* name : {"config.json", "model.safetensors"}) fs::copy_file(run_folder() / name, model / name);
+  now.init_from = model;
+  now.output = folder_.path() / "second";
+  notes_.clear();
+  train(now);
+  ASSERT_EQ(notes_.size(), 1u);
+  EXPECT_TRUE(contains(notes_[0], "has no tokenizer.json")) << notes_[0];
+
+  other_tokenizer().save(model / "tokenizer.json");
+  now.output = folder_.path() / "third";
+  const std::string refused = rejection(now, ErrorKind::input);
+  EXPECT_TRUE(contains(refused, (model / "tokenizer.json").string())) << refused;
+  EXPECT_TRUE(contains(refused, "--force-tokenizer")) << refused;
+  now.force_tokenizer = true;
+  notes_.clear();
+  train(now);
+  ASSERT_EQ(notes_.size(), 1u);
+  EXPECT_TRUE(contains(notes_[0], "keeps its embedding but means another token")) << notes_[0];
+
+  // What was decided at the beginning holds for the rest, also where the options are those that run.json holds.
+  now = load_run_options(now.output);
+  EXPECT_TRUE(now.force_tokenizer);
+  now.resume = true;
+  now.steps = 12;
+  EXPECT_EQ(train(now).step, 12);
+  // A run from before there was the flag has no such member.
+  const fs::path record = now.output / "run.json";
+  nlohmann::json older = read_json_file(record);
+  older.erase("force_tokenizer");
+  write_file(record, older.dump());
+  now = load_run_options(now.output);
+  EXPECT_FALSE(now.force_tokenizer);
+  now.resume = true;
+  now.steps = 14;
+  EXPECT_EQ(train(now).step, 14);
 }
 
 TEST_F(TrainerTest, RejectsImpossibleOptions) {
