@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/fail.h"
@@ -37,6 +38,11 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail_io("open", path, errno);
   std::string text;
+  // Room for all at once: growing by doubling would take up to three times the file.
+  struct stat status{};
+  if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
+    text.reserve(static_cast<std::size_t>(std::min(static_cast<std::uint64_t>(status.st_size), max_bytes)));
+  }
   std::string block(std::size_t{1} << 16, '\0');
   while (true) {
     const ssize_t count = ::read(descriptor, block.data(), block.size());

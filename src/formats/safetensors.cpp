@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "base/json.h"
+#include "base/fail.h"
 
 namespace mslt {
 namespace {
@@ -83,26 +83,6 @@ void SafetensorsModel::add_file(const std::filesystem::path& path) {
 
 void SafetensorsModel::sort_tensors() {
   std::sort(tensors_.begin(), tensors_.end(), [](const FileTensor& a, const FileTensor& b) { return a.name < b.name; });
-}
-
-std::map<std::string, std::string> parse_safetensors_index(std::string_view text, std::string_view source) {
-  const nlohmann::json json = parse_json(text, source);
-  const auto map = json.is_object() ? json.find("weight_map") : json.end();
-  if (map == json.end() || !map->is_object()) {
-    fail(ErrorKind::input, "{} is not an index: it has no object 'weight_map' of tensor names and files.", source);
-  }
-  std::map<std::string, std::string> result;
-  for (const auto& [tensor, shard] : map->items()) {
-    const auto* name = shard.get_ptr<const std::string*>();
-    if (name == nullptr) fail(ErrorKind::input, "{}: the file of the tensor '{}' is not a text.", source, tensor);
-    if (name->find_first_of(std::string_view("/\\\0", 3)) != std::string::npos || name->starts_with('.') ||
-        !name->ends_with(".safetensors")) {
-      fail(ErrorKind::input, "{}: the file '{}' of the tensor '{}' is not the plain name of a .safetensors file.",
-           source, *name, tensor);
-    }
-    result.emplace(tensor, *name);
-  }
-  return result;
 }
 
 SafetensorsWriter::SafetensorsWriter(AtomicFile& file, std::span<const Declaration> tensors,

@@ -12,9 +12,14 @@ namespace mslt {
 
 // The largest tokenizer file that is read: larger ones are something else.
 inline constexpr std::uint64_t max_tokenizer_file_bytes = std::uint64_t{1} << 28;
+// How many times the size of a tokenizer.json reading it takes at most, with its tables: about 130 bytes a token that
+// is made by a merge, which takes 22 bytes of a file without white space.
+inline constexpr std::uint64_t max_memory_multiple = 8;
 
 // The parts of a byte-level BPE tokenizer.json. Throws Error(input) naming `source` and the member that is missing, not
-// valid or not supported.
+// valid, not supported or there twice. Takes no memory but for the parts themselves, a table of the vocabulary and
+// short values: no JSON of the long lists is made. Tokenizer::load takes at most max_memory_multiple times the file's
+// size.
 TokenizerParts parts_from_json(std::string_view text, std::string_view source);
 
 // The tokenizer.json of these parts, such that the tokenizers package encodes and decodes alike.

@@ -1,19 +1,32 @@
 // Tests of reading and writing tokenizer.json.
 #include "text/tokenizer_json.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "mslt/error.h"
+#include "text/byte_characters.h"
 
 namespace mslt {
 namespace {
 
 using nlohmann::json;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool sanitized = false;
+#endif
 
 Tokenizer trained(SplitPattern pattern = SplitPattern::gpt2) {
   return Tokenizer::train_on_text("hello hello world, a new world of words; \u00E9t\u00E9 \u00E9t\u00E9",
@@ -246,6 +259,127 @@ TEST(TokenizerJson, TheConfigNamesTheTokensThatThereAre) {
   EXPECT_EQ(config["pad_token"], "[PAD]");
   const Tokenizer without = Tokenizer::train_on_text("x", {.vocab_size = 256, .special = {}});
   EXPECT_FALSE(json::parse(tokenizer_config_json(without, 512)).contains("bos_token"));
+}
+
+TEST(TokenizerJson, ListsMayComeInAnyOrder) {
+  const json file = document();
+  nlohmann::ordered_json turned = nlohmann::ordered_json::object();
+  turned["model"]["merges"] = file.at("model").at("merges");
+  turned["model"]["vocab"] = file.at("model").at("vocab");
+  turned["model"]["type"] = "BPE";
+  for (const auto& [name, value] : file.items()) {
+    if (name != "model") turned[name] = value;
+  }
+  const Tokenizer tokenizer = Tokenizer::from_json(turned.dump(), "turned.json");
+  EXPECT_EQ(tokenizer.to_json(), trained().to_json());
+  EXPECT_TRUE(tokenizer.encodes_like(trained()));
+}
+
+TEST(TokenizerJson, MembersThatOccurTwiceAreRefused) {
+  const std::string text = document().dump();
+  const auto error_with = [&](std::string_view before, std::string_view inserted) {
+    std::string changed = text;
+    changed.insert(changed.find(before), inserted);
+    try {
+      Tokenizer::from_json(changed, "file.json");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing was thrown");
+  };
+  EXPECT_NAMES(error_with("\"vocab\"", "\"vocab\": {\"a\": 0}, "), "model.vocab occurs twice");
+  EXPECT_NAMES(error_with("\"merges\"", "\"merges\": [], "), "model.merges occurs twice");
+  EXPECT_NAMES(error_with("\"added_tokens\"", "\"added_tokens\": [], "), "added_tokens occurs twice");
+  EXPECT_NAMES(error_with("\"hello\":", "\"hello\": 9999, "), "gives \"hello\" the ids");
+}
+
+TEST(TokenizerJson, LongListsWhereShortOnesBelongAreRefused) {
+  const std::string error = error_after([](json& file) { file["post_processor"] = std::vector<int>(70000); });
+  EXPECT_NAMES(error, "more than 65536 values");
+}
+
+TEST(TokenizerJson, TellsTokenizersApartThatEncodeDifferently) {
+  EXPECT_TRUE(trained().encodes_like(trained()));
+  EXPECT_FALSE(trained().encodes_like(trained(SplitPattern::llama3)));
+  json other = document();
+  other["post_processor"] = {{"type", "ByteLevel"}, {"trim_offsets", true}};
+  EXPECT_TRUE(read(other).encodes_like(trained()));
+  other = document();
+  auto& vocabulary = other["model"]["vocab"];
+  std::swap(vocabulary["a"], vocabulary["b"]);
+  EXPECT_FALSE(read(other).encodes_like(trained()));
+  EXPECT_EQ(read(other).vocab_size(), trained().vocab_size());
+  other = document();
+  other["added_tokens"][0]["special"] = false;
+  EXPECT_FALSE(read(other).encodes_like(trained()));
+}
+
+// All pairs of bytes and many triples, in as few bytes as JSON allows.
+std::string large_file() {
+  json file = document();
+  std::vector<std::string> characters;
+  for (const unsigned char byte : bytes_in_character_order()) {
+    characters.push_back(to_byte_characters(std::string(1, static_cast<char>(byte))));
+  }
+  const auto quoted = [](const std::string& text) {
+    return json(text).dump();
+  };
+  std::string vocabulary;
+  std::string merges;
+  std::size_t id = 0;
+  const auto add = [&](const std::string& left, const std::string& right) {
+    vocabulary += fmt::format("{}{}:{}", id == 0 ? "" : ",", quoted(left + right), id);
+    if (!left.empty()) merges += fmt::format("{}{}", merges.empty() ? "" : ",", quoted(left + " " + right));
+    ++id;
+  };
+  for (const std::string& character : characters) add("", character);
+  for (const std::string& left : characters) {
+    for (const std::string& right : characters) add(left, right);
+  }
+  for (std::size_t i = 0; i < 256 * 256 * 3; ++i) {
+    add(characters[i % 256] + characters[i / 256 % 256], characters[i / 65536]);
+  }
+  file["added_tokens"] = json::array();
+  file["model"]["vocab"] = json::object();
+  file["model"]["merges"] = json::array();
+  std::string text = file.dump();
+  text.replace(text.find("\"vocab\":{}"), 10, "\"vocab\":{" + vocabulary + "}");
+  text.replace(text.find("\"merges\":[]"), 11, "\"merges\":[" + merges + "]");
+  return text;
+}
+
+#ifdef __APPLE__
+constexpr std::uint64_t resident_unit = 1;
+#else
+constexpr std::uint64_t resident_unit = 1024;
+#endif
+
+std::uint64_t most_resident() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * resident_unit;
+}
+
+TEST(TokenizerJson, ReadingTakesAFewTimesTheFile) {
+  if (sanitized) GTEST_SKIP() << "a sanitizer's own memory would be counted";
+  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_large_tokenizer.json";
+  write_file(path, large_file());
+  const std::uint64_t size = std::filesystem::file_size(path);
+  ASSERT_GT(size, std::uint64_t{4} << 20);
+  // In a process of its own, whose peak nothing else has raised.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        const std::uint64_t before = most_resident();
+        const Tokenizer tokenizer = Tokenizer::load(path);
+        const std::uint64_t taken = most_resident() - before;
+        const bool good = tokenizer.vocab_size() > 200000 && taken < max_memory_multiple * size;
+        std::fprintf(stderr, "%s: %.2f times the file's %.1f MB\n", good ? "good" : "too much",
+                     static_cast<double>(taken) / static_cast<double>(size), static_cast<double>(size) / 1e6);
+        ::_exit(good ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "good");
+  GTEST_FLAG_SET(death_test_style, "fast");
 }
 
 }  // namespace
