@@ -73,11 +73,12 @@ function(mslt_compile_together target batch)
   endforeach()
 endfunction()
 
-# mslt_module(NAME [FUZZED] [COMPILED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
+# mslt_module(NAME [FUZZED] [COMPILED_FAST] [APART] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
 # One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it; FUZZED are those that a
-# fuzzer calls, COMPILED_FAST those that need little optimisation.
+# fuzzer calls, COMPILED_FAST those that need little optimisation. The sources of one that is APART use the same names in
+# unnamed namespaces; they are compiled one by one, with the headers of PRECOMPILE compiled ahead.
 function(mslt_module name)
-  cmake_parse_arguments(arg "FUZZED;COMPILED_FAST" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(arg "FUZZED;COMPILED_FAST;APART" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
   add_library(mslt_${name} STATIC ${arg_SOURCES})
   add_library(mslt::${name} ALIAS mslt_${name})
   set_target_properties(mslt_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -98,7 +99,11 @@ function(mslt_module name)
     target_link_libraries(mslt_${name} PUBLIC mslt_${dependency})
   endforeach()
   target_link_libraries(mslt_${name} PRIVATE ${arg_LIBRARIES})
-  mslt_compile_together(mslt_${name} 8 ${arg_PRECOMPILE})
+  if(arg_APART)
+    target_precompile_headers(mslt_${name} PRIVATE ${arg_PRECOMPILE})
+  else()
+    mslt_compile_together(mslt_${name} 8 ${arg_PRECOMPILE})
+  endif()
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
 endfunction()
 
