@@ -13,7 +13,7 @@
 namespace mslt {
 namespace {
 
-bool is_there(const std::filesystem::path& path) {
+bool weights_exist(const std::filesystem::path& path) {
   std::error_code ignored;
   return std::filesystem::exists(path, ignored);
 }
@@ -33,10 +33,10 @@ std::span<const std::byte> SafetensorsFile::bytes(const SafetensorsEntry& entry)
 SafetensorsModel::SafetensorsModel(const std::filesystem::path& folder) {
   const std::filesystem::path single = folder / "model.safetensors";
   const std::filesystem::path index = folder / "model.safetensors.index.json";
-  if (is_there(single) || !is_there(index)) {
-    if (!is_there(single)) {
+  if (weights_exist(single) || !weights_exist(index)) {
+    if (!weights_exist(single)) {
       fail(ErrorKind::io, "{} holds neither model.safetensors nor model.safetensors.index.json.{}", folder.string(),
-           is_there(folder / "pytorch_model.bin")
+           weights_exist(folder / "pytorch_model.bin")
                ? " Its pytorch_model.bin is not read: save the model again with safe_serialization=True."
                : "");
     }

@@ -15,10 +15,10 @@ namespace {
 
 // As kernels/attention_decode.metal has it: simdgroups that share a split. The same number joins as
 // many heads.
-constexpr std::int64_t simdgroups = 4;
-constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
+constexpr std::int64_t split_simdgroups = 4;
+constexpr std::uint32_t split_threads = split_simdgroups * msl::simdgroup_width;
 // Threadgroups that fill any device, and positions that are worth starting one for.
-constexpr std::int64_t enough_groups = 384;
+constexpr std::int64_t enough_splits = 384;
 constexpr std::int64_t least_positions = 64;
 
 // As kernels/attention_decode.metal has it; a step of a simdgroup lies in one block.
@@ -49,7 +49,7 @@ void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
   const std::int64_t rows = qkv.shape().rows();
   const std::int64_t heads = rows * shape.heads;
   const std::int64_t wanted =
-      std::clamp<std::int64_t>(enough_groups / heads, 1, (capacity + least_positions - 1) / least_positions);
+      std::clamp<std::int64_t>(enough_splits / heads, 1, (capacity + least_positions - 1) / least_positions);
   // Whole blocks, so that splits read no page of another.
   const std::int64_t split_blocks = (capacity / KvCacheView::block_size + wanted - 1) / wanted;
   const std::int64_t split_positions = split_blocks * KvCacheView::block_size;
@@ -81,13 +81,13 @@ void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
       .buffer(5, cache.block_table)
       .optional(6, positions.first)
       .bytes(7, args)
-      .dispatch({msl::group_count(heads * splits, 1), 1, 1}, {threads, 1, 1});
+      .dispatch({msl::group_count(heads * splits, 1), 1, 1}, {split_threads, 1, 1});
   if (splits == 1) return;
   encode(msl::kernel_name("attention_decode_join", out.dtype()))
       .buffer(0, out)
       .buffer(1, partial)
       .bytes(2, args)
-      .dispatch({msl::group_count(heads, simdgroups), 1, 1}, {threads, 1, 1});
+      .dispatch({msl::group_count(heads, split_simdgroups), 1, 1}, {split_threads, 1, 1});
 }
 
 }  // namespace mslt

@@ -10,7 +10,7 @@ namespace mslt {
 namespace {
 
 // Elements of a norm's group before more groups are taken.
-constexpr std::int64_t elements_a_group = 16384;
+constexpr std::int64_t summed_a_group = 16384;
 
 }  // namespace
 
@@ -18,7 +18,7 @@ void MslBackend::global_norm(const Tensor& out, const Tensor& gradients, bool ac
   check_global_norm(out, gradients);
   const std::int64_t n = gradients.elements();
   const std::int64_t groups =
-      std::clamp<std::int64_t>((n + elements_a_group - 1) / elements_a_group, 1, tuning_.reduce_groups);
+      std::clamp<std::int64_t>((n + summed_a_group - 1) / summed_a_group, 1, tuning_.reduce_groups);
   const msl::Scratch squares = scratch(DType::f32, {3, groups});
   const NormSquaresArgs square_args = {
       .count = static_cast<std::uint64_t>(n), .aligned = msl::aligned_rows(msl::span_width, gradients), .reserved = 0};
