@@ -36,7 +36,13 @@ proxy=$(apt-config dump Acquire::http::Proxy 2>/dev/null | sed -nE 's/^[^"]*"(ht
 [[ -z $proxy ]] || export http_proxy=${http_proxy:-$proxy}
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/mslt_fresh.XXXXXX")
-trap 'rm -rf --one-file-system "$work"' EXIT
+machine=
+finish() {
+  [[ -z $machine ]] || kill -KILL "$machine" 2>/dev/null || true
+  wait
+  rm -rf --one-file-system "$work"
+}
+trap finish EXIT
 # A signal ends the script by way of the trap above.
 trap 'exit 129' HUP
 trap 'exit 130' INT
@@ -46,10 +52,9 @@ root=$work/root
 include=()
 [[ $mirror != https:* ]] || include=(--include=ca-certificates)
 echo "== A minimal Debian 12"
-debootstrap --variant=minbase "${include[@]}" bookworm "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
-  tail -n 20 "$work/debootstrap.log" >&2
-  echo "debootstrap failed." >&2
-  exit 1
+unshare --mount --propagation private debootstrap --variant=minbase "${include[@]}" bookworm "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
+  tail -n 5 "$work/debootstrap.log" >&2
+  cannot "debootstrap failed."
 }
 
 # take FILE: into the same place of the root
@@ -87,4 +92,9 @@ unshare --mount --propagation private --pid --fork --kill-child bash -euc '
   command=$1
   shift
   exec chroot "$root" /usr/bin/env -i "$@" bash -c "update-ca-certificates >/dev/null 2>&1 || true; cd /mslt && $command"
-' bash "$root" "$command" "${variables[@]}" </dev/null
+' bash "$root" "$command" "${variables[@]}" </dev/null &
+machine=$!
+status=0
+wait "$machine" || status=$?
+machine=
+exit $status
