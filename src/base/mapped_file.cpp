@@ -7,16 +7,18 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/fail.h"
+#include "base/printable.h"
+#include "base/process_limits.h"
+#include "base/system_error.h"
 
 namespace mslt {
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail(ErrorKind::io, "Cannot open {}: {}.", path.string(), std::strerror(errno));
+  if (descriptor < 0) fail_io("open", path, errno);
   struct stat status{};
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
@@ -28,7 +30,11 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
     if (address == MAP_FAILED) {
       const int error = errno;
       ::close(descriptor);
-      fail(ErrorKind::io, "Cannot map {} ({} bytes) into memory: {}.", path.string(), size_, std::strerror(error));
+      if (error == ENOMEM) {
+        fail(ErrorKind::memory, "Cannot map {} into memory, {}: {}.", printable(path.string()), binary_size(size_),
+             explain_memory(size_, size_));
+      }
+      fail_io("map into memory", path, error);
     }
     data_ = static_cast<const std::byte*>(address);
   }
