@@ -7,14 +7,14 @@ set -euo pipefail
 
 level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
-  bible-kjv)
+  libtomlplusplus-dev bible-kjv)
 # libblas-dev: the products of a build without oneDNN. clang-19, its sanitizers' runtimes and the symbolizer in llvm-19: the
 # kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep.
 test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19
   libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
 check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 libomp-19-dev jq git)
 # Matrix products are left to Accelerate there, which is a part of macOS.
-build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost libomp)
+build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost tomlplusplus libomp)
 test_homebrew=(googletest google-benchmark)
 
 debian=("${build_debian[@]}")

@@ -6,6 +6,7 @@
 #include "backend/msl/host_backend.h"
 #include "backend/msl/metal_backend.h"
 #include "base/fail.h"
+#include "base/parallel_start.h"
 
 namespace mslt {
 
@@ -26,6 +27,7 @@ std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view 
       fail(ErrorKind::usage,
            "The tuning '{}' is for a GPU's kernels, but the device is cpu; name the GPU with --device.", tuning);
     }
+    start_parallel_threads();
     return std::make_unique<CpuBackend>();
   }
   if (device == "metal") return make_msl_metal_backend({}, tuning);

@@ -1,17 +1,30 @@
-// A thread that is joined when it goes out of scope.
+// Starting threads, and a thread that is joined when it goes out of scope.
 #pragma once
 
 #include <concepts>
+#include <system_error>
 #include <thread>
 #include <utility>
 
+#include "base/process_limits.h"
+
 namespace mslt {
+
+// std::thread, but where the system refuses to start it this throws Error(io) that names the limits on threads.
+template <std::invocable Function>
+std::thread start_thread(Function function) {
+  try {
+    return std::thread(std::move(function));
+  } catch (const std::system_error& error) {
+    fail_thread(error.code().value());
+  }
+}
 
 // std::jthread without its stop token, and without asking for it: Apple's library does not have that class.
 class JoiningThread {
  public:
   template <std::invocable Function>
-  explicit JoiningThread(Function function) : thread_(std::move(function)) {}
+  explicit JoiningThread(Function function) : thread_(start_thread(std::move(function))) {}
   JoiningThread(JoiningThread&&) noexcept = default;
   JoiningThread& operator=(JoiningThread&&) = delete;
   ~JoiningThread() {

@@ -11,6 +11,8 @@
 
 #include "base/fail.h"
 #include "base/fault_guard.h"
+#include "base/printable.h"
+#include "base/process_limits.h"
 #include "base/system_error.h"
 
 namespace mslt {
@@ -30,7 +32,11 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   if (size_ > 0) address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
   const int error = errno;
   ::close(descriptor);
-  if (address == MAP_FAILED) fail_io("map into memory", path, error);
+  if (address == MAP_FAILED) {
+    if (error != ENOMEM) fail_io("map into memory", path, error);
+    fail(ErrorKind::memory, "Cannot map {} into memory, {}: {}.", printable(path.string()), binary_size(size_),
+         explain_memory(size_, size_));
+  }
   if (address == nullptr) return;
   try {
     guard_ = guard_range(address, size_);

@@ -1,9 +1,22 @@
 // Thread count of the data-parallel loops.
 #include "base/parallel.h"
 
+#include <latch>
+#include <vector>
+
+#include "base/joining_thread.h"
+#include "base/parallel_start.h"
+
 #if defined(_OPENMP)
 #include <omp.h>
+static void start_team() {
+#pragma omp parallel
+  {
+#pragma omp barrier
+  }
+}
 #else
+static void start_team() {}
 static int omp_get_max_threads() {
   return 1;
 }
@@ -14,6 +27,27 @@ static void omp_set_num_threads(int) {}
 #endif
 
 namespace mslt {
+
+void start_parallel_threads() {
+  static thread_local int started = 1;
+  const int threads = parallel_threads();
+  if (threads <= started) return;
+  {
+    // As many at once as OpenMP is going to start. What they take is free again before it does.
+    std::latch all(threads);
+    std::vector<JoiningThread> others;
+    others.reserve(static_cast<std::size_t>(threads));
+    try {
+      for (int i = 1; i < threads; ++i) others.emplace_back([&all] { all.arrive_and_wait(); });
+    } catch (...) {
+      all.count_down(threads - static_cast<int>(others.size()));
+      throw;
+    }
+    all.count_down();
+  }
+  start_team();
+  started = threads;
+}
 
 int parallel_threads() {
   return omp_get_max_threads();

@@ -2,9 +2,12 @@
 #include "base/system_error.h"
 
 #include <cerrno>
+#include <new>
 #include <system_error>
 
 #include "base/fail.h"
+#include "base/printable.h"
+#include "base/process_limits.h"
 
 namespace mslt {
 namespace {
@@ -57,11 +60,31 @@ std::string explain_errno(int error) {
 }
 
 void fail_io(std::string_view doing, const std::filesystem::path& path, int error) {
-  fail(ErrorKind::io, "Cannot {} {}: {}.", doing, path.string(), explain_errno(error));
+  fail(ErrorKind::io, "Cannot {} {}: {}.", doing, printable(path.string()), explain_errno(error));
 }
 
 void fail_io(std::string_view doing, const std::filesystem::path& path, int error, std::string_view sentence) {
-  fail(ErrorKind::io, "Cannot {} {}: {}. {}", doing, path.string(), explain_errno(error), sentence);
+  fail(ErrorKind::io, "Cannot {} {}: {}. {}", doing, printable(path.string()), explain_errno(error), sentence);
+}
+
+std::string explain_exception(const std::exception& error) {
+  if (dynamic_cast<const Error*>(&error) != nullptr) return error.what();
+  if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error)) {
+    const std::string first = printable(file->path1().string());
+    const std::string paths = file->path2().empty() ? first : fmt::format("{} and {}", first, file->path2().string());
+    return fmt::format("Cannot use {}: {}.", printable(paths), explain_errno(file->code().value()));
+  }
+  if (const auto* system = dynamic_cast<const std::system_error*>(&error)) {
+    // Codes of the streams and futures are no values of errno.
+    const std::error_category& category = system->code().category();
+    const bool is_errno = category == std::generic_category() || category == std::system_category();
+    return is_errno ? fmt::format("The system refused: {}.", explain_errno(system->code().value()))
+                    : fmt::format("The system refused: {}.", system->code().message());
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    return fmt::format("Out of memory: {}. Use a smaller model, batch or sequence length.", explain_out_of_memory());
+  }
+  return error.what();
 }
 
 }  // namespace mslt

@@ -1,6 +1,7 @@
 // What the operating system's refusals mean to a person, and what to do about each.
 #pragma once
 
+#include <exception>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -18,5 +19,9 @@ std::string explain_errno(int error);
 // The same with a sentence after it, which says what was kept or what to try.
 [[noreturn]] void fail_io(std::string_view doing, const std::filesystem::path& path, int error,
                           std::string_view sentence);
+
+// What an exception of any kind says to a person: an Error's own message, one of std::filesystem or of a system call
+// with its paths and explain_errno, for std::bad_alloc which limit holds. A sentence.
+std::string explain_exception(const std::exception& error);
 
 }  // namespace mslt

@@ -50,9 +50,20 @@ double copy_bandwidth(Backend& backend) {
   return 2.0 * 4.0 * static_cast<double>(elements) / seconds;
 }
 
+constexpr std::int64_t most_tokens = std::int64_t{1} << 24;
+
 }  // namespace
 
+void check_size(std::string_view flag, std::int64_t value, std::int64_t least, std::int64_t most) {
+  if (value < least || value > most) {
+    fail(ErrorKind::usage, "{} is {}; it must be from {} to {}.", flag, value, least, most);
+  }
+}
+
 TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options) {
+  check_size("--steps", options.steps, 1, most_timed_steps);
+  check_size("--batch-size", options.batch_size, 1, most_tokens);
+  check_size("--seq-len", options.seq_len, 0, most_tokens);
   Config config = options.model;
   config.vocab_size = options.vocab_size;
   const std::int64_t seq_len = options.seq_len > 0 ? options.seq_len : config.max_positions;
@@ -96,6 +107,9 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
 }
 
 GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions& options) {
+  check_size("--batch-size", options.batch_size, 1, most_tokens);
+  check_size("--prompt-tokens", options.prompt_tokens, 1, most_tokens);
+  check_size("--new-tokens", options.new_tokens, 1, most_tokens);
   const Config& config = options.model;
   const std::int64_t positions = options.prompt_tokens + options.new_tokens;
   if (positions > config.max_positions) {

@@ -6,12 +6,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
 #include "mslt/config.h"
 
 namespace mslt::cli {
+
+// Throws Error(usage) naming `flag` unless `value` lies in [least, most].
+void check_size(std::string_view flag, std::int64_t value, std::int64_t least, std::int64_t most);
 
 // Wall-clock seconds of one call.
 template <class Work>
@@ -30,6 +34,9 @@ double median_seconds(int repeats, Work&& work) {
   return seconds[static_cast<std::size_t>(repeats / 2)];
 }
 
+// Timed steps at most: what they take is kept for the median.
+inline constexpr std::int64_t most_timed_steps = 1'000'000;
+
 struct TrainBenchOptions {
   Config model;
   std::string dtype = "f32";
@@ -47,7 +54,8 @@ struct TrainBenchResult {
   std::size_t planned_bytes = 0;
   std::size_t resident_bytes = 0;  // the process at its largest
 };
-// Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does.
+// Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does, and Error(usage)
+// for a size out of range.
 TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options);
 
 struct GenerateBenchOptions {
@@ -63,7 +71,7 @@ struct GenerateBenchResult {
   double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted
   double bytes_per_step = 0.0;            // weights and half-filled cache that one decode step reads
 };
-// Greedy decoding with random weights.
+// Greedy decoding with random weights. Throws Error(usage) for a size out of range.
 GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions& options);
 
 struct KernelBenchOptions {
@@ -77,7 +85,7 @@ struct KernelBenchResult {
   double flops = 0.0;    // of one call
   double bytes = 0.0;    // read and written by one call, each tensor counted once
 };
-// Each operation of a training step alone, at the model's shapes.
+// Each operation of a training step alone, at the model's shapes. Throws Error(usage) for a size out of range.
 std::vector<KernelBenchResult> bench_kernels(Backend& backend, const KernelBenchOptions& options);
 
 }  // namespace mslt::cli

@@ -11,6 +11,9 @@
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/model_options.h"
+#include "cli/numbers.h"
+#include "cli/ranges.h"
+#include "cli/texts.h"
 #include "cli/units.h"
 #include "mslt/tokenizer.h"
 
@@ -25,13 +28,14 @@ void add_train_bench(CLI::App& bench, Context& context) {
       add_command(bench, context, "train", "Tokens per second of training, and the share of the products' floor",
                   "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n");
   add_model_options(*command, *model);
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
-  command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
-  command->add_option("--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context");
-  command->add_option("--vocab-size", options->vocab_size, "Tokens in the vocabulary")->check(size);
-  command->add_option("--steps", options->steps, "Timed steps, after one that is not")->check(size);
+  add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
+  add_integer(*command, "--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context",
+              seq_len_range);
+  add_integer(*command, "--vocab-size", options->vocab_size, "Tokens in the vocabulary", vocab_range);
+  add_integer(*command, "--steps", options->steps, "Timed steps, after one that is not",
+              {.least = 1, .most = most_timed_steps, .unit = "steps"});
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
@@ -75,12 +79,11 @@ void add_generate_bench(CLI::App& bench, Context& context) {
       add_command(bench, context, "generate", "Tokens per second of decoding, and the share of the memory's floor",
                   "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n");
   add_model_options(*command, *model);
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
-  command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
-  command->add_option("--prompt-tokens", options->prompt_tokens, "Tokens of the prompt")->check(size);
-  command->add_option("--new-tokens", options->new_tokens, "Tokens to decode")->check(size);
+  add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
+  add_integer(*command, "--prompt-tokens", options->prompt_tokens, "Tokens of the prompt", token_range);
+  add_integer(*command, "--new-tokens", options->new_tokens, "Tokens to decode", token_range);
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
@@ -112,10 +115,9 @@ void add_kernels_bench(CLI::App& bench, Context& context) {
   CLI::App* command = add_command(bench, context, "kernels", "Time of each operation at a model's shapes",
                                   "  mslt bench kernels --preset mini --batch-size 16\n");
   add_model_options(*command, *model);
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
-  command->add_option("--batch-size", options->batch_size, "Sequences at once")->check(size);
+  add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
@@ -179,10 +181,11 @@ void add_tokenizer_bench(CLI::App& bench, Context& context) {
   const auto arguments = std::make_shared<TokenizerArguments>();
   CLI::App* command = add_command(bench, context, "tokenizer", "Speed of training, encoding and decoding on a text",
                                   "  mslt bench tokenizer --input book.txt\n");
-  command->add_option("--input", arguments->inputs, "Text files")->required()->take_all();
-  command->add_option("--vocab-size", arguments->vocab_size, "Tokens to train")->check(CLI::Range(257u, 1u << 24));
+  add_texts(*command, "--input", arguments->inputs, "Text files")->required();
+  add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens to train", trained_vocab_range);
   command->add_option("--pattern", arguments->pattern, "gpt2, llama3, qwen2, o200k or none");
-  command->add_option("--repeats", arguments->repeats, "Runs, of which the median counts")->check(CLI::Range(1, 1000));
+  add_integer(*command, "--repeats", arguments->repeats, "Runs, of which the median counts",
+              {.least = 1, .most = 1000, .unit = "runs"});
   command->callback([=, &context] {
     context.action = [=, &context] {
       bench_tokenizer(*arguments, context);

@@ -159,6 +159,7 @@ void bench_optimizer(KernelBench& bench, std::int64_t parameters) {
 }  // namespace
 
 std::vector<KernelBenchResult> bench_kernels(Backend& backend, const KernelBenchOptions& options) {
+  check_size("--batch-size", options.batch_size, 1, std::int64_t{1} << 24);
   KernelBench bench(backend, options);
   const Config& config = options.model;
   config.validate();

@@ -6,9 +6,14 @@
 #include <memory>
 #include <ostream>
 
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
 #include "cli/progress.h"
+#include "cli/ranges.h"
+#include "cli/shell_quote.h"
+#include "cli/texts.h"
 #include "cli/units.h"
 #include "data/prepare.h"
 
@@ -37,9 +42,9 @@ void prepare(const PrepareOptions& options, Context& context) {
   context.out << fmt::format("{} of text, {} tokens for training, {} for validation: {}\n",
                              format_bytes(static_cast<double>(result.bytes_read)),
                              format_count(static_cast<double>(info.train.tokens)),
-                             format_count(static_cast<double>(info.val.tokens)), options.output.string());
+                             format_count(static_cast<double>(info.val.tokens)), printable(options.output.string()));
   context.err << fmt::format("Next: {} train --data {} --output run --preset tiny\n", context.program,
-                             options.output.string());
+                             shell_quote(options.output.string()));
 }
 
 }  // namespace
@@ -53,18 +58,14 @@ void add_data_command(CLI::App& app, Context& context) {
                   "  mslt data prepare --tokenizer tokenizer.json --input book.txt --output data\n"
                   "  mslt data prepare --tokenizer t.json --input a.txt b.txt --clean whitespace,nfc --output data\n");
   command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json with an end-of-text token")->required();
-  command->add_option("--input", options->inputs, "Text files; each is a document")->required()->take_all();
+  add_paths(*command, "--input", options->inputs, "Text files; each is a document")->required();
   command->add_option("--output", options->output, "Data folder, made where it does not exist")->required();
-  command->add_option("--val-fraction", options->val_fraction, "Share kept for validation")
-      ->check(CLI::Range(0.0, 0.99));
-  command->add_option("--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")
-      ->delimiter(',')
-      ->take_all();
+  add_real(*command, "--val-fraction", options->val_fraction, "Share kept for validation", {.most = 0.99});
+  add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
-  command->add_option("--seed", options->seed, "Fixes which documents are kept for validation")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--shard-tokens", options->shard_tokens, "Tokens of one shard file at most")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
+  add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
+              {.least = 1, .unit = "tokens"});
   command->callback([=, &context] {
     context.action = [=, &context] {
       prepare(*options, context);

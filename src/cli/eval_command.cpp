@@ -11,6 +11,8 @@
 #include "base/fail.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
+#include "cli/numbers.h"
+#include "cli/ranges.h"
 #include "data/data_folder.h"
 #include "formats/model_parts.h"
 #include "mslt/model.h"
@@ -74,18 +76,17 @@ void add_eval_command(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
                                   "  mslt eval --model run --data data\n"
                                   "  mslt eval --model run --data data --split train --max-batches 100 --json\n");
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   command->add_option("--model", arguments->model, "A run folder or Hugging Face model folder")->required();
   command->add_option("--data", arguments->options.data, "Folder that data prepare wrote")->required();
   command->add_option("--split", arguments->options.split, "val or train");
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(*command, arguments->load.tuning);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  command->add_option("--batch-size", arguments->options.batch, "Sequences at once")->check(size);
-  command->add_option("--seq-len", arguments->options.seq_len, "Tokens of a sequence; 0 for the model's context")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
-  command->add_option("--max-batches", arguments->options.max_batches, "Batches to evaluate; 0 for all")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+  add_integer(*command, "--batch-size", arguments->options.batch, "Sequences at once", batch_range);
+  add_integer(*command, "--seq-len", arguments->options.seq_len, "Tokens of a sequence; 0 for the model's context",
+              seq_len_range);
+  add_integer(*command, "--max-batches", arguments->options.max_batches, "Batches to evaluate; 0 for all",
+              {.unit = "batches"});
   command->callback([=, &context] {
     context.action = [=, &context] {
       evaluate_model(*arguments, context);

@@ -11,6 +11,9 @@
 #include "cli/device_options.h"
 #include "cli/input_stream.h"
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
+#include "cli/ranges.h"
+#include "cli/texts.h"
 #include "cli/units.h"
 #include "formats/model_parts.h"
 #include "mslt/generator.h"
@@ -91,16 +94,20 @@ void add_generate_command(CLI::App& app, Context& context) {
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(*command, arguments->load.tuning);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  command->add_option("--max-new-tokens", options.max_new_tokens, "Tokens to generate at most");
-  command->add_option("--temperature", options.sampling.temperature, "0 for the most likely token always");
-  command->add_option("--top-k", options.sampling.top_k, "Draw from the k most likely; 0 for all");
-  command->add_option("--top-p", options.sampling.top_p, "Draw from the most likely that make up this probability");
-  command->add_option("--min-p", options.sampling.min_p, "Draw from those with this share of the likeliest one's");
-  command->add_option("--repetition-penalty", options.sampling.repetition_penalty, "Above 1 to repeat less");
-  command->add_option("--stop", options.stop, "End before this text")->take_all();
-  command->add_option("--seed", options.sampling.seed, "Fixes what is drawn")->check(CLI::NonNegativeNumber);
-  command->add_option("--num", options.num, "Samples");
-  command->add_flag("--ignore-eos", options.ignore_eos, "Go on past the end-of-text token");
+  add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Tokens to generate at most", {.unit = "tokens"});
+  add_real(*command, "--temperature", options.sampling.temperature, "0 for the most likely token always",
+           {.most = largest_real});
+  add_integer(*command, "--top-k", options.sampling.top_k, "Draw from the k most likely; 0 for all",
+              {.unit = "tokens"});
+  add_real(*command, "--top-p", options.sampling.top_p, "Draw from the most likely that make up this probability",
+           {.above_least = true});
+  add_real(*command, "--min-p", options.sampling.min_p, "Draw from those with this share of the likeliest one's", {});
+  add_real(*command, "--repetition-penalty", options.sampling.repetition_penalty, "Above 1 to repeat less",
+           {.most = largest_real, .above_least = true});
+  add_texts(*command, "--stop", options.stop, "End before this text");
+  add_integer(*command, "--seed", options.sampling.seed, "Fixes what is drawn", seed_range);
+  add_integer(*command, "--num", options.num, "Samples", {.least = 1, .most = 1024, .unit = "samples"});
+  add_switch(*command, "--ignore-eos", options.ignore_eos, "Go on past the end-of-text token");
   command->callback([=, &context] {
     context.action = [=, &context] {
       generate(*arguments, context);

@@ -5,6 +5,10 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include "cli/numbers.h"
+#include "cli/ranges.h"
+#include "model/config_limits.h"
+
 namespace mslt::cli {
 
 Config ModelOptions::config() const {
@@ -34,24 +38,36 @@ Config ModelOptions::config() const {
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   const std::string group = model_option_group;
   command.add_option("--preset", options.preset, fmt::format("{}", fmt::join(preset_names(), ", ")))->group(group);
-  command.add_option("--layers", options.layers, "Layers")->check(size)->group(group);
-  command.add_option("--channels", options.channels, "Embedding width; sets --ffn-size to four times it")
-      ->check(size)
+  add_integer(command, "--layers", options.layers, "Layers", {.least = 1, .most = max_config_layers, .unit = "layers"})
       ->group(group);
-  command.add_option("--heads", options.heads, "Query heads; sets --kv-heads to as many")->check(size)->group(group);
-  command.add_option("--kv-heads", options.kv_heads, "Key and value heads")->check(size)->group(group);
-  command.add_option("--head-size", options.head_size, "Channels of one head")->check(size)->group(group);
-  command.add_option("--ffn-size", options.ffn_size, "Feed-forward width")->check(size)->group(group);
-  command.add_option("--max-positions", options.max_positions, "Longest sequence")->check(size)->group(group);
+  add_integer(command, "--channels", options.channels, "Embedding width; sets --ffn-size to four times it",
+              {.least = 1, .most = max_config_channels, .unit = "channels"})
+      ->group(group);
+  add_integer(command, "--heads", options.heads, "Query heads; sets --kv-heads to as many",
+              {.least = 1, .most = max_config_heads, .unit = "heads"})
+      ->group(group);
+  add_integer(command, "--kv-heads", options.kv_heads, "Key and value heads",
+              {.least = 1, .most = max_config_heads, .unit = "heads"})
+      ->group(group);
+  add_integer(command, "--head-size", options.head_size, "Channels of one head",
+              {.least = 1, .most = max_config_head_size, .unit = "channels"})
+      ->group(group);
+  add_integer(command, "--ffn-size", options.ffn_size, "Feed-forward width",
+              {.least = 1, .most = max_config_ffn_size, .unit = "channels"})
+      ->group(group);
+  add_integer(command, "--max-positions", options.max_positions, "Longest sequence",
+              {.least = 1, .most = max_config_positions, .unit = "positions"})
+      ->group(group);
   command.add_option("--norm", options.norm, "layernorm or rmsnorm")->group(group);
   command.add_option("--norm-position", options.norm_position, "pre or post")->group(group);
   command.add_option("--position", options.position, "learned, sinusoidal, rope or none")->group(group);
   command.add_option("--activation", options.activation, "gelu, relu or swiglu")->group(group);
-  command.add_option("--rope-theta", options.rope_theta, "Base of RoPE's frequencies")->group(group);
-  command.add_option("--tied-embeddings", options.tied_embeddings, "Whether the output head is the embedding")
+  add_real(command, "--rope-theta", options.rope_theta, "Base of RoPE's frequencies",
+           {.most = largest_real, .above_least = true})
+      ->group(group);
+  add_boolean(command, "--tied-embeddings", options.tied_embeddings, "Whether the output head is the embedding")
       ->group(group);
 }
 

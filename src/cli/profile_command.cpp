@@ -9,6 +9,8 @@
 
 #include "cli/command.h"
 #include "cli/model_options.h"
+#include "cli/numbers.h"
+#include "cli/ranges.h"
 #include "cli/units.h"
 #include "profile/predict.h"
 
@@ -95,14 +97,14 @@ void add_profile_command(CLI::App& app, Context& context) {
   CLI::App* command = add_command(*profile, context, "train", "A training step, predicted for a chip",
                                   "  mslt profile train --predict m3-max --preset mini --batch-size 16\n");
   add_model_options(*command, arguments->model);
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   std::string names;
   for (const Chip& chip : chips()) names += (names.empty() ? "" : " or ") + std::string(chip.name);
   command->add_option("--predict", arguments->predict, "The chip: " + names)->required();
   command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
-  command->add_option("--batch-size", arguments->batch_size, "Sequences at once")->check(size);
-  command->add_option("--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context");
-  command->add_option("--vocab-size", arguments->vocab_size, "Tokens in the vocabulary")->check(size);
+  add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
+  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context",
+              seq_len_range);
+  add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens in the vocabulary", vocab_range);
   command->callback([arguments, &context] {
     context.action = [arguments, &context] {
       profile_train(*arguments, context);

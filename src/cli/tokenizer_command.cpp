@@ -11,10 +11,15 @@
 
 #include "base/fail.h"
 #include "base/mapped_file.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/input_stream.h"
 #include "cli/interrupt.h"
+#include "cli/numbers.h"
 #include "cli/progress.h"
+#include "cli/ranges.h"
+#include "cli/shell_quote.h"
+#include "cli/texts.h"
 #include "cli/units.h"
 #include "data/shard.h"
 #include "mslt/tokenizer.h"
@@ -55,9 +60,11 @@ void train(const TrainArguments& arguments, Context& context) {
     return;
   }
   context.out << fmt::format("Trained {} tokens in {}: {}\n", tokenizer.vocab_size(), format_duration(seconds),
-                             arguments.output);
+                             printable(arguments.output));
+  std::vector<std::string> inputs;
+  for (const std::string& input : arguments.inputs) inputs.push_back(shell_quote(input));
   context.err << fmt::format("Next: {} data prepare --tokenizer {} --input {} --output data\n", context.program,
-                             arguments.output, fmt::join(arguments.inputs, " "));
+                             shell_quote(arguments.output), fmt::join(inputs, " "));
 }
 
 struct CodeArguments {
@@ -171,17 +178,16 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
       add_command(*tokenizer, context, "train", "Train a tokenizer on text files",
                   "  mslt tokenizer train --input book.txt --vocab-size 1776 --output tokenizer.json\n"
                   "  mslt tokenizer train --input a.txt b.txt --pattern llama3 --vocab-size 32000 --output t.json\n");
-  train_command->add_option("--input", training->inputs, "Text files")->required()->take_all();
+  add_texts(*train_command, "--input", training->inputs, "Text files")->required();
   train_command->add_option("--output", training->output, "Where to write tokenizer.json")->required();
-  train_command->add_option("--vocab-size", training->options.vocab_size, "Tokens, with bytes and special tokens")
-      ->check(CLI::Range(257u, 1u << 24));
+  add_integer(*train_command, "--vocab-size", training->options.vocab_size, "Tokens, with bytes and special tokens",
+              trained_vocab_range);
   train_command->add_option("--pattern", training->pattern, "How text is split: gpt2, llama3, qwen2, o200k or none");
-  train_command->add_option("--special", training->options.special, "Special tokens, first in the vocabulary")
-      ->take_all();
-  train_command->add_option("--min-frequency", training->options.min_frequency, "Rarer pairs are not merged")
-      ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 62));
-  train_command->add_option("--threads", training->options.threads, "Threads; 0 for one a core")
-      ->check(CLI::Range(0, 1024));
+  add_texts(*train_command, "--special", training->options.special, "Special tokens, first in the vocabulary");
+  add_integer(*train_command, "--min-frequency", training->options.min_frequency, "Rarer pairs are not merged",
+              {.least = 1, .most = std::uint64_t{1} << 62, .unit = "times"});
+  add_integer(*train_command, "--threads", training->options.threads, "Threads; 0 for one a core",
+              {.most = 1024, .unit = "threads"});
   train_command->callback([training, &context] {
     context.action = [=, &context] {
       train(*training, context);
@@ -195,7 +201,8 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
                   "  mslt tokenizer encode --tokenizer t.json --input a.txt --output a.bin\n");
   add_code_options(encode_command, *encoding);
   encode_command->add_option("--output", encoding->output, "A text file, a shard (*.bin), or - for standard output");
-  encode_command->add_flag("--parse-special", encoding->parse_special, "Let the text's special tokens count as such");
+  add_switch(*encode_command, "--parse-special", encoding->parse_special,
+             "Let the text's special tokens count as such");
   encode_command->callback([encoding, &context] {
     context.action = [=, &context] {
       encode(*encoding, context);

@@ -11,12 +11,16 @@
 #include <variant>
 
 #include "base/fail.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/exit_status.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
+#include "cli/numbers.h"
 #include "cli/progress.h"
+#include "cli/ranges.h"
+#include "cli/shell_quote.h"
 #include "cli/units.h"
 #include "generate/text_generator.h"
 #include "model/transformer.h"
@@ -54,7 +58,8 @@ class Reporter {
                                 format_count(static_cast<double>(plan.tokens_per_step))));
     progress_.print(plan.memory.describe());
     if (!plan.resumed_from.empty()) {
-      progress_.print(fmt::format("Resuming at step {} from {}", plan.first_step, plan.resumed_from.string()));
+      progress_.print(
+          fmt::format("Resuming at step {} from {}", plan.first_step, printable(plan.resumed_from.string())));
     }
   }
 
@@ -72,7 +77,7 @@ class Reporter {
   }
   void operator()(const SampleEvent& event) { progress_.print(fmt::format("step {}: {}", event.step, event.text)); }
   void operator()(const SaveEvent& event) {
-    progress_.print(fmt::format("step {}: saved {}", event.step, event.checkpoint.string()));
+    progress_.print(fmt::format("step {}: saved {}", event.step, printable(event.checkpoint.string())));
   }
   void operator()(const NoteEvent& event) { progress_.print(event.text); }
 
@@ -105,7 +110,8 @@ void print_result(const TrainResult& result, const Arguments& arguments, Context
     return;
   }
   context.out << fmt::format("Trained to step {} in {}, {} tokens/s: {}\n", result.step,
-                             format_duration(result.seconds), format_count(result.tokens_per_second), output);
+                             format_duration(result.seconds), format_count(result.tokens_per_second),
+                             printable(output));
   if (result.validation) {
     context.out << fmt::format("Validation loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte\n",
                                result.validation->loss, result.validation->perplexity,
@@ -114,7 +120,7 @@ void print_result(const TrainResult& result, const Arguments& arguments, Context
   if (result.interrupted) {
     context.err << result.how_to_resume << '\n';
   } else {
-    context.err << fmt::format("Next: {} generate --model {} --prompt 'Once'\n", context.program, output);
+    context.err << fmt::format("Next: {} generate --model {} --prompt 'Once'\n", context.program, shell_quote(output));
   }
 }
 
@@ -152,54 +158,47 @@ void train(Arguments arguments, Context& context) {
 }
 
 void add_training_options(CLI::App& command, Arguments& arguments) {
-  constexpr std::int64_t most = std::int64_t{1} << 40;
   TrainOptions& options = arguments.options;
   command.add_option("--data", options.data, "Folder that data prepare wrote")->required();
   command.add_option("--output", options.output, "Run folder, made where it does not exist")->required();
-  command.add_flag("--resume", options.resume, "Continue from the last complete checkpoint");
+  add_switch(command, "--resume", options.resume, "Continue from the last complete checkpoint");
   command.add_option("--init-from", options.init_from,
                      "Start from the weights of this model folder, whose shape and tokenizer hold then");
-  command.add_flag("--force-tokenizer", options.force_tokenizer,
-                   "With --init-from: accept data of another tokenizer; each id keeps its embedding but means another "
-                   "token, which training has to learn anew");
+  add_switch(command, "--force-tokenizer", options.force_tokenizer,
+             "With --init-from: accept data of another tokenizer; each id keeps its embedding but means another token, "
+             "which training has to learn anew");
   command.add_option("--device", options.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(command, options.tuning);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
-  command.add_option("--steps", options.steps, "Updates of the weights")->check(CLI::Range(std::int64_t{1}, most));
-  command.add_option("--batch-size", options.batch_size, "Sequences at once")->check(CLI::Range(std::int64_t{1}, most));
-  command.add_option("--seq-len", options.seq_len, "Tokens of a sequence; 0 for the model's context")
-      ->check(CLI::Range(std::int64_t{0}, most));
-  command.add_option("--grad-accum", options.grad_accum, "Batches whose gradients make one update")
-      ->check(CLI::Range(std::int64_t{1}, most));
-  command.add_option("--lr", options.lr, "Highest learning rate")->check(CLI::PositiveNumber);
-  command.add_option("--min-lr-ratio", options.min_lr_ratio, "Last learning rate over the highest")
-      ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--warmup", options.warmup, "Steps over which the rate rises")
-      ->check(CLI::Range(std::int64_t{0}, most));
+  add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
+  add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
+  add_integer(command, "--seq-len", options.seq_len, "Tokens of a sequence; 0 for the model's context", seq_len_range);
+  add_integer(command, "--grad-accum", options.grad_accum, "Batches whose gradients make one update",
+              {.least = 1, .most = std::uint64_t{1} << 24, .unit = "batches"});
+  add_real(command, "--lr", options.lr, "Highest learning rate", {.most = largest_real, .above_least = true});
+  add_real(command, "--min-lr-ratio", options.min_lr_ratio, "Last learning rate over the highest", {});
+  add_integer(command, "--warmup", options.warmup, "Steps over which the rate rises", {.unit = "steps"});
   command.add_option("--schedule", arguments.schedule, "cosine, linear, constant or wsd");
-  command.add_option("--decay-fraction", options.decay_fraction, "wsd: share of the steps over which the rate falls")
-      ->check(CLI::Range(0.0, 1.0));
-  command.add_option("--beta1", options.beta1, "Decay of AdamW's first moment")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--beta2", options.beta2, "Decay of AdamW's second moment")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--epsilon", options.epsilon, "AdamW's epsilon")->check(CLI::PositiveNumber);
-  command.add_option("--weight-decay", options.weight_decay, "Decoupled weight decay of the matrices")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--clip", options.clip, "Largest norm of the gradient; 0 clips nothing")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--dropout", options.dropout, "Dropout probability")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--seed", options.seed, "Fixes weights, order of the data, and dropout")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--eval-every", options.eval_every, "Steps between evaluations; 0 for one at the end")
-      ->check(CLI::Range(std::int64_t{0}, most));
-  command.add_option("--eval-batches", options.eval_batches, "Batches of an evaluation; 0 for all")
-      ->check(CLI::Range(std::int64_t{0}, most));
-  command.add_option("--sample-every", options.sample_every, "Steps between samples; 0 for none")
-      ->check(CLI::Range(std::int64_t{0}, most));
+  add_real(command, "--decay-fraction", options.decay_fraction, "wsd: share of the steps over which the rate falls",
+           {});
+  add_real(command, "--beta1", options.beta1, "Decay of AdamW's first moment", {.below_most = true});
+  add_real(command, "--beta2", options.beta2, "Decay of AdamW's second moment", {.below_most = true});
+  add_real(command, "--epsilon", options.epsilon, "AdamW's epsilon", {.least = 1e-30, .most = largest_real});
+  add_real(command, "--weight-decay", options.weight_decay, "Decoupled weight decay of the matrices",
+           {.most = largest_real});
+  add_real(command, "--clip", options.clip, "Largest norm of the gradient; 0 clips nothing", {.most = largest_real});
+  add_real(command, "--dropout", options.dropout, "Dropout probability", {.below_most = true});
+  add_integer(command, "--seed", options.seed, "Fixes weights, order of the data, and dropout", seed_range);
+  add_integer(command, "--eval-every", options.eval_every, "Steps between evaluations; 0 for one at the end",
+              {.unit = "steps"});
+  add_integer(command, "--eval-batches", options.eval_batches, "Batches of an evaluation; 0 for all",
+              {.unit = "batches"});
+  add_integer(command, "--sample-every", options.sample_every, "Steps between samples; 0 for none", {.unit = "steps"});
   command.add_option("--sample-prompt", arguments.sample_prompt, "What the samples begin with");
-  command.add_option("--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end")
-      ->check(CLI::Range(std::int64_t{0}, most));
-  command.add_option("--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept beside the best")
-      ->check(CLI::Range(std::int64_t{1}, most));
+  add_integer(command, "--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end",
+              {.unit = "steps"});
+  add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept beside the best",
+              {.least = 1, .most = std::uint64_t{1} << 20, .unit = "checkpoints"});
 }
 
 // The model of --init-from has a shape of its own, which these flags could only seem to change.
@@ -230,7 +229,10 @@ Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) 
   for (const CLI::Option* option : given.get_options()) {
     if (option->count() == 0 || app.get_option_no_throw(option->get_name()) == nullptr) continue;
     if (option->get_group() == model_option_group) arguments.keep_model = false;
-    again.push_back(option->get_name() + "=" + option->results().back());
+    // CLI11 takes them from the last to the first.
+    const std::string& value = option->results().back();
+    if (value.empty()) again.emplace_back();
+    again.push_back(option->get_name() + (value.empty() ? "" : "=" + value));
   }
   app.parse(std::move(again));
   return arguments;

@@ -11,10 +11,14 @@
 #include "backend/msl/tuning_store.h"
 #include "backend/registry.h"
 #include "base/fail.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
+#include "cli/numbers.h"
 #include "cli/progress.h"
+#include "cli/ranges.h"
+#include "cli/shell_quote.h"
 
 namespace mslt::cli {
 namespace {
@@ -144,8 +148,8 @@ void tune(const Arguments& arguments, Context& context) {
   }
   context.out << fmt::format("{} ({}), {}\n", info.name, info.backend, measured_with);
   print_table(result, context.out);
-  const std::string use = is_stored ? std::string() : fmt::format(" --tuning {}", output.string());
-  context.out << fmt::format("Stored in {}\n", output.string());
+  const std::string use = is_stored ? std::string() : fmt::format(" --tuning {}", shell_quote(output.string()));
+  context.out << fmt::format("Stored in {}\n", printable(output.string()));
   if (is_stored) {
     context.err << "Every command uses it on this device from now on; --tuning none does without.\n";
   }
@@ -164,16 +168,15 @@ void add_tune_command(CLI::App& app, Context& context) {
                                   "  mslt tune --device metal --preset mini --output m2.json\n"
                                   "  mslt train --data data --output run --tuning m2.json\n");
   add_model_options(*command, arguments->model);
-  const CLI::Range size(std::int64_t{1}, std::int64_t{1} << 40);
   command->add_option("--device", arguments->device, "auto, cuda, metal or msl-host");
   command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
-  command->add_option("--batch-size", arguments->batch_size, "Sequences at once")->check(size);
-  command->add_option("--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
-  command->add_option("--vocab-size", arguments->vocab_size, "Tokens in the vocabulary; 0 for the model's")
-      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
-  command->add_option("--repeats", arguments->repeats, "Samples of each candidate, of which the median counts")
-      ->check(CLI::Range(3, 1000));
+  add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
+  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context",
+              seq_len_range);
+  add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens in the vocabulary; 0 for the model's",
+              {.most = vocab_range.most, .unit = vocab_range.unit});
+  add_integer(*command, "--repeats", arguments->repeats, "Samples of each candidate, of which the median counts",
+              {.least = 3, .most = 1000, .unit = "samples"});
   command->add_option("--output", arguments->output, "File to write instead of the one that all commands look for");
   command->callback([=, &context] {
     context.action = [=, &context] {

@@ -7,11 +7,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string_view>
 #include <utility>
 
 #include "base/fail.h"
+#include "base/system_error.h"
 #include "text/utf8.h"
 
 namespace mslt {
@@ -21,7 +21,7 @@ class Descriptor {
  public:
   Descriptor() = default;
   explicit Descriptor(const std::filesystem::path& path) : value_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (value_ < 0) fail(ErrorKind::io, "Cannot open {}: {}.", path.string(), std::strerror(errno));
+    if (value_ < 0) fail_io("open", path, errno);
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
@@ -42,8 +42,7 @@ class Descriptor {
 // The size of a regular file that can be opened; 0 for a pipe or a device.
 std::uint64_t checked_size(const std::filesystem::path& path) {
   struct stat status{};
-  if (::stat(path.c_str(), &status) != 0)
-    fail(ErrorKind::io, "Cannot open {}: {}.", path.string(), std::strerror(errno));
+  if (::stat(path.c_str(), &status) != 0) fail_io("open", path, errno);
   if (S_ISDIR(status.st_mode)) fail(ErrorKind::input, "{} is a folder; a text file is needed.", path.string());
   if (!S_ISREG(status.st_mode)) return 0;
   if (status.st_size == 0) fail(ErrorKind::input, "{} is empty; a text file is needed.", path.string());
@@ -155,7 +154,7 @@ struct CorpusReader::State {
       const ssize_t count = ::read(file.value(), block.data(), block.size());
       if (count < 0 && errno == EINTR) continue;
       const std::filesystem::path& path = files[next_file - 1];
-      if (count < 0) fail(ErrorKind::io, "Cannot read {}: {}.", path.string(), std::strerror(errno));
+      if (count < 0) fail_io("read", path, errno);
       const std::string_view bytes(block.data(), static_cast<std::size_t>(count));
       bytes_read += bytes.size();
       if (count == 0) {

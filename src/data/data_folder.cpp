@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/paths.h"
 #include "text/tokenizer_json.h"
 
 namespace mslt {
@@ -124,7 +125,7 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source) {
 
 DataInfo read_data_info(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "data.json";
-  if (!std::filesystem::exists(path)) {
+  if (!path_exists(path)) {
     fail(ErrorKind::input, "{} is no data folder: it has no data.json. Make one with: mslt data prepare --output {}",
          folder.string(), folder.string());
   }

@@ -7,6 +7,10 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/parallel.h"
+#include "base/parallel_start.h"
+#include "base/paths.h"
+#include "base/printable.h"
+#include "base/system_error.h"
 #include "data/clean.h"
 #include "data/corpus.h"
 #include "data/split_writer.h"
@@ -114,6 +118,7 @@ void publish(const std::filesystem::path& staging, const std::filesystem::path& 
 }
 
 PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& progress) {
+  start_parallel_threads();
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
   const auto eos = tokenizer.eos_id();
   if (!eos) {
@@ -127,7 +132,7 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
       .val_fraction = options.val_fraction, .seed = options.seed, .shard_tokens = options.shard_tokens, .eos_id = *eos};
   check_split_options(split);
 
-  std::filesystem::create_directories(options.output);
+  make_folders(options.output);
   const FolderLock lock(options.output);
   const Staging staging(options.output);
   SplitWriter writer(staging.folder(), bytes_of_tokens(tokenizer), split);
@@ -179,7 +184,7 @@ PrepareResult prepare_data(const PrepareOptions& options, const PrepareProgress&
   try {
     return prepare(options, progress);
   } catch (const std::filesystem::filesystem_error& error) {
-    fail(ErrorKind::io, "Cannot write {}: {}.", options.output.string(), error.code().message());
+    fail(ErrorKind::io, "Cannot write {}. {}", printable(options.output.string()), explain_exception(error));
   }
 }
 

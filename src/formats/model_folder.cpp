@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <deque>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/paths.h"
 #include "formats/finite_weights.h"
 #include "formats/hf_weights.h"
 #include "formats/mapped_weights.h"
@@ -19,11 +19,6 @@ namespace mslt {
 namespace {
 
 constexpr std::uint64_t max_config_bytes = std::uint64_t{1} << 24;
-
-bool is_there(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
 
 void check_vocabulary(const Tokenizer& tokenizer, const Config& config, std::string_view source) {
   if (static_cast<std::int64_t>(tokenizer.vocab_size()) > config.vocab_size) {
@@ -60,7 +55,7 @@ void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
 
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
                               WeightMemory memory) {
-  if (!std::filesystem::is_directory(folder)) {
+  if (!is_folder(folder)) {
     fail(ErrorKind::io, "{} is not a folder; a model is a folder with config.json and model.safetensors.",
          folder.string());
   }
@@ -70,12 +65,12 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   result.family = hf.family;
 
   const std::filesystem::path tokenizer_path = folder / "tokenizer.json";
-  if (is_there(tokenizer_path)) {
+  if (path_exists(tokenizer_path)) {
     result.tokenizer = Tokenizer::load(tokenizer_path);
     check_vocabulary(*result.tokenizer, hf.config, tokenizer_path.string());
   }
   const std::filesystem::path generation_path = folder / "generation_config.json";
-  if (is_there(generation_path)) {
+  if (path_exists(generation_path)) {
     result.generation = parse_generation_config(read_file(generation_path, max_config_bytes), generation_path.string());
   }
   ModelTokenIds& tokens = result.generation.tokens;
@@ -108,9 +103,7 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
     check_vocabulary(*tokenizer, config, folder.string());
     fill_token_ids(generation.tokens, token_ids_of(*tokenizer));
   }
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) fail(ErrorKind::io, "Cannot create the folder {}: {}.", folder.string(), error.message());
+  make_folders(folder);
 
   std::deque<AtomicFile> files;
   const auto pieces = weight_pieces(config, transformer.layout().arena, family_of(config));

@@ -4,21 +4,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <system_error>
 #include <utility>
 
 #include "base/checked.h"
 #include "base/fail.h"
+#include "base/paths.h"
 
 namespace mslt {
-namespace {
-
-bool weights_exist(const std::filesystem::path& path) {
-  std::error_code ignored;
-  return std::filesystem::exists(path, ignored);
-}
-
-}  // namespace
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
     : file_(path), header_(parse_safetensors_header(file_.bytes(), path.string())) {
@@ -33,10 +25,10 @@ std::span<const std::byte> SafetensorsFile::bytes(const SafetensorsEntry& entry)
 SafetensorsModel::SafetensorsModel(const std::filesystem::path& folder) {
   const std::filesystem::path single = folder / "model.safetensors";
   const std::filesystem::path index = folder / "model.safetensors.index.json";
-  if (weights_exist(single) || !weights_exist(index)) {
-    if (!weights_exist(single)) {
+  if (path_exists(single) || !path_exists(index)) {
+    if (!path_exists(single)) {
       fail(ErrorKind::io, "{} holds neither model.safetensors nor model.safetensors.index.json.{}", folder.string(),
-           weights_exist(folder / "pytorch_model.bin")
+           path_exists(folder / "pytorch_model.bin")
                ? " Its pytorch_model.bin is not read: save the model again with safe_serialization=True."
                : "");
     }

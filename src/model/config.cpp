@@ -7,18 +7,10 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "model/config_limits.h"
 
 namespace mslt {
 namespace {
-
-// Bounds that real models keep by orders of magnitude, and that keep every count of bytes below far from 2^63.
-constexpr std::int64_t max_vocab_size = (std::int64_t{1} << 31) - 1;
-constexpr std::int64_t max_max_positions = std::int64_t{1} << 24;
-constexpr std::int64_t max_layers = std::int64_t{1} << 12;
-constexpr std::int64_t max_channels = std::int64_t{1} << 17;
-constexpr std::int64_t max_heads = std::int64_t{1} << 12;
-constexpr std::int64_t max_head_size = std::int64_t{1} << 10;
-constexpr std::int64_t max_ffn_size = std::int64_t{1} << 20;
 
 // Collects what is wrong with a configuration, one sentence each.
 class Problems {
@@ -60,7 +52,7 @@ void check_rope_scaling(const Config& config, Problems& problems) {
   if (!std::isfinite(low) || !std::isfinite(high) || low <= 0 || high <= low) {
     problems.add("rope_scaling has low_freq_factor {} and high_freq_factor {}; it needs 0 < low < high.", low, high);
   }
-  problems.in_range("rope_scaling.original_max_positions", scaling.original_max_positions, max_max_positions);
+  problems.in_range("rope_scaling.original_max_positions", scaling.original_max_positions, max_config_positions);
 }
 
 // Elements of one layer's matrices and of all its parameters.
@@ -154,14 +146,14 @@ T find_value(const Names<T, N>& names, std::string_view name, std::string_view w
 
 void Config::validate() const {
   Problems problems;
-  problems.in_range("vocab_size", vocab_size, max_vocab_size);
-  problems.in_range("max_positions", max_positions, max_max_positions);
-  problems.in_range("layers", layers, max_layers);
-  problems.in_range("channels", channels, max_channels);
-  const bool heads_valid = problems.in_range("heads", heads, max_heads);
-  const bool kv_heads_valid = problems.in_range("kv_heads", kv_heads, max_heads);
-  const bool head_size_valid = problems.in_range("head_size", head_size, max_head_size);
-  problems.in_range("ffn_size", ffn_size, max_ffn_size);
+  problems.in_range("vocab_size", vocab_size, max_config_vocab_size);
+  problems.in_range("max_positions", max_positions, max_config_positions);
+  problems.in_range("layers", layers, max_config_layers);
+  problems.in_range("channels", channels, max_config_channels);
+  const bool heads_valid = problems.in_range("heads", heads, max_config_heads);
+  const bool kv_heads_valid = problems.in_range("kv_heads", kv_heads, max_config_heads);
+  const bool head_size_valid = problems.in_range("head_size", head_size, max_config_head_size);
+  problems.in_range("ffn_size", ffn_size, max_config_ffn_size);
   if (heads_valid && kv_heads_valid && heads % kv_heads != 0) {
     problems.add("kv_heads is {}; it must divide heads, which is {}.", kv_heads, heads);
   }

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/joining_thread.h"
+#include "base/system_error.h"
 #include "text/bpe_train.h"
 
 namespace mslt {
@@ -38,7 +39,7 @@ class BlockReader {
     for (const auto& file : files) {
       std::error_code error;
       const auto size = std::filesystem::file_size(file, error);
-      if (error) fail(ErrorKind::io, "Cannot read {}: {}.", file.string(), error.message());
+      if (error) fail_io("read", file, error.value());
       sizes_.push_back(size);
       total_ = checked_add(total_, size, "The size of all files");
     }
@@ -84,7 +85,7 @@ class BlockReader {
   bool open_next() {
     if (file_ == files_.size()) return false;
     stream_.reset(std::fopen(files_[file_].c_str(), "rbe"));
-    if (!stream_) fail(ErrorKind::io, "Cannot open {}: {}.", files_[file_].string(), std::strerror(errno));
+    if (!stream_) fail_io("open", files_[file_], errno);
     ++file_;
     read_of_file_ = 0;
     return true;
@@ -93,7 +94,7 @@ class BlockReader {
   void check(const std::string& block, std::size_t before, std::size_t count) {
     constexpr std::uint64_t looked_at = std::uint64_t{1} << 16;
     const std::string name = files_[file_ - 1].string();
-    if (std::ferror(stream_.get()) != 0) fail(ErrorKind::io, "Cannot read {}: {}.", name, std::strerror(errno));
+    if (std::ferror(stream_.get()) != 0) fail_io("read", name, errno);
     if (read_of_file_ < looked_at) {
       const auto start =
           std::string_view(block).substr(before, std::min<std::uint64_t>(count, looked_at - read_of_file_));

@@ -12,6 +12,7 @@
 #include "backend/cpu/views.h"
 #include "base/fail.h"
 #include "base/parallel.h"
+#include "base/process_limits.h"
 
 namespace mslt {
 namespace {
@@ -49,9 +50,7 @@ void ask_for_huge_pages(void* /*pages*/, std::size_t /*bytes*/) {}
 #endif
 
 [[noreturn]] void fail_allocation(std::size_t bytes, std::string_view label, std::uint64_t free) {
-  fail(ErrorKind::memory,
-       "There is no room for '{}': it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) are free.", label, bytes,
-       static_cast<double>(bytes) / 0x1p30, free, static_cast<double>(free) / 0x1p30);
+  fail(ErrorKind::memory, "There is no room for '{}', {}: {}.", label, binary_size(bytes), explain_memory(bytes, free));
 }
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {

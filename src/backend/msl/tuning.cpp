@@ -5,11 +5,11 @@
 #include <array>
 #include <bit>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/paths.h"
 
 namespace mslt::msl {
 namespace {
@@ -169,9 +169,7 @@ TuningFile parse_tuning(std::string_view text, std::string_view source) {
 }
 
 void write_tuning(const std::filesystem::path& path, const TuningFile& file) {
-  std::error_code error;
-  if (path.has_parent_path()) std::filesystem::create_directories(path.parent_path(), error);
-  if (error) fail(ErrorKind::io, "Cannot make the folder of {}: {}.", path.string(), error.message());
+  if (path.has_parent_path()) make_folders(path.parent_path());
   write_file(path, format_tuning(file));
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backend/msl/drivers/cuda/cuda_status.h"
+#include "base/joining_thread.h"
 
 namespace mslt::msl::cuda {
 namespace {
@@ -66,7 +67,7 @@ Queue::Queue() {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
   last_ = take_event();
   check(cudaEventRecord(last_, stream_), "reading the clock");
-  thread_ = std::thread([this] { serve(); });
+  thread_ = start_thread([this] { serve(); });
 }
 
 Queue::~Queue() {

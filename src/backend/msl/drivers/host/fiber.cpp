@@ -4,8 +4,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "backend/cpu/host_info.h"
 #include "backend/msl/drivers/host/sanitizer_hooks.h"
 #include "base/fail.h"
+#include "base/process_limits.h"
 
 namespace mslt::msl::host {
 namespace {
@@ -85,7 +87,8 @@ void FiberPool::add_slab() {
   const std::size_t bytes = stacks_a_slab * stack;
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
-    fail(ErrorKind::memory, "msl-host: there is no room for {} bytes of stacks for the threads of a kernel.", bytes);
+    fail(ErrorKind::memory, "There is no room for the stacks of a kernel's threads, {}: {}.", binary_size(bytes),
+         explain_memory(bytes, host_free_bytes()));
   }
   slabs_.push_back({memory, bytes});
   auto* bottom = static_cast<std::byte*>(memory);

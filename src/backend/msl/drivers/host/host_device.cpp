@@ -18,7 +18,9 @@
 #include "backend/msl/drivers/host/group_runner.h"
 #include "backend/msl/drivers/host/team.h"
 #include "base/fail.h"
+#include "base/joining_thread.h"
 #include "base/parallel.h"
+#include "base/process_limits.h"
 
 namespace mslt::msl::host {
 namespace {
@@ -90,7 +92,7 @@ struct Work {
 
 class CommandQueue {
  public:
-  explicit CommandQueue(int threads) : team_(threads), thread_([this] { serve(); }) {}
+  explicit CommandQueue(int threads) : team_(threads), thread_(start_thread([this] { serve(); })) {}
   CommandQueue(const CommandQueue&) = delete;
   CommandQueue& operator=(const CommandQueue&) = delete;
   ~CommandQueue() {
@@ -222,9 +224,8 @@ std::unique_ptr<Buffer> HostDevice::allocate(std::size_t bytes, std::string_view
   const std::uint64_t free = host_free_bytes();
   void* data = bytes > free ? nullptr : ::operator new(bytes, buffer_alignment, std::nothrow);
   if (data == nullptr) {
-    fail(ErrorKind::memory,
-         "There is no room for '{}': it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) are free.", label, bytes,
-         static_cast<double>(bytes) / 0x1p30, free, static_cast<double>(free) / 0x1p30);
+    fail(ErrorKind::memory, "There is no room for '{}', {}: {}.", label, binary_size(bytes),
+         explain_memory(bytes, free));
   }
   std::memset(data, 0, bytes);
   return std::make_unique<HostBuffer>(bytes, static_cast<std::byte*>(data), label);

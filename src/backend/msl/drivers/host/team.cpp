@@ -2,14 +2,24 @@
 #include "backend/msl/drivers/host/team.h"
 
 #include "backend/msl/drivers/host/sanitizer_hooks.h"
+#include "base/joining_thread.h"
 
 namespace mslt::msl::host {
 
 Team::Team(int threads) {
-  for (int i = 1; i < threads; ++i) threads_.emplace_back([this] { serve(); });
+  try {
+    for (int i = 1; i < threads; ++i) threads_.push_back(start_thread([this] { serve(); }));
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
 Team::~Team() {
+  stop();
+}
+
+void Team::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;

@@ -27,6 +27,7 @@ class Team {
   std::string run(const Dispatch& dispatch);
 
  private:
+  void stop();
   void serve();
   void take_part(GroupRunner& runner, const Dispatch& dispatch);
 

@@ -1,0 +1,112 @@
+// Tests of what is said about limits on memory and threads.
+#include "base/process_limits.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <functional>
+
+#include "base/joining_thread.h"
+#include "base/parallel.h"
+#include "base/parallel_start.h"
+#include "base/system_error.h"
+#include "mslt/error.h"
+
+namespace mslt {
+namespace {
+
+// What `work` returns in a child process, whose limits end with it. The child's threads are none but its first.
+std::string in_child(const std::function<std::string()>& work) {
+  std::array<int, 2> ends{};
+  if (::pipe(ends.data()) != 0) return "no pipe";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string text;
+    try {
+      text = work();
+    } catch (const std::exception& error) {
+      text = explain_exception(error);
+    }
+    const ssize_t written = ::write(ends[1], text.data(), text.size());
+    ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
+  }
+  ::close(ends[1]);
+  std::string result;
+  std::array<char, 4096> block{};
+  for (ssize_t count = 0; (count = ::read(ends[0], block.data(), block.size())) > 0;) {
+    result.append(block.data(), static_cast<std::size_t>(count));
+  }
+  ::close(ends[0]);
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? result : result + " (ended with an error)";
+}
+
+// Leaves `bytes` of address space to this process.
+void leave_address_space(std::uint64_t bytes) {
+  rlimit limit{std::uint64_t{1} << 44, RLIM_INFINITY};
+  getrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = std::uint64_t{1} << 44;
+  setrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = (std::uint64_t{1} << 44) - address_space_left() + bytes;
+  setrlimit(RLIMIT_AS, &limit);
+}
+
+TEST(ProcessLimits, MemoryNamesTheLimitThatHolds) {
+  constexpr std::uint64_t gib = std::uint64_t{1} << 30;
+  EXPECT_EQ(explain_memory(8 * gib, 4 * gib), "4.0 GiB are free");
+  const std::string limited = in_child([] {
+    leave_address_space(gib / 4);
+    return explain_memory(gib / 2, 23 * gib);
+  });
+  EXPECT_NE(limited.find("ulimit -v"), std::string::npos) << limited;
+  EXPECT_NE(limited.find("MiB"), std::string::npos) << limited;
+}
+
+TEST(ProcessLimits, RunningOutOfMemoryNamesTheLimit) {
+  const std::string message = in_child([] {
+    leave_address_space(std::uint64_t{1} << 26);
+    std::string large(std::size_t{1} << 30, 'x');
+    return large.substr(0, 1);
+  });
+  EXPECT_NE(message.find("Out of memory"), std::string::npos) << message;
+  EXPECT_NE(message.find("ulimit -v"), std::string::npos) << message;
+}
+
+TEST(ProcessLimits, AThreadThatCannotStartNamesTheLimit) {
+  const std::string message = in_child([] {
+    leave_address_space(std::uint64_t{1} << 22);
+    const JoiningThread thread([] {});
+    return std::string("started");
+  });
+  EXPECT_NE(message.find("Cannot start a thread"), std::string::npos) << message;
+  EXPECT_NE(message.find("ulimit -v"), std::string::npos) << message;
+  EXPECT_EQ(message.find("Resource temporarily"), std::string::npos) << message;
+}
+
+TEST(ProcessLimits, ThreadsOfLoopsThatCannotStartAreAnError) {
+  const std::string message = in_child([] {
+    set_parallel_threads(16);
+    if (parallel_threads() == 1) return std::string("Cannot start a thread");
+    leave_address_space(std::uint64_t{1} << 25);
+    start_parallel_threads();
+    return std::string("started");
+  });
+  EXPECT_NE(message.find("Cannot start a thread"), std::string::npos) << message;
+}
+
+TEST(ProcessLimits, ThreadsOfLoopsStart) {
+  const std::string message = in_child([] {
+    set_parallel_threads(4);
+    start_parallel_threads();
+    start_parallel_threads();
+    return std::string("started");
+  });
+  EXPECT_EQ(message, "started");
+}
+
+}  // namespace
+}  // namespace mslt

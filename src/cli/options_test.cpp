@@ -1,0 +1,106 @@
+// Tests of what all options of all commands have in common.
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include <functional>
+#include <set>
+#include <sstream>
+
+#include "cli/command.h"
+#include "cli/numbers.h"
+
+namespace mslt::cli {
+namespace {
+
+struct Streams {
+  std::istringstream in;
+  std::ostringstream out, err;
+  Context context{in, out, err};
+};
+
+// Calls `visit` with the words that choose each command that does something, and the command.
+void for_each_command(const std::function<void(const std::vector<std::string>&, const CLI::App&)>& visit) {
+  Streams streams;
+  CLI::App app;
+  add_tokenizer_command(app, streams.context);
+  add_data_command(app, streams.context);
+  add_train_command(app, streams.context);
+  add_eval_command(app, streams.context);
+  add_generate_command(app, streams.context);
+  add_bench_command(app, streams.context);
+  add_tune_command(app, streams.context);
+  add_profile_command(app, streams.context);
+  add_devices_command(app, streams.context);
+  const std::function<void(std::vector<std::string>, const CLI::App&)> walk = [&](std::vector<std::string> words,
+                                                                                  const CLI::App& command) {
+    const auto inner = command.get_subcommands([](const CLI::App*) { return true; });
+    if (inner.empty()) visit(words, command);
+    for (const CLI::App* one : inner) {
+      words.push_back(one->get_name());
+      walk(words, *one);
+      words.pop_back();
+    }
+  };
+  walk({}, app);
+}
+
+std::string type_of(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  return type.substr(0, type.find(':'));
+}
+
+struct Outcome {
+  int status = 0;
+  std::string err;
+};
+
+Outcome run_with(std::vector<std::string> words, const std::vector<std::string>& more) {
+  Streams streams;
+  words.insert(words.end(), more.begin(), more.end());
+  const int status = run(std::move(words), streams.context);
+  return {status, streams.err.str()};
+}
+
+TEST(Options, NoneLeavesItsNumbersToCli11) {
+  const std::set<std::string> known = {std::string(integer_type), std::string(real_type), std::string(boolean_type),
+                                       "TEXT", "FILE.toml"};
+  for_each_command([&](const std::vector<std::string>& words, const CLI::App& command) {
+    for (const CLI::Option* option : command.get_options()) {
+      if (option->get_items_expected_max() == 0) continue;
+      EXPECT_TRUE(known.contains(type_of(*option)))
+          << words.front() << " " << option->get_name() << ": " << type_of(*option);
+    }
+  });
+}
+
+TEST(Options, EveryNumberIsTheWholeTextInItsRange) {
+  int numbers = 0;
+  for_each_command([&](const std::vector<std::string>& words, const CLI::App& command) {
+    for (const CLI::Option* option : command.get_options()) {
+      const std::string type = type_of(*option);
+      if (type != integer_type && type != real_type && type != boolean_type) continue;
+      ++numbers;
+      const std::string flag = option->get_name();
+      for (const std::string text :
+           {"", "abc", "5x", " 1", "nan", "0x1", "1e400", "999999999999999999999999999999999"}) {
+        const Outcome outcome = run_with(words, {flag, text});
+        const std::string refusal =
+            text.empty() ? flag + " is empty; it must be " : flag + " is '" + text + "'; it must be ";
+        EXPECT_EQ(outcome.status, 2) << words.front() << " " << flag << " " << text;
+        EXPECT_NE(outcome.err.find(refusal), std::string::npos) << words.front() << ": " << outcome.err;
+        EXPECT_LT(outcome.err.size(), 250u) << outcome.err;
+      }
+    }
+  });
+  EXPECT_GT(numbers, 60);
+}
+
+TEST(Options, AnEmptyValueDoesNotSwallowTheNextOption) {
+  const Outcome outcome = run_with({"train"}, {"--seed=", "--resume"});
+  EXPECT_NE(outcome.err.find("--seed is empty"), std::string::npos) << outcome.err;
+}
+
+}  // namespace
+}  // namespace mslt::cli
