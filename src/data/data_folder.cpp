@@ -140,11 +140,12 @@ Tokenizer load_data_tokenizer(const std::filesystem::path& folder, const DataInf
   Tokenizer tokenizer = Tokenizer::from_json(text, path.string());
   const bool same = text_hash(text) == info.tokenizer_hash || text_hash(tokenizer.to_json()) == info.tokenizer_hash;
   if (!same || tokenizer.vocab_size() != info.vocab_size) {
-    fail(ErrorKind::input,
-         "{} is not the tokenizer that the data was prepared with: {} names one of {} tokens with the hash {}, this one "
-         "has {} and {}. Put the right one back, or prepare the data anew.",
-         path.string(), (folder / "data.json").string(), info.vocab_size, info.tokenizer_hash, tokenizer.vocab_size(),
-         text_hash(text));
+    fail(
+        ErrorKind::input,
+        "{} is not the tokenizer that the data was prepared with: {} names one of {} tokens with the hash {}, this one "
+        "has {} and {}. Put the right one back, or prepare the data anew.",
+        path.string(), (folder / "data.json").string(), info.vocab_size, info.tokenizer_hash, tokenizer.vocab_size(),
+        text_hash(text));
   }
   return tokenizer;
 }
