@@ -2,6 +2,7 @@
 #include "cli/failure.h"
 
 #include <new>
+#include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
 #include <string_view>
