@@ -2,6 +2,7 @@
 #include "cli/failure.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <new>
