@@ -144,7 +144,9 @@ TEST_F(TextGeneratorTest, WeightsCutWhileTheyAreReadEndTheText) {
   Transformer transformer(*backend_, large, DType::f32);
   transformer.initialize(3);
   save_model_folder(folder, transformer, tokenizer_.get());
-  Model model = Model::load(folder, {.device = "cpu"});
+  LoadOptions on_cpu;
+  on_cpu.device = "cpu";
+  Model model = Model::load(folder, on_cpu);
   ASSERT_TRUE(model.parts().loaded.transformer->parameters().is_mapped("token_embedding.weight"));
   Generator generator(model);
   int pieces = 0;

@@ -290,7 +290,7 @@ TEST(TokenizerJson, MembersThatOccurTwiceAreRefused) {
   EXPECT_NAMES(error_with("\"vocab\"", "\"vocab\": {\"a\": 0}, "), "model.vocab occurs twice");
   EXPECT_NAMES(error_with("\"merges\"", "\"merges\": [], "), "model.merges occurs twice");
   EXPECT_NAMES(error_with("\"added_tokens\"", "\"added_tokens\": [], "), "added_tokens occurs twice");
-  EXPECT_NAMES(error_with("\"hello\":", "\"hello\": 9999, "), "gives \"hello\" the ids");
+  EXPECT_NAMES(error_with("\"hello\":", "\"hello\": 275, "), "gives \"hello\" the ids");
 }
 
 TEST(TokenizerJson, LongListsWhereShortOnesBelongAreRefused) {
@@ -314,7 +314,7 @@ TEST(TokenizerJson, TellsTokenizersApartThatEncodeDifferently) {
   EXPECT_FALSE(read(other).encodes_like(trained()));
 }
 
-// All pairs of bytes and many triples, in as few bytes as JSON allows.
+// All pairs of bytes and many triples, in as few bytes as JSON allows; just too many merges for a table of 2^19 places.
 std::string large_file() {
   json file = document();
   std::vector<std::string> characters;
@@ -336,7 +336,7 @@ std::string large_file() {
   for (const std::string& left : characters) {
     for (const std::string& right : characters) add(left, right);
   }
-  for (std::size_t i = 0; i < 256 * 256 * 3; ++i) {
+  for (std::size_t i = 0; i < 256 * 256 * 3 + 1000; ++i) {
     add(characters[i % 256] + characters[i / 256 % 256], characters[i / 65536]);
   }
   file["added_tokens"] = json::array();

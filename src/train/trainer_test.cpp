@@ -1,6 +1,7 @@
 // Whole runs: that they learn, stop, save, resume and refuse as they should.
 #include "mslt/trainer.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
