@@ -6,24 +6,37 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <new>
 #include <ostream>
 
+#include "base/fail.h"
 #include "cli/config_file.h"
-#include "mslt/error.h"
+#include "cli/exit_status.h"
+#include "cli/failure.h"
+#include "cli/output_stream.h"
+#include "cli/usage_error.h"
 
 namespace mslt::cli {
 namespace {
 
-constexpr int usage_status = 2;
-constexpr int failure_status = 1;
+constexpr const char* footer =
+    "Exit status: 0; 1 for a failure; 2 for bad usage; 3 for training that a signal stopped after saving;\n"
+    "128 and a signal's number for other work that it ended.\n"
+    "Next, with README.md or any other text file of yours:\n"
+    "  {} tokenizer train --input README.md --vocab-size 512 --output tokenizer.json\n";
 
-int parse_and_run(std::vector<std::string> arguments, Context& context) {
+// Whether the arguments ask for JSON, for errors that come before or out of parsing.
+bool asks_for_json(const std::vector<std::string>& arguments) {
+  return std::any_of(arguments.begin(), arguments.end(), [](const std::string& argument) {
+    return argument == "--json" || argument == "--json=true" || argument == "--json=1";
+  });
+}
+
+// Parses, and runs the command that was chosen. Replaces `arguments` with those of the configuration file and its own.
+int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   CLI::App app("Train Transformer language models on your own text, and generate from them.", "mslt");
   app.require_subcommand(1);
   app.set_version_flag("--version", "mslt 0.1.0");
-  app.footer("Start with: mslt tokenizer train --help, then data prepare, train and generate.\n");
-  app.failure_message(CLI::FailureMessage::simple);
+  app.footer(fmt::format(footer, context.program));
   add_tokenizer_command(app, context);
   add_data_command(app, context);
   add_train_command(app, context);
@@ -34,16 +47,20 @@ int parse_and_run(std::vector<std::string> arguments, Context& context) {
   add_profile_command(app, context);
   add_devices_command(app, context);
 
-  arguments = with_config_file(app, std::move(arguments));
-  std::reverse(arguments.begin(), arguments.end());
+  if (arguments.empty()) {
+    context.err << app.help();
+    return usage_status;
+  }
+  arguments = with_config_file(app, arguments);
   try {
-    app.parse(std::move(arguments));
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::Success& asked) {
+    return app.exit(asked, context.out, context.err);
   } catch (const CLI::ParseError& error) {
-    const int status = app.exit(error, context.out, context.err);
-    return status == 0 ? 0 : usage_status;
+    fail(ErrorKind::usage, "{}", explain_usage_error(app, arguments, error));
   }
   context.action();
-  return 0;
+  return context.status;
 }
 
 }  // namespace
@@ -64,16 +81,12 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
 
 int run(std::vector<std::string> arguments, Context& context) {
   try {
-    return parse_and_run(std::move(arguments), context);
-  } catch (const Error& error) {
-    context.err << "mslt: " << error.what() << '\n';
-    return error.kind() == ErrorKind::usage ? usage_status : failure_status;
-  } catch (const std::bad_alloc&) {
-    context.err << "mslt: Out of memory. Use a smaller model, batch or sequence length.\n";
-  } catch (const std::exception& error) {
-    context.err << "mslt: " << error.what() << '\n';
+    const int status = parse_and_run(arguments, context);
+    finish_output(context.out);
+    return status;
+  } catch (...) {
+    return report_failure(std::current_exception(), context.json || asks_for_json(arguments), context);
   }
-  return failure_status;
 }
 
 }  // namespace mslt::cli

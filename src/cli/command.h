@@ -21,6 +21,8 @@ struct Context {
   bool err_is_terminal = false;
   bool json = false;
   std::function<void()> action = {};  // set by the subcommand that was chosen
+  std::string program = "mslt";       // as the user called it, for commands to try next
+  int status = 0;                     // of work that ends without an error; set by the action
 
   // Writes one JSON document and a line feed to `out`.
   void print_json(const nlohmann::ordered_json& document) const;
@@ -41,8 +43,8 @@ void add_devices_command(CLI::App& app, Context& context);
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
                       const std::string& examples);
 
-// Runs the program on its arguments, without the program's name. Returns the exit status: 0, 1 for a failure, 2 for bad
-// usage. Throws nothing.
+// Runs the program on its arguments, without the program's name. All of the output is written when it returns. Returns
+// the exit status as exit_status.h has them. Throws nothing.
 int run(std::vector<std::string> arguments, Context& context);
 
 }  // namespace mslt::cli

@@ -24,6 +24,7 @@ void prepare(const PrepareOptions& options, Context& context) {
     return !interrupt.interrupted();
   });
   progress.clear();
+  interrupt.end_if_interrupted(options.output.string() + " is complete.");
   const DataInfo& info = result.info;
   if (context.json) {
     context.print_json({{"output", options.output.string()},
@@ -37,7 +38,8 @@ void prepare(const PrepareOptions& options, Context& context) {
                              format_bytes(static_cast<double>(result.bytes_read)),
                              format_count(static_cast<double>(info.train.tokens)),
                              format_count(static_cast<double>(info.val.tokens)), options.output.string());
-  context.err << fmt::format("Next: mslt train --data {} --output run --preset tiny\n", options.output.string());
+  context.err << fmt::format("Next: {} train --data {} --output run --preset tiny\n", context.program,
+                             options.output.string());
 }
 
 }  // namespace

@@ -3,14 +3,13 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <istream>
-#include <iterator>
 #include <memory>
 #include <ostream>
 
 #include "base/fail.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
+#include "cli/input_stream.h"
 #include "cli/interrupt.h"
 #include "cli/units.h"
 #include "formats/model_parts.h"
@@ -44,7 +43,7 @@ void print_json(const std::vector<Generated>& results, const std::string& prompt
 void generate(const Arguments& arguments, Context& context) {
   arguments.options.validate();
   std::string prompt = arguments.prompt;
-  if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>());
+  if (prompt == "-") prompt = read_all(context.in);
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   Generator generator(model);
@@ -56,6 +55,7 @@ void generate(const Arguments& arguments, Context& context) {
         if (stream) context.out << piece << std::flush;
         return !interrupt.interrupted();
       });
+  if (interrupt.interrupted()) context.status = interrupt_status();
   const GenerateStatistics& statistics = generator.statistics();
   if (context.json) {
     print_json(results, prompt, statistics, context);

@@ -1,38 +1,87 @@
 // Signal handlers for InterruptGuard.
 #include "cli/interrupt.h"
 
-#include <csignal>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+
+#include "base/fail.h"
+#include "cli/exit_status.h"
 
 namespace mslt::cli {
 namespace {
 
+constexpr std::array<int, 3> signals = {SIGINT, SIGTERM, SIGHUP};
+constexpr std::int64_t one_signal_milliseconds = 100;
+
 // A signal handler reaches nothing but objects of static storage.
-std::atomic<bool>& interrupt_flag() {
-  static std::atomic<bool> flag{false};
-  static_assert(std::atomic<bool>::is_always_lock_free);
-  return flag;
+struct State {
+  std::atomic<bool> flag{false};
+  std::atomic<int> signal{0};
+  std::atomic<std::int64_t> milliseconds{0};  // when the first signal came
+};
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
+              std::atomic<std::int64_t>::is_always_lock_free);
+
+State& state() {
+  static constinit State value;
+  return value;
 }
 
-void on_signal(int signal_number) {
-  interrupt_flag().store(true);
-  std::signal(signal_number, SIG_DFL);
+std::int64_t now_milliseconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+void on_signal(int number) {
+  const int error = errno;
+  State& seen = state();
+  if (!seen.flag.load()) {
+    seen.signal.store(number);
+    seen.milliseconds.store(now_milliseconds());
+    seen.flag.store(true);
+  } else if (number != SIGHUP && now_milliseconds() - seen.milliseconds.load() >= one_signal_milliseconds) {
+    struct sigaction usual{};
+    usual.sa_handler = SIG_DFL;
+    ::sigaction(number, &usual, nullptr);
+    ::raise(number);  // comes when this handler is left
+  }
+  errno = error;
 }
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
-  interrupt_flag().store(false);
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  State& seen = state();
+  seen.flag.store(false);
+  seen.signal.store(0);
+  struct sigaction handled{};
+  handled.sa_handler = on_signal;
+  handled.sa_flags = SA_RESTART;
+  for (std::size_t i = 0; i < signals.size(); ++i) {
+    ::sigaction(signals[i], nullptr, &before_[i]);
+    if (signals[i] == SIGHUP && before_[i].sa_handler == SIG_IGN) continue;
+    ::sigaction(signals[i], &handled, nullptr);
+  }
 }
 
 InterruptGuard::~InterruptGuard() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  for (std::size_t i = 0; i < signals.size(); ++i) ::sigaction(signals[i], &before_[i], nullptr);
 }
 
 const std::atomic<bool>& InterruptGuard::flag() const {
-  return interrupt_flag();
+  return state().flag;
+}
+
+void InterruptGuard::end_if_interrupted(std::string_view done) const {
+  if (interrupted()) fail(ErrorKind::interrupted, "{} A signal came meanwhile.", done);
+}
+
+int interrupt_status() {
+  const int signal = state().signal.load();
+  return signal_status + (signal == 0 ? SIGINT : signal);
 }
 
 }  // namespace mslt::cli

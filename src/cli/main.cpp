@@ -1,16 +1,26 @@
 // The mslt program.
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
-#include <iostream>
 
 #include "cli/command.h"
+#include "cli/input_stream.h"
+#include "cli/output_stream.h"
+#include "cli/standard_descriptors.h"
 
 int main(int argc, char** argv) {
+  using namespace mslt::cli;
+  const ClosedDescriptors closed = open_closed_descriptors();
   // A limit on file sizes and a closed pipe come back as errors, like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
-  std::ios::sync_with_stdio(false);
-  mslt::cli::Context context{std::cin, std::cout, std::cerr, isatty(STDERR_FILENO) == 1};
-  return mslt::cli::run({argv + 1, argv + argc}, context);
+  InputStream in(STDIN_FILENO, closed.in);
+  OutputStream out(STDOUT_FILENO, WriteFailure::raise, closed.out);
+  OutputStream err(STDERR_FILENO, WriteFailure::ignore, closed.err);
+  err << std::unitbuf;
+  err.tie(&out);
+  Context context{in, out, err, isatty(STDERR_FILENO) == 1};
+  if (argc > 0) context.program = argv[0];
+  return run({argv + std::min(argc, 1), argv + argc}, context);
 }

@@ -5,6 +5,13 @@
 
 namespace mslt::cli {
 
+ProgressLine::~ProgressLine() {
+  try {
+    clear();
+  } catch (...) {  // NOLINT(bugprone-empty-catch): standard output, which goes first, fails once more at its end
+  }
+}
+
 void ProgressLine::update(std::string_view text, bool always) {
   const auto now = std::chrono::steady_clock::now();
   const auto interval = is_terminal_ ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);

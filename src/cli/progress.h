@@ -15,7 +15,7 @@ class ProgressLine {
   ProgressLine(std::ostream& stream, bool is_terminal) : stream_(stream), is_terminal_(is_terminal) {}
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
-  ~ProgressLine() { clear(); }
+  ~ProgressLine();
 
   // Shows the text where enough time has passed since the last, or where `always`.
   void update(std::string_view text, bool always = false);

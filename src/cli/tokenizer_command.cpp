@@ -6,14 +6,13 @@
 
 #include <charconv>
 #include <chrono>
-#include <istream>
-#include <iterator>
 #include <memory>
 #include <ostream>
 
 #include "base/fail.h"
 #include "base/mapped_file.h"
 #include "cli/command.h"
+#include "cli/input_stream.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/units.h"
@@ -48,6 +47,7 @@ void train(const TrainArguments& arguments, Context& context) {
   const std::vector<std::filesystem::path> files(arguments.inputs.begin(), arguments.inputs.end());
   const Tokenizer tokenizer = Tokenizer::train(files, options);
   tokenizer.save(arguments.output);
+  interrupt.end_if_interrupted(arguments.output + " is written.");
   const double seconds = seconds_since(start);
   progress.clear();
   if (context.json) {
@@ -56,8 +56,8 @@ void train(const TrainArguments& arguments, Context& context) {
   }
   context.out << fmt::format("Trained {} tokens in {}: {}\n", tokenizer.vocab_size(), format_duration(seconds),
                              arguments.output);
-  context.err << fmt::format("Next: mslt data prepare --tokenizer {} --input {} --output data\n", arguments.output,
-                             fmt::join(arguments.inputs, " "));
+  context.err << fmt::format("Next: {} data prepare --tokenizer {} --input {} --output data\n", context.program,
+                             arguments.output, fmt::join(arguments.inputs, " "));
 }
 
 struct CodeArguments {
@@ -74,7 +74,7 @@ Tokenizer load(const CodeArguments& arguments) {
 }
 
 std::string read_input(const CodeArguments& arguments, Context& context) {
-  if (arguments.input == "-") return {std::istreambuf_iterator<char>(context.in), std::istreambuf_iterator<char>()};
+  if (arguments.input == "-") return read_all(context.in);
   const MappedFile file(arguments.input);
   std::string text(file.text());
   file.require_intact();
@@ -85,7 +85,10 @@ void write_output(const CodeArguments& arguments, std::string_view text, Context
   if (arguments.output == "-") {
     context.out << text << std::flush;
   } else {
+    // A signal leaves the file whole or away, and no temporary one beside it.
+    const InterruptGuard interrupt;
     write_file(arguments.output, text);
+    interrupt.end_if_interrupted(arguments.output + " is written.");
   }
 }
 
@@ -95,9 +98,11 @@ void encode(const CodeArguments& arguments, Context& context) {
   const std::vector<TokenId> ids =
       tokenizer.encode(text, arguments.parse_special ? SpecialTokens::parse : SpecialTokens::as_text);
   if (arguments.output.ends_with(".bin")) {
+    const InterruptGuard interrupt;
     ShardWriter writer(arguments.output, token_width_for(tokenizer.vocab_size()));
     writer.append(ids);
     writer.finish();
+    interrupt.end_if_interrupted(arguments.output + " is written.");
   } else if (context.json && arguments.output == "-") {
     context.print_json({{"tokens", ids.size()}, {"bytes", text.size()}, {"ids", ids}});
     return;

@@ -13,6 +13,7 @@
 #include "base/fail.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
+#include "cli/exit_status.h"
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/progress.h"
@@ -84,6 +85,7 @@ class Reporter {
 
 void print_result(const TrainResult& result, const Arguments& arguments, Context& context) {
   const std::string output = arguments.options.output.string();
+  if (result.interrupted) context.status = stopped_training_status;
   if (context.json) {
     nlohmann::ordered_json document = {{"output", output},
                                        {"step", result.step},
@@ -99,6 +101,7 @@ void print_result(const TrainResult& result, const Arguments& arguments, Context
                                 {"bits_per_byte", result.validation->bits_per_byte}};
     }
     context.print_json(document);
+    if (result.interrupted) context.err << result.how_to_resume << '\n';
     return;
   }
   context.out << fmt::format("Trained to step {} in {}, {} tokens/s: {}\n", result.step,
@@ -111,7 +114,7 @@ void print_result(const TrainResult& result, const Arguments& arguments, Context
   if (result.interrupted) {
     context.err << result.how_to_resume << '\n';
   } else {
-    context.err << fmt::format("Next: mslt generate --model {} --prompt 'Once'\n", output);
+    context.err << fmt::format("Next: {} generate --model {} --prompt 'Once'\n", context.program, output);
   }
 }
 
@@ -241,7 +244,9 @@ void add_train_command(CLI::App& app, Context& context) {
       add_command(app, context, "train", "Train a model on prepared data",
                   "  mslt train --data data --output run --preset tiny --steps 1000\n"
                   "  mslt train --data data --output run --preset mini --batch-size 16 --lr 1e-3 --sample-every 200\n"
-                  "  mslt train --data data --output run --resume\n");
+                  "  mslt train --data data --output run --resume\n"
+                  "SIGINT (Ctrl-C), SIGTERM and SIGHUP end training after the current step: it saves a checkpoint and "
+                  "exits with status 3.\nA second SIGINT or SIGTERM ends it at once.\n");
   add_training_options(*command, *arguments);
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {

@@ -106,8 +106,7 @@ nlohmann::ordered_json to_json(const msl::TuneResult& result) {
 }
 
 msl::TuneResult measure(std::unique_ptr<msl::Device> device, const msl::TuneShape& shape, const Arguments& arguments,
-                        Context& context) {
-  const InterruptGuard interrupt;
+                        const InterruptGuard& interrupt, Context& context) {
   ProgressLine progress(context.err, context.err_is_terminal);
   msl::TuneOptions options;
   options.repeats = arguments.repeats;
@@ -130,9 +129,11 @@ void tune(const Arguments& arguments, Context& context) {
          "--output.");
   }
   const std::string measured_with = describe(arguments, shape);
-  const msl::TuneResult result = measure(std::move(device), shape, arguments, context);
+  const InterruptGuard interrupt;
+  const msl::TuneResult result = measure(std::move(device), shape, arguments, interrupt, context);
   msl::write_tuning(
       output, {.backend = info.backend, .device = info.name, .measured_with = measured_with, .tuning = result.tuning});
+  interrupt.end_if_interrupted(output.string() + " is written.");
   if (context.json) {
     context.print_json({{"device", info.backend},
                         {"name", info.name},
@@ -148,8 +149,8 @@ void tune(const Arguments& arguments, Context& context) {
   if (is_stored) {
     context.err << "Every command uses it on this device from now on; --tuning none does without.\n";
   }
-  context.err << fmt::format("Next: mslt bench train --device {} --preset {} --dtype {}{}\n", info.backend,
-                             arguments.model.preset, arguments.dtype, use);
+  context.err << fmt::format("Next: {} bench train --device {} --preset {} --dtype {}{}\n", context.program,
+                             info.backend, arguments.model.preset, arguments.dtype, use);
 }
 
 }  // namespace

@@ -1,0 +1,100 @@
+// Words and numbers for what ended the program.
+#include "cli/failure.h"
+
+#include <new>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "cli/exit_status.h"
+#include "cli/interrupt.h"
+#include "cli/output_stream.h"
+#include "mslt/error.h"
+
+namespace mslt::cli {
+namespace {
+
+struct Failure {
+  ErrorKind kind = ErrorKind::input;
+  std::string message;
+  int status = failure_status;
+};
+
+std::string_view name_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::usage:
+      return "usage";
+    case ErrorKind::input:
+      return "input";
+    case ErrorKind::io:
+      return "io";
+    case ErrorKind::memory:
+      return "memory";
+    case ErrorKind::device:
+      return "device";
+    case ErrorKind::numeric:
+      return "numeric";
+    case ErrorKind::interrupted:
+      return "interrupted";
+  }
+  return "input";
+}
+
+int status_of(ErrorKind kind) {
+  if (kind == ErrorKind::usage) return usage_status;
+  if (kind == ErrorKind::interrupted) return interrupt_status();
+  return failure_status;
+}
+
+Failure describe(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& known) {
+    return {known.kind(), known.what(), status_of(known.kind())};
+  } catch (const std::bad_alloc&) {
+    return {ErrorKind::memory, "Out of memory. Use a smaller model, batch or sequence length.", failure_status};
+  } catch (const std::system_error& refused) {
+    return {ErrorKind::io, refused.what(), failure_status};
+  } catch (const std::exception& other) {
+    return {ErrorKind::input, other.what(), failure_status};
+  } catch (...) {
+    return {ErrorKind::input, "An unknown error ended the program.", failure_status};
+  }
+}
+
+bool is_closed_output(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const OutputClosed&) {
+    return true;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
+
+int report_failure(const std::exception_ptr& error, bool json, Context& context) noexcept {
+  if (is_closed_output(error)) return closed_output_status;
+  int status = failure_status;
+  // Otherwise the line on standard error would write standard output first, and fail as that may or did.
+  context.err.tie(nullptr);
+  context.err.clear();
+  try {
+    const Failure failure = describe(error);
+    status = failure.status;
+    context.err << "mslt: " << failure.message << '\n' << std::flush;
+    if (json) {
+      context.print_json(
+          {{"error",
+            {{"kind", name_of(failure.kind)}, {"message", failure.message}, {"exit_status", failure.status}}}});
+    }
+    finish_output(context.out);
+  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing is left to tell it to
+  }
+  return status;
+}
+
+}  // namespace mslt::cli

@@ -1,0 +1,15 @@
+// From an exception to a message, a JSON object and an exit status.
+#pragma once
+
+#include <exception>
+
+#include "cli/command.h"
+
+namespace mslt::cli {
+
+// Tells of an error that ended the program: a line on `context.err` and, with `json`, an object on `context.out`, where
+// that can still be written. A reader of the output that went away is not told of. Returns the exit status. Throws
+// nothing.
+int report_failure(const std::exception_ptr& error, bool json, Context& context) noexcept;
+
+}  // namespace mslt::cli
