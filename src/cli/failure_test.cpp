@@ -2,10 +2,10 @@
 #include "cli/failure.h"
 
 #include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <new>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "cli/output_stream.h"

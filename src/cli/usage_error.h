@@ -1,9 +1,13 @@
 // What was wrong with a command line, in words.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+class ParseError;
+}  // namespace CLI
 
 namespace mslt::cli {
 
