@@ -92,7 +92,7 @@ int report_failure(const std::exception_ptr& error, bool json, Context& context)
             {{"kind", name_of(failure.kind)}, {"message", failure.message}, {"exit_status", failure.status}}}});
     }
     finish_output(context.out);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing is left to tell it to
+  } catch (...) {  // Nothing is left to tell it to.
   }
   return status;
 }

@@ -8,7 +8,7 @@ namespace mslt::cli {
 ProgressLine::~ProgressLine() {
   try {
     clear();
-  } catch (...) {  // NOLINT(bugprone-empty-catch): standard output, which goes first, fails once more at its end
+  } catch (...) {  // Standard output, which goes first, fails once more at its end.
   }
 }
 
