@@ -29,9 +29,7 @@ static void omp_set_num_threads(int) {}
 namespace mslt {
 
 void start_parallel_threads() {
-  static thread_local int started = 1;
   const int threads = parallel_threads();
-  if (threads <= started) return;
   {
     // As many at once as OpenMP is going to start. What they take is free again before it does.
     std::latch all(threads);
@@ -46,7 +44,6 @@ void start_parallel_threads() {
     all.count_down();
   }
   start_team();
-  started = threads;
 }
 
 int parallel_threads() {

@@ -77,4 +77,13 @@ std::string printable_lines(std::string_view text) {
   return escaped(text, true);
 }
 
+std::string utf8_text(std::string_view text) {
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::size_t bytes = first_character(rest).bytes;
+    if (bytes == 0) return printable(text);
+    rest.remove_prefix(bytes);
+  }
+  return std::string(text);
+}
+
 }  // namespace mslt

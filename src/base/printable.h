@@ -14,4 +14,7 @@ std::string printable(std::string_view text);
 // The same for a message of several lines: line feeds stay.
 std::string printable_lines(std::string_view text);
 
+// `text` itself where it is UTF-8, so that JSON can hold it; otherwise printable(text).
+std::string utf8_text(std::string_view text);
+
 }  // namespace mslt

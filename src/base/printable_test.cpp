@@ -26,5 +26,10 @@ TEST(Printable, EscapesWhatIsNotUtf8) {
   EXPECT_EQ(printable("\xf4\x90\x80\x80"), "\\xf4\\x90\\x80\\x80");
 }
 
+TEST(Printable, Utf8TextChangesOnlyWhatIsNotUtf8) {
+  EXPECT_EQ(utf8_text("a\tb K\u00f6nig"), "a\tb K\u00f6nig");
+  EXPECT_EQ(utf8_text("run\xff"), "run\\xff");
+}
+
 }  // namespace
 }  // namespace mslt

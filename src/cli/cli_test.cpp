@@ -561,6 +561,79 @@ TEST_F(CliTest, ASignalEndsOtherWorkWithItsNumberAndLeavesNothingHalf) {
   EXPECT_TRUE(generating.out.starts_with("The king") && generating.out.ends_with("\n")) << generating.out;
 }
 
+TEST_F(CliTest, CommandsToTryNextQuotePathsAndNamesMayBeAnyBytes) {
+  std::filesystem::rename(folder_ / "text.txt", folder_ / "a text; it's\xff.txt");
+  const std::string input = path("a text; it's\xff.txt");
+  const std::string tokenizer = path("token izer.json");
+  const Outcome trained = mslt({"tokenizer", "train", "--input", input, "--vocab-size", "300", "--output", tokenizer});
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  EXPECT_NE(trained.err.find("--tokenizer '" + tokenizer + "' --input $'"), std::string::npos) << trained.err;
+  EXPECT_NE(trained.err.find("it\\047s\\377.txt'"), std::string::npos) << trained.err;
+  const std::string data = path("da ta\xfe");
+  const Outcome prepared = mslt({"data", "prepare", "--tokenizer", tokenizer, "--input", input, "--output", data});
+  ASSERT_EQ(prepared.status, 0) << prepared.err;
+  EXPECT_NE(prepared.err.find("da ta\\376'"), std::string::npos) << prepared.err;
+  EXPECT_NE(prepared.out.find("da ta\\xfe"), std::string::npos) << prepared.out;
+  auto arguments = train_arguments();
+  arguments.insert(arguments.end(), {"--data", data, "--output", path("run\xfd x"), "--sample-prompt", ""});
+  const Outcome run = mslt(arguments);
+  ASSERT_EQ(run.status, 0) << run.err;
+  EXPECT_NE(run.err.find("run\\375 x' --prompt"), std::string::npos) << run.err;
+  EXPECT_EQ(run.err.find('\xfd'), std::string::npos) << run.err;
+  arguments.insert(arguments.end(), {"--resume", "--steps", "8"});
+  const Outcome resumed = mslt(arguments);
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+}
+
+TEST_F(CliTest, ARunCannotBeResumedWithWhatIsNoNumber) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  for (const std::string value : {"8x", "", "1e3", "99999999999999999999"}) {
+    const Outcome outcome =
+        mslt({"train", "--data", path("data"), "--output", path("run"), "--resume", "--steps", value});
+    EXPECT_EQ(outcome.status, 2) << value;
+    EXPECT_NE(outcome.err.find("--steps is "), std::string::npos) << outcome.err;
+  }
+  write_file(folder_ / "resume.toml", "resume = true\nsteps = 8\nsample-prompt = ''\n");
+  const Outcome resumed =
+      mslt({"train", "--data", path("data"), "--output", path("run"), "--config", path("resume.toml")});
+  EXPECT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.out.find("Trained to step 8"), std::string::npos) << resumed.out << resumed.err;
+}
+
+TEST_F(CliTest, TextsInBracketsStayWhole) {
+  const Outcome outcome = mslt({"tokenizer", "train", "--input", path("text.txt"), "--vocab-size", "300", "--output",
+                                path("t.json"), "--special", "[END]", "[X,Y]"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const std::string json = read_file(path("t.json"), std::uint64_t{1} << 20);
+  EXPECT_NE(json.find("\"[END]\""), std::string::npos);
+  EXPECT_NE(json.find("\"[X,Y]\""), std::string::npos);
+}
+
+TEST_F(CliTest, ManyNewTokensDoNotOverflow) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const Outcome refused =
+      mslt({"generate", "--model", path("run"), "--prompt", "The", "--max-new-tokens", "9223372036854775807"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.err.find("it must be a whole number from 0 to 1099511627776 tokens"), std::string::npos)
+      << refused.err;
+}
+
+TEST_F(CliTest, FoldersThatLeadBackToThemselvesAreNamed) {
+  std::filesystem::create_symlink("loop", folder_ / "loop");
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"eval", "--model", path("loop"), "--data", path("loop")},
+        {"generate", "--model", path("loop"), "--prompt", "x"},
+        {"tokenizer", "encode", "--tokenizer", path("loop")}}) {
+    const Outcome outcome = mslt(arguments);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("loop"), std::string::npos) << outcome.err;
+    EXPECT_NE(outcome.err.find("symbolic links lead back"), std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.err.find("filesystem error"), std::string::npos) << outcome.err;
+  }
+}
+
 TEST_F(CliTest, DevicesAreListed) {
   const auto list = nlohmann::json::parse(mslt({"devices", "--json"}).out);
   ASSERT_FALSE(list.empty());

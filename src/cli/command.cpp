@@ -12,6 +12,7 @@
 #include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/failure.h"
+#include "cli/numbers.h"
 #include "cli/output_stream.h"
 #include "cli/usage_error.h"
 
@@ -73,7 +74,7 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
                       const std::string& examples) {
   CLI::App* command = parent.add_subcommand(name, description);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
-  command->add_flag("--json", context.json, "Print results as JSON on standard output");
+  add_switch(*command, "--json", context.json, "Print results as JSON on standard output");
   command->add_option("--config", "Read options from this TOML file; those given here win")->type_name("FILE.toml");
   command->footer("Examples:\n" + examples);
   return command;

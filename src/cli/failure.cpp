@@ -8,6 +8,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "base/printable.h"
+#include "base/system_error.h"
 #include "cli/exit_status.h"
 #include "cli/interrupt.h"
 #include "cli/output_stream.h"
@@ -52,13 +54,13 @@ Failure describe(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const Error& known) {
-    return {known.kind(), known.what(), status_of(known.kind())};
-  } catch (const std::bad_alloc&) {
-    return {ErrorKind::memory, "Out of memory. Use a smaller model, batch or sequence length.", failure_status};
+    return {known.kind(), printable_lines(known.what()), status_of(known.kind())};
+  } catch (const std::bad_alloc& none) {
+    return {ErrorKind::memory, explain_exception(none), failure_status};
   } catch (const std::system_error& refused) {
-    return {ErrorKind::io, refused.what(), failure_status};
+    return {ErrorKind::io, printable_lines(explain_exception(refused)), failure_status};
   } catch (const std::exception& other) {
-    return {ErrorKind::input, other.what(), failure_status};
+    return {ErrorKind::input, printable_lines(other.what()), failure_status};
   } catch (...) {
     return {ErrorKind::input, "An unknown error ended the program.", failure_status};
   }

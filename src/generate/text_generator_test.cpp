@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <limits>
 #include <vector>
 
 #include "backend/registry.h"
@@ -117,6 +118,12 @@ TEST_F(TextGeneratorTest, CancellingEndsASample) {
       generate("the", {.max_new_tokens = 40, .ignore_eos = true}, [](std::int64_t, std::string_view) { return false; });
   EXPECT_EQ(result[0].reason, FinishReason::cancelled);
   EXPECT_LT(result[0].tokens.size(), 40u);
+}
+
+TEST_F(TextGeneratorTest, AnyNumberOfNewTokensCanBeAskedFor) {
+  const auto result = generate("the", {.max_new_tokens = std::numeric_limits<std::int64_t>::max(), .ignore_eos = true},
+                               [](std::int64_t, std::string_view) { return false; });
+  EXPECT_EQ(result[0].reason, FinishReason::cancelled);
 }
 
 TEST_F(TextGeneratorTest, EmptyPromptsAndNoNewTokens) {

@@ -11,6 +11,7 @@
 
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/printable.h"
 #include "tensor/dtype.h"
 #include "train/schedule.h"
 
@@ -38,7 +39,8 @@ class Writer {
   void member(const char* name, const T& value) {
     json[name] = value;
   }
-  void member(const char* name, const std::filesystem::path& value) { json[name] = value.string(); }
+  // The name of a folder may be any bytes, JSON holds UTF-8 only.
+  void member(const char* name, const std::filesystem::path& value) { json[name] = utf8_text(value.string()); }
   template <class T>
   void later_member(const char* name, const T& value) {
     member(name, value);
