@@ -106,14 +106,14 @@ function(mslt_module name)
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
 endfunction()
 
-# mslt_module_tests(NAME SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern])
+# mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern])
 # The *_test.cpp files of one folder as the program NAME_tests, one ctest entry a test case that GoogleTest's pattern
-# lets through.
+# lets through. The files of TOGETHER use different names, so that MSLT_UNITY can compile them as one.
 function(mslt_module_tests name)
   if(NOT MSLT_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "" "FILTER" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "TOGETHER" "FILTER" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
   add_executable(${name}_tests ${arg_SOURCES})
   list(TRANSFORM arg_DEPENDS PREPEND mslt_)
   target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
@@ -122,6 +122,9 @@ function(mslt_module_tests name)
                                               Threads::Threads GTest::gtest_main)
   if(MSLT_OPENMP)
     target_link_libraries(${name}_tests PRIVATE OpenMP::OpenMP_CXX)
+  endif()
+  if(arg_TOGETHER)
+    mslt_compile_together(${name}_tests 6)
   endif()
   include(GoogleTest)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
