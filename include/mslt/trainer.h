@@ -29,9 +29,11 @@ Schedule schedule_from_name(std::string_view name);
 // Everything that `mslt train` can be told. A value type.
 struct TrainOptions {
   // Where from and where to.
-  std::filesystem::path data;       // a folder that `mslt data prepare` wrote
-  std::filesystem::path output;     // the run folder, created where it does not exist
-  bool resume = false;              // continue the run in `output` from its last complete checkpoint
+  std::filesystem::path data;    // a folder that `mslt data prepare` wrote
+  std::filesystem::path output;  // the run folder, created where it does not exist
+  bool resume = false;           // continue the run in `output` from its newest checkpoint; begin one where none is
+  std::optional<std::int64_t> from_step;  // with resume: from this step's; newer ones are kept under other names
+  bool discard_damaged = false;     // with resume: keep damaged checkpoints under other names and go on without them
   std::filesystem::path init_from;  // start from the weights of this model folder (its configuration holds then)
   // With init_from: accept data of another tokenizer than that model's. Each id keeps its embedding but means another
   // token, which training has to learn anew.
@@ -78,6 +80,10 @@ struct TrainOptions {
   // Throws Error(usage) listing every setting that is impossible, with its value and what would be valid.
   void validate() const;
 };
+
+// Whether `folder` holds a run that has saved a checkpoint, in whatever state that is. Throws Error(io) where its
+// checkpoints cannot be listed.
+bool holds_run(const std::filesystem::path& folder);
 
 // The options that the run in `folder` was started or last resumed with, for a caller that wants them as defaults of a
 // resumption. Throws Error(io) where there is no run.
@@ -138,14 +144,17 @@ struct SaveEvent {
   std::filesystem::path checkpoint;
   double seconds = 0.0;
 };
-// Something the user should know that is no error: a damaged checkpoint passed over, an option changed on resumption.
+// Something the user should know that is no error: an option changed on resumption, or, as a warning, that an
+// evaluation or a file beside the checkpoints failed and training goes on.
 struct NoteEvent {
   std::string text;
+  bool warning = false;
 };
 using TrainEvent = std::variant<StepEvent, EvaluationEvent, SampleEvent, SaveEvent, NoteEvent>;
 
 // How a caller takes part; every member may be left empty. All are called on the thread that runs the trainer. An
-// exception from a callback ends the run as any error does.
+// exception from `event` ends the run: the step's checkpoint is saved, then the exception goes on. An Error from
+// `sample`, unless it is of kind numeric, device or interrupted, is told as a warning.
 struct TrainCallbacks {
   std::function<void(const TrainEvent&)> event;
   // Text for sample_every; generation stands below training in the layers, so the caller brings it.
@@ -170,10 +179,12 @@ struct TrainResult {
 // the same ones give the same bits, also where the run was killed at any moment and resumed. One thread at a time.
 class Trainer {
  public:
-  // Checks the options and the data, locks the run folder, and finds the checkpoint to resume from. Throws Error(usage)
-  // for options that are invalid, a folder that already holds a run (without resume), or a resumption with another
-  // model or other data, naming the differences; Error(io) where another process writes the folder; Error(input) for
-  // damaged data.
+  // Checks the options, opens and checks all data, locks the run folder, and finds the checkpoint to resume from. A run
+  // has started once it has a checkpoint: until then its folder counts as empty. Throws Error(usage) for options that
+  // are invalid, a folder that already holds a run (without resume), or a resumption with another model or other data,
+  // naming the differences; Error(io) where another process writes the folder or a checkpoint newer than the newest
+  // complete one cannot be read; Error(input) for damaged data, and where such a checkpoint is damaged. Changes nothing
+  // in the folder.
   Trainer(const TrainOptions& options, TrainCallbacks callbacks);
   // The same on a backend of the caller's, which must outlive the trainer; options.device is not looked at.
   Trainer(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
@@ -188,7 +199,9 @@ class Trainer {
 
   // Allocates, trains to the last step or until stopped, evaluates, and saves. To be called once. Throws Error(numeric)
   // naming the step where a loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) where
-  // the model does not fit, Error(io) where a checkpoint cannot be saved (the one before stays).
+  // the model does not fit, Error(io) where a checkpoint cannot be saved (the one before stays) or the run folder was
+  // removed or moved, Error(input) where the data folder was changed or its files cannot be read any longer; the last
+  // two after the checkpoint of the last step was saved, where that could be done.
   TrainResult run();
 
  private:

@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/file_copy.h"
 #include "base/json.h"
 #include "base/json_value.h"
 #include "base/mapped_file.h"
@@ -88,6 +89,45 @@ TEST(AtomicFile, AppearsOnlyWhenCommitted) {
     file.commit();
   }
   EXPECT_EQ(read_file(folder / "a", 100), "Second");
+}
+
+TEST(AtomicFile, CopiesAWholeFileThatSharesNothingToLose) {
+  const auto folder = fresh_folder("copy");
+  const std::string text((std::size_t{3} << 20) + 17, 'x');
+  write_file(folder / "a", text);
+  write_file(folder / "b", "before");
+  write_copy(folder / "a", folder / "b");
+  EXPECT_TRUE(read_file(folder / "b", text.size()) == text);
+  EXPECT_FALSE(std::filesystem::equivalent(folder / "a", folder / "b"));
+  std::filesystem::resize_file(folder / "b", 0);
+  EXPECT_TRUE(read_file(folder / "a", text.size()) == text);
+  EXPECT_THROW(write_copy(folder / "none", folder / "b"), Error);
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()), 2);
+}
+
+TEST(AtomicFile, ItsTemporaryNamesAreTold) {
+  const auto folder = fresh_folder("names");
+  const AtomicFile file(folder / "a.json");
+  const auto name = std::filesystem::directory_iterator(folder)->path().filename().string();
+  EXPECT_TRUE(is_temporary_name(name, "a.json")) << name;
+  EXPECT_FALSE(is_temporary_name(name, "b.json"));
+  for (const char* own : {"a.json.saving-abcdef", "a.json.aB3dEf", "a.json.aBcdef"}) {
+    EXPECT_TRUE(is_temporary_name(own, "a.json")) << own;
+  }
+  for (const char* other : {"a.json", "a.json.saving-abcdefg", "a.json.saving-abcde", "a.json.saving-abc.ef",
+                            "a.json.backup", "a.json.Backup", "a.json.BACKUP", "a.json.241126", "a.json.20241126",
+                            "xa.json.aB3dEf", "a.json-aB3dEf", "a.json.copy01"}) {
+    EXPECT_FALSE(is_temporary_name(other, "a.json")) << other;
+  }
+}
+
+TEST(UnusedPath, CountsUp) {
+  const auto folder = fresh_folder("unused");
+  EXPECT_EQ(unused_path(folder / "a"), folder / "a");
+  write_file(folder / "a", "");
+  EXPECT_EQ(unused_path(folder / "a"), folder / "a-2");
+  std::filesystem::create_symlink("nowhere", folder / "a-2");
+  EXPECT_EQ(unused_path(folder / "a"), folder / "a-3");
 }
 
 TEST(AtomicFile, RefusedWriteKeepsWhatStoodThere) {

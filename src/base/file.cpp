@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/fail.h"
+#include "base/file_copy.h"
 #include "base/system_error.h"
 
 namespace mslt {
@@ -64,7 +65,7 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
-  std::string pattern = path.string() + ".XXXXXX";
+  std::string pattern = temporary_pattern(path);
   descriptor_ = ::mkostemp(pattern.data(), O_CLOEXEC);
   if (descriptor_ < 0) {
     fail_io("create a file in", folder_of(path), errno);

@@ -79,7 +79,7 @@ class Reporter {
   void operator()(const SaveEvent& event) {
     progress_.print(fmt::format("step {}: saved {}", event.step, printable(event.checkpoint.string())));
   }
-  void operator()(const NoteEvent& event) { progress_.print(event.text); }
+  void operator()(const NoteEvent& event) { progress_.print((event.warning ? "Warning: " : "") + event.text); }
 
   void clear() { progress_.clear(); }
 
@@ -161,7 +161,10 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   TrainOptions& options = arguments.options;
   command.add_option("--data", options.data, "Folder that data prepare wrote")->required();
   command.add_option("--output", options.output, "Run folder, made where it does not exist")->required();
-  add_switch(command, "--resume", options.resume, "Continue from the last complete checkpoint");
+  add_switch(command, "--resume", options.resume, "Continue from the newest checkpoint; begin where there is none");
+  add_integer(command, "--from-step", options.from_step, "With --resume: continue from the checkpoint of this step",
+              {.unit = "steps"});
+  add_switch(command, "--discard-damaged", options.discard_damaged, "With --resume: set damaged checkpoints aside");
   command.add_option("--init-from", options.init_from,
                      "Start from the weights of this model folder, whose shape and tokenizer hold then");
   add_switch(command, "--force-tokenizer", options.force_tokenizer,
@@ -253,7 +256,9 @@ void add_train_command(CLI::App& app, Context& context) {
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      const Arguments chosen = arguments->options.resume ? resumed_arguments(*command, arguments->options) : *arguments;
+      const TrainOptions& options = arguments->options;
+      const bool resumes = options.resume && holds_run(options.output);
+      const Arguments chosen = resumes ? resumed_arguments(*command, options) : *arguments;
       refuse_model_flags(*command, chosen.options);
       train(chosen, context);
     };

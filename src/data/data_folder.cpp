@@ -185,6 +185,24 @@ void TokenStream::open(const std::filesystem::path& path) {
   starts_.push_back(checked_add(starts_.back(), shards_.back().size(), path.string()));
 }
 
+void TokenStream::check_ids(std::uint64_t most) const {
+  constexpr std::uint64_t block = std::uint64_t{1} << 12;
+  constexpr std::uint64_t spread = 256;  // blocks of all shards
+  std::vector<std::int32_t> ids(block);
+  for (std::size_t shard = 0; shard < shards_.size(); ++shard) {
+    const std::uint64_t tokens = shards_[shard].size();
+    const std::uint64_t blocks = (tokens + block - 1) / block;
+    // Two at least, the first and the last; all where they are few enough.
+    const std::uint64_t share = size() <= most ? blocks : spread / shards_.size();
+    const std::uint64_t visits = std::min(blocks, std::max<std::uint64_t>(share, 2));
+    for (std::uint64_t visit = 0; visit < visits; ++visit) {
+      const std::uint64_t index = visits < 2 ? 0 : visit * (blocks - 1) / (visits - 1);
+      const auto count = static_cast<std::size_t>(std::min(block, tokens - index * block));
+      shards_[shard].copy(index * block, std::span(ids).first(count), vocab_size_);
+    }
+  }
+}
+
 void TokenStream::copy(std::uint64_t first, std::span<std::int32_t> ids) const {
   if (first > size() || ids.size() > size() - first) {
     fail(ErrorKind::usage, "Tokens {} to {} were asked of {}.", first, first + ids.size(), size());

@@ -63,6 +63,10 @@ class TokenStream {
 
   std::uint64_t size() const { return starts_.back(); }
 
+  // Reads every token where there are at most `most` of them, else some hundred blocks spread from the first to the
+  // last of each shard, so that it takes no time to speak of; throws Error(input) as copy does.
+  void check_ids(std::uint64_t most = std::uint64_t{1} << 25) const;
+
   // Tokens [first, first + ids.size()). Throws Error(usage) past size(), Error(input) on an id outside the vocabulary.
   void copy(std::uint64_t first, std::span<std::int32_t> ids) const;
 

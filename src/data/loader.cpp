@@ -63,8 +63,8 @@ LoaderState loader_state_from_json(const nlohmann::json& json, std::string_view 
 // Makes the batch that follows a state. Safe to use from several threads.
 class BatchLoader::Source {
  public:
-  Source(TokenStream tokens, std::string_view name, const LoaderOptions& options)
-      : tokens_(std::move(tokens)), options_(options) {
+  Source(std::shared_ptr<const TokenStream> tokens, std::string_view name, const LoaderOptions& options)
+      : stream_(std::move(tokens)), tokens_(*stream_), options_(options) {
     check_options(options);
     const std::uint64_t needed = once() ? 2 : static_cast<std::uint64_t>(options.seq_len) + 1;
     if (tokens_.size() < needed) {
@@ -134,7 +134,8 @@ class BatchLoader::Source {
     std::ranges::fill(targets.subspan(count - 1), -1);
   }
 
-  TokenStream tokens_;
+  std::shared_ptr<const TokenStream> stream_;
+  const TokenStream& tokens_;
   LoaderOptions options_;
 };
 
@@ -214,6 +215,10 @@ BatchLoader::BatchLoader(const std::filesystem::path& folder, std::string_view s
     : BatchLoader(TokenStream(folder, split), (folder / split).string(), options) {}
 
 BatchLoader::BatchLoader(TokenStream tokens, std::string_view source, const LoaderOptions& options)
+    : BatchLoader(std::make_shared<const TokenStream>(std::move(tokens)), source, options) {}
+
+BatchLoader::BatchLoader(std::shared_ptr<const TokenStream> tokens, std::string_view source,
+                         const LoaderOptions& options)
     : source_(std::make_unique<Source>(std::move(tokens), source, options)) {
   if (options.prefetch > 0) prefetcher_ = std::make_unique<Prefetcher>(*source_, state_);
 }
@@ -236,12 +241,29 @@ LoaderState BatchLoader::state() const {
   return state_;
 }
 
-void BatchLoader::restore(const LoaderState& state) {
+std::uint64_t BatchLoader::handed_out(const LoaderState& state, std::uint64_t most) const {
+  require_position(state);
+  std::uint64_t before = 0;
+  for (std::uint64_t epoch = 0; epoch < state.epoch; ++epoch) {
+    before += windows(epoch);
+    if (before > most) {
+      fail(ErrorKind::input, "The loader's epoch {} is one that {} windows cannot reach. Is it the same data?",
+           state.epoch, most);
+    }
+  }
+  return before + state.position;
+}
+
+void BatchLoader::require_position(const LoaderState& state) const {
   if (state.position > windows(state.epoch)) {
     fail(ErrorKind::input,
          "The loader's position {} is behind the end of epoch {}, which has {} windows. Is it the same data?",
          state.position, state.epoch, windows(state.epoch));
   }
+}
+
+void BatchLoader::restore(const LoaderState& state) {
+  require_position(state);
   prefetcher_.reset();
   state_ = state;
   if (source_->options().prefetch > 0) prefetcher_ = std::make_unique<Prefetcher>(*source_, state_);

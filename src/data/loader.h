@@ -58,6 +58,7 @@ class BatchLoader {
   BatchLoader(const std::filesystem::path& folder, std::string_view split, const LoaderOptions& options);
   // Windows over tokens that are open already; `source` names them in errors.
   BatchLoader(TokenStream tokens, std::string_view source, const LoaderOptions& options);
+  BatchLoader(std::shared_ptr<const TokenStream> tokens, std::string_view source, const LoaderOptions& options);
   BatchLoader(const BatchLoader&) = delete;
   BatchLoader& operator=(const BatchLoader&) = delete;
   ~BatchLoader();
@@ -74,6 +75,10 @@ class BatchLoader {
   // world, batch and prefetch may differ). Throws Error(input) where the epoch has fewer windows than the position.
   void restore(const LoaderState& state);
 
+  // How many windows had been handed out, from epoch 0 on, when state() was `state`. Throws Error(input) where its
+  // epoch has fewer windows than its position, or where it is an epoch that `most` windows cannot reach.
+  std::uint64_t handed_out(const LoaderState& state, std::uint64_t most) const;
+
   std::uint64_t tokens_total() const;  // N
   std::uint64_t windows(std::uint64_t epoch) const;
   std::uint64_t batches(
@@ -82,6 +87,8 @@ class BatchLoader {
  private:
   class Source;
   class Prefetcher;
+  void require_position(const LoaderState& state) const;
+
   std::unique_ptr<Source> source_;
   std::unique_ptr<Prefetcher> prefetcher_;
   LoaderState state_;

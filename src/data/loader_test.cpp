@@ -266,6 +266,43 @@ TEST(Loader, IdsOutsideTheVocabularyReachTheCaller) {
   }
 }
 
+TEST(Loader, CountsWhatWasHandedOut) {
+  LoaderOptions options{.batch = 3, .seq_len = 7, .seed = 4, .random_offset = true};
+  BatchLoader loader = counting_loader(100, options);
+  std::uint64_t windows = 0;
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ(loader.handed_out(loader.state(), windows), windows);
+    next(loader, options);
+    windows += 3;
+  }
+  const LoaderState state = loader.state();
+  EXPECT_GT(state.epoch, 5u);
+  EXPECT_NE(loader.handed_out({state.epoch, state.position + 1}, windows), windows);
+  error_of(ErrorKind::input, [&] { loader.handed_out({state.epoch, 15}, windows); });
+  error_of(ErrorKind::input, [&] { loader.handed_out({std::uint64_t{1} << 50, 0}, windows); });
+}
+
+TEST(TokenStream, ChecksIdsWholeOrInPlacesOfEveryShard) {
+  const auto folder = test::fresh_folder();
+  const std::vector<TokenId> good(100000, 5);
+  std::vector<TokenId> bad = good;
+  const std::vector<std::filesystem::path> paths = {folder / "0.bin", folder / "1.bin"};
+  test::write_shard(paths[0], good);
+  for (const std::size_t place : {std::size_t{0}, std::size_t{50000}, std::size_t{99999}}) {
+    bad = good;
+    bad[place] = 9;
+    test::write_shard(paths[1], bad);
+    const TokenStream tokens(paths, 9);
+    const std::string text = error_of(ErrorKind::input, [&] { tokens.check_ids(); });
+    EXPECT_NE(text.find("1.bin: token " + std::to_string(place) + " is 9"), std::string::npos) << text;
+    // Few enough blocks that every one of these is among those that are read.
+    error_of(ErrorKind::input, [&] { tokens.check_ids(1000); });
+  }
+  test::write_shard(paths[1], good);
+  TokenStream(paths, 9).check_ids();
+  TokenStream(paths, 9).check_ids(1000);
+}
+
 TEST(Loader, OptionsSpansAndStatesAreChecked) {
   const std::vector<LoaderOptions> wrong = {
       {.batch = 0}, {.seq_len = 0}, {.batch = -1},    {.rank = 1},

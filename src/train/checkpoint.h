@@ -1,11 +1,13 @@
-// Checkpoints of a run: written whole or not at all, found again, verified, pruned.
+// Checkpoints of a run: written whole or not at all, found again, verified, pruned, set aside; never lost.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace mslt {
@@ -17,34 +19,63 @@ struct CheckpointInfo {
   std::optional<double> validation_loss;  // as of that step, where it was evaluated
 };
 
+enum class CheckpointHealth {
+  complete,  // manifest, sizes and sums are right
+  damaged,   // something in it is missing or wrong
+  doubtful,  // the operating system did not let it be read: permissions, descriptors, a failing disk
+};
+
+// What was found in one folder step-N.
+struct CheckpointFinding {
+  CheckpointInfo info;
+  CheckpointHealth health = CheckpointHealth::complete;
+  std::string problem;  // what is wrong, in words; empty where complete
+};
+
 // The folder RUN/checkpoints. A checkpoint is the folder step-N; it holds whatever its writer put there and
 // manifest.json, which lists every other file with its size and CRC-32C. A folder is written under a temporary name,
 // all of it is flushed, and then it is renamed: step-N exists only as a whole. To be used by the process that holds the
 // run's lock. One thread at a time.
 class CheckpointStore {
  public:
-  // `folder` need not exist.
+  // `folder` need not exist, but the folder that it lies in has to.
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  // Where the folder is after it was moved.
+  void move_to(std::filesystem::path folder);
 
   // Removes what processes that died while saving left behind.
   void remove_unfinished() const;
 
-  // Lets `write` fill a temporary folder, then makes it the checkpoint of `step`, then prunes: of the checkpoints that
-  // verify by size, the newest `keep` (at least 1) and the one of lowest validation loss stay, and those of later steps
-  // (left from before a resumption) go. Returns what was saved. On any error nothing has changed: what was saved before
-  // is still there. Throws Error(io) naming the newest complete checkpoint, and what `write` throws.
-  CheckpointInfo save(std::int64_t step, std::optional<double> validation_loss, std::int64_t keep,
-                      const std::function<void(const std::filesystem::path& folder)>& write) const;
+  // Whether there is any checkpoint, whatever its state and also where it was set aside. Throws Error(io) where the
+  // folder cannot be listed.
+  bool holds_any() const;
 
-  // Checkpoints with a readable manifest whose files have the sizes that it says, the newest first.
-  std::vector<CheckpointInfo> list() const;
-  // The newest whose sums are right as well. Adds a sentence to `notes` for each newer one passed over.
-  std::optional<CheckpointInfo> latest(std::vector<std::string>& notes) const;
+  // Every step-N folder, the newest first, read and compared with its sums. `check` may look further into a folder
+  // whose sums are right; an Error(input) that it throws makes it damaged, another Error doubtful. Throws Error(io)
+  // where the folder cannot be listed.
+  std::vector<CheckpointFinding> examine(const std::function<void(const CheckpointInfo&)>& check = {});
+
+  // Lets `write` fill a temporary folder, then makes it the checkpoint of `step`, then prunes: of the checkpoints that
+  // this object saved or found complete, the newest `keep` (at least 1) and the one of lowest validation loss stay. All
+  // others in the folder stay as they are. A folder that has the name already is set aside. Returns what was saved. On
+  // any error nothing has changed: what was saved before is still there. Throws Error(io) naming the newest complete
+  // checkpoint, and what `write` throws.
+  CheckpointInfo save(std::int64_t step, std::optional<double> validation_loss, std::int64_t keep,
+                      const std::function<void(const std::filesystem::path& folder)>& write);
+
+  // Renames a step-N folder to step-N.WHY, or step-N.WHY-2 and so on where that is taken; returns the new path. Throws
+  // Error(io).
+  std::filesystem::path set_aside(const std::filesystem::path& checkpoint, std::string_view why);
+
+  // The checkpoints that this object saved or found complete, the newest first.
+  std::vector<CheckpointInfo> complete() const;
 
  private:
-  void prune(std::int64_t step, std::int64_t keep) const;
+  void prune(std::int64_t keep);
 
   std::filesystem::path folder_;
+  std::map<std::int64_t, CheckpointInfo> complete_;
 };
 
 }  // namespace mslt

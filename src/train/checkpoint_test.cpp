@@ -1,10 +1,11 @@
-// Checkpoint folders: whole or not at all, verified, pruned; and their checksum.
+// Checkpoint folders: whole or not at all, verified, pruned, set aside, chosen; and their checksum.
 #include "train/checkpoint.h"
 
 #include <gtest/gtest.h>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "train/checkpoint_choice.h"
 #include "train/crc32c.h"
 #include "train/test_folder.h"
 
@@ -47,9 +48,13 @@ class CheckpointTest : public testing::Test {
       write_file(folder / "state", "position");
     });
   }
+  // Of the checkpoints that are complete, as a process finds them that comes later.
   std::vector<std::int64_t> steps() const {
     std::vector<std::int64_t> found;
-    for (const auto& info : store_.list()) found.push_back(info.step);
+    CheckpointStore store(folder_.path() / "checkpoints");
+    for (const auto& finding : store.examine()) {
+      if (finding.health == CheckpointHealth::complete) found.push_back(finding.info.step);
+    }
     return found;
   }
   // Everything in the folder, whether it is a checkpoint or not.
@@ -60,25 +65,24 @@ class CheckpointTest : public testing::Test {
 
   TestFolder folder_;
   CheckpointStore store_{folder_.path() / "checkpoints"};
-  std::vector<std::string> notes_;
 };
 
 TEST_F(CheckpointTest, FindsNothingWhereNothingWasSaved) {
-  EXPECT_TRUE(store_.list().empty());
-  EXPECT_FALSE(store_.latest(notes_));
+  EXPECT_TRUE(store_.examine().empty());
+  EXPECT_FALSE(store_.holds_any());
   store_.remove_unfinished();
 }
 
 TEST_F(CheckpointTest, FindsTheNewestByNumber) {
   save(9, 1.25);
   save(10);
-  EXPECT_EQ(steps(), (std::vector<std::int64_t>{10, 9}));
-  const auto latest = store_.latest(notes_);
-  ASSERT_TRUE(latest);
-  EXPECT_EQ(latest->step, 10);
-  EXPECT_EQ(slurp(latest->folder / "model"), "the weights of step 10");
-  EXPECT_EQ(store_.list()[1].validation_loss, 1.25);
-  EXPECT_TRUE(notes_.empty());
+  const auto findings = store_.examine();
+  ASSERT_EQ(findings.size(), 2u);
+  EXPECT_EQ(findings[0].info.step, 10);
+  EXPECT_EQ(slurp(findings[0].info.folder / "model"), "the weights of step 10");
+  EXPECT_EQ(findings[1].info.validation_loss, 1.25);
+  EXPECT_EQ(findings[1].health, CheckpointHealth::complete);
+  EXPECT_TRUE(store_.holds_any());
 }
 
 TEST_F(CheckpointTest, KeepsTheNewestAndTheBest) {
@@ -94,32 +98,17 @@ TEST_F(CheckpointTest, KeepsTheNewestAndTheBest) {
   EXPECT_EQ(entries(), 1u);
 }
 
-TEST_F(CheckpointTest, FallsBackFromADamagedOne) {
-  save(1);
-  save(2);
-  std::string bytes = slurp(folder_.path() / "checkpoints/step-2/model");
-  bytes[3] ^= 1;
-  spill(folder_.path() / "checkpoints/step-2/model", bytes);
-  auto latest = store_.latest(notes_);
-  ASSERT_TRUE(latest);
-  EXPECT_EQ(latest->step, 1);
-  ASSERT_EQ(notes_.size(), 1u);
-  EXPECT_NE(notes_[0].find("step-2 is damaged (model does not match its checksum)"), std::string::npos) << notes_[0];
-
-  spill(folder_.path() / "checkpoints/step-1/state", "positio");
-  EXPECT_FALSE(store_.latest(notes_));
-  EXPECT_NE(notes_.back().find("state has 7 bytes instead of 8"), std::string::npos) << notes_.back();
-}
-
-TEST_F(CheckpointTest, PassesOverEveryKindOfDamage) {
+TEST_F(CheckpointTest, TellsEveryKindOfDamage) {
   const fs::path manifest = folder_.path() / "checkpoints/step-2/manifest.json";
+  const auto expect = [&](CheckpointHealth health, const char* why) {
+    const auto findings = store_.examine();
+    ASSERT_EQ(findings.size(), 2u);
+    EXPECT_EQ(findings[0].health, health) << findings[0].problem;
+    EXPECT_NE(findings[0].problem.find(why), std::string::npos) << findings[0].problem;
+    EXPECT_EQ(findings[1].health, CheckpointHealth::complete);
+  };
   const auto expect_damaged = [&](const char* why) {
-    notes_.clear();
-    const auto latest = store_.latest(notes_);
-    ASSERT_TRUE(latest);
-    EXPECT_EQ(latest->step, 1);
-    ASSERT_EQ(notes_.size(), 1u);
-    EXPECT_NE(notes_[0].find(why), std::string::npos) << notes_[0];
+    expect(CheckpointHealth::damaged, why);
   };
   save(1);
   save(2);
@@ -132,14 +121,84 @@ TEST_F(CheckpointTest, PassesOverEveryKindOfDamage) {
   expect_damaged("format is not 1");
   spill(manifest, R"({"format": 1, "step": 3, "validation_loss": null, "files": {}})");
   expect_damaged("another step");
+  spill(manifest, R"({"format": 1, "step": 2.5, "validation_loss": null, "files": {}})");
+  expect_damaged("another step");
   spill(manifest,
         R"({"format": 1, "step": 2, "validation_loss": null, "files": {"../x": {"bytes": 1, "crc32c": "0"}}})");
-  expect_damaged("");
+  expect_damaged("a file outside it");
+  spill(manifest,
+        R"({"format": 1, "step": 2, "validation_loss": null, "files": {"state": {"bytes": 8, "crc32c": "x"}}})");
+  expect_damaged("a sum that is none");
   fs::remove(manifest);
-  expect_damaged("manifest cannot be read");
+  expect_damaged("manifest.json is missing");
+  fs::create_directory(manifest);
+  expect_damaged("manifest.json is no regular file");
+  fs::remove(manifest);
+  fs::create_symlink("manifest.json", manifest);  // leads to itself
+  expect(CheckpointHealth::doubtful, "manifest.json cannot be looked at");
+  fs::remove(manifest);
   spill(manifest, good);
+  spill(folder_.path() / "checkpoints/step-2/state", "Position");
+  expect_damaged("state does not match its checksum");
+  spill(folder_.path() / "checkpoints/step-2/state", "positio");
+  expect_damaged("state has 7 bytes instead of 8");
   fs::remove(folder_.path() / "checkpoints/step-2/state");
   expect_damaged("state is missing");
+  fs::remove_all(folder_.path() / "checkpoints/step-2");
+  spill(folder_.path() / "checkpoints/step-2", "");
+  expect_damaged("it is no folder");
+  fs::remove(folder_.path() / "checkpoints/step-2");
+  save(2);
+  expect(CheckpointHealth::complete, "");
+}
+
+TEST_F(CheckpointTest, ACheckLooksFurther) {
+  save(1);
+  const auto findings = store_.examine(
+      [](const CheckpointInfo& info) { fail(ErrorKind::input, "Step {} is not to my liking.", info.step); });
+  EXPECT_EQ(findings.at(0).health, CheckpointHealth::damaged);
+  EXPECT_EQ(findings.at(0).problem, "Step 1 is not to my liking.");
+}
+
+TEST_F(CheckpointTest, AListThatCannotBeMadeIsAnError) {
+  fs::create_symlink("checkpoints", folder_.path() / "checkpoints");
+  EXPECT_THROW(store_.examine(), Error);
+  EXPECT_THROW(store_.holds_any(), Error);
+}
+
+TEST_F(CheckpointTest, PrunesOnlyWhatItKnowsToBeComplete) {
+  save(1);
+  save(2);
+  save(3, std::nullopt, 3);
+  spill(folder_.path() / "checkpoints/step-2/state", "Position");
+  store_.set_aside(folder_.path() / "checkpoints/step-1", "damaged");
+  CheckpointStore later(folder_.path() / "checkpoints");
+  later.examine();
+  const auto write = [](const fs::path& folder) {
+    write_file(folder / "model", "weights");
+  };
+  later.save(4, std::nullopt, 1, write);
+  later.save(5, std::nullopt, 1, write);
+  EXPECT_EQ(steps(), (std::vector<std::int64_t>{5}));
+  EXPECT_TRUE(fs::exists(folder_.path() / "checkpoints/step-2/model"));
+  EXPECT_TRUE(fs::exists(folder_.path() / "checkpoints/step-1.damaged/model"));
+  EXPECT_EQ(entries(), 3u);
+}
+
+TEST_F(CheckpointTest, MakesNoFolderAroundItself) {
+  CheckpointStore store(folder_.path() / "gone/checkpoints");
+  EXPECT_THROW(store.save(1, std::nullopt, 1, [](const fs::path&) {}), Error);
+  EXPECT_FALSE(fs::exists(folder_.path() / "gone"));
+}
+
+TEST_F(CheckpointTest, IsFollowedWhereItIsMoved) {
+  save(1);
+  fs::rename(folder_.path() / "checkpoints", folder_.path() / "moved");
+  store_.move_to(folder_.path() / "moved");
+  save(2, std::nullopt, 1);
+  EXPECT_FALSE(fs::exists(folder_.path() / "moved/step-1"));
+  EXPECT_TRUE(fs::exists(folder_.path() / "moved/step-2"));
+  EXPECT_FALSE(fs::exists(folder_.path() / "checkpoints"));
 }
 
 TEST_F(CheckpointTest, AFailureWhileSavingChangesNothing) {
@@ -169,16 +228,81 @@ TEST_F(CheckpointTest, RemovesWhatADeadProcessLeft) {
   EXPECT_EQ(entries(), 1u);
 }
 
-TEST_F(CheckpointTest, ReplacesADamagedOneOfTheSameStepAndDropsLaterOnes) {
+TEST_F(CheckpointTest, WhatHasTheNameAlreadyIsSetAside) {
   save(1);
   save(2);
-  save(3, std::nullopt, 3);
   fs::remove(folder_.path() / "checkpoints/step-2/state");
-  fs::remove(folder_.path() / "checkpoints/step-3/state");
   save(2);
   EXPECT_EQ(steps(), (std::vector<std::int64_t>{2, 1}));
-  EXPECT_EQ(entries(), 2u);
-  EXPECT_EQ(store_.latest(notes_)->step, 2);
+  EXPECT_TRUE(fs::exists(folder_.path() / "checkpoints/step-2.superseded/model"));
+}
+
+CheckpointFinding finding(std::int64_t step, CheckpointHealth health) {
+  return {{step, "run/checkpoints/step-" + std::to_string(step), std::nullopt},
+          health,
+          health == CheckpointHealth::complete ? "" : "a reason"};
+}
+
+// The message of the refusal.
+std::string refusal(const std::vector<CheckpointFinding>& findings, ErrorKind kind, bool discard = false,
+                    std::optional<std::int64_t> from = std::nullopt) {
+  try {
+    choose_checkpoint(findings, from, discard);
+  } catch (const Error& error) {
+    EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(kind)) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was refused";
+  return "";
+}
+
+TEST(CheckpointChoice, GoesOnOnlyWhereTheNewestIsSure) {
+  using enum CheckpointHealth;
+  EXPECT_FALSE(choose_checkpoint({}, std::nullopt, false).checkpoint);
+  auto choice =
+      choose_checkpoint({finding(3, complete), finding(2, damaged), finding(1, doubtful)}, std::nullopt, false);
+  EXPECT_EQ(choice.checkpoint->step, 3);
+  EXPECT_EQ(choice.notes.size(), 2u);
+  EXPECT_TRUE(choice.aside.empty());
+  EXPECT_FALSE(choice.rewinds);
+
+  const std::vector<CheckpointFinding> newer = {finding(4, damaged), finding(3, doubtful), finding(2, complete)};
+  std::string text = refusal(newer, ErrorKind::io);
+  EXPECT_NE(text.find("step-4 is damaged (a reason)"), std::string::npos) << text;
+  EXPECT_NE(text.find("step-3 cannot be read (a reason)"), std::string::npos) << text;
+  EXPECT_NE(text.find("--from-step with one of: 2."), std::string::npos) << text;
+  EXPECT_EQ(text.find("--discard-damaged"), std::string::npos) << text;
+  text = refusal(newer, ErrorKind::io, true);
+  EXPECT_EQ(text.find("step-4"), std::string::npos) << text;
+  refusal({finding(1, doubtful)}, ErrorKind::io, true);
+  text = refusal({finding(4, damaged), finding(2, complete)}, ErrorKind::input);
+  EXPECT_NE(text.find("go on from step 2, add --discard-damaged"), std::string::npos) << text;
+  text = refusal({finding(4, damaged)}, ErrorKind::input);
+  EXPECT_NE(text.find("go on from the first step, add --discard-damaged"), std::string::npos) << text;
+
+  choice = choose_checkpoint({finding(4, damaged), finding(2, complete), finding(1, damaged)}, std::nullopt, true);
+  EXPECT_EQ(choice.checkpoint->step, 2);
+  EXPECT_EQ(choice.aside.size(), 2u);
+  EXPECT_TRUE(choice.rewinds);
+  choice = choose_checkpoint({finding(4, damaged)}, std::nullopt, true);
+  EXPECT_FALSE(choice.checkpoint);
+  EXPECT_TRUE(choice.rewinds);
+}
+
+TEST(CheckpointChoice, TheNamedStepComesBeforeAllNewerOnes) {
+  using enum CheckpointHealth;
+  const std::vector<CheckpointFinding> findings = {finding(5, complete), finding(4, doubtful), finding(3, damaged),
+                                                   finding(2, complete), finding(1, damaged)};
+  const auto choice = choose_checkpoint(findings, 2, false);
+  EXPECT_EQ(choice.checkpoint->step, 2);
+  ASSERT_EQ(choice.aside.size(), 3u);
+  EXPECT_EQ(choice.aside[0].why, "superseded");
+  EXPECT_EQ(choice.aside[2].why, "damaged");
+  EXPECT_TRUE(choice.rewinds);
+  EXPECT_EQ(choice.notes.size(), 1u);
+  EXPECT_FALSE(choose_checkpoint(findings, 5, false).rewinds);
+  EXPECT_NE(refusal(findings, ErrorKind::usage, false, 3).find("step-3 is damaged"), std::string::npos);
+  EXPECT_NE(refusal(findings, ErrorKind::usage, true, 7).find("complete are: 5, 2"), std::string::npos);
 }
 
 }  // namespace

@@ -29,7 +29,9 @@ LoaderOptions loader_options(const EvaluateOptions& options) {
 
 EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOptions& options,
                           std::span<const std::uint32_t> bytes_of_token) {
-  BatchLoader loader(options.data, options.split, loader_options(options));
+  const auto stream =
+      options.tokens ? options.tokens : std::make_shared<const TokenStream>(options.data, options.split);
+  BatchLoader loader(stream, (options.data / options.split).string(), loader_options(options));
   const auto count = static_cast<std::size_t>(options.batch * options.seq_len);
   std::vector<std::int32_t> tokens(count);
   std::vector<std::int32_t> targets(count);
@@ -37,29 +39,34 @@ EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOp
   const Tensor loss_sum(*buffer, 0, DType::f32, {1});
   const auto total = std::make_shared<double>(0.0);
   EvaluationResult result;
-  for (std::int64_t batch = 0; options.max_batches == 0 || batch < options.max_batches; ++batch) {
-    if (loader.next(tokens, targets) == 0) break;
-    for (const std::int32_t target : targets) {
-      if (target < 0) continue;
-      if (static_cast<std::size_t>(target) >= bytes_of_token.size()) {
-        fail(ErrorKind::input, "{}: the token {} is not in the vocabulary of {}.", options.data.string(), target,
-             bytes_of_token.size());
+  try {
+    for (std::int64_t batch = 0; options.max_batches == 0 || batch < options.max_batches; ++batch) {
+      if (loader.next(tokens, targets) == 0) break;
+      for (const std::int32_t target : targets) {
+        if (target < 0) continue;
+        if (static_cast<std::size_t>(target) >= bytes_of_token.size()) {
+          fail(ErrorKind::input, "{}: the token {} is not in the vocabulary of {}.", options.data.string(), target,
+               bytes_of_token.size());
+        }
+        ++result.targets;
+        result.bytes += bytes_of_token[static_cast<std::size_t>(target)];
       }
-      ++result.targets;
-      result.bytes += bytes_of_token[static_cast<std::size_t>(target)];
+      pass.set_batch(tokens, targets);
+      backend.fill(loss_sum, 0.0f);
+      pass.forward_loss(loss_sum);
+      backend.read_back(loss_sum, [total](std::span<const std::byte> bytes) {
+        float sum = 0.0f;
+        std::memcpy(&sum, bytes.data(), sizeof sum);
+        *total += sum;
+      });
+      backend.submit();
+      if (batch % batches_in_flight != batches_in_flight - 1) continue;
+      backend.wait();
+      pass.transformer().parameters().require_intact();
     }
-    pass.set_batch(tokens, targets);
-    backend.fill(loss_sum, 0.0f);
-    pass.forward_loss(loss_sum);
-    backend.read_back(loss_sum, [total](std::span<const std::byte> bytes) {
-      float sum = 0.0f;
-      std::memcpy(&sum, bytes.data(), sizeof sum);
-      *total += sum;
-    });
-    backend.submit();
-    if (batch % batches_in_flight != batches_in_flight - 1) continue;
-    backend.wait();
-    pass.transformer().parameters().require_intact();
+  } catch (...) {
+    backend.wait();  // what was handed over uses `buffer`
+    throw;
   }
   backend.wait();
   pass.transformer().parameters().require_intact();

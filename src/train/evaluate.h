@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "data/data_folder.h"
 #include "model/training_pass.h"
 #include "mslt/tokenizer.h"
 
@@ -15,7 +17,8 @@ namespace mslt {
 struct EvaluateOptions {
   std::filesystem::path data;  // a data folder
   std::string split = "val";
-  std::int64_t batch = 1;  // those of the pass
+  std::shared_ptr<const TokenStream> tokens;  // the split, where it is open already; `data` then names it in errors
+  std::int64_t batch = 1;                     // those of the pass
   std::int64_t seq_len = 1;
   std::int64_t max_batches = 0;  // 0: the whole split, every token; else so many batches, the same ones every time
 };

@@ -5,55 +5,89 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/file_copy.h"
 #include "base/json.h"
+#include "base/system_error.h"
 
 namespace mslt {
 namespace {
+
+constexpr std::uint64_t most_metrics_bytes = std::uint64_t{1} << 32;
 
 // JSON has no NaN and no infinity.
 std::string number(double value) {
   return std::isfinite(value) ? fmt::format("{}", value) : "null";
 }
 
+// Where the last whole line among the first `size` bytes ends.
+std::uint64_t end_of_last_line(int descriptor, std::uint64_t size, const std::filesystem::path& path) {
+  std::string block(4096, '\0');
+  while (size > 0) {
+    const std::uint64_t begin = (size - 1) / block.size() * block.size();
+    const ssize_t count =
+        ::pread(descriptor, block.data(), static_cast<std::size_t>(size - begin), static_cast<off_t>(begin));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_io("read", path, errno);
+    const std::size_t newline = std::string_view(block.data(), static_cast<std::size_t>(count)).rfind('\n');
+    if (newline != std::string_view::npos) return begin + newline + 1;
+    size = begin;
+  }
+  return 0;
+}
+
 }  // namespace
 
 MetricsLog::MetricsLog(const std::filesystem::path& path, std::uint64_t keep_bytes) : path_(path) {
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  struct stat status = {};
-  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) {
-    fail(ErrorKind::io, "Cannot write {}: {}.", path.string(), std::strerror(errno));
-  }
-  bytes_ = static_cast<std::uint64_t>(status.st_size);
-  if (bytes_ <= keep_bytes) return;
-  if (::ftruncate(descriptor_, static_cast<off_t>(keep_bytes)) != 0) {
-    const int error = errno;
+  if (descriptor_ < 0) fail_io("write", path, errno);
+  try {
+    struct stat status = {};
+    if (::fstat(descriptor_, &status) != 0) fail_io("look at", path, errno);
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    bytes_ = end_of_last_line(descriptor_, std::min(size, keep_bytes), path);
+    if (size > bytes_ && ::ftruncate(descriptor_, static_cast<off_t>(bytes_)) != 0) fail_io("shorten", path, errno);
+  } catch (...) {
     ::close(descriptor_);
-    fail(ErrorKind::io, "Cannot shorten {}: {}.", path.string(), std::strerror(error));
+    throw;
   }
-  bytes_ = keep_bytes;
 }
 
 MetricsLog::~MetricsLog() {
   ::close(descriptor_);
 }
 
-void MetricsLog::write(std::string_view line) {
-  while (!line.empty()) {
-    const ssize_t written = ::write(descriptor_, line.data(), line.size());
-    if (written < 0) {
+void MetricsLog::write(std::string line) {
+  waiting_.push_back(std::move(line));
+  write_waiting();
+}
+
+void MetricsLog::write_waiting() {
+  for (; !waiting_.empty(); waiting_.pop_front()) {
+    std::string_view rest = waiting_.front();
+    while (!rest.empty()) {
+      const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
+      if (written >= 0) {
+        rest.remove_prefix(static_cast<std::size_t>(written));
+        continue;
+      }
       if (errno == EINTR) continue;
-      fail(ErrorKind::io, "Cannot write {}: {}.", path_.string(), std::strerror(errno));
+      const int error = errno;
+      // Part of a line would make the file unreadable; to shorten it takes no room.
+      if (rest.size() < waiting_.front().size() && ::ftruncate(descriptor_, static_cast<off_t>(bytes_)) != 0) {
+        fail_io("shorten", path_, errno);
+      }
+      fail_io("write", path_, error);
     }
-    bytes_ += static_cast<std::uint64_t>(written);
-    line.remove_prefix(static_cast<std::size_t>(written));
+    bytes_ += waiting_.front().size();
   }
 }
 
@@ -78,13 +112,25 @@ void MetricsLog::sample(const SampleEvent& event, double time) {
 }
 
 void MetricsLog::sync() {
-  if (::fsync(descriptor_) != 0) {
-    fail(ErrorKind::io, "Cannot flush {} to the disk: {}.", path_.string(), std::strerror(errno));
-  }
+  write_waiting();
+  if (::fsync(descriptor_) != 0) fail_io("flush to the disk", path_, errno);
+}
+
+std::optional<std::filesystem::path> keep_metrics_after(const std::filesystem::path& path, std::uint64_t keep_bytes,
+                                                        std::int64_t step) {
+  std::error_code error;
+  const std::uint64_t size = std::filesystem::file_size(path, error);
+  if (error == std::errc::no_such_file_or_directory) return std::nullopt;
+  if (error) fail_io("look at", path, error.value());
+  if (size <= keep_bytes) return std::nullopt;
+  const std::string text = read_file(path, most_metrics_bytes);
+  const std::filesystem::path kept = unused_path(fmt::format("{}.after-step-{}", path.string(), step));
+  write_file(kept, std::string_view(text).substr(keep_bytes));
+  return kept;
 }
 
 MetricsHistory read_metrics(const std::filesystem::path& path) {
-  const std::string text = read_file(path, std::uint64_t{1} << 32);
+  const std::string text = read_file(path, most_metrics_bytes);
   MetricsHistory history;
   std::string_view rest = text;
   for (std::int64_t line_number = 1; !rest.empty(); ++line_number) {

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,11 +14,13 @@
 namespace mslt {
 
 // Appends lines; each is handed to the operating system at once, so that a killed process loses none, but flushed to
-// the disk by sync() alone. Numbers are written with as many digits as it takes to read back the same bits. One thread
-// at a time.
+// the disk by sync() alone. A line that cannot be written (Error(io)) is kept and written before the next one: a disk
+// that was full for a while costs none, and the file never ends in part of a line. Numbers are written with as many
+// digits as it takes to read back the same bits. One thread at a time.
 class MetricsLog {
  public:
-  // Opens or creates the file and cuts it to its first `keep_bytes` bytes. Throws Error(io) where it cannot be written.
+  // Opens or creates the file and cuts it to its first `keep_bytes` bytes, or to the end of the last whole line in
+  // them. Throws Error(io) where it cannot be written.
   MetricsLog(const std::filesystem::path& path, std::uint64_t keep_bytes);
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
@@ -30,15 +34,23 @@ class MetricsLog {
   void sample(const SampleEvent& event, double time);
 
   std::uint64_t bytes() const { return bytes_; }
+  // Writes what is still to be written and flushes all. Throws Error(io).
   void sync();
 
  private:
-  void write(std::string_view line);
+  void write(std::string line);
+  void write_waiting();
 
   std::filesystem::path path_;
   int descriptor_ = -1;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0;          // of whole lines in the file
+  std::deque<std::string> waiting_;  // lines not in the file yet
 };
+
+// Copies what FILE holds from `keep_bytes` on to a new file FILE.after-step-`step` (or that with -2 and so on),
+// flushed; returns its path, or nothing where FILE is no longer than that. Throws Error(io).
+std::optional<std::filesystem::path> keep_metrics_after(const std::filesystem::path& path, std::uint64_t keep_bytes,
+                                                        std::int64_t step);
 
 // What a metrics.jsonl holds, in its order.
 struct MetricsHistory {

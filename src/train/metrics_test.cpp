@@ -12,6 +12,7 @@
 
 #include "mslt/error.h"
 #include "train/tensorboard.h"
+#include "train/test_file_size_limit.h"
 #include "train/test_folder.h"
 
 namespace mslt {
@@ -189,6 +190,59 @@ TEST(TensorBoard, NamesTheFolderThatCannotBeWritten) {
   const TestFolder folder;
   spill(folder.path() / "file", "");
   EXPECT_THROW(TensorBoardWriter(folder.path() / "file"), Error);
+}
+
+TEST(Metrics, ADiskThatIsFullForAWhileCostsNoLine) {
+  const TestFolder folder;
+  const std::filesystem::path path = folder.path() / "metrics.jsonl";
+  MetricsLog log(path, 0);
+  StepEvent event;
+  for (event.step = 1; event.step <= 6; ++event.step) {
+    if (event.step < 3 || event.step > 4) {
+      log.step(event, 0.5);
+      continue;
+    }
+    const std::string before = slurp(path);
+    const FileSizeLimit full(log.bytes() + 10);
+    EXPECT_THROW(log.step(event, 0.5), Error);
+    EXPECT_THROW(log.sync(), Error);
+    EXPECT_EQ(slurp(path), before);
+    EXPECT_EQ(log.bytes(), before.size());
+  }
+  const MetricsHistory history = read_metrics(path);
+  ASSERT_EQ(history.steps.size(), 6u);
+  for (std::size_t i = 0; i < 6; ++i) EXPECT_EQ(history.steps[i].step, static_cast<std::int64_t>(i) + 1);
+  EXPECT_EQ(log.bytes(), std::filesystem::file_size(path));
+}
+
+TEST(Metrics, IsCutToWholeLinesAndKeepsWhatWasCut) {
+  const TestFolder folder;
+  const std::filesystem::path path = folder.path() / "metrics.jsonl";
+  EXPECT_FALSE(keep_metrics_after(path, 0, 3));
+  const std::string first = "{\"step\":1,\"text\":\"" + std::string(9000, 'x') + "\"}\n";
+  spill(path, first + "{\"step\":2}\n{\"st");
+  const auto kept = keep_metrics_after(path, first.size(), 1);
+  ASSERT_TRUE(kept);
+  EXPECT_EQ(kept->filename(), "metrics.jsonl.after-step-1");
+  EXPECT_EQ(slurp(*kept), "{\"step\":2}\n{\"st");
+  EXPECT_EQ(keep_metrics_after(path, first.size(), 1)->filename(), "metrics.jsonl.after-step-1-2");
+  EXPECT_FALSE(keep_metrics_after(path, 1 << 20, 1));
+  EXPECT_EQ(MetricsLog(path, 1 << 20).bytes(), first.size() + 11);
+  EXPECT_EQ(slurp(path), first + "{\"step\":2}\n");
+  EXPECT_EQ(MetricsLog(path, first.size() + 5).bytes(), first.size());
+  EXPECT_EQ(MetricsLog(path, first.size() - 1).bytes(), 0u);
+}
+
+TEST(TensorBoard, AFullDiskLeavesWholeRecords) {
+  const TestFolder folder;
+  TensorBoardWriter writer(folder.path() / "tb");
+  writer.scalar(1, "loss", 2.0);
+  {
+    const FileSizeLimit full(std::filesystem::file_size(writer.path()) + 7);
+    EXPECT_THROW(writer.scalar(2, "loss", 1.0), Error);
+  }
+  writer.scalar(3, "loss", 0.5);
+  EXPECT_EQ(read_events(writer.path()).size(), 3u);
 }
 
 }  // namespace

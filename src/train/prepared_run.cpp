@@ -25,26 +25,54 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
+// Everything that will be read, before the first step and before the run folder is touched.
+void open_data(PreparedRun& run) {
+  const fs::path& folder = run.options.data;
+  run.train_tokens = std::make_shared<const TokenStream>(folder, "train");
+  run.train_tokens->check_ids();
+  if (!run.data.val.shards.empty()) {
+    const auto tokens = std::make_shared<const TokenStream>(folder, "val");
+    tokens->check_ids();
+    if (tokens->size() > 1) run.val_tokens = tokens;
+  }
+  // Too few tokens are noticed here.
+  const BatchLoader loader(run.train_tokens, (folder / "train").string(), training_loader_options(run.options));
+  if (const auto change = run.watch->change()) {
+    fail(ErrorKind::input, "The data folder {} {} while it was being opened; try again.", folder.string(), *change);
+  }
+}
+
 void open_run_folder(PreparedRun& run) {
   const fs::path& folder = run.paths.run;
   std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) fail(ErrorKind::io, "Cannot create the run folder {}: {}.", folder.string(), error.message());
   if (fs::equivalent(folder, run.options.data, error)) {
     fail(ErrorKind::usage, "--output and --data are both {}; a run needs a folder of its own.", folder.string());
   }
-  run.lock = std::make_unique<FolderLock>(folder);
-  CheckpointStore(run.paths.checkpoints()).remove_unfinished();
-  if (run.options.resume) return;
-  if (is_there(run.paths.options()) || !CheckpointStore(run.paths.checkpoints()).list().empty()) {
+  run.folder = std::make_unique<RunFolder>(folder);
+  run.store = std::make_unique<CheckpointStore>(run.paths.checkpoints());
+  if (run.store->holds_any()) {
+    if (run.options.resume) return;
     fail(ErrorKind::usage,
          "{} already holds a run. Add --resume to continue it, or choose another --output (or remove the folder) to "
          "begin a new one.",
          folder.string());
   }
-  if (is_there(folder / "model.safetensors")) {
-    fail(ErrorKind::usage, "{} holds a model, which the run would overwrite; choose another --output.",
-         folder.string());
+  for (const char* name : {"model.safetensors", "model.safetensors.index.json", "config.json"}) {
+    if (!is_there(folder / name)) continue;
+    fail(ErrorKind::usage,
+         "{} holds a model ({}) and no checkpoint: a run would overwrite it. Choose another --output; --init-from {} "
+         "starts from the model.",
+         folder.string(), name, folder.string());
+  }
+  // A run has started once it has a checkpoint; what came to its end before that is in nobody's way.
+  const bool earlier = is_there(run.paths.options()) || is_there(run.paths.metrics());
+  if (earlier) {
+    run.notes.push_back(fmt::format(
+        "{} holds a start that ended before its first checkpoint; the run begins at its first step, with the options "
+        "given now.",
+        folder.string()));
+  } else if (run.options.resume) {
+    run.notes.push_back(fmt::format("{} holds no run to resume; one begins there.", folder.string()));
   }
 }
 
@@ -89,10 +117,10 @@ void check_initial_tokenizer(PreparedRun& run) {
          "embedding but means another token, which training has to learn anew.",
          path.string(), options.data.string(), path.string());
   }
-  run.notes.push_back(
-      fmt::format("{} is not the tokenizer that the data in {} was prepared with: each id keeps its embedding but means "
-                  "another token, which training has to learn anew.",
-                  path.string(), options.data.string()));
+  run.notes.push_back(fmt::format(
+      "{} is not the tokenizer that the data in {} was prepared with: each id keeps its embedding but means "
+      "another token, which training has to learn anew.",
+      path.string(), options.data.string()));
 }
 
 nlohmann::json identity_of(const PreparedRun& run) {
@@ -114,19 +142,54 @@ void require_same_identity(const PreparedRun& run, const nlohmann::json& before)
        run.paths.run.string(), fmt::join(differences, "; "));
 }
 
-void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
-  run.checkpoint = CheckpointStore(run.paths.checkpoints()).latest(run.notes);
-  if (!run.checkpoint) {
-    if (is_there(run.paths.options())) {
-      const nlohmann::json before = read_json_file(run.paths.options(), std::uint64_t{1} << 20);
-      if (before.is_object() && before.contains("identity")) require_same_identity(run, before["identity"]);
+// state.json of a checkpoint whose sums are right. Throws Error(input) where it is of another step.
+RunState load_state_of(const CheckpointInfo& checkpoint) {
+  const fs::path path = checkpoint.folder / "state.json";
+  RunState state = load_run_state(path);
+  if (state.step != checkpoint.step) {
+    fail(ErrorKind::input, "{}: step is {}, but its folder and manifest are of step {}.", path.string(), state.step,
+         checkpoint.step);
+  }
+  return state;
+}
+
+// The place in the data is a function of the number of steps.
+void require_loader_state(const PreparedRun& run) {
+  const TrainOptions& options = run.options;
+  const BatchLoader loader(run.train_tokens, (options.data / "train").string(), training_loader_options(options));
+  const auto windows =
+      static_cast<std::uint64_t>(run.state.step) * static_cast<std::uint64_t>(options.batch_size * options.grad_accum);
+  try {
+    if (const std::uint64_t found = loader.handed_out(run.state.loader, windows); found != windows) {
+      fail(ErrorKind::input, "The loader has handed out {} sequences, but {} steps take {}.", found, run.state.step,
+           windows);
     }
-    run.notes.push_back(
-        fmt::format("{} holds no complete checkpoint; the run begins at its first step.", run.paths.run.string()));
+  } catch (const Error& error) {
+    fail(ErrorKind::input, "{}: {} Continue from another checkpoint with --from-step.",
+         (run.checkpoint->folder / "state.json").string(), error.what());
+  }
+}
+
+void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
+  const std::vector<CheckpointFinding> findings =
+      run.store->examine([](const CheckpointInfo& checkpoint) { load_state_of(checkpoint); });
+  run.choice = choose_checkpoint(findings, run.options.from_step, run.options.discard_damaged);
+  run.notes.insert(run.notes.end(), run.choice.notes.begin(), run.choice.notes.end());
+  run.checkpoint = run.choice.checkpoint;
+  if (!run.checkpoint) {
+    if (run.store->holds_any()) {
+      if (is_there(run.paths.options())) {
+        const nlohmann::json before = read_json_file(run.paths.options(), std::uint64_t{1} << 20);
+        if (before.is_object() && before.contains("identity")) require_same_identity(run, before["identity"]);
+      }
+      run.notes.push_back(
+          fmt::format("{} holds no complete checkpoint; the run begins at its first step.", run.paths.run.string()));
+    }
     return;
   }
-  run.state = load_run_state(run.checkpoint->folder / "state.json");
+  run.state = load_state_of(*run.checkpoint);
   require_same_identity(run, run.state.identity);
+  require_loader_state(run);
   if (run.state.step > run.options.steps) {
     fail(ErrorKind::usage, "--steps is {}, but the run in {} is at step {} already; --steps counts from its beginning.",
          run.options.steps, run.paths.run.string(), run.state.step);
@@ -185,6 +248,7 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.options = options;
   run.paths.run = options.output;
   run.data = read_data_info(options.data);
+  run.watch = std::make_unique<const DataWatch>(options.data, run.data);
   run.tokenizer = std::make_unique<const Tokenizer>(load_data_tokenizer(options.data, run.data));
   run.options.model = resolve_model(run);
   if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
@@ -193,6 +257,7 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
          run.options.model.max_positions);
   }
   if (!options.resume) check_initial_tokenizer(run);
+  open_data(run);
   run.identity = identity_of(run);
   open_run_folder(run);
   const nlohmann::json arithmetic = arithmetic_of(backend);
@@ -208,10 +273,26 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.state.identity = run.identity;
   run.state.options = options_to_json(run.options);
   run.state.arithmetic = arithmetic;
-  nlohmann::json record = run.state.options;
-  record["identity"] = run.identity;
-  write_file(run.paths.options(), record.dump(2) + "\n");
   return run;
+}
+
+LoaderOptions training_loader_options(const TrainOptions& options) {
+  LoaderOptions loading;
+  loading.batch = options.batch_size;
+  loading.seq_len = options.seq_len;
+  loading.seed = options.seed;
+  loading.random_offset = true;
+  return loading;
+}
+
+void write_run_options(const PreparedRun& run) {
+  nlohmann::json record = run.state.options.get();
+  record["identity"] = run.identity.get();
+  write_file(run.paths.options(), record.dump(2) + "\n");
+}
+
+bool holds_run(const std::filesystem::path& folder) {
+  return CheckpointStore(RunPaths{folder}.checkpoints()).holds_any();
 }
 
 }  // namespace mslt

@@ -1,5 +1,5 @@
-// A training run before anything large is allocated: options resolved, data read, the folder locked, the checkpoint to
-// go on from found.
+// A training run before anything large is allocated: options resolved, data opened and checked, the folder locked, the
+// checkpoint to go on from found.
 #pragma once
 
 #include <memory>
@@ -8,41 +8,45 @@
 #include <string>
 #include <vector>
 
-#include "base/file.h"
 #include "base/json_value.h"
 #include "data/data_folder.h"
+#include "data/data_watch.h"
+#include "data/loader.h"
 #include "mslt/tokenizer.h"
 #include "mslt/trainer.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_choice.h"
+#include "train/run_folder.h"
 #include "train/run_state.h"
 
 namespace mslt {
 
-// Where the parts of a run lie.
-struct RunPaths {
-  std::filesystem::path run;
-  std::filesystem::path options() const { return run / "run.json"; }
-  std::filesystem::path checkpoints() const { return run / "checkpoints"; }
-  std::filesystem::path metrics() const { return run / "metrics.jsonl"; }
-  std::filesystem::path tensorboard() const { return run / "tensorboard"; }
-  std::filesystem::path report() const { return run / "report.html"; }
-};
-
 struct PreparedRun {
   TrainOptions options;  // seq_len and model as they will be used
   RunPaths paths;
-  std::unique_ptr<FolderLock> lock;
+  std::unique_ptr<RunFolder> folder;
+  std::unique_ptr<CheckpointStore> store;
   DataInfo data;
+  std::unique_ptr<const DataWatch> watch;
+  std::shared_ptr<const TokenStream> train_tokens;  // open from here on, so that removing their files costs no step
+  std::shared_ptr<const TokenStream> val_tokens;    // absent where there is nothing to evaluate on
   std::unique_ptr<const Tokenizer> tokenizer;
   JsonValue identity;  // what a resumption must share: model, data, batch shape, seed
-  std::optional<CheckpointInfo> checkpoint;
-  RunState state;  // the checkpoint's, or that of the beginning
+  CheckpointChoice choice;
+  std::optional<CheckpointInfo> checkpoint;  // the choice's
+  RunState state;                            // the checkpoint's, or that of the beginning
   TrainPlan plan;
   std::vector<std::string> notes;
 };
 
-// Does all that Trainer's constructor promises. Writes run.json, and nothing else, on success.
+// Does all that Trainer's constructor promises. Of the run folder it makes no more than the folder and its lock.
 PreparedRun prepare_run(const TrainOptions& options, const Backend& backend);
+
+// How the training split is read; batches are not made ahead yet.
+LoaderOptions training_loader_options(const TrainOptions& options);
+
+// Writes run.json.
+void write_run_options(const PreparedRun& run);
 
 // {"device", "threads"}: what the last bits of a run depend on beside its identity.
 nlohmann::json arithmetic_of(const Backend& backend);

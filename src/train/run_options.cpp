@@ -259,6 +259,9 @@ void TrainOptions::validate() const {
   };
   constexpr std::int64_t many = std::int64_t{1} << 40;
   if (data.empty()) reject("--data is missing; name a folder that `mslt data prepare` wrote.");
+  if (!resume && from_step) reject("--from-step goes with --resume.");
+  if (!resume && discard_damaged) reject("--discard-damaged goes with --resume.");
+  if (from_step) whole("--from-step", *from_step, 0, many);
   if (output.empty()) reject("--output is missing; name the folder of the run.");
   if (dtype != "f32" && dtype != "bf16" && dtype != "f16") {
     reject(fmt::format("--dtype is {}; valid are f32, bf16 and f16.", dtype));

@@ -2,6 +2,8 @@
 #include "train/run_state.h"
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -16,6 +18,36 @@ namespace mslt {
 namespace {
 
 constexpr int state_format = 1;
+constexpr std::int64_t most_steps = std::int64_t{1} << 40;
+constexpr double most_seconds = 1e11;  // some 3000 years
+constexpr double least_loss_scale = 0x1p-14;
+constexpr double most_loss_scale = std::numeric_limits<float>::max();
+
+// Members of state.json that are numbers, with their ranges.
+struct MemberReader {
+  const nlohmann::json& json;
+  const std::filesystem::path& path;
+
+  // A whole number from 0 to `most`, written as one.
+  std::int64_t whole(const char* name, std::int64_t most) const {
+    const nlohmann::json& value = json.at(name);
+    const bool fits = value.is_number_unsigned() && value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most);
+    if (!fits) {
+      fail(ErrorKind::input, "{}: {} is {}; it must be a whole number from 0 to {}.", path.string(), name, value.dump(),
+           most);
+    }
+    return value.get<std::int64_t>();
+  }
+  double number(const char* name, double least, double most) const {
+    const nlohmann::json& value = json.at(name);
+    const bool fits = value.is_number() && value.get<double>() >= least && value.get<double>() <= most;
+    if (!fits) {
+      fail(ErrorKind::input, "{}: {} is {}; it must be a number from {:g} to {:g}.", path.string(), name, value.dump(),
+           least, most);
+    }
+    return value.get<double>();
+  }
+};
 
 std::vector<std::uint64_t> dimensions(const Shape& shape) {
   std::vector<std::uint64_t> sizes;
@@ -70,19 +102,21 @@ RunState load_run_state(const std::filesystem::path& path) {
   const nlohmann::json json = read_json_file(path, std::uint64_t{1} << 20);
   RunState state;
   try {
-    if (json.at("format").get<int>() != state_format) {
+    if (json.at("format") != state_format) {
       fail(ErrorKind::input, "{} is of format {}; this program reads format {}.", path.string(),
            json.at("format").dump(), state_format);
     }
-    state.step = json.at("step").get<std::int64_t>();
-    state.updates = json.at("updates").get<std::int64_t>();
+    const MemberReader read{json, path};
+    state.step = read.whole("step", most_steps);
+    state.updates = read.whole("updates", state.step);
     state.loader = loader_state_from_json(json.at("loader"), path.string());
-    state.metrics_bytes = json.at("metrics_bytes").get<std::uint64_t>();
-    state.seconds = json.at("seconds").get<double>();
-    state.loss_scale = json.at("loss_scale").get<double>();
-    state.good_updates = json.at("good_updates").get<std::int64_t>();
-    const nlohmann::json& best = json.at("best_validation_loss");
-    if (!best.is_null()) state.best_validation_loss = best.get<double>();
+    state.metrics_bytes = static_cast<std::uint64_t>(read.whole("metrics_bytes", std::int64_t{1} << 62));
+    state.seconds = read.number("seconds", 0.0, most_seconds);
+    state.loss_scale = read.number("loss_scale", least_loss_scale, most_loss_scale);
+    state.good_updates = read.whole("good_updates", state.updates);
+    if (!json.at("best_validation_loss").is_null()) {
+      state.best_validation_loss = read.number("best_validation_loss", 0.0, std::numeric_limits<double>::max());
+    }
     state.identity = json.at("identity");
     state.options = json.at("options");
     state.arithmetic = json.at("arithmetic");

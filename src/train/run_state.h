@@ -28,7 +28,7 @@ struct RunState {
 };
 
 // state.json, written to disk before the return. Reading throws Error(input) naming the file and the member that is
-// missing or wrong.
+// missing, of another type or out of its range.
 void save_run_state(const std::filesystem::path& path, const RunState& state);
 RunState load_run_state(const std::filesystem::path& path);
 

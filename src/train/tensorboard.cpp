@@ -8,9 +8,10 @@
 #include <bit>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
+#include <system_error>
 
 #include "base/fail.h"
+#include "base/system_error.h"
 #include "train/crc32c.h"
 
 namespace mslt {
@@ -74,20 +75,21 @@ std::string host_name() {
 
 TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step) {
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
+  std::filesystem::create_directory(folder, error);
+  const bool continues = first_step > 1 || !std::filesystem::is_empty(folder, error);
   // Readers take files in the order of their names, so that one started within the same second needs a later one.
   for (int attempt = 0;; ++attempt) {
     path_ = folder / fmt::format("events.out.tfevents.{:010}.{}.{}.{}", static_cast<std::int64_t>(now()), host_name(),
                                  ::getpid(), attempt);
-    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
     if (descriptor_ >= 0) break;
-    if (errno != EEXIST) fail(ErrorKind::io, "Cannot create {}: {}.", path_.string(), std::strerror(errno));
+    if (errno != EEXIST) fail_io("create", path_, errno);
   }
   Message version;
   version.double_field(1, now());
   version.bytes_field(3, "brain.Event:2");
   write_event(version.bytes());
-  if (first_step > 1) {
+  if (continues) {
     constexpr int session_start = 1;
     Message session;
     session.varint_field(1, session_start);
@@ -114,10 +116,16 @@ void TensorBoardWriter::write_event(const std::string& event) {
     const ssize_t written = ::write(descriptor_, rest.data(), rest.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      fail(ErrorKind::io, "Cannot write {}: {}.", path_.string(), std::strerror(errno));
+      const int error = errno;
+      // Readers stop at part of a record; to shorten the file takes no room.
+      if (rest.size() < bytes.size() && ::ftruncate(descriptor_, static_cast<off_t>(bytes_)) != 0) {
+        fail_io("shorten", path_, errno);
+      }
+      fail_io("write", path_, error);
     }
     rest.remove_prefix(static_cast<std::size_t>(written));
   }
+  bytes_ += bytes.size();
 }
 
 void TensorBoardWriter::scalar(std::int64_t step, std::string_view tag, double value) {

@@ -14,8 +14,8 @@ namespace mslt {
 // handed to the operating system at once. One thread at a time.
 class TensorBoardWriter {
  public:
-  // Creates `folder` and a new file in it. Where first_step is above 1, a session-start event tells TensorBoard to drop
-  // what earlier files of the folder hold from that step on. Throws Error(io).
+  // Creates `folder` (but not what it lies in) and a new file in it. Where first_step is above 1 or the folder holds
+  // files already, a session-start event tells TensorBoard to drop what those hold from that step on. Throws Error(io).
   explicit TensorBoardWriter(const std::filesystem::path& folder, std::int64_t first_step = 1);
   TensorBoardWriter(const TensorBoardWriter&) = delete;
   TensorBoardWriter& operator=(const TensorBoardWriter&) = delete;
@@ -23,6 +23,7 @@ class TensorBoardWriter {
 
   const std::filesystem::path& path() const { return path_; }
 
+  // Throw Error(io) where the event cannot be written; the file then ends with the one before.
   void scalar(std::int64_t step, std::string_view tag, double value);
   // Shown by TensorBoard's text tab, as preformatted text.
   void text(std::int64_t step, std::string_view tag, std::string_view text);
@@ -32,6 +33,7 @@ class TensorBoardWriter {
 
   std::filesystem::path path_;
   int descriptor_ = -1;
+  std::uint64_t bytes_ = 0;  // of whole records
 };
 
 }  // namespace mslt

@@ -6,9 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
-#include <cstdio>
-#include <functional>
-#include <vector>
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/file.h"
@@ -21,85 +18,10 @@
 #include "train/matmul_peak.h"
 #include "train/metrics.h"
 #include "train/run_options.h"
-#include "train/test_run.h"
+#include "train/trainer_fixture.h"
 
 namespace mslt {
 namespace {
-
-namespace fs = std::filesystem;
-
-class TrainerTest : public testing::Test {
- protected:
-  void SetUp() override { make_test_data(folder_.path()); }
-
-  fs::path run_folder() const { return folder_.path() / "run"; }
-  TrainOptions options() const { return test_options(folder_.path()); }
-
-  // Trains and remembers what was told.
-  TrainResult train(const TrainOptions& options) {
-    TrainCallbacks callbacks;
-    callbacks.event = [&](const TrainEvent& event) {
-      if (const auto* note = std::get_if<NoteEvent>(&event)) notes_.push_back(note->text);
-      events_.push_back(event);
-      if (on_event_) on_event_(event);
-    };
-    callbacks.sample = [&](Transformer& model, std::int64_t step) {
-      return on_sample_ ? on_sample_(model, step) : "sample of step " + std::to_string(step);
-    };
-    callbacks.stop = &stop_;
-    Trainer trainer(options, std::move(callbacks), backend_);
-    return trainer.run();
-  }
-  // The message of the error that training ends with.
-  std::string rejection(const TrainOptions& options, ErrorKind kind) {
-    try {
-      train(options);
-    } catch (const Error& error) {
-      EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(kind)) << error.what();
-      return error.what();
-    }
-    ADD_FAILURE() << "nothing was thrown";
-    return "";
-  }
-  template <class Event>
-  std::vector<Event> events() const {
-    std::vector<Event> found;
-    for (const TrainEvent& event : events_) {
-      if (const auto* one = std::get_if<Event>(&event)) found.push_back(*one);
-    }
-    return found;
-  }
-  // metrics.jsonl without its timings.
-  std::string losses() const {
-    std::string text;
-    const MetricsHistory history = read_metrics(run_folder() / "metrics.jsonl");
-    for (const auto& step : history.steps) {
-      char line[160];
-      std::snprintf(line, sizeof line, "%lld %a %a %a\n", static_cast<long long>(step.step), step.loss,
-                    step.gradient_norm, step.learning_rate);
-      text += line;
-    }
-    for (const auto& event : history.evaluations) {
-      char line[160];
-      std::snprintf(line, sizeof line, "%lld %a\n", static_cast<long long>(event.step), event.loss);
-      text += line;
-    }
-    for (const auto& sample : history.samples) text += sample.text + "\n";
-    return text;
-  }
-
-  TestFolder folder_;
-  CpuBackend backend_;
-  std::atomic<bool> stop_ = false;
-  std::vector<TrainEvent> events_;
-  std::vector<std::string> notes_;
-  std::function<void(const TrainEvent&)> on_event_;
-  std::function<std::string(Transformer&, std::int64_t)> on_sample_;
-};
-
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 TEST_F(TrainerTest, LearnsAndLeavesACompleteRunFolder) {
   TrainOptions now = options();
@@ -201,21 +123,6 @@ TEST_F(TrainerTest, AccumulatingBatchesEqualsOneLargeBatch) {
   }
 }
 
-TEST_F(TrainerTest, FallsBackFromADamagedCheckpoint) {
-  train(options());
-  const std::string whole = losses();
-  std::string bytes = slurp(run_folder() / "checkpoints/step-30/optimizer.safetensors");
-  bytes[bytes.size() / 2] ^= 1;
-  spill(run_folder() / "checkpoints/step-30/optimizer.safetensors", bytes);
-  TrainOptions now = options();
-  now.resume = true;
-  events_.clear();
-  train(now);
-  EXPECT_TRUE(contains(notes_.at(0), "step-30 is damaged")) << notes_.at(0);
-  EXPECT_EQ(events<StepEvent>().front().step, 21);
-  EXPECT_EQ(losses(), whole);
-}
-
 TEST_F(TrainerTest, StopsWhenTheWeightsAreNoNumbers) {
   on_sample_ = [](Transformer& model, std::int64_t step) {
     if (step == 14) model.parameters().tensor("final_norm.weight").host<float>()[3] = NAN;
@@ -299,18 +206,6 @@ TEST_F(TrainerTest, ResumesOnlyTheSameModelAndData) {
   preparation.output = now.data;
   prepare_data(preparation);
   EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "data_train_tokens"));
-}
-
-TEST_F(TrainerTest, ResumesFromTheBeginningWhereNothingWasSaved) {
-  {
-    const Trainer trainer(options(), {}, backend_);
-  }
-  TrainOptions now = options();
-  now.resume = true;
-  now.steps = 2;
-  now.warmup = 0;
-  EXPECT_EQ(train(now).step, 2);
-  EXPECT_TRUE(contains(notes_.at(0), "no complete checkpoint"));
 }
 
 TEST_F(TrainerTest, StartsFromAModelFolder) {
@@ -447,9 +342,9 @@ TEST_F(TrainerTest, OptionsOfARunCanBeReadBack) {
   TrainOptions now = options();
   now.schedule = Schedule::wsd;
   now.dropout = 0.125f;
-  {
-    const Trainer trainer(now, {}, backend_);
-  }
+  now.steps = 2;
+  now.warmup = 0;
+  train(now);
   now.model.vocab_size = 300;
   now.model.dropout = 0.125f;
   EXPECT_EQ(load_run_options(run_folder()), now);

@@ -15,6 +15,8 @@ namespace {
 
 // How many steps a result may be late: enough that an asynchronous device never idles.
 constexpr std::size_t readback_steps = 2;
+// How often data and run folder are looked at where nothing else happens between steps.
+constexpr std::int64_t watch_every = 50;
 
 float load_float(std::span<const std::byte> bytes) {
   float value = 0.0f;
@@ -29,23 +31,37 @@ void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
 
 }  // namespace
 
-TrainResult TrainingRun::run() {
-  begin_ = mark_ = Clock::now();
-  TrainResult result;
+bool TrainingRun::train() {
   if (state_.step == options_.steps && prepared_.checkpoint) {
     emit(NoteEvent{
         fmt::format("The run has reached step {} already; a larger --steps would continue it.", options_.steps)});
     publish(prepared_.checkpoint->folder);
+    tell_warnings();
   }
-  while (state_.step < options_.steps && !result.interrupted) {
+  bool interrupted = false;
+  while (!callback_failure_ && state_.step < options_.steps && !interrupted) {
     const std::int64_t step = state_.step + 1;
     record_step(step);
     state_.step = step;
     // A scale that adapts to each gradient needs its norm before the next step.
     collect(dtype_ == DType::f16 ? 0 : readback_steps);
-    result.interrupted = stop_requested() && step < options_.steps;
+    interrupted = stop_requested() && step < options_.steps;
     after_step(step);
-    if (result.interrupted && (!last_saved_ || last_saved_->step != step)) save_now(step);
+    if ((interrupted || callback_failure_) && !is_saved(step)) save_now(step);
+    tell_warnings();
+  }
+  if (callback_failure_) std::rethrow_exception(callback_failure_);
+  return interrupted;
+}
+
+TrainResult TrainingRun::run() {
+  begin_ = mark_ = Clock::now();
+  TrainResult result;
+  try {
+    result.interrupted = train();
+  } catch (const Error& error) {
+    if (callback_failure_) throw;
+    end_saved(error);
   }
   result.step = state_.step;
   result.loss = last_loss_;
@@ -82,6 +98,7 @@ void TrainingRun::record_step(std::int64_t step) {
   const auto result = std::make_shared<Pending>();
   result->step = step;
   result->targets = load_batches();
+  recording_ = true;
   result->learning_rate = schedule_.at(step);
   result->gradient_scale = 1.0 / scaler_.scale();
   backend_.fill(loss_sum_, 0.0f);
@@ -110,6 +127,7 @@ void TrainingRun::record_step(std::int64_t step) {
     ++result->arrived;
   });
   backend_.submit();
+  recording_ = false;
 }
 
 void TrainingRun::collect(std::size_t late) {
@@ -152,12 +170,14 @@ void TrainingRun::finish_step(const Pending& result, double step_seconds) {
   event.flops_per_second = event.tokens_per_second * prepared_.plan.flops_per_token;
   event.seconds = seconds();
   event.eta_seconds = event.seconds / static_cast<double>(steps_done_) * static_cast<double>(event.steps - event.step);
-  metrics_->step(event, state_.seconds);
+  attempt(SideTask::metrics, [&] { metrics_->step(event, state_.seconds); });
   if (tensorboard_) {
-    tensorboard_->scalar(event.step, "loss/train", event.loss);
-    tensorboard_->scalar(event.step, "learning_rate", event.learning_rate);
-    tensorboard_->scalar(event.step, "gradient_norm", event.gradient_norm);
-    tensorboard_->scalar(event.step, "tokens_per_second", event.tokens_per_second);
+    attempt(SideTask::tensorboard, [&] {
+      tensorboard_->scalar(event.step, "loss/train", event.loss);
+      tensorboard_->scalar(event.step, "learning_rate", event.learning_rate);
+      tensorboard_->scalar(event.step, "gradient_norm", event.gradient_norm);
+      tensorboard_->scalar(event.step, "tokens_per_second", event.tokens_per_second);
+    });
   }
   emit(event);
 }
@@ -183,19 +203,20 @@ void TrainingRun::after_step(std::int64_t step) {
   const auto due = [&](std::int64_t every) {
     return every > 0 && step % every == 0;
   };
-  const bool evaluates = prepared_.data.val.tokens > 1 && (last || due(options_.eval_every));
+  const bool evaluates = prepared_.val_tokens && (last || due(options_.eval_every));
   const bool samples = callbacks_.sample && options_.sample_every > 0 && (last || due(options_.sample_every));
   const bool saves = last || due(options_.save_every);
-  if (!evaluates && !samples && !saves) return;
-  collect(0);
-  if (evaluates) evaluate_now(step, last);
-  if (samples) sample_now(step);
-  if (saves) save_now(step);
-  mark_ = Clock::now();
-}
-
-void TrainingRun::emit(const TrainEvent& event) const {
-  if (callbacks_.event) callbacks_.event(event);
+  const bool works = evaluates || samples || saves;
+  if (works) collect(0);
+  if (evaluates) attempt(SideTask::evaluation, [&] { evaluate_now(step, last); });
+  if (samples) attempt(SideTask::sample, [&] { sample_now(step); });
+  // After the evaluation, which can still be made: a run that goes on later from here has it then.
+  if (works || due(watch_every)) check_surroundings();
+  // Where something failed, what was trained so far is brought into safety first.
+  const bool rescues = !warnings_.empty();
+  if (saves || rescues) save_now(step);
+  tell_warnings();
+  if (works || rescues) mark_ = Clock::now();
 }
 
 double TrainingRun::seconds() const {

@@ -1,15 +1,21 @@
 // The loop of a training run and all it holds in memory.
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <deque>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "data/loader.h"
 #include "model/training_pass.h"
 #include "model/transformer.h"
+#include "mslt/error.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/prepared_run.h"
@@ -42,10 +48,18 @@ class TrainingRun {
     int arrived = 0;  // of two
   };
 
+  // What may fail without ending the run.
+  enum class SideTask : std::uint8_t { metrics, tensorboard, evaluation, sample, publishing, report };
+  static constexpr std::size_t side_tasks = 6;
+
   // Setting up (training_setup.cpp).
   void load_weights();
+  void take_over_folder();
   void open_logs();
   void allocate_scalars();
+
+  // Trains until the last step or until stopped; returns whether it was stopped before.
+  bool train();
 
   // One step.
   void record_step(std::int64_t step);
@@ -62,10 +76,25 @@ class TrainingRun {
   void sample_now(std::int64_t step);
   void save_now(std::int64_t step);
   void require_finite_weights(std::int64_t step);
-  void publish(const std::filesystem::path& checkpoint) const;
+  void publish(const std::filesystem::path& checkpoint);
   void write_report() const;
-  void emit(const TrainEvent& event) const;
   double seconds() const;
+  bool is_saved(std::int64_t step) const { return last_saved_ && last_saved_->step == step; }
+
+  // When something goes wrong (training_faults.cpp).
+  // An exception from the callback ends the run after the step, not within it.
+  void emit(const TrainEvent& event);
+  // Does the work. Where it fails, and did not fail the last time, a warning waits to be told and a checkpoint to be
+  // saved. Errors that put the weights in doubt pass through.
+  void attempt(SideTask task, const std::function<void()>& work);
+  void tell_warnings();
+  // Throws Error where the data folder was changed, or the run folder moved or removed.
+  void check_surroundings();
+  // Takes the paths to where the run folder is; returns whether it was moved. Throws Error(io) where it was removed.
+  bool follow_run_folder();
+  void require_run_folder();
+  // Saves the last step done, where the error leaves it sound, and throws the error with a sentence about that.
+  [[noreturn]] void end_saved(const Error& error);
 
   PreparedRun& prepared_;
   const TrainOptions& options_;
@@ -74,7 +103,7 @@ class TrainingRun {
   double peak_flops_;
   DType dtype_;
   LearningRate schedule_;
-  CheckpointStore store_;
+  CheckpointStore& store_;
 
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<AdamW> optimizer_;
@@ -96,7 +125,14 @@ class TrainingRun {
 
   RunState& state_;
   std::deque<std::shared_ptr<Pending>> pending_;
+  std::int64_t first_step_;  // steps done before this process
+  bool recording_ = false;   // a step is half handed over: the weights are between two steps
+  bool saving_ = false;
+  bool options_written_ = false;
   std::optional<CheckpointInfo> last_saved_;
+  std::array<bool, side_tasks> failing_{};
+  std::vector<std::string> warnings_;  // still to be told
+  std::exception_ptr callback_failure_;
   std::optional<EvaluationEvent> last_evaluation_;
   double last_loss_;
   Clock::time_point begin_;

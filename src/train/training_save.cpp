@@ -1,48 +1,22 @@
 // What a training run does between steps: evaluations, samples, checkpoints, the published model, the report.
-#include <array>
 #include <cmath>
-#include <cstring>
-#include <limits>
-#include <system_error>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/file_copy.h"
 #include "formats/model_folder.h"
 #include "train/evaluate.h"
 #include "train/report.h"
 #include "train/training_run.h"
 
 namespace mslt {
-namespace {
 
 namespace fs = std::filesystem;
-
-// The files of a model folder, the one that makes it a model last.
-constexpr std::array<const char*, 5> model_files = {"model.safetensors", "tokenizer.json", "tokenizer_config.json",
-                                                    "generation_config.json", "config.json"};
-
-// Makes `to` the same file as `from`, at once. Weights are shared by a hard link where the file system has them; small
-// files are copied, so that editing one does not damage the checkpoint.
-void publish_file(const fs::path& from, const fs::path& to, bool share) {
-  const fs::path temporary = to.string() + ".new";
-  std::error_code error;
-  fs::remove(temporary, error);
-  error = std::make_error_code(std::errc::not_supported);
-  if (share) fs::create_hard_link(from, temporary, error);
-  if (error) fs::copy_file(from, temporary, fs::copy_options::overwrite_existing, error);
-  if (!error) fs::rename(temporary, to, error);
-  if (!error) return;
-  std::error_code ignored;
-  fs::remove(temporary, ignored);
-  fail(ErrorKind::io, "Cannot write {}: {}. The checkpoint {} is complete.", to.string(), error.message(),
-       from.parent_path().string());
-}
-
-}  // namespace
 
 void TrainingRun::evaluate_now(std::int64_t step, bool whole) {
   EvaluateOptions options;
   options.data = options_.data;
+  options.tokens = prepared_.val_tokens;
   options.batch = options_.batch_size;
   options.seq_len = options_.seq_len;
   options.max_batches = whole ? 0 : options_.eval_batches;
@@ -52,18 +26,20 @@ void TrainingRun::evaluate_now(std::int64_t step, bool whole) {
   event.best = !state_.best_validation_loss || result.loss < *state_.best_validation_loss;
   if (event.best) state_.best_validation_loss = result.loss;
   last_evaluation_ = event;
-  metrics_->evaluation(event, state_.seconds);
+  attempt(SideTask::metrics, [&] { metrics_->evaluation(event, state_.seconds); });
   if (tensorboard_) {
-    tensorboard_->scalar(step, "loss/validation", event.loss);
-    tensorboard_->scalar(step, "bits_per_byte/validation", event.bits_per_byte);
+    attempt(SideTask::tensorboard, [&] {
+      tensorboard_->scalar(step, "loss/validation", event.loss);
+      tensorboard_->scalar(step, "bits_per_byte/validation", event.bits_per_byte);
+    });
   }
   emit(event);
 }
 
 void TrainingRun::sample_now(std::int64_t step) {
   const SampleEvent event{step, callbacks_.sample(*transformer_, step)};
-  metrics_->sample(event, state_.seconds);
-  if (tensorboard_) tensorboard_->text(step, "sample", event.text);
+  attempt(SideTask::metrics, [&] { metrics_->sample(event, state_.seconds); });
+  if (tensorboard_) attempt(SideTask::tensorboard, [&] { tensorboard_->text(step, "sample", event.text); });
   emit(event);
 }
 
@@ -80,32 +56,38 @@ void TrainingRun::save_now(std::int64_t step) {
   backend_.wait();
   require_finite_weights(step);
   const Clock::time_point begin = Clock::now();
-  metrics_->sync();
+  require_run_folder();
+  attempt(SideTask::metrics, [&] { metrics_->sync(); });
   state_.metrics_bytes = metrics_->bytes();
   state_.loss_scale = scaler_.scale();
   state_.good_updates = scaler_.good_updates();
   std::optional<double> validation_loss;
   if (last_evaluation_ && last_evaluation_->step == step) validation_loss = last_evaluation_->loss;
+  saving_ = true;
   last_saved_ = store_.save(step, validation_loss, options_.keep_checkpoints, [&](const fs::path& folder) {
+    // A run has started with its first checkpoint; until then run.json would only tell of a failed start.
+    if (!options_written_) write_run_options(prepared_);
     save_model_folder(folder, *transformer_, prepared_.tokenizer.get());
     save_optimizer(folder / "optimizer.safetensors", backend_, *optimizer_);
     save_run_state(folder / "state.json", state_);
   });
+  saving_ = false;
+  options_written_ = true;
   publish(last_saved_->folder);
-  write_report();
+  if (options_.report) attempt(SideTask::report, [&] { write_report(); });
   emit(SaveEvent{step, last_saved_->folder, std::chrono::duration<double>(Clock::now() - begin).count()});
 }
 
-void TrainingRun::publish(const fs::path& checkpoint) const {
-  for (const char* name : model_files) {
-    if (!fs::exists(checkpoint / name)) continue;
-    publish_file(checkpoint / name, prepared_.paths.run / name, std::string_view(name) == "model.safetensors");
-  }
-  sync_folder(prepared_.paths.run);
+// The model folder at the top of the run: copies, so that whatever happens to them the checkpoint stays good.
+void TrainingRun::publish(const fs::path& checkpoint) {
+  attempt(SideTask::publishing, [&] {
+    for (const char* name : model_files) {
+      if (fs::exists(checkpoint / name)) write_copy(checkpoint / name, prepared_.paths.run / name);
+    }
+  });
 }
 
 void TrainingRun::write_report() const {
-  if (!options_.report) return;
   const fs::path& run = prepared_.paths.run;
   ReportInput input;
   input.name = fs::weakly_canonical(run).filename().string();

@@ -34,9 +34,10 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
       dtype_(dtype_from_name(options_.dtype)),
       schedule_{options_.schedule,      options_.lr, options_.min_lr_ratio, options_.steps, options_.warmup_steps(),
                 options_.decay_fraction},
-      store_(prepared.paths.checkpoints()),
+      store_(*prepared.store),
       scaler_(dtype_ == DType::f16 ? first_f16_loss_scale : 1.0),
       state_(prepared.state),
+      first_step_(prepared.state.step),
       last_saved_(prepared.checkpoint),
       last_loss_(std::numeric_limits<double>::quiet_NaN()) {
   for (const std::string& note : prepared_.notes) emit(NoteEvent{note});
@@ -44,18 +45,15 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
   allocate_scalars();
   pass_ =
       std::make_unique<TrainingPass>(*transformer_, options_.batch_size, options_.seq_len, TrainingPass::Mode::train);
-  LoaderOptions loading;
-  loading.batch = options_.batch_size;
-  loading.seq_len = options_.seq_len;
-  loading.seed = options_.seed;
-  loading.random_offset = true;
+  LoaderOptions loading = training_loader_options(options_);
   loading.prefetch = options_.grad_accum;
-  loader_ = std::make_unique<BatchLoader>(options_.data, "train", loading);
+  loader_ = std::make_unique<BatchLoader>(prepared_.train_tokens, (options_.data / "train").string(), loading);
   loader_->restore(state_.loader);
   const auto count = static_cast<std::size_t>(prepared_.plan.tokens_per_step);
   tokens_.resize(count);
   targets_.resize(count);
   bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer);
+  take_over_folder();
   open_logs();
 }
 
@@ -89,6 +87,23 @@ void TrainingRun::allocate_scalars() {
   loss_scale_ = Tensor(*scalars_, stride, DType::f32, {1});
   weight_norm_ = Tensor(*scalars_, 2 * stride, DType::f32, {1});
   if (options_.model.dropout > 0.0f) random_state_ = Tensor(*scalars_, 3 * stride, DType::u32, {4});
+}
+
+// Makes way in the run folder, once everything that could refuse has been read and allocated.
+void TrainingRun::take_over_folder() {
+  if (prepared_.choice.rewinds || !prepared_.checkpoint) {
+    if (const auto kept = keep_metrics_after(prepared_.paths.metrics(), state_.metrics_bytes, state_.step)) {
+      emit(NoteEvent{fmt::format("What {} held after step {} is kept in {}.", prepared_.paths.metrics().string(),
+                                 state_.step, kept->string())});
+    }
+  }
+  for (const CheckpointChoice::Aside& aside : prepared_.choice.aside) {
+    const std::filesystem::path kept = store_.set_aside(aside.folder, aside.why);
+    emit(NoteEvent{fmt::format("{} is kept as {}.", aside.folder.string(), kept.filename().string())});
+  }
+  if (!prepared_.checkpoint) return;
+  write_run_options(prepared_);
+  options_written_ = true;
 }
 
 void TrainingRun::open_logs() {

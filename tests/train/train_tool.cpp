@@ -18,7 +18,7 @@ namespace {
 int train(const std::filesystem::path& folder, const std::string& run, long full_after) {
   mslt::TrainOptions options = mslt::test_options(folder);
   options.output = folder / run;
-  options.resume = std::filesystem::exists(options.output / "run.json");
+  options.resume = true;
   options.dropout = 0.1f;
   options.grad_accum = 2;
   options.steps = 36;

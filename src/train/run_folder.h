@@ -1,0 +1,48 @@
+// The folder of a run: made, locked, swept of what killed processes left, and found again where it was moved.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "base/file.h"
+
+namespace mslt {
+
+// The files of a model folder, the one that makes it a model last.
+inline constexpr std::array<const char*, 5> model_files = {
+    "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"};
+
+// Where the parts of a run lie.
+struct RunPaths {
+  std::filesystem::path run;
+  std::filesystem::path options() const { return run / "run.json"; }
+  std::filesystem::path checkpoints() const { return run / "checkpoints"; }
+  std::filesystem::path metrics() const { return run / "metrics.jsonl"; }
+  std::filesystem::path tensorboard() const { return run / "tensorboard"; }
+  std::filesystem::path report() const { return run / "report.html"; }
+};
+
+// Holds the folder open and locked. One thread at a time.
+class RunFolder {
+ public:
+  // Creates the folder where it does not exist, locks it and removes unfinished files of processes that died: those
+  // that have exactly the names which this program gives. Throws Error(usage) for a folder inside the checkpoints of a
+  // run, Error(io) where it cannot be created or another process holds the lock.
+  explicit RunFolder(const std::filesystem::path& folder);
+  RunFolder(const RunFolder&) = delete;
+  RunFolder& operator=(const RunFolder&) = delete;
+  ~RunFolder();
+
+  // Where the folder is at present: `folder` as long as that leads to it, another path where it was moved, nothing
+  // where it was removed. Where it cannot be looked at, `folder`.
+  std::optional<std::filesystem::path> whereabouts() const;
+
+ private:
+  std::filesystem::path folder_;
+  int descriptor_ = -1;
+  std::unique_ptr<FolderLock> lock_;
+};
+
+}  // namespace mslt
