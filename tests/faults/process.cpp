@@ -103,7 +103,8 @@ struct Prepared {
 
 Prepared prepare(const Launch& launch) {
   Prepared prepared;
-  prepared.strings.emplace_back(MSLT_PROGRAM);
+  const char* other = std::getenv("MSLT_FAULTS_PROGRAM");
+  prepared.strings.emplace_back(other != nullptr ? other : MSLT_PROGRAM);
   for (const std::string& argument : launch.arguments) prepared.strings.push_back(argument);
   const std::size_t arguments = prepared.strings.size();
   // A model this small gains nothing from threads, which would wait for one another.
@@ -160,7 +161,7 @@ void become(const Launch& launch, const Prepared& prepared, uid_t user, int in, 
   limit(RLIMIT_NOFILE, launch.limits.open_files);
   limit(RLIMIT_AS, launch.limits.address_space);
   ::execve(prepared.argv[0], prepared.argv.data(), prepared.environment.data());
-  fail_setup(MSLT_PROGRAM);
+  fail_setup(prepared.argv[0]);
 }
 
 void close_if_open(int& descriptor) {

@@ -69,8 +69,8 @@ struct Outcome {
   std::string describe() const;
 };
 
-// One child running MSLT_PROGRAM. It is killed when the object goes out of scope, and by the system when this process
-// dies. One thread at a time.
+// One child running the mslt of this build, or the one that MSLT_FAULTS_PROGRAM names. It is killed when the object
+// goes out of scope, and by the system when this process dies. One thread at a time.
 class Child {
  public:
   explicit Child(const Launch& launch);

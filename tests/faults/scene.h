@@ -79,7 +79,7 @@ class SceneTest : public testing::Test {
   static inline std::unique_ptr<Scene> scene_;
 };
 
-// What training computed, without how long it took: the losses and norms of metrics.jsonl in hexadecimal.
+// metrics.jsonl without how long things took: what training computed.
 std::string losses(const std::filesystem::path& run);
 
 // Fails where the two runs differ in the model or in the last checkpoint's optimiser.

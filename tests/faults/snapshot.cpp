@@ -57,7 +57,9 @@ std::vector<std::string> temporary_files(const fs::path& folder) {
     const bool random = extension.size() == 7 && std::all_of(extension.begin() + 1, extension.end(), [](char c) {
                           return std::isalnum(static_cast<unsigned char>(c)) != 0;
                         });
-    if (random || extension == ".new" || extension == ".tmp" || name.starts_with(".saving")) names.push_back(path);
+    if (random || extension == ".new" || extension == ".tmp" || name.find(".saving-") != std::string::npos) {
+      names.push_back(path);
+    }
   }
   return names;
 }

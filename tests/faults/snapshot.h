@@ -18,8 +18,8 @@ Snapshot take_snapshot(const std::filesystem::path& folder);
 // One line for each difference, such as "changed run/model.safetensors"; empty where both are the same.
 std::string differences(const Snapshot& before, const Snapshot& after);
 
-// Names below `folder` that look like what a process writes on the way to the file it means: name.XXXXXX, name.new,
-// .saving-*.
+// Names below `folder` that look like what a process writes on the way to the file it means: name.XXXXXX,
+// name.saving-XXXXXX, name.new, .saving-*.
 std::vector<std::string> temporary_files(const std::filesystem::path& folder);
 
 std::string slurp(const std::filesystem::path& path);
