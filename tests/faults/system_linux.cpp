@@ -1,0 +1,25 @@
+// Linux: capabilities, the parent-death signal, kibibytes.
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "tests/faults/system.h"
+
+namespace mslt::faults {
+
+const std::uint64_t resident_unit = 1024;
+
+bool obey_modes() {
+  // What leaves the bounding set is gone after exec, whoever runs it; others than root never had it.
+  if (::geteuid() != 0) return true;
+  return ::prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) == 0 &&
+         ::prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH, 0, 0, 0) == 0;
+}
+
+void die_with_parent() {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+}  // namespace mslt::faults
