@@ -90,8 +90,8 @@ class Tokenizer {
   // The bytes of one token; the view lives as long as any copy of the tokenizer.
   std::string_view token_bytes(TokenId id) const;
 
-  // Whether both turn every text into the same ids and every id into the same bytes. How the file is written, and what it
-  // puts around texts, as a post-processor does, makes no difference.
+  // Whether both turn every text into the same ids and every id into the same bytes. How the file is written, and what
+  // it puts around texts, as a post-processor does, makes no difference.
   bool encodes_like(const Tokenizer& other) const;
 
   std::uint32_t vocab_size() const;  // one more than the largest id

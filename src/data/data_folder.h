@@ -43,8 +43,8 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source);
 DataInfo read_data_info(const std::filesystem::path& folder);
 
 // Reads `folder`/tokenizer.json and makes sure that it is the one that the data was prepared with: its text_hash, or
-// that of the same tokenizer as mslt writes it, is info.tokenizer_hash. Throws Error(input) naming both files where it is
-// another one, also of the same size, and what Tokenizer::load throws.
+// that of the same tokenizer as mslt writes it, is info.tokenizer_hash. Throws Error(input) naming both files where it
+// is another one, also of the same size, and what Tokenizer::load throws.
 Tokenizer load_data_tokenizer(const std::filesystem::path& folder, const DataInfo& info);
 
 // Throws Error(input) naming both folders unless the tokenizer of the model in `model_folder` encodes like that of the
