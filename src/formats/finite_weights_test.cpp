@@ -62,7 +62,9 @@ class FiniteModel : public testing::Test {
  protected:
   // A saved model, one element of whose tensor `name` is `value`.
   std::filesystem::path folder_with(const std::string& name, float value) {
-    const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "mslt_finite_model";
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    const std::filesystem::path folder =
+        std::filesystem::path(testing::TempDir()) / (std::string("mslt_finite_model_") + info->name());
     std::filesystem::remove_all(folder);
     Transformer model(*backend_, test::small_llama(), DType::f32);
     test::randomize(model);

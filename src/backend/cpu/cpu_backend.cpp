@@ -50,7 +50,8 @@ void ask_for_huge_pages(void* /*pages*/, std::size_t /*bytes*/) {}
 #endif
 
 [[noreturn]] void fail_allocation(std::size_t bytes, std::string_view label, std::uint64_t free) {
-  fail(ErrorKind::memory, "There is no room for '{}', {}: {}.", label, binary_size(bytes), explain_memory(bytes, free));
+  fail(ErrorKind::memory, "There is no room for '{}', {} ({} bytes): {}.", label, binary_size(bytes), bytes,
+       explain_memory(bytes, free));
 }
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {

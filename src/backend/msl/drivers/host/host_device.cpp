@@ -224,7 +224,7 @@ std::unique_ptr<Buffer> HostDevice::allocate(std::size_t bytes, std::string_view
   const std::uint64_t free = host_free_bytes();
   void* data = bytes > free ? nullptr : ::operator new(bytes, buffer_alignment, std::nothrow);
   if (data == nullptr) {
-    fail(ErrorKind::memory, "There is no room for '{}', {}: {}.", label, binary_size(bytes),
+    fail(ErrorKind::memory, "There is no room for '{}', {} ({} bytes): {}.", label, binary_size(bytes), bytes,
          explain_memory(bytes, free));
   }
   std::memset(data, 0, bytes);
