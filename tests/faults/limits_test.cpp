@@ -35,14 +35,13 @@ TEST_F(LimitsTest, TooLittleAddressSpaceIsAnErrorThatSaysSo) {
   const fs::path work = scene().path("work");
   int refused = 0;
   for (const Command& command : scene().commands(work)) {
-    if (command.name == "tune" || command.name.starts_with("bench") ||
-        command.name.find("--json") != std::string::npos) {
+    if (command.measures || command.name.find("--json") != std::string::npos) {
       continue;
     }
     for (const std::uint64_t more : {0, 2, 8}) {
       SCOPED_TRACE(command.name + " with " + std::to_string(more) + " MiB more than it takes to start");
       scene().fresh("work");
-      command.before();
+      command.set_up();
       const Outcome outcome = run({.arguments = command.arguments,
                                    .input = command.input,
                                    .limits = {.address_space = least + more * mebibyte}});
@@ -81,10 +80,10 @@ TEST_F(LimitsTest, ThreadsThatCannotStartAreAnErrorThatSaysSo) {
   int refused = 0;
   int ran = 0;
   for (const Command& command : scene().commands(work)) {
-    if (command.name == "tune" || command.name.starts_with("bench")) continue;
+    if (command.measures) continue;
     SCOPED_TRACE(command.name);
     scene().fresh("work");
-    command.before();
+    command.set_up();
     for (const auto& entry : fs::recursive_directory_iterator(scene().path(""))) {
       if (!entry.is_symlink()) fs::permissions(entry.path(), fs::perms(0777));
     }

@@ -196,7 +196,10 @@ std::vector<Command> Scene::commands(const fs::path& work) {
        {},
        "tuning.json"},
   };
-  all.insert(all.end(), measuring.begin(), measuring.end());
+  for (Command& command : measuring) {
+    command.measures = true;
+    all.push_back(std::move(command));
+  }
   return all;
 }
 

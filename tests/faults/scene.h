@@ -24,10 +24,14 @@ std::vector<std::string> tiny_model();
 struct Command {
   std::string name;
   std::vector<std::string> arguments;
-  std::string input = {};   // what standard input holds
-  std::string output = {};  // what it writes in the work folder: a file, a folder, or nothing
-  std::function<void()> before = [] {
-  };  // puts what it needs into the work folder
+  std::string input = {};                  // what standard input holds
+  std::string output = {};                 // what it writes in the work folder: a file, a folder, or nothing
+  std::function<void()> before = nullptr;  // puts what it needs into the work folder
+  bool measures = false;                   // takes a while, as it measures this machine
+
+  void set_up() const {
+    if (before) before();
+  }
 };
 
 // A temporary folder with what every test needs, made by mslt itself. Removed with all it holds.

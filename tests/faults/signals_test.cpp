@@ -36,12 +36,14 @@ std::chrono::microseconds moment(std::mt19937& random, Clock::duration whole) {
 
 class SignalsTest : public SceneTest {
  protected:
-  // How long a run takes from its start, and from where its training begins.
+  // How long a busy run takes from its start, and from where its training begins.
   struct Durations {
     Clock::duration whole;
     Clock::duration training;
   };
-  static Durations measure(const std::vector<std::string>& arguments) {
+  static Durations measure(const fs::path& run_folder) {
+    fs::remove_all(run_folder);
+    const std::vector<std::string> arguments = busy_run(run_folder);
     const Clock::time_point start = Clock::now();
     Child child({.arguments = arguments});
     EXPECT_TRUE(child.wait_for_message(training_begins, std::chrono::minutes(1)));
@@ -78,7 +80,7 @@ class SignalsTest : public SceneTest {
 TEST_F(SignalsTest, AKilledRunEqualsTheUndisturbedOne) {
   std::mt19937 random = seeded();
   const fs::path whole = scene().path("whole");
-  const Durations durations = measure(busy_run(whole));
+  const Durations durations = measure(whole);
   const int wanted = kills_wanted();
   int starts_killed = 0;
   int resumptions_killed = 0;
@@ -116,7 +118,7 @@ TEST_F(SignalsTest, AKilledRunEqualsTheUndisturbedOne) {
 TEST_F(SignalsTest, AStoppedRunSavesSaysSoAndGoesOn) {
   std::mt19937 random = seeded();
   const fs::path whole = scene().path("whole");
-  const Durations durations = measure(busy_run(whole));
+  const Durations durations = measure(whole);
   int stopped = 0;
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     for (int attempt = 0; attempt < (sanitized ? 1 : 3); ++attempt) {
