@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes src/data/lowercase_table.cpp: the simple lowercase mappings of Unicode.
+"""Writes src/text/lowercase_table.cpp: the simple lowercase mappings of Unicode.
 
 The mappings come from the Rust standard library by way of the package tokenizers (pip install tokenizers==0.23.3, whose
 Rust knows Unicode 17.0), which follows Unicode more closely than the Python it runs under. Rust's is the full mapping;
 it differs from the simple one for U+0130 alone. The output is the same on every run.
 
-    python tools/generate_lowercase_table.py [--output src/data/lowercase_table.cpp]
+    python tools/generate_lowercase_table.py [--output src/text/lowercase_table.cpp]
 """
 
 import argparse
@@ -49,7 +49,7 @@ def generate():
         "// The simple lowercase mappings of Unicode 17.0, in the form that lowercase_table.h describes.",
         "// Written by tools/generate_lowercase_table.py; do not edit.",
         "// clang-format off",
-        '#include "data/lowercase_table.h"',
+        '#include "text/lowercase_table.h"',
         "",
         "namespace mslt {",
         "",
@@ -65,5 +65,5 @@ def generate():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("src/data/lowercase_table.cpp"))
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("src/text/lowercase_table.cpp"))
     parser.parse_args().output.write_text(generate(), encoding="utf-8")

@@ -25,13 +25,21 @@ SplitPattern split_pattern_from_name(std::string_view name);
 
 // What to do where the text to encode contains the spelling of a special token.
 enum class SpecialTokens {
-  as_text,  // encode it as ordinary text: plain input never produces a special token by accident
+  as_text,  // encode it as ordinary text: plain input never produces a special token by accident (unless the file has
+            // the letter of a byte, or what merges make, as one)
   parse,    // produce the special token
 };
 
 struct SpecialToken {
   std::string text;
   TokenId id = 0;
+};
+
+// Where a long text is cut to be encoded in parts.
+struct TextCut {
+  std::size_t position = 0;
+  // The part after it goes on where the one before was cut; otherwise it is encoded as a text of its own.
+  bool continues = false;
 };
 
 struct TokenizerTrainOptions {
@@ -41,6 +49,10 @@ struct TokenizerTrainOptions {
   std::vector<std::string> special = {"[PAD]", "[BOS]", "[EOS]"};
   std::uint64_t min_frequency = 2;  // pairs rarer than this are never merged
   int threads = 0;                  // 0: one a core
+  // Files that are empty or no text are passed over, unless they are all there is, and on_skip is told which and why,
+  // from any thread but one at a time. With `strict` the first such file is an Error(input).
+  bool strict = false;
+  std::function<void(std::string_view message)> on_skip = nullptr;
   // Called from the training thread, now and then; returning false stops training with Error(interrupted).
   std::function<bool(std::string_view stage, std::uint64_t done, std::uint64_t total)> progress = nullptr;
 };
@@ -48,12 +60,14 @@ struct TokenizerTrainOptions {
 // An immutable tokenizer. All const members are safe to call from several threads at once. Copies share the tables.
 class Tokenizer {
  public:
-  // Reads a Hugging Face tokenizer.json (byte-level BPE; merges as pairs or as strings) or a .tiktoken file (which
-  // names neither its pattern nor its special tokens: `pattern` says the former, the latter are then those of GPT-2,
-  // cl100k_base or o200k_base where the file has as many ranks as theirs, or none). Throws Error(input) naming what in
-  // the file is not supported or not valid, Error(usage) where `pattern` is missing or is not that of the
-  // tokenizer.json, Error(io).
-  static Tokenizer load(const std::filesystem::path& path, std::optional<SplitPattern> pattern = std::nullopt);
+  // Reads a Hugging Face tokenizer.json (byte-level BPE; merges as pairs or as strings); vocab.json and merges.txt of a
+  // folder, whichever of the two is named; a folder with either; or a .tiktoken file. The last names neither its
+  // pattern nor its special tokens: `pattern` says the former, the latter are `special` and those of GPT-2, p50k_base,
+  // cl100k_base or o200k_base where the file has as many ranks as theirs. Throws Error(input) naming what in the file
+  // is not supported or not valid, Error(usage) where `pattern` is missing or is not that of the tokenizer.json or
+  // `special` is given for one, Error(io).
+  static Tokenizer load(const std::filesystem::path& path, std::optional<SplitPattern> pattern = std::nullopt,
+                        std::span<const SpecialToken> special = {});
   // The same from a text in memory; `source` names it in errors.
   static Tokenizer from_json(std::string_view text, std::string_view source);
 
@@ -64,8 +78,8 @@ class Tokenizer {
   // pre-token counted once with its frequency; of equally frequent pairs the one with the smaller (left id, right id).
   // That is the rule of the tokenizers package's BpeTrainer, whose vocabulary results, and it depends on the text
   // alone: not on the number of threads nor the size of blocks. Throws Error(input) where the text is too small for the
-  // vocabulary asked for, naming the largest that it allows, or where a file is empty of text or starts like a binary
-  // file (a NUL byte in its first 64 KiB); Error(usage) naming the option that is not valid.
+  // vocabulary asked for, naming the largest that it allows, or where no file is text (an empty
+  // one, or one with a NUL byte, is none); Error(usage) naming the option that is not valid.
   static Tokenizer train(std::span<const std::filesystem::path> files, const TokenizerTrainOptions& options);
   // The same on text in memory.
   static Tokenizer train_on_text(std::string_view text, const TokenizerTrainOptions& options);
@@ -80,23 +94,35 @@ class Tokenizer {
   // normalizes() says so, the text is put into Unicode's composed form (NFC) first. Added tokens that the file does not
   // call special are always recognised; where several match, the leftmost, then the longest. Appending is all or
   // nothing: an exception leaves `ids` as it was.
+  // A byte without a token, which vocabularies trained elsewhere may have, becomes the model's unknown token or, where
+  // there is none, nothing. `continues`: the text goes on where the one before it was cut (see find_cut).
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const;
-  void encode_append(std::string_view text, std::vector<TokenId>& ids,
-                     SpecialTokens special = SpecialTokens::as_text) const;
+  void encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special = SpecialTokens::as_text,
+                     bool continues = false) const;
 
-  // The bytes of the tokens joined; special tokens come out as their text unless skipped. Throws Error(input) on an id
-  // that is not in the vocabulary.
-  std::string decode(std::span<const TokenId> ids, bool skip_special = false) const;
-  // The bytes of one token; the view lives as long as any copy of the tokenizer.
+  // A place towards the end of `text` where it may be cut so that the ids of both parts, joined, are those of the
+  // whole, whatever follows it: between pre-tokens, and not inside an added token. Nothing where there is none: the
+  // text must then be kept whole until there is more of it. `continues` is about the start of `text`.
+  std::optional<TextCut> find_cut(std::string_view text, SpecialTokens special = SpecialTokens::as_text,
+                                  bool continues = false) const;
+
+  // The bytes of the tokens joined; special tokens come out as their text unless skipped. Ids without a token come to
+  // nothing; `without_token`, where given, becomes how many those are.
+  std::string decode(std::span<const TokenId> ids, bool skip_special = false,
+                     std::size_t* without_token = nullptr) const;
+  // The bytes of one token, empty where no token has this id; the view lives as long as any copy of the tokenizer.
   std::string_view token_bytes(TokenId id) const;
+  // Whether a token has this id. Vocabularies may have gaps, and models more rows than there are tokens.
+  bool has_token(TokenId id) const;
 
   // Whether both turn every text into the same ids and every id into the same bytes. How the file is written, and what
   // it puts around texts, as a post-processor does, makes no difference.
   bool encodes_like(const Tokenizer& other) const;
 
   std::uint32_t vocab_size() const;  // one more than the largest id
-  SplitPattern pattern() const;
-  bool normalizes() const;  // to NFC before encoding, as Qwen2 does
+  // The pattern that text is cut by; nothing where the file has other pre-tokenizers.
+  std::optional<SplitPattern> pattern() const;
+  bool normalizes() const;  // whether text is rewritten before encoding, to NFC as Qwen2 does or otherwise
   // Whether the file asks for the BOS token before each text, as Llama 3's does; encode never adds it by itself.
   bool adds_bos() const;
   std::span<const SpecialToken> special_tokens() const;

@@ -13,6 +13,7 @@
 #include "cli/progress.h"
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
+#include "cli/special_tokens.h"
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "data/prepare.h"
@@ -20,7 +21,16 @@
 namespace mslt::cli {
 namespace {
 
-void prepare(const PrepareOptions& options, Context& context) {
+struct PrepareArguments {
+  PrepareOptions options;
+  std::string pattern;
+  std::vector<std::string> special;
+};
+
+void prepare(const PrepareArguments& arguments, Context& context) {
+  PrepareOptions options = arguments.options;
+  if (!arguments.pattern.empty()) options.pattern = split_pattern_from_name(arguments.pattern);
+  options.special = parse_special_tokens(arguments.special);
   const InterruptGuard interrupt;
   ProgressLine progress(context.err, context.err_is_terminal);
   const PrepareResult result = prepare_data(options, [&](std::uint64_t done, std::uint64_t total) {
@@ -30,14 +40,20 @@ void prepare(const PrepareOptions& options, Context& context) {
   });
   progress.clear();
   interrupt.end_if_interrupted(options.output.string() + " is complete.");
+  for (const std::string& message : result.skipped) context.err << fmt::format("Warning: skipped {}\n", message);
   const DataInfo& info = result.info;
   if (context.json) {
     context.print_json({{"output", options.output.string()},
                         {"bytes_read", result.bytes_read},
+                        {"skipped_files", result.skipped.size()},
                         {"train_tokens", info.train.tokens},
                         {"validation_tokens", info.val.tokens},
                         {"vocab_size", info.vocab_size}});
     return;
+  }
+  if (!result.skipped.empty()) {
+    context.out << fmt::format("Skipped {} of {} files; --strict would stop at the first.\n", result.skipped.size(),
+                               options.inputs.size());
   }
   context.out << fmt::format("{} of text, {} tokens for training, {} for validation: {}\n",
                              format_bytes(static_cast<double>(result.bytes_read)),
@@ -52,23 +68,29 @@ void prepare(const PrepareOptions& options, Context& context) {
 void add_data_command(CLI::App& app, Context& context) {
   CLI::App* data = app.add_subcommand("data", "Turn text into training data");
   data->require_subcommand(1);
-  const auto options = std::make_shared<PrepareOptions>();
+  const auto arguments = std::make_shared<PrepareArguments>();
+  PrepareOptions* options = &arguments->options;
   CLI::App* command =
       add_command(*data, context, "prepare", "Clean, encode and split text files",
                   "  mslt data prepare --tokenizer tokenizer.json --input book.txt --output data\n"
                   "  mslt data prepare --tokenizer t.json --input a.txt b.txt --clean whitespace,nfc --output data\n");
-  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json with an end-of-text token")->required();
+  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json or .tiktoken file with an end-of-text token")
+      ->required();
+  command->add_option("--pattern", arguments->pattern,
+                      "Split pattern of a .tiktoken file: gpt2, llama3, qwen2 or o200k");
+  add_texts(*command, "--special", arguments->special, "Special tokens of a .tiktoken file, as NAME=ID");
   add_paths(*command, "--input", options->inputs, "Text files; each is a document")->required();
   command->add_option("--output", options->output, "Data folder, made where it does not exist")->required();
   add_real(*command, "--val-fraction", options->val_fraction, "Share kept for validation", {.most = 0.99});
   add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
+  add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or no text instead of skipping it");
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
   add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
   add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
               {.least = 1, .unit = "tokens"});
   command->callback([=, &context] {
     context.action = [=, &context] {
-      prepare(*options, context);
+      prepare(*arguments, context);
     };
   });
 }

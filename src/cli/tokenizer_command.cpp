@@ -19,6 +19,7 @@
 #include "cli/progress.h"
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
+#include "cli/special_tokens.h"
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "data/shard.h"
@@ -48,6 +49,10 @@ void train(const TrainArguments& arguments, Context& context) {
                                 format_count(static_cast<double>(total))));
     return !interrupt.interrupted();
   };
+  std::vector<std::string> skipped;
+  options.on_skip = [&](std::string_view message) {
+    skipped.emplace_back(message);
+  };
   const auto start = std::chrono::steady_clock::now();
   const std::vector<std::filesystem::path> files(arguments.inputs.begin(), arguments.inputs.end());
   const Tokenizer tokenizer = Tokenizer::train(files, options);
@@ -55,9 +60,17 @@ void train(const TrainArguments& arguments, Context& context) {
   interrupt.end_if_interrupted(arguments.output + " is written.");
   const double seconds = seconds_since(start);
   progress.clear();
+  for (const std::string& message : skipped) context.err << fmt::format("Warning: skipped {}\n", message);
   if (context.json) {
-    context.print_json({{"output", arguments.output}, {"vocab_size", tokenizer.vocab_size()}, {"seconds", seconds}});
+    context.print_json({{"output", arguments.output},
+                        {"vocab_size", tokenizer.vocab_size()},
+                        {"skipped_files", skipped.size()},
+                        {"seconds", seconds}});
     return;
+  }
+  if (!skipped.empty()) {
+    context.out << fmt::format("Skipped {} of {} files; --strict would stop at the first.\n", skipped.size(),
+                               files.size());
   }
   context.out << fmt::format("Trained {} tokens in {}: {}\n", tokenizer.vocab_size(), format_duration(seconds),
                              printable(arguments.output));
@@ -72,12 +85,14 @@ struct CodeArguments {
   std::string input = "-";
   std::string output = "-";
   std::string pattern;
+  std::vector<std::string> special;
   bool parse_special = false;
 };
 
 Tokenizer load(const CodeArguments& arguments) {
-  if (arguments.pattern.empty()) return Tokenizer::load(arguments.tokenizer);
-  return Tokenizer::load(arguments.tokenizer, split_pattern_from_name(arguments.pattern));
+  std::optional<SplitPattern> pattern;
+  if (!arguments.pattern.empty()) pattern = split_pattern_from_name(arguments.pattern);
+  return Tokenizer::load(arguments.tokenizer, pattern, parse_special_tokens(arguments.special));
 }
 
 std::string read_input(const CodeArguments& arguments, Context& context) {
@@ -146,14 +161,19 @@ void decode(const CodeArguments& arguments, Context& context) {
   if (arguments.input.ends_with(".bin")) {
     const ShardReader shard(arguments.input);
     std::vector<std::int32_t> stored(shard.size());
-    shard.copy(0, stored, tokenizer.vocab_size());
+    shard.copy(0, stored);
     ids.assign(stored.begin(), stored.end());
   } else {
     ids = parse_ids(read_input(arguments, context), arguments.input == "-" ? "Standard input" : arguments.input);
   }
-  const std::string text = tokenizer.decode(ids);
+  std::size_t without_token = 0;
+  const std::string text = tokenizer.decode(ids, false, &without_token);
+  if (without_token > 0) {
+    context.err << fmt::format("Warning: {} of the {} ids are those of no token and come to nothing.\n", without_token,
+                               ids.size());
+  }
   if (context.json && arguments.output == "-") {
-    context.print_json({{"tokens", ids.size()}, {"text", text}});
+    context.print_json({{"tokens", ids.size()}, {"without_token", without_token}, {"text", text}});
   } else {
     write_output(arguments, text, context);
     if (context.json) context.print_json({{"tokens", ids.size()}, {"output", arguments.output}});
@@ -161,9 +181,11 @@ void decode(const CodeArguments& arguments, Context& context) {
 }
 
 void add_code_options(CLI::App* command, CodeArguments& arguments) {
-  command->add_option("--tokenizer", arguments.tokenizer, "A tokenizer.json or .tiktoken file")->required();
+  command->add_option("--tokenizer", arguments.tokenizer, "A tokenizer.json or .tiktoken file, or a folder")
+      ->required();
   command->add_option("--pattern", arguments.pattern,
                       "Split pattern of a .tiktoken file: gpt2, llama3, qwen2 or o200k");
+  add_texts(*command, "--special", arguments.special, "Special tokens of a .tiktoken file, as NAME=ID");
   command->add_option("--input", arguments.input, "A file, or - for standard input");
 }
 
@@ -183,6 +205,8 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
   add_integer(*train_command, "--vocab-size", training->options.vocab_size, "Tokens, with bytes and special tokens",
               trained_vocab_range);
   train_command->add_option("--pattern", training->pattern, "How text is split: gpt2, llama3, qwen2, o200k or none");
+  add_switch(*train_command, "--strict", training->options.strict,
+             "Stop at a file that is empty or no text instead of skipping it");
   add_texts(*train_command, "--special", training->options.special, "Special tokens, first in the vocabulary");
   add_integer(*train_command, "--min-frequency", training->options.min_frequency, "Rarer pairs are not merged",
               {.least = 1, .most = std::uint64_t{1} << 62, .unit = "times"});

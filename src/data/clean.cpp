@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/fail.h"
-#include "data/lowercase_table.h"
+#include "text/lowercase_table.h"
 #include "text/normalize.h"
 #include "text/utf8.h"
 
@@ -87,15 +87,6 @@ class WhitespaceStep final : public Cleaner::Step {
 
   State state_;
 };
-
-char32_t lowercase_of(char32_t code_point) {
-  const std::span ranges(lowercase_ranges, lowercase_range_count);
-  const auto after = std::ranges::upper_bound(ranges, code_point, {}, &LowercaseRange::first);
-  if (after == ranges.begin()) return code_point;
-  const LowercaseRange& range = *std::prev(after);
-  if (code_point > range.last || (code_point - range.first) % static_cast<char32_t>(range.step) != 0) return code_point;
-  return static_cast<char32_t>(static_cast<std::int32_t>(code_point) + range.distance);
-}
 
 class LowercaseStep final : public Cleaner::Step {
  public:

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "data/lowercase_table.h"
 #include "data/test_files.h"
+#include "text/lowercase_table.h"
 
 namespace mslt {
 namespace {

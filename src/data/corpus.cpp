@@ -2,17 +2,17 @@
 #include "data/corpus.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <string_view>
 #include <utility>
 
 #include "base/fail.h"
 #include "base/system_error.h"
-#include "text/utf8.h"
+#include "text/text_check.h"
 
 namespace mslt {
 namespace {
@@ -45,88 +45,17 @@ std::uint64_t checked_size(const std::filesystem::path& path) {
   if (::stat(path.c_str(), &status) != 0) fail_io("open", path, errno);
   if (S_ISDIR(status.st_mode)) fail(ErrorKind::input, "{} is a folder; a text file is needed.", path.string());
   if (!S_ISREG(status.st_mode)) return 0;
-  if (status.st_size == 0) fail(ErrorKind::input, "{} is empty; a text file is needed.", path.string());
   const Descriptor readable(path);
   return static_cast<std::uint64_t>(status.st_size);
 }
-
-// Finds out whether a file is text while it passes by.
-class TextCheck {
- public:
-  // `size`: the least that the file must hold, as it held that much when it was opened first.
-  void start(const std::filesystem::path& path, std::uint64_t size) {
-    path_ = path.string();
-    size_ = size;
-    seen_ = 0;
-    sampled_ = 0;
-    invalid_ = 0;
-    pending_.clear();
-  }
-
-  void push(std::string_view bytes) {
-    const std::size_t nul = bytes.find('\0');
-    if (nul != std::string_view::npos) {
-      fail(ErrorKind::input,
-           "{} is not text: byte {} is NUL. Text in UTF-16 or UTF-32 must be converted to UTF-8 first.", path_,
-           seen_ + nul);
-    }
-    seen_ += bytes.size();
-    if (sampled_ >= sample_bytes) return;
-    const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), sample_bytes - sampled_));
-    sampled_ += count;
-    count_invalid(bytes.substr(0, count));
-    if (sampled_ >= sample_bytes) judge();
-  }
-
-  void finish() {
-    if (seen_ < size_) {
-      fail(ErrorKind::io, "{} was shortened while in use: it ended after {} of {} bytes. Repeat the command.", path_,
-           seen_, size_);
-    }
-    if (seen_ == 0) fail(ErrorKind::input, "{} is empty; a text file is needed.", path_);
-    invalid_ += pending_.size();
-    if (sampled_ < sample_bytes) judge();
-  }
-
- private:
-  static constexpr std::uint64_t sample_bytes = std::uint64_t{1} << 20;
-
-  void count_invalid(std::string_view bytes) {
-    const std::string text = std::exchange(pending_, {}).append(bytes);
-    std::size_t position = 0;
-    while (position < text.size()) {
-      if (static_cast<unsigned char>(text[position]) < 0x80) {
-        ++position;
-        continue;
-      }
-      const Utf8Result decoded = decode_utf8(text, position);
-      if (decoded.status == Utf8Status::incomplete) break;
-      if (decoded.status == Utf8Status::invalid) invalid_ += decoded.length;
-      position += decoded.length;
-    }
-    pending_ = text.substr(position);
-  }
-
-  void judge() const {
-    if (invalid_ * 10 <= sampled_) return;
-    fail(ErrorKind::input,
-         "{} is not text in UTF-8: {} of its first {} bytes are not valid. Convert it first, or name another file.",
-         path_, invalid_, sampled_);
-  }
-
-  std::string path_;
-  std::uint64_t size_ = 0;
-  std::uint64_t seen_ = 0;
-  std::uint64_t sampled_ = 0;
-  std::uint64_t invalid_ = 0;
-  std::string pending_;  // an incomplete character
-};
 
 }  // namespace
 
 struct CorpusReader::State {
   std::vector<std::filesystem::path> files;
   std::vector<std::uint64_t> sizes;  // when they were opened first; 0 for what has none
+  std::vector<std::string> skipped;
+  bool any_text = false;
   CorpusOptions options;
   std::uint64_t bytes_total = 0;
   std::uint64_t bytes_read = 0;
@@ -157,14 +86,41 @@ struct CorpusReader::State {
       if (count < 0) fail_io("read", path, errno);
       const std::string_view bytes(block.data(), static_cast<std::size_t>(count));
       bytes_read += bytes.size();
-      if (count == 0) {
-        check.finish();
-      } else {
-        check.push(bytes);
+      if (count == 0 && check.seen() < sizes[next_file - 1]) {
+        fail(ErrorKind::io, "{} was shortened while in use: it ended after {} of {} bytes. Repeat the command.",
+             path.string(), check.seen(), sizes[next_file - 1]);
       }
+      const auto reason = count == 0 ? check.finish() : check.push(bytes);
+      if (reason) fail(ErrorKind::input, "{} {}.", path.string(), *reason);
       text += bytes;
       return count > 0;
     }
+  }
+
+  // Opens the next file that is text; false after the last.
+  bool open_next() {
+    while (next_file < files.size()) {
+      const auto& path = files[next_file++];
+      if (const auto reason = why_not_text(path)) {
+        std::string message = fmt::format("{} {}.", path.string(), *reason);
+        if (options.strict || files.size() == 1) fail(ErrorKind::input, "{}", message);
+        skipped.push_back(std::move(message));
+        continue;
+      }
+      file = Descriptor(path);
+      check = TextCheck();
+      open = true;
+      any_text = true;
+      text.clear();
+      given = 0;
+      file_start = true;
+      line_start = true;
+      return true;
+    }
+    if (!any_text) {
+      fail(ErrorKind::input, "None of the {} files is text. The first: {}", files.size(), skipped.front());
+    }
+    return false;
   }
 
   // Drops a byte order mark; false while `text` is too short to tell.
@@ -223,6 +179,10 @@ CorpusReader::CorpusReader(std::span<const std::filesystem::path> files, const C
   for (const auto& file : state_->files) {
     state_->sizes.push_back(checked_size(file));
     state_->bytes_total += state_->sizes.back();
+    const bool is_empty = state_->sizes.back() == 0 && std::filesystem::is_regular_file(file);
+    if (is_empty && (options.strict || files.size() == 1)) {
+      fail(ErrorKind::input, "{} is empty; a text file is needed.", file.string());
+    }
   }
 }
 
@@ -233,17 +193,7 @@ bool CorpusReader::next(CorpusPiece& piece) {
   piece.text.clear();
   piece.ends_document = false;
   while (true) {
-    if (!state.open) {
-      if (state.next_file == state.files.size()) return false;
-      const auto& path = state.files[state.next_file];
-      state.file = Descriptor(path);
-      state.check.start(path, state.sizes[state.next_file++]);
-      state.open = true;
-      state.text.clear();
-      state.given = 0;
-      state.file_start = true;
-      state.line_start = true;
-    }
+    if (!state.open && !state.open_next()) return false;
     // What an earlier block left may hold further documents; only when it does not is more read.
     bool at_end = false;
     bool ended = !state.file_start && state.take(piece.text, false);
@@ -261,6 +211,10 @@ bool CorpusReader::next(CorpusPiece& piece) {
     }
     if (!piece.text.empty()) return true;
   }
+}
+
+const std::vector<std::string>& CorpusReader::skipped() const {
+  return state_->skipped;
 }
 
 std::uint64_t CorpusReader::bytes_read() const {

@@ -15,6 +15,8 @@ struct CorpusOptions {
   // Empty: each file is one document. Otherwise documents end at each line that is exactly this text (CR LF counts as a
   // line end) and at the end of each file; the line itself belongs to no document.
   std::string document_separator;
+  // Files that are empty or no text are an error; otherwise they are passed over where others are left.
+  bool strict = false;
   std::size_t piece_bytes = std::size_t{1} << 20;  // how much is read at once; at least 1
 };
 
@@ -29,19 +31,22 @@ struct CorpusPiece {
 // piece_bytes.
 class CorpusReader {
  public:
-  // Opens every file once, so that a wrong name or an empty file shows before hours of work. Throws Error(io) where a
-  // file cannot be read, Error(input) where one is empty or a folder, Error(usage) where there is none or the separator
-  // holds a line end.
+  // Opens every file once, so that a wrong name shows before hours of work. Throws Error(io) where a file cannot be
+  // read, Error(input) where one is a folder, or is empty and may not be passed over, Error(usage) where there is none
+  // or the separator holds a line end.
   CorpusReader(std::span<const std::filesystem::path> files, const CorpusOptions& options);
   CorpusReader(const CorpusReader&) = delete;
   CorpusReader& operator=(const CorpusReader&) = delete;
   ~CorpusReader();
 
-  // The next piece; false at the end of the last file. Throws Error(io) where reading fails or a file is shorter than
-  // when the reader was made, and Error(input) naming
-  // the file where it is not text: it holds a NUL byte, or more than one tenth of its first mebibyte (of all of it,
-  // where it is shorter) is not valid UTF-8.
+  // The next piece; false at the end of the last file. A file is looked at as a whole before its first piece is given:
+  // one that is empty or no text (see TextCheck) is passed over. Throws Error(input) naming the file where it may not
+  // be passed over, or where none is left; for what is no regular file, when it turns out. Throws Error(io) where
+  // reading fails or a file is shorter than when the reader was made.
   bool next(CorpusPiece& piece);
+
+  // A sentence on each file that was passed over.
+  const std::vector<std::string>& skipped() const;
 
   std::uint64_t bytes_read() const;
   std::uint64_t bytes_total()

@@ -87,6 +87,39 @@ TEST(Corpus, LongFilesAreJudgedByTheirFirstMebibyte) {
   error_of(ErrorKind::input, [&] { documents_of({early}, {}); });
 }
 
+TEST(Corpus, FilesThatAreNoTextArePassedOver) {
+  const auto folder = test::fresh_folder();
+  const std::string late = std::string(std::size_t{3} << 19, 'a') + std::string(1, '\0');
+  const std::vector<std::filesystem::path> files = {
+      test::write_text(folder / "empty", ""), test::write_text(folder / "one", "one"),
+      test::write_text(folder / "late", late), test::write_text(folder / "two", "two")};
+  CorpusReader reader(files, pieces_of(100));
+  std::string text;
+  CorpusPiece piece;
+  while (reader.next(piece)) text += piece.text;
+  EXPECT_EQ(text, "onetwo");
+  ASSERT_EQ(reader.skipped().size(), 2U);
+  EXPECT_NE(reader.skipped()[0].find("empty is empty"), std::string::npos) << reader.skipped()[0];
+  EXPECT_NE(reader.skipped()[1].find("late is not text: byte 1572864 is NUL"), std::string::npos)
+      << reader.skipped()[1];
+
+  // Not where the user says so, nor where nothing is left.
+  error_of(ErrorKind::input, [&] { CorpusReader(files, {.document_separator = "", .strict = true}); });
+  const std::vector<std::filesystem::path> some = {files[1], files[2]};
+  const std::string strict = error_of(ErrorKind::input, [&] {
+    CorpusReader stopping(some, {.document_separator = "", .strict = true});
+    while (stopping.next(piece)) {
+    }
+  });
+  EXPECT_NE(strict.find("late is not text"), std::string::npos) << strict;
+  const std::vector<std::filesystem::path> none = {files[0], files[2]};
+  const std::string message = error_of(ErrorKind::input, [&] {
+    CorpusReader stopping(none, {});
+    stopping.next(piece);
+  });
+  EXPECT_NE(message.find("None of the 2 files is text"), std::string::npos) << message;
+}
+
 TEST(Corpus, OptionsAreChecked) {
   const std::vector<std::filesystem::path> none;
   error_of(ErrorKind::usage, [&] { CorpusReader(none, {}); });

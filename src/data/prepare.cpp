@@ -14,7 +14,6 @@
 #include "data/clean.h"
 #include "data/corpus.h"
 #include "data/split_writer.h"
-#include "text/split.h"
 
 namespace mslt {
 namespace {
@@ -22,6 +21,7 @@ namespace {
 // Text that is encoded by itself.
 struct Part {
   std::string text;
+  bool continues = false;  // the part before it; see TextCut
   bool ends_document = false;
   std::vector<TokenId> ids;
 };
@@ -29,27 +29,30 @@ struct Part {
 // Cuts the cleaned pieces of documents into parts whose tokens, joined, are those of the documents.
 class PartCutter {
  public:
-  explicit PartCutter(const PrepareOptions& options, bool may_cut) : cleaner_(options.cleaning), may_cut_(may_cut) {}
+  PartCutter(const PrepareOptions& options, const Tokenizer& tokenizer)
+      : cleaner_(options.cleaning), tokenizer_(tokenizer) {}
 
   void push(const CorpusPiece& piece, std::vector<Part>& parts) {
     const std::size_t before = text_.size();
     cleaner_.push(piece.text, text_);
     if (piece.ends_document) {
       cleaner_.finish(text_);
-      if (document_has_parts_ || !text_.empty()) parts.push_back({std::exchange(text_, {}), true, {}});
+      if (document_has_parts_ || !text_.empty()) parts.push_back({std::exchange(text_, {}), continues_, true, {}});
       document_has_parts_ = false;
+      continues_ = false;
       search_at_ = least_search;
       return;
     }
-    if (!may_cut_ || text_.size() == before || text_.size() < search_at_) return;
-    const std::size_t cut = safe_cut(text_);
-    if (cut == 0) {
+    if (text_.size() == before || text_.size() < search_at_) return;
+    const auto cut = tokenizer_.find_cut(text_, SpecialTokens::as_text, continues_);
+    if (!cut) {
       // Searched again only when the text has doubled, so that the search stays linear.
       search_at_ = text_.size() * 2;
       return;
     }
-    parts.push_back({text_.substr(0, cut), false, {}});
-    text_.erase(0, cut);
+    parts.push_back({text_.substr(0, cut->position), continues_, false, {}});
+    text_.erase(0, cut->position);
+    continues_ = cut->continues;
     document_has_parts_ = true;
     search_at_ = least_search;
   }
@@ -58,8 +61,9 @@ class PartCutter {
   static constexpr std::size_t least_search = std::size_t{1} << 19;
 
   Cleaner cleaner_;
-  bool may_cut_;
-  std::string text_;  // cleaned, not yet cut off
+  const Tokenizer& tokenizer_;
+  std::string text_;        // cleaned, not yet cut off
+  bool continues_ = false;  // whether it goes on where a part was cut off
   bool document_has_parts_ = false;
   std::size_t search_at_ = least_search;
 };
@@ -67,11 +71,7 @@ class PartCutter {
 std::vector<std::uint32_t> bytes_of_tokens(const Tokenizer& tokenizer) {
   std::vector<std::uint32_t> lengths(tokenizer.vocab_size());
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    try {
-      lengths[id] = static_cast<std::uint32_t>(tokenizer.token_bytes(id).size());
-    } catch (const Error&) {
-      lengths[id] = 0;  // a gap in the vocabulary, which no text is encoded to
-    }
+    lengths[id] = static_cast<std::uint32_t>(tokenizer.token_bytes(id).size());
   }
   return lengths;
 }
@@ -119,14 +119,14 @@ void publish(const std::filesystem::path& staging, const std::filesystem::path& 
 
 PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& progress) {
   start_parallel_threads();
-  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer, options.pattern, options.special);
   const auto eos = tokenizer.eos_id();
   if (!eos) {
     fail(ErrorKind::input, "{} has no special token that ends documents ([EOS], </s> or <|endoftext|>, for example).",
          options.tokenizer.string());
   }
-  CorpusReader corpus(options.inputs, {.document_separator = options.document_separator});
-  PartCutter cutter(options, tokenizer.pattern() != SplitPattern::none);
+  CorpusReader corpus(options.inputs, {.document_separator = options.document_separator, .strict = options.strict});
+  PartCutter cutter(options, tokenizer);
 
   const SplitOptions split = {
       .val_fraction = options.val_fraction, .seed = options.seed, .shard_tokens = options.shard_tokens, .eos_id = *eos};
@@ -151,7 +151,7 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
     }
     parallel_for(static_cast<std::int64_t>(parts.size()), [&](std::int64_t i) {
       Part& part = parts[static_cast<std::size_t>(i)];
-      tokenizer.encode_append(part.text, part.ids);
+      tokenizer.encode_append(part.text, part.ids, SpecialTokens::as_text, part.continues);
     });
     for (const Part& part : parts) {
       writer.append(part.ids);
@@ -165,6 +165,7 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
 
   PrepareResult result;
   result.bytes_read = corpus.bytes_read();
+  result.skipped = corpus.skipped();
   DataInfo& info = result.info;
   std::tie(info.train, info.val) = writer.finish();
   const std::string tokenizer_json = tokenizer.to_json();

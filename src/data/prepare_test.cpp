@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "data/clean.h"
 #include "data/loader.h"
@@ -105,6 +107,58 @@ TEST(Prepare, LongDocumentsAreCutWithoutATrace) {
   }
 }
 
+// The ids of one long text under a tokenizer whose file was changed.
+void expect_same_when_cut(const std::filesystem::path& folder, const std::string& text,
+                          const std::function<void(nlohmann::json&)>& change) {
+  PrepareOptions options;
+  auto file = nlohmann::json::parse(read_file(write_tokenizer(folder), 1 << 24));
+  change(file);
+  options.tokenizer = test::write_text(folder / "changed.json", file.dump());
+  options.output = folder / "data";
+  options.val_fraction = 0.0;
+  options.inputs = {test::write_text(folder / "a.txt", text)};
+  const PrepareResult result = prepare_data(options);
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  std::vector<TokenId> expected = tokenizer.encode(text);
+  expected.push_back(*tokenizer.eos_id());
+  EXPECT_TRUE(split_ids(options.output, result.info.train) == expected);
+}
+
+TEST(Prepare, AddedTokensThatAreNotSpecialAreNotCutApart) {
+  const auto folder = test::fresh_folder();
+  const auto added = [](int id, const char* content) {
+    return nlohmann::json{{"id", id}, {"content", content}};
+  };
+  std::string text;
+  for (int i = 0; i < 150'000; ++i) text += "<think>lord</think>";
+  expect_same_when_cut(folder, text, [&](nlohmann::json& file) {
+    file["added_tokens"].push_back(added(290, "<think>"));
+    file["added_tokens"].push_back(added(291, "</think>"));
+  });
+  text.clear();
+  for (int i = 0; i < 400'000; ++i) text += "a\nb";
+  expect_same_when_cut(folder, text, [&](nlohmann::json& file) { file["added_tokens"].push_back(added(290, "a\nb")); });
+}
+
+TEST(Prepare, ALongDocumentGetsOnePrefixSpace) {
+  std::string text;
+  for (int i = 0; i < 200'000; ++i) text += "the\nlord\n";
+  expect_same_when_cut(test::fresh_folder(), text,
+                       [](nlohmann::json& file) { file["pre_tokenizer"]["add_prefix_space"] = true; });
+}
+
+TEST(Prepare, FilesThatAreNoTextAreCounted) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "data";
+  options.inputs = {test::write_text(folder / "a.txt", sample), test::write_text(folder / "empty", ""),
+                    test::write_text(folder / "binary", std::string("ab\0cd", 5))};
+  const PrepareResult result = prepare_data(options);
+  EXPECT_EQ(result.skipped.size(), 2U);
+  EXPECT_EQ(result.info.train.documents + result.info.val.documents, 1U);
+}
+
 TEST(Prepare, SeparatedDocumentsAreSplitWhole) {
   const auto folder = test::fresh_folder();
   std::string text;
@@ -152,6 +206,7 @@ TEST(Prepare, ErrorsLeaveTheFolderAsItWas) {
   const auto before = contents();
 
   PrepareOptions wrong = options;
+  wrong.strict = true;
   wrong.inputs.push_back(test::write_text(folder / "binary", std::string("ab\0cd", 5)));
   EXPECT_NE(error_of(ErrorKind::input, [&] { prepare_data(wrong); }).find("binary"), std::string::npos);
   wrong.inputs = {test::write_text(folder / "empty", "")};

@@ -64,7 +64,9 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   LoadedModel result;
   result.family = hf.family;
 
-  const std::filesystem::path tokenizer_path = folder / "tokenizer.json";
+  std::filesystem::path tokenizer_path = folder / "tokenizer.json";
+  const bool has_old_files = path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt");
+  if (!path_exists(tokenizer_path) && has_old_files) tokenizer_path = folder / "vocab.json";
   if (path_exists(tokenizer_path)) {
     result.tokenizer = Tokenizer::load(tokenizer_path);
     check_vocabulary(*result.tokenizer, hf.config, tokenizer_path.string());

@@ -1,4 +1,6 @@
 // Counting the distinct pre-tokens of a text or of files, on several threads.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -12,6 +14,7 @@
 #include "base/joining_thread.h"
 #include "base/system_error.h"
 #include "text/bpe_train.h"
+#include "text/text_check.h"
 
 namespace mslt {
 namespace {
@@ -35,7 +38,11 @@ std::size_t cut_of(std::string_view text, SplitPattern pattern) {
 class BlockReader {
  public:
   BlockReader(std::span<const std::filesystem::path> files, const CountOptions& options)
-      : files_(files), pattern_(options.pattern), block_bytes_(std::max<std::size_t>(options.block_bytes, 1)) {
+      : files_(files),
+        pattern_(options.pattern),
+        block_bytes_(std::max<std::size_t>(options.block_bytes, 1)),
+        strict_(options.strict),
+        on_skip_(options.on_skip) {
     for (const auto& file : files) {
       std::error_code error;
       const auto size = std::filesystem::file_size(file, error);
@@ -59,7 +66,7 @@ class BlockReader {
       block.resize(before + want);
       const std::size_t count = std::fread(block.data() + before, 1, want, stream_.get());
       block.resize(before + count);
-      check(block, before, count);
+      check(count);
       if (count < want) {
         require_whole();
         // No pre-token crosses from one file into the next: what is left of this one is a block.
@@ -82,28 +89,31 @@ class BlockReader {
     void operator()(std::FILE* file) const { static_cast<void>(std::fclose(file)); }
   };
 
+  // Opens the next file that is text.
   bool open_next() {
-    if (file_ == files_.size()) return false;
-    stream_.reset(std::fopen(files_[file_].c_str(), "rbe"));
-    if (!stream_) fail_io("open", files_[file_], errno);
-    ++file_;
-    read_of_file_ = 0;
-    return true;
+    while (file_ < files_.size()) {
+      const std::filesystem::path& path = files_[file_++];
+      if (const auto reason = why_not_text(path, TextEncoding::any)) {
+        const std::string message = fmt::format("{} {}.", path.string(), *reason);
+        if (strict_ || files_.size() == 1) fail(ErrorKind::input, "{}", message);
+        if (on_skip_) on_skip_(message);
+        if (first_skipped_.empty()) first_skipped_ = message;
+        continue;
+      }
+      stream_.reset(std::fopen(path.c_str(), "rbe"));
+      if (!stream_) fail_io("open", path, errno);
+      read_of_file_ = 0;
+      any_text_ = true;
+      return true;
+    }
+    if (!any_text_ && !first_skipped_.empty()) {
+      fail(ErrorKind::input, "None of the {} files is text. The first: {}", files_.size(), first_skipped_);
+    }
+    return false;
   }
 
-  void check(const std::string& block, std::size_t before, std::size_t count) {
-    constexpr std::uint64_t looked_at = std::uint64_t{1} << 16;
-    const std::string name = files_[file_ - 1].string();
-    if (std::ferror(stream_.get()) != 0) fail_io("read", name, errno);
-    if (read_of_file_ < looked_at) {
-      const auto start =
-          std::string_view(block).substr(before, std::min<std::uint64_t>(count, looked_at - read_of_file_));
-      if (const std::size_t at = start.find('\0'); at != std::string_view::npos) {
-        fail(ErrorKind::input,
-             "{} is not text: byte {} is NUL. Text must be UTF-8; convert UTF-16 first, and leave out binary files.",
-             name, read_of_file_ + at);
-      }
-    }
+  void check(std::size_t count) {
+    if (std::ferror(stream_.get()) != 0) fail_io("read", files_[file_ - 1], errno);
     read_of_file_ += count;
   }
 
@@ -122,6 +132,10 @@ class BlockReader {
   std::uint64_t total_ = 0;
   std::size_t file_ = 0;  // one past the open one
   std::uint64_t read_of_file_ = 0;
+  bool strict_;
+  std::function<void(std::string_view)> on_skip_;
+  std::string first_skipped_;
+  bool any_text_ = false;
   std::unique_ptr<std::FILE, Close> stream_;
   std::string carried_;
 };

@@ -151,9 +151,10 @@ class BpeEncoder::BorrowedWorkspace {
   std::unique_ptr<Workspace> workspace_;
 };
 
-BpeEncoder::BpeEncoder(const std::array<TokenId, 256>& byte_tokens, std::span<const MergeRule> rules,
-                       std::span<const std::string> tokens, std::span<const TokenId> whole)
-    : byte_tokens_(byte_tokens),
+BpeEncoder::BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules, std::span<const std::string> tokens,
+                       std::span<const TokenId> whole)
+    : bytes_(bytes),
+      has_all_bytes_(std::ranges::find(bytes.byte_tokens, ByteTokens::none) == bytes.byte_tokens.end()),
       table_(rules),
       whole_(tokens, whole),
       has_whole_(!whole.empty()),
@@ -167,64 +168,110 @@ BpeEncoder::~BpeEncoder() {
 }
 
 void BpeEncoder::encode(std::string_view text, NextPretoken next, std::vector<TokenId>& ids) const {
+  std::size_t begin = 0;
+  const auto next_piece = [&] {
+    if (begin == text.size()) return std::pair(std::string_view(), std::size_t{0});
+    const std::size_t end = next(text, begin);
+    const std::pair piece(text.substr(begin, end - begin), text.size() - begin);
+    begin = end;
+    return piece;
+  };
+  encode_all(next_piece, ids);
+}
+
+void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
+  std::size_t index = 0;
+  const auto next_piece = [&] {
+    const std::string_view piece = index == pretokens.size() ? std::string_view() : pretokens[index++];
+    return std::pair(piece, piece.size());
+  };
+  encode_all(next_piece, ids);
+}
+
+template <class NextPiece>
+void BpeEncoder::encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
   Workspace& workspace = *borrowed;
   // Ids are gathered here first: no capacity check a token.
   std::array<TokenId, 1024> block;
   std::size_t filled = 0;
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t end = next(text, begin);
-    const std::size_t size = end - begin;
+  while (true) {
+    const auto [piece, available] = next_piece();
+    const std::size_t size = piece.size();
+    if (size == 0) break;
     if (filled + max_cached_ids > block.size()) {
       ids.insert(ids.end(), block.begin(), block.begin() + filled);
       filled = 0;
     }
     if (size <= max_cached_bytes) {
-      const Key key = key_of(text.data() + begin, size, text.size() - begin);
+      const Key key = key_of(piece.data(), size, available);
       Slot& slot = workspace.slots[slot_of(key)];
       if (slot.key == key) [[likely]] {
         // Always all of them: a copy of fixed size needs no loop.
         std::memcpy(block.data() + filled, slot.ids.data(), sizeof(slot.ids));
         filled += slot.count;
-        begin = end;
         continue;
       }
       workspace.ids.clear();
-      encode_uncached(text.substr(begin, size), workspace, workspace.ids);
+      encode_uncached(piece, workspace, workspace.ids);
       if (workspace.ids.size() <= max_cached_ids) {
         slot.key = key;
         slot.count = static_cast<std::uint32_t>(workspace.ids.size());
         std::copy(workspace.ids.begin(), workspace.ids.end(), slot.ids.begin());
         std::copy(workspace.ids.begin(), workspace.ids.end(), block.begin() + filled);
         filled += workspace.ids.size();
-        begin = end;
         continue;
       }
       ids.insert(ids.end(), block.begin(), block.begin() + filled);
       ids.insert(ids.end(), workspace.ids.begin(), workspace.ids.end());
     } else {
       ids.insert(ids.end(), block.begin(), block.begin() + filled);
-      encode_uncached(text.substr(begin, size), workspace, ids);
+      encode_uncached(piece, workspace, ids);
     }
     filled = 0;
-    begin = end;
   }
   ids.insert(ids.end(), block.begin(), block.begin() + filled);
 }
 
 void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
-  if (piece.size() == 1) {
-    ids.push_back(byte_tokens_[static_cast<unsigned char>(piece.front())]);
-    return;
-  }
-  if (has_whole_) {
+  if (has_whole_ && piece.size() > 1) {
     if (const TokenId id = whole_.find(piece); id != TokenIndex::no_token) {
       ids.push_back(id);
       return;
     }
   }
-  if (piece.size() < long_piece) {
+  if (has_all_bytes_) {
+    merge(piece, workspace, ids);
+  } else {
+    merge_known(piece, workspace, ids);
+  }
+}
+
+// Without the bytes that have no token, which leave no gap unless `unknown` stands for them.
+void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
+  std::string known;
+  bool after_unknown = false;
+  const auto flush = [&] {
+    if (!known.empty()) merge(known, workspace, ids);
+    known.clear();
+  };
+  for (const char character : piece) {
+    if (!lacks_token(static_cast<unsigned char>(character))) {
+      known.push_back(character);
+      after_unknown = false;
+    } else if (bytes_.unknown) {
+      flush();
+      if (!after_unknown || !bytes_.fuse_unknown) ids.push_back(*bytes_.unknown);
+      after_unknown = true;
+    }
+  }
+  flush();
+}
+
+void BpeEncoder::merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
+  if (piece.size() == 1) {
+    ids.push_back(bytes_.byte_tokens[static_cast<unsigned char>(piece.front())]);
+  } else if (piece.size() < long_piece) {
     merge_by_scanning(piece, ids);
   } else if (ranks_rise_) {
     merge_by_buckets(piece, workspace, ids);
@@ -250,7 +297,7 @@ void BpeEncoder::merge_by_scanning(std::string_view piece, std::vector<TokenId>&
     ranks[i] = rule.rank;
     results[i] = rule.result;
   };
-  for (std::size_t i = 0; i < count; ++i) symbols[i] = byte_tokens_[static_cast<unsigned char>(piece[i])];
+  for (std::size_t i = 0; i < count; ++i) symbols[i] = bytes_.byte_tokens[static_cast<unsigned char>(piece[i])];
   for (std::size_t i = 0; i + 1 < count; ++i) look_up(i);
   while (count > 1) {
     std::size_t best = 0;
@@ -325,7 +372,7 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, std::vector<TokenId>& 
 }
 
 void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
-  SymbolList list(piece, byte_tokens_);
+  SymbolList list(piece, bytes_.byte_tokens);
   RankQueue& queue = workspace.queue;
   queue.prepare(rank_count_, piece.size());
   const auto update = [&](std::uint32_t position) {
@@ -366,7 +413,7 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
 }
 
 void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids) const {
-  SymbolList list(piece, byte_tokens_);
+  SymbolList list(piece, bytes_.byte_tokens);
   // Rank, then position: the leftmost of the lowest. Entries that no longer hold are passed over when they surface.
   struct Candidate {
     std::uint32_t rank;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,12 +68,21 @@ class TokenIndex {
   std::vector<TokenId> slots_;
 };
 
+// The tokens of single bytes.
+struct ByteTokens {
+  static constexpr TokenId none = ~TokenId{0};
+
+  std::array<TokenId, 256> byte_tokens{};         // `none` where a byte has no token
+  std::optional<TokenId> unknown = std::nullopt;  // stands for those bytes; they are left out where there is none
+  bool fuse_unknown = false;                      // one `unknown` for several in a row
+};
+
 // Immutable but for a pool of caches, which threads borrow without locks; encode may be called from several threads.
 class BpeEncoder {
  public:
   // `whole`: tokens that a pre-token of the same bytes becomes without merging; `tokens` must outlive the encoder.
-  BpeEncoder(const std::array<TokenId, 256>& byte_tokens, std::span<const MergeRule> rules,
-             std::span<const std::string> tokens, std::span<const TokenId> whole);
+  BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules, std::span<const std::string> tokens,
+             std::span<const TokenId> whole);
   BpeEncoder(const BpeEncoder&) = delete;
   BpeEncoder& operator=(const BpeEncoder&) = delete;
   ~BpeEncoder();
@@ -80,9 +90,11 @@ class BpeEncoder {
   // Appends the ids of each pre-token of `text`. O(text), whatever the lengths of its pre-tokens, where no token is
   // made of one with a higher rank (which training never yields); O(n log n) in the longest pre-token otherwise.
   void encode(std::string_view text, NextPretoken next, std::vector<TokenId>& ids) const;
+  // The same of pre-tokens, each of at least a byte.
+  void encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const;
 
   // The ids of one pre-token of any length, by merging alone: three algorithms with one result. encode picks by length;
-  // the tests compare them.
+  // the tests compare them. Each byte of `piece` must have a token.
   void merge_by_scanning(std::string_view piece, std::vector<TokenId>& ids) const;  // O(n²), fast when short
   void merge_by_buckets(std::string_view piece, std::vector<TokenId>& ids) const;   // O(n); needs ranks_rise()
   void merge_by_heap(std::string_view piece, std::vector<TokenId>& ids) const;      // O(n log n)
@@ -93,10 +105,17 @@ class BpeEncoder {
   struct Workspace;
   class BorrowedWorkspace;
 
+  // Calls next_piece() -> (bytes, how many bytes may be read from there) until it gives an empty piece.
+  template <class NextPiece>
+  void encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const;
+  bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
+  void merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
+  void merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void merge_by_buckets(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
 
-  std::array<TokenId, 256> byte_tokens_;
+  ByteTokens bytes_;
+  bool has_all_bytes_;
   MergeTable table_;
   TokenIndex whole_;
   bool has_whole_;

@@ -37,7 +37,7 @@ struct RandomVocabulary {
     }
   }
 
-  BpeEncoder encoder() const { return BpeEncoder(byte_tokens, rules, tokens, {}); }
+  BpeEncoder encoder() const { return BpeEncoder({.byte_tokens = byte_tokens}, rules, tokens, {}); }
 
   std::string text(std::size_t size) {
     std::string result;
@@ -116,7 +116,7 @@ TEST(BpeEncode, RanksRiseOnlyWhereNoTokenIsMadeOfALaterOne) {
   const auto child = std::find_if(rules.begin(), rules.end(), [](const auto& rule) { return rule.left >= 256; });
   ASSERT_NE(child, rules.end());
   std::swap(child->rank, rules[child->left - 256].rank);
-  EXPECT_FALSE(BpeEncoder(vocabulary.byte_tokens, rules, vocabulary.tokens, {}).ranks_rise());
+  EXPECT_FALSE(BpeEncoder({.byte_tokens = vocabulary.byte_tokens}, rules, vocabulary.tokens, {}).ranks_rise());
 }
 
 // Every length around the cache's limits and the switch of algorithms, each pre-token seen twice, so that the second
@@ -153,10 +153,10 @@ TEST(BpeEncode, WholeTokensComeFirst) {
     return text.size();
   };
   std::vector<TokenId> ids;
-  BpeEncoder(vocabulary.byte_tokens, vocabulary.rules, tokens, whole).encode(tokens.back(), all, ids);
+  BpeEncoder({.byte_tokens = vocabulary.byte_tokens}, vocabulary.rules, tokens, whole).encode(tokens.back(), all, ids);
   EXPECT_EQ(ids, std::vector<TokenId>(whole.begin(), whole.end()));
   ids.clear();
-  BpeEncoder(vocabulary.byte_tokens, vocabulary.rules, tokens, {}).encode(tokens.back(), all, ids);
+  BpeEncoder({.byte_tokens = vocabulary.byte_tokens}, vocabulary.rules, tokens, {}).encode(tokens.back(), all, ids);
   EXPECT_EQ(ids, merge_plainly(vocabulary, tokens.back()));
 }
 

@@ -56,12 +56,15 @@ struct CountOptions {
   SplitPattern pattern = SplitPattern::gpt2;
   int threads = 1;
   std::size_t block_bytes = std::size_t{1} << 20;  // read at a time; grows where a block has no safe cut
-  TrainProgress progress = nullptr;                // stage "counting", bytes
+  // See TokenizerTrainOptions.
+  bool strict = false;
+  std::function<void(std::string_view message)> on_skip = nullptr;
+  TrainProgress progress = nullptr;  // stage "counting", bytes
 };
 
 // Counts the pre-tokens of files, each cut at safe_cut into blocks that threads take in turn. Memory: a block a thread
 // and the distinct pre-tokens (with SplitPattern::none, which allows no cut, whole files). Throws Error(io),
-// Error(input) for a file that starts like a binary one or when all are empty, Error(interrupted).
+// Error(input) when no file is text, Error(interrupted).
 PretokenCounts count_pretokens(std::span<const std::filesystem::path> files, const CountOptions& options);
 PretokenCounts count_pretokens(std::string_view text, const CountOptions& options);
 

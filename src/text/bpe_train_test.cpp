@@ -185,7 +185,7 @@ TEST(BpeTrain, RejectsBadInput) {
   };
   const Error empty = train(write_temporary("none.txt", ""));
   EXPECT_EQ(empty.kind(), ErrorKind::input);
-  EXPECT_NE(std::string(empty.what()).find("no text"), std::string::npos);
+  EXPECT_NE(std::string(empty.what()).find("is empty"), std::string::npos);
   const Error missing = train("/nonexistent/corpus.txt");
   EXPECT_EQ(missing.kind(), ErrorKind::io);
   EXPECT_NE(std::string(missing.what()).find("corpus.txt"), std::string::npos);
@@ -196,6 +196,27 @@ TEST(BpeTrain, RejectsBadInput) {
                                                                             8)));
   EXPECT_EQ(binary.kind(), ErrorKind::input);
   EXPECT_NE(std::string(binary.what()).find("byte 5 is NUL"), std::string::npos) << binary.what();
+}
+
+TEST(BpeTrain, PassesOverFilesThatAreNoText) {
+  const std::string late = std::string(100'000, 'a') + std::string(1, '\0');
+  const std::vector<std::filesystem::path> files = {
+      write_temporary("passed_empty.txt", ""), write_temporary("passed_text.txt", "some words and some more"),
+      write_temporary("passed_late.bin", late)};
+  std::vector<std::string> skipped;
+  TokenizerTrainOptions options{.vocab_size = 262, .min_frequency = 1};
+  options.on_skip = [&](std::string_view message) {
+    skipped.emplace_back(message);
+  };
+  const Tokenizer tokenizer = Tokenizer::train(files, options);
+  EXPECT_EQ(tokenizer.to_json(), Tokenizer::train_on_text("some words and some more", options).to_json());
+  ASSERT_EQ(skipped.size(), 2u);
+  EXPECT_NE(skipped[1].find("byte 100000 is NUL"), std::string::npos) << skipped[1];
+  options.strict = true;
+  const Error strict = error_of([&] { Tokenizer::train(files, options); });
+  EXPECT_NE(std::string(strict.what()).find("passed_empty.txt is empty"), std::string::npos) << strict.what();
+  const Error none = error_of([&] { Tokenizer::train(std::vector{files[0], files[2]}, {.vocab_size = 262}); });
+  EXPECT_NE(std::string(none.what()).find("None of the 2 files"), std::string::npos) << none.what();
 }
 
 TEST(BpeTrain, RejectsBadOptions) {

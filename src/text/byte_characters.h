@@ -19,4 +19,12 @@ std::string to_byte_characters(std::string_view bytes);
 // The inverse; nothing where a character stands for no byte or `text` is not UTF-8.
 std::optional<std::string> from_byte_characters(std::string_view text);
 
+// Whether each byte stands for itself: printable ASCII.
+inline bool is_its_own_spelling(std::string_view bytes) {
+  for (const char byte : bytes) {
+    if (byte < 0x21 || byte > 0x7E) return false;
+  }
+  return true;
+}
+
 }  // namespace mslt

@@ -23,8 +23,9 @@ JsonRegion region_of_top_member(std::string_view name) {
 }
 
 JsonRegion region_of_model_member(std::string_view name) {
-  constexpr std::array<std::string_view, 6> outline = {"type",          "dropout",       "continuing_subword_prefix",
-                                                       "ignore_merges", "byte_fallback", "end_of_word_suffix"};
+  constexpr std::array<std::string_view, 8> outline = {"type",      "dropout",       "continuing_subword_prefix",
+                                                       "unk_token", "ignore_merges", "end_of_word_suffix",
+                                                       "fuse_unk",  "byte_fallback"};
   if (name == "vocab") return JsonRegion::vocabulary;
   if (name == "merges") return JsonRegion::merges;
   return std::ranges::find(outline, name) != outline.end() ? JsonRegion::outline : JsonRegion::ignored;

@@ -1,4 +1,4 @@
-// Unicode normalisation form C by segments: only around what is not a boundary is the text taken apart.
+// Unicode's normalisation forms by segments: for form C, only around what is not a boundary is the text taken apart.
 #include "text/normalize.h"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "text/character_sets.h"
 #include "text/unicode_tables.h"
 #include "text/utf8.h"
 
@@ -140,7 +141,77 @@ void append_normalized(std::string& output, std::string_view segment, std::vecto
   }
 }
 
+void append_compatible(std::vector<Element>& elements, char32_t code_point) {
+  const std::span<const unicode::CompatibilityDecomposition> table(unicode::compatibility_decompositions,
+                                                                   unicode::compatibility_decomposition_count);
+  const auto found = std::lower_bound(
+      table.begin(), table.end(), code_point,
+      [](const unicode::CompatibilityDecomposition& entry, char32_t point) { return entry.code_point < point; });
+  if (found == table.end() || found->code_point != code_point) {
+    append_decomposed(elements, code_point);
+    return;
+  }
+  for (std::size_t i = 0; i < found->part_count; ++i) {
+    const char32_t part = unicode::compatibility_parts[found->first_part + i];
+    elements.push_back({part, unicode::normalization_of(part).combining_class});
+  }
+}
+
+// Appends a segment of valid UTF-8 that nothing before it joins.
+void append_in_form(std::string& output, std::string_view segment, NormalizationForm form,
+                    std::vector<Element>& elements) {
+  const bool compatible = form == NormalizationForm::nfkc || form == NormalizationForm::nfkd;
+  elements.clear();
+  for (std::size_t position = 0; position < segment.size();) {
+    const Utf8Result character = decode_utf8(segment, position);
+    if (compatible) {
+      append_compatible(elements, character.code_point);
+    } else {
+      append_decomposed(elements, character.code_point);
+    }
+    position += character.length;
+  }
+  order(elements);
+  if (form == NormalizationForm::nfc || form == NormalizationForm::nfkc) compose(elements);
+  for (const Element& element : elements) append_utf8(output, element.code_point);
+}
+
 }  // namespace
+
+std::string normalize(std::string_view text, NormalizationForm form) {
+  if (form == NormalizationForm::nfc) return normalize_nfc(text);
+  std::string output;
+  std::vector<Element> elements;
+  std::size_t start = 0;  // of what is not in the output: valid UTF-8
+  std::size_t position = 0;
+  const auto flush = [&](std::size_t end) {
+    if (end > start) append_in_form(output, text.substr(start, end - start), form, elements);
+    start = end;
+  };
+  while (position < text.size()) {
+    const bool is_ascii = static_cast<unsigned char>(text[position]) < 0x80;
+    if (is_ascii) {
+      // ASCII stands for itself and joins nothing before it; what follows may join it.
+      if (position - start <= 1 && (position == start || static_cast<unsigned char>(text[start]) < 0x80)) {
+        output.append(text, start, position - start);
+        start = position;
+      } else {
+        flush(position);
+      }
+      ++position;
+      continue;
+    }
+    const Utf8Result character = decode_utf8(text, position);
+    if (character.status != Utf8Status::valid) {
+      flush(position);
+      output.append(text, position, character.length);
+      start = position + character.length;
+    }
+    position += character.length;
+  }
+  flush(text.size());
+  return output;
+}
 
 std::string normalize_nfc(std::string_view text) {
   std::string output;

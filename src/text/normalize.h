@@ -1,4 +1,4 @@
-// Unicode normalisation form C.
+// Unicode's normalisation forms.
 #pragma once
 
 #include <string>
@@ -11,5 +11,11 @@ namespace mslt {
 // joined or moved across them. Text that is in NFC already, ASCII above all, is only scanned and copied. Takes time
 // linear in the length of the text. Safe to call from several threads.
 std::string normalize_nfc(std::string_view text);
+
+// The four forms. NFD and NFKD decompose, NFC and NFKC also compose; NFKC and NFKD replace what is only compatible.
+enum class NormalizationForm { nfc, nfd, nfkc, nfkd };
+
+// Any of the forms, with what normalize_nfc says.
+std::string normalize(std::string_view text, NormalizationForm form);
 
 }  // namespace mslt

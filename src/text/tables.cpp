@@ -6,12 +6,9 @@
 
 #include "base/fail.h"
 #include "text/byte_characters.h"
-#include "text/normalize.h"
 
 namespace mslt {
 namespace {
-
-constexpr TokenId unused = ~TokenId{0};
 
 std::vector<TokenId> whole_tokens(const TokenizerParts& parts) {
   std::vector<TokenId> ids;
@@ -29,18 +26,18 @@ std::vector<TokenId> whole_tokens(const TokenizerParts& parts) {
 Tokenizer::Tables::Tables(TokenizerParts given, const std::array<TokenId, 256>& bytes)
     : parts(std::move(given)),
       byte_tokens(bytes),
-      next_pretoken(mslt::next_pretoken(parts.pattern)),
+      next_pretoken(parts.pre_tokenizer.single_pattern() ? mslt::next_pretoken(*parts.pre_tokenizer.single_pattern())
+                                                         : nullptr),
       is_special(parts.tokens.size(), false),
-      encoder(byte_tokens, parts.merges, parts.tokens, whole_tokens(parts)) {
+      encoder({.byte_tokens = byte_tokens, .unknown = parts.unknown, .fuse_unknown = parts.fuse_unknown}, parts.merges,
+              parts.tokens, whole_tokens(parts)) {
   for (const AddedToken& token : parts.added) {
-    const bool late = token.normalized && parts.normalize_nfc;
-    const std::string text = late ? normalize_nfc(token.text) : token.text;
-    (late ? normalized_all : raw_all).insert(text, token.id);
+    const std::string text = token.normalized ? parts.normalizer.apply(token.text) : token.text;
+    // A normalizer may leave nothing of a token, which is then never found.
+    if (!text.empty()) (token.normalized ? late_added : raw_added).insert(text, token);
     if (token.special) {
       special.push_back({.text = token.text, .id = token.id});
       is_special[token.id] = true;
-    } else {
-      (late ? normalized_added : raw_added).insert(text, token.id);
     }
   }
 }
@@ -62,24 +59,32 @@ std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::
   }
 
   std::array<TokenId, 256> byte_tokens{};
-  byte_tokens.fill(unused);
+  byte_tokens.fill(ByteTokens::none);
   for (TokenId id = 0; id < tokens.size(); ++id) {
     if (tokens[id].size() == 1 && !is_added[id]) byte_tokens[static_cast<unsigned char>(tokens[id].front())] = id;
   }
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    if (byte_tokens[byte] == unused) {
-      fail(ErrorKind::input,
-           "{}: the vocabulary has no token for byte 0x{:02X} (\"{}\"), so not all text can be encoded; a byte-level "
-           "vocabulary has all 256.",
-           source, byte, to_byte_characters(std::string(1, static_cast<char>(byte))));
-    }
+  // A byte's own letter may be an added token too, as ! is where it serves as padding.
+  for (const AddedToken& token : parts.added) {
+    const auto byte = static_cast<unsigned char>(token.text.front());
+    const bool is_letter = token.text.size() == 1 && is_its_own_spelling(token.text);
+    if (is_letter && byte_tokens[byte] == ByteTokens::none) byte_tokens[byte] = token.id;
+  }
+  if (parts.unknown && (*parts.unknown >= tokens.size() || tokens[*parts.unknown].empty())) {
+    fail(ErrorKind::input, "{}: the unknown token has the id {}, which no token has.", source, *parts.unknown);
   }
   for (const MergeRule& rule : parts.merges) {
     for (const TokenId id : {rule.left, rule.right, rule.result}) {
-      if (id >= tokens.size() || tokens[id].empty() || is_added[id]) {
+      // An added token may be an ordinary one as well.
+      const bool is_ordinary = id < tokens.size() && !tokens[id].empty() &&
+                               (!is_added[id] || is_its_own_spelling(tokens[id]));
+      if (!is_ordinary) {
         fail(ErrorKind::input, "{}: the merge of rank {} names the id {}, which is no ordinary token.", source,
              rule.rank, id);
       }
+    }
+    if (rule.left == parts.unknown || rule.right == parts.unknown) {
+      fail(ErrorKind::input, "{}: the merge of rank {} merges the unknown token, which is not supported.", source,
+           rule.rank);
     }
   }
   return std::make_shared<const Tokenizer::Tables>(std::move(parts), byte_tokens);

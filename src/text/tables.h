@@ -12,17 +12,22 @@
 #include "mslt/tokenizer.h"
 #include "text/added_tokens.h"
 #include "text/bpe_encode.h"
-#include "text/split.h"
+#include "text/normalizer.h"
+#include "text/pre_tokenizer.h"
 
 namespace mslt {
 
 // Plain values; make_tables checks them.
 struct TokenizerParts {
-  SplitPattern pattern = SplitPattern::none;
-  bool normalize_nfc = false;
-  bool add_prefix_space = false;    // a space before text that does not start with one
+  Normalizer normalizer;
+  PreTokenizer pre_tokenizer;
+  std::optional<TokenId> unknown;   // stands for bytes without a token, which are left out where there is none
+  bool fuse_unknown = false;        // one `unknown` for several such bytes in a row
   bool whole_tokens_first = false;  // a pre-token that is itself a token is taken without merging
-  std::string post_processor;       // JSON of tokenizer.json's member, kept to be written back; or empty
+  // JSON of tokenizer.json's members, kept to be written back; or empty.
+  std::string normalizer_json;
+  std::string pre_tokenizer_json;
+  std::string post_processor;
   bool adds_bos = false;
   std::vector<std::string> tokens;  // bytes by id; an empty string where the id is not in use
   std::vector<MergeRule> merges;    // by rising rank
@@ -37,18 +42,16 @@ struct Tokenizer::Tables {
 
   TokenizerParts parts;
   std::array<TokenId, 256> byte_tokens;
-  NextPretoken next_pretoken;
+  NextPretoken next_pretoken;  // where one pattern cuts the text; else null
   std::vector<SpecialToken> special;
-  std::vector<bool> is_special;        // by id
-  AddedTokenMatcher raw_added;         // found before normalisation: those that are not special
-  AddedTokenMatcher raw_all;           // and all
-  AddedTokenMatcher normalized_added;  // the same two for those that are to be found in normalised text
-  AddedTokenMatcher normalized_all;
+  std::vector<bool> is_special;  // by id
+  AddedTokenMatcher raw_added;   // found before normalisation
+  AddedTokenMatcher late_added;  // and in normalised text
   BpeEncoder encoder;
 };
 
-// Checks what every source of parts must satisfy: each byte has a token, merges name ordinary tokens, added tokens are
-// distinct. Throws Error(input) naming `source` and the entry.
+// Checks what every source of parts must satisfy: merges name ordinary tokens, added tokens are distinct. Throws
+// Error(input) naming `source` and the entry.
 std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::string_view source);
 
 // The most ids a vocabulary may have: a bound on what a file can make us allocate.

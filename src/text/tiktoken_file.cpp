@@ -1,9 +1,9 @@
 // Parsing ranks, and turning them into merge rules.
 #include "text/tiktoken_file.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
-#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -28,6 +28,9 @@ constexpr std::array<std::uint8_t, 256> base64_values = make_base64_values();
 
 // Finding a token's rules takes time quadratic in its length; the longest in use have 128 bytes.
 constexpr std::size_t max_token_bytes = 1024;
+
+// How many ranks may be left out.
+constexpr std::size_t max_gaps = std::size_t{1} << 16;
 
 // RFC 4648 with padding; nothing where it is not that.
 std::optional<std::string> decode_base64(std::string_view text) {
@@ -75,6 +78,7 @@ std::string_view take_line(std::string_view& text) {
 std::vector<SpecialToken> special_tokens_by_count(std::size_t ranks) {
   switch (ranks) {
     case 50256:
+    case 50280:
       return {{"<|endoftext|>", 50256}};
     case 100256:
       return {{"<|endoftext|>", 100257},
@@ -89,6 +93,19 @@ std::vector<SpecialToken> special_tokens_by_count(std::size_t ranks) {
   }
 }
 
+// The known ones of a file of so many ranks and those that are given, by id.
+std::vector<SpecialToken> special_tokens(std::size_t ranks, std::span<const SpecialToken> given) {
+  std::vector<SpecialToken> tokens(given.begin(), given.end());
+  for (SpecialToken& known : special_tokens_by_count(ranks)) {
+    const auto replaces = [&](const SpecialToken& token) {
+      return token.id == known.id || token.text == known.text;
+    };
+    if (std::none_of(given.begin(), given.end(), replaces)) tokens.push_back(std::move(known));
+  }
+  std::sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+  return tokens;
+}
+
 }  // namespace
 
 bool looks_like_tiktoken(std::string_view text) {
@@ -96,9 +113,10 @@ bool looks_like_tiktoken(std::string_view text) {
   return line.size() < 4096 && parse_line(line).has_value();
 }
 
-TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, std::string_view source) {
+TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, std::string_view source,
+                                   std::span<const SpecialToken> given) {
   TokenizerParts parts;
-  parts.pattern = pattern;
+  parts.pre_tokenizer = PreTokenizer({split_by_pattern(pattern)});
   parts.whole_tokens_first = true;
   std::vector<Line> lines;
   for (std::size_t number = 1; !text.empty(); ++number) {
@@ -118,26 +136,47 @@ TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, 
   if (count > max_vocab_size) {
     fail(ErrorKind::input, "{} has {} tokens; at most {} are possible.", source, count, max_vocab_size);
   }
-  const std::vector<SpecialToken> special = special_tokens_by_count(count);
-  parts.tokens.resize(special.empty() ? count : std::size_t{special.back().id} + 1);
+  // Ranks may be left out, but not so many that a short file could ask for a large table.
+  const std::size_t limit = std::min<std::size_t>(count + max_gaps, max_vocab_size);
   for (Line& line : lines) {
-    if (line.rank >= count) {
-      fail(ErrorKind::input, "{}: the rank {} is out of range; {} tokens have the ranks 0 to {}.", source, line.rank,
-           count, count - 1);
+    if (line.rank >= limit) {
+      fail(ErrorKind::input, "{}: the rank {} is out of range; {} tokens may have ranks from 0 to {}.", source,
+           line.rank, count, limit - 1);
     }
+    if (line.rank >= parts.tokens.size()) parts.tokens.resize(std::size_t{line.rank} + 1);
     if (!parts.tokens[line.rank].empty()) fail(ErrorKind::input, "{}: the rank {} is given twice.", source, line.rank);
     parts.tokens[line.rank] = std::move(line.bytes);
   }
-  std::vector<TokenId> ids(count);
-  std::iota(ids.begin(), ids.end(), TokenId{0});
-  const TokenIndex index(parts.tokens, ids);
-  for (const TokenId id : ids) {
-    if (const TokenId first = index.find(parts.tokens[id]); first != id) {
-      fail(ErrorKind::input, "{}: the ranks {} and {} are the same token.", source, first, id);
+  std::vector<TokenId> ids;
+  for (TokenId id = 0; id < parts.tokens.size(); ++id) {
+    if (!parts.tokens[id].empty()) ids.push_back(id);
+  }
+  const std::size_t ranks = parts.tokens.size();
+  {
+    const TokenIndex index(parts.tokens, ids);
+    for (const TokenId id : ids) {
+      if (const TokenId first = index.find(parts.tokens[id]); first != id) {
+        fail(ErrorKind::input, "{}: the ranks {} and {} are the same token.", source, first, id);
+      }
+    }
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      if (index.find(std::string(1, static_cast<char>(byte))) == TokenIndex::no_token) {
+        fail(ErrorKind::input, "{}: no token is the byte 0x{:02X} alone; each of the 256 bytes must be one.", source,
+             byte);
+      }
     }
   }
-  parts.merges = merges_from_ranks(std::span(parts.tokens).first(count));
-  for (const SpecialToken& token : special) {
+  parts.merges = merges_from_ranks(std::span(parts.tokens).first(ranks));
+  for (const SpecialToken& token : special_tokens(count, given)) {
+    if (token.id >= max_vocab_size) {
+      fail(ErrorKind::usage, "The special token \"{}\" has the id {}; ids up to {} are possible.", token.text, token.id,
+           max_vocab_size - 1);
+    }
+    if (token.id >= parts.tokens.size()) parts.tokens.resize(std::size_t{token.id} + 1);
+    if (!parts.tokens[token.id].empty()) {
+      fail(ErrorKind::usage, "{}: the id {} of the special token \"{}\" is another token's; name an id without one.",
+           source, token.id, token.text);
+    }
     parts.tokens[token.id] = token.text;
     parts.added.push_back({.text = token.text, .id = token.id});
   }

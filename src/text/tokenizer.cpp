@@ -1,6 +1,8 @@
 // Tokenizer: training, encoding and decoding on its tables.
 #include "mslt/tokenizer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <thread>
@@ -10,11 +12,12 @@
 #include "base/file.h"
 #include "text/bpe_train.h"
 #include "text/byte_characters.h"
-#include "text/normalize.h"
+#include "text/pipeline_json.h"
 #include "text/tables.h"
 #include "text/tiktoken_file.h"
 #include "text/tokenizer_json.h"
 #include "text/utf8.h"
+#include "text/vocabulary_files.h"
 
 namespace mslt {
 namespace {
@@ -67,12 +70,14 @@ CountOptions count_options(const TokenizerTrainOptions& options) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   return {.pattern = options.pattern,
           .threads = std::min(options.threads > 0 ? options.threads : cores, max_threads),
+          .strict = options.strict,
+          .on_skip = options.on_skip,
           .progress = options.progress};
 }
 
 TokenizerParts train_parts(const PretokenCounts& counts, std::size_t merges, const TokenizerTrainOptions& options) {
   TokenizerParts parts;
-  parts.pattern = options.pattern;
+  parts.pre_tokenizer = PreTokenizer({split_by_pattern(options.pattern)});
   for (const std::string& text : options.special) {
     parts.added.push_back({.text = text, .id = static_cast<TokenId>(parts.tokens.size())});
     parts.tokens.push_back(text);
@@ -125,23 +130,30 @@ SplitPattern split_pattern_from_name(std::string_view name) {
 
 Tokenizer::Tokenizer(std::shared_ptr<const Tables> tables) : tables_(std::move(tables)) {}
 
-Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<SplitPattern> pattern) {
-  const std::string source = path.string();
-  std::string text = read_file(path, max_tokenizer_file_bytes);
+Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<SplitPattern> pattern,
+                          std::span<const SpecialToken> special) {
+  const std::filesystem::path file = tokenizer_file(path);
+  const std::string source = file.string();
+  std::string text = is_vocabulary_file(file) ? json_from_vocabulary_files(file.parent_path())
+                                              : read_file(file, max_tokenizer_file_bytes);
   if (looks_like_tiktoken(text)) {
     if (!pattern) {
       fail(ErrorKind::usage,
            "{} is a .tiktoken file, which does not name its pattern; say which: none, gpt2, llama3, qwen2 or o200k.",
            source);
     }
-    return Tokenizer(make_tables(parts_from_tiktoken(text, *pattern, source), source));
+    return Tokenizer(make_tables(parts_from_tiktoken(text, *pattern, source, special), source));
+  }
+  if (!special.empty()) {
+    fail(ErrorKind::usage, "{} names its special tokens itself; only for a .tiktoken file may they be given.", source);
   }
   TokenizerParts parts = parts_from_json(text, source);
   text = std::string();  // gone before the tables come
   Tokenizer tokenizer(make_tables(std::move(parts), source));
-  if (pattern && *pattern != tokenizer.pattern()) {
-    fail(ErrorKind::usage, "{} cuts text by the pattern {}, not by {} as asked for.", source,
-         name_of(tokenizer.pattern()), name_of(*pattern));
+  if (pattern && tokenizer.pattern() != pattern) {
+    fail(ErrorKind::usage, "{} cuts text by {}, not by the pattern {} as asked for; leave the pattern out.", source,
+         tokenizer.pattern() ? fmt::format("the pattern {}", name_of(*tokenizer.pattern())) : "steps of its own",
+         name_of(*pattern));
   }
   return tokenizer;
 }
@@ -176,20 +188,32 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens spec
   return ids;
 }
 
-void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special) const {
+void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special,
+                              bool continues) const {
   const Tables& tables = *tables_;
-  const bool all = special == SpecialTokens::parse;
-  // Calls `between` for each stretch of `whole` that holds none of the matcher's tokens.
-  const auto split = [&ids](const AddedTokenMatcher& matcher, std::string_view whole, const auto& between) {
-    for (std::size_t at = 0; at < whole.size();) {
-      const auto match = matcher.find(whole, at);
-      if (match.begin > at) between(whole.substr(at, match.begin - at));
-      if (match.end > match.begin) ids.push_back(match.id);
-      at = match.end;
+  // Calls `between` for each stretch of `whole` that holds none of the matcher's tokens; the stretch at its start
+  // continues what stood before where `whole` does.
+  const auto split = [&](const AddedTokenMatcher& matcher, std::string_view whole, bool goes_on, const auto& between) {
+    std::size_t at = 0;
+    const auto stretch = [&](std::size_t end) {
+      if (end > at) between(whole.substr(at, end - at), goes_on && at == 0);
+    };
+    if (!matcher.empty()) {
+      matcher.for_each(whole, special, [&](const AddedTokenMatcher::Match& match) {
+        stretch(match.begin);
+        ids.push_back(match.id);
+        at = match.end;
+      });
     }
+    stretch(whole.size());
   };
-  const auto encode_plain = [&](std::string_view plain) {
-    if (tables.parts.add_prefix_space && plain.front() != ' ') {
+  Pieces pieces;
+  const auto encode_plain = [&](std::string_view plain, bool goes_on) {
+    const PreTokenizer& pre_tokenizer = tables.parts.pre_tokenizer;
+    if (tables.next_pretoken == nullptr) {
+      pre_tokenizer.split(plain, goes_on, pieces);
+      tables.encoder.encode(pieces.views, ids);
+    } else if (pre_tokenizer.starts_with_space() && !goes_on && plain.front() != ' ') {
       std::string prefixed(1, ' ');
       prefixed += plain;
       tables.encoder.encode(prefixed, tables.next_pretoken, ids);
@@ -197,59 +221,61 @@ void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, 
       tables.encoder.encode(plain, tables.next_pretoken, ids);
     }
   };
-  const auto encode_raw = [&](std::string_view raw) {
-    if (!tables.parts.normalize_nfc) {
-      encode_plain(raw);
-      return;
+  const auto encode_raw = [&](std::string_view raw, bool goes_on) {
+    if (tables.parts.normalizer.empty()) {
+      split(tables.late_added, raw, goes_on, encode_plain);
+    } else {
+      split(tables.late_added, tables.parts.normalizer.apply(raw), goes_on, encode_plain);
     }
-    const std::string normalized = normalize_nfc(raw);
-    split(all ? tables.normalized_all : tables.normalized_added, normalized, encode_plain);
   };
   const std::size_t size = ids.size();
   try {
-    split(all ? tables.raw_all : tables.raw_added, text, encode_raw);
+    split(tables.raw_added, text, continues, encode_raw);
   } catch (...) {
     ids.resize(size);
     throw;
   }
 }
 
-std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special) const {
+std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special, std::size_t* without_token) const {
   std::string text;
+  std::size_t missing = 0;
   for (const TokenId id : ids) {
-    const std::string_view bytes = token_bytes(id);
-    if (!skip_special || !tables_->is_special[id]) text += bytes;
+    if (!has_token(id)) ++missing;
+    if (!skip_special || !is_special(id)) text += token_bytes(id);
   }
+  if (without_token != nullptr) *without_token = missing;
   return text;
 }
 
 std::string_view Tokenizer::token_bytes(TokenId id) const {
   const auto& tokens = tables_->parts.tokens;
-  if (id >= tokens.size() || tokens[id].empty()) {
-    fail(ErrorKind::input, "{} is not the id of a token; the vocabulary's ids go up to {}.", id, tokens.size() - 1);
-  }
-  return tokens[id];
+  return id < tokens.size() ? std::string_view(tokens[id]) : std::string_view();
+}
+
+bool Tokenizer::has_token(TokenId id) const {
+  return !token_bytes(id).empty();
 }
 
 bool Tokenizer::encodes_like(const Tokenizer& other) const {
   const TokenizerParts& a = tables_->parts;
   const TokenizerParts& b = other.tables_->parts;
   return tables_ == other.tables_ ||
-         (a.pattern == b.pattern && a.normalize_nfc == b.normalize_nfc && a.add_prefix_space == b.add_prefix_space &&
-          a.whole_tokens_first == b.whole_tokens_first && a.tokens == b.tokens && a.merges == b.merges &&
-          a.added == b.added);
+         (normalizer_json(a) == normalizer_json(b) && pre_tokenizer_json(a) == pre_tokenizer_json(b) &&
+          a.unknown == b.unknown && a.fuse_unknown == b.fuse_unknown && a.whole_tokens_first == b.whole_tokens_first &&
+          a.tokens == b.tokens && a.merges == b.merges && a.added == b.added);
 }
 
 std::uint32_t Tokenizer::vocab_size() const {
   return static_cast<std::uint32_t>(tables_->parts.tokens.size());
 }
 
-SplitPattern Tokenizer::pattern() const {
-  return tables_->parts.pattern;
+std::optional<SplitPattern> Tokenizer::pattern() const {
+  return tables_->parts.pre_tokenizer.single_pattern();
 }
 
 bool Tokenizer::normalizes() const {
-  return tables_->parts.normalize_nfc;
+  return !tables_->parts.normalizer.empty();
 }
 
 bool Tokenizer::adds_bos() const {

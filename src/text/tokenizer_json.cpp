@@ -3,42 +3,37 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "text/byte_characters.h"
-#include "text/pattern_texts.h"
+#include "text/pipeline_json.h"
 
 namespace mslt {
 namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json byte_level(bool add_prefix_space, bool use_regex) {
-  return {
-      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
-}
-
-ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
-  if (parts.pattern == SplitPattern::gpt2) return byte_level(parts.add_prefix_space, true);
-  if (parts.pattern == SplitPattern::none) return byte_level(parts.add_prefix_space, false);
-  const auto known = std::find_if(pattern_texts.begin(), pattern_texts.end(),
-                                  [&](const PatternText& text) { return text.pattern == parts.pattern; });
-  const ordered_json split = {
-      {"type", "Split"}, {"pattern", {{"Regex", known->regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-  return {{"type", "Sequence"}, {"pretokenizers", ordered_json::array({split, byte_level(false, false)})}};
+// How the file spells tokens, by id.
+auto names_of_tokens(const TokenizerParts& parts) {
+  std::vector<const std::string*> added(parts.tokens.size(), nullptr);
+  for (const AddedToken& token : parts.added) added[token.id] = &token.text;
+  return [&parts, added = std::move(added)](TokenId id) {
+    return added[id] != nullptr ? *added[id] : to_byte_characters(parts.tokens[id]);
+  };
 }
 
 // All but its two lists, which are empty.
 ordered_json model_json(const TokenizerParts& parts) {
+  const ordered_json unknown =
+      parts.unknown ? ordered_json(names_of_tokens(parts)(*parts.unknown)) : ordered_json(nullptr);
   return {{"type", "BPE"},
           {"dropout", nullptr},
-          {"unk_token", nullptr},
+          {"unk_token", unknown},
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
-          {"fuse_unk", false},
+          {"fuse_unk", parts.fuse_unknown},
           {"byte_fallback", false},
           {"ignore_merges", parts.whole_tokens_first},
           {"vocab", ordered_json::object()},
@@ -64,11 +59,9 @@ void fill_list(std::string& text, std::string_view name, char open, char close, 
 void fill_lists(std::string& text, const TokenizerParts& parts) {
   // As JSON, with quotes. Special tokens stand in the vocabulary too: the tokenizers package takes their ids from
   // there.
-  std::vector<const std::string*> names_of_added(parts.tokens.size(), nullptr);
-  for (const AddedToken& token : parts.added) names_of_added[token.id] = &token.text;
+  const auto plain_name = names_of_tokens(parts);
   const auto name = [&](TokenId id) {
-    const std::string* added = names_of_added[id];
-    return ordered_json(added != nullptr ? *added : to_byte_characters(parts.tokens[id])).dump();
+    return ordered_json(plain_name(id)).dump();
   };
   std::vector<TokenId> used;
   for (TokenId id = 0; id < parts.tokens.size(); ++id) {
@@ -88,28 +81,20 @@ std::string json_from_parts(const TokenizerParts& parts) {
   for (const AddedToken& token : parts.added) {
     added.push_back({{"id", token.id},
                      {"content", token.text},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false},
+                     {"single_word", token.single_word},
+                     {"lstrip", token.lstrip},
+                     {"rstrip", token.rstrip},
                      {"normalized", token.normalized},
                      {"special", token.special}});
   }
-  const ordered_json normalizer = parts.normalize_nfc ? ordered_json{{"type", "NFC"}} : ordered_json(nullptr);
-  // Members in alphabetical order, as a kept post-processor's are: files then do not change when they are written
-  // again.
-  const ordered_json processor = parts.post_processor.empty() ? ordered_json{{"add_prefix_space", false},
-                                                                             {"trim_offsets", false},
-                                                                             {"type", "ByteLevel"},
-                                                                             {"use_regex", true}}
-                                                              : ordered_json::parse(parts.post_processor);
   const ordered_json document = {{"version", "1.0"},
                                  {"truncation", nullptr},
                                  {"padding", nullptr},
                                  {"added_tokens", std::move(added)},
-                                 {"normalizer", normalizer},
+                                 {"normalizer", normalizer_json(parts)},
                                  {"pre_tokenizer", pre_tokenizer_json(parts)},
-                                 {"post_processor", processor},
-                                 {"decoder", byte_level(true, true)},
+                                 {"post_processor", post_processor_json(parts)},
+                                 {"decoder", decoder_json()},
                                  {"model", model_json(parts)}};
   std::string text = document.dump(1, ' ') + "\n";
   fill_lists(text, parts);

@@ -6,8 +6,9 @@
 
 #include "base/fail.h"
 #include "text/byte_characters.h"
+#include "text/json_member.h"
 #include "text/json_walker.h"
-#include "text/pattern_texts.h"
+#include "text/pipeline_json.h"
 #include "text/tokenizer_json.h"
 
 namespace mslt {
@@ -18,132 +19,7 @@ using nlohmann::json;
 // Ids may lie this far above the count of entries: vocabularies have holes before their special tokens.
 constexpr std::uint64_t max_holes = std::uint64_t{1} << 16;
 
-// A JSON value and where it stands, for errors.
-class Member {
- public:
-  Member(const json& value, std::string path, std::string_view source)
-      : value_(value), path_(std::move(path)), source_(source) {}
-
-  const json& value() const { return value_; }
-
-  [[noreturn]] void reject(std::string_view what) const {
-    fail(ErrorKind::input, "{}: {} {}.", source_, path_.empty() ? "the top level" : path_, what);
-  }
-
-  bool has(const char* name) const { return value_.is_object() && value_.contains(name); }
-  // Missing and null are alike in these files.
-  bool is_set(const char* name) const { return has(name) && !value_.at(name).is_null(); }
-
-  Member at(const char* name) const {
-    if (!value_.is_object()) reject("is not an object");
-    if (!value_.contains(name)) reject(fmt::format("has no member \"{}\"", name));
-    return {value_.at(name), path_.empty() ? name : path_ + "." + name, source_};
-  }
-  Member at(std::size_t index) const { return {value_.at(index), fmt::format("{}[{}]", path_, index), source_}; }
-
-  std::size_t array_size() const {
-    if (!value_.is_array()) reject("is not an array");
-    return value_.size();
-  }
-  const std::string& string() const {
-    if (!value_.is_string()) reject("is not a string");
-    return value_.get_ref<const std::string&>();
-  }
-  bool boolean(const char* name, bool otherwise) const {
-    if (!is_set(name)) return otherwise;
-    const Member member = at(name);
-    if (!member.value_.is_boolean()) member.reject("is neither true nor false");
-    return member.value_.get<bool>();
-  }
-  std::uint64_t id() const {
-    if (!value_.is_number_unsigned()) reject("is not an id (a whole number from 0 on)");
-    return value_.get<std::uint64_t>();
-  }
-  // The member "type", which all parts of the pipeline have.
-  const std::string& type() const { return at("type").string(); }
-
- private:
-  const json& value_;
-  std::string path_;
-  std::string_view source_;
-};
-
-void read_normalizer(const Member& normalizer, TokenizerParts& parts) {
-  const std::string& type = normalizer.type();
-  if (type == "Sequence") {
-    const Member steps = normalizer.at("normalizers");
-    for (std::size_t i = 0; i < steps.array_size(); ++i) read_normalizer(steps.at(i), parts);
-  } else if (type == "NFC") {
-    parts.normalize_nfc = true;
-  } else {
-    normalizer.reject(fmt::format("is of type \"{}\"; supported are NFC and none", type));
-  }
-}
-
-SplitPattern pattern_of_split(const Member& split) {
-  const Member pattern = split.at("pattern");
-  if (!pattern.has("Regex")) pattern.reject("is not a \"Regex\", the one kind of pattern that is supported");
-  const std::string& regex = pattern.at("Regex").string();
-  const std::string& behavior = split.at("behavior").string();
-  const bool invert = split.boolean("invert", false);
-  // The supported expressions match all of a text, so that keeping only the matches comes to the same.
-  if (!(behavior == "Isolated" && !invert) && !(behavior == "Removed" && invert)) {
-    split.reject(
-        fmt::format("has behavior \"{}\" and invert {}; supported are Isolated with invert false, and Removed with "
-                    "invert true",
-                    behavior, invert));
-  }
-  for (const PatternText& known : pattern_texts) {
-    if (known.regex == regex) return known.pattern;
-  }
-  pattern.reject(fmt::format("has the expression {}, which is none of those of gpt2, llama3, qwen2 and o200k", regex));
-}
-
-void read_byte_level(const Member& byte_level, bool after_split, TokenizerParts& parts) {
-  const bool use_regex = byte_level.boolean("use_regex", true);
-  const bool add_prefix_space = byte_level.boolean("add_prefix_space", true);
-  if (after_split && use_regex) byte_level.reject("has use_regex true after a Split; only false is supported there");
-  if (after_split && add_prefix_space) {
-    byte_level.reject("has add_prefix_space true after a Split; only false is supported there");
-  }
-  if (use_regex) parts.pattern = SplitPattern::gpt2;
-  parts.add_prefix_space = add_prefix_space;
-}
-
-void read_pre_tokenizer(const Member& pre_tokenizer, TokenizerParts& parts) {
-  const std::string& type = pre_tokenizer.type();
-  if (type == "ByteLevel") {
-    read_byte_level(pre_tokenizer, false, parts);
-    return;
-  }
-  if (type != "Sequence") {
-    pre_tokenizer.reject(
-        fmt::format("is of type \"{}\"; supported are ByteLevel and a Sequence of Split and ByteLevel", type));
-  }
-  const Member steps = pre_tokenizer.at("pretokenizers");
-  const std::size_t count = steps.array_size();
-  const bool has_split = count == 2 && steps.at(std::size_t{0}).type() == "Split";
-  if (count == 0 || count > 2 || (count == 2 && !has_split) || steps.at(count - 1).type() != "ByteLevel") {
-    steps.reject("is not a Split followed by a ByteLevel, the one sequence that is supported");
-  }
-  if (has_split) parts.pattern = pattern_of_split(steps.at(std::size_t{0}));
-  read_byte_level(steps.at(count - 1), has_split, parts);
-}
-
-void check_decoder(const Member& decoder) {
-  const std::string& type = decoder.type();
-  if (type == "ByteLevel") return;
-  if (type == "Sequence") {
-    const Member steps = decoder.at("decoders");
-    if (steps.array_size() == 1) {
-      check_decoder(steps.at(std::size_t{0}));
-      return;
-    }
-  }
-  decoder.reject(fmt::format("is of type \"{}\"; supported is ByteLevel", type));
-}
-
-void check_model(const Member& model) {
+void check_model(const JsonMember& model) {
   if (model.has("type") && model.type() != "BPE") {
     model.reject(fmt::format("is of type \"{}\"; supported is BPE", model.type()));
   }
@@ -158,26 +34,13 @@ void check_model(const Member& model) {
   }
 }
 
-// Whether a TemplateProcessing (alone or in a Sequence) starts a single text with a token of its own.
-bool starts_with_token(const json& processor) {
-  if (!processor.is_object()) return false;
-  if (const auto steps = processor.find("processors"); steps != processor.end() && steps->is_array()) {
-    return std::any_of(steps->begin(), steps->end(), [](const json& step) { return starts_with_token(step); });
-  }
-  const auto single = processor.find("single");
-  return single != processor.end() && single->is_array() && !single->empty() && single->front().is_object() &&
-         single->front().contains("SpecialToken");
-}
-
-AddedToken added_token(const Member& entry) {
+AddedToken added_token(const JsonMember& entry) {
   AddedToken token;
   token.text = entry.at("content").string();
   if (token.text.empty()) entry.reject("has an empty content");
-  for (const char* name : {"single_word", "lstrip", "rstrip"}) {
-    if (entry.boolean(name, false)) {
-      entry.reject(fmt::format("(\"{}\") has {} true, which is not supported", token.text, name));
-    }
-  }
+  token.single_word = entry.boolean("single_word", false);
+  token.lstrip = entry.boolean("lstrip", false);
+  token.rstrip = entry.boolean("rstrip", false);
   token.special = entry.boolean("special", false);
   token.normalized = entry.boolean("normalized", !token.special);
   const std::uint64_t id = entry.at("id").id();
@@ -260,8 +123,10 @@ class OutlineWalker : public JsonWalker {
 class EntryWalker : public JsonWalker {
  public:
   // parts.added is read, and sorted by id. `limit`: ids lie below it.
-  EntryWalker(std::string_view source, TokenizerParts& parts, std::uint64_t limit)
-      : JsonWalker(source), parts_(parts), limit_(limit), merge_(source) {
+  // `unknown` names the token that becomes parts.unknown.
+  EntryWalker(std::string_view source, TokenizerParts& parts, std::uint64_t limit,
+              const std::optional<std::string>& unknown)
+      : JsonWalker(source), parts_(parts), limit_(limit), unknown_(unknown), merge_(source) {
     for (const AddedToken& token : parts.added) {
       place(token.id, token.text, "added_tokens", token.text);
       if (token.id >= added_.size()) added_.resize(std::size_t{token.id} + 1, false);
@@ -343,6 +208,7 @@ class EntryWalker : public JsonWalker {
 
   // Ordinary tokens; those that are added tokens as well must have the same id there.
   void take_token(std::uint64_t id) {
+    if (unknown_ == name_ && id < limit_) parts_.unknown = static_cast<TokenId>(id);
     if (is_added(id) && parts_.tokens[id] == name_) return;
     auto bytes = from_byte_characters(name_);
     if (!bytes || bytes->empty()) {
@@ -352,19 +218,20 @@ class EntryWalker : public JsonWalker {
                          name_, id));
     }
     place(id, std::move(*bytes), "model.vocab", name_);
-    ordinary_end_ = std::max(ordinary_end_, id + 1);
   }
 
   void finish_vocabulary() {
-    for (std::uint64_t id = 0; id < ordinary_end_; ++id) {
-      if (parts_.tokens[id].empty()) reject("model.vocab", fmt::format("has no token with the id {}", id));
-    }
     std::vector<TokenId> ordinary;
     ordinary.reserve(parts_.tokens.size());
     for (TokenId id = 0; id < parts_.tokens.size(); ++id) {
       if (!parts_.tokens[id].empty() && !is_added(id)) ordinary.push_back(id);
     }
-    index_.emplace(parts_.tokens, ordinary);
+    // Added tokens that the vocabulary spells as it does ordinary ones may be parts of merges too.
+    std::vector<TokenId> mergeable = ordinary;
+    for (const AddedToken& token : parts_.added) {
+      if (is_its_own_spelling(token.text)) mergeable.push_back(token.id);
+    }
+    index_.emplace(parts_.tokens, mergeable);
     for (const TokenId id : ordinary) {
       const TokenId first = index_->find(parts_.tokens[id]);
       if (first == id) continue;
@@ -374,7 +241,7 @@ class EntryWalker : public JsonWalker {
   }
 
   // Both sides of one merge as byte characters: ["a", "b"], or "a b" in older files.
-  static std::pair<std::string, std::string> sides(const Member& merge) {
+  static std::pair<std::string, std::string> sides(const JsonMember& merge) {
     if (merge.value().is_array()) {
       if (merge.value().size() != 2) merge.reject("is not a pair");
       return {merge.at(std::size_t{0}).string(), merge.at(std::size_t{1}).string()};
@@ -406,9 +273,9 @@ class EntryWalker : public JsonWalker {
 
   TokenizerParts& parts_;
   std::uint64_t limit_;
+  std::optional<std::string> unknown_;
   std::vector<bool> added_;          // by id
   std::string name_;                 // of the token whose id comes next
-  std::uint64_t ordinary_end_ = 0;   // one past the largest id of the vocabulary
   std::optional<TokenIndex> index_;  // of the finished vocabulary
   JsonBuilder merge_;
   bool merges_read_ = false;
@@ -421,30 +288,30 @@ TokenizerParts parts_from_json(std::string_view text, std::string_view source) {
   OutlineWalker outline_walker(source, parts);
   outline_walker.walk(text);
   const json outline = outline_walker.take_outline();
-  const Member top(outline, "", source);
-  const Member model = top.at("model");
+  const JsonMember top(outline, "", source);
+  const JsonMember model = top.at("model");
   check_model(model);
   parts.whole_tokens_first = model.boolean("ignore_merges", false);
-  if (top.is_set("normalizer")) read_normalizer(top.at("normalizer"), parts);
-  read_pre_tokenizer(top.at("pre_tokenizer"), parts);
-  if (top.is_set("decoder")) check_decoder(top.at("decoder"));
-  if (top.is_set("post_processor")) {
-    const Member processor = top.at("post_processor");
-    parts.post_processor = processor.value().dump();
-    parts.adds_bos = starts_with_token(processor.value());
-  }
+  read_pipeline(top, parts);
+  parts.fuse_unknown = model.boolean("fuse_unk", false);
   if (top.is_set("added_tokens")) top.at("added_tokens").array_size();
   if (!model.at("vocab").value().is_object()) model.at("vocab").reject("is not an object of tokens and ids");
   model.at("merges").array_size();
+
+  std::optional<std::string> unknown;
+  if (model.is_set("unk_token")) unknown = model.at("unk_token").string();
 
   const std::uint64_t count = outline_walker.vocabulary_count() + parts.added.size();
   parts.tokens.reserve(std::min<std::uint64_t>(count, max_vocab_size));
   parts.merges.reserve(outline_walker.merge_count());
   std::sort(parts.added.begin(), parts.added.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-  EntryWalker entries(source, parts, std::min<std::uint64_t>(count + max_holes, max_vocab_size));
+  EntryWalker entries(source, parts, std::min<std::uint64_t>(count + max_holes, max_vocab_size), unknown);
   entries.walk(text);
   if (entries.needs_another_walk()) entries.walk(text);
   entries.check_merges();
+  if (unknown && !parts.unknown) {
+    model.at("unk_token").reject(fmt::format("is \"{}\", which is not in model.vocab", *unknown));
+  }
   return parts;
 }
 

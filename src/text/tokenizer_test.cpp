@@ -98,16 +98,14 @@ TEST(Tokenizer, AppendingKeepsWhatIsThere) {
   EXPECT_EQ(ids, expected);
 }
 
-TEST(Tokenizer, RejectsIdsThatAreNotInTheVocabulary) {
+TEST(Tokenizer, IdsWithoutATokenComeToNothingAndAreCounted) {
   const Tokenizer tokenizer = trained();
-  const Ids ids = {3, 290};
-  try {
-    static_cast<void>(tokenizer.decode(ids));
-    FAIL() << "nothing was thrown";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::input);
-    EXPECT_NE(std::string(error.what()).find("290"), std::string::npos);
-  }
+  const Ids ids = {3, 290, 4, 1u << 31};
+  std::size_t without_token = 0;
+  EXPECT_EQ(tokenizer.decode(ids, false, &without_token), tokenizer.decode(Ids{3, 4}));
+  EXPECT_EQ(without_token, 2u);
+  EXPECT_TRUE(tokenizer.has_token(289));
+  EXPECT_FALSE(tokenizer.has_token(290));
   EXPECT_FALSE(tokenizer.is_special(290));
 }
 

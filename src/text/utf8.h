@@ -61,6 +61,20 @@ inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
   return {code_point, length, Utf8Status::valid};
 }
 
+// Where the character starts that ends at `end`, which must be above 0 and at most text.size(): at the byte before
+// where that does not end valid UTF-8.
+inline std::size_t start_of_character_before(std::string_view text, std::size_t end) {
+  std::size_t start = end - 1;
+  while (start > 0 && end - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+  const Utf8Result result = decode_utf8(text.substr(0, end), start);
+  return result.status == Utf8Status::valid && start + result.length == end ? start : end - 1;
+}
+
+// That character, U+FFFD where it is no valid UTF-8.
+inline char32_t character_before(std::string_view text, std::size_t end) {
+  return decode_utf8(text.substr(0, end), start_of_character_before(text, end)).code_point;
+}
+
 // Appends the one to four bytes of a code point, which must be at most U+10FFFF and no surrogate.
 inline void append_utf8(std::string& text, char32_t code_point) {
   const auto continuation = [&](unsigned shift) {

@@ -62,7 +62,7 @@ def training_text(rng):
     weights = [1 / (i + 1) for i in range(len(words))]
     separators = [" "] * 20 + ["\n", ", ", ". ", "\n\n", "  ", "'s ", "'ll ", "-", "!\n", "/"]
     text = "".join(rng.choices(words, weights)[0] + rng.choice(separators) for _ in range(60_000))
-    return text + "\n".join(hard for hard in HARD if len(hard) < 500)
+    return text + "\n".join(hard for hard in HARD if len(hard) < 500 and "\0" not in hard)
 
 
 def random_texts(rng, count):
@@ -98,9 +98,9 @@ class Tool:
             raise SystemExit(f"tokenizer_tool {arguments}: {result.stderr.decode()}")
         return result.stdout
 
-    def encode(self, tokenizer, texts, special="text", pattern="-"):
+    def encode(self, tokenizer, texts, special="text", pattern="-", step=None):
         data = b"".join(struct.pack("<I", len(text)) + text for text in texts)
-        output = self.run("encode", tokenizer, pattern, special, data=data)
+        output = self.run("encode", tokenizer, pattern, special, *([step] if step else []), data=data)
         ids, at = [], 0
         for _ in texts:
             (count,) = struct.unpack_from("<I", output, at)
@@ -166,7 +166,9 @@ def check_huggingface(report, tool, folder, name, document, texts):
     rewritten = Tokenizer.from_file(str(folder / "converted" / "tokenizer.json"))
     for special in ("text", "parse"):
         ours = tool.encode(path, raw, special)
-        report.compare(f"{name}, encode {special}, tokenizers", texts, ours, huggingface_ids(tokenizer, texts, special))
+        theirs = huggingface_ids(tokenizer, texts, special)
+        report.compare(f"{name}, encode {special}, tokenizers", texts, ours, theirs)
+        report.compare(f"{name}, encode {special} in parts, tokenizers", texts, tool.encode(path, raw, special, step=29), theirs)
         report.compare(f"{name}, encode {special}, tokenizers on the file written back", texts, ours,
                        huggingface_ids(rewritten, texts, special))
     return ours
@@ -259,6 +261,106 @@ def published_shapes(document, corpus):
     return shapes
 
 
+def split(expression, behavior="Isolated", invert=False):
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": behavior, "invert": invert}
+
+
+def byte_level(use_regex=False, add_prefix_space=False):
+    return {"type": "ByteLevel", "add_prefix_space": add_prefix_space, "trim_offsets": True, "use_regex": use_regex}
+
+
+def step_sequences():
+    """Pre-tokenizers of published models and others that are made of the same steps."""
+    digits = {"type": "Digits", "individual_digits": True}
+    letters = "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕ"
+    nanochat = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+    cl100k = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+    deepseek_v3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"
+                   r" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+    sequences = {
+        "like SmolLM2 and StarCoder": [digits, byte_level(True)],
+        "like DeepSeek Coder": [split(r"[\r\n]"), split(rf"\s?[{letters}]+"), split(r"\s?[!-/:-~！-／：-～‘-‟　-。]+"), split(r"\s+$"),
+                                split("[一-龥ࠀ-一가-퟿]+"), digits, byte_level()],
+        "like DeepSeek V3": [split(r"\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(deepseek_v3), byte_level()],
+        "like nanochat": [split(nanochat), byte_level()],
+        "cl100k as tiktoken has it": [split(cl100k), byte_level()],
+        "like Bloom": [split(r" ?[^(\s|[.,!?…。，、।۔،])]+"), byte_level()],
+        "thousands": [split(r"\p{N}{1,3}(?=(?:\p{N}{3})*(?:\P{N}|$))"), byte_level(True)],
+        "thousands by looking ahead": [split(r"(?=(\d{3})+(?!\d))"), byte_level()],
+        "Punctuation and Digits together": [{"type": "Punctuation", "behavior": "Contiguous"}, {"type": "Digits", "individual_digits": False}, byte_level()],
+        "WhitespaceSplit": [{"type": "WhitespaceSplit"}, byte_level(True, True)],
+        "Whitespace": [{"type": "Whitespace"}, byte_level()],
+        "a string": [{"type": "Split", "pattern": {"String": "a"}, "behavior": "MergedWithPrevious", "invert": False}, byte_level()],
+        "words, case and boundaries": [split(r"(?i:the|k|[a-f]+s)|\b\w\w\b|^ +|[[:punct:]&&[^.]]+"), byte_level()],
+    }
+    for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        for invert in (False, True):
+            sequences[f"{behavior}, invert {invert}"] = [split(r"\s|\p{N}+|(?=b)", behavior, invert), byte_level()]
+    return sequences
+
+
+def normalizer_lists():
+    replace = {"type": "Replace", "pattern": {"Regex": r" {2,}|\p{Sc}"}, "content": "$"}
+    return {
+        "NFKC": [{"type": "NFKC"}], "NFD": [{"type": "NFD"}], "NFKD": [{"type": "NFKD"}], "Lowercase": [{"type": "Lowercase"}],
+        "Prepend and Replace": [{"type": "Prepend", "prepend": "_"}, replace],
+        "Strip, NFC, Lowercase": [{"type": "Strip", "strip_left": True, "strip_right": True}, {"type": "NFC"}, {"type": "Lowercase"}],
+    }
+
+
+def stepped_shapes(document):
+    """One vocabulary under other steps, with added tokens of all kinds, and with letters missing."""
+    shapes = {}
+    for name, steps in step_sequences().items():
+        shapes[name] = copy.deepcopy(document) | {"pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
+    for name, steps in normalizer_lists().items():
+        shapes[name] = copy.deepcopy(document) | {"normalizer": {"type": "Sequence", "normalizers": steps}}
+    base = copy.deepcopy(document)
+    next_id = max(base["model"]["vocab"].values()) + 1
+    kinds = [("<think>", {}), ("</think>", {"normalized": True}), ("a\nb", {}), ("<l>", {"lstrip": True}), ("<r>", {"rstrip": True}),
+             ("the", {"single_word": True}), ("Éa", {"normalized": True}), ("S]x", {}), ("<|im", {"special": True, "rstrip": True})]
+    for offset, (text, flags) in enumerate(kinds):
+        base["added_tokens"].append({"id": next_id + offset, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
+                                     "normalized": False, "special": False} | flags)
+    shapes["added tokens of all kinds"] = base
+    for name, steps in (("NFC", [{"type": "NFC"}]), ("Lowercase", [{"type": "Lowercase"}])):
+        shapes[f"added tokens of all kinds, {name}"] = copy.deepcopy(base) | {"normalizer": steps[0]}
+    shapes["added tokens of all kinds, prefix space"] = copy.deepcopy(base) | {"pre_tokenizer": byte_level(True, True)}
+    shapes["added tokens of all kinds, Digits"] = copy.deepcopy(base) | {
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": step_sequences()["like SmolLM2 and StarCoder"]}}
+    for unknown, fuse in ((None, False), ("[PAD]", False), ("[PAD]", True)):
+        shape = copy.deepcopy(document)
+        letters = set("xqZ,!éÃ中ġĊ7")
+        model = shape["model"]
+        special = {token["content"] for token in shape["added_tokens"]}
+        model["vocab"] = {name: id for name, id in model["vocab"].items() if name in special or not letters & set(name)}
+        model["merges"] = [pair for pair in model["merges"] if not letters & set(pair[0] + pair[1])]
+        model |= {"unk_token": unknown, "fuse_unk": fuse}
+        # The package numbers no token anew where ids have gaps.
+        shapes[f"letters missing, unk_token {unknown}, fuse_unk {fuse}"] = shape
+    return shapes
+
+
+def stepped_texts(rng):
+    pieces = ["<think>", "</think>", "a\nb", " <l> ", "<l>", "<r>  ", "the", " the ", "tHe", "Éa", "É", "[EOS]x", "S]x", "<|im ", "<|im_start|>", "xq",
+              "Z7", "!é", "中\n", "$", "€  ", "12345", "ﬁ", "İ", "\u3000", "b", "ab", " ", "\n\n", "．", "«»", "_", "\u200d"]
+    return ["".join(rng.choices(pieces, k=rng.choice([1, 2, 4, 9, 30]))) for _ in range(1500)]
+
+
+def check_folder(report, tool, folder, document, texts):
+    """vocab.json and merges.txt in place of tokenizer.json."""
+    place = folder / "vocabulary"
+    place.mkdir()
+    (place / "vocab.json").write_text(json.dumps(document["model"]["vocab"]))
+    (place / "merges.txt").write_text("#version: 0.2\n" + "".join(" ".join(pair) + "\n" for pair in document["model"]["merges"]))
+    (place / "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": SPECIAL}))
+    raw = [text.encode() for text in texts]
+    tokenizer = load(document)
+    for special in ("text", "parse"):
+        report.compare(f"vocab.json and merges.txt, encode {special}, tokenizers", texts, tool.encode(place, raw, special),
+                       huggingface_ids(tokenizer, texts, special))
+
+
 def split_then_bytes(pattern):
     return {"type": "Sequence", "pretokenizers": [
         {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated", "invert": False},
@@ -341,6 +443,10 @@ def main():
         for shape, shaped in published_shapes(document, corpus).items():
             check_huggingface(report, tool, folder, shape, shaped, texts + ["cafe\u0301 caf\u00e9<tool_call>unreachable", "unreachable",
                                                                            "<|im_end|><|im_end|><|im_end|>"])
+        stepped = HARD + random_texts(rng, arguments.random // 6) + stepped_texts(rng)
+        for shape, shaped in stepped_shapes(document).items():
+            check_huggingface(report, tool, folder, shape, shaped, stepped)
+        check_folder(report, tool, folder, document, texts)
         path = folder / "gpt2.json"
         check_decoding(report, tool, path, "gpt2", json.loads(path.read_text()), rng, 3000)
         check_invalid(report, tool, path, rng, 2000)

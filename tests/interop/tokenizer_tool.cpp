@@ -71,8 +71,29 @@ void convert(Arguments arguments) {
   mslt::write_file(folder / "tokenizer_config.json", mslt::tokenizer_config_json(tokenizer, 1024));
 }
 
-// encode TOKENIZER PATTERN text|parse: standard input holds texts, each after its length; standard output the ids of
-// each after their count. All numbers are 32 bits, little-endian.
+// The ids of a text of which more becomes known by `step` bytes at a time, encoded in parts as soon as it may be cut.
+std::vector<mslt::TokenId> encode_in_parts(const mslt::Tokenizer& tokenizer, std::string_view text,
+                                           mslt::SpecialTokens special, std::size_t step) {
+  std::vector<mslt::TokenId> ids;
+  std::size_t start = 0;
+  bool continues = false;
+  std::size_t search_at = step;
+  for (std::size_t known = step; known < text.size(); known += step) {
+    if (known - start < search_at) continue;
+    const std::string_view held = text.substr(start, known - start);
+    const auto cut = tokenizer.find_cut(held, special, continues);
+    search_at = cut ? step : 2 * held.size();
+    if (!cut) continue;
+    tokenizer.encode_append(held.substr(0, cut->position), ids, special, continues);
+    start += cut->position;
+    continues = cut->continues;
+  }
+  tokenizer.encode_append(text.substr(start), ids, special, continues);
+  return ids;
+}
+
+// encode TOKENIZER PATTERN text|parse [STEP]: standard input holds texts, each after its length; standard output the ids of
+// each after their count. With STEP, texts are encoded in parts, as more of them becomes known. All numbers are 32 bits, little-endian.
 void encode(Arguments arguments) {
   const auto tokenizer = load(arguments[0], arguments[1]);
   const auto special =
@@ -80,7 +101,9 @@ void encode(Arguments arguments) {
   const std::string input = read_input();
   for (std::string_view rest = input; !rest.empty();) {
     const std::uint32_t size = take_u32(rest);
-    const auto ids = tokenizer.encode(rest.substr(0, size), special);
+    const std::string_view text = rest.substr(0, size);
+    const auto ids = arguments.size() == 4 ? encode_in_parts(tokenizer, text, special, std::stoul(arguments[3]))
+                                           : tokenizer.encode(text, special);
     rest.remove_prefix(size);
     put_u32(static_cast<std::uint32_t>(ids.size()));
     for (const auto id : ids) put_u32(id);
@@ -129,7 +152,7 @@ int run(Arguments arguments) {
     train(rest);
   } else if (command == "convert" && rest.size() == 3) {
     convert(rest);
-  } else if (command == "encode" && rest.size() == 3) {
+  } else if (command == "encode" && (rest.size() == 3 || rest.size() == 4)) {
     encode(rest);
   } else if (command == "decode" && rest.size() == 3) {
     decode(rest);

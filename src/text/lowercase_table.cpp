@@ -1,7 +1,7 @@
 // The simple lowercase mappings of Unicode 17.0, in the form that lowercase_table.h describes.
 // Written by tools/generate_lowercase_table.py; do not edit.
 // clang-format off
-#include "data/lowercase_table.h"
+#include "text/lowercase_table.h"
 
 namespace mslt {
 

@@ -1,0 +1,79 @@
+// Operations on sorted ranges.
+#include "text/character_set.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace mslt {
+namespace {
+
+constexpr char32_t last_code_point = 0x10FFFF;
+
+}  // namespace
+
+CharacterSet::CharacterSet(std::vector<unicode::CharacterRange> ranges) {
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (const unicode::CharacterRange& range : ranges) {
+    if (!ranges_.empty() && range.first <= ranges_.back().last + 1) {
+      ranges_.back().last = std::max(ranges_.back().last, range.last);
+    } else {
+      ranges_.push_back(range);
+    }
+  }
+  for (const unicode::CharacterRange& range : ranges_) {
+    for (char32_t point = range.first; point <= range.last && point < 0x80; ++point) {
+      ascii_[point / 64] |= std::uint64_t{1} << (point % 64);
+    }
+  }
+}
+
+CharacterSet CharacterSet::all() {
+  return of(0, last_code_point);
+}
+
+CharacterSet CharacterSet::named(std::string_view name) {
+  const auto ranges = unicode::ranges_of_set(name);
+  return CharacterSet(std::vector<unicode::CharacterRange>(ranges.begin(), ranges.end()));
+}
+
+bool CharacterSet::contains_beyond_ascii(char32_t code_point) const {
+  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), code_point,
+                                      [](char32_t point, const auto& range) { return point < range.first; });
+  return after != ranges_.begin() && code_point <= std::prev(after)->last;
+}
+
+CharacterSet CharacterSet::united(const CharacterSet& other) const {
+  std::vector<unicode::CharacterRange> ranges = ranges_;
+  ranges.insert(ranges.end(), other.ranges_.begin(), other.ranges_.end());
+  return CharacterSet(std::move(ranges));
+}
+
+CharacterSet CharacterSet::complement() const {
+  std::vector<unicode::CharacterRange> ranges;
+  char32_t next = 0;
+  for (const unicode::CharacterRange& range : ranges_) {
+    if (range.first > next) ranges.push_back({next, range.first - 1});
+    next = range.last + 1;
+  }
+  if (next <= last_code_point) ranges.push_back({next, last_code_point});
+  return CharacterSet(std::move(ranges));
+}
+
+CharacterSet CharacterSet::intersected(const CharacterSet& other) const {
+  return complement().united(other.complement()).complement();
+}
+
+CharacterSet CharacterSet::without_case() const {
+  constexpr char32_t long_s = 0x17F;
+  constexpr char32_t kelvin = 0x212A;
+  std::vector<unicode::CharacterRange> ranges = ranges_;
+  for (char32_t lower = 'a'; lower <= 'z'; ++lower) {
+    const char32_t upper = lower - ('a' - 'A');
+    const char32_t other = lower == 's' ? long_s : lower == 'k' ? kelvin : lower;
+    if (!contains(lower) && !contains(upper) && !contains(other)) continue;
+    for (const char32_t point : {lower, upper, other}) ranges.push_back({point, point});
+  }
+  return CharacterSet(std::move(ranges));
+}
+
+}  // namespace mslt

@@ -1,0 +1,52 @@
+// Rewriting text before it is cut, by a list of steps, as the normalizers of tokenizer.json do.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/expression.h"
+#include "text/normalize.h"
+
+namespace mslt {
+
+struct NormalizerStep {
+  enum class Kind : std::uint8_t {
+    form,       // one of Unicode's forms
+    lowercase,  // each character's full lower case
+    prepend,    // `content` before a text that is not empty
+    replace,    // each match of `expression` by `content`
+    strip,      // white space off the start and the end
+  };
+
+  Kind kind = Kind::form;
+  NormalizationForm form = NormalizationForm::nfc;
+  std::string content;
+  std::shared_ptr<const Expression> expression;
+  bool strips_left = false;
+  bool strips_right = false;
+};
+
+// Immutable; safe to share between threads.
+class Normalizer {
+ public:
+  explicit Normalizer(std::vector<NormalizerStep> steps = {}) : steps_(std::move(steps)) {}
+
+  const std::vector<NormalizerStep>& steps() const { return steps_; }
+  bool empty() const { return steps_.empty(); }
+  // Whether NFC is all that it does.
+  bool is_nfc() const;
+  // Whether a text that is cut before an ASCII character comes to the same in two parts as whole.
+  bool is_local() const;
+
+  // The text rewritten. Bytes that are not valid UTF-8 pass through. Throws Error(input) where an expression takes too
+  // many steps.
+  std::string apply(std::string_view text) const;
+
+ private:
+  std::vector<NormalizerStep> steps_;
+};
+
+}  // namespace mslt

@@ -1,0 +1,251 @@
+// Reading and writing the steps that text goes through before and after the model.
+#include "text/pipeline_json.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "text/pattern_texts.h"
+
+namespace mslt {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+// Sequences may stand in one another; no real file goes deep.
+constexpr int max_sequence_depth = 16;
+
+// What make() returns, with the place where the expression stands in its errors.
+template <class Make>
+auto expression_at(const JsonMember& place, const Make& make) {
+  try {
+    return make();
+  } catch (const Error& error) {
+    place.reject(fmt::format("cannot be used: {}", error.what()));
+  }
+}
+
+// A pattern as {"String": ...} or {"Regex": ...}.
+struct PatternMember {
+  JsonMember place;
+  std::string text;
+  bool is_expression;
+};
+
+PatternMember read_pattern(const JsonMember& owner) {
+  const JsonMember pattern = owner.at("pattern");
+  if (pattern.has("Regex")) return {pattern.at("Regex"), pattern.at("Regex").string(), true};
+  if (pattern.has("String")) {
+    if (pattern.at("String").string().empty()) pattern.at("String").reject("is empty");
+    return {pattern.at("String"), pattern.at("String").string(), false};
+  }
+  pattern.reject("is neither a \"String\" nor a \"Regex\"");
+}
+
+void read_normalizer(const JsonMember& normalizer, int depth, std::vector<NormalizerStep>& steps) {
+  const std::string& type = normalizer.type();
+  if (depth > max_sequence_depth) normalizer.reject("has too many sequences in one another");
+  if (type == "Sequence") {
+    const JsonMember list = normalizer.at("normalizers");
+    for (std::size_t i = 0; i < list.array_size(); ++i) read_normalizer(list.at(i), depth + 1, steps);
+  } else if (type == "NFC") {
+    steps.push_back({.form = NormalizationForm::nfc, .content = {}, .expression = nullptr});
+  } else if (type == "NFD") {
+    steps.push_back({.form = NormalizationForm::nfd, .content = {}, .expression = nullptr});
+  } else if (type == "NFKC") {
+    steps.push_back({.form = NormalizationForm::nfkc, .content = {}, .expression = nullptr});
+  } else if (type == "NFKD") {
+    steps.push_back({.form = NormalizationForm::nfkd, .content = {}, .expression = nullptr});
+  } else if (type == "Lowercase") {
+    steps.push_back({.kind = NormalizerStep::Kind::lowercase, .content = {}, .expression = nullptr});
+  } else if (type == "Prepend") {
+    steps.push_back(
+        {.kind = NormalizerStep::Kind::prepend, .content = normalizer.at("prepend").string(), .expression = nullptr});
+  } else if (type == "Replace") {
+    const PatternMember pattern = read_pattern(normalizer);
+    NormalizerStep step{
+        .kind = NormalizerStep::Kind::replace, .content = normalizer.at("content").string(), .expression = nullptr};
+    step.expression = expression_at(pattern.place, [&] {
+      return std::make_shared<const Expression>(pattern.is_expression ? Expression(pattern.text)
+                                                                      : Expression::literal(pattern.text));
+    });
+    steps.push_back(std::move(step));
+  } else if (type == "Strip") {
+    steps.push_back({.kind = NormalizerStep::Kind::strip,
+                     .content = {},
+                     .expression = nullptr,
+                     .strips_left = normalizer.boolean("strip_left", true),
+                     .strips_right = normalizer.boolean("strip_right", true)});
+  } else {
+    normalizer.reject(
+        fmt::format("is of type \"{}\"; supported are NFC, NFD, NFKC, NFKD, Lowercase, Prepend, Replace, Strip and a "
+                    "Sequence of them",
+                    type));
+  }
+}
+
+SplitBehaviour read_behaviour(const JsonMember& owner, const char* otherwise) {
+  constexpr std::array<std::pair<std::string_view, SplitBehaviour>, 5> names = {{
+      {"Removed", SplitBehaviour::removed},
+      {"Isolated", SplitBehaviour::isolated},
+      {"MergedWithPrevious", SplitBehaviour::merged_with_previous},
+      {"MergedWithNext", SplitBehaviour::merged_with_next},
+      {"Contiguous", SplitBehaviour::contiguous},
+  }};
+  const std::string given =
+      owner.is_set("behavior") || otherwise == nullptr ? owner.at("behavior").string() : otherwise;
+  for (const auto& [name, behaviour] : names) {
+    if (name == given) return behaviour;
+  }
+  owner.at("behavior")
+      .reject(fmt::format(
+          "is \"{}\"; supported are Removed, Isolated, MergedWithPrevious, MergedWithNext and Contiguous", given));
+}
+
+PreTokenizerStep read_split(const JsonMember& split) {
+  const PatternMember pattern = read_pattern(split);
+  const SplitBehaviour behaviour = read_behaviour(split, nullptr);
+  const bool invert = split.boolean("invert", false);
+  if (!pattern.is_expression) return split_by_text(pattern.text, behaviour, invert);
+  // The known expressions match all of a text, so that keeping only the matches comes to the same.
+  const bool keeps_all = invert ? behaviour == SplitBehaviour::removed : behaviour == SplitBehaviour::isolated;
+  for (const PatternText& known : pattern_texts) {
+    if (keeps_all && known.regex == pattern.text) return split_by_pattern(known.pattern);
+  }
+  return expression_at(pattern.place, [&] { return split_by_expression(pattern.text, behaviour, invert); });
+}
+
+// Appends the steps; true where the last of them is a ByteLevel, after which text is bytes.
+bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreTokenizerStep>& steps) {
+  const std::string& type = given.type();
+  if (depth > max_sequence_depth) given.reject("has too many sequences in one another");
+  if (type == "Sequence") {
+    const JsonMember list = given.at("pretokenizers");
+    bool is_bytes = false;
+    for (std::size_t i = 0; i < list.array_size(); ++i) {
+      if (is_bytes) list.at(i).reject("follows a ByteLevel, which must be the last");
+      is_bytes = read_pre_tokenizer(list.at(i), depth + 1, steps);
+    }
+    return is_bytes;
+  }
+  if (type == "ByteLevel") {
+    if (given.boolean("add_prefix_space", true)) steps.push_back(prefix_space_step());
+    if (given.boolean("use_regex", true)) steps.push_back(split_by_pattern(SplitPattern::gpt2));
+    return true;
+  }
+  if (type == "Split") {
+    steps.push_back(read_split(given));
+  } else if (type == "Digits") {
+    steps.push_back(digits_step(given.boolean("individual_digits", false)));
+  } else if (type == "Punctuation") {
+    steps.push_back(punctuation_step(read_behaviour(given, "Isolated")));
+  } else if (type == "WhitespaceSplit") {
+    steps.push_back(white_space_split_step());
+  } else if (type == "Whitespace") {
+    steps.push_back(words_step());
+  } else if (type == "CharDelimiterSplit") {
+    steps.push_back(split_by_text(given.at("delimiter").string(), SplitBehaviour::removed, false));
+  } else {
+    given.reject(
+        fmt::format("is of type \"{}\"; supported are ByteLevel, Split, Digits, Punctuation, Whitespace, "
+                    "WhitespaceSplit, CharDelimiterSplit and a Sequence of them that ends with ByteLevel",
+                    type));
+  }
+  return false;
+}
+
+// Whether a decoder joins the bytes of tokens; what else may stand beside that in a sequence changes nothing.
+bool check_decoder(const JsonMember& decoder, int depth) {
+  const std::string& type = decoder.type();
+  if (depth > max_sequence_depth) decoder.reject("has too many sequences in one another");
+  if (type == "ByteLevel") return true;
+  if (type == "Fuse") return false;
+  if (type == "Sequence") {
+    const JsonMember steps = decoder.at("decoders");
+    bool is_bytes = false;
+    for (std::size_t i = 0; i < steps.array_size(); ++i) is_bytes = check_decoder(steps.at(i), depth + 1) || is_bytes;
+    return is_bytes;
+  }
+  decoder.reject(fmt::format("is of type \"{}\"; supported are ByteLevel, Fuse and a Sequence of them", type));
+}
+
+// Whether a TemplateProcessing (alone or in a Sequence) starts a single text with a token of its own.
+bool starts_with_token(const json& processor) {
+  if (!processor.is_object()) return false;
+  if (const auto steps = processor.find("processors"); steps != processor.end() && steps->is_array()) {
+    return std::any_of(steps->begin(), steps->end(), [](const json& step) { return starts_with_token(step); });
+  }
+  const auto single = processor.find("single");
+  return single != processor.end() && single->is_array() && !single->empty() && single->front().is_object() &&
+         single->front().contains("SpecialToken");
+}
+
+ordered_json byte_level(bool add_prefix_space, bool use_regex) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+}  // namespace
+
+void read_pipeline(const JsonMember& top, TokenizerParts& parts) {
+  if (top.is_set("normalizer")) {
+    const JsonMember normalizer = top.at("normalizer");
+    std::vector<NormalizerStep> steps;
+    read_normalizer(normalizer, 0, steps);
+    parts.normalizer = Normalizer(std::move(steps));
+    if (!parts.normalizer.empty() && !parts.normalizer.is_nfc()) parts.normalizer_json = normalizer.value().dump();
+  }
+  if (!top.is_set("pre_tokenizer")) {
+    top.reject("has no \"pre_tokenizer\"; one that ends with ByteLevel is needed, as only byte-level BPE is supported");
+  }
+  const JsonMember pre_tokenizer = top.at("pre_tokenizer");
+  std::vector<PreTokenizerStep> steps;
+  if (!read_pre_tokenizer(pre_tokenizer, 0, steps)) {
+    pre_tokenizer.reject("does not end with ByteLevel; only byte-level BPE is supported");
+  }
+  parts.pre_tokenizer = PreTokenizer(std::move(steps));
+  if (!parts.pre_tokenizer.single_pattern()) parts.pre_tokenizer_json = pre_tokenizer.value().dump();
+  if (top.is_set("decoder")) {
+    const JsonMember decoder = top.at("decoder");
+    if (!check_decoder(decoder, 0))
+      decoder.reject("has no ByteLevel, which is needed to make text of byte-level tokens");
+  }
+  if (top.is_set("post_processor")) {
+    const JsonMember processor = top.at("post_processor");
+    parts.post_processor = processor.value().dump();
+    parts.adds_bos = starts_with_token(processor.value());
+  }
+}
+
+ordered_json normalizer_json(const TokenizerParts& parts) {
+  if (!parts.normalizer_json.empty()) return ordered_json::parse(parts.normalizer_json);
+  return parts.normalizer.empty() ? ordered_json(nullptr) : ordered_json{{"type", "NFC"}};
+}
+
+ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
+  if (!parts.pre_tokenizer_json.empty()) return ordered_json::parse(parts.pre_tokenizer_json);
+  const bool space = parts.pre_tokenizer.starts_with_space();
+  const SplitPattern pattern = parts.pre_tokenizer.single_pattern().value_or(SplitPattern::none);
+  if (pattern == SplitPattern::gpt2) return byte_level(space, true);
+  if (pattern == SplitPattern::none) return byte_level(space, false);
+  const auto* const known = std::find_if(pattern_texts.begin(), pattern_texts.end(),
+                                         [&](const PatternText& text) { return text.pattern == pattern; });
+  const ordered_json split = {
+      {"type", "Split"}, {"pattern", {{"Regex", known->regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+  return {{"type", "Sequence"}, {"pretokenizers", ordered_json::array({split, byte_level(false, false)})}};
+}
+
+ordered_json post_processor_json(const TokenizerParts& parts) {
+  if (!parts.post_processor.empty()) return ordered_json::parse(parts.post_processor);
+  // Members in alphabetical order, as a kept post-processor's are: files then do not change when they are written
+  // again.
+  return {{"add_prefix_space", false}, {"trim_offsets", false}, {"type", "ByteLevel"}, {"use_regex", true}};
+}
+
+ordered_json decoder_json() {
+  return byte_level(true, true);
+}
+
+}  // namespace mslt

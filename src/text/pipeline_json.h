@@ -1,0 +1,23 @@
+// The members of tokenizer.json around the model: normalizer, pre_tokenizer, post_processor and decoder.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "text/json_member.h"
+#include "text/tables.h"
+
+namespace mslt {
+
+// Reads the four members of the document's top level into `parts`. Throws Error(input) naming the member that is not
+// supported and what would be.
+void read_pipeline(const JsonMember& top, TokenizerParts& parts);
+
+// The members to write, such that the tokenizers package does what we do. What was read is written back as it stood
+// where it is not the usual form of what it means.
+nlohmann::ordered_json normalizer_json(const TokenizerParts& parts);
+nlohmann::ordered_json pre_tokenizer_json(const TokenizerParts& parts);
+nlohmann::ordered_json post_processor_json(const TokenizerParts& parts);
+nlohmann::ordered_json decoder_json();
+
+}  // namespace mslt

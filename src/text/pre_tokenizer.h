@@ -1,0 +1,89 @@
+// Cutting text into pre-tokens by a list of steps, as the pre-tokenizers of tokenizer.json do.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/expression.h"
+#include "text/split.h"
+
+namespace mslt {
+
+// What becomes of the matches of a split and of what stands between them.
+enum class SplitBehaviour : std::uint8_t {
+  removed,               // matches are dropped
+  isolated,              // matches and what is between are pieces
+  merged_with_previous,  // a match belongs to what stands before it
+  merged_with_next,      // or after it
+  contiguous,            // neighbouring matches are one piece
+};
+
+struct PreTokenizerStep {
+  enum class Kind : std::uint8_t {
+    split,         // each piece by `expression`, or where that is missing by `pattern`, which matches all of a text
+    prefix_space,  // a space before each piece that does not start with one
+  };
+
+  Kind kind = Kind::split;
+  SplitPattern pattern = SplitPattern::none;
+  std::shared_ptr<const Expression> expression;
+  SplitBehaviour behaviour = SplitBehaviour::isolated;
+  bool invert = false;  // what does not match counts as match, and the reverse
+};
+
+// The steps that the pre-tokenizers of the tokenizers package consist of.
+PreTokenizerStep split_by_pattern(SplitPattern pattern);
+PreTokenizerStep split_by_expression(std::string_view pattern, SplitBehaviour behaviour, bool invert);
+PreTokenizerStep split_by_text(std::string_view text, SplitBehaviour behaviour, bool invert);
+PreTokenizerStep digits_step(bool individual);                // Digits
+PreTokenizerStep punctuation_step(SplitBehaviour behaviour);  // Punctuation
+PreTokenizerStep white_space_split_step();                    // WhitespaceSplit
+PreTokenizerStep words_step();                                // Whitespace
+PreTokenizerStep prefix_space_step();
+
+// The pieces of a text: views of it, or of copies that were given a space.
+struct Pieces {
+  std::vector<std::string_view> views;
+  std::deque<std::string> copies;
+};
+
+// Immutable; safe to share between threads.
+class PreTokenizer {
+ public:
+  // Without steps a text is one piece.
+  explicit PreTokenizer(std::vector<PreTokenizerStep> steps = {});
+
+  const std::vector<PreTokenizerStep>& steps() const { return steps_; }
+  // Where all that is done is to split by one pattern, perhaps after a prefix_space: the pattern.
+  std::optional<SplitPattern> single_pattern() const { return single_pattern_; }
+  // Whether the first step is a prefix_space, and whether another one is.
+  bool starts_with_space() const { return starts_with_space_; }
+  bool adds_spaces_later() const { return adds_spaces_later_; }
+
+  // Puts the pieces into `pieces`. `continues`: the text goes on from one that was cut off, so that the first step does
+  // not add a space. Throws Error(input) where an expression takes too many steps.
+  void split(std::string_view text, bool continues, Pieces& pieces) const;
+
+  // The largest position below `limit` where `text` may be cut so that the pieces of both sides are those of the whole,
+  // whatever stands from `limit` on; 0 if none is found. The side after the cut continues the one before. `continues`
+  // is about the start of the text.
+  std::size_t safe_cut(std::string_view text, std::size_t limit, bool continues) const;
+
+ private:
+  class Splitter;
+  bool may_cut_between(char32_t left, char32_t right) const;
+  std::size_t cut_in_window(std::string_view text, std::size_t window, std::size_t limit, bool continues) const;
+
+  std::vector<PreTokenizerStep> steps_;
+  std::vector<std::shared_ptr<const Expression>> expressions_;  // of each split step, also those by pattern
+  std::optional<SplitPattern> single_pattern_;
+  bool starts_with_space_ = false;
+  bool adds_spaces_later_ = false;
+};
+
+}  // namespace mslt

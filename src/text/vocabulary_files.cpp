@@ -1,0 +1,180 @@
+// Putting the files together to the text of one tokenizer.json.
+#include "text/vocabulary_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/paths.h"
+#include "text/pattern_texts.h"
+#include "text/tokenizer_json.h"
+
+namespace mslt {
+namespace {
+
+using nlohmann::json;
+
+std::optional<json> read_optional(const std::filesystem::path& path) {
+  if (!path_exists(path)) return std::nullopt;
+  constexpr std::uint64_t max_small_file_bytes = std::uint64_t{1} << 24;
+  json value = parse_json(read_file(path, max_small_file_bytes), path.string());
+  if (!value.is_object()) fail(ErrorKind::input, "{} is not a JSON object.", path.string());
+  return value;
+}
+
+// Added tokens by their text, as tokenizer.json's entries.
+class AddedTokenEntries {
+ public:
+  explicit AddedTokenEntries(const json& vocabulary) : vocabulary_(vocabulary) {}
+
+  // A token by name, or as {"content": ...}, that is special and has its id from the vocabulary.
+  void add_special(const json& value) {
+    const json& name = value.is_object() && value.contains("content") ? value.at("content") : value;
+    if (name.is_array()) {
+      for (const json& item : name) add_special(item);
+    }
+    if (!name.is_string()) return;
+    const auto text = name.get<std::string>();
+    special_.insert(text);
+    if (const auto found = vocabulary_.find(text); found != vocabulary_.end()) put(text, *found, value);
+  }
+
+  void add(const std::string& text, const json& id, const json& flags) { put(text, id, flags); }
+
+  bool empty() const { return entries_.empty(); }
+
+  json list() const {
+    json list = json::array();
+    for (const auto& [text, entry] : entries_) {
+      list.push_back(entry);
+      if (special_.contains(text)) list.back()["special"] = true;
+      if (!list.back().contains("normalized")) list.back()["normalized"] = false;
+    }
+    return list;
+  }
+
+ private:
+  void put(const std::string& text, const json& id, const json& flags) {
+    json& entry = entries_[text];
+    entry["content"] = text;
+    entry["id"] = id;
+    for (const char* name : {"single_word", "lstrip", "rstrip", "normalized", "special"}) {
+      if (flags.is_object() && flags.contains(name) && flags.at(name).is_boolean()) entry[name] = flags.at(name);
+    }
+  }
+
+  const json& vocabulary_;
+  std::map<std::string, json> entries_;
+  std::set<std::string> special_;
+};
+
+// The lines of merges.txt but for its heading and empty ones.
+json merges_of(std::string_view text) {
+  json merges = json::array();
+  for (bool first = true; !text.empty(); first = false) {
+    const std::size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const bool is_heading = first && line.starts_with("#version");
+    if (!line.empty() && !is_heading) merges.push_back(line);
+  }
+  return merges;
+}
+
+json byte_level_json(bool add_prefix_space, bool use_regex) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+// Fills in what a tokenizer of the class does with text.
+void set_class(json& document, const json& config, const std::string& source) {
+  std::string name = "GPT2Tokenizer";
+  if (const auto found = config.find("tokenizer_class"); found != config.end() && found->is_string()) {
+    name = found->get<std::string>();
+  }
+  if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  if (name == "GPT2Tokenizer" || name == "CodeGenTokenizer") {
+    const auto space = config.find("add_prefix_space");
+    document["pre_tokenizer"] = byte_level_json(space != config.end() && *space == true, true);
+  } else if (name == "Qwen2Tokenizer") {
+    const auto* const known = std::find_if(pattern_texts.begin(), pattern_texts.end(),
+                                           [](const PatternText& text) { return text.pattern == SplitPattern::qwen2; });
+    const json split = {
+        {"type", "Split"}, {"pattern", {{"Regex", known->regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+    document["normalizer"] = {{"type", "NFC"}};
+    document["pre_tokenizer"] = {{"type", "Sequence"},
+                                 {"pretokenizers", json::array({split, byte_level_json(false, false)})}};
+  } else {
+    fail(ErrorKind::input,
+         "{}: tokenizer_class is \"{}\"; with vocab.json and merges.txt alone, GPT2Tokenizer, CodeGenTokenizer and "
+         "Qwen2Tokenizer are supported. A tokenizer.json would say what others do.",
+         source, name);
+  }
+}
+
+}  // namespace
+
+std::filesystem::path tokenizer_file(const std::filesystem::path& path) {
+  if (!is_folder(path)) return path;
+  if (path_exists(path / "tokenizer.json")) return path / "tokenizer.json";
+  if (path_exists(path / "vocab.json") && path_exists(path / "merges.txt")) {
+    return path / "vocab.json";
+  }
+  fail(ErrorKind::input, "{} has no tokenizer: neither tokenizer.json nor both vocab.json and merges.txt.",
+       path.string());
+}
+
+bool is_vocabulary_file(const std::filesystem::path& path) {
+  return path.filename() == "vocab.json" || path.filename() == "merges.txt";
+}
+
+std::string json_from_vocabulary_files(const std::filesystem::path& folder) {
+  const std::filesystem::path vocabulary_path = folder / "vocab.json";
+  const json vocabulary = parse_json(read_file(vocabulary_path, max_tokenizer_file_bytes), vocabulary_path.string());
+  if (!vocabulary.is_object()) {
+    fail(ErrorKind::input, "{} is not a JSON object of tokens and ids.", vocabulary_path.string());
+  }
+  const json merges = merges_of(read_file(folder / "merges.txt", max_tokenizer_file_bytes));
+  const json config = read_optional(folder / "tokenizer_config.json").value_or(json::object());
+  AddedTokenEntries added(vocabulary);
+  if (const auto tokens = read_optional(folder / "added_tokens.json")) {
+    for (const auto& [text, id] : tokens->items()) added.add(text, id, json::object());
+  }
+  if (const auto decoder = config.find("added_tokens_decoder"); decoder != config.end() && decoder->is_object()) {
+    for (const auto& [name, entry] : decoder->items()) {
+      TokenId id = 0;
+      const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
+      const bool is_id = error == std::errc() && end == name.data() + name.size();
+      if (!is_id || !entry.is_object() || !entry.contains("content") || !entry.at("content").is_string()) {
+        fail(ErrorKind::input, "{}: the entry \"{}\" of added_tokens_decoder is no id with a token's content.",
+             (folder / "tokenizer_config.json").string(), name);
+      }
+      added.add(entry.at("content").get<std::string>(), id, entry);
+    }
+  }
+  if (const auto special = read_optional(folder / "special_tokens_map.json")) {
+    for (const auto& [name, value] : special->items()) added.add_special(value);
+  }
+  for (const char* name : {"bos_token", "eos_token", "pad_token", "additional_special_tokens"}) {
+    if (config.contains(name)) added.add_special(config.at(name));
+  }
+  if (added.empty()) added.add_special("<|endoftext|>");
+
+  json document = {{"version", "1.0"},
+                   {"added_tokens", added.list()},
+                   {"normalizer", nullptr},
+                   {"decoder", byte_level_json(true, true)},
+                   {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}}}};
+  set_class(document, config, (folder / "tokenizer_config.json").string());
+  return document.dump();
+}
+
+}  // namespace mslt
