@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct PrepareOptions {
   std::uint64_t seed = 0;           // of the choice of validation documents
   std::vector<std::string> cleaning;
   std::string document_separator;  // see CorpusOptions
+  // The token that ends documents; nothing where there is none. Where absent, Tokenizer::eos_id.
+  std::function<std::optional<TokenId>(const Tokenizer&)> eos = nullptr;
   std::uint64_t shard_tokens = 100'000'000;
 };
 
