@@ -4,10 +4,12 @@
 #include <nlohmann/json.hpp>
 
 #include <memory>
+#include <optional>
 #include <ostream>
 
 #include "base/printable.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/progress.h"
@@ -16,12 +18,20 @@
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "data/prepare.h"
+#include "formats/token_names.h"
 
 namespace mslt::cli {
 namespace {
 
-void prepare(const PrepareOptions& options, Context& context) {
+void prepare(PrepareOptions options, const std::string& eos, Context& context) {
   const InterruptGuard interrupt;
+  options.eos = [&](const Tokenizer& tokenizer) -> std::optional<TokenId> {
+    if (!eos.empty()) return require_token(tokenizer, eos, "--eos");
+    std::vector<std::string> notes;
+    const auto id = eos_beside(options.tokenizer, tokenizer, notes);
+    print_notes(notes, context);
+    return id;
+  };
   ProgressLine progress(context.err, context.err_is_terminal);
   const PrepareResult result = prepare_data(options, [&](std::uint64_t done, std::uint64_t total) {
     progress.update(fmt::format("encoding: {} of {}", format_bytes(static_cast<double>(done)),
@@ -53,6 +63,7 @@ void add_data_command(CLI::App& app, Context& context) {
   CLI::App* data = app.add_subcommand("data", "Turn text into training data");
   data->require_subcommand(1);
   const auto options = std::make_shared<PrepareOptions>();
+  const auto eos = std::make_shared<std::string>();
   CLI::App* command =
       add_command(*data, context, "prepare", "Clean, encode and split text files",
                   "  mslt data prepare --tokenizer tokenizer.json --input book.txt --output data\n"
@@ -63,12 +74,13 @@ void add_data_command(CLI::App& app, Context& context) {
   add_real(*command, "--val-fraction", options->val_fraction, "Share kept for validation", {.most = 0.99});
   add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
+  command->add_option("--eos", *eos, "The token that ends documents, where the tokenizer's files name none");
   add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
   add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
               {.least = 1, .unit = "tokens"});
   command->callback([=, &context] {
     context.action = [=, &context] {
-      prepare(*options, context);
+      prepare(*options, *eos, context);
     };
   });
 }
