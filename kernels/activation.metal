@@ -11,12 +11,12 @@ using namespace metal;
 // What an elementwise activation is.
 constant constexpr uint activation_gelu = 0;
 constant constexpr uint activation_relu = 1;
+constant constexpr uint activation_gelu_erf = 2;
 
 // out = activation(in). Any threadgroup of one dimension.
 template <typename T, uint kind>
 kernel void activation_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
-                               constant ActivationArgs& args [[buffer(2)]],
-                               uint group [[threadgroup_position_in_grid]],
+                               constant ActivationArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
                                uint position [[thread_position_in_threadgroup]],
                                uint threads [[threads_per_threadgroup]]) {
   const ulong first = (ulong(group) * threads + position) * span_width;
@@ -28,6 +28,8 @@ kernel void activation_forward(device T* out [[buffer(0)]], device const T* in [
   for (uint k = 0; k < span_width; ++k) {
     if (kind == activation_gelu) {
       x[k] = gelu(x[k]);
+    } else if (kind == activation_gelu_erf) {
+      x[k] = gelu_erf(x[k]);
     } else {
       x[k] = x[k] < 0.0f ? 0.0f : x[k];
     }
@@ -38,6 +40,9 @@ kernel void activation_forward(device T* out [[buffer(0)]], device const T* in [
 MSLT_INSTANTIATE(gelu_forward_f32, activation_forward, float, activation_gelu)
 MSLT_INSTANTIATE(gelu_forward_bf16, activation_forward, bfloat, activation_gelu)
 MSLT_INSTANTIATE(gelu_forward_f16, activation_forward, half, activation_gelu)
+MSLT_INSTANTIATE(gelu_erf_forward_f32, activation_forward, float, activation_gelu_erf)
+MSLT_INSTANTIATE(gelu_erf_forward_bf16, activation_forward, bfloat, activation_gelu_erf)
+MSLT_INSTANTIATE(gelu_erf_forward_f16, activation_forward, half, activation_gelu_erf)
 MSLT_INSTANTIATE(relu_forward_f32, activation_forward, float, activation_relu)
 MSLT_INSTANTIATE(relu_forward_bf16, activation_forward, bfloat, activation_relu)
 MSLT_INSTANTIATE(relu_forward_f16, activation_forward, half, activation_relu)
@@ -60,6 +65,8 @@ kernel void activation_backward(device T* din [[buffer(0)]], device const T* dou
   for (uint k = 0; k < span_width; ++k) {
     if (kind == activation_gelu) {
       gradient[k] *= gelu_derivative(x[k]);
+    } else if (kind == activation_gelu_erf) {
+      gradient[k] *= gelu_erf_derivative(x[k]);
     } else {
       gradient[k] = x[k] > 0.0f ? gradient[k] : 0.0f;
     }
@@ -70,6 +77,9 @@ kernel void activation_backward(device T* din [[buffer(0)]], device const T* dou
 MSLT_INSTANTIATE(gelu_backward_f32, activation_backward, float, activation_gelu)
 MSLT_INSTANTIATE(gelu_backward_bf16, activation_backward, bfloat, activation_gelu)
 MSLT_INSTANTIATE(gelu_backward_f16, activation_backward, half, activation_gelu)
+MSLT_INSTANTIATE(gelu_erf_backward_f32, activation_backward, float, activation_gelu_erf)
+MSLT_INSTANTIATE(gelu_erf_backward_bf16, activation_backward, bfloat, activation_gelu_erf)
+MSLT_INSTANTIATE(gelu_erf_backward_f16, activation_backward, half, activation_gelu_erf)
 MSLT_INSTANTIATE(relu_backward_f32, activation_backward, float, activation_relu)
 MSLT_INSTANTIATE(relu_backward_bf16, activation_backward, bfloat, activation_relu)
 MSLT_INSTANTIATE(relu_backward_f16, activation_backward, half, activation_relu)

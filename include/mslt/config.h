@@ -11,7 +11,7 @@ namespace mslt {
 enum class NormType { layernorm, rmsnorm };
 enum class NormPosition { pre, post };
 enum class PositionType { learned, sinusoidal, rope, none };
-enum class ActivationType { gelu, relu, swiglu };
+enum class ActivationType { gelu, gelu_erf, relu, swiglu };  // gelu is its tanh form, gelu_erf the exact one
 
 // Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor) or `llama3` (low
 // frequencies divided by factor, high ones kept, smooth between).

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mslt/config.h"
@@ -38,6 +39,10 @@ class Model {
   bool has_tokenizer() const;
   // Ids that end a generated text.
   std::span<const TokenId> eos_ids() const;
+  // Texts end at this token instead; throws Error(usage) where the tokenizer has none of that text.
+  void end_at(std::string_view token);
+  // Sentences on what of the folder was converted or could not be used.
+  std::span<const std::string> notes() const;
 
   // Writes the same files for transformers and other readers.
   void save(const std::filesystem::path& folder) const;

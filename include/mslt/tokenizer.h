@@ -129,8 +129,8 @@ class Tokenizer {
   bool is_special(TokenId id) const;
   // The id of a special token by its text, or nothing.
   std::optional<TokenId> special_id(std::string_view text) const;
-  // By the customary spellings: [PAD] <pad> <|padding|>; [BOS] <s> <|begin_of_text|> <|startoftext|>; [EOS] </s>
-  // <|endoftext|> <|end_of_text|> <|im_end|>. Nothing where the tokenizer has none.
+  // By the customary spellings ([PAD], <s>, <|endoftext|>, <eos> and others of public models; <|bos|> is taken for the
+  // end as well, where there is no other). Nothing where the tokenizer has none.
   std::optional<TokenId> pad_id() const;
   std::optional<TokenId> bos_id() const;
   std::optional<TokenId> eos_id() const;

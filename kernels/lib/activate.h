@@ -6,6 +6,7 @@
 // What `activation` of MatmulArgs and MatvecArgs is; any other number is ReLU.
 constant constexpr uint activation_of_none = 0;
 constant constexpr uint activation_of_gelu = 1;
+constant constexpr uint activation_of_gelu_erf = 2;
 
 inline float activate(uint activation, float x) {
   if (activation == activation_of_none) {
@@ -13,6 +14,9 @@ inline float activate(uint activation, float x) {
   }
   if (activation == activation_of_gelu) {
     return gelu(x);
+  }
+  if (activation == activation_of_gelu_erf) {
+    return gelu_erf(x);
   }
   return x < 0.0f ? 0.0f : x;
 }
@@ -23,6 +27,9 @@ inline float activation_slope(uint activation, float x) {
   }
   if (activation == activation_of_gelu) {
     return gelu_derivative(x);
+  }
+  if (activation == activation_of_gelu_erf) {
+    return gelu_erf_derivative(x);
   }
   return x > 0.0f ? 1.0f : 0.0f;
 }

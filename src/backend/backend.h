@@ -38,7 +38,7 @@ struct DeviceInfo {
   bool trains_16_bit = false;      // whether the backward operations take bf16 and f16
 };
 
-enum class Activation { none, gelu, relu, swiglu };
+enum class Activation { none, gelu, gelu_erf, relu, swiglu };
 
 // Positions. Row (b, t) of a batch stands at position first[b] + t, or at t where `first` is absent.
 struct Positions {
@@ -212,10 +212,11 @@ class Backend {
 
   // Activation and dropout.
 
-  // gelu: 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) (Hendrycks & Gimpel, 2016); relu: max(x, 0): out, in f [N,F].
+  // gelu: 0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³))), gelu_erf: 0.5 x (1 + erf(x / sqrt(2))) (Hendrycks & Gimpel,
+  // 2016); relu: max(x, 0): out, in f [N,F].
   // swiglu: silu(gate) · up (Shazeer, 2020): in f [N,2F] holds gate then up along the row; out f [N,F].
   virtual void activation_forward(Activation activation, const Tensor& out, const Tensor& in) = 0;
-  // din from dout and the forward's input. din may be dout (gelu, relu) or in (swiglu).
+  // din from dout and the forward's input. din may be dout (gelu, gelu_erf, relu) or in (swiglu).
   virtual void activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) = 0;
   // out = dropout(in), element by element; out may be in. The backward is the same function of the gradient.
   virtual void dropout_forward(const Tensor& out, const Tensor& in, const Dropout& dropout) = 0;

@@ -8,7 +8,8 @@ namespace {
 // `narrow` has the activation's outputs; `wide` its inputs, twice as many a row for swiglu.
 void check_widths(const Arguments& arguments, Activation activation, const Tensor& narrow, std::string_view narrow_name,
                   const Tensor& wide) {
-  arguments.require(activation != Activation::none, "the activation is none, but must be gelu, relu or swiglu.");
+  arguments.require(activation != Activation::none,
+                    "the activation is none, but must be gelu, gelu_erf, relu or swiglu.");
   arguments.elements(narrow, narrow_name, Elements::floating);
   arguments.require(narrow.shape().rank() >= 1, "{} is {}, but must have at least 1 dimension.", narrow_name,
                     narrow.describe());

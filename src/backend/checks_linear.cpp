@@ -8,8 +8,9 @@ namespace {
 constexpr std::int64_t quantised_group = 32;
 
 void check_plain_activation(const Arguments& arguments, Activation activation) {
-  arguments.require(activation != Activation::swiglu,
-                    "the activation is swiglu, but must be none, gelu or relu: swiglu is an operation of its own.");
+  arguments.require(
+      activation != Activation::swiglu,
+      "the activation is swiglu, but must be none, gelu, gelu_erf or relu: swiglu is an operation of its own.");
 }
 
 // A bias of a plain weight [out, in].

@@ -4,10 +4,12 @@
 #include <nlohmann/json.hpp>
 
 #include <memory>
+#include <optional>
 #include <ostream>
 
 #include "base/printable.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/progress.h"
@@ -17,6 +19,7 @@
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "data/prepare.h"
+#include "formats/token_names.h"
 
 namespace mslt::cli {
 namespace {
@@ -25,6 +28,7 @@ struct PrepareArguments {
   PrepareOptions options;
   std::string pattern;
   std::vector<std::string> special;
+  std::string eos;
 };
 
 void prepare(const PrepareArguments& arguments, Context& context) {
@@ -32,6 +36,13 @@ void prepare(const PrepareArguments& arguments, Context& context) {
   if (!arguments.pattern.empty()) options.pattern = split_pattern_from_name(arguments.pattern);
   options.special = parse_special_tokens(arguments.special);
   const InterruptGuard interrupt;
+  options.eos = [&](const Tokenizer& tokenizer) -> std::optional<TokenId> {
+    if (!arguments.eos.empty()) return require_token(tokenizer, arguments.eos, "--eos");
+    std::vector<std::string> notes;
+    const auto id = eos_beside(options.tokenizer, tokenizer, notes);
+    print_notes(notes, context);
+    return id;
+  };
   ProgressLine progress(context.err, context.err_is_terminal);
   const PrepareResult result = prepare_data(options, [&](std::uint64_t done, std::uint64_t total) {
     progress.update(fmt::format("encoding: {} of {}", format_bytes(static_cast<double>(done)),
@@ -85,6 +96,7 @@ void add_data_command(CLI::App& app, Context& context) {
   add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
   add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or no text instead of skipping it");
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
+  command->add_option("--eos", arguments->eos, "The token that ends documents, where the tokenizer's files name none");
   add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
   add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
               {.least = 1, .unit = "tokens"});

@@ -29,6 +29,10 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& con
   return backend;
 }
 
+void print_notes(std::span<const std::string> notes, Context& context) {
+  for (const std::string& note : notes) context.err << fmt::format("Warning: {}\n", note);
+}
+
 void print_warning(const Backend& backend, Context& context) {
   if (!backend.warning().empty()) context.err << fmt::format("Warning: {}\n", backend.warning());
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "backend/backend.h"
@@ -29,5 +30,8 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& con
 
 // Prints what was passed over when the backend was made, if anything was.
 void print_warning(const Backend& backend, Context& context);
+
+// Prints a line for each sentence on what a file says that was converted or could not be used.
+void print_notes(std::span<const std::string> notes, Context& context);
 
 }  // namespace mslt::cli

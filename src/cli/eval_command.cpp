@@ -14,6 +14,7 @@
 #include "cli/numbers.h"
 #include "cli/ranges.h"
 #include "data/data_folder.h"
+#include "data/known_ids.h"
 #include "formats/model_parts.h"
 #include "mslt/model.h"
 #include "train/evaluate.h"
@@ -32,11 +33,7 @@ void evaluate_model(Arguments arguments, Context& context) {
   const Tokenizer tokenizer = load_data_tokenizer(arguments.options.data, data);
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
-  if (data.vocab_size > model.config().vocab_size) {
-    fail(ErrorKind::input,
-         "{} was made with a vocabulary of {}, the model's is {}; prepare it with the model's tokenizer.",
-         arguments.options.data.string(), data.vocab_size, model.config().vocab_size);
-  }
+  print_notes(model.notes(), context);
   if (model.has_tokenizer()) {
     require_same_tokenizer(model.tokenizer(), arguments.model, tokenizer, arguments.options.data);
   } else {
@@ -44,11 +41,14 @@ void evaluate_model(Arguments arguments, Context& context) {
         "Warning: {} has no tokenizer.json, so it cannot be checked that the data was prepared with the model's.\n",
         arguments.model);
   }
+  require_known_ids(arguments.options.data, data, tokenizer, model.config().vocab_size, arguments.model);
   EvaluateOptions& options = arguments.options;
   if (options.seq_len == 0) options.seq_len = model.config().max_positions;
   Model::Parts& parts = model.parts();
   TrainingPass pass(*parts.loaded.transformer, options.batch, options.seq_len, TrainingPass::Mode::evaluate);
-  const EvaluationResult result = evaluate(*parts.backend, pass, options, bytes_of_tokens(tokenizer));
+  std::vector<std::uint32_t> bytes = bytes_of_tokens(tokenizer);
+  bytes[data.eos_id] = 0;
+  const EvaluationResult result = evaluate(*parts.backend, pass, options, bytes);
   if (!std::isfinite(result.loss)) {
     fail(ErrorKind::numeric,
          "The loss on {} is {}: with the weights of {}, numbers leave the range that they are computed in. Try --dtype "

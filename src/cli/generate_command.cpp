@@ -25,6 +25,7 @@ namespace {
 struct Arguments {
   std::string model;
   std::string prompt;
+  std::string eos;
   LoadOptions load;
   GenerateOptions options;
 };
@@ -49,6 +50,8 @@ void generate(const Arguments& arguments, Context& context) {
   if (prompt == "-") prompt = read_all(context.in);
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
+  print_notes(model.notes(), context);
+  if (!arguments.eos.empty()) model.end_at(arguments.eos);
   Generator generator(model);
   const InterruptGuard interrupt;
   const bool stream = !context.json && arguments.options.num == 1;
@@ -107,6 +110,7 @@ void add_generate_command(CLI::App& app, Context& context) {
   add_texts(*command, "--stop", options.stop, "End before this text");
   add_integer(*command, "--seed", options.sampling.seed, "Fixes what is drawn", seed_range);
   add_integer(*command, "--num", options.num, "Samples", {.least = 1, .most = 1024, .unit = "samples"});
+  command->add_option("--eos", arguments->eos, "The token that ends a text, where the model's files name another");
   add_switch(*command, "--ignore-eos", options.ignore_eos, "Go on past the end-of-text token");
   command->callback([=, &context] {
     context.action = [=, &context] {

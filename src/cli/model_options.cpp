@@ -63,7 +63,7 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("--norm", options.norm, "layernorm or rmsnorm")->group(group);
   command.add_option("--norm-position", options.norm_position, "pre or post")->group(group);
   command.add_option("--position", options.position, "learned, sinusoidal, rope or none")->group(group);
-  command.add_option("--activation", options.activation, "gelu, relu or swiglu")->group(group);
+  command.add_option("--activation", options.activation, "gelu (tanh), gelu_erf (exact), relu or swiglu")->group(group);
   add_real(command, "--rope-theta", options.rope_theta, "Base of RoPE's frequencies",
            {.most = largest_real, .above_least = true})
       ->group(group);

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -22,6 +23,7 @@
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
 #include "cli/units.h"
+#include "data/data_folder.h"
 #include "generate/text_generator.h"
 #include "model/transformer.h"
 #include "mslt/trainer.h"
@@ -142,10 +144,9 @@ void train(Arguments arguments, Context& context) {
   if (options.sample_every > 0) {
     const auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
+    const TokenId eos = read_data_info(options.data).eos_id;
     callbacks.sample = [=, prompt = arguments.sample_prompt](Transformer& model, std::int64_t) {
-      std::vector<TokenId> eos;
-      if (const auto id = tokenizer->eos_id()) eos.push_back(*id);
-      TextGenerator generator(model, *tokenizer, eos);
+      TextGenerator generator(model, *tokenizer, std::array{eos});
       return prompt + generator.generate(tokenizer->encode(prompt), sampling, {}).front().text;
     };
   }

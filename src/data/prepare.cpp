@@ -120,10 +120,12 @@ void publish(const std::filesystem::path& staging, const std::filesystem::path& 
 PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& progress) {
   start_parallel_threads();
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer, options.pattern, options.special);
-  const auto eos = tokenizer.eos_id();
+  const auto eos = options.eos ? options.eos(tokenizer) : tokenizer.eos_id();
   if (!eos) {
-    fail(ErrorKind::input, "{} has no special token that ends documents ([EOS], </s> or <|endoftext|>, for example).",
-         options.tokenizer.string());
+    fail(
+        ErrorKind::input,
+        "{} has no special token that ends documents ([EOS], </s> or <|endoftext|>, for example); name one with --eos.",
+        options.tokenizer.string());
   }
   CorpusReader corpus(options.inputs, {.document_separator = options.document_separator, .strict = options.strict});
   PartCutter cutter(options, tokenizer);

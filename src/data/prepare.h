@@ -25,6 +25,8 @@ struct PrepareOptions {
   std::vector<std::string> cleaning;
   std::string document_separator;  // see CorpusOptions
   bool strict = false;             // see CorpusOptions
+  // The token that ends documents; nothing where there is none. Where absent, Tokenizer::eos_id.
+  std::function<std::optional<TokenId>(const Tokenizer&)> eos = nullptr;
   std::uint64_t shard_tokens = 100'000'000;
 };
 

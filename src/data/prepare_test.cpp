@@ -43,6 +43,22 @@ std::string text_of(const Tokenizer& tokenizer, std::vector<TokenId> ids) {
   return tokenizer.decode(ids, true);
 }
 
+TEST(Prepare, EndsDocumentsWithTheTokenAskedFor) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder, SplitPattern::gpt2, {"<begin>", "<finish>"});
+  options.output = folder / "data";
+  options.inputs = {test::write_text(folder / "a.txt", sample)};
+  const std::string message = error_of(ErrorKind::input, [&] { prepare_data(options); });
+  EXPECT_NE(message.find("--eos"), std::string::npos) << message;
+  options.eos = [](const Tokenizer& tokenizer) {
+    return tokenizer.special_id("<finish>");
+  };
+  const DataInfo info = prepare_data(options).info;
+  EXPECT_EQ(info.eos_id, 1u);
+  EXPECT_EQ(split_ids(options.output, info.val).back(), 1u);
+}
+
 TEST(Prepare, WritesACompleteFolder) {
   const auto folder = test::fresh_folder();
   PrepareOptions options;

@@ -1,8 +1,10 @@
-// Conversions between f32, bf16 and f16.
+// Conversions between f32, bf16 and f16, and from f64.
 #include "formats/convert_elements.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <utility>
 
 #include "base/fail.h"
 
@@ -24,14 +26,37 @@ Float16 from_float(float value) {
   return to_float16(value);
 }
 
+float as_float(double value) {
+  return static_cast<float>(value);
+}
+template <class T>
+float as_float(T value) {
+  return to_float(value);
+}
+
 template <class In, class Out>
 void convert_one(const std::byte* in, std::size_t from, std::byte* out, std::size_t to) {
   In value;
   std::memcpy(&value, in + from * sizeof(In), sizeof(In));
-  const Out converted = from_float<Out>(to_float(value));
+  const Out converted = from_float<Out>(as_float(value));
   std::memcpy(out + to * sizeof(Out), &converted, sizeof(Out));
 }
 
+template <class Body>
+void with_type(FileFloat type, Body&& body) {
+  switch (type) {
+    case FileFloat::f32:
+      return body(float{});
+    case FileFloat::bf16:
+      return body(BFloat16{});
+    case FileFloat::f16:
+      return body(Float16{});
+    case FileFloat::f64:
+      return body(double{});
+  }
+}
+
+// What parameters may be.
 template <class Body>
 void with_type(DType dtype, Body&& body) {
   switch (dtype) {
@@ -48,13 +73,37 @@ void with_type(DType dtype, Body&& body) {
 
 }  // namespace
 
-void convert_elements(std::span<const std::byte> in, DType in_dtype, std::span<std::byte> out, DType out_dtype) {
-  if (in_dtype == out_dtype) {
+std::optional<FileFloat> file_float(std::string_view dtype) {
+  constexpr std::array<std::pair<std::string_view, FileFloat>, 4> names = {
+      {{"F32", FileFloat::f32}, {"BF16", FileFloat::bf16}, {"F16", FileFloat::f16}, {"F64", FileFloat::f64}}};
+  for (const auto& [name, type] : names) {
+    if (name == dtype) return type;
+  }
+  return std::nullopt;
+}
+
+FileFloat file_float(DType dtype) {
+  FileFloat result = FileFloat::f32;
+  with_type(dtype, [&](auto element) {
+    if (dtype_of<decltype(element)> == DType::bf16) result = FileFloat::bf16;
+    if (dtype_of<decltype(element)> == DType::f16) result = FileFloat::f16;
+  });
+  return result;
+}
+
+std::size_t size_of(FileFloat type) {
+  std::size_t bytes = 0;
+  with_type(type, [&](auto element) { bytes = sizeof element; });
+  return bytes;
+}
+
+void convert_elements(std::span<const std::byte> in, FileFloat in_type, std::span<std::byte> out, DType out_dtype) {
+  if (in_type == file_float(out_dtype)) {
     // Bit for bit, payloads of NaNs included.
     if (!out.empty()) std::memcpy(out.data(), in.data(), out.size());
     return;
   }
-  with_type(in_dtype, [&](auto from) {
+  with_type(in_type, [&](auto from) {
     with_type(out_dtype, [&](auto to) {
       const std::size_t count = out.size() / sizeof(to);
       for (std::size_t i = 0; i < count; ++i) convert_one<decltype(from), decltype(to)>(in.data(), i, out.data(), i);
@@ -62,11 +111,11 @@ void convert_elements(std::span<const std::byte> in, DType in_dtype, std::span<s
   });
 }
 
-void transpose_elements(std::span<const std::byte> in, DType in_dtype, std::int64_t rows, std::int64_t columns,
+void transpose_elements(std::span<const std::byte> in, FileFloat in_type, std::int64_t rows, std::int64_t columns,
                         std::int64_t first_row, std::int64_t count, std::span<std::byte> out, DType out_dtype) {
   // Square tiles, so that neither side is walked a cache line an element.
   constexpr std::int64_t tile = 32;
-  with_type(in_dtype, [&](auto from) {
+  with_type(in_type, [&](auto from) {
     with_type(out_dtype, [&](auto to) {
       for (std::int64_t r0 = 0; r0 < count; r0 += tile) {
         for (std::int64_t c0 = 0; c0 < rows; c0 += tile) {

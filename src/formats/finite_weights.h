@@ -11,7 +11,7 @@ namespace mslt {
 
 // Throws Error(numeric) naming `source`, the first of `tensors` that holds NaN or an infinity, and the element. Reads
 // every byte once, on all threads: what the first token of a generation, or the first batch of an evaluation, would
-// read from the disk otherwise. Tensors of other dtypes than f32, bf16 and f16 pass.
+// read from the disk otherwise. F64 elements must stay finite as floats. Tensors of no floating-point dtype pass.
 void require_finite(std::span<const FileTensor* const> tensors, std::string_view source);
 
 // Whether all elements of `bytes` are finite; `dtype` is f32, bf16 or f16.

@@ -33,16 +33,20 @@ struct GenerationSettings {
   bool operator==(const GenerationSettings&) const = default;
 };
 
-// Reads bos_token_id, pad_token_id and eos_token_id (one or a list); throws Error(input) naming the member that is no
-// token id.
-ModelTokenIds parse_token_ids(const JsonMembers& json);
+// Reads bos_token_id, pad_token_id and eos_token_id (one or a list). Throws nothing: what is no token id is left out,
+// and a sentence that names the member is added to `notes`.
+ModelTokenIds parse_token_ids(const JsonMembers& json, std::vector<std::string>& notes);
 // Sets the same members; null for those absent.
 void format_token_ids(nlohmann::ordered_json& json, const ModelTokenIds& tokens);
 
-// Reads one generation_config.json; `source` names it in errors. Throws Error(input) naming the member whose type or
-// range is wrong; members not known are ignored.
-GenerationSettings parse_generation_config(std::string_view text, std::string_view source);
-// The text of the file; ends with a newline.
+// Reads one generation_config.json; `source` names it. What recommends a setting must not keep a model from loading: a
+// member whose type or range is wrong is left out, with a sentence in `notes`; members not known are ignored. Throws
+// Error(input) where the text is no JSON object.
+GenerationSettings parse_generation_config(std::string_view text, std::string_view source,
+                                           std::vector<std::string>& notes);
+// The text of the file: `others`, an object, with the members of `settings` set; ends with a newline.
+std::string format_generation_config(const GenerationSettings& settings, const nlohmann::ordered_json& others);
+// The same without others.
 std::string format_generation_config(const GenerationSettings& settings);
 
 }  // namespace mslt

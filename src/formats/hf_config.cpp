@@ -1,6 +1,8 @@
 // Reading and writing config.json for each model family.
 #include "formats/hf_config.h"
 
+#include <fmt/ranges.h>
+
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -25,11 +27,30 @@ double shortest_double(float value) {
   return Json::parse(text.data(), written.ptr).get<double>();
 }
 
+// The names of transformers' activations; the first of each is the one that is written.
+constexpr std::array<std::pair<std::string_view, ActivationType>, 8> activation_names = {
+    {{"gelu_new", ActivationType::gelu},
+     {"gelu_pytorch_tanh", ActivationType::gelu},
+     {"gelu_python_tanh", ActivationType::gelu},
+     {"gelu_fast", ActivationType::gelu},
+     {"gelu_accurate", ActivationType::gelu},
+     {"gelu", ActivationType::gelu_erf},
+     {"gelu_python", ActivationType::gelu_erf},
+     {"relu", ActivationType::relu}}};
+
 ActivationType gelu_or_relu(const JsonMembers& json) {
   const std::string name = json.text("activation_function", "gelu_new");
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ActivationType::gelu;
-  if (name == "relu") return ActivationType::relu;
-  json.reject("activation_function", "supported are gelu_new, gelu_pytorch_tanh and relu");
+  for (const auto& [known, type] : activation_names) {
+    if (known == name) return type;
+  }
+  json.reject("activation_function", "supported are gelu_new (or gelu_pytorch_tanh), gelu and relu");
+}
+
+std::string_view activation_name(ActivationType type) {
+  for (const auto& [name, known] : activation_names) {
+    if (known == type) return name;
+  }
+  fail(ErrorKind::input, "GPT-2 has no activation {}.", name_of(type));
 }
 
 void reject_quantised(const JsonMembers& json) {
@@ -87,7 +108,7 @@ void parse_rope(const JsonMembers& json, Config& config) {
   }
 }
 
-// What LlamaForCausalLM and Qwen2ForCausalLM share.
+// What LlamaForCausalLM, Qwen2ForCausalLM and MistralForCausalLM share.
 Config parse_llama_like(const JsonMembers& json) {
   Config config;
   config.vocab_size = json.size("vocab_size");
@@ -135,6 +156,19 @@ Config parse_qwen2(const JsonMembers& json, const nlohmann::json& object) {
   const bool window = json.boolean("use_sliding_window", false) && json.has("sliding_window") &&
                       json.number("max_window_layers", 28) < static_cast<double>(config.layers);
   if (window) json.reject("use_sliding_window", "supported is false");
+  return config;
+}
+
+Config parse_mistral(const JsonMembers& json) {
+  Config config = parse_llama_like(json);
+  config.qkv_bias = config.attention_out_bias = config.ffn_bias = false;
+  // transformers' defaults where a file says nothing.
+  if (!json.has("num_key_value_heads")) config.kv_heads = 8;
+  const bool null_window = json.is_null("sliding_window");
+  if (!null_window && json.number("sliding_window", 4096) < static_cast<double>(config.max_positions)) {
+    json.reject("sliding_window", fmt::format("supported are null and numbers from max_position_embeddings, {}, on",
+                                              config.max_positions));
+  }
   return config;
 }
 
@@ -202,7 +236,7 @@ Json format_gpt2(const Config& config) {
   json["n_layer"] = config.layers;
   json["n_head"] = config.heads;
   json["n_inner"] = config.ffn_size == 4 * config.channels ? Json(nullptr) : Json(config.ffn_size);
-  json["activation_function"] = config.activation == ActivationType::relu ? "relu" : "gelu_new";
+  json["activation_function"] = activation_name(config.activation);
   for (const char* name : {"attn_pdrop", "embd_pdrop", "resid_pdrop"}) json[name] = shortest_double(config.dropout);
   json["layer_norm_epsilon"] = shortest_double(config.norm_epsilon);
   json["initializer_range"] = 0.02;
@@ -239,7 +273,9 @@ void format_rope(Json& json, const Config& config) {
 
 Json format_llama_like(const Config& config, ModelFamily family) {
   Json json;
-  json["architectures"] = {family == ModelFamily::llama ? "LlamaForCausalLM" : "Qwen2ForCausalLM"};
+  json["architectures"] = {family == ModelFamily::llama   ? "LlamaForCausalLM"
+                           : family == ModelFamily::qwen2 ? "Qwen2ForCausalLM"
+                                                          : "MistralForCausalLM"};
   json["model_type"] = name_of(family);
   json["vocab_size"] = config.vocab_size;
   json["max_position_embeddings"] = config.max_positions;
@@ -257,6 +293,8 @@ Json format_llama_like(const Config& config, ModelFamily family) {
   if (family == ModelFamily::llama) {
     json["attention_bias"] = config.qkv_bias;
     json["mlp_bias"] = config.ffn_bias;
+  } else if (family == ModelFamily::mistral) {
+    json["sliding_window"] = nullptr;
   } else {
     json["use_sliding_window"] = false;
     json["sliding_window"] = nullptr;
@@ -317,7 +355,7 @@ std::string_view torch_name(DType dtype) {
 }  // namespace
 
 std::string_view name_of(ModelFamily family) {
-  constexpr std::array<std::string_view, 4> names = {"gpt2", "llama", "qwen2", "mslt-transformer"};
+  constexpr std::array<std::string_view, 5> names = {"gpt2", "llama", "qwen2", "mistral", "mslt-transformer"};
   return names[static_cast<std::size_t>(family)];
 }
 
@@ -329,13 +367,42 @@ ModelFamily family_of(const Config& config) {
       config.ffn_bias && config.norm_bias) {
     return ModelFamily::gpt2;
   }
-  // transformers refuses Llama models whose heads do not divide the width, even with head_dim given.
   if (pre_norm && config.norm == NormType::rmsnorm && config.position == PositionType::rope &&
-      config.activation == ActivationType::swiglu && config.channels % config.heads == 0) {
-    if (config.qkv_bias == config.attention_out_bias) return ModelFamily::llama;
-    if (config.qkv_bias && !config.ffn_bias) return ModelFamily::qwen2;
+      config.activation == ActivationType::swiglu) {
+    // transformers refuses Llama models whose heads do not divide the width, even with head_dim given.
+    const bool divides = config.channels % config.heads == 0;
+    if (config.qkv_bias == config.attention_out_bias && divides) return ModelFamily::llama;
+    if (config.qkv_bias && !config.attention_out_bias && !config.ffn_bias) return ModelFamily::qwen2;
+    if (!config.qkv_bias && !config.attention_out_bias && !config.ffn_bias) return ModelFamily::mistral;
   }
   return ModelFamily::mslt;
+}
+
+std::string own_form_note(const Config& config) {
+  if (family_of(config) != ModelFamily::mslt) return {};
+  std::vector<std::string_view> differences;
+  const auto differs = [&](bool has, std::string_view what) {
+    if (has) differences.push_back(what);
+  };
+  const bool like_gpt2 = config.norm == NormType::layernorm;
+  differs(config.norm_position != NormPosition::pre, "norms behind the branches");
+  differs(config.embedding_scale != 1.0f, "scaled embeddings");
+  if (like_gpt2) {
+    differs(config.position != PositionType::learned, "positions that are not learned");
+    differs(config.activation == ActivationType::swiglu, "SwiGLU");
+    differs(config.kv_heads != config.heads, "fewer heads for keys and values than for queries");
+    differs(config.heads * config.head_size != config.channels, "heads that are not as wide as the model together");
+    differs(!config.qkv_bias || !config.attention_out_bias || !config.ffn_bias || !config.norm_bias,
+            "parts without biases");
+  } else {
+    differs(config.position != PositionType::rope, "positions other than RoPE");
+    differs(config.activation != ActivationType::swiglu, "an activation other than SwiGLU");
+    differs(config.qkv_bias != config.attention_out_bias || (config.ffn_bias && !config.qkv_bias),
+            "biases in other places");
+    differs(config.channels % config.heads != 0, "a width that is no multiple of the number of heads, with biases");
+  }
+  return fmt::format("The model is saved in mslt's own form, which transformers does not open: unlike {} it has {}.",
+                     like_gpt2 ? "GPT-2" : "Llama", fmt::join(differences, ", "));
 }
 
 HfConfig parse_hf_config(std::string_view text, std::string_view source) {
@@ -345,17 +412,19 @@ HfConfig parse_hf_config(std::string_view text, std::string_view source) {
   HfConfig result;
   const std::string type = json.text("model_type");
   if (type == name_of(ModelFamily::gpt2)) {
-    result = {parse_gpt2(json), ModelFamily::gpt2, {}};
+    result = {parse_gpt2(json), ModelFamily::gpt2, {}, {}};
   } else if (type == name_of(ModelFamily::llama)) {
-    result = {parse_llama(json), ModelFamily::llama, {}};
+    result = {parse_llama(json), ModelFamily::llama, {}, {}};
   } else if (type == name_of(ModelFamily::qwen2)) {
-    result = {parse_qwen2(json, object), ModelFamily::qwen2, {}};
+    result = {parse_qwen2(json, object), ModelFamily::qwen2, {}, {}};
+  } else if (type == name_of(ModelFamily::mistral)) {
+    result = {parse_mistral(json), ModelFamily::mistral, {}, {}};
   } else if (type == name_of(ModelFamily::mslt)) {
-    result = {parse_mslt(json), ModelFamily::mslt, {}};
+    result = {parse_mslt(json), ModelFamily::mslt, {}, {}};
   } else {
-    json.reject("model_type", "supported are gpt2, llama, qwen2 and mslt-transformer");
+    json.reject("model_type", "supported are gpt2, llama, qwen2, mistral and mslt-transformer");
   }
-  result.tokens = parse_token_ids(json);
+  result.tokens = parse_token_ids(json, result.notes);
   try {
     result.config.validate();
   } catch (const Error& error) {
@@ -364,7 +433,7 @@ HfConfig parse_hf_config(std::string_view text, std::string_view source) {
   return result;
 }
 
-std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens) {
+std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens, const Json& others) {
   const ModelFamily family = family_of(config);
   Json json;
   switch (family) {
@@ -373,6 +442,7 @@ std::string format_hf_config(const Config& config, DType dtype, const ModelToken
       break;
     case ModelFamily::llama:
     case ModelFamily::qwen2:
+    case ModelFamily::mistral:
       json = format_llama_like(config, family);
       break;
     case ModelFamily::mslt:
@@ -383,7 +453,17 @@ std::string format_hf_config(const Config& config, DType dtype, const ModelToken
   json["torch_dtype"] = torch_name(dtype);
   json["use_cache"] = true;
   format_token_ids(json, tokens);
+  if (others.value("model_type", "") == name_of(family)) {
+    for (const auto& [name, value] : others.items()) {
+      // Another spelling of torch_dtype.
+      if (name != "dtype" && !json.contains(name)) json[name] = value;
+    }
+  }
   return json.dump(2) + "\n";
+}
+
+std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens) {
+  return format_hf_config(config, dtype, tokens, Json::object());
 }
 
 }  // namespace mslt

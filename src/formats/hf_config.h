@@ -12,30 +12,39 @@ namespace mslt {
 
 // The model classes of transformers that a Config can be saved as. `mslt` is everything that none of them computes,
 // such as post-norm and sinusoidal positions; transformers does not open it.
-enum class ModelFamily { gpt2, llama, qwen2, mslt };
+enum class ModelFamily { gpt2, llama, qwen2, mistral, mslt };
 
-// "gpt2", "llama", "qwen2", "mslt-transformer": what config.json calls model_type.
+// "gpt2", "llama", "qwen2", "mistral", "mslt-transformer": what config.json calls model_type.
 std::string_view name_of(ModelFamily family);
 
 // The first family, in the order above, that computes exactly what `config` says.
 ModelFamily family_of(const Config& config);
+
+// A sentence that says that `config` is saved in mslt's own form, and what no family of transformers has; empty where
+// one computes it.
+std::string own_form_note(const Config& config);
 
 // What a config.json says.
 struct HfConfig {
   Config config;
   ModelFamily family = ModelFamily::mslt;
   ModelTokenIds tokens;
+  std::vector<std::string> notes;  // a sentence for each token id that cannot be used
 };
 
 // Reads one config.json; `source` names it in errors. Members that change what the model computes and that mslt does
 // not support, or that are missing, throw Error(input) naming the file, the member, its value and what is supported;
 // members that do not are ignored. The result has passed Config::validate(). Both forms of RoPE's settings are read
 // (rope_theta with rope_scaling, and rope_parameters). GPT-2's dropout is resid_pdrop, Llama's and Qwen2's
-// attention_dropout.
+// attention_dropout. Token ids that cannot be used are left out with a note.
 HfConfig parse_hf_config(std::string_view text, std::string_view source);
 
 // The config.json of a model of `dtype` parameters; ends with a newline. parse_hf_config gives back
-// `config`, but for settings that it has no use for (rope_theta without RoPE and the like).
+// `config`, but for settings that it has no use for (rope_theta without RoPE and the like). Of `others`, the object
+// that the file held before, members that are not written otherwise are kept where the family is the same.
+std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens,
+                             const nlohmann::ordered_json& others);
+// The same without others.
 std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens);
 
 }  // namespace mslt

@@ -147,6 +147,114 @@ TEST(HfConfig, ReadsQwen2) {
   EXPECT_THROW(parse(window), Error);
 }
 
+TEST(HfConfig, TellsTheFormsOfGelu) {
+  Json json = gpt2_json();
+  for (const char* name : {"gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_python_tanh", "gelu_accurate"}) {
+    json["activation_function"] = name;
+    EXPECT_EQ(parse(json).activation, ActivationType::gelu) << name;
+  }
+  for (const char* name : {"gelu", "gelu_python"}) {
+    json["activation_function"] = name;
+    EXPECT_EQ(parse(json).activation, ActivationType::gelu_erf) << name;
+  }
+  const std::string written = format_hf_config(parse(json), DType::f32, {});
+  EXPECT_EQ(Json::parse(written)["activation_function"], "gelu");
+  EXPECT_EQ(parse_hf_config(written, "c.json").config, parse(json));
+}
+
+TEST(HfConfig, ReadsMistral) {
+  Json json = llama_json();
+  json["model_type"] = "mistral";
+  json["rope_parameters"] = Json{{"rope_type", "default"}, {"rope_theta", 10000.0}};
+  for (const Json& window : {Json(nullptr), Json(128), Json(4096)}) {
+    json["sliding_window"] = window;
+    EXPECT_EQ(parse_hf_config(json.dump(), "c.json").family, ModelFamily::mistral);
+  }
+  expect_refused(json, "sliding_window", 127, "supported are null and numbers from max_position_embeddings, 128, on");
+  // Absent, it is 4096, and there are 8 heads for keys and values.
+  json.erase("sliding_window");
+  EXPECT_NO_THROW(parse(json));
+  json["max_position_embeddings"] = 8192;
+  EXPECT_THROW(parse(json), Error);
+  json["max_position_embeddings"] = 64;
+  json["num_attention_heads"] = 8;
+  json.erase("num_key_value_heads");
+  EXPECT_EQ(parse(json).kv_heads, 8);
+}
+
+// transformers refuses such models of Llama's, but computes the same under Mistral's name, or Qwen2's with biases.
+TEST(HfConfig, HeadsThatDoNotDivideTheWidthHaveAPublicForm) {
+  Json json = llama_json();
+  json["hidden_size"] = 50;
+  json["head_dim"] = 16;
+  const Config config = parse(json);
+  EXPECT_EQ(family_of(config), ModelFamily::mistral);
+  EXPECT_EQ(own_form_note(config), "");
+  const Json written = Json::parse(format_hf_config(config, DType::f32, {}));
+  EXPECT_EQ(written["architectures"], Json::array({"MistralForCausalLM"}));
+  EXPECT_EQ(written["head_dim"], 16);
+  EXPECT_TRUE(written["sliding_window"].is_null());
+  EXPECT_EQ(parse(written), config);
+  Config biased = config;
+  biased.qkv_bias = true;
+  EXPECT_EQ(family_of(biased), ModelFamily::qwen2);
+  EXPECT_EQ(parse(Json::parse(format_hf_config(biased, DType::f32, {}))), biased);
+  biased.attention_out_bias = true;
+  EXPECT_EQ(family_of(biased), ModelFamily::mslt);
+  EXPECT_NE(own_form_note(biased).find("no multiple of the number of heads"), std::string::npos);
+}
+
+TEST(HfConfig, SaysWhatHasNoPublicForm) {
+  for (const std::string_view name : preset_names()) EXPECT_EQ(own_form_note(preset(name)), "") << name;
+  Config config = preset("tiny");
+  config.norm_position = NormPosition::post;
+  config.position = PositionType::sinusoidal;
+  EXPECT_EQ(own_form_note(config),
+            "The model is saved in mslt's own form, which transformers does not open: unlike GPT-2 it has norms behind "
+            "the branches, positions that are not learned.");
+  const std::vector<std::function<void(Config&)>> changes = {[](Config& c) { c.activation = ActivationType::gelu; },
+                                                             [](Config& c) { c.position = PositionType::none; },
+                                                             [](Config& c) { c.attention_out_bias = true; },
+                                                             [](Config& c) { c.qkv_bias = c.ffn_bias = true; },
+                                                             [](Config& c) { c.embedding_scale = 2.0f; },
+                                                             [](Config& c) {
+                                                               c.norm_position = NormPosition::post;
+                                                             }};
+  for (const auto& change : changes) {
+    Config llama = preset("llama-15m");
+    change(llama);
+    const std::string note = own_form_note(llama);
+    EXPECT_TRUE(note.find("unlike Llama it has ") != std::string::npos && !note.ends_with("has .")) << note;
+  }
+}
+
+TEST(HfConfig, KeepsMembersThatItDoesNotWrite) {
+  Json before = gpt2_json();
+  before["task_specific_params"] = Json{{"text-generation", {{"max_length", 50}}}};
+  const Json written = Json::parse(format_hf_config(preset("tiny"), DType::bf16, {}, before));
+  EXPECT_EQ(written["task_specific_params"], before["task_specific_params"]);
+  EXPECT_EQ(written["n_embd"], preset("tiny").channels);
+  EXPECT_EQ(written["torch_dtype"], "bfloat16");
+  EXPECT_FALSE(written.contains("dtype"));
+  // Another family's members may mean other things.
+  EXPECT_FALSE(Json::parse(format_hf_config(preset("llama-15m"), DType::f32, {}, before)).contains("n_embd"));
+}
+
+TEST(HfConfig, TokenIdsThatCannotBeUsedAreNotes) {
+  Json json = gpt2_json();
+  json["bos_token_id"] = {1, 2};
+  json["eos_token_id"] = {0, -1};
+  json["pad_token_id"] = "pad";
+  const HfConfig hf = parse_hf_config(json.dump(), "c.json");
+  EXPECT_EQ(hf.tokens, (ModelTokenIds{std::nullopt, std::nullopt, {0}}));
+  EXPECT_EQ(hf.notes, (std::vector<std::string>{
+                          "c.json: the member 'bos_token_id' is [1,2]; valid is one token id. It is ignored.",
+                          "c.json: the member 'pad_token_id' is \"pad\"; valid is a token id or a list of them. It is "
+                          "ignored.",
+                          "c.json: the member 'eos_token_id' is [0,-1]; valid is a token id or a list of them. What is "
+                          "no token id in it is ignored."}));
+}
+
 TEST(HfConfig, ReadsBothFormsOfRope) {
   Json old_form = llama_json();
   old_form.erase("rope_parameters");
@@ -165,14 +273,15 @@ TEST(HfConfig, ReadsBothFormsOfRope) {
 }
 
 TEST(HfConfig, RefusesWhatItCannotCompute) {
-  expect_refused(gpt2_json(), "activation_function", "gelu", "supported are gelu_new");
+  expect_refused(gpt2_json(), "activation_function", "quick_gelu", "gelu and relu");
   expect_refused(gpt2_json(), "scale_attn_weights", false, "supported is true");
   expect_refused(gpt2_json(), "scale_attn_by_inverse_layer_idx", true, "supported is false");
   expect_refused(gpt2_json(), "add_cross_attention", true, "supported is false");
   expect_refused(gpt2_json(), "quantization_config", Json{{"bits", 4}}, "not quantised");
   expect_refused(llama_json(), "hidden_act", "gelu", "supported is silu");
   expect_refused(llama_json(), "partial_rotary_factor", 0.5, "supported is 1");
-  expect_refused(llama_json(), "model_type", "mixtral", "supported are gpt2, llama, qwen2 and mslt-transformer");
+  expect_refused(llama_json(), "model_type", "mixtral",
+                 "supported are gpt2, llama, qwen2, mistral and mslt-transformer");
   expect_refused(qwen2_json(), "layer_types", {"sliding_attention"}, "full_attention");
   const std::string yarn = refusal(llama_json(), [](Json& json) { json["rope_parameters"]["rope_type"] = "yarn"; });
   EXPECT_NE(yarn.find("'rope_parameters.rope_type' is \"yarn\"; supported are default, linear and llama3"),
@@ -189,8 +298,6 @@ TEST(HfConfig, RefusesWhatMakesNoSense) {
   expect_refused(gpt2_json(), "n_head", 5, "must divide n_embd, 24");
   expect_refused(gpt2_json(), "layer_norm_epsilon", "small", "valid is a number");
   expect_refused(gpt2_json(), "tie_word_embeddings", 1, "valid are true and false");
-  expect_refused(gpt2_json(), "eos_token_id", "end", "valid is a token id");
-  expect_refused(gpt2_json(), "bos_token_id", {1, 2}, "valid is one token id");
   EXPECT_NE(refusal(gpt2_json(), [](Json& json) { json.erase("n_embd"); }).find("'n_embd' is missing"),
             std::string::npos);
   EXPECT_NE(refusal(gpt2_json(), [](Json& json) { json["resid_pdrop"] = 1.5; }).find("dropout"), std::string::npos);
@@ -265,7 +372,6 @@ TEST(HfConfig, MixedConfigurationsAreOurOwnFamily) {
   Config llama = preset("llama-15m");
   llama.attention_out_bias = true;
   EXPECT_EQ(family_of(llama), ModelFamily::mslt);
-  llama = preset("llama-15m");
   llama.heads = llama.kv_heads = 5;
   EXPECT_EQ(family_of(llama), ModelFamily::mslt);
 }
@@ -278,7 +384,15 @@ TEST(HfConfig, WritesShortNumbers) {
   EXPECT_TRUE(json["eos_token_id"].is_null());
 }
 
-TEST(GenerationConfig, RoundTripsAndRefuses) {
+GenerationSettings settings_in(const std::string& text, std::size_t notes = 0) {
+  std::vector<std::string> found;
+  const GenerationSettings settings = parse_generation_config(text, "g.json", found);
+  EXPECT_EQ(found.size(), notes) << text;
+  for (const std::string& note : found) EXPECT_TRUE(note.starts_with("g.json: the member '")) << note;
+  return settings;
+}
+
+TEST(GenerationConfig, RoundTrips) {
   GenerationSettings settings;
   settings.tokens = {1, std::nullopt, {2, 3}};
   settings.do_sample = true;
@@ -287,12 +401,32 @@ TEST(GenerationConfig, RoundTripsAndRefuses) {
   settings.top_p = 0.95;
   settings.repetition_penalty = 1.1;
   settings.max_new_tokens = 20;
-  EXPECT_EQ(parse_generation_config(format_generation_config(settings), "g.json"), settings);
-  EXPECT_EQ(parse_generation_config("{\"eos_token_id\": null, \"pad_token_id\": -1}", "g.json"), GenerationSettings{});
-  for (const char* text : {"[]", "{\"top_p\": 2}", "{\"temperature\": \"hot\"}", "{\"max_new_tokens\": 0}",
-                           "{\"do_sample\": 1}", "{\"eos_token_id\": [[1]]}", "{\"eos_token_id\": 99999999999}"}) {
-    EXPECT_THROW(parse_generation_config(text, "g.json"), Error) << text;
+  EXPECT_EQ(settings_in(format_generation_config(settings)), settings);
+  EXPECT_EQ(settings_in("{\"eos_token_id\": null, \"pad_token_id\": -1}"), GenerationSettings{});
+  const Json kept = Json::parse(format_generation_config(settings, Json{{"typical_p", 0.5}, {"top_k", 1}}));
+  EXPECT_EQ(kept["typical_p"], 0.5);
+  EXPECT_EQ(kept["top_k"], 50);
+}
+
+TEST(GenerationConfig, WhatCannotBeUsedIsNamedAndIgnored) {
+  for (const char* text :
+       {"{\"top_p\": 2}", "{\"temperature\": \"hot\"}", "{\"max_new_tokens\": 0}", "{\"eos_token_id\": [[1]]}",
+        "{\"eos_token_id\": 99999999999}", "{\"top_k\": -1}", "{\"min_p\": true}", "{\"do_sample\": 2}",
+        "{\"repetition_penalty\": []}", "{\"bos_token_id\": [0, 1]}", "{\"pad_token_id\": {}}"}) {
+    EXPECT_EQ(settings_in(text, 1), GenerationSettings{}) << text;
   }
+  const GenerationSettings settings = settings_in(
+      R"({"top_k": -1, "max_new_tokens": 0, "eos_token_id": [0, -1], "do_sample": 1, "bos_token_id": [0, 1]})", 5);
+  GenerationSettings expected;
+  expected.tokens.eos = {0};
+  expected.do_sample = true;
+  EXPECT_EQ(settings, expected);
+  std::vector<std::string> notes;
+  parse_generation_config("{\"top_k\": -1}", "g.json", notes);
+  EXPECT_EQ(notes,
+            std::vector<std::string>{"g.json: the member 'top_k' is -1; valid is 0 to 1000000000. It is ignored."});
+  EXPECT_THROW(parse_generation_config("[]", "g.json", notes), Error);
+  EXPECT_THROW(parse_generation_config("{", "g.json", notes), Error);
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 #include "formats/hf_weights.h"
 
 #include <algorithm>
-#include <optional>
+#include <array>
+#include <functional>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -120,16 +122,68 @@ std::string_view optional_prefix(std::string_view name) {
   return {};
 }
 
+// What wrappers of PyTorch put into the names of a model's tensors, and who does.
+constexpr NamePair wrappers[] = {{"_orig_mod.", "torch.compile"}, {"module.", "DataParallel"}};
+
 bool holds_no_parameter(std::string_view name, const ArenaLayout& parameters) {
   return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
          name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && !parameters.contains(name));
 }
 
-const FileTensor* find_tensor(std::span<const FileTensor> tensors, std::string_view name) {
-  const auto found = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                      [](const FileTensor& tensor, std::string_view key) { return tensor.name < key; });
-  return found != tensors.end() && found->name == name ? &*found : nullptr;
-}
+// The tensors of a file by name, without what wrappers put in.
+class NamedTensors {
+ public:
+  // Throws Error(input) where two tensors then have one name.
+  NamedTensors(std::span<const FileTensor> tensors, std::string_view source, std::vector<std::string>& notes) {
+    std::array<std::size_t, std::size(wrappers)> counts{};
+    for (const FileTensor& tensor : tensors) {
+      std::string name = tensor.name;
+      for (std::size_t i = 0; i < std::size(wrappers); ++i) {
+        if (remove_parts(name, wrappers[i].ours)) ++counts[i];
+      }
+      const auto [place, fresh] = by_name_.emplace(std::move(name), &tensor);
+      if (!fresh) {
+        fail(ErrorKind::input, "{}: the tensors {} and {} are both {} without the prefixes of wrappers.", source,
+             place->second->name, tensor.name, place->first);
+      }
+    }
+    for (std::size_t i = 0; i < std::size(wrappers); ++i) {
+      if (counts[i] == 0) continue;
+      notes.push_back(fmt::format("{}: the prefix '{}' of {}, in the names of {} of {} tensors, is left out.", source,
+                                  wrappers[i].ours, wrappers[i].theirs, counts[i], tensors.size()));
+    }
+  }
+
+  const FileTensor* find(std::string_view name) const {
+    const auto found = by_name_.find(name);
+    return found == by_name_.end() ? nullptr : found->second;
+  }
+  // Without the prefix where only that is there.
+  const FileTensor* find_prefixed(std::string_view name) const {
+    const FileTensor* tensor = find(name);
+    if (tensor == nullptr) tensor = find(name.substr(optional_prefix(name).size()));
+    return tensor;
+  }
+  auto begin() const { return by_name_.begin(); }
+  auto end() const { return by_name_.end(); }
+
+ private:
+  // Removes `part` wherever a component of the name begins with it; says whether there was one.
+  static bool remove_parts(std::string& name, std::string_view part) {
+    bool found = false;
+    for (std::size_t at = 0; (at = name.find(part, at)) != std::string::npos;) {
+      if (at > 0 && name[at - 1] != '.') {
+        at += part.size();
+        continue;
+      }
+      name.erase(at, part.size());
+      found = true;
+    }
+    return found;
+  }
+
+  std::map<std::string, const FileTensor*, std::less<>> by_name_;
+};
 
 // Lists the first ten problems and counts the rest.
 class Problems {
@@ -159,6 +213,7 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
       return gpt2_pieces(config, parameters);
     case ModelFamily::llama:
     case ModelFamily::qwen2:
+    case ModelFamily::mistral:
       return llama_pieces(config, parameters);
     case ModelFamily::mslt:
       break;
@@ -169,16 +224,22 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
 }
 
 std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
-                                             std::span<const FileTensor> tensors, std::string_view source) {
-  const bool prefixed = std::any_of(tensors.begin(), tensors.end(),
-                                    [](const FileTensor& tensor) { return !optional_prefix(tensor.name).empty(); });
+                                             std::span<const FileTensor> tensors, std::string_view source,
+                                             std::vector<std::string>& notes) {
+  const NamedTensors named(tensors, source, notes);
+  const bool prefixed =
+      std::any_of(named.begin(), named.end(), [](const auto& entry) { return !optional_prefix(entry.first).empty(); });
+  const bool tied = !parameters.contains("lm_head.weight");
   Problems problems;
   std::vector<const FileTensor*> result;
   std::set<const FileTensor*> used;
+  std::size_t doubles = 0;
   for (const WeightPiece& piece : pieces) {
     std::string_view name = piece.file_name;
     if (!prefixed) name.remove_prefix(optional_prefix(name).size());
-    const FileTensor* tensor = find_tensor(tensors, name);
+    const FileTensor* tensor = named.find_prefixed(piece.file_name);
+    // Of tensors that share memory, safetensors' save_model keeps one: here the output head.
+    if (tensor == nullptr && tied && piece.parameter == "token_embedding.weight") tensor = named.find("lm_head.weight");
     const auto expected = file_shape(piece, parameters);
     result.push_back(tensor);
     if (tensor == nullptr) {
@@ -187,18 +248,25 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
     }
     used.insert(tensor);
     if (tensor->shape != expected) {
-      problems.add("{} has the shape {}, expected is {}", name, shape_text(tensor->shape), shape_text(expected));
+      problems.add("{} has the shape {}, expected is {}", tensor->name, shape_text(tensor->shape),
+                   shape_text(expected));
     }
-    const auto dtype = dtype_from_safetensors(tensor->dtype);
-    if (!dtype || !is_floating(*dtype)) {
-      problems.add("{} has the dtype {}, supported are F32, BF16 and F16", name, tensor->dtype);
+    const auto type = file_float(tensor->dtype);
+    if (!type) {
+      problems.add("{} has the dtype {}, supported are F32, BF16, F16 and F64", tensor->name, tensor->dtype);
+    } else if (*type == FileFloat::f64) {
+      ++doubles;
     }
   }
-  for (const FileTensor& tensor : tensors) {
-    if (used.contains(&tensor) || holds_no_parameter(tensor.name, parameters)) continue;
-    problems.add("{} {} is not expected", tensor.name, shape_text(tensor.shape));
+  for (const auto& [name, tensor] : named) {
+    if (used.contains(tensor) || holds_no_parameter(name, parameters)) continue;
+    problems.add("{} {} is not expected", tensor->name, shape_text(tensor->shape));
   }
   problems.raise(source);
+  if (doubles > 0) {
+    notes.push_back(
+        fmt::format("{}: {} of {} tensors are F64; their values are rounded to F32.", source, doubles, tensors.size()));
+  }
   return result;
 }
 
@@ -209,23 +277,24 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
     const WeightPiece& piece = pieces[i];
     if (parameters.is_mapped(piece.parameter)) continue;
     const FileTensor& tensor = *tensors[i];
-    const DType file_dtype = dtype_from_safetensors(tensor.dtype).value_or(DType::u8);  // refused by the conversion
+    const auto file_type = file_float(tensor.dtype);
+    if (!file_type) fail(ErrorKind::input, "{} has the dtype {}, which is not supported.", tensor.name, tensor.dtype);
     const Tensor destination = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
     const std::int64_t columns = destination.elements() / std::max<std::int64_t>(piece.rows, 1);
     const std::int64_t rows_at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns, 1), 1);
-    const std::size_t file_row = static_cast<std::size_t>(columns) * size_of(file_dtype);
+    const std::size_t file_row = static_cast<std::size_t>(columns) * size_of(*file_type);
     for (std::int64_t row = 0; row < piece.rows; row += rows_at_once) {
       const std::int64_t count = std::min(rows_at_once, piece.rows - row);
       const Tensor rows = destination.slice(row, count);
       block.resize(rows.bytes());
       if (piece.transposed) {
-        transpose_elements(tensor.data, file_dtype, columns, piece.rows, row, count, block, rows.dtype());
+        transpose_elements(tensor.data, *file_type, columns, piece.rows, row, count, block, rows.dtype());
       } else {
-        convert_elements(tensor.data.subspan(static_cast<std::size_t>(row) * file_row), file_dtype, block,
+        convert_elements(tensor.data.subspan(static_cast<std::size_t>(row) * file_row), *file_type, block,
                          rows.dtype());
       }
       // No other conversion can leave a type's range.
-      if (rows.dtype() == DType::f16 && file_dtype != DType::f16 && !all_finite(block, DType::f16)) {
+      if (rows.dtype() == DType::f16 && *file_type != FileFloat::f16 && !all_finite(block, DType::f16)) {
         fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.",
              tensor.name);
       }
@@ -254,7 +323,7 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
       for (std::int64_t row = 0; row < columns; row += at_once) {
         const std::int64_t count = std::min(at_once, columns - row);
         converted.resize(static_cast<std::size_t>(count * piece.rows) * size_of(dtype));
-        transpose_elements(block, source.dtype(), piece.rows, columns, row, count, converted, dtype);
+        transpose_elements(block, file_float(source.dtype()), piece.rows, columns, row, count, converted, dtype);
         writer.write(converted);
       }
       continue;
@@ -265,7 +334,7 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
       block.resize(rows.bytes());
       backend.download(rows, block);
       converted.resize(static_cast<std::size_t>(rows.elements()) * size_of(dtype));
-      convert_elements(block, rows.dtype(), converted, dtype);
+      convert_elements(block, file_float(rows.dtype()), converted, dtype);
       writer.write(converted);
     }
   }

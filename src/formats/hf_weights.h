@@ -28,19 +28,22 @@ struct WeightPiece {
 // The tensors that a model of `family` with these parameters (model/parameters.h) consists of, in the order of the
 // parameters:
 //   gpt2           transformer.h.N.attn.c_attn.weight and so on; matrices are [in, out] in the file
-//   llama, qwen2   model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
-//                  rows of ffn_up
+//   llama, qwen2,  model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
+//   mistral        rows of ffn_up
 //   mslt           our own names and shapes
 // A tied output head is no tensor.
 std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family);
 
-// Finds each piece among `tensors`, which are sorted by name; element i of the result belongs to piece i. Names may
-// lack the prefix "transformer." or "model." that files of the bare model do without. Ignores what holds no parameter:
-// the causal masks of old GPT-2 files, RoPE's inverse frequencies, the output head of a model that ties it. Throws
-// Error(input) naming `source` and the first ten tensors that are missing, not expected, of another shape than expected
-// or of a dtype other than F32, BF16 and F16.
+// Finds each piece among `tensors`; element i of the result belongs to piece i. Names may lack the prefix
+// "transformer." or "model." that files of the bare model do without, and hold "_orig_mod." and "module." wherever
+// PyTorch's wrappers put them. A model that ties its output head may have that alone in place of its embedding. Ignores
+// what holds no parameter: the causal masks of old GPT-2 files, RoPE's inverse frequencies, the output head beside the
+// embedding that it is tied to. Adds a sentence to `notes` for prefixes of wrappers and for F64, which is rounded.
+// Throws Error(input) naming `source` and the first ten tensors that are missing, not expected, of another shape than
+// expected or of a dtype other than F32, BF16, F16 and F64; or two that differ in prefixes of wrappers alone.
 std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
-                                             std::span<const FileTensor> tensors, std::string_view source);
+                                             std::span<const FileTensor> tensors, std::string_view source,
+                                             std::vector<std::string>& notes);
 
 // Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs.
 // `tensors` is match_weights's result. Throws Error(numeric) naming the

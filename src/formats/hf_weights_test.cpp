@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backend/registry.h"
@@ -79,9 +81,13 @@ std::vector<FileTensor> file_tensors(const Config& config) {
   return sorted(tensors);
 }
 
-void match(const Config& config, const std::vector<FileTensor>& tensors) {
+// The tensors found for the pieces, and the notes.
+std::pair<std::vector<const FileTensor*>, std::vector<std::string>> match(const Config& config,
+                                                                          const std::vector<FileTensor>& tensors) {
   const ArenaLayout layout = layout_of(config);
-  match_weights(weight_pieces(config, layout, family_of(config)), layout, tensors, "f");
+  std::vector<std::string> notes;
+  auto found = match_weights(weight_pieces(config, layout, family_of(config)), layout, tensors, "f", notes);
+  return {std::move(found), std::move(notes)};
 }
 
 std::string mismatch(const Config& config, const std::vector<FileTensor>& tensors) {
@@ -146,6 +152,79 @@ TEST(MatchWeights, NamesEverythingThatDiffers) {
   }
 }
 
+// What safetensors' save_model leaves of a model that ties its output head.
+TEST(MatchWeights, ATiedModelMayHaveItsHeadAlone) {
+  Config llama = small_llama();
+  llama.tied_embeddings = true;
+  for (const auto& [config, embedding] :
+       {std::pair(small_gpt2(), "transformer.wte.weight"), std::pair(llama, "model.embed_tokens.weight")}) {
+    std::vector<FileTensor> tensors = file_tensors(config);
+    named(tensors, embedding).name = "lm_head.weight";
+    const auto [found, notes] = match(config, tensors);
+    EXPECT_EQ(std::count(found.begin(), found.end(), &named(tensors, "lm_head.weight")), 1);
+    EXPECT_TRUE(notes.empty());
+    // Beside the embedding it is not used.
+    tensors.push_back({embedding, "F32", {11, 12}, {}});
+    const auto both = match(config, tensors).first;
+    EXPECT_EQ(std::count(both.begin(), both.end(), &tensors.back()), 1);
+    tensors.pop_back();
+    // The shape is the embedding's, whoever has it.
+    named(tensors, "lm_head.weight").shape = {12, 11};
+    EXPECT_NE(mismatch(config, tensors).find("lm_head.weight has the shape [12, 11], expected is [11, 12]"),
+              std::string::npos);
+  }
+  // A model that does not tie them needs both.
+  std::vector<FileTensor> untied = file_tensors(small_llama());
+  std::erase_if(untied, [](const FileTensor& tensor) { return tensor.name == "model.embed_tokens.weight"; });
+  EXPECT_NE(mismatch(small_llama(), untied).find("model.embed_tokens.weight [11, 12] is missing"), std::string::npos);
+}
+
+TEST(MatchWeights, PrefixesOfWrappersAreLeftOut) {
+  const std::vector<std::string> prefixes = {"_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."};
+  for (const Config& config : {small_gpt2(), small_llama(), small_original()}) {
+    std::vector<FileTensor> mixed = file_tensors(config);
+    for (std::size_t i = 0; i < mixed.size(); ++i) mixed[i].name = prefixes[i % prefixes.size()] + mixed[i].name;
+    const auto [found, notes] = match(config, mixed);
+    ASSERT_EQ(notes.size(), 2u);
+    EXPECT_NE(notes[0].find("f: the prefix '_orig_mod.' of torch.compile"), std::string::npos) << notes[0];
+    EXPECT_NE(notes[1].find("f: the prefix 'module.' of DataParallel"), std::string::npos) << notes[1];
+  }
+  // Layers that were compiled one by one; names without the prefix of the whole; the masks of old files.
+  std::vector<FileTensor> layers = file_tensors(small_llama());
+  for (FileTensor& tensor : layers) {
+    const std::size_t layer = tensor.name.find("layers.1.");
+    if (layer != std::string::npos) tensor.name.insert(layer + 9, "_orig_mod.");
+  }
+  EXPECT_EQ(match(small_llama(), layers).second.size(), 1u);
+  std::vector<FileTensor> bare = file_tensors(small_gpt2());
+  for (FileTensor& tensor : bare) tensor.name = "module." + tensor.name.substr(std::string("transformer.").size());
+  bare.push_back({"module.h.0.attn.bias", "U8", {1, 1, 7, 7}, {}});
+  EXPECT_EQ(match(small_gpt2(), bare).second.size(), 1u);
+  EXPECT_TRUE(match(small_gpt2(), file_tensors(small_gpt2())).second.empty());
+  // One tensor twice, and what is no tensor of the model, by the names that the file has.
+  std::vector<FileTensor> twice = file_tensors(small_gpt2());
+  twice.push_back(twice.front());
+  twice.back().name = "module." + twice.back().name;
+  EXPECT_NE(mismatch(small_gpt2(), twice).find("are both "), std::string::npos);
+  std::vector<FileTensor> odd = file_tensors(small_gpt2());
+  odd.push_back({"module.submodule.weight", "F32", {3}, {}});
+  EXPECT_NE(mismatch(small_gpt2(), odd).find("module.submodule.weight [3] is not expected"), std::string::npos);
+}
+
+TEST(MatchWeights, DoublesAreNotedAndEightBitsRefused) {
+  std::vector<FileTensor> tensors = file_tensors(small_llama());
+  for (FileTensor& tensor : tensors) tensor.dtype = "F64";
+  const auto notes = match(small_llama(), tensors).second;
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_EQ(notes[0], "f: 21 of 21 tensors are F64; their values are rounded to F32.");
+  for (const char* dtype : {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F4", "C64", "I64"}) {
+    tensors.front().dtype = dtype;
+    EXPECT_NE(mismatch(small_llama(), tensors)
+                  .find(tensors.front().name + " has the dtype " + dtype + ", supported are F32, BF16, F16 and F64"),
+              std::string::npos);
+  }
+}
+
 TEST(MatchWeights, ListsTenOfMany) {
   const std::string message = mismatch(small_llama(), {});
   EXPECT_NE(message.find("21 differ"), std::string::npos) << message;
@@ -158,22 +237,44 @@ TEST(MatchWeights, AnUntiedHeadIsNeeded) {
   EXPECT_NE(mismatch(small_llama(), tensors).find("lm_head.weight [11, 12] is missing"), std::string::npos);
 }
 
+TEST(ConvertElements, RoundsDoubles) {
+  // Half a unit beyond 1, which goes to even; just more; one too large; the least subnormal number of f16.
+  const std::vector<double> values = {1.0 + 0x1p-24, 1.0 + 0x1.000001p-24, -1e300, 0x1p-24, 0.1, -0.0};
+  std::vector<float> f32(6);
+  convert_elements(std::as_bytes(std::span(values)), FileFloat::f64, std::as_writable_bytes(std::span(f32)),
+                   DType::f32);
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(f32, (std::vector<float>{1.0f, 1.0f + 0x1p-23f, -infinity, 0x1p-24f, 0.1f, -0.0f}));
+  std::vector<Float16> f16(6);
+  convert_elements(std::as_bytes(std::span(values)), FileFloat::f64, std::as_writable_bytes(std::span(f16)),
+                   DType::f16);
+  EXPECT_EQ(f16[0].bits, 0x3c00u);
+  EXPECT_EQ(f16[3].bits, 1u);
+  EXPECT_EQ(f16[5].bits, 0x8000u);
+  std::vector<float> turned(2);
+  transpose_elements(std::as_bytes(std::span(values)), FileFloat::f64, 2, 3, 1, 1,
+                     std::as_writable_bytes(std::span(turned)), DType::f32);
+  EXPECT_EQ(turned, (std::vector<float>{1.0f + 0x1p-23f, 0.1f}));
+}
+
 TEST(ConvertElements, RoundsAndTransposes) {
   const std::vector<float> values = {1.0f, 1.0f + 0x1p-8f, 1.0f + 0x1.8p-7f, -2.0f, 65536.0f, 0x1p-24f};
   std::vector<BFloat16> bf16(6);
-  convert_elements(std::as_bytes(std::span(values)), DType::f32, std::as_writable_bytes(std::span(bf16)), DType::bf16);
+  convert_elements(std::as_bytes(std::span(values)), FileFloat::f32, std::as_writable_bytes(std::span(bf16)),
+                   DType::bf16);
   std::vector<float> back(6);
-  convert_elements(std::as_bytes(std::span(bf16)), DType::bf16, std::as_writable_bytes(std::span(back)), DType::f32);
+  convert_elements(std::as_bytes(std::span(bf16)), FileFloat::bf16, std::as_writable_bytes(std::span(back)),
+                   DType::f32);
   EXPECT_EQ(back, (std::vector<float>{1.0f, 1.0f, 1.0f + 0x1p-6f, -2.0f, 65536.0f, 0x1p-24f}));
   std::vector<Float16> f16(6);
-  convert_elements(std::as_bytes(std::span(bf16)), DType::bf16, std::as_writable_bytes(std::span(f16)), DType::f16);
+  convert_elements(std::as_bytes(std::span(bf16)), FileFloat::bf16, std::as_writable_bytes(std::span(f16)), DType::f16);
   EXPECT_EQ(f16[4].bits, 0x7c00u);
   EXPECT_EQ(f16[5].bits, 1u);
   // Rows 1 and 2 of the transpose of [[0, 1, 2], [3, 4, 5]].
   const std::vector<float> matrix = {0, 1, 2, 3, 4, 5};
   std::vector<float> rows(4);
-  transpose_elements(std::as_bytes(std::span(matrix)), DType::f32, 2, 3, 1, 2, std::as_writable_bytes(std::span(rows)),
-                     DType::f32);
+  transpose_elements(std::as_bytes(std::span(matrix)), FileFloat::f32, 2, 3, 1, 2,
+                     std::as_writable_bytes(std::span(rows)), DType::f32);
   EXPECT_EQ(rows, (std::vector<float>{1, 4, 2, 5}));
 }
 
@@ -203,7 +304,9 @@ class WeightFile : public testing::Test {
     }
     tensors = sorted(tensors);
     const auto pieces = pieces_of(model);
-    load_weights(*backend, model.parameters(), pieces, match_weights(pieces, model.layout().arena, tensors, "f"));
+    std::vector<std::string> notes;
+    load_weights(*backend, model.parameters(), pieces,
+                 match_weights(pieces, model.layout().arena, tensors, "f", notes));
   }
 
   std::vector<float> values(const Transformer& model, const Segment& segment) {
@@ -211,7 +314,7 @@ class WeightFile : public testing::Test {
     std::vector<std::byte> bytes(tensor.bytes());
     backend->download(tensor, bytes);
     std::vector<float> result(static_cast<std::size_t>(tensor.elements()));
-    convert_elements(bytes, tensor.dtype(), std::as_writable_bytes(std::span(result)), DType::f32);
+    convert_elements(bytes, file_float(tensor.dtype()), std::as_writable_bytes(std::span(result)), DType::f32);
     return result;
   }
 };

@@ -27,16 +27,34 @@ const nlohmann::json& JsonMembers::require(std::string_view name) const {
   return *value;
 }
 
-void JsonMembers::reject(std::string_view name, std::string_view expected) const {
+std::string JsonMembers::complaint(std::string_view name, std::string_view expected) const {
   const nlohmann::json* value = find(name);
   constexpr std::size_t longest = 80;
   std::string text = value == nullptr ? "null" : value->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   if (text.size() > longest) text = "a long value";
-  fail(ErrorKind::input, "{}: the member '{}{}' is {}; {}.", source_, prefix_, name, text, expected);
+  return fmt::format("{}: the member '{}{}' is {}; {}.", source_, prefix_, name, text, expected);
+}
+
+void JsonMembers::reject(std::string_view name, std::string_view expected) const {
+  fail(ErrorKind::input, "{}", complaint(name, expected));
+}
+
+std::string JsonMembers::ignored(std::string_view name, std::string_view expected) const {
+  return complaint(name, expected) + " It is ignored.";
 }
 
 bool JsonMembers::has(std::string_view name) const {
   return find(name) != nullptr;
+}
+
+bool JsonMembers::is_number(std::string_view name) const {
+  const nlohmann::json* value = find(name);
+  return value != nullptr && value->is_number();
+}
+
+bool JsonMembers::is_null(std::string_view name) const {
+  const auto found = object_->find(name);
+  return found != object_->end() && found->is_null();
 }
 
 std::int64_t JsonMembers::size(std::string_view name) const {
@@ -82,20 +100,31 @@ std::string JsonMembers::text(std::string_view name, std::string_view fallback) 
   return has(name) ? text(name) : std::string(fallback);
 }
 
-std::vector<std::uint32_t> JsonMembers::token_ids(std::string_view name) const {
+std::vector<std::uint32_t> JsonMembers::token_ids(std::string_view name, std::vector<std::string>& notes) const {
   const nlohmann::json* value = find(name);
   if (value == nullptr) return {};
-  const auto check = [&](const nlohmann::json& id) {
-    if (!id.is_number_unsigned() || id.get<std::uint64_t>() > std::numeric_limits<std::int32_t>::max()) {
-      reject(name, "valid is a token id or a list of them");
-    }
-    return id.get<std::uint32_t>();
+  if (value->is_number_integer() && !value->is_number_unsigned()) return {};
+  const auto is_id = [](const nlohmann::json& id) {
+    return id.is_number_unsigned() && id.get<std::uint64_t>() <= std::numeric_limits<std::int32_t>::max();
   };
   std::vector<std::uint32_t> ids;
+  bool all = true;
+  const auto take = [&](const nlohmann::json& id) {
+    if (is_id(id)) {
+      ids.push_back(id.get<std::uint32_t>());
+    } else {
+      all = false;
+    }
+  };
   if (value->is_array()) {
-    for (const nlohmann::json& id : *value) ids.push_back(check(id));
-  } else if (!value->is_number_integer() || value->is_number_unsigned()) {
-    ids.push_back(check(*value));
+    for (const nlohmann::json& id : *value) take(id);
+  } else {
+    take(*value);
+  }
+  if (!all) {
+    constexpr std::string_view expected = "valid is a token id or a list of them";
+    notes.push_back(ids.empty() ? ignored(name, expected)
+                                : complaint(name, expected) + " What is no token id in it is ignored.");
   }
   return ids;
 }

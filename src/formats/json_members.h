@@ -20,6 +20,9 @@ class JsonMembers {
   JsonMembers(const nlohmann::json& object, std::string_view source, std::string_view prefix = "");
 
   bool has(std::string_view name) const;
+  bool is_number(std::string_view name) const;
+  // Whether it is there and null.
+  bool is_null(std::string_view name) const;
   // A count or a size: 1 to 2^31 - 1.
   std::int64_t size(std::string_view name) const;
   std::int64_t size(std::string_view name, std::int64_t fallback) const;
@@ -30,18 +33,22 @@ class JsonMembers {
   bool boolean(std::string_view name, bool fallback) const;
   std::string text(std::string_view name) const;
   std::string text(std::string_view name, std::string_view fallback) const;
-  // One token id, or a list of them; empty where absent or negative (which older files write for "none").
-  std::vector<std::uint32_t> token_ids(std::string_view name) const;
+  // One token id, or a list of them; empty where absent or negative (which older files write for "none"). Throws
+  // nothing: a sentence is added to `notes` for what is no token id, and that is left out.
+  std::vector<std::uint32_t> token_ids(std::string_view name, std::vector<std::string>& notes) const;
   // The object at `name`; nothing where it is absent.
   std::optional<JsonMembers> object(std::string_view name) const;
 
   // Throws Error(input): "FILE: the member 'NAME' is VALUE; EXPECTED."
   [[noreturn]] void reject(std::string_view name, std::string_view expected) const;
+  // The same text as a note: "FILE: the member 'NAME' is VALUE; EXPECTED. It is ignored."
+  std::string ignored(std::string_view name, std::string_view expected) const;
   const std::string& source() const { return source_; }
 
  private:
   const nlohmann::json* find(std::string_view name) const;
   const nlohmann::json& require(std::string_view name) const;
+  std::string complaint(std::string_view name, std::string_view expected) const;
 
   const nlohmann::json* object_;
   std::string source_;

@@ -8,6 +8,7 @@
 #include "backend/registry.h"
 #include "base/fail.h"
 #include "formats/model_parts.h"
+#include "formats/token_names.h"
 #include "model/inference_pass.h"
 #include "model/training_pass.h"
 
@@ -77,10 +78,18 @@ std::span<const TokenId> Model::eos_ids() const {
   return parts_->loaded.generation.tokens.eos;
 }
 
+void Model::end_at(std::string_view token) {
+  parts_->loaded.generation.tokens.eos = {require_token(tokenizer(), token, "--eos")};
+}
+
+std::span<const std::string> Model::notes() const {
+  return parts_->loaded.notes;
+}
+
 void Model::save(const std::filesystem::path& folder) const {
   const LoadedModel& loaded = parts_->loaded;
   save_model_folder(folder, *loaded.transformer, loaded.tokenizer ? &*loaded.tokenizer : nullptr,
-                    {.dtype = std::nullopt, .generation = loaded.generation});
+                    carried_over(loaded, loaded.tokenizer ? &*loaded.tokenizer : nullptr));
 }
 
 std::vector<float> Model::logits(std::span<const std::int32_t> tokens) {

@@ -2,7 +2,9 @@
 #include "formats/model_folder.h"
 
 #include <algorithm>
+#include <array>
 #include <deque>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
@@ -13,27 +15,19 @@
 #include "formats/hf_weights.h"
 #include "formats/mapped_weights.h"
 #include "formats/safetensors.h"
+#include "formats/token_names.h"
 #include "text/tokenizer_json.h"
 
 namespace mslt {
 namespace {
 
-constexpr std::uint64_t max_config_bytes = std::uint64_t{1} << 24;
-
-void check_vocabulary(const Tokenizer& tokenizer, const Config& config, std::string_view source) {
-  if (static_cast<std::int64_t>(tokenizer.vocab_size()) > config.vocab_size) {
-    fail(ErrorKind::input,
-         "{}: the tokenizer has {} tokens, but the model's vocabulary only {}. They do not belong together.", source,
-         tokenizer.vocab_size(), config.vocab_size);
-  }
-}
-
-// Takes from `other` what `tokens` lacks.
-void fill_token_ids(ModelTokenIds& tokens, const ModelTokenIds& other) {
-  if (!tokens.bos) tokens.bos = other.bos;
-  if (!tokens.pad) tokens.pad = other.pad;
-  if (tokens.eos.empty()) tokens.eos = other.eos;
-}
+// The weights first, config.json last: a new folder is a model only once it has one.
+constexpr std::array<std::string_view, 8> folder_files = {
+    "model.safetensors",   "tokenizer.json",     "tokenizer_config.json",  "special_tokens_map.json",
+    "chat_template.jinja", "chat_template.json", "generation_config.json", "config.json"};
+// What of them is only read for its texts, and speaks of a tokenizer's tokens.
+constexpr std::array<std::string_view, 4> tokenizer_files = {"tokenizer_config.json", "special_tokens_map.json",
+                                                             "chat_template.jinja", "chat_template.json"};
 
 ModelTokenIds token_ids_of(const Tokenizer& tokenizer) {
   ModelTokenIds ids{tokenizer.bos_id(), tokenizer.pad_id(), {}};
@@ -51,6 +45,51 @@ void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
   std::erase_if(tokens.eos, impossible);
 }
 
+// The settings of a folder; a file that is no JSON object is passed over, as transformers does.
+GenerationSettings load_generation(const std::filesystem::path& folder, LoadedModel& result) {
+  const std::filesystem::path path = folder / "generation_config.json";
+  if (!path_exists(path)) return {};
+  std::string text = read_file(path, max_config_bytes);
+  try {
+    GenerationSettings settings = parse_generation_config(text, path.string(), result.notes);
+    result.files.emplace(path.filename().string(), std::move(text));
+    return settings;
+  } catch (const Error& error) {
+    result.notes.push_back(fmt::format("{} Its settings are not used.", error.what()));
+    return {};
+  }
+}
+
+void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
+  std::filesystem::path file = folder / "tokenizer.json";
+  const bool has_old_files = path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt");
+  if (!path_exists(file) && has_old_files) file = folder / "vocab.json";
+  if (!path_exists(file)) return;
+  result.tokenizer = Tokenizer::load(file);
+  for (const std::string_view name : tokenizer_files) {
+    const std::filesystem::path path = folder / name;
+    if (path_exists(path)) result.files.emplace(name, read_file(path, max_config_bytes));
+  }
+}
+
+nlohmann::ordered_json object_in(const std::map<std::string, std::string>& files, const std::string& name) {
+  const auto found = files.find(name);
+  if (found == files.end()) return nlohmann::ordered_json::object();
+  // ordered_json keeps the order of members; the text has been parsed with bounds when it was read.
+  auto json = nlohmann::ordered_json::parse(found->second, nullptr, false);
+  return json.is_object() ? json : nlohmann::ordered_json::object();
+}
+
+// With the end of texts named as the model has it, which may not be a customary spelling.
+std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, const ModelTokenIds& tokens) {
+  auto json =
+      nlohmann::ordered_json::parse(tokenizer_config_json(tokenizer, static_cast<std::uint64_t>(config.max_positions)));
+  if (!tokens.eos.empty() && tokens.eos.front() < tokenizer.vocab_size()) {
+    json["eos_token"] = std::string(tokenizer.token_bytes(tokens.eos.front()));
+  }
+  return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace
 
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
@@ -60,31 +99,26 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
          folder.string());
   }
   const std::filesystem::path config_path = folder / "config.json";
-  const HfConfig hf = parse_hf_config(read_file(config_path, max_config_bytes), config_path.string());
+  std::string config_text = read_file(config_path, max_config_bytes);
+  const HfConfig hf = parse_hf_config(config_text, config_path.string());
   LoadedModel result;
   result.family = hf.family;
+  result.notes = hf.notes;
+  result.files.emplace(config_path.filename().string(), std::move(config_text));
 
-  std::filesystem::path tokenizer_path = folder / "tokenizer.json";
-  const bool has_old_files = path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt");
-  if (!path_exists(tokenizer_path) && has_old_files) tokenizer_path = folder / "vocab.json";
-  if (path_exists(tokenizer_path)) {
-    result.tokenizer = Tokenizer::load(tokenizer_path);
-    check_vocabulary(*result.tokenizer, hf.config, tokenizer_path.string());
-  }
-  const std::filesystem::path generation_path = folder / "generation_config.json";
-  if (path_exists(generation_path)) {
-    result.generation = parse_generation_config(read_file(generation_path, max_config_bytes), generation_path.string());
-  }
+  load_tokenizer(folder, result);
+  result.generation = load_generation(folder, result);
   ModelTokenIds& tokens = result.generation.tokens;
   drop_impossible_ids(tokens, hf.config.vocab_size);
   fill_token_ids(tokens, hf.tokens);
   drop_impossible_ids(tokens, hf.config.vocab_size);
-  if (result.tokenizer) fill_token_ids(tokens, token_ids_of(*result.tokenizer));
+  if (result.tokenizer) fill_token_ids(tokens, named_token_ids(folder, *result.tokenizer, result.notes));
+  drop_impossible_ids(tokens, hf.config.vocab_size);
 
   const auto weights = std::make_shared<const SafetensorsModel>(folder);
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = weight_pieces(hf.config, layout, hf.family);
-  const auto tensors = match_weights(pieces, layout, weights->tensors(), weights->source());
+  const auto tensors = match_weights(pieces, layout, weights->tensors(), weights->source(), result.notes);
   const DType file_dtype = dtype_from_safetensors(tensors.front()->dtype).value_or(DType::f32);
   const DType used = dtype.value_or(file_dtype);
   require_finite(tensors, weights->source());
@@ -96,30 +130,49 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   return result;
 }
 
+SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokenizer) {
+  SaveModelOptions options{.generation = model.generation, .files = model.files};
+  const bool same = tokenizer != nullptr && model.tokenizer && tokenizer->encodes_like(*model.tokenizer);
+  if (same || tokenizer == nullptr || !model.tokenizer) return options;
+  options.generation.tokens = {};
+  for (const std::string_view name : tokenizer_files) options.files.erase(std::string(name));
+  return options;
+}
+
+std::span<const std::string_view> model_folder_files() {
+  return folder_files;
+}
+
 void save_model_folder(const std::filesystem::path& folder, const Transformer& transformer, const Tokenizer* tokenizer,
                        const SaveModelOptions& options) {
   const Config& config = transformer.config();
   const DType dtype = options.dtype.value_or(transformer.dtype());
   GenerationSettings generation = options.generation;
-  if (tokenizer != nullptr) {
-    check_vocabulary(*tokenizer, config, folder.string());
-    fill_token_ids(generation.tokens, token_ids_of(*tokenizer));
-  }
+  if (tokenizer != nullptr) fill_token_ids(generation.tokens, token_ids_of(*tokenizer));
+  drop_impossible_ids(generation.tokens, config.vocab_size);
   make_folders(folder);
 
+  // In the order of folder_files, in which they are renamed.
   std::deque<AtomicFile> files;
   const auto pieces = weight_pieces(config, transformer.layout().arena, family_of(config));
   save_weights(files.emplace_back(folder / "model.safetensors"), transformer.backend(), transformer.parameters(),
                pieces, dtype);
   if (tokenizer != nullptr) {
     files.emplace_back(folder / "tokenizer.json").write(tokenizer->to_json());
-    files.emplace_back(folder / "tokenizer_config.json")
-        .write(tokenizer_config_json(*tokenizer, static_cast<std::uint64_t>(config.max_positions)));
+    for (const std::string_view name : tokenizer_files) {
+      const auto found = options.files.find(std::string(name));
+      if (found != options.files.end()) {
+        files.emplace_back(folder / name).write(found->second);
+      } else if (name == "tokenizer_config.json") {
+        files.emplace_back(folder / name).write(tokenizer_config(*tokenizer, config, generation.tokens));
+      }
+    }
   }
   transformer.parameters().require_intact();
-  files.emplace_back(folder / "generation_config.json").write(format_generation_config(generation));
-  // config.json last: a new folder is a model only once it has one.
-  files.emplace_back(folder / "config.json").write(format_hf_config(config, dtype, generation.tokens));
+  files.emplace_back(folder / "generation_config.json")
+      .write(format_generation_config(generation, object_in(options.files, "generation_config.json")));
+  files.emplace_back(folder / "config.json")
+      .write(format_hf_config(config, dtype, generation.tokens, object_in(options.files, "config.json")));
   for (AtomicFile& file : files) file.commit();
 }
 

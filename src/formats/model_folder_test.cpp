@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +19,8 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "formats/safetensors.h"
+#include "formats/token_names.h"
 #include "mslt/model.h"
 
 namespace mslt {
@@ -136,7 +141,8 @@ TEST_F(ModelFolder, SaysWhatIsMissing) {
   EXPECT_EQ(loaded.generation.tokens.eos, (std::vector<std::uint32_t>{2}));
 }
 
-TEST_F(ModelFolder, RefusesAVocabularyThatDoesNotMatch) {
+// Having tokens that the model lacks is no error; using one is (see TextGenerator).
+TEST_F(ModelFolder, TakesATokenizerLargerThanTheModel) {
   const auto folder = saved("vocabulary");
   TokenizerTrainOptions options;
   options.vocab_size = 271;
@@ -145,11 +151,11 @@ TEST_F(ModelFolder, RefusesAVocabularyThatDoesNotMatch) {
   const Tokenizer larger =
       Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat and the hat", options);
   ASSERT_EQ(larger.vocab_size(), 271u);
-  const std::string message = message_of([&] { save_model_folder(folder, model(1), &larger); }, ErrorKind::input);
-  EXPECT_NE(message.find("271 tokens, but the model's vocabulary only 270"), std::string::npos) << message;
-  larger.save(folder / "tokenizer.json");
-  EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input).find("tokenizer.json"),
-            std::string::npos);
+  save_model_folder(folder, model(1), &larger);
+  const LoadedModel loaded = load_model_folder(*backend, folder);
+  EXPECT_EQ(loaded.tokenizer->vocab_size(), 271u);
+  EXPECT_EQ(loaded.transformer->config().vocab_size, 270);
+  EXPECT_EQ(loaded.generation.tokens, (ModelTokenIds{1, 0, {2}}));
 }
 
 TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
@@ -167,6 +173,186 @@ TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
   write_file(folder / "config.json", config.dump());
   EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input).find("[2000000000, 16]"),
             std::string::npos);
+}
+
+// A Llama's folder with two ends of texts, sampling settings, a chat template and members that mslt has no use for.
+std::filesystem::path chat_model(const std::filesystem::path& folder) {
+  const auto set = [&](const char* file, const std::function<void(nlohmann::ordered_json&)>& change) {
+    auto json = nlohmann::ordered_json::parse(read_file(folder / file, 100000));
+    change(json);
+    write_file(folder / file, json.dump());
+  };
+  set("config.json", [](auto& json) { json["task_specific_params"] = {{"a", 1}}; });
+  set("tokenizer_config.json", [](auto& json) { json["chat_template"] = "{{ messages }}"; });
+  write_file(folder / "special_tokens_map.json", R"({"eos_token": {"content": "[EOS]"}})");
+  write_file(folder / "chat_template.jinja", "{{ bos_token }}");
+  write_file(folder / "generation_config.json",
+             R"({"eos_token_id": [1, 2], "temperature": 0.6, "top_p": 0.9, "do_sample": true, "typical_p": 0.5})");
+  return folder;
+}
+
+TEST_F(ModelFolder, CarriesOverWhatTrainingDoesNotChange) {
+  const auto folder = chat_model(saved("chat"));
+  const LoadedModel loaded = load_model_folder(*backend, folder);
+  EXPECT_TRUE(loaded.notes.empty());
+  const Tokenizer tokenizer = small_tokenizer();
+  const auto trained = fresh_folder("trained");
+  save_model_folder(trained, model(9), &tokenizer, carried_over(loaded, &tokenizer));
+  const auto generation = read_json_file(trained / "generation_config.json");
+  EXPECT_EQ(generation["eos_token_id"], (std::vector<int>{1, 2}));
+  EXPECT_EQ(generation["temperature"], 0.6);
+  EXPECT_EQ(generation["top_p"], 0.9);
+  EXPECT_EQ(generation["do_sample"], true);
+  EXPECT_EQ(generation["typical_p"], 0.5);
+  const auto config = read_json_file(trained / "config.json");
+  EXPECT_EQ(config["eos_token_id"], (std::vector<int>{1, 2}));
+  EXPECT_EQ(config["task_specific_params"]["a"], 1);
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+    EXPECT_EQ(read_file(trained / name, 100000), read_file(folder / name, 100000)) << name;
+  }
+  // The same again from what was saved, as when a run is resumed.
+  const LoadedModel again = load_model_folder(*backend, trained);
+  EXPECT_EQ(again.generation, loaded.generation);
+  EXPECT_EQ(carried_over(again, &tokenizer).files.at("tokenizer_config.json"),
+            loaded.files.at("tokenizer_config.json"));
+  // All that a folder may have is known to those who copy it.
+  for (const auto& entry : std::filesystem::directory_iterator(trained)) {
+    const auto names = model_folder_files();
+    EXPECT_NE(std::find(names.begin(), names.end(), entry.path().filename().string()), names.end()) << entry.path();
+  }
+}
+
+TEST_F(ModelFolder, AnotherTokenizersNamesAreNotCarriedOver) {
+  const LoadedModel loaded = load_model_folder(*backend, chat_model(saved("other_tokens")));
+  TokenizerTrainOptions options;
+  options.vocab_size = 262;
+  options.threads = 1;
+  options.special = {"[EOS]"};
+  const Tokenizer other = Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat", options);
+  const auto trained = fresh_folder("other_tokens_trained");
+  save_model_folder(trained, model(9), &other, carried_over(loaded, &other));
+  const auto generation = read_json_file(trained / "generation_config.json");
+  EXPECT_EQ(generation["eos_token_id"], 0);
+  EXPECT_EQ(generation["temperature"], 0.6);
+  EXPECT_FALSE(read_json_file(trained / "tokenizer_config.json").contains("chat_template"));
+  EXPECT_FALSE(std::filesystem::exists(trained / "chat_template.jinja"));
+}
+
+TEST_F(ModelFolder, SettingsThatCannotBeUsedDoNotStopIt) {
+  const auto folder = saved("quirks");
+  write_file(folder / "generation_config.json",
+             R"({"top_k": -1, "max_new_tokens": 0, "eos_token_id": [0, -1], "do_sample": 1, "bos_token_id": [0, 1]})");
+  const LoadedModel loaded = load_model_folder(*backend, folder);
+  EXPECT_EQ(loaded.generation.tokens.eos, std::vector<std::uint32_t>{0});
+  EXPECT_EQ(loaded.generation.tokens.bos, 1u);  // config.json's
+  std::string notes;
+  for (const std::string& note : loaded.notes) notes += note + "\n";
+  for (const char* name : {"'top_k' is -1", "'max_new_tokens' is 0", "'eos_token_id' is [0,-1]", "'do_sample'",
+                           "'bos_token_id' is [0,1]"}) {
+    EXPECT_NE(notes.find(name), std::string::npos) << notes;
+  }
+  write_file(folder / "generation_config.json", "{\"top_k\": NaN}");
+  const LoadedModel without = load_model_folder(*backend, folder);
+  ASSERT_EQ(without.notes.size(), 1u);
+  EXPECT_NE(without.notes[0].find("Its settings are not used"), std::string::npos);
+  EXPECT_EQ(without.generation.tokens.eos, std::vector<std::uint32_t>{2});
+}
+
+// The order is transformers': generation_config.json, config.json; then the tokenizer's files.
+TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
+  const auto folder = saved("eos");
+  TokenizerTrainOptions options;
+  options.vocab_size = 262;
+  options.threads = 1;
+  options.special = {"<start>", "<stop>", "<halt>"};
+  Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat", options)
+      .save(folder / "tokenizer.json");
+  const auto eos = [&] {
+    return load_model_folder(*backend, folder).generation.tokens.eos;
+  };
+  using Ids = std::vector<std::uint32_t>;
+  auto config = nlohmann::json::parse(read_file(folder / "config.json", 10000));
+  for (const char* name : {"eos_token_id", "bos_token_id", "pad_token_id"}) config[name] = nullptr;
+  write_file(folder / "config.json", config.dump());
+  write_file(folder / "generation_config.json", "{}");
+  write_file(folder / "tokenizer_config.json", "{}");
+  EXPECT_EQ(eos(), Ids{});
+  write_file(folder / "special_tokens_map.json", R"({"eos_token": "<stop>", "bos_token": {"content": "<start>"}})");
+  EXPECT_EQ(load_model_folder(*backend, folder).generation.tokens, (ModelTokenIds{0, std::nullopt, {1}}));
+  write_file(folder / "tokenizer_config.json", R"({"eos_token": {"__type": "AddedToken", "content": "<halt>"}})");
+  EXPECT_EQ(eos(), Ids{2});
+  config["eos_token_id"] = 1;
+  write_file(folder / "config.json", config.dump());
+  EXPECT_EQ(eos(), Ids{1});
+  write_file(folder / "generation_config.json", R"({"eos_token_id": [2, 1]})");
+  EXPECT_EQ(eos(), (Ids{2, 1}));
+  Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
+  model.end_at("<start>");
+  EXPECT_EQ(Ids(model.eos_ids().begin(), model.eos_ids().end()), Ids{0});
+  const std::string message = message_of([&] { model.end_at("<none>"); }, ErrorKind::usage);
+  EXPECT_NE(message.find("its special tokens are <start>, <stop>, <halt>"), std::string::npos) << message;
+  // A name that is no token is a note.
+  write_file(folder / "tokenizer_config.json", R"({"eos_token": "<gone>", "pad_token": 7})");
+  const auto notes = load_model_folder(*backend, folder).notes;
+  ASSERT_EQ(notes.size(), 2u);
+  EXPECT_NE(notes[0].find("'pad_token' is 7; valid is the text of a token"), std::string::npos) << notes[0];
+  EXPECT_NE(notes[1].find("'eos_token' is \"<gone>\"; the tokenizer has no such token"), std::string::npos) << notes[1];
+}
+
+TEST_F(ModelFolder, TheEndOfDocumentsIsNamedBesideTheTokenizer) {
+  TokenizerTrainOptions options;
+  options.vocab_size = 262;
+  options.threads = 1;
+  options.special = {"<start>", "<stop>", "<halt>"};
+  const Tokenizer tokenizer = Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat", options);
+  const auto folder = fresh_folder("eos_beside");
+  std::vector<std::string> notes;
+  const auto eos = [&] {
+    return eos_beside(folder / "tokenizer.json", tokenizer, notes);
+  };
+  EXPECT_EQ(eos(), std::nullopt);
+  write_file(folder / "generation_config.json", R"({"eos_token_id": [0, 1]})");
+  EXPECT_EQ(eos(), 0u);
+  write_file(folder / "config.json", R"({"eos_token_id": 1})");
+  EXPECT_EQ(eos(), 1u);
+  write_file(folder / "tokenizer_config.json", R"({"eos_token": "<halt>"})");
+  EXPECT_EQ(eos(), 2u);
+  EXPECT_TRUE(notes.empty());
+  write_file(folder / "tokenizer_config.json", "no JSON");
+  EXPECT_EQ(eos(), 1u);
+  EXPECT_EQ(notes.size(), 1u);
+}
+
+// A file as other programs write them: doubles, wrapped names, the head alone.
+TEST_F(ModelFolder, ReadsWhatWrappersAndSaveModelLeave) {
+  const auto folder = saved("wrapped");
+  const auto expected = parameter_bytes(*load_model_folder(*backend, folder).transformer);
+  const SafetensorsFile original(folder / "model.safetensors");
+  std::vector<SafetensorsWriter::Declaration> declarations;
+  std::vector<double> values;
+  for (const SafetensorsEntry& entry : original.entries()) {
+    const std::string name = entry.name == "transformer.wte.weight" ? "lm_head.weight" : entry.name;
+    declarations.push_back({(declarations.size() % 2 == 0 ? "_orig_mod." : "module.") + name, "F64", entry.shape});
+    const auto bytes = original.bytes(entry);
+    for (std::size_t at = 0; at < bytes.size(); at += sizeof(float)) {
+      float value = 0;
+      std::memcpy(&value, bytes.data() + at, sizeof value);
+      values.push_back(static_cast<double>(value));
+    }
+  }
+  const auto other = fresh_folder("wrapped_other");
+  std::filesystem::copy_file(folder / "config.json", other / "config.json");
+  AtomicFile file(other / "model.safetensors");
+  SafetensorsWriter writer(file, declarations);
+  writer.write(std::as_bytes(std::span(values)));
+  writer.finish();
+  file.commit();
+  for (const WeightMemory memory : {WeightMemory::copied, WeightMemory::mapped}) {
+    const LoadedModel loaded = load_model_folder(*backend, other, std::nullopt, memory);
+    EXPECT_EQ(loaded.transformer->dtype(), DType::f32);
+    EXPECT_EQ(parameter_bytes(*loaded.transformer), expected);
+    EXPECT_EQ(loaded.notes.size(), 3u);
+  }
 }
 
 TEST_F(ModelFolder, DropsTokenIdsOutsideTheVocabulary) {
@@ -226,7 +412,8 @@ TEST_P(SavedByTransformers, GivesTheSameLogits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, SavedByTransformers,
-                         testing::Values("hf_gpt2", "hf_llama", "hf_llama_tied", "hf_qwen2"));
+                         testing::Values("hf_gpt2", "hf_gpt2_erf", "hf_llama", "hf_llama_tied", "hf_mistral",
+                                         "hf_qwen2"));
 
 TEST(Model, ChecksItsTokens) {
   const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / "hf_gpt2";

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "base/fail.h"
@@ -11,6 +12,7 @@
 #include "generate/stop_strings.h"
 #include "model/inference_pass.h"
 #include "model/kv_cache.h"
+#include "text/token_label.h"
 
 namespace mslt {
 namespace {
@@ -114,11 +116,20 @@ void GenerateOptions::validate() const {
 }
 
 TextGenerator::TextGenerator(Transformer& transformer, const Tokenizer& tokenizer, std::span<const TokenId> eos_ids)
-    : transformer_(transformer), tokenizer_(tokenizer), eos_ids_(eos_ids.begin(), eos_ids.end()) {
-  const std::int64_t vocab_size = transformer.config().vocab_size;
-  if (tokenizer.vocab_size() > vocab_size) {
-    fail(ErrorKind::input, "The tokenizer has {} tokens, the model only {}; they do not belong together.",
-         tokenizer.vocab_size(), vocab_size);
+    : transformer_(transformer),
+      tokenizer_(tokenizer),
+      eos_ids_(eos_ids.begin(), eos_ids.end()),
+      no_tokens_(ids_without_token(tokenizer)) {}
+
+// A tokenizer may have more tokens than the model, as long as nobody uses them.
+void TextGenerator::require_known(std::span<const std::int32_t> prompt) const {
+  const std::int64_t vocab_size = transformer_.config().vocab_size;
+  for (const std::int32_t id : prompt) {
+    if (id >= 0 && id < vocab_size) continue;
+    const std::string lacking = token_labels_from(tokenizer_, static_cast<TokenId>(vocab_size));
+    fail(ErrorKind::input, "The prompt holds {}, but the model's vocabulary ends at {}{}.",
+         token_label(tokenizer_, static_cast<TokenId>(id)), vocab_size,
+         lacking.empty() ? std::string() : fmt::format("; of the tokenizer's tokens it lacks {}", lacking));
   }
 }
 
@@ -129,9 +140,12 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
   const Config& config = transformer_.config();
   std::vector<std::int32_t> start(prompt.begin(), prompt.end());
   if (start.empty()) {
-    const std::optional<TokenId> first = tokenizer_.eos_id() ? tokenizer_.eos_id() : tokenizer_.bos_id();
+    std::optional<TokenId> first = tokenizer_.eos_id();
+    if (!first && !eos_ids_.empty()) first = eos_ids_.front();
+    if (!first) first = tokenizer_.bos_id();
     start.push_back(static_cast<std::int32_t>(first.value_or(0)));
   }
+  require_known(start);
   const auto prompt_size = static_cast<std::int64_t>(start.size());
   if (prompt_size > config.max_positions) {
     fail(ErrorKind::input, "The prompt has {} tokens, the model's context holds {}.", prompt_size,
@@ -167,9 +181,13 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
       transformer_.parameters().require_intact();
       require_finite_logits(logits);
       for (std::size_t row = 0; row < slots.size(); ++row) {
-        // Ids that only pad the model's vocabulary are never drawn.
-        samples[static_cast<std::size_t>(slots[row])].draw(
-            std::span(logits).subspan(row * vocab_size, tokenizer_.vocab_size()), eos_ids_, options, on_text);
+        // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
+        const auto choices =
+            std::span(logits).subspan(row * vocab_size, std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
+        for (const TokenId id : no_tokens_) {
+          if (id < choices.size()) choices[id] = -std::numeric_limits<float>::infinity();
+        }
+        samples[static_cast<std::size_t>(slots[row])].draw(choices, eos_ids_, options, on_text);
       }
       statistics_.new_tokens += static_cast<std::int64_t>(slots.size());
       (prefill ? statistics_.prefill_seconds : statistics_.decode_seconds) += seconds_since(clock);

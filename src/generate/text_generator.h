@@ -19,20 +19,25 @@ using TextSink = std::function<bool(std::int64_t sample, std::string_view piece)
 // Holds references only; the cache lives during a call. One thread at a time.
 class TextGenerator {
  public:
-  // Texts end at any of eos_ids. Throws Error(input) where the tokenizer has more tokens than the model.
+  // Texts end at any of eos_ids. The tokenizer may have tokens that the model lacks, and ids that have no token:
+  // neither is ever drawn.
   TextGenerator(Transformer& transformer, const Tokenizer& tokenizer, std::span<const TokenId> eos_ids);
 
   // See Generator::generate_from_tokens. An empty prompt starts with the tokenizer's [EOS], which stands between
-  // documents, or else its [BOS].
+  // documents, or else the first of eos_ids, or else its [BOS]. Throws Error(input) naming a token of the prompt that
+  // the model lacks.
   std::vector<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                   const TextSink& on_text);
 
   const GenerateStatistics& statistics() const { return statistics_; }
 
  private:
+  void require_known(std::span<const std::int32_t> prompt) const;
+
   Transformer& transformer_;
   Tokenizer tokenizer_;
   std::vector<TokenId> eos_ids_;
+  std::vector<TokenId> no_tokens_;  // ids between others that have none
   GenerateStatistics statistics_;
 };
 

@@ -5,6 +5,9 @@
 
 #include <filesystem>
 #include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "backend/registry.h"
@@ -135,12 +138,52 @@ TEST_F(TextGeneratorTest, RejectsWhatCannotWork) {
   EXPECT_THROW(generate(std::string(400, 'x'), {}), Error);
   EXPECT_THROW(generate("the", {.max_new_tokens = -1}), Error);
   EXPECT_THROW(generate("the", {.num = 0}), Error);
-  TokenizerTrainOptions options;
-  options.vocab_size = 310;
-  options.min_frequency = 1;
-  const Tokenizer large = Tokenizer::train_on_text(
-      "a text with quite many different words so that more merges can be found than the model has room for", options);
-  EXPECT_THROW(TextGenerator(transformer_, large, eos_ids_), Error);
+}
+
+// The tokenizer of the fixture, with tokens added at the given ids.
+Tokenizer with_added(const Tokenizer& tokenizer, const std::vector<std::pair<TokenId, std::string>>& tokens) {
+  auto json = nlohmann::json::parse(tokenizer.to_json());
+  for (const auto& [id, text] : tokens) {
+    json["added_tokens"].push_back({{"id", id},
+                                    {"content", text},
+                                    {"single_word", false},
+                                    {"lstrip", false},
+                                    {"rstrip", false},
+                                    {"normalized", false},
+                                    {"special", true}});
+  }
+  return Tokenizer::from_json(json.dump(), "added");
+}
+
+// As Qwen2's has: an error only where a token is used that the model lacks.
+TEST_F(TextGeneratorTest, TheTokenizerMayHaveMoreTokensThanTheModel) {
+  *tokenizer_ = with_added(*tokenizer_, {{299, "<|in|>"}, {300, "<|out|>"}, {305, "<|far|>"}});
+  TextGenerator generator(transformer_, *tokenizer_, eos_ids_);
+  const GenerateOptions options{.max_new_tokens = 30, .num = 8};
+  for (const Generated& result : generator.generate(tokenizer_->encode("the"), options, {})) {
+    for (const TokenId id : result.tokens) EXPECT_LT(id, 300u);
+  }
+  EXPECT_NO_THROW(generator.generate(std::vector<TokenId>{299}, options, {}));
+  try {
+    generator.generate(tokenizer_->encode("the <|far|>", SpecialTokens::parse), options, {});
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_STREQ(
+        error.what(),
+        "The prompt holds '<|far|>' (id 305), but the model's vocabulary ends at 300; of the tokenizer's tokens "
+        "it lacks '<|out|>' (id 300), '<|far|>' (id 305).");
+  }
+}
+
+TEST_F(TextGeneratorTest, NeverDrawsIdsWithoutAToken) {
+  // Of the ids from 268 on only two have a token; the weights are random, so that each id is about as likely.
+  *tokenizer_ = with_added(*tokenizer_, {{280, "<|x|>"}, {298, "<|y|>"}});
+  std::set<TokenId> drawn;
+  for (const Generated& result : generate("the", {.max_new_tokens = 30, .num = 20})) {
+    drawn.insert(result.tokens.begin(), result.tokens.end());
+  }
+  EXPECT_GT(drawn.size(), 100u);
+  for (const TokenId id : drawn) EXPECT_TRUE(id < 268 || id == 280 || id == 298) << id;
 }
 
 TEST_F(TextGeneratorTest, WeightsCutWhileTheyAreReadEndTheText) {

@@ -121,8 +121,10 @@ constexpr Names<PositionType, 4> position_names = {{{PositionType::learned, "lea
                                                     {PositionType::sinusoidal, "sinusoidal"},
                                                     {PositionType::rope, "rope"},
                                                     {PositionType::none, "none"}}};
-constexpr Names<ActivationType, 3> activation_names = {
-    {{ActivationType::gelu, "gelu"}, {ActivationType::relu, "relu"}, {ActivationType::swiglu, "swiglu"}}};
+constexpr Names<ActivationType, 4> activation_names = {{{ActivationType::gelu, "gelu"},
+                                                        {ActivationType::gelu_erf, "gelu_erf"},
+                                                        {ActivationType::relu, "relu"},
+                                                        {ActivationType::swiglu, "swiglu"}}};
 
 template <class T, std::size_t N>
 std::string_view find_name(const Names<T, N>& names, T value, std::string_view what) {

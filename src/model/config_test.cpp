@@ -241,10 +241,11 @@ TEST(Config, NamesGoThereAndBack) {
        {PositionType::learned, PositionType::sinusoidal, PositionType::rope, PositionType::none}) {
     EXPECT_EQ(position_type_from_name(name_of(value)), value);
   }
-  for (const ActivationType value : {ActivationType::gelu, ActivationType::relu, ActivationType::swiglu}) {
+  for (const ActivationType value :
+       {ActivationType::gelu, ActivationType::gelu_erf, ActivationType::relu, ActivationType::swiglu}) {
     EXPECT_EQ(activation_type_from_name(name_of(value)), value);
   }
-  expect_error(ErrorKind::usage, {"'silu'", "gelu, relu, swiglu"}, [] { activation_type_from_name("silu"); });
+  expect_error(ErrorKind::usage, {"'silu'", "gelu, gelu_erf, relu, swiglu"}, [] { activation_type_from_name("silu"); });
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "model/activation_of.h"
 #include "model/weights.h"
 
 namespace mslt {
@@ -186,9 +187,7 @@ void InferencePass::State::linear(const Tensor& out, const Tensor& in, const Ten
 void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight) {
   const std::int64_t rows = in.shape()[0];
   const Tensor hidden = rows_of("ffn_hidden", rows);
-  const Activation activation = config.activation == ActivationType::gelu   ? Activation::gelu
-                                : config.activation == ActivationType::relu ? Activation::relu
-                                                                            : Activation::swiglu;
+  const Activation activation = activation_of(config);
   if (activation == Activation::swiglu || rows <= max_matvec_rows) {
     const Tensor up = rows_of("ffn_up", rows);
     linear(up, in, weight.ffn_up_weight, weight.ffn_up_bias);

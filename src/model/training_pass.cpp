@@ -6,23 +6,12 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "model/activation_of.h"
 #include "model/dry_run_backend.h"
 #include "model/training_state.h"
 
 namespace mslt {
 namespace {
-
-Activation activation_of(const Config& config) {
-  switch (config.activation) {
-    case ActivationType::gelu:
-      return Activation::gelu;
-    case ActivationType::relu:
-      return Activation::relu;
-    case ActivationType::swiglu:
-      return Activation::swiglu;
-  }
-  return Activation::none;
-}
 
 // Rows whose logits are computed at once: as many as take no more memory than one layer's feed-forward activations, but
 // enough that products stay efficient; all chunks nearly equal.

@@ -200,9 +200,9 @@ TEST(BpeTrain, RejectsBadInput) {
 
 TEST(BpeTrain, PassesOverFilesThatAreNoText) {
   const std::string late = std::string(100'000, 'a') + std::string(1, '\0');
-  const std::vector<std::filesystem::path> files = {
-      write_temporary("passed_empty.txt", ""), write_temporary("passed_text.txt", "some words and some more"),
-      write_temporary("passed_late.bin", late)};
+  const std::vector<std::filesystem::path> files = {write_temporary("passed_empty.txt", ""),
+                                                    write_temporary("passed_text.txt", "some words and some more"),
+                                                    write_temporary("passed_late.bin", late)};
   std::vector<std::string> skipped;
   TokenizerTrainOptions options{.vocab_size = 262, .min_frequency = 1};
   options.on_skip = [&](std::string_view message) {

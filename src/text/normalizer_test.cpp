@@ -31,8 +31,7 @@ TEST(Normalizer, PutsTextIntoTheForms) {
             "fi1\u20442H1\u00E9\uAC002");
   EXPECT_EQ(apply(form(NormalizationForm::nfd), "\u00E9a\u0323\u0307\uAC01x"),
             "e\u0301a\u0323\u0307\u1100\u1161\u11A8x");
-  EXPECT_EQ(apply(form(NormalizationForm::nfkd), "\uFB01\u00E9\u00BD\uAC01"),
-            "fie\u03011\u20442\u1100\u1161\u11A8");
+  EXPECT_EQ(apply(form(NormalizationForm::nfkd), "\uFB01\u00E9\u00BD\uAC01"), "fie\u03011\u20442\u1100\u1161\u11A8");
   EXPECT_EQ(apply(form(NormalizationForm::nfc), "e\u0301"), "\u00E9");
   EXPECT_EQ(apply(form(NormalizationForm::nfkc), "e\xFF\u0301"), "e\xFF\u0301");
   EXPECT_EQ(apply(form(NormalizationForm::nfkc), "xe\u0301y"), "x\u00E9y");
@@ -55,8 +54,7 @@ TEST(Normalizer, LowersStripsPrependsAndReplaces) {
 }
 
 TEST(Normalizer, StepsFollowOneAnother) {
-  const Normalizer normalizer(
-      {form(NormalizationForm::nfkc), lowercase(), replace(Expression::literal("l"), "L")});
+  const Normalizer normalizer({form(NormalizationForm::nfkc), lowercase(), replace(Expression::literal("l"), "L")});
   EXPECT_EQ(normalizer.apply("\uFF28\uFF45\uFF4Clo"), "heLLo");
   EXPECT_FALSE(normalizer.is_local());
   EXPECT_TRUE(Normalizer({form(NormalizationForm::nfc)}).is_nfc());

@@ -21,11 +21,12 @@ Strings split(PreTokenizerStep step, std::string_view text) {
 }
 
 PreTokenizer deepseek() {
-  return PreTokenizer({split_by_expression(R"([\r\n])", SplitBehaviour::isolated, false),
-                       split_by_expression(R"(\s?\p{L}+)", SplitBehaviour::isolated, false),
-                       split_by_expression(R"(\s?\p{P}+)", SplitBehaviour::isolated, false),
-                       split_by_expression("[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+", SplitBehaviour::isolated, false),
-                       digits_step(true)});
+  return PreTokenizer(
+      {split_by_expression(R"([\r\n])", SplitBehaviour::isolated, false),
+       split_by_expression(R"(\s?\p{L}+)", SplitBehaviour::isolated, false),
+       split_by_expression(R"(\s?\p{P}+)", SplitBehaviour::isolated, false),
+       split_by_expression("[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+", SplitBehaviour::isolated, false),
+       digits_step(true)});
 }
 
 TEST(PreTokenizer, MatchesAndWhatIsBetweenBecomePieces) {
@@ -51,9 +52,9 @@ TEST(PreTokenizer, NamedStepsCutAsThoseOfTokenizers) {
   EXPECT_EQ(split(white_space_split_step(), "  a b\u3000c\n"), (Strings{"a", "b", "c"}));
   EXPECT_EQ(split(split_by_text("-", SplitBehaviour::removed, false), "a--b-c"), (Strings{"a", "b", "c"}));
   EXPECT_EQ(split(split_by_text("a.", SplitBehaviour::isolated, false), "a.b aab"), (Strings{"a.", "b aab"}));
-  EXPECT_EQ(split(PreTokenizer({punctuation_step(SplitBehaviour::isolated), words_step()}),
-                  "a$b \u00ABc\u00BB x_y d\u200De"),
-            (Strings{"a", "$", "b", "\u00AB", "c", "\u00BB", "x", "_", "y", "d\u200De"}));
+  EXPECT_EQ(
+      split(PreTokenizer({punctuation_step(SplitBehaviour::isolated), words_step()}), "a$b \u00ABc\u00BB x_y d\u200De"),
+      (Strings{"a", "$", "b", "\u00AB", "c", "\u00BB", "x", "_", "y", "d\u200De"}));
 }
 
 TEST(PreTokenizer, StepsFollowOneAnother) {
@@ -87,8 +88,9 @@ TEST(PreTokenizer, CutsMakeNoDifference) {
       PreTokenizer({split_by_expression(R"(\s)", SplitBehaviour::merged_with_next, false)}),
       PreTokenizer({split_by_expression(R"([\s\p{P}])", SplitBehaviour::contiguous, true), digits_step(false)}),
   };
-  const std::vector<std::string> parts = {"a", "the", " ", "  ", "\n", "\r\n", "1", "23", "'s", "'", ".", ",,", "\u4E2D",
-                                          "e\u0301", "\u00E9", "\t", " x", "\xE4\xB8", "!\n"};
+  const std::vector<std::string> parts = {"a",      "the", " ",  "  ",       "\n", "\r\n",   "1",
+                                          "23",     "'s",  "'",  ".",        ",,", "\u4E2D", "e\u0301",
+                                          "\u00E9", "\t",  " x", "\xE4\xB8", "!\n"};
   std::mt19937 random(7);
   std::vector<int> found(all.size(), 0);
   for (int round = 0; round < 400; ++round) {

@@ -75,8 +75,8 @@ std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::
   for (const MergeRule& rule : parts.merges) {
     for (const TokenId id : {rule.left, rule.right, rule.result}) {
       // An added token may be an ordinary one as well.
-      const bool is_ordinary = id < tokens.size() && !tokens[id].empty() &&
-                               (!is_added[id] || is_its_own_spelling(tokens[id]));
+      const bool is_ordinary =
+          id < tokens.size() && !tokens[id].empty() && (!is_added[id] || is_its_own_spelling(tokens[id]));
       if (!is_ordinary) {
         fail(ErrorKind::input, "{}: the merge of rank {} names the id {}, which is no ordinary token.", source,
              rule.rank, id);

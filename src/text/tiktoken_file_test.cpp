@@ -141,7 +141,8 @@ TEST(TiktokenFile, P50kBaseIsKnownByItsCount) {
   std::vector<std::string> more;
   for (int i = 0; more.size() < 50000; ++i) more.push_back(fmt::format("x{}", i));
   std::string text = file_of(with_bytes(more));
-  for (int i = 2; i < 26; ++i) text += base64(std::string(static_cast<std::size_t>(i), ' ')) + fmt::format(" {}\n", 50255 + i);
+  for (int i = 2; i < 26; ++i)
+    text += base64(std::string(static_cast<std::size_t>(i), ' ')) + fmt::format(" {}\n", 50255 + i);
   const auto parts = parts_from_tiktoken(text, SplitPattern::gpt2, "x");
   EXPECT_EQ(parts.tokens.size(), 50281u);
   ASSERT_EQ(parts.added.size(), 1u);

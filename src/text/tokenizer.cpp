@@ -298,15 +298,17 @@ std::optional<TokenId> Tokenizer::special_id(std::string_view text) const {
 }
 
 std::optional<TokenId> Tokenizer::pad_id() const {
-  return first_special(*this, {"[PAD]", "<pad>", "<|padding|>"});
+  return first_special(*this, {"[PAD]", "<pad>", "<|padding|>", "<|pad|>", "<｜▁pad▁｜>"});
 }
 
 std::optional<TokenId> Tokenizer::bos_id() const {
-  return first_special(*this, {"[BOS]", "<s>", "<|begin_of_text|>", "<|startoftext|>"});
+  return first_special(
+      *this, {"[BOS]", "<s>", "<|begin_of_text|>", "<|startoftext|>", "<bos>", "<|bos|>", "<｜begin▁of▁sentence｜>"});
 }
 
 std::optional<TokenId> Tokenizer::eos_id() const {
-  return first_special(*this, {"[EOS]", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>"});
+  return first_special(*this, {"[EOS]", "</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<eos>", "<|eos|>",
+                               "<｜end▁of▁sentence｜>", "<|bos|>"});
 }
 
 }  // namespace mslt

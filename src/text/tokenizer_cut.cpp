@@ -67,8 +67,8 @@ std::optional<TextCut> Tokenizer::find_cut(std::string_view text, SpecialTokens 
 
   if (normalizer.is_local()) {
     // The cuts of the single patterns are also places that NFC joins nothing across.
-    const bool same = normalizer.empty() ||
-                      (normalizer.is_nfc() && pre_tokenizer.single_pattern() && tables.late_added.empty());
+    const bool same =
+        normalizer.empty() || (normalizer.is_nfc() && pre_tokenizer.single_pattern() && tables.late_added.empty());
     NormalizedText normalized;
     if (!same) normalized = normalize_in_chunks(normalizer, rest);
     const std::string_view seen = same ? rest : std::string_view(normalized.text);

@@ -122,9 +122,10 @@ TEST(TokenizerCut, PartsGiveTheIdsOfTheWhole) {
   EXPECT_GT(files.size(), plain_normalizer);
 
   const std::vector<std::string> pieces = {
-      "the", "lord", " ", "  ", "\n", " said", ",", "12", "'s", "<think>", "</think>", "</th", "a\nb", "a\n", "<l>", " <l>",
-      "<r>", "<r> ", "word", " word ", "\u00E9", "e\u0301", "\u00E9.", "e", "\u0301.", "<|s|>", "<|s|", ">x", "s|>x",
-      "\uFB01", "\u1100", "\u1161", "\u0130", "!", "\xE4", "\u3000"};
+      "the",     "lord",     " ",      "  ",      "\n",      " said",  ",",       "12",    "'s",
+      "<think>", "</think>", "</th",   "a\nb",    "a\n",     "<l>",    " <l>",    "<r>",   "<r> ",
+      "word",    " word ",   "\u00E9", "e\u0301", "\u00E9.", "e",      "\u0301.", "<|s|>", "<|s|",
+      ">x",      "s|>x",     "\uFB01", "\u1100",  "\u1161",  "\u0130", "!",       "\xE4",  "\u3000"};
   std::mt19937 random(11);
   std::vector<int> parts(files.size(), 0);
   std::vector<Tokenizer> tokenizers;

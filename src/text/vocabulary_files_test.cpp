@@ -65,7 +65,8 @@ TEST_F(VocabularyFiles, GiveTheTokenizer) {
 
 TEST_F(VocabularyFiles, AddedTokensComeFromTheFilesBeside) {
   write("added_tokens.json", R"({"<tool>": 280})");
-  write("special_tokens_map.json", R"({"eos_token": {"content": "<|endoftext|>"}, "additional_special_tokens": ["<tool>"]})");
+  write("special_tokens_map.json",
+        R"({"eos_token": {"content": "<|endoftext|>"}, "additional_special_tokens": ["<tool>"]})");
   write("tokenizer_config.json",
         R"({"add_prefix_space": true, "added_tokens_decoder": {"281": {"content": "<plain>", "special": false}}})");
   const Tokenizer tokenizer = Tokenizer::load(folder_);

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/parallel.h"
+#include "data/known_ids.h"
 #include "formats/hf_config.h"
 #include "model/training_pass.h"
 #include "train/optimizer.h"
@@ -85,14 +86,11 @@ Config resolve_model(PreparedRun& run) {
   } else {
     const fs::path path = options.init_from / "config.json";
     config = parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
-    if (config.vocab_size < static_cast<std::int64_t>(run.data.vocab_size)) {
-      fail(ErrorKind::usage,
-           "The model in {} has a vocabulary of {}, the data in {} one of {}: prepare the data with that model's "
-           "tokenizer.",
-           options.init_from.string(), config.vocab_size, options.data.string(), run.data.vocab_size);
-    }
+    require_known_ids(options.data, run.data, *run.tokenizer, config.vocab_size,
+                      fmt::format("the model in {}", options.init_from.string()));
   }
   if (options.dropout) config.dropout = *options.dropout;
+  if (const std::string note = own_form_note(config); !note.empty()) run.notes.push_back(note);
   config.validate();
   return config;
 }

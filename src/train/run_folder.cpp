@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "base/file_copy.h"
 #include "base/platform_files.h"
 #include "base/system_error.h"
+#include "formats/model_folder.h"
 #include "train/checkpoint.h"
 
 namespace mslt {
@@ -36,13 +38,14 @@ void refuse_inside_checkpoints(const fs::path& folder) {
 }
 
 bool is_unfinished(const std::string& name) {
-  const auto is_of = [&](const char* file) {
+  const auto is_of = [&](std::string_view file) {
     return is_temporary_name(name, file);
   };
   // Versions before published each file of the model by way of NAME.new.
-  const auto was_published = [&](const char* file) {
+  const auto was_published = [&](std::string_view file) {
     return name == std::string(file) + ".new";
   };
+  const auto model_files = model_folder_files();
   return is_of("run.json") || is_of("report.html") || std::any_of(model_files.begin(), model_files.end(), is_of) ||
          std::any_of(model_files.begin(), model_files.end(), was_published);
 }

@@ -1,7 +1,6 @@
 // The folder of a run: made, locked, swept of what killed processes left, and found again where it was moved.
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -9,10 +8,6 @@
 #include "base/file.h"
 
 namespace mslt {
-
-// The files of a model folder, the one that makes it a model last.
-inline constexpr std::array<const char*, 5> model_files = {
-    "model.safetensors", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"};
 
 // Where the parts of a run lie.
 struct RunPaths {

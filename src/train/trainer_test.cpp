@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 #include "backend/cpu/cpu_backend.h"
@@ -311,6 +312,91 @@ TEST_F(TrainerTest, StartsFromAModelOfAnotherTokenizerOnlyWhereForced) {
   now.resume = true;
   now.steps = 14;
   EXPECT_EQ(train(now).step, 14);
+}
+
+// What training does not change of a model comes out as it went in, also after a resumption.
+TEST_F(TrainerTest, CarriesOverWhatTheModelsFolderSays) {
+  TrainOptions now = options();
+  train(now);
+  now.init_from = folder_.path() / "model";
+  std::filesystem::create_directories(now.init_from);
+  for (const std::string_view name : model_folder_files()) {
+    if (std::filesystem::exists(run_folder() / name)) {
+      std::filesystem::copy_file(run_folder() / name, now.init_from / name);
+    }
+  }
+  spill(now.init_from / "generation_config.json",
+        R"({"eos_token_id": [1, 2], "temperature": 0.6, "top_p": 0.9, "do_sample": true, "top_k": -1})");
+  spill(now.init_from / "chat_template.jinja", "{{ messages }}");
+  now.output = folder_.path() / "second";
+  now.warmup = 0;
+  for (const std::int64_t steps : {2, 4}) {
+    now.steps = steps;
+    train(now);
+    const auto generation = read_json_file(now.output / "generation_config.json");
+    EXPECT_EQ(generation["eos_token_id"], (std::vector<int>{1, 2}));
+    EXPECT_EQ(generation["temperature"], 0.6);
+    EXPECT_EQ(generation["top_p"], 0.9);
+    EXPECT_EQ(generation["do_sample"], true);
+    EXPECT_EQ(read_json_file(now.output / "config.json")["eos_token_id"], (std::vector<int>{1, 2}));
+    EXPECT_TRUE(std::filesystem::exists(now.output / "chat_template.jinja"));
+    const auto warned = [](const std::string& note) {
+      return contains(note, "'top_k' is -1");
+    };
+    EXPECT_TRUE(std::any_of(notes_.begin(), notes_.end(), warned));
+    notes_.clear();
+    now.resume = true;
+  }
+}
+
+TEST_F(TrainerTest, SaysWhereAModelHasNoPublicForm) {
+  TrainOptions now = options();
+  now.steps = 1;
+  now.warmup = 0;
+  train(now);
+  const auto warned = [](const std::string& note) {
+    return contains(note, "transformers does not open");
+  };
+  EXPECT_TRUE(std::none_of(notes_.begin(), notes_.end(), warned));
+  now.output = folder_.path() / "second";
+  now.model.norm_position = NormPosition::post;
+  train(now);
+  EXPECT_TRUE(std::any_of(notes_.begin(), notes_.end(), warned));
+}
+
+// Data whose tokenizer has more tokens than the model is an error only where it uses them.
+TEST_F(TrainerTest, TheDataMayHaveMoreTokensThanTheModelAsLongAsItUsesNone) {
+  TrainOptions now = options();
+  now.steps = 1;
+  now.warmup = 0;
+  train(now);
+  now.init_from = run_folder();
+  now.force_tokenizer = true;
+  const auto prepare_with = [&](const std::string& name, const std::string& text) {
+    auto json = read_json_file(folder_.path() / "tokenizer.json");
+    json["added_tokens"].push_back({{"id", 300},
+                                    {"content", "<|x|>"},
+                                    {"single_word", false},
+                                    {"lstrip", false},
+                                    {"rstrip", false},
+                                    {"normalized", false},
+                                    {"special", false}});
+    spill(folder_.path() / (name + ".json"), json.dump());
+    spill(folder_.path() / (name + ".txt"), text);
+    PrepareOptions prepare;
+    prepare.inputs = {folder_.path() / (name + ".txt")};
+    prepare.tokenizer = folder_.path() / (name + ".json");
+    prepare.output = folder_.path() / name;
+    prepare_data(prepare);
+    now.data = prepare.output;
+    now.output = folder_.path() / (name + "_run");
+  };
+  prepare_with("unused", test_text(300));
+  EXPECT_EQ(train(now).step, 1);
+  prepare_with("used", test_text(300) + "<|x|>");
+  const std::string text = rejection(now, ErrorKind::input);
+  EXPECT_TRUE(contains(text, "'<|x|>' (id 300)")) << text;
+  EXPECT_TRUE(contains(text, "ends at 300")) << text;
 }
 
 TEST_F(TrainerTest, RejectsImpossibleOptions) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "data/loader.h"
+#include "formats/model_folder.h"
 #include "model/training_pass.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
@@ -106,6 +107,7 @@ class TrainingRun {
   CheckpointStore& store_;
 
   std::unique_ptr<Transformer> transformer_;
+  SaveModelOptions carried_;  // what of the model that the run began with stays as it was
   std::unique_ptr<AdamW> optimizer_;
   std::unique_ptr<TrainingPass> pass_;
   std::unique_ptr<BatchLoader> loader_;

@@ -67,7 +67,7 @@ void TrainingRun::save_now(std::int64_t step) {
   last_saved_ = store_.save(step, validation_loss, options_.keep_checkpoints, [&](const fs::path& folder) {
     // A run has started with its first checkpoint; until then run.json would only tell of a failed start.
     if (!options_written_) write_run_options(prepared_);
-    save_model_folder(folder, *transformer_, prepared_.tokenizer.get());
+    save_model_folder(folder, *transformer_, prepared_.tokenizer.get(), carried_);
     save_optimizer(folder / "optimizer.safetensors", backend_, *optimizer_);
     save_run_state(folder / "state.json", state_);
   });
@@ -81,7 +81,7 @@ void TrainingRun::save_now(std::int64_t step) {
 // The model folder at the top of the run: copies, so that whatever happens to them the checkpoint stays good.
 void TrainingRun::publish(const fs::path& checkpoint) {
   attempt(SideTask::publishing, [&] {
-    for (const char* name : model_files) {
+    for (const std::string_view name : model_folder_files()) {
       if (fs::exists(checkpoint / name)) write_copy(checkpoint / name, prepared_.paths.run / name);
     }
   });

@@ -12,9 +12,8 @@ namespace {
 
 constexpr double first_f16_loss_scale = 65536.0;
 
-std::unique_ptr<Transformer> load_transformer(Backend& backend, const std::filesystem::path& folder,
-                                              const Config& config, DType dtype) {
-  std::unique_ptr<Transformer> loaded = std::move(load_model_folder(backend, folder, dtype).transformer);
+std::unique_ptr<Transformer> take_transformer(Backend& backend, LoadedModel& model, const Config& config, DType dtype) {
+  std::unique_ptr<Transformer> loaded = std::move(model.transformer);
   if (loaded->config() == config) return loaded;
   // Another dropout: the same weights under the configuration asked for.
   auto transformer = std::make_unique<Transformer>(backend, config, dtype);
@@ -53,6 +52,7 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
   tokens_.resize(count);
   targets_.resize(count);
   bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer);
+  bytes_of_token_[prepared_.data.eos_id] = 0;
   take_over_folder();
   open_logs();
 }
@@ -61,14 +61,17 @@ TrainingRun::~TrainingRun() = default;
 
 void TrainingRun::load_weights() {
   const Config& config = options_.model;
-  if (prepared_.checkpoint) {
-    transformer_ = load_transformer(backend_, prepared_.checkpoint->folder, config, dtype_);
-  } else if (!options_.init_from.empty()) {
-    transformer_ = load_transformer(backend_, options_.init_from, config, dtype_);
+  if (prepared_.checkpoint || !options_.init_from.empty()) {
+    LoadedModel model =
+        load_model_folder(backend_, prepared_.checkpoint ? prepared_.checkpoint->folder : options_.init_from, dtype_);
+    for (const std::string& note : model.notes) emit(NoteEvent{note});
+    carried_ = carried_over(model, prepared_.tokenizer.get());
+    transformer_ = take_transformer(backend_, model, config, dtype_);
   } else {
     transformer_ = std::make_unique<Transformer>(backend_, config, dtype_);
     transformer_->initialize(options_.seed);
   }
+  if (carried_.generation.tokens.eos.empty()) carried_.generation.tokens.eos = {prepared_.data.eos_id};
   const AdamWConfig adamw{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
                           static_cast<float>(options_.epsilon), static_cast<float>(options_.weight_decay)};
   optimizer_ = std::make_unique<AdamW>(backend_, transformer_->parameters(), transformer_->layout().decayed, adamw);

@@ -21,7 +21,8 @@ const std::vector<Size>& sizes() {
 }
 
 const std::vector<Activation>& activations() {
-  static const std::vector<Activation> all = {Activation::gelu, Activation::relu, Activation::swiglu};
+  static const std::vector<Activation> all = {Activation::gelu, Activation::gelu_erf, Activation::relu,
+                                              Activation::swiglu};
   return all;
 }
 
@@ -79,16 +80,45 @@ TEST_P(ActivationTest, EqualsTheReference) {
 TEST_P(ActivationTest, TailsGoToTheirLimits) {
   const double infinity = std::numeric_limits<double>::infinity();
   const Guarded in = upload(backend(), DType::f32, {6}, {-1e30, -200.0, -20.0, 20.0, 200.0, 1e15});
-  const Guarded out(backend(), DType::f32, {6});
-  backend().activation_forward(Activation::gelu, out, in);
-  EXPECT_EQ(out.values(), (std::vector<double>{0.0, 0.0, 0.0, 20.0, 200.0, rounded(DType::f32, {1e15})[0]}));
   const Guarded broken = upload(backend(), DType::f32, {2}, {std::nan(""), infinity});
+  const Guarded out(backend(), DType::f32, {6});
   const Guarded results(backend(), DType::f32, {2});
-  backend().activation_forward(Activation::gelu, results, broken);
-  EXPECT_TRUE(std::isnan(results.values()[0]));
-  EXPECT_EQ(results.values()[1], infinity);
+  for (const Activation gelu : {Activation::gelu, Activation::gelu_erf}) {
+    backend().activation_forward(gelu, out, in);
+    EXPECT_EQ(out.values(), (std::vector<double>{0.0, 0.0, 0.0, 20.0, 200.0, rounded(DType::f32, {1e15})[0]}));
+    backend().activation_backward(gelu, out, in, in);
+    EXPECT_EQ(out.values(), (std::vector<double>{0.0, 0.0, 0.0, 20.0, 200.0, rounded(DType::f32, {1e15})[0]}));
+    backend().activation_forward(gelu, results, broken);
+    EXPECT_TRUE(std::isnan(results.values()[0]));
+    EXPECT_EQ(results.values()[1], infinity);
+  }
   backend().activation_forward(Activation::relu, results, broken);
   EXPECT_TRUE(std::isnan(results.values()[0]));
+}
+
+// Relative to each value, not to the largest: what an approximation of erf by a difference would get wrong.
+TEST_P(ActivationTest, ExactGeluKeepsItsDigitsInTheTail) {
+  std::vector<double> values;
+  for (double x = -12.0; x < 6.0; x += 0.0371) values.push_back(x);
+  values = rounded(DType::f32, values);
+  const auto count = static_cast<std::int64_t>(values.size());
+  const Guarded in = upload(backend(), DType::f32, {count}, values);
+  const Guarded ones = upload(backend(), DType::f32, {count}, std::vector<double>(values.size(), 1.0));
+  const Guarded out(backend(), DType::f32, {count});
+  const Guarded slope(backend(), DType::f32, {count});
+  backend().activation_forward(Activation::gelu_erf, out, in);
+  backend().activation_backward(Activation::gelu_erf, slope, ones, in);
+  const std::vector<double> found = out.values();
+  const std::vector<double> found_slope = slope.values();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double x = values[i];
+    // The exponential of -x² / 2, of which a device without compensation or with an exp of 2 ulp keeps so much.
+    const double relative = 1e-6 + 0x1p-24 * x * x;
+    const double expected = activate(Activation::gelu_erf, x);
+    ASSERT_NEAR(found[i], expected, std::abs(expected) * relative) << x;
+    const double derivative = activation_derivative(Activation::gelu_erf, x);
+    ASSERT_NEAR(found_slope[i], derivative, x < -2.0 ? std::abs(derivative) * relative : 5e-7) << x;
+  }
 }
 
 TEST_P(ActivationTest, NamesWrongArguments) {

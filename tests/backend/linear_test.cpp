@@ -62,7 +62,8 @@ TEST_P(LinearTest, ForwardEqualsTheReference) {
           const std::vector<double> sums =
               reference_matmul(in_values, weight_values, has_bias ? bias_values : std::vector<double>(), count(s.m),
                                count(s.n), count(s.k));
-          for (const Activation activation : {Activation::none, Activation::gelu, Activation::relu}) {
+          for (const Activation activation :
+               {Activation::none, Activation::gelu, Activation::gelu_erf, Activation::relu}) {
             std::vector<double> expected = sums;
             for (double& value : expected) value = activate(activation, value);
             for (const bool keeps : {false, true}) {
@@ -96,7 +97,7 @@ TEST_P(LinearTest, BackwardInputEqualsTheReference) {
       const Guarded pre = upload(backend(), dtype, {s.m, s.k}, pre_values);
       const std::vector<double> product = reference_matmul(
           dout_values, transposed(weight_values, count(s.n), count(s.k)), {}, count(s.m), count(s.k), count(s.n));
-      for (const Activation activation : {Activation::none, Activation::gelu, Activation::relu}) {
+      for (const Activation activation : {Activation::none, Activation::gelu, Activation::gelu_erf, Activation::relu}) {
         for (const bool accumulate : {false, true}) {
           SCOPED_TRACE(describe(s) + " " + std::string(name_of(dtype)) + " activation " +
                        std::to_string(static_cast<int>(activation)) + " accumulate " + std::to_string(accumulate));

@@ -32,6 +32,19 @@ void test_gelu_derivative(const float* in, float* out, std::int64_t n) {
             [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu_derivative(d, hn::LoadU(d, in + i)), d, out + i); });
 }
 
+void test_gelu_erf(const float* in, float* out, std::int64_t n) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu_erf(d, hn::LoadU(d, in + i)), d, out + i); });
+}
+
+void test_gelu_erf_derivative(const float* in, float* out, std::int64_t n) {
+  for_lanes(n, [=](auto d, std::int64_t i)
+                   HWY_ATTR { hn::StoreU(gelu_erf_derivative(d, hn::LoadU(d, in + i)), d, out + i); });
+}
+
+bool fuses() {
+  return HWY_NATIVE_FMA != 0;
+}
+
 void test_cos_sin(const float* in, float* cosine, float* sine, std::int64_t n) {
   const hn::Rebind<float, hn::ScalableTag<double>> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -65,6 +78,9 @@ HWY_EXPORT(test_exp);
 HWY_EXPORT(test_sigmoid);
 HWY_EXPORT(test_gelu);
 HWY_EXPORT(test_gelu_derivative);
+HWY_EXPORT(test_gelu_erf);
+HWY_EXPORT(test_gelu_erf_derivative);
+HWY_EXPORT(fuses);
 HWY_EXPORT(test_cos_sin);
 
 // The units in the last place between an exact value and its float; for subnormal values, of the least normal one.
@@ -171,6 +187,39 @@ TEST(VectorMath, GeluDerivativeIsAccurate) {
     }
     testing::Test::RecordProperty("gelu_derivative_error", std::to_string(largest * 1e6));
     EXPECT_LT(largest, 1e-6);
+  });
+}
+
+TEST(VectorMath, ExactGeluIsAccurate) {
+  for_each_target([] {
+    const bool fuses = HWY_DYNAMIC_DISPATCH(fuses)();
+    const std::vector<float> in = floats_between(-12.5f, 30.0f, 997);
+    std::vector<float> out(in.size());
+    HWY_DYNAMIC_DISPATCH(test_gelu_erf)(in.data(), out.data(), static_cast<std::int64_t>(in.size()));
+    double largest = 0.0;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const auto x = static_cast<double>(in[i]);
+      const double error = ulps(out[i], 0.5 * x * std::erfc(-x / std::sqrt(2.0)));
+      ASSERT_LT(error, 7.0 + (fuses || x > 0.0 ? 0.0 : x * x / 2.0)) << x;
+      largest = std::max(largest, error);
+    }
+    testing::Test::RecordProperty("gelu_erf_ulp", std::to_string(largest));
+  });
+}
+
+TEST(VectorMath, ExactGeluDerivativeIsAccurate) {
+  for_each_target([] {
+    const std::vector<float> in = floats_between(-std::numeric_limits<float>::max(), 3e38f, 997);
+    std::vector<float> out(in.size());
+    HWY_DYNAMIC_DISPATCH(test_gelu_erf_derivative)(in.data(), out.data(), static_cast<std::int64_t>(in.size()));
+    double largest = 0.0;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      const double x = std::clamp(static_cast<double>(in[i]), -50.0, 50.0);
+      const double exact = 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * M_PI);
+      largest = std::max(largest, std::abs(static_cast<double>(out[i]) - exact));
+    }
+    testing::Test::RecordProperty("gelu_erf_derivative_error", std::to_string(largest * 1e6));
+    EXPECT_LT(largest, 5e-7);
   });
 }
 

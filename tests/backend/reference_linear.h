@@ -11,12 +11,16 @@ namespace mslt::test {
 
 inline double activate(Activation activation, double x) {
   if (activation == Activation::relu) return x > 0.0 ? x : 0.0;
+  if (activation == Activation::gelu_erf) return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
   if (activation != Activation::gelu) return x;
   return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
 }
 
 inline double activation_derivative(Activation activation, double x) {
   if (activation == Activation::relu) return x > 0.0 ? 1.0 : 0.0;
+  if (activation == Activation::gelu_erf) {
+    return 0.5 * std::erfc(-x / std::sqrt(2.0)) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * M_PI);
+  }
   if (activation != Activation::gelu) return 1.0;
   const double u = std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
   const double du = std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);

@@ -2,7 +2,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "formats/hf_config.h"
 #include "formats/safetensors.h"
@@ -43,8 +45,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(same);
   });
   only_input_errors([&] {
-    const mslt::GenerationSettings settings = mslt::parse_generation_config(text, "fuzz");
-    require(mslt::parse_generation_config(mslt::format_generation_config(settings), "again") == settings);
+    std::vector<std::string> notes;
+    const mslt::GenerationSettings settings = mslt::parse_generation_config(text, "fuzz", notes);
+    notes.clear();
+    require(mslt::parse_generation_config(mslt::format_generation_config(settings), "again", notes) == settings);
+    require(notes.empty());
   });
   only_input_errors([&] {
     for (const auto& [tensor, file] : mslt::parse_safetensors_index(text, "fuzz")) {

@@ -184,7 +184,7 @@ TEST_P(Golden, TenStepsOfAdamW) {
 }
 
 INSTANTIATE_TEST_SUITE_P(PyTorch, Golden,
-                         testing::Combine(testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm"),
+                         testing::Combine(testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm", "gpt2_erf"),
                                           testing::ValuesIn(test::test_backends())),
                          [](const auto& instance) {
                            const std::string& device = std::get<1>(instance.param);

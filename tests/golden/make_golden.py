@@ -39,11 +39,11 @@ def base_config(**changes):
 # Each family yields its model, the logits as a function of the tokens, and its weights as a map from mslt's names to
 # lists of (tensor, transposed); several tensors are one above the other.
 
-def gpt2():
-    config = base_config()
+def gpt2(activation="gelu", their_activation="gelu_new"):
+    config = base_config(activation=activation)
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=VOCAB, n_positions=POSITIONS, n_embd=CHANNELS, n_layer=LAYERS, n_head=HEADS,
-        n_inner=config["ffn_size"], resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="eager",
+        activation_function=their_activation, vocab_size=VOCAB, n_positions=POSITIONS, n_embd=CHANNELS,
+        n_layer=LAYERS, n_head=HEADS, n_inner=config["ffn_size"], resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, attn_implementation="eager",
         bos_token_id=None, eos_token_id=None))
     body = model.transformer
     names = {"token_embedding.weight": [(body.wte.weight, False)],
@@ -57,6 +57,10 @@ def gpt2():
             names[f"layers.{i}.{name}.weight"] = [(module.weight, transposed)]
             names[f"layers.{i}.{name}.bias"] = [(module.bias, False)]
     return config, model, lambda tokens: model(tokens).logits, names
+
+
+def gpt2_erf():
+    return gpt2("gelu_erf", "gelu")
 
 
 def llama_names(model, config):
@@ -214,7 +218,7 @@ def make(name, family, seed, folder):
 def main():
     torch.set_num_threads(1)
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent
-    families = [gpt2, llama, llama3, qwen2, post_norm]
+    families = [gpt2, llama, llama3, qwen2, post_norm, gpt2_erf]
     for seed, family in enumerate(families):
         make(family.__name__, family, seed, folder)
 

@@ -11,7 +11,8 @@ import pathlib
 import sys
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM)
 
 IDS = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8]
 VOCABULARY = 37
@@ -33,6 +34,11 @@ def models():
                                                         rope_parameters={"rope_type": "linear", "factor": 2.0,
                                                                          "rope_theta": 10000.0}, **llama()))
     yield "hf_qwen2", Qwen2ForCausalLM(Qwen2Config(**llama()))
+    yield "hf_gpt2_erf", GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=16, n_embd=18, n_layer=2, n_head=3,
+                                                    activation_function="gelu", **TOKENS))
+    # A width that the heads do not divide.
+    yield "hf_mistral", MistralForCausalLM(MistralConfig(**{**llama(), "hidden_size": 22}, head_dim=8,
+                                                         sliding_window=None))
 
 
 def randomize(model, generator):

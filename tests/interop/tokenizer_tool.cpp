@@ -92,8 +92,9 @@ std::vector<mslt::TokenId> encode_in_parts(const mslt::Tokenizer& tokenizer, std
   return ids;
 }
 
-// encode TOKENIZER PATTERN text|parse [STEP]: standard input holds texts, each after its length; standard output the ids of
-// each after their count. With STEP, texts are encoded in parts, as more of them becomes known. All numbers are 32 bits, little-endian.
+// encode TOKENIZER PATTERN text|parse [STEP]: standard input holds texts, each after its length; standard output the
+// ids of each after their count. With STEP, texts are encoded in parts, as more of them becomes known. All numbers are
+// 32 bits, little-endian.
 void encode(Arguments arguments) {
   const auto tokenizer = load(arguments[0], arguments[1]);
   const auto special =

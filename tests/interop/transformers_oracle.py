@@ -4,7 +4,7 @@
     python tests/interop/transformers_oracle.py build/release/tests/interop/logits_tool
 
 Random models that transformers saves (GPT-2, Llama with grouped queries, tied and not, with biases and every supported
-RoPE, Qwen2; in one file and in shards; f32, bf16, f16) must give the same logits here, and models initialised and saved
+RoPE, Qwen2, Mistral; in one file and in shards; f32, bf16, f16, f64; tied by save_model; with prefixes of wrappers) must give the same logits here, and models initialised and saved
 here the same logits there, both to 1e-4. tokenizer.json must open as AutoTokenizer. Exits with status 1 on any
 difference, 77 where a package is missing.
 """
@@ -20,7 +20,8 @@ try:
     import torch
     import transformers
     from transformers import (AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig,
-                              LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM)
+                              LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM)
+    from safetensors.torch import load_file, save_file, save_model
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -52,6 +53,7 @@ MODELS = {
     "gpt2": lambda: gpt2(),
     "gpt2 untied, narrow feed-forward": lambda: gpt2(tie_word_embeddings=False, n_inner=60, layer_norm_epsilon=1e-3),
     "gpt2 relu": lambda: gpt2(activation_function="relu", reorder_and_upcast_attn=True),
+    "gpt2 exact gelu": lambda: gpt2(activation_function="gelu"),
     "llama grouped": lambda: LlamaForCausalLM(LlamaConfig(**llama())),
     "llama tied": lambda: LlamaForCausalLM(LlamaConfig(**llama(tie_word_embeddings=True))),
     "llama one key head, wide heads": lambda: LlamaForCausalLM(LlamaConfig(**llama(num_key_value_heads=1, head_dim=20))),
@@ -59,6 +61,8 @@ MODELS = {
     "llama linear rope": lambda: LlamaForCausalLM(LlamaConfig(**llama(), **rope(rope_type="linear", factor=2.0))),
     "llama llama3 rope": lambda: LlamaForCausalLM(LlamaConfig(**llama(), **LLAMA3)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**llama())),
+    "qwen2 heads that do not divide": lambda: Qwen2ForCausalLM(Qwen2Config(**llama(hidden_size=50, head_dim=16))),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**llama(hidden_size=50, head_dim=16, sliding_window=None))),
     "qwen2 tied": lambda: Qwen2ForCausalLM(Qwen2Config(**llama(tie_word_embeddings=True))),
 }  # fmt: skip
 
@@ -126,9 +130,29 @@ def compare_saved_there(comparison, generator):
     model.save_pretrained(saved, max_shard_size="100KB")
     comparison.expect_file("the model is in shards", (saved / "model.safetensors.index.json").exists())
     comparison.check("gpt2 in shards", comparison.our_logits(saved), their_logits(model))
+    compare_other_writers(comparison, generator)
     bare = comparison.folder / "bare"
     model.transformer.save_pretrained(bare)
     comparison.check("gpt2 without its head's class", comparison.our_logits(bare), their_logits(model))
+
+
+def compare_other_writers(comparison, generator):
+    """Tied models as save_model leaves them, names as wrappers make them, doubles."""
+    for name, model in (("gpt2", gpt2()), ("llama", LlamaForCausalLM(LlamaConfig(**llama(tie_word_embeddings=True))))):
+        randomize(model, generator)
+        expected = their_logits(model)
+        saved = comparison.folder / f"other_{name}"
+        model.config.save_pretrained(saved)
+        file = saved / "model.safetensors"
+        save_model(model, file, metadata={"format": "pt"})
+        tensors = load_file(file)
+        comparison.expect_file(f"{name}: save_model leaves the head alone",
+                               "lm_head.weight" in tensors and not any("wte" in key or "embed" in key for key in tensors))
+        comparison.check(f"{name} by save_model", comparison.our_logits(saved), expected)
+        for i, prefixes in enumerate((["_orig_mod."], ["module."], ["_orig_mod.", "module.", "", "module._orig_mod."])):
+            save_file({prefixes[j % len(prefixes)] + key: tensor.double() if i else tensor
+                       for j, (key, tensor) in enumerate(tensors.items())}, file, metadata={"format": "pt"})
+            comparison.check(f"{name} with the prefixes {prefixes}", comparison.our_logits(saved), expected)
 
 
 def small_tokenizer(path):
@@ -162,6 +186,20 @@ def compare_saved_here(comparison):
                                ids["eos_token_id"] == 2 == model.generation_config.eos_token_id)
 
 
+def compare_heads_that_do_not_divide(comparison):
+    """A Llama that transformers refuses, saved under a name by which it does not."""
+    configured = comparison.folder / "wide"
+    configured.mkdir()
+    config = LlamaConfig(**llama()).to_dict()
+    config.update(hidden_size=50, head_dim=16)
+    (configured / "config.json").write_text(json.dumps(config))
+    saved = comparison.folder / "wide_saved"
+    comparison.run("init", configured / "config.json", saved, 7)
+    model, info = AutoModelForCausalLM.from_pretrained(saved, output_loading_info=True)
+    comparison.expect_file("llama of width 50: nothing missing or unexpected", not any(info.values()))
+    comparison.check("llama of width 50, saved here, opened there", comparison.our_logits(saved), their_logits(model))
+
+
 def main():
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -170,6 +208,7 @@ def main():
         comparison = Comparison(sys.argv[1], pathlib.Path(name))
         compare_saved_there(comparison, torch.Generator().manual_seed(2))
         compare_saved_here(comparison)
+        compare_heads_that_do_not_divide(comparison)
     print(f"largest difference {comparison.worst:.2e}, {comparison.failures} failures")
     return 1 if comparison.failures else 0
 

@@ -30,6 +30,16 @@ void gelu_backward(const float* x, const float* dout, std::int64_t n, float* din
   });
 }
 
+void gelu_erf_forward(const float* x, std::int64_t n, float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(gelu_erf(d, hn::LoadU(d, x + i)), d, out + i); });
+}
+
+void gelu_erf_backward(const float* x, const float* dout, std::int64_t n, float* din) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(hn::LoadU(d, dout + i), gelu_erf_derivative(d, hn::LoadU(d, x + i))), d, din + i);
+  });
+}
+
 void relu_forward(const float* x, std::int64_t n, float* out) {
   for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
     const auto value = hn::LoadU(d, x + i);
@@ -77,6 +87,8 @@ namespace {
 
 HWY_EXPORT(gelu_forward);
 HWY_EXPORT(gelu_backward);
+HWY_EXPORT(gelu_erf_forward);
+HWY_EXPORT(gelu_erf_backward);
 HWY_EXPORT(relu_forward);
 HWY_EXPORT(relu_backward);
 HWY_EXPORT(swiglu_forward);
@@ -116,8 +128,9 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& out, co
     return;
   }
   // Without &: what the macro gives is a function in some versions of Highway, a pointer to one in others.
-  const auto kernel =
-      activation == Activation::gelu ? HWY_DYNAMIC_DISPATCH(gelu_forward) : HWY_DYNAMIC_DISPATCH(relu_forward);
+  const auto kernel = activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_forward)
+                      : activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_forward)
+                                                           : HWY_DYNAMIC_DISPATCH(relu_forward);
   for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     const float* x = from.read(first, n, buffer.data());
@@ -151,8 +164,9 @@ void CpuBackend::activation_backward(Activation activation, const Tensor& din, c
     });
     return;
   }
-  const auto kernel =
-      activation == Activation::gelu ? HWY_DYNAMIC_DISPATCH(gelu_backward) : HWY_DYNAMIC_DISPATCH(relu_backward);
+  const auto kernel = activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_backward)
+                      : activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_backward)
+                                                           : HWY_DYNAMIC_DISPATCH(relu_backward);
   for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block dout_buffer;

@@ -60,12 +60,14 @@ void finish_row(float* out, const float* sum, const float* bias, float* pre, std
                 Activation activation) {
   const FloatTag d;
   const bool is_gelu = activation == Activation::gelu;
+  const bool is_gelu_erf = activation == Activation::gelu_erf;
   const bool is_relu = activation == Activation::relu;
   transform(count, [&](auto load, auto store) HWY_ATTR {
     Floats x = load(sum);
     if (bias != nullptr) x = hn::Add(x, load(bias));
     if (pre != nullptr) store(x, pre);
     if (is_gelu) x = gelu(d, x);
+    if (is_gelu_erf) x = gelu_erf(d, x);
     if (is_relu) x = hn::Max(hn::Zero(d), x);
     store(x, out);
   });
@@ -76,10 +78,13 @@ void derive_row(float* din, const float* product, const float* pre, std::int64_t
                 bool accumulate) {
   const FloatTag d;
   const bool is_gelu = activation == Activation::gelu;
+  const bool is_gelu_erf = activation == Activation::gelu_erf;
   transform(count, [&](auto load, auto store) HWY_ATTR {
     const Floats x = load(pre);
     const Floats g = load(product);
-    const Floats result = is_gelu ? hn::Mul(g, gelu_derivative(d, x)) : hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), g);
+    const Floats result = is_gelu       ? hn::Mul(g, gelu_derivative(d, x))
+                          : is_gelu_erf ? hn::Mul(g, gelu_erf_derivative(d, x))
+                                        : hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), g);
     store(accumulate ? hn::Add(load(din), result) : result, din);
   });
 }

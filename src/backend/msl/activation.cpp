@@ -1,4 +1,6 @@
 // Activations as MSL kernels.
+#include <fmt/format.h>
+
 #include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
@@ -20,6 +22,12 @@ SwigluArgs gated_args(const Tensor& narrow, const Tensor& in, const Tensor& wide
           .aligned = msl::aligned_rows(columns, narrow, in, wide)};
 }
 
+// Of an elementwise activation's kernel.
+std::string_view stem_of(Activation activation) {
+  if (activation == Activation::gelu) return "gelu";
+  return activation == Activation::gelu_erf ? "gelu_erf" : "relu";
+}
+
 }  // namespace
 
 void MslBackend::activation_forward(Activation activation, const Tensor& out, const Tensor& in) {
@@ -35,7 +43,7 @@ void MslBackend::activation_forward(Activation activation, const Tensor& out, co
         .dispatch_tiles(args.rows, args.columns, tuning_.tile_threads);
     return;
   }
-  encode(msl::kernel_name(activation == Activation::gelu ? "gelu_forward" : "relu_forward", in.dtype()))
+  encode(msl::kernel_name(fmt::format("{}_forward", stem_of(activation)), in.dtype()))
       .buffer(0, out)
       .buffer(1, in)
       .bytes(2, elementwise_args(in, out, {}))
@@ -58,7 +66,7 @@ void MslBackend::activation_backward(Activation activation, const Tensor& din, c
         .dispatch_tiles(args.rows, args.columns, tuning_.tile_threads);
     return;
   }
-  encode(msl::kernel_name(activation == Activation::gelu ? "gelu_backward" : "relu_backward", in.dtype()))
+  encode(msl::kernel_name(fmt::format("{}_backward", stem_of(activation)), in.dtype()))
       .buffer(0, din)
       .buffer(1, dout)
       .buffer(2, in)
