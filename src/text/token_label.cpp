@@ -4,33 +4,18 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <optional>
 #include <string_view>
 
-#include "mslt/error.h"
 #include "text/utf8.h"
 
 namespace mslt {
-namespace {
-
-// Nothing where the id has no token.
-std::optional<std::string_view> bytes_of(const Tokenizer& tokenizer, TokenId id) {
-  try {
-    return tokenizer.token_bytes(id);
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
-}  // namespace
-
 std::string token_label(const Tokenizer& tokenizer, TokenId id) {
-  const auto bytes = bytes_of(tokenizer, id);
-  if (!bytes) return fmt::format("the id {}", id);
+  if (!tokenizer.has_token(id)) return fmt::format("the id {}", id);
+  const std::string_view bytes = tokenizer.token_bytes(id);
   std::string text;
-  for (std::size_t at = 0; at < bytes->size();) {
-    const Utf8Result character = decode_utf8(*bytes, at);
-    const std::string_view own = bytes->substr(at, character.length);
+  for (std::size_t at = 0; at < bytes.size();) {
+    const Utf8Result character = decode_utf8(bytes, at);
+    const std::string_view own = bytes.substr(at, character.length);
     const bool shown = character.status == Utf8Status::valid && character.code_point >= 0x20 &&
                        (character.code_point < 0x7f || character.code_point > 0x9f);
     if (shown) text += own;
@@ -46,7 +31,7 @@ std::string token_labels_from(const Tokenizer& tokenizer, TokenId first, std::si
   std::vector<std::string> labels;
   std::size_t more = 0;
   for (TokenId id = first; id < tokenizer.vocab_size(); ++id) {
-    if (!bytes_of(tokenizer, id)) continue;
+    if (!tokenizer.has_token(id)) continue;
     if (labels.size() < most) {
       labels.push_back(token_label(tokenizer, id));
     } else {
@@ -61,7 +46,7 @@ std::string token_labels_from(const Tokenizer& tokenizer, TokenId first, std::si
 std::vector<TokenId> ids_without_token(const Tokenizer& tokenizer) {
   std::vector<TokenId> ids;
   for (TokenId id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (!bytes_of(tokenizer, id)) ids.push_back(id);
+    if (!tokenizer.has_token(id)) ids.push_back(id);
   }
   return ids;
 }
