@@ -9,6 +9,7 @@
 #include "text/utf8.h"
 
 namespace mslt {
+
 std::string token_label(const Tokenizer& tokenizer, TokenId id) {
   if (!tokenizer.has_token(id)) return fmt::format("the id {}", id);
   const std::string_view bytes = tokenizer.token_bytes(id);
