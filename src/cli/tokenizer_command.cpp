@@ -60,7 +60,7 @@ void train(const TrainArguments& arguments, Context& context) {
   interrupt.end_if_interrupted(arguments.output + " is written.");
   const double seconds = seconds_since(start);
   progress.clear();
-  for (const std::string& message : skipped) context.err << fmt::format("Warning: skipped {}\n", message);
+  for (const std::string& message : skipped) context.err << fmt::format("Warning: skipped {}\n", printable(message));
   if (context.json) {
     context.print_json({{"output", arguments.output},
                         {"vocab_size", tokenizer.vocab_size()},
