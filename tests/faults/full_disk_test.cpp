@@ -40,7 +40,10 @@ class FullDiskTest : public SceneTest {
     EXPECT_TRUE(contains(outcome.err, why)) << outcome.describe();
     EXPECT_TRUE(contains(outcome.err, (work / command.output).string())) << outcome.describe();
     EXPECT_FALSE(contains(outcome.err, "Input/output error")) << outcome.describe();
-    EXPECT_EQ(differences(before, take_snapshot(work)), "") << outcome.describe();
+    Snapshot after = take_snapshot(work);
+    // A folder that was made for the output may stay; nothing may be in it.
+    if (after.contains(command.output) && !before.contains(command.output)) after.erase(command.output);
+    EXPECT_EQ(differences(before, after), "") << outcome.describe();
   }
 };
 

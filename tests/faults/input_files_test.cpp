@@ -100,12 +100,14 @@ class InputFilesTest : public SceneTest {
     };
   }
   // Restores everything, harms the file of one reader after the other, and looks at what is said.
-  static void expect_named(const std::string& harm_name, const std::function<void(const fs::path&)>& harm,
-                           const std::string& words, Rights rights = Rights::inherited,
-                           const std::function<void(const fs::path&)>& undo = {}) {
+  static void expect_named(
+      const std::string& harm_name, const std::function<void(const fs::path&)>& harm, const std::string& words,
+      Rights rights = Rights::inherited, const std::function<void(const fs::path&)>& undo = {},
+      const std::function<bool(const Reader&)>& applies = [](const Reader&) { return true; }) {
     const std::size_t count = readers().size();
     for (std::size_t i = 0; i < count; ++i) {
       const Reader reader = readers()[i];
+      if (!applies(reader)) continue;
       SCOPED_TRACE(reader.name + ", " + reader.file.filename().string() + " " + harm_name);
       harm(reader.file);
       const Outcome outcome = run({.arguments = reader.arguments, .rights = rights});
@@ -158,7 +160,14 @@ TEST_F(InputFilesTest, Unreadable) {
 }
 
 TEST_F(InputFilesTest, Binary) {
-  expect_named("random bytes", [](const fs::path& file) { spill(file, std::string("\x7F\0\xFF\xFE\x01", 5)); }, "");
+  const auto harm = [](const fs::path& file) {
+    spill(file, std::string("\x7F\0\xFF\xFE\x01", 5));
+  };
+  // Any bytes are a text.
+  const auto has_a_format = [](const Reader& reader) {
+    return reader.file.extension() != ".txt";
+  };
+  expect_named("random bytes", harm, "", Rights::inherited, {}, has_a_format);
 }
 
 TEST_F(InputFilesTest, WeightsThatAreNoNumbersAreNamed) {
@@ -191,7 +200,7 @@ TEST_F(InputFilesTest, WeightsThatAreNoNumbersAreNamed) {
       const Outcome outcome = run(arguments);
       EXPECT_EQ(outcome.status, 1) << outcome.describe();
       EXPECT_TRUE(contains(outcome.err, tensor)) << outcome.describe();
-      EXPECT_FALSE(contains(outcome.out, "nan")) << outcome.describe();
+      EXPECT_FALSE(contains(outcome.out, "loss")) << outcome.describe();
       EXPECT_FALSE(fs::exists(scene().path("never/model.safetensors")));
     }
   }

@@ -41,7 +41,7 @@ TEST_F(RunFolderTest, AFailedStartIsNotInTheWay) {
       {"--batch-size", "100000000"},
       {"--init-from", scene().string("missing")},
       {"--tuning", scene().string("missing"), "--device", "msl-host"},
-      {"--heads", "3"},
+      {"--kv-heads", "3"},
       {"--steps", "0"},
       {"--sample-every", "1", "--data", scene().string("missing")},
   };
@@ -88,8 +88,11 @@ TEST_F(RunFolderTest, WhatKilledRunsLeftIsSweptAndNothingElse) {
     child.send(SIGKILL);
     child.wait();
   }
-  const Outcome outcome = run(scene().resume(run_folder, 4000));
-  EXPECT_EQ(outcome.status, 0) << outcome.describe();
+  Child last({.arguments = scene().resume(run_folder, 4000)});
+  ASSERT_TRUE(last.wait_for_message("saved", 1min));
+  last.send(SIGTERM);
+  const Outcome outcome = last.wait();
+  EXPECT_EQ(outcome.status, 3) << outcome.describe();
   EXPECT_FALSE(fs::exists(unfinished));
   for (const std::string& name : kept) {
     EXPECT_TRUE(fs::exists(run_folder / name)) << name;

@@ -19,7 +19,7 @@ Snapshot take_snapshot(const fs::path& folder) {
   for (auto entry = fs::recursive_directory_iterator(folder, error); entry != fs::end(entry); entry.increment(error)) {
     const fs::path& path = entry->path();
     if (path.filename() == ".lock") continue;
-    const std::string name = fs::relative(path, folder).string();
+    const std::string name = path.lexically_relative(folder).string();
     if (entry->is_symlink()) {
       snapshot[name] = "link to " + fs::read_symlink(path).string();
     } else if (entry->is_directory()) {
