@@ -5,11 +5,23 @@
 # MSLT_WERROR=ON makes compiler warnings errors; those of compilers that this has not met yet are no reason to stop.
 # Without a file, the text is the King James Bible: from Debian's package, or the public-domain copy of Project Gutenberg.
 set -euo pipefail
+start=$PWD
 cd "$(dirname "$0")/.."
+
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^set /{/^#/s/^# //p}' "$0"
+    exit
+    ;;
+esac
+input=${1:-}
+if [[ -n $input ]]; then
+  [[ $input == /* ]] || input=$start/$input
+  [[ -f $input && -r $input ]] || { echo "There is no text file $input. Usage: scripts/quickstart.sh [TEXT_FILE]" >&2; exit 2; }
+fi
 
 run=runs/quickstart
 text=$run/text.txt
-rm -rf "$run"
 mkdir -p "$run"
 
 preset=release
@@ -21,8 +33,10 @@ cmake --preset "$preset" -DMSLT_BUILD_TESTS=OFF -DMSLT_BUILD_BENCH=OFF -DMSLT_UN
 cmake --build --preset "$preset" --target mslt_program
 mslt=build/$preset/bin/mslt
 
-if [[ $# -ge 1 ]]; then
-  cp "$1" "$text"
+# What an earlier run of this script left is kept until there is something to put in its place.
+rm -rf "$run/model" "$run/data" "$run/tokenizer.json"
+if [[ -n $input ]]; then
+  [[ $input -ef $text ]] || cp "$input" "$text"
 elif command -v bible >/dev/null; then
   # Each verse follows its reference, such as "Gen1:1 "; only the verses are kept.
   bible -f 'Gen1:1-Rev22:21' | sed -E 's/^[^ ]+ //' >"$text"

@@ -100,6 +100,30 @@ std::string_view article_and_name(toml::node_type type) {
   }
 }
 
+constexpr std::size_t most_key_parts = 256;
+
+// How many parts the longest dotted key may have, at most: a.b.c has three. The library's tables of tables are nested
+// as deep, and taken apart by recursion.
+std::size_t longest_dotted_key(std::string_view text) {
+  std::size_t longest = 0;
+  std::size_t dots = 0;
+  char before = '\n';  // the last character that is no blank
+  bool apart = false;  // by blanks
+  for (const char c : text) {
+    const bool is_blank = c == ' ' || c == '\t';
+    const bool is_part = c == '_' || c == '-' || c == '"' || c == '\'' || (c >= '0' && c <= '9') ||
+                         (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    if (c == '.') {
+      longest = std::max(longest, ++dots);
+    } else if (!is_blank && (!is_part || (apart && before != '.'))) {
+      dots = 0;
+    }
+    apart = is_blank;
+    if (!is_blank) before = c;
+  }
+  return longest + 1;
+}
+
 // Turns the options of one file into arguments.
 class ConfigReader {
  public:
@@ -129,6 +153,10 @@ class ConfigReader {
   toml::table parse(std::string_view text) const {
     if (text.find('\0') != std::string_view::npos)
       fail(ErrorKind::usage, "{} is not TOML: it holds a NUL byte.", path_);
+    if (longest_dotted_key(text) > most_key_parts) {
+      fail(ErrorKind::usage, "{} has a key of more than {} parts; options have one, as in batch-size = 16.", path_,
+           most_key_parts);
+    }
     try {
       return toml::parse(text);
     } catch (const toml::parse_error& error) {

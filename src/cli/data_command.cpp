@@ -51,7 +51,8 @@ void prepare(const PrepareArguments& arguments, Context& context) {
   });
   progress.clear();
   interrupt.end_if_interrupted(options.output.string() + " is complete.");
-  for (const std::string& message : result.skipped) context.err << fmt::format("Warning: skipped {}\n", printable(message));
+  for (const std::string& message : result.skipped)
+    context.err << fmt::format("Warning: skipped {}\n", printable(message));
   const DataInfo& info = result.info;
   if (context.json) {
     context.print_json({{"output", options.output.string()},

@@ -8,7 +8,7 @@
 #include "backend/backend.h"
 #include "cli/command.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
 }
 

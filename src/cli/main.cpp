@@ -7,11 +7,13 @@
 #include "cli/command.h"
 #include "cli/input_stream.h"
 #include "cli/output_stream.h"
+#include "cli/signal_thread.h"
 #include "cli/standard_descriptors.h"
 
 int main(int argc, char** argv) {
   using namespace mslt::cli;
   const ClosedDescriptors closed = open_closed_descriptors();
+  take_signals_apart();
   // A limit on file sizes and a closed pipe come back as errors, like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);

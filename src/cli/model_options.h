@@ -7,7 +7,7 @@
 
 #include "mslt/config.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
 }
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <type_traits>
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
 class Option;
 }  // namespace CLI

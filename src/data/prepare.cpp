@@ -117,7 +117,24 @@ void publish(const std::filesystem::path& staging, const std::filesystem::path& 
   write_file(folder / "data.json", data_info_to_json(info));
 }
 
+// A data folder gets a tokenizer.json, which must not take the place of another owner's.
+void require_folder_for_data(const std::filesystem::path& folder) {
+  for (const char* name : {"config.json", "model.safetensors", "run.json", "checkpoints"}) {
+    if (!path_exists(folder / name)) continue;
+    fail(ErrorKind::usage,
+         "{} holds a model or a run ({}), whose tokenizer would be replaced; choose another --output.", folder.string(),
+         name);
+  }
+  // The lock tells a data folder whose preparation was killed.
+  const bool is_data = path_exists(folder / "data.json") || path_exists(folder / ".lock");
+  if (path_exists(folder / "tokenizer.json") && !is_data) {
+    fail(ErrorKind::usage, "{} holds a tokenizer.json and no data, and would lose it; choose another --output.",
+         folder.string());
+  }
+}
+
 PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& progress) {
+  require_folder_for_data(options.output);
   start_parallel_threads();
   const Tokenizer tokenizer = Tokenizer::load(options.tokenizer, options.pattern, options.special);
   const auto eos = options.eos ? options.eos(tokenizer) : tokenizer.eos_id();

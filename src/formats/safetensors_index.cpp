@@ -39,8 +39,11 @@ class IndexHandler {
   }
 
   bool key(std::string& name) {
-    if (depth_ == 1) top_name_ = std::move(name);
-    if (in_map()) tensor_ = std::move(name);
+    if (depth_ == 1) {
+      top_name_ = std::move(name);
+    } else if (in_map()) {
+      tensor_ = std::move(name);
+    }
     return true;
   }
 

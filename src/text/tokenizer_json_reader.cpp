@@ -170,8 +170,11 @@ class EntryWalker : public JsonWalker {
   }
 
   void on_key(JsonRegion region, int level, std::string& name) override {
-    if (region == JsonRegion::vocabulary && level == 1) name_ = std::move(name);
-    if (region == JsonRegion::merges && reads_merges()) merge_.key(name);
+    if (region == JsonRegion::merges && reads_merges()) {
+      merge_.key(name);
+    } else if (region == JsonRegion::vocabulary && level == 1) {
+      name_ = std::move(name);
+    }
   }
 
   void on_value(JsonRegion region, int level, json value) override {

@@ -129,6 +129,7 @@ FileSums parse_manifest(const nlohmann::json& json, CheckpointInfo& info) {
     const auto [stopped, error] = std::from_chars(digits.data(), end, sum.crc32c, 16);
     if (error != std::errc() || stopped != end) reject("its manifest holds a sum that is none");
     sums.emplace_back(name, sum);
+    info.files.push_back(name);
   }
   return sums;
 }
@@ -141,8 +142,8 @@ FileSums read_manifest(CheckpointInfo& info) {
   } catch (const Error& error) {
     throw Problem{error.kind() == ErrorKind::input ? CheckpointHealth::damaged : CheckpointHealth::doubtful,
                   fmt::format("its manifest cannot be read ({})", error.what())};
-  } catch (const nlohmann::json::exception& error) {
-    throw Problem{CheckpointHealth::damaged, fmt::format("its manifest cannot be read ({})", error.what())};
+  } catch (const nlohmann::json::exception&) {
+    throw Problem{CheckpointHealth::damaged, "its manifest lacks a member or has one of another type"};
   }
 }
 
@@ -239,7 +240,12 @@ CheckpointInfo CheckpointStore::save(std::int64_t step, std::optional<double> va
     sync_folder(folder_);
   } catch (const std::exception& error) {
     discard(temporary);
-    const std::vector<CheckpointInfo> earlier = complete();
+    std::vector<CheckpointInfo> earlier = complete();
+    // Somebody else may have removed them meanwhile.
+    std::erase_if(earlier, [](const CheckpointInfo& info) {
+      std::error_code unknown;
+      return fs::status(info.folder / manifest_name, unknown).type() == fs::file_type::not_found;
+    });
     const auto* known = dynamic_cast<const Error*>(&error);
     const std::string last =
         earlier.empty() ? std::string("There is no earlier checkpoint.")

@@ -17,6 +17,7 @@ struct CheckpointInfo {
   std::int64_t step = 0;
   std::filesystem::path folder;
   std::optional<double> validation_loss;  // as of that step, where it was evaluated
+  std::vector<std::string> files = {};    // the names that its manifest lists, where it has been read
 };
 
 enum class CheckpointHealth {

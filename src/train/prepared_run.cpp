@@ -43,6 +43,15 @@ void open_data(PreparedRun& run) {
   }
 }
 
+// Opening a pipe that nobody writes would wait for ever.
+void require_regular_files(const RunPaths& paths) {
+  for (const fs::path& path : {paths.options(), paths.metrics(), paths.report()}) {
+    std::error_code error;
+    if (!is_there(path) || fs::is_regular_file(path, error)) continue;
+    fail(ErrorKind::input, "{} is no regular file; move it away to go on with this run folder.", path.string());
+  }
+}
+
 void open_run_folder(PreparedRun& run) {
   const fs::path& folder = run.paths.run;
   std::error_code error;
@@ -52,7 +61,11 @@ void open_run_folder(PreparedRun& run) {
   run.folder = std::make_unique<RunFolder>(folder);
   run.store = std::make_unique<CheckpointStore>(run.paths.checkpoints());
   if (run.store->holds_any()) {
-    if (run.options.resume) return;
+    if (run.options.resume) {
+      require_regular_files(run.paths);
+      run.folder->sweep();
+      return;
+    }
     fail(ErrorKind::usage,
          "{} already holds a run. Add --resume to continue it, or choose another --output (or remove the folder) to "
          "begin a new one.",
@@ -67,6 +80,8 @@ void open_run_folder(PreparedRun& run) {
   }
   // A run has started once it has a checkpoint; what came to its end before that is in nobody's way.
   const bool earlier = is_there(run.paths.options()) || is_there(run.paths.metrics());
+  require_regular_files(run.paths);
+  if (earlier || is_there(run.paths.checkpoints())) run.folder->sweep();
   if (earlier) {
     run.notes.push_back(fmt::format(
         "{} holds a start that ended before its first checkpoint; the run begins at its first step, with the options "
@@ -142,6 +157,10 @@ void require_same_identity(const PreparedRun& run, const nlohmann::json& before)
 
 // state.json of a checkpoint whose sums are right. Throws Error(input) where it is of another step.
 RunState load_state_of(const CheckpointInfo& checkpoint) {
+  for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "state.json"}) {
+    if (std::find(checkpoint.files.begin(), checkpoint.files.end(), name) != checkpoint.files.end()) continue;
+    fail(ErrorKind::input, "its manifest does not list {}", name);
+  }
   const fs::path path = checkpoint.folder / "state.json";
   RunState state = load_run_state(path);
   if (state.step != checkpoint.step) {

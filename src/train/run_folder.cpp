@@ -50,19 +50,19 @@ bool is_unfinished(const std::string& name) {
          std::any_of(model_files.begin(), model_files.end(), was_published);
 }
 
-void sweep(const fs::path& folder) {
+}  // namespace
+
+void RunFolder::sweep() const {
   std::error_code error;
   std::vector<fs::path> unfinished;
-  for (fs::directory_iterator next(folder, error); !error && next != fs::directory_iterator(); next.increment(error)) {
+  for (fs::directory_iterator next(folder_, error); !error && next != fs::directory_iterator(); next.increment(error)) {
     std::error_code unknown;
     const bool is_file = fs::is_regular_file(next->symlink_status(unknown));
     if (is_file && is_unfinished(next->path().filename().string())) unfinished.push_back(next->path());
   }
   for (const fs::path& path : unfinished) fs::remove(path, error);
-  CheckpointStore(RunPaths{folder}.checkpoints()).remove_unfinished();
+  CheckpointStore(RunPaths{folder_}.checkpoints()).remove_unfinished();
 }
-
-}  // namespace
 
 RunFolder::RunFolder(const fs::path& folder) : folder_(folder) {
   refuse_inside_checkpoints(folder);
@@ -70,7 +70,6 @@ RunFolder::RunFolder(const fs::path& folder) : folder_(folder) {
   fs::create_directories(folder, error);
   if (error) fail_io("create the run folder", folder, error.value());
   lock_ = std::make_unique<FolderLock>(folder);
-  sweep(folder);
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor_ < 0) fail_io("open the run folder", folder, errno);
 }

@@ -22,13 +22,16 @@ struct RunPaths {
 // Holds the folder open and locked. One thread at a time.
 class RunFolder {
  public:
-  // Creates the folder where it does not exist, locks it and removes unfinished files of processes that died: those
-  // that have exactly the names which this program gives. Throws Error(usage) for a folder inside the checkpoints of a
-  // run, Error(io) where it cannot be created or another process holds the lock.
+  // Creates the folder where it does not exist and locks it. Throws Error(usage) for a folder inside the checkpoints of
+  // a run, Error(io) where it cannot be created or another process holds the lock.
   explicit RunFolder(const std::filesystem::path& folder);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
   ~RunFolder();
+
+  // Removes unfinished files of processes that died: those that have exactly the names which this program gives. To be
+  // called where the folder is known to be that of a run.
+  void sweep() const;
 
   // Where the folder is at present: `folder` as long as that leads to it, another path where it was moved, nothing
   // where it was removed. Where it cannot be looked at, `folder`.

@@ -28,9 +28,19 @@ struct MemberReader {
   const nlohmann::json& json;
   const std::filesystem::path& path;
 
+  const nlohmann::json& at(const char* name) const {
+    const auto found = json.find(name);
+    if (found == json.end()) fail(ErrorKind::input, "{} lacks \"{}\".", path.string(), name);
+    return *found;
+  }
+  const nlohmann::json& object(const char* name) const {
+    const nlohmann::json& value = at(name);
+    if (!value.is_object()) fail(ErrorKind::input, "{}: {} is no object.", path.string(), name);
+    return value;
+  }
   // A whole number from 0 to `most`, written as one.
   std::int64_t whole(const char* name, std::int64_t most) const {
-    const nlohmann::json& value = json.at(name);
+    const nlohmann::json& value = at(name);
     const bool fits = value.is_number_unsigned() && value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most);
     if (!fits) {
       fail(ErrorKind::input, "{}: {} is {}; it must be a whole number from 0 to {}.", path.string(), name, value.dump(),
@@ -39,7 +49,7 @@ struct MemberReader {
     return value.get<std::int64_t>();
   }
   double number(const char* name, double least, double most) const {
-    const nlohmann::json& value = json.at(name);
+    const nlohmann::json& value = at(name);
     const bool fits = value.is_number() && value.get<double>() >= least && value.get<double>() <= most;
     if (!fits) {
       fail(ErrorKind::input, "{}: {} is {}; it must be a number from {:g} to {:g}.", path.string(), name, value.dump(),
@@ -100,26 +110,27 @@ void save_run_state(const std::filesystem::path& path, const RunState& state) {
 
 RunState load_run_state(const std::filesystem::path& path) {
   const nlohmann::json json = read_json_file(path, std::uint64_t{1} << 20);
+  if (!json.is_object()) fail(ErrorKind::input, "{} is no state of a training run: it is no object.", path.string());
   RunState state;
+  const MemberReader read{json, path};
   try {
-    if (json.at("format") != state_format) {
+    if (read.at("format") != state_format) {
       fail(ErrorKind::input, "{} is of format {}; this program reads format {}.", path.string(),
-           json.at("format").dump(), state_format);
+           read.at("format").dump(), state_format);
     }
-    const MemberReader read{json, path};
     state.step = read.whole("step", most_steps);
     state.updates = read.whole("updates", state.step);
-    state.loader = loader_state_from_json(json.at("loader"), path.string());
+    state.loader = loader_state_from_json(read.at("loader"), path.string());
     state.metrics_bytes = static_cast<std::uint64_t>(read.whole("metrics_bytes", std::int64_t{1} << 62));
     state.seconds = read.number("seconds", 0.0, most_seconds);
     state.loss_scale = read.number("loss_scale", least_loss_scale, most_loss_scale);
     state.good_updates = read.whole("good_updates", state.updates);
-    if (!json.at("best_validation_loss").is_null()) {
+    if (!read.at("best_validation_loss").is_null()) {
       state.best_validation_loss = read.number("best_validation_loss", 0.0, std::numeric_limits<double>::max());
     }
-    state.identity = json.at("identity");
-    state.options = json.at("options");
-    state.arithmetic = json.at("arithmetic");
+    state.identity = read.object("identity");
+    state.options = read.object("options");
+    state.arithmetic = read.object("arithmetic");
   } catch (const nlohmann::json::exception& error) {
     fail(ErrorKind::input, "{} is no state of a training run: {}", path.string(), error.what());
   }

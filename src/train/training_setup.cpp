@@ -55,6 +55,9 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
   bytes_of_token_[prepared_.data.eos_id] = 0;
   take_over_folder();
   open_logs();
+  if (!prepared_.checkpoint) return;
+  write_run_options(prepared_);
+  options_written_ = true;
 }
 
 TrainingRun::~TrainingRun() = default;
@@ -104,9 +107,6 @@ void TrainingRun::take_over_folder() {
     const std::filesystem::path kept = store_.set_aside(aside.folder, aside.why);
     emit(NoteEvent{fmt::format("{} is kept as {}.", aside.folder.string(), kept.filename().string())});
   }
-  if (!prepared_.checkpoint) return;
-  write_run_options(prepared_);
-  options_written_ = true;
 }
 
 void TrainingRun::open_logs() {
