@@ -66,6 +66,10 @@ class SignalsTest : public SceneTest {
     arguments.insert(arguments.end(), {"--save-every", "3", "--keep-checkpoints", "2", "--sample-every", "7"});
     return arguments;
   }
+  static std::ptrdiff_t folders_in(const fs::path& folder) {
+    return std::count_if(fs::directory_iterator(folder), fs::directory_iterator(),
+                         [](const fs::directory_entry& entry) { return entry.is_directory(); });
+  }
   static std::vector<std::string> resuming(std::vector<std::string> arguments) {
     arguments.emplace_back("--resume");
     return arguments;
@@ -106,9 +110,10 @@ TEST_F(SignalsTest, AKilledRunEqualsTheUndisturbedOne) {
     }
     expect_same_training(run_folder, whole, busy_steps);
     EXPECT_EQ(temporary_files(run_folder), std::vector<std::string>());
-    const Snapshot names = take_snapshot(run_folder / "checkpoints");
-    EXPECT_LE(std::count_if(names.begin(), names.end(), [](const auto& entry) { return entry.second == "folder"; }), 3);
-    ASSERT_FALSE(HasFailure()) << "MSLT_FAULTS_SEED above repeats the choices, not the moments";
+    // Two are kept beside the best, and one more where the last was saved but nothing was pruned after it.
+    EXPECT_LE(folders_in(run_folder / "checkpoints"), 4);
+    ASSERT_FALSE(HasFailure()) << "after " << starts_killed + resumptions_killed
+                               << " kills; MSLT_FAULTS_SEED above repeats the choices, not the moments";
   }
   std::cout << starts_killed << " first starts and " << resumptions_killed << " resumptions killed, over " << runs
             << " runs, each equal to the undisturbed one\n";
