@@ -149,6 +149,17 @@ TEST_F(ConfigFileTest, WhatIsNotTomlIsRefusedWithItsLine) {
   EXPECT_NE(read(std::string("seed = 1\0\n", 10)).find("NUL"), std::string::npos);
 }
 
+TEST_F(ConfigFileTest, KeysOfManyPartsAreRefused) {
+  for (const char* part : {"a.", "a . ", "'a'."}) {
+    std::string key;
+    for (int i = 0; i < 100000; ++i) key += part;
+    EXPECT_NE(read(key + "b = 1\n").find("parts"), std::string::npos) << part;
+  }
+  std::string prose = "prompt = 'One sentence.";
+  for (int i = 0; i < 1000; ++i) prose += " And so on.";
+  EXPECT_EQ(read(prose + "'\n"), "accepted");
+}
+
 TEST_F(ConfigFileTest, AnEmptyValueOnTheCommandLineIsEmpty) {
   EXPECT_EQ(read("", {"--prompt=", "--seed", "4"}), "accepted");
   EXPECT_EQ(prompt_, "");

@@ -299,5 +299,22 @@ TEST(Prepare, TheFoldersTokenizerIsTheOneThatDataJsonNames) {
   EXPECT_NE(message.find("model in m"), std::string::npos) << message;
 }
 
+TEST(Prepare, AModelsFolderKeepsItsTokenizer) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  options.output = folder / "run";
+  options.inputs = {test::write_text(folder / "a.txt", sample)};
+  std::filesystem::create_directories(options.output);
+  write_file(options.output / "tokenizer.json", "the model's");
+  for (const char* name : {"", "config.json", "model.safetensors", "run.json"}) {
+    if (*name != '\0') write_file(options.output / name, "x");
+    const std::string message = error_of(ErrorKind::usage, [&] { prepare_data(options, {}); });
+    EXPECT_NE(message.find("choose another --output"), std::string::npos) << message;
+    EXPECT_EQ(read_file(options.output / "tokenizer.json", 100), "the model's");
+    if (*name != '\0') std::filesystem::remove(options.output / name);
+  }
+}
+
 }  // namespace
 }  // namespace mslt

@@ -143,7 +143,7 @@ FileSums read_manifest(CheckpointInfo& info) {
     throw Problem{error.kind() == ErrorKind::input ? CheckpointHealth::damaged : CheckpointHealth::doubtful,
                   fmt::format("its manifest cannot be read ({})", error.what())};
   } catch (const nlohmann::json::exception&) {
-    throw Problem{CheckpointHealth::damaged, "its manifest lacks a member or has one of another type"};
+    throw Problem{CheckpointHealth::damaged, "its manifest cannot be read (a member is missing or of another type)"};
   }
 }
 

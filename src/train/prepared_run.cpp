@@ -45,7 +45,7 @@ void open_data(PreparedRun& run) {
 
 // Opening a pipe that nobody writes would wait for ever.
 void require_regular_files(const RunPaths& paths) {
-  for (const fs::path& path : {paths.options(), paths.metrics(), paths.report()}) {
+  for (const fs::path& path : {paths.options(), paths.metrics()}) {
     std::error_code error;
     if (!is_there(path) || fs::is_regular_file(path, error)) continue;
     fail(ErrorKind::input, "{} is no regular file; move it away to go on with this run folder.", path.string());

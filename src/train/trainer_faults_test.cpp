@@ -1,5 +1,6 @@
 // Whole runs to which something happens: damaged checkpoints, data and folders that go away, disks that are full.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -449,9 +450,28 @@ TEST_F(TrainerFaultsTest, AStartThatFailedIsInNobodysWay) {
 TEST_F(TrainerFaultsTest, AModelWithoutCheckpointsIsNotOverwritten) {
   train(options());
   fs::remove_all(run_folder() / "checkpoints");
+  spill(run_folder() / "config.json.new", "the user's");
   for (const TrainOptions& now : {options(), resuming()}) {
     EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "holds a model (model.safetensors) and no checkpoint"));
+    EXPECT_EQ(slurp(run_folder() / "config.json.new"), "the user's");
   }
+}
+
+TEST_F(TrainerFaultsTest, AManifestThatListsTooLittleIsDamage) {
+  train(options());
+  const fs::path path = checkpoint(30) / "manifest.json";
+  auto manifest = nlohmann::json::parse(slurp(path));
+  manifest["files"].erase("optimizer.safetensors");
+  spill(path, manifest.dump());
+  const std::string text = rejection(resuming(), ErrorKind::input);
+  EXPECT_TRUE(contains(text, "step-30 is damaged (its manifest does not list optimizer.safetensors)")) << text;
+}
+
+TEST_F(TrainerFaultsTest, APipeInTheRunFolderIsRefused) {
+  train(options());
+  fs::remove(run_folder() / "metrics.jsonl");
+  ASSERT_EQ(::mkfifo((run_folder() / "metrics.jsonl").c_str(), 0600), 0);
+  EXPECT_TRUE(contains(rejection(resuming(), ErrorKind::input), "metrics.jsonl is no regular file"));
 }
 
 TEST_F(TrainerFaultsTest, AStateOutOfItsRangeIsDamage) {
@@ -459,10 +479,16 @@ TEST_F(TrainerFaultsTest, AStateOutOfItsRangeIsDamage) {
   const std::string good = slurp(checkpoint(30) / "state.json");
   const std::string manifest = slurp(checkpoint(30) / "manifest.json");
   const std::vector<std::pair<const char*, nlohmann::json>> wrong = {
-      {"step", -30},       {"step", 30.5},          {"step", 29},           {"step", std::uint64_t{1} << 63},
-      {"updates", 31},     {"updates", -1},         {"seconds", -1.0},      {"seconds", 1e300},
-      {"loss_scale", 0.0}, {"loss_scale", "large"}, {"good_updates", -1},   {"good_updates", 1e9},
-      {"format", 1.5},     {"metrics_bytes", -1},   {"metrics_bytes", 0.5}, {"best_validation_loss", "low"}};
+      {"step", -30},          {"step", 30.5},
+      {"step", 29},           {"step", std::uint64_t{1} << 63},
+      {"updates", 31},        {"updates", -1},
+      {"seconds", -1.0},      {"seconds", 1e300},
+      {"loss_scale", 0.0},    {"loss_scale", "large"},
+      {"good_updates", -1},   {"good_updates", 1e9},
+      {"format", 1.5},        {"metrics_bytes", -1},
+      {"metrics_bytes", 0.5}, {"best_validation_loss", "low"},
+      {"options", nullptr},   {"arithmetic", nlohmann::json::array()},
+      {"identity", 7}};
   for (const auto& [member, value] : wrong) {
     change_state(30, member, value);
     const std::string text = rejection(resuming(), ErrorKind::input);

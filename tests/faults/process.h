@@ -79,6 +79,7 @@ class Child {
   ~Child();
 
   void send(int signal) const;
+  pid_t id() const { return process_; }
   // Whether standard error has come to contain `text`; false where the child ends or `limit` passes before.
   bool wait_for_message(std::string_view text, std::chrono::milliseconds limit);
   // Whether at least so many bytes have come on standard output, as above.

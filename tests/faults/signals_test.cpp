@@ -6,9 +6,11 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <string>
 
 #include "tests/faults/scene.h"
 #include "tests/faults/seed.h"
@@ -147,6 +149,34 @@ TEST_F(SignalsTest, AStoppedRunSavesSaysSoAndGoesOn) {
     }
   }
   EXPECT_GE(stopped, 1);
+}
+
+// Kernels that are assembled at run time use the stack's register for other things: a handler that ran there would
+// write into their data.
+TEST_F(SignalsTest, NoComputingThreadTakesASignal) {
+  if (!fs::exists("/proc/self/task")) GTEST_SKIP() << "skipped: this system has no /proc with threads";
+  const fs::path run_folder = scene().path("run");
+  Child child({.arguments = scene().train(run_folder, 100000), .environment = {{"OMP_NUM_THREADS", "3"}}});
+  ASSERT_TRUE(child.wait_for_message(training_begins, std::chrono::minutes(1)));
+  child.listen(std::chrono::milliseconds(100));
+  int threads = 0;
+  int taking = 0;
+  for (const auto& task : fs::directory_iterator(fs::path("/proc") / std::to_string(child.id()) / "task")) {
+    std::ifstream status(task.path() / "status");
+    for (std::string line; std::getline(status, line);) {
+      if (!line.starts_with("SigBlk:")) continue;
+      const std::uint64_t blocked = std::stoull(line.substr(7), nullptr, 16);
+      const auto is_blocked = [&](int signal) {
+        return (blocked >> (signal - 1) & 1) != 0;
+      };
+      ++threads;
+      taking += is_blocked(SIGINT) && is_blocked(SIGTERM) && is_blocked(SIGHUP) ? 0 : 1;
+    }
+  }
+  EXPECT_GE(threads, 3);
+  EXPECT_EQ(taking, 1);
+  child.send(SIGINT);
+  EXPECT_EQ(child.wait().status, interrupted_status);
 }
 
 TEST_F(SignalsTest, AStoppedResumptionSaysSoInJson) {
