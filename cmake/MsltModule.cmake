@@ -106,14 +106,16 @@ function(mslt_module name)
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
 endfunction()
 
-# mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern])
+# mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern]
+#                   [SUITES suite ...])
 # The *_test.cpp files of one folder as the program NAME_tests, one ctest entry a test case that GoogleTest's pattern
-# lets through. The files of TOGETHER use different names, so that MSLT_UNITY can compile them as one.
+# lets through. The files of TOGETHER use different names, so that MSLT_UNITY can compile them as one. With SUITES, whose
+# cases share what is costly to set up, there is an entry a suite, and one for the suites that are not named.
 function(mslt_module_tests name)
   if(NOT MSLT_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "TOGETHER" "FILTER" "SOURCES;DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(arg "TOGETHER" "FILTER" "SOURCES;DEPENDS;LIBRARIES;SUITES" ${ARGN})
   add_executable(${name}_tests ${arg_SOURCES})
   list(TRANSFORM arg_DEPENDS PREPEND mslt_)
   target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
@@ -125,6 +127,17 @@ function(mslt_module_tests name)
   endif()
   if(arg_TOGETHER)
     mslt_compile_together(${name}_tests 6)
+  endif()
+  if(arg_SUITES)
+    set(others "-")
+    foreach(suite IN LISTS arg_SUITES)
+      add_test(NAME ${name}/${suite} COMMAND ${name}_tests --gtest_filter=${suite}.*)
+      set_tests_properties(${name}/${suite} PROPERTIES TIMEOUT 1200)
+      string(APPEND others "${suite}.*:")
+    endforeach()
+    add_test(NAME ${name}/others COMMAND ${name}_tests --gtest_filter=${others})
+    set_tests_properties(${name}/others PROPERTIES TIMEOUT 1200)
+    return()
   endif()
   include(GoogleTest)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
