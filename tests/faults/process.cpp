@@ -285,8 +285,7 @@ Outcome Child::wait(std::chrono::seconds limit) {
   }
   process_ = -1;
   const Clock::time_point end = Clock::now() + std::chrono::seconds(2);
-  while (pump(end) && Clock::now() < end) {
-  }
+  while ((out_ >= 0 || err_ >= 0) && Clock::now() < end) pump(end);
   close_if_open(out_);
   close_if_open(err_);
   outcome_.most_memory = static_cast<std::uint64_t>(usage.ru_maxrss) * resident_unit;
