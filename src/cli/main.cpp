@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <exception>
+#include <new>
+#include <string_view>
 
 #include "cli/command.h"
 #include "cli/input_stream.h"
@@ -10,7 +13,9 @@
 #include "cli/signal_thread.h"
 #include "cli/standard_descriptors.h"
 
-int main(int argc, char** argv) {
+namespace {
+
+int run_program(int argc, char** argv) {
   using namespace mslt::cli;
   const ClosedDescriptors closed = open_closed_descriptors();
   take_signals_apart();
@@ -25,4 +30,24 @@ int main(int argc, char** argv) {
   Context context{in, out, err, isatty(STDERR_FILENO) == 1};
   if (argc > 0) context.program = argv[0];
   return run({argv + std::min(argc, 1), argv + argc}, context);
+}
+
+// A message where there are no streams and perhaps no memory.
+void say(std::string_view text) {
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run_program(argc, argv);
+  } catch (const std::bad_alloc&) {
+    say("mslt: Out of memory before the work began; raise the limit on address space (ulimit -v).\n");
+  } catch (const std::exception& error) {
+    say("mslt: ");
+    say(error.what());
+    say("\n");
+  }
+  return 1;
 }

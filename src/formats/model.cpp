@@ -45,6 +45,7 @@ Model::~Model() = default;
 
 Model Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
   auto parts = std::make_unique<Parts>();
+  parts->folder = folder;
   parts->backend = make_backend(options.device, options.tuning);
   std::optional<DType> dtype;
   if (!options.dtype.empty()) {
@@ -66,7 +67,7 @@ const Config& Model::config() const {
 
 const Tokenizer& Model::tokenizer() const {
   const std::optional<Tokenizer>& tokenizer = parts_->loaded.tokenizer;
-  if (!tokenizer) fail(ErrorKind::input, "The model's folder has no tokenizer.json.");
+  if (!tokenizer) fail(ErrorKind::input, "{} has no tokenizer.json.", parts_->folder.string());
   return *tokenizer;
 }
 

@@ -1,6 +1,7 @@
 // What a mslt::Model holds, for the library's other layers.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 
 #include "backend/backend.h"
@@ -12,6 +13,7 @@ namespace mslt {
 struct Model::Parts {
   std::unique_ptr<Backend> backend;  // outlives the parameters
   LoadedModel loaded;
+  std::filesystem::path folder;  // where it was loaded from
 };
 
 }  // namespace mslt

@@ -38,7 +38,7 @@ TEST_F(LimitsTest, TooLittleAddressSpaceIsAnErrorThatSaysSo) {
     if (command.measures || command.name.find("--json") != std::string::npos) {
       continue;
     }
-    for (const std::uint64_t more : {0, 2, 8}) {
+    for (const std::uint64_t more : {0, 2, 8, 12}) {
       SCOPED_TRACE(command.name + " with " + std::to_string(more) + " MiB more than it takes to start");
       scene().fresh("work");
       command.set_up();

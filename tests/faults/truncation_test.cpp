@@ -43,7 +43,7 @@ class TruncationTest : public SceneTest {
       large_text(file.filename().string());
       Child child({.arguments = arguments});
       child.listen(moment);
-      truncate_under(child, file, 3 * large_bytes / 10);
+      truncate_under(child, file, cut_bytes);
       const Outcome outcome = child.wait();
       if (outcome.status == 0) continue;
       ++noticed;
@@ -53,6 +53,7 @@ class TruncationTest : public SceneTest {
   }
 
   static constexpr std::size_t large_bytes = std::size_t{24} << 20;
+  static constexpr std::size_t cut_bytes = 3 * large_bytes / 10;
 };
 
 TEST_F(TruncationTest, ACorpusUnderTokenizerTraining) {
@@ -79,12 +80,35 @@ TEST_F(TruncationTest, ACorpusUnderDataPreparation) {
   }
 }
 
+// The text is read at once, so that most cuts come too late to matter or before it began: then the ids are those of
+// the whole text or of the rest.
 TEST_F(TruncationTest, ATextThatIsEncoded) {
   const fs::path file = large_text("corpus.txt");
-  expect_noticed("tokenizer encode",
-                 {"tokenizer", "encode", "--tokenizer", scene().string("tokenizer.json"), "--input", file.string(),
-                  "--output", scene().string("cut.txt")},
-                 file);
+  const fs::path output = scene().path("cut.txt");
+  const std::vector<std::string> arguments = {
+      "tokenizer", "encode",      "--tokenizer", scene().string("tokenizer.json"),
+      "--input",   file.string(), "--output",    output.string()};
+  ASSERT_EQ(run(arguments).status, 0);
+  const std::string whole = slurp(output);
+  fs::resize_file(file, cut_bytes);
+  ASSERT_EQ(run(arguments).status, 0);
+  const std::string rest = slurp(output);
+  for (const auto moment : {5ms, 10ms, 15ms, 20ms, 30ms, 60ms, 120ms, 200ms}) {
+    SCOPED_TRACE("after " + std::to_string(moment.count()) + " ms");
+    large_text("corpus.txt");
+    fs::remove(output);
+    Child child({.arguments = arguments});
+    child.listen(moment);
+    truncate_under(child, file, cut_bytes);
+    const Outcome outcome = child.wait();
+    if (outcome.status == 0) {
+      const std::string found = slurp(output);
+      EXPECT_TRUE(found == whole || found == rest) << found.size() << " bytes";
+    } else {
+      expect_named(outcome, file);
+      EXPECT_FALSE(fs::exists(output));
+    }
+  }
 }
 
 TEST_F(TruncationTest, AModelThatGenerates) {
