@@ -7,6 +7,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 
@@ -100,6 +101,13 @@ fs::path Scene::finished_run() {
 fs::path Scene::longer_run() {
   train_reference(path("longer"), longer_steps);
   return path("longer");
+}
+
+void Scene::clear() const {
+  const std::set<std::string> own = {"text.txt", "tokenizer.json", "data", "finished", "longer"};
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    if (!own.contains(entry.path().filename().string())) fs::remove_all(entry.path());
+  }
 }
 
 fs::path Scene::fresh(const std::string& name) const {

@@ -58,6 +58,9 @@ class Scene {
   std::vector<std::string> train(const std::filesystem::path& run, int steps = finished_steps) const;
   std::vector<std::string> resume(const std::filesystem::path& run, int steps = longer_steps) const;
 
+  // Removes what tests have left: all but what this class makes.
+  void clear() const;
+
   // An empty folder of that name, whatever was there before.
   std::filesystem::path fresh(const std::string& name) const;
   // A copy of a folder under another name, in the place of what was there.
@@ -78,6 +81,7 @@ class SceneTest : public testing::Test {
   static void SetUpTestSuite() { scene_ = std::make_unique<Scene>(); }
   static void TearDownTestSuite() { scene_.reset(); }
   static Scene& scene() { return *scene_; }
+  void SetUp() override { scene().clear(); }
 
  private:
   static inline std::unique_ptr<Scene> scene_;
