@@ -205,11 +205,12 @@ TEST_F(DamagedRunTest, AFolderOfCheckpointsThatCannotBeListedIsAnError) {
 }
 
 TEST_F(DamagedRunTest, FewDescriptorsDeleteNothing) {
+  if (sanitized) GTEST_SKIP() << "skipped: the sanitizers look at memory through pipes, which take descriptors";
   const fs::path whole = fresh_run();
   const Snapshot before = take_snapshot(whole);
   int failed = 0;
   int worked = 0;
-  for (std::uint64_t most = 3; most <= 24; most += sanitized ? 6 : 1) {
+  for (std::uint64_t most = 3; most <= 24; ++most) {
     SCOPED_TRACE(most);
     const fs::path run_folder = fresh_run();
     const Outcome outcome = run({.arguments = scene().resume(run_folder), .limits = {.open_files = most}});
