@@ -46,6 +46,8 @@ bool is_unfinished(const std::string& name) {
     return name == std::string(file) + ".new";
   };
   const auto model_files = model_folder_files();
+  // metrics.jsonl.after-step-N, whose copy may have been under way.
+  if (name.starts_with("metrics.jsonl.after-step-") && is_of(name.substr(0, name.find(".saving-")))) return true;
   return is_of("run.json") || is_of("report.html") || std::any_of(model_files.begin(), model_files.end(), is_of) ||
          std::any_of(model_files.begin(), model_files.end(), was_published);
 }

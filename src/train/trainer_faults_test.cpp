@@ -396,8 +396,13 @@ TEST_F(TrainerFaultsTest, SweepsItsOwnTemporaryFilesAlone) {
   now.steps = 2;
   now.warmup = 0;
   train(now);
-  const std::vector<std::string> own = {"run.json.saving-a1B2c3", "report.html.saving-zzzzzz", "run.json.q1W2e3",
-                                        "report.html.tYuIoP",     "model.safetensors.new",     "tokenizer.json.new"};
+  const std::vector<std::string> own = {"run.json.saving-a1B2c3",
+                                        "report.html.saving-zzzzzz",
+                                        "run.json.q1W2e3",
+                                        "report.html.tYuIoP",
+                                        "model.safetensors.new",
+                                        "tokenizer.json.new",
+                                        "metrics.jsonl.after-step-0.saving-a1B2c3"};
   const std::vector<std::string> others = {"run.json.backup",     "report.html.20261126",  "report.html.Backup",
                                            "notes.saving-a1B2c3", "run.json.saving-a1B2c", "run.json.241126"};
   for (const auto& name : own) spill(run_folder() / name, "half");
