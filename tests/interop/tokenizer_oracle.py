@@ -420,7 +420,7 @@ def check_transformers(report, tool, folder, document, texts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool")
-    parser.add_argument("--random", type=int, default=6000, help="random strings a pattern")
+    parser.add_argument("--random", type=int, default=2000, help="random strings a pattern")
     parser.add_argument("--text", help="a text file to train on and encode as well")
     arguments = parser.parse_args()
     rng = random.Random(20240607)
