@@ -72,9 +72,10 @@ class CheckpointStore {
   // The checkpoints that this object saved or found complete, the newest first.
   std::vector<CheckpointInfo> complete() const;
 
- private:
+  // What save() does at its end, for a process that died before it got there.
   void prune(std::int64_t keep);
 
+ private:
   std::filesystem::path folder_;
   std::map<std::int64_t, CheckpointInfo> complete_;
 };

@@ -104,6 +104,22 @@ TEST_F(TrainerTest, StoppingAndResumingChangesNoBit) {
   EXPECT_EQ(losses(), whole);
 }
 
+// As after a process that died between saving and pruning.
+TEST_F(TrainerTest, ResumingRemovesWhatIsNoLongerKept) {
+  TrainOptions now = options();
+  now.steps = 40;
+  now.eval_every = 0;
+  now.save_every = 10;
+  now.keep_checkpoints = 4;
+  train(now);
+  ASSERT_TRUE(fs::exists(run_folder() / "checkpoints/step-10"));
+  now.resume = true;
+  now.keep_checkpoints = 1;
+  train(now);
+  EXPECT_FALSE(fs::exists(run_folder() / "checkpoints/step-10"));
+  EXPECT_TRUE(fs::exists(run_folder() / "checkpoints/step-40"));
+}
+
 TEST_F(TrainerTest, AccumulatingBatchesEqualsOneLargeBatch) {
   // The loader hands out the same windows in the same order, so the steps see the same text.
   TrainOptions now = options();

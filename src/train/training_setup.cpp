@@ -107,6 +107,7 @@ void TrainingRun::take_over_folder() {
     const std::filesystem::path kept = store_.set_aside(aside.folder, aside.why);
     emit(NoteEvent{fmt::format("{} is kept as {}.", aside.folder.string(), kept.filename().string())});
   }
+  if (prepared_.checkpoint) store_.prune(options_.keep_checkpoints);
 }
 
 void TrainingRun::open_logs() {
