@@ -132,6 +132,51 @@ TEST_F(CliRefusalTest, WrongFilesAreNamed) {
   EXPECT_NE(decoded.err.find("1 of the 1 ids"), std::string::npos) << decoded.err;
 }
 
+// Of names that an option takes, the message lists all that it does take and asks for the near one.
+TEST_F(CliRefusalTest, MisspelledNamesAreAskedAbout) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const auto expect_asked = [&](std::vector<std::string> arguments, const std::string& name) {
+    const Outcome outcome = mslt(arguments);
+    EXPECT_EQ(outcome.status, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find(" Did you mean " + name + "?"), std::string::npos) << outcome.err;
+  };
+  const auto train = [&](const std::string& flag) {
+    auto arguments = train_arguments();
+    arguments[4] = path("other");
+    arguments.push_back(flag);
+    return arguments;
+  };
+  expect_asked(train("--preset=mimi"), "mini");
+  expect_asked(train("--norm=rms_norm"), "rmsnorm");
+  expect_asked(train("--norm-position=prev"), "pre");
+  expect_asked(train("--position=learnt"), "learned");
+  expect_asked(train("--activation=swigelu"), "swiglu");
+  expect_asked(train("--schedule=cosin"), "cosine");
+  expect_asked(train("--device=gpu"), "cpu");
+  expect_asked(train("--dtype=fp16"), "f16");
+  const std::vector<std::string> eval = {"eval", "--model", path("run"), "--data", path("data")};
+  auto split = eval;
+  split.push_back("--split=trian");
+  expect_asked(split, "train");
+  for (auto arguments : {eval, {"generate", "--model", path("run"), "--prompt", "The"}}) {
+    arguments.push_back("--dtype=bfp16");
+    expect_asked(arguments, "bf16");
+    arguments.back() = "--dtype=f64";
+    EXPECT_NE(mslt(arguments).err.find("--dtype is 'f64'; valid are f32, bf16 and f16."), std::string::npos);
+  }
+  expect_asked({"tokenizer", "train", "--input", path("text.txt"), "--output", path("o.json"), "--pattern=lama3"},
+               "llama3");
+  expect_asked({"data", "prepare", "--tokenizer", path("tokenizer.json"), "--input", path("text.txt"), "--output",
+                path("d"), "--clean=lowercas"},
+               "lowercase");
+  expect_asked({"profile", "train", "--predict", "m3max"}, "m3-max");
+  const Outcome no_data = mslt({"eval", "--model", path("run"), "--data", path("run")});
+  EXPECT_NE(no_data.err.find("data prepare --tokenizer TOKENIZER.json --input TEXT.txt --output " + path("run")),
+            std::string::npos)
+      << no_data.err;
+}
+
 TEST_F(CliRefusalTest, BadUsageIsStatusTwo) {
   EXPECT_EQ(mslt({}).status, 2);
   EXPECT_EQ(mslt({"fly"}).status, 2);

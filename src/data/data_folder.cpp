@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/paths.h"
+#include "base/suggest.h"
 #include "text/tokenizer_json.h"
 
 namespace mslt {
@@ -126,7 +128,10 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source) {
 DataInfo read_data_info(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "data.json";
   if (!path_exists(path)) {
-    fail(ErrorKind::input, "{} is no data folder: it has no data.json. Make one with: mslt data prepare --output {}",
+    fail(ErrorKind::input,
+         "{} is no data folder: it has no data.json. Make one with: mslt data prepare --tokenizer TOKENIZER.json "
+         "--input "
+         "TEXT.txt --output {}",
          folder.string(), folder.string());
   }
   // Names of some hundred thousand shards, and little enough that the parsed form stays small.
@@ -160,7 +165,10 @@ void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path&
 }
 
 TokenStream::TokenStream(const std::filesystem::path& folder, std::string_view split) {
-  if (split != "train" && split != "val") fail(ErrorKind::usage, "'{}' is no split; valid are train and val.", split);
+  constexpr std::array<std::string_view, 2> splits = {"train", "val"};
+  if (std::ranges::find(splits, split) == splits.end()) {
+    fail(ErrorKind::usage, "'{}' is no split; valid are train and val.{}", split, near_name_hint(split, splits));
+  }
   const DataInfo info = read_data_info(folder);
   const SplitInfo& chosen = split == "train" ? info.train : info.val;
   if (chosen.shards.empty()) {
