@@ -89,15 +89,16 @@ std::string text_hash(std::string_view text) {
 }
 
 std::string data_info_to_json(const DataInfo& info) {
-  const Json json = {{"format", format_name},
-                     {"version", format_version},
-                     {"vocab_size", info.vocab_size},
-                     {"eos_id", info.eos_id},
-                     {"tokenizer_hash", info.tokenizer_hash},
-                     {"cleaning", info.cleaning},
-                     {"val_fraction", info.val_fraction},
-                     {"seed", info.seed},
-                     {"splits", {{"train", split_to_json(info.train)}, {"val", split_to_json(info.val)}}}};
+  Json json = {{"format", format_name},
+               {"version", format_version},
+               {"vocab_size", info.vocab_size},
+               {"eos_id", info.eos_id},
+               {"tokenizer_hash", info.tokenizer_hash},
+               {"cleaning", info.cleaning},
+               {"val_fraction", info.val_fraction},
+               {"seed", info.seed},
+               {"splits", {{"train", split_to_json(info.train)}, {"val", split_to_json(info.val)}}}};
+  if (!info.document_prefix.empty()) json["document_prefix"] = info.document_prefix;
   return json.dump(2) + "\n";
 }
 
@@ -113,6 +114,16 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source) {
   DataInfo info;
   info.vocab_size = static_cast<std::uint32_t>(unsigned_member(json, "vocab_size", source, most_ids));
   info.eos_id = static_cast<std::uint32_t>(unsigned_member(json, "eos_id", source, most_ids));
+  if (json.contains("document_prefix")) {
+    const Json& prefix = json.at("document_prefix");
+    const auto is_id = [&](const Json& id) {
+      return id.is_number_unsigned() && id.get<std::uint64_t>() < info.vocab_size;
+    };
+    if (!prefix.is_array() || !std::ranges::all_of(prefix, is_id)) {
+      fail_member(source, "document_prefix", fmt::format("list of ids below {}", info.vocab_size));
+    }
+    info.document_prefix = prefix.get<std::vector<std::uint32_t>>();
+  }
   info.tokenizer_hash = string_member(json, "tokenizer_hash", source);
   info.cleaning = strings_member(json, "cleaning", source);
   const Json& fraction = member(json, "val_fraction", source);

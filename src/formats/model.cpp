@@ -75,6 +75,10 @@ std::span<const TokenId> Model::eos_ids() const {
   return parts_->loaded.generation.tokens.eos;
 }
 
+std::span<const TokenId> Model::text_prefix() const {
+  return parts_->loaded.text_prefix;
+}
+
 void Model::end_at(std::string_view token) {
   parts_->loaded.generation.tokens.eos = {require_token(tokenizer(), token, "--eos")};
 }

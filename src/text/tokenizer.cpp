@@ -284,8 +284,8 @@ bool Tokenizer::normalizes() const {
   return !tables_->parts.normalizer.empty();
 }
 
-bool Tokenizer::adds_bos() const {
-  return tables_->parts.adds_bos;
+std::span<const TokenId> Tokenizer::text_prefix() const {
+  return tables_->parts.text_prefix;
 }
 
 std::span<const SpecialToken> Tokenizer::special_tokens() const {
