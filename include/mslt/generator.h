@@ -30,9 +30,15 @@ struct SamplingOptions {
 struct GenerateOptions {
   SamplingOptions sampling = {};
   std::int64_t max_new_tokens = 256;
-  std::vector<std::string> stop = {};  // the text ends before the first of these
-  std::int64_t num = 1;                // samples, drawn independently from (seed, sample)
+  // The text ends before the first of these. One that is the text of a special token ends it where that is drawn,
+  // though such a token is not shown.
+  std::vector<std::string> stop = {};
+  std::int64_t num = 1;  // samples, drawn independently from (seed, sample)
   bool ignore_eos = false;
+  // Of generate(), which encodes the prompt: whether it begins with what the tokenizer's files put before each text,
+  // and whether the spelling of a special token in it is that token.
+  bool add_prefix = true;
+  bool parse_special = false;
 
   // As SamplingOptions::validate, for all.
   void validate() const;
@@ -62,11 +68,11 @@ class Generator {
   Generator& operator=(const Generator&) = delete;
   ~Generator();
 
-  // Continues `prompt` (an empty one starts a document). `on_text(sample, piece)` receives whole characters as they are
-  // certain, never a part of a stop string; returning false cancels that sample. The prompt is processed in one pass; a
-  // text that outgrows the model's context goes on from the last half of it. Results depend on the model, the prompt
-  // and the options alone. Throws Error(usage) for options out of range, Error(input) for a prompt longer than the
-  // context.
+  // Continues `prompt`; one of no tokens, with what stands before it, starts a document. `on_text(sample, piece)`
+  // receives whole characters as they are certain, never a part of a stop string; returning false cancels that sample.
+  // The prompt is processed in one pass; a text that outgrows the model's context goes on from the last half of it.
+  // Results depend on the model, the prompt and the options alone. Throws Error(usage) for options out of range,
+  // Error(input) for a prompt longer than the context.
   std::vector<Generated> generate(std::string_view prompt, const GenerateOptions& options,
                                   const std::function<bool(std::int64_t sample, std::string_view piece)>& on_text = {});
 

@@ -39,6 +39,8 @@ class Model {
   bool has_tokenizer() const;
   // Ids that end a generated text.
   std::span<const TokenId> eos_ids() const;
+  // What stands before each text, as the tokenizer's files have it: usually nothing or the BOS token.
+  std::span<const TokenId> text_prefix() const;
   // Texts end at this token instead; throws Error(usage) where the tokenizer has none of that text.
   void end_at(std::string_view token);
   // Sentences on what of the folder was converted or could not be used.

@@ -123,8 +123,9 @@ class Tokenizer {
   // The pattern that text is cut by; nothing where the file has other pre-tokenizers.
   std::optional<SplitPattern> pattern() const;
   bool normalizes() const;  // whether text is rewritten before encoding, to NFC as Qwen2 does or otherwise
-  // Whether the file asks for the BOS token before each text, as Llama 3's does; encode never adds it by itself.
-  bool adds_bos() const;
+  // The tokens that the file's post-processor puts before each text, as Llama 3's does its BOS; often none. encode never
+  // adds them by itself.
+  std::span<const TokenId> text_prefix() const;
   std::span<const SpecialToken> special_tokens() const;
   bool is_special(TokenId id) const;
   // The id of a special token by its text, or nothing.

@@ -1,12 +1,16 @@
 // Choosing a backend by the name that --device takes.
 #include "backend/registry.h"
 
+#include <array>
+#include <string_view>
+
 #include "backend/cpu/cpu_backend.h"
 #include "backend/msl/cuda_backend.h"
 #include "backend/msl/host_backend.h"
 #include "backend/msl/metal_backend.h"
 #include "base/fail.h"
 #include "base/parallel_start.h"
+#include "base/suggest.h"
 
 namespace mslt {
 
@@ -15,7 +19,9 @@ namespace {
 constexpr std::string_view metal_prefix = "metal:";
 
 [[noreturn]] void fail_unknown(std::string_view device) {
-  fail(ErrorKind::usage, "There is no device '{}'. Valid are auto, cpu, cuda, metal and msl-host.", device);
+  constexpr std::array<std::string_view, 5> names = {"auto", "cpu", "cuda", "metal", "msl-host"};
+  fail(ErrorKind::usage, "There is no device '{}'. Valid are auto, cpu, cuda, metal and msl-host.{}", device,
+       near_name_hint(device, names));
 }
 
 }  // namespace

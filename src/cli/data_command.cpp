@@ -18,6 +18,7 @@
 #include "cli/special_tokens.h"
 #include "cli/texts.h"
 #include "cli/units.h"
+#include "data/data_folder.h"
 #include "data/prepare.h"
 #include "formats/token_names.h"
 
@@ -29,7 +30,22 @@ struct PrepareArguments {
   std::string pattern;
   std::vector<std::string> special;
   std::string eos;
+  bool no_bos = false;
 };
+
+// What stands between documents, in words.
+std::string describe_documents(const DataInfo& info, const PrepareArguments& arguments) {
+  const Tokenizer tokenizer = load_data_tokenizer(arguments.options.output, info);
+  const auto shown = [&](std::span<const TokenId> ids) {
+    return printable(tokenizer.decode(ids));
+  };
+  const std::string end = shown(std::span(&info.eos_id, 1));
+  if (!info.document_prefix.empty()) {
+    return fmt::format("Each document begins with {}, as the tokenizer's files have it, and ends with {}.",
+                       shown(info.document_prefix), end);
+  }
+  return fmt::format("Each document ends with {}; nothing is put before it.", end);
+}
 
 void prepare(const PrepareArguments& arguments, Context& context) {
   PrepareOptions options = arguments.options;
@@ -42,6 +58,10 @@ void prepare(const PrepareArguments& arguments, Context& context) {
     const auto id = eos_beside(options.tokenizer, tokenizer, notes);
     print_notes(notes, context);
     return id;
+  };
+  options.prefix = [&](const Tokenizer& tokenizer) {
+    return arguments.no_bos ? std::vector<TokenId>()
+                            : text_prefix_beside(tokenizer_folder(options.tokenizer), tokenizer);
   };
   ProgressLine progress(context.err, context.err_is_terminal);
   const PrepareResult result = prepare_data(options, [&](std::uint64_t done, std::uint64_t total) {
@@ -60,7 +80,9 @@ void prepare(const PrepareArguments& arguments, Context& context) {
                         {"skipped_files", result.skipped.size()},
                         {"train_tokens", info.train.tokens},
                         {"validation_tokens", info.val.tokens},
-                        {"vocab_size", info.vocab_size}});
+                        {"vocab_size", info.vocab_size},
+                        {"eos_id", info.eos_id},
+                        {"document_prefix", info.document_prefix}});
     return;
   }
   if (!result.skipped.empty()) {
@@ -71,6 +93,7 @@ void prepare(const PrepareArguments& arguments, Context& context) {
                              format_bytes(static_cast<double>(result.bytes_read)),
                              format_count(static_cast<double>(info.train.tokens)),
                              format_count(static_cast<double>(info.val.tokens)), printable(options.output.string()));
+  context.out << describe_documents(info, arguments) << '\n';
   context.err << fmt::format("Next: {} train --data {} --output run --preset tiny\n", context.program,
                              shell_quote(options.output.string()));
 }
@@ -98,6 +121,8 @@ void add_data_command(CLI::App& app, Context& context) {
   add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or no text instead of skipping it");
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
   command->add_option("--eos", arguments->eos, "The token that ends documents, where the tokenizer's files name none");
+  add_switch(*command, "--no-bos", arguments->no_bos,
+             "Do not put before each document what the tokenizer's files put before each text");
   add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
   add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
               {.least = 1, .unit = "tokens"});

@@ -3,15 +3,18 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <ostream>
 
 #include "base/fail.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/numbers.h"
+#include "cli/progress.h"
 #include "cli/ranges.h"
 #include "data/data_folder.h"
 #include "data/known_ids.h"
@@ -25,8 +28,31 @@ namespace {
 struct Arguments {
   std::string model;
   LoadOptions load;
+  std::optional<std::int64_t> batch;
+  bool no_bos = false;
   EvaluateOptions options;
 };
+
+// By the data and the memory, where nothing else is asked for, and says which.
+void choose_shape(Arguments& arguments, const Model& model, Context& context) {
+  EvaluateOptions& options = arguments.options;
+  const Config& config = model.config();
+  const Model::Parts& parts = model.parts();
+  const DeviceInfo& device = parts.backend->device();
+  const DType dtype = device.trains_16_bit ? parts.loaded.transformer->dtype() : DType::f32;
+  // The rest is for the weights, the device's own buffers and other programs.
+  const std::uint64_t memory = device.memory_bytes / 4;
+  const auto prefix = static_cast<std::int64_t>(options.prefix.size());
+  const EvaluationShape shape =
+      choose_evaluation_shape(config, dtype, options.tokens->size(), prefix, arguments.batch, options.seq_len, memory);
+  context.err << fmt::format(
+      "Evaluating {} tokens in sequences of {} tokens, {} at once{}{}.\n", options.tokens->size(), shape.seq_len,
+      shape.batch,
+      shape.seq_len < config.max_positions ? fmt::format("; the model's context holds {}", config.max_positions) : "",
+      prefix > 0 ? fmt::format("; {} stands before each", printable(model.tokenizer().decode(options.prefix))) : "");
+  options.batch = shape.batch;
+  options.seq_len = shape.seq_len;
+}
 
 void evaluate_model(Arguments arguments, Context& context) {
   const DataInfo data = read_data_info(arguments.options.data);
@@ -43,12 +69,19 @@ void evaluate_model(Arguments arguments, Context& context) {
   }
   require_known_ids(arguments.options.data, data, tokenizer, model.config().vocab_size, arguments.model);
   EvaluateOptions& options = arguments.options;
-  if (options.seq_len == 0) options.seq_len = model.config().max_positions;
+  if (!arguments.no_bos) options.prefix.assign(model.text_prefix().begin(), model.text_prefix().end());
+  options.tokens = std::make_shared<const TokenStream>(options.data, options.split);
+  choose_shape(arguments, model, context);
   Model::Parts& parts = model.parts();
   TrainingPass pass(*parts.loaded.transformer, options.batch, options.seq_len, TrainingPass::Mode::evaluate);
-  std::vector<std::uint32_t> bytes = bytes_of_tokens(tokenizer);
-  bytes[data.eos_id] = 0;
-  const EvaluationResult result = evaluate(*parts.backend, pass, options, bytes);
+  ProgressLine progress(context.err, context.err_is_terminal);
+  options.progress = [&, start = std::chrono::steady_clock::now()](std::int64_t done, std::int64_t batches) {
+    // Short evaluations need none.
+    if (std::chrono::steady_clock::now() - start < std::chrono::seconds(1)) return;
+    progress.update(fmt::format("evaluating: batch {} of {}", done, batches));
+  };
+  const EvaluationResult result = evaluate(*parts.backend, pass, options, bytes_of_tokens(tokenizer, data));
+  progress.clear();
   if (!std::isfinite(result.loss)) {
     fail(ErrorKind::numeric,
          "The loss on {} is {}: with the weights of {}, numbers leave the range that they are computed in. Try --dtype "
@@ -60,7 +93,9 @@ void evaluate_model(Arguments arguments, Context& context) {
                         {"perplexity", result.perplexity},
                         {"bits_per_byte", result.bits_per_byte},
                         {"targets", result.targets},
-                        {"bytes", result.bytes}});
+                        {"bytes", result.bytes},
+                        {"batch_size", options.batch},
+                        {"seq_len", options.seq_len}});
     return;
   }
   context.out << fmt::format("Loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte over {} tokens\n", result.loss,
@@ -71,7 +106,6 @@ void evaluate_model(Arguments arguments, Context& context) {
 
 void add_eval_command(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<Arguments>();
-  arguments->options.batch = 8;
   arguments->options.seq_len = 0;
   CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
                                   "  mslt eval --model run --data data\n"
@@ -82,9 +116,12 @@ void add_eval_command(CLI::App& app, Context& context) {
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(*command, arguments->load.tuning);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_integer(*command, "--batch-size", arguments->options.batch, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", arguments->options.seq_len, "Tokens of a sequence; 0 for the model's context",
+  add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; otherwise 8 where they fit", batch_range);
+  add_integer(*command, "--seq-len", arguments->options.seq_len,
+              "Tokens of a sequence; 0 for as many as the model's context, the data and the memory allow",
               seq_len_range);
+  add_switch(*command, "--no-bos", arguments->no_bos,
+             "Do not put before each sequence what the tokenizer's files put before each text");
   add_integer(*command, "--max-batches", arguments->options.max_batches, "Batches to evaluate; 0 for all",
               {.unit = "batches"});
   command->callback([=, &context] {

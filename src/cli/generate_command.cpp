@@ -5,8 +5,9 @@
 
 #include <memory>
 #include <ostream>
+#include <utility>
 
-#include "base/fail.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/input_stream.h"
@@ -26,6 +27,7 @@ struct Arguments {
   std::string model;
   std::string prompt;
   std::string eos;
+  bool no_bos = false;
   LoadOptions load;
   GenerateOptions options;
 };
@@ -44,23 +46,43 @@ void print_json(const std::vector<Generated>& results, const std::string& prompt
                       {"decode_seconds", statistics.decode_seconds}});
 }
 
+// Templates of chats often begin with the token that the tokenizer puts there as well.
+void warn_of_second_prefix(std::string_view prompt, const GenerateOptions& options, const Model& model,
+                           Context& context) {
+  if (!options.add_prefix || !options.parse_special || model.text_prefix().empty()) return;
+  const std::string_view first = model.tokenizer().token_bytes(model.text_prefix().front());
+  if (!prompt.starts_with(first)) return;
+  context.err << fmt::format(
+      "Warning: the prompt begins with {}, which the tokenizer puts before it as well; --no-bos "
+      "leaves that one out.\n",
+      printable(first));
+}
+
 void generate(const Arguments& arguments, Context& context) {
-  arguments.options.validate();
+  GenerateOptions options = arguments.options;
+  options.validate();
   std::string prompt = arguments.prompt;
   if (prompt == "-") prompt = read_all(context.in);
+  options.add_prefix = !arguments.no_bos;
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   print_notes(model.notes(), context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
+  warn_of_second_prefix(prompt, options, model, context);
   Generator generator(model);
   const InterruptGuard interrupt;
-  const bool stream = !context.json && arguments.options.num == 1;
-  if (stream) context.out << prompt << std::flush;
-  const std::vector<Generated> results =
-      generator.generate(prompt, arguments.options, [&](std::int64_t, std::string_view piece) {
-        if (stream) context.out << piece << std::flush;
-        return !interrupt.interrupted();
-      });
+  const bool stream = !context.json && options.num == 1;
+  // The prompt is shown with the first text, when nothing is left that could refuse it.
+  bool shown = false;
+  const auto show_prompt = [&] {
+    if (stream && !std::exchange(shown, true)) context.out << prompt;
+  };
+  const std::vector<Generated> results = generator.generate(prompt, options, [&](std::int64_t, std::string_view piece) {
+    show_prompt();
+    if (stream) context.out << piece << std::flush;
+    return !interrupt.interrupted();
+  });
+  show_prompt();
   if (interrupt.interrupted()) context.status = interrupt_status();
   const GenerateStatistics& statistics = generator.statistics();
   if (context.json) {
@@ -79,7 +101,7 @@ void generate(const Arguments& arguments, Context& context) {
       "{} tokens in {}: prompt of {} in {}, then {} tokens/s\n", statistics.new_tokens, format_duration(seconds),
       statistics.prompt_tokens, format_duration(statistics.prefill_seconds),
       format_count(statistics.decode_seconds > 0
-                       ? static_cast<double>(statistics.new_tokens - arguments.options.num) / statistics.decode_seconds
+                       ? static_cast<double>(statistics.new_tokens - options.num) / statistics.decode_seconds
                        : 0.0));
 }
 
@@ -107,10 +129,14 @@ void add_generate_command(CLI::App& app, Context& context) {
   add_real(*command, "--min-p", options.sampling.min_p, "Draw from those with this share of the likeliest one's", {});
   add_real(*command, "--repetition-penalty", options.sampling.repetition_penalty, "Above 1 to repeat less",
            {.most = largest_real, .above_least = true});
-  add_texts(*command, "--stop", options.stop, "End before this text");
+  add_texts(*command, "--stop", options.stop, "End before this text, or where this special token is drawn");
   add_integer(*command, "--seed", options.sampling.seed, "Fixes what is drawn", seed_range);
   add_integer(*command, "--num", options.num, "Samples", {.least = 1, .most = 1024, .unit = "samples"});
   command->add_option("--eos", arguments->eos, "The token that ends a text, where the model's files name another");
+  add_switch(*command, "--no-bos", arguments->no_bos,
+             "Do not put before the prompt what the tokenizer's files put before each text");
+  add_switch(*command, "--parse-special", options.parse_special,
+             "Let the spelling of a special token in the prompt be that token");
   add_switch(*command, "--ignore-eos", options.ignore_eos, "Go on past the end-of-text token");
   command->callback([=, &context] {
     context.action = [=, &context] {

@@ -144,10 +144,12 @@ void train(Arguments arguments, Context& context) {
   if (options.sample_every > 0) {
     const auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
-    const TokenId eos = read_data_info(options.data).eos_id;
+    const DataInfo data = read_data_info(options.data);
     callbacks.sample = [=, prompt = arguments.sample_prompt](Transformer& model, std::int64_t) {
-      TextGenerator generator(model, *tokenizer, std::array{eos});
-      return prompt + generator.generate(tokenizer->encode(prompt), sampling, {}).front().text;
+      TextGenerator generator(model, *tokenizer, std::array{TokenId{data.eos_id}});
+      std::vector<TokenId> ids = data.document_prefix;
+      tokenizer->encode_append(prompt, ids);
+      return prompt + generator.generate(ids, sampling, {}).front().text;
     };
   }
   Trainer trainer(options, std::move(callbacks));

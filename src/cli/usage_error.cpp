@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <span>
 
-#include "cli/suggest.h"
+#include "base/suggest.h"
 
 namespace mslt::cli {
 namespace {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/fail.h"
+#include "base/suggest.h"
 #include "text/lowercase_table.h"
 #include "text/normalize.h"
 #include "text/utf8.h"
@@ -161,7 +162,8 @@ std::unique_ptr<Cleaner::Step> make_step(std::string_view name) {
   if (name == "whitespace") return std::make_unique<WhitespaceStep>();
   if (name == "lowercase") return std::make_unique<LowercaseStep>();
   if (name == "nfc") return std::make_unique<NfcStep>();
-  fail(ErrorKind::usage, "'{}' is no cleaning step; valid are {}.", name, fmt::join(step_names, ", "));
+  fail(ErrorKind::usage, "'{}' is no cleaning step; valid are {}.{}", name, fmt::join(step_names, ", "),
+       near_name_hint(name, step_names));
 }
 
 }  // namespace

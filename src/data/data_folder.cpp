@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/paths.h"
+#include "base/suggest.h"
 #include "text/tokenizer_json.h"
 
 namespace mslt {
@@ -87,15 +89,16 @@ std::string text_hash(std::string_view text) {
 }
 
 std::string data_info_to_json(const DataInfo& info) {
-  const Json json = {{"format", format_name},
-                     {"version", format_version},
-                     {"vocab_size", info.vocab_size},
-                     {"eos_id", info.eos_id},
-                     {"tokenizer_hash", info.tokenizer_hash},
-                     {"cleaning", info.cleaning},
-                     {"val_fraction", info.val_fraction},
-                     {"seed", info.seed},
-                     {"splits", {{"train", split_to_json(info.train)}, {"val", split_to_json(info.val)}}}};
+  Json json = {{"format", format_name},
+               {"version", format_version},
+               {"vocab_size", info.vocab_size},
+               {"eos_id", info.eos_id},
+               {"tokenizer_hash", info.tokenizer_hash},
+               {"cleaning", info.cleaning},
+               {"val_fraction", info.val_fraction},
+               {"seed", info.seed},
+               {"splits", {{"train", split_to_json(info.train)}, {"val", split_to_json(info.val)}}}};
+  if (!info.document_prefix.empty()) json["document_prefix"] = info.document_prefix;
   return json.dump(2) + "\n";
 }
 
@@ -111,6 +114,16 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source) {
   DataInfo info;
   info.vocab_size = static_cast<std::uint32_t>(unsigned_member(json, "vocab_size", source, most_ids));
   info.eos_id = static_cast<std::uint32_t>(unsigned_member(json, "eos_id", source, most_ids));
+  if (json.contains("document_prefix")) {
+    const Json& prefix = json.at("document_prefix");
+    const auto is_id = [&](const Json& id) {
+      return id.is_number_unsigned() && id.get<std::uint64_t>() < info.vocab_size;
+    };
+    if (!prefix.is_array() || !std::ranges::all_of(prefix, is_id)) {
+      fail_member(source, "document_prefix", fmt::format("list of ids below {}", info.vocab_size));
+    }
+    info.document_prefix = prefix.get<std::vector<std::uint32_t>>();
+  }
   info.tokenizer_hash = string_member(json, "tokenizer_hash", source);
   info.cleaning = strings_member(json, "cleaning", source);
   const Json& fraction = member(json, "val_fraction", source);
@@ -126,7 +139,10 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source) {
 DataInfo read_data_info(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "data.json";
   if (!path_exists(path)) {
-    fail(ErrorKind::input, "{} is no data folder: it has no data.json. Make one with: mslt data prepare --output {}",
+    fail(ErrorKind::input,
+         "{} is no data folder: it has no data.json. Make one with: mslt data prepare --tokenizer TOKENIZER.json "
+         "--input "
+         "TEXT.txt --output {}",
          folder.string(), folder.string());
   }
   // Names of some hundred thousand shards, and little enough that the parsed form stays small.
@@ -160,7 +176,10 @@ void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path&
 }
 
 TokenStream::TokenStream(const std::filesystem::path& folder, std::string_view split) {
-  if (split != "train" && split != "val") fail(ErrorKind::usage, "'{}' is no split; valid are train and val.", split);
+  constexpr std::array<std::string_view, 2> splits = {"train", "val"};
+  if (std::ranges::find(splits, split) == splits.end()) {
+    fail(ErrorKind::usage, "'{}' is no split; valid are train and val.{}", split, near_name_hint(split, splits));
+  }
   const DataInfo info = read_data_info(folder);
   const SplitInfo& chosen = split == "train" ? info.train : info.val;
   if (chosen.shards.empty()) {

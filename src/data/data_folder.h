@@ -17,7 +17,8 @@ struct SplitInfo {
   std::vector<std::string> shards;  // file names in the folder, in order
   std::uint64_t tokens = 0;         // with the [EOS] after each document
   std::uint64_t documents = 0;      // how many [EOS] there are among them
-  std::uint64_t text_bytes = 0;  // bytes that the tokens other than [EOS] decode to: what bits per byte are counted by
+  std::uint64_t text_bytes =
+      0;  // bytes that the tokens other than [EOS] and the prefix decode to: bits per byte are counted by it
 };
 
 // The content of data.json.
@@ -26,7 +27,8 @@ struct DataInfo {
   SplitInfo val;  // without shards where no text was set aside
   std::uint32_t vocab_size = 0;
   std::uint32_t eos_id = 0;
-  std::string tokenizer_hash;  // text_hash of the folder's tokenizer.json
+  std::vector<std::uint32_t> document_prefix;  // ids that stand before each document; often none
+  std::string tokenizer_hash;                  // text_hash of the folder's tokenizer.json
   std::vector<std::string> cleaning;
   double val_fraction = 0.0;
   std::uint64_t seed = 0;

@@ -147,8 +147,15 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
   CorpusReader corpus(options.inputs, {.document_separator = options.document_separator, .strict = options.strict});
   PartCutter cutter(options, tokenizer);
 
-  const SplitOptions split = {
-      .val_fraction = options.val_fraction, .seed = options.seed, .shard_tokens = options.shard_tokens, .eos_id = *eos};
+  const auto own_prefix = tokenizer.text_prefix();
+  std::vector<TokenId> prefix =
+      options.prefix ? options.prefix(tokenizer) : std::vector<TokenId>(own_prefix.begin(), own_prefix.end());
+  std::erase(prefix, *eos);
+  const SplitOptions split = {.val_fraction = options.val_fraction,
+                              .seed = options.seed,
+                              .shard_tokens = options.shard_tokens,
+                              .eos_id = *eos,
+                              .prefix = prefix};
   check_split_options(split);
 
   make_folders(options.output);
@@ -190,6 +197,7 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
   const std::string tokenizer_json = tokenizer.to_json();
   info.vocab_size = tokenizer.vocab_size();
   info.eos_id = *eos;
+  info.document_prefix = prefix;
   info.tokenizer_hash = text_hash(tokenizer_json);
   info.cleaning = options.cleaning;
   info.val_fraction = options.val_fraction;

@@ -59,6 +59,42 @@ TEST(Prepare, EndsDocumentsWithTheTokenAskedFor) {
   EXPECT_EQ(split_ids(options.output, info.val).back(), 1u);
 }
 
+TEST(Prepare, BeginsDocumentsAsTheTokenizersFileBeginsTexts) {
+  const auto folder = test::fresh_folder();
+  PrepareOptions options;
+  options.tokenizer = write_tokenizer(folder);
+  auto json = nlohmann::json::parse(read_file(options.tokenizer, 1 << 24));
+  json["post_processor"] = {{"type", "RobertaProcessing"}, {"sep", {"[EOS]", 2}}, {"cls", {"[BOS]", 1}}};
+  write_file(options.tokenizer, json.dump());
+  options.output = folder / "data";
+  options.val_fraction = 0.0;
+  options.inputs = {test::write_text(folder / "a.txt", sample), test::write_text(folder / "b.txt", "Second file.")};
+  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer);
+  const auto documents = [&](std::vector<TokenId> prefix) {
+    std::vector<TokenId> ids = prefix;
+    tokenizer.encode_append(sample, ids);
+    ids.push_back(2);
+    ids.insert(ids.end(), prefix.begin(), prefix.end());
+    tokenizer.encode_append("Second file.", ids);
+    ids.push_back(2);
+    return ids;
+  };
+  prepare_data(options);
+  DataInfo info = read_data_info(options.output);
+  EXPECT_EQ(info.document_prefix, std::vector<TokenId>{1});
+  EXPECT_EQ(split_ids(options.output, info.train), documents({1}));
+  EXPECT_EQ(info.train.text_bytes, sample.size() + 12);
+  for (const std::vector<TokenId>& given : {std::vector<TokenId>{}, {2}}) {
+    options.prefix = [&](const Tokenizer&) {
+      return given;
+    };
+    prepare_data(options);
+    info = read_data_info(options.output);
+    EXPECT_EQ(info.document_prefix, std::vector<TokenId>{});
+    EXPECT_EQ(split_ids(options.output, info.train), documents({}));
+  }
+}
+
 TEST(Prepare, WritesACompleteFolder) {
   const auto folder = test::fresh_folder();
   PrepareOptions options;

@@ -104,6 +104,13 @@ SplitWriter::SplitWriter(const std::filesystem::path& folder, std::vector<std::u
   if (options.eos_id >= token_bytes_.size()) {
     fail(ErrorKind::usage, "The [EOS] id {} is outside the vocabulary of {}.", options.eos_id, token_bytes_.size());
   }
+  for (const TokenId id : options.prefix) {
+    if (id >= token_bytes_.size()) {
+      fail(ErrorKind::usage, "The id {}, which is to stand before documents, is outside the vocabulary of {}.", id,
+           token_bytes_.size());
+    }
+    token_bytes_[id] = 0;
+  }
   gathered_ = std::make_unique<ShardWriter>(folder_ / gathered_name, token_width_for(token_bytes_.size()));
 }
 
@@ -114,10 +121,17 @@ void SplitWriter::append(std::span<const TokenId> ids) {
   if (wrong != ids.end()) {
     fail(ErrorKind::input, "The id {} is outside the vocabulary of {}.", *wrong, token_bytes_.size());
   }
+  begin_document();
   write(ids);
 }
 
+void SplitWriter::begin_document() {
+  if (!std::exchange(in_document_, true)) write(options_.prefix);
+}
+
 void SplitWriter::end_document() {
+  begin_document();
+  in_document_ = false;
   write(std::span(&options_.eos_id, 1));
   ++documents_;
   if (!gathered_) return;

@@ -18,6 +18,7 @@ struct SplitOptions {
   std::uint64_t seed = 0;
   std::uint64_t shard_tokens = 100'000'000;  // a shard is full with so many; at least 1
   std::uint32_t eos_id = 0;
+  std::vector<TokenId> prefix = {};  // stands before each document and counts as no text
 };
 
 // Throws Error(usage) where an option is out of range.
@@ -45,8 +46,8 @@ class SplitWriter {
   SplitWriter& operator=(const SplitWriter&) = delete;
   ~SplitWriter();
 
-  // Appends to the current document. Throws Error(input) on an id outside the vocabulary, Error(io) where the disk is
-  // full.
+  // Appends to the current document, which begins with the prefix. Throws Error(input) on an id outside the vocabulary,
+  // Error(io) where the disk is full.
   void append(std::span<const TokenId> ids);
   // Appends the [EOS] that ends the current document; the next append starts another one.
   void end_document();
@@ -57,6 +58,7 @@ class SplitWriter {
  private:
   class ShardSet;
   void write(std::span<const TokenId> ids);
+  void begin_document();
   void spread_first_documents();
   void split_by_tokens();
 
@@ -69,6 +71,7 @@ class SplitWriter {
   std::unique_ptr<ShardWriter> gathered_;
   std::vector<std::uint64_t> gathered_ends_;
   std::uint64_t documents_ = 0;
+  bool in_document_ = false;
 };
 
 }  // namespace mslt

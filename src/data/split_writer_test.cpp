@@ -48,6 +48,30 @@ std::vector<std::int32_t> tokens_of(const std::filesystem::path& folder, const S
   return all;
 }
 
+TEST(SplitWriter, EachDocumentBeginsWithThePrefix) {
+  for (const std::size_t documents : {std::size_t{3}, std::size_t{40}}) {
+    const auto folder = test::fresh_folder();
+    // Each of these ids would be text of its own elsewhere.
+    const auto [train, val] = write_documents(folder, documents, 4, {.val_fraction = 0.0, .prefix = {5, 6}});
+    std::vector<std::int32_t> expected;
+    std::uint64_t bytes = 0;
+    for (std::size_t i = 0; i < documents; ++i) {
+      const auto id = static_cast<std::int32_t>(10 + i);
+      expected.insert(expected.end(), {5, 6, id, id, id, id, static_cast<std::int32_t>(eos)});
+      bytes += 4 * (static_cast<std::uint64_t>(id) % 7);
+    }
+    std::vector<std::int32_t> ids;
+    for (const auto& shard : train.shards) {
+      const auto part = test::read_shard(folder / shard);
+      ids.insert(ids.end(), part.begin(), part.end());
+    }
+    EXPECT_EQ(ids, expected);
+    EXPECT_EQ(train.text_bytes, bytes);
+    EXPECT_EQ(train.documents, documents);
+  }
+  error_of(ErrorKind::usage, [] { write_documents(test::fresh_folder(), 1, 4, {.prefix = {vocab}}); });
+}
+
 TEST(SplitWriter, FewDocumentsLoseTheirTail) {
   const auto folder = test::fresh_folder();
   const auto [train, val] = write_documents(folder, 3, 9, {.val_fraction = 0.4});

@@ -49,11 +49,7 @@ Model Model::load(const std::filesystem::path& folder, const LoadOptions& option
   parts->backend = make_backend(options.device, options.tuning);
   std::optional<DType> dtype;
   if (!options.dtype.empty()) {
-    const DType given = dtype_from_name(options.dtype);
-    if (!is_floating(given)) {
-      fail(ErrorKind::usage, "Parameters cannot be {}; valid are f32, bf16 and f16.", options.dtype);
-    }
-    dtype = given;
+    dtype = dtype_from_name(options.dtype);
   } else if (parts->backend->device().backend == "cpu") {
     dtype = DType::f32;
   }
@@ -77,6 +73,10 @@ bool Model::has_tokenizer() const {
 
 std::span<const TokenId> Model::eos_ids() const {
   return parts_->loaded.generation.tokens.eos;
+}
+
+std::span<const TokenId> Model::text_prefix() const {
+  return parts_->loaded.text_prefix;
 }
 
 void Model::end_at(std::string_view token) {

@@ -112,7 +112,10 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   drop_impossible_ids(tokens, hf.config.vocab_size);
   fill_token_ids(tokens, hf.tokens);
   drop_impossible_ids(tokens, hf.config.vocab_size);
-  if (result.tokenizer) fill_token_ids(tokens, named_token_ids(folder, *result.tokenizer, result.notes));
+  if (result.tokenizer) {
+    fill_token_ids(tokens, named_token_ids(folder, *result.tokenizer, result.notes));
+    result.text_prefix = text_prefix_beside(folder, *result.tokenizer);
+  }
   drop_impossible_ids(tokens, hf.config.vocab_size);
 
   const auto weights = std::make_shared<const SafetensorsModel>(folder);

@@ -25,6 +25,7 @@ struct LoadedModel {
   // Special tokens: generation_config.json's, else config.json's, else those that tokenizer_config.json or
   // special_tokens_map.json name, else the tokenizer's by their spelling.
   GenerationSettings generation;
+  std::vector<TokenId> text_prefix;  // what stands before each text (text_prefix_beside)
   ModelFamily family = ModelFamily::mslt;
   // The texts of small files that training does not change, by name: settings, chat templates, names of tokens.
   std::map<std::string, std::string> files;

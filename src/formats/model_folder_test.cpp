@@ -291,6 +291,26 @@ TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
   EXPECT_EQ(Ids(model.eos_ids().begin(), model.eos_ids().end()), Ids{0});
   const std::string message = message_of([&] { model.end_at("<none>"); }, ErrorKind::usage);
   EXPECT_NE(message.find("its special tokens are <start>, <stop>, <halt>"), std::string::npos) << message;
+  // add_bos_token is followed where the tokenizer's own file puts nothing before texts, as transformers does for
+  // vocab.json and merges.txt.
+  EXPECT_TRUE(model.text_prefix().empty());
+  const auto prefix = [&] {
+    return load_model_folder(*backend, folder).text_prefix;
+  };
+  write_file(folder / "tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "<halt>"})");
+  EXPECT_EQ(prefix(), Ids{2});
+  write_file(folder / "tokenizer_config.json", R"({"add_bos_token": true})");
+  EXPECT_EQ(prefix(), Ids{0});  // of special_tokens_map.json
+  for (const char* text : {R"({"add_bos_token": false, "bos_token": "<halt>"})", R"({"bos_token": "<halt>"})",
+                           R"({"add_bos_token": 1})", R"(["add_bos_token"])", "{"}) {
+    write_file(folder / "tokenizer_config.json", text);
+    EXPECT_EQ(prefix(), Ids{}) << text;
+  }
+  auto tokenizer_json = nlohmann::json::parse(read_file(folder / "tokenizer.json", 1 << 20));
+  tokenizer_json["post_processor"] = {{"type", "BertProcessing"}, {"sep", {"<stop>", 1}}, {"cls", {"<stop>", 1}}};
+  write_file(folder / "tokenizer.json", tokenizer_json.dump());
+  write_file(folder / "tokenizer_config.json", R"({"add_bos_token": false, "bos_token": "<halt>"})");
+  EXPECT_EQ(prefix(), Ids{1});
   // A name that is no token is a note.
   write_file(folder / "tokenizer_config.json", R"({"eos_token": "<gone>", "pad_token": 7})");
   const auto notes = load_model_folder(*backend, folder).notes;

@@ -89,22 +89,41 @@ ModelTokenIds named_token_ids(const std::filesystem::path& folder, const Tokeniz
   return ids;
 }
 
-std::optional<TokenId> eos_beside(const std::filesystem::path& tokenizer_file, const Tokenizer& tokenizer,
-                                  Notes& notes) {
-  const std::filesystem::path folder = tokenizer_file.parent_path();
+std::filesystem::path tokenizer_folder(const std::filesystem::path& tokenizer) {
+  return is_folder(tokenizer) ? tokenizer : tokenizer.parent_path();
+}
+
+std::optional<TokenId> eos_beside(const std::filesystem::path& path, const Tokenizer& tokenizer, Notes& notes) {
+  const std::filesystem::path folder = tokenizer_folder(path);
   ModelTokenIds ids = files_ids(folder, tokenizer, notes);
   for (const char* name : {"config.json", "generation_config.json"}) {
-    const std::filesystem::path path = folder / name;
+    const std::filesystem::path file = folder / name;
     try {
-      if (!ids.eos.empty() || !path_exists(path)) continue;
-      const nlohmann::json object = read_json_file(path, max_config_bytes);
-      ids.eos = JsonMembers(object, path.string()).token_ids("eos_token_id", notes);
+      if (!ids.eos.empty() || !path_exists(file)) continue;
+      const nlohmann::json object = read_json_file(file, max_config_bytes);
+      ids.eos = JsonMembers(object, file.string()).token_ids("eos_token_id", notes);
       std::erase_if(ids.eos, [&](TokenId id) { return id >= tokenizer.vocab_size(); });
     } catch (const Error& error) {
       notes.push_back(fmt::format("{} The tokens that it may name are not used.", error.what()));
     }
   }
   return ids.eos.empty() ? tokenizer.eos_id() : ids.eos.front();
+}
+
+std::vector<TokenId> text_prefix_beside(const std::filesystem::path& folder, const Tokenizer& tokenizer) {
+  const auto own = tokenizer.text_prefix();
+  if (!own.empty()) return {own.begin(), own.end()};
+  const std::filesystem::path path = folder / "tokenizer_config.json";
+  try {
+    if (!path_exists(path)) return {};
+    const nlohmann::json object = read_json_file(path, max_config_bytes);
+    if (!object.is_object() || object.value("add_bos_token", nlohmann::json()) != true) return {};
+  } catch (const Error&) {
+    return {};  // named_token_ids says so
+  }
+  Notes ignored;
+  const auto bos = named_token_ids(folder, tokenizer, ignored).bos;
+  return bos ? std::vector<TokenId>{*bos} : std::vector<TokenId>{};
 }
 
 void fill_token_ids(ModelTokenIds& tokens, const ModelTokenIds& other) {

@@ -26,10 +26,17 @@ TokenId require_token(const Tokenizer& tokenizer, std::string_view text, std::st
 ModelTokenIds named_token_ids(const std::filesystem::path& folder, const Tokenizer& tokenizer,
                               std::vector<std::string>& notes);
 
-// The token that ends a text by the files beside `tokenizer_file`: as named_token_ids, where that finds none by
+// The folder whose files speak of a tokenizer that Tokenizer::load takes by this path: that itself, or where it lies.
+std::filesystem::path tokenizer_folder(const std::filesystem::path& tokenizer);
+
+// The token that ends a text by the files beside `path`, one as above: as named_token_ids, where that finds none by
 // config.json, then generation_config.json, then as Tokenizer::eos_id says. Nothing where none of them names one.
-std::optional<TokenId> eos_beside(const std::filesystem::path& tokenizer_file, const Tokenizer& tokenizer,
+std::optional<TokenId> eos_beside(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                   std::vector<std::string>& notes);
+
+// What stands before each text: the tokenizer's text_prefix; where that is none and tokenizer_config.json of `folder`
+// says "add_bos_token": true, the BOS that the folder names. Throws nothing for files that cannot be read.
+std::vector<TokenId> text_prefix_beside(const std::filesystem::path& folder, const Tokenizer& tokenizer);
 
 // Takes from `other` what `tokens` lacks.
 void fill_token_ids(ModelTokenIds& tokens, const ModelTokenIds& other);

@@ -34,7 +34,10 @@ Generator::~Generator() = default;
 
 std::vector<Generated> Generator::generate(std::string_view prompt, const GenerateOptions& options,
                                            const TextSink& on_text) {
-  return generate_from_tokens(model_.tokenizer().encode(prompt), options, on_text);
+  std::vector<TokenId> ids;
+  if (options.add_prefix) ids.assign(model_.text_prefix().begin(), model_.text_prefix().end());
+  model_.tokenizer().encode_append(prompt, ids, options.parse_special ? SpecialTokens::parse : SpecialTokens::as_text);
+  return generate_from_tokens(ids, options, on_text);
 }
 
 std::vector<Generated> Generator::generate_from_tokens(std::span<const TokenId> prompt, const GenerateOptions& options,

@@ -8,10 +8,14 @@
 
 namespace mslt {
 
-StopStrings::StopStrings(std::vector<std::string> stop) : stop_(std::move(stop)) {
-  for (const std::string& text : stop_) {
+void require_stop_strings(std::span<const std::string> stop) {
+  for (const std::string& text : stop) {
     if (text.empty()) fail(ErrorKind::usage, "--stop is empty; valid is any text of at least one character.");
   }
+}
+
+StopStrings::StopStrings(std::vector<std::string> stop) : stop_(std::move(stop)) {
+  require_stop_strings(stop_);
 }
 
 std::string StopStrings::push(std::string_view piece) {

@@ -1,11 +1,15 @@
 // Finding stop strings in a text that arrives in pieces.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace mslt {
+
+// Throws Error(usage) for an empty stop string.
+void require_stop_strings(std::span<const std::string> stop);
 
 // Passes text through, holding back whatever may still become a stop string. One thread at a time.
 class StopStrings {

@@ -27,7 +27,11 @@ class Sample {
         pending_(prompt.begin(), prompt.end()),
         sampler_(options.sampling, static_cast<std::uint32_t>(index)),
         decoder_(tokenizer),
-        stop_(options.stop) {}
+        stop_(options.stop) {
+    for (const std::string& text : options.stop) {
+      if (const auto id = tokenizer.special_id(text)) stop_ids_.push_back(*id);
+    }
+  }
 
   bool running() const { return running_; }
   std::span<const std::int32_t> pending() const { return pending_; }
@@ -46,18 +50,17 @@ class Sample {
     const std::int32_t token = sampler_.draw(logits, history_);
     const auto id = static_cast<TokenId>(token);
     result_.tokens.push_back(id);
-    if (!options.ignore_eos && std::find(eos_ids.begin(), eos_ids.end(), id) != eos_ids.end()) {
-      emit(stop_.push(decoder_.finish()), on_text);
-      finish(stop_.stopped() ? FinishReason::stop : FinishReason::eos, on_text);
+    const bool is_stop = std::find(stop_ids_.begin(), stop_ids_.end(), id) != stop_ids_.end();
+    if (is_stop || (!options.ignore_eos && std::find(eos_ids.begin(), eos_ids.end(), id) != eos_ids.end())) {
+      end_text(is_stop ? FinishReason::stop : FinishReason::eos, on_text);
       return;
     }
     history_.push_back(token);
     pending_ = {token};
     emit(stop_.push(decoder_.push(id)), on_text);
-    if (running_ && stop_.stopped()) finish(FinishReason::stop, on_text);
+    if (running_ && stop_.stopped()) finish(FinishReason::stop);
     if (running_ && static_cast<std::int64_t>(result_.tokens.size()) >= options.max_new_tokens) {
-      emit(stop_.push(decoder_.finish()), on_text);
-      finish(stop_.stopped() ? FinishReason::stop : FinishReason::length, on_text);
+      end_text(FinishReason::length, on_text);
     }
   }
 
@@ -73,12 +76,17 @@ class Sample {
     }
   }
 
-  void finish(FinishReason reason, const TextSink& on_text) {
-    if (!running_) return;
-    if (reason != FinishReason::stop) emit(stop_.finish(), on_text);
+  void finish(FinishReason reason) {
     if (!running_) return;
     running_ = false;
     result_.reason = reason;
+  }
+
+  // No more text comes: what was held back is text, unless it is or holds a stop string after all.
+  void end_text(FinishReason reason, const TextSink& on_text) {
+    emit(stop_.push(decoder_.finish()), on_text);
+    if (running_ && !stop_.stopped()) emit(stop_.finish(), on_text);
+    finish(stop_.stopped() ? FinishReason::stop : reason);
   }
 
   std::int64_t index_;
@@ -87,6 +95,7 @@ class Sample {
   Sampler sampler_;
   StreamDecoder decoder_;
   StopStrings stop_;
+  std::vector<TokenId> stop_ids_;
   Generated result_;
   bool running_ = true;
 };
@@ -113,6 +122,7 @@ void GenerateOptions::validate() const {
   if (num < 1 || num > 1024) {
     fail(ErrorKind::usage, "--num is {}; valid is 1 to 1024 samples.", num);
   }
+  require_stop_strings(stop);
 }
 
 TextGenerator::TextGenerator(Transformer& transformer, const Tokenizer& tokenizer, std::span<const TokenId> eos_ids)

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -116,6 +117,26 @@ TEST_F(TextGeneratorTest, EndsBeforeAStopString) {
   EXPECT_EQ(result.text, full.substr(0, full.find(stopped.stop[0])));
 }
 
+// Special tokens are not shown, so that no search of the text finds them.
+TEST_F(TextGeneratorTest, AStopStringThatIsASpecialTokenEndsTheTextAtItsId) {
+  GenerateOptions options{.max_new_tokens = 30, .num = 40, .ignore_eos = true};
+  const auto whole = generate("the", options);
+  options.stop = {"[EOS]", "never drawn as text"};
+  const auto stopped = generate("the", options);
+  const TokenId id = tokenizer_->special_id("[EOS]").value();
+  int ended = 0;
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    const std::vector<TokenId>& tokens = whole[i].tokens;
+    const auto end = std::find(tokens.begin(), tokens.end(), id);
+    const bool has = end != tokens.end();
+    EXPECT_EQ(stopped[i].reason, has ? FinishReason::stop : FinishReason::length);
+    EXPECT_EQ(stopped[i].tokens, (std::vector<TokenId>(tokens.begin(), has ? end + 1 : end)));
+    EXPECT_TRUE(whole[i].text.starts_with(stopped[i].text.substr(0, stopped[i].text.rfind("\uFFFD"))));
+    ended += has ? 1 : 0;
+  }
+  EXPECT_GT(ended, 0);
+}
+
 TEST_F(TextGeneratorTest, CancellingEndsASample) {
   const auto result =
       generate("the", {.max_new_tokens = 40, .ignore_eos = true}, [](std::int64_t, std::string_view) { return false; });
@@ -138,6 +159,7 @@ TEST_F(TextGeneratorTest, RejectsWhatCannotWork) {
   EXPECT_THROW(generate(std::string(400, 'x'), {}), Error);
   EXPECT_THROW(generate("the", {.max_new_tokens = -1}), Error);
   EXPECT_THROW(generate("the", {.num = 0}), Error);
+  EXPECT_THROW(generate("the", {.stop = {"x", ""}}), Error);
 }
 
 // The tokenizer of the fixture, with tokens added at the given ids.
@@ -184,6 +206,47 @@ TEST_F(TextGeneratorTest, NeverDrawsIdsWithoutAToken) {
   }
   EXPECT_GT(drawn.size(), 100u);
   for (const TokenId id : drawn) EXPECT_TRUE(id < 268 || id == 280 || id == 298) << id;
+}
+
+// As transformers encodes a prompt: the template's token first, special spellings only where they are asked for.
+TEST_F(TextGeneratorTest, PromptsBeginAsTheTokenizersFileHasIt) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "mslt_generate_prefix";
+  std::filesystem::remove_all(folder);
+  auto json = nlohmann::json::parse(tokenizer_->to_json());
+  json["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"SpecialToken", {{"id", "[BOS]"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"special_tokens", {{"[BOS]", {{"id", "[BOS]"}, {"ids", {1}}, {"tokens", {"[BOS]"}}}}}}};
+  const Tokenizer with_template = Tokenizer::from_json(json.dump(), "template");
+  save_model_folder(folder, transformer_, &with_template);
+  LoadOptions on_cpu;
+  on_cpu.device = "cpu";
+  Model model = Model::load(folder, on_cpu);
+  Generator generator(model);
+  const auto text = with_template.encode("the [EOS]");
+  const auto parsed = with_template.encode("the [EOS]", SpecialTokens::parse);
+  ASSERT_NE(text, parsed);
+  GenerateOptions options{.max_new_tokens = 20, .ignore_eos = true};
+  const auto expect_prompt = [&](std::vector<TokenId> expected) {
+    const auto by_text = generator.generate("the [EOS]", options);
+    EXPECT_EQ(generator.statistics().prompt_tokens, static_cast<std::int64_t>(expected.size()));
+    EXPECT_EQ(by_text[0].tokens, generator.generate_from_tokens(expected, options)[0].tokens);
+  };
+  const auto after_bos = [](std::vector<TokenId> ids) {
+    ids.insert(ids.begin(), 1);
+    return ids;
+  };
+  expect_prompt(after_bos(text));
+  options.parse_special = true;
+  expect_prompt(after_bos(parsed));
+  options.add_prefix = false;
+  expect_prompt(parsed);
+  options.parse_special = false;
+  expect_prompt(text);
+  options.add_prefix = true;
+  generator.generate("", options);
+  EXPECT_EQ(generator.statistics().prompt_tokens, 1);
 }
 
 TEST_F(TextGeneratorTest, WeightsCutWhileTheyAreReadEndTheText) {

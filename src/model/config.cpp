@@ -1,12 +1,15 @@
 // Validation, presets and counts of model configurations.
 #include "mslt/config.h"
 
+#include <fmt/ranges.h>
+
 #include <array>
 #include <cmath>
 #include <utility>
 #include <vector>
 
 #include "base/fail.h"
+#include "base/suggest.h"
 #include "model/config_limits.h"
 
 namespace mslt {
@@ -107,11 +110,6 @@ Config llama_like(std::int64_t layers, std::int64_t heads, std::int64_t kv_heads
 constexpr std::array<std::string_view, 10> all_preset_names = {
     "tiny", "mini", "base", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "llama-15m", "llama-110m", "smollm-135m"};
 
-void append_name(std::string& list, std::string_view name) {
-  if (!list.empty()) list += ", ";
-  list += name;
-}
-
 template <class T, std::size_t N>
 using Names = std::array<std::pair<T, std::string_view>, N>;
 
@@ -136,12 +134,13 @@ std::string_view find_name(const Names<T, N>& names, T value, std::string_view w
 
 template <class T, std::size_t N>
 T find_value(const Names<T, N>& names, std::string_view name, std::string_view what) {
-  std::string valid;
+  std::vector<std::string_view> valid;
   for (const auto& [value, candidate] : names) {
     if (candidate == name) return value;
-    append_name(valid, candidate);
+    valid.push_back(candidate);
   }
-  fail(ErrorKind::usage, "'{}' is no {}; valid are {}.", name, what, valid);
+  fail(ErrorKind::usage, "'{}' is no {}; valid are {}.{}", name, what, fmt::join(valid, ", "),
+       near_name_hint(name, valid));
 }
 
 }  // namespace
@@ -212,11 +211,8 @@ Config preset(std::string_view name) {
   if (name == "llama-15m") return llama_like(6, 6, 6, 288, 768, 256, 32000);
   if (name == "llama-110m") return llama_like(12, 12, 12, 768, 2048, 1024, 32000);
   if (name == "smollm-135m") return llama_like(30, 9, 3, 576, 1536, 2048, 49152);
-  std::string valid;
-  for (const std::string_view candidate : all_preset_names) {
-    append_name(valid, candidate);
-  }
-  fail(ErrorKind::usage, "There is no preset '{}'; valid are {}.", name, valid);
+  fail(ErrorKind::usage, "There is no preset '{}'; valid are {}.{}", name, fmt::join(all_preset_names, ", "),
+       near_name_hint(name, all_preset_names));
 }
 
 std::span<const std::string_view> preset_names() {

@@ -1,10 +1,15 @@
 // The table of chips.
 #include "profile/chip.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
+#include <string_view>
+#include <vector>
 
 #include "base/fail.h"
+#include "base/suggest.h"
 
 namespace mslt {
 namespace {
@@ -61,9 +66,10 @@ const Chip& chip_from_name(std::string_view name) {
   const auto found =
       std::find_if(known_chips.begin(), known_chips.end(), [name](const Chip& chip) { return chip.name == name; });
   if (found == known_chips.end()) {
-    std::string names;
-    for (const Chip& chip : known_chips) names += (names.empty() ? "" : ", ") + std::string(chip.name);
-    fail(ErrorKind::usage, "There is no chip '{}' to predict for. Known are {}.", name, names);
+    std::vector<std::string_view> names;
+    for (const Chip& chip : known_chips) names.push_back(chip.name);
+    fail(ErrorKind::usage, "There is no chip '{}' to predict for. Known are {}.{}", name, fmt::join(names, ", "),
+         near_name_hint(name, names));
   }
   return *found;
 }

@@ -2,8 +2,11 @@
 #include "tensor/dtype.h"
 
 #include <array>
+#include <string_view>
+#include <vector>
 
 #include "base/fail.h"
+#include "base/suggest.h"
 
 namespace mslt {
 namespace {
@@ -26,10 +29,13 @@ std::string_view name_of(DType dtype) {
 }
 
 DType dtype_from_name(std::string_view name) {
-  for (std::size_t i = 0; i < infos.size(); ++i) {
-    if (infos[i].name == name) return static_cast<DType>(i);
+  constexpr std::array<DType, 3> floating = {DType::f32, DType::bf16, DType::f16};
+  std::vector<std::string_view> names;
+  for (const DType dtype : floating) {
+    if (name_of(dtype) == name) return dtype;
+    names.push_back(name_of(dtype));
   }
-  fail(ErrorKind::usage, "'{}' is not a data type; valid are f32, bf16, f16, i32, u32, i8 and u8.", name);
+  fail(ErrorKind::usage, "--dtype is '{}'; valid are f32, bf16 and f16.{}", name, near_name_hint(name, names));
 }
 
 bool is_floating(DType dtype) {

@@ -1,11 +1,11 @@
 // Recursive descent over an expression in Oniguruma's Ruby syntax.
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "base/fail.h"
+#include "text/expression_property.h"
 #include "text/expression_tree.h"
 #include "text/utf8.h"
 
@@ -14,81 +14,6 @@ namespace {
 
 constexpr std::uint32_t max_repeat_count = 1000;
 constexpr int max_expression_depth = 64;
-
-CharacterSet named_union(std::initializer_list<std::string_view> names) {
-  CharacterSet set;
-  for (const std::string_view name : names) set = set.united(CharacterSet::named(name));
-  return set;
-}
-
-CharacterSet assigned() {
-  CharacterSet set;
-  for (const unicode::NamedSet& entry : std::span(unicode::named_sets, unicode::named_set_count)) {
-    if (entry.name.size() == 2) set = set.united(CharacterSet::named(entry.name));
-  }
-  return set.united(CharacterSet::of(0xD800, 0xDFFF));
-}
-
-// A property by its name, without regard to case, spaces, hyphens and underscores.
-std::optional<CharacterSet> property(std::string_view given) {
-  const auto folded_name = [](std::string_view text) {
-    std::string folded;
-    for (const char c : text) {
-      if (c != ' ' && c != '_' && c != '-') folded += c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-    }
-    return folded;
-  };
-  const std::string name = folded_name(given);
-  struct Group {
-    std::string_view name;
-    std::string_view full_name;
-    char letter;
-  };
-  constexpr std::array<Group, 6> groups = {{{"l", "letter", 'L'},
-                                            {"m", "mark", 'M'},
-                                            {"n", "number", 'N'},
-                                            {"p", "punctuation", 'P'},
-                                            {"s", "symbol", 'S'},
-                                            {"z", "separator", 'Z'}}};
-  for (const Group& group : groups) {
-    if (name != group.name && name != group.full_name) continue;
-    CharacterSet set;
-    for (const unicode::NamedSet& entry : std::span(unicode::named_sets, unicode::named_set_count)) {
-      if (entry.name.size() == 2 && entry.name[0] == group.letter) set = set.united(CharacterSet::named(entry.name));
-    }
-    return set;
-  }
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 14> long_names = {{{"uppercaseletter", "Lu"},
-                                                                                         {"lowercaseletter", "Ll"},
-                                                                                         {"titlecaseletter", "Lt"},
-                                                                                         {"modifierletter", "Lm"},
-                                                                                         {"otherletter", "Lo"},
-                                                                                         {"nonspacingmark", "Mn"},
-                                                                                         {"spacingmark", "Mc"},
-                                                                                         {"enclosingmark", "Me"},
-                                                                                         {"decimalnumber", "Nd"},
-                                                                                         {"digit", "Nd"},
-                                                                                         {"letternumber", "Nl"},
-                                                                                         {"othernumber", "No"},
-                                                                                         {"control", "Cc"},
-                                                                                         {"format", "Cf"}}};
-  for (const auto& [full, category] : long_names) {
-    if (name == full) return CharacterSet::named(category);
-  }
-  if (name == "any") return CharacterSet::all();
-  if (name == "alpha") return CharacterSet::named("Alphabetic");
-  if (name == "word" || name == "space") return CharacterSet::named(name);
-  if (name == "cn") return assigned().complement();
-  if (name == "cs") return CharacterSet::of(0xD800, 0xDFFF);
-  if (name == "c" || name == "other") {
-    return named_union({"Cc", "Cf", "Co"}).united(assigned().complement()).united(CharacterSet::of(0xD800, 0xDFFF));
-  }
-  for (const unicode::NamedSet& entry : std::span(unicode::named_sets, unicode::named_set_count)) {
-    const bool is_property = entry.name.front() >= 'A' && entry.name.front() <= 'Z';
-    if (is_property && folded_name(entry.name) == name) return CharacterSet::named(entry.name);
-  }
-  return std::nullopt;
-}
 
 class ExpressionParser {
  public:
@@ -215,7 +140,10 @@ class ExpressionParser {
 
   // Ignoring case is supported where it concerns ASCII alone.
   void check_case(const CharacterSet& set) const {
-    const CharacterSet cased = named_union({"Lu", "Ll", "Lt"}).intersected(CharacterSet::of(0x80, 0x10FFFF));
+    const CharacterSet cased = CharacterSet::named("Lu")
+                                   .united(CharacterSet::named("Ll"))
+                                   .united(CharacterSet::named("Lt"))
+                                   .intersected(CharacterSet::of(0x80, 0x10FFFF));
     const CharacterSet beyond = set.intersected(cased);
     // Sets such as \p{L} hold both cases of all.
     if (!beyond.empty() && !(beyond == cased)) reject("a letter beyond ASCII without regard to case");
@@ -442,7 +370,7 @@ class ExpressionParser {
     if (take("^")) negative = !negative;
     const std::size_t end = text_.find('}', at_);
     if (end == std::string_view::npos) reject("\\p{ without its }");
-    const auto set = property(text_.substr(at_, end - at_));
+    const auto set = expression_property(text_.substr(at_, end - at_));
     if (!set) {
       reject("the property " + std::string(text_.substr(at_, end - at_)) + " (known are general categories and " +
              "the more common scripts)");
@@ -458,18 +386,7 @@ class ExpressionParser {
     std::string_view name = text_.substr(at_ + 2, end - at_ - 2);
     const bool negative = name.starts_with('^');
     if (negative) name.remove_prefix(1);
-    std::optional<CharacterSet> set;
-    if (name == "alpha") set = CharacterSet::named("Alphabetic");
-    if (name == "digit") set = CharacterSet::named("Nd");
-    if (name == "alnum") set = named_union({"Alphabetic", "Nd"});
-    if (name == "space") set = CharacterSet::named("space");
-    if (name == "word") set = CharacterSet::named("word");
-    if (name == "cntrl") set = CharacterSet::named("Cc");
-    if (name == "punct") {
-      set = named_union({"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So"});
-    }
-    if (name == "ascii") set = CharacterSet::of(0, 0x7F);
-    if (name == "xdigit") set = CharacterSet({{'0', '9'}, {'a', 'f'}, {'A', 'F'}});
+    const auto set = expression_class(name);
     if (!set) reject("the class [:" + std::string(name) + ":]");
     at_ = end + 2;
     return negative ? set->complement() : set;

@@ -171,15 +171,54 @@ bool check_decoder(const JsonMember& decoder, int depth) {
   decoder.reject(fmt::format("is of type \"{}\"; supported are ByteLevel, Fuse and a Sequence of them", type));
 }
 
-// Whether a TemplateProcessing (alone or in a Sequence) starts a single text with a token of its own.
-bool starts_with_token(const json& processor) {
-  if (!processor.is_object()) return false;
-  if (const auto steps = processor.find("processors"); steps != processor.end() && steps->is_array()) {
-    return std::any_of(steps->begin(), steps->end(), [](const json& step) { return starts_with_token(step); });
+TokenId prefix_id(const JsonMember& member, const TokenizerParts& parts) {
+  const std::uint64_t id = member.id();
+  if (id >= parts.tokens.size() || parts.tokens[id].empty())
+    member.reject(fmt::format("is {}, the id of no token", id));
+  return static_cast<TokenId>(id);
+}
+
+// The ids of a template's token: those that the template gives it, else that of the token with this text.
+void append_template_token(const JsonMember& processor, const JsonMember& token, const TokenizerParts& parts,
+                           std::vector<TokenId>& ids) {
+  const std::string& name = token.at("id").string();
+  if (processor.is_set("special_tokens")) {
+    const JsonMember known = processor.at("special_tokens");
+    if (known.is_set(name.c_str())) {
+      const JsonMember given = known.at(name.c_str()).at("ids");
+      for (std::size_t i = 0; i < given.array_size(); ++i) ids.push_back(prefix_id(given.at(i), parts));
+      return;
+    }
   }
-  const auto single = processor.find("single");
-  return single != processor.end() && single->is_array() && !single->empty() && single->front().is_object() &&
-         single->front().contains("SpecialToken");
+  const auto found = std::find(parts.tokens.begin(), parts.tokens.end(), name);
+  if (name.empty() || found == parts.tokens.end())
+    token.at("id").reject(fmt::format("is \"{}\", which is no token", name));
+  ids.push_back(static_cast<TokenId>(found - parts.tokens.begin()));
+}
+
+// What a processor puts before a single text.
+std::vector<TokenId> text_prefix(const JsonMember& processor, const TokenizerParts& parts, int depth) {
+  std::vector<TokenId> ids;
+  if (!processor.is_set("type")) return ids;
+  const std::string& type = processor.type();
+  if (depth > max_sequence_depth) processor.reject("has too many sequences in one another");
+  if (type == "Sequence" && processor.is_set("processors")) {
+    const JsonMember steps = processor.at("processors");
+    // After one that adds tokens, a further one takes these and the text for a pair.
+    for (std::size_t i = 0; i < steps.array_size() && ids.empty(); ++i) {
+      ids = text_prefix(steps.at(i), parts, depth + 1);
+    }
+  } else if (type == "TemplateProcessing" && processor.is_set("single")) {
+    const JsonMember single = processor.at("single");
+    for (std::size_t i = 0; i < single.array_size() && single.at(i).is_set("SpecialToken"); ++i) {
+      append_template_token(processor, single.at(i).at("SpecialToken"), parts, ids);
+    }
+  } else if ((type == "RobertaProcessing" || type == "BertProcessing") && processor.is_set("cls")) {
+    const JsonMember first = processor.at("cls");
+    if (first.array_size() != 2) first.reject("is not a token and its id");
+    ids.push_back(prefix_id(first.at(std::size_t{1}), parts));
+  }
+  return ids;
 }
 
 ordered_json byte_level(bool add_prefix_space, bool use_regex) {
@@ -212,11 +251,11 @@ void read_pipeline(const JsonMember& top, TokenizerParts& parts) {
     if (!check_decoder(decoder, 0))
       decoder.reject("has no ByteLevel, which is needed to make text of byte-level tokens");
   }
-  if (top.is_set("post_processor")) {
-    const JsonMember processor = top.at("post_processor");
-    parts.post_processor = processor.value().dump();
-    parts.adds_bos = starts_with_token(processor.value());
-  }
+  if (top.is_set("post_processor")) parts.post_processor = top.at("post_processor").value().dump();
+}
+
+void read_text_prefix(const JsonMember& top, TokenizerParts& parts) {
+  if (top.is_set("post_processor")) parts.text_prefix = text_prefix(top.at("post_processor"), parts, 0);
 }
 
 ordered_json normalizer_json(const TokenizerParts& parts) {

@@ -12,6 +12,9 @@ namespace mslt {
 // Reads the four members of the document's top level into `parts`. Throws Error(input) naming the member that is not
 // supported and what would be.
 void read_pipeline(const JsonMember& top, TokenizerParts& parts);
+// Sets parts.text_prefix by the post_processor, once parts.tokens is complete. Throws Error(input) naming what stands
+// for no token.
+void read_text_prefix(const JsonMember& top, TokenizerParts& parts);
 
 // The members to write, such that the tokenizers package does what we do. What was read is written back as it stood
 // where it is not the usual form of what it means.

@@ -28,7 +28,7 @@ struct TokenizerParts {
   std::string normalizer_json;
   std::string pre_tokenizer_json;
   std::string post_processor;
-  bool adds_bos = false;
+  std::vector<TokenId> text_prefix;  // what the post-processor puts before a text
   std::vector<std::string> tokens;  // bytes by id; an empty string where the id is not in use
   std::vector<MergeRule> merges;    // by rising rank
   std::vector<AddedToken> added;    // by id; their texts stand in `tokens` too

@@ -2,14 +2,18 @@
 #include "mslt/tokenizer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <thread>
 #include <unordered_set>
+#include <vector>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/suggest.h"
 #include "text/bpe_train.h"
 #include "text/byte_characters.h"
 #include "text/pipeline_json.h"
@@ -121,11 +125,13 @@ std::string_view name_of(SplitPattern pattern) {
 }
 
 SplitPattern split_pattern_from_name(std::string_view name) {
+  std::vector<std::string_view> names;
   for (const auto& [value, valid] : pattern_names) {
     if (valid == name) return value;
+    names.push_back(valid);
   }
-  fail(ErrorKind::usage, "\"{}\" is not a split pattern; the valid ones are none, gpt2, llama3, qwen2 and o200k.",
-       name);
+  fail(ErrorKind::usage, "'{}' is no split pattern; valid are {}.{}", name, fmt::join(names, ", "),
+       near_name_hint(name, names));
 }
 
 Tokenizer::Tokenizer(std::shared_ptr<const Tables> tables) : tables_(std::move(tables)) {}
@@ -278,8 +284,8 @@ bool Tokenizer::normalizes() const {
   return !tables_->parts.normalizer.empty();
 }
 
-bool Tokenizer::adds_bos() const {
-  return tables_->parts.adds_bos;
+std::span<const TokenId> Tokenizer::text_prefix() const {
+  return tables_->parts.text_prefix;
 }
 
 std::span<const SpecialToken> Tokenizer::special_tokens() const {

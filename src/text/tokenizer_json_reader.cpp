@@ -315,6 +315,7 @@ TokenizerParts parts_from_json(std::string_view text, std::string_view source) {
   if (unknown && !parts.unknown) {
     model.at("unk_token").reject(fmt::format("is \"{}\", which is not in model.vocab", *unknown));
   }
+  read_text_prefix(top, parts);
   return parts;
 }
 

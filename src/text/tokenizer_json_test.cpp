@@ -66,7 +66,7 @@ TEST(TokenizerJson, WhatIsWrittenReadsBackTheSame) {
     EXPECT_EQ(again.pattern(), pattern);
     EXPECT_TRUE(again.to_json() == written);
     EXPECT_FALSE(again.normalizes());
-    EXPECT_FALSE(again.adds_bos());
+    EXPECT_TRUE(again.text_prefix().empty());
     const std::string text = "hello new worlds; 12345 \u00E9t\u00E9\n";
     EXPECT_EQ(again.encode(text), trained(pattern).encode(text));
   }
@@ -228,6 +228,10 @@ TEST(TokenizerJson, IgnoreMergesTakesWholeTokensFirst) {
   EXPECT_EQ(json::parse(read(file).to_json())["model"]["ignore_merges"], true);
 }
 
+std::vector<TokenId> prefix_of(const Tokenizer& tokenizer) {
+  return {tokenizer.text_prefix().begin(), tokenizer.text_prefix().end()};
+}
+
 TEST(TokenizerJson, ATemplateThatStartsWithATokenIsToldAndKept) {
   json file = document();
   const json single = {{{"SpecialToken", {{"id", "[BOS]"}, {"type_id", 0}}}},
@@ -235,9 +239,44 @@ TEST(TokenizerJson, ATemplateThatStartsWithATokenIsToldAndKept) {
   const json processor = {{"type", "TemplateProcessing"}, {"single", single}};
   file["post_processor"] = {{"type", "Sequence"}, {"processors", {processor}}};
   const Tokenizer tokenizer = read(file);
-  EXPECT_TRUE(tokenizer.adds_bos());
+  EXPECT_EQ(prefix_of(tokenizer), std::vector<TokenId>{1});
   EXPECT_EQ(tokenizer.encode("hello"), trained().encode("hello"));
   EXPECT_EQ(json::parse(tokenizer.to_json())["post_processor"], file["post_processor"]);
+}
+
+// The ids are those that the tokenizers package 0.23 puts first.
+TEST(TokenizerJson, PostProcessorsOfEveryKindSayWhatStandsBeforeAText) {
+  const auto prefix_by = [](const json& processor) {
+    json file = document();
+    file["post_processor"] = processor;
+    return prefix_of(read(file));
+  };
+  const auto token = [](const char* name) {
+    return json{{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
+  };
+  const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const auto made = [](const json& single, const json& special) {
+    return json{
+        {"type", "TemplateProcessing"}, {"single", single}, {"pair", json::array()}, {"special_tokens", special}};
+  };
+  // The template's own ids hold, and what stands behind the text is none of it.
+  const json special = {{"[BOS]", {{"id", "[BOS]"}, {"ids", {2, 0}}, {"tokens", {"[EOS]", "[PAD]"}}}}};
+  EXPECT_EQ(prefix_by(made({token("[BOS]"), text, token("[BOS]")}, special)), (std::vector<TokenId>{2, 0}));
+  EXPECT_EQ(prefix_by(made({text, token("[BOS]")}, special)), std::vector<TokenId>{});
+  EXPECT_EQ(prefix_by({{"type", "RobertaProcessing"}, {"sep", {"[EOS]", 2}}, {"cls", {"[BOS]", 1}}}),
+            std::vector<TokenId>{1});
+  EXPECT_EQ(prefix_by({{"type", "ByteLevel"}, {"trim_offsets", false}}), std::vector<TokenId>{});
+  EXPECT_EQ(prefix_by(nullptr), std::vector<TokenId>{});
+  const json one = made({token("[BOS]"), text}, json::object());
+  const json other = made({token("[PAD]"), text}, json::object());
+  EXPECT_EQ(prefix_by({{"type", "Sequence"}, {"processors", {one, {{"type", "ByteLevel"}}, other}}}),
+            std::vector<TokenId>{1});
+  const auto error_by = [&](const json& processor) {
+    return error_after([&](json& file) { file["post_processor"] = processor; });
+  };
+  EXPECT_NAMES(error_by(made({token("[CLS]"), text}, json::object())), "post_processor.single[0].SpecialToken.id");
+  EXPECT_NAMES(error_by(made({token("[BOS]"), text}, {{"[BOS]", {{"ids", {99999}}}}})),
+               "post_processor.special_tokens.[BOS].ids[0] is 99999, the id of no token");
 }
 
 TEST(TokenizerJson, IdsMayHaveHolesBeforeAddedTokens) {

@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/printable.h"
+#include "base/suggest.h"
 #include "tensor/dtype.h"
 #include "train/schedule.h"
 
@@ -263,8 +264,9 @@ void TrainOptions::validate() const {
   if (!resume && discard_damaged) reject("--discard-damaged goes with --resume.");
   if (from_step) whole("--from-step", *from_step, 0, many);
   if (output.empty()) reject("--output is missing; name the folder of the run.");
-  if (dtype != "f32" && dtype != "bf16" && dtype != "f16") {
-    reject(fmt::format("--dtype is {}; valid are f32, bf16 and f16.", dtype));
+  constexpr std::array<std::string_view, 3> dtypes = {"f32", "bf16", "f16"};
+  if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
+    reject(fmt::format("--dtype is '{}'; valid are f32, bf16 and f16.{}", dtype, near_name_hint(dtype, dtypes)));
   }
   whole("--steps", steps, 1, many);
   whole("--batch-size", batch_size, 1, std::int64_t{1} << 24);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "base/suggest.h"
 
 namespace mslt {
 namespace {
@@ -26,7 +27,8 @@ std::string_view name_of(Schedule schedule) {
 Schedule schedule_from_name(std::string_view name) {
   const auto* found = std::find(schedule_names.begin(), schedule_names.end(), name);
   if (found == schedule_names.end()) {
-    fail(ErrorKind::usage, "There is no schedule '{}'; valid are cosine, linear, constant and wsd.", name);
+    fail(ErrorKind::usage, "There is no schedule '{}'; valid are cosine, linear, constant and wsd.{}", name,
+         near_name_hint(name, schedule_names));
   }
   return static_cast<Schedule>(found - schedule_names.begin());
 }

@@ -1,229 +1,19 @@
-// Whole runs to which something happens: damaged checkpoints, data and folders that go away, disks that are full.
+// Whole runs to which something happens: data and folders that go away, disks that are full, side tasks that fail.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "base/fail.h"
-#include "base/json.h"
-#include "data/shard.h"
 #include "model/transformer.h"
-#include "train/crc32c.h"
 #include "train/test_file_size_limit.h"
-#include "train/trainer_fixture.h"
+#include "train/trainer_faults_fixture.h"
 
 namespace mslt {
 namespace {
-
-// Changes one byte in the middle.
-void flip(const fs::path& path) {
-  std::string bytes = slurp(path);
-  bytes[bytes.size() / 2] ^= 1;
-  spill(path, bytes);
-}
-
-// Every file under a folder with its content.
-std::map<std::string, std::string> content_of(const fs::path& folder) {
-  std::map<std::string, std::string> content;
-  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) content[fs::relative(entry.path(), folder).string()] = slurp(entry.path());
-  }
-  return content;
-}
-
-class TrainerFaultsTest : public TrainerTest {
- protected:
-  TrainOptions resuming() const {
-    TrainOptions now = options();
-    now.resume = true;
-    return now;
-  }
-  // What a run without any fault computes; the folder is gone afterwards.
-  void train_whole() {
-    train(options());
-    whole_ = losses();
-    weights_ = slurp(run_folder() / "model.safetensors");
-    fs::remove_all(run_folder());
-    forget();
-  }
-  void forget() {
-    events_.clear();
-    notes_.clear();
-  }
-  void expect_whole() const {
-    EXPECT_EQ(losses(), whole_);
-    EXPECT_TRUE(slurp(run_folder() / "model.safetensors") == weights_);
-  }
-  fs::path checkpoint(int step) const { return run_folder() / "checkpoints" / ("step-" + std::to_string(step)); }
-  std::string warnings() const {
-    std::string text;
-    for (const NoteEvent& note : events<NoteEvent>()) {
-      if (note.warning) text += note.text + "\n";
-    }
-    return text;
-  }
-  std::string all_notes() const {
-    std::string text;
-    for (const std::string& note : notes_) text += note + "\n";
-    return text;
-  }
-  void at_step(std::int64_t step, std::function<void()> action) {
-    on_event_ = [=](const TrainEvent& event) {
-      const auto* one = std::get_if<StepEvent>(&event);
-      if (one != nullptr && one->step == step) action();
-    };
-  }
-  // Changes a member of a checkpoint's state.json and makes the manifest agree.
-  void change_state(int step, const char* member, const nlohmann::json& value) const {
-    nlohmann::json state = read_json_file(checkpoint(step) / "state.json");
-    state[member] = value;
-    spill(checkpoint(step) / "state.json", state.dump());
-    nlohmann::json manifest = read_json_file(checkpoint(step) / "manifest.json");
-    const FileSum sum = sum_file(checkpoint(step) / "state.json");
-    manifest["files"]["state.json"] = {{"bytes", sum.bytes}, {"crc32c", fmt::format("{:08x}", sum.crc32c)}};
-    spill(checkpoint(step) / "manifest.json", manifest.dump());
-  }
-  // Overwrites an id in place with one that no vocabulary has, and hides that from whoever looks at times.
-  void ruin_shard(const fs::path& path, std::size_t token) const {
-    const auto time = fs::last_write_time(path);
-    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-    file.seekp(static_cast<std::streamoff>(shard_header_bytes + 2 * token));
-    file.write("\xFF\xFF", 2);
-    file.close();
-    fs::last_write_time(path, time);
-  }
-
-  std::string whole_;
-  std::string weights_;
-};
-
-TEST_F(TrainerFaultsTest, DamageInEveryCheckpointIsAQuestion) {
-  train(options());
-  const std::string whole = losses();
-  flip(checkpoint(20) / "config.json");
-  flip(checkpoint(30) / "config.json");
-  const auto before = content_of(run_folder());
-  const std::string text = rejection(resuming(), ErrorKind::input);
-  for (const char* part : {"step-30 is damaged (config.json does not match its checksum)", "step-20 is damaged",
-                           "go on from the first step, add --discard-damaged", "Nothing was changed"}) {
-    EXPECT_TRUE(contains(text, part)) << text;
-  }
-  EXPECT_TRUE(content_of(run_folder()) == before);
-
-  TrainOptions now = resuming();
-  now.discard_damaged = true;
-  forget();
-  EXPECT_EQ(train(now).step, 30);
-  EXPECT_EQ(events<StepEvent>().front().step, 1);
-  EXPECT_EQ(losses(), whole);
-  EXPECT_TRUE(slurp(checkpoint(30).string() + ".damaged/config.json") == before.at("checkpoints/step-30/config.json"));
-  EXPECT_TRUE(fs::exists(checkpoint(20).string() + ".damaged/optimizer.safetensors"));
-  EXPECT_EQ(slurp(run_folder() / "metrics.jsonl.after-step-0"), before.at("metrics.jsonl"));
-  EXPECT_TRUE(contains(all_notes(), "is kept as step-30.damaged")) << all_notes();
-
-  // The same again: names that are taken are not used twice.
-  flip(checkpoint(30) / "config.json");
-  train(now);
-  EXPECT_TRUE(fs::exists(checkpoint(30).string() + ".damaged-2"));
-}
-
-TEST_F(TrainerFaultsTest, GoesOnFromTheStepThatTheUserNames) {
-  train(options());
-  const std::string whole = losses();
-  const std::string metrics = slurp(run_folder() / "metrics.jsonl");
-  flip(checkpoint(30) / "optimizer.safetensors");
-  EXPECT_TRUE(contains(rejection(resuming(), ErrorKind::input), "--from-step with one of: 20"));
-  TrainOptions now = resuming();
-  now.from_step = 25;
-  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "no checkpoint of that step; complete are: 20"));
-  now.from_step = 30;
-  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "step-30 is damaged"));
-  now.from_step = 20;
-  forget();
-  train(now);
-  EXPECT_EQ(events<StepEvent>().front().step, 21);
-  EXPECT_EQ(losses(), whole);
-  EXPECT_TRUE(fs::exists(checkpoint(30).string() + ".damaged"));
-  const std::string kept = slurp(run_folder() / "metrics.jsonl.after-step-20");
-  EXPECT_FALSE(kept.empty());
-  EXPECT_TRUE(metrics.ends_with(kept));
-
-  train(now);
-  EXPECT_TRUE(fs::exists(checkpoint(30).string() + ".superseded/manifest.json"));
-  EXPECT_EQ(losses(), whole);
-  now.resume = false;
-  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "--from-step goes with --resume"));
-}
-
-TEST_F(TrainerFaultsTest, WhatCannotBeReadIsNeverPassedOver) {
-  train(options());
-  const auto metrics = slurp(run_folder() / "metrics.jsonl");
-  const fs::path manifest = checkpoint(30) / "manifest.json";
-  fs::rename(manifest, folder_.path() / "manifest");
-  fs::create_symlink("manifest.json", manifest);  // leads to itself
-  TrainOptions now = resuming();
-  for (const bool discard : {false, true}) {
-    now.discard_damaged = discard;
-    const std::string text = rejection(now, ErrorKind::io);
-    EXPECT_TRUE(contains(text, "step-30 cannot be read (manifest.json cannot be looked at")) << text;
-    EXPECT_TRUE(contains(text, "Mend what keeps it from being read")) << text;
-    EXPECT_FALSE(contains(text, "--discard-damaged")) << text;
-  }
-  EXPECT_EQ(slurp(run_folder() / "metrics.jsonl"), metrics);
-  EXPECT_TRUE(fs::exists(checkpoint(20)));
-  fs::rename(folder_.path() / "manifest", manifest);
-  EXPECT_EQ(train(resuming()).step, 30);
-
-  // A list that cannot be made is not an empty one.
-  fs::rename(run_folder() / "checkpoints", folder_.path() / "checkpoints");
-  fs::create_symlink("checkpoints", run_folder() / "checkpoints");
-  EXPECT_TRUE(contains(rejection(resuming(), ErrorKind::io), "Cannot list the checkpoints"));
-  EXPECT_TRUE(contains(rejection(options(), ErrorKind::io), "Cannot list the checkpoints"));
-  EXPECT_EQ(slurp(run_folder() / "metrics.jsonl"), metrics);
-}
-
-TEST_F(TrainerFaultsTest, OtherUsersCheckpointsAreDoubtful) {
-  if (::geteuid() != 0) GTEST_SKIP() << "only root can become another user";
-  train(options());
-  fs::permissions(folder_.path(), fs::perms(0755));
-  for (const int step : {20, 30}) fs::permissions(checkpoint(step) / "manifest.json", fs::perms::none);
-  // The lock has to be taken by the other user, too.
-  for (const char* name : {".lock", "."}) fs::permissions(run_folder() / name, fs::perms(0777));
-  const auto before = slurp(run_folder() / "metrics.jsonl");
-  ASSERT_EQ(::seteuid(65534), 0);
-  const std::string text = rejection(resuming(), ErrorKind::io);
-  ASSERT_EQ(::seteuid(0), 0);
-  EXPECT_TRUE(contains(text, "step-30 cannot be read")) << text;
-  EXPECT_TRUE(contains(text, "step-20 cannot be read")) << text;
-  EXPECT_TRUE(contains(text, "change its permissions")) << text;
-  EXPECT_EQ(slurp(run_folder() / "metrics.jsonl"), before);
-}
-
-TEST_F(TrainerFaultsTest, OlderDamageIsNamedAndKept) {
-  TrainOptions now = options();
-  now.steps = 20;
-  train(now);
-  flip(checkpoint(10) / "model.safetensors");
-  now = resuming();
-  forget();
-  train(now);
-  EXPECT_EQ(events<StepEvent>().front().step, 21);
-  EXPECT_TRUE(contains(all_notes(), "step-10 is damaged")) << all_notes();
-  EXPECT_TRUE(fs::exists(checkpoint(10)));
-}
-
-TEST_F(TrainerFaultsTest, ThePublishedModelIsACopy) {
-  train(options());
-  EXPECT_FALSE(fs::equivalent(run_folder() / "model.safetensors", checkpoint(30) / "model.safetensors"));
-  fs::resize_file(run_folder() / "model.safetensors", 0);
-  forget();
-  EXPECT_EQ(train(resuming()).step, 30);
-  EXPECT_TRUE(slurp(run_folder() / "model.safetensors") == slurp(checkpoint(30) / "model.safetensors"));
-}
 
 TEST_F(TrainerFaultsTest, AllDataIsOpenedBeforeTheRunFolderIsMade) {
   const fs::path shard = options().data / "val_000000.bin";
@@ -462,59 +252,11 @@ TEST_F(TrainerFaultsTest, AModelWithoutCheckpointsIsNotOverwritten) {
   }
 }
 
-TEST_F(TrainerFaultsTest, AManifestThatListsTooLittleIsDamage) {
-  train(options());
-  const fs::path path = checkpoint(30) / "manifest.json";
-  auto manifest = nlohmann::json::parse(slurp(path));
-  manifest["files"].erase("optimizer.safetensors");
-  spill(path, manifest.dump());
-  const std::string text = rejection(resuming(), ErrorKind::input);
-  EXPECT_TRUE(contains(text, "step-30 is damaged (its manifest does not list optimizer.safetensors)")) << text;
-}
-
 TEST_F(TrainerFaultsTest, APipeInTheRunFolderIsRefused) {
   train(options());
   fs::remove(run_folder() / "metrics.jsonl");
   ASSERT_EQ(::mkfifo((run_folder() / "metrics.jsonl").c_str(), 0600), 0);
   EXPECT_TRUE(contains(rejection(resuming(), ErrorKind::input), "metrics.jsonl is no regular file"));
-}
-
-TEST_F(TrainerFaultsTest, AStateOutOfItsRangeIsDamage) {
-  train(options());
-  const std::string good = slurp(checkpoint(30) / "state.json");
-  const std::string manifest = slurp(checkpoint(30) / "manifest.json");
-  const std::vector<std::pair<const char*, nlohmann::json>> wrong = {
-      {"step", -30},          {"step", 30.5},
-      {"step", 29},           {"step", std::uint64_t{1} << 63},
-      {"updates", 31},        {"updates", -1},
-      {"seconds", -1.0},      {"seconds", 1e300},
-      {"loss_scale", 0.0},    {"loss_scale", "large"},
-      {"good_updates", -1},   {"good_updates", 1e9},
-      {"format", 1.5},        {"metrics_bytes", -1},
-      {"metrics_bytes", 0.5}, {"best_validation_loss", "low"},
-      {"options", nullptr},   {"arithmetic", nlohmann::json::array()},
-      {"identity", 7}};
-  for (const auto& [member, value] : wrong) {
-    change_state(30, member, value);
-    const std::string text = rejection(resuming(), ErrorKind::input);
-    EXPECT_TRUE(contains(text, "step-30 is damaged")) << member << ": " << text;
-    EXPECT_TRUE(contains(text, member)) << member << ": " << text;
-    spill(checkpoint(30) / "state.json", good);
-    spill(checkpoint(30) / "manifest.json", manifest);
-  }
-  for (const nlohmann::json& loader :
-       {nlohmann::json{{"epoch", 0}, {"position", 121}}, nlohmann::json{{"epoch", 9}, {"position", 0}},
-        nlohmann::json{{"epoch", std::uint64_t{1} << 40}, {"position", 120}},
-        nlohmann::json{{"epoch", 0}, {"position", ~std::uint64_t{0}}}}) {
-    change_state(30, "loader", loader);
-    const std::string text = rejection(resuming(), ErrorKind::input);
-    EXPECT_TRUE(contains(text, "state.json: The loader")) << text;
-  }
-  for (const nlohmann::json& loader :
-       {nlohmann::json{{"epoch", -1}, {"position", 120}}, nlohmann::json{{"epoch", 0}, {"position", 1.5}}}) {
-    change_state(30, "loader", loader);
-    EXPECT_TRUE(contains(rejection(resuming(), ErrorKind::input), "the loader's"));
-  }
 }
 
 TEST_F(TrainerFaultsTest, AnExceptionFromTheCallbackEndsInACheckpoint) {

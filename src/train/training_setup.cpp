@@ -51,8 +51,7 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
   const auto count = static_cast<std::size_t>(prepared_.plan.tokens_per_step);
   tokens_.resize(count);
   targets_.resize(count);
-  bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer);
-  bytes_of_token_[prepared_.data.eos_id] = 0;
+  bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer, prepared_.data);
   take_over_folder();
   open_logs();
   if (!prepared_.checkpoint) return;

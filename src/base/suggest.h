@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mslt::cli {
+namespace mslt {
 
 // How many letters must be inserted, removed, replaced or swapped with their neighbour to turn one word into the other
 // (optimal string alignment, case and leading dashes included).
@@ -20,4 +20,7 @@ std::vector<std::string> near_names(std::string_view word, std::span<const std::
 // " Did you mean --steps?", or nothing where no name is near. Begins with a space.
 std::string did_you_mean(const std::vector<std::string>& names);
 
-}  // namespace mslt::cli
+// Both at once: what to add to a message that lists `names`, none of which is `word`.
+std::string near_name_hint(std::string_view word, std::span<const std::string_view> names);
+
+}  // namespace mslt

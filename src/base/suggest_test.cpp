@@ -1,9 +1,11 @@
 // Tests of the names that were probably meant.
-#include "cli/suggest.h"
+#include "base/suggest.h"
 
 #include <gtest/gtest.h>
 
-namespace mslt::cli {
+#include <array>
+
+namespace mslt {
 namespace {
 
 TEST(Suggest, CountsInsertionsRemovalsReplacementsAndSwaps) {
@@ -35,7 +37,10 @@ TEST(Suggest, AsksInWords) {
   EXPECT_EQ(did_you_mean({}), "");
   EXPECT_EQ(did_you_mean({"--steps"}), " Did you mean --steps?");
   EXPECT_EQ(did_you_mean({"a", "b"}), " Did you mean a or b?");
+  const std::array<std::string_view, 3> names = {"cosine", "linear", "constant"};
+  EXPECT_EQ(near_name_hint("cosin", names), " Did you mean cosine?");
+  EXPECT_EQ(near_name_hint("sine", names), "");
 }
 
 }  // namespace
-}  // namespace mslt::cli
+}  // namespace mslt

@@ -1,12 +1,12 @@
 // Distances between words.
-#include "cli/suggest.h"
+#include "base/suggest.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-namespace mslt::cli {
+namespace mslt {
 namespace {
 
 std::string_view without_dashes(std::string_view word) {
@@ -61,4 +61,9 @@ std::string did_you_mean(const std::vector<std::string>& names) {
   return fmt::format(" Did you mean {}?", fmt::join(names, " or "));
 }
 
-}  // namespace mslt::cli
+std::string near_name_hint(std::string_view word, std::span<const std::string_view> names) {
+  const std::vector<std::string> owned(names.begin(), names.end());
+  return did_you_mean(near_names(word, owned));
+}
+
+}  // namespace mslt

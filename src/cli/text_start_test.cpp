@@ -1,0 +1,138 @@
+// Tests of what stands before texts, of special tokens and of how data is read: prepare, eval and generate together.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "cli/cli_fixture.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt::cli {
+namespace {
+
+class TextStartTest : public CliTest {
+ protected:
+  // A tokenizer whose template puts [BOS] before each text, data of it, and a model.
+  void make_model() {
+    train_tokenizer();
+    auto file = nlohmann::json::parse(read_file(folder_ / "tokenizer.json", 1 << 24));
+    file["post_processor"] = {
+        {"type", "TemplateProcessing"},
+        {"single",
+         {{{"SpecialToken", {{"id", "[BOS]"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+        {"special_tokens", {{"[BOS]", {{"id", "[BOS]"}, {"ids", {1}}, {"tokens", {"[BOS]"}}}}}}};
+    write_file(folder_ / "tokenizer.json", file.dump());
+    prepared_ = mslt({"data", "prepare", "--tokenizer", path("tokenizer.json"), "--input", path("text.txt"), "--output",
+                      path("data")});
+    ASSERT_EQ(prepared_.status, 0) << prepared_.err;
+    const Outcome trained = mslt(train_arguments());
+    ASSERT_EQ(trained.status, 0) << trained.err;
+  }
+
+  std::int64_t prompt_tokens(const std::string& prompt, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"generate", "--model",          path("run"), "--prompt",
+                                          prompt,     "--max-new-tokens", "1",         "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = mslt(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    warned_ = outcome.err;
+    return nlohmann::json::parse(outcome.out)["prompt_tokens"].get<std::int64_t>();
+  }
+
+  nlohmann::json evaluated(const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"eval", "--model", path("run"), "--data", path("data"), "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = mslt(arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    warned_ = outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  }
+
+  Outcome prepared_;
+  std::string warned_;
+};
+
+TEST_F(TextStartTest, FollowsTheTokenizersFileUnlessTold) {
+  make_model();
+  EXPECT_NE(
+      prepared_.out.find("Each document begins with [BOS], as the tokenizer's files have it, and ends with [EOS]."),
+      std::string::npos)
+      << prepared_.out;
+  const auto plain = static_cast<std::int64_t>(Tokenizer::load(folder_ / "run").encode("The king").size());
+  EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);
+  EXPECT_EQ(prompt_tokens("The king", {"--no-bos"}), plain);
+  EXPECT_EQ(prompt_tokens("", {}), 1);
+  const auto with = evaluated({});
+  EXPECT_NE(warned_.find("[BOS] stands before each"), std::string::npos) << warned_;
+  const auto without = evaluated({"--no-bos"});
+  EXPECT_EQ(warned_.find("[BOS]"), std::string::npos) << warned_;
+  EXPECT_EQ(with["targets"].get<int>(), without["targets"].get<int>() + 1);  // the first token has one before it
+  EXPECT_NE(with["loss"], without["loss"]);
+  const Outcome bare = mslt({"data", "prepare", "--tokenizer", path("tokenizer.json"), "--input", path("text.txt"),
+                             "--output", path("bare"), "--no-bos"});
+  EXPECT_NE(bare.out.find("Each document ends with [EOS]; nothing is put before it."), std::string::npos) << bare.out;
+  EXPECT_EQ(nlohmann::json::parse(read_file(folder_ / "bare" / "data.json", 1 << 20)).contains("document_prefix"),
+            false);
+}
+
+TEST_F(TextStartTest, SpecialTokensInAPromptAreTextUnlessTold) {
+  make_model();
+  const Tokenizer tokenizer = Tokenizer::load(folder_ / "run");
+  const std::string prompt = "[BOS]The king[EOS]";
+  const auto text = static_cast<std::int64_t>(tokenizer.encode(prompt).size());
+  const auto parsed = static_cast<std::int64_t>(tokenizer.encode(prompt, SpecialTokens::parse).size());
+  ASSERT_GT(text, parsed);
+  EXPECT_EQ(prompt_tokens(prompt, {}), text + 1);
+  EXPECT_EQ(warned_.find("Warning"), std::string::npos) << warned_;
+  EXPECT_EQ(prompt_tokens(prompt, {"--parse-special"}), parsed + 1);
+  EXPECT_NE(warned_.find("Warning: the prompt begins with [BOS]"), std::string::npos) << warned_;
+  EXPECT_EQ(prompt_tokens(prompt, {"--parse-special", "--no-bos"}), parsed);
+  EXPECT_EQ(warned_.find("Warning"), std::string::npos) << warned_;
+}
+
+TEST_F(TextStartTest, EvaluationIsAsLongAsTheDataAllows) {
+  prepare_data();
+  auto arguments = train_arguments();
+  arguments.insert(arguments.end(), {"--max-positions", "16384", "--sample-prompt", ""});
+  ASSERT_EQ(mslt(arguments).status, 0);
+  const auto whole = evaluated({});
+  EXPECT_EQ(whole["batch_size"], 1);
+  EXPECT_EQ(whole["seq_len"], whole["targets"]);
+  EXPECT_NE(warned_.find("sequences of " + std::to_string(whole["seq_len"].get<int>()) + " tokens, 1 at once"),
+            std::string::npos)
+      << warned_;
+  EXPECT_NE(warned_.find("the model's context holds 16384"), std::string::npos) << warned_;
+  const auto asked = evaluated({"--seq-len", "8", "--batch-size", "3"});
+  EXPECT_EQ(asked["batch_size"], 3);
+  EXPECT_EQ(asked["seq_len"], 8);
+}
+
+TEST_F(TextStartTest, APromptThatIsRefusedIsNotShown) {
+  prepare_data();
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const std::vector<std::string> generate = {"generate", "--model", path("run"), "--prompt"};
+  const auto expect_refused = [&](std::vector<std::string> more, int status, const std::string& words) {
+    more.insert(more.begin(), generate.begin(), generate.end());
+    const Outcome outcome = mslt(more);
+    EXPECT_EQ(outcome.status, status) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
+    EXPECT_LT(outcome.err.size(), 250u) << outcome.err;
+  };
+  std::string many;
+  for (int i = 0; i < 500; ++i) many += "king " + std::to_string(i);
+  expect_refused({many}, 1, "the model's context holds");
+  expect_refused({"The", "--stop", ""}, 2, "--stop is empty");
+  expect_refused({"The", "--eos", "[NONE]"}, 2, "--eos is '[NONE]'");
+  expect_refused({"The", "--max-new-tokens", "9223372036854775807"}, 2, "--max-new-tokens is '9223372036854775807'");
+  expect_refused({"The", "--seed", "-1"}, 2,
+                 "--seed is '-1'; it must be a whole number from 0 to 18446744073709551615.");
+  expect_refused({"The", "--num", "99999999999999999999999"}, 2, "--num is ");
+  const Outcome shown = mslt({"generate", "--model", path("run"), "--prompt", "The", "--max-new-tokens", "0"});
+  EXPECT_EQ(shown.status, 0) << shown.err;
+  EXPECT_EQ(shown.out, "The\n");
+}
+
+}  // namespace
+}  // namespace mslt::cli
