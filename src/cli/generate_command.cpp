@@ -53,8 +53,7 @@ void warn_of_second_prefix(std::string_view prompt, const GenerateOptions& optio
   const std::string_view first = model.tokenizer().token_bytes(model.text_prefix().front());
   if (!prompt.starts_with(first)) return;
   context.err << fmt::format(
-      "Warning: the prompt begins with {}, which the tokenizer puts before it as well; --no-bos "
-      "leaves that one out.\n",
+      "Warning: the prompt begins with {}, which the tokenizer puts before it as well; --no-bos leaves that one out.\n",
       printable(first));
 }
 

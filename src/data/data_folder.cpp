@@ -140,9 +140,8 @@ DataInfo read_data_info(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "data.json";
   if (!path_exists(path)) {
     fail(ErrorKind::input,
-         "{} is no data folder: it has no data.json. Make one with: mslt data prepare --tokenizer TOKENIZER.json "
-         "--input "
-         "TEXT.txt --output {}",
+         "{} is no data folder: it has no data.json. Make one with: "
+         "mslt data prepare --tokenizer TOKENIZER.json --input TEXT.txt --output {}",
          folder.string(), folder.string());
   }
   // Names of some hundred thousand shards, and little enough that the parsed form stays small.

@@ -37,10 +37,10 @@ struct EvaluationResult {
   std::int64_t bytes = 0;
 };
 
-// Predicts each window of the split from its own beginning on. `bytes_of_token` has an entry for every id;
-// throws Error(input) on a target that it has none for, Error(usage) where the prefix leaves no room for a token. Sums
-// batches in f64. Throws what BatchLoader throws, and Error(io) where the weights' file became shorter meanwhile. Loads
-// with nothing but the pass's own memory.
+// Predicts each window of the split from its own beginning on. `bytes_of_token` has an entry for every id; throws
+// Error(input) on a target that it has none for, Error(usage) where the prefix leaves no room for a token. Sums batches
+// in f64. Throws what BatchLoader throws, and Error(io) where the weights' file became shorter meanwhile. Loads with
+// nothing but the pass's own memory.
 EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOptions& options,
                           std::span<const std::uint32_t> bytes_of_token);
 
@@ -54,10 +54,9 @@ struct EvaluationShape {
 };
 
 // A length as asked for (0: none is), else the longest that the model and a split of `tokens` tokens, with `prefix`
-// more before it, have a use for; a batch as asked for, else 8 or as many as
-// make 65,536 tokens, but no more than there are sequences. What was not
-// asked for is halved, the batch first, until the activations, of `dtype`, take no more than `memory` bytes (0: any
-// number).
+// more before it, have a use for; a batch as asked for, else 8 or as many as make 65,536 tokens, but no more than there
+// are sequences. What was not asked for is halved, the batch first, until the activations, of `dtype`, take no more
+// than `memory` bytes (0: any number).
 EvaluationShape choose_evaluation_shape(const Config& config, DType dtype, std::uint64_t tokens, std::int64_t prefix,
                                         std::optional<std::int64_t> batch, std::int64_t seq_len, std::uint64_t memory);
 

@@ -266,7 +266,7 @@ void TrainOptions::validate() const {
   if (output.empty()) reject("--output is missing; name the folder of the run.");
   constexpr std::array<std::string_view, 3> dtypes = {"f32", "bf16", "f16"};
   if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
-    reject(fmt::format("--dtype is '{}'; valid are f32, bf16 and f16.{}", dtype, near_name_hint(dtype, dtypes)));
+    reject(fmt::format("--dtype is {}; valid are f32, bf16 and f16.{}", dtype, near_name_hint(dtype, dtypes)));
   }
   whole("--steps", steps, 1, many);
   whole("--batch-size", batch_size, 1, std::int64_t{1} << 24);
