@@ -123,8 +123,8 @@ class Tokenizer {
   // The pattern that text is cut by; nothing where the file has other pre-tokenizers.
   std::optional<SplitPattern> pattern() const;
   bool normalizes() const;  // whether text is rewritten before encoding, to NFC as Qwen2 does or otherwise
-  // The tokens that the file's post-processor puts before each text, as Llama 3's does its BOS; often none. encode never
-  // adds them by itself.
+  // The tokens that the file's post-processor puts before each text, as Llama 3's does its BOS; often none. encode
+  // never adds them by itself.
   std::span<const TokenId> text_prefix() const;
   std::span<const SpecialToken> special_tokens() const;
   bool is_special(TokenId id) const;

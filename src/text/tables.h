@@ -29,9 +29,9 @@ struct TokenizerParts {
   std::string pre_tokenizer_json;
   std::string post_processor;
   std::vector<TokenId> text_prefix;  // what the post-processor puts before a text
-  std::vector<std::string> tokens;  // bytes by id; an empty string where the id is not in use
-  std::vector<MergeRule> merges;    // by rising rank
-  std::vector<AddedToken> added;    // by id; their texts stand in `tokens` too
+  std::vector<std::string> tokens;   // bytes by id; an empty string where the id is not in use
+  std::vector<MergeRule> merges;     // by rising rank
+  std::vector<AddedToken> added;     // by id; their texts stand in `tokens` too
 };
 
 // Immutable once made; shared by the copies of a Tokenizer.
