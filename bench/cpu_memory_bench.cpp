@@ -104,7 +104,9 @@ void embedding_forward(benchmark::State& state) {
   const Data tokens = random_ids({batch, length}, vocab);
   const Data weight(DType::f32, {vocab, channels});
   const Data places(DType::f32, {length, channels});
-  measure(state, 2.0 * bytes_of_all({out}), [&] { cpu().embedding_forward(out, tokens, weight, places, {}, 1.0f); });
+  measure(state, 2.0 * bytes_of_all({out}), [&] {
+    cpu().run(EmbeddingForward{.out = out, .tokens = tokens, .token_weight = weight, .position_weight = places});
+  });
 }
 
 void embedding_backward(benchmark::State& state) {
@@ -112,13 +114,16 @@ void embedding_backward(benchmark::State& state) {
   const Data tokens = random_ids({batch, length}, vocab);
   const Data weight(DType::f32, {vocab, channels});
   const Data places(DType::f32, {length, channels});
-  measure(state, 4.0 * bytes_of_all({dout}), [&] { cpu().embedding_backward(weight, places, dout, tokens, 1.0f); });
+  measure(state, 4.0 * bytes_of_all({dout}), [&] {
+    cpu().run(EmbeddingBackward{.dtoken_weight = weight, .dposition_weight = places, .dout = dout, .tokens = tokens});
+  });
 }
 
 void rope_forward(benchmark::State& state) {
   const Data qkv(DType::f32, {batch, length, 3 * channels});
   const Data frequencies(DType::f32, {32});
-  measure(state, 2.0 * bytes_of_all({qkv}) * 2.0 / 3.0, [&] { cpu().rope_forward(qkv, frequencies, {}, attention); });
+  measure(state, 2.0 * bytes_of_all({qkv}) * 2.0 / 3.0,
+          [&] { cpu().run(Rope{.qkv = qkv, .inverse_frequencies = frequencies, .shape = attention}); });
 }
 
 void norm_forward(benchmark::State& state) {
@@ -132,8 +137,17 @@ void norm_forward(benchmark::State& state) {
   const Data rstd(DType::f32, {rows});
   const Data random(DType::u32, {4});
   const Dropout dropout{static_cast<float>(state.range(0)) / 100.0f, 0, random};
-  measure(state, bytes_of_all({out, sum, residual, x}),
-          [&] { cpu().residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, {}, dropout); });
+  measure(state, bytes_of_all({out, sum, residual, x}), [&] {
+    cpu().run(ResidualNormForward{.out = out,
+                                  .sum = sum,
+                                  .mean = mean,
+                                  .rstd = rstd,
+                                  .residual = residual,
+                                  .x = x,
+                                  .weight = weight,
+                                  .bias = bias,
+                                  .dropout = dropout});
+  });
 }
 
 void norm_backward(benchmark::State& state) {
@@ -145,15 +159,25 @@ void norm_backward(benchmark::State& state) {
   const Data dbias(DType::f32, {channels});
   const Data mean(DType::f32, {rows});
   const Data rstd(DType::f32, {rows});
-  measure(state, bytes_of_all({dsum, dsum, dout, sum}),
-          [&] { cpu().residual_norm_backward(dsum, dweight, dbias, dout, dsum, sum, mean, rstd, weight, {}); });
+  measure(state, bytes_of_all({dsum, dsum, dout, sum}), [&] {
+    cpu().run(ResidualNormBackward{.dsum = dsum,
+                                   .dweight = dweight,
+                                   .dbias = dbias,
+                                   .dout = dout,
+                                   .dsum_direct = dsum,
+                                   .sum = sum,
+                                   .mean = mean,
+                                   .rstd = rstd,
+                                   .weight = weight});
+  });
 }
 
 void activation_forward(benchmark::State& state, Activation activation) {
   const std::int64_t width = activation == Activation::swiglu ? 2 * hidden : hidden;
   const Data in(DType::f32, {rows, width});
   const Data out(DType::f32, {rows, hidden});
-  measure(state, bytes_of_all({in, out}), [&] { cpu().activation_forward(activation, out, in); });
+  measure(state, bytes_of_all({in, out}),
+          [&] { cpu().run(ActivationForward{.activation = activation, .out = out, .in = in}); });
 }
 
 void activation_backward(benchmark::State& state, Activation activation) {
@@ -161,14 +185,16 @@ void activation_backward(benchmark::State& state, Activation activation) {
   const Data in(DType::f32, {rows, width});
   const Data dout(DType::f32, {rows, hidden});
   const Data din(DType::f32, {rows, width});
-  measure(state, bytes_of_all({in, dout, din}), [&] { cpu().activation_backward(activation, din, dout, in); });
+  measure(state, bytes_of_all({in, dout, din}),
+          [&] { cpu().run(ActivationBackward{.activation = activation, .din = din, .dout = dout, .in = in}); });
 }
 
 void dropout_forward(benchmark::State& state) {
   const Data in(DType::f32, {rows, channels});
   const Data out(DType::f32, {rows, channels});
   const Data random(DType::u32, {4});
-  measure(state, bytes_of_all({in, out}), [&] { cpu().dropout_forward(out, in, {0.1f, 0, random}); });
+  measure(state, bytes_of_all({in, out}),
+          [&] { cpu().run(DropElements{.out = out, .in = in, .dropout = {0.1f, 0, random}}); });
 }
 
 void cross_entropy(benchmark::State& state) {
@@ -177,14 +203,19 @@ void cross_entropy(benchmark::State& state) {
   const Data targets = random_ids({logit_rows}, vocab);
   const Data scale(DType::f32, {1});
   const bool backward = state.range(0) != 0;
-  measure(state, bytes_of_all({logits}) * (backward ? 2.0 : 1.0),
-          [&] { cpu().cross_entropy(losses, logits, targets, vocab, backward ? scale.tensor : Tensor()); });
+  measure(state, bytes_of_all({logits}) * (backward ? 2.0 : 1.0), [&] {
+    cpu().run(CrossEntropy{.losses = losses,
+                           .logits = logits,
+                           .targets = targets,
+                           .vocab = vocab,
+                           .loss_scale = backward ? scale.tensor : Tensor()});
+  });
 }
 
 void global_norm(benchmark::State& state) {
   const Data gradients(DType::f32, {parameters});
   const Data out(DType::f32, {1});
-  measure(state, bytes_of_all({gradients}), [&] { cpu().global_norm(out, gradients, false); });
+  measure(state, bytes_of_all({gradients}), [&] { cpu().run(GlobalNorm{.out = out, .gradients = gradients}); });
 }
 
 void adamw(benchmark::State& state) {
@@ -197,21 +228,28 @@ void adamw(benchmark::State& state) {
   for (float& value : second.tensor.host<float>()) value = std::abs(value);
   for (float& value : step.tensor.host<float>()) value = 0.001f;
   norm.tensor.host<float>()[0] = 1.0f;
-  measure(state, bytes_of_all({values, values, gradients, first, first, second, second}),
-          [&] { cpu().adamw(values, gradients, first, second, {}, step, norm, {}); });
+  measure(state, bytes_of_all({values, values, gradients, first, first, second, second}), [&] {
+    cpu().run(AdamWUpdate{.parameters = values,
+                          .gradients = gradients,
+                          .first_moment = first,
+                          .second_moment = second,
+                          .state = step,
+                          .norm = norm});
+  });
 }
 
 void argmax(benchmark::State& state) {
   const Data logits(DType::f32, {logit_rows, padded_vocab});
   const Data out(DType::i32, {logit_rows});
-  measure(state, bytes_of_all({logits}), [&] { cpu().argmax(out, logits, vocab); });
+  measure(state, bytes_of_all({logits}), [&] { cpu().run(Argmax{.out = out, .logits = logits, .vocab = vocab}); });
 }
 
 void top_k(benchmark::State& state) {
   const Data logits(DType::f32, {logit_rows, padded_vocab});
   const Data values(DType::f32, {logit_rows, 50});
   const Data indices(DType::i32, {logit_rows, 50});
-  measure(state, bytes_of_all({logits}), [&] { cpu().top_k(values, indices, logits, vocab); });
+  measure(state, bytes_of_all({logits}),
+          [&] { cpu().run(TopK{.values = values, .indices = indices, .logits = logits, .vocab = vocab}); });
 }
 
 void split_qkv(benchmark::State& state) {
@@ -219,26 +257,27 @@ void split_qkv(benchmark::State& state) {
   const Data q(DType::f32, {rows, channels});
   const Data k(DType::f32, {rows, channels});
   const Data v(DType::f32, {rows, channels});
-  measure(state, 2.0 * bytes_of_all({qkv}), [&] { cpu().split_qkv(q, k, v, qkv, attention); });
+  measure(state, 2.0 * bytes_of_all({qkv}),
+          [&] { cpu().run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = attention}); });
 }
 
 void cast(benchmark::State& state) {
   const Data in(static_cast<DType>(state.range(0)), {parameters});
   const Data out(static_cast<DType>(state.range(1)), {parameters});
   state.SetLabel(std::string(name_of(in.tensor.dtype())) + " to " + std::string(name_of(out.tensor.dtype())));
-  measure(state, bytes_of_all({in, out}), [&] { cpu().cast(out, in); });
+  measure(state, bytes_of_all({in, out}), [&] { cpu().run(Cast{.out = out, .in = in}); });
 }
 
 void copy(benchmark::State& state) {
   const Data in(DType::f32, {parameters});
   const Data out(DType::f32, {parameters});
-  measure(state, bytes_of_all({in, out}), [&] { cpu().copy(out, in); });
+  measure(state, bytes_of_all({in, out}), [&] { cpu().run(Copy{.out = out, .in = in}); });
 }
 
 void add(benchmark::State& state) {
   const Data in(DType::f32, {parameters});
   const Data out(DType::f32, {parameters});
-  measure(state, bytes_of_all({in, out, out}), [&] { cpu().add(out, in); });
+  measure(state, bytes_of_all({in, out, out}), [&] { cpu().run(Add{.out = out, .in = in}); });
 }
 
 void settings(benchmark::internal::Benchmark* b) {

@@ -79,8 +79,12 @@ void matmul_forward(benchmark::State& state) {
   const Random pre(DType::f32, {rows, columns});
   const bool up = columns == 1536;
   for (auto _ : state) {
-    cpu().matmul_forward(out.tensor, in.tensor, weight.tensor, columns == 2048 ? Tensor() : bias.tensor,
-                         up ? Activation::gelu : Activation::none, up ? pre.tensor : Tensor());
+    cpu().run(MatmulForward{.out = out.tensor,
+                            .in = in.tensor,
+                            .weight = weight.tensor,
+                            .bias = columns == 2048 ? Tensor() : bias.tensor,
+                            .activation = up ? Activation::gelu : Activation::none,
+                            .pre_activation = up ? pre.tensor : Tensor()});
   }
   report_flops(state, 2.0 * rows * static_cast<double>(columns * inner));
 }
@@ -95,8 +99,11 @@ void matmul_backward_input(benchmark::State& state) {
   const Random pre(DType::f32, {rows, inner});
   const bool down = inner == 1536;
   for (auto _ : state) {
-    cpu().matmul_backward_input(din.tensor, dout.tensor, weight.tensor, down ? Activation::gelu : Activation::none,
-                                down ? pre.tensor : Tensor(), false);
+    cpu().run(MatmulBackwardInput{.din = din.tensor,
+                                  .dout = dout.tensor,
+                                  .weight = weight.tensor,
+                                  .activation = down ? Activation::gelu : Activation::none,
+                                  .pre_activation = down ? pre.tensor : Tensor()});
   }
   report_flops(state, 2.0 * rows * static_cast<double>(columns * inner));
 }
@@ -110,7 +117,10 @@ void matmul_backward_weight(benchmark::State& state) {
   const Random dbias(DType::f32, {columns});
   const Random dout(DType::f32, {rows, columns});
   for (auto _ : state) {
-    cpu().matmul_backward_weight(dweight.tensor, columns == 2048 ? Tensor() : dbias.tensor, dout.tensor, in.tensor);
+    cpu().run(MatmulBackwardWeight{.dweight = dweight.tensor,
+                                   .dbias = columns == 2048 ? Tensor() : dbias.tensor,
+                                   .dout = dout.tensor,
+                                   .in = in.tensor});
   }
   report_flops(state, 2.0 * rows * static_cast<double>(columns * inner));
 }
@@ -136,17 +146,24 @@ void attention_shapes(benchmark::internal::Benchmark* b) {
 
 void attention_forward(benchmark::State& state) {
   const AttentionTensors t(state.range(0), state.range(1));
-  for (auto _ : state) cpu().attention_forward(t.out.tensor, t.log_sum_exp.tensor, t.qkv.tensor, t.shape, {});
+  for (auto _ : state)
+    cpu().run(AttentionForward{
+        .out = t.out.tensor, .log_sum_exp = t.log_sum_exp.tensor, .qkv = t.qkv.tensor, .shape = t.shape});
   report_flops(state, t.flops);
 }
 BENCHMARK(attention_forward)->Apply(attention_shapes);
 
 void attention_backward(benchmark::State& state) {
   const AttentionTensors t(state.range(0), state.range(1));
-  cpu().attention_forward(t.out.tensor, t.log_sum_exp.tensor, t.qkv.tensor, t.shape, {});
+  cpu().run(AttentionForward{
+      .out = t.out.tensor, .log_sum_exp = t.log_sum_exp.tensor, .qkv = t.qkv.tensor, .shape = t.shape});
   for (auto _ : state) {
-    cpu().attention_backward(t.dqkv.tensor, t.dout.tensor, t.qkv.tensor, t.out.tensor, t.log_sum_exp.tensor, t.shape,
-                             {});
+    cpu().run(AttentionBackward{.dqkv = t.dqkv.tensor,
+                                .dout = t.dout.tensor,
+                                .qkv = t.qkv.tensor,
+                                .out = t.out.tensor,
+                                .log_sum_exp = t.log_sum_exp.tensor,
+                                .shape = t.shape});
   }
   report_flops(state, 2.5 * t.flops);
 }
@@ -163,7 +180,8 @@ void matvec(benchmark::State& state) {
   const Random weight(dtype, {columns, dtype == DType::u8 ? inner / 2 : inner});
   const Random scales(DType::f16, {columns, inner / 32});
   for (auto _ : state) {
-    cpu().matvec(out.tensor, in.tensor, {weight.tensor, quantised ? scales.tensor : Tensor()}, {});
+    cpu().run(
+        Matvec{.out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
   }
   state.SetLabel(std::string(name_of(dtype)));
   report_bytes(state, static_cast<double>(weight.tensor.bytes()));
@@ -184,7 +202,7 @@ void matmul_forward_few_rows(benchmark::State& state) {
   const Random bias(DType::f32, {1152});
   const Random out(DType::f32, {count, 1152});
   for (auto _ : state) {
-    cpu().matmul_forward(out.tensor, in.tensor, weight.tensor, bias.tensor, Activation::none, {});
+    cpu().run(MatmulForward{.out = out.tensor, .in = in.tensor, .weight = weight.tensor, .bias = bias.tensor});
   }
   report_flops(state, 2.0 * static_cast<double>(count * 1152 * channels));
 }
@@ -204,8 +222,11 @@ void attention_decode(benchmark::State& state) {
   for (std::int32_t& entry : table.tensor.host<std::int32_t>()) entry = block++;
   for (std::int32_t& entry : first.tensor.host<std::int32_t>()) entry = static_cast<std::int32_t>(positions - 1);
   for (auto _ : state) {
-    cpu().attention_decode(out.tensor, qkv.tensor, {keys.tensor, values.tensor, table.tensor}, {first.tensor},
-                           {heads, heads, head_size, 0.125f, true});
+    cpu().run(AttentionDecode{.out = out.tensor,
+                              .qkv = qkv.tensor,
+                              .cache = {keys.tensor, values.tensor, table.tensor},
+                              .positions = {first.tensor},
+                              .shape = {heads, heads, head_size, 0.125f, true}});
   }
   report_bytes(state, static_cast<double>(keys.tensor.bytes() + values.tensor.bytes()));
 }

@@ -135,7 +135,7 @@ Tensor Bench::values(DType dtype, const Shape& shape, float least, float most) {
   for (std::int64_t first = 0; first < count; first += block) {
     const std::int64_t size = std::min(block, count - first);
     const Tensor part(result.buffer(), static_cast<std::size_t>(first) * size_of(dtype), dtype, {size});
-    backend_.cast(part, Tensor(source.buffer(), 0, DType::f32, {size}));
+    backend_.run(Cast{.out = part, .in = Tensor(source.buffer(), 0, DType::f32, {size})});
   }
   backend_.wait();
   return result;
@@ -149,7 +149,7 @@ double Bench::seconds(const std::function<void()>& operation, int repetitions) {
   std::vector<double> all;
   for (int i = 0; i < repetitions; ++i) {
     // Reading this leaves the caches full of it, and gives the host time to hand the operation over.
-    backend_.sum(flushed_, flush_, false);
+    backend_.run(Sum{.out = flushed_, .in = flush_});
     backend_.submit();
     operation();
     backend_.wait();
@@ -212,18 +212,25 @@ void Bench::embedding(DType dtype) {
     const Tensor tokens = ids({options_.batch, options_.length}, options_.vocab);
     const double read = static_cast<double>(different.size() * static_cast<std::size_t>(c) * size_of(dtype));
     measure("embedding_forward (different rows once)", dtype,
-            bytes_of(out) + read + bytes_of(places) + bytes_of(tokens),
-            [&] { backend_.embedding_forward(out, tokens, weight, places, {}, 1.0f); });
+            bytes_of(out) + read + bytes_of(places) + bytes_of(tokens), [&] {
+              backend_.run(
+                  EmbeddingForward{.out = out, .tokens = tokens, .token_weight = weight, .position_weight = places});
+            });
     measure("embedding_backward (all launches)", dtype,
-            2.0 * bytes_of(out) + 2.0 * read + 2.0 * bytes_of(places) + 40.0 * static_cast<double>(rows_),
-            [&] { backend_.embedding_backward(weight, places, out, tokens, 1.0f); });
+            2.0 * bytes_of(out) + 2.0 * read + 2.0 * bytes_of(places) + 40.0 * static_cast<double>(rows_), [&] {
+              backend_.run(EmbeddingBackward{
+                  .dtoken_weight = weight, .dposition_weight = places, .dout = out, .tokens = tokens});
+            });
   }
   if (wants("rope")) {
     const Tensor qkv = values(dtype, {options_.batch, options_.length, 3 * c});
     const Tensor frequencies = values(DType::f32, {32}, 0.0f, 1.0f);
     const double bytes = bytes_of(qkv) * 2.0 * 2.0 / 3.0;
-    measure("rope_forward", dtype, bytes, [&] { backend_.rope_forward(qkv, frequencies, {}, attention_); });
-    measure("rope_backward", dtype, bytes, [&] { backend_.rope_backward(qkv, frequencies, {}, attention_); });
+    measure("rope_forward", dtype, bytes,
+            [&] { backend_.run(Rope{.qkv = qkv, .inverse_frequencies = frequencies, .shape = attention_}); });
+    measure("rope_backward", dtype, bytes, [&] {
+      backend_.run(Rope{.qkv = qkv, .inverse_frequencies = frequencies, .shape = attention_, .backward = true});
+    });
   }
 }
 
@@ -242,21 +249,50 @@ void Bench::norm(DType dtype) {
   const Tensor state(random.buffer(), 0, DType::u32, {4});
   const double each = bytes_of(out);
   const double rows = static_cast<double>(rows_);
-  measure("residual_norm_forward LayerNorm", dtype, 4.0 * each + 8.0 * rows,
-          [&] { backend_.residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, {}, {}); });
-  measure("residual_norm_forward without x", dtype, 2.0 * each + 8.0 * rows,
-          [&] { backend_.residual_norm_forward(out, {}, mean, rstd, residual, {}, weight, bias, {}, {}); });
-  measure("residual_norm_forward RMSNorm", dtype, 4.0 * each + 4.0 * rows,
-          [&] { backend_.residual_norm_forward(out, sum, {}, rstd, residual, x, weight, {}, {.rms = true}, {}); });
+  measure("residual_norm_forward LayerNorm", dtype, 4.0 * each + 8.0 * rows, [&] {
+    backend_.run(ResidualNormForward{.out = out,
+                                     .sum = sum,
+                                     .mean = mean,
+                                     .rstd = rstd,
+                                     .residual = residual,
+                                     .x = x,
+                                     .weight = weight,
+                                     .bias = bias});
+  });
+  measure("residual_norm_forward without x", dtype, 2.0 * each + 8.0 * rows, [&] {
+    backend_.run(ResidualNormForward{
+        .out = out, .mean = mean, .rstd = rstd, .residual = residual, .weight = weight, .bias = bias});
+  });
+  measure("residual_norm_forward RMSNorm", dtype, 4.0 * each + 4.0 * rows, [&] {
+    backend_.run(ResidualNormForward{
+        .out = out, .sum = sum, .rstd = rstd, .residual = residual, .x = x, .weight = weight, .kind = {.rms = true}});
+  });
   measure("residual_norm_forward, dropout 0.1", dtype, 4.0 * each + 8.0 * rows, [&] {
-    backend_.residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, {}, {0.1f, 1, state});
+    backend_.run(ResidualNormForward{.out = out,
+                                     .sum = sum,
+                                     .mean = mean,
+                                     .rstd = rstd,
+                                     .residual = residual,
+                                     .x = x,
+                                     .weight = weight,
+                                     .bias = bias,
+                                     .dropout = {0.1f, 1, state}});
   });
   const Tensor dweight = values(dtype, {c});
   const Tensor dbias = values(dtype, {c});
   const double parts = std::min(1024.0, rows / 4.0);
   const double partial = 16.0 * parts * static_cast<double>(c);
-  measure("residual_norm_backward (all launches)", dtype, 4.0 * each + 8.0 * rows + partial,
-          [&] { backend_.residual_norm_backward(out, dweight, dbias, x, residual, sum, mean, rstd, weight, {}); });
+  measure("residual_norm_backward (all launches)", dtype, 4.0 * each + 8.0 * rows + partial, [&] {
+    backend_.run(ResidualNormBackward{.dsum = out,
+                                      .dweight = dweight,
+                                      .dbias = dbias,
+                                      .dout = x,
+                                      .dsum_direct = residual,
+                                      .sum = sum,
+                                      .mean = mean,
+                                      .rstd = rstd,
+                                      .weight = weight});
+  });
 }
 
 void Bench::activations(DType dtype) {
@@ -267,9 +303,10 @@ void Bench::activations(DType dtype) {
     const Tensor dout = values(dtype, {rows_, f});
     for (const Activation activation : {Activation::gelu, Activation::relu}) {
       const std::string name = activation == Activation::gelu ? "gelu" : "relu";
-      measure(name + "_forward", dtype, 2.0 * bytes_of(in), [&] { backend_.activation_forward(activation, out, in); });
+      measure(name + "_forward", dtype, 2.0 * bytes_of(in),
+              [&] { backend_.run(ActivationForward{.activation = activation, .out = out, .in = in}); });
       measure(name + "_backward", dtype, 3.0 * bytes_of(in),
-              [&] { backend_.activation_backward(activation, out, dout, in); });
+              [&] { backend_.run(ActivationBackward{.activation = activation, .din = out, .dout = dout, .in = in}); });
     }
   }
   if (wants("swiglu")) {
@@ -277,16 +314,18 @@ void Bench::activations(DType dtype) {
     const Tensor din = values(dtype, {rows_, 2 * f});
     const Tensor out = values(dtype, {rows_, f});
     measure("swiglu_forward", dtype, 3.0 * bytes_of(out),
-            [&] { backend_.activation_forward(Activation::swiglu, out, in); });
-    measure("swiglu_backward", dtype, 5.0 * bytes_of(out),
-            [&] { backend_.activation_backward(Activation::swiglu, din, out, in); });
+            [&] { backend_.run(ActivationForward{.activation = Activation::swiglu, .out = out, .in = in}); });
+    measure("swiglu_backward", dtype, 5.0 * bytes_of(out), [&] {
+      backend_.run(ActivationBackward{.activation = Activation::swiglu, .din = din, .dout = out, .in = in});
+    });
   }
   if (wants("dropout")) {
     const Tensor in = values(dtype, {rows_, options_.channels});
     const Tensor out = values(dtype, {rows_, options_.channels});
     const Tensor random = whole_numbers({4}, [](std::int64_t i) { return i; });
     const Tensor state(random.buffer(), 0, DType::u32, {4});
-    measure("dropout_forward", dtype, 2.0 * bytes_of(in), [&] { backend_.dropout_forward(out, in, {0.1f, 1, state}); });
+    measure("dropout_forward", dtype, 2.0 * bytes_of(in),
+            [&] { backend_.run(DropElements{.out = out, .in = in, .dropout = {0.1f, 1, state}}); });
   }
 }
 
@@ -297,15 +336,18 @@ void Bench::loss(DType dtype) {
     const Tensor losses = values(DType::f32, {rows_});
     const Tensor targets = ids({rows_}, options_.vocab);
     const Tensor scale = values(DType::f32, {1});
-    measure("cross_entropy with gradient", dtype, 2.0 * bytes_of(logits),
-            [&] { backend_.cross_entropy(losses, logits, targets, options_.vocab, scale); });
-    measure("cross_entropy", dtype, bytes_of(logits),
-            [&] { backend_.cross_entropy(losses, logits, targets, options_.vocab, {}); });
+    measure("cross_entropy with gradient", dtype, 2.0 * bytes_of(logits), [&] {
+      backend_.run(CrossEntropy{
+          .losses = losses, .logits = logits, .targets = targets, .vocab = options_.vocab, .loss_scale = scale});
+    });
+    measure("cross_entropy", dtype, bytes_of(logits), [&] {
+      backend_.run(CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = options_.vocab});
+    });
   }
   if (dtype == DType::f32 && wants("sum")) {
     const Tensor in = values(DType::f32, {options_.parameters});
     const Tensor out = values(DType::f32, {1});
-    measure("sum", dtype, bytes_of(in), [&] { backend_.sum(out, in, false); });
+    measure("sum", dtype, bytes_of(in), [&] { backend_.run(Sum{.out = out, .in = in}); });
   }
 }
 
@@ -314,7 +356,8 @@ void Bench::optimizer(DType dtype) {
   if (wants("global_norm")) {
     const Tensor gradients = values(dtype, {n});
     const Tensor out = values(DType::f32, {1});
-    measure("global_norm", dtype, bytes_of(gradients), [&] { backend_.global_norm(out, gradients, false); });
+    measure("global_norm", dtype, bytes_of(gradients),
+            [&] { backend_.run(GlobalNorm{.out = out, .gradients = gradients}); });
   }
   if (wants("adamw")) {
     const Tensor parameters = values(dtype, {n});
@@ -324,12 +367,25 @@ void Bench::optimizer(DType dtype) {
     const Tensor master = values(DType::f32, {n});
     const Tensor state = values(DType::f32, {adamw_state_size}, 0.001f, 0.002f);
     const Tensor norm = values(DType::f32, {1}, 1.0f, 2.0f);
-    measure("adamw", dtype, 2.0 * bytes_of(parameters) + bytes_of(gradients) + 16.0 * static_cast<double>(n),
-            [&] { backend_.adamw(parameters, gradients, first, second, {}, state, norm, {}); });
+    measure("adamw", dtype, 2.0 * bytes_of(parameters) + bytes_of(gradients) + 16.0 * static_cast<double>(n), [&] {
+      backend_.run(AdamWUpdate{.parameters = parameters,
+                               .gradients = gradients,
+                               .first_moment = first,
+                               .second_moment = second,
+                               .state = state,
+                               .norm = norm});
+    });
     if (dtype == DType::f32) return;  // these are master weights themselves
     measure("adamw with master weights", dtype,
-            bytes_of(parameters) + bytes_of(gradients) + 24.0 * static_cast<double>(n),
-            [&] { backend_.adamw(parameters, gradients, first, second, master, state, norm, {}); });
+            bytes_of(parameters) + bytes_of(gradients) + 24.0 * static_cast<double>(n), [&] {
+              backend_.run(AdamWUpdate{.parameters = parameters,
+                                       .gradients = gradients,
+                                       .first_moment = first,
+                                       .second_moment = second,
+                                       .master = master,
+                                       .state = state,
+                                       .norm = norm});
+            });
   }
 }
 
@@ -344,12 +400,13 @@ void Bench::inference(DType dtype) {
     const KvCacheView cache{keys, cached, table};
     const Tensor prompt = values(dtype, {options_.batch, options_.length, 3 * c});
     measure("kv_cache_append of prompts", dtype, 4.0 * bytes_of(prompt) / 3.0,
-            [&] { backend_.kv_cache_append(cache, prompt, {}, {}, attention_); });
+            [&] { backend_.run(KvCacheAppend{.cache = cache, .qkv = prompt, .shape = attention_}); });
     const Tensor qkv = values(dtype, {options_.batch, 1, 3 * c});
     const Tensor out = values(dtype, {options_.batch, 1, c});
     const Tensor last = whole_numbers({options_.batch}, [&](std::int64_t) { return options_.length - 1; });
-    measure("attention_decode at the last position", dtype, bytes_of(keys) + bytes_of(cached),
-            [&] { backend_.attention_decode(out, qkv, cache, {last}, attention_); });
+    measure("attention_decode at the last position", dtype, bytes_of(keys) + bytes_of(cached), [&] {
+      backend_.run(AttentionDecode{.out = out, .qkv = qkv, .cache = cache, .positions = {last}, .shape = attention_});
+    });
   }
   if (wants("argmax") || wants("top_k")) {
     const std::int64_t n = std::min<std::int64_t>(rows_, 1024);
@@ -357,8 +414,10 @@ void Bench::inference(DType dtype) {
     const Tensor out = ids({n}, 1);
     const Tensor best = values(DType::f32, {n, 50});
     const Tensor places = ids({n, 50}, 1);
-    measure("argmax", dtype, bytes_of(logits), [&] { backend_.argmax(out, logits, options_.vocab); });
-    measure("top_k, k 50", dtype, bytes_of(logits), [&] { backend_.top_k(best, places, logits, options_.vocab); });
+    measure("argmax", dtype, bytes_of(logits),
+            [&] { backend_.run(Argmax{.out = out, .logits = logits, .vocab = options_.vocab}); });
+    measure("top_k, k 50", dtype, bytes_of(logits),
+            [&] { backend_.run(TopK{.values = best, .indices = places, .logits = logits, .vocab = options_.vocab}); });
   }
 }
 
@@ -376,13 +435,13 @@ void Bench::matvec(DType dtype) {
   const Tensor scales = values(DType::f16, {v, c / 32}, 0.0f, 0.1f);
   const double other = bytes_of(one) + bytes_of(out_one);
   measure("matvec of the output head", dtype, bytes_of(plain) + other,
-          [&] { backend_.matvec(out_one, one, {plain, {}}, {}); });
+          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {plain, {}}}); });
   measure("matvec of the output head, 4 rows", dtype, bytes_of(plain) + 4.0 * other,
-          [&] { backend_.matvec(out, in, {plain, {}}, {}); });
+          [&] { backend_.run(Matvec{.out = out, .in = in, .weight = {plain, {}}}); });
   measure("matvec of the output head, i8", dtype, bytes_of(bytes) + bytes_of(scales) + other,
-          [&] { backend_.matvec(out_one, one, {bytes, scales}, {}); });
+          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {bytes, scales}}); });
   measure("matvec of the output head, 4 bits", dtype, bytes_of(halves) + bytes_of(scales) + other,
-          [&] { backend_.matvec(out_one, one, {halves, scales}, {}); });
+          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {halves, scales}}); });
 }
 
 void Bench::layout(DType dtype) {
@@ -393,8 +452,10 @@ void Bench::layout(DType dtype) {
     const Tensor k = values(dtype, shape);
     const Tensor v = values(dtype, shape);
     const Tensor qkv = values(dtype, {options_.batch, options_.length, 3 * c});
-    measure("split_qkv", dtype, 2.0 * bytes_of(qkv), [&] { backend_.split_qkv(q, k, v, qkv, attention_); });
-    measure("join_qkv", dtype, 2.0 * bytes_of(qkv), [&] { backend_.join_qkv(qkv, q, k, v, attention_); });
+    measure("split_qkv", dtype, 2.0 * bytes_of(qkv),
+            [&] { backend_.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = attention_}); });
+    measure("join_qkv", dtype, 2.0 * bytes_of(qkv),
+            [&] { backend_.run(JoinQkv{.qkv = qkv, .q = q, .k = k, .v = v, .shape = attention_}); });
   }
   if (wants("cast") || wants("fill") || wants("copy") || wants("add")) {
     const std::int64_t n = options_.parameters;
@@ -403,16 +464,17 @@ void Bench::layout(DType dtype) {
     const Tensor out = values(dtype, {n});
     const Tensor converted = values(other, {n});
     measure(fmt::format("cast to {}", name_of(other)), dtype, bytes_of(in) + bytes_of(converted),
-            [&] { backend_.cast(converted, in); });
-    measure("fill", dtype, bytes_of(out), [&] { backend_.fill(out, 1.0f); });
-    measure("copy", dtype, bytes_of(in) + bytes_of(out), [&] { backend_.copy(out, in); });
-    measure("add", dtype, bytes_of(in) + 2.0 * bytes_of(out), [&] { backend_.add(out, in); });
+            [&] { backend_.run(Cast{.out = converted, .in = in}); });
+    measure("fill", dtype, bytes_of(out), [&] { backend_.run(Fill{.out = out, .value = 1.0f}); });
+    measure("copy", dtype, bytes_of(in) + bytes_of(out), [&] { backend_.run(Copy{.out = out, .in = in}); });
+    measure("add", dtype, bytes_of(in) + 2.0 * bytes_of(out), [&] { backend_.run(Add{.out = out, .in = in}); });
   }
   if (wants("gather_rows")) {
     const Tensor in = values(dtype, {rows_, c});
     const Tensor out = values(dtype, {rows_, c});
     const Tensor indices = whole_numbers({rows_}, [&](std::int64_t i) { return i * 7919 % rows_; });
-    measure("gather_rows", dtype, 2.0 * bytes_of(out), [&] { backend_.gather_rows(out, in, indices); });
+    measure("gather_rows", dtype, 2.0 * bytes_of(out),
+            [&] { backend_.run(GatherRows{.out = out, .in = in, .indices = indices}); });
   }
 }
 
@@ -434,11 +496,11 @@ void Bench::products(DType dtype) {
     const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
     const std::string what = fmt::format("product {} [{}, {}] · [{}, {}]", name, rows, in, in, out);
     measure_flops(what + " forward", dtype, flops,
-                  [&] { backend_.matmul_forward(y, x, weight, bias, Activation::none, {}); });
+                  [&] { backend_.run(MatmulForward{.out = y, .in = x, .weight = weight, .bias = bias}); });
     measure_flops(what + " backward, input", dtype, flops,
-                  [&] { backend_.matmul_backward_input(x, y, weight, Activation::none, {}, false); });
+                  [&] { backend_.run(MatmulBackwardInput{.din = x, .dout = y, .weight = weight}); });
     measure_flops(what + " backward, weight and bias", dtype, flops,
-                  [&] { backend_.matmul_backward_weight(weight, bias, y, x); });
+                  [&] { backend_.run(MatmulBackwardWeight{.dweight = weight, .dbias = bias, .dout = y, .in = x}); });
   }
 }
 
@@ -452,10 +514,13 @@ void Bench::attention(DType dtype) {
   const Tensor statistics = values(DType::f32, {options_.batch, heads_, options_.length});
   const double length = static_cast<double>(options_.length);
   const double pairs = static_cast<double>(options_.batch * heads_) * length * (length + 1.0) / 2.0;
-  measure_flops("attention forward, causal", dtype, 4.0 * 64.0 * pairs,
-                [&] { backend_.attention_forward(out, statistics, qkv, attention_, {}); });
-  measure_flops("attention backward, causal", dtype, 14.0 * 64.0 * pairs,
-                [&] { backend_.attention_backward(dqkv, dout, qkv, out, statistics, attention_, {}); });
+  measure_flops("attention forward, causal", dtype, 4.0 * 64.0 * pairs, [&] {
+    backend_.run(AttentionForward{.out = out, .log_sum_exp = statistics, .qkv = qkv, .shape = attention_});
+  });
+  measure_flops("attention backward, causal", dtype, 14.0 * 64.0 * pairs, [&] {
+    backend_.run(AttentionBackward{
+        .dqkv = dqkv, .dout = dout, .qkv = qkv, .out = out, .log_sum_exp = statistics, .shape = attention_});
+  });
 }
 
 void Bench::run() {

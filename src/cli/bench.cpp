@@ -44,7 +44,7 @@ double copy_bandwidth(Backend& backend) {
   const Tensor from(*source, 0, DType::f32, Shape{elements});
   const Tensor to(*destination, 0, DType::f32, Shape{elements});
   const double seconds = median_seconds(5, [&] {
-    backend.copy(to, from);
+    backend.run(Copy{.out = to, .in = from});
     backend.wait();
   });
   return 2.0 * 4.0 * static_cast<double>(elements) / seconds;
@@ -133,7 +133,7 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   const Tensor next_tensor(*next_buffer, 0, DType::i32, Shape{options.batch_size});
   std::vector<std::int32_t> next(slot_list.size());
   const auto forward = [&] {
-    backend.argmax(next_tensor, pass.forward(slot_list, tokens), config.vocab_size);
+    backend.run(Argmax{.out = next_tensor, .logits = pass.forward(slot_list, tokens), .vocab = config.vocab_size});
     backend.download(next_tensor, std::as_writable_bytes(std::span(next)));
   };
 

@@ -1,5 +1,4 @@
 // Each operation of a training step alone, at a model's shapes.
-#include <functional>
 #include <memory>
 #include <span>
 
@@ -15,8 +14,6 @@ class KernelBench {
   KernelBench(Backend& backend, const KernelBenchOptions& options)
       : backend_(backend), dtype_(dtype_from_name(options.dtype)) {}
 
-  Backend& backend() { return backend_; }
-
   // A tensor of the benchmark's dtype with small random values.
   Tensor values(const Shape& shape) {
     const Tensor result = make(dtype_, shape);
@@ -25,7 +22,7 @@ class KernelBench {
     std::vector<float> numbers(static_cast<std::size_t>(shape.elements()));
     for (float& number : numbers) number = 0.1f * (stream.uniform() - 0.5f);
     backend_.upload(source, std::as_bytes(std::span(numbers)));
-    if (dtype_ != DType::f32) backend_.cast(result, source);
+    if (dtype_ != DType::f32) backend_.run(Cast{.out = result, .in = source});
     return result;
   }
 
@@ -46,16 +43,15 @@ class KernelBench {
     return {*buffers_.back(), 0, dtype, shape};
   }
 
-  void time(const std::string& operation, double flops, std::span<const Tensor> touched,
-            const std::function<void()>& run) {
-    double bytes = 0.0;
-    for (const Tensor& tensor : touched) bytes += static_cast<double>(tensor.bytes());
+  template <class Op>
+  void time(const std::string& name, const Op& op) {
     const auto once = [&] {
-      run();
+      backend_.run(op);
       backend_.wait();
     };
     once();
-    results_.push_back({operation, median_seconds(5, once), flops, bytes});
+    const Work work = work_of(op);
+    results_.push_back({name, median_seconds(5, once), work.flops, work.bytes});
   }
 
   std::vector<KernelBenchResult> take_results() { return std::move(results_); }
@@ -68,22 +64,16 @@ class KernelBench {
 };
 
 void bench_products(KernelBench& bench, const std::string& name, std::int64_t rows, std::int64_t in, std::int64_t out) {
-  Backend& backend = bench.backend();
   const Tensor x = bench.values(Shape{rows, in});
   const Tensor y = bench.values(Shape{rows, out});
   const Tensor weight = bench.values(Shape{out, in});
   const Tensor bias = bench.values(Shape{out});
-  const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
-  const std::vector<Tensor> touched = {x, y, weight};
-  bench.time(name + " forward", flops, touched,
-             [&] { backend.matmul_forward(y, x, weight, bias, Activation::none, {}); });
-  bench.time(name + " backward input", flops, touched,
-             [&] { backend.matmul_backward_input(x, y, weight, Activation::none, {}, false); });
-  bench.time(name + " backward weight", flops, touched, [&] { backend.matmul_backward_weight(weight, bias, y, x); });
+  bench.time(name + " forward", MatmulForward{.out = y, .in = x, .weight = weight, .bias = bias});
+  bench.time(name + " backward input", MatmulBackwardInput{.din = x, .dout = y, .weight = weight});
+  bench.time(name + " backward weight", MatmulBackwardWeight{.dweight = weight, .dbias = bias, .dout = y, .in = x});
 }
 
 void bench_attention(KernelBench& bench, const Config& config, std::int64_t batch) {
-  Backend& backend = bench.backend();
   const std::int64_t time = config.max_positions;
   const AttentionShape shape{static_cast<int>(config.heads), static_cast<int>(config.kv_heads),
                              static_cast<int>(config.head_size), 0.125f, true};
@@ -91,17 +81,13 @@ void bench_attention(KernelBench& bench, const Config& config, std::int64_t batc
   const Tensor dqkv = bench.values(qkv.shape());
   const Tensor out = bench.values(Shape{batch, time, config.heads * config.head_size});
   const Tensor log_sum_exp = bench.make(DType::f32, Shape{batch, config.heads, time});
-  // Two products forward, five backward, over half of the square.
-  const double product = static_cast<double>(batch * config.heads * config.head_size) * static_cast<double>(time) *
-                         static_cast<double>(time);
-  bench.time("attention forward", 2.0 * product, std::vector{qkv, out},
-             [&] { backend.attention_forward(out, log_sum_exp, qkv, shape, {}); });
-  bench.time("attention backward", 5.0 * product, std::vector{qkv, out, out, dqkv},
-             [&] { backend.attention_backward(dqkv, out, qkv, out, log_sum_exp, shape, {}); });
+  bench.time("attention forward", AttentionForward{.out = out, .log_sum_exp = log_sum_exp, .qkv = qkv, .shape = shape});
+  bench.time(
+      "attention backward",
+      AttentionBackward{.dqkv = dqkv, .dout = out, .qkv = qkv, .out = out, .log_sum_exp = log_sum_exp, .shape = shape});
 }
 
 void bench_rows(KernelBench& bench, const Config& config, std::int64_t rows) {
-  Backend& backend = bench.backend();
   const Shape wide{rows, config.channels};
   const Tensor a = bench.values(wide);
   const Tensor b = bench.values(wide);
@@ -113,37 +99,42 @@ void bench_rows(KernelBench& bench, const Config& config, std::int64_t rows) {
   const Tensor dbias = bench.values(bias.shape());
   const Tensor mean = bench.make(DType::f32, Shape{rows});
   const Tensor rstd = bench.make(DType::f32, Shape{rows});
-  const NormKind kind{};
-  bench.time("residual_norm forward", 0.0, std::vector{a, b, c, d},
-             [&] { backend.residual_norm_forward(a, b, mean, rstd, c, d, weight, bias, kind, {}); });
-  bench.time("residual_norm backward", 0.0, std::vector{a, c, b, d},
-             [&] { backend.residual_norm_backward(a, dweight, dbias, c, d, b, mean, rstd, weight, kind); });
+  bench.time(
+      "residual_norm forward",
+      ResidualNormForward{
+          .out = a, .sum = b, .mean = mean, .rstd = rstd, .residual = c, .x = d, .weight = weight, .bias = bias});
+  bench.time("residual_norm backward", ResidualNormBackward{.dsum = a,
+                                                            .dweight = dweight,
+                                                            .dbias = dbias,
+                                                            .dout = c,
+                                                            .dsum_direct = d,
+                                                            .sum = b,
+                                                            .mean = mean,
+                                                            .rstd = rstd,
+                                                            .weight = weight});
 
   const Tensor up = bench.values(Shape{rows, config.ffn_size});
   const Tensor down = bench.values(up.shape());
-  bench.time("gelu forward", 0.0, std::vector{up, down},
-             [&] { backend.activation_forward(Activation::gelu, down, up); });
-  bench.time("gelu backward", 0.0, std::vector{up, down, down},
-             [&] { backend.activation_backward(Activation::gelu, down, down, up); });
+  bench.time("gelu forward", ActivationForward{.activation = Activation::gelu, .out = down, .in = up});
+  bench.time("gelu backward", ActivationBackward{.activation = Activation::gelu, .din = down, .dout = down, .in = up});
 
   const Tensor logits = bench.values(Shape{rows, config.vocab_size});
   const Tensor losses = bench.make(DType::f32, Shape{rows});
   const Tensor targets = bench.ids(Shape{rows}, config.vocab_size);
   const Tensor scale = bench.make(DType::f32, Shape{1});
-  bench.time("cross_entropy", 0.0, std::vector{logits, logits},
-             [&] { backend.cross_entropy(losses, logits, targets, config.vocab_size, scale); });
+  bench.time(
+      "cross_entropy",
+      CrossEntropy{
+          .losses = losses, .logits = logits, .targets = targets, .vocab = config.vocab_size, .loss_scale = scale});
 
   const Tensor tokens = targets.reshape(Shape{rows / config.max_positions, config.max_positions});
   const Tensor embedded = a.reshape(Shape{rows / config.max_positions, config.max_positions, config.channels});
   const Tensor table = bench.values(Shape{config.vocab_size, config.channels});
-  bench.time("embedding forward", 0.0, std::vector{a, a},
-             [&] { backend.embedding_forward(embedded, tokens, table, {}, {}, 1.0f); });
-  bench.time("embedding backward", 0.0, std::vector{a, table},
-             [&] { backend.embedding_backward(table, {}, embedded, tokens, 1.0f); });
+  bench.time("embedding forward", EmbeddingForward{.out = embedded, .tokens = tokens, .token_weight = table});
+  bench.time("embedding backward", EmbeddingBackward{.dtoken_weight = table, .dout = embedded, .tokens = tokens});
 }
 
 void bench_optimizer(KernelBench& bench, std::int64_t parameters) {
-  Backend& backend = bench.backend();
   const Shape shape{parameters};
   const Tensor p = bench.values(shape);
   const Tensor g = bench.values(shape);
@@ -151,9 +142,10 @@ void bench_optimizer(KernelBench& bench, std::int64_t parameters) {
   const Tensor v = bench.make(DType::f32, shape);
   const Tensor norm = bench.make(DType::f32, Shape{1});
   const Tensor state = bench.make(DType::f32, Shape{adamw_state_size});
-  bench.time("global_norm", 0.0, std::vector{g}, [&] { backend.global_norm(norm, g, false); });
-  bench.time("adamw", 0.0, std::vector{p, p, g, m, m, v, v},
-             [&] { backend.adamw(p, g, m, v, {}, state, norm, AdamWConfig{}); });
+  bench.time("global_norm", GlobalNorm{.out = norm, .gradients = g});
+  bench.time("adamw",
+             AdamWUpdate{
+                 .parameters = p, .gradients = g, .first_moment = m, .second_moment = v, .state = state, .norm = norm});
 }
 
 }  // namespace

@@ -1,17 +1,16 @@
 // DryRunBackend: a device that computes nothing and notes which tensors each operation touches.
 #pragma once
 
-#include <initializer_list>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/for_each_operation.h"
 #include "tensor/planner.h"
 
 namespace mslt {
 
 // Running a pass on it yields the lifetimes of the pass's tensors, so that the memory plan follows from the very code
 // that will use it. Its buffers have a size but no memory; every operation is one step of the schedule.
-class DryRunBackend final : public Backend {
+class DryRunBackend final : public ForEachOperation<DryRunBackend> {
  public:
   DryRunBackend();
   ~DryRunBackend() override;
@@ -21,6 +20,12 @@ class DryRunBackend final : public Backend {
   // Lifetimes of the tracked tensors in the order of track(). Throws Error(input) naming one that nothing touched.
   std::vector<Lifetime> lifetimes() const;
 
+  template <class Op>
+  void each(const Op& op) {
+    for (const Argument& argument : op.arguments()) touch(*argument.tensor);
+    ++now_;
+  }
+
   const DeviceInfo& device() const override { return device_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
   void upload(const Tensor& destination, std::span<const std::byte> source) override;
@@ -29,62 +34,11 @@ class DryRunBackend final : public Backend {
   void submit() override {}
   void wait() override {}
   void throttle(std::size_t /*in_flight*/) override {}
-  std::size_t scratch_bytes() const override { return 0; }
-  void embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
-                         const Tensor& position_weight, const Positions& positions, float scale) override;
-  void embedding_backward(const Tensor& dtoken_weight, const Tensor& dposition_weight, const Tensor& dout,
-                          const Tensor& tokens, float scale) override;
-  void rope_forward(const Tensor& qkv, const Tensor& inverse_frequencies, const Positions& positions,
-                    const AttentionShape& shape) override;
-  void rope_backward(const Tensor& dqkv, const Tensor& inverse_frequencies, const Positions& positions,
-                     const AttentionShape& shape) override;
-  void residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                             const Tensor& residual, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                             const NormKind& kind, const Dropout& dropout) override;
-  void residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                              const Tensor& dsum_direct, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                              const Tensor& weight, const NormKind& kind) override;
-  void matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
-                      Activation activation, const Tensor& pre_activation) override;
-  void matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight, Activation activation,
-                             const Tensor& pre_activation, bool accumulate) override;
-  void matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                              const Tensor& in) override;
-  void attention_forward(const Tensor& out, const Tensor& log_sum_exp, const Tensor& qkv, const AttentionShape& shape,
-                         const Dropout& dropout) override;
-  void attention_backward(const Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
-                          const Tensor& log_sum_exp, const AttentionShape& shape, const Dropout& dropout) override;
-  void activation_forward(Activation activation, const Tensor& out, const Tensor& in) override;
-  void activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) override;
-  void dropout_forward(const Tensor& out, const Tensor& in, const Dropout& dropout) override;
-  void dropout_backward(const Tensor& din, const Tensor& dout, const Dropout& dropout) override;
-  void cross_entropy(const Tensor& losses, const Tensor& logits, const Tensor& targets, std::int64_t vocab,
-                     const Tensor& loss_scale) override;
-  void sum(const Tensor& out, const Tensor& in, bool accumulate) override;
-  void global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) override;
-  void adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment, const Tensor& second_moment,
-             const Tensor& master, const Tensor& state, const Tensor& norm, const AdamWConfig& config) override;
-  void kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Positions& positions, const Tensor& counts,
-                       const AttentionShape& shape) override;
-  void attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
-                        const AttentionShape& shape) override;
-  void matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) override;
-  void argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) override;
-  void top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) override;
-  void split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv,
-                 const AttentionShape& shape) override;
-  void join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
-                const AttentionShape& shape) override;
-  void cast(const Tensor& out, const Tensor& in) override;
-  void fill(const Tensor& out, float value) override;
-  void copy(const Tensor& out, const Tensor& in) override;
-  void add(const Tensor& out, const Tensor& in) override;
-  void gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) override;
 
  private:
   class SizeOnlyBuffer;
-  // One operation on these tensors; absent ones are passed over.
-  void step(std::initializer_list<std::reference_wrapper<const Tensor>> tensors);
+  // Uses the tensor, where it is present, in the step that is under way.
+  void touch(const Tensor& tensor);
 
   DeviceInfo device_;
   std::int64_t now_ = 0;

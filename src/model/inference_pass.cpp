@@ -178,9 +178,9 @@ Tensor InferencePass::State::upload(const Arena& arena, std::string_view name, s
 
 void InferencePass::State::linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias) {
   if (in.shape()[0] <= max_matvec_rows) {
-    backend.matvec(out, in, {weight, {}}, bias);
+    backend.run(Matvec{.out = out, .in = in, .weight = {weight, {}}, .bias = bias});
   } else {
-    backend.matmul_forward(out, in, weight, bias, Activation::none, {});
+    backend.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias});
   }
 }
 
@@ -191,9 +191,10 @@ void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, con
   if (activation == Activation::swiglu || rows <= max_matvec_rows) {
     const Tensor up = rows_of("ffn_up", rows);
     linear(up, in, weight.ffn_up_weight, weight.ffn_up_bias);
-    backend.activation_forward(activation, hidden, up);
+    backend.run(ActivationForward{.activation = activation, .out = hidden, .in = up});
   } else {
-    backend.matmul_forward(hidden, in, weight.ffn_up_weight, weight.ffn_up_bias, activation, {});
+    backend.run(MatmulForward{
+        .out = hidden, .in = in, .weight = weight.ffn_up_weight, .bias = weight.ffn_up_bias, .activation = activation});
   }
   linear(out, hidden, weight.ffn_down_weight, weight.ffn_down_bias);
 }
@@ -231,39 +232,61 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
   const bool pre = config.norm_position == NormPosition::pre;
   // residual += branch, out = norm(residual); post-norm models go on with the normalised sum.
   const auto close_branch = [&](const Tensor& out, const Tensor& branch, const NormWeights& norm) {
-    backend.residual_norm_forward(out, residual, {}, {}, residual, branch, norm.weight, norm.bias, norm_kind, {});
+    backend.run(ResidualNormForward{.out = out,
+                                    .sum = residual,
+                                    .residual = residual,
+                                    .x = branch,
+                                    .weight = norm.weight,
+                                    .bias = norm.bias,
+                                    .kind = norm_kind});
     if (!pre) std::swap(residual, x);
   };
 
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.embedding_forward(residual.reshape({count, batch.width, config.channels}), ids, weights.token_embedding,
-                            table, positions, config.embedding_scale);
+  backend.run(EmbeddingForward{.out = residual.reshape({count, batch.width, config.channels}),
+                               .tokens = ids,
+                               .token_weight = weights.token_embedding,
+                               .position_weight = table,
+                               .positions = positions,
+                               .scale = config.embedding_scale});
   if (pre) {
     const NormWeights& norm = weights.layers.front().attention_norm;
-    backend.residual_norm_forward(x, {}, {}, {}, residual, {}, norm.weight, norm.bias, norm_kind, {});
+    backend.run(ResidualNormForward{
+        .out = x, .residual = residual, .weight = norm.weight, .bias = norm.bias, .kind = norm_kind});
   }
   for (std::size_t i = 0; i < weights.layers.size(); ++i) {
     const LayerWeights& weight = weights.layers[i];
     const bool is_last = i + 1 == weights.layers.size();
     linear(qkv, pre ? x : residual, weight.qkv_weight, weight.qkv_bias);
     if (transformer.inverse_frequencies()) {
-      backend.rope_forward(qkv.reshape(batch_qkv), transformer.inverse_frequencies(), positions, attention_shape);
+      backend.run(Rope{.qkv = qkv.reshape(batch_qkv),
+                       .inverse_frequencies = transformer.inverse_frequencies(),
+                       .positions = positions,
+                       .shape = attention_shape});
     }
     const KvCacheView view = cache.view(static_cast<std::int64_t>(i), batch_slots);
-    backend.kv_cache_append(view, qkv.reshape(batch_qkv), positions, count_tensor, attention_shape);
+    backend.run(KvCacheAppend{.cache = view,
+                              .qkv = qkv.reshape(batch_qkv),
+                              .positions = positions,
+                              .counts = count_tensor,
+                              .shape = attention_shape});
     Tensor mixed = attention;
     if (batch.continued) {
-      backend.attention_decode(attention.reshape(batch_attention), qkv.reshape(batch_qkv), view, positions,
-                               attention_shape);
+      backend.run(AttentionDecode{.out = attention.reshape(batch_attention),
+                                  .qkv = qkv.reshape(batch_qkv),
+                                  .cache = view,
+                                  .positions = positions,
+                                  .shape = attention_shape});
     } else {
-      backend.attention_forward(attention.reshape(batch_attention), {}, qkv.reshape(batch_qkv), attention_shape, {});
+      backend.run(AttentionForward{
+          .out = attention.reshape(batch_attention), .qkv = qkv.reshape(batch_qkv), .shape = attention_shape});
     }
     if (is_last && batch.width > 1) {
       // Nothing but each sequence's last row is needed from here on.
       mixed = rows_of("tail_attention", count);
-      backend.gather_rows(mixed, attention, last);
+      backend.run(GatherRows{.out = mixed, .in = attention, .indices = last});
       const Tensor tail = rows_of("tail_residual", count);
-      backend.gather_rows(tail, residual, last);
+      backend.run(GatherRows{.out = tail, .in = residual, .indices = last});
       residual = tail;
       x = rows_of("x", count);
     }
@@ -289,7 +312,7 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
   if (!std::is_sorted(row_of_argument.begin(), row_of_argument.end())) {
     const Tensor order = upload(outputs, "order", row_of_argument);
     const Tensor ordered = outputs.tensor("ordered_hidden").slice(0, count);
-    backend.gather_rows(ordered, hidden, order);
+    backend.run(GatherRows{.out = ordered, .in = hidden, .indices = order});
     hidden = ordered;
   }
   const Tensor logits = outputs.tensor("logits").slice(0, count);
@@ -298,7 +321,7 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
   } else {
     const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
     linear(stored, hidden, weights.lm_head, {});
-    backend.cast(logits, stored);
+    backend.run(Cast{.out = logits, .in = stored});
   }
   return logits;
 }

@@ -7,8 +7,16 @@ namespace mslt {
 void TrainingPass::State::backward_norm(const NormActivations& norm, const NormWeights& norm_weights,
                                         const NormWeights& norm_gradients, const Tensor& dout,
                                         const Tensor& dsum_direct) {
-  backend.residual_norm_backward(residual_gradient(), norm_gradients.weight, norm_gradients.bias, dout, dsum_direct,
-                                 norm.sum, norm.mean, norm.rstd, norm_weights.weight, norm_kind);
+  backend.run(ResidualNormBackward{.dsum = residual_gradient(),
+                                   .dweight = norm_gradients.weight,
+                                   .dbias = norm_gradients.bias,
+                                   .dout = dout,
+                                   .dsum_direct = dsum_direct,
+                                   .sum = norm.sum,
+                                   .mean = norm.mean,
+                                   .rstd = norm.rstd,
+                                   .weight = norm_weights.weight,
+                                   .kind = norm_kind});
 }
 
 // On entry residual_gradient() is that of the sum which the feed-forward branch was added to; on return, in pre-norm
@@ -23,21 +31,28 @@ void TrainingPass::State::backward_ffn(std::size_t i, const Tensor& random_state
   Tensor branch = residual;
   if (random_state) {
     branch = d.ffn_branch;
-    backend.dropout_backward(branch, residual, dropout_at(i, Site::ffn_branch, random_state));
+    backend.run(DropElements{.out = branch, .in = residual, .dropout = dropout_at(i, Site::ffn_branch, random_state)});
   }
 
-  backend.matmul_backward_weight(gradient.ffn_down_weight, gradient.ffn_down_bias, branch, layer.ffn_hidden);
+  backend.run(MatmulBackwardWeight{
+      .dweight = gradient.ffn_down_weight, .dbias = gradient.ffn_down_bias, .dout = branch, .in = layer.ffn_hidden});
   Tensor d_up = d.ffn_up;
   if (activation == Activation::swiglu) {
     d_up = layer.ffn_up;
-    backend.matmul_backward_input(d.ffn_hidden, branch, weight.ffn_down_weight, Activation::none, {}, false);
-    backend.activation_backward(activation, d_up, d.ffn_hidden, layer.ffn_up);
+    backend.run(MatmulBackwardInput{.din = d.ffn_hidden, .dout = branch, .weight = weight.ffn_down_weight});
+    backend.run(ActivationBackward{.activation = activation, .din = d_up, .dout = d.ffn_hidden, .in = layer.ffn_up});
   } else {
-    backend.matmul_backward_input(d_up, branch, weight.ffn_down_weight, activation, layer.ffn_up, false);
+    backend.run(MatmulBackwardInput{.din = d_up,
+                                    .dout = branch,
+                                    .weight = weight.ffn_down_weight,
+                                    .activation = activation,
+                                    .pre_activation = layer.ffn_up});
   }
   const NormActivations& norm = pre ? layer.ffn_norm : layer.attention_norm;
-  backend.matmul_backward_weight(gradient.ffn_up_weight, gradient.ffn_up_bias, d_up, norm.out);
-  backend.matmul_backward_input(pre ? d.ffn_in : residual, d_up, weight.ffn_up_weight, Activation::none, {}, !pre);
+  backend.run(MatmulBackwardWeight{
+      .dweight = gradient.ffn_up_weight, .dbias = gradient.ffn_up_bias, .dout = d_up, .in = norm.out});
+  backend.run(MatmulBackwardInput{
+      .din = pre ? d.ffn_in : residual, .dout = d_up, .weight = weight.ffn_up_weight, .accumulate = !pre});
   if (pre) backward_norm(norm, weight.ffn_norm, gradient.ffn_norm, d.ffn_in, residual);
 }
 
@@ -52,22 +67,35 @@ void TrainingPass::State::backward_attention(std::size_t i, const Tensor& random
   Tensor branch = residual;
   if (random_state) {
     branch = d.attention_branch;
-    backend.dropout_backward(branch, residual, dropout_at(i, Site::attention_branch, random_state));
+    backend.run(
+        DropElements{.out = branch, .in = residual, .dropout = dropout_at(i, Site::attention_branch, random_state)});
   }
 
   const Shape flat_attention = {rows, layer.attention.shape()[-1]};
-  backend.matmul_backward_weight(gradient.attention_out_weight, gradient.attention_out_bias, branch,
-                                 layer.attention.reshape(flat_attention));
-  backend.matmul_backward_input(d.attention.reshape(flat_attention), branch, weight.attention_out_weight,
-                                Activation::none, {}, false);
-  backend.attention_backward(d.qkv, d.attention, layer.qkv, layer.attention, layer.log_sum_exp, attention_shape,
-                             dropout_at(i, Site::attention_probabilities, random_state));
+  backend.run(MatmulBackwardWeight{.dweight = gradient.attention_out_weight,
+                                   .dbias = gradient.attention_out_bias,
+                                   .dout = branch,
+                                   .in = layer.attention.reshape(flat_attention)});
+  backend.run(MatmulBackwardInput{
+      .din = d.attention.reshape(flat_attention), .dout = branch, .weight = weight.attention_out_weight});
+  backend.run(AttentionBackward{.dqkv = d.qkv,
+                                .dout = d.attention,
+                                .qkv = layer.qkv,
+                                .out = layer.attention,
+                                .log_sum_exp = layer.log_sum_exp,
+                                .shape = attention_shape,
+                                .dropout = dropout_at(i, Site::attention_probabilities, random_state)});
   if (transformer.inverse_frequencies()) {
-    backend.rope_backward(d.qkv, transformer.inverse_frequencies(), {}, attention_shape);
+    backend.run(Rope{.qkv = d.qkv,
+                     .inverse_frequencies = transformer.inverse_frequencies(),
+                     .shape = attention_shape,
+                     .backward = true});
   }
   const Tensor d_qkv = d.qkv.reshape({rows, d.qkv.shape()[-1]});
-  backend.matmul_backward_weight(gradient.qkv_weight, gradient.qkv_bias, d_qkv, attention_input(i));
-  backend.matmul_backward_input(pre ? d.attention_in : residual, d_qkv, weight.qkv_weight, Activation::none, {}, !pre);
+  backend.run(MatmulBackwardWeight{
+      .dweight = gradient.qkv_weight, .dbias = gradient.qkv_bias, .dout = d_qkv, .in = attention_input(i)});
+  backend.run(MatmulBackwardInput{
+      .din = pre ? d.attention_in : residual, .dout = d_qkv, .weight = weight.qkv_weight, .accumulate = !pre});
   if (pre)
     backward_norm(layer.attention_norm, weight.attention_norm, gradient.attention_norm, d.attention_in, residual);
 }
@@ -85,9 +113,13 @@ void TrainingPass::State::backward(const Tensor& random_state) {
     }
     backward_attention(i, random_state);
   }
-  if (random_state) backend.dropout_backward(residual, residual, embedding_dropout(random_state));
-  backend.embedding_backward(gradients.token_embedding, gradients.position_embedding,
-                             residual.reshape({batch, seq_len, config.channels}), tokens, config.embedding_scale);
+  if (random_state)
+    backend.run(DropElements{.out = residual, .in = residual, .dropout = embedding_dropout(random_state)});
+  backend.run(EmbeddingBackward{.dtoken_weight = gradients.token_embedding,
+                                .dposition_weight = gradients.position_embedding,
+                                .dout = residual.reshape({batch, seq_len, config.channels}),
+                                .tokens = tokens,
+                                .scale = config.embedding_scale});
 }
 
 }  // namespace mslt

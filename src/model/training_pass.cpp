@@ -131,9 +131,9 @@ MemoryPlanner TrainingPass::plan_activations(const Config& config, DType dtype, 
                 return backend.track(name, tensor_dtype, shape);
               });
   ArenaLayout scalars;
-  for (const std::string_view name : {"loss_sum", "loss_scale", "random_state"}) {
-    scalars.add(std::string(name), DType::f32, {1});
-  }
+  scalars.add("loss_sum", DType::f32, {1});
+  scalars.add("loss_scale", DType::f32, {1});
+  scalars.add("random_state", DType::u32, {4});
   const Arena arena(scalars, backend.allocate(scalars.bytes(), "scalars"));
   const bool train = mode == Mode::train;
   const Tensor random_state = train && config.dropout > 0 ? arena.tensor("random_state") : Tensor();
@@ -183,7 +183,7 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
 TrainingPass::~TrainingPass() = default;
 
 void TrainingPass::zero_gradients() {
-  if (gradients_) transformer_.backend().fill(gradients_.whole(), 0.0f);
+  if (gradients_) transformer_.backend().run(Fill{.out = gradients_.whole(), .value = 0.0f});
 }
 
 void TrainingPass::set_batch(std::span<const std::int32_t> tokens, std::span<const std::int32_t> targets) {
@@ -236,7 +236,7 @@ Tensor TrainingPass::forward_logits() {
   }
   const Tensor logits(*logits_, 0, dtype, shape);
   state_->forward({});
-  backend.matmul_forward(logits, state_->final_hidden(), state_->weights.lm_head, {}, Activation::none, {});
+  backend.run(MatmulForward{.out = logits, .in = state_->final_hidden(), .weight = state_->weights.lm_head});
   return logits;
 }
 

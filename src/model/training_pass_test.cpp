@@ -21,19 +21,19 @@ struct Scalars {
     layout.add("loss_scale", DType::f32, {1});
     layout.add("random_state", DType::u32, {4});
     arena = Arena(layout, backend.allocate(layout.bytes(), "scalars"));
-    backend.fill(arena.tensor("loss_scale"), 1.0f);
+    backend.run(Fill{.out = arena.tensor("loss_scale"), .value = 1.0f});
     const std::vector<std::uint32_t> state = {5, 6, 7, 0};
     backend.upload(arena.tensor("random_state"), std::as_bytes(std::span(state)));
   }
 
   double forward_backward(TrainingPass& pass) {
-    backend.fill(arena.tensor("loss_sum"), 0.0f);
+    backend.run(Fill{.out = arena.tensor("loss_sum"), .value = 0.0f});
     pass.forward_backward(arena.tensor("loss_sum"), arena.tensor("loss_scale"), arena.tensor("random_state"));
     return download(backend, arena.tensor("loss_sum"))[0];
   }
 
   double forward_loss(TrainingPass& pass) {
-    backend.fill(arena.tensor("loss_sum"), 0.0f);
+    backend.run(Fill{.out = arena.tensor("loss_sum"), .value = 0.0f});
     pass.forward_loss(arena.tensor("loss_sum"));
     return download(backend, arena.tensor("loss_sum"))[0];
   }

@@ -102,7 +102,7 @@ EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOp
         result.bytes += bytes_of_token[static_cast<std::size_t>(target)];
       }
       pass.set_batch(tokens, targets);
-      backend.fill(loss_sum, 0.0f);
+      backend.run(Fill{.out = loss_sum, .value = 0.0f});
       pass.forward_loss(loss_sum);
       backend.read_back(loss_sum, [total](std::span<const std::byte> bytes) {
         float sum = 0.0f;

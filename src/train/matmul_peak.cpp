@@ -23,15 +23,15 @@ struct Product {
       tensors[i] = Tensor(*buffers[i], 0, dtype, {size, size});
     }
     // Ordinary numbers: zeros would draw less power and flatter the clock.
-    backend.fill(tensors[1], 0.9f);
-    backend.fill(tensors[2], 0.01f);
+    backend.run(Fill{.out = tensors[1], .value = 0.9f});
+    backend.run(Fill{.out = tensors[2], .value = 0.01f});
     backend.wait();
   }
   // The seconds that `count` products take, one after another.
   double time(int count) {
     const Clock::time_point begin = Clock::now();
     for (int i = 0; i < count; ++i) {
-      backend.matmul_forward(tensors[0], tensors[1], tensors[2], Tensor(), Activation::none, Tensor());
+      backend.run(MatmulForward{.out = tensors[0], .in = tensors[1], .weight = tensors[2]});
     }
     backend.submit();
     backend.wait();

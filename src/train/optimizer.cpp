@@ -46,7 +46,7 @@ Tensor AdamW::view(Buffer& buffer, const Tensor& like) const {
 void AdamW::initialize_master() {
   if (master_ == nullptr) return;
   const Tensor parameters = parameters_.whole();
-  backend_.cast(view(*master_, parameters), parameters);
+  backend_.run(Cast{.out = view(*master_, parameters), .in = parameters});
 }
 
 void AdamW::step(const Arena& gradients, std::int64_t update, double learning_rate, float gradient_scale,
@@ -61,7 +61,7 @@ void AdamW::step(const Arena& gradients, std::int64_t update, double learning_ra
   state[adamw_gradient_scale] = gradient_scale;
   state[adamw_max_norm] = max_norm;
   backend_.upload(state_, std::as_bytes(std::span(state)));
-  backend_.global_norm(norm_, gradients.whole(), false);
+  backend_.run(GlobalNorm{.out = norm_, .gradients = gradients.whole()});
   const std::size_t count = parameters_.layout().segments().size();
   if (decayed_ > 0) {
     update_range(parameters_.range(0, decayed_ - 1), gradients.range(0, decayed_ - 1), config_.weight_decay);
@@ -72,8 +72,14 @@ void AdamW::step(const Arena& gradients, std::int64_t update, double learning_ra
 void AdamW::update_range(const Tensor& parameters, const Tensor& gradients, float weight_decay) {
   AdamWConfig config = config_;
   config.weight_decay = weight_decay;
-  backend_.adamw(parameters, gradients, view(*first_moment_, parameters), view(*second_moment_, parameters),
-                 master_ != nullptr ? view(*master_, parameters) : Tensor(), state_, norm_, config);
+  backend_.run(AdamWUpdate{.parameters = parameters,
+                           .gradients = gradients,
+                           .first_moment = view(*first_moment_, parameters),
+                           .second_moment = view(*second_moment_, parameters),
+                           .master = master_ != nullptr ? view(*master_, parameters) : Tensor(),
+                           .state = state_,
+                           .norm = norm_,
+                           .config = config});
 }
 
 void AdamW::for_each_tensor(const std::function<void(const std::string&, const Tensor&)>& visit) const {

@@ -101,7 +101,7 @@ void TrainingRun::record_step(std::int64_t step) {
   recording_ = true;
   result->learning_rate = schedule_.at(step);
   result->gradient_scale = 1.0 / scaler_.scale();
-  backend_.fill(loss_sum_, 0.0f);
+  backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
   upload_scalar(backend_, loss_scale_, static_cast<float>(scaler_.scale() / static_cast<double>(result->targets)));
   pass_->zero_gradients();
   for (std::int64_t micro = 0; micro < options_.grad_accum; ++micro) {

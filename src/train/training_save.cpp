@@ -46,7 +46,7 @@ void TrainingRun::sample_now(std::int64_t step) {
 // A step whose loss was finite may still have ruined the weights; such weights never replace a good checkpoint.
 void TrainingRun::require_finite_weights(std::int64_t step) {
   float norm = 0.0f;
-  backend_.global_norm(weight_norm_, transformer_->parameters().whole(), false);
+  backend_.run(GlobalNorm{.out = weight_norm_, .gradients = transformer_->parameters().whole()});
   backend_.download(weight_norm_, std::as_writable_bytes(std::span(&norm, 1)));
   if (!std::isfinite(norm)) stop_not_finite(step, "norm of the weights after the update", norm);
 }

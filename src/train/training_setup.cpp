@@ -17,7 +17,7 @@ std::unique_ptr<Transformer> take_transformer(Backend& backend, LoadedModel& mod
   if (loaded->config() == config) return loaded;
   // Another dropout: the same weights under the configuration asked for.
   auto transformer = std::make_unique<Transformer>(backend, config, dtype);
-  backend.copy(transformer->parameters().whole(), loaded->parameters().whole());
+  backend.run(Copy{.out = transformer->parameters().whole(), .in = loaded->parameters().whole()});
   backend.wait();
   return transformer;
 }

@@ -60,16 +60,16 @@ TEST_P(ActivationTest, EqualsTheReference) {
         const Guarded dout = upload(backend(), dtype, {s.rows, s.columns}, dout_values);
         const Guarded out(backend(), dtype, {s.rows, s.columns});
         const Guarded din(backend(), dtype, {s.rows, width});
-        backend().activation_forward(activation, out, in);
+        backend().run(ActivationForward{.activation = activation, .out = out, .in = in});
         const double tolerance = tolerance_of(dtype, 2e-7);
         expect_close(out.values(), reference_activation(activation, in_values, size(s.columns)), tolerance);
-        backend().activation_backward(activation, din, dout, in);
+        backend().run(ActivationBackward{.activation = activation, .din = din, .dout = dout, .in = in});
         const std::vector<double> gradient =
             reference_activation_backward(activation, dout_values, in_values, size(s.columns));
         expect_close(din.values(), gradient, tolerance);
         // In place: over dout, or over the input of swiglu.
         const Guarded& place = activation == Activation::swiglu ? in : dout;
-        backend().activation_backward(activation, place, dout, in);
+        backend().run(ActivationBackward{.activation = activation, .din = place, .dout = dout, .in = in});
         EXPECT_EQ(place.bytes(), din.bytes());
         EXPECT_TRUE(in.intact() && dout.intact() && out.intact() && din.intact());
       }
@@ -84,15 +84,15 @@ TEST_P(ActivationTest, TailsGoToTheirLimits) {
   const Guarded out(backend(), DType::f32, {6});
   const Guarded results(backend(), DType::f32, {2});
   for (const Activation gelu : {Activation::gelu, Activation::gelu_erf}) {
-    backend().activation_forward(gelu, out, in);
+    backend().run(ActivationForward{.activation = gelu, .out = out, .in = in});
     EXPECT_EQ(out.values(), (std::vector<double>{0.0, 0.0, 0.0, 20.0, 200.0, rounded(DType::f32, {1e15})[0]}));
-    backend().activation_backward(gelu, out, in, in);
+    backend().run(ActivationBackward{.activation = gelu, .din = out, .dout = in, .in = in});
     EXPECT_EQ(out.values(), (std::vector<double>{0.0, 0.0, 0.0, 20.0, 200.0, rounded(DType::f32, {1e15})[0]}));
-    backend().activation_forward(gelu, results, broken);
+    backend().run(ActivationForward{.activation = gelu, .out = results, .in = broken});
     EXPECT_TRUE(std::isnan(results.values()[0]));
     EXPECT_EQ(results.values()[1], infinity);
   }
-  backend().activation_forward(Activation::relu, results, broken);
+  backend().run(ActivationForward{.activation = Activation::relu, .out = results, .in = broken});
   EXPECT_TRUE(std::isnan(results.values()[0]));
 }
 
@@ -106,8 +106,8 @@ TEST_P(ActivationTest, ExactGeluKeepsItsDigitsInTheTail) {
   const Guarded ones = upload(backend(), DType::f32, {count}, std::vector<double>(values.size(), 1.0));
   const Guarded out(backend(), DType::f32, {count});
   const Guarded slope(backend(), DType::f32, {count});
-  backend().activation_forward(Activation::gelu_erf, out, in);
-  backend().activation_backward(Activation::gelu_erf, slope, ones, in);
+  backend().run(ActivationForward{.activation = Activation::gelu_erf, .out = out, .in = in});
+  backend().run(ActivationBackward{.activation = Activation::gelu_erf, .din = slope, .dout = ones, .in = in});
   const std::vector<double> found = out.values();
   const std::vector<double> found_slope = slope.values();
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -128,7 +128,7 @@ TEST_P(ActivationTest, NamesWrongArguments) {
   const Guarded wide(b, DType::f32, {3, 16});
   const Guarded half(b, DType::f16, {3, 8});
   const auto forward = [&](std::string_view part, Activation a, const Tensor& out, const Tensor& in) {
-    refuses("activation_forward: ", part, [&] { b.activation_forward(a, out, in); });
+    refuses("activation_forward: ", part, [&] { b.run(ActivationForward{.activation = a, .out = out, .in = in}); });
   };
   forward("the activation is none", Activation::none, rows, other);
   forward("in is f32 [3, 16]", Activation::gelu, rows, wide);
@@ -138,7 +138,8 @@ TEST_P(ActivationTest, NamesWrongArguments) {
   forward("overlap", Activation::relu, rows, rows);
   const auto backward = [&](std::string_view part, Activation a, const Tensor& din, const Tensor& dout,
                             const Tensor& in) {
-    refuses("activation_backward: ", part, [&] { b.activation_backward(a, din, dout, in); });
+    refuses("activation_backward: ", part,
+            [&] { b.run(ActivationBackward{.activation = a, .din = din, .dout = dout, .in = in}); });
   };
   backward("din is f32 [3, 16]", Activation::gelu, wide, other, rows);
   backward("dout is absent", Activation::gelu, rows, {}, other);
@@ -158,12 +159,12 @@ TEST_P(DropoutTest, EqualsTheReference) {
         const Guarded state = upload(backend(), DType::u32, {4}, {4000000000.0, 5.0, 77.0, 0.0});
         const auto p = static_cast<float>(probability);
         const Dropout dropout{p, 3, state};
-        backend().dropout_forward(out, in, dropout);
+        backend().run(DropElements{.out = out, .in = in, .dropout = dropout});
         const ReferenceDropout reference{static_cast<double>(p), 4000000000u | (std::uint64_t{5} << 32), 77, 3};
         std::vector<double> expected = values;
         for (std::size_t i = 0; i < expected.size(); ++i) expected[i] *= reference.factor(i);
         expect_close(out.values(), expected, tolerance_of(dtype, 1e-7));
-        backend().dropout_backward(in, in, dropout);
+        backend().run(DropElements{.out = in, .in = in, .dropout = dropout});
         EXPECT_EQ(in.bytes(), out.bytes());
         EXPECT_TRUE(in.intact() && out.intact());
       }
@@ -175,7 +176,7 @@ TEST_P(DropoutTest, DropsWhatIsNotFinite) {
   const double infinity = std::numeric_limits<double>::infinity();
   const Guarded in = upload(backend(), DType::f32, {64}, std::vector<double>(64, infinity));
   const Guarded state = upload(backend(), DType::u32, {4}, {1.0, 0.0, 0.0, 0.0});
-  backend().dropout_forward(in, in, {0.5f, 0, state});
+  backend().run(DropElements{.out = in, .in = in, .dropout = {0.5f, 0, state}});
   for (const double value : in.values()) EXPECT_TRUE(value == 0.0 || value == infinity);
 }
 
@@ -187,8 +188,8 @@ TEST_P(DropoutTest, NamesWrongArguments) {
   const Guarded state(b, DType::u32, {4});
   const Guarded few(b, DType::u32, {3});
   const auto both = [&](std::string_view part, const Tensor& out, const Tensor& from, const Dropout& dropout) {
-    refuses("dropout", part, [&] { b.dropout_forward(out, from, dropout); });
-    refuses("dropout", part, [&] { b.dropout_backward(out, from, dropout); });
+    refuses("dropout", part, [&] { b.run(DropElements{.out = out, .in = from, .dropout = dropout}); });
+    refuses("dropout", part, [&] { b.run(DropElements{.out = out, .in = from, .dropout = dropout}); });
   };
   both("out is f32 [3, 9]", wide, in, {0.5f, 0, state});
   both("out is bf16", half, in, {0.5f, 0, state});

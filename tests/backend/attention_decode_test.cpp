@@ -76,7 +76,10 @@ struct Pass {
 
   KvCacheView cache() const { return {key_tensor.tensor(), value_tensor.tensor(), table_tensor.tensor()}; }
   Positions positions() const { return {first_tensor.tensor()}; }
-  void decode(Backend& backend) { backend.attention_decode(out, qkv_tensor, cache(), positions(), shape); }
+  void decode(Backend& backend) {
+    backend.run(
+        AttentionDecode{.out = out, .qkv = qkv_tensor, .cache = cache(), .positions = positions(), .shape = shape});
+  }
 
   AttentionShape shape;
   std::int64_t width;
@@ -120,8 +123,9 @@ TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
   Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
   const auto refuses = [&](const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
                            const AttentionShape& shape, std::string_view part) {
-    const std::string message =
-        error_of(ErrorKind::input, [&] { backend().attention_decode(out, qkv, cache, positions, shape); });
+    const std::string message = error_of(ErrorKind::input, [&] {
+      backend().run(AttentionDecode{.out = out, .qkv = qkv, .cache = cache, .positions = positions, .shape = shape});
+    });
     EXPECT_TRUE(message.starts_with("attention_decode: ")) << message;
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
@@ -164,7 +168,8 @@ TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
   for (const double first : {-5.0, 1000.0, 20.0}) {
     const Guarded starts = upload(backend(), DType::i32, {2}, {40.0, first});
     const KvCacheView cache = {pass.cache().keys, pass.cache().values, lost};
-    backend().attention_decode(pass.out, pass.qkv_tensor, cache, {starts.tensor()}, pass.shape);
+    backend().run(AttentionDecode{
+        .out = pass.out, .qkv = pass.qkv_tensor, .cache = cache, .positions = {starts.tensor()}, .shape = pass.shape});
     const std::vector<double> after = pass.out.values();
     EXPECT_TRUE(std::equal(before.begin(), before.begin() + half, after.begin()));
     for (auto value = after.begin() + half; value != after.end(); ++value) EXPECT_EQ(*value, 0.0);
@@ -179,8 +184,10 @@ TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {
   const std::unique_ptr<Backend> backend = make_backend("cpu");
   Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
   const auto refuses = [&](const KvCacheView& cache, const Positions& positions, std::string_view part) {
-    const std::string message = error_of(
-        ErrorKind::input, [&] { backend->attention_decode(pass.out, pass.qkv_tensor, cache, positions, pass.shape); });
+    const std::string message = error_of(ErrorKind::input, [&] {
+      backend->run(AttentionDecode{
+          .out = pass.out, .qkv = pass.qkv_tensor, .cache = cache, .positions = positions, .shape = pass.shape});
+    });
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
   const Guarded beyond = upload(*backend, DType::i32, {2}, {3, 31});

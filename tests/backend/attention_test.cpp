@@ -58,8 +58,15 @@ struct Pass {
         state(upload(backend, DType::u32, {4},
                      {static_cast<double>(seed & 0xFFFFFFFFu), static_cast<double>(seed >> 32), step, 0})) {
     dropout = {c.dropout, operation, state};
-    backend.attention_forward(out, log_sum_exp, qkv, c.shape, dropout);
-    backend.attention_backward(dqkv, dout, qkv, out, log_sum_exp, c.shape, dropout);
+    backend.run(
+        AttentionForward{.out = out, .log_sum_exp = log_sum_exp, .qkv = qkv, .shape = c.shape, .dropout = dropout});
+    backend.run(AttentionBackward{.dqkv = dqkv,
+                                  .dout = dout,
+                                  .qkv = qkv,
+                                  .out = out,
+                                  .log_sum_exp = log_sum_exp,
+                                  .shape = c.shape,
+                                  .dropout = dropout});
   }
 
   std::int64_t width;
@@ -111,8 +118,14 @@ TEST_P(AttentionTest, ReadsNoScratchThatItDidNotWrite) {
   const std::vector<double> nan(poison.qkv_values.size(), std::nan(""));
   const Guarded qkv = upload(backend(), DType::f32, poison.qkv.tensor().shape(), nan);
   for (const Case& c : cases()) {
-    backend().attention_forward(poison.out, poison.log_sum_exp, qkv, large.shape, {});
-    backend().attention_backward(poison.dqkv, poison.dout, qkv, poison.out, poison.log_sum_exp, large.shape, {});
+    backend().run(
+        AttentionForward{.out = poison.out, .log_sum_exp = poison.log_sum_exp, .qkv = qkv, .shape = large.shape});
+    backend().run(AttentionBackward{.dqkv = poison.dqkv,
+                                    .dout = poison.dout,
+                                    .qkv = qkv,
+                                    .out = poison.out,
+                                    .log_sum_exp = poison.log_sum_exp,
+                                    .shape = large.shape});
     const Pass pass(backend(), c);
     for (const Guarded* tensor : {&pass.out, &pass.log_sum_exp, &pass.dqkv}) {
       for (const double value : tensor->values()) ASSERT_TRUE(std::isfinite(value));
@@ -127,7 +140,7 @@ TEST_P(AttentionTest, LaterRowsDoNotChangeEarlierOnes) {
   for (std::size_t i = static_cast<std::size_t>(90 * pass.width); i < changed.size(); ++i) changed[i] = 1e3;
   const Guarded qkv = upload(backend(), DType::f32, pass.qkv.tensor().shape(), changed);
   const Guarded out(backend(), DType::f32, pass.out.tensor().shape());
-  backend().attention_forward(out, {}, qkv, c.shape, {});
+  backend().run(AttentionForward{.out = out, .qkv = qkv, .shape = c.shape});
   const std::vector<double> before = pass.out.values();
   const std::vector<double> after = out.values();
   const auto rows = static_cast<std::ptrdiff_t>(90 * pass.out_width);
@@ -143,7 +156,7 @@ TEST_P(AttentionTest, SurvivesLargeScores) {
   const Guarded qkv = upload(backend(), DType::f32, {1, 80, 12}, values);
   const Guarded out(backend(), DType::f32, {1, 80, 4});
   const Guarded log_sum_exp(backend(), DType::f32, {1, 1, 80});
-  backend().attention_forward(out, log_sum_exp, qkv, shape, {});
+  backend().run(AttentionForward{.out = out, .log_sum_exp = log_sum_exp, .qkv = qkv, .shape = shape});
   for (const double value : out.values()) EXPECT_TRUE(std::isfinite(value));
   for (const double value : log_sum_exp.values()) EXPECT_TRUE(std::isfinite(value));
 }
@@ -154,7 +167,7 @@ TEST_P(AttentionTest, KeepsNaN) {
   values[20 * 24] = std::nan("");
   const Guarded qkv = upload(backend(), DType::f32, {1, 40, 24}, values);
   const Guarded out(backend(), DType::f32, {1, 40, 8});
-  backend().attention_forward(out, {}, qkv, shape, {});
+  backend().run(AttentionForward{.out = out, .qkv = qkv, .shape = shape});
   EXPECT_TRUE(std::isnan(out.values()[20 * 8]));
 }
 
@@ -163,7 +176,10 @@ TEST_P(AttentionTest, RefusesWrongArguments) {
   const AttentionShape shape = make_shape(4, 2, 8);
   const auto forward = [&](const Tensor& out, const Tensor& statistics, const Tensor& qkv, const AttentionShape& s,
                            const Dropout& dropout = {}) {
-    return error_of(ErrorKind::input, [&] { backend().attention_forward(out, statistics, qkv, s, dropout); });
+    return error_of(ErrorKind::input, [&] {
+      backend().run(
+          AttentionForward{.out = out, .log_sum_exp = statistics, .qkv = qkv, .shape = s, .dropout = dropout});
+    });
   };
   const auto names = [](const std::string& message, std::string_view operation, std::string_view argument) {
     return message.starts_with(operation) && message.find(argument) != std::string::npos;
@@ -183,8 +199,10 @@ TEST_P(AttentionTest, RefusesWrongArguments) {
   EXPECT_TRUE(names(forward(integers, {}, pass.qkv, shape), op, "out is i32"));
 
   const auto backward = [&](const Tensor& dqkv, const Tensor& dout, const Tensor& out, const Tensor& statistics) {
-    return error_of(ErrorKind::input,
-                    [&] { backend().attention_backward(dqkv, dout, pass.qkv, out, statistics, shape, {}); });
+    return error_of(ErrorKind::input, [&] {
+      backend().run(AttentionBackward{
+          .dqkv = dqkv, .dout = dout, .qkv = pass.qkv, .out = out, .log_sum_exp = statistics, .shape = shape});
+    });
   };
   const std::string back = "attention_backward: ";
   EXPECT_TRUE(names(backward(pass.dout, pass.dout, pass.out, pass.log_sum_exp), back, "dqkv is"));

@@ -59,8 +59,12 @@ TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
             const Guarded token_weight = upload(backend(), weight_dtype, shape_of(s.vocab, s.columns), token_weights);
             const Guarded place_weight = upload(backend(), weight_dtype, shape_of(s.places, s.columns), place_weights);
             const Guarded out(backend(), dtype, shape_of(s.batch, s.length, s.columns));
-            backend().embedding_forward(out, tokens, token_weight, positioned ? place_weight.tensor() : Tensor(),
-                                        {shifted ? first.tensor() : Tensor()}, 1.5f);
+            backend().run(EmbeddingForward{.out = out,
+                                           .tokens = tokens,
+                                           .token_weight = token_weight,
+                                           .position_weight = positioned ? place_weight.tensor() : Tensor(),
+                                           .positions = {shifted ? first.tensor() : Tensor()},
+                                           .scale = 1.5f});
             const std::vector<double> expected =
                 reference_embedding(s, token_values, token_weights, positioned ? place_weights : std::vector<double>(),
                                     shifted ? first_values : std::vector<double>(s.batch, 0.0), 1.5);
@@ -111,8 +115,9 @@ TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
       const Guarded dtoken_weight = upload(backend(), dtype, shape_of(s.vocab, s.columns), dtoken);
       const Guarded dplace_weight = upload(backend(), dtype, shape_of(s.places, s.columns), dplace);
       reference_embedding_backward(s, token_values, gradients, 0.5, dtoken, dplace);
-      backend().embedding_backward(dtoken_weight, {}, dout, tokens, 0.5f);
-      backend().embedding_backward({}, dplace_weight, dout, tokens, 0.5f);
+      backend().run(EmbeddingBackward{.dtoken_weight = dtoken_weight, .dout = dout, .tokens = tokens, .scale = 0.5f});
+      backend().run(
+          EmbeddingBackward{.dposition_weight = dplace_weight, .dout = dout, .tokens = tokens, .scale = 0.5f});
       expect_close(dtoken_weight.values(), dtoken, tolerance_of(dtype, 1e-6));
       expect_close(dplace_weight.values(), dplace, tolerance_of(dtype, 1e-6));
       EXPECT_TRUE(dtoken_weight.intact() && dplace_weight.intact() && dout.intact());
@@ -128,13 +133,14 @@ TEST_P(EmbeddingTest, RefusesDtypesThatDoNotMeet) {
     const Guarded weight(b, dtype, {5, 8});
     const Guarded other_weight(b, other, {5, 8});
     refuses("embedding_forward: ", unkept("token_weight", other_weight, "out", out),
-            [&] { b.embedding_forward(out, tokens, other_weight, {}, {}, 1.0f); });
-    refuses("embedding_forward: ", unlike("position_weight", other_weight, "token_weight", weight),
-            [&] { b.embedding_forward(out, tokens, weight, other_weight, {}, 1.0f); });
+            [&] { b.run(EmbeddingForward{.out = out, .tokens = tokens, .token_weight = other_weight}); });
+    refuses("embedding_forward: ", unlike("position_weight", other_weight, "token_weight", weight), [&] {
+      b.run(EmbeddingForward{.out = out, .tokens = tokens, .token_weight = weight, .position_weight = other_weight});
+    });
     refuses("embedding_backward: ", unlike("dtoken_weight", other_weight, "dout", out),
-            [&] { b.embedding_backward(other_weight, {}, out, tokens, 1.0f); });
+            [&] { b.run(EmbeddingBackward{.dtoken_weight = other_weight, .dout = out, .tokens = tokens}); });
     refuses("embedding_backward: ", unlike("dposition_weight", other_weight, "dout", out),
-            [&] { b.embedding_backward({}, other_weight, out, tokens, 1.0f); });
+            [&] { b.run(EmbeddingBackward{.dposition_weight = other_weight, .dout = out, .tokens = tokens}); });
   }
 }
 
@@ -151,7 +157,8 @@ TEST_P(EmbeddingTest, BackwardBitsDoNotDependOnRunsOrThreads) {
         upload(backend(), DType::f32, shape_of(s.vocab, s.columns), std::vector<double>(s.vocab * s.columns, 0.5));
     const Guarded dplace =
         upload(backend(), DType::f32, shape_of(s.places, s.columns), std::vector<double>(s.places * s.columns, 0.5));
-    backend().embedding_backward(dtoken, dplace, dout, tokens, 0.7f);
+    backend().run(EmbeddingBackward{
+        .dtoken_weight = dtoken, .dposition_weight = dplace, .dout = dout, .tokens = tokens, .scale = 0.7f});
     const std::vector<std::vector<std::byte>> now = {dtoken.bytes(), dplace.bytes()};
     if (first.empty()) first = now;
     EXPECT_EQ(now, first) << count << " threads";
@@ -169,7 +176,9 @@ TEST_P(EmbeddingTest, NamesWrongArguments) {
   const Guarded few(b, DType::f32, {2, 8});
   const auto forward = [&](std::string_view part, const Tensor& o, const Tensor& t, const Tensor& w, const Tensor& p,
                            const Positions& positions) {
-    refuses("embedding_forward: ", part, [&] { b.embedding_forward(o, t, w, p, positions, 1.0f); });
+    refuses("embedding_forward: ", part, [&] {
+      b.run(EmbeddingForward{.out = o, .tokens = t, .token_weight = w, .position_weight = p, .positions = positions});
+    });
   };
   forward("out is absent", {}, tokens, weight, {}, {});
   forward("out is f32 [2, 3, 8]", out, tokens, wide, {}, {});
@@ -180,7 +189,8 @@ TEST_P(EmbeddingTest, NamesWrongArguments) {
   forward("position_weight is f32 [5, 9]", out, tokens, weight, wide, {});
   forward("positions.first is i32 [2, 3]", out, tokens, weight, {}, {tokens});
   const auto backward = [&](std::string_view part, const Tensor& w, const Tensor& p, const Tensor& o, const Tensor& t) {
-    refuses("embedding_backward: ", part, [&] { b.embedding_backward(w, p, o, t, 1.0f); });
+    refuses("embedding_backward: ", part,
+            [&] { b.run(EmbeddingBackward{.dtoken_weight = w, .dposition_weight = p, .dout = o, .tokens = t}); });
   };
   backward("dtoken_weight is f32 [5, 9]", wide, {}, out, tokens);
   backward("dposition_weight is f32 [2, 8]", weight, few, out, tokens);
@@ -219,8 +229,12 @@ TEST_P(RopeTest, BothDirectionsEqualTheReference) {
         const Guarded forward = upload(backend(), dtype, shape, values);
         const Guarded backward = upload(backend(), dtype, shape, values);
         const Positions positions{shifted ? first.tensor() : Tensor()};
-        backend().rope_forward(forward, inverse, positions, c.shape);
-        backend().rope_backward(backward, inverse, positions, c.shape);
+        backend().run(Rope{.qkv = forward, .inverse_frequencies = inverse, .positions = positions, .shape = c.shape});
+        backend().run(Rope{.qkv = backward,
+                           .inverse_frequencies = inverse,
+                           .positions = positions,
+                           .shape = c.shape,
+                           .backward = true});
         const double tolerance = tolerance_of(dtype, 2e-7);
         expect_close(forward.values(), reference_rope(values, frequencies, starts, size(c.length), c.shape, 1.0),
                      tolerance);
@@ -259,8 +273,9 @@ TEST_P(RopeTest, NamesWrongArguments) {
   const Guarded integers(b, DType::i32, {3});
   const auto both = [&](std::string_view part, const Tensor& x, const Tensor& f, const Positions& p,
                         const AttentionShape& s) {
-    refuses("rope", part, [&] { b.rope_forward(x, f, p, s); });
-    refuses("rope", part, [&] { b.rope_backward(x, f, p, s); });
+    refuses("rope", part, [&] { b.run(Rope{.qkv = x, .inverse_frequencies = f, .positions = p, .shape = s}); });
+    refuses("rope", part,
+            [&] { b.run(Rope{.qkv = x, .inverse_frequencies = f, .positions = p, .shape = s, .backward = true}); });
   };
   both("qkv is absent", {}, inverse, {}, shape);
   both("qkv is f32 [2, 3, 17]", wide, inverse, {}, shape);

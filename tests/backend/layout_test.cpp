@@ -30,8 +30,8 @@ TEST_P(LayoutTest, SplitAndJoinAreInverse) {
         const Guarded k(backend(), dtype, {1, rows, key});
         const Guarded v(backend(), dtype, {1, rows, key});
         const Guarded joined(backend(), dtype, {1, rows, columns});
-        backend().split_qkv(q, k, v, qkv, shape);
-        backend().join_qkv(joined, q, k, v, shape);
+        backend().run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = shape});
+        backend().run(JoinQkv{.qkv = joined, .q = q, .k = k, .v = v, .shape = shape});
         EXPECT_EQ(joined.bytes(), qkv.bytes());
         EXPECT_EQ(q.values()[size(rows * query - 1)], values[size((rows - 1) * columns + query - 1)]);
         EXPECT_EQ(k.values()[size((rows - 1) * key)], values[size((rows - 1) * columns + query)]);
@@ -75,7 +75,7 @@ TEST_P(LayoutTest, CastRoundsToNearestEven) {
         if (from != to && from != DType::f32 && to != DType::f32) continue;
         SCOPED_TRACE(std::to_string(n) + " " + std::string(name_of(from)) + " to " + std::string(name_of(to)));
         const Guarded out(backend(), to, {n});
-        backend().cast(out, in);
+        backend().run(Cast{.out = out, .in = in});
         EXPECT_EQ(out.values(), rounded(to, source));
         EXPECT_TRUE(out.intact() && in.intact());
       }
@@ -87,7 +87,7 @@ TEST_P(LayoutTest, CastKeepsNan) {
   const Guarded in = upload(backend(), DType::f32, {40}, std::vector<double>(40, std::nan("")));
   for (const DType to : floating_types()) {
     const Guarded out = upload(backend(), to, {40}, std::vector<double>(40, 1.0));
-    backend().cast(out, in);
+    backend().run(Cast{.out = out, .in = in});
     for (const double value : out.values()) EXPECT_TRUE(std::isnan(value));
   }
 }
@@ -100,22 +100,22 @@ TEST_P(LayoutTest, FillsCopiesAndAdds) {
       const std::vector<double> more = random_values(dtype, n, 2);
       const Guarded in = upload(backend(), dtype, {n}, values);
       const Guarded out(backend(), dtype, {n});
-      backend().copy(out, in);
+      backend().run(Copy{.out = out, .in = in});
       EXPECT_EQ(out.bytes(), in.bytes());
-      backend().add(out, upload(backend(), dtype, {n}, more));
+      backend().run(Add{.out = out, .in = upload(backend(), dtype, {n}, more)});
       std::vector<double> sum = values;
       for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += more[i];
       EXPECT_EQ(out.values(), rounded(dtype, rounded(DType::f32, sum)));
-      backend().add(in, in);
+      backend().run(Add{.out = in, .in = in});
       EXPECT_EQ(in.values()[0], 2.0 * values[0]);
-      backend().fill(out, 0.1f);
+      backend().run(Fill{.out = out, .value = 0.1f});
       EXPECT_EQ(out.values(), rounded(dtype, std::vector<double>(size(n), static_cast<double>(0.1f))));
       EXPECT_TRUE(out.intact() && in.intact());
     }
   }
   const Guarded integers = upload(backend(), DType::i32, {3}, {1, -2, 3});
   const Guarded out(backend(), DType::i32, {3});
-  backend().copy(out, integers);
+  backend().run(Copy{.out = out, .in = integers});
   EXPECT_EQ(out.bytes(), integers.bytes());
 }
 
@@ -127,7 +127,7 @@ TEST_P(LayoutTest, GathersRows) {
       const Guarded in = upload(backend(), dtype, {9, columns}, values);
       const Guarded indices = upload(backend(), DType::i32, {7}, wanted);
       const Guarded out(backend(), dtype, {7, columns});
-      backend().gather_rows(out, in, indices);
+      backend().run(GatherRows{.out = out, .in = in, .indices = indices});
       std::vector<double> expected;
       for (const double row : wanted) {
         for (std::int64_t c = 0; c < columns; ++c) {
@@ -144,10 +144,10 @@ TEST_P(LayoutTest, GathersRows) {
 TEST_P(LayoutTest, EmptyTensorsAreNoWork) {
   const Guarded empty(backend(), DType::f32, {0});
   const Guarded other(backend(), DType::f32, {0});
-  backend().copy(empty, other);
-  backend().fill(empty, 1.0f);
-  backend().add(empty, other);
-  backend().cast(empty, other);
+  backend().run(Copy{.out = empty, .in = other});
+  backend().run(Fill{.out = empty, .value = 1.0f});
+  backend().run(Add{.out = empty, .in = other});
+  backend().run(Cast{.out = empty, .in = other});
   EXPECT_TRUE(empty.intact() && other.intact());
 }
 
@@ -160,30 +160,32 @@ TEST_P(LayoutTest, NamesWrongArguments) {
   const Guarded v(b, DType::f32, {3, 4});
   const Guarded half(b, DType::f16, {3, 4});
   const Guarded integers(b, DType::i32, {3});
-  refuses("split_qkv: ", "q is f32 [3, 4]", [&] { b.split_qkv(k, k, v, qkv, shape); });
-  refuses("split_qkv: ", "k is f16", [&] { b.split_qkv(q, half, v, qkv, shape); });
-  refuses("split_qkv: ", "overlap", [&] { b.split_qkv(q, v, v, qkv, shape); });
-  refuses("split_qkv: ", "qkv is f32 [3, 8]", [&] { b.split_qkv(q, k, v, q, shape); });
-  refuses("split_qkv: ", "qkv is absent", [&] { b.split_qkv(q, k, v, {}, shape); });
-  refuses("join_qkv: ", "v is absent", [&] { b.join_qkv(qkv, q, k, {}, shape); });
-  refuses("join_qkv: ", "qkv is f32 [3, 8]", [&] { b.join_qkv(q, q, k, v, shape); });
-  refuses("cast: ", "out is f32 [3, 8]", [&] { b.cast(q, k); });
-  refuses("cast: ", "in is i32", [&] { b.cast(q, integers); });
+  refuses("split_qkv: ", "q is f32 [3, 4]",
+          [&] { b.run(SplitQkv{.q = k, .k = k, .v = v, .qkv = qkv, .shape = shape}); });
+  refuses("split_qkv: ", "k is f16", [&] { b.run(SplitQkv{.q = q, .k = half, .v = v, .qkv = qkv, .shape = shape}); });
+  refuses("split_qkv: ", "overlap", [&] { b.run(SplitQkv{.q = q, .k = v, .v = v, .qkv = qkv, .shape = shape}); });
+  refuses("split_qkv: ", "qkv is f32 [3, 8]",
+          [&] { b.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = q, .shape = shape}); });
+  refuses("split_qkv: ", "qkv is absent", [&] { b.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = {}, .shape = shape}); });
+  refuses("join_qkv: ", "v is absent", [&] { b.run(JoinQkv{.qkv = qkv, .q = q, .k = k, .v = {}, .shape = shape}); });
+  refuses("join_qkv: ", "qkv is f32 [3, 8]", [&] { b.run(JoinQkv{.qkv = q, .q = q, .k = k, .v = v, .shape = shape}); });
+  refuses("cast: ", "out is f32 [3, 8]", [&] { b.run(Cast{.out = q, .in = k}); });
+  refuses("cast: ", "in is i32", [&] { b.run(Cast{.out = q, .in = integers}); });
   refuses("cast: ", "out is f16 [3, 4] of 'guarded' and in is bf16 [3, 4] of 'guarded', but one of them must be f32",
-          [&] { b.cast(half, Guarded(b, DType::bf16, {3, 4})); });
-  refuses("cast: ", "overlap", [&] { b.cast(q, q); });
-  refuses("fill: ", "out is i32", [&] { b.fill(integers, 1.0f); });
-  refuses("fill: ", "out is absent", [&] { b.fill({}, 1.0f); });
-  refuses("copy: ", "out is f32 [3, 8]", [&] { b.copy(q, k); });
-  refuses("copy: ", "out is f32", [&] { b.copy(k, half); });
-  refuses("copy: ", "in is absent", [&] { b.copy(k, {}); });
-  refuses("add: ", "out is f32 [3, 8]", [&] { b.add(q, k); });
-  refuses("add: ", "out is f32", [&] { b.add(k, half); });
-  refuses("add: ", "in is i32", [&] { b.add(k, integers); });
-  refuses("gather_rows: ", "out is f32 [3, 8]", [&] { b.gather_rows(q, k, integers); });
-  refuses("gather_rows: ", "indices is f32", [&] { b.gather_rows(v, k, q); });
-  refuses("gather_rows: ", "in is i32", [&] { b.gather_rows(v, integers, integers); });
-  refuses("gather_rows: ", "overlap", [&] { b.gather_rows(k, k, integers); });
+          [&] { b.run(Cast{.out = half, .in = Guarded(b, DType::bf16, {3, 4})}); });
+  refuses("cast: ", "overlap", [&] { b.run(Cast{.out = q, .in = q}); });
+  refuses("fill: ", "out is i32", [&] { b.run(Fill{.out = integers, .value = 1.0f}); });
+  refuses("fill: ", "out is absent", [&] { b.run(Fill{.out = {}, .value = 1.0f}); });
+  refuses("copy: ", "out is f32 [3, 8]", [&] { b.run(Copy{.out = q, .in = k}); });
+  refuses("copy: ", "out is f32", [&] { b.run(Copy{.out = k, .in = half}); });
+  refuses("copy: ", "in is absent", [&] { b.run(Copy{.out = k, .in = {}}); });
+  refuses("add: ", "out is f32 [3, 8]", [&] { b.run(Add{.out = q, .in = k}); });
+  refuses("add: ", "out is f32", [&] { b.run(Add{.out = k, .in = half}); });
+  refuses("add: ", "in is i32", [&] { b.run(Add{.out = k, .in = integers}); });
+  refuses("gather_rows: ", "out is f32 [3, 8]", [&] { b.run(GatherRows{.out = q, .in = k, .indices = integers}); });
+  refuses("gather_rows: ", "indices is f32", [&] { b.run(GatherRows{.out = v, .in = k, .indices = q}); });
+  refuses("gather_rows: ", "in is i32", [&] { b.run(GatherRows{.out = v, .in = integers, .indices = integers}); });
+  refuses("gather_rows: ", "overlap", [&] { b.run(GatherRows{.out = k, .in = k, .indices = integers}); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, LayoutTest, testing::ValuesIn(test_backends()), test_backend_name);

@@ -72,8 +72,12 @@ TEST_P(LinearTest, ForwardEqualsTheReference) {
                            " keeps " + std::to_string(keeps));
               const Guarded out(backend(), dtype, {s.m, s.n});
               const Guarded pre(backend(), dtype, {s.m, s.n});
-              backend().matmul_forward(out, in, weight, has_bias ? bias.tensor() : Tensor(), activation,
-                                       keeps ? pre.tensor() : Tensor());
+              backend().run(MatmulForward{.out = out,
+                                          .in = in,
+                                          .weight = weight,
+                                          .bias = has_bias ? bias.tensor() : Tensor(),
+                                          .activation = activation,
+                                          .pre_activation = keeps ? pre.tensor() : Tensor()});
               if (keeps) expect_close(pre.values(), sums, tolerance);
               expect_close(out.values(), expected, tolerance);
               EXPECT_TRUE(out.intact() && pre.intact() && in.intact() && weight.intact() && bias.intact());
@@ -103,8 +107,12 @@ TEST_P(LinearTest, BackwardInputEqualsTheReference) {
                        std::to_string(static_cast<int>(activation)) + " accumulate " + std::to_string(accumulate));
           const Guarded din =
               accumulate ? upload(backend(), dtype, {s.m, s.k}, before) : Guarded(backend(), dtype, {s.m, s.k});
-          backend().matmul_backward_input(din, dout, weight, activation,
-                                          activation == Activation::none ? Tensor() : pre.tensor(), accumulate);
+          backend().run(MatmulBackwardInput{.din = din,
+                                            .dout = dout,
+                                            .weight = weight,
+                                            .activation = activation,
+                                            .pre_activation = activation == Activation::none ? Tensor() : pre.tensor(),
+                                            .accumulate = accumulate});
           std::vector<double> expected = times_derivative(product, activation, pre_values);
           for (std::size_t i = 0; accumulate && i < expected.size(); ++i) expected[i] += before[i];
           expect_close(din.values(), expected, tolerance_of(dtype, f32_tolerance));
@@ -127,7 +135,7 @@ TEST_P(LinearTest, BackwardWeightEqualsTheReference) {
       const Guarded in = upload(backend(), dtype, {s.m, s.k}, in_values);
       const Guarded dweight = upload(backend(), dtype, {s.n, s.k}, dweight_before);
       const Guarded dbias = upload(backend(), dtype, {s.n}, dbias_before);
-      backend().matmul_backward_weight(dweight, dbias, dout, in);
+      backend().run(MatmulBackwardWeight{.dweight = dweight, .dbias = dbias, .dout = dout, .in = in});
       std::vector<double> expected =
           reference_matmul(transposed(dout_values, count(s.m), count(s.n)),
                            transposed(in_values, count(s.m), count(s.k)), {}, count(s.n), count(s.k), count(s.m));
@@ -138,7 +146,7 @@ TEST_P(LinearTest, BackwardWeightEqualsTheReference) {
       expect_close(dbias.values(), sums, tolerance_of(dtype, f32_tolerance));
       EXPECT_TRUE(dweight.intact() && dbias.intact());
       const Guarded alone = upload(backend(), dtype, {s.n, s.k}, dweight_before);
-      backend().matmul_backward_weight(alone, {}, dout, in);
+      backend().run(MatmulBackwardWeight{.dweight = alone, .dout = dout, .in = in});
       EXPECT_EQ(alone.bytes(), dweight.bytes());
     }
   }
@@ -156,9 +164,11 @@ TEST_P(LinearTest, GivesTheSameBitsAgain) {
     const Guarded din(backend(), DType::f32, {s.m, s.k});
     const Guarded dweight = upload(backend(), DType::f32, {s.n, s.k}, std::vector<double>(count(s.n * s.k)));
     const Guarded dbias = upload(backend(), DType::f32, {s.n}, std::vector<double>(count(s.n)));
-    backend().matmul_forward(out, in, weight, bias, Activation::gelu, pre);
-    backend().matmul_backward_input(din, out, weight, Activation::gelu, in, false);
-    backend().matmul_backward_weight(dweight, dbias, out, in);
+    backend().run(MatmulForward{
+        .out = out, .in = in, .weight = weight, .bias = bias, .activation = Activation::gelu, .pre_activation = pre});
+    backend().run(MatmulBackwardInput{
+        .din = din, .dout = out, .weight = weight, .activation = Activation::gelu, .pre_activation = in});
+    backend().run(MatmulBackwardWeight{.dweight = dweight, .dbias = dbias, .dout = out, .in = in});
     std::vector<std::byte> all;
     for (const Guarded* tensor : {&out, &pre, &din, &dweight, &dbias}) {
       const std::vector<std::byte> bytes = tensor->bytes();
@@ -222,8 +232,8 @@ TEST_P(LinearTest, MatvecEqualsTheReference) {
         const Guarded bias = upload(backend(), bias_dtype, {s.n}, bias_values);
         const Guarded out(backend(), dtype, {s.m, s.n});
         const Guarded plain(backend(), dtype, {s.m, s.n});
-        backend().matvec(out, in, weight.weight(), bias);
-        backend().matvec(plain, in, weight.weight(), {});
+        backend().run(Matvec{.out = out, .in = in, .weight = weight.weight(), .bias = bias});
+        backend().run(Matvec{.out = plain, .in = in, .weight = weight.weight()});
         const double tolerance = tolerance_of(dtype, f32_tolerance);
         expect_close(out.values(),
                      reference_matmul(in_values, weight.meaning, bias_values, count(s.m), count(s.n), count(s.k)),
@@ -251,7 +261,9 @@ TEST_P(LinearTest, RefusesWrongArguments) {
   };
   const auto forward = [&](const Tensor& o, const Tensor& i, const Tensor& w, const Tensor& b, Activation a,
                            const Tensor& p) {
-    const std::string message = error_of(ErrorKind::input, [&] { backend().matmul_forward(o, i, w, b, a, p); });
+    const std::string message = error_of(ErrorKind::input, [&] {
+      backend().run(MatmulForward{.out = o, .in = i, .weight = w, .bias = b, .activation = a, .pre_activation = p});
+    });
     EXPECT_TRUE(message.starts_with("matmul_forward: ")) << message;
     return message;
   };
@@ -269,8 +281,9 @@ TEST_P(LinearTest, RefusesWrongArguments) {
   expect(forward(out, in, weight, bias, gelu, out), "overlap");
 
   const auto input = [&](const Tensor& din, const Tensor& dout, const Tensor& w, Activation a, const Tensor& p) {
-    const std::string message =
-        error_of(ErrorKind::input, [&] { backend().matmul_backward_input(din, dout, w, a, p, false); });
+    const std::string message = error_of(ErrorKind::input, [&] {
+      backend().run(MatmulBackwardInput{.din = din, .dout = dout, .weight = w, .activation = a, .pre_activation = p});
+    });
     EXPECT_TRUE(message.starts_with("matmul_backward_input: ")) << message;
     return message;
   };
@@ -284,8 +297,9 @@ TEST_P(LinearTest, RefusesWrongArguments) {
   expect(input(in, out, weight, relu, in), "overlap");
 
   const auto gradient = [&](const Tensor& dweight, const Tensor& dbias, const Tensor& dout, const Tensor& i) {
-    const std::string message =
-        error_of(ErrorKind::input, [&] { backend().matmul_backward_weight(dweight, dbias, dout, i); });
+    const std::string message = error_of(ErrorKind::input, [&] {
+      backend().run(MatmulBackwardWeight{.dweight = dweight, .dbias = dbias, .dout = dout, .in = i});
+    });
     EXPECT_TRUE(message.starts_with("matmul_backward_weight: ")) << message;
     return message;
   };
@@ -308,20 +322,21 @@ TEST_P(LinearTest, RefusesDtypesThatDoNotMeet) {
     const Guarded other_weight(b, other, {5, 64});
     const Guarded other_bias(b, other, {5});
     refuses("matmul_forward: ", unkept("weight", other_weight, "in", in),
-            [&] { b.matmul_forward(out, in, other_weight, {}, Activation::none, {}); });
+            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = other_weight}); });
     refuses("matmul_forward: ", unlike("bias", other_bias, "weight", weight),
-            [&] { b.matmul_forward(out, in, weight, other_bias, Activation::none, {}); });
+            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = other_bias}); });
     refuses("matvec: ", unkept("weight.values", other_weight, "in", in),
-            [&] { b.matvec(out, in, {other_weight, {}}, {}); });
+            [&] { b.run(Matvec{.out = out, .in = in, .weight = {other_weight, {}}}); });
     refuses("matvec: ", unlike("bias", other_bias, "weight.values", weight),
-            [&] { b.matvec(out, in, {weight, {}}, other_bias); });
-    refuses("matvec: ", unkept("bias", other_bias, "in", in), [&] { b.matvec(out, in, {bytes, scales}, other_bias); });
+            [&] { b.run(Matvec{.out = out, .in = in, .weight = {weight, {}}, .bias = other_bias}); });
+    refuses("matvec: ", unkept("bias", other_bias, "in", in),
+            [&] { b.run(Matvec{.out = out, .in = in, .weight = {bytes, scales}, .bias = other_bias}); });
     refuses("matmul_backward_input: ", unlike("weight", other_weight, "dout", out),
-            [&] { b.matmul_backward_input(din, out, other_weight, Activation::none, {}, false); });
+            [&] { b.run(MatmulBackwardInput{.din = din, .dout = out, .weight = other_weight}); });
     refuses("matmul_backward_weight: ", unlike("dweight", other_weight, "dout", out),
-            [&] { b.matmul_backward_weight(other_weight, {}, out, in); });
+            [&] { b.run(MatmulBackwardWeight{.dweight = other_weight, .dout = out, .in = in}); });
     refuses("matmul_backward_weight: ", unlike("dbias", other_bias, "dout", out),
-            [&] { b.matmul_backward_weight(weight, other_bias, out, in); });
+            [&] { b.run(MatmulBackwardWeight{.dweight = weight, .dbias = other_bias, .dout = out, .in = in}); });
   }
 }
 
@@ -337,7 +352,8 @@ TEST_P(LinearTest, MatvecRefusesWrongArguments) {
   const Guarded integers(backend(), DType::i32, {5, 64});
   const auto refuses = [&](const Tensor& o, const Tensor& i, const Weight& weight, const Tensor& bias,
                            std::string_view part) {
-    const std::string message = error_of(ErrorKind::input, [&] { backend().matvec(o, i, weight, bias); });
+    const std::string message =
+        error_of(ErrorKind::input, [&] { backend().run(Matvec{.out = o, .in = i, .weight = weight, .bias = bias}); });
     EXPECT_TRUE(message.starts_with("matvec: ")) << message;
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };

@@ -70,11 +70,12 @@ TEST_P(LossTest, EqualsTheReference) {
       const ReferenceLoss expected =
           reference_cross_entropy(values, target_values, size(s.columns), size(s.vocab), 0.125);
       const std::vector<std::byte> before = logits.bytes();
-      backend().cross_entropy(losses, logits, targets, s.vocab, {});
+      backend().run(CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = s.vocab});
       expect_close(losses.values(), expected.losses, 2e-7);
       EXPECT_EQ(logits.bytes(), before);
       const Guarded again(backend(), DType::f32, {s.rows});
-      backend().cross_entropy(again, logits, targets, s.vocab, scale);
+      backend().run(
+          CrossEntropy{.losses = again, .logits = logits, .targets = targets, .vocab = s.vocab, .loss_scale = scale});
       EXPECT_EQ(again.bytes(), losses.bytes());
       const std::vector<double> gradient = logits.values();
       if (s.vocab > 1) expect_close(gradient, expected.dlogits, tolerance_of(dtype));
@@ -94,7 +95,7 @@ TEST_P(LossTest, NanIsNotHidden) {
   const Guarded logits = upload(backend(), DType::f32, {2, 20}, values);
   const Guarded targets = upload(backend(), DType::i32, {2}, {0.0, 0.0});
   const Guarded losses(backend(), DType::f32, {2});
-  backend().cross_entropy(losses, logits, targets, 20, {});
+  backend().run(CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = 20});
   EXPECT_TRUE(std::isnan(losses.values()[0]));
   EXPECT_NEAR(losses.values()[1], std::log(20.0), 1e-6);
 }
@@ -110,8 +111,9 @@ TEST_P(LossTest, BitsDoNotDependOnRunsOrThreads) {
     const Guarded logits = upload(backend(), DType::f32, {33, 1001}, random_values(DType::f32, 33 * 1001, 1));
     const Guarded losses(backend(), DType::f32, {33});
     const Guarded total(backend(), DType::f32, {1});
-    backend().cross_entropy(losses, logits, targets, 1001, scale);
-    backend().sum(total, values, false);
+    backend().run(
+        CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = 1001, .loss_scale = scale});
+    backend().run(Sum{.out = total, .in = values});
     const std::vector<std::vector<std::byte>> now = {logits.bytes(), losses.bytes(), total.bytes()};
     if (first.empty()) first = now;
     EXPECT_EQ(now, first) << count << " threads";
@@ -125,9 +127,9 @@ TEST_P(LossTest, SumEqualsTheReference) {
     const Guarded in = upload(backend(), DType::f32, {n}, values);
     const Guarded out = upload(backend(), DType::f32, {1}, {100.0});
     const double expected = std::accumulate(values.begin(), values.end(), 0.0);
-    backend().sum(out, in, true);
+    backend().run(Sum{.out = out, .in = in, .accumulate = true});
     EXPECT_NEAR(out.values()[0], expected + 100.0, 1e-5 * std::sqrt(static_cast<double>(n)) + 1e-5);
-    backend().sum(out, in, false);
+    backend().run(Sum{.out = out, .in = in});
     EXPECT_NEAR(out.values()[0], expected, 1e-6 * std::sqrt(static_cast<double>(n)));
     EXPECT_TRUE(out.intact() && in.intact());
   }
@@ -142,7 +144,8 @@ TEST_P(LossTest, NamesWrongArguments) {
   const Guarded scale(b, DType::f32, {1});
   const auto entropy = [&](std::string_view part, const Tensor& l, const Tensor& x, const Tensor& t, std::int64_t vocab,
                            const Tensor& s) {
-    refuses("cross_entropy: ", part, [&] { b.cross_entropy(l, x, t, vocab, s); });
+    refuses("cross_entropy: ", part,
+            [&] { b.run(CrossEntropy{.losses = l, .logits = x, .targets = t, .vocab = vocab, .loss_scale = s}); });
   };
   entropy("losses is f32 [1]", scale, logits, targets, 8, {});
   entropy("logits is absent", losses, {}, targets, 8, {});
@@ -152,9 +155,9 @@ TEST_P(LossTest, NamesWrongArguments) {
   entropy("vocab is 9", losses, logits, targets, 9, {});
   entropy("vocab is 0", losses, logits, targets, 0, {});
   entropy("loss_scale is f32 [3]", losses, logits, targets, 8, losses);
-  refuses("sum: ", "in is i32", [&] { b.sum(scale, targets, false); });
-  refuses("sum: ", "out is f32 [3]", [&] { b.sum(losses, losses, false); });
-  refuses("sum: ", "out is absent", [&] { b.sum({}, losses, false); });
+  refuses("sum: ", "in is i32", [&] { b.run(Sum{.out = scale, .in = targets}); });
+  refuses("sum: ", "out is f32 [3]", [&] { b.run(Sum{.out = losses, .in = losses}); });
+  refuses("sum: ", "out is absent", [&] { b.run(Sum{.out = {}, .in = losses}); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, LossTest, testing::ValuesIn(test_backends()), test_backend_name);

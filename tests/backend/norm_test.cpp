@@ -66,9 +66,15 @@ TEST_P(NormTest, ForwardEqualsTheReference) {
             const Guarded out(backend(), dtype, shape);
             const Guarded mean(backend(), DType::f32, {s.rows});
             const Guarded rstd(backend(), DType::f32, {s.rows});
-            backend().residual_norm_forward(out, added ? sum.tensor() : Tensor(), rms ? Tensor() : mean.tensor(), rstd,
-                                            residual, added ? x.tensor() : Tensor(), weight,
-                                            rms ? Tensor() : bias.tensor(), kind, {});
+            backend().run(ResidualNormForward{.out = out,
+                                              .sum = added ? sum.tensor() : Tensor(),
+                                              .mean = rms ? Tensor() : mean.tensor(),
+                                              .rstd = rstd,
+                                              .residual = residual,
+                                              .x = added ? x.tensor() : Tensor(),
+                                              .weight = weight,
+                                              .bias = rms ? Tensor() : bias.tensor(),
+                                              .kind = kind});
             std::vector<double> total = residual_values;
             for (std::size_t i = 0; added && i < total.size(); ++i) total[i] += x_values[i];
             const ReferenceNorm expected =
@@ -103,7 +109,8 @@ TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
     const Guarded weight = upload(backend(), DType::f32, {s.columns}, weight_values);
     const Guarded state = upload(backend(), DType::u32, {4}, {123456789.0, 7.0, 42.0, 0.0});
     const Dropout dropout{0.3f, 5, state};
-    backend().residual_norm_forward(x, residual, {}, {}, residual, x, weight, {}, root, dropout);
+    backend().run(ResidualNormForward{
+        .out = x, .sum = residual, .residual = residual, .x = x, .weight = weight, .kind = root, .dropout = dropout});
     const ReferenceDropout reference{static_cast<double>(0.3f), 123456789u | (std::uint64_t{7} << 32), 42, 5};
     std::vector<double> total = residual_values;
     for (std::size_t i = 0; i < total.size(); ++i) total[i] += x_values[i] * reference.factor(i);
@@ -157,9 +164,16 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
             const Guarded& dsum = place == 0 ? apart : place == 1 ? direct : dout;
             const Guarded dweight = upload(backend(), dtype, {s.columns}, weight_before);
             const Guarded dbias = upload(backend(), dtype, {s.columns}, bias_before);
-            backend().residual_norm_backward(dsum, dweight, rms ? Tensor() : dbias.tensor(), dout,
-                                             has_direct ? direct.tensor() : Tensor(), sum,
-                                             rms ? Tensor() : mean.tensor(), rstd, weight, kind);
+            backend().run(ResidualNormBackward{.dsum = dsum,
+                                               .dweight = dweight,
+                                               .dbias = rms ? Tensor() : dbias.tensor(),
+                                               .dout = dout,
+                                               .dsum_direct = has_direct ? direct.tensor() : Tensor(),
+                                               .sum = sum,
+                                               .mean = rms ? Tensor() : mean.tensor(),
+                                               .rstd = rstd,
+                                               .weight = weight,
+                                               .kind = kind});
             std::vector<double> expected = gradient.dsum;
             for (std::size_t i = 0; has_direct && i < expected.size(); ++i) expected[i] += direct_values[i];
             // The gradient of rows of one or two elements is all cancellation; only the direct part is left of it.
@@ -190,11 +204,20 @@ TEST_P(NormTest, RefusesDtypesThatDoNotMeet) {
     const Guarded gradient(b, dtype, {8});
     const Guarded other_weight(b, other, {8});
     refuses("residual_norm_forward: ", unkept("weight", other_weight, "residual", rows),
-            [&] { b.residual_norm_forward(out, {}, {}, {}, rows, {}, other_weight, {}, layer, {}); });
-    refuses("residual_norm_forward: ", unlike("bias", other_weight, "weight", weight),
-            [&] { b.residual_norm_forward(out, {}, {}, {}, rows, {}, weight, other_weight, layer, {}); });
+            [&] { b.run(ResidualNormForward{.out = out, .residual = rows, .weight = other_weight, .kind = layer}); });
+    refuses("residual_norm_forward: ", unlike("bias", other_weight, "weight", weight), [&] {
+      b.run(ResidualNormForward{.out = out, .residual = rows, .weight = weight, .bias = other_weight, .kind = layer});
+    });
     const auto backward = [&](const Tensor& w, const Tensor& dweight, const Tensor& dbias) {
-      b.residual_norm_backward(out, dweight, dbias, rows, {}, sum, numbers, numbers, w, layer);
+      b.run(ResidualNormBackward{.dsum = out,
+                                 .dweight = dweight,
+                                 .dbias = dbias,
+                                 .dout = rows,
+                                 .sum = sum,
+                                 .mean = numbers,
+                                 .rstd = numbers,
+                                 .weight = w,
+                                 .kind = layer});
     };
     refuses("residual_norm_backward: ", unlike("weight", other_weight, "dout", rows),
             [&] { backward(other_weight, gradient, {}); });
@@ -217,11 +240,20 @@ TEST_P(NormTest, BitsDoNotDependOnRunsOrThreads) {
     const Guarded out(backend(), DType::f32, shape);
     const Guarded mean(backend(), DType::f32, {700});
     const Guarded rstd(backend(), DType::f32, {700});
-    backend().residual_norm_forward(out, {}, mean, rstd, sum, {}, weight, {}, layer, {});
+    backend().run(
+        ResidualNormForward{.out = out, .mean = mean, .rstd = rstd, .residual = sum, .weight = weight, .kind = layer});
     const Guarded dsum(backend(), DType::f32, shape);
     const Guarded dweight = upload(backend(), DType::f32, {129}, std::vector<double>(129, 1.0));
     const Guarded dbias = upload(backend(), DType::f32, {129}, std::vector<double>(129, 1.0));
-    backend().residual_norm_backward(dsum, dweight, dbias, dout, {}, sum, mean, rstd, weight, layer);
+    backend().run(ResidualNormBackward{.dsum = dsum,
+                                       .dweight = dweight,
+                                       .dbias = dbias,
+                                       .dout = dout,
+                                       .sum = sum,
+                                       .mean = mean,
+                                       .rstd = rstd,
+                                       .weight = weight,
+                                       .kind = layer});
     const std::vector<std::vector<std::byte>> now = {out.bytes(),  mean.bytes(),    rstd.bytes(),
                                                      dsum.bytes(), dweight.bytes(), dbias.bytes()};
     if (first.empty()) first = now;
@@ -243,8 +275,18 @@ TEST_P(NormTest, NamesWrongArguments) {
   const auto forward = [&](const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
                            const Tensor& residual, const Tensor& x, const Tensor& w, const Tensor& bias,
                            const NormKind& kind, const Dropout& dropout) {
-    const std::string message = error_of(
-        ErrorKind::input, [&] { b.residual_norm_forward(out, sum, mean, rstd, residual, x, w, bias, kind, dropout); });
+    const std::string message = error_of(ErrorKind::input, [&] {
+      b.run(ResidualNormForward{.out = out,
+                                .sum = sum,
+                                .mean = mean,
+                                .rstd = rstd,
+                                .residual = residual,
+                                .x = x,
+                                .weight = w,
+                                .bias = bias,
+                                .kind = kind,
+                                .dropout = dropout});
+    });
     EXPECT_NE(message.find("residual_norm_forward"), std::string::npos) << message;
     return message;
   };
@@ -273,7 +315,16 @@ TEST_P(NormTest, NamesWrongArguments) {
                             const Tensor& direct, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
                             const Tensor& w, const NormKind& kind) {
     const std::string message = error_of(ErrorKind::input, [&] {
-      b.residual_norm_backward(dsum, dweight, dbias, dout, direct, sum, mean, rstd, w, kind);
+      b.run(ResidualNormBackward{.dsum = dsum,
+                                 .dweight = dweight,
+                                 .dbias = dbias,
+                                 .dout = dout,
+                                 .dsum_direct = direct,
+                                 .sum = sum,
+                                 .mean = mean,
+                                 .rstd = rstd,
+                                 .weight = w,
+                                 .kind = kind});
     });
     EXPECT_NE(message.find("residual_norm_backward"), std::string::npos) << message;
     return message;

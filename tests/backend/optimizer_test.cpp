@@ -20,9 +20,9 @@ TEST_P(OptimizerTest, NormEqualsTheReference) {
       const Guarded gradients = upload(backend(), dtype, {n}, values);
       const Guarded out = upload(backend(), DType::f32, {1}, {3.0});
       const double squares = dot(values, values);
-      backend().global_norm(out, gradients, true);
+      backend().run(GlobalNorm{.out = out, .gradients = gradients, .accumulate = true});
       EXPECT_NEAR(out.values()[0], std::sqrt(squares + 9.0), 1e-6 * std::sqrt(squares + 9.0));
-      backend().global_norm(out, gradients, false);
+      backend().run(GlobalNorm{.out = out, .gradients = gradients});
       EXPECT_NEAR(out.values()[0], std::sqrt(squares), 1e-6 * std::sqrt(squares));
       EXPECT_TRUE(out.intact() && gradients.intact());
     }
@@ -33,10 +33,10 @@ TEST_P(OptimizerTest, NormShowsWhatIsNotFinite) {
   std::vector<double> values(1000, 1.0);
   const Guarded out(backend(), DType::f32, {1});
   values[700] = std::numeric_limits<double>::infinity();
-  backend().global_norm(out, upload(backend(), DType::f32, {1000}, values), false);
+  backend().run(GlobalNorm{.out = out, .gradients = upload(backend(), DType::f32, {1000}, values)});
   EXPECT_EQ(out.values()[0], std::numeric_limits<double>::infinity());
   values[3] = std::nan("");
-  backend().global_norm(out, upload(backend(), DType::f32, {1000}, values), false);
+  backend().run(GlobalNorm{.out = out, .gradients = upload(backend(), DType::f32, {1000}, values)});
   EXPECT_TRUE(std::isnan(out.values()[0]));
 }
 
@@ -57,9 +57,14 @@ TEST_P(OptimizerTest, AdamWEqualsTheReferenceForTenSteps) {
           const std::vector<double> state = rounded(DType::f32, {1e-2, 1.0 / (1.0 - std::pow(0.9, step)),
                                                                  1.0 / (1.0 - std::pow(0.95, step)), 0.25, max_norm});
           const Guarded gradients = upload(backend(), dtype, {n}, gradient);
-          backend().global_norm(norm, gradients, false);
-          backend().adamw(parameters, gradients, first, second, {}, upload(backend(), DType::f32, {5}, state), norm,
-                          config);
+          backend().run(GlobalNorm{.out = norm, .gradients = gradients});
+          backend().run(AdamWUpdate{.parameters = parameters,
+                                    .gradients = gradients,
+                                    .first_moment = first,
+                                    .second_moment = second,
+                                    .state = upload(backend(), DType::f32, {5}, state),
+                                    .norm = norm,
+                                    .config = config});
           reference_adamw(expected, gradient, state, std::sqrt(dot(gradient, gradient)), config);
           // So that only a rounding here and there differs, not those of all steps.
           if (dtype != DType::f32) expected.parameters = rounded(dtype, expected.parameters);
@@ -86,8 +91,14 @@ TEST_P(OptimizerTest, AdamWUpdatesTheMasterAndRoundsIt) {
     const Guarded first = upload(backend(), DType::f32, {n}, expected.first);
     const Guarded second = upload(backend(), DType::f32, {n}, expected.second);
     const std::vector<double> state = rounded(DType::f32, {1e-3, 10.0, 1000.0, 1.0, 0.0});
-    backend().adamw(parameters, gradients, first, second, master, upload(backend(), DType::f32, {5}, state),
-                    upload(backend(), DType::f32, {1}, {1.0}), config);
+    backend().run(AdamWUpdate{.parameters = parameters,
+                              .gradients = gradients,
+                              .first_moment = first,
+                              .second_moment = second,
+                              .master = master,
+                              .state = upload(backend(), DType::f32, {5}, state),
+                              .norm = upload(backend(), DType::f32, {1}, {1.0}),
+                              .config = config});
     reference_adamw(expected, gradient, state, 1.0, config);
     expect_close(master.values(), expected.parameters, 1e-7);
     EXPECT_EQ(parameters.values(), rounded(dtype, master.values()));
@@ -103,7 +114,12 @@ TEST_P(OptimizerTest, AdamWWritesNothingWhereTheNormIsNotFinite) {
   const Guarded state = upload(backend(), DType::f32, {5}, {1.0, 1.0, 1.0, 1.0, 1.0});
   const std::vector<std::vector<std::byte>> before = {values.bytes(), first.bytes(), second.bytes()};
   for (const double length : {std::nan(""), std::numeric_limits<double>::infinity()}) {
-    backend().adamw(values, gradients, first, second, {}, state, upload(backend(), DType::f32, {1}, {length}), {});
+    backend().run(AdamWUpdate{.parameters = values,
+                              .gradients = gradients,
+                              .first_moment = first,
+                              .second_moment = second,
+                              .state = state,
+                              .norm = upload(backend(), DType::f32, {1}, {length})});
     EXPECT_EQ((std::vector<std::vector<std::byte>>{values.bytes(), first.bytes(), second.bytes()}), before);
   }
 }
@@ -120,8 +136,13 @@ TEST_P(OptimizerTest, BitsDoNotDependOnRunsOrThreads) {
     const Guarded values = upload(backend(), DType::f32, {n}, random_values(DType::f32, n, 2));
     const Guarded first = upload(backend(), DType::f32, {n}, std::vector<double>(size(n), 0.0));
     const Guarded second = upload(backend(), DType::f32, {n}, std::vector<double>(size(n), 0.0));
-    backend().global_norm(norm, gradients, false);
-    backend().adamw(values, gradients, first, second, {}, state, norm, {});
+    backend().run(GlobalNorm{.out = norm, .gradients = gradients});
+    backend().run(AdamWUpdate{.parameters = values,
+                              .gradients = gradients,
+                              .first_moment = first,
+                              .second_moment = second,
+                              .state = state,
+                              .norm = norm});
     const std::vector<std::vector<std::byte>> now = {norm.bytes(), values.bytes(), first.bytes(), second.bytes()};
     if (first_run.empty()) first_run = now;
     EXPECT_EQ(now, first_run) << count << " threads";
@@ -145,7 +166,16 @@ TEST_P(OptimizerTest, NamesWrongArguments) {
   const auto step = [&](std::string_view part, const Tensor& parameters, const Tensor& gradients, const Tensor& first,
                         const Tensor& second, const Tensor& master, const Tensor& s, const Tensor& length,
                         const AdamWConfig& config) {
-    refuses("adamw: ", part, [&] { b.adamw(parameters, gradients, first, second, master, s, length, config); });
+    refuses("adamw: ", part, [&] {
+      b.run(AdamWUpdate{.parameters = parameters,
+                        .gradients = gradients,
+                        .first_moment = first,
+                        .second_moment = second,
+                        .master = master,
+                        .state = s,
+                        .norm = length,
+                        .config = config});
+    });
   };
   step("parameters is absent", {}, g, m, v, {}, state, norm, {});
   step("gradients is f32 [9]", p, nine, m, v, {}, state, norm, {});
@@ -161,8 +191,8 @@ TEST_P(OptimizerTest, NamesWrongArguments) {
   step("beta2 is -1", p, g, m, v, {}, state, norm, {0.9f, -1.0f, 1e-8f, 0.0f});
   step("epsilon is -1", p, g, m, v, {}, state, norm, {0.9f, 0.9f, -1.0f, 0.0f});
   step("weight_decay is -1", p, g, m, v, {}, state, norm, {0.9f, 0.9f, 1e-8f, -1.0f});
-  refuses("global_norm: ", "gradients is i32", [&] { b.global_norm(norm, integers, false); });
-  refuses("global_norm: ", "out is f32 [8]", [&] { b.global_norm(g, g, false); });
+  refuses("global_norm: ", "gradients is i32", [&] { b.run(GlobalNorm{.out = norm, .gradients = integers}); });
+  refuses("global_norm: ", "out is f32 [8]", [&] { b.run(GlobalNorm{.out = g, .gradients = g}); });
 }
 
 TEST_P(OptimizerTest, RefusesDtypesThatDoNotMeet) {
@@ -174,8 +204,14 @@ TEST_P(OptimizerTest, RefusesDtypesThatDoNotMeet) {
   for (const auto& [dtype, other] : refused_pairs()) {
     const Guarded parameters(b, dtype, {8});
     const Guarded gradients(b, other, {8});
-    refuses("adamw: ", unlike("gradients", gradients, "parameters", parameters),
-            [&] { b.adamw(parameters, gradients, first, second, {}, state, norm, {}); });
+    refuses("adamw: ", unlike("parameters", parameters, "gradients", gradients), [&] {
+      b.run(AdamWUpdate{.parameters = parameters,
+                        .gradients = gradients,
+                        .first_moment = first,
+                        .second_moment = second,
+                        .state = state,
+                        .norm = norm});
+    });
   }
 }
 

@@ -80,29 +80,40 @@ TEST_P(PlacementTest, Products) {
   // In both designs.
   for (const std::int64_t m : {16, 72}) {
     expect_same([&](Maker& t) {
-      backend().matmul_forward(t.make({m, 40}), t.make({m, 64}), t.make({40, 64}), t.make({40}), Activation::gelu,
-                               t.make({m, 40}));
+      backend().run(MatmulForward{.out = t.make({m, 40}),
+                                  .in = t.make({m, 64}),
+                                  .weight = t.make({40, 64}),
+                                  .bias = t.make({40}),
+                                  .activation = Activation::gelu,
+                                  .pre_activation = t.make({m, 40})});
     });
     expect_same([&](Maker& t) {
-      backend().matmul_backward_input(t.make({m, 64}), t.make({m, 40}), t.make({40, 64}), Activation::gelu,
-                                      t.make({m, 64}), true);
+      backend().run(MatmulBackwardInput{.din = t.make({m, 64}),
+                                        .dout = t.make({m, 40}),
+                                        .weight = t.make({40, 64}),
+                                        .activation = Activation::gelu,
+                                        .pre_activation = t.make({m, 64}),
+                                        .accumulate = true});
     });
     expect_same([&](Maker& t) {
-      backend().matmul_backward_weight(t.make({m, 64}), t.make({m}), t.make({40, m}), t.make({40, 64}));
+      backend().run(MatmulBackwardWeight{
+          .dweight = t.make({m, 64}), .dbias = t.make({m}), .dout = t.make({40, m}), .in = t.make({40, 64})});
     });
   }
 }
 
 TEST_P(PlacementTest, ProductsOfFewRows) {
   for (const std::int64_t m : {1, 6}) {
-    expect_same([&](Maker& t) { backend().matvec(t.make({m, 40}), t.make({m, 64}), {t.make({40, 64}), {}}, {}); });
+    expect_same([&](Maker& t) {
+      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = {t.make({40, 64}), {}}});
+    });
     expect_same([&](Maker& t) {
       const Weight weight{t.integers(DType::i8, {40, 64}, -128, 128), t.make(DType::f16, {40, 2})};
-      backend().matvec(t.make({m, 40}), t.make({m, 64}), weight, t.make({40}));
+      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
     expect_same([&](Maker& t) {
       const Weight weight{t.integers(DType::u8, {40, 32}, 0, 256), t.make(DType::f16, {40, 2})};
-      backend().matvec(t.make({m, 40}), t.make({m, 64}), weight, t.make({40}));
+      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
   }
 }
@@ -112,8 +123,13 @@ TEST_P(PlacementTest, Attention) {
     const Tensor qkv = t.make({2, 40, 128});
     const Tensor out = t.make({2, 40, 64});
     const Tensor log_sum_exp = t.make(DType::f32, {2, 4, 40});
-    backend().attention_forward(out, log_sum_exp, qkv, shape_, {});
-    backend().attention_backward(t.make(qkv.shape()), t.make(out.shape()), qkv, out, log_sum_exp, shape_, {});
+    backend().run(AttentionForward{.out = out, .log_sum_exp = log_sum_exp, .qkv = qkv, .shape = shape_});
+    backend().run(AttentionBackward{.dqkv = t.make(qkv.shape()),
+                                    .dout = t.make(out.shape()),
+                                    .qkv = qkv,
+                                    .out = out,
+                                    .log_sum_exp = log_sum_exp,
+                                    .shape = shape_});
   });
 }
 
@@ -122,8 +138,13 @@ TEST_P(PlacementTest, Cache) {
     const Tensor qkv = t.make({2, 3, 128});
     const KvCacheView cache{t.make({4, 16, 32}), t.make({4, 16, 32}), t.make(DType::i32, {2, 2}, {2, 0, 1, 3})};
     const Positions positions{t.make(DType::i32, {2}, {20, 3})};
-    backend().kv_cache_append(cache, qkv, positions, t.make(DType::i32, {2}, {3, 3}), shape_);
-    backend().attention_decode(t.make({2, 3, 64}), qkv, cache, positions, shape_);
+    backend().run(KvCacheAppend{.cache = cache,
+                                .qkv = qkv,
+                                .positions = positions,
+                                .counts = t.make(DType::i32, {2}, {3, 3}),
+                                .shape = shape_});
+    backend().run(AttentionDecode{
+        .out = t.make({2, 3, 64}), .qkv = qkv, .cache = cache, .positions = positions, .shape = shape_});
   });
 }
 
@@ -131,11 +152,23 @@ TEST_P(PlacementTest, Norms) {
   for (const std::int64_t columns : {64, 1032}) {
     expect_same([&](Maker& t) {
       const Shape shape{9, columns};
-      backend().residual_norm_forward(t.make(shape), t.make(shape), t.make(DType::f32, {9}), t.make(DType::f32, {9}),
-                                      t.make(shape), t.make(shape), t.make({columns}), t.make({columns}), {}, {});
-      backend().residual_norm_backward(t.make(shape), t.make({columns}), t.make({columns}), t.make(shape),
-                                       t.make(shape), t.make(shape), t.make(DType::f32, {9}), t.positive({9}),
-                                       t.make({columns}), {});
+      backend().run(ResidualNormForward{.out = t.make(shape),
+                                        .sum = t.make(shape),
+                                        .mean = t.make(DType::f32, {9}),
+                                        .rstd = t.make(DType::f32, {9}),
+                                        .residual = t.make(shape),
+                                        .x = t.make(shape),
+                                        .weight = t.make({columns}),
+                                        .bias = t.make({columns})});
+      backend().run(ResidualNormBackward{.dsum = t.make(shape),
+                                         .dweight = t.make({columns}),
+                                         .dbias = t.make({columns}),
+                                         .dout = t.make(shape),
+                                         .dsum_direct = t.make(shape),
+                                         .sum = t.make(shape),
+                                         .mean = t.make(DType::f32, {9}),
+                                         .rstd = t.positive({9}),
+                                         .weight = t.make({columns})});
     });
   }
 }
@@ -144,33 +177,50 @@ TEST_P(PlacementTest, EmbeddingAndRotation) {
   expect_same([&](Maker& t) {
     const Tensor tokens = t.integers(DType::i32, {2, 40}, -1, 12);
     const Positions positions{t.make(DType::i32, {2}, {0, 3})};
-    backend().embedding_forward(t.make({2, 40, 24}), tokens, t.make({12, 24}), t.make({50, 24}), positions, 2.0f);
-    backend().embedding_backward(t.make({12, 24}), t.make({50, 24}), t.make({2, 40, 24}), tokens, 2.0f);
-    backend().rope_forward(t.make({2, 40, 128}), t.make(DType::f32, {8}), positions, shape_);
+    backend().run(EmbeddingForward{.out = t.make({2, 40, 24}),
+                                   .tokens = tokens,
+                                   .token_weight = t.make({12, 24}),
+                                   .position_weight = t.make({50, 24}),
+                                   .positions = positions,
+                                   .scale = 2.0f});
+    backend().run(EmbeddingBackward{.dtoken_weight = t.make({12, 24}),
+                                    .dposition_weight = t.make({50, 24}),
+                                    .dout = t.make({2, 40, 24}),
+                                    .tokens = tokens,
+                                    .scale = 2.0f});
+    backend().run(Rope{.qkv = t.make({2, 40, 128}),
+                       .inverse_frequencies = t.make(DType::f32, {8}),
+                       .positions = positions,
+                       .shape = shape_});
   });
 }
 
 TEST_P(PlacementTest, Elementwise) {
   expect_same([&](Maker& t) {
     const Dropout dropout{0.5f, 3, t.make(DType::u32, {4}, {1, 2, 3, 0})};
-    backend().activation_forward(Activation::gelu, t.make({5, 64}), t.make({5, 64}));
-    backend().activation_backward(Activation::gelu, t.make({5, 64}), t.make({5, 64}), t.make({5, 64}));
-    backend().activation_forward(Activation::swiglu, t.make({5, 64}), t.make({5, 128}));
-    backend().activation_backward(Activation::swiglu, t.make({5, 128}), t.make({5, 64}), t.make({5, 128}));
-    backend().dropout_forward(t.make({5, 64}), t.make({5, 64}), dropout);
-    backend().fill(t.make({320}), 3.0f);
-    backend().copy(t.make({320}), t.make({320}));
-    backend().add(t.make({320}), t.make({320}));
-    backend().cast(t.make(DType::f32, {320}), t.make({320}));
-    backend().cast(t.make({320}), t.make(DType::f32, {320}));
-    backend().gather_rows(t.make({3, 64}), t.make({5, 64}), t.make(DType::i32, {3}, {4, -1, 2}));
+    backend().run(ActivationForward{.activation = Activation::gelu, .out = t.make({5, 64}), .in = t.make({5, 64})});
+    backend().run(ActivationBackward{
+        .activation = Activation::gelu, .din = t.make({5, 64}), .dout = t.make({5, 64}), .in = t.make({5, 64})});
+    backend().run(ActivationForward{.activation = Activation::swiglu, .out = t.make({5, 64}), .in = t.make({5, 128})});
+    backend().run(ActivationBackward{
+        .activation = Activation::swiglu, .din = t.make({5, 128}), .dout = t.make({5, 64}), .in = t.make({5, 128})});
+    backend().run(DropElements{.out = t.make({5, 64}), .in = t.make({5, 64}), .dropout = dropout});
+    backend().run(Fill{.out = t.make({320}), .value = 3.0f});
+    backend().run(Copy{.out = t.make({320}), .in = t.make({320})});
+    backend().run(Add{.out = t.make({320}), .in = t.make({320})});
+    backend().run(Cast{.out = t.make(DType::f32, {320}), .in = t.make({320})});
+    backend().run(Cast{.out = t.make({320}), .in = t.make(DType::f32, {320})});
+    backend().run(
+        GatherRows{.out = t.make({3, 64}), .in = t.make({5, 64}), .indices = t.make(DType::i32, {3}, {4, -1, 2})});
   });
 }
 
 TEST_P(PlacementTest, QueriesKeysAndValues) {
   expect_same([&](Maker& t) {
-    backend().split_qkv(t.make({5, 64}), t.make({5, 32}), t.make({5, 32}), t.make({5, 128}), shape_);
-    backend().join_qkv(t.make({5, 128}), t.make({5, 64}), t.make({5, 32}), t.make({5, 32}), shape_);
+    backend().run(SplitQkv{
+        .q = t.make({5, 64}), .k = t.make({5, 32}), .v = t.make({5, 32}), .qkv = t.make({5, 128}), .shape = shape_});
+    backend().run(JoinQkv{
+        .qkv = t.make({5, 128}), .q = t.make({5, 64}), .k = t.make({5, 32}), .v = t.make({5, 32}), .shape = shape_});
   });
 }
 
@@ -178,10 +228,17 @@ TEST_P(PlacementTest, LossAndSampling) {
   expect_same([&](Maker& t) {
     const Tensor logits = t.make({5, 64});
     const Tensor losses = t.make(DType::f32, {5});
-    backend().argmax(t.make(DType::i32, {5}, {0, 0, 0, 0, 0}), logits, 60);
-    backend().top_k(t.make(DType::f32, {5, 3}), t.integers(DType::i32, {5, 3}, 0, 3), logits, 60);
-    backend().cross_entropy(losses, logits, t.integers(DType::i32, {5}, 0, 60), 60, t.make(DType::f32, {1}, {0.5}));
-    backend().sum(t.make(DType::f32, {1}), losses, false);
+    backend().run(Argmax{.out = t.make(DType::i32, {5}, {0, 0, 0, 0, 0}), .logits = logits, .vocab = 60});
+    backend().run(TopK{.values = t.make(DType::f32, {5, 3}),
+                       .indices = t.integers(DType::i32, {5, 3}, 0, 3),
+                       .logits = logits,
+                       .vocab = 60});
+    backend().run(CrossEntropy{.losses = losses,
+                               .logits = logits,
+                               .targets = t.integers(DType::i32, {5}, 0, 60),
+                               .vocab = 60,
+                               .loss_scale = t.make(DType::f32, {1}, {0.5})});
+    backend().run(Sum{.out = t.make(DType::f32, {1}), .in = losses});
   });
 }
 
@@ -190,11 +247,21 @@ TEST_P(PlacementTest, Optimiser) {
     const Tensor gradients = t.make({320});
     const Tensor norm = t.make(DType::f32, {1});
     const Tensor state = t.make(DType::f32, {5}, {0.125, 2.0, 3.0, 0.5, 1.0});
-    backend().global_norm(norm, gradients, false);
-    backend().adamw(t.make({320}), gradients, t.make(DType::f32, {320}), t.positive({320}), {}, state, norm, {});
+    backend().run(GlobalNorm{.out = norm, .gradients = gradients});
+    backend().run(AdamWUpdate{.parameters = t.make({320}),
+                              .gradients = gradients,
+                              .first_moment = t.make(DType::f32, {320}),
+                              .second_moment = t.positive({320}),
+                              .state = state,
+                              .norm = norm});
     if (t.dtype() == DType::f32) return;
-    backend().adamw(t.make({320}), gradients, t.make(DType::f32, {320}), t.positive({320}), t.make(DType::f32, {320}),
-                    state, norm, {});
+    backend().run(AdamWUpdate{.parameters = t.make({320}),
+                              .gradients = gradients,
+                              .first_moment = t.make(DType::f32, {320}),
+                              .second_moment = t.positive({320}),
+                              .master = t.make(DType::f32, {320}),
+                              .state = state,
+                              .norm = norm});
   });
 }
 

@@ -54,8 +54,8 @@ TEST_P(SamplingTest, FindsTheLargest) {
       const Guarded best(backend(), DType::i32, {c.rows});
       const Guarded top(backend(), DType::f32, {c.rows, c.k});
       const Guarded indices(backend(), DType::i32, {c.rows, c.k});
-      backend().argmax(best, logits, c.vocab);
-      backend().top_k(top, indices, logits, c.vocab);
+      backend().run(Argmax{.out = best, .logits = logits, .vocab = c.vocab});
+      backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = c.vocab});
       std::vector<double> expected_best;
       std::vector<double> expected_values;
       std::vector<double> expected_indices;
@@ -87,14 +87,14 @@ TEST_P(SamplingTest, InfinitiesAreOrderedAndNanComesLast) {
   const Guarded best(backend(), DType::i32, {1});
   const Guarded top(backend(), DType::f32, {1, 4});
   const Guarded indices(backend(), DType::i32, {1, 4});
-  backend().argmax(best, logits, 40);
-  backend().top_k(top, indices, logits, 40);
+  backend().run(Argmax{.out = best, .logits = logits, .vocab = 40});
+  backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = 40});
   EXPECT_EQ(best.values(), (std::vector<double>{31}));
   EXPECT_EQ(indices.values(), (std::vector<double>{31, 35, 0, 1}));
   EXPECT_EQ(top.values(), (std::vector<double>{infinity, 2.0, -infinity, -infinity}));
   const Guarded none = upload(backend(), DType::f32, {1, 40}, std::vector<double>(40, nan));
-  backend().argmax(best, none, 40);
-  backend().top_k(top, indices, none, 40);
+  backend().run(Argmax{.out = best, .logits = none, .vocab = 40});
+  backend().run(TopK{.values = top, .indices = indices, .logits = none, .vocab = 40});
   EXPECT_EQ(best.values(), (std::vector<double>{0}));
   EXPECT_EQ(indices.values(), (std::vector<double>{0, 1, 2, 3}));
 }
@@ -107,15 +107,19 @@ TEST_P(SamplingTest, NamesWrongArguments) {
   const Guarded values(b, DType::f32, {3, 2});
   const Guarded indices(b, DType::i32, {3, 2});
   const Guarded nine(b, DType::f32, {3, 9});
-  refuses("argmax: ", "logits is absent", [&] { b.argmax(out, {}, 8); });
-  refuses("argmax: ", "logits is i32", [&] { b.argmax(out, out, 3); });
-  refuses("argmax: ", "vocab is 9", [&] { b.argmax(out, logits, 9); });
-  refuses("argmax: ", "vocab is 0", [&] { b.argmax(out, logits, 0); });
-  refuses("argmax: ", "out is i32 [4]", [&] { b.argmax(four, logits, 8); });
-  refuses("top_k: ", "values is f32 [3, 9]", [&] { b.top_k(nine, indices, logits, 8); });
-  refuses("top_k: ", "values is i32", [&] { b.top_k(indices, indices, logits, 8); });
-  refuses("top_k: ", "indices is f32", [&] { b.top_k(values, values, logits, 8); });
-  refuses("top_k: ", "vocab is 9", [&] { b.top_k(values, indices, logits, 9); });
+  refuses("argmax: ", "logits is absent", [&] { b.run(Argmax{.out = out, .logits = {}, .vocab = 8}); });
+  refuses("argmax: ", "logits is i32", [&] { b.run(Argmax{.out = out, .logits = out, .vocab = 3}); });
+  refuses("argmax: ", "vocab is 9", [&] { b.run(Argmax{.out = out, .logits = logits, .vocab = 9}); });
+  refuses("argmax: ", "vocab is 0", [&] { b.run(Argmax{.out = out, .logits = logits, .vocab = 0}); });
+  refuses("argmax: ", "out is i32 [4]", [&] { b.run(Argmax{.out = four, .logits = logits, .vocab = 8}); });
+  refuses("top_k: ", "values is f32 [3, 9]",
+          [&] { b.run(TopK{.values = nine, .indices = indices, .logits = logits, .vocab = 8}); });
+  refuses("top_k: ", "values is i32",
+          [&] { b.run(TopK{.values = indices, .indices = indices, .logits = logits, .vocab = 8}); });
+  refuses("top_k: ", "indices is f32",
+          [&] { b.run(TopK{.values = values, .indices = values, .logits = logits, .vocab = 8}); });
+  refuses("top_k: ", "vocab is 9",
+          [&] { b.run(TopK{.values = values, .indices = indices, .logits = logits, .vocab = 9}); });
 }
 
 TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
@@ -141,8 +145,11 @@ TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
           const Guarded table = upload(backend(), DType::i32, {2, 3}, table_values);
           const Guarded first = upload(backend(), DType::i32, {2}, starts);
           const Guarded counts = upload(backend(), DType::i32, {2}, count_values);
-          backend().kv_cache_append({cached_keys, cached_values, table}, qkv, {shifted ? first.tensor() : Tensor()},
-                                    counted ? counts.tensor() : Tensor(), shape);
+          backend().run(KvCacheAppend{.cache = {cached_keys, cached_values, table},
+                                      .qkv = qkv,
+                                      .positions = {shifted ? first.tensor() : Tensor()},
+                                      .counts = counted ? counts.tensor() : Tensor(),
+                                      .shape = shape});
           for (std::size_t b = 0; b < 2; ++b) {
             const auto count = static_cast<std::size_t>(counted ? count_values[b] : static_cast<double>(length));
             for (std::size_t t = 0; t < count; ++t) {
@@ -189,7 +196,8 @@ TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
     const Guarded table = upload(backend(), DType::i32, {2, 2}, c.table);
     const Guarded first = upload(backend(), DType::i32, {2}, c.first);
     const auto append = [&] {
-      backend().kv_cache_append({keys, contents, table}, qkv, {first.tensor()}, {}, shape);
+      backend().run(
+          KvCacheAppend{.cache = {keys, contents, table}, .qkv = qkv, .positions = {first.tensor()}, .shape = shape});
     };
     if (backend().device().backend == "cpu") {
       refuses("kv_cache_append: ", c.part, append);
@@ -217,7 +225,7 @@ TEST_P(KvCacheTest, RefusesDtypesThatDoNotMeet) {
     const Guarded keys(b, other, {5, 16, 4});
     const Guarded values(b, other, {5, 16, 4});
     refuses("kv_cache_append: ", unkept("cache.keys", keys, "qkv", qkv),
-            [&] { b.kv_cache_append({keys, values, table}, qkv, {}, {}, {2, 1, 4}); });
+            [&] { b.run(KvCacheAppend{.cache = {keys, values, table}, .qkv = qkv, .shape = {2, 1, 4}}); });
   }
 }
 
@@ -234,7 +242,9 @@ TEST_P(KvCacheTest, NamesWrongArguments) {
   const Guarded three(b, DType::i32, {3});
   const auto append = [&](std::string_view part, const KvCacheView& cache, const Tensor& x, const Positions& positions,
                           const Tensor& counts, const AttentionShape& s) {
-    refuses("kv_cache_append: ", part, [&] { b.kv_cache_append(cache, x, positions, counts, s); });
+    refuses("kv_cache_append: ", part, [&] {
+      b.run(KvCacheAppend{.cache = cache, .qkv = x, .positions = positions, .counts = counts, .shape = s});
+    });
   };
   append("qkv is f32 [2, 3, 17]", {keys, values, table}, wide, {}, {}, shape);
   append("cache.keys is absent", {{}, values, table}, qkv, {}, {}, shape);

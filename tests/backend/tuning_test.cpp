@@ -64,15 +64,15 @@ class Operations {
     const Guarded weight = random({n, k});
     const Guarded bias = random({n});
     const Guarded out(backend_, dtype_, {m, n});
-    backend_.matmul_forward(out, in, weight, bias, Activation::gelu, {});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias, .activation = Activation::gelu});
     keep("matmul_forward", out);
     const Guarded dout = random({m, n});
     const Guarded din(backend_, dtype_, {m, k});
-    backend_.matmul_backward_input(din, dout, weight, Activation::none, {}, false);
+    backend_.run(MatmulBackwardInput{.din = din, .dout = dout, .weight = weight});
     keep("matmul_backward_input", din);
     const Guarded dweight = random({n, k});
     const Guarded dbias = random({n});
-    backend_.matmul_backward_weight(dweight, dbias, dout, in);
+    backend_.run(MatmulBackwardWeight{.dweight = dweight, .dbias = dbias, .dout = dout, .in = in});
     keep("matmul_backward_weight", dweight);
     keep("bias gradient", dbias);
   }
@@ -81,12 +81,12 @@ class Operations {
     const Guarded in = random({rows, 96});
     const Guarded out(backend_, dtype_, {rows, 521});
     const Guarded weight = random({521, 96});
-    backend_.matvec(out, in, {weight, {}}, {});
+    backend_.run(Matvec{.out = out, .in = in, .weight = {weight, {}}});
     keep("matvec", out);
     const Guarded values = integers({521, 24}, 127);
     const Guarded scales = random(DType::f16, {521, 3});
     const Tensor bytes(values.tensor().buffer(), values.tensor().offset(), DType::i8, {521, 96});
-    backend_.matvec(out, in, {bytes, scales}, {});
+    backend_.run(Matvec{.out = out, .in = in, .weight = {bytes, scales}});
     keep("matvec with i8", out);
   }
 
@@ -94,7 +94,7 @@ class Operations {
     const Guarded in = random({1, inner});
     const Guarded weight = random({columns, inner});
     const Guarded out(backend_, dtype_, {1, columns});
-    backend_.matvec(out, in, {weight, {}}, {});
+    backend_.run(Matvec{.out = out, .in = in, .weight = {weight, {}}});
     keep("wide matvec", out);
   }
 
@@ -102,22 +102,22 @@ class Operations {
     const Guarded in = random({n});
     const Guarded dout = random({n});
     const Guarded out(backend_, dtype_, {n});
-    backend_.activation_forward(Activation::gelu, out, in);
+    backend_.run(ActivationForward{.activation = Activation::gelu, .out = out, .in = in});
     keep("gelu", out);
-    backend_.activation_backward(Activation::relu, out, dout, in);
+    backend_.run(ActivationBackward{.activation = Activation::relu, .din = out, .dout = dout, .in = in});
     keep("relu's gradient", out);
     const Guarded state = upload(backend_, DType::u32, {4}, {1, 2, 3, 0});
-    backend_.dropout_forward(out, in, {0.3f, 5, state});
+    backend_.run(DropElements{.out = out, .in = in, .dropout = {0.3f, 5, state}});
     keep("dropout", out);
     const Guarded copied = random({n});
-    backend_.add(copied, in);
+    backend_.run(Add{.out = copied, .in = in});
     keep("add", copied);
-    backend_.copy(copied, dout);
+    backend_.run(Copy{.out = copied, .in = dout});
     keep("copy", copied);
-    backend_.fill(copied, 1.5f);
+    backend_.run(Fill{.out = copied, .value = 1.5f});
     keep("fill", copied);
     const Guarded cast(backend_, dtype_ == DType::f32 ? DType::bf16 : DType::f32, {n});
-    backend_.cast(cast, in);
+    backend_.run(Cast{.out = cast, .in = in});
     keep("cast", cast);
   }
 
@@ -126,8 +126,8 @@ class Operations {
     const Guarded dout = random({rows, columns});
     const Guarded out(backend_, dtype_, {rows, columns});
     const Guarded din(backend_, dtype_, {rows, 2 * columns});
-    backend_.activation_forward(Activation::swiglu, out, in);
-    backend_.activation_backward(Activation::swiglu, din, dout, in);
+    backend_.run(ActivationForward{.activation = Activation::swiglu, .out = out, .in = in});
+    backend_.run(ActivationBackward{.activation = Activation::swiglu, .din = din, .dout = dout, .in = in});
     keep("swiglu", out);
     keep("swiglu's gradient", din);
   }
@@ -139,14 +139,14 @@ class Operations {
     const Guarded k(backend_, dtype_, {2, 7, 24});
     const Guarded v(backend_, dtype_, {2, 7, 24});
     const Guarded joined(backend_, dtype_, {2, 7, 5 * 24});
-    backend_.split_qkv(q, k, v, qkv, shape);
-    backend_.join_qkv(joined, q, k, v, shape);
+    backend_.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = shape});
+    backend_.run(JoinQkv{.qkv = joined, .q = q, .k = k, .v = v, .shape = shape});
     keep("queries", q);
     keep("values", v);
     keep("joined", joined);
     const Guarded table = random({19, 77});
     const Guarded rows(backend_, dtype_, {11, 77});
-    backend_.gather_rows(rows, table, integers({11}, 19));
+    backend_.run(GatherRows{.out = rows, .in = table, .indices = integers({11}, 19)});
     keep("gather_rows", rows);
   }
 
@@ -155,12 +155,13 @@ class Operations {
     const Guarded table = random({17, 75});
     const Guarded places = random({41, 75});
     const Guarded out(backend_, dtype_, {3, 41, 75});
-    backend_.embedding_forward(out, tokens, table, places, {}, 1.0f);
+    backend_.run(EmbeddingForward{.out = out, .tokens = tokens, .token_weight = table, .position_weight = places});
     keep("embedding", out);
     const Guarded dout = random({3, 41, 75});
     const Guarded dtable = random({17, 75});
     const Guarded dplaces = random({41, 75});
-    backend_.embedding_backward(dtable, dplaces, dout, tokens, 1.0f);
+    backend_.run(
+        EmbeddingBackward{.dtoken_weight = dtable, .dposition_weight = dplaces, .dout = dout, .tokens = tokens});
     keep("tokens' gradient", dtable);
     keep("positions' gradient", dplaces);
   }
@@ -170,7 +171,7 @@ class Operations {
     const Guarded keys = random({4, KvCacheView::block_size, 40});
     const Guarded values = random({4, KvCacheView::block_size, 40});
     const Guarded blocks = upload(backend_, DType::i32, {2, 2}, {2, 0, 3, 1});
-    backend_.kv_cache_append({keys, values, blocks}, random({2, 21, 4 * 40}), {}, {}, shape);
+    backend_.run(KvCacheAppend{.cache = {keys, values, blocks}, .qkv = random({2, 21, 4 * 40}), .shape = shape});
     keep("cached keys", keys);
     keep("cached values", values);
   }
@@ -184,7 +185,14 @@ class Operations {
     const Guarded sum(backend_, dtype_, {rows, columns});
     const Guarded mean(backend_, DType::f32, {rows});
     const Guarded rstd(backend_, DType::f32, {rows});
-    backend_.residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, NormKind{}, {});
+    backend_.run(ResidualNormForward{.out = out,
+                                     .sum = sum,
+                                     .mean = mean,
+                                     .rstd = rstd,
+                                     .residual = residual,
+                                     .x = x,
+                                     .weight = weight,
+                                     .bias = bias});
     keep("norm", out);
     keep("sum", sum);
     keep("rstd", rstd);
@@ -192,7 +200,14 @@ class Operations {
     const Guarded dsum(backend_, dtype_, {rows, columns});
     const Guarded dweight = random({columns});
     const Guarded dbias = random({columns});
-    backend_.residual_norm_backward(dsum, dweight, dbias, dout, {}, sum, mean, rstd, weight, NormKind{});
+    backend_.run(ResidualNormBackward{.dsum = dsum,
+                                      .dweight = dweight,
+                                      .dbias = dbias,
+                                      .dout = dout,
+                                      .sum = sum,
+                                      .mean = mean,
+                                      .rstd = rstd,
+                                      .weight = weight});
     keep("norm's gradient", dsum);
     keep("norm weight's gradient", dweight);
     keep("norm bias's gradient", dbias);
@@ -202,7 +217,11 @@ class Operations {
     const Guarded logits = random({rows, columns});
     const Guarded losses(backend_, DType::f32, {rows});
     const Guarded scale = upload(backend_, DType::f32, {1}, {0.5});
-    backend_.cross_entropy(losses, logits, integers({rows}, columns - 3), columns - 3, scale);
+    backend_.run(CrossEntropy{.losses = losses,
+                              .logits = logits,
+                              .targets = integers({rows}, columns - 3),
+                              .vocab = columns - 3,
+                              .loss_scale = scale});
     keep("losses", losses);
     keep("logits' gradient", logits);
   }
@@ -212,10 +231,10 @@ class Operations {
     const Guarded total(backend_, DType::f32, {1});
     // Of one sign, so that nothing cancels.
     const Guarded ones = upload(backend_, DType::f32, {n}, std::vector<double>(static_cast<std::size_t>(n), 0.75));
-    backend_.sum(total, ones, false);
+    backend_.run(Sum{.out = total, .in = ones});
     keep("sum of equals", total);
     const Guarded norm(backend_, DType::f32, {1});
-    backend_.global_norm(norm, in, false);
+    backend_.run(GlobalNorm{.out = norm, .gradients = in});
     keep("global_norm", norm);
   }
 
@@ -226,12 +245,19 @@ class Operations {
     const Guarded v = upload(backend_, DType::f32, {n}, std::vector<double>(static_cast<std::size_t>(n), 0.25));
     const Guarded state = upload(backend_, DType::f32, {adamw_state_size}, {0.1, 1.0, 1.0, 1.0, 0.0});
     const Guarded norm = upload(backend_, DType::f32, {1}, {1.0});
-    backend_.adamw(p, g, m, v, {}, state, norm, AdamWConfig{});
+    backend_.run(AdamWUpdate{
+        .parameters = p, .gradients = g, .first_moment = m, .second_moment = v, .state = state, .norm = norm});
     keep("parameters", p);
     keep("first moment", m);
     if (dtype_ == DType::f32) return;
     const Guarded master = random(DType::f32, {n});
-    backend_.adamw(p, g, m, v, master, state, norm, AdamWConfig{});
+    backend_.run(AdamWUpdate{.parameters = p,
+                             .gradients = g,
+                             .first_moment = m,
+                             .second_moment = v,
+                             .master = master,
+                             .state = state,
+                             .norm = norm});
     keep("master weights", master);
   }
 
@@ -317,7 +343,7 @@ TEST_P(TuningTest, TheTuningDecidesWhichKernelsRun) {
     tuning.direct_results_forward = direct_results;
     tuning.few_rows = few_rows;
     msl_backend->set_tuning(tuning);
-    backend().matmul_forward(out, in, weight, {}, Activation::none, {});
+    backend().run(MatmulForward{.out = out, .in = in, .weight = weight});
   };
   run(20 * 24, 19);
   EXPECT_TRUE(uses("matmul_forward_direct_f32_f32"));

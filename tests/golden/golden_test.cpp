@@ -97,14 +97,14 @@ class Golden : public testing::TestWithParam<std::tuple<std::string, std::string
     layout.add("norm", DType::f32, {1});
     layout.add("state", DType::f32, {adamw_state_size});
     scalars_ = Arena(layout, backend_->allocate(layout.bytes(), "scalars"));
-    backend_->fill(scalars_.tensor("loss_scale"), 1.0f / static_cast<float>(counted_));
+    backend_->run(Fill{.out = scalars_.tensor("loss_scale"), .value = 1.0f / static_cast<float>(counted_)});
   }
 
   std::span<const Segment> segments() const { return transformer_->layout().arena.segments(); }
 
   float forward_backward() {
     pass_->zero_gradients();
-    backend_->fill(scalars_.tensor("loss_sum"), 0.0f);
+    backend_->run(Fill{.out = scalars_.tensor("loss_sum"), .value = 0.0f});
     pass_->forward_backward(scalars_.tensor("loss_sum"), scalars_.tensor("loss_scale"), {});
     return download(*backend_, scalars_.tensor("loss_sum"))[0] / static_cast<float>(counted_);
   }
@@ -134,7 +134,7 @@ TEST_P(Golden, LossAndGradients) {
 
 TEST_P(Golden, LossAlone) {
   const float expected = file_->read<float>("losses").front();
-  backend_->fill(scalars_.tensor("loss_sum"), 0.0f);
+  backend_->run(Fill{.out = scalars_.tensor("loss_sum"), .value = 0.0f});
   pass_->forward_loss(scalars_.tensor("loss_sum"));
   EXPECT_NEAR(download(*backend_, scalars_.tensor("loss_sum"))[0] / static_cast<float>(counted_), expected,
               forward_tolerance * static_cast<double>(expected));
@@ -158,7 +158,7 @@ TEST_P(Golden, TenStepsOfAdamW) {
   for (int step = 1; step <= settings.at("steps").get<int>(); ++step) {
     const float expected = losses[static_cast<std::size_t>(step - 1)];
     EXPECT_NEAR(forward_backward(), expected, trained_tolerance * static_cast<double>(expected)) << "step " << step;
-    backend_->global_norm(norm, pass_->gradients().whole(), false);
+    backend_->run(GlobalNorm{.out = norm, .gradients = pass_->gradients().whole()});
     std::vector<float> values(adamw_state_size);
     values[adamw_learning_rate] = settings.at("learning_rate").get<float>();
     values[adamw_inverse_correction1] =
@@ -170,8 +170,13 @@ TEST_P(Golden, TenStepsOfAdamW) {
     backend_->upload(state, std::as_bytes(std::span(values)));
     const auto update = [&](std::size_t begin, std::size_t end, float decay) {
       optimizer.weight_decay = decay;
-      backend_->adamw(transformer_->parameters().range(begin, end), pass_->gradients().range(begin, end),
-                      first.range(begin, end), second.range(begin, end), {}, state, norm, optimizer);
+      backend_->run(AdamWUpdate{.parameters = transformer_->parameters().range(begin, end),
+                                .gradients = pass_->gradients().range(begin, end),
+                                .first_moment = first.range(begin, end),
+                                .second_moment = second.range(begin, end),
+                                .state = state,
+                                .norm = norm,
+                                .config = optimizer});
     };
     update(0, decayed - 1, weight_decay);
     update(decayed, segments().size() - 1, 0.0f);

@@ -538,7 +538,7 @@ TEST_F(MetalMachineTest, IsWhatTheRegistryCallsMetal) {
     const std::unique_ptr<Backend> backend = make_backend(which);
     EXPECT_EQ(backend->device().name, name);
     const std::unique_ptr<Buffer> buffer = backend->allocate(64, "x");
-    backend->fill({*buffer, 0, DType::f32, {16}}, 3.0f);
+    backend->run(Fill{.out = {*buffer, 0, DType::f32, {16}}, .value = 3.0f});
     backend->wait();
     EXPECT_EQ(floats(*buffer)[15], 3.0f);
   }

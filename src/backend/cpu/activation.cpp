@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -110,13 +109,12 @@ void for_row_pieces(std::int64_t rows, std::int64_t columns, const Body& body) {
 
 }  // namespace
 
-void CpuBackend::activation_forward(Activation activation, const Tensor& out, const Tensor& in) {
-  check_activation_forward(activation, out, in);
-  const FloatData from(in);
-  const FloatData to(out);
-  if (activation == Activation::swiglu) {
-    const std::int64_t columns = out.shape()[-1];
-    for_row_pieces(out.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
+void CpuBackend::execute(const ActivationForward& op) {
+  const FloatData from(op.in);
+  const FloatData to(op.out);
+  if (op.activation == Activation::swiglu) {
+    const std::int64_t columns = op.out.shape()[-1];
+    for_row_pieces(op.out.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
       alignas(64) Block gate_buffer;
       alignas(64) Block up_buffer;
       const float* gate = from.read(row * 2 * columns + c, n, gate_buffer.data());
@@ -128,10 +126,10 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& out, co
     return;
   }
   // Without &: what the macro gives is a function in some versions of Highway, a pointer to one in others.
-  const auto kernel = activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_forward)
-                      : activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_forward)
-                                                           : HWY_DYNAMIC_DISPATCH(relu_forward);
-  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  const auto kernel = op.activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_forward)
+                      : op.activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_forward)
+                                                              : HWY_DYNAMIC_DISPATCH(relu_forward);
+  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     const float* x = from.read(first, n, buffer.data());
     float* target = to.target(first, buffer.data());
@@ -140,14 +138,13 @@ void CpuBackend::activation_forward(Activation activation, const Tensor& out, co
   });
 }
 
-void CpuBackend::activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) {
-  check_activation_backward(activation, din, dout, in);
-  const FloatData from(in);
-  const FloatData gradient(dout);
-  const FloatData to(din);
-  if (activation == Activation::swiglu) {
-    const std::int64_t columns = dout.shape()[-1];
-    for_row_pieces(dout.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
+void CpuBackend::execute(const ActivationBackward& op) {
+  const FloatData from(op.in);
+  const FloatData gradient(op.dout);
+  const FloatData to(op.din);
+  if (op.activation == Activation::swiglu) {
+    const std::int64_t columns = op.dout.shape()[-1];
+    for_row_pieces(op.dout.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
       alignas(64) Block gate_buffer;
       alignas(64) Block up_buffer;
       alignas(64) Block dout_buffer;
@@ -164,10 +161,10 @@ void CpuBackend::activation_backward(Activation activation, const Tensor& din, c
     });
     return;
   }
-  const auto kernel = activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_backward)
-                      : activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_backward)
-                                                           : HWY_DYNAMIC_DISPATCH(relu_backward);
-  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  const auto kernel = op.activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_backward)
+                      : op.activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_backward)
+                                                              : HWY_DYNAMIC_DISPATCH(relu_backward);
+  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block dout_buffer;
     const float* x = from.read(first, n, buffer.data());

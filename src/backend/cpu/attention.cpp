@@ -193,7 +193,6 @@ void backward_task(const BackwardTask& task, float* workspace) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "backend/checks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
@@ -209,44 +208,42 @@ HWY_EXPORT(backward_task);
 
 }  // namespace
 
-void CpuBackend::attention_forward(const Tensor& out, const Tensor& log_sum_exp, const Tensor& qkv,
-                                   const AttentionShape& shape, const Dropout& dropout) {
-  check_attention_forward(out, log_sum_exp, qkv, shape, dropout);
-  require_f32("attention_forward", {out, qkv});
-  const std::int64_t batch = qkv.shape()[0];
-  const std::int64_t length = qkv.shape()[1];
-  const std::int64_t stride = qkv.shape()[2];
-  const std::int64_t size = shape.head_size;
-  const std::int64_t group = shape.heads / shape.kv_heads;
+void CpuBackend::execute(const AttentionForward& op) {
+  require_f32(op);
+  const std::int64_t batch = op.qkv.shape()[0];
+  const std::int64_t length = op.qkv.shape()[1];
+  const std::int64_t stride = op.qkv.shape()[2];
+  const std::int64_t size = op.shape.head_size;
+  const std::int64_t group = op.shape.heads / op.shape.kv_heads;
   const std::int64_t blocks = (length + query_block - 1) / query_block;
-  const DropoutState state(dropout);
-  const auto* const qkv_data = data_of<float>(qkv);
-  auto* const out_data = data_of<float>(out);
-  auto* const log_sum_exp_data = data_of<float>(log_sum_exp);
+  const DropoutState state(op.dropout);
+  const auto* const qkv_data = data_of<float>(op.qkv);
+  auto* const out_data = data_of<float>(op.out);
+  auto* const log_sum_exp_data = data_of<float>(op.log_sum_exp);
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(size);
   float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
 
-  parallel_for_slots(batch * shape.heads * blocks, [&](std::int64_t unit, int slot) {
+  parallel_for_slots(batch * op.shape.heads * blocks, [&](std::int64_t unit, int slot) {
     // The longest blocks first, so that the last ones to finish are short.
-    const std::int64_t row = (blocks - 1 - unit / (batch * shape.heads)) * query_block;
-    const std::int64_t b = unit % (batch * shape.heads) / shape.heads;
-    const std::int64_t h = unit % shape.heads;
-    const std::int64_t statistics = (b * shape.heads + h) * length;
+    const std::int64_t row = (blocks - 1 - unit / (batch * op.shape.heads)) * query_block;
+    const std::int64_t b = unit % (batch * op.shape.heads) / op.shape.heads;
+    const std::int64_t h = unit % op.shape.heads;
+    const std::int64_t statistics = (b * op.shape.heads + h) * length;
     const float* const rows = qkv_data + b * length * stride;
     ForwardTask task = {};
     task.block.queries = rows + row * stride + h * size;
     task.block.query_stride = stride;
-    task.block.out_stride = shape.heads * size;
+    task.block.out_stride = op.shape.heads * size;
     task.block.out = out_data + (b * length + row) * task.block.out_stride + h * size;
     task.block.log_sum_exp = log_sum_exp_data == nullptr ? nullptr : log_sum_exp_data + statistics + row;
     task.block.rows = std::min(query_block, length - row);
     task.block.position = row;
     task.block.keys = length;
     task.block.head_size = size;
-    task.block.scale = shape.scale;
-    task.block.causal = shape.causal;
-    task.keys = rows + (shape.heads + h / group) * size;
-    task.values = task.keys + shape.kv_heads * size;
+    task.block.scale = op.shape.scale;
+    task.block.causal = op.shape.causal;
+    task.keys = rows + (op.shape.heads + h / group) * size;
+    task.values = task.keys + op.shape.kv_heads * size;
     task.stride = stride;
     task.dropout = &state;
     task.first_element = (statistics + row) * length;
@@ -254,32 +251,30 @@ void CpuBackend::attention_forward(const Tensor& out, const Tensor& log_sum_exp,
   });
 }
 
-void CpuBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
-                                    const Tensor& log_sum_exp, const AttentionShape& shape, const Dropout& dropout) {
-  check_attention_backward(dqkv, dout, qkv, out, log_sum_exp, shape, dropout);
-  require_f32("attention_backward", {dqkv, dout, qkv, out});
-  const std::int64_t batch = qkv.shape()[0];
-  const std::int64_t length = qkv.shape()[1];
-  const std::int64_t stride = qkv.shape()[2];
-  const std::int64_t size = shape.head_size;
-  const std::int64_t group = shape.heads / shape.kv_heads;
-  const DropoutState state(dropout);
-  const auto* const qkv_data = data_of<float>(qkv);
-  auto* const dqkv_data = data_of<float>(dqkv);
-  const auto* const out_data = data_of<float>(out);
-  const auto* const dout_data = data_of<float>(dout);
-  const auto* const log_sum_exp_data = data_of<float>(log_sum_exp);
+void CpuBackend::execute(const AttentionBackward& op) {
+  require_f32(op);
+  const std::int64_t batch = op.qkv.shape()[0];
+  const std::int64_t length = op.qkv.shape()[1];
+  const std::int64_t stride = op.qkv.shape()[2];
+  const std::int64_t size = op.shape.head_size;
+  const std::int64_t group = op.shape.heads / op.shape.kv_heads;
+  const DropoutState state(op.dropout);
+  const auto* const qkv_data = data_of<float>(op.qkv);
+  auto* const dqkv_data = data_of<float>(op.dqkv);
+  const auto* const out_data = data_of<float>(op.out);
+  const auto* const dout_data = data_of<float>(op.dout);
+  const auto* const log_sum_exp_data = data_of<float>(op.log_sum_exp);
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(size, group, length);
   float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
 
-  parallel_for_slots(batch * shape.kv_heads, [&](std::int64_t unit, int slot) {
-    const std::int64_t b = unit / shape.kv_heads;
-    const std::int64_t kv_head = unit % shape.kv_heads;
+  parallel_for_slots(batch * op.shape.kv_heads, [&](std::int64_t unit, int slot) {
+    const std::int64_t b = unit / op.shape.kv_heads;
+    const std::int64_t kv_head = unit % op.shape.kv_heads;
     const std::int64_t first_head = kv_head * group;
-    const std::int64_t key_offset = b * length * stride + (shape.heads + kv_head) * size;
-    const std::int64_t value_offset = key_offset + shape.kv_heads * size;
+    const std::int64_t key_offset = b * length * stride + (op.shape.heads + kv_head) * size;
+    const std::int64_t value_offset = key_offset + op.shape.kv_heads * size;
     const std::int64_t query_offset = b * length * stride + first_head * size;
-    const std::int64_t statistics = (b * shape.heads + first_head) * length;
+    const std::int64_t statistics = (b * op.shape.heads + first_head) * length;
     BackwardTask task = {};
     task.queries = qkv_data + query_offset;
     task.keys = qkv_data + key_offset;
@@ -288,15 +283,15 @@ void CpuBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, cons
     task.dkeys = dqkv_data + key_offset;
     task.dvalues = dqkv_data + value_offset;
     task.stride = stride;
-    task.out_stride = shape.heads * size;
+    task.out_stride = op.shape.heads * size;
     task.out = out_data + b * length * task.out_stride + first_head * size;
     task.dout = dout_data + b * length * task.out_stride + first_head * size;
     task.log_sum_exp = log_sum_exp_data + statistics;
     task.heads = group;
     task.length = length;
     task.head_size = size;
-    task.scale = shape.scale;
-    task.causal = shape.causal;
+    task.scale = op.shape.scale;
+    task.causal = op.shape.causal;
     task.dropout = &state;
     task.first_element = statistics * length;
     HWY_DYNAMIC_DISPATCH(backward_task)(task, workspace + slot * floats);

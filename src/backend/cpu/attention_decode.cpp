@@ -189,7 +189,6 @@ std::int64_t decode_floats(std::int64_t head_size) {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "backend/checks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
@@ -298,18 +297,16 @@ class Decoding {
 
 }  // namespace
 
-void CpuBackend::attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache,
-                                  const Positions& positions, const AttentionShape& shape) {
-  check_attention_decode(out, qkv, cache, positions, shape);
-  require_f32("attention_decode", {out, qkv});
-  if (qkv.elements() == 0) return;
-  const Decoding decoding(out, qkv, cache, positions, shape);
-  const DType dtype = cache.keys.dtype();
-  const std::int64_t batch = qkv.shape()[0];
+void CpuBackend::execute(const AttentionDecode& op) {
+  require_f32(op);
+  if (op.qkv.elements() == 0) return;
+  const Decoding decoding(op.out, op.qkv, op.cache, op.positions, op.shape);
+  const DType dtype = op.cache.keys.dtype();
+  const std::int64_t batch = op.qkv.shape()[0];
   const std::int64_t length = decoding.length();
-  const std::int64_t size = shape.head_size;
-  const std::int64_t heads = shape.heads;
-  const std::int64_t kv_heads = shape.kv_heads;
+  const std::int64_t size = op.shape.head_size;
+  const std::int64_t heads = op.shape.heads;
+  const std::int64_t kv_heads = op.shape.kv_heads;
   const std::int64_t group = heads / kv_heads;
 
   if (length >= many_queries) {
@@ -329,7 +326,7 @@ void CpuBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
       block.position = decoding.position(b) + row;
       block.keys = decoding.end(b);
       block.head_size = size;
-      block.scale = shape.scale;
+      block.scale = op.shape.scale;
       block.causal = true;
       decode_block(dtype, block, decoding.pages(b, h / group), workspace + slot * floats);
     });
@@ -353,7 +350,7 @@ void CpuBackend::attention_decode(const Tensor& out, const Tensor& qkv, const Kv
     task.heads = group;
     task.head_size = size;
     task.position = decoding.position(b);
-    task.scale = shape.scale;
+    task.scale = op.shape.scale;
     task.partial = partial + unit * split_stride;
     split(dtype, task);
   });

@@ -114,8 +114,4 @@ void CpuBackend::wait() {}
 
 void CpuBackend::throttle(std::size_t /*in_flight*/) {}
 
-std::size_t CpuBackend::scratch_bytes() const {
-  return scratch_->capacity * sizeof(float);
-}
-
 }  // namespace mslt

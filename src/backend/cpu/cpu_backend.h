@@ -23,57 +23,35 @@ class CpuBackend final : public Backend {
   void submit() override;
   void wait() override;
   void throttle(std::size_t in_flight) override;
-  std::size_t scratch_bytes() const override;
-  void embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
-                         const Tensor& position_weight, const Positions& positions, float scale) override;
-  void embedding_backward(const Tensor& dtoken_weight, const Tensor& dposition_weight, const Tensor& dout,
-                          const Tensor& tokens, float scale) override;
-  void rope_forward(const Tensor& qkv, const Tensor& inverse_frequencies, const Positions& positions,
-                    const AttentionShape& shape) override;
-  void rope_backward(const Tensor& dqkv, const Tensor& inverse_frequencies, const Positions& positions,
-                     const AttentionShape& shape) override;
-  void residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                             const Tensor& residual, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                             const NormKind& kind, const Dropout& dropout) override;
-  void residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                              const Tensor& dsum_direct, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                              const Tensor& weight, const NormKind& kind) override;
-  void matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
-                      Activation activation, const Tensor& pre_activation) override;
-  void matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight, Activation activation,
-                             const Tensor& pre_activation, bool accumulate) override;
-  void matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                              const Tensor& in) override;
-  void attention_forward(const Tensor& out, const Tensor& log_sum_exp, const Tensor& qkv, const AttentionShape& shape,
-                         const Dropout& dropout) override;
-  void attention_backward(const Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
-                          const Tensor& log_sum_exp, const AttentionShape& shape, const Dropout& dropout) override;
-  void activation_forward(Activation activation, const Tensor& out, const Tensor& in) override;
-  void activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) override;
-  void dropout_forward(const Tensor& out, const Tensor& in, const Dropout& dropout) override;
-  void dropout_backward(const Tensor& din, const Tensor& dout, const Dropout& dropout) override;
-  void cross_entropy(const Tensor& losses, const Tensor& logits, const Tensor& targets, std::int64_t vocab,
-                     const Tensor& loss_scale) override;
-  void sum(const Tensor& out, const Tensor& in, bool accumulate) override;
-  void global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) override;
-  void adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment, const Tensor& second_moment,
-             const Tensor& master, const Tensor& state, const Tensor& norm, const AdamWConfig& config) override;
-  void kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Positions& positions, const Tensor& counts,
-                       const AttentionShape& shape) override;
-  void attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
-                        const AttentionShape& shape) override;
-  void matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) override;
-  void argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) override;
-  void top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) override;
-  void split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv,
-                 const AttentionShape& shape) override;
-  void join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
-                const AttentionShape& shape) override;
-  void cast(const Tensor& out, const Tensor& in) override;
-  void fill(const Tensor& out, float value) override;
-  void copy(const Tensor& out, const Tensor& in) override;
-  void add(const Tensor& out, const Tensor& in) override;
-  void gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) override;
+  void execute(const EmbeddingForward& op) override;
+  void execute(const EmbeddingBackward& op) override;
+  void execute(const Rope& op) override;
+  void execute(const ResidualNormForward& op) override;
+  void execute(const ResidualNormBackward& op) override;
+  void execute(const MatmulForward& op) override;
+  void execute(const MatmulBackwardInput& op) override;
+  void execute(const MatmulBackwardWeight& op) override;
+  void execute(const Matvec& op) override;
+  void execute(const AttentionForward& op) override;
+  void execute(const AttentionBackward& op) override;
+  void execute(const KvCacheAppend& op) override;
+  void execute(const AttentionDecode& op) override;
+  void execute(const ActivationForward& op) override;
+  void execute(const ActivationBackward& op) override;
+  void execute(const DropElements& op) override;
+  void execute(const CrossEntropy& op) override;
+  void execute(const Sum& op) override;
+  void execute(const GlobalNorm& op) override;
+  void execute(const AdamWUpdate& op) override;
+  void execute(const Argmax& op) override;
+  void execute(const TopK& op) override;
+  void execute(const SplitQkv& op) override;
+  void execute(const JoinQkv& op) override;
+  void execute(const Cast& op) override;
+  void execute(const Fill& op) override;
+  void execute(const Copy& op) override;
+  void execute(const Add& op) override;
+  void execute(const GatherRows& op) override;
 
  private:
   struct Scratch;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -142,31 +141,17 @@ void apply_dropout(const DropoutState& state, std::int64_t first, std::int64_t n
   }
 }
 
-namespace {
-
-void drop_elements(const Tensor& out, const Tensor& in, const Dropout& dropout) {
-  const DropoutState state(dropout);
-  const FloatData from(in);
-  const FloatData to(out);
-  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+void CpuBackend::execute(const DropElements& op) {
+  const DropoutState state(op.dropout);
+  const FloatData from(op.in);
+  const FloatData to(op.out);
+  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) std::array<float, element_block> buffer;
     const float* values = from.read(first, n, buffer.data());
     float* target = to.target(first, buffer.data());
     apply_dropout(state, first, n, values, target);
     to.commit(first, n, target);
   });
-}
-
-}  // namespace
-
-void CpuBackend::dropout_forward(const Tensor& out, const Tensor& in, const Dropout& dropout) {
-  check_dropout(out, in, dropout);
-  drop_elements(out, in, dropout);
-}
-
-void CpuBackend::dropout_backward(const Tensor& din, const Tensor& dout, const Dropout& dropout) {
-  check_dropout(din, dout, dropout);
-  drop_elements(din, dout, dropout);
 }
 
 }  // namespace mslt

@@ -4,7 +4,6 @@
 #include <numeric>
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -42,19 +41,17 @@ void accumulate_rows(const FloatData& gradient, std::int64_t row, const FloatDat
 
 }  // namespace
 
-void CpuBackend::embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
-                                   const Tensor& position_weight, const Positions& positions, float scale) {
-  check_embedding_forward(out, tokens, token_weight, position_weight, positions);
-  const std::int64_t rows = tokens.elements();
-  const std::int64_t steps = tokens.shape()[1];
-  const std::int64_t columns = token_weight.shape()[1];
-  const std::int64_t vocab = token_weight.shape()[0];
-  const std::int64_t places = position_weight ? position_weight.shape()[0] : 0;
-  const auto ids = tokens.host<std::int32_t>();
-  const auto first = positions.first ? positions.first.host<std::int32_t>() : std::span<std::int32_t>();
-  const FloatData result(out);
-  const FloatData weight(token_weight);
-  const FloatData position(position_weight);
+void CpuBackend::execute(const EmbeddingForward& op) {
+  const std::int64_t rows = op.tokens.elements();
+  const std::int64_t steps = op.tokens.shape()[1];
+  const std::int64_t columns = op.token_weight.shape()[1];
+  const std::int64_t vocab = op.token_weight.shape()[0];
+  const std::int64_t places = op.position_weight ? op.position_weight.shape()[0] : 0;
+  const auto ids = op.tokens.host<std::int32_t>();
+  const auto first = op.positions.first ? op.positions.first.host<std::int32_t>() : std::span<std::int32_t>();
+  const FloatData result(op.out);
+  const FloatData weight(op.token_weight);
+  const FloatData position(op.position_weight);
   for_blocks(rows, rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
     alignas(64) Columns token_buffer;
     alignas(64) Columns position_buffer;
@@ -73,9 +70,9 @@ void CpuBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
           const float* values = weight.read(id * columns + c, n, token_buffer.data());
           if (position) {
             const float* offsets = position.read(place * columns + c, n, position_buffer.data());
-            add_scaled_floats(target, offsets, scale, values, n);
+            add_scaled_floats(target, offsets, op.scale, values, n);
           } else {
-            scale_floats(target, values, scale, n);
+            scale_floats(target, values, op.scale, n);
           }
         }
         result.commit(row * columns + c, n, target);
@@ -84,22 +81,20 @@ void CpuBackend::embedding_forward(const Tensor& out, const Tensor& tokens, cons
   });
 }
 
-void CpuBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& dposition_weight, const Tensor& dout,
-                                    const Tensor& tokens, float scale) {
-  check_embedding_backward(dtoken_weight, dposition_weight, dout, tokens);
-  const std::int64_t rows = tokens.elements();
-  const std::int64_t columns = dout.shape()[-1];
+void CpuBackend::execute(const EmbeddingBackward& op) {
+  const std::int64_t rows = op.tokens.elements();
+  const std::int64_t columns = op.dout.shape()[-1];
   const std::int64_t chunks = (columns + column_block - 1) / column_block;
-  const FloatData gradient(dout);
-  if (dtoken_weight && rows > 0) {
-    const auto ids = tokens.host<std::int32_t>();
-    const FloatData weight(dtoken_weight);
+  const FloatData gradient(op.dout);
+  if (op.dtoken_weight && rows > 0) {
+    const auto ids = op.tokens.host<std::int32_t>();
+    const FloatData weight(op.dtoken_weight);
     // Rows in the order of their tokens, and in their own order where tokens are equal.
     std::vector<std::int32_t> order(static_cast<std::size_t>(rows));
     std::iota(order.begin(), order.end(), 0);
     std::erase_if(order, [&](std::int32_t row) {
       const std::int32_t id = ids[static_cast<std::size_t>(row)];
-      return id < 0 || id >= dtoken_weight.shape()[0];
+      return id < 0 || id >= op.dtoken_weight.shape()[0];
     });
     std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
       return ids[static_cast<std::size_t>(a)] < ids[static_cast<std::size_t>(b)];
@@ -118,14 +113,14 @@ void CpuBackend::embedding_backward(const Tensor& dtoken_weight, const Tensor& d
         const std::int64_t c = task % chunks * column_block;
         const std::span<const std::int32_t> sources(order.data() + starts[bucket], starts[bucket + 1] - starts[bucket]);
         accumulate_rows(weight, ids[static_cast<std::size_t>(sources[0])], gradient, sources, columns, c,
-                        std::min(column_block, columns - c), scale);
+                        std::min(column_block, columns - c), op.scale);
       }
     });
   }
-  if (dposition_weight && rows > 0) {
-    const std::int64_t sequences = tokens.shape()[0];
-    const std::int64_t steps = tokens.shape()[1];
-    const FloatData weight(dposition_weight);
+  if (op.dposition_weight && rows > 0) {
+    const std::int64_t sequences = op.tokens.shape()[0];
+    const std::int64_t steps = op.tokens.shape()[1];
+    const FloatData weight(op.dposition_weight);
     for_blocks(steps * chunks, 8, [&](std::int64_t begin, std::int64_t count) {
       std::vector<std::int32_t> sources(static_cast<std::size_t>(sequences));
       for (std::int64_t task = begin; task < begin + count; ++task) {

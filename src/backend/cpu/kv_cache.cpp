@@ -1,7 +1,6 @@
 // Appending to the paged key/value cache on the CPU.
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -29,27 +28,26 @@ std::int64_t cache_row(const KvCacheView& cache, std::int64_t sequence, std::int
 
 }  // namespace
 
-void CpuBackend::kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Positions& positions,
-                                 const Tensor& counts, const AttentionShape& shape) {
-  check_kv_cache_append(cache, qkv, positions, counts, shape);
-  const std::int64_t sequences = qkv.shape()[0];
-  const std::int64_t steps = qkv.shape()[1];
-  const std::int64_t columns = qkv.shape()[2];
-  const std::int64_t width = std::int64_t{shape.kv_heads} * shape.head_size;
-  const std::int64_t keys_at = std::int64_t{shape.heads} * shape.head_size;
+void CpuBackend::execute(const KvCacheAppend& op) {
+  const std::int64_t sequences = op.qkv.shape()[0];
+  const std::int64_t steps = op.qkv.shape()[1];
+  const std::int64_t columns = op.qkv.shape()[2];
+  const std::int64_t width = std::int64_t{op.shape.kv_heads} * op.shape.head_size;
+  const std::int64_t keys_at = std::int64_t{op.shape.heads} * op.shape.head_size;
   // All places are looked up first, so that a wrong table changes nothing.
   std::vector<std::int64_t> places(static_cast<std::size_t>(sequences * steps), -1);
   for (std::int64_t b = 0; b < sequences; ++b) {
     const auto sequence = static_cast<std::size_t>(b);
-    const std::int64_t count = counts ? std::min<std::int64_t>(counts.host<std::int32_t>()[sequence], steps) : steps;
-    const std::int64_t first = positions.first ? positions.first.host<std::int32_t>()[sequence] : 0;
+    const std::int64_t count =
+        op.counts ? std::min<std::int64_t>(op.counts.host<std::int32_t>()[sequence], steps) : steps;
+    const std::int64_t first = op.positions.first ? op.positions.first.host<std::int32_t>()[sequence] : 0;
     for (std::int64_t t = 0; t < count; ++t) {
-      places[static_cast<std::size_t>(b * steps + t)] = cache_row(cache, b, first + t);
+      places[static_cast<std::size_t>(b * steps + t)] = cache_row(op.cache, b, first + t);
     }
   }
-  const FloatData from(qkv);
-  const FloatData keys(cache.keys);
-  const FloatData values(cache.values);
+  const FloatData from(op.qkv);
+  const FloatData keys(op.cache.keys);
+  const FloatData values(op.cache.values);
   for_blocks(sequences * steps, rows_for(2 * width, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
     std::vector<float> buffer(from.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(width));
     for (std::int64_t row = begin; row < begin + count; ++row) {

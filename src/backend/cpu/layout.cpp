@@ -3,7 +3,6 @@
 #include <array>
 #include <cstring>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -41,15 +40,13 @@ void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) {
 
 }  // namespace
 
-void CpuBackend::split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv,
-                           const AttentionShape& shape) {
-  check_split_qkv(q, k, v, qkv, shape);
-  const FusedRow row = fused_row(shape, qkv.dtype());
-  std::byte* queries = host_memory(q);
-  std::byte* keys = host_memory(k);
-  std::byte* values = host_memory(v);
-  const std::byte* fused = host_memory(qkv);
-  for_blocks(qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
+void CpuBackend::execute(const SplitQkv& op) {
+  const FusedRow row = fused_row(op.shape, op.qkv.dtype());
+  std::byte* queries = host_memory(op.q);
+  std::byte* keys = host_memory(op.k);
+  std::byte* values = host_memory(op.v);
+  const std::byte* fused = host_memory(op.qkv);
+  for_blocks(op.qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t i = begin; i < begin + count; ++i) {
       const std::byte* from = fused + i * row.whole();
       copy_bytes(queries + i * row.query, from, row.query);
@@ -59,15 +56,13 @@ void CpuBackend::split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, co
   });
 }
 
-void CpuBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const AttentionShape& shape) {
-  check_join_qkv(qkv, q, k, v, shape);
-  const FusedRow row = fused_row(shape, qkv.dtype());
-  const std::byte* queries = host_memory(q);
-  const std::byte* keys = host_memory(k);
-  const std::byte* values = host_memory(v);
-  std::byte* fused = host_memory(qkv);
-  for_blocks(qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
+void CpuBackend::execute(const JoinQkv& op) {
+  const FusedRow row = fused_row(op.shape, op.qkv.dtype());
+  const std::byte* queries = host_memory(op.q);
+  const std::byte* keys = host_memory(op.k);
+  const std::byte* values = host_memory(op.v);
+  std::byte* fused = host_memory(op.qkv);
+  for_blocks(op.qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t i = begin; i < begin + count; ++i) {
       std::byte* to = fused + i * row.whole();
       copy_bytes(to, queries + i * row.query, row.query);
@@ -77,39 +72,35 @@ void CpuBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, c
   });
 }
 
-void CpuBackend::cast(const Tensor& out, const Tensor& in) {
-  check_cast(out, in);
-  const FloatData from(in);
-  const FloatData to(out);
-  for_blocks(in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+void CpuBackend::execute(const Cast& op) {
+  const FloatData from(op.in);
+  const FloatData to(op.out);
+  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     narrow(to.at(first), to.dtype(), from.read(first, n, buffer.data()), n);
   });
 }
 
-void CpuBackend::fill(const Tensor& out, float value) {
-  check_fill(out);
-  const FloatData to(out);
+void CpuBackend::execute(const Fill& op) {
+  const FloatData to(op.out);
   alignas(64) Block values;
-  values.fill(value);
-  for_blocks(out.elements(), element_block,
+  values.fill(op.value);
+  for_blocks(op.out.elements(), element_block,
              [&](std::int64_t first, std::int64_t n) { narrow(to.at(first), to.dtype(), values.data(), n); });
 }
 
-void CpuBackend::copy(const Tensor& out, const Tensor& in) {
-  check_copy(out, in);
-  std::byte* to = host_memory(out);
-  const std::byte* from = host_memory(in);
+void CpuBackend::execute(const Copy& op) {
+  std::byte* to = host_memory(op.out);
+  const std::byte* from = host_memory(op.in);
   if (to == from) return;
-  for_blocks(static_cast<std::int64_t>(in.bytes()), byte_block,
+  for_blocks(static_cast<std::int64_t>(op.in.bytes()), byte_block,
              [&](std::int64_t first, std::int64_t n) { copy_bytes(to + first, from + first, n); });
 }
 
-void CpuBackend::add(const Tensor& out, const Tensor& in) {
-  check_add(out, in);
-  const FloatData from(in);
-  const FloatData to(out);
-  for_blocks(out.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+void CpuBackend::execute(const Add& op) {
+  const FloatData from(op.in);
+  const FloatData to(op.out);
+  for_blocks(op.out.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block out_buffer;
     const float* values = from.read(first, n, buffer.data());
@@ -120,14 +111,13 @@ void CpuBackend::add(const Tensor& out, const Tensor& in) {
   });
 }
 
-void CpuBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) {
-  check_gather_rows(out, in, indices);
-  const std::int64_t rows = in.shape().rows();
-  const auto row_bytes = static_cast<std::int64_t>(size_of(in.dtype())) * in.shape()[-1];
-  const std::int32_t* index = indices.host<std::int32_t>().data();
-  std::byte* to = host_memory(out);
-  const std::byte* from = host_memory(in);
-  for_blocks(indices.elements(), rows_for(row_bytes, byte_block), [&](std::int64_t begin, std::int64_t count) {
+void CpuBackend::execute(const GatherRows& op) {
+  const std::int64_t rows = op.in.shape().rows();
+  const auto row_bytes = static_cast<std::int64_t>(size_of(op.in.dtype())) * op.in.shape()[-1];
+  const std::int32_t* index = op.indices.host<std::int32_t>().data();
+  std::byte* to = host_memory(op.out);
+  const std::byte* from = host_memory(op.in);
+  for_blocks(op.indices.elements(), rows_for(row_bytes, byte_block), [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t i = begin; i < begin + count; ++i) {
       if (index[i] >= 0 && index[i] < rows) {
         copy_bytes(to + i * row_bytes, from + index[i] * row_bytes, row_bytes);

@@ -138,7 +138,6 @@ void add_column_sums(float* sums, const float* matrix, std::int64_t rows, std::i
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "backend/checks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/scratch.h"
@@ -201,58 +200,56 @@ void for_rows(std::int64_t rows, std::int64_t columns, const Body& body) {
 
 }  // namespace
 
-void CpuBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
-                                Activation activation, const Tensor& pre_activation) {
-  check_matmul_forward(out, in, weight, bias, activation, pre_activation);
-  require_f32("matmul_forward", {out, in, pre_activation});
-  const std::int64_t rows = in.shape().rows();
-  const std::int64_t columns = weight.shape()[0];
-  const std::int64_t inner = weight.shape()[1];
-  auto* const out_data = data_of<float>(out);
-  const auto* const in_data = data_of<float>(in);
-  auto* const pre_data = data_of<float>(pre_activation);
+void CpuBackend::execute(const MatmulForward& op) {
+  require_f32(op);
+  const std::int64_t rows = op.in.shape().rows();
+  const std::int64_t columns = op.weight.shape()[0];
+  const std::int64_t inner = op.weight.shape()[1];
+  auto* const out_data = data_of<float>(op.out);
+  const auto* const in_data = data_of<float>(op.in);
+  auto* const pre_data = data_of<float>(op.pre_activation);
 
   if (rows <= few_rows) {
     // Adds the bias, too.
-    matvec(out, in, {weight, {}}, bias);
-    if (activation == Activation::none && pre_data == nullptr) return;
+    execute(Matvec{.out = op.out, .in = op.in, .weight = {op.weight}, .bias = op.bias});
+    if (op.activation == Activation::none && pre_data == nullptr) return;
     for (std::int64_t i = 0; i < rows; ++i) {
       float* const row = out_data + i * columns;
       HWY_DYNAMIC_DISPATCH(finish_row)
-      (row, row, nullptr, pre_data == nullptr ? nullptr : pre_data + i * columns, columns, activation);
+      (row, row, nullptr, pre_data == nullptr ? nullptr : pre_data + i * columns, columns, op.activation);
     }
     return;
   }
 
   // A 16-bit weight is converted some of its rows at a time, which are columns of the output.
-  const bool converts = weight.dtype() != DType::f32;
+  const bool converts = op.weight.dtype() != DType::f32;
   const std::int64_t width = converts
                                  ? std::clamp<std::int64_t>(panel_bytes / static_cast<std::int64_t>(sizeof(float)) /
                                                                 std::max<std::int64_t>(inner, 1),
                                                             64, std::max<std::int64_t>(columns, 64))
                                  : columns;
-  const bool converts_bias = bias && bias.dtype() != DType::f32;
+  const bool converts_bias = op.bias && op.bias.dtype() != DType::f32;
   float* const scratch =
       scratch_->floats(static_cast<std::size_t>((converts ? width * inner : 0) + (converts_bias ? columns : 0)));
   const float* bias_data = nullptr;
   if (converts_bias) {
     float* const converted = scratch + (converts ? width * inner : 0);
-    convert_serially(bias, 0, columns, converted);
+    convert_serially(op.bias, 0, columns, converted);
     bias_data = converted;
   } else {
-    bias_data = data_of<float>(bias);
+    bias_data = data_of<float>(op.bias);
   }
 
-  const bool finishes = bias_data != nullptr || pre_data != nullptr || activation != Activation::none;
+  const bool finishes = bias_data != nullptr || pre_data != nullptr || op.activation != Activation::none;
   for (std::int64_t j = 0; j < columns; j += width) {
     const std::int64_t panel_columns = std::min(width, columns - j);
     const float* weight_data = nullptr;
     if (converts) {
       for_rows(panel_columns, inner,
-               [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
+               [&](std::int64_t i) { convert_serially(op.weight, (j + i) * inner, inner, scratch + i * inner); });
       weight_data = scratch;
     } else {
-      weight_data = data_of<float>(weight);
+      weight_data = data_of<float>(op.weight);
     }
     // Without anything to apply afterwards, one product does.
     const std::int64_t height = finishes ? rows_a_panel(panel_columns) : rows;
@@ -266,55 +263,51 @@ void CpuBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tenso
         const std::int64_t at = (i + r) * columns + j;
         HWY_DYNAMIC_DISPATCH(finish_row)
         (out_data + at, product + r * columns, bias_data == nullptr ? nullptr : bias_data + j,
-         pre_data == nullptr ? nullptr : pre_data + at, panel_columns, activation);
+         pre_data == nullptr ? nullptr : pre_data + at, panel_columns, op.activation);
       });
     }
   }
 }
 
-void CpuBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight,
-                                       Activation activation, const Tensor& pre_activation, bool accumulate) {
-  check_matmul_backward_input(din, dout, weight, activation, pre_activation);
-  require_f32("matmul_backward_input", {din, dout, weight, pre_activation});
-  const std::int64_t rows = dout.shape().rows();
-  const std::int64_t columns = weight.shape()[1];
-  const std::int64_t inner = weight.shape()[0];
-  auto* const din_data = data_of<float>(din);
-  const auto* const dout_data = data_of<float>(dout);
-  const auto* const weight_data = data_of<float>(weight);
-  if (activation == Activation::none) {
-    multiply(rows, columns, inner, {dout_data, inner}, {weight_data, columns}, din_data, columns, accumulate);
+void CpuBackend::execute(const MatmulBackwardInput& op) {
+  require_f32(op);
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t columns = op.weight.shape()[1];
+  const std::int64_t inner = op.weight.shape()[0];
+  auto* const din_data = data_of<float>(op.din);
+  const auto* const dout_data = data_of<float>(op.dout);
+  const auto* const weight_data = data_of<float>(op.weight);
+  if (op.activation == Activation::none) {
+    multiply(rows, columns, inner, {dout_data, inner}, {weight_data, columns}, din_data, columns, op.accumulate);
     return;
   }
-  const auto* const pre_data = data_of<float>(pre_activation);
+  const auto* const pre_data = data_of<float>(op.pre_activation);
   const std::int64_t height = std::min(rows, rows_a_panel(columns));
-  float* const scratch = accumulate ? scratch_->floats(static_cast<std::size_t>(height * columns)) : nullptr;
+  float* const scratch = op.accumulate ? scratch_->floats(static_cast<std::size_t>(height * columns)) : nullptr;
   for (std::int64_t i = 0; i < rows; i += height) {
     const std::int64_t panel_rows = std::min(height, rows - i);
-    float* const product = accumulate ? scratch : din_data + i * columns;
+    float* const product = op.accumulate ? scratch : din_data + i * columns;
     multiply(panel_rows, columns, inner, {dout_data + i * inner, inner}, {weight_data, columns}, product, columns,
              false);
     for_rows(panel_rows, columns, [&](std::int64_t r) {
       const std::int64_t at = (i + r) * columns;
       HWY_DYNAMIC_DISPATCH(derive_row)
-      (din_data + at, product + r * columns, pre_data + at, columns, activation, accumulate);
+      (din_data + at, product + r * columns, pre_data + at, columns, op.activation, op.accumulate);
     });
   }
 }
 
-void CpuBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                                        const Tensor& in) {
-  check_matmul_backward_weight(dweight, dbias, dout, in);
-  require_f32("matmul_backward_weight", {dweight, dbias, dout, in});
-  const std::int64_t rows = dout.shape().rows();
-  const std::int64_t columns = dweight.shape()[0];
-  const std::int64_t inner = dweight.shape()[1];
-  const auto* const dout_data = data_of<float>(dout);
-  multiply(columns, inner, rows, {dout_data, columns, true}, {data_of<float>(in), inner}, data_of<float>(dweight),
+void CpuBackend::execute(const MatmulBackwardWeight& op) {
+  require_f32(op);
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t columns = op.dweight.shape()[0];
+  const std::int64_t inner = op.dweight.shape()[1];
+  const auto* const dout_data = data_of<float>(op.dout);
+  multiply(columns, inner, rows, {dout_data, columns, true}, {data_of<float>(op.in), inner}, data_of<float>(op.dweight),
            inner, true);
-  if (!dbias) return;
+  if (!op.dbias) return;
   constexpr std::int64_t stripe = 128;
-  auto* const dbias_data = data_of<float>(dbias);
+  auto* const dbias_data = data_of<float>(op.dbias);
   parallel_for((columns + stripe - 1) / stripe, [&](std::int64_t s) {
     const std::int64_t begin = s * stripe;
     HWY_DYNAMIC_DISPATCH(add_column_sums)

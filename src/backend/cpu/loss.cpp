@@ -4,7 +4,6 @@
 #include <limits>
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -90,58 +89,56 @@ HWY_EXPORT(sum_doubles);
 
 }  // namespace
 
-void CpuBackend::cross_entropy(const Tensor& losses, const Tensor& logits, const Tensor& targets, std::int64_t vocab,
-                               const Tensor& loss_scale) {
-  check_cross_entropy(losses, logits, targets, vocab, loss_scale);
-  const std::int64_t columns = logits.shape()[-1];
-  const FloatData data(logits);
-  float* loss = losses.host<float>().data();
-  const std::int32_t* target = targets.host<std::int32_t>().data();
-  const bool backward = static_cast<bool>(loss_scale);
-  const float scale = backward ? loss_scale.host<float>()[0] : 0.0f;
-  for_blocks(logits.shape().rows(), rows_for(columns, 8 * element_block), [&](std::int64_t begin, std::int64_t rows) {
-    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(columns));
-    for (std::int64_t row = begin; row < begin + rows; ++row) {
-      const std::int64_t at = row * columns;
-      const std::int64_t wanted = target[row];
-      const bool ignored = wanted < 0 || wanted >= vocab;
-      if (ignored) {
-        loss[row] = 0.0f;
-        if (!backward) continue;
-        float* gradient = data.target(at, buffer.data());
-        std::fill_n(gradient, columns, 0.0f);
-        data.commit(at, columns, gradient);
-        continue;
-      }
-      const float* x = data.read(at, columns, buffer.data());
-      const float largest = HWY_DYNAMIC_DISPATCH(maximum)(x, vocab);
-      const float wanted_logit = x[wanted];
-      // On the way back the 16-bit row has been copied, and the f32 row is overwritten where it lies.
-      float* gradient = data.target(at, buffer.data());
-      const float total = backward ? HWY_DYNAMIC_DISPATCH(take_exponentials)(gradient, largest, vocab)
-                                   : HWY_DYNAMIC_DISPATCH(sum_exponentials)(x, largest, vocab);
-      // Both differences are of nearby numbers, so this keeps small losses accurate.
-      loss[row] = std::log(total) + (largest - wanted_logit);
-      if (!backward) continue;
-      scale_floats(gradient, gradient, scale / total, vocab);
-      gradient[wanted] -= scale;
-      std::fill(gradient + vocab, gradient + columns, 0.0f);
-      data.commit(at, columns, gradient);
-    }
-  });
+void CpuBackend::execute(const CrossEntropy& op) {
+  const std::int64_t columns = op.logits.shape()[-1];
+  const FloatData data(op.logits);
+  float* loss = op.losses.host<float>().data();
+  const std::int32_t* target = op.targets.host<std::int32_t>().data();
+  const bool backward = static_cast<bool>(op.loss_scale);
+  const float scale = backward ? op.loss_scale.host<float>()[0] : 0.0f;
+  for_blocks(op.logits.shape().rows(), rows_for(columns, 8 * element_block),
+             [&](std::int64_t begin, std::int64_t rows) {
+               std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(columns));
+               for (std::int64_t row = begin; row < begin + rows; ++row) {
+                 const std::int64_t at = row * columns;
+                 const std::int64_t wanted = target[row];
+                 const bool ignored = wanted < 0 || wanted >= op.vocab;
+                 if (ignored) {
+                   loss[row] = 0.0f;
+                   if (!backward) continue;
+                   float* gradient = data.target(at, buffer.data());
+                   std::fill_n(gradient, columns, 0.0f);
+                   data.commit(at, columns, gradient);
+                   continue;
+                 }
+                 const float* x = data.read(at, columns, buffer.data());
+                 const float largest = HWY_DYNAMIC_DISPATCH(maximum)(x, op.vocab);
+                 const float wanted_logit = x[wanted];
+                 // On the way back the 16-bit row has been copied, and the f32 row is overwritten where it lies.
+                 float* gradient = data.target(at, buffer.data());
+                 const float total = backward ? HWY_DYNAMIC_DISPATCH(take_exponentials)(gradient, largest, op.vocab)
+                                              : HWY_DYNAMIC_DISPATCH(sum_exponentials)(x, largest, op.vocab);
+                 // Both differences are of nearby numbers, so this keeps small losses accurate.
+                 loss[row] = std::log(total) + (largest - wanted_logit);
+                 if (!backward) continue;
+                 scale_floats(gradient, gradient, scale / total, op.vocab);
+                 gradient[wanted] -= scale;
+                 std::fill(gradient + op.vocab, gradient + columns, 0.0f);
+                 data.commit(at, columns, gradient);
+               }
+             });
 }
 
-void CpuBackend::sum(const Tensor& out, const Tensor& in, bool accumulate) {
-  check_sum(out, in);
-  const std::int64_t n = in.elements();
-  const float* values = in.host<float>().data();
+void CpuBackend::execute(const Sum& op) {
+  const std::int64_t n = op.in.elements();
+  const float* values = op.in.host<float>().data();
   constexpr std::int64_t block = 4 * element_block;
   std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
   for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
     partial[static_cast<std::size_t>(first / block)] = HWY_DYNAMIC_DISPATCH(sum_doubles)(values + first, count);
   });
-  float& result = out.host<float>()[0];
-  double total = accumulate ? result : 0.0;
+  float& result = op.out.host<float>()[0];
+  double total = op.accumulate ? result : 0.0;
   for (const double part : partial) total += part;
   result = static_cast<float>(total);
 }

@@ -158,7 +158,6 @@ void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::in
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include "backend/checks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
@@ -196,7 +195,7 @@ void add_bias(float* out, const Tensor& bias, std::int64_t rows, std::int64_t be
 }
 
 template <class T, class Kernel>
-void run(const MatvecTask<T>& task, const Tensor& bias, float* scratch, Kernel kernel) {
+void run_matvec(const MatvecTask<T>& task, const Tensor& bias, float* scratch, Kernel kernel) {
   const std::int64_t scales = rows_of_scales * (task.inner / scale_group);
   const auto body = [&](std::int64_t block, int slot) {
     const std::int64_t begin = block * columns_a_task;
@@ -216,31 +215,30 @@ void run(const MatvecTask<T>& task, const Tensor& bias, float* scratch, Kernel k
 
 }  // namespace
 
-void CpuBackend::matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) {
-  check_matvec(out, in, weight, bias);
-  require_f32("matvec", {out, in});
-  const std::int64_t rows = in.shape().rows();
-  const std::int64_t inner = in.shape()[-1];
-  const std::int64_t columns = weight.values.shape()[0];
-  const bool quantised = static_cast<bool>(weight.scales);
+void CpuBackend::execute(const Matvec& op) {
+  require_f32(op);
+  const std::int64_t rows = op.in.shape().rows();
+  const std::int64_t inner = op.in.shape()[-1];
+  const std::int64_t columns = op.weight.values.shape()[0];
+  const bool quantised = static_cast<bool>(op.weight.scales);
   const std::int64_t scales = quantised ? rows_of_scales * (inner / scale_group) * parallel_threads() : 0;
   float* const scratch = scratch_->floats(static_cast<std::size_t>(scales));
   const auto start = [&]<class T>(const T* values, auto kernel) {
-    const Float16* const scale_data = quantised ? data_of<Float16>(weight.scales) : nullptr;
-    run(MatvecTask<T>{data_of<float>(out), data_of<float>(in), values, scale_data, rows, inner, columns}, bias, scratch,
-        kernel);
+    const Float16* const scale_data = quantised ? data_of<Float16>(op.weight.scales) : nullptr;
+    run_matvec(MatvecTask<T>{data_of<float>(op.out), data_of<float>(op.in), values, scale_data, rows, inner, columns}, op.bias,
+        scratch, kernel);
   };
-  switch (weight.values.dtype()) {
+  switch (op.weight.values.dtype()) {
     case DType::bf16:
-      return start(data_of<BFloat16>(weight.values), HWY_DYNAMIC_DISPATCH(matvec_bf16));
+      return start(data_of<BFloat16>(op.weight.values), HWY_DYNAMIC_DISPATCH(matvec_bf16));
     case DType::f16:
-      return start(data_of<Float16>(weight.values), HWY_DYNAMIC_DISPATCH(matvec_f16));
+      return start(data_of<Float16>(op.weight.values), HWY_DYNAMIC_DISPATCH(matvec_f16));
     case DType::i8:
-      return start(data_of<std::int8_t>(weight.values), HWY_DYNAMIC_DISPATCH(matvec_i8));
+      return start(data_of<std::int8_t>(op.weight.values), HWY_DYNAMIC_DISPATCH(matvec_i8));
     case DType::u8:
-      return start(data_of<std::uint8_t>(weight.values), HWY_DYNAMIC_DISPATCH(matvec_u8));
+      return start(data_of<std::uint8_t>(op.weight.values), HWY_DYNAMIC_DISPATCH(matvec_u8));
     default:
-      return start(data_of<float>(weight.values), HWY_DYNAMIC_DISPATCH(matvec_f32));
+      return start(data_of<float>(op.weight.values), HWY_DYNAMIC_DISPATCH(matvec_f32));
   }
 }
 

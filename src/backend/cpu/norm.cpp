@@ -3,7 +3,6 @@
 #include <cmath>
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/dropout.h"
@@ -157,80 +156,74 @@ void add_partial_sums(const Tensor& gradient, const float* partial, std::int64_t
 
 }  // namespace
 
-void CpuBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                                       const Tensor& residual, const Tensor& x, const Tensor& weight,
-                                       const Tensor& bias, const NormKind& kind, const Dropout& dropout) {
-  check_residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, kind, dropout);
-  const std::int64_t columns = residual.shape()[-1];
-  const DropoutState state(dropout);
-  const Vector gain(weight);
-  const Vector offset(bias);
-  const FloatData outs(out);
-  const FloatData sums(x ? sum : Tensor());
-  const FloatData residuals(residual);
-  const FloatData inputs(x);
-  float* means = data_of<float>(mean);
-  float* rstds = data_of<float>(rstd);
-  const bool buffered = residual.dtype() != DType::f32 || state.probability > 0.0f;
-  for_blocks(residual.shape().rows(), rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
-    std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
-    float* first = scratch.data();
-    float* second = buffered ? first + columns : nullptr;
-    for (std::int64_t row = begin; row < begin + rows; ++row) {
-      const std::int64_t at = row * columns;
-      const float* total = residuals.read(at, columns, first);
-      float mean_value = 0.0f;
-      if (inputs) {
-        const float* values = inputs.read(at, columns, second);
-        if (state.probability > 0.0f) {
-          apply_dropout(state, at, columns, values, second);
-          values = second;
+void CpuBackend::execute(const ResidualNormForward& op) {
+  const std::int64_t columns = op.residual.shape()[-1];
+  const DropoutState state(op.dropout);
+  const Vector gain(op.weight);
+  const Vector offset(op.bias);
+  const FloatData outs(op.out);
+  const FloatData sums(op.x ? op.sum : Tensor());
+  const FloatData residuals(op.residual);
+  const FloatData inputs(op.x);
+  float* means = data_of<float>(op.mean);
+  float* rstds = data_of<float>(op.rstd);
+  const bool buffered = op.residual.dtype() != DType::f32 || state.probability > 0.0f;
+  for_blocks(
+      op.residual.shape().rows(), rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
+        std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
+        float* first = scratch.data();
+        float* second = buffered ? first + columns : nullptr;
+        for (std::int64_t row = begin; row < begin + rows; ++row) {
+          const std::int64_t at = row * columns;
+          const float* total = residuals.read(at, columns, first);
+          float mean_value = 0.0f;
+          if (inputs) {
+            const float* values = inputs.read(at, columns, second);
+            if (state.probability > 0.0f) {
+              apply_dropout(state, at, columns, values, second);
+              values = second;
+            }
+            float* target = sums.target(at, first);
+            mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
+            sums.commit(at, columns, target);
+            total = target;
+          } else if (!op.kind.rms) {
+            mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
+          }
+          mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
+          const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
+          const float rstd_value = 1.0f / std::sqrt(squares / static_cast<float>(columns) + op.kind.epsilon);
+          float* target = outs.target(at, second);
+          HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
+          outs.commit(at, columns, target);
+          if (means != nullptr) means[row] = mean_value;
+          if (rstds != nullptr) rstds[row] = rstd_value;
         }
-        float* target = sums.target(at, first);
-        mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
-        sums.commit(at, columns, target);
-        total = target;
-      } else if (!kind.rms) {
-        mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
-      }
-      mean_value = kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
-      const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
-      const float rstd_value = 1.0f / std::sqrt(squares / static_cast<float>(columns) + kind.epsilon);
-      float* target = outs.target(at, second);
-      HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
-      outs.commit(at, columns, target);
-      if (means != nullptr) means[row] = mean_value;
-      if (rstds != nullptr) rstds[row] = rstd_value;
-    }
-  });
+      });
 }
 
-void CpuBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias,
-                                        const Tensor& dout, const Tensor& dsum_direct, const Tensor& sum,
-                                        const Tensor& mean, const Tensor& rstd, const Tensor& weight,
-                                        const NormKind& kind) {
-  check_residual_norm_backward(dsum, dweight, dbias, dout, dsum_direct, sum, mean, rstd, weight, kind);
-  const std::int64_t rows = dout.shape().rows();
-  const std::int64_t columns = dout.shape()[-1];
+void CpuBackend::execute(const ResidualNormBackward& op) {
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t columns = op.dout.shape()[-1];
   // At most 64 blocks, however many rows there are: the partial sums stay small and the same for any thread count.
   const std::int64_t block_rows = std::max<std::int64_t>(8, (rows + 63) / 64);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const std::int64_t stride = 2 * columns;
   std::vector<float> partial(static_cast<std::size_t>(blocks * stride));
-  const Vector gain(weight);
-  const FloatData results(dsum);
-  const FloatData gradients(dout);
-  const FloatData direct(dsum_direct);
-  const FloatData sums(sum);
-  const float* means = data_of<float>(mean);
-  const float* rstds = data_of<float>(rstd);
+  const Vector gain(op.weight);
+  const FloatData results(op.dsum);
+  const FloatData gradients(op.dout);
+  const FloatData direct(op.dsum_direct);
+  const FloatData sums(op.sum);
+  const float* means = data_of<float>(op.mean);
+  const float* rstds = data_of<float>(op.rstd);
   for_blocks(rows, block_rows, [&](std::int64_t begin, std::int64_t count) {
-    std::vector<float> scratch(dout.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(3 * columns));
+    std::vector<float> scratch(op.dout.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(3 * columns));
     const auto buffer = [&](std::int64_t i) {
       return scratch.empty() ? nullptr : scratch.data() + i * columns;
     };
     float* dweights = partial.data() + begin / block_rows * stride;
-    float* dbiases = dbias ? dweights + columns : nullptr;
+    float* dbiases = op.dbias ? dweights + columns : nullptr;
     for (std::int64_t row = begin; row < begin + count; ++row) {
       const std::int64_t at = row * columns;
       const BackwardRow task{gradients.read(at, columns, buffer(0)),
@@ -239,14 +232,14 @@ void CpuBackend::residual_norm_backward(const Tensor& dsum, const Tensor& dweigh
                              direct ? direct.read(at, columns, buffer(2)) : nullptr,
                              means == nullptr ? 0.0f : means[row],
                              rstds[row],
-                             kind.rms};
+                             op.kind.rms};
       float* target = results.target(at, buffer(0));
       HWY_DYNAMIC_DISPATCH(backward_row)(task, columns, dweights, dbiases, target);
       results.commit(at, columns, target);
     }
   });
-  add_partial_sums(dweight, partial.data(), blocks, stride);
-  if (dbias) add_partial_sums(dbias, partial.data() + columns, blocks, stride);
+  add_partial_sums(op.dweight, partial.data(), blocks, stride);
+  if (op.dbias) add_partial_sums(op.dbias, partial.data() + columns, blocks, stride);
 }
 
 }  // namespace mslt

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -94,10 +93,9 @@ using Block = std::array<float, element_block>;
 
 }  // namespace
 
-void CpuBackend::global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) {
-  check_global_norm(out, gradients);
-  const std::int64_t n = gradients.elements();
-  const FloatData data(gradients);
+void CpuBackend::execute(const GlobalNorm& op) {
+  const std::int64_t n = op.gradients.elements();
+  const FloatData data(op.gradients);
   constexpr std::int64_t block = 8 * element_block;
   std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
   for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
@@ -109,43 +107,40 @@ void CpuBackend::global_norm(const Tensor& out, const Tensor& gradients, bool ac
     }
     partial[static_cast<std::size_t>(first / block)] = total;
   });
-  float& result = out.host<float>()[0];
-  double total = accumulate ? static_cast<double>(result) * static_cast<double>(result) : 0.0;
+  float& result = op.out.host<float>()[0];
+  double total = op.accumulate ? static_cast<double>(result) * static_cast<double>(result) : 0.0;
   for (const double part : partial) total += part;
   result = static_cast<float>(std::sqrt(total));
 }
 
-void CpuBackend::adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment,
-                       const Tensor& second_moment, const Tensor& master, const Tensor& state, const Tensor& norm,
-                       const AdamWConfig& config) {
-  check_adamw(parameters, gradients, first_moment, second_moment, master, state, norm, config);
-  const float length = norm.host<float>()[0];
+void CpuBackend::execute(const AdamWUpdate& op) {
+  const float length = op.norm.host<float>()[0];
   if (!std::isfinite(length)) return;
-  const auto values = state.host<float>();
+  const auto values = op.state.host<float>();
   float clip = values[adamw_gradient_scale];
   if (values[adamw_max_norm] > 0.0f) {
     clip *= std::min(1.0f, values[adamw_max_norm] / (length * values[adamw_gradient_scale] + 1e-6f));
   }
   const AdamWStep step{clip,
-                       config.beta1,
-                       config.beta2,
+                       op.config.beta1,
+                       op.config.beta2,
                        values[adamw_learning_rate],
                        values[adamw_inverse_correction1],
                        values[adamw_inverse_correction2],
-                       config.epsilon,
-                       config.weight_decay};
-  const FloatData stored(parameters);
-  const FloatData updated(master ? master : parameters);
-  const FloatData gradient(gradients);
-  float* m = first_moment.host<float>().data();
-  float* v = second_moment.host<float>().data();
-  for_blocks(parameters.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+                       op.config.epsilon,
+                       op.config.weight_decay};
+  const FloatData stored(op.parameters);
+  const FloatData updated(op.master ? op.master : op.parameters);
+  const FloatData gradient(op.gradients);
+  float* m = op.first_moment.host<float>().data();
+  float* v = op.second_moment.host<float>().data();
+  for_blocks(op.parameters.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block parameter_buffer;
     alignas(64) Block gradient_buffer;
     updated.read(first, n, parameter_buffer.data());
     float* p = updated.target(first, parameter_buffer.data());
     HWY_DYNAMIC_DISPATCH(adamw_step)(p, gradient.read(first, n, gradient_buffer.data()), m + first, v + first, n, step);
-    if (master) {
+    if (op.master) {
       narrow(stored.at(first), stored.dtype(), p, n);
     } else {
       stored.commit(first, n, p);

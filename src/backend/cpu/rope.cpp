@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -66,51 +65,38 @@ namespace {
 HWY_EXPORT(fill_table);
 HWY_EXPORT(rotate);
 
-// `direction` is 1 to rotate by the angle, -1 to rotate back.
-void rotate_heads(const Tensor& qkv, const Tensor& inverse_frequencies, const Positions& positions,
-                  const AttentionShape& shape, float direction) {
-  const std::int64_t sequences = qkv.shape()[0];
-  const std::int64_t steps = qkv.shape()[1];
-  const std::int64_t columns = qkv.shape()[2];
-  const std::int64_t heads = shape.heads + shape.kv_heads;
-  const std::int64_t half = shape.head_size / 2;
-  const float* frequencies = data_of<float>(inverse_frequencies);
-  const auto* first = data_of<std::int32_t>(positions.first);
-  const FloatData data(qkv);
+}  // namespace
+
+void CpuBackend::execute(const Rope& op) {
+  const std::int64_t sequences = op.qkv.shape()[0];
+  const std::int64_t steps = op.qkv.shape()[1];
+  const std::int64_t columns = op.qkv.shape()[2];
+  const std::int64_t heads = op.shape.heads + op.shape.kv_heads;
+  const std::int64_t half = op.shape.head_size / 2;
+  const float* frequencies = data_of<float>(op.inverse_frequencies);
+  const auto* first = data_of<std::int32_t>(op.positions.first);
+  const FloatData data(op.qkv);
   // Without `first`, the rows of one step in all sequences share one table.
   const std::int64_t sharing = first == nullptr ? sequences : 1;
   const std::int64_t tables = sequences * steps / std::max<std::int64_t>(1, sharing);
   for_blocks(tables, rows_for(sharing * columns, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
-    std::vector<float> scratch(static_cast<std::size_t>(2 * half + heads * shape.head_size));
+    std::vector<float> scratch(static_cast<std::size_t>(2 * half + heads * op.shape.head_size));
     float* cosine = scratch.data();
     float* sine = cosine + half;
     float* buffer = sine + half;
     for (std::int64_t table = begin; table < begin + count; ++table) {
       const std::int64_t place = table % steps + (first == nullptr ? 0 : first[table / steps]);
-      HWY_DYNAMIC_DISPATCH(fill_table)(static_cast<float>(place), frequencies, direction, half, cosine, sine);
+      HWY_DYNAMIC_DISPATCH(fill_table)(static_cast<float>(place), frequencies, op.backward ? -1.0f : 1.0f, half, cosine,
+                                       sine);
       for (std::int64_t sharer = 0; sharer < sharing; ++sharer) {
         const std::int64_t at = (sharer * steps + table) * columns;
-        data.read(at, heads * shape.head_size, buffer);
+        data.read(at, heads * op.shape.head_size, buffer);
         float* target = data.target(at, buffer);
         HWY_DYNAMIC_DISPATCH(rotate)(target, cosine, sine, heads, half);
-        data.commit(at, heads * shape.head_size, target);
+        data.commit(at, heads * op.shape.head_size, target);
       }
     }
   });
-}
-
-}  // namespace
-
-void CpuBackend::rope_forward(const Tensor& qkv, const Tensor& inverse_frequencies, const Positions& positions,
-                              const AttentionShape& shape) {
-  check_rope(qkv, inverse_frequencies, positions, shape);
-  rotate_heads(qkv, inverse_frequencies, positions, shape, 1.0f);
-}
-
-void CpuBackend::rope_backward(const Tensor& dqkv, const Tensor& inverse_frequencies, const Positions& positions,
-                               const AttentionShape& shape) {
-  check_rope(dqkv, inverse_frequencies, positions, shape);
-  rotate_heads(dqkv, inverse_frequencies, positions, shape, -1.0f);
 }
 
 }  // namespace mslt

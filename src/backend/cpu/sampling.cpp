@@ -6,7 +6,6 @@
 #include <limits>
 #include <vector>
 
-#include "backend/checks.h"
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
@@ -111,31 +110,29 @@ std::vector<std::uint64_t> largest_keys(const float* x, std::int64_t n, std::int
 
 }  // namespace
 
-void CpuBackend::argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) {
-  check_argmax(out, logits, vocab);
-  const std::int64_t columns = logits.shape()[-1];
-  const std::int64_t rows = logits.shape().rows();
-  const FloatData data(logits);
-  std::int32_t* result = out.host<std::int32_t>().data();
+void CpuBackend::execute(const Argmax& op) {
+  const std::int64_t columns = op.logits.shape()[-1];
+  const std::int64_t rows = op.logits.shape().rows();
+  const FloatData data(op.logits);
+  std::int32_t* result = op.out.host<std::int32_t>().data();
   for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
-    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(vocab));
-    const float* x = data.read(row * columns, vocab, buffer.data());
-    result[row] = static_cast<std::int32_t>(HWY_DYNAMIC_DISPATCH(first_largest)(x, vocab));
+    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(op.vocab));
+    const float* x = data.read(row * columns, op.vocab, buffer.data());
+    result[row] = static_cast<std::int32_t>(HWY_DYNAMIC_DISPATCH(first_largest)(x, op.vocab));
   });
 }
 
-void CpuBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) {
-  check_top_k(values, indices, logits, vocab);
-  const std::int64_t columns = logits.shape()[-1];
-  const std::int64_t rows = logits.shape().rows();
-  const std::int64_t k = values.shape()[-1];
-  const FloatData data(logits);
-  float* value = values.host<float>().data();
-  std::int32_t* index = indices.host<std::int32_t>().data();
+void CpuBackend::execute(const TopK& op) {
+  const std::int64_t columns = op.logits.shape()[-1];
+  const std::int64_t rows = op.logits.shape().rows();
+  const std::int64_t k = op.values.shape()[-1];
+  const FloatData data(op.logits);
+  float* value = op.values.host<float>().data();
+  std::int32_t* index = op.indices.host<std::int32_t>().data();
   for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
-    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(vocab));
-    const float* x = data.read(row * columns, vocab, buffer.data());
-    const std::vector<std::uint64_t> keys = largest_keys(x, vocab, k);
+    std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(op.vocab));
+    const float* x = data.read(row * columns, op.vocab, buffer.data());
+    const std::vector<std::uint64_t> keys = largest_keys(x, op.vocab, k);
     for (std::int64_t i = 0; i < k; ++i) {
       const std::int32_t at = index_of_key(keys[static_cast<std::size_t>(i)]);
       index[row * k + i] = at;

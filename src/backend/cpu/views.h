@@ -1,9 +1,6 @@
 // Tensors as the CPU backend's kernels see them.
 #pragma once
 
-#include <initializer_list>
-#include <string_view>
-
 #include "backend/backend.h"
 #include "base/fail.h"
 
@@ -20,13 +17,13 @@ T* data_of(const Tensor& tensor) {
   return tensor ? tensor.host<T>().data() : nullptr;
 }
 
-// Throws Error(input) naming the operation where one of the tensors present is not f32.
-inline void require_f32(std::string_view operation, std::initializer_list<Tensor> tensors) {
-  for (const Tensor& tensor : tensors) {
-    if (tensor && tensor.dtype() != DType::f32) {
-      fail(ErrorKind::input, "{}: an argument is {}, but the CPU backend takes f32 there.", operation,
-           tensor.describe());
-    }
+// Throws Error(input) naming the operation where one of its f tensors is not f32.
+template <class Op>
+void require_f32(const Op& op) {
+  for (const Argument& argument : op.arguments()) {
+    if (argument.elements != Elements::f || !*argument.tensor || argument.tensor->dtype() == DType::f32) continue;
+    fail(ErrorKind::input, "{}: {} is {}, but the CPU backend takes f32 there.", Op::name, argument.name,
+         argument.tensor->describe());
   }
 }
 

@@ -1,7 +1,6 @@
 // Activations as MSL kernels.
 #include <fmt/format.h>
 
-#include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/activation_args.h"
@@ -30,50 +29,48 @@ std::string_view stem_of(Activation activation) {
 
 }  // namespace
 
-void MslBackend::activation_forward(Activation activation, const Tensor& out, const Tensor& in) {
-  check_activation_forward(activation, out, in);
-  if (out.elements() == 0) return;
-  if (activation == Activation::swiglu) {
-    const SwigluArgs args = gated_args(out, in, {});
-    encode(msl::kernel_name("swiglu_forward", in.dtype()))
-        .buffer(0, out)
-        .buffer(1, in)
+void MslBackend::execute(const ActivationForward& op) {
+  if (op.out.elements() == 0) return;
+  if (op.activation == Activation::swiglu) {
+    const SwigluArgs args = gated_args(op.out, op.in, {});
+    encode(msl::kernel_name("swiglu_forward", op.in.dtype()))
+        .buffer(0, op.out)
+        .buffer(1, op.in)
         .bytes(2, args)
-        .work(6.0 * static_cast<double>(out.elements()))
+        .work(6.0 * static_cast<double>(op.out.elements()))
         .dispatch_tiles(args.rows, args.columns, tuning_.tile_threads);
     return;
   }
-  encode(msl::kernel_name(fmt::format("{}_forward", stem_of(activation)), in.dtype()))
-      .buffer(0, out)
-      .buffer(1, in)
-      .bytes(2, elementwise_args(in, out, {}))
-      .work(10.0 * static_cast<double>(out.elements()))
-      .dispatch_spans(in.elements(), tuning_.span_threads);
+  encode(msl::kernel_name(fmt::format("{}_forward", stem_of(op.activation)), op.in.dtype()))
+      .buffer(0, op.out)
+      .buffer(1, op.in)
+      .bytes(2, elementwise_args(op.in, op.out, {}))
+      .work(10.0 * static_cast<double>(op.out.elements()))
+      .dispatch_spans(op.in.elements(), tuning_.span_threads);
 }
 
-void MslBackend::activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) {
-  check_activation_backward(activation, din, dout, in);
-  if (dout.elements() == 0) return;
-  if (activation == Activation::swiglu) {
-    const SwigluArgs args = gated_args(dout, in, din);
-    encode(msl::kernel_name("swiglu_backward", in.dtype()))
-        .buffer(0, din)
-        .buffer(1, dout)
-        .buffer(2, in)
+void MslBackend::execute(const ActivationBackward& op) {
+  if (op.dout.elements() == 0) return;
+  if (op.activation == Activation::swiglu) {
+    const SwigluArgs args = gated_args(op.dout, op.in, op.din);
+    encode(msl::kernel_name("swiglu_backward", op.in.dtype()))
+        .buffer(0, op.din)
+        .buffer(1, op.dout)
+        .buffer(2, op.in)
         .bytes(3, args)
         .in_place(0, 2)
-        .work(14.0 * static_cast<double>(dout.elements()))
+        .work(14.0 * static_cast<double>(op.dout.elements()))
         .dispatch_tiles(args.rows, args.columns, tuning_.tile_threads);
     return;
   }
-  encode(msl::kernel_name(fmt::format("{}_backward", stem_of(activation)), in.dtype()))
-      .buffer(0, din)
-      .buffer(1, dout)
-      .buffer(2, in)
-      .bytes(3, elementwise_args(in, din, dout))
+  encode(msl::kernel_name(fmt::format("{}_backward", stem_of(op.activation)), op.in.dtype()))
+      .buffer(0, op.din)
+      .buffer(1, op.dout)
+      .buffer(2, op.in)
+      .bytes(3, elementwise_args(op.in, op.din, op.dout))
       .in_place(0, 1)
-      .work(20.0 * static_cast<double>(dout.elements()))
-      .dispatch_spans(in.elements(), tuning_.span_threads);
+      .work(20.0 * static_cast<double>(op.dout.elements()))
+      .dispatch_spans(op.in.elements(), tuning_.span_threads);
 }
 
 }  // namespace mslt

@@ -1,7 +1,6 @@
 // Attention over whole sequences as MSL kernels.
 #include <string>
 
-#include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/attention_args.h"
@@ -48,66 +47,57 @@ msl::GridSize head_groups(const AttentionArgs& args, std::int64_t heads) {
   return {msl::group_count(std::int64_t{args.batch} * heads * args.blocks, simdgroups), 1, 1};
 }
 
-// FLOPs of one multiplication and addition for every channel of every pair of positions that meet.
-double pair_flops(const AttentionArgs& args, const AttentionShape& shape) {
-  const auto steps = static_cast<double>(args.steps);
-  const double pairs = shape.causal ? steps * (steps + 1.0) / 2.0 : steps * steps;
-  return 2.0 * static_cast<double>(args.batch) * shape.heads * shape.head_size * pairs;
-}
-
 }  // namespace
 
-void MslBackend::attention_forward(const Tensor& out, const Tensor& log_sum_exp, const Tensor& qkv,
-                                   const AttentionShape& shape, const Dropout& dropout) {
-  check_attention_forward(out, log_sum_exp, qkv, shape, dropout);
-  const std::string kernel = head_kernel("attention_forward", "attention_forward", qkv, shape);
-  if (qkv.elements() == 0) return;
-  const AttentionArgs args = attention_args("attention_forward", qkv, shape, dropout, static_cast<bool>(log_sum_exp));
+void MslBackend::execute(const AttentionForward& op) {
+  const std::string kernel = head_kernel("attention_forward", "attention_forward", op.qkv, op.shape);
+  if (op.qkv.elements() == 0) return;
+  const AttentionArgs args =
+      attention_args("attention_forward", op.qkv, op.shape, op.dropout, static_cast<bool>(op.log_sum_exp));
   encode(kernel)
-      .buffer(0, out)
-      .optional(1, log_sum_exp)
-      .buffer(2, qkv)
-      .optional(3, dropout.random_state)
+      .buffer(0, op.out)
+      .optional(1, op.log_sum_exp)
+      .buffer(2, op.qkv)
+      .optional(3, op.dropout.random_state)
       .bytes(4, args)
-      .work(2.0 * pair_flops(args, shape))
-      .dispatch(head_groups(args, shape.heads), {threads, 1, 1});
+      .work(op.flops())
+      .dispatch(head_groups(args, op.shape.heads), {threads, 1, 1});
 }
 
-void MslBackend::attention_backward(const Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
-                                    const Tensor& log_sum_exp, const AttentionShape& shape, const Dropout& dropout) {
-  check_attention_backward(dqkv, dout, qkv, out, log_sum_exp, shape, dropout);
-  const std::string query_kernel = head_kernel("attention_backward", "attention_query_gradient", qkv, shape);
-  const std::string key_kernel = head_kernel("attention_backward", "attention_key_gradient", qkv, shape);
-  if (qkv.elements() == 0) return;
-  const AttentionArgs args = attention_args("attention_backward", qkv, shape, dropout, true);
-  const msl::Scratch products = scratch(DType::f32, log_sum_exp.shape());
-  encode(msl::kernel_name("attention_row_products", qkv.dtype()))
+void MslBackend::execute(const AttentionBackward& op) {
+  const std::string query_kernel = head_kernel("attention_backward", "attention_query_gradient", op.qkv, op.shape);
+  const std::string key_kernel = head_kernel("attention_backward", "attention_key_gradient", op.qkv, op.shape);
+  if (op.qkv.elements() == 0) return;
+  const AttentionArgs args = attention_args("attention_backward", op.qkv, op.shape, op.dropout, true);
+  // Both kernels make the probabilities and their gradients, seven products instead of five.
+  const msl::Scratch products = scratch(DType::f32, op.log_sum_exp.shape());
+  encode(msl::kernel_name("attention_row_products", op.qkv.dtype()))
       .buffer(0, products)
-      .buffer(1, dout)
-      .buffer(2, out)
+      .buffer(1, op.dout)
+      .buffer(2, op.out)
       .bytes(3, args)
-      .work(2.0 * static_cast<double>(dout.elements()))
-      .dispatch({msl::group_count(log_sum_exp.elements(), simdgroups), 1, 1}, {threads, 1, 1});
+      .work(2.0 * static_cast<double>(op.dout.elements()))
+      .dispatch({msl::group_count(op.log_sum_exp.elements(), simdgroups), 1, 1}, {threads, 1, 1});
   encode(query_kernel)
-      .buffer(0, dqkv)
-      .buffer(1, dout)
-      .buffer(2, qkv)
-      .buffer(3, log_sum_exp)
+      .buffer(0, op.dqkv)
+      .buffer(1, op.dout)
+      .buffer(2, op.qkv)
+      .buffer(3, op.log_sum_exp)
       .buffer(4, products)
-      .optional(5, dropout.random_state)
+      .optional(5, op.dropout.random_state)
       .bytes(6, args)
-      .work(3.0 * pair_flops(args, shape))
-      .dispatch(head_groups(args, shape.heads), {threads, 1, 1});
+      .work(3.0 / 5.0 * op.flops())
+      .dispatch(head_groups(args, op.shape.heads), {threads, 1, 1});
   encode(key_kernel)
-      .buffer(0, dqkv)
-      .buffer(1, dout)
-      .buffer(2, qkv)
-      .buffer(3, log_sum_exp)
+      .buffer(0, op.dqkv)
+      .buffer(1, op.dout)
+      .buffer(2, op.qkv)
+      .buffer(3, op.log_sum_exp)
       .buffer(4, products)
-      .optional(5, dropout.random_state)
+      .optional(5, op.dropout.random_state)
       .bytes(6, args)
-      .work(4.0 * pair_flops(args, shape))
-      .dispatch(head_groups(args, shape.kv_heads), {threads, 1, 1});
+      .work(4.0 / 5.0 * op.flops())
+      .dispatch(head_groups(args, op.shape.kv_heads), {threads, 1, 1});
 }
 
 }  // namespace mslt

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <string>
 
-#include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/attention_decode_args.h"
@@ -36,55 +35,53 @@ std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionSh
 
 }  // namespace
 
-void MslBackend::attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache,
-                                  const Positions& positions, const AttentionShape& shape) {
-  check_attention_decode(out, qkv, cache, positions, shape);
-  const std::string kernel = head_kernel(qkv, cache.keys, shape);
-  if (qkv.elements() == 0) return;
-  const std::int64_t capacity = cache.block_table.shape()[1] * KvCacheView::block_size;
-  if (capacity == 0 || cache.keys.elements() == 0) {
+void MslBackend::execute(const AttentionDecode& op) {
+  const std::string kernel = head_kernel(op.qkv, op.cache.keys, op.shape);
+  if (op.qkv.elements() == 0) return;
+  const std::int64_t capacity = op.cache.block_table.shape()[1] * KvCacheView::block_size;
+  if (capacity == 0 || op.cache.keys.elements() == 0) {
     fail(ErrorKind::input, "attention_decode: the cache is {} with blocks {}, but must hold at least one position.",
-         cache.keys.describe(), cache.block_table.describe());
+         op.cache.keys.describe(), op.cache.block_table.describe());
   }
-  const std::int64_t rows = qkv.shape().rows();
-  const std::int64_t heads = rows * shape.heads;
+  const std::int64_t rows = op.qkv.shape().rows();
+  const std::int64_t heads = rows * op.shape.heads;
   const std::int64_t wanted =
       std::clamp<std::int64_t>(enough_splits / heads, 1, (capacity + least_positions - 1) / least_positions);
   // Whole blocks, so that splits read no page of another.
   const std::int64_t split_blocks = (capacity / KvCacheView::block_size + wanted - 1) / wanted;
   const std::int64_t split_positions = split_blocks * KvCacheView::block_size;
   const std::int64_t splits = (capacity + split_positions - 1) / split_positions;
-  const bool whole = shape.head_size % msl::span_width == 0;
+  const bool whole = op.shape.head_size % msl::span_width == 0;
   const AttentionDecodeArgs args = {
       .rows = msl::count32(rows, "attention_decode"),
-      .steps = msl::count32(qkv.shape()[1], "attention_decode"),
-      .heads = static_cast<std::uint32_t>(shape.heads),
-      .kv_heads = static_cast<std::uint32_t>(shape.kv_heads),
-      .head_size = static_cast<std::uint32_t>(shape.head_size),
-      .columns = msl::count32(qkv.shape()[2], "attention_decode"),
-      .blocks = msl::count32(cache.keys.shape()[0], "attention_decode"),
+      .steps = msl::count32(op.qkv.shape()[1], "attention_decode"),
+      .heads = static_cast<std::uint32_t>(op.shape.heads),
+      .kv_heads = static_cast<std::uint32_t>(op.shape.kv_heads),
+      .head_size = static_cast<std::uint32_t>(op.shape.head_size),
+      .columns = msl::count32(op.qkv.shape()[2], "attention_decode"),
+      .blocks = msl::count32(op.cache.keys.shape()[0], "attention_decode"),
       .positions = msl::count32(capacity, "attention_decode"),
       .splits = msl::count32(splits, "attention_decode"),
       .split_positions = msl::count32(split_positions, "attention_decode"),
-      .aligned = whole ? msl::aligned_rows(shape.head_size, qkv, cache.keys, cache.values) : 0u,
-      .has_first = positions.first ? 1u : 0u,
-      .scale = shape.scale};
+      .aligned = whole ? msl::aligned_rows(op.shape.head_size, op.qkv, op.cache.keys, op.cache.values) : 0u,
+      .has_first = op.positions.first ? 1u : 0u,
+      .scale = op.shape.scale};
   msl::count32(heads * splits, "attention_decode");
   const msl::Scratch partial =
-      scratch(DType::f32, {splits == 1 ? 0 : heads, splits, std::int64_t{shape.head_size} + 2});
+      scratch(DType::f32, {splits == 1 ? 0 : heads, splits, std::int64_t{op.shape.head_size} + 2});
   encode(kernel)
-      .buffer(0, out)
+      .buffer(0, op.out)
       .optional(1, splits == 1 ? Tensor() : Tensor(partial))
-      .buffer(2, qkv)
-      .buffer(3, cache.keys)
-      .buffer(4, cache.values)
-      .buffer(5, cache.block_table)
-      .optional(6, positions.first)
+      .buffer(2, op.qkv)
+      .buffer(3, op.cache.keys)
+      .buffer(4, op.cache.values)
+      .buffer(5, op.cache.block_table)
+      .optional(6, op.positions.first)
       .bytes(7, args)
       .dispatch({msl::group_count(heads * splits, 1), 1, 1}, {split_threads, 1, 1});
   if (splits == 1) return;
-  encode(msl::kernel_name("attention_decode_join", out.dtype()))
-      .buffer(0, out)
+  encode(msl::kernel_name("attention_decode_join", op.out.dtype()))
+      .buffer(0, op.out)
       .buffer(1, partial)
       .bytes(2, args)
       .dispatch({msl::group_count(heads, split_simdgroups), 1, 1}, {split_threads, 1, 1});

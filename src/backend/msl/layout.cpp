@@ -1,7 +1,6 @@
 // Copies, casts and rearrangements as MSL kernels.
 #include <bit>
 
-#include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/layout_args.h"
@@ -48,65 +47,58 @@ Tensor as_bytes(const Tensor& tensor) {
 
 }  // namespace
 
-void MslBackend::split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv,
-                           const AttentionShape& shape) {
-  check_split_qkv(q, k, v, qkv, shape);
-  if (qkv.elements() == 0) return;
-  const QkvArgs args = qkv_args(q, k, v, qkv);
+void MslBackend::execute(const SplitQkv& op) {
+  if (op.qkv.elements() == 0) return;
+  const QkvArgs args = qkv_args(op.q, op.k, op.v, op.qkv);
   encode("split_qkv")
-      .untyped(0, q)
-      .untyped(1, k)
-      .untyped(2, v)
-      .untyped(3, qkv)
+      .untyped(0, op.q)
+      .untyped(1, op.k)
+      .untyped(2, op.v)
+      .untyped(3, op.qkv)
       .bytes(4, args)
-      .dispatch_tiles(args.rows, half_columns(qkv), tuning_.tile_threads);
+      .dispatch_tiles(args.rows, half_columns(op.qkv), tuning_.tile_threads);
 }
 
-void MslBackend::join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
-                          const AttentionShape& shape) {
-  check_join_qkv(qkv, q, k, v, shape);
-  if (qkv.elements() == 0) return;
-  const QkvArgs args = qkv_args(q, k, v, qkv);
+void MslBackend::execute(const JoinQkv& op) {
+  if (op.qkv.elements() == 0) return;
+  const QkvArgs args = qkv_args(op.q, op.k, op.v, op.qkv);
   encode("join_qkv")
-      .untyped(0, qkv)
-      .untyped(1, q)
-      .untyped(2, k)
-      .untyped(3, v)
+      .untyped(0, op.qkv)
+      .untyped(1, op.q)
+      .untyped(2, op.k)
+      .untyped(3, op.v)
       .bytes(4, args)
-      .dispatch_tiles(args.rows, half_columns(qkv), tuning_.tile_threads);
+      .dispatch_tiles(args.rows, half_columns(op.qkv), tuning_.tile_threads);
 }
 
-void MslBackend::cast(const Tensor& out, const Tensor& in) {
-  check_cast(out, in);
-  if (out.dtype() == in.dtype()) {
-    copy(out, in);
+void MslBackend::execute(const Cast& op) {
+  if (op.out.dtype() == op.in.dtype()) {
+    execute(Copy{.out = op.out, .in = op.in});
     return;
   }
-  if (in.elements() == 0) return;
-  encode(msl::kernel_name("cast", in.dtype(), out.dtype()))
-      .buffer(0, out)
-      .buffer(1, in)
-      .bytes(2, span_args(out, in))
-      .dispatch_spans(in.elements(), tuning_.span_threads);
+  if (op.in.elements() == 0) return;
+  encode(msl::kernel_name("cast", op.in.dtype(), op.out.dtype()))
+      .buffer(0, op.out)
+      .buffer(1, op.in)
+      .bytes(2, span_args(op.out, op.in))
+      .dispatch_spans(op.in.elements(), tuning_.span_threads);
 }
 
-void MslBackend::fill(const Tensor& out, float value) {
-  check_fill(out);
-  if (out.elements() == 0) return;
-  const Tensor bytes = as_bytes(out);
-  const FillArgs args = {.count = out.bytes(),
-                         .aligned = msl::aligned_rows(msl::span_width, out),
-                         .pattern = pattern_of(out.dtype(), value)};
+void MslBackend::execute(const Fill& op) {
+  if (op.out.elements() == 0) return;
+  const Tensor bytes = as_bytes(op.out);
+  const FillArgs args = {.count = op.out.bytes(),
+                         .aligned = msl::aligned_rows(msl::span_width, op.out),
+                         .pattern = pattern_of(op.out.dtype(), op.value)};
   // A thread has sixteen bytes.
   encode("fill_bytes").buffer(0, bytes).bytes(1, args).dispatch_spans((bytes.elements() + 1) / 2, tuning_.span_threads);
 }
 
-void MslBackend::copy(const Tensor& out, const Tensor& in) {
-  check_copy(out, in);
-  const bool same = &out.buffer() == &in.buffer() && out.offset() == in.offset();
-  if (same || in.elements() == 0) return;
-  const Tensor to = as_bytes(out);
-  const Tensor from = as_bytes(in);
+void MslBackend::execute(const Copy& op) {
+  const bool same = &op.out.buffer() == &op.in.buffer() && op.out.offset() == op.in.offset();
+  if (same || op.in.elements() == 0) return;
+  const Tensor to = as_bytes(op.out);
+  const Tensor from = as_bytes(op.in);
   // A thread has sixteen bytes.
   encode("copy_bytes")
       .buffer(0, to)
@@ -115,33 +107,31 @@ void MslBackend::copy(const Tensor& out, const Tensor& in) {
       .dispatch_spans((to.elements() + 1) / 2, tuning_.span_threads);
 }
 
-void MslBackend::add(const Tensor& out, const Tensor& in) {
-  check_add(out, in);
-  if (out.elements() == 0) return;
-  encode(msl::kernel_name("add", out.dtype()))
-      .buffer(0, out)
-      .buffer(1, in)
-      .bytes(2, span_args(out, in))
+void MslBackend::execute(const Add& op) {
+  if (op.out.elements() == 0) return;
+  encode(msl::kernel_name("add", op.out.dtype()))
+      .buffer(0, op.out)
+      .buffer(1, op.in)
+      .bytes(2, span_args(op.out, op.in))
       .in_place(0, 1)
-      .dispatch_spans(out.elements(), tuning_.span_threads);
+      .dispatch_spans(op.out.elements(), tuning_.span_threads);
 }
 
-void MslBackend::gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) {
-  check_gather_rows(out, in, indices);
-  if (out.elements() == 0) return;
-  const std::int64_t columns = half_columns(in);
-  const GatherArgs args = {.rows = msl::count32(indices.elements(), "gather_rows"),
+void MslBackend::execute(const GatherRows& op) {
+  if (op.out.elements() == 0) return;
+  const std::int64_t columns = half_columns(op.in);
+  const GatherArgs args = {.rows = msl::count32(op.indices.elements(), "gather_rows"),
                            .columns = msl::count32(columns, "gather_rows"),
-                           .source_rows = msl::count32(in.shape().rows(), "gather_rows"),
-                           .aligned = msl::aligned_rows(columns, out, in)};
+                           .source_rows = msl::count32(op.in.shape().rows(), "gather_rows"),
+                           .aligned = msl::aligned_rows(columns, op.out, op.in)};
   msl::Encoder encoder = encode("gather_rows");
-  encoder.untyped(0, out);
-  if (in.elements() == 0) {
+  encoder.untyped(0, op.out);
+  if (op.in.elements() == 0) {
     encoder.optional(1, {});
   } else {
-    encoder.untyped(1, in);
+    encoder.untyped(1, op.in);
   }
-  encoder.buffer(2, indices).bytes(3, args).dispatch_tiles(args.rows, columns, tuning_.tile_threads);
+  encoder.buffer(2, op.indices).bytes(3, args).dispatch_tiles(args.rows, columns, tuning_.tile_threads);
 }
 
 }  // namespace mslt

@@ -3,7 +3,6 @@
 #include <limits>
 #include <string>
 
-#include "backend/checks.h"
 #include "backend/msl/any_float.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/matvec.h"
@@ -37,11 +36,6 @@ std::uint32_t side(std::int64_t size, std::string_view operation) {
   return static_cast<std::uint32_t>(size);
 }
 
-// Of rows · columns sums of so many products.
-double product_flops(std::int64_t rows, std::int64_t columns, std::int64_t inner) {
-  return 2.0 * static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(inner);
-}
-
 struct Product {
   std::string kernel;
   msl::GridSize groups;
@@ -63,91 +57,85 @@ Product product(std::int64_t direct_results, std::string_view operation, std::in
 
 }  // namespace
 
-void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
-                                Activation activation, const Tensor& pre_activation) {
-  check_matmul_forward(out, in, weight, bias, activation, pre_activation);
-  if (out.elements() == 0) return;
-  const std::int64_t rows = in.shape().rows();
-  const std::int64_t columns = weight.shape()[0];
-  const std::int64_t inner = weight.shape()[1];
-  if (rows <= tuning_.few_rows && !pre_activation) {
-    msl::encode_matvec(*recorder_, tuning_, out, in, {weight, {}}, bias, activation);
+void MslBackend::execute(const MatmulForward& op) {
+  if (op.out.elements() == 0) return;
+  const std::int64_t rows = op.in.shape().rows();
+  const std::int64_t columns = op.weight.shape()[0];
+  const std::int64_t inner = op.weight.shape()[1];
+  if (rows <= tuning_.few_rows && !op.pre_activation) {
+    msl::encode_matvec(*recorder_, tuning_, op.out, op.in, {op.weight, {}}, op.bias, op.activation);
     return;
   }
   const MatmulArgs args = {.rows = side(rows, "matmul_forward"),
                            .columns = side(columns, "matmul_forward"),
                            .inner = side(inner, "matmul_forward"),
-                           .a_aligned = msl::aligned_rows(inner, in),
-                           .b_aligned = msl::aligned_rows(inner, weight),
-                           .activation = static_cast<std::uint32_t>(activation),
-                           .has_bias = bias ? 1u : 0u,
-                           .bias_type = msl::any_float_type(bias),
-                           .has_pre = pre_activation ? 1u : 0u,
+                           .a_aligned = msl::aligned_rows(inner, op.in),
+                           .b_aligned = msl::aligned_rows(inner, op.weight),
+                           .activation = static_cast<std::uint32_t>(op.activation),
+                           .has_bias = op.bias ? 1u : 0u,
+                           .bias_type = msl::any_float_type(op.bias),
+                           .has_pre = op.pre_activation ? 1u : 0u,
                            .accumulate = 0};
   const Product launch = product(tuning_.direct_results_forward, "matmul_forward", rows, columns);
-  msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, in.dtype(), weight.dtype()));
-  encoder.buffer(0, out).optional(1, pre_activation).buffer(2, in).buffer(3, weight);
-  msl::bind_any_float(encoder, 4, bias);
-  encoder.bytes(5, args).work(product_flops(rows, columns, inner)).dispatch(launch.groups, launch.threads);
+  msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, op.in.dtype(), op.weight.dtype()));
+  encoder.buffer(0, op.out).optional(1, op.pre_activation).buffer(2, op.in).buffer(3, op.weight);
+  msl::bind_any_float(encoder, 4, op.bias);
+  encoder.bytes(5, args).work(op.flops()).dispatch(launch.groups, launch.threads);
 }
 
-void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight,
-                                       Activation activation, const Tensor& pre_activation, bool accumulate) {
-  check_matmul_backward_input(din, dout, weight, activation, pre_activation);
-  if (din.elements() == 0) return;
-  const std::int64_t rows = dout.shape().rows();
-  const std::int64_t columns = weight.shape()[1];
-  const std::int64_t inner = weight.shape()[0];
+void MslBackend::execute(const MatmulBackwardInput& op) {
+  if (op.din.elements() == 0) return;
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t columns = op.weight.shape()[1];
+  const std::int64_t inner = op.weight.shape()[0];
   const MatmulArgs args = {.rows = side(rows, "matmul_backward_input"),
                            .columns = side(columns, "matmul_backward_input"),
                            .inner = side(inner, "matmul_backward_input"),
-                           .a_aligned = msl::aligned_rows(inner, dout),
-                           .b_aligned = msl::aligned_rows(columns, weight),
-                           .activation = static_cast<std::uint32_t>(activation),
+                           .a_aligned = msl::aligned_rows(inner, op.dout),
+                           .b_aligned = msl::aligned_rows(columns, op.weight),
+                           .activation = static_cast<std::uint32_t>(op.activation),
                            .has_bias = 0,
                            .bias_type = 0,
-                           .has_pre = pre_activation ? 1u : 0u,
-                           .accumulate = accumulate ? 1u : 0u};
+                           .has_pre = op.pre_activation ? 1u : 0u,
+                           .accumulate = op.accumulate ? 1u : 0u};
   const Product launch = product(tuning_.direct_results_input, "matmul_input", rows, columns);
-  encode(msl::kernel_name(launch.kernel, din.dtype()))
-      .buffer(0, din)
-      .buffer(1, dout)
-      .buffer(2, weight)
-      .optional(3, pre_activation)
+  encode(msl::kernel_name(launch.kernel, op.din.dtype()))
+      .buffer(0, op.din)
+      .buffer(1, op.dout)
+      .buffer(2, op.weight)
+      .optional(3, op.pre_activation)
       .bytes(4, args)
-      .work(product_flops(rows, columns, inner), accumulate ? din.bytes() : 0)
+      .work(op.flops(), op.accumulate ? op.din.bytes() : 0)
       .dispatch(launch.groups, launch.threads);
 }
 
-void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                                        const Tensor& in) {
-  check_matmul_backward_weight(dweight, dbias, dout, in);
-  const std::int64_t inner = dout.shape().rows();
-  const std::int64_t rows = dweight.shape()[0];
-  const std::int64_t columns = dweight.shape()[1];
+void MslBackend::execute(const MatmulBackwardWeight& op) {
+  const std::int64_t inner = op.dout.shape().rows();
+  const std::int64_t rows = op.dweight.shape()[0];
+  const std::int64_t columns = op.dweight.shape()[1];
   // Nothing is added from no rows.
   if (inner == 0 || rows == 0) return;
   if (columns != 0) {
     const MatmulArgs args = {.rows = side(rows, "matmul_backward_weight"),
                              .columns = side(columns, "matmul_backward_weight"),
                              .inner = side(inner, "matmul_backward_weight"),
-                             .a_aligned = msl::aligned_rows(rows, dout),
-                             .b_aligned = msl::aligned_rows(columns, in),
+                             .a_aligned = msl::aligned_rows(rows, op.dout),
+                             .b_aligned = msl::aligned_rows(columns, op.in),
                              .activation = 0,
                              .has_bias = 0,
                              .bias_type = 0,
                              .has_pre = 0,
                              .accumulate = 1};
     const Product launch = product(tuning_.direct_results_weight, "matmul_weight", rows, columns);
-    encode(msl::kernel_name(launch.kernel, dweight.dtype()))
-        .buffer(0, dweight)
-        .buffer(1, dout)
-        .buffer(2, in)
+    encode(msl::kernel_name(launch.kernel, op.dweight.dtype()))
+        .buffer(0, op.dweight)
+        .buffer(1, op.dout)
+        .buffer(2, op.in)
         .bytes(3, args)
-        .work(product_flops(rows, columns, inner), dweight.bytes())
+        .work(op.flops(), op.dweight.bytes())
         .dispatch(launch.groups, launch.threads);
   }
-  if (!dbias) return;
+  if (!op.dbias) return;
   const std::int64_t each = std::max(rows_per_sum, (inner + most_sums - 1) / most_sums);
   const std::uint32_t parts = msl::group_count(inner, each);
   const ColumnSumArgs args = {.rows = side(inner, "matmul_backward_weight"),
@@ -155,14 +143,14 @@ void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbi
                               .rows_per_part = static_cast<std::uint32_t>(each),
                               .parts = parts};
   const msl::Scratch partial = scratch(DType::f32, {parts, rows});
-  encode(msl::kernel_name("column_sums", dout.dtype()))
+  encode(msl::kernel_name("column_sums", op.dout.dtype()))
       .buffer(0, partial)
-      .buffer(1, dout)
+      .buffer(1, op.dout)
       .bytes(2, args)
-      .work(static_cast<double>(dout.elements()))
+      .work(static_cast<double>(op.dout.elements()))
       .dispatch({msl::group_count(rows, msl::simdgroup_width), parts, 1}, {32, column_sum_rows, 1});
-  encode(msl::kernel_name("column_sums_join", dbias.dtype()))
-      .buffer(0, dbias)
+  encode(msl::kernel_name("column_sums_join", op.dbias.dtype()))
+      .buffer(0, op.dbias)
       .buffer(1, partial)
       .bytes(2, args)
       .dispatch({msl::group_count(rows, 256), 1, 1}, {256, 1, 1});

@@ -1,7 +1,6 @@
 // Products of few rows with plain or quantised weights as MSL kernels.
 #include <limits>
 
-#include "backend/checks.h"
 #include "backend/msl/any_float.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/matvec.h"
@@ -58,14 +57,13 @@ void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, 
 
 }  // namespace msl
 
-void MslBackend::matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) {
-  check_matvec(out, in, weight, bias);
-  if (out.elements() == 0) return;
-  if (in.shape().rows() > tuning_.matvec_rows && !weight.scales) {
-    matmul_forward(out, in, weight.values, bias, Activation::none, {});
+void MslBackend::execute(const Matvec& op) {
+  if (op.out.elements() == 0) return;
+  if (op.in.shape().rows() > tuning_.matvec_rows && !op.weight.scales) {
+    execute(MatmulForward{.out = op.out, .in = op.in, .weight = op.weight.values, .bias = op.bias});
     return;
   }
-  msl::encode_matvec(*recorder_, tuning_, out, in, weight, bias, Activation::none);
+  msl::encode_matvec(*recorder_, tuning_, op.out, op.in, op.weight, op.bias, Activation::none);
 }
 
 }  // namespace mslt

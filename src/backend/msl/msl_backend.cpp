@@ -71,8 +71,4 @@ void MslBackend::throttle(std::size_t in_flight) {
   recorder_->throttle(in_flight);
 }
 
-std::size_t MslBackend::scratch_bytes() const {
-  return recorder_->peak_bytes();
-}
-
 }  // namespace mslt

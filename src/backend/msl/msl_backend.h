@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "backend/backend.h"
 #include "backend/msl/driver.h"
@@ -18,15 +19,25 @@
 namespace mslt {
 
 // Records every operation as dispatches of kernels/ and hands them over in batches, never waiting but in wait() and
-// download(). Trains in f32, bf16 and f16. One file an operation group, named as in every backend; each operation
-// checks its arguments (backend/checks.h), then encodes:
+// download(). Trains in f32, bf16 and f16. One file an operation group, named as in every backend; each operation is
+// encoded:
 //
-//   check_cast(out, in);
-//   const CastArgs args = {.count = static_cast<std::uint64_t>(in.elements())};
-//   encode(msl::kernel_name("cast", in.dtype(), out.dtype()))
-//       .buffer(0, in).buffer(1, out).bytes(2, args)
-//       .dispatch({msl::group_count(in.elements(), 256)}, {256});
-class MslBackend final : public Backend {
+//   const CastArgs args = {.count = static_cast<std::uint64_t>(op.in.elements())};
+//   encode(msl::kernel_name("cast", op.in.dtype(), op.out.dtype()))
+//       .buffer(0, op.in).buffer(1, op.out).bytes(2, args)
+//       .dispatch({msl::group_count(op.in.elements(), 256)}, {256});
+//
+// A backend for a device whose libraries do some operations better derives from it and overrides those, one by one:
+//
+//   void CudaBackend::execute(const MatmulForward& op) {
+//     if (op.activation == Activation::relu) return MslBackend::execute(op);
+//     library_call("cublas", op, workspace_bytes, [=, a = address(op.in), ...](const msl::LibraryContext& context) {
+//       cublasLtMatmul(..., context.workspace, context.workspace_bytes, cudaStream_t(context.stream));
+//     });
+//   }
+//
+// with `using MslBackend::execute;` in its class.
+class MslBackend : public Backend {
  public:
   // Launched by the table's row for the device.
   explicit MslBackend(std::unique_ptr<msl::Device> device);
@@ -57,57 +68,48 @@ class MslBackend final : public Backend {
   void wait() override;
   void throttle(std::size_t in_flight) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
-  std::size_t scratch_bytes() const override;
-  void embedding_forward(const Tensor& out, const Tensor& tokens, const Tensor& token_weight,
-                         const Tensor& position_weight, const Positions& positions, float scale) override;
-  void embedding_backward(const Tensor& dtoken_weight, const Tensor& dposition_weight, const Tensor& dout,
-                          const Tensor& tokens, float scale) override;
-  void rope_forward(const Tensor& qkv, const Tensor& inverse_frequencies, const Positions& positions,
-                    const AttentionShape& shape) override;
-  void rope_backward(const Tensor& dqkv, const Tensor& inverse_frequencies, const Positions& positions,
-                     const AttentionShape& shape) override;
-  void residual_norm_forward(const Tensor& out, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                             const Tensor& residual, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                             const NormKind& kind, const Dropout& dropout) override;
-  void residual_norm_backward(const Tensor& dsum, const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                              const Tensor& dsum_direct, const Tensor& sum, const Tensor& mean, const Tensor& rstd,
-                              const Tensor& weight, const NormKind& kind) override;
-  void matmul_forward(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias,
-                      Activation activation, const Tensor& pre_activation) override;
-  void matmul_backward_input(const Tensor& din, const Tensor& dout, const Tensor& weight, Activation activation,
-                             const Tensor& pre_activation, bool accumulate) override;
-  void matmul_backward_weight(const Tensor& dweight, const Tensor& dbias, const Tensor& dout,
-                              const Tensor& in) override;
-  void attention_forward(const Tensor& out, const Tensor& log_sum_exp, const Tensor& qkv, const AttentionShape& shape,
-                         const Dropout& dropout) override;
-  void attention_backward(const Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
-                          const Tensor& log_sum_exp, const AttentionShape& shape, const Dropout& dropout) override;
-  void activation_forward(Activation activation, const Tensor& out, const Tensor& in) override;
-  void activation_backward(Activation activation, const Tensor& din, const Tensor& dout, const Tensor& in) override;
-  void dropout_forward(const Tensor& out, const Tensor& in, const Dropout& dropout) override;
-  void dropout_backward(const Tensor& din, const Tensor& dout, const Dropout& dropout) override;
-  void cross_entropy(const Tensor& losses, const Tensor& logits, const Tensor& targets, std::int64_t vocab,
-                     const Tensor& loss_scale) override;
-  void sum(const Tensor& out, const Tensor& in, bool accumulate) override;
-  void global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) override;
-  void adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment, const Tensor& second_moment,
-             const Tensor& master, const Tensor& state, const Tensor& norm, const AdamWConfig& config) override;
-  void kv_cache_append(const KvCacheView& cache, const Tensor& qkv, const Positions& positions, const Tensor& counts,
-                       const AttentionShape& shape) override;
-  void attention_decode(const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
-                        const AttentionShape& shape) override;
-  void matvec(const Tensor& out, const Tensor& in, const Weight& weight, const Tensor& bias) override;
-  void argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) override;
-  void top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) override;
-  void split_qkv(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv,
-                 const AttentionShape& shape) override;
-  void join_qkv(const Tensor& qkv, const Tensor& q, const Tensor& k, const Tensor& v,
-                const AttentionShape& shape) override;
-  void cast(const Tensor& out, const Tensor& in) override;
-  void fill(const Tensor& out, float value) override;
-  void copy(const Tensor& out, const Tensor& in) override;
-  void add(const Tensor& out, const Tensor& in) override;
-  void gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) override;
+  void execute(const EmbeddingForward& op) override;
+  void execute(const EmbeddingBackward& op) override;
+  void execute(const Rope& op) override;
+  void execute(const ResidualNormForward& op) override;
+  void execute(const ResidualNormBackward& op) override;
+  void execute(const MatmulForward& op) override;
+  void execute(const MatmulBackwardInput& op) override;
+  void execute(const MatmulBackwardWeight& op) override;
+  void execute(const Matvec& op) override;
+  void execute(const AttentionForward& op) override;
+  void execute(const AttentionBackward& op) override;
+  void execute(const KvCacheAppend& op) override;
+  void execute(const AttentionDecode& op) override;
+  void execute(const ActivationForward& op) override;
+  void execute(const ActivationBackward& op) override;
+  void execute(const DropElements& op) override;
+  void execute(const CrossEntropy& op) override;
+  void execute(const Sum& op) override;
+  void execute(const GlobalNorm& op) override;
+  void execute(const AdamWUpdate& op) override;
+  void execute(const Argmax& op) override;
+  void execute(const TopK& op) override;
+  void execute(const SplitQkv& op) override;
+  void execute(const JoinQkv& op) override;
+  void execute(const Cast& op) override;
+  void execute(const Fill& op) override;
+  void execute(const Copy& op) override;
+  void execute(const Add& op) override;
+  void execute(const GatherRows& op) override;
+
+ protected:
+  // Records what a library does for `op`, in the order of the dispatches and counted as one. `call` is called once,
+  // later and perhaps by another thread; it puts work into the stream that it is given, waits for nothing, and throws
+  // Error where the library fails.
+  template <class Op>
+  void library_call(std::string_view library, const Op& op, std::size_t workspace_bytes, msl::LibraryCall call) {
+    const auto arguments = op.arguments();
+    recorder_->library_call(fmt::format("{}_{}", library, Op::name), arguments, work_of(op), workspace_bytes,
+                            std::move(call));
+  }
+  // Where the device has the tensor, for a library.
+  void* address(const Tensor& tensor) const { return device_->address(tensor); }
 
  private:
   // The next dispatch of a kernel; see encoder.h.

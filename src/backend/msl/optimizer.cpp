@@ -1,7 +1,6 @@
 // The gradients' norm and AdamW as MSL kernels.
 #include <algorithm>
 
-#include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/optimizer_args.h"
@@ -14,66 +13,63 @@ constexpr std::int64_t summed_a_group = 16384;
 
 }  // namespace
 
-void MslBackend::global_norm(const Tensor& out, const Tensor& gradients, bool accumulate) {
-  check_global_norm(out, gradients);
-  const std::int64_t n = gradients.elements();
+void MslBackend::execute(const GlobalNorm& op) {
+  const std::int64_t n = op.gradients.elements();
   const std::int64_t groups =
       std::clamp<std::int64_t>((n + summed_a_group - 1) / summed_a_group, 1, tuning_.reduce_groups);
   const msl::Scratch squares = scratch(DType::f32, {3, groups});
-  const NormSquaresArgs square_args = {
-      .count = static_cast<std::uint64_t>(n), .aligned = msl::aligned_rows(msl::span_width, gradients), .reserved = 0};
-  encode(msl::kernel_name("norm_squares", gradients.dtype()))
+  const NormSquaresArgs square_args = {.count = static_cast<std::uint64_t>(n),
+                                       .aligned = msl::aligned_rows(msl::span_width, op.gradients),
+                                       .reserved = 0};
+  encode(msl::kernel_name("norm_squares", op.gradients.dtype()))
       .buffer(0, squares)
-      .optional(1, n == 0 ? Tensor() : gradients)
+      .optional(1, n == 0 ? Tensor() : op.gradients)
       .bytes(2, square_args)
       .work(2.0 * static_cast<double>(n))
       .dispatch({msl::group_count(groups, 1)}, {static_cast<std::uint32_t>(tuning_.reduce_threads)});
-  const NormRootArgs root_args = {.groups = msl::count32(groups, "global_norm"), .accumulate = accumulate ? 1u : 0u};
+  const NormRootArgs root_args = {.groups = msl::count32(groups, "global_norm"), .accumulate = op.accumulate ? 1u : 0u};
   encode("norm_root_f32")
-      .buffer(0, out)
+      .buffer(0, op.out)
       .buffer(1, squares)
       .bytes(2, root_args)
       .dispatch({1}, {msl::row_threads(groups, 1, tuning_.reduce_threads)});
 }
 
-void MslBackend::adamw(const Tensor& parameters, const Tensor& gradients, const Tensor& first_moment,
-                       const Tensor& second_moment, const Tensor& master, const Tensor& state, const Tensor& norm,
-                       const AdamWConfig& config) {
-  check_adamw(parameters, gradients, first_moment, second_moment, master, state, norm, config);
-  if (parameters.elements() == 0) return;
-  const AdamWArgs args = {
-      .count = static_cast<std::uint64_t>(parameters.elements()),
-      .aligned = msl::aligned_rows(msl::span_width, parameters, gradients, first_moment, second_moment, master),
-      .beta1 = config.beta1,
-      .beta2 = config.beta2,
-      .epsilon = config.epsilon,
-      .weight_decay = config.weight_decay,
-      .reserved = 0};
-  if (master) {
-    encode(msl::kernel_name("adamw_master", parameters.dtype()))
-        .buffer(0, parameters)
-        .buffer(1, gradients)
-        .buffer(2, first_moment)
-        .buffer(3, second_moment)
-        .buffer(4, master)
-        .buffer(5, state)
-        .buffer(6, norm)
+void MslBackend::execute(const AdamWUpdate& op) {
+  if (op.parameters.elements() == 0) return;
+  const AdamWArgs args = {.count = static_cast<std::uint64_t>(op.parameters.elements()),
+                          .aligned = msl::aligned_rows(msl::span_width, op.parameters, op.gradients, op.first_moment,
+                                                       op.second_moment, op.master),
+                          .beta1 = op.config.beta1,
+                          .beta2 = op.config.beta2,
+                          .epsilon = op.config.epsilon,
+                          .weight_decay = op.config.weight_decay,
+                          .reserved = 0};
+  if (op.master) {
+    encode(msl::kernel_name("adamw_master", op.parameters.dtype()))
+        .buffer(0, op.parameters)
+        .buffer(1, op.gradients)
+        .buffer(2, op.first_moment)
+        .buffer(3, op.second_moment)
+        .buffer(4, op.master)
+        .buffer(5, op.state)
+        .buffer(6, op.norm)
         .bytes(7, args)
-        .work(15.0 * static_cast<double>(parameters.elements()), 3 * master.bytes())
-        .dispatch_spans(parameters.elements(), tuning_.adamw_threads);
+        .work(15.0 * static_cast<double>(op.parameters.elements()), 3 * op.master.bytes())
+        .dispatch_spans(op.parameters.elements(), tuning_.adamw_threads);
     return;
   }
-  encode(msl::kernel_name("adamw", parameters.dtype()))
-      .buffer(0, parameters)
-      .buffer(1, gradients)
-      .buffer(2, first_moment)
-      .buffer(3, second_moment)
-      .buffer(4, state)
-      .buffer(5, norm)
+  encode(msl::kernel_name("adamw", op.parameters.dtype()))
+      .buffer(0, op.parameters)
+      .buffer(1, op.gradients)
+      .buffer(2, op.first_moment)
+      .buffer(3, op.second_moment)
+      .buffer(4, op.state)
+      .buffer(5, op.norm)
       .bytes(6, args)
-      .work(15.0 * static_cast<double>(parameters.elements()),
-            parameters.bytes() + first_moment.bytes() + second_moment.bytes())
-      .dispatch_spans(parameters.elements(), tuning_.adamw_threads);
+      .work(15.0 * static_cast<double>(op.parameters.elements()),
+            op.parameters.bytes() + op.first_moment.bytes() + op.second_moment.bytes())
+      .dispatch_spans(op.parameters.elements(), tuning_.adamw_threads);
 }
 
 }  // namespace mslt

@@ -1,7 +1,6 @@
 // The largest logits as MSL kernels.
 #include <algorithm>
 
-#include "backend/checks.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/sampling_args.h"
@@ -32,27 +31,26 @@ std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::in
 
 }  // namespace
 
-void MslBackend::argmax(const Tensor& out, const Tensor& logits, std::int64_t vocab) {
-  check_argmax(out, logits, vocab);
-  if (out.elements() == 0) return;
-  encode(msl::kernel_name("argmax", logits.dtype()))
-      .buffer(0, out)
-      .buffer(1, logits)
-      .bytes(2, sampling_args(logits, vocab, 1))
-      .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {sampling_threads(logits, vocab, 1, argmax_threads_of_many, limits().max_threads_per_threadgroup)});
+void MslBackend::execute(const Argmax& op) {
+  if (op.out.elements() == 0) return;
+  encode(msl::kernel_name("argmax", op.logits.dtype()))
+      .buffer(0, op.out)
+      .buffer(1, op.logits)
+      .bytes(2, sampling_args(op.logits, op.vocab, 1))
+      .dispatch(
+          {msl::group_count(op.logits.shape().rows(), 1)},
+          {sampling_threads(op.logits, op.vocab, 1, argmax_threads_of_many, limits().max_threads_per_threadgroup)});
 }
 
-void MslBackend::top_k(const Tensor& values, const Tensor& indices, const Tensor& logits, std::int64_t vocab) {
-  check_top_k(values, indices, logits, vocab);
-  if (values.elements() == 0) return;
-  encode(msl::kernel_name("top_k", logits.dtype()))
-      .buffer(0, values)
-      .buffer(1, indices)
-      .buffer(2, logits)
-      .bytes(3, sampling_args(logits, vocab, values.shape()[-1]))
-      .dispatch({msl::group_count(logits.shape().rows(), 1)},
-                {sampling_threads(logits, vocab, values.shape()[-1], top_k_threads_of_many,
+void MslBackend::execute(const TopK& op) {
+  if (op.values.elements() == 0) return;
+  encode(msl::kernel_name("top_k", op.logits.dtype()))
+      .buffer(0, op.values)
+      .buffer(1, op.indices)
+      .buffer(2, op.logits)
+      .bytes(3, sampling_args(op.logits, op.vocab, op.values.shape()[-1]))
+      .dispatch({msl::group_count(op.logits.shape().rows(), 1)},
+                {sampling_threads(op.logits, op.vocab, op.values.shape()[-1], top_k_threads_of_many,
                                   limits().max_threads_per_threadgroup)});
 }
 

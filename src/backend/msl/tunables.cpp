@@ -87,29 +87,20 @@ Workload product_workload(ProductKind kind, const ProductSize& size, Member dire
   const auto path = [=](const Tuning& tuning) -> std::int64_t {
     return size.rows <= tuning.*direct_results / size.columns ? 1 : 0;
   };
-  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
-    MslBackend& backend = bench.backend();
+  const auto prepare = [=](Workbench& bench) {
     const auto [m, n, k] = size;
     const Tensor result = bench.values(dtype, {m, n});
-    if (kind == ProductKind::forward) {
-      const Tensor in = bench.values(dtype, {m, k});
-      const Tensor weight = bench.values(dtype, {n, k});
-      return [=, &backend] {
-        backend.matmul_forward(result, in, weight, {}, Activation::none, {});
-      };
+    switch (kind) {
+      case ProductKind::forward:
+        return bench.recording(
+            MatmulForward{.out = result, .in = bench.values(dtype, {m, k}), .weight = bench.values(dtype, {n, k})});
+      case ProductKind::input:
+        return bench.recording(MatmulBackwardInput{
+            .din = result, .dout = bench.values(dtype, {m, k}), .weight = bench.values(dtype, {k, n})});
+      default:
+        return bench.recording(MatmulBackwardWeight{
+            .dweight = result, .dout = bench.values(dtype, {k, m}), .in = bench.values(dtype, {k, n})});
     }
-    if (kind == ProductKind::input) {
-      const Tensor dout = bench.values(dtype, {m, k});
-      const Tensor weight = bench.values(dtype, {k, n});
-      return [=, &backend] {
-        backend.matmul_backward_input(result, dout, weight, Activation::none, {}, false);
-      };
-    }
-    const Tensor dout = bench.values(dtype, {k, m});
-    const Tensor in = bench.values(dtype, {k, n});
-    return [=, &backend] {
-      backend.matmul_backward_weight(result, {}, dout, in);
-    };
   };
   return {fmt::format("{} inner {}", sizes(size.rows, size.columns), size.inner), path, prepare};
 }
@@ -142,19 +133,13 @@ Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape,
 // out = in · weightᵀ with the weight plain or, where dtype of the weight is i8, quantised; by matvec or matmul_forward.
 Prepare few_rows_product(bool by_matvec, std::int64_t rows, std::int64_t columns, std::int64_t inner, DType dtype,
                          DType weight_type) {
-  return [=](Workbench& bench) -> std::function<void()> {
-    MslBackend& backend = bench.backend();
+  return [=](Workbench& bench) {
     const Tensor out = bench.zeros(dtype, {rows, columns});
     const Tensor in = bench.values(dtype, {rows, inner});
-    Weight weight{bench.values(weight_type, {columns, inner}), {}};
+    Weight weight{bench.values(weight_type, {columns, inner})};
     if (weight_type == DType::i8) weight.scales = bench.values(DType::f16, {columns, inner / 32});
-    return [=, &backend] {
-      if (by_matvec) {
-        backend.matvec(out, in, weight, {});
-      } else {
-        backend.matmul_forward(out, in, weight.values, {}, Activation::none, {});
-      }
-    };
+    return by_matvec ? bench.recording(Matvec{.out = out, .in = in, .weight = weight})
+                     : bench.recording(MatmulForward{.out = out, .in = in, .weight = weight.values});
   };
 }
 
@@ -209,31 +194,22 @@ Tunable span_threads(const TuneShape& shape) {
                   .kernels = {"gelu_", "relu_", "dropout_", "cast_", "add_", "copy_bytes", "fill_bytes"},
                   .workloads = {},
                   .without_matvec = false};
-  tunable.workloads.push_back(
-      {"gelu forward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor in = bench.values(dtype, wide);
-         const Tensor out = bench.zeros(dtype, wide);
-         return [=, &backend = bench.backend()] {
-           backend.activation_forward(Activation::gelu, out, in);
-         };
-       }});
-  tunable.workloads.push_back(
-      {"gelu backward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor in = bench.values(dtype, wide);
-         const Tensor dout = bench.values(dtype, wide);
-         const Tensor din = bench.zeros(dtype, wide);
-         return [=, &backend = bench.backend()] {
-           backend.activation_backward(Activation::gelu, din, dout, in);
-         };
-       }});
-  tunable.workloads.push_back(
-      {"add " + sizes(rows, shape.channels), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor in = bench.values(dtype, narrow);
-         const Tensor out = bench.zeros(dtype, narrow);
-         return [=, &backend = bench.backend()] {
-           backend.add(out, in);
-         };
-       }});
+  const auto add = [&](std::string name, Prepare prepare) {
+    tunable.workloads.push_back({std::move(name), path, std::move(prepare)});
+  };
+  add("gelu forward " + sizes(rows, shape.ffn_size), [=](Workbench& bench) {
+    return bench.recording(ActivationForward{
+        .activation = Activation::gelu, .out = bench.zeros(dtype, wide), .in = bench.values(dtype, wide)});
+  });
+  add("gelu backward " + sizes(rows, shape.ffn_size), [=](Workbench& bench) {
+    return bench.recording(ActivationBackward{.activation = Activation::gelu,
+                                              .din = bench.zeros(dtype, wide),
+                                              .dout = bench.values(dtype, wide),
+                                              .in = bench.values(dtype, wide)});
+  });
+  add("add " + sizes(rows, shape.channels), [=](Workbench& bench) {
+    return bench.recording(Add{.out = bench.zeros(dtype, narrow), .in = bench.values(dtype, narrow)});
+  });
   return tunable;
 }
 
@@ -245,18 +221,15 @@ std::int64_t optimizer_elements(const TuneShape& shape, std::int64_t most_elemen
 Tunable adamw_threads(const TuneShape& shape, std::int64_t most_elements) {
   const std::int64_t n = optimizer_elements(shape, most_elements);
   const DType dtype = shape.dtype;
-  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
-    const Tensor p = bench.values(dtype, {n});
-    const Tensor g = bench.values(dtype, {n});
-    const Tensor m = bench.zeros(DType::f32, {n});
-    const Tensor v = bench.zeros(DType::f32, {n});
-    const Tensor master = dtype == DType::f32 ? Tensor() : bench.values(DType::f32, {n});
+  const auto prepare = [=](Workbench& bench) {
     // A step of length zero with corrections and scale of one, without clipping.
-    const Tensor state = bench.floats({0.0f, 1.0f, 1.0f, 1.0f, 0.0f});
-    const Tensor norm = bench.floats({1.0f});
-    return [=, &backend = bench.backend()] {
-      backend.adamw(p, g, m, v, master, state, norm, AdamWConfig{});
-    };
+    return bench.recording(AdamWUpdate{.parameters = bench.values(dtype, {n}),
+                                       .gradients = bench.values(dtype, {n}),
+                                       .first_moment = bench.zeros(DType::f32, {n}),
+                                       .second_moment = bench.zeros(DType::f32, {n}),
+                                       .master = dtype == DType::f32 ? Tensor() : bench.values(DType::f32, {n}),
+                                       .state = bench.floats({0.0f, 1.0f, 1.0f, 1.0f, 0.0f}),
+                                       .norm = bench.floats({1.0f})});
   };
   return {.member = &Tuning::adamw_threads,
           .candidates = {64, 128, 256, 512, 1024},
@@ -277,43 +250,32 @@ Tunable tile_threads(const TuneShape& shape) {
                   .without_matvec = false};
   const Shape gates{rows, 2 * shape.ffn_size};
   const Shape gated{rows, shape.ffn_size};
-  tunable.workloads.push_back(
-      {"swiglu forward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor in = bench.values(dtype, gates);
-         const Tensor out = bench.zeros(dtype, gated);
-         return [=, &backend = bench.backend()] {
-           backend.activation_forward(Activation::swiglu, out, in);
-         };
-       }});
-  tunable.workloads.push_back(
-      {"swiglu backward " + sizes(rows, shape.ffn_size), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor in = bench.values(dtype, gates);
-         const Tensor dout = bench.values(dtype, gated);
-         const Tensor din = bench.zeros(dtype, gates);
-         return [=, &backend = bench.backend()] {
-           backend.activation_backward(Activation::swiglu, din, dout, in);
-         };
-       }});
+  const Shape ids{shape.batch, shape.steps};
   const Shape embedded{shape.batch, shape.steps, shape.channels};
   const Shape table{shape.vocab_size, shape.channels};
-  tunable.workloads.push_back(
-      {"embedding forward " + sizes(rows, shape.channels), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor out = bench.zeros(dtype, embedded);
-         const Tensor tokens = bench.ids({shape.batch, shape.steps}, shape.vocab_size);
-         const Tensor weight = bench.values(dtype, table);
-         return [=, &backend = bench.backend()] {
-           backend.embedding_forward(out, tokens, weight, {}, {}, 1.0f);
-         };
-       }});
-  tunable.workloads.push_back(
-      {"embedding backward " + sizes(rows, shape.channels), path, [=](Workbench& bench) -> std::function<void()> {
-         const Tensor dout = bench.values(dtype, embedded);
-         const Tensor tokens = bench.ids({shape.batch, shape.steps}, shape.vocab_size);
-         const Tensor dweight = bench.zeros(dtype, table);
-         return [=, &backend = bench.backend()] {
-           backend.embedding_backward(dweight, {}, dout, tokens, 1.0f);
-         };
-       }});
+  const auto add = [&](std::string name, Prepare prepare) {
+    tunable.workloads.push_back({std::move(name), path, std::move(prepare)});
+  };
+  add("swiglu forward " + sizes(rows, shape.ffn_size), [=](Workbench& bench) {
+    return bench.recording(ActivationForward{
+        .activation = Activation::swiglu, .out = bench.zeros(dtype, gated), .in = bench.values(dtype, gates)});
+  });
+  add("swiglu backward " + sizes(rows, shape.ffn_size), [=](Workbench& bench) {
+    return bench.recording(ActivationBackward{.activation = Activation::swiglu,
+                                              .din = bench.zeros(dtype, gates),
+                                              .dout = bench.values(dtype, gated),
+                                              .in = bench.values(dtype, gates)});
+  });
+  add("embedding forward " + sizes(rows, shape.channels), [=](Workbench& bench) {
+    return bench.recording(EmbeddingForward{.out = bench.zeros(dtype, embedded),
+                                            .tokens = bench.ids(ids, shape.vocab_size),
+                                            .token_weight = bench.values(dtype, table)});
+  });
+  add("embedding backward " + sizes(rows, shape.channels), [=](Workbench& bench) {
+    return bench.recording(EmbeddingBackward{.dtoken_weight = bench.zeros(dtype, table),
+                                             .dout = bench.values(dtype, embedded),
+                                             .tokens = bench.ids(ids, shape.vocab_size)});
+  });
   return tunable;
 }
 
@@ -321,18 +283,15 @@ Tunable norm_group_rows(const TuneShape& shape) {
   const DType dtype = shape.dtype;
   const std::int64_t rows = shape.batch * shape.steps;
   const Shape wide{rows, shape.channels};
-  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
-    const Tensor out = bench.zeros(dtype, wide);
-    const Tensor sum = bench.zeros(dtype, wide);
-    const Tensor residual = bench.values(dtype, wide);
-    const Tensor x = bench.values(dtype, wide);
-    const Tensor mean = bench.zeros(DType::f32, {rows});
-    const Tensor rstd = bench.zeros(DType::f32, {rows});
-    const Tensor weight = bench.values(dtype, {shape.channels});
-    const Tensor bias = bench.values(dtype, {shape.channels});
-    return [=, &backend = bench.backend()] {
-      backend.residual_norm_forward(out, sum, mean, rstd, residual, x, weight, bias, NormKind{}, {});
-    };
+  const auto prepare = [=](Workbench& bench) {
+    return bench.recording(ResidualNormForward{.out = bench.zeros(dtype, wide),
+                                               .sum = bench.zeros(dtype, wide),
+                                               .mean = bench.zeros(DType::f32, {rows}),
+                                               .rstd = bench.zeros(DType::f32, {rows}),
+                                               .residual = bench.values(dtype, wide),
+                                               .x = bench.values(dtype, wide),
+                                               .weight = bench.values(dtype, {shape.channels}),
+                                               .bias = bench.values(dtype, {shape.channels})});
   };
   return {.member = &Tuning::norm_group_rows,
           .candidates = {1, 2, 4, 8, 16},
@@ -348,14 +307,12 @@ Tunable loss_tunable(Member member, std::vector<std::int64_t> candidates, const 
   const auto path = [=](const Tuning& tuning) -> std::int64_t {
     return row_threads(shape.vocab_size, tuning.loss_logits_a_thread, tuning.*limit);
   };
-  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
-    const Tensor losses = bench.zeros(DType::f32, {rows});
-    const Tensor logits = bench.values(dtype, {rows, shape.vocab_size});
-    const Tensor targets = bench.ids({rows}, shape.vocab_size);
-    const Tensor scale = bench.floats({1.0f});
-    return [=, &backend = bench.backend()] {
-      backend.cross_entropy(losses, logits, targets, shape.vocab_size, scale);
-    };
+  const auto prepare = [=](Workbench& bench) {
+    return bench.recording(CrossEntropy{.losses = bench.zeros(DType::f32, {rows}),
+                                        .logits = bench.values(dtype, {rows, shape.vocab_size}),
+                                        .targets = bench.ids({rows}, shape.vocab_size),
+                                        .vocab = shape.vocab_size,
+                                        .loss_scale = bench.floats({1.0f})});
   };
   Tunable tunable{.member = member,
                   .candidates = std::move(candidates),
@@ -369,12 +326,8 @@ Tunable reduce_tunable(Member member, std::vector<std::int64_t> candidates, cons
                        std::int64_t most_elements) {
   const std::int64_t n = optimizer_elements(shape, most_elements);
   const DType dtype = shape.dtype;
-  const auto prepare = [=](Workbench& bench) -> std::function<void()> {
-    const Tensor gradients = bench.values(dtype, {n});
-    const Tensor norm = bench.zeros(DType::f32, {1});
-    return [=, &backend = bench.backend()] {
-      backend.global_norm(norm, gradients, false);
-    };
+  const auto prepare = [=](Workbench& bench) {
+    return bench.recording(GlobalNorm{.out = bench.zeros(DType::f32, {1}), .gradients = bench.values(dtype, {n})});
   };
   return {.member = member,
           .candidates = std::move(candidates),

@@ -37,7 +37,13 @@ class Workbench {
   // Waits.
   ~Workbench();
 
-  MslBackend& backend() { return backend_; }
+  // What records the operation once; called while the workbench lives.
+  template <class Op>
+  std::function<void()> recording(const Op& op) {
+    return [this, op] {
+      backend_.run(op);
+    };
+  }
   // Zeros.
   Tensor zeros(DType dtype, const Shape& shape);
   // Small random numbers, which repeat after the first million.

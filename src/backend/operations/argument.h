@@ -1,0 +1,77 @@
+// What an operation says about each of its tensors, for everything that treats operations alike.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "tensor/tensor.h"
+
+namespace mslt {
+
+class Arguments;  // checks.h
+
+// Which elements a tensor may have.
+enum class Elements : std::uint8_t {
+  f,         // f32, bf16 or f16: one dtype for all f tensors of a call
+  kept,      // the same for weights and caches: one dtype for all of them, that of the f tensors or, beside f32, any
+  floating,  // f32, bf16 or f16, whatever the other tensors are
+  any,       // whatever the operation's check allows
+  f16,
+  f32,
+  i32,
+  u32
+};
+
+enum class Access : std::uint8_t { read, write, update };  // update: read and written
+
+// One tensor of an operation; valid as long as the operation is.
+struct Argument {
+  std::string_view name;
+  const Tensor* tensor;  // never null; an absent tensor where the operation allows one
+  Access access;
+  Elements elements;
+  // A written tensor is apart from all others, but may be the very same elements as these.
+  std::array<const Tensor*, 2> in_place{};
+
+  bool is_written() const { return access != Access::read; }
+  // The same, which may lie where `other` does.
+  Argument over(const Tensor& other) const {
+    Argument result = *this;
+    (result.in_place[0] == nullptr ? result.in_place[0] : result.in_place[1]) = &other;
+    return result;
+  }
+};
+
+inline Argument reads(std::string_view name, const Tensor& tensor, Elements elements = Elements::f) {
+  return {name, &tensor, Access::read, elements};
+}
+inline Argument writes(std::string_view name, const Tensor& tensor, Elements elements = Elements::f) {
+  return {name, &tensor, Access::write, elements};
+}
+inline Argument updates(std::string_view name, const Tensor& tensor, Elements elements = Elements::f) {
+  return {name, &tensor, Access::update, elements};
+}
+
+// What an operation does at least.
+struct Work {
+  double flops = 0.0;  // of products and attention; the others are bound by memory
+  double bytes = 0.0;  // every tensor once, those that are updated twice
+};
+
+template <class Op>
+Work work_of(const Op& op) {
+  Work work;
+  if constexpr (requires { op.flops(); }) work.flops = op.flops();
+  if constexpr (requires { op.bytes(); }) {
+    work.bytes = op.bytes();
+  } else {
+    for (const Argument& argument : op.arguments()) {
+      if (!*argument.tensor) continue;
+      work.bytes += (argument.access == Access::update ? 2.0 : 1.0) * static_cast<double>(argument.tensor->bytes());
+    }
+  }
+  return work;
+}
+
+}  // namespace mslt

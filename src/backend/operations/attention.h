@@ -1,0 +1,111 @@
+// Attention over whole sequences and over the paged cache, and the cache.
+#pragma once
+
+#include "backend/operations/argument.h"
+#include "backend/operations/parameters.h"
+
+namespace mslt {
+
+// One layer's paged cache of keys and values. Position p of sequence b lies in block block_table[b][p / block_size] at
+// row p % block_size. Blocks are shared by nobody else; the table's unused entries are never read.
+struct KvCacheView {
+  static constexpr int block_size = 16;
+  Tensor keys;         // kept [blocks, block_size, K·D]
+  Tensor values;       // kept [blocks, block_size, K·D]
+  Tensor block_table;  // i32 [B, blocks a sequence]
+};
+
+// out[b,i,h] = sum_j p_ij v_j, p = softmax(scale · q_i·k_j over j <= i), in one pass that never stores T×T
+// (Dao et al., 2022). Dropout acts on p; its element number is ((b·H + h)·T + i)·T + j. Right-padded rows need no mask:
+// causality hides them from the rows before.
+struct AttentionForward {
+  static constexpr std::string_view name = "attention_forward";
+  Tensor out;               // f [B, T, H·D]
+  Tensor log_sum_exp = {};  // f32 [B, H, T]: the natural logarithm of the softmax's denominator
+  Tensor qkv;               // f [B, T, (H+2K)·D]: queries, keys, values along the last dimension
+  AttentionShape shape;
+  Dropout dropout = {};
+
+  auto arguments() const {
+    return std::array{writes("out", out), writes("log_sum_exp", log_sum_exp, Elements::f32), reads("qkv", qkv),
+                      reads("dropout.random_state", dropout.random_state, Elements::u32)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const { return 2.0 * shape.pair_flops(qkv.shape()[0], qkv.shape()[1]); }
+};
+
+// dqkv from dout, recomputing p from qkv and log_sum_exp. Overwrites dqkv. No two threads add to one address.
+struct AttentionBackward {
+  static constexpr std::string_view name = "attention_backward";
+  Tensor dqkv;         // f, as qkv
+  Tensor dout;         // f, as out
+  Tensor qkv;          // of the forward pass, as are out, log_sum_exp, shape and dropout
+  Tensor out;          // f [B, T, H·D]
+  Tensor log_sum_exp;  // f32 [B, H, T]
+  AttentionShape shape;
+  Dropout dropout = {};
+
+  auto arguments() const {
+    return std::array{writes("dqkv", dqkv),
+                      reads("dout", dout),
+                      reads("qkv", qkv),
+                      reads("out", out),
+                      reads("log_sum_exp", log_sum_exp, Elements::f32),
+                      reads("dropout.random_state", dropout.random_state, Elements::u32)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const { return 5.0 * shape.pair_flops(qkv.shape()[0], qkv.shape()[1]); }
+};
+
+// Positions, counts and block tables lie in device memory, where only some devices see them in time to refuse them.
+// Rows at positions that the block table does not hold, or in blocks that the cache does not have, are mistakes of the
+// caller: a device whose memory the host sees as it records (the CPU) throws Error(input) before anything is written;
+// others store no such row and attend to no such position, and never access memory outside the tensors.
+
+// Stores the keys and values of qkv, rotated already, at their positions of the cache.
+struct KvCacheAppend {
+  static constexpr std::string_view name = "kv_cache_append";
+  KvCacheView cache;
+  Tensor qkv;  // f [B, T, (H+2K)·D]
+  Positions positions = {};
+  Tensor counts = {};  // i32 [B]: of sequence b the first counts[b] rows are stored, none below 1; all where absent
+  AttentionShape shape;
+
+  auto arguments() const {
+    return std::array{writes("cache.keys", cache.keys, Elements::kept),
+                      writes("cache.values", cache.values, Elements::kept),
+                      reads("cache.block_table", cache.block_table, Elements::i32),
+                      reads("qkv", qkv),
+                      reads("positions.first", positions.first, Elements::i32),
+                      reads("counts", counts, Elements::i32)};
+  }
+  void check(const Arguments& given) const;
+  // Keys and values of qkv, read and written.
+  double bytes() const {
+    return 2.0 * static_cast<double>(qkv.shape().rows() * shape.key_columns()) *
+           static_cast<double>(size_of(qkv.dtype()) + size_of(cache.keys.dtype()));
+  }
+};
+
+// Attention of the queries in qkv over the cache: row (b, t) sees cache positions 0 to position(b, t). Its own keys and
+// values have been appended. T is 1 while decoding, more when a prompt is continued.
+struct AttentionDecode {
+  static constexpr std::string_view name = "attention_decode";
+  Tensor out;  // f [B, T, H·D]
+  Tensor qkv;  // f [B, T, (H+2K)·D]
+  KvCacheView cache;
+  Positions positions = {};
+  AttentionShape shape;
+
+  auto arguments() const {
+    return std::array{writes("out", out),
+                      reads("qkv", qkv),
+                      reads("cache.keys", cache.keys, Elements::kept),
+                      reads("cache.values", cache.values, Elements::kept),
+                      reads("cache.block_table", cache.block_table, Elements::i32),
+                      reads("positions.first", positions.first, Elements::i32)};
+  }
+  void check(const Arguments& given) const;
+};
+
+}  // namespace mslt

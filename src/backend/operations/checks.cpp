@@ -1,0 +1,174 @@
+// What the operations' checks are written with.
+#include "backend/operations/checks.h"
+
+#include <algorithm>
+#include <array>
+
+namespace mslt {
+namespace {
+
+std::string_view name_of(Elements elements) {
+  constexpr std::string_view floating = "f32, bf16 or f16";
+  constexpr auto names =
+      std::to_array<std::string_view>({floating, floating, floating, "of any type", "f16", "f32", "i32", "u32"});
+  return names[static_cast<std::size_t>(elements)];
+}
+
+bool has(const Argument& argument) {
+  const DType dtype = argument.tensor->dtype();
+  if (argument.elements <= Elements::floating) return is_floating(dtype);
+  return argument.elements == Elements::any || mslt::name_of(dtype) == name_of(argument.elements);
+}
+
+bool are_same(const Tensor& a, const Tensor& b) {
+  return &a.buffer() == &b.buffer() && a.offset() == b.offset() && a.bytes() == b.bytes();
+}
+
+bool overlap(const Tensor& a, const Tensor& b) {
+  return &a.buffer() == &b.buffer() && a.bytes() != 0 && b.bytes() != 0 && a.offset() < b.offset() + b.bytes() &&
+         b.offset() < a.offset() + a.bytes();
+}
+
+bool may_be(const Argument& argument, const Argument& other) {
+  return std::find(argument.in_place.begin(), argument.in_place.end(), other.tensor) != argument.in_place.end();
+}
+
+}  // namespace
+
+const Argument& Arguments::find(const Tensor& tensor) const {
+  const auto found = std::find_if(listed_.begin(), listed_.end(),
+                                  [&tensor](const Argument& argument) { return argument.tensor == &tensor; });
+  require(found != listed_.end(), "a tensor is checked that the operation does not list.");
+  return *found;
+}
+
+void Arguments::present(const Tensor& tensor) const {
+  if (!tensor) require(false, "{} is absent, but required.", find(tensor).name);
+}
+
+void Arguments::absent(const Tensor& tensor, std::string_view when) const {
+  if (tensor) require(false, "{} is {}, but must be absent {}.", find(tensor).name, tensor.describe(), when);
+}
+
+template <class... Args>
+void Arguments::must_be(const Tensor& tensor, bool fits, fmt::format_string<Args...> format, Args&&... args) const {
+  const Argument& argument = find(tensor);
+  if (has(argument) && fits) return;
+  require(false, "{} is {}, but must be {}{}.", argument.name, tensor.describe(), name_of(argument.elements),
+          fmt::format(format, std::forward<Args>(args)...));
+}
+
+void Arguments::elements(const Tensor& tensor) const {
+  present(tensor);
+  must_be(tensor, true, "");
+}
+
+void Arguments::shaped(const Tensor& tensor, const Shape& shape) const {
+  elements(tensor);
+  if (tensor.shape() != shape) must_be(tensor, false, " {}", shape.to_string());
+}
+
+void Arguments::matrix(const Tensor& tensor, std::int64_t rows, std::int64_t columns) const {
+  present(tensor);
+  const Shape& shape = tensor.shape();
+  must_be(tensor, shape.rank() >= 1 && shape[-1] == columns && shape.rows() == rows, " with {} rows of {}", rows,
+          columns);
+}
+
+void Arguments::vector(const Tensor& tensor, std::int64_t count) const {
+  present(tensor);
+  must_be(tensor, tensor.elements() == count, " with {} elements", count);
+}
+
+void Arguments::rank(const Tensor& tensor, int rank) const {
+  present(tensor);
+  must_be(tensor, tensor.shape().rank() == rank, " with {} dimensions", rank);
+}
+
+void Arguments::rows(const Tensor& tensor) const {
+  present(tensor);
+  must_be(tensor, tensor.shape().rank() >= 1, " with at least 1 dimension");
+}
+
+void Arguments::same_dtype(const Argument& argument, const Argument& other) const {
+  if (argument.tensor->dtype() != other.tensor->dtype()) {
+    require(false, "{} is {} and {} is {}, but both must have one dtype.", argument.name, argument.tensor->describe(),
+            other.name, other.tensor->describe());
+  }
+}
+
+void Arguments::kept_dtype(const Argument& kept, const Argument& activations) const {
+  const DType dtype = activations.tensor->dtype();
+  if (dtype != DType::f32 && kept.tensor->dtype() != dtype) {
+    require(false, "{} is {} and {} is {}, but {} must be {} as well, or {} f32.", kept.name, kept.tensor->describe(),
+            activations.name, activations.tensor->describe(), kept.name, mslt::name_of(dtype), activations.name);
+  }
+}
+
+void Arguments::check_dtypes() const {
+  // What is read decides for the rest.
+  const Argument* f = nullptr;
+  const Argument* kept = nullptr;
+  for (const Argument& argument : listed_) {
+    if (!*argument.tensor) continue;
+    const bool is_f = argument.elements == Elements::f;
+    if (is_f && (f == nullptr || (f->is_written() && !argument.is_written()))) f = &argument;
+    if (argument.elements == Elements::kept && kept == nullptr) kept = &argument;
+  }
+  if (kept != nullptr && f != nullptr) kept_dtype(*kept, *f);
+  for (const Argument& argument : listed_) {
+    if (!*argument.tensor) continue;
+    if (argument.elements == Elements::f) same_dtype(argument, *f);
+    if (argument.elements == Elements::kept) same_dtype(argument, *kept);
+  }
+}
+
+void Arguments::check_overlaps() const {
+  for (auto a = listed_.begin(); a != listed_.end(); ++a) {
+    for (auto b = a + 1; b != listed_.end(); ++b) {
+      if (!*a->tensor || !*b->tensor || !(a->is_written() || b->is_written())) continue;
+      if (!overlap(*a->tensor, *b->tensor)) continue;
+      if ((may_be(*a, *b) || may_be(*b, *a)) && are_same(*a->tensor, *b->tensor)) continue;
+      require(false, "{}, {}, and {}, {}, overlap in memory, but must be apart.", a->name, a->tensor->describe(),
+              b->name, b->tensor->describe());
+    }
+  }
+}
+
+void Arguments::consistent() const {
+  check_dtypes();
+  check_overlaps();
+}
+
+void check_attention_shape(const Arguments& given, const AttentionShape& shape) {
+  given.require(shape.heads >= 1, "there are {} query heads, but must be at least 1.", shape.heads);
+  given.require(shape.kv_heads >= 1 && shape.heads % shape.kv_heads == 0,
+                "there are {} key/value heads, but their number must divide that of the query heads, {}.",
+                shape.kv_heads, shape.heads);
+  given.require(shape.head_size >= 1 && shape.head_size <= 256, "the head size is {}, but must be in 1…256.",
+                shape.head_size);
+}
+
+void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape) {
+  check_attention_shape(given, shape);
+  given.rank(qkv, 3);
+  given.shaped(qkv, {qkv.shape()[0], qkv.shape()[1], shape.qkv_columns()});
+}
+
+void check_dropout(const Arguments& given, const Dropout& dropout) {
+  given.require(dropout.probability >= 0.0f && dropout.probability < 1.0f,
+                "the dropout probability is {}, but must be in [0, 1).", dropout.probability);
+  if (dropout.probability > 0.0f) given.shaped(dropout.random_state, {4});
+}
+
+void check_positions(const Arguments& given, const Positions& positions, std::int64_t batch) {
+  if (positions.first) given.shaped(positions.first, {batch});
+}
+
+void check_logits(const Arguments& given, const Tensor& logits, std::int64_t vocab) {
+  given.elements(logits);
+  given.require(logits.shape().rank() >= 1 && vocab >= 1 && vocab <= logits.shape()[-1],
+                "vocab is {}, but must be in 1…the number of columns of logits, {}.", vocab, logits.describe());
+}
+
+}  // namespace mslt

@@ -1,0 +1,68 @@
+// Token, position and rotary embedding.
+#pragma once
+
+#include "backend/operations/argument.h"
+#include "backend/operations/parameters.h"
+
+namespace mslt {
+
+// out[b,t] = scale · token_weight[tokens[b,t]] + position_weight[position(b,t)]. Ids outside [0, V) and positions
+// outside [0, P) give rows of zeros, never a read out of bounds; callers check them beforehand.
+struct EmbeddingForward {
+  static constexpr std::string_view name = "embedding_forward";
+  Tensor out;                   // f [B, T, C]
+  Tensor tokens;                // i32 [B, T]
+  Tensor token_weight;          // kept [V, C]
+  Tensor position_weight = {};  // kept [P, C]
+  Positions positions = {};
+  float scale = 1.0f;
+
+  auto arguments() const {
+    return std::array{writes("out", out), reads("tokens", tokens, Elements::i32),
+                      reads("token_weight", token_weight, Elements::kept),
+                      reads("position_weight", position_weight, Elements::kept),
+                      reads("positions.first", positions.first, Elements::i32)};
+  }
+  void check(const Arguments& given) const;
+  // As many rows are read as are written.
+  double bytes() const { return static_cast<double>(2 * out.bytes() + tokens.bytes()); }
+};
+
+// dtoken_weight[v] += scale · sum of dout over the rows of token v; dposition_weight[t] += sum of dout over b. For
+// positions that start at 0. Sums in the order of rows.
+struct EmbeddingBackward {
+  static constexpr std::string_view name = "embedding_backward";
+  Tensor dtoken_weight = {};     // f [V, C]
+  Tensor dposition_weight = {};  // f [P, C], P >= T
+  Tensor dout;                   // f [B, T, C]
+  Tensor tokens;                 // i32 [B, T]
+  float scale = 1.0f;
+
+  auto arguments() const {
+    return std::array{updates("dtoken_weight", dtoken_weight), updates("dposition_weight", dposition_weight),
+                      reads("dout", dout), reads("tokens", tokens, Elements::i32)};
+  }
+  void check(const Arguments& given) const;
+  // Where all tokens differ.
+  double bytes() const { return static_cast<double>(3 * dout.bytes() + tokens.bytes()); }
+};
+
+// Rotary position embedding (Su et al., 2021) on the query and key parts of fused qkv, in place, in Hugging Face's half
+// rotation: with angle a = position · inverse_frequencies[i], for i < D/2,
+// (x[i], x[i+D/2]) becomes (x[i] cos a - x[i+D/2] sin a, x[i+D/2] cos a + x[i] sin a).
+struct Rope {
+  static constexpr std::string_view name = "rope";
+  Tensor qkv;                  // f [B, T, (H+2K)·D]
+  Tensor inverse_frequencies;  // f32 [D/2]
+  Positions positions = {};
+  AttentionShape shape;
+  bool backward = false;  // rotates by the negative angle: the transpose, for gradients
+
+  auto arguments() const {
+    return std::array{updates("qkv", qkv), reads("inverse_frequencies", inverse_frequencies, Elements::f32),
+                      reads("positions.first", positions.first, Elements::i32)};
+  }
+  void check(const Arguments& given) const;
+};
+
+}  // namespace mslt

@@ -1,0 +1,93 @@
+// Copies, casts and rearrangements.
+#pragma once
+
+#include "backend/operations/argument.h"
+#include "backend/operations/parameters.h"
+
+namespace mslt {
+
+// Queries, keys and values apart, from fused qkv.
+struct SplitQkv {
+  static constexpr std::string_view name = "split_qkv";
+  Tensor q;    // f [B, T, H·D]
+  Tensor k;    // f [B, T, K·D]
+  Tensor v;    // f [B, T, K·D]
+  Tensor qkv;  // f [B, T, (H+2K)·D]
+  AttentionShape shape;
+
+  auto arguments() const { return std::array{writes("q", q), writes("k", k), writes("v", v), reads("qkv", qkv)}; }
+  void check(const Arguments& given) const;
+};
+
+// And back.
+struct JoinQkv {
+  static constexpr std::string_view name = "join_qkv";
+  Tensor qkv;
+  Tensor q;
+  Tensor k;
+  Tensor v;
+  AttentionShape shape;
+
+  auto arguments() const { return std::array{writes("qkv", qkv), reads("q", q), reads("k", k), reads("v", v)}; }
+  void check(const Arguments& given) const;
+};
+
+// out[i] = in[i], rounding to nearest even, between f32 and bf16 or f16, or from one dtype to itself.
+struct Cast {
+  static constexpr std::string_view name = "cast";
+  Tensor out;
+  Tensor in;
+
+  auto arguments() const {
+    return std::array{writes("out", out, Elements::floating), reads("in", in, Elements::floating)};
+  }
+  void check(const Arguments& given) const;
+};
+
+// out[i] = value.
+struct Fill {
+  static constexpr std::string_view name = "fill";
+  Tensor out;  // f
+  float value;
+
+  auto arguments() const { return std::array{writes("out", out)}; }
+  void check(const Arguments& given) const;
+};
+
+// out = in, byte for byte; any dtype, the same count.
+struct Copy {
+  static constexpr std::string_view name = "copy";
+  Tensor out;  // may be in
+  Tensor in;
+
+  auto arguments() const {
+    return std::array{writes("out", out, Elements::any).over(in), reads("in", in, Elements::any)};
+  }
+  void check(const Arguments& given) const;
+};
+
+// out += in; the same count.
+struct Add {
+  static constexpr std::string_view name = "add";
+  Tensor out;  // f; may be in
+  Tensor in;   // f
+
+  auto arguments() const { return std::array{updates("out", out).over(in), reads("in", in)}; }
+  void check(const Arguments& given) const;
+};
+
+// out[m] = in[indices[m]]. An index outside [0, N) gives zeros.
+struct GatherRows {
+  static constexpr std::string_view name = "gather_rows";
+  Tensor out;      // f [M, C]
+  Tensor in;       // f [N, C]
+  Tensor indices;  // i32 [M]
+
+  auto arguments() const {
+    return std::array{writes("out", out), reads("in", in), reads("indices", indices, Elements::i32)};
+  }
+  void check(const Arguments& given) const;
+  double bytes() const { return static_cast<double>(2 * out.bytes() + indices.bytes()); }
+};
+
+}  // namespace mslt

@@ -1,0 +1,89 @@
+// Matrix products.
+#pragma once
+
+#include "backend/operations/argument.h"
+#include "backend/operations/parameters.h"
+
+namespace mslt {
+
+// A weight matrix [out, in], plain or quantised. For quantised ones, groups of 32 neighbours in a row share a scale and
+// `in` is a multiple of 32:
+//   i8: values [out, in];     w = value · scale
+//   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
+//       element j + 16 in its high half; w = (half - 8) · scale
+struct Weight {
+  Tensor values;       // kept, or i8 or u8
+  Tensor scales = {};  // f16 [out, in / 32]; absent for plain weights
+};
+
+// out = activation(in · weightᵀ + bias).
+struct MatmulForward {
+  static constexpr std::string_view name = "matmul_forward";
+  Tensor out;                                // f [M, N]
+  Tensor in;                                 // f [M, K]
+  Tensor weight;                             // kept [N, K]
+  Tensor bias = {};                          // kept [N]
+  Activation activation = Activation::none;  // gelu, gelu_erf and relu are possible
+  Tensor pre_activation = {};                // f [M, N]: keeps the activation's argument
+
+  auto arguments() const {
+    return std::array{writes("out", out), reads("in", in), reads("weight", weight, Elements::kept),
+                      reads("bias", bias, Elements::kept), writes("pre_activation", pre_activation)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.shape()[0]); }
+};
+
+// din (+)= (dout · weight) · activation'(pre_activation).
+struct MatmulBackwardInput {
+  static constexpr std::string_view name = "matmul_backward_input";
+  Tensor din;                                // f [M, K]
+  Tensor dout;                               // f [M, N]
+  Tensor weight;                             // f [N, K]
+  Activation activation = Activation::none;  // as MatmulForward takes it
+  Tensor pre_activation = {};                // f [M, K], absent for Activation::none
+  bool accumulate = false;                   // adds to din
+
+  auto arguments() const {
+    return std::array{accumulate ? updates("din", din) : writes("din", din), reads("dout", dout),
+                      reads("weight", weight), reads("pre_activation", pre_activation)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const { return 2.0 * static_cast<double>(din.elements()) * static_cast<double>(weight.shape()[0]); }
+};
+
+// dweight += doutᵀ · in; dbias += column sums of dout.
+struct MatmulBackwardWeight {
+  static constexpr std::string_view name = "matmul_backward_weight";
+  Tensor dweight;     // f [N, K]
+  Tensor dbias = {};  // f [N]
+  Tensor dout;        // f [M, N]
+  Tensor in;          // f [M, K]
+
+  auto arguments() const {
+    return std::array{updates("dweight", dweight), updates("dbias", dbias), reads("dout", dout), reads("in", in)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(dweight.shape()[0]); }
+};
+
+// out = in · weightᵀ + bias for few rows, bound by reading the weight once.
+struct Matvec {
+  static constexpr std::string_view name = "matvec";
+  Tensor out;  // f [M, N]
+  Tensor in;   // f [M, K]
+  Weight weight;
+  Tensor bias = {};  // kept [N]
+
+  auto arguments() const {
+    return std::array{writes("out", out), reads("in", in),
+                      reads("weight.values", weight.values, weight.scales ? Elements::any : Elements::kept),
+                      reads("weight.scales", weight.scales, Elements::f16), reads("bias", bias, Elements::kept)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const {
+    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
+  }
+};
+
+}  // namespace mslt

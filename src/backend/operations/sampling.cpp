@@ -1,0 +1,22 @@
+// Checks of the choice of tokens.
+#include "backend/operations/sampling.h"
+
+#include "backend/operations/checks.h"
+
+namespace mslt {
+
+void Argmax::check(const Arguments& given) const {
+  check_logits(given, logits, vocab);
+  given.vector(out, logits.shape().rows());
+}
+
+void TopK::check(const Arguments& given) const {
+  check_logits(given, logits, vocab);
+  given.elements(values);
+  const std::int64_t k = values.shape().rank() == 0 ? 1 : values.shape()[-1];
+  given.require(k >= 1 && k <= vocab, "values is {}, but must have rows of 1…{} elements.", values.describe(), vocab);
+  given.matrix(values, logits.shape().rows(), k);
+  given.matrix(indices, logits.shape().rows(), k);
+}
+
+}  // namespace mslt
