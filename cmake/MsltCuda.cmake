@@ -14,7 +14,7 @@ endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
-# NVIDIA's libraries, each of which may be missing: MSLT_HAS_CUBLASLT is set, and MSLT_HAS_CUDNN with the target mslt_cudnn.
+# NVIDIA's libraries, each of which may be missing: MSLT_HAS_CUBLASLT and MSLT_HAS_CUDNN say which are there.
 set(MSLT_CUDNN_ROOT "" CACHE PATH "A folder with include/cudnn.h and lib/libcudnn.so, where they are not beside CUDA's")
 set(MSLT_CUDNN_FRONTEND "" CACHE PATH "The folder of cudnn_frontend.h: include/ of the unpacked package nvidia-cudnn-frontend")
 set(MSLT_HAS_CUBLASLT OFF)
@@ -27,16 +27,12 @@ if(MSLT_CUDA_LIBRARIES)
   endif()
   find_path(MSLT_CUDNN_INCLUDE_DIR cudnn.h HINTS ${MSLT_CUDNN_ROOT} ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include
             DOC "The folder of cudnn.h")
-  find_library(MSLT_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 HINTS ${MSLT_CUDNN_ROOT} ${CUDAToolkit_LIBRARY_DIR}
+  find_library(MSLT_CUDNN_LIBRARY NAMES cudnn libcudnn.so.9 NAMES_PER_DIR HINTS ${MSLT_CUDNN_ROOT} ${CUDAToolkit_LIBRARY_DIR}
                PATH_SUFFIXES lib lib64 DOC "The library of cuDNN")
   find_path(MSLT_CUDNN_FRONTEND_INCLUDE_DIR cudnn_frontend.h HINTS ${MSLT_CUDNN_FRONTEND} PATH_SUFFIXES include
             DOC "The folder of cudnn_frontend.h")
   if(TARGET CUDA::nvrtc AND MSLT_CUDNN_INCLUDE_DIR AND MSLT_CUDNN_LIBRARY AND MSLT_CUDNN_FRONTEND_INCLUDE_DIR)
     set(MSLT_HAS_CUDNN ON)
-    add_library(mslt_cudnn INTERFACE)
-    target_include_directories(mslt_cudnn SYSTEM INTERFACE ${MSLT_CUDNN_INCLUDE_DIR} ${MSLT_CUDNN_FRONTEND_INCLUDE_DIR})
-    # The frontend compiles one of its kernels, which is not used here, through nvrtc.
-    target_link_libraries(mslt_cudnn INTERFACE ${MSLT_CUDNN_LIBRARY} CUDA::nvrtc)
   else()
     message(STATUS "cuDNN or its frontend is not found (MSLT_CUDNN_ROOT and MSLT_CUDNN_FRONTEND say where they are): \
 attention is left to mslt's own kernels")
