@@ -15,6 +15,7 @@ parts=("$@")
 read -ra wrapper <<<"${RUN_WRAPPER:-}"
 suites=$build/tests/backend/backend_tests
 driver=$build/src/backend/msl/cuda_tests
+libraries=$build/src/backend/msl/cuda_libraries_tests
 mslt=$build/bin/mslt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,6 +25,7 @@ run() { "${wrapper[@]}" "$@"; }
 check_suites() {
   run "$suites" --devices=cuda --gtest_brief=1
   run "$driver" --gtest_brief=1
+  run "$libraries" --gtest_brief=1
 }
 
 # losses RUN: "step loss" of each step
