@@ -26,8 +26,10 @@ constexpr std::string_view metal_prefix = "metal:";
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning) {
-  if (device == "auto") return make_backend(available_devices().front().backend, tuning);
+std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning,
+                                      const LibraryChoice& libraries) {
+  if (device == "auto") return make_backend(available_devices().front().backend, tuning, libraries);
+  check_libraries(libraries, device);
   if (device == "cpu") {
     if (tuning != "auto" && tuning != "none") {
       fail(ErrorKind::usage,
@@ -38,7 +40,7 @@ std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view 
   }
   if (device == "metal") return make_msl_metal_backend({}, tuning);
   if (device.starts_with(metal_prefix)) return make_msl_metal_backend(device.substr(metal_prefix.size()), tuning);
-  if (device == "cuda") return make_msl_cuda_backend(true, tuning);
+  if (device == "cuda") return make_msl_cuda_backend(true, tuning, libraries);
   if (device == "msl-host") return make_msl_host_backend(tuning);
   fail_unknown(device);
 }

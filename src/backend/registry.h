@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/libraries.h"
 
 namespace mslt {
 
@@ -22,7 +23,11 @@ class Device;
 // was stored for the device where that can be used (Backend::warning() says where not), else by the tuning file of that
 // name. Throws Error(io) or Error(input) where that cannot be read or is of another device, Error(usage) where it is
 // given for "cpu".
-std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning = "none");
+//
+// `libraries` says which operations of "cuda" its libraries do. Throws Error(device) where one is named that this build
+// does not have, and as check_libraries.
+std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning = "none",
+                                      const LibraryChoice& libraries = {});
 
 // The driver alone, of the devices that run kernels. Throws as make_backend, and Error(usage) for "cpu".
 std::unique_ptr<msl::Device> make_msl_device(std::string_view device);

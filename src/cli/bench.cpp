@@ -67,7 +67,8 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   Config config = options.model;
   config.vocab_size = options.vocab_size;
   const std::int64_t seq_len = options.seq_len > 0 ? options.seq_len : config.max_positions;
-  Transformer transformer(backend, config, dtype_from_name(options.dtype));
+  const DType dtype = dtype_from_name(options.dtype);
+  Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
   TrainingPass pass(transformer, options.batch_size, seq_len, TrainingPass::Mode::train);
   AdamW optimizer(backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
@@ -94,11 +95,11 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   TrainBenchResult result;
   // Before the peak is measured, whose matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
-  result.peak = measure_matmul_peak(backend);
+  result.peak = measure_matmul_peak(backend, dtype);
   const double device_before = backend.device_seconds();
   result.step_seconds = median_seconds(static_cast<int>(options.steps), step);
   result.device_seconds = (backend.device_seconds() - device_before) / static_cast<double>(options.steps);
-  result.peak = std::max(result.peak, measure_matmul_peak(backend));
+  result.peak = std::max(result.peak, measure_matmul_peak(backend, dtype));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);
   const ArenaLayout& layout = transformer.layout().arena;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "backend/libraries.h"
 #include "cli/command.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): not ours
@@ -17,12 +18,16 @@ namespace mslt::cli {
 struct DeviceOptions {
   std::string device = "auto";
   std::string tuning = "auto";
+  LibraryChoice libraries;
 };
 
 // Adds --tuning, whose default is "auto".
 void add_tuning_option(CLI::App& command, std::string& tuning);
 
-// Adds --device and --tuning.
+// Adds --attention and --products.
+void add_library_options(CLI::App& command, std::string& attention, std::string& products);
+
+// Adds --device, --tuning, --attention and --products.
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command);
 
 // The backend that they choose; prints its warning.

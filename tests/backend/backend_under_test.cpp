@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::size_t guard = 192;
 constexpr std::byte poison{0xFF};
+// The device "cuda" without its libraries.
+constexpr char cuda_kernels_device[] = "cuda-msl";
 
 template <class T>
 std::vector<double> as_doubles(const std::vector<std::byte>& bytes) {
@@ -101,11 +103,17 @@ TestOptions& test_options() {
 std::vector<std::string> test_backends() {
   if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
-  for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
+  for (const DeviceInfo& device : available_devices()) {
+    names.push_back(device.backend);
+    if (device.backend == "cuda") names.emplace_back(cuda_kernels_device);
+  }
   return names;
 }
 
 std::unique_ptr<Backend> make_test_backend(const std::string& device) {
+  if (device == cuda_kernels_device) {
+    return make_msl_cuda_backend(test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
+  }
   return device == "cuda" ? make_msl_cuda_backend(test_options().zeroed) : make_backend(device);
 }
 

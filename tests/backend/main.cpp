@@ -1,5 +1,5 @@
 // Runs the suites, on all devices or on some.
-//   --devices=cuda,cpu    only these; one that does not exist here is an error
+//   --devices=cuda,cuda-msl  only these; one that does not exist here is an error
 //   --undefined-memory    memory of cuda is not zeroed, for compute-sanitizer's initcheck
 //   --every_kernel        succeeds only where every kernel of kernels/ was used by a test that passed
 #include <fmt/core.h>
@@ -74,7 +74,7 @@ int main(int argc, char** argv) {
     if (argument == "--every_kernel") every_kernel = true;
   }
   try {
-    for (const std::string& device : options.devices) mslt::make_backend(device);
+    for (const std::string& device : options.devices) mslt::test::make_test_backend(device);
   } catch (const mslt::Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

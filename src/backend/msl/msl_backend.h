@@ -109,13 +109,15 @@ class MslBackend : public Backend {
                             std::move(call));
   }
   // Where the device has the tensor, for a library.
-  void* address(const Tensor& tensor) const { return device_->address(tensor); }
+  void* address(const Tensor& tensor) const { return tensor ? device_->address(tensor) : nullptr; }
+  // Memory for partial results of one operation, undefined at first; see recorder.h.
+  msl::Scratch scratch(DType dtype, const Shape& shape) { return recorder_->scratch(dtype, shape); }
+  // sums [N] += the column sums of in [M, N], for the operation of that name.
+  void add_column_sums(std::string_view operation, const Tensor& sums, const Tensor& in);
 
  private:
   // The next dispatch of a kernel; see encoder.h.
   msl::Encoder encode(std::string_view kernel) { return msl::Encoder(*recorder_, kernel); }
-  // Memory for partial results of one operation, undefined at first; see recorder.h.
-  msl::Scratch scratch(DType dtype, const Shape& shape) { return recorder_->scratch(dtype, shape); }
   const msl::DeviceLimits& limits() const { return device_->limits(); }
 
   MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels, msl::ChosenTuning tuning);

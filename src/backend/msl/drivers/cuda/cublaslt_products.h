@@ -54,7 +54,7 @@ struct ProductOperands {
 int alignment_of(const ProductOperands& operands);
 
 struct ProductOptions {
-  std::size_t workspace_bytes = std::size_t{32} << 20;  // of the memory that run() is given
+  std::size_t workspace_bytes = std::size_t{32} << 20;  // that a plan may use
   // Products of so many FLOPs are timed; smaller ones take the first choice of cuBLASLt.
   double timed_flops = 2e9;
   int candidates = 12;
@@ -93,7 +93,7 @@ class CublasLtProducts {
   std::string refusal(const Product& product);
   // The plan of a product that is served. Throws Error(device) for others.
   ProductPlan plan(const Product& product);
-  // Puts the product into the stream. `workspace` has the options' bytes, begins at a multiple of 256 and is used by
+  // Puts the product into the stream. `workspace` has the plan's bytes, begins at a multiple of 256 and is used by
   // nothing else until then. Throws Error(device) for a product that is not served, for operands that are not as it
   // says, and where cuBLASLt fails.
   void run(const Product& product, const ProductOperands& operands, void* workspace, cudaStream_t stream);

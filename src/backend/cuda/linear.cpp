@@ -1,0 +1,145 @@
+// Matrix products by cuBLASLt.
+#include <optional>
+#include <string>
+
+#include "backend/cuda/cuda_backend.h"
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+using msl::cuda::ProductKind;
+using msl::cuda::ProductOperands;
+
+// Up to so many rows are bound by reading the weight, which the kernels do once.
+constexpr std::int64_t rows_of_kernels = 4;
+
+}  // namespace
+
+template <class Op>
+bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, const ProductOperands& operands) {
+  if (std::string why = products().refusal(product); !why.empty()) {
+    if (product_use_ == Use::always) fail(ErrorKind::device, "{}: --products cublas cannot be had: {}", Op::name, why);
+    return false;
+  }
+  library_call("cublas", op, products().plan(product).workspace_bytes,
+               [products = products_, product, operands](const msl::LibraryContext& context) {
+                 products->run(product, operands, context.workspace, static_cast<cudaStream_t>(context.stream));
+               });
+  return true;
+}
+
+bool CudaBackend::has_epilogue(const msl::cuda::Product& product) {
+  // The library's tanh is too rough for f32.
+  return product.activations != DType::f32 && products().refusal(product).empty();
+}
+
+template <class Op>
+bool CudaBackend::multiply_forward(const Op& op, const MatmulForward& wanted) {
+  const std::int64_t rows = wanted.in.shape().rows();
+  const std::int64_t outputs = wanted.weight.shape()[0];
+  const std::int64_t inputs = wanted.weight.shape()[1];
+  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return false;
+  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels && !wanted.pre_activation) return false;
+  ProductOperands operands = {.in = address(wanted.in),
+                              .weight = address(wanted.weight),
+                              .bias = address(wanted.bias),
+                              .pre_activation = address(wanted.pre_activation),
+                              .result = address(wanted.out)};
+  msl::cuda::Product product = {.kind = ProductKind::forward,
+                                .activations = wanted.in.dtype(),
+                                .weights = wanted.weight.dtype(),
+                                .result = wanted.out.dtype(),
+                                .rows = rows,
+                                .outputs = outputs,
+                                .inputs = inputs,
+                                .bias = static_cast<bool>(wanted.bias)};
+  product.alignment = alignment_of(operands);
+  if (wanted.activation == Activation::none) return multiply(op, product, operands);
+  if (wanted.activation == Activation::gelu) {
+    msl::cuda::Product with_gelu = product;
+    with_gelu.gelu = true;
+    with_gelu.keeps = static_cast<bool>(wanted.pre_activation);
+    if (has_epilogue(with_gelu)) return multiply(op, with_gelu, operands);
+  }
+  std::optional<msl::Scratch> argument;
+  if (!wanted.pre_activation) argument.emplace(scratch(wanted.out.dtype(), wanted.out.shape()));
+  const Tensor& pre = argument ? argument->tensor() : wanted.pre_activation;
+  operands.pre_activation = nullptr;
+  operands.result = address(pre);
+  product.alignment = alignment_of(operands);
+  const MatmulForward plain = {.out = pre, .in = wanted.in, .weight = wanted.weight, .bias = wanted.bias};
+  if (!multiply(plain, product, operands)) return false;
+  MslBackend::execute(ActivationForward{.activation = wanted.activation, .out = wanted.out, .in = pre});
+  return true;
+}
+
+void CudaBackend::execute(const MatmulForward& op) {
+  if (!multiply_forward(op, op)) MslBackend::execute(op);
+}
+
+void CudaBackend::execute(const Matvec& op) {
+  if (!op.weight.scales &&
+      multiply_forward(op, {.out = op.out, .in = op.in, .weight = op.weight.values, .bias = op.bias})) {
+    return;
+  }
+  MslBackend::execute(op);
+}
+
+void CudaBackend::execute(const MatmulBackwardInput& op) {
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t outputs = op.weight.shape()[0];
+  const std::int64_t inputs = op.weight.shape()[1];
+  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
+  const bool is_active = op.activation != Activation::none;
+  // The sum of what was there and of a product of its own.
+  std::optional<msl::Scratch> product_alone;
+  if (is_active && op.accumulate) product_alone.emplace(scratch(op.din.dtype(), op.din.shape()));
+  const Tensor& result = product_alone ? product_alone->tensor() : op.din;
+  const ProductOperands operands = {.weight = address(op.weight),
+                                    .dout = address(op.dout),
+                                    .pre_activation = address(op.pre_activation),
+                                    .result = address(result)};
+  msl::cuda::Product product = {.kind = ProductKind::input_gradient,
+                                .activations = op.dout.dtype(),
+                                .weights = op.weight.dtype(),
+                                .result = op.din.dtype(),
+                                .rows = rows,
+                                .outputs = outputs,
+                                .inputs = inputs,
+                                .gelu = op.activation == Activation::gelu,
+                                .accumulate = op.accumulate && !is_active,
+                                .alignment = alignment_of(operands)};
+  product.gelu = product.gelu && has_epilogue(product);
+  const MatmulBackwardInput plain = {
+      .din = result, .dout = op.dout, .weight = op.weight, .accumulate = product.accumulate};
+  if (!multiply(plain, product, operands)) return MslBackend::execute(op);
+  if (is_active && !product.gelu) {
+    MslBackend::execute(
+        ActivationBackward{.activation = op.activation, .din = result, .dout = result, .in = op.pre_activation});
+  }
+  if (product_alone) MslBackend::execute(Add{.out = op.din, .in = result});
+}
+
+void CudaBackend::execute(const MatmulBackwardWeight& op) {
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t outputs = op.dweight.shape()[0];
+  const std::int64_t inputs = op.dweight.shape()[1];
+  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
+  const ProductOperands operands = {.in = address(op.in), .dout = address(op.dout), .result = address(op.dweight)};
+  const msl::cuda::Product product = {.kind = ProductKind::weight_gradient,
+                                      .activations = op.dout.dtype(),
+                                      .weights = op.dweight.dtype(),
+                                      .result = op.dweight.dtype(),
+                                      .rows = rows,
+                                      .outputs = outputs,
+                                      .inputs = inputs,
+                                      .accumulate = true,
+                                      .alignment = alignment_of(operands)};
+  const MatmulBackwardWeight plain = {.dweight = op.dweight, .dout = op.dout, .in = op.in};
+  if (!multiply(plain, product, operands)) return MslBackend::execute(op);
+  // The library's epilogue for it overwrites, and costs more than a kernel of its own.
+  if (op.dbias) add_column_sums("matmul_backward_weight", op.dbias, op.dout);
+}
+
+}  // namespace mslt
