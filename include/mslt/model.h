@@ -21,6 +21,10 @@ struct LoadOptions {
   // How a GPU's kernels are launched: "none" by the built-in table, "auto" as mslt tune stored for the device, if it
   // did, else by that tuning file. Results differ by rounding alone.
   std::string tuning = "none";
+  // What a GPU's libraries do: "auto", "msl" for mslt's kernels, or the library, "cudnn" and "cublas". Differs by
+  // rounding.
+  std::string attention = "auto";
+  std::string products = "auto";
 };
 
 // Movable; one thread at a time.

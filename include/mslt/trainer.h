@@ -43,8 +43,10 @@ struct TrainOptions {
   Config model;
   std::optional<float> dropout;  // overrides the model's
   std::string device = "auto";
-  std::string tuning = "none";  // how a GPU's kernels are launched: none, auto or a file, as LoadOptions has it
-  std::string dtype = "f32";    // f32, bf16 or f16, of parameters and activations
+  std::string tuning = "none";     // how a GPU's kernels are launched: none, auto or a file, as LoadOptions has it
+  std::string attention = "auto";  // what a GPU's libraries do, as LoadOptions has it
+  std::string products = "auto";
+  std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
 
   // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens.
   std::int64_t steps = 1000;

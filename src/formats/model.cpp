@@ -46,7 +46,7 @@ Model::~Model() = default;
 Model Model::load(const std::filesystem::path& folder, const LoadOptions& options) {
   auto parts = std::make_unique<Parts>();
   parts->folder = folder;
-  parts->backend = make_backend(options.device, options.tuning);
+  parts->backend = make_backend(options.device, options.tuning, {options.attention, options.products});
   std::optional<DType> dtype;
   if (!options.dtype.empty()) {
     dtype = dtype_from_name(options.dtype);
