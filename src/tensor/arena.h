@@ -19,6 +19,7 @@ struct Segment {
   DType dtype = DType::f32;
   Shape shape;
   std::size_t offset = 0;
+  std::int64_t spare_rows = 0;  // behind its own; zeros for as long as nobody writes them
 };
 
 struct MappedSegments;
@@ -29,8 +30,9 @@ class ArenaLayout {
   // Bytes to which every segment is aligned; the gaps hold zeros for as long as nobody writes them.
   static constexpr std::size_t alignment = 256;
 
-  // Appends a segment; throws Error(input) on a name already taken or an overflow of the total.
-  void add(std::string name, DType dtype, const Shape& shape);
+  // Appends a segment; throws Error(input) on a name already taken or an overflow of the total. A matrix may have spare
+  // rows, which Arena::with_spare shows.
+  void add(std::string name, DType dtype, const Shape& shape, std::int64_t spare_rows = 0);
   // The same segments, in the same order, with another element type throughout.
   ArenaLayout with_dtype(DType dtype) const;
   // The segments that have no place in `mapped`, in the same order.
@@ -82,6 +84,8 @@ class Arena {
   }
   Tensor tensor(std::string_view name) const;
   Tensor tensor(const Segment& segment) const;
+  // A matrix with its spare rows, which a mapped one has not.
+  Tensor with_spare(std::string_view name) const;
   // All elements, gaps included, as one tensor of rank 1; the layout must have one dtype and nothing be mapped.
   Tensor whole() const;
   // The elements from the start of segment `first` to the start of the segment after `last`, gaps included, likewise.
