@@ -20,8 +20,6 @@ namespace {
 
 constexpr std::size_t guard = 192;
 constexpr std::byte poison{0xFF};
-// The device "cuda" without its libraries.
-constexpr char cuda_kernels_device[] = "cuda-msl";
 
 template <class T>
 std::vector<double> as_doubles(const std::vector<std::byte>& bytes) {

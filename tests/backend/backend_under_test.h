@@ -20,7 +20,10 @@ struct TestOptions {
 };
 TestOptions& test_options();
 
-// The devices whose operations the suites run on, as make_backend takes them.
+// The device "cuda" without its libraries.
+inline constexpr char cuda_kernels_device[] = "cuda-msl";
+
+// The devices whose operations the suites run on, as make_backend takes them or the one above.
 std::vector<std::string> test_backends();
 
 // One of them. Throws as make_backend does.

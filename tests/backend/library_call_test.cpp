@@ -29,9 +29,9 @@ class LibraryBackend final : public MslBackend {
     const std::int64_t inner = op.weight.shape()[1];
     const auto bytes = static_cast<std::size_t>(inner) * sizeof(float);
     library_call("test", op, bytes,
-                 [this, rows, columns, inner, out = static_cast<float*>(address(op.out)),
-                  in = static_cast<const float*>(address(op.in)),
-                  weight = static_cast<const float*>(address(op.weight))](const msl::LibraryContext& context) {
+                 {[this, rows, columns, inner, out = static_cast<float*>(address(op.out)),
+                   in = static_cast<const float*>(address(op.in)),
+                   weight = static_cast<const float*>(address(op.weight))](const msl::LibraryContext& context) {
                    ++calls;
                    if (fails) throw Error(ErrorKind::device, "test: the library has no plan.");
                    auto* const row = static_cast<float*>(context.workspace);
@@ -43,7 +43,7 @@ class LibraryBackend final : public MslBackend {
                        out[i * columns + j] = sum;
                      }
                    }
-                 });
+                 }});
   }
 
   int inherited = 0;

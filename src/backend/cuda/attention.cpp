@@ -25,6 +25,11 @@ msl::cuda::AttentionProblem problem_of(const Tensor& qkv, const AttentionShape& 
           .statistics = has_statistics};
 }
 
+std::string identity_of(const msl::cuda::AttentionProblem& p) {
+  return msl::identity_of(p.dtype, p.batch, p.length, p.heads, p.kv_heads, p.head_size, p.scale, p.causal, p.dropout,
+                          p.statistics);
+}
+
 // Why the library does not take operands that lie so.
 template <class Op>
 std::string unaligned(const Op& op) {
@@ -58,9 +63,10 @@ void CudaBackend::execute(const AttentionForward& op) {
   const msl::cuda::AttentionForward tensors = {
       .out = address(op.out), .log_sum_exp = address(op.log_sum_exp), .qkv = address(op.qkv)};
   library_call("cudnn", op, attention().forward_plan(problem).workspace_bytes,
-               [attention = attention_, problem, tensors](const msl::LibraryContext& context) {
-                 attention->forward(problem, tensors, context.workspace, static_cast<cudaStream_t>(context.stream));
-               });
+               {[attention = attention_, problem, tensors](const msl::LibraryContext& context) {
+                  attention->forward(problem, tensors, context.workspace, static_cast<cudaStream_t>(context.stream));
+                },
+                identity_of(problem) + msl::identity_of(tensors.out, tensors.log_sum_exp, tensors.qkv)});
 }
 
 void CudaBackend::execute(const AttentionBackward& op) {
@@ -78,9 +84,11 @@ void CudaBackend::execute(const AttentionBackward& op) {
                                                 .out = address(op.out),
                                                 .log_sum_exp = address(op.log_sum_exp)};
   library_call("cudnn", op, attention().backward_plan(problem).workspace_bytes,
-               [attention = attention_, problem, tensors](const msl::LibraryContext& context) {
-                 attention->backward(problem, tensors, context.workspace, static_cast<cudaStream_t>(context.stream));
-               });
+               {[attention = attention_, problem, tensors](const msl::LibraryContext& context) {
+                  attention->backward(problem, tensors, context.workspace, static_cast<cudaStream_t>(context.stream));
+                },
+                identity_of(problem) +
+                    msl::identity_of(tensors.dqkv, tensors.dout, tensors.qkv, tensors.out, tensors.log_sum_exp)});
 }
 
 }  // namespace mslt

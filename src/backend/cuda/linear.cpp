@@ -14,6 +14,13 @@ using msl::cuda::ProductOperands;
 // Up to so many rows are bound by reading the weight, which the kernels do once.
 constexpr std::int64_t rows_of_kernels = 4;
 
+std::string identity_of(const msl::cuda::Product& p, const ProductOperands& operands) {
+  return msl::identity_of(p.kind, p.activations, p.weights, p.result, p.rows, p.outputs, p.inputs, p.bias, p.gelu,
+                          p.keeps, p.accumulate, p.bias_gradient, p.alignment, operands.in, operands.weight,
+                          operands.dout, operands.bias, operands.pre_activation, operands.bias_gradient,
+                          operands.result);
+}
+
 }  // namespace
 
 template <class Op>
@@ -23,9 +30,10 @@ bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, cons
     return false;
   }
   library_call("cublas", op, products().plan(product).workspace_bytes,
-               [products = products_, product, operands](const msl::LibraryContext& context) {
-                 products->run(product, operands, context.workspace, static_cast<cudaStream_t>(context.stream));
-               });
+               {[products = products_, product, operands](const msl::LibraryContext& context) {
+                  products->run(product, operands, context.workspace, static_cast<cudaStream_t>(context.stream));
+                },
+                identity_of(product, operands)});
   return true;
 }
 

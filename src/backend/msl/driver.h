@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "backend/backend.h"
 #include "backend/msl/kernel_info.h"
@@ -70,7 +71,24 @@ struct LibraryContext {
   void* workspace = nullptr;  // undefined contents, aligned to 256 bytes; the call's own until its work is done
   std::size_t workspace_bytes = 0;
 };
-using LibraryCall = std::function<void(const LibraryContext&)>;
+struct LibraryCall {
+  std::function<void(const LibraryContext&)> run;
+  // Two calls of one name and identity with the same workspace do the same to the same memory; empty where that is not
+  // known.
+  std::string identity = {};
+};
+
+// The bits of numbers and addresses, for LibraryCall::identity.
+template <class... Values>
+std::string identity_of(const Values&... values) {
+  std::string identity;
+  const auto append = [&](const auto& value) {
+    static_assert(std::is_scalar_v<std::remove_cvref_t<decltype(value)>>);
+    identity.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  };
+  (append(values), ...);
+  return identity;
+}
 
 // A sequence of dispatches that run in order: each sees the memory that earlier ones wrote. Encode, then commit once.
 class CommandBuffer {
@@ -100,9 +118,9 @@ class CommandBuffer {
                     std::size_t bytes) = 0;
   virtual void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) = 0;
 
-  // Calls `call` with the device's stream, and the workspace of `context`, so that the work which it puts there runs in
-  // the order of the dispatches: once, after this call and before wait() returns, from any thread. The work accesses no
-  // more than `accesses`, which hold the workspace, and waits for nothing. What `call` throws fails the command buffer.
+  // Calls call.run with the device's stream, and the workspace of `context`, so that the work which it puts there runs
+  // in the order of the dispatches: once, after this call and before wait() returns, from any thread. The work accesses
+  // no more than `accesses`, which hold the workspace, and waits for nothing. What it throws fails the command buffer.
   // Forgets the pipeline and its bindings. Throws Error(device) where the driver takes no work of libraries.
   virtual void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/,
                             const LibraryContext& /*context*/, LibraryCall /*call*/) {

@@ -31,9 +31,9 @@ namespace mslt {
 //
 //   void CudaBackend::execute(const MatmulForward& op) {
 //     if (op.activation == Activation::relu) return MslBackend::execute(op);
-//     library_call("cublas", op, workspace_bytes, [=, a = address(op.in), ...](const msl::LibraryContext& context) {
+//     library_call("cublas", op, workspace_bytes, {[=, a = address(op.in), ...](const msl::LibraryContext& context) {
 //       cublasLtMatmul(..., context.workspace, context.workspace_bytes, cudaStream_t(context.stream));
-//     });
+//     }});
 //   }
 //
 // with `using MslBackend::execute;` in its class.
@@ -99,7 +99,7 @@ class MslBackend : public Backend {
   void execute(const GatherRows& op) override;
 
  protected:
-  // Records what a library does for `op`, in the order of the dispatches and counted as one. `call` is called once,
+  // Records what a library does for `op`, in the order of the dispatches and counted as one. call.run is called once,
   // later and perhaps by another thread; it puts work into the stream that it is given, waits for nothing, and throws
   // Error where the library fails.
   template <class Op>

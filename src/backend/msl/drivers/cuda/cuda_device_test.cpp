@@ -1,6 +1,7 @@
 // Tests of the CUDA driver: launches, order, completion and failures; without a GPU, that its absence is said.
 #include "backend/msl/drivers/cuda/cuda_device.h"
 
+#include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -170,6 +171,49 @@ TEST_F(CudaDeviceTest, CommandBuffersRunInTheOrderOfTheirCommits) {
   later->wait();
   EXPECT_EQ(y.tensor.host<float>()[0], 3.0f);
   EXPECT_EQ(x.tensor.host<float>()[0], 6.0f);
+}
+
+// The third of its kind and those after it are graphs, which do what was recorded at that time and nothing else.
+TEST_F(CudaDeviceTest, LaunchesWhatComesAgainAsAGraph) {
+  const OwnedTensor x = tensor({4});
+  const OwnedTensor y = tensor({4});
+  const auto inside = device_->allocate(16, "inside", false);
+  void* const inside_address = device_->address(Tensor(*inside, 0, DType::f32, {4}));
+  const auto run = [&](float scale, bool is_known) {
+    const auto commands = device_->command_buffer();
+    for (int i = 0; i < 4; ++i) {
+      encode_add(*commands, x, y, y, scale);  // y += scale · x
+      commands->copy(*inside, 0, *y.buffer, 0, 16);
+      commands->fill(*y.buffer, 4, 4, 0);
+    }
+    commands->library_call("copy_back", {}, {},
+                           {[&](const LibraryContext& context) {
+                              cudaMemcpyAsync(y.buffer->host(), inside_address, 4, cudaMemcpyDefault,
+                                              static_cast<cudaStream_t>(context.stream));
+                            },
+                            is_known ? "it" : ""});
+    commands->commit();
+    commands->wait();
+  };
+  x.tensor.host<float>()[0] = 1.0f;
+  float expected = 0.0f;
+  for (int i = 0; i < 6; ++i) {
+    run(1.0f, true);
+    expected += 4.0f;
+    EXPECT_EQ(y.tensor.host<float>()[0], expected);
+    EXPECT_EQ(device_->graph_launches(), static_cast<std::uint64_t>(std::max(i - 1, 0)));
+  }
+  // Other arguments, and what a library does that does not say it, are other work.
+  run(2.0f, true);
+  run(1.0f, false);
+  expected += 8.0f + 4.0f;
+  EXPECT_EQ(y.tensor.host<float>()[0], expected);
+  EXPECT_EQ(device_->graph_launches(), 4u);
+  // Graphs read memory when they run.
+  x.tensor.host<float>()[0] = 3.0f;
+  run(1.0f, true);
+  EXPECT_EQ(y.tensor.host<float>()[0], expected + 12.0f);
+  EXPECT_EQ(device_->graph_launches(), 5u);
 }
 
 TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {

@@ -188,7 +188,7 @@ class HostCommandBuffer final : public CommandBuffer {
   void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/, const LibraryContext& context,
                     LibraryCall call) override {
     work_->commands.emplace_back([name = std::string(name), context, call = std::move(call)](Team&) {
-      call(context);
+      call.run(context);
       return std::string();
     });
   }
