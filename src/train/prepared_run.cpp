@@ -122,8 +122,9 @@ Config resolve_model(PreparedRun& run) {
 void check_initial_tokenizer(PreparedRun& run) {
   const TrainOptions& options = run.options;
   if (options.init_from.empty()) return;
-  const fs::path path = options.init_from / "tokenizer.json";
-  if (!is_there(path)) {
+  fs::path path = options.init_from / "tokenizer.json";
+  if (!is_there(path)) path = options.init_from / "vocab.json";
+  if (!is_there(path) || (path.filename() == "vocab.json" && !is_there(options.init_from / "merges.txt"))) {
     run.notes.push_back(
         fmt::format("{} has no tokenizer.json, so it cannot be checked that the data in {} was prepared with that "
                     "model's tokenizer.",
