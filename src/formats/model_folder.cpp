@@ -142,6 +142,15 @@ SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokeniz
   return options;
 }
 
+void begin_texts_as(const Tokenizer& tokenizer, SaveModelOptions& options) {
+  if (!tokenizer.text_prefix().empty()) return;
+  auto json = object_in(options.files, "tokenizer_config.json");
+  if (json.value("add_bos_token", nlohmann::ordered_json()) != true) return;
+  json["add_bos_token"] = false;
+  options.files["tokenizer_config.json"] =
+      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
 std::span<const std::string_view> model_folder_files() {
   return folder_files;
 }

@@ -26,6 +26,14 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
+// The model's prompts are to begin as the data's documents do, also where the data's tokenizer.json does not say so.
+Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
+  Tokenizer tokenizer = load_data_tokenizer(folder, data);
+  const std::vector<TokenId>& prefix = data.document_prefix;
+  if (prefix.empty() || std::ranges::equal(prefix, tokenizer.text_prefix())) return tokenizer;
+  return tokenizer.with_text_prefix(prefix);
+}
+
 // Everything that will be read, before the first step and before the run folder is touched.
 void open_data(PreparedRun& run) {
   const fs::path& folder = run.options.data;
@@ -114,8 +122,9 @@ Config resolve_model(PreparedRun& run) {
 void check_initial_tokenizer(PreparedRun& run) {
   const TrainOptions& options = run.options;
   if (options.init_from.empty()) return;
-  const fs::path path = options.init_from / "tokenizer.json";
-  if (!is_there(path)) {
+  fs::path path = options.init_from / "tokenizer.json";
+  if (!is_there(path)) path = options.init_from / "vocab.json";
+  if (!is_there(path) || (path.filename() == "vocab.json" && !is_there(options.init_from / "merges.txt"))) {
     run.notes.push_back(
         fmt::format("{} has no tokenizer.json, so it cannot be checked that the data in {} was prepared with that "
                     "model's tokenizer.",
@@ -266,7 +275,7 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.paths.run = options.output;
   run.data = read_data_info(options.data);
   run.watch = std::make_unique<const DataWatch>(options.data, run.data);
-  run.tokenizer = std::make_unique<const Tokenizer>(load_data_tokenizer(options.data, run.data));
+  run.tokenizer = std::make_unique<const Tokenizer>(tokenizer_of(options.data, run.data));
   run.options.model = resolve_model(run);
   if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
   if (run.options.seq_len > run.options.model.max_positions) {
