@@ -58,6 +58,10 @@ class TimedCommandBuffer final : public msl::CommandBuffer {
   void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) override {
     inner_->fill(destination, offset, bytes, value);
   }
+  void library_call(std::string_view name, std::span<const msl::BufferAccess> accesses,
+                    const msl::LibraryContext& context, msl::LibraryCall call) override {
+    inner_->library_call(name, accesses, context, std::move(call));
+  }
   void on_completed(std::function<void(const msl::CommandTiming&, std::string_view)> handler) override {
     inner_->on_completed(std::move(handler));
   }
@@ -81,6 +85,7 @@ class TimedDevice final : public msl::Device {
                                std::shared_ptr<const void> owner) override {
     return inner_->wrap(memory, label, std::move(owner));
   }
+  void* address(const Tensor& tensor) const override { return inner_->address(tensor); }
   const msl::Pipeline& pipeline(std::string_view name) override { return inner_->pipeline(name); }
   std::unique_ptr<msl::CommandBuffer> command_buffer() override {
     return std::make_unique<TimedCommandBuffer>(inner_->command_buffer(), times_);

@@ -15,7 +15,8 @@
 
 #include "backend/backend.h"
 #include "backend/msl/kernel_info.h"
-#include "tensor/buffer.h"
+#include "base/fail.h"
+#include "tensor/tensor.h"
 
 namespace mslt::msl {
 
@@ -55,6 +56,22 @@ struct CommandTiming {
   double gpu_end = 0.0;
 };
 
+// A part of a buffer that a command accesses.
+struct BufferAccess {
+  Buffer* buffer = nullptr;
+  std::size_t begin = 0;
+  std::size_t end = 0;
+  bool is_written = false;
+};
+
+// What a library's call is given.
+struct LibraryContext {
+  void* stream = nullptr;     // where to put the work: a cudaStream_t; null on the host, where it is done at once
+  void* workspace = nullptr;  // undefined contents, aligned to 256 bytes; the call's own until its work is done
+  std::size_t workspace_bytes = 0;
+};
+using LibraryCall = std::function<void(const LibraryContext&)>;
+
 // A sequence of dispatches that run in order: each sees the memory that earlier ones wrote. Encode, then commit once.
 class CommandBuffer {
  public:
@@ -83,6 +100,15 @@ class CommandBuffer {
                     std::size_t bytes) = 0;
   virtual void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) = 0;
 
+  // Calls `call` with the device's stream, and the workspace of `context`, so that the work which it puts there runs in
+  // the order of the dispatches: once, after this call and before wait() returns, from any thread. The work accesses no
+  // more than `accesses`, which hold the workspace, and waits for nothing. What `call` throws fails the command buffer.
+  // Forgets the pipeline and its bindings. Throws Error(device) where the driver takes no work of libraries.
+  virtual void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/,
+                            const LibraryContext& /*context*/, LibraryCall /*call*/) {
+    fail(ErrorKind::device, "The driver takes no work of libraries, such as {}.", name);
+  }
+
   // Called once when the work is done or has failed, from any thread, before wait() returns. `error` is empty on
   // success.
   virtual void on_completed(std::function<void(const CommandTiming&, std::string_view error)> handler) = 0;
@@ -108,6 +134,10 @@ class Device {
   virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/,
                                        std::shared_ptr<const void> /*owner*/) {
     return nullptr;
+  }
+  // The device's own address of a tensor's first byte, as libraries take it. Throws Error(device) where there is none.
+  virtual void* address(const Tensor& tensor) const {
+    fail(ErrorKind::device, "{} has no address that a library could take.", tensor.describe());
   }
   // The kernel of that host name, compiled at first use; lives as long as the device. Throws Error(device) where there
   // is none or it does not compile, with the compiler's message and the line of the .metal file.

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "backend/backend.h"
 #include "backend/msl/driver.h"
@@ -25,7 +26,18 @@ namespace mslt {
 //   encode(msl::kernel_name("cast", op.in.dtype(), op.out.dtype()))
 //       .buffer(0, op.in).buffer(1, op.out).bytes(2, args)
 //       .dispatch({msl::group_count(op.in.elements(), 256)}, {256});
-class MslBackend final : public Backend {
+//
+// A backend for a device whose libraries do some operations better derives from it and overrides those, one by one:
+//
+//   void CudaBackend::execute(const MatmulForward& op) {
+//     if (op.activation == Activation::relu) return MslBackend::execute(op);
+//     library_call("cublas", op, workspace_bytes, [=, a = address(op.in), ...](const msl::LibraryContext& context) {
+//       cublasLtMatmul(..., context.workspace, context.workspace_bytes, cudaStream_t(context.stream));
+//     });
+//   }
+//
+// with `using MslBackend::execute;` in its class.
+class MslBackend : public Backend {
  public:
   // Launched by the table's row for the device.
   explicit MslBackend(std::unique_ptr<msl::Device> device);
@@ -85,6 +97,19 @@ class MslBackend final : public Backend {
   void execute(const Copy& op) override;
   void execute(const Add& op) override;
   void execute(const GatherRows& op) override;
+
+ protected:
+  // Records what a library does for `op`, in the order of the dispatches and counted as one. `call` is called once,
+  // later and perhaps by another thread; it puts work into the stream that it is given, waits for nothing, and throws
+  // Error where the library fails.
+  template <class Op>
+  void library_call(std::string_view library, const Op& op, std::size_t workspace_bytes, msl::LibraryCall call) {
+    const auto arguments = op.arguments();
+    recorder_->library_call(fmt::format("{}_{}", library, Op::name), arguments, work_of(op), workspace_bytes,
+                            std::move(call));
+  }
+  // Where the device has the tensor, for a library.
+  void* address(const Tensor& tensor) const { return device_->address(tensor); }
 
  private:
   // The next dispatch of a kernel; see encoder.h.

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include "base/fail.h"
@@ -137,6 +138,28 @@ std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& fre
 Scratch Recorder::scratch(DType dtype, const Shape& shape) {
   const std::size_t bytes = std::max<std::size_t>(static_cast<std::size_t>(shape.elements()) * size_of(dtype), 1);
   return Scratch(*this, take(free_scratch_, bytes, false), dtype, shape);
+}
+
+void Recorder::library_call(std::string_view name, std::span<const Argument> arguments, const Work& work,
+                            std::size_t workspace_bytes, LibraryCall call) {
+  std::vector<BufferAccess> accesses;
+  std::uint64_t bytes = 0;
+  const auto add = [&](const Tensor& tensor, bool is_written) {
+    if (!tensor) return;
+    accesses.push_back({&tensor.buffer(), tensor.offset(), tensor.offset() + tensor.bytes(), is_written});
+    bytes += tensor.bytes();
+  };
+  for (const Argument& argument : arguments) add(*argument.tensor, argument.is_written());
+  LibraryContext context = {.stream = nullptr, .workspace = nullptr, .workspace_bytes = workspace_bytes};
+  std::optional<Scratch> workspace;
+  if (workspace_bytes > 0) {
+    workspace.emplace(scratch(DType::u8, {static_cast<std::int64_t>(workspace_bytes)}));
+    add(*workspace, true);
+    context.workspace = device_.address(*workspace);
+  }
+  commands().library_call(name, accesses, context, std::move(call));
+  dispatched(bytes);
+  report({name, work.bytes, work.flops});
 }
 
 void Recorder::copy(const Tensor& destination, const Tensor& source) {

@@ -88,6 +88,11 @@ class Recorder {
   // 16 bytes of zeros on the device, for absent arguments.
   Buffer& placeholder() { return *placeholder_; }
 
+  // Records what a library does for an operation with these arguments, see CommandBuffer::library_call; counted as one
+  // dispatch. The call is given `workspace_bytes` of scratch.
+  void library_call(std::string_view name, std::span<const Argument> arguments, const Work& work,
+                    std::size_t workspace_bytes, LibraryCall call);
+
   // Recorded in order, as bytes: the whole of `destination`. Throws Error(input) where the sizes differ.
   void copy(const Tensor& destination, const Tensor& source);
   // Sets every byte of `destination` to `value`.

@@ -39,7 +39,7 @@ class CudaBuffer final : public Buffer {
   cudaStream_t stream_;
 };
 
-std::byte* address(Buffer& buffer, std::size_t offset) {
+std::byte* address_of(Buffer& buffer, std::size_t offset) {
   return static_cast<CudaBuffer&>(buffer).data() + offset;
 }
 
@@ -53,7 +53,7 @@ class CudaCommandBuffer final : public CommandBuffer {
   }
 
   void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) override {
-    const std::byte* data = address(buffer, offset);
+    const std::byte* data = address_of(buffer, offset);
     set(ArgumentKind::buffer, index, &data, sizeof(data));
   }
 
@@ -87,11 +87,17 @@ class CudaCommandBuffer final : public CommandBuffer {
 
   void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
             std::size_t bytes) override {
-    work_->commands.emplace_back(Copy{address(destination, destination_offset), address(source, source_offset), bytes});
+    work_->commands.emplace_back(
+        Copy{address_of(destination, destination_offset), address_of(source, source_offset), bytes});
   }
 
   void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) override {
-    work_->commands.emplace_back(Fill{address(destination, offset), bytes, value});
+    work_->commands.emplace_back(Fill{address_of(destination, offset), bytes, value});
+  }
+
+  void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/, const LibraryContext& context,
+                    LibraryCall call) override {
+    work_->commands.emplace_back(Library{std::string(name), context, std::move(call)});
   }
 
   void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
@@ -185,6 +191,10 @@ std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view
     check(cudaMemsetAsync(data, 0, size, queue_->stream()), fmt::format("zeroing '{}'", label));
   }
   return buffer;
+}
+
+void* CudaDevice::address(const Tensor& tensor) const {
+  return tensor ? address_of(tensor.buffer(), tensor.offset()) : nullptr;
 }
 
 const Pipeline& CudaDevice::pipeline(std::string_view name) {

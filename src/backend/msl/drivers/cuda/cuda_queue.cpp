@@ -33,6 +33,13 @@ cudaError_t run(const Fill& fill, Work& /*work*/, cudaStream_t stream) {
   return cudaMemsetAsync(fill.to, fill.value, fill.bytes, stream);
 }
 
+cudaError_t run(const Library& library, Work& /*work*/, cudaStream_t stream) {
+  LibraryContext context = library.context;
+  context.stream = stream;
+  library.call(context);
+  return cudaSuccess;
+}
+
 std::string what(const Command& command) {
   if (const auto* launch = std::get_if<Launch>(&command)) {
     return fmt::format("launching '{}'", launch->pipeline->name());
@@ -53,6 +60,7 @@ std::string Work::kernel_names() const {
   std::map<std::string_view, int> counts;
   for (const Command& command : commands) {
     if (const auto* launch = std::get_if<Launch>(&command)) ++counts[launch->pipeline->name()];
+    if (const auto* library = std::get_if<Library>(&command)) ++counts[library->name];
   }
   std::string names;
   for (const auto& [name, count] : counts) {

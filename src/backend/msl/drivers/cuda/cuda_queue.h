@@ -39,7 +39,12 @@ struct Fill {
   std::size_t bytes = 0;
   std::uint8_t value = 0;
 };
-using Command = std::variant<Launch, Copy, Fill>;
+struct Library {
+  std::string name;
+  LibraryContext context;
+  LibraryCall call;
+};
+using Command = std::variant<Launch, Copy, Fill, Library>;
 
 // What a command buffer holds, shared with the thread that sees it done.
 struct Work {

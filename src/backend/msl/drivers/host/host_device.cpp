@@ -185,6 +185,14 @@ class HostCommandBuffer final : public CommandBuffer {
     });
   }
 
+  void library_call(std::string_view /*name*/, std::span<const BufferAccess> /*accesses*/,
+                    const LibraryContext& context, LibraryCall call) override {
+    work_->commands.emplace_back([context, call = std::move(call)](Team&) {
+      call(context);
+      return std::string();
+    });
+  }
+
   void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
     work_->handlers.push_back(std::move(handler));
   }
@@ -229,6 +237,10 @@ std::unique_ptr<Buffer> HostDevice::allocate(std::size_t bytes, std::string_view
   }
   std::memset(data, 0, bytes);
   return std::make_unique<HostBuffer>(bytes, static_cast<std::byte*>(data), label);
+}
+
+void* HostDevice::address(const Tensor& tensor) const {
+  return tensor ? tensor.buffer().host() + tensor.offset() : nullptr;
 }
 
 const Pipeline& HostDevice::pipeline(std::string_view name) {

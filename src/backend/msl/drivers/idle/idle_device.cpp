@@ -42,6 +42,8 @@ class IdleCommands final : public CommandBuffer {
   void copy(Buffer& /*destination*/, std::size_t /*destination_offset*/, Buffer& /*source*/,
             std::size_t /*source_offset*/, std::size_t /*bytes*/) override {}
   void fill(Buffer& /*destination*/, std::size_t /*offset*/, std::size_t /*bytes*/, std::uint8_t /*value*/) override {}
+  void library_call(std::string_view /*name*/, std::span<const BufferAccess> /*accesses*/,
+                    const LibraryContext& /*context*/, LibraryCall /*call*/) override {}
   void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
     handlers_.push_back(std::move(handler));
   }
