@@ -185,9 +185,9 @@ class HostCommandBuffer final : public CommandBuffer {
     });
   }
 
-  void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/, const LibraryContext& context,
-                    LibraryCall call) override {
-    work_->commands.emplace_back([name = std::string(name), context, call = std::move(call)](Team&) {
+  void library_call(std::string_view /*name*/, std::span<const BufferAccess> /*accesses*/,
+                    const LibraryContext& context, LibraryCall call) override {
+    work_->commands.emplace_back([context, call = std::move(call)](Team&) {
       call(context);
       return std::string();
     });
