@@ -107,8 +107,14 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual const DeviceInfo& device() const = 0;
-  // Sentences about what was passed over when the backend was made, such as a file; empty where nothing was.
-  virtual std::string_view warning() const { return {}; }
+  // Sentences about what was passed over when the backend was made, such as a file or another device; empty where
+  // nothing was.
+  const std::string& warning() const { return warning_; }
+  // Adds sentences to them.
+  void warn(std::string_view sentences) {
+    if (!warning_.empty() && !sentences.empty()) warning_ += ' ';
+    warning_ += sentences;
+  }
 
   // Memory and order.
 
@@ -292,6 +298,9 @@ class Backend {
   virtual void add(const Tensor& out, const Tensor& in) = 0;
   // out[m] = in[indices[m]], rows of f [N,C]; indices i32 [M]. An index outside [0, N) gives zeros.
   virtual void gather_rows(const Tensor& out, const Tensor& in, const Tensor& indices) = 0;
+
+ private:
+  std::string warning_;
 };
 
 }  // namespace mslt
