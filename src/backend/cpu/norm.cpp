@@ -195,7 +195,9 @@ void CpuBackend::residual_norm_forward(const Tensor& out, const Tensor& sum, con
       }
       mean_value = kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
       const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
-      const float rstd_value = 1.0f / std::sqrt(squares / static_cast<float>(columns) + kind.epsilon);
+      const float variance = squares / static_cast<float>(columns) + kind.epsilon;
+      // Without an epsilon, a constant row is one of zeros.
+      const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
       float* target = outs.target(at, second);
       HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
       outs.commit(at, columns, target);
