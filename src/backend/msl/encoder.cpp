@@ -141,9 +141,12 @@ void Encoder::check_element(const ArgumentInfo& argument, const Tensor& tensor) 
 
 void Encoder::bind(const ArgumentInfo& argument, Buffer& buffer, std::size_t offset, std::size_t bytes) {
   mark(argument);
-  buffers_[buffer_count_++] = {&argument, &buffer, offset, offset + bytes};
+  // An empty tensor may lie at the end of its buffer, where a device binds nothing.
+  Buffer& bound = bytes == 0 ? recorder_.placeholder() : buffer;
+  if (bytes == 0) offset = 0;
+  buffers_[buffer_count_++] = {&argument, &bound, offset, offset + bytes};
   bound_bytes_ += bytes;
-  commands_.set_buffer_range(argument.index, buffer, offset, bytes, argument.access);
+  commands_.set_buffer_range(argument.index, bound, offset, bytes, argument.access);
 }
 
 Encoder& Encoder::buffer(std::uint32_t index, const Tensor& tensor) {
