@@ -37,13 +37,14 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
   const ulong own_element = (plane * args.steps + own_row) * args.steps;
 
   simdgroup_float8x8 sums[depth];
-  clear_fragments(sums, depth);
+  clear_fragments<depth>(sums);
   float largest = -FLT_MAX;
   float total = 0.0f;
   for (uint first = 0; first < end; first += attention_step) {
     simdgroup_float8x8 scores[attention_fragments];
     multiply_rows(scores, queries, args.columns, row, keys, args.columns, first, end, args, lane);
     float lane_largest = -FLT_MAX;
+#pragma unroll
     for (uint i = 0; i < 2 * attention_fragments; ++i) {
       const uint key = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
       if (is_visible(args, own_row, key)) {
@@ -54,6 +55,7 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
     const float shrink = exp(largest - next);
     largest = next;
     float lane_total = 0.0f;
+#pragma unroll
     for (uint i = 0; i < 2 * attention_fragments; ++i) {
       const uint key = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
       float p = 0.0f;
@@ -65,6 +67,7 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
       scores[i / 2].thread_elements()[i % 2] = p;
     }
     total = total * shrink + fragment_row_sum(lane_total);
+#pragma unroll
     for (uint d = 0; d < depth; ++d) {
       sums[d].thread_elements()[0] *= shrink;
       sums[d].thread_elements()[1] *= shrink;
@@ -74,6 +77,7 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
 
   const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
   device T* target = out + out_at(args, sequence, head);
+#pragma unroll
   for (uint d = 0; d < depth; ++d) {
     store_fragment(sums[d], inverse, target, args.out_columns, row, d * fragment_width, args.steps, args.head_size,
                    lane);

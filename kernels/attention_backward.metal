@@ -71,12 +71,13 @@ kernel void attention_query_gradient(
   const float own_product = inside ? products[plane * args.steps + own_row] : 0.0f;
 
   simdgroup_float8x8 sums[depth];
-  clear_fragments(sums, depth);
+  clear_fragments<depth>(sums);
   for (uint first = 0; first < end; first += attention_step) {
     simdgroup_float8x8 scores[attention_fragments];
     simdgroup_float8x8 slopes[attention_fragments];
     multiply_rows(scores, queries, args.columns, row, keys, args.columns, first, end, args, lane);
     multiply_rows(slopes, gradients, args.out_columns, row, values, args.columns, first, end, args, lane);
+#pragma unroll
     for (uint i = 0; i < 2 * attention_fragments; ++i) {
       const uint key = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
       float ds = 0.0f;
@@ -90,6 +91,7 @@ kernel void attention_query_gradient(
     add_weighted_rows<depth>(sums, scores, keys, args.columns, first, end, args, lane);
   }
   device T* target = dqkv + query_at(args, sequence, head);
+#pragma unroll
   for (uint d = 0; d < depth; ++d) {
     store_fragment(sums[d], 1.0f, target, args.columns, row, d * fragment_width, args.steps, args.head_size, lane);
   }
@@ -134,8 +136,8 @@ kernel void attention_key_gradient(
 
   simdgroup_float8x8 key_sums[depth];
   simdgroup_float8x8 value_sums[depth];
-  clear_fragments(key_sums, depth);
-  clear_fragments(value_sums, depth);
+  clear_fragments<depth>(key_sums);
+  clear_fragments<depth>(value_sums);
   for (uint reader = 0; reader < readers; ++reader) {
     const uint head = kv_head * readers + reader;
     const ulong plane = ulong(sequence) * args.heads + head;
@@ -146,6 +148,7 @@ kernel void attention_key_gradient(
       simdgroup_float8x8 slopes[attention_fragments];
       multiply_rows(scores, keys, args.columns, row, queries, args.columns, first, args.steps, args, lane);
       multiply_rows(slopes, values, args.columns, row, gradients, args.out_columns, first, args.steps, args, lane);
+#pragma unroll
       for (uint i = 0; i < 2 * attention_fragments; ++i) {
         const uint query = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
         float p = 0.0f;
@@ -166,6 +169,7 @@ kernel void attention_key_gradient(
   }
   device T* key_target = dqkv + key_at(args, sequence, kv_head);
   device T* value_target = dqkv + value_at(args, sequence, kv_head);
+#pragma unroll
   for (uint d = 0; d < depth; ++d) {
     store_fragment(key_sums[d], 1.0f, key_target, args.columns, row, d * fragment_width, args.steps, args.head_size,
                    lane);

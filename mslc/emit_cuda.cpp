@@ -94,9 +94,8 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   rewrite_common(syntax, rewrite);
   drop_address_spaces(syntax, rewrite);
   for (std::size_t i = 0; i + 1 < syntax.unit.tokens.size(); ++i) {
-    const Token& token = syntax.token(i);
-    if (token.kind == TokenKind::directive && token.text.find("unroll") != std::string_view::npos) {
-      rewrite.before(i, "_Pragma(\"unroll\")");
+    if (is_unroll(syntax.token(i))) {
+      rewrite.before(i, unroll_pragma);
     }
   }
   for (const Function& function : syntax.functions) {

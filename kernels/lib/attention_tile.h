@@ -37,10 +37,11 @@ template <typename T>
 inline void multiply_rows(thread simdgroup_float8x8* scores, device const T* left, ulong left_stride, uint row,
                           device const T* right, ulong right_stride, uint first, uint end, constant AttentionArgs& args,
                           uint lane) {
-  clear_fragments(scores, attention_fragments);
+  clear_fragments<attention_fragments>(scores);
   for (uint d = 0; d < args.head_size; d += fragment_width) {
     simdgroup_float8x8 a;
     load_fragment(a, left, left_stride, row, d, args.steps, args.head_size, lane);
+#pragma unroll
     for (uint n = 0; n < attention_fragments; ++n) {
       const uint other = first + n * fragment_width;
       if (other < end) {
@@ -57,9 +58,11 @@ template <uint depth, typename T>
 inline void add_weighted_rows(thread simdgroup_float8x8* sums, thread simdgroup_float8x8* weights,
                               device const T* right, ulong right_stride, uint first, uint end,
                               constant AttentionArgs& args, uint lane) {
+#pragma unroll
   for (uint n = 0; n < attention_fragments; ++n) {
     const uint row = first + n * fragment_width;
     if (row < end) {
+#pragma unroll
       for (uint d = 0; d < depth; ++d) {
         if (d * fragment_width < args.head_size) {
           simdgroup_float8x8 b;

@@ -61,7 +61,9 @@ inline void store_fragment(thread simdgroup_float8x8& piece, float factor, devic
   }
 }
 
-inline void clear_fragments(thread simdgroup_float8x8* fragments, uint count) {
+template <uint count>
+inline void clear_fragments(thread simdgroup_float8x8* fragments) {
+#pragma unroll
   for (uint i = 0; i < count; ++i) {
     fragments[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
   }

@@ -20,6 +20,7 @@ inline void stage_tile(threadgroup S* tile, device const T* data, uint row, uint
   const uint y = position / (width / span_width);
   const uint x = position % (width / span_width) * span_width;
   float values[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] = 0.0f;
   }
@@ -27,6 +28,7 @@ inline void stage_tile(threadgroup S* tile, device const T* data, uint row, uint
     const ulong begin = ulong(row + y) * columns;
     load_span(data, begin + column + x, begin + columns, aligned, values);
   }
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     tile[y * stride + x + k] = S(values[k]);
   }
@@ -41,6 +43,7 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
   for (uint k = 0; k < staged_depth; k += fragment_width) {
     simdgroup_matrix<S, 8, 8> a[tile_fragments];
     simdgroup_matrix<S, 8, 8> b[tile_fragments];
+#pragma unroll
     for (uint i = 0; i < tile_fragments; ++i) {
       const uint r = row + i * fragment_width;
       const uint c = column + i * fragment_width;
@@ -55,7 +58,9 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
         simdgroup_load(b[i], b_tile + k * long_stride + c, long_stride);
       }
     }
+#pragma unroll
     for (uint i = 0; i < tile_fragments; ++i) {
+#pragma unroll
       for (uint j = 0; j < tile_fragments; ++j) {
         simdgroup_multiply_accumulate(sums[i * tile_fragments + j], a[i], b[j], sums[i * tile_fragments + j]);
       }
@@ -70,7 +75,7 @@ inline void staged_product(thread simdgroup_float8x8* sums, threadgroup S* a_til
                            device const A* a, device const B* b, constant MatmulArgs& args, uint row, uint column,
                            uint position) {
   const uint quarter = position / 32;
-  clear_fragments(sums, tile_fragments * tile_fragments);
+  clear_fragments<tile_fragments * tile_fragments>(sums);
   for (uint k = 0; k < args.inner; k += staged_depth) {
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (a_transposed) {
