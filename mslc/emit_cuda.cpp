@@ -41,7 +41,9 @@ std::string builtin_expression(const KernelArgument& argument) {
     return std::string(linear_thread);
   }
   if (argument.builtin == "simdgroup_index_in_threadgroup") {
-    return fmt::format("({}) / 32u", linear_thread);
+    // By way of a shuffle, from which nvcc learns that a simdgroup has one: it then need not expect lanes to part where
+    // they depend on it.
+    return fmt::format("__shfl_sync(0xffffffffu, ({}) / 32u, 0)", linear_thread);
   }
   if (argument.builtin == "thread_index_in_simdgroup") {
     return fmt::format("({}) % 32u", linear_thread);

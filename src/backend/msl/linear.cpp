@@ -18,15 +18,23 @@ constexpr std::uint32_t column_sum_rows = 8;
 constexpr std::int64_t rows_per_sum = 256;
 constexpr std::int64_t most_sums = 1024;
 
-// A design of the product: its kernels end in `suffix`; each threadgroup of `threads` has side × side results.
+// A design of the product: its kernels end in `suffix`; each threadgroup of so many simdgroups has down × across
+// results.
 struct TileDesign {
   std::string_view suffix;
-  std::int64_t side;
-  std::uint32_t threads;
+  std::int64_t down;
+  std::int64_t across;
+  std::int64_t simdgroups;
 };
-// 64×64×16 through threadgroup memory by four simdgroups, and 32×32×8 by one straight from device memory.
-constexpr TileDesign staged_tile = {"staged", 64, 128};
-constexpr TileDesign direct_tile = {"direct", 32, 32};
+
+// 64×64 results through threadgroup memory by four simdgroups.
+constexpr TileDesign staged_design = {"staged", 64, 64, 4};
+
+// 32×32 by each simdgroup straight from device memory: one, two below one another, or two by two.
+constexpr TileDesign direct_design(std::int64_t simdgroups) {
+  const std::int64_t down = std::min<std::int64_t>(simdgroups, 2);
+  return {"direct", 32 * down, 32 * (simdgroups / down), simdgroups};
+}
 
 // Tiles reach up to 63 rows or columns beyond a size, which 32 bits must hold.
 std::uint32_t side(std::int64_t size, std::string_view operation) {
@@ -49,16 +57,17 @@ struct Product {
 };
 
 // The kernel, without its dtypes, and launch of a product of [rows, columns] results, of which the direct design takes
-// so many at most.
-Product product(std::int64_t direct_results, std::string_view operation, std::int64_t rows, std::int64_t columns) {
+// so many at most, by so many simdgroups a group.
+Product product(std::int64_t direct_results, std::int64_t direct_simdgroups, std::string_view operation,
+                std::int64_t rows, std::int64_t columns) {
   // rows · columns may be more than 64 bits hold.
   const bool is_direct = columns == 0 || rows <= direct_results / columns;
-  const TileDesign& design = is_direct ? direct_tile : staged_tile;
-  const std::int64_t down = msl::group_count(rows, design.side);
-  const std::int64_t across = msl::group_count(columns, design.side);
+  const TileDesign design = is_direct ? direct_design(direct_simdgroups) : staged_design;
+  const std::int64_t down = msl::group_count(rows, design.down);
+  const std::int64_t across = msl::group_count(columns, design.across);
   return {std::string(operation) + "_" + std::string(design.suffix),
           {msl::group_count(down * across, 1), 1, 1},
-          {design.threads, 1, 1}};
+          {static_cast<std::uint32_t>(design.simdgroups * msl::simdgroup_width), 1, 1}};
 }
 
 }  // namespace
@@ -79,12 +88,14 @@ void MslBackend::matmul_forward(const Tensor& out, const Tensor& in, const Tenso
                            .inner = side(inner, "matmul_forward"),
                            .a_aligned = msl::aligned_rows(inner, in),
                            .b_aligned = msl::aligned_rows(inner, weight),
+                           .out_aligned = msl::aligned_rows(columns, out, pre_activation),
                            .activation = static_cast<std::uint32_t>(activation),
                            .has_bias = bias ? 1u : 0u,
                            .bias_type = msl::any_float_type(bias),
                            .has_pre = pre_activation ? 1u : 0u,
                            .accumulate = 0};
-  const Product launch = product(tuning_.direct_results_forward, "matmul_forward", rows, columns);
+  const Product launch =
+      product(tuning_.direct_results_forward, tuning_.direct_simdgroups, "matmul_forward", rows, columns);
   msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, in.dtype(), weight.dtype()));
   encoder.buffer(0, out).optional(1, pre_activation).buffer(2, in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, bias);
@@ -103,12 +114,14 @@ void MslBackend::matmul_backward_input(const Tensor& din, const Tensor& dout, co
                            .inner = side(inner, "matmul_backward_input"),
                            .a_aligned = msl::aligned_rows(inner, dout),
                            .b_aligned = msl::aligned_rows(columns, weight),
+                           .out_aligned = msl::aligned_rows(columns, din, pre_activation),
                            .activation = static_cast<std::uint32_t>(activation),
                            .has_bias = 0,
                            .bias_type = 0,
                            .has_pre = pre_activation ? 1u : 0u,
                            .accumulate = accumulate ? 1u : 0u};
-  const Product launch = product(tuning_.direct_results_input, "matmul_input", rows, columns);
+  const Product launch =
+      product(tuning_.direct_results_input, tuning_.direct_simdgroups, "matmul_input", rows, columns);
   encode(msl::kernel_name(launch.kernel, din.dtype()))
       .buffer(0, din)
       .buffer(1, dout)
@@ -133,12 +146,14 @@ void MslBackend::matmul_backward_weight(const Tensor& dweight, const Tensor& dbi
                              .inner = side(inner, "matmul_backward_weight"),
                              .a_aligned = msl::aligned_rows(rows, dout),
                              .b_aligned = msl::aligned_rows(columns, in),
+                             .out_aligned = msl::aligned_rows(columns, dweight),
                              .activation = 0,
                              .has_bias = 0,
                              .bias_type = 0,
                              .has_pre = 0,
                              .accumulate = 1};
-    const Product launch = product(tuning_.direct_results_weight, "matmul_weight", rows, columns);
+    const Product launch =
+        product(tuning_.direct_results_weight, tuning_.direct_simdgroups, "matmul_weight", rows, columns);
     encode(msl::kernel_name(launch.kernel, dweight.dtype()))
         .buffer(0, dweight)
         .buffer(1, dout)
