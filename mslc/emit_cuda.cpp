@@ -13,6 +13,10 @@ namespace {
 constexpr std::string_view linear_thread = "threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)";
 constexpr std::string_view linear_threads = "blockDim.x * blockDim.y * blockDim.z";
 
+// Groups of so many threads can have all the registers that a thread may; a bound would only have nvcc spill some of
+// them for the sake of more groups side by side.
+constexpr std::uint32_t threads_without_bounds = 256;
+
 // One component of a builtin position or size.
 std::string component(std::string_view builtin, char axis) {
   if (builtin == "thread_position_in_grid") {
@@ -82,7 +86,7 @@ std::string cuda_entry(const KernelEntry& entry) {
   if (!offsets.empty()) {
     append(parameters, offsets);
   }
-  const std::string bounds = entry.max_threads_per_threadgroup > 0
+  const std::string bounds = entry.max_threads_per_threadgroup > threads_without_bounds
                                  ? fmt::format("__launch_bounds__({}) ", entry.max_threads_per_threadgroup)
                                  : "";
   return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  {}{}(\n    {});\n}}\n", bounds,

@@ -8,50 +8,15 @@
 #pragma once
 
 #include "lib/matmul_tile.h"
-#include "lib/run.h"
+#include "lib/operand.h"
 #include "lib/span.h"
-
-// Fragments behind one another along the inner length that a lane loads together: so many that runs have 16 bytes.
-template <typename S>
-struct DirectStep {
-  static constant constexpr uint each = 8 / sizeof(S);
-};
-
-// The longest sides for which a tile's offsets have 32 bits.
-constant constexpr uint direct_reach = 1u << 26;
-
-// The run that begins offset elements behind `corner`; where not `whole`, zeros for those from number `left` on.
-template <bool whole, typename T, uint count>
-inline void fetch_operand(device const T* corner, uint row, uint stride, uint at, uint left,
-                          thread Run<T, count>& run) {
-  if (whole) {
-    fetch_run(corner + (row * stride + at), run);
-  } else {
-    fetch_run_before(corner + (left > 0 ? ulong(row) * stride + at : 0), left, run);
-  }
-}
-
-// How many of the elements from (row, column) on lie before the end of that row, if there is such a row.
-inline uint left_in_row(uint row, uint rows, uint column, uint columns) {
-  return row < rows && column < columns ? columns - column : 0u;
-}
-
-template <typename S>
-inline void put_operand(thread S& element, S value) {
-  element = value;
-}
-
-template <typename S, typename T>
-inline void put_operand(thread S& element, T value) {
-  element = S(float(value));
-}
 
 // sums += the products of places [k, k + 8 · each) of the inner length. Where `whole`, all of them and all of the tile
 // exist, in rows of whole aligned spans.
 template <bool whole, bool a_transposed, bool b_transposed, typename A, typename B>
 inline void direct_step(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
                         constant MatmulArgs& args, uint row, uint column, uint k, uint lane) {
-  constexpr uint each = DirectStep<A>::each;
+  constexpr uint each = RunStep<A>::each;
   const uint r = fragment_row(lane);
   const uint c = fragment_column(lane);
   Run<A, 2 * each> a_rows[tile_fragments];
@@ -127,12 +92,12 @@ inline void direct_step(thread simdgroup_float8x8* sums, device const A* a, devi
 template <bool a_transposed, bool b_transposed, typename A, typename B>
 inline void direct_product(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
                            constant MatmulArgs& args, uint row, uint column, uint lane) {
-  constexpr uint depth = fragment_width * DirectStep<A>::each;
+  constexpr uint depth = fragment_width * RunStep<A>::each;
   clear_fragments<tile_fragments * tile_fragments>(sums);
   const bool inside = row + tile_side <= args.rows && column + tile_side <= args.columns;
   const bool aligned = args.a_aligned != 0 && args.b_aligned != 0;
   uint k = 0;
-  if (inside && aligned && max(max(args.rows, args.columns), args.inner) <= direct_reach) {
+  if (inside && aligned && max(max(args.rows, args.columns), args.inner) <= operand_reach) {
     for (; k + depth <= args.inner; k += depth) {
       direct_step<true, a_transposed, b_transposed>(sums, a, b, args, row, column, k, lane);
     }
