@@ -52,6 +52,7 @@ kernel void add_elements(device T* out [[buffer(0)]], device const T* in [[buffe
   float added[span_width];
   load_span(out, first, args.count, args.aligned, values);
   load_span(in, first, args.count, args.aligned, added);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] += added[k];
   }

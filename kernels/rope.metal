@@ -36,6 +36,7 @@ inline RopePlace rope_place(constant RopeArgs& args, uint unit, uint spans, uint
 
 // `turns` are cosines and sines.
 inline void turn_pairs(threadgroup const float2* turns, thread float* low, thread float* high) {
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     const float2 turn = turns[k];
     const float x = low[k];
@@ -91,6 +92,7 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
     RopePlace places[batch];
     RawSpan<T> raw_low[batch];
     RawSpan<T> raw_high[batch];
+#pragma unroll
     for (uint j = 0; j < batch; ++j) {
       // A thread that runs out of spans reads its first again and lets it be.
       const uint unit = begin + j * threads.x;
@@ -98,6 +100,7 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
       fetch_aligned(qkv + places[j].low, raw_low[j]);
       fetch_aligned(qkv + places[j].low + args.half_size, raw_high[j]);
     }
+#pragma unroll
     for (uint j = 0; j < batch; ++j) {
       if (begin + j * threads.x < units) {
         unpack_raw(raw_low[j], low);

@@ -74,11 +74,13 @@ template <typename T>
 inline void fetch_batch(device const T* x, uint first, uint spans, uint threads, uint aligned,
                         thread RawSpan<T>* batch) {
   if (aligned != 0) {
+#pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
       const uint span = first + j * threads;
       fetch_aligned(x + ulong(span < spans ? span : first) * span_width, batch[j]);
     }
   } else {
+#pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
       const uint span = first + j * threads;
       const ulong at = ulong(span < spans ? span : first) * span_width;
@@ -93,6 +95,7 @@ inline float span_max(thread const RawSpan<T>& span) {
   float values[span_width];
   unpack_raw(span, values);
   float largest = values[0];
+#pragma unroll
   for (uint k = 1; k < span_width; ++k) {
     largest = fmax(largest, values[k]);
   }
@@ -114,11 +117,12 @@ template <typename T>
   float largest = 0.0f;
   uint best_span = no_index;
   RawSpan<T> best_elements;
-  clear_raw(best_elements.words, sizeof(T) * 2);
+  clear_raw(best_elements);
   for (uint first = position; first < spans; first += scan_spans * threads) {
     RawSpan<T> batch[scan_spans];
     fetch_batch(x, first, spans, threads, args.aligned, batch);
     float tops[scan_spans];
+#pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
       tops[j] = span_max(batch[j]);
     }
@@ -126,6 +130,7 @@ template <typename T>
     if (top > largest || (best_span == no_index && !isnan(top))) {
       largest = top;
       // What stands in for spans past the last is the first again, which then leads.
+#pragma unroll
       for (uint j = scan_spans; j > 0; --j) {
         if (tops[j - 1] == top) {
           best_span = first + (j - 1) * threads;
@@ -139,6 +144,7 @@ template <typename T>
     own.rank = rank_of(largest);
     float elements[span_width];
     unpack_raw(best_elements, elements);
+#pragma unroll
     for (uint k = span_width; k > 0; --k) {
       own.index = elements[k - 1] == largest ? best_span * span_width + k - 1 : own.index;
     }
@@ -215,6 +221,7 @@ template <typename T>
       RawSpan<T> batch[scan_spans];
       fetch_batch(x, first, spans, threads, args.aligned, batch);
       float largest = span_max(batch[0]);
+#pragma unroll
       for (uint j = 1; j < scan_spans; ++j) {
         largest = fmax(largest, span_max(batch[j]));
       }
@@ -275,6 +282,7 @@ template <typename T>
       fetch_span(x, ulong(span) * span_width, ulong(spans) * span_width, args.aligned, raw);
       float elements[span_width];
       unpack_raw(raw, elements);
+#pragma unroll
       for (uint e = 0; e < span_width; ++e) {
         offer(elements[e], span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
       }

@@ -99,6 +99,8 @@ TEST_F(Emit, CudaKeepsUnrolling) {
   ASSERT_EQ(front_end.diagnostics().text(), "");
   const CheckedUnit& unit = *front_end.units()[0];
   expect_holds(emit_cuda(unit.syntax, unit.entries, {}), "_Pragma(\"unroll\")\n  for (uint i = 0;");
+  expect_holds(emit_clcpp(unit.syntax, unit.entries, {}), "_Pragma(\"unroll\")\n  for (uint i = 0;");
+  expect_holds(emit_metal({&unit.syntax}), "#pragma clang loop unroll(full)\n  for (uint i = 0;");
   expect_lacks(emit_host(unit.syntax, unit.entries, {}), "unroll");
 }
 

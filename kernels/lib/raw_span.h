@@ -12,6 +12,7 @@ struct RawSpan {
 // The span at `data`, which is aligned to 16 bytes.
 template <typename T>
 inline void fetch_aligned(device const T* data, thread RawSpan<T>& span) {
+#pragma unroll
   for (uint k = 0; k < sizeof(T) / 2; ++k) {
     const uint4 words = ((device const uint4*)data)[k];
     span.words[4 * k] = words.x;
@@ -21,9 +22,11 @@ inline void fetch_aligned(device const T* data, thread RawSpan<T>& span) {
   }
 }
 
-inline void clear_raw(thread uint* words, uint count) {
-  for (uint k = 0; k < count; ++k) {
-    words[k] = 0;
+template <typename T>
+inline void clear_raw(thread RawSpan<T>& span) {
+#pragma unroll
+  for (uint k = 0; k < sizeof(T) * 2; ++k) {
+    span.words[k] = 0;
   }
 }
 
@@ -40,7 +43,7 @@ inline void put_element(thread RawSpan<T>& span, uint k, device const T* data, u
 // Elements [first, first + 8) of `data`, one by one; zeros from `end` on.
 template <typename T>
 inline void fetch_each(device const T* data, ulong first, ulong end, thread RawSpan<T>& span) {
-  clear_raw(span.words, sizeof(T) * 2);
+  clear_raw(span);
   for (uint k = 0; k < span_width; ++k) {
     if (first + k < end) {
       put_element(span, k, data, first + k);
@@ -59,6 +62,7 @@ inline void fetch_span(device const T* data, ulong first, ulong end, uint aligne
 }
 
 inline void unpack_raw(thread const RawSpan<float>& span, thread float* values) {
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] = as_type<float>(span.words[k]);
   }
@@ -66,6 +70,7 @@ inline void unpack_raw(thread const RawSpan<float>& span, thread float* values) 
 
 template <typename T>
 inline void unpack_raw(thread const RawSpan<T>& span, thread float* values) {
+#pragma unroll
   for (uint k = 0; k < span_width / 2; ++k) {
     unpack_pair<T>(span.words[k], values + 2 * k);
   }

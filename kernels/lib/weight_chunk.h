@@ -87,6 +87,7 @@ inline void chunk_span(thread const WeightChunk<W>& chunk, uint /*s*/, thread fl
 inline void chunk_span(thread const WeightChunk<char>& chunk, uint s, thread float* values) {
   const uint low = s == 0 ? chunk.words.x : chunk.words.z;
   const uint high = s == 0 ? chunk.words.y : chunk.words.w;
+#pragma unroll
   for (uint k = 0; k < 4; ++k) {
     values[k] = signed_byte(low, k);
     values[k + 4] = signed_byte(high, k);
@@ -96,6 +97,7 @@ inline void chunk_span(thread const WeightChunk<char>& chunk, uint s, thread flo
 inline void chunk_span(thread const WeightChunk<uchar>& chunk, uint s, thread float* values) {
   const uint low = (s & 1u) == 0 ? chunk.words.x : chunk.words.z;
   const uint high = (s & 1u) == 0 ? chunk.words.y : chunk.words.w;
+#pragma unroll
   for (uint k = 0; k < 4; ++k) {
     values[k] = signed_half(low, k, 4 * (s / 2));
     values[k + 4] = signed_half(high, k, 4 * (s / 2));
