@@ -35,6 +35,7 @@ constant constexpr uint decode_simdgroups = 4;
 // partial[(row · H + head) · splits + split] = the sum of weighted values, head_size of them, then the largest score and
 // the sum of weights; a split without positions leaves zeros under the lowest score. For head sizes up to 64 · spans.
 template <typename T, typename C, uint spans>
+[[max_total_threads_per_threadgroup(128)]]
 kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
                                    device const T* qkv [[buffer(2)]], device const C* keys [[buffer(3)]],
                                    device const C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
@@ -246,6 +247,7 @@ constant constexpr uint join_batch = 8;
 // out = the splits of a query row and head joined in their order, zeros where none had a position. Threadgroups of
 // whole simdgroups, one a row of a head.
 template <typename T>
+[[max_total_threads_per_threadgroup(128)]]
 kernel void attention_decode_join(device T* out [[buffer(0)]], device const float* partial [[buffer(1)]],
                                   constant AttentionDecodeArgs& args [[buffer(2)]],
                                   uint group [[threadgroup_position_in_grid]],

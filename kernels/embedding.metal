@@ -142,6 +142,7 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
 
 // Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank and its ranks in the others,
 // which are found side by side. Rows of one token are in the order of their runs.
+[[max_total_threads_per_threadgroup(256)]]
 kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uint2* keys [[buffer(1)]],
                             constant EmbeddingSortArgs& args [[buffer(2)]],
                             uint group [[threadgroup_position_in_grid]],

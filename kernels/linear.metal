@@ -169,6 +169,7 @@ constant constexpr uint column_sum_rows = 8;
 // partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads:
 // columns along x, parts along y.
 template <typename T>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums(device float* partial [[buffer(0)]], device const T* in [[buffer(1)]],
                         constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
                         uint2 position [[thread_position_in_threadgroup]]) {
@@ -199,6 +200,7 @@ MSLT_INSTANTIATE(column_sums_f16, column_sums, half)
 
 // target += the parts of its column, in their order. Threadgroups of any width.
 template <typename D>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums_join(device D* target [[buffer(0)]], device const float* partial [[buffer(1)]],
                              constant ColumnSumArgs& args [[buffer(2)]], uint column [[thread_position_in_grid]]) {
   if (column >= args.columns) {

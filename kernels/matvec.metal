@@ -93,6 +93,7 @@ inline void put_result(device T* out, device const uchar* bias, float sum, uint 
 // `count` rows of the input. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of
 // the next.
 template <typename T, typename W, uint count>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                         device const W* weight [[buffer(2)]], device const half* scales [[buffer(3)]],
                         device const uchar* bias [[buffer(4)]], constant MatvecArgs& args [[buffer(5)]],

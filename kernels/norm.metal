@@ -469,6 +469,7 @@ MSLT_INSTANTIATE(norm_backward_rows_f16, norm_backward_rows, half)
 // dweight and dbias += the partial sums of their columns, in the order of parts. Threadgroups of 32 columns by
 // norm_gradient_rows threads.
 template <typename T>
+[[max_total_threads_per_threadgroup(1024)]]
 kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buffer(1)]],
                           device const float* partial [[buffer(2)]], constant NormGradientArgs& args [[buffer(3)]],
                           uint2 group [[threadgroup_position_in_grid]],

@@ -50,6 +50,7 @@ inline void turn_pairs(threadgroup const float2* turns, thread float* low, threa
 // of pairs of every head: it computes the angles once for all heads, then its threads take spans side by side.
 // Threadgroups of one dimension; groups have rows along x and pairs along y.
 template <typename T>
+[[max_total_threads_per_threadgroup(128)]]
 kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_frequencies [[buffer(1)]],
                       device const int* first [[buffer(2)]], constant RopeArgs& args [[buffer(3)]],
                       uint2 group [[threadgroup_position_in_grid]], uint2 position [[thread_position_in_threadgroup]],

@@ -8,6 +8,7 @@ using namespace metal;
 constant constexpr uint width = 1024;
 constant constexpr uint scores_held = 512;
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void threadgroup_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                                 uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float row[width];
@@ -23,6 +24,7 @@ inline void put_score(thread float* scores, uint i, float score) {
   scores[i] = score;  // defect: thread_array_overrun
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void thread_array_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                                  uint thread_index [[thread_index_in_threadgroup]]) {
   float scores[scores_held];
@@ -32,6 +34,7 @@ kernel void thread_array_overrun(device float* out [[buffer(0)]], constant Plant
   out[thread_index] = scores[scores_held / 2];
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void device_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                            uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index <= args.count) {
@@ -39,6 +42,7 @@ kernel void device_overrun(device float* out [[buffer(0)]], constant PlantedArgs
   }
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void missing_barrier(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                             uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float shared[width];
@@ -46,6 +50,7 @@ kernel void missing_barrier(device float* out [[buffer(0)]], constant PlantedArg
   out[thread_index] = shared[(thread_index + 1) % args.count];  // defect: missing_barrier
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void group_race(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                        uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index < args.count) {
@@ -53,6 +58,7 @@ kernel void group_race(device float* out [[buffer(0)]], constant PlantedArgs& ar
   }
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void divergent_barrier(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                               uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index < args.count) {
@@ -61,11 +67,13 @@ kernel void divergent_barrier(device float* out [[buffer(0)]], constant PlantedA
   out[thread_index] = 1.0f;
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void division_by_zero(device uint* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                              uint thread_index [[thread_index_in_threadgroup]]) {
   out[thread_index] = thread_index / args.divisor;  // defect: division_by_zero
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void uninitialised_read(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                                uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float shared[width];
@@ -79,6 +87,7 @@ kernel void uninitialised_read(device float* out [[buffer(0)]], constant Planted
 }
 
 // Without a defect, so that the tools are seen to be silent: each threadgroup reverses and sums its own numbers.
+[[max_total_threads_per_threadgroup(32)]]
 kernel void no_defect(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                       uint thread_index [[thread_index_in_threadgroup]],
                       uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
@@ -94,6 +103,7 @@ kernel void no_defect(device float* out [[buffer(0)]], constant PlantedArgs& arg
   }
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void divergent_sum(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                           uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index < args.count) {

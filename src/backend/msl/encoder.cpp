@@ -261,6 +261,16 @@ std::uint32_t Encoder::most_threads() const {
   return info_.max_threads_per_threadgroup == 0 ? most : std::min(most, info_.max_threads_per_threadgroup);
 }
 
+void Encoder::check_fixed(GridSize threads) const {
+  if (product(threads) > simdgroup_width && info_.max_threads_per_threadgroup == 0) {
+    fail(ErrorKind::device,
+         "{}: groups of {} threads are fixed, but the kernel does not declare max_total_threads_per_threadgroup, "
+         "without "
+         "which devices may allow it fewer.",
+         where(), product(threads));
+  }
+}
+
 void Encoder::check_launch(GridSize groups, GridSize threads) const {
   const DeviceLimits& limits = recorder_.device().limits();
   const std::uint32_t most = most_threads();
@@ -295,28 +305,33 @@ Encoder& Encoder::moves(std::uint64_t bytes) {
 }
 
 void Encoder::dispatch(GridSize groups, GridSize threads) {
+  launch(groups, threads, true);
+}
+
+void Encoder::launch(GridSize groups, GridSize threads, bool fixed) {
   check_bound();
   check_overlaps();
   check_launch(groups, threads);
+  if (fixed) check_fixed(threads);
   commands_.dispatch(groups, threads);
   recorder_.dispatched(bound_bytes_);
   recorder_.report({info_.name, static_cast<double>(moved_bytes_.value_or(bound_bytes_ + read_again_)), flops_});
 }
 
 void Encoder::dispatch_spans(std::int64_t count, std::int64_t threads) {
-  const Launch launch = span_launch(count, std::min<std::int64_t>(threads, most_threads()));
-  dispatch(launch.groups, launch.threads);
+  const Launch shape = span_launch(count, std::min<std::int64_t>(threads, most_threads()));
+  launch(shape.groups, shape.threads, false);
 }
 
 void Encoder::dispatch_tiles(std::int64_t rows, std::int64_t columns, std::int64_t threads) {
   // Tiles are powers of two.
-  const Launch launch = tile_launch(rows, columns, std::min<std::int64_t>(threads, std::bit_floor(most_threads())));
-  dispatch(launch.groups, launch.threads);
+  const Launch shape = tile_launch(rows, columns, std::min<std::int64_t>(threads, std::bit_floor(most_threads())));
+  launch(shape.groups, shape.threads, false);
 }
 
 void Encoder::dispatch_rows(std::int64_t rows, std::int64_t group_rows) {
-  const Launch launch = row_launch(rows, std::clamp<std::int64_t>(most_threads() / simdgroup_width, 1, group_rows));
-  dispatch(launch.groups, launch.threads);
+  const Launch shape = row_launch(rows, std::clamp<std::int64_t>(most_threads() / simdgroup_width, 1, group_rows));
+  launch(shape.groups, shape.threads, false);
 }
 
 }  // namespace mslt::msl
