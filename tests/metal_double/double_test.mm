@@ -387,8 +387,8 @@ TEST_F(MetalDoubleTest, FlushesSubnormalsWhereToldTo) {
       const std::unique_ptr<Buffer> middle = backend->allocate(4, "middle");
       const std::unique_ptr<Buffer> out = backend->allocate(4, "out");
       backend->upload({*in, 0, DType::f32, {1}}, std::as_bytes(std::span(&value, 1)));
-      backend->cast({*middle, 0, to, {1}}, {*in, 0, DType::f32, {1}});
-      backend->cast({*out, 0, from, {1}}, {*middle, 0, to, {1}});
+      backend->run(Cast{.out = {*middle, 0, to, {1}}, .in = {*in, 0, DType::f32, {1}}});
+      backend->run(Cast{.out = {*out, 0, from, {1}}, .in = {*middle, 0, to, {1}}});
       float result = 0.0f;
       backend->download({*out, 0, DType::f32, {1}}, std::as_writable_bytes(std::span(&result, 1)));
       return result;
@@ -399,7 +399,7 @@ TEST_F(MetalDoubleTest, FlushesSubnormalsWhereToldTo) {
     const std::unique_ptr<Buffer> part = backend->allocate(4, "part");
     const float small = 1e-40f;
     backend->upload({*part, 0, DType::f32, {1}}, std::as_bytes(std::span(&small, 1)));
-    backend->add({*sum, 0, DType::f32, {1}}, {*part, 0, DType::f32, {1}});
+    backend->run(Add{.out = {*sum, 0, DType::f32, {1}}, .in = {*part, 0, DType::f32, {1}}});
     float result = 1.0f;
     backend->download({*sum, 0, DType::f32, {1}}, std::as_writable_bytes(std::span(&result, 1)));
     EXPECT_EQ(result, flush ? 0.0f : small);
