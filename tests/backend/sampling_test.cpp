@@ -112,8 +112,8 @@ TEST_P(SamplingTest, SubnormalsAreTold) {
     const Guarded best(backend(), DType::i32, {1});
     const Guarded top(backend(), DType::f32, {1, 41});
     const Guarded indices(backend(), DType::i32, {1, 41});
-    backend().argmax(best, logits, 77);
-    backend().top_k(top, indices, logits, 77);
+    backend().run(Argmax{.out = best, .logits = logits, .vocab = 77});
+    backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = 77});
     const std::vector<std::size_t> order = sorted_indices(row.data(), row.size());
     std::vector<double> expected_values;
     std::vector<double> expected_indices;
