@@ -46,6 +46,9 @@ template <class... Ops>
 class ExecutesAll<OperationList<Ops...>> : public Executes<Ops>... {
  public:
   using Executes<Ops>::execute...;
+
+ protected:
+  ~ExecutesAll() = default;
 };
 
 class Backend : public ExecutesAll<Operations> {
