@@ -64,7 +64,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   // the sequence's length, and the query.
   int next_block = block_table[table + min(begin, args.positions - 1) / block_size];
   const int asked_first = args.has_first != 0 ? first[sequence] : 0;
-  RawSpan<T> raw_query[spans];
+  Run<T, span_width> raw_query[spans];
   const ulong query_begin = ulong(row) * args.columns + ulong(head) * args.head_size;
 #pragma unroll
   for (uint s = 0; s < spans; ++s) {
@@ -94,8 +94,8 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       continue;
     }
     const ulong block_begin = ulong(block) * block_size * width + ulong(kv_head) * args.head_size;
-    RawSpan<C> raw_keys[each * spans];
-    RawSpan<C> raw_values[each * spans];
+    Run<C, span_width> raw_keys[each * spans];
+    Run<C, span_width> raw_values[each * spans];
     // Lanes past the end read the last position, which then counts for nothing.
     ulong at[each];
 #pragma unroll
@@ -109,8 +109,8 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
         for (uint s = 0; s < spans; ++s) {
           // Columns past the head's end: the query's zeros meet them, and the sums are not written.
           const uint inside = min((s * decode_lanes + part) * span_width, args.head_size - span_width);
-          fetch_aligned(keys + at[j] + inside, raw_keys[j * spans + s]);
-          fetch_aligned(values + at[j] + inside, raw_values[j * spans + s]);
+          fetch_run(keys + at[j] + inside, raw_keys[j * spans + s]);
+          fetch_run(values + at[j] + inside, raw_values[j * spans + s]);
         }
       }
     } else {

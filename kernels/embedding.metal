@@ -224,8 +224,8 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
     if (batch_keys[0].x >= args.vocab) {
       return;
     }
-    RawSpan<T> rows[batch];
-    RawSpan<T> sums[batch];
+    Run<T, span_width> rows[batch];
+    Run<T, span_width> sums[batch];
     bool ends[batch];
     bool complete[batch];
 #pragma unroll
@@ -369,10 +369,10 @@ kernel void position_gradient(device T* dposition_weight [[buffer(0)]], device c
   if (args.aligned != 0) {
     constexpr uint batch = GradientBatch<T>::size;
     for (; sequence + batch <= args.sequences; sequence += batch) {
-      RawSpan<T> rows[batch];
+      Run<T, span_width> rows[batch];
 #pragma unroll
       for (uint j = 0; j < batch; ++j) {
-        fetch_aligned(dout + (sequence + j) * stride + to + column, rows[j]);
+        fetch_run(dout + (sequence + j) * stride + to + column, rows[j]);
       }
 #pragma unroll
       for (uint j = 0; j < batch; ++j) {

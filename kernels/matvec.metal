@@ -42,13 +42,13 @@ inline void add_products(thread float* sums, device const T* in, device const W*
       parts[i] = WeightChunk<W>::has_scale ? 0.0f : sums[i];
     }
     for (uint s = 0; s < spans; ++s) {
-      RawSpan<T> raw[count];
+      Run<T, span_width> raw[count];
       float x[count * span_width];
 #pragma unroll
       for (uint r = 0; r < count; ++r) {
         // Rows past the last: the last stands in, and what comes of it is not written.
         const ulong begin = ulong(min(row + r, args.rows - 1)) * args.inner;
-        fetch_aligned(in + begin + k + d * weight_step + s * span_width, raw[r]);
+        fetch_run(in + begin + k + d * weight_step + s * span_width, raw[r]);
       }
 #pragma unroll
       for (uint r = 0; r < count; ++r) {

@@ -55,7 +55,7 @@ struct SquareBatch {
 // Adds the squares of a batch of spans. Most have their largest element in the middle, and then every square counts as
 // it is: what underflows beside it is below its last bit. NaN is in no maximum, but in the sum.
 template <uint size, typename T>
-inline void add_squares(thread Squares& sums, thread float* middle, thread const RawSpan<T>* batch) {
+inline void add_squares(thread Squares& sums, thread float* middle, thread const Run<T, span_width>* batch) {
   float values[size * span_width];
   float largest = 0.0f;
 #pragma unroll
@@ -99,14 +99,14 @@ template <typename T>
   for (uint k = 0; k < span_width; ++k) {
     sums_of_eight[k] = 0.0f;
   }
-  RawSpan<T> spans[batch];
+  Run<T, span_width> spans[batch];
   // The groups go over the memory side by side.
   for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
     const ulong first = begin + position * span_width;
     if (args.aligned != 0 && begin + piece <= args.count) {
 #pragma unroll
       for (uint j = 0; j < batch; ++j) {
-        fetch_aligned(gradients + first + j * stride, spans[j]);
+        fetch_run(gradients + first + j * stride, spans[j]);
       }
       add_squares<batch>(squares, sums_of_eight, spans);
     } else {

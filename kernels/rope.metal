@@ -91,15 +91,15 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
   constexpr uint batch = RopeBatch<T>::size;
   for (uint begin = position.x; begin < units; begin += batch * threads.x) {
     RopePlace places[batch];
-    RawSpan<T> raw_low[batch];
-    RawSpan<T> raw_high[batch];
+    Run<T, span_width> raw_low[batch];
+    Run<T, span_width> raw_high[batch];
 #pragma unroll
     for (uint j = 0; j < batch; ++j) {
       // A thread that runs out of spans reads its first again and lets it be.
       const uint unit = begin + j * threads.x;
       places[j] = rope_place(args, unit < units ? unit : begin, spans, first_row, first_pair);
-      fetch_aligned(qkv + places[j].low, raw_low[j]);
-      fetch_aligned(qkv + places[j].low + args.half_size, raw_high[j]);
+      fetch_run(qkv + places[j].low, raw_low[j]);
+      fetch_run(qkv + places[j].low + args.half_size, raw_high[j]);
     }
 #pragma unroll
     for (uint j = 0; j < batch; ++j) {

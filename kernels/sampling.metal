@@ -74,12 +74,12 @@ constant constexpr uint scan_spans = 4;
 // The spans first, first + threads, ... of a row of whole spans; past the last, the first again.
 template <typename T>
 inline void fetch_batch(device const T* x, uint first, uint spans, uint threads, uint aligned,
-                        thread RawSpan<T>* batch) {
+                        thread Run<T, span_width>* batch) {
   if (aligned != 0) {
 #pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
       const uint span = first + j * threads;
-      fetch_aligned(x + ulong(span < spans ? span : first) * span_width, batch[j]);
+      fetch_run(x + ulong(span < spans ? span : first) * span_width, batch[j]);
     }
   } else {
 #pragma unroll
@@ -91,19 +91,15 @@ inline void fetch_batch(device const T* x, uint first, uint spans, uint threads,
   }
 }
 
-// The ranks of a span's elements.
-inline uint span_rank(thread const RawSpan<float>& span, uint k) {
-  return rank_of(span.words[k]);
-}
-
+// The rank of one of a span's elements.
 template <typename T>
-inline uint span_rank(thread const RawSpan<T>& span, uint k) {
-  return rank_of(float_bits(as_type<T>(ushort(span.words[k / 2] >> (16 * (k & 1u))))));
+inline uint span_rank(thread const Run<T, span_width>& span, uint k) {
+  return rank_of(float_bits(run_element(span, k)));
 }
 
 // The highest of them.
 template <typename T>
-inline uint span_top(thread const RawSpan<T>& span) {
+inline uint span_top(thread const Run<T, span_width>& span) {
   uint top = 0;
 #pragma unroll
   for (uint k = 0; k < span_width; ++k) {
@@ -126,10 +122,10 @@ template <typename T>
   // The first span with the highest rank; a later one must beat it. Spans of NaN alone lead nothing.
   uint highest = 0;
   uint best_span = no_index;
-  RawSpan<T> best_elements;
-  clear_raw(best_elements);
+  Run<T, span_width> best_elements;
+  clear_run(best_elements);
   for (uint first = position; first < spans; first += scan_spans * threads) {
-    RawSpan<T> batch[scan_spans];
+    Run<T, span_width> batch[scan_spans];
     fetch_batch(x, first, spans, threads, args.aligned, batch);
     uint tops[scan_spans];
 #pragma unroll
@@ -225,7 +221,7 @@ template <typename T>
     uint top = 0;
     const uint first = position + b * batch_spans;
     if (first < spans) {
-      RawSpan<T> batch[scan_spans];
+      Run<T, span_width> batch[scan_spans];
       fetch_batch(x, first, spans, threads, args.aligned, batch);
 #pragma unroll
       for (uint j = 0; j < scan_spans; ++j) {
@@ -283,7 +279,7 @@ template <typename T>
     const uint hit = hits[i / spans_a_slot];
     const uint span = hit / threads * batches_a_slot * batch_spans + i % spans_a_slot * threads + hit % threads;
     if (span < spans) {
-      RawSpan<T> raw;
+      Run<T, span_width> raw;
       fetch_span(x, ulong(span) * span_width, ulong(spans) * span_width, args.aligned, raw);
 #pragma unroll
       for (uint e = 0; e < span_width; ++e) {

@@ -11,6 +11,19 @@
 #include "lib/operand.h"
 #include "lib/span.h"
 
+// Runs of the `count` rows from row + below on, each beginning in column + beside, of a [rows, columns] matrix whose
+// tile at (row, column) is in use.
+template <bool whole, uint count, typename T, uint width>
+inline void fetch_runs(device const T* matrix, uint rows, uint columns, uint row, uint column, uint below, uint beside,
+                       thread Run<T, width>* runs) {
+  device const T* corner = matrix + ulong(row) * columns + column;
+#pragma unroll
+  for (uint i = 0; i < count; ++i) {
+    const uint left = left_in_row(row + below + i, rows, column + beside, columns);
+    fetch_operand<whole>(corner, below + i, columns, beside, left, runs[i]);
+  }
+}
+
 // sums += the products of places [k, k + 8 · each) of the inner length. Where `whole`, all of them and all of the tile
 // exist, in rows of whole aligned spans.
 template <bool whole, bool a_transposed, bool b_transposed, typename A, typename B>
@@ -22,40 +35,17 @@ inline void direct_step(thread simdgroup_float8x8* sums, device const A* a, devi
   Run<A, 2 * each> a_rows[tile_fragments];
   Run<A, tile_fragments> a_columns[2 * each];
   if (a_transposed) {
-    device const A* corner = a + ulong(k) * args.rows + row;
-#pragma unroll
-    for (uint s = 0; s < 2 * each; ++s) {
-      const uint place = each * c + s;
-      const uint left = left_in_row(k + place, args.inner, row + tile_fragments * r, args.rows);
-      fetch_operand<whole>(corner, place, args.rows, tile_fragments * r, left, a_columns[s]);
-    }
+    fetch_runs<whole, 2 * each>(a, args.inner, args.rows, k, row, each * c, tile_fragments * r, a_columns);
   } else {
-    device const A* corner = a + ulong(row) * args.inner + k;
-#pragma unroll
-    for (uint i = 0; i < tile_fragments; ++i) {
-      const uint place = tile_fragments * r + i;
-      const uint left = left_in_row(row + place, args.rows, k + each * c, args.inner);
-      fetch_operand<whole>(corner, place, args.inner, each * c, left, a_rows[i]);
-    }
+    fetch_runs<whole, tile_fragments>(a, args.rows, args.inner, row, k, tile_fragments * r, each * c, a_rows);
   }
   Run<B, each> b_columns[2 * tile_fragments];
   Run<B, 2 * tile_fragments> b_rows[each];
   if (b_transposed) {
-    device const B* corner = b + ulong(column) * args.inner + k;
-#pragma unroll
-    for (uint j = 0; j < 2 * tile_fragments; ++j) {
-      const uint place = tile_fragments * c + j;
-      const uint left = left_in_row(column + place, args.columns, k + each * r, args.inner);
-      fetch_operand<whole>(corner, place, args.inner, each * r, left, b_columns[j]);
-    }
+    fetch_runs<whole, 2 * tile_fragments>(b, args.columns, args.inner, column, k, tile_fragments * c, each * r,
+                                          b_columns);
   } else {
-    device const B* corner = b + ulong(k) * args.columns + column;
-#pragma unroll
-    for (uint s = 0; s < each; ++s) {
-      const uint place = each * r + s;
-      const uint left = left_in_row(k + place, args.inner, column + tile_fragments * c, args.columns);
-      fetch_operand<whole>(corner, place, args.columns, tile_fragments * c, left, b_rows[s]);
-    }
+    fetch_runs<whole, each>(b, args.inner, args.columns, k, column, each * r, tile_fragments * c, b_rows);
   }
 #pragma unroll
   for (uint s = 0; s < each; ++s) {

@@ -15,7 +15,7 @@ struct WeightChunk {
   static constant constexpr bool has_scale = false;
   static constant constexpr uint spans = 1;
   static constant constexpr uint lanes = 32;
-  RawSpan<W> raw;
+  Run<W, span_width> raw;
 };
 
 template <>
@@ -40,7 +40,7 @@ struct WeightChunk<uchar> {
 // The chunk that begins with element `at` of a weight whose rows and groups begin at multiples of 16 bytes.
 template <typename W>
 inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at, thread WeightChunk<W>& chunk) {
-  fetch_aligned(weight + at, chunk.raw);
+  fetch_run(weight + at, chunk.raw);
 }
 
 inline void fetch_chunk(device const char* weight, device const half* scales, ulong at,
