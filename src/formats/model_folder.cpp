@@ -17,6 +17,7 @@
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
 #include "text/tokenizer_json.h"
+#include "text/vocabulary_files.h"
 
 namespace mslt {
 namespace {
@@ -61,11 +62,9 @@ GenerationSettings load_generation(const std::filesystem::path& folder, LoadedMo
 }
 
 void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
-  std::filesystem::path file = folder / "tokenizer.json";
-  const bool has_old_files = path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt");
-  if (!path_exists(file) && has_old_files) file = folder / "vocab.json";
-  if (!path_exists(file)) return;
-  result.tokenizer = Tokenizer::load(file);
+  const auto file = tokenizer_file_in(folder);
+  if (!file) return;
+  result.tokenizer = Tokenizer::load(*file);
   for (const std::string_view name : tokenizer_files) {
     const std::filesystem::path path = folder / name;
     if (path_exists(path)) result.files.emplace(name, read_file(path, max_config_bytes));

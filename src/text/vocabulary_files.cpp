@@ -140,12 +140,15 @@ void set_class(json& document, const json& config, const ClassName& given) {
 
 }  // namespace
 
+std::optional<std::filesystem::path> tokenizer_file_in(const std::filesystem::path& folder) {
+  if (path_exists(folder / "tokenizer.json")) return folder / "tokenizer.json";
+  if (path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt")) return folder / "vocab.json";
+  return std::nullopt;
+}
+
 std::filesystem::path tokenizer_file(const std::filesystem::path& path) {
   if (!is_folder(path)) return path;
-  if (path_exists(path / "tokenizer.json")) return path / "tokenizer.json";
-  if (path_exists(path / "vocab.json") && path_exists(path / "merges.txt")) {
-    return path / "vocab.json";
-  }
+  if (const auto file = tokenizer_file_in(path)) return *file;
   fail(ErrorKind::input, "{} has no tokenizer: neither tokenizer.json nor both vocab.json and merges.txt.",
        path.string());
 }

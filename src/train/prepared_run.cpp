@@ -13,6 +13,7 @@
 #include "data/known_ids.h"
 #include "formats/hf_config.h"
 #include "model/training_pass.h"
+#include "text/vocabulary_files.h"
 #include "train/optimizer.h"
 #include "train/run_options.h"
 
@@ -122,27 +123,26 @@ Config resolve_model(PreparedRun& run) {
 void check_initial_tokenizer(PreparedRun& run) {
   const TrainOptions& options = run.options;
   if (options.init_from.empty()) return;
-  fs::path path = options.init_from / "tokenizer.json";
-  if (!is_there(path)) path = options.init_from / "vocab.json";
-  if (!is_there(path) || (path.filename() == "vocab.json" && !is_there(options.init_from / "merges.txt"))) {
+  const auto path = tokenizer_file_in(options.init_from);
+  if (!path) {
     run.notes.push_back(
         fmt::format("{} has no tokenizer.json, so it cannot be checked that the data in {} was prepared with that "
                     "model's tokenizer.",
                     options.init_from.string(), options.data.string()));
     return;
   }
-  if (Tokenizer::load(path).encodes_like(*run.tokenizer)) return;
+  if (Tokenizer::load(*path).encodes_like(*run.tokenizer)) return;
   if (!options.force_tokenizer) {
     fail(ErrorKind::input,
          "{} is not the tokenizer that the data in {} was prepared with: the same ids mean other tokens. Prepare the "
          "data with it (mslt data prepare --tokenizer {} ...), or add --force-tokenizer: then each id keeps its "
          "embedding but means another token, which training has to learn anew.",
-         path.string(), options.data.string(), path.string());
+         path->string(), options.data.string(), path->string());
   }
   run.notes.push_back(fmt::format(
       "{} is not the tokenizer that the data in {} was prepared with: each id keeps its embedding but means "
       "another token, which training has to learn anew.",
-      path.string(), options.data.string()));
+      path->string(), options.data.string()));
 }
 
 nlohmann::json identity_of(const PreparedRun& run) {
