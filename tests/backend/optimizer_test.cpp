@@ -165,23 +165,18 @@ TEST_P(OptimizerTest, AdamWWithoutEpsilonKeepsWhatHasNoGradient) {
       const Guarded master = upload(backend(), DType::f32, {n}, values);
       const Guarded state = upload(backend(), DType::f32, {5}, {0.1, 10.0, 1000.0, 1.0, 1.0});
       const Guarded norm = upload(backend(), DType::f32, {1}, {0.0});
-      backend().run(AdamWUpdate{.parameters = parameters,
-                                .gradients = gradients,
-                                .first_moment = first,
-                                .second_moment = second,
-                                .state = state,
-                                .norm = norm,
-                                .config = config});
+      AdamWUpdate update{.parameters = parameters,
+                         .gradients = gradients,
+                         .first_moment = first,
+                         .second_moment = second,
+                         .state = state,
+                         .norm = norm,
+                         .config = config};
+      backend().run(update);
       EXPECT_EQ(parameters.values(), values);
       if (dtype != DType::f32) {
-        backend().run(AdamWUpdate{.parameters = parameters,
-                                  .gradients = gradients,
-                                  .first_moment = first,
-                                  .second_moment = second,
-                                  .master = master,
-                                  .state = state,
-                                  .norm = norm,
-                                  .config = config});
+        update.master = master;
+        backend().run(update);
         EXPECT_EQ(parameters.values(), values);
         EXPECT_EQ(master.values(), values);
       }
