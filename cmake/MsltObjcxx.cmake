@@ -89,8 +89,10 @@ if(MSLT_OBJCXX)
                                                  -fno-sanitize-recover=all)
   endif()
   if(APPLE)
-    target_link_libraries(mslt_objcxx INTERFACE "-framework Metal" "-framework Foundation" "-framework CoreFoundation"
-                                                "-framework IOKit")
+    # Programs without CoreGraphics have no default GPU (Apple's page for MTLCreateSystemDefaultDevice).
+    set(MSLT_METAL_FRAMEWORKS "-framework Metal" "-framework Foundation" "-framework CoreFoundation"
+                              "-framework CoreGraphics" "-framework IOKit")
+    target_link_libraries(mslt_objcxx INTERFACE ${MSLT_METAL_FRAMEWORKS})
   else()
     target_include_directories(mslt_objcxx SYSTEM INTERFACE ${MSLT_GNUSTEP_INCLUDE} ${MSLT_BLOCKS_INCLUDE})
   endif()

@@ -25,6 +25,7 @@ kernel void activation_forward(device T* out [[buffer(0)]], device const T* in [
   }
   float x[span_width];
   load_span(in, first, args.count, args.aligned, x);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     if (kind == activation_gelu) {
       x[k] = gelu(x[k]);
@@ -62,6 +63,7 @@ kernel void activation_backward(device T* din [[buffer(0)]], device const T* dou
   float gradient[span_width];
   load_span(in, first, args.count, args.aligned, x);
   load_span(dout, first, args.count, args.aligned, gradient);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     if (kind == activation_gelu) {
       gradient[k] *= gelu_derivative(x[k]);
@@ -102,6 +104,7 @@ kernel void swiglu_forward(device T* out [[buffer(0)]], device const T* in [[buf
   float up[span_width];
   load_span(in, gate_at + column, up_at, args.aligned, gate);
   load_span(in, up_at + column, up_at + args.columns, args.aligned, up);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     gate[k] = silu(gate[k]) * up[k];
   }
@@ -133,6 +136,7 @@ kernel void swiglu_backward(device T* din [[buffer(0)]], device const T* dout [[
   load_span(in, gate_at + column, up_at, args.aligned, gate);
   load_span(in, up_at + column, up_at + args.columns, args.aligned, up);
   load_span(dout, begin + column, begin + args.columns, args.aligned, gradient);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     const float upstream = gradient[k];
     gradient[k] = upstream * up[k] * silu_derivative(gate[k]);

@@ -35,6 +35,7 @@ constant constexpr uint decode_simdgroups = 4;
 // partial[(row · H + head) · splits + split] = the sum of weighted values, head_size of them, then the largest score and
 // the sum of weights; a split without positions leaves zeros under the lowest score. For head sizes up to 64 · spans.
 template <typename T, typename C, uint spans>
+[[max_total_threads_per_threadgroup(128)]]
 kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
                                    device const T* qkv [[buffer(2)]], device const C* keys [[buffer(3)]],
                                    device const C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
@@ -63,8 +64,9 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   // the sequence's length, and the query.
   int next_block = block_table[table + min(begin, args.positions - 1) / block_size];
   const int asked_first = args.has_first != 0 ? first[sequence] : 0;
-  RawSpan<T> raw_query[spans];
+  Run<T, span_width> raw_query[spans];
   const ulong query_begin = ulong(row) * args.columns + ulong(head) * args.head_size;
+#pragma unroll
   for (uint s = 0; s < spans; ++s) {
     const uint column = (s * decode_lanes + part) * span_width;
     fetch_span(qkv, query_begin + column, query_begin + args.head_size, args.aligned, raw_query[s]);
@@ -74,8 +76,10 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
 
   float query[spans * span_width];
   float sums[spans * span_width];
+#pragma unroll
   for (uint s = 0; s < spans; ++s) {
     unpack_raw(raw_query[s], query + s * span_width);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       sums[s * span_width + k] = 0.0f;
     }
@@ -90,24 +94,29 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       continue;
     }
     const ulong block_begin = ulong(block) * block_size * width + ulong(kv_head) * args.head_size;
-    RawSpan<C> raw_keys[each * spans];
-    RawSpan<C> raw_values[each * spans];
+    Run<C, span_width> raw_keys[each * spans];
+    Run<C, span_width> raw_values[each * spans];
     // Lanes past the end read the last position, which then counts for nothing.
     ulong at[each];
+#pragma unroll
     for (uint j = 0; j < each; ++j) {
       at[j] = block_begin + min(position + j * decode_beside + lane / decode_lanes, end - 1) % block_size * width;
     }
     if (args.aligned != 0) {
+#pragma unroll
       for (uint j = 0; j < each; ++j) {
+#pragma unroll
         for (uint s = 0; s < spans; ++s) {
           // Columns past the head's end: the query's zeros meet them, and the sums are not written.
           const uint inside = min((s * decode_lanes + part) * span_width, args.head_size - span_width);
-          fetch_aligned(keys + at[j] + inside, raw_keys[j * spans + s]);
-          fetch_aligned(values + at[j] + inside, raw_values[j * spans + s]);
+          fetch_run(keys + at[j] + inside, raw_keys[j * spans + s]);
+          fetch_run(values + at[j] + inside, raw_values[j * spans + s]);
         }
       }
     } else {
+#pragma unroll
       for (uint j = 0; j < each; ++j) {
+#pragma unroll
         for (uint s = 0; s < spans; ++s) {
           const uint column = (s * decode_lanes + part) * span_width;
           fetch_each(keys, at[j] + column, at[j] + args.head_size, raw_keys[j * spans + s]);
@@ -117,11 +126,14 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     }
     float scores[each];
     float next = largest;
+#pragma unroll
     for (uint j = 0; j < each; ++j) {
       float score = 0.0f;
+#pragma unroll
       for (uint s = 0; s < spans; ++s) {
         float span[span_width];
         unpack_raw(raw_keys[j * spans + s], span);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           score = fma(query[s * span_width + k], span[k], score);
         }
@@ -136,15 +148,19 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     const float shrink = exp(largest - next);
     largest = next;
     total *= shrink;
+#pragma unroll
     for (uint k = 0; k < spans * span_width; ++k) {
       sums[k] *= shrink;
     }
+#pragma unroll
     for (uint j = 0; j < each; ++j) {
       const float weight = exp(scores[j] - largest);
       total += weight;
+#pragma unroll
       for (uint s = 0; s < spans; ++s) {
         float span[span_width];
         unpack_raw(raw_values[j * spans + s], span);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           sums[s * span_width + k] = fma(weight, span[k], sums[s * span_width + k]);
         }
@@ -160,11 +176,13 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     const float other_factor = exp(other - next);
     largest = next;
     total = total * own_factor + simd_shuffle_xor(total, ushort(mask)) * other_factor;
+#pragma unroll
     for (uint k = 0; k < spans * span_width; ++k) {
       sums[k] = sums[k] * own_factor + simd_shuffle_xor(sums[k], ushort(mask)) * other_factor;
     }
   }
   if (lane < decode_lanes) {
+#pragma unroll
     for (uint k = 0; k < spans * span_width; ++k) {
       joined[simdgroup * stride + (k / span_width * decode_lanes + part) * span_width + k % span_width] = sums[k];
     }
@@ -180,6 +198,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   }
   float factors[decode_simdgroups];
   float group_total = 0.0f;
+#pragma unroll
   for (uint i = 0; i < decode_simdgroups; ++i) {
     const uint from = min(i, simdgroups - 1) * stride + stride - 2;
     const float factor = exp(joined[from] - group_largest);
@@ -190,6 +209,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   const ulong target = ulong(unit) * (args.head_size + 2);
   for (uint column = thread_position; column < args.head_size; column += threads) {
     float sum = 0.0f;
+#pragma unroll
     for (uint i = 0; i < decode_simdgroups; ++i) {
       sum += joined[min(i, simdgroups - 1) * stride + column] * factors[i];
     }
@@ -227,6 +247,7 @@ constant constexpr uint join_batch = 8;
 // out = the splits of a query row and head joined in their order, zeros where none had a position. Threadgroups of
 // whole simdgroups, one a row of a head.
 template <typename T>
+[[max_total_threads_per_threadgroup(128)]]
 kernel void attention_decode_join(device T* out [[buffer(0)]], device const float* partial [[buffer(1)]],
                                   constant AttentionDecodeArgs& args [[buffer(2)]],
                                   uint group [[threadgroup_position_in_grid]],
@@ -261,9 +282,11 @@ kernel void attention_decode_join(device T* out [[buffer(0)]], device const floa
       const float factor = exp(partial[begin + mine * stride + args.head_size] - largest);
       for (uint split = first; split < min(first + 32, args.splits); split += join_batch) {
         float parts[join_batch];
+#pragma unroll
         for (uint j = 0; j < join_batch; ++j) {
           parts[j] = partial[begin + min(split + j, args.splits - 1) * stride + own];
         }
+#pragma unroll
         for (uint j = 0; j < join_batch; ++j) {
           const float weight = simd_shuffle(factor, ushort(split - first + j));
           sum += split + j < args.splits ? parts[j] * weight : 0.0f;

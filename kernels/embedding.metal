@@ -31,12 +31,14 @@ kernel void embedding_rows(device T* out [[buffer(0)]], device const int* tokens
   const bool has_place = args.has_position == 0 || (place >= 0 && place < long(args.places));
   const bool valid = token >= 0 && uint(token) < args.vocab && has_place;
   float values[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] = 0.0f;
   }
   if (valid) {
     const ulong from = ulong(token) * args.columns;
     load_span(token_weight, from + column, from + args.columns, args.aligned, values);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       values[k] *= args.scale;
     }
@@ -44,6 +46,7 @@ kernel void embedding_rows(device T* out [[buffer(0)]], device const int* tokens
       const ulong at = ulong(place) * args.columns;
       float offsets[span_width];
       load_span(position_weight, at + column, at + args.columns, args.aligned, offsets);
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         values[k] += offsets[k];
       }
@@ -139,6 +142,7 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
 
 // Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank and its ranks in the others,
 // which are found side by side. Rows of one token are in the order of their runs.
+[[max_total_threads_per_threadgroup(256)]]
 kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uint2* keys [[buffer(1)]],
                             constant EmbeddingSortArgs& args [[buffer(2)]],
                             uint group [[threadgroup_position_in_grid]],
@@ -156,6 +160,7 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
   ulong lows[merged_runs];
   ulong highs[merged_runs];
   ulong begins = 0;
+#pragma unroll
   for (uint i = 0; i < merged_runs; ++i) {
     const ulong run_begin = min((first_run + i) * run, ulong(args.rows));
     const ulong run_end = min(run_begin + run, ulong(args.rows));
@@ -166,10 +171,12 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
   }
   for (ulong left = run; left > 0; left /= 2) {
     uint others[merged_runs];
+#pragma unroll
     for (uint i = 0; i < merged_runs; ++i) {
       // Where nothing is left to look for, this reads a key that exists and decides nothing.
       others[i] = keys[min((lows[i] + highs[i]) / 2, ulong(args.rows) - 1)].x;
     }
+#pragma unroll
     for (uint i = 0; i < merged_runs; ++i) {
       const ulong middle = (lows[i] + highs[i]) / 2;
       const bool open = lows[i] < highs[i];
@@ -179,6 +186,7 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
     }
   }
   ulong place = first_run * run;
+#pragma unroll
   for (uint i = 0; i < merged_runs; ++i) {
     place += lows[i];
   }
@@ -202,37 +210,42 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
   constexpr uint batch = GradientBatch<T>::size;
   float total[span_width];
   float values[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     total[k] = 0.0f;
   }
   for (uint i = 0; i < count; i += batch) {
     // Rows without a token come last; past the end, the last key stands in and counts for nothing.
     uint2 batch_keys[batch + 1];
+#pragma unroll
     for (uint j = 0; j <= batch; ++j) {
       batch_keys[j] = keys[begin + min(i + j, last - begin)];
     }
     if (batch_keys[0].x >= args.vocab) {
       return;
     }
-    RawSpan<T> rows[batch];
-    RawSpan<T> sums[batch];
+    Run<T, span_width> rows[batch];
+    Run<T, span_width> sums[batch];
     bool ends[batch];
     bool complete[batch];
+#pragma unroll
     for (uint j = 0; j < batch; ++j) {
       const uint token = batch_keys[j].x;
       const bool counts = i + j < count && token < args.vocab;
       ends[j] = counts && (i + j == last - begin || batch_keys[j + 1].x != token);
       complete[j] = ends[j] && token != token_before;
-      const ulong from = ulong(batch_keys[counts ? j : 0].y) * args.columns;
-      const ulong to = ulong(batch_keys[complete[j] ? j : 0].x) * args.columns;
+      const ulong from = ulong(counts ? batch_keys[j].y : batch_keys[0].y) * args.columns;
+      const ulong to = ulong(complete[j] ? batch_keys[j].x : batch_keys[0].x) * args.columns;
       fetch_known<whole>(dout, from + column, from + args.columns, rows[j]);
       if (complete[j]) {
         fetch_known<whole>(dtoken_weight, to + column, to + args.columns, sums[j]);
       }
     }
+#pragma unroll
     for (uint j = 0; j < batch; ++j) {
       if (i + j < count && batch_keys[j].x < args.vocab) {
         unpack_raw(rows[j], values);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           total[k] += values[k];
         }
@@ -245,11 +258,13 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
             store_known<whole>(tails, part + column, part + args.columns, total);
           } else {
             unpack_raw(sums[j], values);
+#pragma unroll
             for (uint k = 0; k < span_width; ++k) {
               values[k] += args.scale * total[k];
             }
             store_known<whole>(dtoken_weight, to + column, to + args.columns, values);
           }
+#pragma unroll
           for (uint k = 0; k < span_width; ++k) {
             total[k] = 0.0f;
           }
@@ -314,6 +329,7 @@ kernel void embedding_join(device T* dtoken_weight [[buffer(0)]], device const f
     ++later;
     end += gradient_chunk;
     load_span(heads, later * args.columns + column, (later + 1) * args.columns, args.aligned, values);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       total[k] += values[k];
     }
@@ -321,6 +337,7 @@ kernel void embedding_join(device T* dtoken_weight [[buffer(0)]], device const f
   }
   const ulong to = ulong(token) * args.columns;
   load_span(dtoken_weight, to + column, to + args.columns, args.aligned, values);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] += args.scale * total[k];
   }
@@ -352,12 +369,15 @@ kernel void position_gradient(device T* dposition_weight [[buffer(0)]], device c
   if (args.aligned != 0) {
     constexpr uint batch = GradientBatch<T>::size;
     for (; sequence + batch <= args.sequences; sequence += batch) {
-      RawSpan<T> rows[batch];
+      Run<T, span_width> rows[batch];
+#pragma unroll
       for (uint j = 0; j < batch; ++j) {
-        fetch_aligned(dout + (sequence + j) * stride + to + column, rows[j]);
+        fetch_run(dout + (sequence + j) * stride + to + column, rows[j]);
       }
+#pragma unroll
       for (uint j = 0; j < batch; ++j) {
         unpack_raw(rows[j], values);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           total[k] += values[k];
         }
@@ -367,6 +387,7 @@ kernel void position_gradient(device T* dposition_weight [[buffer(0)]], device c
   for (; sequence < args.sequences; ++sequence) {
     const ulong from = sequence * stride + to;
     load_span(dout, from + column, from + args.columns, args.aligned, values);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       total[k] += values[k];
     }

@@ -2,12 +2,14 @@
 #include <metal_stdlib>
 
 #include "layout_args.h"
+#include "lib/float_bits.h"
 #include "lib/instantiate.h"
+#include "lib/run.h"
 #include "lib/span.h"
 
 using namespace metal;
 
-// out = in, rounded to nearest even. Any threadgroup of one dimension, as all kernels of SpanArgs.
+// out = in, rounded to nearest even, subnormals too. Any threadgroup of one dimension, as all kernels of SpanArgs.
 template <typename T, typename U>
 kernel void cast_elements(device U* out [[buffer(0)]], device const T* in [[buffer(1)]],
                           constant SpanArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
@@ -17,9 +19,27 @@ kernel void cast_elements(device U* out [[buffer(0)]], device const T* in [[buff
   if (first >= args.count) {
     return;
   }
-  float values[span_width];
-  load_span(in, first, args.count, args.aligned, values);
-  store_span(out, first, args.count, args.aligned, values);
+  const uint left = uint(min(args.count - first, ulong(span_width)));
+  const bool whole = args.aligned != 0 && left == span_width;
+  Run<T, span_width> from;
+  if (whole) {
+    fetch_run(in + first, from);
+  } else {
+    fetch_run_before(in + first, left, from);
+  }
+  Run<U, span_width> to;
+  clear_run(to);
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    U element;
+    round_bits(float_bits(run_element(from, k)), element);
+    put_in_run(to, k, element);
+  }
+  if (whole) {
+    store_run(out + first, to);
+  } else {
+    store_run_before(out + first, left, to);
+  }
 }
 
 MSLT_INSTANTIATE(cast_f32_bf16, cast_elements, float, bfloat)
@@ -52,6 +72,7 @@ kernel void add_elements(device T* out [[buffer(0)]], device const T* in [[buffe
   float added[span_width];
   load_span(out, first, args.count, args.aligned, values);
   load_span(in, first, args.count, args.aligned, added);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] += added[k];
   }

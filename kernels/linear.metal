@@ -19,14 +19,15 @@ kernel void matmul_forward_staged(device T* out [[buffer(0)]], device T* pre [[b
                                   uint group [[threadgroup_position_in_grid]],
                                   uint position [[thread_index_in_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]]) {
-  threadgroup T a_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
-  threadgroup T b_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup uint4 a_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
+  threadgroup uint4 b_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
   const uint column = tile.x * staged_side;
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  staged_product<false, true>(sums, a_tile, b_tile, in, weight, args, row, column, position);
+  staged_product<false, true>(sums, staged_elements<T>(a_words), staged_elements<T>(b_words), in, weight, args, row,
+                              column, position);
   const uint quarter = position / 32;
   finish_forward(sums, out, pre, bias, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
 }
@@ -37,21 +38,25 @@ MSLT_INSTANTIATE(matmul_forward_staged_f32_f16, matmul_forward_staged, float, ha
 MSLT_INSTANTIATE(matmul_forward_staged_bf16_bf16, matmul_forward_staged, bfloat, bfloat)
 MSLT_INSTANTIATE(matmul_forward_staged_f16_f16, matmul_forward_staged, half, half)
 
-// out = activation(in · weightᵀ + bias). A simdgroup of its own has 32×32 results.
+// out = activation(in · weightᵀ + bias). Each simdgroup of a threadgroup of 1, 2 or 4 has 32×32 results.
 template <typename T, typename W>
-[[max_total_threads_per_threadgroup(32)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void matmul_forward_direct(device T* out [[buffer(0)]], device T* pre [[buffer(1)]],
                                   device const T* in [[buffer(2)]], device const W* weight [[buffer(3)]],
                                   device const uchar* bias [[buffer(4)]], constant MatmulArgs& args [[buffer(5)]],
                                   uint group [[threadgroup_position_in_grid]],
+                                  uint simdgroup [[simdgroup_index_in_threadgroup]],
+                                  uint simdgroups [[simdgroups_per_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]]) {
-  const uint2 tile =
-      tile_place(group, (args.columns + tile_side - 1) / tile_side, (args.rows + tile_side - 1) / tile_side);
-  const uint row = tile.y * tile_side;
-  const uint column = tile.x * tile_side;
+  const uint2 place = direct_place(group, simdgroup, simdgroups, args);
+  const uint row = place.y;
+  const uint column = place.x;
+  if (row >= args.rows || column >= args.columns) {
+    return;
+  }
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
   direct_product<false, true>(sums, in, weight, args, row, column, lane);
-  finish_forward(sums, out, pre, bias, args, row, column, lane);
+  finish_forward_rows(sums, out, pre, bias, args, row, column, lane);
 }
 
 MSLT_INSTANTIATE(matmul_forward_direct_f32_f32, matmul_forward_direct, float, float)
@@ -68,14 +73,15 @@ kernel void matmul_input_staged(device T* din [[buffer(0)]], device const T* dou
                                 constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
                                 uint position [[thread_index_in_threadgroup]],
                                 uint lane [[thread_index_in_simdgroup]]) {
-  threadgroup T a_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
-  threadgroup T b_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup uint4 a_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
+  threadgroup uint4 b_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
   const uint column = tile.x * staged_side;
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  staged_product<false, false>(sums, a_tile, b_tile, dout, weight, args, row, column, position);
+  staged_product<false, false>(sums, staged_elements<T>(a_words), staged_elements<T>(b_words), dout, weight, args, row,
+                               column, position);
   const uint quarter = position / 32;
   finish_backward(sums, din, pre, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
 }
@@ -84,20 +90,24 @@ MSLT_INSTANTIATE(matmul_input_staged_f32, matmul_input_staged, float)
 MSLT_INSTANTIATE(matmul_input_staged_bf16, matmul_input_staged, bfloat)
 MSLT_INSTANTIATE(matmul_input_staged_f16, matmul_input_staged, half)
 
-// din (+)= (dout · weight) · activation'(pre). A simdgroup of its own has 32×32 results.
+// din (+)= (dout · weight) · activation'(pre). Each simdgroup of a threadgroup of 1, 2 or 4 has 32×32 results.
 template <typename T>
-[[max_total_threads_per_threadgroup(32)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void matmul_input_direct(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
                                 device const T* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
                                 constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
+                                uint simdgroup [[simdgroup_index_in_threadgroup]],
+                                uint simdgroups [[simdgroups_per_threadgroup]],
                                 uint lane [[thread_index_in_simdgroup]]) {
-  const uint2 tile =
-      tile_place(group, (args.columns + tile_side - 1) / tile_side, (args.rows + tile_side - 1) / tile_side);
-  const uint row = tile.y * tile_side;
-  const uint column = tile.x * tile_side;
+  const uint2 place = direct_place(group, simdgroup, simdgroups, args);
+  const uint row = place.y;
+  const uint column = place.x;
+  if (row >= args.rows || column >= args.columns) {
+    return;
+  }
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
   direct_product<false, false>(sums, dout, weight, args, row, column, lane);
-  finish_backward(sums, din, pre, args, row, column, lane);
+  finish_backward_rows(sums, din, pre, args, row, column, lane);
 }
 
 MSLT_INSTANTIATE(matmul_input_direct_f32, matmul_input_direct, float)
@@ -112,14 +122,15 @@ kernel void matmul_weight_staged(device T* dweight [[buffer(0)]], device const T
                                  uint group [[threadgroup_position_in_grid]],
                                  uint position [[thread_index_in_threadgroup]],
                                  uint lane [[thread_index_in_simdgroup]]) {
-  threadgroup T a_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
-  threadgroup T b_tile[sizeof(T) == 4 ? staged_room_4 : staged_room_2];
+  threadgroup uint4 a_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
+  threadgroup uint4 b_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
   const uint column = tile.x * staged_side;
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  staged_product<true, false>(sums, a_tile, b_tile, dout, in, args, row, column, position);
+  staged_product<true, false>(sums, staged_elements<T>(a_words), staged_elements<T>(b_words), dout, in, args, row,
+                              column, position);
   const uint quarter = position / 32;
   finish_gradient(sums, dweight, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
 }
@@ -128,19 +139,24 @@ MSLT_INSTANTIATE(matmul_weight_staged_f32, matmul_weight_staged, float)
 MSLT_INSTANTIATE(matmul_weight_staged_bf16, matmul_weight_staged, bfloat)
 MSLT_INSTANTIATE(matmul_weight_staged_f16, matmul_weight_staged, half)
 
-// dweight += doutᵀ · in. A simdgroup of its own has 32×32 results.
+// dweight += doutᵀ · in. Each simdgroup of a threadgroup of 1, 2 or 4 has 32×32 results.
 template <typename T>
-[[max_total_threads_per_threadgroup(32)]]
+[[max_total_threads_per_threadgroup(128)]]
 kernel void matmul_weight_direct(device T* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
                                  device const T* in [[buffer(2)]], constant MatmulArgs& args [[buffer(3)]],
-                                 uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
-  const uint2 tile =
-      tile_place(group, (args.columns + tile_side - 1) / tile_side, (args.rows + tile_side - 1) / tile_side);
-  const uint row = tile.y * tile_side;
-  const uint column = tile.x * tile_side;
+                                 uint group [[threadgroup_position_in_grid]],
+                                 uint simdgroup [[simdgroup_index_in_threadgroup]],
+                                 uint simdgroups [[simdgroups_per_threadgroup]],
+                                 uint lane [[thread_index_in_simdgroup]]) {
+  const uint2 place = direct_place(group, simdgroup, simdgroups, args);
+  const uint row = place.y;
+  const uint column = place.x;
+  if (row >= args.rows || column >= args.columns) {
+    return;
+  }
   simdgroup_float8x8 sums[tile_fragments * tile_fragments];
   direct_product<true, false>(sums, dout, in, args, row, column, lane);
-  finish_gradient(sums, dweight, args, row, column, lane);
+  finish_gradient_rows(sums, dweight, args, row, column, lane);
 }
 
 MSLT_INSTANTIATE(matmul_weight_direct_f32, matmul_weight_direct, float)
@@ -153,6 +169,7 @@ constant constexpr uint column_sum_rows = 8;
 // partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads:
 // columns along x, parts along y.
 template <typename T>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums(device float* partial [[buffer(0)]], device const T* in [[buffer(1)]],
                         constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
                         uint2 position [[thread_position_in_threadgroup]]) {
@@ -183,6 +200,7 @@ MSLT_INSTANTIATE(column_sums_f16, column_sums, half)
 
 // target += the parts of its column, in their order. Threadgroups of any width.
 template <typename D>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums_join(device D* target [[buffer(0)]], device const float* partial [[buffer(1)]],
                              constant ColumnSumArgs& args [[buffer(2)]], uint column [[thread_position_in_grid]]) {
   if (column >= args.columns) {

@@ -8,9 +8,10 @@ struct MatmulArgs {
   uint32_t rows;
   uint32_t columns;
   uint32_t inner;
-  uint32_t a_aligned;   // rows of the first operand in memory are whole spans at multiples of 16 bytes
-  uint32_t b_aligned;   // the same of the second
-  uint32_t activation;  // 0 none, 1 GELU (tanh), 2 GELU (erf), 3 ReLU
+  uint32_t a_aligned;    // rows of the first operand in memory are whole spans at multiples of 16 bytes
+  uint32_t b_aligned;    // the same of the second
+  uint32_t out_aligned;  // the same of the result and what else has its shape
+  uint32_t activation;   // 0 none, 1 GELU (tanh), 2 GELU (erf), 3 ReLU
   uint32_t has_bias;
   uint32_t bias_type;  // 0 f32, 1 bf16, 2 f16
   uint32_t has_pre;

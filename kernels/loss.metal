@@ -25,13 +25,16 @@ struct RunningSum {
 };
 
 // Takes in `count` values, of which those from `valid` on are no logits.
-inline void take_logits(thread RunningSum& sum, thread const float* values, uint count, ulong valid) {
+template <uint count>
+inline void take_logits(thread RunningSum& sum, thread const float* values, ulong valid) {
   float top = sum.largest;
+#pragma unroll
   for (uint k = 0; k < count; ++k) {
     top = k < valid && values[k] > top ? values[k] : top;
   }
   sum.total *= exp_difference(sum.largest - top);
   sum.largest = top;
+#pragma unroll
   for (uint k = 0; k < count; ++k) {
     sum.total += k < valid ? exp_difference(values[k] - top) : 0.0f;
   }
@@ -65,6 +68,7 @@ template <typename T>
       losses[row] = 0.0f;
     }
     if (args.backward != 0) {
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         values[k] = 0.0f;
       }
@@ -81,14 +85,15 @@ template <typename T>
   sum.largest = -FLT_MAX;
   sum.total = 0.0f;
   for (ulong i = first; i < chunks_end; i += chunk) {
+#pragma unroll
     for (uint step = 0; step < loss_ahead; ++step) {
       load_aligned(logits + i + step * stride, values + step * span_width);
     }
-    take_logits(sum, values, loss_ahead * span_width, loss_ahead * span_width);
+    take_logits<loss_ahead * span_width>(sum, values, loss_ahead * span_width);
   }
   for (ulong i = chunks_end + position * span_width; i < vocab_end; i += stride) {
     load_span(logits, i, end, args.aligned, values);
-    take_logits(sum, values, span_width, vocab_end - i);
+    take_logits<span_width>(sum, values, vocab_end - i);
   }
   const float maximum = group_max(sum.largest, -FLT_MAX, maxima, simdgroup, lane, simdgroups);
   const float total =
@@ -106,17 +111,21 @@ template <typename T>
   // Backwards: what was read last is the nearest.
   for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
     const ulong i = first + (chunks - 1) * chunk;
+#pragma unroll
     for (uint step = 0; step < loss_ahead; ++step) {
       load_aligned(logits + i + step * stride, values + step * span_width);
     }
+#pragma unroll
     for (uint step = 0; step < loss_ahead; ++step) {
       const ulong at = i + step * stride;
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const uint v = step * span_width + k;
         values[v] = exp_difference(values[v] - maximum) * factor;
       }
       const ulong target_in = target_at - at;
       if (target_in < span_width) {
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           const uint v = step * span_width + k;
           values[v] = k == target_in ? values[v] - scale : values[v];
@@ -127,6 +136,7 @@ template <typename T>
   }
   for (ulong i = chunks_end + position * span_width; i < end; i += stride) {
     load_span(logits, i, end, args.aligned, values);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       const float gradient = i + k < vocab_end ? exp_difference(values[k] - maximum) * factor : 0.0f;
       values[k] = i + k == target_at ? gradient - scale : gradient;
@@ -153,6 +163,7 @@ constant constexpr uint sum_spans = 4;
   const ulong stride = ulong(threads) * span_width;
   const ulong piece = sum_spans * stride;
   float sums_of_eight[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     sums_of_eight[k] = 0.0f;
   }
@@ -161,9 +172,11 @@ constant constexpr uint sum_spans = 4;
   for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
     const ulong first = begin + position * span_width;
     if (args.aligned != 0 && begin + piece <= args.count) {
+#pragma unroll
       for (uint j = 0; j < sum_spans; ++j) {
         load_aligned(in + first + j * stride, values + j * span_width);
       }
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         // In pairs, so that all are asked for before the first is waited for.
         const float low = values[k] + values[k + span_width];
@@ -173,6 +186,7 @@ constant constexpr uint sum_spans = 4;
     } else {
       for (ulong i = first; i < min(begin + piece, args.count); i += stride) {
         load_span(in, i, args.count, args.aligned, values);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           sums_of_eight[k] += values[k];
         }
@@ -180,6 +194,7 @@ constant constexpr uint sum_spans = 4;
     }
   }
   float total = 0.0f;
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     total += sums_of_eight[k];
   }

@@ -27,39 +27,50 @@ inline void add_products(thread float* sums, device const T* in, device const W*
                          thread const ulong* starts, uint k, uint row, constant MatvecArgs& args) {
   constexpr uint spans = WeightChunk<W>::spans;
   WeightChunk<W> chunks[depth * each];
+#pragma unroll
   for (uint d = 0; d < depth; ++d) {
+#pragma unroll
     for (uint c = 0; c < each; ++c) {
       fetch_chunk(weight, scales, starts[c] + k + d * weight_step, chunks[d * each + c]);
     }
   }
+#pragma unroll
   for (uint d = 0; d < depth; ++d) {
     float parts[count * each];
+#pragma unroll
     for (uint i = 0; i < count * each; ++i) {
       parts[i] = WeightChunk<W>::has_scale ? 0.0f : sums[i];
     }
     for (uint s = 0; s < spans; ++s) {
-      RawSpan<T> raw[count];
+      Run<T, span_width> raw[count];
       float x[count * span_width];
+#pragma unroll
       for (uint r = 0; r < count; ++r) {
         // Rows past the last: the last stands in, and what comes of it is not written.
         const ulong begin = ulong(min(row + r, args.rows - 1)) * args.inner;
-        fetch_aligned(in + begin + k + d * weight_step + s * span_width, raw[r]);
+        fetch_run(in + begin + k + d * weight_step + s * span_width, raw[r]);
       }
+#pragma unroll
       for (uint r = 0; r < count; ++r) {
         unpack_raw(raw[r], x + r * span_width);
       }
+#pragma unroll
       for (uint c = 0; c < each; ++c) {
         float weights[span_width];
         chunk_span(chunks[d * each + c], s, weights);
+#pragma unroll
         for (uint r = 0; r < count; ++r) {
+#pragma unroll
           for (uint e = 0; e < span_width; ++e) {
             parts[r * each + c] = fma(x[r * span_width + e], weights[e], parts[r * each + c]);
           }
         }
       }
     }
+#pragma unroll
     for (uint c = 0; c < each; ++c) {
       const float scale = chunk_scale(chunks[d * each + c]);
+#pragma unroll
       for (uint r = 0; r < count; ++r) {
         const uint i = r * each + c;
         sums[i] = WeightChunk<W>::has_scale ? fma(scale, parts[i], sums[i]) : parts[i];
@@ -82,6 +93,7 @@ inline void put_result(device T* out, device const uchar* bias, float sum, uint 
 // `count` rows of the input. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of
 // the next.
 template <typename T, typename W, uint count>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                         device const W* weight [[buffer(2)]], device const half* scales [[buffer(3)]],
                         device const uchar* bias [[buffer(4)]], constant MatvecArgs& args [[buffer(5)]],
@@ -120,11 +132,13 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
   // A lane has the rows first_column + its place + c · beside.
   const uint place = lane / lanes;
   ulong starts[each];
+#pragma unroll
   for (uint c = 0; c < each; ++c) {
     // Past the last row of the weight its last row stands in; what comes of it is not written.
     starts[c] = min(first_column + c * beside + place, ulong(args.columns) - 1) * args.inner;
   }
   float sums[results];
+#pragma unroll
   for (uint i = 0; i < results; ++i) {
     sums[i] = 0.0f;
   }

@@ -66,6 +66,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
         drop_block(dropout, block, added + at);
         drop_block(dropout, block + 1, added + at + 4);
       }
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         values[at + k] += added[at + k];
       }
@@ -76,6 +77,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 #pragma unroll
   for (uint step = 0; step < norm_kept; ++step) {
     if (step * norm_step + lane * span_width < args.columns) {
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         total += values[step * span_width + k];
       }
@@ -90,6 +92,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 #pragma unroll
   for (uint step = 0; step < norm_kept; ++step) {
     if (step * norm_step + lane * span_width < args.columns) {
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const float distance = values[step * span_width + k] - centre;
         squares += distance * distance;
@@ -111,6 +114,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
       if (args.has_x != 0) {
         store_aligned(sum + begin + column, part);
       }
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const uint at = step * span_width + k;
         part[k] = (part[k] - centre) * factor * gain[at] + (args.has_bias != 0 ? offset[at] : 0.0f);
@@ -141,6 +145,7 @@ inline void load_norm_sum(device const T* residual, device const T* x, constant 
     float added[span_width];
     load_span(x, first, end, args.aligned, added);
     drop_span(dropout, first, added);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       values[k] += added[k];
     }
@@ -173,6 +178,7 @@ kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffe
     const uint column = step * norm_step + lane * span_width;
     if (column < args.columns) {
       load_norm_sum(residual, x, args, dropout, begin + column, end, part);
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         total += part[k];
       }
@@ -186,6 +192,7 @@ kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffe
     const uint column = step * norm_step + lane * span_width;
     if (column < args.columns) {
       load_norm_sum(residual, x, args, dropout, begin + column, end, part);
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const float distance = column + k < args.columns ? part[k] - centre : 0.0f;
         squares += distance * distance;
@@ -204,12 +211,14 @@ kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffe
       }
       float gain[span_width];
       load_span(weight, column, args.columns, args.weight_aligned, gain);
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         part[k] = (part[k] - centre) * factor * gain[k];
       }
       if (args.has_bias != 0) {
         float offset[span_width];
         load_span(bias, column, args.columns, args.weight_aligned, offset);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           part[k] += offset[k];
         }
@@ -256,6 +265,7 @@ template <typename T>
   load_aligned(weight + loaded, gain);
   float weight_sums[span_width];
   float bias_sums[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     weight_sums[k] = 0.0f;
     bias_sums[k] = 0.0f;
@@ -288,6 +298,7 @@ template <typename T>
       const float factor = factors[r];
       float product = 0.0f;
       float total = 0.0f;
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const uint i = r * span_width + k;
         const float raw = counts ? gradient[i] : 0.0f;
@@ -318,6 +329,7 @@ template <typename T>
       total = args.rms != 0 ? 0.0f : total / count;
       if (inside && row + r < last_row) {
         float result[span_width];
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           const uint i = r * span_width + k;
           result[k] = (gradient[i] - total - normal[i] * product) * factors[r];
@@ -357,6 +369,7 @@ kernel void norm_backward_columns(device float* partial [[buffer(0)]], device co
   const ulong last_row = min(first_row + args.rows_per_part, ulong(args.rows));
   float weight_sums[span_width];
   float bias_sums[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     weight_sums[k] = 0.0f;
     bias_sums[k] = 0.0f;
@@ -369,6 +382,7 @@ kernel void norm_backward_columns(device float* partial [[buffer(0)]], device co
     float total[span_width];
     load_span(dout, begin + column, begin + args.columns, args.aligned, gradient);
     load_span(sum, begin + column, begin + args.columns, args.aligned, total);
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       weight_sums[k] += gradient[k] * ((total[k] - centre) * factor);
       bias_sums[k] += gradient[k];
@@ -415,6 +429,7 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
       load_span(dout, begin + column, end, args.aligned, gradient);
       load_span(sum, begin + column, end, args.aligned, normal);
       load_span(weight, column, args.columns, args.weight_aligned, gain);
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const float scaled = gradient[k] * gain[k];
         product += scaled * ((normal[k] - centre) * factor);
@@ -431,11 +446,13 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
       load_span(dout, begin + column, end, args.aligned, gradient);
       load_span(sum, begin + column, end, args.aligned, normal);
       load_span(weight, column, args.columns, args.weight_aligned, gain);
+#pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         gradient[k] = (gradient[k] * gain[k] - total - (normal[k] - centre) * factor * product) * factor;
       }
       if (args.has_direct != 0) {
         load_span(direct, begin + column, end, args.aligned, normal);
+#pragma unroll
         for (uint k = 0; k < span_width; ++k) {
           gradient[k] += normal[k];
         }
@@ -452,6 +469,7 @@ MSLT_INSTANTIATE(norm_backward_rows_f16, norm_backward_rows, half)
 // dweight and dbias += the partial sums of their columns, in the order of parts. Threadgroups of 32 columns by
 // norm_gradient_rows threads.
 template <typename T>
+[[max_total_threads_per_threadgroup(1024)]]
 kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buffer(1)]],
                           device const float* partial [[buffer(2)]], constant NormGradientArgs& args [[buffer(3)]],
                           uint2 group [[threadgroup_position_in_grid]],
@@ -462,10 +480,12 @@ kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buf
   float total = 0.0f;
   for (uint first = position.y; inside && first < args.parts; first += norm_gradient_ahead * norm_gradient_rows) {
     float ahead[norm_gradient_ahead];
+#pragma unroll
     for (uint k = 0; k < norm_gradient_ahead; ++k) {
       const uint row = first + k * norm_gradient_rows;
       ahead[k] = partial[ulong(min(row, args.parts - 1)) * 2 * args.columns + column];
     }
+#pragma unroll
     for (uint k = 0; k < norm_gradient_ahead; ++k) {
       total += first + k * norm_gradient_rows < args.parts ? ahead[k] : 0.0f;
     }

@@ -55,20 +55,24 @@ struct SquareBatch {
 // Adds the squares of a batch of spans. Most have their largest element in the middle, and then every square counts as
 // it is: what underflows beside it is below its last bit. NaN is in no maximum, but in the sum.
 template <uint size, typename T>
-inline void add_squares(thread Squares& sums, thread float* middle, thread const RawSpan<T>* batch) {
+inline void add_squares(thread Squares& sums, thread float* middle, thread const Run<T, span_width>* batch) {
   float values[size * span_width];
   float largest = 0.0f;
+#pragma unroll
   for (uint j = 0; j < size; ++j) {
     unpack_raw(batch[j], values + j * span_width);
   }
+#pragma unroll
   for (uint k = 0; k < size * span_width; ++k) {
     largest = fmax(largest, fabs(values[k]));
   }
   if (largest <= large_bound && (largest >= small_bound || largest == 0.0f)) {
+#pragma unroll
     for (uint k = 0; k < size * span_width; ++k) {
       middle[k % span_width] = fma(values[k], values[k], middle[k % span_width]);
     }
   } else {
+#pragma unroll
     for (uint k = 0; k < size * span_width; ++k) {
       add_square(sums, values[k]);
     }
@@ -91,16 +95,18 @@ template <typename T>
   const ulong piece = batch * stride;
   Squares squares = {0.0f, 0.0f, 0.0f};
   float sums_of_eight[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     sums_of_eight[k] = 0.0f;
   }
-  RawSpan<T> spans[batch];
+  Run<T, span_width> spans[batch];
   // The groups go over the memory side by side.
   for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
     const ulong first = begin + position * span_width;
     if (args.aligned != 0 && begin + piece <= args.count) {
+#pragma unroll
       for (uint j = 0; j < batch; ++j) {
-        fetch_aligned(gradients + first + j * stride, spans[j]);
+        fetch_run(gradients + first + j * stride, spans[j]);
       }
       add_squares<batch>(squares, sums_of_eight, spans);
     } else {
@@ -110,6 +116,7 @@ template <typename T>
       }
     }
   }
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     squares.middle += sums_of_eight[k];
   }
@@ -191,6 +198,7 @@ inline void adamw_span(thread float* p, device const T* gradients, device float*
   load_span(first_moment, first, args.count, args.aligned, m);
   load_span(second_moment, first, args.count, args.aligned, v);
   const float scale = clipped_scale(state, norm);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     p[k] = adamw_element(p[k], g[k], m[k], v[k], scale, state, args);
   }

@@ -36,6 +36,7 @@ inline RopePlace rope_place(constant RopeArgs& args, uint unit, uint spans, uint
 
 // `turns` are cosines and sines.
 inline void turn_pairs(threadgroup const float2* turns, thread float* low, thread float* high) {
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     const float2 turn = turns[k];
     const float x = low[k];
@@ -49,6 +50,7 @@ inline void turn_pairs(threadgroup const float2* turns, thread float* low, threa
 // of pairs of every head: it computes the angles once for all heads, then its threads take spans side by side.
 // Threadgroups of one dimension; groups have rows along x and pairs along y.
 template <typename T>
+[[max_total_threads_per_threadgroup(128)]]
 kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_frequencies [[buffer(1)]],
                       device const int* first [[buffer(2)]], constant RopeArgs& args [[buffer(3)]],
                       uint2 group [[threadgroup_position_in_grid]], uint2 position [[thread_position_in_threadgroup]],
@@ -89,15 +91,17 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
   constexpr uint batch = RopeBatch<T>::size;
   for (uint begin = position.x; begin < units; begin += batch * threads.x) {
     RopePlace places[batch];
-    RawSpan<T> raw_low[batch];
-    RawSpan<T> raw_high[batch];
+    Run<T, span_width> raw_low[batch];
+    Run<T, span_width> raw_high[batch];
+#pragma unroll
     for (uint j = 0; j < batch; ++j) {
       // A thread that runs out of spans reads its first again and lets it be.
       const uint unit = begin + j * threads.x;
       places[j] = rope_place(args, unit < units ? unit : begin, spans, first_row, first_pair);
-      fetch_aligned(qkv + places[j].low, raw_low[j]);
-      fetch_aligned(qkv + places[j].low + args.half_size, raw_high[j]);
+      fetch_run(qkv + places[j].low, raw_low[j]);
+      fetch_run(qkv + places[j].low + args.half_size, raw_high[j]);
     }
+#pragma unroll
     for (uint j = 0; j < batch; ++j) {
       if (begin + j * threads.x < units) {
         unpack_raw(raw_low[j], low);

@@ -1,6 +1,7 @@
 // The largest logits of each row: one threadgroup of whole simdgroups a row.
 #include <metal_stdlib>
 
+#include "lib/float_bits.h"
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
 #include "lib/raw_span.h"
@@ -17,13 +18,14 @@ struct Candidate {
 // What a thread without data brings, behind every logit.
 constant constexpr uint no_index = 0xffffffffu;
 
-inline uint rank_of(float value) {
-  if (isnan(value)) {
+// Of a float's bits, without arithmetic on the float itself, by which devices may make zeros of subnormals.
+inline uint rank_of(uint bits) {
+  const uint size = bits & 0x7fffffffu;
+  if (size > 0x7f800000u) {
     return 0;
   }
-  // Adding 0 makes -0 equal to 0.
-  const uint bits = as_type<uint>(value + 0.0f);
-  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  // -0 equals 0.
+  return (bits & 0x80000000u) != 0 && size != 0 ? ~bits : size | 0x80000000u;
 }
 
 inline bool leads(Candidate a, Candidate b) {
@@ -35,7 +37,7 @@ template <typename T>
 inline Candidate best_after(device const T* x, uint n, uint lane, uint stride, Candidate last) {
   Candidate best = {0u, no_index};
   for (ulong i = lane; i < n; i += stride) {
-    const Candidate candidate = {rank_of(float(x[i])), uint(i)};
+    const Candidate candidate = {rank_of(float_bits(x[i])), uint(i)};
     if (leads(last, candidate) && leads(candidate, best)) {
       best = candidate;
     }
@@ -72,13 +74,15 @@ constant constexpr uint scan_spans = 4;
 // The spans first, first + threads, ... of a row of whole spans; past the last, the first again.
 template <typename T>
 inline void fetch_batch(device const T* x, uint first, uint spans, uint threads, uint aligned,
-                        thread RawSpan<T>* batch) {
+                        thread Run<T, span_width>* batch) {
   if (aligned != 0) {
+#pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
       const uint span = first + j * threads;
-      fetch_aligned(x + ulong(span < spans ? span : first) * span_width, batch[j]);
+      fetch_run(x + ulong(span < spans ? span : first) * span_width, batch[j]);
     }
   } else {
+#pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
       const uint span = first + j * threads;
       const ulong at = ulong(span < spans ? span : first) * span_width;
@@ -87,16 +91,21 @@ inline void fetch_batch(device const T* x, uint first, uint spans, uint threads,
   }
 }
 
-// The largest element, NaN where there is no other.
+// The rank of one of a span's elements.
 template <typename T>
-inline float span_max(thread const RawSpan<T>& span) {
-  float values[span_width];
-  unpack_raw(span, values);
-  float largest = values[0];
-  for (uint k = 1; k < span_width; ++k) {
-    largest = fmax(largest, values[k]);
+inline uint span_rank(thread const Run<T, span_width>& span, uint k) {
+  return rank_of(float_bits(run_element(span, k)));
+}
+
+// The highest of them.
+template <typename T>
+inline uint span_top(thread const Run<T, span_width>& span) {
+  uint top = 0;
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    top = max(top, span_rank(span, k));
   }
-  return largest;
+  return top;
 }
 
 // out[row] = the index of the row's largest logit.
@@ -110,22 +119,24 @@ template <typename T>
   threadgroup uint indices[max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
   const uint spans = args.vocab / span_width;
-  // The first span with the largest value; a later one must beat it. Spans of NaN alone lead nothing.
-  float largest = 0.0f;
+  // The first span with the highest rank; a later one must beat it. Spans of NaN alone lead nothing.
+  uint highest = 0;
   uint best_span = no_index;
-  RawSpan<T> best_elements;
-  clear_raw(best_elements.words, sizeof(T) * 2);
+  Run<T, span_width> best_elements;
+  clear_run(best_elements);
   for (uint first = position; first < spans; first += scan_spans * threads) {
-    RawSpan<T> batch[scan_spans];
+    Run<T, span_width> batch[scan_spans];
     fetch_batch(x, first, spans, threads, args.aligned, batch);
-    float tops[scan_spans];
+    uint tops[scan_spans];
+#pragma unroll
     for (uint j = 0; j < scan_spans; ++j) {
-      tops[j] = span_max(batch[j]);
+      tops[j] = span_top(batch[j]);
     }
-    const float top = fmax(fmax(tops[0], tops[1]), fmax(tops[2], tops[3]));
-    if (top > largest || (best_span == no_index && !isnan(top))) {
-      largest = top;
+    const uint top = max(max(tops[0], tops[1]), max(tops[2], tops[3]));
+    if (top > highest) {
+      highest = top;
       // What stands in for spans past the last is the first again, which then leads.
+#pragma unroll
       for (uint j = scan_spans; j > 0; --j) {
         if (tops[j - 1] == top) {
           best_span = first + (j - 1) * threads;
@@ -136,16 +147,15 @@ template <typename T>
   }
   Candidate own = {0u, position < spans ? position * span_width : no_index};
   if (best_span != no_index) {
-    own.rank = rank_of(largest);
-    float elements[span_width];
-    unpack_raw(best_elements, elements);
+    own.rank = highest;
+#pragma unroll
     for (uint k = span_width; k > 0; --k) {
-      own.index = elements[k - 1] == largest ? best_span * span_width + k - 1 : own.index;
+      own.index = span_rank(best_elements, k - 1) == highest ? best_span * span_width + k - 1 : own.index;
     }
   }
   const uint rest = spans * span_width + position;
   if (rest < args.vocab) {
-    const Candidate candidate = {rank_of(float(x[rest])), rest};
+    const Candidate candidate = {rank_of(float_bits(x[rest])), rest};
     if (leads(candidate, own)) {
       own = candidate;
     }
@@ -165,9 +175,8 @@ constant constexpr uint kept_maxima = 2048;
 constant constexpr uint most_candidates = 1024;
 
 // Appends the elements of at least `threshold`, in any order; counts all of them, keeps those that there is room for.
-inline void offer(float value, uint index, uint threshold, threadgroup atomic_uint* count, threadgroup uint* ranks,
+inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint* count, threadgroup uint* ranks,
                   threadgroup uint* indices) {
-  const uint rank = rank_of(value);
   if (rank >= threshold) {
     const uint place = atomic_fetch_add_explicit(count, 1u, memory_order_relaxed);
     if (place < most_candidates) {
@@ -212,13 +221,12 @@ template <typename T>
     uint top = 0;
     const uint first = position + b * batch_spans;
     if (first < spans) {
-      RawSpan<T> batch[scan_spans];
+      Run<T, span_width> batch[scan_spans];
       fetch_batch(x, first, spans, threads, args.aligned, batch);
-      float largest = span_max(batch[0]);
-      for (uint j = 1; j < scan_spans; ++j) {
-        largest = fmax(largest, span_max(batch[j]));
+#pragma unroll
+      for (uint j = 0; j < scan_spans; ++j) {
+        top = max(top, span_top(batch[j]));
       }
-      top = rank_of(largest);
     }
     const uint at = b / batches_a_slot * threads + position;
     maxima[at] = b % batches_a_slot == 0 ? top : max(maxima[at], top);
@@ -271,18 +279,17 @@ template <typename T>
     const uint hit = hits[i / spans_a_slot];
     const uint span = hit / threads * batches_a_slot * batch_spans + i % spans_a_slot * threads + hit % threads;
     if (span < spans) {
-      RawSpan<T> raw;
+      Run<T, span_width> raw;
       fetch_span(x, ulong(span) * span_width, ulong(spans) * span_width, args.aligned, raw);
-      float elements[span_width];
-      unpack_raw(raw, elements);
+#pragma unroll
       for (uint e = 0; e < span_width; ++e) {
-        offer(elements[e], span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
+        offer(span_rank(raw, e), span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
       }
     }
   }
   const uint rest = spans * span_width + position;
   if (rest < args.vocab) {
-    offer(float(x[rest]), rest, threshold, count_of_all, candidate_ranks, candidate_indices);
+    offer(rank_of(float_bits(x[rest])), rest, threshold, count_of_all, candidate_ranks, candidate_indices);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -296,7 +303,7 @@ template <typename T>
         before += leads(other, own) ? 1 : 0;
       }
       if (before < args.k) {
-        values[ulong(row) * args.k + before] = float(x[own.index]);
+        values[ulong(row) * args.k + before] = as_type<float>(float_bits(x[own.index]));
         indices[ulong(row) * args.k + before] = int(own.index);
       }
     }
@@ -307,7 +314,7 @@ template <typename T>
   for (uint i = 0; i < args.k; ++i) {
     const Candidate best = group_best(own, ranks[i & 1u], places[i & 1u], simdgroup, lane, simdgroups);
     if (position == 0 && best.index < args.vocab) {
-      values[ulong(row) * args.k + i] = float(x[best.index]);
+      values[ulong(row) * args.k + i] = as_type<float>(float_bits(x[best.index]));
       indices[ulong(row) * args.k + i] = int(best.index);
     }
     if (own.index == best.index) {

@@ -1,8 +1,10 @@
 // The Metal library of the subset as declarations for clang's C++ for OpenCL, where address spaces are real.
 //
-// Nothing here is ever run: `clang -x clcpp -cl-std=clc++2021 -fsyntax-only` reads it before each file that mslc wrote,
-// to reject what mixes device, constant, threadgroup and thread memory. bfloat is a struct; float4 and its like are
-// clang's vectors, whose constructors mslc calls make_float4. The numeric limits and M_PI_F are OpenCL's own macros.
+// Nothing here is ever run: `clang -x clcpp -cl-std=clc++2021` reads it before each file that mslc wrote, to reject
+// what mixes device, constant, threadgroup and thread memory, and to show which arrays of a thread its optimiser leaves
+// in memory. For the latter, whatever gets a reference to thread memory has a body, and what has none takes scalars.
+// bfloat is a struct; float4 and its like are clang's vectors, whose constructors mslc calls make_float4. The numeric
+// limits and M_PI_F are OpenCL's own macros.
 #pragma once
 
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
@@ -23,36 +25,45 @@ typedef uint uint32_t;
 typedef long int64_t;
 typedef ulong uint64_t;
 
+ushort mslt_narrow(float value);
+float mslt_widen(ushort bits);
+
 struct bfloat {
   ushort bits;
   bfloat() = default;
-  explicit bfloat(float value);
-  operator float() const;
-  operator float() const __constant;
+  explicit bfloat(float value) : bits(mslt_narrow(value)) {}
+  operator float() const { return mslt_widen(bits); }
+  operator float() const __constant { return mslt_widen(bits); }
 };
 
 // The types of n elements, and the calls that stand for their constructors.
-#define MSLT_VECTORS(scalar)                                          \
-  typedef scalar scalar##2 __attribute__((ext_vector_type(2)));       \
-  typedef scalar scalar##3 __attribute__((ext_vector_type(3)));       \
-  typedef scalar scalar##4 __attribute__((ext_vector_type(4)));       \
-  scalar##2 make_##scalar##2(scalar x, scalar y);                     \
-  scalar##3 make_##scalar##3(scalar x, scalar y, scalar z);           \
-  scalar##4 make_##scalar##4(scalar x, scalar y, scalar z, scalar w); \
-  template <typename T>                                               \
-  scalar##2 make_##scalar##2(T value);                                \
-  template <typename T>                                               \
-  scalar##3 make_##scalar##3(T value);                                \
-  template <typename T>                                               \
-  scalar##4 make_##scalar##4(T value);                                \
-  struct packed_##scalar##2 {                                         \
-    scalar x, y;                                                      \
-  };                                                                  \
-  struct packed_##scalar##3 {                                         \
-    scalar x, y, z;                                                   \
-  };                                                                  \
-  struct packed_##scalar##4 {                                         \
-    scalar x, y, z, w;                                                \
+#define MSLT_VECTORS(scalar)                                                  \
+  typedef scalar scalar##2 __attribute__((ext_vector_type(2)));               \
+  typedef scalar scalar##3 __attribute__((ext_vector_type(3)));               \
+  typedef scalar scalar##4 __attribute__((ext_vector_type(4)));               \
+  inline scalar##2 make_##scalar##2(scalar x, scalar y) {                     \
+    return (scalar##2)(x, y);                                                 \
+  }                                                                           \
+  inline scalar##3 make_##scalar##3(scalar x, scalar y, scalar z) {           \
+    return (scalar##3)(x, y, z);                                              \
+  }                                                                           \
+  inline scalar##4 make_##scalar##4(scalar x, scalar y, scalar z, scalar w) { \
+    return (scalar##4)(x, y, z, w);                                           \
+  }                                                                           \
+  template <typename T>                                                       \
+  scalar##2 make_##scalar##2(T value);                                        \
+  template <typename T>                                                       \
+  scalar##3 make_##scalar##3(T value);                                        \
+  template <typename T>                                                       \
+  scalar##4 make_##scalar##4(T value);                                        \
+  struct packed_##scalar##2 {                                                 \
+    scalar x, y;                                                              \
+  };                                                                          \
+  struct packed_##scalar##3 {                                                 \
+    scalar x, y, z;                                                           \
+  };                                                                          \
+  struct packed_##scalar##4 {                                                 \
+    scalar x, y, z, w;                                                        \
   };
 MSLT_VECTORS(char)
 MSLT_VECTORS(uchar)
@@ -72,9 +83,9 @@ struct bfloat2 {
 struct bfloat4 {
   bfloat x, y, z, w;
   bfloat4() = default;
-  bfloat4(bfloat a, bfloat b, bfloat c, bfloat d);
-  explicit bfloat4(float4 value);
-  explicit operator float4() const;
+  bfloat4(bfloat a, bfloat b, bfloat c, bfloat d) : x(a), y(b), z(c), w(d) {}
+  explicit bfloat4(float4 value) : x(value.x), y(value.y), z(value.z), w(value.w) {}
+  explicit operator float4() const { return (float4)(float(x), float(y), float(z), float(w)); }
 };
 
 // What comparisons of vectors yield here.
@@ -104,7 +115,9 @@ template <typename T, int n>
 using vec = typename mslt_vector<T, n>::type;
 
 template <typename To, typename From>
-To as_type(From value);
+To as_type(From value) {
+  return __builtin_bit_cast(To, value);
+}
 
 template <typename A, typename B>
 struct is_same {
@@ -168,7 +181,10 @@ float pow(float x, float y);
 bool isnan(float x);
 bool isinf(float x);
 bool isfinite(float x);
-float sincos(float x, __private float& cosine);
+inline float sincos(float x, __private float& cosine) {
+  cosine = cos(x);
+  return sin(x);
+}
 float fma(float a, float b, float c);
 float4 fma(float4 a, float4 b, float4 c);
 float2 fma(float2 a, float2 b, float2 c);
@@ -257,39 +273,64 @@ template <typename T, int rows, int columns>
 struct simdgroup_matrix {
   T elements[2];
   simdgroup_matrix() = default;
-  explicit simdgroup_matrix(T diagonal);
-  __private T (&thread_elements())[2];
+  explicit simdgroup_matrix(T diagonal) : elements{diagonal, diagonal} {}
+  __private T (&thread_elements() __private)[2] { return elements; }
 };
 typedef simdgroup_matrix<float, 8, 8> simdgroup_float8x8;
 typedef simdgroup_matrix<half, 8, 8> simdgroup_half8x8;
 typedef simdgroup_matrix<bfloat, 8, 8> simdgroup_bfloat8x8;
 template <typename T, int rows, int columns>
-simdgroup_matrix<T, rows, columns> make_filled_simdgroup_matrix(T value);
+simdgroup_matrix<T, rows, columns> make_filled_simdgroup_matrix(T value) {
+  return simdgroup_matrix<T, rows, columns>(value);
+}
+
+// Where an element of a lane lies, and the product's elements: any function of all that they depend on will do.
+ulong mslt_place(ulong elements_per_row, ulong2 origin, bool transpose, uint element);
+float mslt_product(float a0, float a1, float b0, float b1, float c);
 #define MSLT_MATRIX_MEMORY(space)                                                                                      \
   template <typename T>                                                                                                \
-  void simdgroup_load(__private simdgroup_matrix<T, 8, 8>& d, const space T* s, ulong elements_per_row = 8);           \
-  template <typename T>                                                                                                \
   void simdgroup_load(__private simdgroup_matrix<T, 8, 8>& d, const space T* s, ulong elements_per_row, ulong2 origin, \
-                      bool transpose = false);
+                      bool transpose = false) {                                                                        \
+    d.elements[0] = s[mslt_place(elements_per_row, origin, transpose, 0)];                                             \
+    d.elements[1] = s[mslt_place(elements_per_row, origin, transpose, 1)];                                             \
+  }                                                                                                                    \
+  template <typename T>                                                                                                \
+  void simdgroup_load(__private simdgroup_matrix<T, 8, 8>& d, const space T* s, ulong elements_per_row = 8) {          \
+    simdgroup_load(d, s, elements_per_row, (ulong2)(0, 0));                                                            \
+  }
 MSLT_MATRIX_MEMORY(__global)
 MSLT_MATRIX_MEMORY(__local)
 MSLT_MATRIX_MEMORY(__constant)
 #undef MSLT_MATRIX_MEMORY
 #define MSLT_MATRIX_MEMORY(space)                                                                      \
   template <typename T>                                                                                \
-  void simdgroup_store(simdgroup_matrix<T, 8, 8> a, space T* d, ulong elements_per_row = 8);           \
-  template <typename T>                                                                                \
   void simdgroup_store(simdgroup_matrix<T, 8, 8> a, space T* d, ulong elements_per_row, ulong2 origin, \
-                       bool transpose = false);
+                       bool transpose = false) {                                                       \
+    d[mslt_place(elements_per_row, origin, transpose, 0)] = a.elements[0];                             \
+    d[mslt_place(elements_per_row, origin, transpose, 1)] = a.elements[1];                             \
+  }                                                                                                    \
+  template <typename T>                                                                                \
+  void simdgroup_store(simdgroup_matrix<T, 8, 8> a, space T* d, ulong elements_per_row = 8) {          \
+    simdgroup_store(a, d, elements_per_row, (ulong2)(0, 0));                                           \
+  }
 MSLT_MATRIX_MEMORY(__global)
 MSLT_MATRIX_MEMORY(__local)
 #undef MSLT_MATRIX_MEMORY
-template <typename D, typename A, typename B>
-void simdgroup_multiply(__private simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
-                        simdgroup_matrix<B, 8, 8> b);
 template <typename D, typename A, typename B, typename C>
 void simdgroup_multiply_accumulate(__private simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
-                                   simdgroup_matrix<B, 8, 8> b, simdgroup_matrix<C, 8, 8> c);
+                                   simdgroup_matrix<B, 8, 8> b, simdgroup_matrix<C, 8, 8> c) {
+  const float a0 = float(a.elements[0]);
+  const float a1 = float(a.elements[1]);
+  const float b0 = float(b.elements[0]);
+  const float b1 = float(b.elements[1]);
+  d.elements[0] = D(mslt_product(a0, a1, b0, b1, float(c.elements[0])));
+  d.elements[1] = D(mslt_product(a0, a1, b0, b1, float(c.elements[1])));
+}
+template <typename D, typename A, typename B>
+void simdgroup_multiply(__private simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
+                        simdgroup_matrix<B, 8, 8> b) {
+  simdgroup_multiply_accumulate(d, a, b, simdgroup_matrix<D, 8, 8>(D(0.0f)));
+}
 
 enum memory_order { memory_order_relaxed };
 struct atomic_uint {

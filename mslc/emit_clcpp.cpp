@@ -42,7 +42,9 @@ std::string emit_clcpp(const Syntax& syntax, const std::vector<KernelEntry>& ent
   rewrite_common(syntax, rewrite);
   for (std::size_t i = 0; i + 1 < syntax.unit.tokens.size(); ++i) {
     const Token& token = syntax.token(i);
-    if (const std::string_view space = opencl_space(token.text); token.is_name() && !space.empty()) {
+    if (is_unroll(token)) {
+      rewrite.before(i, unroll_pragma);
+    } else if (const std::string_view space = opencl_space(token.text); token.is_name() && !space.empty()) {
       rewrite.replace(i, std::string(space));
     } else if (is_vector_type(token.text) && syntax.token(i + 1).is("(")) {
       rewrite.replace(i, fmt::format("make_{}", token.text));
@@ -50,6 +52,8 @@ std::string emit_clcpp(const Syntax& syntax, const std::vector<KernelEntry>& ent
   }
   for (const Function& function : syntax.functions) {
     if (!function.is_kernel) {
+      // As GPU compilers do: what is left in memory then is a fault of the kernel.
+      rewrite.before(function.specifiers.begin, "__attribute__((always_inline)) ");
       continue;
     }
     for (const ThreadgroupDeclaration& array : threadgroup_declarations(syntax, function)) {

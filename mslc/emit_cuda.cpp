@@ -13,6 +13,10 @@ namespace {
 constexpr std::string_view linear_thread = "threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)";
 constexpr std::string_view linear_threads = "blockDim.x * blockDim.y * blockDim.z";
 
+// Groups of so many threads can have all the registers that a thread may; a bound would only have nvcc spill some of
+// them for the sake of more groups side by side.
+constexpr std::uint32_t threads_without_bounds = 256;
+
 // One component of a builtin position or size.
 std::string component(std::string_view builtin, char axis) {
   if (builtin == "thread_position_in_grid") {
@@ -41,7 +45,9 @@ std::string builtin_expression(const KernelArgument& argument) {
     return std::string(linear_thread);
   }
   if (argument.builtin == "simdgroup_index_in_threadgroup") {
-    return fmt::format("({}) / 32u", linear_thread);
+    // By way of a shuffle, from which nvcc learns that a simdgroup has one: it then need not expect lanes to part where
+    // they depend on it.
+    return fmt::format("__shfl_sync(0xffffffffu, ({}) / 32u, 0)", linear_thread);
   }
   if (argument.builtin == "thread_index_in_simdgroup") {
     return fmt::format("({}) % 32u", linear_thread);
@@ -80,7 +86,7 @@ std::string cuda_entry(const KernelEntry& entry) {
   if (!offsets.empty()) {
     append(parameters, offsets);
   }
-  const std::string bounds = entry.max_threads_per_threadgroup > 0
+  const std::string bounds = entry.max_threads_per_threadgroup > threads_without_bounds
                                  ? fmt::format("__launch_bounds__({}) ", entry.max_threads_per_threadgroup)
                                  : "";
   return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  {}{}(\n    {});\n}}\n", bounds,
@@ -94,9 +100,8 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   rewrite_common(syntax, rewrite);
   drop_address_spaces(syntax, rewrite);
   for (std::size_t i = 0; i + 1 < syntax.unit.tokens.size(); ++i) {
-    const Token& token = syntax.token(i);
-    if (token.kind == TokenKind::directive && token.text.find("unroll") != std::string_view::npos) {
-      rewrite.before(i, "_Pragma(\"unroll\")");
+    if (is_unroll(syntax.token(i))) {
+      rewrite.before(i, unroll_pragma);
     }
   }
   for (const Function& function : syntax.functions) {

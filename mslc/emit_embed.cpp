@@ -26,10 +26,12 @@ std::string metal_text(const std::vector<const Syntax*>& units) {
     for (std::size_t i = 0; i + 1 < syntax->unit.tokens.size(); ++i) {
       const Token& token = syntax->token(i);
       here.insert(token.at.file);
-      const bool pragma_once =
-          token.kind == TokenKind::directive && token.text.find("unroll") == std::string_view::npos;
+      const bool pragma_once = token.kind == TokenKind::directive && !is_unroll(token);
       if (written.contains(token.at.file) || pragma_once) {
         rewrite.drop(i);
+      } else if (is_unroll(token)) {
+        // Apple's compiler takes either spelling; this one says that nothing of the loop is to remain.
+        rewrite.replace(i, "#pragma clang loop unroll(full)");
       }
     }
     for (const Instantiation& instantiation : syntax->instantiations) {

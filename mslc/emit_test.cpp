@@ -45,7 +45,7 @@ TEST_F(Emit, MetadataIsSortedAndComplete) {
   expect_holds(text, "{\"x\", ArgumentKind::buffer, ArgumentAccess::read, 0, \"bfloat\", 2}");
   expect_holds(text, "{\"factors\", ArgumentKind::threadgroup, ArgumentAccess::write, 0, \"float\", 4}");
   expect_holds(text, "{\"row_sum\", \"testdata/row_sum.metal\", 9, arguments_row_sum, 128, 1024}");
-  expect_holds(text, "{\"scale_rows_f16\", \"testdata/scale_rows.metal\", 27, arguments_scale_rows_f16, 528, 0}");
+  expect_holds(text, "{\"scale_rows_f16\", \"testdata/scale_rows.metal\", 28, arguments_scale_rows_f16, 528, 256}");
   EXPECT_LT(text.find("{\"scale_rows_bf16\""), text.find("{\"scale_rows_f16\""));
   EXPECT_LT(text.find("{\"scale_rows_f32\""), text.find("{\"vector_add\""));
 }
@@ -58,7 +58,7 @@ TEST_F(Emit, HostBodiesHaveNoAddressSpaces) {
   expect_holds(text, "#line 9 \"testdata/scale_rows.metal\"");
   expect_holds(text, "scale_rows<half, 4 * 2>(context");
   expect_holds(text, "static_cast<const half*>(bindings.buffers[0])");
-  expect_holds(text, "{\"tile\", 264, 2, 32}");
+  expect_holds(text, "{\"tile\", 264, 2, 33}");
   expect_holds(text, "static_assert(sizeof(ScaleRowsArgs) == 12);");
   for (const char* word : {"device ", "threadgroup ", "constant ", " thread ", "[[buffer", "kernel ", "MSLT_INST"}) {
     const std::string body = text.substr(text.find("#line"), text.rfind("#line") - text.find("#line"));
@@ -99,6 +99,8 @@ TEST_F(Emit, CudaKeepsUnrolling) {
   ASSERT_EQ(front_end.diagnostics().text(), "");
   const CheckedUnit& unit = *front_end.units()[0];
   expect_holds(emit_cuda(unit.syntax, unit.entries, {}), "_Pragma(\"unroll\")\n  for (uint i = 0;");
+  expect_holds(emit_clcpp(unit.syntax, unit.entries, {}), "_Pragma(\"unroll\")\n  for (uint i = 0;");
+  expect_holds(emit_metal({&unit.syntax}), "#pragma clang loop unroll(full)\n  for (uint i = 0;");
   expect_lacks(emit_host(unit.syntax, unit.entries, {}), "unroll");
 }
 

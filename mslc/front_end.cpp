@@ -15,6 +15,7 @@ void FrontEnd::add(Unit unit) {
   check_kernels(checked->syntax, diagnostics_);
   check_data(checked->syntax, diagnostics_);
   check_calls(checked->syntax, diagnostics_);
+  check_arrays(checked->syntax, diagnostics_);
   checked->entries = kernel_entries(checked->syntax);
   check_entries(checked->entries, diagnostics_);
   units_.push_back(std::move(checked));

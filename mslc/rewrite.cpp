@@ -98,6 +98,10 @@ std::string Rewrite::text() const {
   return printer.take();
 }
 
+bool is_unroll(const Token& token) {
+  return token.kind == TokenKind::directive && token.text.find("unroll") != std::string_view::npos;
+}
+
 void rewrite_common(const Syntax& syntax, Rewrite& rewrite) {
   const Unit& unit = syntax.unit;
   for (std::size_t i = 0; i + 1 < unit.tokens.size(); ++i) {

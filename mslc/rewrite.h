@@ -37,6 +37,10 @@ class Rewrite {
   std::vector<Edit> edits_;
 };
 
+// Whether the token is `#pragma unroll`, and what stands for it where the line may hold more.
+bool is_unroll(const Token& token);
+inline constexpr const char* unroll_pragma = "_Pragma(\"unroll\")";
+
 // What every C++ target has in common: includes, pragmas, attributes, `using namespace metal`, instantiations and the
 // word `kernel` go; 1.0h becomes half(1.0f).
 void rewrite_common(const Syntax& syntax, Rewrite& rewrite);

@@ -19,6 +19,8 @@ void check_kernels(const Syntax& syntax, Diagnostics& diagnostics);
 void check_data(const Syntax& syntax, Diagnostics& diagnostics);
 // Recursion, calls of kernels, and helpers that differ in address spaces only.
 void check_calls(const Syntax& syntax, Diagnostics& diagnostics);
+// Indices of a thread's arrays are constants once loops are unrolled.
+void check_arrays(const Syntax& syntax, Diagnostics& diagnostics);
 
 // Each kernel's threadgroup memory and argument sizes, where all else is right.
 void check_entries(const std::vector<KernelEntry>& entries, Diagnostics& diagnostics);

@@ -32,6 +32,7 @@ class KernelRules {
             function.name, place(first->second->name_at).line);
       }
       check_arguments(function);
+      check_group_size(function);
     }
     for (const Instantiation& instantiation : syntax_.instantiations) {
       check_instantiation(instantiation);
@@ -132,6 +133,32 @@ class KernelRules {
       }
       check_index(parameter, attribute, used);
       check_memory(parameter, attribute);
+    }
+  }
+
+  // A kernel that knows places within its group but is not told the group's size has the size in its code. Without the
+  // attribute a device may allow it fewer threads.
+  void check_group_size(const Function& function) {
+    bool knows_places = false;
+    bool knows_size = false;
+    for (const Parameter& parameter : function.parameters) {
+      for (const Attribute& attribute : parameter.attributes) {
+        knows_size =
+            knows_size || attribute.name == "threads_per_threadgroup" || attribute.name == "simdgroups_per_threadgroup";
+        knows_places = knows_places || attribute.name == "thread_position_in_threadgroup" ||
+                       attribute.name == "thread_index_in_threadgroup" ||
+                       attribute.name == "simdgroup_index_in_threadgroup" ||
+                       attribute.name == "thread_index_in_simdgroup";
+      }
+    }
+    const bool has_most = std::any_of(function.attributes.begin(), function.attributes.end(),
+                                      [](const Attribute& a) { return a.name == "max_total_threads_per_threadgroup"; });
+    if (knows_places && !knows_size && !has_most) {
+      diagnostics_.error(
+          place(function.name_at),
+          "kernel '{}' has places within its group but not the group's size, so its launch is fixed; write "
+          "[[max_total_threads_per_threadgroup(n)]] before it, or take threads_per_threadgroup",
+          function.name);
     }
   }
 

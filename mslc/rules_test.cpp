@@ -83,7 +83,12 @@ std::vector<RuleCase> kernel_rules() {
       {"two_attributes", kernel_with("device float* x [[buffer(0), buffer(1)]]"), "5:44", "2 attributes",
        kernel_with("device float* x [[buffer(0)]]")},
       {"unknown_attribute", kernel_with("uint lane [[lane_id]]"), "5:27", "attribute 'lane_id' is unknown",
-       kernel_with("uint lane [[thread_index_in_simdgroup]]")},
+       kernel_with("uint simdgroups [[simdgroups_per_threadgroup]]")},
+      {"fixed_launch", kernel_with("uint i [[thread_position_in_threadgroup]]"), "5:13", "its launch is fixed",
+       args +
+           "[[max_total_threads_per_threadgroup(64)]] kernel void k(uint i [[thread_position_in_threadgroup]]) {}\n"},
+      {"fixed_simdgroups", kernel_with("uint i [[simdgroup_index_in_threadgroup]]"), "5:13", "its launch is fixed",
+       kernel_with("uint i [[simdgroup_index_in_threadgroup]], uint n [[simdgroups_per_threadgroup]]")},
       {"texture_attribute", kernel_with("device float* x [[texture(0)]]"), "5:33", "attribute 'texture' is unknown",
        kernel_with("device float* x [[buffer(0)]]")},
       {"function_attribute", "[[early_fragment_tests]] kernel void k() {}", "1:3", "unknown on kernels",
@@ -112,7 +117,7 @@ std::vector<RuleCase> kernel_rules() {
       {"unknown_element", kernel_with("device Unknown* n [[buffer(0)]]"), "5:15", "element type 'Unknown'",
        kernel_with("device Args* n [[buffer(0)]]")},
       {"builtin_type", kernel_with("int i [[thread_index_in_threadgroup]]"), "5:15", "declared as uint, not 'int'",
-       kernel_with("uint i [[thread_index_in_threadgroup]]")},
+       kernel_with("uint i [[simdgroups_per_threadgroup]]")},
       {"scalar_builtin", kernel_with("uint2 i [[thread_index_in_simdgroup]]"), "5:15", "declared as uint",
        kernel_with("uint2 i [[thread_position_in_grid]]")},
       {"mixed_positions", kernel_with("uint2 i [[thread_position_in_grid]], uint3 j [[threadgroup_position_in_grid]]"),
@@ -205,7 +210,7 @@ std::vector<RuleCase> data_rules() {
 std::vector<RuleCase> language_rules() {
   return {
       {"lambda", in_kernel("auto f = [&](uint j) { return j; };"), "2:10", "lambdas",
-       in_kernel("float f[2];\nf[i] = x[i];")},
+       in_kernel("float f[2];\nf[1] = x[i];")},
       {"lambda_argument", in_kernel("sort(x, [](uint j) { return j; });"), "2:9", "lambdas",
        in_kernel("x[(i)] = x[i];")},
       {"goto", in_kernel("goto end;"), "2:1", "'goto' is outside the subset", in_kernel("return;")},
@@ -278,6 +283,55 @@ std::vector<RuleCase> call_rules() {
   };
 }
 
+// `loop` over `body` in a kernel that has an array `v`, behind the pragma.
+std::string unrolled(const std::string& loop, const std::string& body) {
+  return in_kernel("float v[8];\n#pragma unroll\n" + loop + " {\n" + body + "\n}");
+}
+
+std::vector<RuleCase> array_rules() {
+  const std::string eight = "for (uint k = 0; k < 8; ++k)";
+  const std::string matrix = "simdgroup_float8x8 m;\n";
+  return {
+      {"rolled", in_kernel("float v[8];\n" + eight + " { v[k] = x[k]; }"), "3:1", "write #pragma unroll before it",
+       unrolled(eight, "v[k] = x[k];")},
+      {"rolled_around",
+       in_kernel("float v[8];\nfor (uint j = 0; j < 2; ++j) {\n#pragma unroll\nfor (uint k = 0; k < "
+                 "4; ++k) { v[4 * j + k] = x[k]; }\n}"),
+       "3:1", "is not unrolled", unrolled("for (uint j = 0; j < 2; ++j)", "v[4 * j] = x[j];")},
+      {"rolled_through_a_name", in_kernel("float v[8];\n" + eight + " {\nconst uint at = 7 - k;\nv[at] = x[k];\n}"),
+       "3:1", "is not unrolled", unrolled(eight, "const uint at = 7 - k;\nv[at] = x[k];")},
+      {"rolled_pointer", in_kernel("float v[8];\nfor (uint k = 0; k < 2; ++k) { load(x, v + 4 * k); }"), "3:1",
+       "is not unrolled", unrolled("for (uint k = 0; k < 2; ++k)", "load(x, v + 4 * k);")},
+      {"rolled_member",
+       "struct S {\n  uint words[4];\n};\ninline void h(thread S& s) {\nfor (uint k = 0; k < 4; ++k) "
+       "{ s.words[k] = 0; }\n}",
+       "5:1", "is not unrolled",
+       "struct S {\n  uint words[4];\n};\ninline void h(thread S& s) {\n#pragma unroll\nfor (uint k = 0; k < 4; ++k) { "
+       "s.words[k] = 0; }\n}"},
+      {"run_time_length", in_kernel("float v[8];\n#pragma unroll\nfor (uint k = 0; k < i; ++k) { v[k] = x[k]; }"),
+       "4:34", "known at run time only", in_kernel("for (uint k = 0; k < i; ++k) { x[k] = 0.0f; }")},
+      {"run_time_start", in_kernel("float v[8];\n#pragma unroll\nfor (uint k = i; k < 8; ++k) { v[k] = x[k]; }"),
+       "4:34", "known at run time only",
+       in_kernel("threadgroup float v[8];\nfor (uint k = i; k < 8; ++k) { v[k] = x[k]; }")},
+      {"run_time_count",
+       "inline void h(thread float* v, uint n) {\n#pragma unroll\nfor (uint k = 0; k < n; ++k) { v[k] = 0.0f; }\n}",
+       "3:34", "known at run time only",
+       "template <uint n>\ninline void h(thread float* v) {\n#pragma unroll\nfor (uint k = 0; k < n; ++k) { v[k] = "
+       "0.0f; "
+       "}\n}"},
+      {"run_time_index", in_kernel("float v[8];\nuint at = 3;\nv[at] = x[i];"), "4:3", "known at run time only",
+       in_kernel("float v[8];\nconst uint at = 3;\nv[at] = x[i];")},
+      {"run_time_index_of_a_block", in_kernel("float v[8];\n{ const uint at = 3; }\nuint at = i;\nv[at] = 0.0f;"),
+       "5:3", "known at run time only", in_kernel("float v[8];\n{ uint at = i; }\nconst uint at = 3;\nv[at] = 0.0f;")},
+      {"elements_by_lane", in_kernel(matrix + "x[i] = m.thread_elements()[i];"), "3:28", "elements of 'm'",
+       in_kernel(matrix + "x[i] = m.thread_elements()[0];")},
+      {"elements_by_argument",
+       "inline float h(thread simdgroup_float8x8& m, uint k) { return m.thread_elements()[k]; }", "1:83",
+       "elements of 'm'",
+       "template <uint k>\ninline float h(thread simdgroup_float8x8& m) { return m.thread_elements()[k]; }"},
+  };
+}
+
 std::vector<RuleCase> syntax_rules() {
   return {
       {"unclosed_brace", "kernel void k() {", "1:17", "never closed", "kernel void k() {}"},
@@ -310,6 +364,7 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Rules, testing::ValuesIn(kernel_rules()), rule
 INSTANTIATE_TEST_SUITE_P(Data, Rules, testing::ValuesIn(data_rules()), rule_name);
 INSTANTIATE_TEST_SUITE_P(Language, Rules, testing::ValuesIn(language_rules()), rule_name);
 INSTANTIATE_TEST_SUITE_P(Calls, Rules, testing::ValuesIn(call_rules()), rule_name);
+INSTANTIATE_TEST_SUITE_P(Arrays, Rules, testing::ValuesIn(array_rules()), rule_name);
 INSTANTIATE_TEST_SUITE_P(Syntax, Rules, testing::ValuesIn(syntax_rules()), rule_name);
 
 TEST(RulesTogether, NamesAreUniqueAcrossFiles) {

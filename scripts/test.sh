@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need, builds everything that they run, runs them all, and says which were skipped and why; on
-# macOS with the preset metal, and under Metal's API and shader validation.
+# macOS with the preset metal, and under Metal's API validation.
 # MSLT_WERROR=ON makes compiler warnings errors.
 set -euo pipefail
 cd "$(dirname "$0")/.."

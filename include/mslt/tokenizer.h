@@ -126,6 +126,9 @@ class Tokenizer {
   // The tokens that the file's post-processor puts before each text, as Llama 3's does its BOS; often none. encode
   // never adds them by itself.
   std::span<const TokenId> text_prefix() const;
+  // The same tokenizer with a post-processor that puts this before each text, and nothing else anywhere. Throws
+  // Error(input) where `prefix` holds an id without a token.
+  Tokenizer with_text_prefix(std::span<const TokenId> prefix) const;
   std::span<const SpecialToken> special_tokens() const;
   bool is_special(TokenId id) const;
   // The id of a special token by its text, or nothing.

@@ -65,6 +65,7 @@ inline void drop_span(DropoutStream stream, ulong first, thread float* values) {
     return;
   }
   uint4 block = philox_block(stream.seed, stream.step, stream.operation, first / 4);
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     const uint word = uint((first + k) & 3u);
     if (word == 0 && k != 0) {

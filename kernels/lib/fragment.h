@@ -1,4 +1,4 @@
-// Fragments: 8×8 matrices spread over a simdgroup, moved to and from device memory with every bound tested.
+// Fragments: 8×8 matrices spread over a simdgroup, two elements a lane.
 #pragma once
 
 // Rows and columns of a piece.
@@ -24,44 +24,9 @@ inline float fragment_row_max(float value) {
   return max(pair, simd_shuffle_xor(pair, 8));
 }
 
-// The 8×8 block at (row, column) of a matrix [rows, columns] with `stride` elements between its rows; zeros outside.
-template <typename S, typename T>
-inline void load_fragment(thread simdgroup_matrix<S, 8, 8>& piece, device const T* data, ulong stride, uint row,
-                          uint column, uint rows, uint columns, uint lane) {
-  const uint r = row + fragment_row(lane);
-  const uint c = column + fragment_column(lane);
-  const ulong at = ulong(r) * stride + c;
-  piece.thread_elements()[0] = S(r < rows && c < columns ? float(data[at]) : 0.0f);
-  piece.thread_elements()[1] = S(r < rows && c + 1 < columns ? float(data[at + 1]) : 0.0f);
-}
-
-// The transpose of that block.
-template <typename S, typename T>
-inline void load_transposed(thread simdgroup_matrix<S, 8, 8>& piece, device const T* data, ulong stride, uint row,
-                            uint column, uint rows, uint columns, uint lane) {
-  const uint r = row + fragment_column(lane);
-  const uint c = column + fragment_row(lane);
-  const ulong at = ulong(r) * stride + c;
-  piece.thread_elements()[0] = S(r < rows && c < columns ? float(data[at]) : 0.0f);
-  piece.thread_elements()[1] = S(r + 1 < rows && c < columns ? float(data[at + stride]) : 0.0f);
-}
-
-// Writes factor · piece where it lies inside the matrix.
-template <typename T>
-inline void store_fragment(thread simdgroup_float8x8& piece, float factor, device T* data, ulong stride, uint row,
-                           uint column, uint rows, uint columns, uint lane) {
-  const uint r = row + fragment_row(lane);
-  const uint c = column + fragment_column(lane);
-  const ulong at = ulong(r) * stride + c;
-  if (r < rows && c < columns) {
-    data[at] = T(piece.thread_elements()[0] * factor);
-  }
-  if (r < rows && c + 1 < columns) {
-    data[at + 1] = T(piece.thread_elements()[1] * factor);
-  }
-}
-
-inline void clear_fragments(thread simdgroup_float8x8* fragments, uint count) {
+template <uint count>
+inline void clear_fragments(thread simdgroup_float8x8* fragments) {
+#pragma unroll
   for (uint i = 0; i < count; ++i) {
     fragments[i] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
   }

@@ -6,11 +6,13 @@
 // takes count + log2(lanes / count) of them. The order of additions is fixed.
 template <uint count, uint lanes>
 inline void spread_sums(thread float* values, uint lane) {
-  uint left = count;
-  for (uint bit = lanes / 2; bit > 0; bit /= 2) {
-    if (left > 1) {
-      left /= 2;
+#pragma unroll
+  for (uint part = 2; part <= lanes; part *= 2) {
+    const uint bit = lanes / part;
+    const uint left = count / part;
+    if (left > 0) {
       const bool upper = (lane & bit) != 0;
+#pragma unroll
       for (uint i = 0; i < left; ++i) {
         const float first = values[i];
         const float second = values[i + left];

@@ -1,34 +1,206 @@
-// The direct design: 32×32 results a simdgroup, operands 8 deep straight from device memory to registers.
+// The direct design: 32×32 results a simdgroup, operands straight from device memory to registers.
+//
+// A lane loads runs of neighbours and deals them out to several fragments. With x = 0 to 7 a row or column of a
+// fragment,
+//   block (i, j) of the sums has rows 4x + i and columns 4x + j of the tile, so that a lane's elements of a row of sums
+//   are eight neighbours, too;
+//   fragment s of the inner length, which is taken 8 · each at a time, has its places each · x + s.
 #pragma once
 
 #include "lib/matmul_tile.h"
+#include "lib/operand.h"
+#include "lib/span.h"
 
-// The 32×32 results at (row, column). Operands as staged_product has them, multiplied as those of A are stored.
-template <bool a_transposed, bool b_transposed, typename A, typename B>
-inline void direct_product(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
-                           constant MatmulArgs& args, uint row, uint column, uint lane) {
-  clear_fragments(sums, tile_fragments * tile_fragments);
-  for (uint k = 0; k < args.inner; k += fragment_width) {
+// Runs of the `count` rows from row + below on, each beginning in column + beside, of a [rows, columns] matrix whose
+// tile at (row, column) is in use.
+template <bool whole, uint count, typename T, uint width>
+inline void fetch_runs(device const T* matrix, uint rows, uint columns, uint row, uint column, uint below, uint beside,
+                       thread Run<T, width>* runs) {
+  device const T* corner = matrix + ulong(row) * columns + column;
+#pragma unroll
+  for (uint i = 0; i < count; ++i) {
+    const uint left = left_in_row(row + below + i, rows, column + beside, columns);
+    fetch_operand<whole>(corner, below + i, columns, beside, left, runs[i]);
+  }
+}
+
+// sums += the products of places [k, k + 8 · each) of the inner length. Where `whole`, all of them and all of the tile
+// exist, in rows of whole aligned spans.
+template <bool whole, bool a_transposed, bool b_transposed, typename A, typename B>
+inline void direct_step(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
+                        constant MatmulArgs& args, uint row, uint column, uint k, uint lane) {
+  constexpr uint each = RunStep<A>::each;
+  const uint r = fragment_row(lane);
+  const uint c = fragment_column(lane);
+  Run<A, 2 * each> a_rows[tile_fragments];
+  Run<A, tile_fragments> a_columns[2 * each];
+  if (a_transposed) {
+    fetch_runs<whole, 2 * each>(a, args.inner, args.rows, k, row, each * c, tile_fragments * r, a_columns);
+  } else {
+    fetch_runs<whole, tile_fragments>(a, args.rows, args.inner, row, k, tile_fragments * r, each * c, a_rows);
+  }
+  Run<B, each> b_columns[2 * tile_fragments];
+  Run<B, 2 * tile_fragments> b_rows[each];
+  if (b_transposed) {
+    fetch_runs<whole, 2 * tile_fragments>(b, args.columns, args.inner, column, k, tile_fragments * c, each * r,
+                                          b_columns);
+  } else {
+    fetch_runs<whole, each>(b, args.inner, args.columns, k, column, each * r, tile_fragments * c, b_rows);
+  }
+#pragma unroll
+  for (uint s = 0; s < each; ++s) {
     simdgroup_matrix<A, 8, 8> left[tile_fragments];
     simdgroup_matrix<A, 8, 8> right[tile_fragments];
+#pragma unroll
     for (uint i = 0; i < tile_fragments; ++i) {
-      const uint r = row + i * fragment_width;
-      const uint c = column + i * fragment_width;
-      if (a_transposed) {
-        load_transposed(left[i], a, args.rows, k, r, args.inner, args.rows, lane);
-      } else {
-        load_fragment(left[i], a, args.inner, r, k, args.rows, args.inner, lane);
-      }
-      if (b_transposed) {
-        load_transposed(right[i], b, args.inner, c, k, args.columns, args.inner, lane);
-      } else {
-        load_fragment(right[i], b, args.columns, k, c, args.inner, args.columns, lane);
+#pragma unroll
+      for (uint e = 0; e < 2; ++e) {
+        if (a_transposed) {
+          put_operand(left[i].thread_elements()[e], run_element(a_columns[each * e + s], i));
+        } else {
+          put_operand(left[i].thread_elements()[e], run_element(a_rows[i], each * e + s));
+        }
+        if (b_transposed) {
+          put_operand(right[i].thread_elements()[e], run_element(b_columns[tile_fragments * e + i], s));
+        } else {
+          put_operand(right[i].thread_elements()[e], run_element(b_rows[s], tile_fragments * e + i));
+        }
       }
     }
+#pragma unroll
     for (uint i = 0; i < tile_fragments; ++i) {
+#pragma unroll
       for (uint j = 0; j < tile_fragments; ++j) {
         simdgroup_multiply_accumulate(sums[i * tile_fragments + j], left[i], right[j], sums[i * tile_fragments + j]);
       }
+    }
+  }
+}
+
+// The 32×32 results at (row, column). Operands as staged_product has them, multiplied as those of A are stored. Only
+// what lies at an edge is tested against the bounds.
+template <bool a_transposed, bool b_transposed, typename A, typename B>
+inline void direct_product(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
+                           constant MatmulArgs& args, uint row, uint column, uint lane) {
+  constexpr uint depth = fragment_width * RunStep<A>::each;
+  clear_fragments<tile_fragments * tile_fragments>(sums);
+  const bool inside = row + tile_side <= args.rows && column + tile_side <= args.columns;
+  const bool aligned = args.a_aligned != 0 && args.b_aligned != 0;
+  uint k = 0;
+  if (inside && aligned && max(max(args.rows, args.columns), args.inner) <= operand_reach) {
+    for (; k + depth <= args.inner; k += depth) {
+      direct_step<true, a_transposed, b_transposed>(sums, a, b, args, row, column, k, lane);
+    }
+  }
+  for (; k < args.inner; k += depth) {
+    direct_step<false, a_transposed, b_transposed>(sums, a, b, args, row, column, k, lane);
+  }
+}
+
+// Where a simdgroup of a threadgroup has its tile: threadgroups have one, two below one another, or two by two.
+inline uint2 direct_place(uint group, uint simdgroup, uint simdgroups, constant MatmulArgs& args) {
+  const uint down = min(simdgroups, 2u);
+  const uint across = simdgroups / down;
+  const uint2 block = tile_place(group, (args.columns + across * tile_side - 1) / (across * tile_side),
+                                 (args.rows + down * tile_side - 1) / (down * tile_side));
+  return uint2((block.x * across + simdgroup / down) * tile_side, (block.y * down + simdgroup % down) * tile_side);
+}
+
+// A lane's eight neighbours of row 4x + i of the tile.
+inline void row_of_sums(thread simdgroup_float8x8* sums, uint i, thread float* values) {
+#pragma unroll
+  for (uint j = 0; j < tile_fragments; ++j) {
+    values[j] = sums[i * tile_fragments + j].thread_elements()[0];
+    values[j + tile_fragments] = sums[i * tile_fragments + j].thread_elements()[1];
+  }
+}
+
+// out = activation(sum + bias) for the tile at (row, column); keeps the argument in `pre` where wanted.
+template <typename T>
+inline void finish_forward_rows(thread simdgroup_float8x8* sums, device T* out, device T* pre, device const uchar* bias,
+                                constant MatmulArgs& args, uint row, uint column, uint lane) {
+  const uint first = column + tile_fragments * fragment_column(lane);
+  float offsets[span_width];
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    offsets[k] = args.has_bias != 0 && first + k < args.columns ? load_any(bias, args.bias_type, first + k) : 0.0f;
+  }
+#pragma unroll
+  for (uint i = 0; i < tile_fragments; ++i) {
+    const uint r = row + tile_fragments * fragment_row(lane) + i;
+    if (r < args.rows) {
+      const ulong begin = ulong(r) * args.columns;
+      float values[span_width];
+      row_of_sums(sums, i, values);
+#pragma unroll
+      for (uint k = 0; k < span_width; ++k) {
+        values[k] = args.has_bias != 0 ? values[k] + offsets[k] : values[k];
+      }
+      if (args.has_pre != 0) {
+        store_span(pre, begin + first, begin + args.columns, args.out_aligned, values);
+      }
+      if (args.activation != activation_of_none) {
+#pragma unroll
+        for (uint k = 0; k < span_width; ++k) {
+          values[k] = activate(args.activation, values[k]);
+        }
+      }
+      store_span(out, begin + first, begin + args.columns, args.out_aligned, values);
+    }
+  }
+}
+
+// din (+)= sum · activation'(pre).
+template <typename T>
+inline void finish_backward_rows(thread simdgroup_float8x8* sums, device T* din, device const T* pre,
+                                 constant MatmulArgs& args, uint row, uint column, uint lane) {
+  const uint first = column + tile_fragments * fragment_column(lane);
+#pragma unroll
+  for (uint i = 0; i < tile_fragments; ++i) {
+    const uint r = row + tile_fragments * fragment_row(lane) + i;
+    if (r < args.rows) {
+      const ulong begin = ulong(r) * args.columns;
+      float values[span_width];
+      float others[span_width];
+      row_of_sums(sums, i, values);
+      if (args.has_pre != 0) {
+        load_span(pre, begin + first, begin + args.columns, args.out_aligned, others);
+#pragma unroll
+        for (uint k = 0; k < span_width; ++k) {
+          values[k] *= activation_slope(args.activation, others[k]);
+        }
+      }
+      if (args.accumulate != 0) {
+        load_span(din, begin + first, begin + args.columns, args.out_aligned, others);
+#pragma unroll
+        for (uint k = 0; k < span_width; ++k) {
+          values[k] += others[k];
+        }
+      }
+      store_span(din, begin + first, begin + args.columns, args.out_aligned, values);
+    }
+  }
+}
+
+// target += sum.
+template <typename D>
+inline void finish_gradient_rows(thread simdgroup_float8x8* sums, device D* target, constant MatmulArgs& args, uint row,
+                                 uint column, uint lane) {
+  const uint first = column + tile_fragments * fragment_column(lane);
+#pragma unroll
+  for (uint i = 0; i < tile_fragments; ++i) {
+    const uint r = row + tile_fragments * fragment_row(lane) + i;
+    if (r < args.rows) {
+      const ulong begin = ulong(r) * args.columns;
+      float values[span_width];
+      float others[span_width];
+      row_of_sums(sums, i, values);
+      load_span(target, begin + first, begin + args.columns, args.out_aligned, others);
+#pragma unroll
+      for (uint k = 0; k < span_width; ++k) {
+        values[k] = others[k] + values[k];
+      }
+      store_span(target, begin + first, begin + args.columns, args.out_aligned, values);
     }
   }
 }

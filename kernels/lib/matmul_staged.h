@@ -7,26 +7,58 @@
 constant constexpr uint staged_side = 64;
 constant constexpr uint staged_depth = 16;
 constant constexpr uint staged_padding = 16;  // bytes after each row, against bank conflicts
-// Elements that hold a padded tile of either shape, [64, 16] or [16, 64], of 4-byte and of 2-byte elements.
-constant constexpr uint staged_room_4 = 64 * (16 + 4);
-constant constexpr uint staged_room_2 = 64 * (16 + 8);
+// 16-byte words that hold a padded tile of either shape, [64, 16] or [16, 64], of 4-byte and of 2-byte elements.
+constant constexpr uint staged_words_4 = 64 * (16 + 4) / 4;
+constant constexpr uint staged_words_2 = 64 * (16 + 8) / 8;
+
+// A tile's memory, which is declared as words so that it begins at a multiple of 16 bytes.
+template <typename S>
+inline threadgroup S* staged_elements(threadgroup uint4* words) {
+  return (threadgroup S*)words;
+}
+
+// Eight elements, which are whole and aligned in both places; the second form converts them.
+template <typename S>
+inline void stage_span(threadgroup S* to, device const S* from) {
+#pragma unroll
+  for (uint k = 0; k < sizeof(S) / 2; ++k) {
+    ((threadgroup uint4*)to)[k] = ((device const uint4*)from)[k];
+  }
+}
+
+template <typename S, typename T>
+inline void stage_span(threadgroup S* to, device const T* from) {
+  float values[span_width];
+  load_aligned(from, values);
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    to[k] = S(values[k]);
+  }
+}
 
 // Copies the tile of `width` columns and 1024 / width rows at (row, column) of a matrix [rows, columns] to threadgroup
-// memory, with zeros outside the matrix: a span for each of 128 threads.
+// memory, with zeros outside the matrix: a span for each of 128 threads. Where `whole`, all of it exists, in whole
+// aligned spans.
 template <uint width, typename S, typename T>
 inline void stage_tile(threadgroup S* tile, device const T* data, uint row, uint column, uint rows, uint columns,
-                       uint aligned, uint position) {
+                       bool whole, uint position) {
   constexpr uint stride = width + staged_padding / sizeof(S);
   const uint y = position / (width / span_width);
   const uint x = position % (width / span_width) * span_width;
+  if (whole) {
+    stage_span(tile + y * stride + x, data + (ulong(row + y) * columns + column + x));
+    return;
+  }
   float values[span_width];
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     values[k] = 0.0f;
   }
   if (row + y < rows) {
     const ulong begin = ulong(row + y) * columns;
-    load_span(data, begin + column + x, begin + columns, aligned, values);
+    load_span(data, begin + column + x, begin + columns, 0u, values);
   }
+#pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     tile[y * stride + x + k] = S(values[k]);
   }
@@ -38,9 +70,11 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
                             uint row, uint column) {
   constexpr uint short_stride = staged_depth + staged_padding / sizeof(S);
   constexpr uint long_stride = staged_side + staged_padding / sizeof(S);
+#pragma unroll
   for (uint k = 0; k < staged_depth; k += fragment_width) {
     simdgroup_matrix<S, 8, 8> a[tile_fragments];
     simdgroup_matrix<S, 8, 8> b[tile_fragments];
+#pragma unroll
     for (uint i = 0; i < tile_fragments; ++i) {
       const uint r = row + i * fragment_width;
       const uint c = column + i * fragment_width;
@@ -55,7 +89,9 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
         simdgroup_load(b[i], b_tile + k * long_stride + c, long_stride);
       }
     }
+#pragma unroll
     for (uint i = 0; i < tile_fragments; ++i) {
+#pragma unroll
       for (uint j = 0; j < tile_fragments; ++j) {
         simdgroup_multiply_accumulate(sums[i * tile_fragments + j], a[i], b[j], sums[i * tile_fragments + j]);
       }
@@ -64,24 +100,28 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
 }
 
 // A threadgroup's 64×64 results at (row, column), of which `sums` is this simdgroup's quarter. A is [rows, inner], or
-// [inner, rows] where transposed; B is [inner, columns], or [columns, inner] where transposed.
+// [inner, rows] where transposed; B is [inner, columns], or [columns, inner] where transposed. Only tiles at an edge
+// are tested against the bounds.
 template <bool a_transposed, bool b_transposed, typename S, typename A, typename B>
 inline void staged_product(thread simdgroup_float8x8* sums, threadgroup S* a_tile, threadgroup S* b_tile,
                            device const A* a, device const B* b, constant MatmulArgs& args, uint row, uint column,
                            uint position) {
   const uint quarter = position / 32;
-  clear_fragments(sums, tile_fragments * tile_fragments);
+  const bool a_inside = args.a_aligned != 0 && row + staged_side <= args.rows;
+  const bool b_inside = args.b_aligned != 0 && column + staged_side <= args.columns;
+  clear_fragments<tile_fragments * tile_fragments>(sums);
   for (uint k = 0; k < args.inner; k += staged_depth) {
+    const bool deep = k + staged_depth <= args.inner;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (a_transposed) {
-      stage_tile<staged_side>(a_tile, a, k, row, args.inner, args.rows, args.a_aligned, position);
+      stage_tile<staged_side>(a_tile, a, k, row, args.inner, args.rows, a_inside && deep, position);
     } else {
-      stage_tile<staged_depth>(a_tile, a, row, k, args.rows, args.inner, args.a_aligned, position);
+      stage_tile<staged_depth>(a_tile, a, row, k, args.rows, args.inner, a_inside && deep, position);
     }
     if (b_transposed) {
-      stage_tile<staged_depth>(b_tile, b, column, k, args.columns, args.inner, args.b_aligned, position);
+      stage_tile<staged_depth>(b_tile, b, column, k, args.columns, args.inner, b_inside && deep, position);
     } else {
-      stage_tile<staged_side>(b_tile, b, k, column, args.inner, args.columns, args.b_aligned, position);
+      stage_tile<staged_side>(b_tile, b, k, column, args.inner, args.columns, b_inside && deep, position);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     multiply_staged<a_transposed, b_transposed>(sums, a_tile, b_tile, quarter / 2 * tile_side, quarter % 2 * tile_side);

@@ -26,8 +26,10 @@ inline uint2 tile_place(uint index, uint across, uint down) {
 template <typename T>
 inline void finish_forward(thread simdgroup_float8x8* sums, device T* out, device T* pre, device const uchar* bias,
                            constant MatmulArgs& args, uint row, uint column, uint lane) {
+#pragma unroll
   for (uint i = 0; i < tile_fragments * tile_fragments; ++i) {
     const uint r = row + i / tile_fragments * fragment_width + fragment_row(lane);
+#pragma unroll
     for (uint k = 0; k < 2; ++k) {
       const uint c = column + i % tile_fragments * fragment_width + fragment_column(lane) + k;
       if (r < args.rows && c < args.columns) {
@@ -49,8 +51,10 @@ inline void finish_forward(thread simdgroup_float8x8* sums, device T* out, devic
 template <typename T>
 inline void finish_backward(thread simdgroup_float8x8* sums, device T* din, device const T* pre,
                             constant MatmulArgs& args, uint row, uint column, uint lane) {
+#pragma unroll
   for (uint i = 0; i < tile_fragments * tile_fragments; ++i) {
     const uint r = row + i / tile_fragments * fragment_width + fragment_row(lane);
+#pragma unroll
     for (uint k = 0; k < 2; ++k) {
       const uint c = column + i % tile_fragments * fragment_width + fragment_column(lane) + k;
       if (r < args.rows && c < args.columns) {
@@ -72,8 +76,10 @@ inline void finish_backward(thread simdgroup_float8x8* sums, device T* din, devi
 template <typename D>
 inline void finish_gradient(thread simdgroup_float8x8* sums, device D* target, constant MatmulArgs& args, uint row,
                             uint column, uint lane) {
+#pragma unroll
   for (uint i = 0; i < tile_fragments * tile_fragments; ++i) {
     const uint r = row + i / tile_fragments * fragment_width + fragment_row(lane);
+#pragma unroll
     for (uint k = 0; k < 2; ++k) {
       const uint c = column + i % tile_fragments * fragment_width + fragment_column(lane) + k;
       if (r < args.rows && c < args.columns) {

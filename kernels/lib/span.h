@@ -73,6 +73,7 @@ inline void load_span(device const T* data, ulong first, ulong end, uint aligned
   if (aligned != 0 && first + span_width <= end) {
     load_aligned(data + first, values);
   } else {
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       values[k] = first + k < end ? float(data[first + k]) : 0.0f;
     }
@@ -85,6 +86,7 @@ inline void store_span(device T* data, ulong first, ulong end, uint aligned, thr
   if (aligned != 0 && first + span_width <= end) {
     store_aligned(data + first, values);
   } else {
+#pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       if (first + k < end) {
         data[first + k] = T(values[k]);

@@ -15,7 +15,7 @@ struct WeightChunk {
   static constant constexpr bool has_scale = false;
   static constant constexpr uint spans = 1;
   static constant constexpr uint lanes = 32;
-  RawSpan<W> raw;
+  Run<W, span_width> raw;
 };
 
 template <>
@@ -40,7 +40,7 @@ struct WeightChunk<uchar> {
 // The chunk that begins with element `at` of a weight whose rows and groups begin at multiples of 16 bytes.
 template <typename W>
 inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at, thread WeightChunk<W>& chunk) {
-  fetch_aligned(weight + at, chunk.raw);
+  fetch_run(weight + at, chunk.raw);
 }
 
 inline void fetch_chunk(device const char* weight, device const half* scales, ulong at,
@@ -87,6 +87,7 @@ inline void chunk_span(thread const WeightChunk<W>& chunk, uint /*s*/, thread fl
 inline void chunk_span(thread const WeightChunk<char>& chunk, uint s, thread float* values) {
   const uint low = s == 0 ? chunk.words.x : chunk.words.z;
   const uint high = s == 0 ? chunk.words.y : chunk.words.w;
+#pragma unroll
   for (uint k = 0; k < 4; ++k) {
     values[k] = signed_byte(low, k);
     values[k + 4] = signed_byte(high, k);
@@ -96,6 +97,7 @@ inline void chunk_span(thread const WeightChunk<char>& chunk, uint s, thread flo
 inline void chunk_span(thread const WeightChunk<uchar>& chunk, uint s, thread float* values) {
   const uint low = (s & 1u) == 0 ? chunk.words.x : chunk.words.z;
   const uint high = (s & 1u) == 0 ? chunk.words.y : chunk.words.w;
+#pragma unroll
   for (uint k = 0; k < 4; ++k) {
     values[k] = signed_half(low, k, 4 * (s / 2));
     values[k + 4] = signed_half(high, k, 4 * (s / 2));

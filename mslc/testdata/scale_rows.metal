@@ -24,6 +24,7 @@ inline void shift_all(thread T& value, float shift) {
 }
 
 template <typename T, uint rows>
+[[max_total_threads_per_threadgroup(256)]]
 kernel void scale_rows(device const T* x [[buffer(0)]], constant float* factor [[buffer(1)]],
                        device T* y [[buffer(2)]], constant ScaleRowsArgs& args [[buffer(4)]],
                        threadgroup float* factors [[threadgroup(0)]], uint3 group [[threadgroup_position_in_grid]],

@@ -3,7 +3,7 @@
 
 using namespace metal;
 
-kernel void wrong_space(device float* x [[buffer(0)]], uint lane [[thread_index_in_threadgroup]]) {
+[[max_total_threads_per_threadgroup(32)]] kernel void wrong_space(device float* x [[buffer(0)]], uint lane [[thread_index_in_threadgroup]]) {
   threadgroup float tile[32];
   device float* data = tile;
   x[lane] = data[lane];

@@ -46,6 +46,9 @@ template <class... Ops>
 class ExecutesAll<OperationList<Ops...>> : public Executes<Ops>... {
  public:
   using Executes<Ops>::execute...;
+
+ protected:
+  ~ExecutesAll() = default;
 };
 
 class Backend : public ExecutesAll<Operations> {
@@ -61,8 +64,14 @@ class Backend : public ExecutesAll<Operations> {
   }
 
   virtual const DeviceInfo& device() const = 0;
-  // Sentences about what was passed over when the backend was made, such as a file; empty where nothing was.
-  virtual std::string_view warning() const { return {}; }
+  // Sentences about what was passed over when the backend was made, such as a file or another device; empty where
+  // nothing was.
+  const std::string& warning() const { return warning_; }
+  // Adds sentences to them.
+  void warn(std::string_view sentences) {
+    if (!warning_.empty() && !sentences.empty()) warning_ += ' ';
+    warning_ += sentences;
+  }
 
   // Memory and order.
 
@@ -93,6 +102,9 @@ class Backend : public ExecutesAll<Operations> {
   // Seconds that the device itself has worked on what wait(), throttle() and download() have seen done, by its own
   // clock; 0 where it has none.
   virtual double device_seconds() const { return 0.0; }
+
+ private:
+  std::string warning_;
 };
 
 }  // namespace mslt

@@ -24,11 +24,30 @@ constexpr std::string_view metal_prefix = "metal:";
        near_name_hint(device, names));
 }
 
+// The best device that can be opened, with a warning that says why those before it cannot. A tuning file and a choice
+// of libraries are of one device: with them there is no other.
+std::unique_ptr<Backend> make_best_backend(std::string_view tuning, const LibraryChoice& libraries) {
+  const std::vector<DeviceInfo> devices = available_devices();
+  const bool may_take_another = (tuning == "auto" || tuning == "none") && libraries == LibraryChoice();
+  std::string passed_over;
+  for (std::size_t i = 0;; ++i) {
+    try {
+      std::unique_ptr<Backend> backend = make_backend(devices[i].backend, tuning, libraries);
+      if (!passed_over.empty()) backend->warn(fmt::format("{}The device is {}.", passed_over, devices[i].backend));
+      return backend;
+    } catch (const Error& error) {
+      const bool cannot_be_opened = error.kind() == ErrorKind::device || error.kind() == ErrorKind::memory;
+      if (!may_take_another || !cannot_be_opened || i + 1 == devices.size()) throw;
+      passed_over += fmt::format("{} '{}' cannot be opened: {} ", devices[i].backend, devices[i].name, error.what());
+    }
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning,
                                       const LibraryChoice& libraries) {
-  if (device == "auto") return make_backend(available_devices().front().backend, tuning, libraries);
+  if (device == "auto") return make_best_backend(tuning, libraries);
   check_libraries(libraries, device);
   if (device == "cpu") {
     if (tuning != "auto" && tuning != "none") {

@@ -15,9 +15,10 @@ namespace msl {
 class Device;
 }
 
-// "auto" takes the best device there is; otherwise "cpu", "cuda", "metal" or "msl-host", or "metal:" and the number or
-// a part of the name of one of several GPUs. Throws Error(usage) for a name that does not exist, Error(device) for one
-// that this build or this machine does not have, saying which it has.
+// "auto" takes the best device that can be opened, and Backend::warning() says why better ones cannot; otherwise "cpu",
+// "cuda", "metal" or "msl-host", or "metal:" and the number or a part of the name of one of several GPUs. Throws
+// Error(usage) for a name that does not exist, Error(device) for one that this build or this machine does not have,
+// saying which it has.
 //
 // `tuning` says how the kernels of devices other than "cpu" are launched: "none" by the built-in table, "auto" by what
 // was stored for the device where that can be used (Backend::warning() says where not), else by the tuning file of that

@@ -29,7 +29,13 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   device_ = static_cast<std::uint64_t>(status.st_dev);
   number_ = static_cast<std::uint64_t>(status.st_ino);
   void* address = nullptr;
-  if (size_ > 0) address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  if (size_ > 0) {
+    // Shared, so that a GPU can be given the pages themselves. Some network and user file systems map privately alone.
+    address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0);
+    if (address == MAP_FAILED && (errno == ENODEV || errno == EINVAL)) {
+      address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    }
+  }
   const int error = errno;
   ::close(descriptor);
   if (address == MAP_FAILED) {

@@ -121,8 +121,10 @@ void add_data_command(CLI::App& app, Context& context) {
   add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or no text instead of skipping it");
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
   command->add_option("--eos", arguments->eos, "The token that ends documents, where the tokenizer's files name none");
-  add_switch(*command, "--no-bos", arguments->no_bos,
-             "Do not put before each document what the tokenizer's files put before each text");
+  add_switch(
+      *command, "--no-bos", arguments->no_bos,
+      "Do not put before each document what the tokenizer's files put before each text; models trained on the data "
+      "do not, either");
   add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
   add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
               {.least = 1, .unit = "tokens"});

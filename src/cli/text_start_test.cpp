@@ -76,6 +76,48 @@ TEST_F(TextStartTest, FollowsTheTokenizersFileUnlessTold) {
             false);
 }
 
+TEST_F(TextStartTest, PromptsBeginAsTheDataThatTheModelWasTrainedOn) {
+  make_model();
+  const auto plain = static_cast<std::int64_t>(Tokenizer::load(folder_ / "run").encode("The king").size());
+  const auto train_on = [&](const std::string& tokenizer, const std::vector<std::string>& more,
+                            const std::vector<std::string>& training) {
+    std::filesystem::remove_all(folder_ / "run");
+    std::filesystem::remove_all(folder_ / "data");
+    std::vector<std::string> preparing = {"data",    "prepare",        "--tokenizer", path(tokenizer),
+                                          "--input", path("text.txt"), "--output",    path("data")};
+    preparing.insert(preparing.end(), more.begin(), more.end());
+    const Outcome prepared = mslt(preparing);
+    EXPECT_EQ(prepared.status, 0) << prepared.err;
+    auto arguments = training.empty() ? train_arguments() : training;
+    const Outcome trained = mslt(arguments);
+    EXPECT_EQ(trained.status, 0) << trained.err;
+  };
+  train_on("tokenizer.json", {"--no-bos"}, {});
+  EXPECT_EQ(prompt_tokens("The king", {}), plain);
+  EXPECT_EQ(evaluated({}), evaluated({"--no-bos"}));
+
+  // No template, but a file beside the tokenizer that asks for the token.
+  std::filesystem::create_directory(folder_ / "beside");
+  Tokenizer::load(folder_ / "run").save(folder_ / "beside" / "tokenizer.json");
+  write_file(folder_ / "beside" / "tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "[BOS]"})");
+  train_on("beside", {}, {});
+  EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);
+  EXPECT_EQ(Tokenizer::load(folder_ / "run").text_prefix().size(), 1U);
+
+  // A model with such a file goes on without the token.
+  std::filesystem::rename(folder_ / "run", folder_ / "first");
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    write_file(folder_ / "first" / name, read_file(folder_ / "beside" / name, 1 << 24));
+  }
+  const std::vector<std::string> further = {"train",       "--data",      path("data"), "--output", path("run"),
+                                            "--init-from", path("first"), "--steps",    "1",        "--batch-size",
+                                            "1",           "--seq-len",   "8",          "--device", "cpu"};
+  train_on("beside", {}, further);
+  EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);
+  train_on("beside", {"--no-bos"}, further);
+  EXPECT_EQ(prompt_tokens("The king", {}), plain);
+}
+
 TEST_F(TextStartTest, SpecialTokensInAPromptAreTextUnlessTold) {
   make_model();
   const Tokenizer tokenizer = Tokenizer::load(folder_ / "run");

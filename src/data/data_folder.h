@@ -17,8 +17,8 @@ struct SplitInfo {
   std::vector<std::string> shards;  // file names in the folder, in order
   std::uint64_t tokens = 0;         // with the [EOS] after each document
   std::uint64_t documents = 0;      // how many [EOS] there are among them
-  std::uint64_t text_bytes =
-      0;  // bytes that the tokens other than [EOS] and the prefix decode to: bits per byte are counted by it
+  // Bytes that the tokens other than [EOS] and the prefix decode to: what bits per byte are counted by.
+  std::uint64_t text_bytes = 0;
 };
 
 // The content of data.json.

@@ -1,6 +1,7 @@
 // mslt data prepare: the way from text files to a data folder.
 #include "data/prepare.h"
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -136,7 +137,7 @@ void require_folder_for_data(const std::filesystem::path& folder) {
 PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& progress) {
   require_folder_for_data(options.output);
   start_parallel_threads();
-  const Tokenizer tokenizer = Tokenizer::load(options.tokenizer, options.pattern, options.special);
+  Tokenizer tokenizer = Tokenizer::load(options.tokenizer, options.pattern, options.special);
   const auto eos = options.eos ? options.eos(tokenizer) : tokenizer.eos_id();
   if (!eos) {
     fail(
@@ -145,12 +146,14 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
         options.tokenizer.string());
   }
   CorpusReader corpus(options.inputs, {.document_separator = options.document_separator, .strict = options.strict});
-  PartCutter cutter(options, tokenizer);
 
   const auto own_prefix = tokenizer.text_prefix();
   std::vector<TokenId> prefix =
       options.prefix ? options.prefix(tokenizer) : std::vector<TokenId>(own_prefix.begin(), own_prefix.end());
+  // The folder's tokenizer goes into the model, whose prompts then begin as its documents do.
+  if (!std::ranges::equal(prefix, own_prefix)) tokenizer = tokenizer.with_text_prefix(prefix);
   std::erase(prefix, *eos);
+  PartCutter cutter(options, tokenizer);
   const SplitOptions split = {.val_fraction = options.val_fraction,
                               .seed = options.seed,
                               .shard_tokens = options.shard_tokens,

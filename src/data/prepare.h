@@ -28,7 +28,8 @@ struct PrepareOptions {
   // The token that ends documents; nothing where there is none. Where absent, Tokenizer::eos_id.
   std::function<std::optional<TokenId>(const Tokenizer&)> eos = nullptr;
   // What stands before each document, but for the token that ends documents: where that is also what begins texts, it
-  // stands between them once. Where absent, Tokenizer::text_prefix.
+  // stands between them once. Where absent, Tokenizer::text_prefix. The tokenizer.json in `output` puts it before
+  // texts.
   std::function<std::vector<TokenId>(const Tokenizer&)> prefix = nullptr;
   std::uint64_t shard_tokens = 100'000'000;
 };

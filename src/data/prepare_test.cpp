@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <map>
@@ -92,6 +93,8 @@ TEST(Prepare, BeginsDocumentsAsTheTokenizersFileBeginsTexts) {
     info = read_data_info(options.output);
     EXPECT_EQ(info.document_prefix, std::vector<TokenId>{});
     EXPECT_EQ(split_ids(options.output, info.train), documents({}));
+    const Tokenizer written = Tokenizer::load(options.output);
+    EXPECT_TRUE(std::ranges::equal(written.text_prefix(), given));
   }
 }
 

@@ -205,6 +205,17 @@ class Problems {
   std::string text_;
 };
 
+// Programs differ in what they make of a head that is tied and yet has values of its own.
+void note_other_head(const FileTensor& embedding, const FileTensor& head, std::string_view source,
+                     std::vector<std::string>& notes) {
+  if (embedding.shape == head.shape && embedding.dtype != head.dtype) return;
+  if (embedding.shape == head.shape && std::ranges::equal(embedding.data, head.data)) return;
+  notes.push_back(fmt::format(
+      "{}: {} has other values than {}, to which config.json ties it, and is not used; some programs use it. "
+      "With the member 'tie_word_embeddings' false it is used here, too.",
+      source, head.name, embedding.name));
+}
+
 }  // namespace
 
 std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family) {
@@ -263,6 +274,11 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
     problems.add("{} {} is not expected", tensor->name, shape_text(tensor->shape));
   }
   problems.raise(source);
+  if (const FileTensor* head = tied ? named.find("lm_head.weight") : nullptr; head != nullptr) {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      if (pieces[i].parameter == "token_embedding.weight") note_other_head(*result[i], *head, source, notes);
+    }
+  }
   if (doubles > 0) {
     notes.push_back(
         fmt::format("{}: {} of {} tensors are F64; their values are rounded to F32.", source, doubles, tensors.size()));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <set>
@@ -173,6 +174,16 @@ TEST(MatchWeights, ATiedModelMayHaveItsHeadAlone) {
     EXPECT_NE(mismatch(config, tensors).find("lm_head.weight has the shape [12, 11], expected is [11, 12]"),
               std::string::npos);
   }
+  // A head with values of its own is not used without a word.
+  const std::array<std::byte, 2> values = {std::byte{1}, std::byte{2}};
+  std::vector<FileTensor> tensors = file_tensors(llama);
+  tensors.push_back({"lm_head.weight", "F32", {11, 12}, std::span(values).first(1)});
+  named(tensors, "model.embed_tokens.weight").data = std::span(values).first(1);
+  EXPECT_TRUE(match(llama, tensors).second.empty());
+  tensors.back().data = std::span(values).last(1);
+  const auto notes = match(llama, tensors).second;
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_EQ(notes[0].find("f: lm_head.weight has other values than model.embed_tokens.weight"), 0U) << notes[0];
   // A model that does not tie them needs both.
   std::vector<FileTensor> untied = file_tensors(small_llama());
   std::erase_if(untied, [](const FileTensor& tensor) { return tensor.name == "model.embed_tokens.weight"; });

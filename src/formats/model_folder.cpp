@@ -17,6 +17,7 @@
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
 #include "text/tokenizer_json.h"
+#include "text/vocabulary_files.h"
 
 namespace mslt {
 namespace {
@@ -61,11 +62,9 @@ GenerationSettings load_generation(const std::filesystem::path& folder, LoadedMo
 }
 
 void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
-  std::filesystem::path file = folder / "tokenizer.json";
-  const bool has_old_files = path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt");
-  if (!path_exists(file) && has_old_files) file = folder / "vocab.json";
-  if (!path_exists(file)) return;
-  result.tokenizer = Tokenizer::load(file);
+  const auto file = tokenizer_file_in(folder);
+  if (!file) return;
+  result.tokenizer = Tokenizer::load(*file);
   for (const std::string_view name : tokenizer_files) {
     const std::filesystem::path path = folder / name;
     if (path_exists(path)) result.files.emplace(name, read_file(path, max_config_bytes));
@@ -140,6 +139,15 @@ SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokeniz
   options.generation.tokens = {};
   for (const std::string_view name : tokenizer_files) options.files.erase(std::string(name));
   return options;
+}
+
+void begin_texts_as(const Tokenizer& tokenizer, SaveModelOptions& options) {
+  if (!tokenizer.text_prefix().empty()) return;
+  auto json = object_in(options.files, "tokenizer_config.json");
+  if (json.value("add_bos_token", nlohmann::ordered_json()) != true) return;
+  json["add_bos_token"] = false;
+  options.files["tokenizer_config.json"] =
+      json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 std::span<const std::string_view> model_folder_files() {

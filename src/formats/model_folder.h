@@ -57,6 +57,10 @@ struct SaveModelOptions {
 // model came with, its special tokens, their names and chat templates do not stay.
 SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokenizer);
 
+// Makes the folder's texts begin as `tokenizer` says: where that puts nothing before them, "add_bos_token" of the
+// tokenizer_config.json that is carried over becomes false.
+void begin_texts_as(const Tokenizer& tokenizer, SaveModelOptions& options);
+
 // The names of all files that a model folder may have, the weights first, config.json, which makes it a model, last.
 std::span<const std::string_view> model_folder_files();
 

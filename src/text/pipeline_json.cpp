@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "text/byte_characters.h"
 #include "text/pattern_texts.h"
 
 namespace mslt {
@@ -281,6 +282,29 @@ ordered_json post_processor_json(const TokenizerParts& parts) {
   // Members in alphabetical order, as a kept post-processor's are: files then do not change when they are written
   // again.
   return {{"add_prefix_space", false}, {"trim_offsets", false}, {"type", "ByteLevel"}, {"use_regex", true}};
+}
+
+json template_processor_json(const TokenizerParts& parts) {
+  json special = json::object();
+  const auto name_of = [&](TokenId id) {
+    const auto found =
+        std::find_if(parts.added.begin(), parts.added.end(), [&](const AddedToken& token) { return token.id == id; });
+    return found == parts.added.end() ? to_byte_characters(parts.tokens[id]) : found->text;
+  };
+  const auto append_text = [&](json& items, const char* text, int type) {
+    for (const TokenId id : parts.text_prefix) {
+      const std::string name = name_of(id);
+      special[name] = {{"id", name}, {"ids", json::array({id})}, {"tokens", json::array({name})}};
+      items.push_back({{"SpecialToken", {{"id", name}, {"type_id", type}}}});
+    }
+    items.push_back({{"Sequence", {{"id", text}, {"type_id", type}}}});
+  };
+  json single = json::array();
+  append_text(single, "A", 0);
+  json pair = json::array();
+  append_text(pair, "A", 0);
+  append_text(pair, "B", 1);
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
 }
 
 ordered_json decoder_json() {

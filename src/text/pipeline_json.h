@@ -22,5 +22,8 @@ nlohmann::ordered_json normalizer_json(const TokenizerParts& parts);
 nlohmann::ordered_json pre_tokenizer_json(const TokenizerParts& parts);
 nlohmann::ordered_json post_processor_json(const TokenizerParts& parts);
 nlohmann::ordered_json decoder_json();
+// The post_processor that puts parts.text_prefix before each text, and nothing else. Its members are in alphabetical
+// order, as a kept post-processor's are.
+nlohmann::json template_processor_json(const TokenizerParts& parts);
 
 }  // namespace mslt

@@ -288,6 +288,16 @@ std::span<const TokenId> Tokenizer::text_prefix() const {
   return tables_->parts.text_prefix;
 }
 
+Tokenizer Tokenizer::with_text_prefix(std::span<const TokenId> prefix) const {
+  for (const TokenId id : prefix) {
+    if (!has_token(id)) fail(ErrorKind::input, "{} is to stand before texts, but is the id of no token.", id);
+  }
+  TokenizerParts parts = tables_->parts;
+  parts.text_prefix.assign(prefix.begin(), prefix.end());
+  parts.post_processor = prefix.empty() ? std::string() : template_processor_json(parts).dump();
+  return Tokenizer(make_tables(std::move(parts), "The tokenizer"));
+}
+
 std::span<const SpecialToken> Tokenizer::special_tokens() const {
   return tables_->special;
 }

@@ -94,12 +94,30 @@ json byte_level_json(bool add_prefix_space, bool use_regex) {
       {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
 
-// Fills in what a tokenizer of the class does with text.
-void set_class(json& document, const json& config, const std::string& source) {
-  std::string name = "GPT2Tokenizer";
-  if (const auto found = config.find("tokenizer_class"); found != config.end() && found->is_string()) {
-    name = found->get<std::string>();
+// A tokenizer's class and the file that names it.
+struct ClassName {
+  std::string name;
+  std::string source;
+};
+
+// tokenizer_config.json's, else that which config.json names or implies by the type of its model.
+ClassName class_of(const std::filesystem::path& folder, const json& config) {
+  const auto text_in = [](const json& object, const char* name) {
+    const auto found = object.find(name);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  if (const std::string name = text_in(config, "tokenizer_class"); !name.empty()) {
+    return {name, (folder / "tokenizer_config.json").string()};
   }
+  const json model = read_optional(folder / "config.json").value_or(json::object());
+  const std::string source = (folder / "config.json").string();
+  if (const std::string name = text_in(model, "tokenizer_class"); !name.empty()) return {name, source};
+  return {text_in(model, "model_type").starts_with("qwen") ? "Qwen2Tokenizer" : "GPT2Tokenizer", source};
+}
+
+// Fills in what a tokenizer of the class does with text.
+void set_class(json& document, const json& config, const ClassName& given) {
+  std::string name = given.name;
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
   if (name == "GPT2Tokenizer" || name == "CodeGenTokenizer") {
     const auto space = config.find("add_prefix_space");
@@ -116,18 +134,21 @@ void set_class(json& document, const json& config, const std::string& source) {
     fail(ErrorKind::input,
          "{}: tokenizer_class is \"{}\"; with vocab.json and merges.txt alone, GPT2Tokenizer, CodeGenTokenizer and "
          "Qwen2Tokenizer are supported. A tokenizer.json would say what others do.",
-         source, name);
+         given.source, given.name);
   }
 }
 
 }  // namespace
 
+std::optional<std::filesystem::path> tokenizer_file_in(const std::filesystem::path& folder) {
+  if (path_exists(folder / "tokenizer.json")) return folder / "tokenizer.json";
+  if (path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt")) return folder / "vocab.json";
+  return std::nullopt;
+}
+
 std::filesystem::path tokenizer_file(const std::filesystem::path& path) {
   if (!is_folder(path)) return path;
-  if (path_exists(path / "tokenizer.json")) return path / "tokenizer.json";
-  if (path_exists(path / "vocab.json") && path_exists(path / "merges.txt")) {
-    return path / "vocab.json";
-  }
+  if (const auto file = tokenizer_file_in(path)) return *file;
   fail(ErrorKind::input, "{} has no tokenizer: neither tokenizer.json nor both vocab.json and merges.txt.",
        path.string());
 }
@@ -163,7 +184,8 @@ std::string json_from_vocabulary_files(const std::filesystem::path& folder) {
   if (const auto special = read_optional(folder / "special_tokens_map.json")) {
     for (const auto& [name, value] : special->items()) added.add_special(value);
   }
-  for (const char* name : {"bos_token", "eos_token", "pad_token", "additional_special_tokens"}) {
+  for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+                           "additional_special_tokens"}) {
     if (config.contains(name)) added.add_special(config.at(name));
   }
   if (added.empty()) added.add_special("<|endoftext|>");
@@ -173,7 +195,7 @@ std::string json_from_vocabulary_files(const std::filesystem::path& folder) {
                    {"normalizer", nullptr},
                    {"decoder", byte_level_json(true, true)},
                    {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", merges}}}};
-  set_class(document, config, (folder / "tokenizer_config.json").string());
+  set_class(document, config, class_of(folder, config));
   return document.dump();
 }
 

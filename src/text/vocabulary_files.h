@@ -2,12 +2,17 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace mslt {
 
-// The file that a path names as a tokenizer: the path itself, or of a folder its tokenizer.json or else its vocab.json
-// where there is a merges.txt beside it. Throws Error(input) saying what a folder without them lacks.
+// The tokenizer of a folder: its tokenizer.json or else its vocab.json where there is a merges.txt beside it; nothing
+// where it has neither. Throws as path_exists does.
+std::optional<std::filesystem::path> tokenizer_file_in(const std::filesystem::path& folder);
+
+// The file that a path names as a tokenizer: the path itself, or that of a folder. Throws Error(input) saying what a
+// folder without one lacks.
 std::filesystem::path tokenizer_file(const std::filesystem::path& path);
 
 // Whether the file is a vocab.json or a merges.txt.

@@ -63,6 +63,22 @@ TEST_F(VocabularyFiles, GiveTheTokenizer) {
   EXPECT_TRUE(Tokenizer::load(folder_).normalizes());
 }
 
+TEST_F(VocabularyFiles, TheModelsTypeNamesTheClassWhereNothingElseDoes) {
+  write("config.json", R"({"model_type": "qwen2"})");
+  EXPECT_EQ(Tokenizer::load(folder_).pattern(), SplitPattern::qwen2);
+  write("tokenizer_config.json", R"({"unk_token": "<|endoftext|>"})");
+  EXPECT_EQ(Tokenizer::load(folder_).pattern(), SplitPattern::qwen2);
+  EXPECT_TRUE(Tokenizer::load(folder_).is_special(0));
+  write("config.json", R"({"model_type": "gpt2", "tokenizer_class": "Qwen2Tokenizer"})");
+  EXPECT_EQ(Tokenizer::load(folder_).pattern(), SplitPattern::qwen2);
+  write("config.json", R"({"model_type": "gpt2", "tokenizer_class": "LlamaTokenizerFast"})");
+  EXPECT_TRUE(
+      error_of(folder_).starts_with((folder_ / "config.json").string() + ": tokenizer_class is \"LlamaTokenizerFast\""))
+      << error_of(folder_);
+  write("tokenizer_config.json", R"({"tokenizer_class": "GPT2Tokenizer"})");
+  EXPECT_EQ(Tokenizer::load(folder_).pattern(), SplitPattern::gpt2);
+}
+
 TEST_F(VocabularyFiles, AddedTokensComeFromTheFilesBeside) {
   write("added_tokens.json", R"({"<tool>": 280})");
   write("special_tokens_map.json",

@@ -13,6 +13,7 @@
 #include "data/known_ids.h"
 #include "formats/hf_config.h"
 #include "model/training_pass.h"
+#include "text/vocabulary_files.h"
 #include "train/optimizer.h"
 #include "train/run_options.h"
 
@@ -24,6 +25,14 @@ namespace fs = std::filesystem;
 bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
+}
+
+// The model's prompts are to begin as the data's documents do, also where the data's tokenizer.json does not say so.
+Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
+  Tokenizer tokenizer = load_data_tokenizer(folder, data);
+  const std::vector<TokenId>& prefix = data.document_prefix;
+  if (prefix.empty() || std::ranges::equal(prefix, tokenizer.text_prefix())) return tokenizer;
+  return tokenizer.with_text_prefix(prefix);
 }
 
 // Everything that will be read, before the first step and before the run folder is touched.
@@ -114,26 +123,26 @@ Config resolve_model(PreparedRun& run) {
 void check_initial_tokenizer(PreparedRun& run) {
   const TrainOptions& options = run.options;
   if (options.init_from.empty()) return;
-  const fs::path path = options.init_from / "tokenizer.json";
-  if (!is_there(path)) {
+  const auto path = tokenizer_file_in(options.init_from);
+  if (!path) {
     run.notes.push_back(
         fmt::format("{} has no tokenizer.json, so it cannot be checked that the data in {} was prepared with that "
                     "model's tokenizer.",
                     options.init_from.string(), options.data.string()));
     return;
   }
-  if (Tokenizer::load(path).encodes_like(*run.tokenizer)) return;
+  if (Tokenizer::load(*path).encodes_like(*run.tokenizer)) return;
   if (!options.force_tokenizer) {
     fail(ErrorKind::input,
          "{} is not the tokenizer that the data in {} was prepared with: the same ids mean other tokens. Prepare the "
          "data with it (mslt data prepare --tokenizer {} ...), or add --force-tokenizer: then each id keeps its "
          "embedding but means another token, which training has to learn anew.",
-         path.string(), options.data.string(), path.string());
+         path->string(), options.data.string(), path->string());
   }
   run.notes.push_back(fmt::format(
       "{} is not the tokenizer that the data in {} was prepared with: each id keeps its embedding but means "
       "another token, which training has to learn anew.",
-      path.string(), options.data.string()));
+      path->string(), options.data.string()));
 }
 
 nlohmann::json identity_of(const PreparedRun& run) {
@@ -266,7 +275,7 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.paths.run = options.output;
   run.data = read_data_info(options.data);
   run.watch = std::make_unique<const DataWatch>(options.data, run.data);
-  run.tokenizer = std::make_unique<const Tokenizer>(load_data_tokenizer(options.data, run.data));
+  run.tokenizer = std::make_unique<const Tokenizer>(tokenizer_of(options.data, run.data));
   run.options.model = resolve_model(run);
   if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
   if (run.options.seq_len > run.options.model.max_positions) {

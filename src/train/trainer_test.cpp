@@ -301,8 +301,15 @@ TEST_F(TrainerTest, StartsFromAModelOfAnotherTokenizerOnlyWhereForced) {
   ASSERT_EQ(notes_.size(), 1u);
   EXPECT_TRUE(contains(notes_[0], "has no tokenizer.json")) << notes_[0];
 
-  other_tokenizer().save(model / "tokenizer.json");
+  // The tokenizer in its old files is one as well.
+  const auto other = nlohmann::json::parse(other_tokenizer().to_json());
+  spill(model / "vocab.json", other["model"]["vocab"].dump());
+  spill(model / "merges.txt", "");
   now.output = folder_.path() / "third";
+  const std::string named = rejection(now, ErrorKind::input);
+  EXPECT_TRUE(contains(named, (model / "vocab.json").string())) << named;
+
+  other_tokenizer().save(model / "tokenizer.json");
   const std::string refused = rejection(now, ErrorKind::input);
   EXPECT_TRUE(contains(refused, (model / "tokenizer.json").string())) << refused;
   EXPECT_TRUE(contains(refused, "--force-tokenizer")) << refused;

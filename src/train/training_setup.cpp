@@ -68,6 +68,7 @@ void TrainingRun::load_weights() {
         load_model_folder(backend_, prepared_.checkpoint ? prepared_.checkpoint->folder : options_.init_from, dtype_);
     for (const std::string& note : model.notes) emit(NoteEvent{note});
     carried_ = carried_over(model, prepared_.tokenizer.get());
+    begin_texts_as(*prepared_.tokenizer, carried_);
     transformer_ = take_transformer(backend_, model, config, dtype_);
   } else {
     transformer_ = std::make_unique<Transformer>(backend_, config, dtype_);

@@ -22,21 +22,15 @@ AttentionShape make_shape(int heads, int kv_heads, int head_size, bool causal = 
 }
 
 std::vector<Case> cases() {
-  return {{1, 1, make_shape(1, 1, 1)},
-          {2, 3, make_shape(2, 2, 5)},
-          {1, 7, make_shape(3, 1, 8)},
-          {2, 33, make_shape(4, 2, 16)},
-          {1, 65, make_shape(2, 1, 33)},
-          {1, 63, make_shape(1, 1, 64, false)},
-          {2, 129, make_shape(2, 2, 64)},
-          {1, 100, make_shape(6, 3, 48, false)},
-          {1, 257, make_shape(2, 1, 31)},
-          {1, 70, make_shape(1, 1, 256)},
-          {1, 300, make_shape(1, 1, 80)},
-          {1, 43, make_shape(2, 1, 100)},
-          {1, 600, make_shape(1, 1, 16)},
-          {1, 77, make_shape(4, 2, 24), 0.25f},
-          {2, 130, make_shape(2, 2, 64, false), 0.5f}};
+  return {{1, 1, make_shape(1, 1, 1)},          {2, 3, make_shape(2, 2, 5)},
+          {1, 7, make_shape(3, 1, 8)},          {2, 33, make_shape(4, 2, 16)},
+          {1, 65, make_shape(2, 1, 33)},        {1, 63, make_shape(1, 1, 64, false)},
+          {2, 129, make_shape(2, 2, 64)},       {1, 100, make_shape(6, 3, 48, false)},
+          {1, 257, make_shape(2, 1, 31)},       {1, 70, make_shape(1, 1, 256)},
+          {2, 72, make_shape(2, 1, 160)},       {1, 64, make_shape(1, 1, 192, false)},
+          {1, 104, make_shape(2, 1, 64)},       {1, 300, make_shape(1, 1, 80)},
+          {1, 43, make_shape(2, 1, 100)},       {1, 600, make_shape(1, 1, 16)},
+          {1, 77, make_shape(4, 2, 24), 0.25f}, {2, 130, make_shape(2, 2, 64, false), 0.5f}};
 }
 
 constexpr std::uint64_t seed = 0x1234567800000009u;

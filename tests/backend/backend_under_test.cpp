@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "backend/msl/cuda_backend.h"
+#include "backend/msl/drivers/host/host_device.h"
 #include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
 #include "base/philox.h"
+#include "tests/backend/guard_bands.h"
 
 namespace mslt::test {
 namespace {
@@ -112,7 +114,10 @@ std::unique_ptr<Backend> make_test_backend(const std::string& device) {
   if (device == cuda_kernels_device) {
     return make_msl_cuda_backend(test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
   }
-  return device == "cuda" ? make_msl_cuda_backend(test_options().zeroed) : make_backend(device);
+  if (device == "cuda") return make_msl_cuda_backend(test_options().zeroed);
+  if (device != "msl-host" || test_options().order == "forward") return make_backend(device);
+  const msl::host::RunOrder order = msl::host::parse_run_order(test_options().order);
+  return std::make_unique<MslBackend>(std::make_unique<msl::host::HostDevice>(order));
 }
 
 std::string test_backend_name(const testing::TestParamInfo<std::string>& info) {
@@ -127,6 +132,23 @@ Guarded::Guarded(Backend& backend, DType dtype, const Shape& shape, std::size_t 
   buffer_ = backend.allocate(begin + bytes + guard, "guarded");
   backend.upload(all_bytes(*buffer_), std::vector<std::byte>(buffer_->size(), poison));
   tensor_ = Tensor(*buffer_, begin, dtype, shape);
+  if (!is_watched()) return;
+  backend.wait();
+  watch();
+}
+
+bool Guarded::is_watched() const {
+  return guards_bands && buffer_ != nullptr && buffer_->host() != nullptr && backend_->device().backend == "msl-host";
+}
+
+void Guarded::watch() const {
+  const std::span<const std::byte> all(buffer_->host(), buffer_->size());
+  forbid(all.first(tensor_.offset()));
+  forbid(all.subspan(tensor_.offset() + tensor_.bytes()));
+}
+
+void Guarded::stop_watching() const {
+  allow({buffer_->host(), buffer_->size()});
 }
 
 // What was here goes with `other`, whose destructor waits.
@@ -144,6 +166,7 @@ Guarded::~Guarded() {
   } catch (const Error& error) {
     ADD_FAILURE() << error.what();
   }
+  if (is_watched()) stop_watching();
 }
 
 std::vector<std::byte> Guarded::bytes() const {
@@ -158,7 +181,12 @@ std::vector<double> Guarded::values() const {
 
 bool Guarded::intact() const {
   std::vector<std::byte> all(buffer_->size());
+  if (is_watched()) {
+    backend_->wait();
+    stop_watching();
+  }
   backend_->download(all_bytes(*buffer_), all);
+  if (is_watched()) watch();
   const auto poisoned = [](std::byte byte) {
     return byte == poison;
   };

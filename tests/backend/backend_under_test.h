@@ -17,6 +17,7 @@ namespace mslt::test {
 struct TestOptions {
   std::vector<std::string> devices;  // those to run on; empty for all
   bool zeroed = true;                // whether the memory of "cuda" starts zeroed
+  std::string order = "forward";     // in which "msl-host" runs groups and threads; see parse_run_order
 };
 TestOptions& test_options();
 
@@ -33,7 +34,8 @@ std::unique_ptr<Backend> make_test_backend(const std::string& device);
 std::string test_backend_name(const testing::TestParamInfo<std::string>& info);
 
 // A tensor between two guard bands. All of it, guards included, starts as 0xFF bytes: NaN in every floating type, -1 in
-// the signed ones; so an output that is read or not written shows up, too.
+// the signed ones; so an output that is read or not written shows up, too. On msl-host, where kernels are code that
+// AddressSanitizer sees, that reports every access to the guards.
 class Guarded {
  public:
   Guarded() = default;
@@ -54,6 +56,10 @@ class Guarded {
   bool intact() const;
 
  private:
+  bool is_watched() const;
+  void watch() const;
+  void stop_watching() const;
+
   Backend* backend_ = nullptr;
   std::unique_ptr<Buffer> buffer_;
   Tensor tensor_;

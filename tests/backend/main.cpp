@@ -1,6 +1,8 @@
 // Runs the suites, on all devices or on some.
 //   --devices=cuda,cuda-msl  only these; one that does not exist here is an error
 //   --undefined-memory    memory of cuda is not zeroed, for compute-sanitizer's initcheck
+//   --order=reversed      in which msl-host runs threadgroups and threads; random takes a seed, which is printed, and
+//                         random:SEED repeats it
 //   --every_kernel        succeeds only where every kernel of kernels/ was used by a test that passed
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -11,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/msl/drivers/host/run_order.h"
 #include "backend/msl/kernel_info.h"
 #include "backend/registry.h"
 #include "mslt/error.h"
@@ -65,15 +68,20 @@ std::vector<std::string> split(std::string_view list) {
 
 int main(int argc, char** argv) {
   constexpr std::string_view devices = "--devices=";
+  constexpr std::string_view order = "--order=";
   bool every_kernel = false;
   mslt::test::TestOptions& options = mslt::test::test_options();
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument.starts_with(devices)) options.devices = mslt::test::split(argument.substr(devices.size()));
+    if (argument.starts_with(order)) options.order = argument.substr(order.size());
     if (argument == "--undefined-memory") options.zeroed = false;
     if (argument == "--every_kernel") every_kernel = true;
   }
   try {
+    // The seed of a random order is chosen once for all tests.
+    options.order = mslt::msl::host::to_string(mslt::msl::host::parse_run_order(options.order));
+    if (options.order != "forward") fmt::print("msl-host runs groups and threads in the order {}.\n", options.order);
     for (const std::string& device : options.devices) mslt::test::make_test_backend(device);
   } catch (const mslt::Error& error) {
     fmt::print(stderr, "{}\n", error.what());

@@ -1,6 +1,8 @@
 // The norm operations against the reference, on every backend.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/parallel.h"
 #include "tests/backend/backend_under_test.h"
 #include "tests/backend/numeric_check.h"
@@ -190,6 +192,65 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
         }
       }
     }
+  }
+}
+
+// Nothing is left to divide by where epsilon is zero and a row's elements are equal, or all zeros for RMSNorm.
+TEST_P(NormTest, ConstantRowsAreFiniteWithoutEpsilon) {
+  for (const std::int64_t columns : {1, 8, 33, 64, 1000, 1032, 3001}) {
+    const Shape shape{3, columns};
+    const std::int64_t n = 3 * columns;
+    for (const DType dtype : activation_types(backend())) {
+      for (const bool rms : {false, true}) {
+        SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms));
+        const NormKind kind{rms, 0.0f};
+        // Whose means are exact.
+        std::vector<double> values(size(n), 0.0);
+        for (std::size_t i = size(columns); !rms && i < values.size(); ++i)
+          values[i] = i < 2 * size(columns) ? 1.0 : -3.0;
+        const std::vector<double> bias_values = random_values(dtype, columns, 4);
+        const Guarded sum = upload(backend(), dtype, shape, values);
+        const Guarded weight = upload(backend(), dtype, {columns}, random_values(dtype, columns, 3));
+        const Guarded bias = upload(backend(), dtype, {columns}, bias_values);
+        const Guarded out(backend(), dtype, shape);
+        const Guarded mean(backend(), DType::f32, {3});
+        const Guarded rstd(backend(), DType::f32, {3});
+        backend().run(ResidualNormForward{.out = out,
+                                          .mean = rms ? Tensor() : mean.tensor(),
+                                          .rstd = rstd,
+                                          .residual = sum,
+                                          .weight = weight,
+                                          .bias = rms ? Tensor() : bias.tensor(),
+                                          .kind = kind});
+        const std::vector<double> result = out.values();
+        for (std::size_t i = 0; i < result.size(); ++i)
+          ASSERT_EQ(result[i], rms ? 0.0 : bias_values[i % size(columns)]);
+        EXPECT_EQ(rstd.values(), std::vector<double>(3, 0.0));
+
+        const Guarded dout = upload(backend(), dtype, shape, random_values(dtype, n, 5));
+        const Guarded dsum(backend(), dtype, shape);
+        const Guarded dweight = upload(backend(), dtype, {columns}, std::vector<double>(size(columns), 0.0));
+        const Guarded dbias = upload(backend(), dtype, {columns}, std::vector<double>(size(columns), 0.0));
+        backend().run(ResidualNormBackward{.dsum = dsum,
+                                           .dweight = dweight,
+                                           .dbias = rms ? Tensor() : dbias.tensor(),
+                                           .dout = dout,
+                                           .sum = sum,
+                                           .mean = rms ? Tensor() : mean.tensor(),
+                                           .rstd = rstd,
+                                           .weight = weight,
+                                           .kind = kind});
+        EXPECT_EQ(dsum.values(), std::vector<double>(size(n), 0.0));
+        EXPECT_EQ(dweight.values(), std::vector<double>(size(columns), 0.0));
+        for (const double value : dbias.values()) ASSERT_TRUE(std::isfinite(value));
+      }
+    }
+    // A mean that is rounded leaves distances of its error.
+    const Guarded sum = upload(backend(), DType::f32, shape, std::vector<double>(size(n), 0.1f));
+    const Guarded weight = upload(backend(), DType::f32, {columns}, std::vector<double>(size(columns), 1.0));
+    const Guarded out(backend(), DType::f32, shape);
+    backend().run(ResidualNormForward{.out = out, .residual = sum, .weight = weight, .kind = {false, 0.0f}});
+    for (const double value : out.values()) ASSERT_LE(std::abs(value), 2.0 * std::sqrt(static_cast<double>(columns)));
   }
 }
 

@@ -124,6 +124,68 @@ TEST_P(OptimizerTest, AdamWWritesNothingWhereTheNormIsNotFinite) {
   }
 }
 
+TEST_P(OptimizerTest, AdamWOnMastersWritesNothingWhereTheNormIsNotFinite) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const Guarded parameters = upload(backend(), dtype, {9}, random_values(dtype, 9, 1));
+    const Guarded gradients = upload(backend(), dtype, {9}, random_values(dtype, 9, 2));
+    const Guarded first = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 3));
+    const Guarded second = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 4));
+    const Guarded master = upload(backend(), DType::f32, {9}, random_values(DType::f32, 9, 5));
+    const Guarded state = upload(backend(), DType::f32, {5}, {1.0, 1.0, 1.0, 1.0, 1.0});
+    const auto all = [&] {
+      return std::vector<std::vector<std::byte>>{parameters.bytes(), first.bytes(), second.bytes(), master.bytes()};
+    };
+    const std::vector<std::vector<std::byte>> before = all();
+    for (const double length : {std::nan(""), std::numeric_limits<double>::infinity()}) {
+      const Guarded norm = upload(backend(), DType::f32, {1}, {length});
+      backend().run(AdamWUpdate{.parameters = parameters,
+                                .gradients = gradients,
+                                .first_moment = first,
+                                .second_moment = second,
+                                .master = master,
+                                .state = state,
+                                .norm = norm});
+      EXPECT_EQ(all(), before) << name_of(dtype);
+    }
+  }
+}
+
+// What never had a gradient has moments of zero, and without an epsilon nothing to divide by.
+TEST_P(OptimizerTest, AdamWWithoutEpsilonKeepsWhatHasNoGradient) {
+  const AdamWConfig config{0.9f, 0.999f, 0.0f, 0.0f};
+  for (const std::int64_t n : {1, 8, 37}) {
+    for (const DType dtype : floating_types()) {
+      SCOPED_TRACE(std::to_string(n) + " " + std::string(name_of(dtype)));
+      const std::vector<double> values = random_values(dtype, n, 1);
+      const std::vector<double> zeros(size(n), 0.0);
+      const Guarded parameters = upload(backend(), dtype, {n}, values);
+      const Guarded gradients = upload(backend(), dtype, {n}, zeros);
+      const Guarded first = upload(backend(), DType::f32, {n}, zeros);
+      const Guarded second = upload(backend(), DType::f32, {n}, zeros);
+      const Guarded master = upload(backend(), DType::f32, {n}, values);
+      const Guarded state = upload(backend(), DType::f32, {5}, {0.1, 10.0, 1000.0, 1.0, 1.0});
+      const Guarded norm = upload(backend(), DType::f32, {1}, {0.0});
+      AdamWUpdate update{.parameters = parameters,
+                         .gradients = gradients,
+                         .first_moment = first,
+                         .second_moment = second,
+                         .state = state,
+                         .norm = norm,
+                         .config = config};
+      backend().run(update);
+      EXPECT_EQ(parameters.values(), values);
+      if (dtype != DType::f32) {
+        update.master = master;
+        backend().run(update);
+        EXPECT_EQ(parameters.values(), values);
+        EXPECT_EQ(master.values(), values);
+      }
+      EXPECT_EQ(first.values(), zeros);
+      EXPECT_EQ(second.values(), zeros);
+    }
+  }
+}
+
 TEST_P(OptimizerTest, BitsDoNotDependOnRunsOrThreads) {
   const std::int64_t n = 100003;
   const Guarded gradients = upload(backend(), DType::f32, {n}, random_values(DType::f32, n, 1));

@@ -99,6 +99,34 @@ TEST_P(SamplingTest, InfinitiesAreOrderedAndNanComesLast) {
   EXPECT_EQ(indices.values(), (std::vector<double>{0, 1, 2, 3}));
 }
 
+// Also on devices whose arithmetic makes zeros of them.
+TEST_P(SamplingTest, SubnormalsAreTold) {
+  for (const DType dtype : floating_types()) {
+    SCOPED_TRACE(name_of(dtype));
+    // Rising, from negative ones over zeros of both signs, and all the rest below them.
+    const double least = dtype == DType::f32 ? 0x1p-149 : dtype == DType::bf16 ? 0x1p-133 : 0x1p-24;
+    std::vector<double> row(77, -1.0);
+    for (std::size_t i = 0; i < 40; ++i) row[i + 30] = least * (static_cast<double>(i) - 20.0);
+    row[5] = -0.0;
+    const Guarded logits = upload(backend(), dtype, {1, 77}, row);
+    const Guarded best(backend(), DType::i32, {1});
+    const Guarded top(backend(), DType::f32, {1, 41});
+    const Guarded indices(backend(), DType::i32, {1, 41});
+    backend().run(Argmax{.out = best, .logits = logits, .vocab = 77});
+    backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = 77});
+    const std::vector<std::size_t> order = sorted_indices(row.data(), row.size());
+    std::vector<double> expected_values;
+    std::vector<double> expected_indices;
+    for (std::size_t i = 0; i < 41; ++i) {
+      expected_indices.push_back(static_cast<double>(order[i]));
+      expected_values.push_back(row[order[i]]);
+    }
+    EXPECT_EQ(best.values(), (std::vector<double>{69}));
+    EXPECT_EQ(indices.values(), expected_indices);
+    EXPECT_EQ(top.values(), expected_values);
+  }
+}
+
 TEST_P(SamplingTest, NamesWrongArguments) {
   Backend& b = backend();
   const Guarded logits(b, DType::f32, {3, 8});

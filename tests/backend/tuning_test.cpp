@@ -26,6 +26,7 @@ class Operations {
     outputs_.clear();
     for (const std::int64_t rows : {1, 3, 12, 40, 70}) products(rows, 131, 33);
     products(65, 24, 72);
+    products(40, 48, 40);
     for (const std::int64_t rows : {1, 5, 40}) matvec(rows);
     // Many columns: groups of as many simdgroups as the tuning says.
     wide_matvec(16411, 8);

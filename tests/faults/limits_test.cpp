@@ -61,7 +61,7 @@ TEST_F(LimitsTest, ALargeModelNamesTheLimitNotTheMachine) {
   if (sanitized) GTEST_SKIP() << "sanitizers reserve address space without limit";
   const std::uint64_t space = least_space() + 300 * mebibyte;
   std::vector<std::string> arguments = scene().train(scene().path("run"));
-  arguments.insert(arguments.end(), {"--channels", "1024", "--layers", "4"});
+  arguments.insert(arguments.end(), {"--channels", "1024", "--heads", "4", "--layers", "4"});
   const Outcome trained = run_within(arguments, space);
   EXPECT_EQ(trained.status, 1) << trained.describe();
   EXPECT_TRUE(contains(trained.err, "ulimit -v")) << trained.describe();

@@ -49,7 +49,7 @@ struct CommandState {
 struct Binding {
   MsltDoubleBuffer* buffer = nil;
   std::size_t offset = 0;
-  std::size_t bytes = 0;  // announced, or up to the end
+  std::size_t bytes = 0;  // up to the end until a dispatch that was announced
   std::shared_ptr<std::vector<std::byte>> constant;
 };
 

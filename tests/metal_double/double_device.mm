@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <new>
 
 #include "tests/metal_double/double_commands.h"
@@ -28,6 +30,21 @@ void account(std::uint64_t bytes, bool more) {
   } else {
     world().allocated_bytes -= std::min<std::uint64_t>(world().allocated_bytes, bytes);
   }
+}
+
+// Whether these bytes are of a file and mapped privately: Metal may not make a buffer of them, or of a copy.
+bool is_private_file_mapping(const void* pointer) {
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0;
+    unsigned long end = 0;
+    char permissions[5] = {};
+    unsigned long inode = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx %4s %*s %*s %lu", &begin, &end, permissions, &inode) != 4) continue;
+    if (begin <= address && address < end) return permissions[3] == 'p' && inode != 0;
+  }
+  return false;
 }
 
 bool allocation_fails() {
@@ -186,6 +203,10 @@ bool allocation_fails() {
     [self report:"newBufferWithBytesNoCopy takes whole pages."];
     return nil;
   }
+  if (is_private_file_mapping(pointer)) {
+    [self report:"newBufferWithBytesNoCopy is given a file that is mapped privately."];
+    return nil;
+  }
   if (![self mayMakeBufferOfLength:length options:options]) return nil;
   return [[MsltDoubleBuffer alloc] initWithDevice:self
                                           pointer:pointer
@@ -211,7 +232,7 @@ bool allocation_fails() {
 
 id<MTLDevice> MTLCreateSystemDefaultDevice(void) {
   const std::vector<std::string>& names = world().settings.devices;
-  if (names.empty()) return nil;
+  if (names.empty() || !world().settings.has_default) return nil;
   return [[MsltDoubleDevice alloc] initWithName:[NSString stringWithUTF8String:names[0].c_str()]];
 }
 

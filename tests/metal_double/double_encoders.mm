@@ -59,6 +59,27 @@ void know_copy(const msl::KernelInfo& info, ComputeState& state) {
     state.bindings[i].bytes = std::min<std::size_t>(state.bindings[i].bytes, args.count);
 }
 
+const void* address_of(const Binding& binding) {
+  return binding.buffer == nil ? nullptr : static_cast<std::byte*>([binding.buffer contents]) + binding.offset;
+}
+
+// Narrows the bindings to what was announced, where that is of this dispatch. Whether it fits into the buffers.
+bool know_announced(const msl::KernelInfo& info, ComputeState& state) {
+  const Announcement* announcement = next_announced();
+  if (announcement == nullptr || announcement->kernel != info.name) return true;
+  for (const Announcement::Use& use : announcement->uses) {
+    if (address_of(state.bindings.at(use.index)) != use.address) return true;
+  }
+  bool fits = true;
+  for (const Announcement::Use& use : announcement->uses) {
+    Binding& binding = state.bindings[use.index];
+    fits = fits && use.bytes <= [binding.buffer length] - binding.offset;
+    binding.bytes = use.bytes;
+  }
+  announced_came();
+  return fits;
+}
+
 // What is wrong with the binding of an argument, empty where nothing.
 std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeState& state) {
   if (argument.kind == msl::ArgumentKind::threadgroup) {
@@ -68,7 +89,9 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
   const Binding& binding = state.bindings.at(argument.index);
   if (binding.buffer == nil && !binding.constant) return "is not bound";
   const std::size_t size = binding.constant ? binding.constant->size() : [binding.buffer length] - binding.offset;
-  if (argument.kind == msl::ArgumentKind::bytes && size < argument.element_bytes) return "is too small for its struct";
+  if (size < argument.element_bytes) {
+    return argument.kind == msl::ArgumentKind::bytes ? "is too small for its struct" : "has no room for one element";
+  }
   if (binding.buffer != nil && binding.offset % alignment_of(argument) != 0) return "has a misaligned offset";
   return {};
 }
@@ -176,15 +199,13 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
 - (void)setBuffer:(id<MTLBuffer>)buffer offset:(NSUInteger)offset atIndex:(NSUInteger)index {
   if (![self mayBind:index]) return;
   auto* bound = static_cast<MsltDoubleBuffer*>(buffer);
-  if (bound != nil && offset > [bound length]) {
-    [self report:fmt::format("offset {} is past the {} bytes of its buffer.", offset, [bound length]).c_str()];
+  if (bound != nil && offset >= [bound length]) {
+    [self report:fmt::format("offset {} is not within the {} bytes of its buffer.", offset, [bound length]).c_str()];
     return;
   }
   [commands_ hold:bound];
-  const NSUInteger rest = [bound length] - offset;
-  const std::size_t announced = take_announced(static_cast<std::uint32_t>(index)).value_or(rest);
-  if (announced > rest) [self report:"more is announced than the buffer has."];
-  compute_->bindings[index] = {.buffer = bound, .offset = offset, .bytes = announced, .constant = nullptr};
+  compute_->bindings[index] = {
+      .buffer = bound, .offset = offset, .bytes = [bound length] - offset, .constant = nullptr};
 }
 
 - (void)setThreadgroupMemoryLength:(NSUInteger)length atIndex:(NSUInteger)index {
@@ -205,9 +226,11 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
     return NO;
   }
   const msl::KernelInfo& info = *[compute_->pipeline info];
-  NSUInteger memory = info.static_threadgroup_bytes;
+  const std::uint32_t factor = world().settings.threadgroup_factor;
+  NSUInteger memory = [compute_->pipeline staticThreadgroupMemoryLength];
   for (const msl::ArgumentInfo& argument : info.arguments) {
-    if (argument.kind == msl::ArgumentKind::threadgroup) memory += compute_->threadgroup_bytes.at(argument.index);
+    if (argument.kind == msl::ArgumentKind::threadgroup)
+      memory += factor * compute_->threadgroup_bytes.at(argument.index);
     const std::string mistake = binding_mistake(argument, *compute_);
     if (mistake.empty()) continue;
     [self report:fmt::format("{}: argument '{}' {}.", info.name, argument.name, mistake).c_str()];
@@ -232,11 +255,14 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
 - (void)dispatchThreadgroups:(MTLSize)groups threadsPerThreadgroup:(MTLSize)threads {
   if (![self mayDispatch:groups threads:threads]) return;
   const msl::KernelInfo& info = *[compute_->pipeline info];
+  if (!know_announced(info, *compute_)) [self report:"more is announced than the buffer has."];
   know_copy(info, *compute_);
   Command command = {.name = std::string(info.name), .accesses = {}};
   auto recorded = std::make_shared<Dispatch>();
   msl::host::Dispatch& dispatch = recorded->dispatch;
   dispatch.kernel = [compute_->pipeline kernel];
+  dispatch.order = world().settings.order;
+  dispatch.flush_subnormals = world().settings.flush_subnormals;
   dispatch.groups = {static_cast<std::uint32_t>(groups.width), static_cast<std::uint32_t>(groups.height),
                      static_cast<std::uint32_t>(groups.depth)};
   dispatch.threads = {static_cast<std::uint32_t>(threads.width), static_cast<std::uint32_t>(threads.height),
@@ -264,6 +290,7 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
   }
   [self add:std::move(command)
        work:[recorded](msl::host::Team& team) {
+         const OutOfBounds forbidden(recorded->ranges);
          return team.run(recorded->dispatch);
        }];
   if (type_ == MTLDispatchTypeSerial) [self separate];

@@ -112,6 +112,13 @@ NSErrorDomain const MTLLibraryErrorDomain = @"MTLLibraryErrorDomain";
   }
   info_ = &*info;
   kernel_ = &*kernel;
+  if ([self staticThreadgroupMemoryLength] > w.settings.threadgroup_bytes) {
+    set_error(error, MTLLibraryErrorDomain, MTLLibraryErrorInternal,
+              fmt::format("Threadgroup memory size ({}) exceeds the maximum threadgroup memory allowed ({})",
+                          [self staticThreadgroupMemoryLength], w.settings.threadgroup_bytes));
+    [self release];
+    return nil;
+  }
   return self;
 }
 
@@ -124,9 +131,9 @@ NSErrorDomain const MTLLibraryErrorDomain = @"MTLLibraryErrorDomain";
 }
 
 - (NSUInteger)maxTotalThreadsPerThreadgroup {
-  const NSUInteger most = world().settings.pipeline_threads;
-  if (info_->max_threads_per_threadgroup == 0) return most;
-  return std::min<NSUInteger>(most, info_->max_threads_per_threadgroup);
+  const Settings& settings = world().settings;
+  const std::uint32_t said = info_->max_threads_per_threadgroup;
+  return std::min<NSUInteger>(settings.max_threads, said == 0 ? settings.pipeline_threads : said);
 }
 
 - (NSUInteger)threadExecutionWidth {
@@ -134,7 +141,7 @@ NSErrorDomain const MTLLibraryErrorDomain = @"MTLLibraryErrorDomain";
 }
 
 - (NSUInteger)staticThreadgroupMemoryLength {
-  return info_->static_threadgroup_bytes;
+  return NSUInteger{world().settings.threadgroup_factor} * info_->static_threadgroup_bytes;
 }
 
 @end

@@ -1,12 +1,22 @@
 // Tests of the double itself: that it reports what Metal does not allow.
 #import <Metal/Metal.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
 
 #include "backend/msl/drivers/metal/retained.h"
 #include "backend/msl/kernel_source.h"
 #include "backend/msl/test_kernels.h"
+#include "backend/registry.h"
+#include "base/mapped_file.h"
 #include "kernels/layout_args.h"
+#include "mslt/error.h"
 #include "tests/metal_double/metal_double.h"
+#include "tests/metal_double/out_of_bounds.h"
 
 namespace mslt::msl::driver_test {
 std::string_view metal_source();
@@ -108,6 +118,8 @@ TEST_F(MetalDoubleTest, WantsBindingsInRange) {
   id<MTLComputeCommandEncoder> compute = encoder(commands);
   [compute setBuffer:a_.get() offset:257 atIndex:0];
   expect("offset 257");
+  [compute setBuffer:a_.get() offset:256 atIndex:0];
+  expect("offset 256");
   [compute setBuffer:a_.get() offset:0 atIndex:31];
   expect("no index 31");
   const std::vector<char> bytes(4097);
@@ -127,6 +139,10 @@ TEST_F(MetalDoubleTest, WantsBindingsInRange) {
   [compute setBytes:bytes.data() length:4 atIndex:2];
   dispatch(compute);
   expect("too small");
+  const auto small = buffer(3);
+  bind(compute, a_.get(), small.get());
+  dispatch(compute);
+  expect("argument 'in' has no room for one element");
   bind(compute, a_.get(), b_.get());
   dispatch(compute, 1025);
   expect("1025 threads");
@@ -176,7 +192,9 @@ TEST_F(MetalDoubleTest, WantsThreadgroupMemoryWithinTheLimit) {
     dispatch(compute);
     [compute endEncoding];
   };
-  scale_rows(64);
+  const auto info = std::ranges::find(settings.kernels, "scale_rows_f32", &msl::KernelInfo::name);
+  ASSERT_NE(info, settings.kernels.end());
+  scale_rows(info->static_threadgroup_bytes + 32);
   expect("bytes of threadgroup memory");
   scale_rows(32768);
   EXPECT_TRUE(take_violations().empty());
@@ -311,6 +329,89 @@ TEST_F(MetalDoubleTest, SeesUsesOfReleasedObjects) {
   [blit fillBuffer:gone range:NSMakeRange(0, 16) value:0];
   EXPECT_FALSE(take_violations().empty());
   [blit endEncoding];
+}
+
+TEST_F(MetalDoubleTest, WantsFilesMappedShared) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::string path = testing::TempDir() + "/mslt_double_mapped";
+  std::ofstream(path) << std::string(page, 'x');
+  for (const int how : {MAP_PRIVATE, MAP_SHARED}) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY);
+    void* mapped = ::mmap(nullptr, page, PROT_READ, how, descriptor, 0);
+    ::close(descriptor);
+    ASSERT_NE(mapped, MAP_FAILED);
+    const auto made =
+        Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithBytesNoCopy:mapped
+                                                                        length:page
+                                                                       options:MTLResourceStorageModeShared
+                                                                   deallocator:nil]);
+    EXPECT_EQ(static_cast<bool>(made), how == MAP_SHARED);
+    if (how == MAP_PRIVATE) expect("mapped privately");
+    ::munmap(mapped, page);
+  }
+  // As the library maps its files.
+  const MappedFile file(path);
+  EXPECT_TRUE(
+      Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithBytesNoCopy:const_cast<std::byte*>(file.bytes().data())
+                                                                      length:page
+                                                                     options:MTLResourceStorageModeShared
+                                                                 deallocator:nil]));
+}
+
+// add_f32 with what it uses announced as one element less than it is told to add.
+TEST_F(MetalDoubleTest, SeesAccessesOutsideABinding) {
+  if (!sees_out_of_bounds) GTEST_SKIP() << "Only AddressSanitizer sees them.";
+  const auto run = [this](std::size_t announced) {
+    id<MTLCommandBuffer> commands = [queue_.get() commandBuffer];
+    id<MTLComputeCommandEncoder> compute = encoder(commands);
+    bind(compute, a_.get(), b_.get());
+    announce({{.kernel = "add_f32", .uses = {{0, [a_.get() contents], 16}, {1, [b_.get() contents], announced}}}});
+    dispatch(compute);
+    [compute endEncoding];
+    [commands commit];
+    [commands waitUntilCompleted];
+  };
+  run(16);
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(run(12), "use-after-poison");
+}
+
+TEST_F(MetalDoubleTest, FlushesSubnormalsWhereToldTo) {
+  for (const bool flush : {false, true}) {
+    Settings settings = default_settings();
+    settings.flush_subnormals = flush;
+    reset(settings);
+    const std::unique_ptr<Backend> backend = make_backend("metal");
+    const auto converted = [&](DType from, DType to, float value) {
+      const std::unique_ptr<Buffer> in = backend->allocate(4, "in");
+      const std::unique_ptr<Buffer> middle = backend->allocate(4, "middle");
+      const std::unique_ptr<Buffer> out = backend->allocate(4, "out");
+      backend->upload({*in, 0, DType::f32, {1}}, std::as_bytes(std::span(&value, 1)));
+      backend->run(Cast{.out = {*middle, 0, to, {1}}, .in = {*in, 0, DType::f32, {1}}});
+      backend->run(Cast{.out = {*out, 0, from, {1}}, .in = {*middle, 0, to, {1}}});
+      float result = 0.0f;
+      backend->download({*out, 0, DType::f32, {1}}, std::as_writable_bytes(std::span(&result, 1)));
+      return result;
+    };
+    EXPECT_EQ(converted(DType::f32, DType::f16, 0x1p-24f), 0x1p-24f);
+    // An addition, which no promise is made for.
+    const std::unique_ptr<Buffer> sum = backend->allocate(4, "sum");
+    const std::unique_ptr<Buffer> part = backend->allocate(4, "part");
+    const float small = 1e-40f;
+    backend->upload({*part, 0, DType::f32, {1}}, std::as_bytes(std::span(&small, 1)));
+    backend->run(Add{.out = {*sum, 0, DType::f32, {1}}, .in = {*part, 0, DType::f32, {1}}});
+    float result = 1.0f;
+    backend->download({*sum, 0, DType::f32, {1}}, std::as_writable_bytes(std::span(&result, 1)));
+    EXPECT_EQ(result, flush ? 0.0f : small);
+  }
+}
+
+TEST_F(MetalDoubleTest, RunsThreadsInTheOrderAskedFor) {
+  EXPECT_EQ(settings_of("flush,reversed").order.kind, msl::host::RunOrder::Kind::reversed);
+  EXPECT_EQ(settings_of("random:7").order.seed, 7u);
+  EXPECT_EQ(settings_of("threads-768").pipeline_threads, 768u);
+  EXPECT_THROW(settings_of("threads-many"), Error);
+  EXPECT_THROW(settings_of("m5"), Error);
 }
 
 TEST_F(MetalDoubleTest, CountsWhatIsAlive) {

@@ -3,8 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <numeric>
 
 #include "backend/msl/drivers/metal/metal_device.h"
@@ -92,30 +94,101 @@ TEST_F(MetalDriverTest, RunsAKernel) {
   for (std::size_t i = 0; i < 100; ++i) EXPECT_EQ(floats(*out)[i], i < 90 ? 3.0f : 1.0f) << i;
 }
 
+// Metal's calls are made by commit().
+std::uint64_t barriers_of(CommandBuffer& commands) {
+  const std::uint64_t before = counts().barriers;
+  commands.commit();
+  commands.wait();
+  return counts().barriers - before;
+}
+
 TEST_F(MetalDriverTest, PutsBarriersOnlyWhereCommandsMeet) {
   const auto a = buffer(64, 1.0f);
   const auto b = buffer(64, 1.0f);
   const auto c = buffer(64, 1.0f);
+  // The first so many of these.
+  const std::vector<std::function<void(CommandBuffer&)>> all = {
+      // Readers of c side by side, halves of a buffer side by side.
+      [&](CommandBuffer& commands) { add(*device_, commands, *a, *c, 32); },
+      [&](CommandBuffer& commands) { add(*device_, commands, *a, *c, 32, 32); },
+      [&](CommandBuffer& commands) { add(*device_, commands, *b, *c, 64); },
+      // Reads what was written; the barrier serves the next one, too.
+      [&](CommandBuffer& commands) { add(*device_, commands, *b, *a, 64); },
+      [&](CommandBuffer& commands) { add(*device_, commands, *c, *c, 1); },
+      // Writes what was read, then what was written.
+      [&](CommandBuffer& commands) { add(*device_, commands, *a, *c, 64); },
+      [&](CommandBuffer& commands) {
+        add(*device_, commands, *a, *b, 64);
+      }};
+  const std::vector<std::uint64_t> expected = {0, 0, 0, 1, 1, 2, 3};
+  for (std::size_t count = 1; count <= all.size(); ++count) {
+    for (const auto& memory : {a.get(), b.get(), c.get()}) std::ranges::fill(floats(*memory), 1.0f);
+    const std::uint64_t encoders = counts().compute_encoders;
+    const auto commands = device_->command_buffer();
+    for (std::size_t i = 0; i < count; ++i) all[i](*commands);
+    EXPECT_EQ(barriers_of(*commands), expected[count - 1]) << count;
+    EXPECT_EQ(counts().compute_encoders - encoders, 1u);
+  }
+  EXPECT_EQ(floats(*a)[0], 8.0f);  // 2, then 4 with c = 2, then 8 with b = 4
+}
+
+TEST_F(MetalDriverTest, EncodesWithinOnePool) {
+  const auto x = buffer(4, 1.0f);
+  const auto pools = [&](int dispatches) {
+    device_->pipeline("add_f32");
+    const std::uint64_t before = metal_double::pools_begun();
+    const auto commands = device_->command_buffer();
+    for (int i = 0; i < dispatches; ++i) {
+      add(*device_, *commands, *x, *x, 1);
+      commands->fill(*x, 4, 4, 0);
+    }
+    commands->commit();
+    const std::uint64_t begun = metal_double::pools_begun() - before;
+    commands->wait();
+    return begun;
+  };
+  metal_double::pools_begun();
+  EXPECT_EQ(pools(1), 1u);
+  EXPECT_EQ(pools(50), 1u);
+}
+
+// As a program may have them whose own pools come and go while commands are recorded.
+TEST_F(MetalDriverTest, RecordsAcrossPoolsOfTheProgram) {
+  const auto x = buffer(1, 1.0f);
+  const auto y = buffer(1, 1.0f);
+  std::unique_ptr<CommandBuffer> first;
+  std::unique_ptr<CommandBuffer> second;
+  {
+    const AutoreleasePool pool;
+    first = device_->command_buffer();
+    add(*device_, *first, *x, *x, 1);
+  }
+  {
+    const AutoreleasePool pool;
+    second = device_->command_buffer();
+    add(*device_, *second, *y, *y, 1);
+    add(*device_, *first, *x, *x, 1);
+    first->commit();
+  }
+  second->commit();
+  second->wait();
+  EXPECT_EQ(floats(*x)[0], 4.0f);
+  EXPECT_EQ(floats(*y)[0], 2.0f);
+}
+
+TEST_F(MetalDriverTest, BindsEmptyTensors) {
+  const std::uint64_t before = metal_double::allocated_bytes();
+  const auto empty = device_->allocate(0, "empty", true);
+  EXPECT_EQ(empty->size(), 0u);
+  EXPECT_EQ(metal_double::allocated_bytes() - before, 16u);
   const auto commands = device_->command_buffer();
-  // Readers of c side by side, halves of a buffer side by side.
-  add(*device_, *commands, *a, *c, 32);
-  add(*device_, *commands, *a, *c, 32, 32);
-  add(*device_, *commands, *b, *c, 64);
-  EXPECT_EQ(counts().barriers, 0u);
-  // Reads what was written; the barrier serves the next one, too.
-  add(*device_, *commands, *b, *a, 64);
-  EXPECT_EQ(counts().barriers, 1u);
-  add(*device_, *commands, *c, *c, 1);
-  EXPECT_EQ(counts().barriers, 1u);
-  // Writes what was read, then what was written.
-  add(*device_, *commands, *a, *c, 64);
-  EXPECT_EQ(counts().barriers, 2u);
-  add(*device_, *commands, *a, *b, 64);
-  EXPECT_EQ(counts().barriers, 3u);
-  EXPECT_EQ(counts().compute_encoders, 1u);
+  const SpanArgs args = {.count = 0, .aligned = 0, .reserved = 0};
+  commands->set_pipeline(device_->pipeline("add_f32"));
+  for (const std::uint32_t i : {0, 1}) commands->set_buffer_range(i, *empty, 0, 0, ArgumentAccess::write);
+  commands->set_bytes(2, std::as_bytes(std::span(&args, 1)));
+  commands->dispatch({1}, {threads});
   commands->commit();
   commands->wait();
-  EXPECT_EQ(floats(*a)[0], 8.0f);  // 2, then 4 with c = 2, then 8 with b = 4
 }
 
 TEST_F(MetalDriverTest, OrdersCommandBuffersWithoutWaiting) {
@@ -290,6 +363,7 @@ TEST_F(MetalDriverTest, RefusesMisuse) {
   refused("buffer 31; 0 to 30 exist", [&] { commands->set_buffer(31, *x, 0); });
   refused("which has 16", [&] { commands->set_buffer_range(0, *x, 12, 8, ArgumentAccess::read); });
   refused("which has 16", [&] { commands->set_buffer(0, *x, 17); });
+  refused("which has 16", [&] { commands->set_buffer(0, *x, 16); });
   refused("1 to 4096", [&] { commands->set_bytes(2, {}); });
   const std::vector<std::byte> long_bytes(4097);
   refused("1 to 4096", [&] { commands->set_bytes(2, long_bytes); });
@@ -482,6 +556,48 @@ TEST_F(MetalMachineTest, ChoosesAmongGpus) {
     const std::string message = refusal(settings, which);
     EXPECT_NE(message.find("there are: 0 'Apple M2 Ultra', 1 'Apple M4'"), std::string::npos) << message;
   }
+}
+
+TEST_F(MetalMachineTest, TakesTheFirstOfAllWhereNoneIsTheDefault) {
+  Settings settings = metal_double::settings_of("nil-default");
+  settings.devices = {"Apple M3 Max", "Apple M4"};
+  reset(settings);
+  EXPECT_EQ(MetalDevice(options()).info().name, "Apple M3 Max");
+  EXPECT_EQ(MetalDevice(options("M4")).info().name, "Apple M4");
+  EXPECT_EQ(make_backend("auto")->device().name, "Apple M3 Max");
+  settings.devices = {};
+  EXPECT_NE(refusal(settings).find("no GPU"), std::string::npos);
+  settings.devices = {"Intel UHD Graphics 630"};
+  settings.family = 1006;
+  EXPECT_NE(refusal(settings).find("M1 or newer"), std::string::npos);
+}
+
+TEST_F(MetalMachineTest, TheBestDeviceThatOpensIsTaken) {
+  metal_double::fail_compile("program_source:1:1: error: this compiler is new");
+  const std::unique_ptr<Backend> backend = make_backend("auto");
+  EXPECT_NE(backend->device().backend, "metal");
+  const std::string warning = backend->warning();
+  EXPECT_NE(warning.find("metal 'Apple M3 Max' cannot be opened: "), std::string::npos) << warning;
+  EXPECT_NE(warning.find("this compiler is new"), std::string::npos) << warning;
+  EXPECT_NE(warning.find("The device is " + backend->device().backend + "."), std::string::npos) << warning;
+  EXPECT_EQ(make_backend("auto")->warning(), "");
+  // Named, it is that one or none.
+  metal_double::fail_compile("error");
+  error_of(ErrorKind::device, [] { make_backend("metal"); });
+  // A tuning is of one device.
+  metal_double::fail_compile("error");
+  error_of(ErrorKind::device, [] { make_backend("auto", "some_file.json"); });
+}
+
+// Threadgroup memory that counts twice leaves no room for what is more than half.
+TEST_F(MetalMachineTest, NamesAKernelWithoutRoomUnderValidation) {
+  Settings settings = metal_double::settings_of("validation");
+  settings.threadgroup_bytes = 4096;
+  reset(settings);
+  MetalDevice device(options());
+  const std::string message = error_of(ErrorKind::device, [&] { device.pipeline("top_k_f32"); });
+  EXPECT_NE(message.find("'top_k_f32': Threadgroup memory size"), std::string::npos) << message;
+  EXPECT_EQ(device.pipeline("add_f32").max_threads_per_threadgroup(), 512u);
 }
 
 TEST_F(MetalMachineTest, RefusesMachinesThatCannotRunTheKernels) {

@@ -6,14 +6,13 @@
 #include <numeric>
 #include <utility>
 
+#include "backend/msl/drivers/host/run_order.h"
+
 namespace mslt::metal_double {
 
 std::uint32_t Dice::below(std::uint32_t limit) {
-  state_ += 0x9e3779b97f4a7c15u;
-  std::uint64_t mixed = state_;
-  mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9u;
-  mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebu;
-  return static_cast<std::uint32_t>((mixed >> 32) % limit);
+  state_ = msl::host::mixed(state_);
+  return static_cast<std::uint32_t>((state_ >> 32) % limit);
 }
 
 Executor::Executor(int threads, std::uint64_t seed) : team_(threads), dice_(seed), thread_([this] { serve(); }) {}

@@ -10,22 +10,28 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "backend/msl/drivers/host/entry.h"
+#include "backend/msl/drivers/host/run_order.h"
 #include "backend/msl/kernel_info.h"
 
 namespace mslt::metal_double {
 
 // The machine that it stands for.
 struct Settings {
-  std::vector<std::string> devices = {"Apple M3 Max"};  // names of its GPUs; the first is the default one
+  std::vector<std::string> devices = {"Apple M3 Max"};  // names of its GPUs
+  bool has_default = true;                              // the first is the system's default; else that is nil
   int family = 1009;                                    // MTLGPUFamilyApple9; every GPU is of the same
   int macos = 15;                                       // from 15 on compile options have a math mode
   std::uint32_t max_threads = 1024;                     // of a threadgroup
-  std::uint32_t pipeline_threads = 1024;                // the same for each kernel
+  std::uint32_t pipeline_threads = 1024;                // the same for each kernel that does not say how many it needs
   std::uint32_t simdgroup_width = 32;
   std::uint32_t threadgroup_bytes = 32768;
+  std::uint32_t threadgroup_factor = 1;  // what a kernel asks for takes so many times the memory
+  bool flush_subnormals = false;         // float and bfloat; half keeps them
+  msl::host::RunOrder order;             // of threadgroups and of their threads
   std::uint64_t max_buffer_bytes = std::uint64_t{64} << 30;
   std::uint64_t working_set_bytes = std::uint64_t{96} << 30;
   std::uint64_t seed = 1;  // of delays and orders
@@ -35,6 +41,15 @@ struct Settings {
 
 // The kernels of kernels/ on an Apple M3 Max.
 Settings default_settings();
+
+// That machine with what the list says, names separated by commas:
+//   nil-default  MTLCreateSystemDefaultDevice gives nil, as in programs without CoreGraphics and over SSH
+//   threads-N    pipelines of kernels without max_total_threads_per_threadgroup take groups of N threads
+//   flush        subnormal numbers are flushed to zero, but for those of half
+//   validation   as under Metal's shader validation: twice the threadgroup memory, pipelines of 512 threads
+//   reversed, random, random:SEED  the order of threadgroups and threads; see parse_run_order
+// Throws Error(usage) for a name that does not exist.
+Settings settings_of(std::string_view list);
 
 // Finishes what is under way, forgets everything and becomes this machine.
 void reset(const Settings& settings);
@@ -66,6 +81,9 @@ struct Counts {
 };
 Counts counts();
 
+// How many autorelease pools this thread has begun since the first call of this.
+std::uint64_t pools_begun();
+
 // The next library is not compiled; this is what the compiler says.
 void fail_compile(const std::string& log);
 // The next pipeline is not made; this is why.
@@ -78,9 +96,18 @@ void fail_command_buffer(std::uint64_t after, long code, const std::string& reas
 // A file that newLibraryWithURL takes for a metallib with these functions.
 std::string compiled_library(const std::vector<std::string>& functions);
 
-// The next setBuffer:offset:atIndex: of this thread for `index` will only be used for so many bytes: Metal is not told,
-// but what the double checks of concurrent commands would without it have to suppose that a kernel accesses everything
-// from the offset on.
-void announce(std::uint32_t index, std::size_t bytes);
+// What a dispatch will use of its buffers: Metal is not told, but what the double checks of concurrent commands and of
+// accesses would without it have to suppose that a kernel uses everything from the offset on.
+struct Announcement {
+  struct Use {
+    std::uint32_t index = 0;
+    const void* address = nullptr;  // the first byte
+    std::size_t bytes = 0;
+  };
+  std::string kernel;
+  std::vector<Use> uses;
+};
+// What this thread will encode, in that order; dispatches between them that are not announced may come.
+void announce(std::vector<Announcement> dispatches);
 
 }  // namespace mslt::metal_double

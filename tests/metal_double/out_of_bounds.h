@@ -25,6 +25,8 @@ struct BoundRange {
 };
 
 #ifdef MSLT_DOUBLE_ASAN
+inline constexpr bool sees_out_of_bounds = true;
+
 // While it lives an access to another part of one of the buffers is reported as use of poisoned memory.
 class OutOfBounds {
  public:
@@ -44,6 +46,8 @@ class OutOfBounds {
   const std::vector<BoundRange>& ranges_;
 };
 #else
+inline constexpr bool sees_out_of_bounds = false;
+
 class OutOfBounds {
  public:
   explicit OutOfBounds(const std::vector<BoundRange>& /*ranges*/) {}

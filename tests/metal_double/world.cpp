@@ -1,16 +1,40 @@
 // The double's machine and its log.
 #include "tests/metal_double/world.h"
 
+#include <charconv>
+#include <deque>
 #include <utility>
 
+#include "base/fail.h"
 #include "base/parallel.h"
 
 namespace mslt::metal_double {
 namespace {
 
-std::map<std::uint32_t, std::size_t>& announced() {
-  thread_local std::map<std::uint32_t, std::size_t> bytes;
-  return bytes;
+std::deque<Announcement>& announced() {
+  thread_local std::deque<Announcement> dispatches;
+  return dispatches;
+}
+
+void apply(std::string_view name, Settings& settings) {
+  constexpr std::string_view threads = "threads-";
+  if (name == "nil-default") {
+    settings.has_default = false;
+  } else if (name == "flush") {
+    settings.flush_subnormals = true;
+  } else if (name == "validation") {
+    settings.threadgroup_factor = 2;
+    settings.pipeline_threads = 512;
+  } else if (name.starts_with(threads)) {
+    const std::string_view digits = name.substr(threads.size());
+    const char* end = digits.data() + digits.size();
+    const auto parsed = std::from_chars(digits.data(), end, settings.pipeline_threads);
+    if (parsed.ec != std::errc() || parsed.ptr != end) fail(ErrorKind::usage, "'{}' has no number of threads.", name);
+  } else if (name == "reversed" || name.starts_with("random")) {
+    settings.order = msl::host::parse_run_order(name);
+  } else {
+    fail(ErrorKind::usage, "The double has no machine '{}'; see metal_double.h for those that it has.", name);
+  }
 }
 
 }  // namespace
@@ -30,6 +54,16 @@ Settings default_settings() {
   Settings settings;
   settings.kernels = msl::kernel_table();
   settings.host_kernels = msl::host::host_kernels();
+  return settings;
+}
+
+Settings settings_of(std::string_view list) {
+  Settings settings = default_settings();
+  while (!list.empty()) {
+    const std::size_t end = list.find(',');
+    apply(list.substr(0, end), settings);
+    list.remove_prefix(end == std::string_view::npos ? list.size() : end + 1);
+  }
   return settings;
 }
 
@@ -119,8 +153,8 @@ std::string compiled_library(const std::vector<std::string>& functions) {
   return file;
 }
 
-void announce(std::uint32_t index, std::size_t bytes) {
-  announced()[index] = bytes;
+void announce(std::vector<Announcement> dispatches) {
+  announced().assign(dispatches.begin(), dispatches.end());
 }
 
 void violation(const std::string& text) {
@@ -129,12 +163,12 @@ void violation(const std::string& text) {
   w.violations.push_back(text);
 }
 
-std::optional<std::size_t> take_announced(std::uint32_t index) {
-  const auto found = announced().find(index);
-  if (found == announced().end()) return std::nullopt;
-  const std::size_t bytes = found->second;
-  announced().erase(found);
-  return bytes;
+const Announcement* next_announced() {
+  return announced().empty() ? nullptr : &announced().front();
+}
+
+void announced_came() {
+  announced().pop_front();
 }
 
 }  // namespace mslt::metal_double

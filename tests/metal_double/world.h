@@ -45,7 +45,8 @@ World& world();
 
 void violation(const std::string& text);
 
-// Takes the bytes announced for this index, if any.
-std::optional<std::size_t> take_announced(std::uint32_t index);
+// The next dispatch that this thread announced, null where none is left, and that it has come.
+const Announcement* next_announced();
+void announced_came();
 
 }  // namespace mslt::metal_double

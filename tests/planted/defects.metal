@@ -8,6 +8,7 @@ using namespace metal;
 constant constexpr uint width = 1024;
 constant constexpr uint scores_held = 512;
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void threadgroup_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                                 uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float row[width];
@@ -18,15 +19,22 @@ kernel void threadgroup_overrun(device float* out [[buffer(0)]], constant Plante
   out[thread_index] = row[thread_index];
 }
 
+// An index that is an argument is the one kind that mslc does not look through.
+inline void put_score(thread float* scores, uint i, float score) {
+  scores[i] = score;  // defect: thread_array_overrun
+}
+
+[[max_total_threads_per_threadgroup(32)]]
 kernel void thread_array_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                                  uint thread_index [[thread_index_in_threadgroup]]) {
   float scores[scores_held];
   for (uint i = 0; i < args.count; ++i) {
-    scores[i] = float(i + thread_index);  // defect: thread_array_overrun
+    put_score(scores, i, float(i + thread_index));
   }
-  out[thread_index] = scores[args.count / 2];
+  out[thread_index] = scores[scores_held / 2];
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void device_overrun(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                            uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index <= args.count) {
@@ -34,6 +42,7 @@ kernel void device_overrun(device float* out [[buffer(0)]], constant PlantedArgs
   }
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void missing_barrier(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                             uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float shared[width];
@@ -41,6 +50,7 @@ kernel void missing_barrier(device float* out [[buffer(0)]], constant PlantedArg
   out[thread_index] = shared[(thread_index + 1) % args.count];  // defect: missing_barrier
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void group_race(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                        uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index < args.count) {
@@ -48,6 +58,7 @@ kernel void group_race(device float* out [[buffer(0)]], constant PlantedArgs& ar
   }
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void divergent_barrier(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                               uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index < args.count) {
@@ -56,11 +67,13 @@ kernel void divergent_barrier(device float* out [[buffer(0)]], constant PlantedA
   out[thread_index] = 1.0f;
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void division_by_zero(device uint* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                              uint thread_index [[thread_index_in_threadgroup]]) {
   out[thread_index] = thread_index / args.divisor;  // defect: division_by_zero
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void uninitialised_read(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                                uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float shared[width];
@@ -74,6 +87,7 @@ kernel void uninitialised_read(device float* out [[buffer(0)]], constant Planted
 }
 
 // Without a defect, so that the tools are seen to be silent: each threadgroup reverses and sums its own numbers.
+[[max_total_threads_per_threadgroup(32)]]
 kernel void no_defect(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                       uint thread_index [[thread_index_in_threadgroup]],
                       uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
@@ -89,6 +103,7 @@ kernel void no_defect(device float* out [[buffer(0)]], constant PlantedArgs& arg
   }
 }
 
+[[max_total_threads_per_threadgroup(32)]]
 kernel void divergent_sum(device float* out [[buffer(0)]], constant PlantedArgs& args [[buffer(1)]],
                           uint thread_index [[thread_index_in_threadgroup]]) {
   if (thread_index < args.count) {

@@ -225,8 +225,8 @@ void CpuBackend::execute(const Matvec& op) {
   float* const scratch = scratch_->floats(static_cast<std::size_t>(scales));
   const auto start = [&]<class T>(const T* values, auto kernel) {
     const Float16* const scale_data = quantised ? data_of<Float16>(op.weight.scales) : nullptr;
-    run_matvec(MatvecTask<T>{data_of<float>(op.out), data_of<float>(op.in), values, scale_data, rows, inner, columns}, op.bias,
-        scratch, kernel);
+    run_matvec(MatvecTask<T>{data_of<float>(op.out), data_of<float>(op.in), values, scale_data, rows, inner, columns},
+               op.bias, scratch, kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:

@@ -192,7 +192,9 @@ void CpuBackend::execute(const ResidualNormForward& op) {
           }
           mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
           const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
-          const float rstd_value = 1.0f / std::sqrt(squares / static_cast<float>(columns) + op.kind.epsilon);
+          const float variance = squares / static_cast<float>(columns) + op.kind.epsilon;
+          // Without an epsilon, a constant row is one of zeros.
+          const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
           float* target = outs.target(at, second);
           HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
           outs.commit(at, columns, target);

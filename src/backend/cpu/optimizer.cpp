@@ -68,7 +68,10 @@ void adamw_step(float* p, const float* gradient, float* m, float* v, std::int64_
     const auto second =
         hn::Add(hn::Mul(hn::Set(d, step.beta2), hn::LoadU(d, v + i)), hn::Mul(hn::Set(d, rate2), hn::Mul(g, g)));
     const auto root = hn::Sqrt(hn::Mul(second, hn::Set(d, step.correction2)));
-    const auto update = hn::Div(hn::Mul(first, hn::Set(d, step.correction1)), hn::Add(root, hn::Set(d, step.epsilon)));
+    const auto divisor = hn::Add(root, hn::Set(d, step.epsilon));
+    // Without an epsilon, what never had a gradient is not moved.
+    const auto update = hn::IfThenZeroElse(hn::Eq(divisor, hn::Zero(d)),
+                                           hn::Div(hn::Mul(first, hn::Set(d, step.correction1)), divisor));
     const auto old = hn::LoadU(d, p + i);
     const auto decayed = hn::Add(update, hn::Mul(hn::Set(d, step.weight_decay), old));
     hn::StoreU(first, d, m + i);

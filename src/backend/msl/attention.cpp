@@ -8,9 +8,10 @@
 namespace mslt {
 namespace {
 
-// As kernels/lib/fragment.h has it.
+// As kernels/lib/fragment.h and kernels/lib/operand.h have it.
 constexpr std::int64_t rows_a_simdgroup = 8;
 constexpr std::int64_t simdgroups = 4;
+constexpr std::uint32_t operand_reach = 1u << 26;
 constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
 
 // The kernel that has registers for such heads: attention_forward_64_f32. Throws Error(input) where none has.
@@ -23,9 +24,11 @@ std::string head_kernel(std::string_view operation, std::string_view kernel, con
        shape.head_size);
 }
 
+// `first` and `second` are tensors whose rows of a head are read or written beside those of qkv.
 AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, const AttentionShape& shape,
-                             const Dropout& dropout, bool has_statistics) {
+                             const Dropout& dropout, bool has_statistics, const Tensor& first, const Tensor& second) {
   const std::int64_t steps = qkv.shape()[1];
+  const bool in_reach = qkv.shape()[2] <= operand_reach;
   return {.batch = msl::count32(qkv.shape()[0], operation),
           .steps = msl::count32(steps, operation),
           .heads = static_cast<std::uint32_t>(shape.heads),
@@ -33,6 +36,7 @@ AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, cons
           .head_size = static_cast<std::uint32_t>(shape.head_size),
           .columns = msl::count32(qkv.shape()[2], operation),
           .out_columns = msl::count32(std::int64_t{shape.heads} * shape.head_size, operation),
+          .aligned = in_reach ? msl::aligned_rows(shape.head_size, qkv, first, second) : 0,
           .blocks = msl::group_count(steps, rows_a_simdgroup),
           .causal = shape.causal ? 1u : 0u,
           .has_statistics = has_statistics ? 1u : 0u,
@@ -42,9 +46,11 @@ AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, cons
           .scale = shape.scale};
 }
 
-// A simdgroup for each of so many heads' blocks of rows.
+// A simdgroup for each of so many heads' blocks of rows, and all of a threadgroup's where heads are wide: the kernels
+// for heads of 256 have registers for a quarter in each.
 msl::GridSize head_groups(const AttentionArgs& args, std::int64_t heads) {
-  return {msl::group_count(std::int64_t{args.batch} * heads * args.blocks, simdgroups), 1, 1};
+  const std::int64_t blocks = args.head_size > 128 ? 1 : simdgroups;
+  return {msl::group_count(std::int64_t{args.batch} * heads * args.blocks, blocks), 1, 1};
 }
 
 }  // namespace
@@ -53,7 +59,7 @@ void MslBackend::execute(const AttentionForward& op) {
   const std::string kernel = head_kernel("attention_forward", "attention_forward", op.qkv, op.shape);
   if (op.qkv.elements() == 0) return;
   const AttentionArgs args =
-      attention_args("attention_forward", op.qkv, op.shape, op.dropout, static_cast<bool>(op.log_sum_exp));
+      attention_args("attention_forward", op.qkv, op.shape, op.dropout, static_cast<bool>(op.log_sum_exp), op.out, {});
   encode(kernel)
       .buffer(0, op.out)
       .optional(1, op.log_sum_exp)
@@ -68,7 +74,7 @@ void MslBackend::execute(const AttentionBackward& op) {
   const std::string query_kernel = head_kernel("attention_backward", "attention_query_gradient", op.qkv, op.shape);
   const std::string key_kernel = head_kernel("attention_backward", "attention_key_gradient", op.qkv, op.shape);
   if (op.qkv.elements() == 0) return;
-  const AttentionArgs args = attention_args("attention_backward", op.qkv, op.shape, op.dropout, true);
+  const AttentionArgs args = attention_args("attention_backward", op.qkv, op.shape, op.dropout, true, op.dqkv, op.dout);
   // Both kernels make the probabilities and their gradients, seven products instead of five.
   const msl::Scratch products = scratch(DType::f32, op.log_sum_exp.shape());
   encode(msl::kernel_name("attention_row_products", op.qkv.dtype()))

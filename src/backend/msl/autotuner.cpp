@@ -137,6 +137,11 @@ class Autotuner {
   Tuning with(const Tunable& tunable, std::int64_t value) const {
     Tuning tuning = result_.tuning;
     if (tunable.without_matvec) tuning.few_rows = 0;
+    if (tunable.all_direct) {
+      tuning.direct_results_forward = any_size;
+      tuning.direct_results_input = any_size;
+      tuning.direct_results_weight = any_size;
+    }
     tuning.*tunable.member = value;
     return tuning;
   }

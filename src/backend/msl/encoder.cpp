@@ -141,9 +141,12 @@ void Encoder::check_element(const ArgumentInfo& argument, const Tensor& tensor) 
 
 void Encoder::bind(const ArgumentInfo& argument, Buffer& buffer, std::size_t offset, std::size_t bytes) {
   mark(argument);
-  buffers_[buffer_count_++] = {&argument, &buffer, offset, offset + bytes};
+  // An empty tensor may lie at the end of its buffer, where a device binds nothing.
+  Buffer& bound = bytes == 0 ? recorder_.placeholder() : buffer;
+  if (bytes == 0) offset = 0;
+  buffers_[buffer_count_++] = {&argument, &bound, offset, offset + bytes};
   bound_bytes_ += bytes;
-  commands_.set_buffer_range(argument.index, buffer, offset, bytes, argument.access);
+  commands_.set_buffer_range(argument.index, bound, offset, bytes, argument.access);
 }
 
 Encoder& Encoder::buffer(std::uint32_t index, const Tensor& tensor) {
@@ -258,6 +261,16 @@ std::uint32_t Encoder::most_threads() const {
   return info_.max_threads_per_threadgroup == 0 ? most : std::min(most, info_.max_threads_per_threadgroup);
 }
 
+void Encoder::check_fixed(GridSize threads) const {
+  if (product(threads) > simdgroup_width && info_.max_threads_per_threadgroup == 0) {
+    fail(ErrorKind::device,
+         "{}: groups of {} threads are fixed, but the kernel does not declare max_total_threads_per_threadgroup, "
+         "without "
+         "which devices may allow it fewer.",
+         where(), product(threads));
+  }
+}
+
 void Encoder::check_launch(GridSize groups, GridSize threads) const {
   const DeviceLimits& limits = recorder_.device().limits();
   const std::uint32_t most = most_threads();
@@ -292,28 +305,33 @@ Encoder& Encoder::moves(std::uint64_t bytes) {
 }
 
 void Encoder::dispatch(GridSize groups, GridSize threads) {
+  launch(groups, threads, true);
+}
+
+void Encoder::launch(GridSize groups, GridSize threads, bool fixed) {
   check_bound();
   check_overlaps();
   check_launch(groups, threads);
+  if (fixed) check_fixed(threads);
   commands_.dispatch(groups, threads);
   recorder_.dispatched(bound_bytes_);
   recorder_.report({info_.name, static_cast<double>(moved_bytes_.value_or(bound_bytes_ + read_again_)), flops_});
 }
 
 void Encoder::dispatch_spans(std::int64_t count, std::int64_t threads) {
-  const Launch launch = span_launch(count, std::min<std::int64_t>(threads, most_threads()));
-  dispatch(launch.groups, launch.threads);
+  const Launch shape = span_launch(count, std::min<std::int64_t>(threads, most_threads()));
+  launch(shape.groups, shape.threads, false);
 }
 
 void Encoder::dispatch_tiles(std::int64_t rows, std::int64_t columns, std::int64_t threads) {
   // Tiles are powers of two.
-  const Launch launch = tile_launch(rows, columns, std::min<std::int64_t>(threads, std::bit_floor(most_threads())));
-  dispatch(launch.groups, launch.threads);
+  const Launch shape = tile_launch(rows, columns, std::min<std::int64_t>(threads, std::bit_floor(most_threads())));
+  launch(shape.groups, shape.threads, false);
 }
 
 void Encoder::dispatch_rows(std::int64_t rows, std::int64_t group_rows) {
-  const Launch launch = row_launch(rows, std::clamp<std::int64_t>(most_threads() / simdgroup_width, 1, group_rows));
-  dispatch(launch.groups, launch.threads);
+  const Launch shape = row_launch(rows, std::clamp<std::int64_t>(most_threads() / simdgroup_width, 1, group_rows));
+  launch(shape.groups, shape.threads, false);
 }
 
 }  // namespace mslt::msl

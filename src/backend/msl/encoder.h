@@ -67,7 +67,9 @@ class [[nodiscard]] Encoder {
   // Replaces the bytes counted, where a kernel does not go over the whole of what is bound to it.
   Encoder& moves(std::uint64_t bytes);
 
-  // Records groups.x · groups.y · groups.z threadgroups of threads.x · threads.y · threads.z threads.
+  // Records groups.x · groups.y · groups.z threadgroups of threads.x · threads.y · threads.z threads. A kernel that is
+  // given more than a simdgroup so says with max_total_threads_per_threadgroup how many it takes; Error(device)
+  // otherwise.
   void dispatch(GridSize groups, GridSize threads);
   // The same in the launch shapes of launch.h: a thread for each span of `count` elements; a thread for each span of
   // each row; a simdgroup for each row. Groups have `threads` threads or `group_rows` rows, or as many as the device
@@ -94,7 +96,9 @@ class [[nodiscard]] Encoder {
   bool may_overlap(std::uint32_t first, std::uint32_t second) const;
   void check_bound() const;
   void check_overlaps() const;
+  void check_fixed(GridSize threads) const;
   void check_launch(GridSize groups, GridSize threads) const;
+  void launch(GridSize groups, GridSize threads, bool fixed);
   // Of a group, by the device, the kernel's registers and its own limit.
   std::uint32_t most_threads() const;
   // "kernel 'scale_f32' (kernels/scale.metal:12)"

@@ -107,6 +107,15 @@ TEST_F(EncoderTest, NamesALaunchThatIsTooLarge) {
   scale(32);
 }
 
+TEST_F(EncoderTest, FixedGroupsNeedTheKernelsOwnLimit) {
+  const auto launch = [&](GridSize threads) {
+    encode("vector_add").buffer(0, a_).buffer(1, b_).buffer(2, sum_).bytes(3, args_).dispatch({1}, threads);
+  };
+  launch({32});
+  expect_error([&] { launch({64}); },
+               {"vector_add", "groups of 64 threads are fixed", "max_total_threads_per_threadgroup"});
+}
+
 using Shapes = std::vector<std::array<std::uint32_t, 4>>;  // groups along x and y, threads along x and y
 
 // Writes down what is dispatched.

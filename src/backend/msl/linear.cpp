@@ -17,15 +17,23 @@ constexpr std::uint32_t column_sum_rows = 8;
 constexpr std::int64_t rows_per_sum = 256;
 constexpr std::int64_t most_sums = 1024;
 
-// A design of the product: its kernels end in `suffix`; each threadgroup of `threads` has side × side results.
+// A design of the product: its kernels end in `suffix`; each threadgroup of so many simdgroups has down × across
+// results.
 struct TileDesign {
   std::string_view suffix;
-  std::int64_t side;
-  std::uint32_t threads;
+  std::int64_t down;
+  std::int64_t across;
+  std::int64_t simdgroups;
 };
-// 64×64×16 through threadgroup memory by four simdgroups, and 32×32×8 by one straight from device memory.
-constexpr TileDesign staged_tile = {"staged", 64, 128};
-constexpr TileDesign direct_tile = {"direct", 32, 32};
+
+// 64×64 results through threadgroup memory by four simdgroups.
+constexpr TileDesign staged_design = {"staged", 64, 64, 4};
+
+// 32×32 by each simdgroup straight from device memory: one, two below one another, or two by two.
+constexpr TileDesign direct_design(std::int64_t simdgroups) {
+  const std::int64_t down = std::min<std::int64_t>(simdgroups, 2);
+  return {"direct", 32 * down, 32 * (simdgroups / down), simdgroups};
+}
 
 // Tiles reach up to 63 rows or columns beyond a size, which 32 bits must hold.
 std::uint32_t side(std::int64_t size, std::string_view operation) {
@@ -43,16 +51,17 @@ struct Product {
 };
 
 // The kernel, without its dtypes, and launch of a product of [rows, columns] results, of which the direct design takes
-// so many at most.
-Product product(std::int64_t direct_results, std::string_view operation, std::int64_t rows, std::int64_t columns) {
+// so many at most, by so many simdgroups a group.
+Product product(std::int64_t direct_results, std::int64_t direct_simdgroups, std::string_view operation,
+                std::int64_t rows, std::int64_t columns) {
   // rows · columns may be more than 64 bits hold.
   const bool is_direct = columns == 0 || rows <= direct_results / columns;
-  const TileDesign& design = is_direct ? direct_tile : staged_tile;
-  const std::int64_t down = msl::group_count(rows, design.side);
-  const std::int64_t across = msl::group_count(columns, design.side);
+  const TileDesign design = is_direct ? direct_design(direct_simdgroups) : staged_design;
+  const std::int64_t down = msl::group_count(rows, design.down);
+  const std::int64_t across = msl::group_count(columns, design.across);
   return {std::string(operation) + "_" + std::string(design.suffix),
           {msl::group_count(down * across, 1), 1, 1},
-          {design.threads, 1, 1}};
+          {static_cast<std::uint32_t>(design.simdgroups * msl::simdgroup_width), 1, 1}};
 }
 
 }  // namespace
@@ -71,12 +80,14 @@ void MslBackend::execute(const MatmulForward& op) {
                            .inner = side(inner, "matmul_forward"),
                            .a_aligned = msl::aligned_rows(inner, op.in),
                            .b_aligned = msl::aligned_rows(inner, op.weight),
+                           .out_aligned = msl::aligned_rows(columns, op.out, op.pre_activation),
                            .activation = static_cast<std::uint32_t>(op.activation),
                            .has_bias = op.bias ? 1u : 0u,
                            .bias_type = msl::any_float_type(op.bias),
                            .has_pre = op.pre_activation ? 1u : 0u,
                            .accumulate = 0};
-  const Product launch = product(tuning_.direct_results_forward, "matmul_forward", rows, columns);
+  const Product launch =
+      product(tuning_.direct_results_forward, tuning_.direct_simdgroups, "matmul_forward", rows, columns);
   msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, op.in.dtype(), op.weight.dtype()));
   encoder.buffer(0, op.out).optional(1, op.pre_activation).buffer(2, op.in).buffer(3, op.weight);
   msl::bind_any_float(encoder, 4, op.bias);
@@ -93,12 +104,14 @@ void MslBackend::execute(const MatmulBackwardInput& op) {
                            .inner = side(inner, "matmul_backward_input"),
                            .a_aligned = msl::aligned_rows(inner, op.dout),
                            .b_aligned = msl::aligned_rows(columns, op.weight),
+                           .out_aligned = msl::aligned_rows(columns, op.din, op.pre_activation),
                            .activation = static_cast<std::uint32_t>(op.activation),
                            .has_bias = 0,
                            .bias_type = 0,
                            .has_pre = op.pre_activation ? 1u : 0u,
                            .accumulate = op.accumulate ? 1u : 0u};
-  const Product launch = product(tuning_.direct_results_input, "matmul_input", rows, columns);
+  const Product launch =
+      product(tuning_.direct_results_input, tuning_.direct_simdgroups, "matmul_input", rows, columns);
   encode(msl::kernel_name(launch.kernel, op.din.dtype()))
       .buffer(0, op.din)
       .buffer(1, op.dout)
@@ -121,12 +134,14 @@ void MslBackend::execute(const MatmulBackwardWeight& op) {
                              .inner = side(inner, "matmul_backward_weight"),
                              .a_aligned = msl::aligned_rows(rows, op.dout),
                              .b_aligned = msl::aligned_rows(columns, op.in),
+                             .out_aligned = msl::aligned_rows(columns, op.dweight),
                              .activation = 0,
                              .has_bias = 0,
                              .bias_type = 0,
                              .has_pre = 0,
                              .accumulate = 1};
-    const Product launch = product(tuning_.direct_results_weight, "matmul_weight", rows, columns);
+    const Product launch =
+        product(tuning_.direct_results_weight, tuning_.direct_simdgroups, "matmul_weight", rows, columns);
     encode(msl::kernel_name(launch.kernel, op.dweight.dtype()))
         .buffer(0, op.dweight)
         .buffer(1, op.dout)

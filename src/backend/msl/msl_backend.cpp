@@ -22,9 +22,9 @@ MslBackend::MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl:
     : device_(std::move(device)),
       tuning_(tuning.tuning),
       tuning_origin_(std::move(tuning.origin)),
-      warning_(std::move(tuning.warning)),
       recorder_(std::make_unique<msl::Recorder>(*device_, kernels)) {
   msl::check_tuning(tuning_, tuning_origin_, limits().max_threads_per_threadgroup);
+  warn(tuning.warning);
 }
 
 void MslBackend::set_tuning(const msl::Tuning& tuning) {

@@ -57,7 +57,6 @@ class MslBackend : public Backend {
   std::string_view tuning_origin() const { return tuning_origin_; }
 
   const DeviceInfo& device() const override;
-  std::string_view warning() const override { return warning_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
   std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
                                std::shared_ptr<const void> owner) override;
@@ -125,7 +124,6 @@ class MslBackend : public Backend {
   std::unique_ptr<msl::Device> device_;
   msl::Tuning tuning_;
   std::string tuning_origin_;
-  std::string warning_;
   std::unique_ptr<msl::Recorder> recorder_;
 };
 

@@ -82,11 +82,21 @@ std::vector<ProductSize> model_products(const TuneShape& shape, std::int64_t hea
 
 enum class ProductKind { forward, input, weight };
 
-// The product whose results are [rows, columns].
-Workload product_workload(ProductKind kind, const ProductSize& size, Member direct_results, DType dtype) {
-  const auto path = [=](const Tuning& tuning) -> std::int64_t {
-    return size.rows <= tuning.*direct_results / size.columns ? 1 : 0;
-  };
+// A model's products of that kind, as their results and inner length.
+std::vector<ProductSize> products_of(ProductKind kind, const TuneShape& shape, std::int64_t head_rows) {
+  std::vector<ProductSize> products;
+  for (const ProductSize& product : model_products(shape, head_rows)) {
+    const auto [rows, columns, inner] = product;
+    if (kind == ProductKind::forward) products.push_back(product);
+    if (kind == ProductKind::input) products.push_back({rows, inner, columns});
+    if (kind == ProductKind::weight) products.push_back({columns, inner, rows});
+  }
+  return products;
+}
+
+// The product whose results are [rows, columns]; `path` tells launches apart.
+Workload product_workload(ProductKind kind, const ProductSize& size, DType dtype,
+                          std::function<std::int64_t(const Tuning&)> path) {
   const auto prepare = [=](Workbench& bench) {
     const auto [m, n, k] = size;
     const Tensor result = bench.values(dtype, {m, n});
@@ -102,7 +112,7 @@ Workload product_workload(ProductKind kind, const ProductSize& size, Member dire
             .dweight = result, .dout = bench.values(dtype, {k, m}), .in = bench.values(dtype, {k, n})});
     }
   };
-  return {fmt::format("{} inner {}", sizes(size.rows, size.columns), size.inner), path, prepare};
+  return {fmt::format("{} inner {}", sizes(size.rows, size.columns), size.inner), std::move(path), prepare};
 }
 
 Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape, std::int64_t head_rows) {
@@ -111,13 +121,7 @@ Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape,
                   .kernels = {},
                   .workloads = {},
                   .without_matvec = true};
-  std::vector<ProductSize> products;
-  for (const ProductSize& product : model_products(shape, head_rows)) {
-    const auto [rows, columns, inner] = product;
-    if (kind == ProductKind::forward) products.push_back(product);
-    if (kind == ProductKind::input) products.push_back({rows, inner, columns});
-    if (kind == ProductKind::weight) products.push_back({columns, inner, rows});
-  }
+  std::vector<ProductSize> products = products_of(kind, shape, head_rows);
   // Smaller ones show where the designs change over.
   std::int64_t most_results = 0;
   for (const ProductSize& product : products) most_results = std::max(most_results, product.rows * product.columns);
@@ -125,7 +129,25 @@ Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape,
     if (side * side <= most_results) products.push_back({side, side, shape.channels});
   }
   for (const ProductSize& product : products) {
-    tunable.workloads.push_back(product_workload(kind, product, member, shape.dtype));
+    const auto path = [=](const Tuning& tuning) -> std::int64_t {
+      return product.rows <= tuning.*member / product.columns ? 1 : 0;
+    };
+    tunable.workloads.push_back(product_workload(kind, product, shape.dtype, path));
+  }
+  return tunable;
+}
+
+Tunable direct_simdgroups(const TuneShape& shape, std::int64_t head_rows) {
+  Tunable tunable{.member = &Tuning::direct_simdgroups,
+                  .candidates = {1, 2, 4},
+                  .kernels = {"matmul_forward_direct", "matmul_input_direct", "matmul_weight_direct"},
+                  .workloads = {},
+                  .without_matvec = true,
+                  .all_direct = true};
+  for (const ProductKind kind : {ProductKind::forward, ProductKind::input, ProductKind::weight}) {
+    for (const ProductSize& product : products_of(kind, shape, head_rows)) {
+      tunable.workloads.push_back(product_workload(kind, product, shape.dtype, value_of(&Tuning::direct_simdgroups)));
+    }
   }
   return tunable;
 }
@@ -390,6 +412,7 @@ std::vector<Tunable> tunables(const TuneShape& shape, std::int64_t most_elements
   const std::int64_t head_rows = std::clamp<std::int64_t>(most_elements / shape.vocab_size, 1, rows);
   const bool is_f32 = shape.dtype == DType::f32;
   std::vector<Tunable> all;
+  all.push_back(direct_simdgroups(shape, head_rows));
   all.push_back(product_tunable(ProductKind::forward, &Tuning::direct_results_forward, shape, head_rows));
   all.push_back(product_tunable(ProductKind::input, &Tuning::direct_results_input, shape, head_rows));
   all.push_back(product_tunable(ProductKind::weight, &Tuning::direct_results_weight, shape, head_rows));

@@ -74,6 +74,7 @@ struct Tunable {
   std::vector<std::string_view> kernels;
   std::vector<Workload> workloads;
   bool without_matvec = false;  // no product goes by matvec while this is timed
+  bool all_direct = false;      // every product goes by the direct design
 };
 
 // All of them, those first that others build on. `most_elements` bounds the logits.

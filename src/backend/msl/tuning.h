@@ -18,11 +18,13 @@ inline constexpr std::int64_t any_size = std::numeric_limits<std::int64_t>::max(
 // Every choice that a kernel leaves to its launch: all values that tuning_fields() allows give right results, and the
 // same ones the same bits. A value type. What it starts as has no device in mind.
 struct Tuning {
-  // Products of at most so many results go by the direct design (32×32 by one simdgroup straight from device memory),
-  // others by the staged one (64×64×16 through threadgroup memory by four), for each of the three products.
+  // Products of at most so many results go by the direct design (32×32 a simdgroup straight from device memory), others
+  // by the staged one (64×64×16 through threadgroup memory by four simdgroups), for each of the three products.
   std::int64_t direct_results_forward = 256 * 256;
   std::int64_t direct_results_input = 256 * 256;
   std::int64_t direct_results_weight = 256 * 256;
+  // Simdgroups of a threadgroup of the direct design: 1, 2 or 4.
+  std::int64_t direct_simdgroups = 4;
   // matmul_forward of up to so many rows reads the weight once, by the kernels of matvec.
   std::int64_t few_rows = 8;
   // matvec of more rows than this with a plain weight goes by matmul_forward.
@@ -83,7 +85,7 @@ std::span<const ChipFamily> chip_families();
 const ChipFamily& chip_family(const DeviceInfo& device);
 
 // Of files; goes up when a member of Tuning or what a kernel makes of it changes.
-inline constexpr std::int64_t tuning_version = 1;
+inline constexpr std::int64_t tuning_version = 2;
 
 // What a tuning file holds: docs/kernels.md describes it.
 struct TuningFile {

@@ -111,6 +111,35 @@ TEST_F(CudaDeviceTest, SumsRowsThroughSimdgroupsAndBarriers) {
   }
 }
 
+// What a library puts into the stream runs between the kernels before and after it.
+TEST_F(CudaDeviceTest, RunsALibrarysWorkInOrder) {
+  const OwnedTensor a = tensor({100});
+  const OwnedTensor b = tensor({100});
+  const OwnedTensor sum = tensor({100});
+  const OwnedTensor workspace = tensor({100});
+  for (float& value : a.tensor.host<float>()) value = 3.0f;
+  const auto commands = device_->command_buffer();
+  encode_add(*commands, a, b, sum, 2.0f);  // sum = 6
+  const LibraryContext given = {.workspace = device_->address(workspace.tensor), .workspace_bytes = 400};
+  commands->library_call("copying", {}, given,
+                         [to = device_->address(b.tensor), from = device_->address(sum.tensor)](const auto& context) {
+                           auto* const stream = static_cast<cudaStream_t>(context.stream);
+                           cudaMemcpyAsync(context.workspace, from, 400, cudaMemcpyDefault, stream);
+                           cudaMemcpyAsync(to, context.workspace, 400, cudaMemcpyDefault, stream);
+                         });
+  encode_add(*commands, a, b, sum, 1.0f);  // sum = 3 + 6
+  commands->commit();
+  commands->wait();
+  for (const float value : sum.tensor.host<float>()) ASSERT_EQ(value, 9.0f);
+
+  const auto failing = device_->command_buffer();
+  failing->library_call("planning", {}, {}, [](const auto&) { throw Error(ErrorKind::device, "There is no plan."); });
+  failing->commit();
+  const std::string message = error_of(ErrorKind::device, [&] { failing->wait(); });
+  EXPECT_NE(message.find("There is no plan."), std::string::npos) << message;
+  EXPECT_NE(message.find("planning"), std::string::npos) << message;
+}
+
 TEST_F(CudaDeviceTest, GivesKernelsThreadgroupMemory) {
   const OwnedTensor x = tensor({11, 45});
   const OwnedTensor factor = tensor({11});

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/msl/drivers/host/fiber.h"
+#include "backend/msl/drivers/host/floating_mode.h"
 #include "backend/msl/drivers/host/rendezvous.h"
 #include "backend/msl/drivers/host/sanitizer_hooks.h"
 
@@ -133,7 +134,8 @@ class GroupRunner::Impl {
   Fiber& next(Fiber& self);
   void switch_to(Fiber& from, Fiber& to);
   std::string stuck() const;
-  Lane* unstarted() { return started_ < lanes_.size() ? &lanes_[started_++] : nullptr; }
+  Lane* unstarted();
+  Lane& take_ready();
   void run_entry(Lane& lane, Fiber& fiber);
 
   const Dispatch* dispatch_ = nullptr;
@@ -146,7 +148,7 @@ class GroupRunner::Impl {
   std::vector<ExactMemory> memory_;
   std::vector<void*> argument_memory_;
   std::vector<void*> array_memory_;
-  // Threads that may go on, first come first served; a ring with room for all.
+  // Threads that may go on, first come first served but in a random order; a ring with room for all.
   std::vector<Lane*> ready_;
   std::size_t ready_first_ = 0;
   std::size_t ready_count_ = 0;
@@ -154,6 +156,8 @@ class GroupRunner::Impl {
   std::size_t returned_ = 0;
   Lane* current_ = nullptr;
   Extent group_;
+  std::uint64_t group_number_ = 0;
+  std::uint64_t dice_ = 0;
   std::string mistake_;
   std::unique_ptr<GroupClocks> clocks_;
   // As ThreadSanitizer knows them: the thread that schedules, and one that frees what the kernel's threads are done
@@ -231,6 +235,8 @@ void GroupRunner::Impl::place_lanes() {
 void GroupRunner::Impl::place_group(std::uint64_t group) {
   const Extent groups = dispatch_->groups;
   const Extent threads = dispatch_->threads;
+  group_number_ = group;
+  dice_ = dispatch_->order.seed ^ group;
   group_ = {static_cast<std::uint32_t>(group % groups.x), static_cast<std::uint32_t>(group / groups.x % groups.y),
             static_cast<std::uint32_t>(group / groups.x / groups.y)};
   for (Lane& lane : lanes_) {
@@ -292,6 +298,7 @@ std::string GroupRunner::Impl::run(std::uint64_t group) {
   start_threads_of_group();
   place_group(group);
   switch_to(main_, pool_.take());
+  flush_subnormals(false);
   if (!mistake_.empty()) pool_.reset();
   end_threads_of_group();
   sanitizer::ignore_end();
@@ -313,6 +320,8 @@ void GroupRunner::Impl::run_entry(Lane& lane, Fiber& fiber) {
     sanitizer::acquire(&clocks_->start);
     sanitizer::acquire(&fiber.clock);
   }
+  // A mode of the thread's own where switches keep it, as on x86; elsewhere that of all threads of the group.
+  flush_subnormals(dispatch_->flush_subnormals);
   dispatch_->kernel->entry(dispatch_->bindings, lane.context);
   if constexpr (sanitizer::sees_races) {
     sanitizer::release(&fiber.clock);
@@ -340,13 +349,28 @@ void GroupRunner::Impl::work(Fiber& self) {
   }
 }
 
+// The next thread that has not begun, null where all have.
+Lane* GroupRunner::Impl::unstarted() {
+  if (started_ == lanes_.size()) return nullptr;
+  return &lanes_[thing_at(dispatch_->order, started_++, lanes_.size(), group_number_)];
+}
+
+// One of those that may go on, of which there must be some.
+Lane& GroupRunner::Impl::take_ready() {
+  if (dispatch_->order.kind == RunOrder::Kind::random) {
+    dice_ = mixed(dice_);
+    std::swap(ready_[ready_first_], ready_[(ready_first_ + dice_ % ready_count_) % ready_.size()]);
+  }
+  Lane& lane = *ready_[ready_first_];
+  ready_first_ = (ready_first_ + 1) % ready_.size();
+  --ready_count_;
+  return lane;
+}
+
 // Where to go on when the running fiber cannot.
 Fiber& GroupRunner::Impl::next(Fiber& self) {
   if (ready_count_ > 0) {
-    Lane* lane = ready_[ready_first_];
-    ready_first_ = (ready_first_ + 1) % ready_.size();
-    --ready_count_;
-    return *lane->fiber;
+    return *take_ready().fiber;
   }
   if (started_ < lanes_.size()) {
     Fiber& fiber = pool_.take();
@@ -387,9 +411,11 @@ bool GroupRunner::Impl::come(Meeting& meeting, const char* operation, const std:
 void GroupRunner::Impl::let_go(Meeting& meeting) {
   meeting.arrived = 0;
   std::size_t last = ready_first_ + ready_count_;
-  for (std::uint32_t i = meeting.first; i < meeting.first + meeting.members; ++i) {
-    if (&lanes_[i] == current_) continue;
-    ready_[last++ % ready_.size()] = &lanes_[i];
+  const bool reversed = dispatch_->order.kind == RunOrder::Kind::reversed;
+  for (std::uint32_t i = 0; i < meeting.members; ++i) {
+    Lane& lane = lanes_[meeting.first + (reversed ? meeting.members - 1 - i : i)];
+    if (&lane == current_) continue;
+    ready_[last++ % ready_.size()] = &lane;
   }
   ready_count_ += meeting.members - 1;
 }

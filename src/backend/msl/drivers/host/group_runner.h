@@ -8,6 +8,7 @@
 #include <string>
 
 #include "backend/msl/drivers/host/entry.h"
+#include "backend/msl/drivers/host/run_order.h"
 
 namespace mslt::msl::host {
 
@@ -20,6 +21,8 @@ struct Dispatch {
   Extent groups;
   Extent threads;
   std::array<std::uint32_t, max_threadgroup_arguments> threadgroup_bytes{};
+  RunOrder order;
+  bool flush_subnormals = false;  // where can_flush_subnormals
   // Whose addresses stand for the dispatch's start and end in ThreadSanitizer's eyes.
   mutable std::uint64_t start_clock = 0;
   mutable std::uint64_t end_clock = 0;
@@ -41,7 +44,8 @@ class GroupRunner {
 
   // Prepares for the groups of `dispatch`, which must stay until finish().
   void begin(const Dispatch& dispatch);
-  // Runs the group of that linear number. Returns what the kernel did wrong, empty where nothing.
+  // Runs the group of that linear number, its threads in the dispatch's order. Returns what the kernel did wrong, empty
+  // where nothing.
   std::string run(std::uint64_t group);
   void finish();
 

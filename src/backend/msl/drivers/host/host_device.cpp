@@ -139,10 +139,12 @@ namespace {
 
 class HostCommandBuffer final : public CommandBuffer {
  public:
-  explicit HostCommandBuffer(CommandQueue& queue) : queue_(queue), work_(std::make_shared<Work>()) {}
+  HostCommandBuffer(CommandQueue& queue, const RunOrder& order)
+      : queue_(queue), order_(order), work_(std::make_shared<Work>()) {}
 
   void set_pipeline(const Pipeline& pipeline) override {
     next_ = RecordedDispatch();
+    next_.dispatch.order = order_;
     next_.dispatch.kernel = &static_cast<const HostPipeline&>(pipeline).kernel();
   }
 
@@ -185,9 +187,9 @@ class HostCommandBuffer final : public CommandBuffer {
     });
   }
 
-  void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/, const LibraryContext& context,
-                    LibraryCall call) override {
-    work_->commands.emplace_back([name = std::string(name), context, call = std::move(call)](Team&) {
+  void library_call(std::string_view /*name*/, std::span<const BufferAccess> /*accesses*/,
+                    const LibraryContext& context, LibraryCall call) override {
+    work_->commands.emplace_back([context, call = std::move(call)](Team&) {
       call.run(context);
       return std::string();
     });
@@ -207,15 +209,17 @@ class HostCommandBuffer final : public CommandBuffer {
 
  private:
   CommandQueue& queue_;
+  RunOrder order_;
   std::shared_ptr<Work> work_;
   RecordedDispatch next_;
 };
 
 }  // namespace
 
-HostDevice::HostDevice() : HostDevice(host_kernels()) {}
+HostDevice::HostDevice(const RunOrder& order) : HostDevice(host_kernels(), 0, order) {}
 
-HostDevice::HostDevice(std::span<const HostKernel> kernels, int threads) : kernels_(kernels) {
+HostDevice::HostDevice(std::span<const HostKernel> kernels, int threads, const RunOrder& order)
+    : kernels_(kernels), order_(order) {
   const int count = threads > 0 ? threads : parallel_threads();
   info_.backend = "msl-host";
   info_.name = host_processor_name();
@@ -256,7 +260,7 @@ const Pipeline& HostDevice::pipeline(std::string_view name) {
 }
 
 std::unique_ptr<CommandBuffer> HostDevice::command_buffer() {
-  return std::make_unique<HostCommandBuffer>(*queue_);
+  return std::make_unique<HostCommandBuffer>(*queue_, order_);
 }
 
 }  // namespace mslt::msl::host

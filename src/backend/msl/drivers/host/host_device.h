@@ -10,6 +10,7 @@
 
 #include "backend/msl/driver.h"
 #include "backend/msl/drivers/host/entry.h"
+#include "backend/msl/drivers/host/run_order.h"
 
 namespace mslt::msl::host {
 
@@ -22,12 +23,15 @@ class CommandQueue;
 // wait) fails its command buffer with a message that names the kernel, the threads, file and line. Every other mistake
 // is for the sanitizers to find: buffers and threadgroup memory are allocated at exactly their sizes, the latter filled
 // with NaN bytes for each threadgroup.
+//
+// What no barrier or meeting orders runs in the order that the device is made with: a race of a kernel that one order
+// hides shows in another. Results are the same in all.
 class HostDevice final : public Device {
  public:
   // The kernels of kernels/.
-  HostDevice();
+  explicit HostDevice(const RunOrder& order = {});
   // Those given, which must outlive the device; `threads` 0 for as many as there are cores.
-  explicit HostDevice(std::span<const HostKernel> kernels, int threads = 0);
+  explicit HostDevice(std::span<const HostKernel> kernels, int threads = 0, const RunOrder& order = {});
   // Finishes what was committed.
   ~HostDevice() override;
 
@@ -40,6 +44,7 @@ class HostDevice final : public Device {
 
  private:
   std::span<const HostKernel> kernels_;
+  RunOrder order_;
   DeviceInfo info_;
   DeviceLimits limits_;
   std::map<std::string, std::unique_ptr<Pipeline>, std::less<>> pipelines_;

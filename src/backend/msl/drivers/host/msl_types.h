@@ -48,7 +48,13 @@ struct half {
   half() = default;
   template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
   half(T value) : bits(mslt::to_float16(static_cast<float>(value)).bits) {}
-  operator float() const { return mslt::to_float(mslt::Float16{bits}); }
+  // A subnormal one is a number like others, also where those of float are flushed.
+  operator float() const {
+    const std::uint32_t magnitude = bits & 0x7fffu;
+    if (magnitude >= 0x400u) return mslt::to_float(mslt::Float16{bits});
+    const float value = static_cast<float>(magnitude) * 0x1p-24f;
+    return (bits & 0x8000u) != 0 ? -value : value;
+  }
 };
 
 struct bfloat {
@@ -56,8 +62,15 @@ struct bfloat {
 
   bfloat() = default;
   template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
-  explicit bfloat(T value) : bits(mslt::to_bfloat16(static_cast<float>(value)).bits) {}
+  explicit bfloat(T value) : bits(rounded(static_cast<float>(value))) {}
   operator float() const { return mslt::to_float(mslt::BFloat16{bits}); }
+
+ private:
+  // The comparison takes a subnormal number for zero where subnormals are flushed: then the conversion flushes, too.
+  static std::uint16_t rounded(float value) {
+    if (value == 0.0f) return std::signbit(value) ? 0x8000u : 0u;
+    return mslt::to_bfloat16(value).bits;
+  }
 };
 
 template <class T>

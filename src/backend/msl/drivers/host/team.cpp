@@ -75,7 +75,7 @@ void Team::take_part(GroupRunner& runner, const Dispatch& dispatch) {
     if (group >= dispatch.group_count() || failed_.load(std::memory_order_relaxed)) break;
     if (!begun) runner.begin(dispatch);
     begun = true;
-    std::string mistake = runner.run(group);
+    std::string mistake = runner.run(thing_at(dispatch.order, group, dispatch.group_count(), 0));
     if (mistake.empty()) continue;
     const std::lock_guard lock(mutex_);
     if (!failed_.exchange(true)) mistake_ = std::move(mistake);

@@ -1,4 +1,4 @@
-// Encoders, barriers and fences; completion.
+// Which encoders and barriers a command needs; completion.
 #include "backend/msl/drivers/metal/metal_command_buffer.h"
 
 #include <algorithm>
@@ -21,10 +21,6 @@ constexpr std::size_t blit_alignment = 4;            // of offsets and sizes in 
 constexpr std::uint32_t threadgroup_alignment = 16;  // of setThreadgroupMemoryLength
 constexpr std::uint32_t copy_threads = 256;          // of copy_bytes, each of which copies:
 constexpr std::size_t copy_bytes_a_thread = 16;
-
-MTLSize to_size(GridSize size) {
-  return MTLSizeMake(size.x, size.y, size.z);
-}
 
 std::uint32_t rounded_up(std::uint32_t bytes) {
   return (bytes + threadgroup_alignment - 1) / threadgroup_alignment * threadgroup_alignment;
@@ -74,16 +70,7 @@ class MetalCommandBuffer::Completion {
 };
 
 MetalCommandBuffer::MetalCommandBuffer(MetalDevice& device)
-    : device_(device), completion_(std::make_shared<Completion>()) {
-  const AutoreleasePool pool;
-  commands_ = Retained<id<MTLCommandBuffer>>::retain([device.queue() commandBuffer]);
-  if (!commands_) fail(ErrorKind::device, "metal: {} gives no command buffer.", device.info().name);
-}
-
-MetalCommandBuffer::~MetalCommandBuffer() {
-  const AutoreleasePool pool;
-  end_encoding();
-}
+    : device_(device), completion_(std::make_shared<Completion>()) {}
 
 void MetalCommandBuffer::check_open() const {
   if (committed_) fail(ErrorKind::device, "metal: a command buffer takes no more commands once it is committed.");
@@ -98,48 +85,33 @@ void MetalCommandBuffer::check_index(std::uint32_t index, std::size_t count, std
   }
 }
 
-void MetalCommandBuffer::end_encoding() {
-  if (compute_) {
-    [compute_.get() updateFence:device_.fence()];
-    [compute_.get() endEncoding];
+void MetalCommandBuffer::begin(Kind kind) {
+  if (kind == Kind::compute) {
+    recording_.begin_compute();
+  } else {
+    recording_.begin_blit();
   }
-  if (blit_) {
-    [blit_.get() updateFence:device_.fence()];
-    [blit_.get() endEncoding];
-  }
-  compute_ = {};
-  blit_ = {};
+  kind_ = kind;
   encoded_pipeline_ = nullptr;
   hazards_.clear();
 }
 
-id<MTLComputeCommandEncoder> MetalCommandBuffer::compute() {
-  if (compute_) return compute_.get();
-  end_encoding();
-  compute_ = Retained<id<MTLComputeCommandEncoder>>::retain(
-      [commands_.get() computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent]);
-  if (!compute_) fail(ErrorKind::device, "metal: {} gives no compute encoder.", device_.info().name);
-  [compute_.get() waitForFence:device_.fence()];
-  return compute_.get();
+void MetalCommandBuffer::compute() {
+  if (kind_ != Kind::compute) begin(Kind::compute);
 }
 
-id<MTLBlitCommandEncoder> MetalCommandBuffer::blit() {
-  if (blit_) return blit_.get();
-  end_encoding();
-  blit_ = Retained<id<MTLBlitCommandEncoder>>::retain([commands_.get() blitCommandEncoder]);
-  if (!blit_) fail(ErrorKind::device, "metal: {} gives no blit encoder.", device_.info().name);
-  [blit_.get() waitForFence:device_.fence()];
-  return blit_.get();
+void MetalCommandBuffer::blit() {
+  if (kind_ != Kind::blit) begin(Kind::blit);
 }
 
 void MetalCommandBuffer::set_pipeline(const Pipeline& pipeline) {
-  const AutoreleasePool pool;
   check_open();
   pipeline_ = &static_cast<const MetalPipeline&>(pipeline);
   bound_.fill({});
   threadgroup_bytes_.fill(0);
-  if (compute_ && encoded_pipeline_ == pipeline_) return;
-  [compute() setComputePipelineState:pipeline_->state()];
+  if (kind_ == Kind::compute && encoded_pipeline_ == pipeline_) return;
+  compute();
+  recording_.pipeline(*pipeline_);
   encoded_pipeline_ = pipeline_;
 }
 
@@ -149,30 +121,28 @@ void MetalCommandBuffer::set_buffer(std::uint32_t index, Buffer& buffer, std::si
 
 void MetalCommandBuffer::set_buffer_range(std::uint32_t index, Buffer& buffer, std::size_t offset, std::size_t bytes,
                                           ArgumentAccess access) {
-  const AutoreleasePool pool;
   check_index(index, max_buffers, "buffer");
-  if (offset > buffer.size() || bytes > buffer.size() - offset) {
+  // Metal binds nothing at the end of a buffer.
+  if (offset > buffer.size() || bytes > buffer.size() - offset || (offset > 0 && offset == buffer.size())) {
     fail(ErrorKind::device, "metal: kernel '{}' is given {} bytes from byte {} of '{}', which has {}.",
          pipeline_->name(), bytes, offset, buffer.label(), buffer.size());
   }
-  [compute() setBuffer:metal_buffer(buffer) offset:offset atIndex:index];
+  recording_.buffer(index, metal_buffer(buffer), offset);
   bound_[index] = {&buffer, offset, offset + bytes, access == ArgumentAccess::write};
 }
 
 void MetalCommandBuffer::set_bytes(std::uint32_t index, std::span<const std::byte> bytes) {
-  const AutoreleasePool pool;
   check_index(index, max_buffers, "buffer");
   const std::uint32_t most = device_.limits().max_bytes_argument;
   if (bytes.empty() || bytes.size() > most) {
     fail(ErrorKind::device, "metal: kernel '{}' is given {} bytes as buffer {}; 1 to {} are possible.",
          pipeline_->name(), bytes.size(), index, most);
   }
-  [compute() setBytes:bytes.data() length:bytes.size() atIndex:index];
+  recording_.bytes(index, bytes);
   bound_[index] = {};
 }
 
 void MetalCommandBuffer::set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) {
-  const AutoreleasePool pool;
   check_index(index, max_threadgroup_arguments, "threadgroup memory");
   const std::uint32_t most = device_.limits().threadgroup_memory_bytes;
   if (bytes > most) {
@@ -180,11 +150,10 @@ void MetalCommandBuffer::set_threadgroup_memory(std::uint32_t index, std::uint32
          bytes, device_.info().name, most);
   }
   threadgroup_bytes_[index] = rounded_up(bytes);
-  [compute() setThreadgroupMemoryLength:threadgroup_bytes_[index] atIndex:index];
+  recording_.threadgroup_memory(index, threadgroup_bytes_[index]);
 }
 
 void MetalCommandBuffer::dispatch(GridSize groups, GridSize threads) {
-  const AutoreleasePool pool;
   check_index(0, 1, "dispatch");
   std::uint64_t threadgroup = pipeline_->static_threadgroup_bytes();
   for (const std::uint32_t bytes : threadgroup_bytes_) threadgroup += bytes;
@@ -200,19 +169,17 @@ void MetalCommandBuffer::dispatch(GridSize groups, GridSize threads) {
          pipeline_->name(), groups.x, groups.y, groups.z, threads.x, threads.y, threads.z,
          pipeline_->max_threads_per_threadgroup());
   }
-  id<MTLComputeCommandEncoder> encoder = compute();
   if (hazards_.conflicts(bound_)) {
-    [encoder memoryBarrierWithScope:MTLBarrierScopeBuffers];
+    recording_.barrier();
     hazards_.clear();
   }
-  [encoder dispatchThreadgroups:to_size(groups) threadsPerThreadgroup:to_size(threads)];
+  recording_.dispatch(groups, threads);
   hazards_.record(bound_);
   completion_->kernels.add(pipeline_->name());
 }
 
 void MetalCommandBuffer::copy(Buffer& destination, std::size_t destination_offset, Buffer& source,
                               std::size_t source_offset, std::size_t bytes) {
-  const AutoreleasePool pool;
   check_open();
   if (bytes > destination.size() || destination_offset > destination.size() - bytes || bytes > source.size() ||
       source_offset > source.size() - bytes) {
@@ -235,7 +202,6 @@ void MetalCommandBuffer::copy(Buffer& destination, std::size_t destination_offse
 }
 
 void MetalCommandBuffer::fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) {
-  const AutoreleasePool pool;
   check_open();
   if (bytes > destination.size() || offset > destination.size() - bytes) {
     fail(ErrorKind::device, "metal: {} bytes from byte {} of '{}' are to be filled, which has {}.", bytes, offset,
@@ -251,30 +217,26 @@ void MetalCommandBuffer::fill(Buffer& destination, std::size_t offset, std::size
   pipeline_ = nullptr;
 }
 
-id<MTLBlitCommandEncoder> MetalCommandBuffer::blit_for(std::span<const MemoryAccess> accesses) {
+void MetalCommandBuffer::blit_for(std::span<const MemoryAccess> accesses) {
   blit();
   // Blit encoders have no barriers.
-  if (hazards_.conflicts(accesses)) end_encoding();
-  id<MTLBlitCommandEncoder> encoder = blit();
+  if (hazards_.conflicts(accesses)) begin(Kind::blit);
   hazards_.record(accesses);
-  return encoder;
 }
 
 void MetalCommandBuffer::blit_copy(Buffer& destination, std::size_t destination_offset, Buffer& source,
                                    std::size_t source_offset, std::size_t bytes) {
   const std::array accesses = {MemoryAccess{&source, source_offset, source_offset + bytes, false},
                                MemoryAccess{&destination, destination_offset, destination_offset + bytes, true}};
-  [blit_for(accesses) copyFromBuffer:metal_buffer(source)
-                        sourceOffset:source_offset
-                            toBuffer:metal_buffer(destination)
-                   destinationOffset:destination_offset
-                                size:bytes];
+  blit_for(accesses);
+  recording_.copy(metal_buffer(destination), destination_offset, metal_buffer(source), source_offset, bytes);
   completion_->kernels.add("copy");
 }
 
 void MetalCommandBuffer::blit_fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) {
   const std::array accesses = {MemoryAccess{&destination, offset, offset + bytes, true}};
-  [blit_for(accesses) fillBuffer:metal_buffer(destination) range:NSMakeRange(offset, bytes) value:value];
+  blit_for(accesses);
+  recording_.fill(metal_buffer(destination), offset, bytes, value);
   completion_->kernels.add("fill");
 }
 
@@ -300,7 +262,10 @@ void MetalCommandBuffer::on_completed(std::function<void(const CommandTiming&, s
 void MetalCommandBuffer::commit() {
   const AutoreleasePool pool;
   check_open();
-  end_encoding();
+  commands_ = Retained<id<MTLCommandBuffer>>::retain([device_.queue() commandBuffer]);
+  if (!commands_) fail(ErrorKind::device, "metal: {} gives no command buffer.", device_.info().name);
+  recording_.encode(commands_.get(), device_.fence());
+  recording_ = {};
   committed_ = true;
   const std::shared_ptr<Completion> completion = completion_;
   [commands_.get() addCompletedHandler:^(id<MTLCommandBuffer> commands) {

@@ -17,8 +17,8 @@
 namespace mslt::msl::metal {
 
 struct MetalOptions {
-  // Which GPU: empty for the system's default one, a number for that one of metal_devices(), otherwise a part of its
-  // name.
+  // Which GPU: empty for the system's default one or, where it has none, the first of all; a number for that one of
+  // metal_devices(), otherwise a part of its name.
   std::string device;
   std::string_view source;         // of the kernels; must outlive the device
   std::filesystem::path compiled;  // the same, compiled ahead of time; see load_library

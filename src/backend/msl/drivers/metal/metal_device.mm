@@ -26,18 +26,26 @@ constexpr MTLResourceOptions buffer_options = MTLResourceStorageModeShared | MTL
 // from the seconds after which macOS stops one.
 constexpr std::uint64_t batch_bytes = std::uint64_t{1} << 30;
 
+// Of a buffer: a kernel's largest element.
+constexpr std::size_t least_bytes = 16;
+
 // simdgroup_matrix came with this family: the M1.
 bool can_run(id<MTLDevice> device) {
   return [device supportsFamily:MTLGPUFamilyApple7];
 }
 
-std::vector<DeviceHandle> all_devices() {
+std::vector<DeviceHandle> listed_devices() {
   const auto list = Retained<NSArray*>::adopt(MTLCopyAllDevices());
   std::vector<DeviceHandle> devices;
   for (NSUInteger i = 0; i < [list.get() count]; ++i) {
-    id<MTLDevice> device = [list.get() objectAtIndex:i];
-    if (can_run(device)) devices.push_back(DeviceHandle::retain(device));
+    devices.push_back(DeviceHandle::retain([list.get() objectAtIndex:i]));
   }
+  return devices;
+}
+
+std::vector<DeviceHandle> usable_devices() {
+  std::vector<DeviceHandle> devices = listed_devices();
+  std::erase_if(devices, [](const DeviceHandle& device) { return !can_run(device.get()); });
   return devices;
 }
 
@@ -59,8 +67,16 @@ std::string list_of(const std::vector<DeviceHandle>& devices) {
   return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
+// The system's default one; the first listed where that is nil, as it is in programs without CoreGraphics, and was seen
+// to be over SSH and in terminal multiplexers.
 DeviceHandle default_device() {
   DeviceHandle device = DeviceHandle::adopt(MTLCreateSystemDefaultDevice());
+  if (!device) {
+    const std::vector<DeviceHandle> listed = listed_devices();
+    const auto usable =
+        std::find_if(listed.begin(), listed.end(), [](const DeviceHandle& one) { return can_run(one.get()); });
+    if (!listed.empty()) device = usable == listed.end() ? listed.front() : *usable;
+  }
   if (!device) fail(ErrorKind::device, "metal: this machine has no GPU that Metal can use.");
   if (!can_run(device.get())) {
     fail(ErrorKind::device, "metal: {} cannot run the kernels; they need Apple silicon, an M1 or newer.",
@@ -71,7 +87,7 @@ DeviceHandle default_device() {
 
 DeviceHandle chosen_device(const std::string& which) {
   if (which.empty()) return default_device();
-  std::vector<DeviceHandle> devices = all_devices();
+  std::vector<DeviceHandle> devices = usable_devices();
   std::size_t number = 0;
   const auto parsed = std::from_chars(which.data(), which.data() + which.size(), number);
   const bool numeric = parsed.ec == std::errc() && parsed.ptr == which.data() + which.size();
@@ -87,7 +103,7 @@ DeviceHandle chosen_device(const std::string& which) {
 std::vector<DeviceInfo> metal_devices() {
   const AutoreleasePool pool;
   std::vector<DeviceInfo> infos;
-  for (const DeviceHandle& device : all_devices()) infos.push_back(describe_device(device.get()));
+  for (const DeviceHandle& device : usable_devices()) infos.push_back(describe_device(device.get()));
   return infos;
 }
 
@@ -128,8 +144,8 @@ std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_vie
   }
   Retained<id<MTLBuffer>> buffer;
   if (bytes <= free) {
-    // Metal makes no empty buffers. It clears those it makes.
-    buffer = Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithLength:std::max<std::size_t>(bytes, 1)
+    // Metal makes no empty buffers, and a pointer argument wants room for an element. It clears those it makes.
+    buffer = Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithLength:std::max(bytes, least_bytes)
                                                                        options:buffer_options]);
   }
   if (!buffer) {
