@@ -85,7 +85,8 @@ class Backend : public ExecutesAll<Operations> {
                                        std::shared_ptr<const void> /*owner*/) {
     return nullptr;
   }
-  // Copies host bytes into `destination` in the order of recording; `source` may be reused at return.
+  // Copies host bytes into `destination` in the order of recording; `source` may be reused at return. Waits for earlier
+  // work where that holds all the memory through which bytes go to the device.
   virtual void upload(const Tensor& destination, std::span<const std::byte> source) = 0;
   // Copies `source` to the host; waits for the work that it depends on.
   virtual void download(const Tensor& source, std::span<std::byte> destination) = 0;

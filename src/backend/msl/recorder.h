@@ -97,7 +97,8 @@ class Recorder {
   void copy(const Tensor& destination, const Tensor& source);
   // Sets every byte of `destination` to `value`.
   void fill_bytes(const Tensor& destination, std::uint8_t value);
-  // As the Backend's functions of these names.
+  // As the Backend's functions of these names. Data that exceeds the device's staging memory goes in parts, and waits
+  // for earlier work where there is no room.
   void upload(const Tensor& destination, std::span<const std::byte> source);
   void download(const Tensor& source, std::span<std::byte> destination);
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive);
@@ -116,6 +117,13 @@ class Recorder {
   struct Batch;
 
   std::unique_ptr<Buffer> take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes, bool host_visible);
+  // Staging memory of the open batch, valid until that is retired. Retires older batches first where too much is in
+  // use.
+  Buffer& stage(std::size_t bytes);
+  // Keeps staging memory for later, and frees what was not used for the longest time beyond the limit.
+  void recycle(std::vector<std::unique_ptr<Buffer>> staging);
+  // Of a large upload or download: some fit, so that the host fills one while the device reads another.
+  std::size_t part_bytes() const;
   Batch& batch();
   // Counts what a copy or fill moves.
   void moved(std::uint64_t bytes);
