@@ -16,6 +16,7 @@
 #include "formats/convert_elements.h"
 #include "formats/safetensors.h"
 #include "model/transformer.h"
+#include "model/weights.h"
 #include "mslt/error.h"
 
 namespace mslt {
@@ -339,6 +340,26 @@ TEST_F(WeightFile, RoundTripsEveryFamily) {
     load(copy);
     for (const Segment& segment : model.layout().arena.segments()) {
       EXPECT_EQ(values(copy, segment), values(model, segment)) << segment.name;
+    }
+  }
+}
+
+TEST_F(WeightFile, HasTheVocabularyAndNoSpareRows) {
+  for (Config config : {small_gpt2(), small_llama()}) {
+    config.vocab_size = 1100;
+    Transformer model(*backend, config, DType::f32);
+    ASSERT_GT(bind_weights(config, model.parameters()).padded_lm_head.shape()[0], 1100);
+    model.initialize(7);
+    save(model, DType::f32);
+    std::size_t elements = 0;
+    const SafetensorsFile file(path);
+    for (const SafetensorsEntry& entry : file.entries()) elements += file.bytes(entry).size() / sizeof(float);
+    EXPECT_EQ(elements, static_cast<std::size_t>(config.parameter_count()));
+    Transformer copy(*backend, config, DType::f32);
+    load(copy);
+    for (const char* name :
+         {"token_embedding.weight", config.tied_embeddings ? "token_embedding.weight" : "lm_head.weight"}) {
+      EXPECT_EQ(values(copy, copy.layout().arena.segment(name)), values(model, model.layout().arena.segment(name)));
     }
   }
 }
