@@ -42,8 +42,7 @@ CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning 
 msl::cuda::CublasLtProducts& CudaBackend::products() {
   if (products_) return *products_;
   try {
-    // Smaller products than these are those of single sequences, whose many lengths would each be timed.
-    products_ = std::make_shared<msl::cuda::CublasLtProducts>(msl::cuda::ProductOptions{.timed_flops = 2e10});
+    products_ = std::make_shared<msl::cuda::CublasLtProducts>();
   } catch (const Error& error) {
     fail(error.kind(), "{} --products msl does without it.", error.what());
   }

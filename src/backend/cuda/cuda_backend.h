@@ -41,9 +41,10 @@ class CudaBackend final : public MslBackend {
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   template <class Op>
   bool multiply_forward(const Op& op, const MatmulForward& wanted);
-  // Whether cuBLASLt has an epilogue for it.
-  bool has_epilogue(const msl::cuda::Product& product);
 
+  // Whether there were gradients: products of training have the same shapes in every step, so that timing them pays;
+  // those of prompts have many.
+  bool trains_ = false;
   Use product_use_;
   Use attention_use_;
   // Recorded calls share them until their work is done.

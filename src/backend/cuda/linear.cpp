@@ -16,7 +16,7 @@ constexpr std::int64_t rows_of_kernels = 4;
 
 std::string identity_of(const msl::cuda::Product& p, const ProductOperands& operands) {
   return msl::identity_of(p.kind, p.activations, p.weights, p.result, p.rows, p.outputs, p.inputs, p.bias, p.gelu,
-                          p.keeps, p.accumulate, p.bias_gradient, p.alignment, operands.in, operands.weight,
+                          p.keeps, p.accumulate, p.bias_gradient, p.alignment, p.timed, operands.in, operands.weight,
                           operands.dout, operands.bias, operands.pre_activation, operands.bias_gradient,
                           operands.result);
 }
@@ -35,11 +35,6 @@ bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, cons
                 },
                 identity_of(product, operands)});
   return true;
-}
-
-bool CudaBackend::has_epilogue(const msl::cuda::Product& product) {
-  // The library's tanh is too rough for f32.
-  return product.activations != DType::f32 && products().refusal(product).empty();
 }
 
 template <class Op>
@@ -61,14 +56,19 @@ bool CudaBackend::multiply_forward(const Op& op, const MatmulForward& wanted) {
                                 .rows = rows,
                                 .outputs = outputs,
                                 .inputs = inputs,
-                                .bias = static_cast<bool>(wanted.bias)};
+                                .bias = static_cast<bool>(wanted.bias),
+                                .timed = trains_};
   product.alignment = alignment_of(operands);
-  if (wanted.activation == Activation::none) return multiply(op, product, operands);
+  if (wanted.activation == Activation::none) {
+    if (!multiply(op, product, operands)) return false;
+    if (wanted.pre_activation) MslBackend::execute(Copy{.out = wanted.pre_activation, .in = wanted.out});
+    return true;
+  }
   if (wanted.activation == Activation::gelu) {
     msl::cuda::Product with_gelu = product;
     with_gelu.gelu = true;
     with_gelu.keeps = static_cast<bool>(wanted.pre_activation);
-    if (has_epilogue(with_gelu)) return multiply(op, with_gelu, operands);
+    if (products().refusal(with_gelu).empty()) return multiply(op, with_gelu, operands);
   }
   std::optional<msl::Scratch> argument;
   if (!wanted.pre_activation) argument.emplace(scratch(wanted.out.dtype(), wanted.out.shape()));
@@ -99,6 +99,7 @@ void CudaBackend::execute(const MatmulBackwardInput& op) {
   const std::int64_t outputs = op.weight.shape()[0];
   const std::int64_t inputs = op.weight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
+  trains_ = true;
   const bool is_active = op.activation != Activation::none;
   // The sum of what was there and of a product of its own.
   std::optional<msl::Scratch> product_alone;
@@ -118,7 +119,7 @@ void CudaBackend::execute(const MatmulBackwardInput& op) {
                                 .gelu = op.activation == Activation::gelu,
                                 .accumulate = op.accumulate && !is_active,
                                 .alignment = alignment_of(operands)};
-  product.gelu = product.gelu && has_epilogue(product);
+  product.gelu = product.gelu && products().refusal(product).empty();
   const MatmulBackwardInput plain = {
       .din = result, .dout = op.dout, .weight = op.weight, .accumulate = product.accumulate};
   if (!multiply(plain, product, operands)) return MslBackend::execute(op);
@@ -134,6 +135,7 @@ void CudaBackend::execute(const MatmulBackwardWeight& op) {
   const std::int64_t outputs = op.dweight.shape()[0];
   const std::int64_t inputs = op.dweight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
+  trains_ = true;
   const ProductOperands operands = {.in = address(op.in), .dout = address(op.dout), .result = address(op.dweight)};
   const msl::cuda::Product product = {.kind = ProductKind::weight_gradient,
                                       .activations = op.dout.dtype(),

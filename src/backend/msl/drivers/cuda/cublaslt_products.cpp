@@ -79,6 +79,7 @@ std::string shape_refusal(const Product& p) {
       (p.bias_gradient && !weight)) {
     return "The product asks for what its kind does not have.";
   }
+  if (p.gelu && p.activations == DType::f32) return "cuBLASLt's tanh errs by up to 5e-5, which is too rough for f32.";
   if (p.gelu && p.accumulate) return "cuBLASLt would multiply what it adds to by the activation's derivative, too.";
   if (p.result != p.activations && (p.result != DType::f32 || p.gelu)) {
     return fmt::format("cuBLASLt serves no such product of {} into {}.", name_of(p.activations), name_of(p.result));
@@ -312,7 +313,7 @@ CublasLtProducts::State::Plan CublasLtProducts::State::choose(const Product& pro
     return plan;
   }
   plan.candidate = all.front();
-  if (all.size() > 1 && product_flops(product) >= options.timed_flops) time(product, all, plan);
+  if (all.size() > 1 && product.timed && product_flops(product) >= options.timed_flops) time(product, all, plan);
   plan.info.algorithm = algorithm_text(plan.candidate.algorithm);
   plan.info.workspace_bytes = plan.candidate.workspace_bytes;
   return plan;

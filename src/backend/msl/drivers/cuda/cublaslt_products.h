@@ -20,7 +20,8 @@ enum class ProductKind {
   weight_gradient,  // result [outputs, inputs] (+)= doutᵀ · in
 };
 
-// One kind of call; the rest of the formula is there where the flags say so. gelu is the tanh form.
+// One kind of call; the rest of the formula is there where the flags say so. gelu is the tanh form, which is served for
+// 16-bit operands: the library's tanh is too rough for f32.
 struct Product {
   ProductKind kind = ProductKind::forward;
   DType activations = DType::f32;  // of in and dout
@@ -35,6 +36,7 @@ struct Product {
   bool accumulate = false;     // of the gradients: adds to the result
   bool bias_gradient = false;  // weight_gradient: also overwrites bias_gradient with the column sums of dout
   int alignment = 16;          // bytes that the addresses of all operands are multiples of; more than 16 count as 16
+  bool timed = true;           // whether its plan may be chosen by timing, which pays where it comes again and again
 
   auto operator<=>(const Product&) const = default;
 };
@@ -55,7 +57,7 @@ int alignment_of(const ProductOperands& operands);
 
 struct ProductOptions {
   std::size_t workspace_bytes = std::size_t{32} << 20;  // that a plan may use
-  // Products of so many FLOPs are timed; smaller ones take the first choice of cuBLASLt.
+  // Products of so many FLOPs are timed where they may; others take the first choice of cuBLASLt.
   double timed_flops = 2e9;
   int candidates = 12;
   // Whether only such plans are candidates that give the bits of cuBLASLt's first choice, so that results do not depend

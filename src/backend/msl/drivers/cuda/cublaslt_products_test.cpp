@@ -174,7 +174,10 @@ class CublasLtProductsTest : public testing::Test {
     run(p, again);
     const Outcome outcome = operands.outcome();
     const Outcome expected = operands.expected();
-    const double tolerance = tolerance_of(p.result, p.activations == DType::f32 ? f32_tolerance : 1e-5);
+    // Before an activation, the library rounds to 16 bits once more, which few elements do not average out.
+    const bool is_rounded_twice = p.gelu && p.activations != DType::f32;
+    const double tolerance =
+        (is_rounded_twice ? 2.0 : 1.0) * tolerance_of(p.result, p.activations == DType::f32 ? f32_tolerance : 1e-5);
     EXPECT_LE(relative_error(outcome.result, expected.result), tolerance);
     EXPECT_LE(relative_error(outcome.pre_activation, expected.pre_activation), tolerance);
     EXPECT_LE(relative_error(outcome.bias_gradient, expected.bias_gradient), tolerance);
@@ -198,10 +201,11 @@ TEST_F(CublasLtProductsTest, ForwardEqualsTheReference) {
         Product p = make(ProductKind::forward, dtype, s);
         p.bias = bias;
         EXPECT_TRUE(check_product(p)) << products_->refusal(p);
+        const bool has_gelu = dtype != DType::f32;
         p.gelu = true;
-        EXPECT_TRUE(check_product(p)) << products_->refusal(p);
+        EXPECT_EQ(check_product(p), has_gelu) << describe(p) << ": " << products_->refusal(p);
         p.keeps = true;
-        EXPECT_EQ(check_product(p), s.outputs % 8 == 0) << describe(p) << ": " << products_->refusal(p);
+        EXPECT_EQ(check_product(p), has_gelu && s.outputs % 8 == 0) << describe(p) << ": " << products_->refusal(p);
       }
     }
   }
@@ -216,7 +220,8 @@ TEST_F(CublasLtProductsTest, InputGradientEqualsTheReference) {
       EXPECT_TRUE(check_product(p)) << products_->refusal(p);
       p.accumulate = false;
       p.gelu = true;
-      EXPECT_EQ(check_product(p), s.inputs % 8 == 0) << describe(p) << ": " << products_->refusal(p);
+      EXPECT_EQ(check_product(p), dtype != DType::f32 && s.inputs % 8 == 0)
+          << describe(p) << ": " << products_->refusal(p);
     }
   }
 }
@@ -329,6 +334,14 @@ TEST_F(TimedProductsTest, GivesTheBitsOfProductsThatWereNotTimed) {
   }
 }
 
+// Prompts have many lengths.
+TEST_F(TimedProductsTest, LeavesOutTheTimingWhereAsked) {
+  Product p = make(ProductKind::forward, DType::bf16, {1024, 768, 256});
+  EXPECT_GT(products_->plan(p).candidates, 0);
+  p.timed = false;
+  EXPECT_EQ(products_->plan(p).candidates, 0);
+}
+
 TEST_F(CublasLtProductsTest, SaysWhatItDoesNotServe) {
   const Product whole = make(ProductKind::forward, DType::bf16, {8, 16, 24});
   EXPECT_EQ(products_->refusal(whole), "");
@@ -346,6 +359,10 @@ TEST_F(CublasLtProductsTest, SaysWhatItDoesNotServe) {
   refused([](Product& p) { p.rows = 0; });
   refused([](Product& p) { p.accumulate = true; });
   refused([](Product& p) { p.keeps = true; });
+  refused([](Product& p) {
+    p.activations = p.weights = p.result = DType::f32;
+    p.gelu = true;
+  });
   refused([](Product& p) { p.bias_gradient = true; });
   refused([](Product& p) {
     p.kind = ProductKind::input_gradient;

@@ -121,19 +121,22 @@ TEST_F(CudaDeviceTest, RunsALibrarysWorkInOrder) {
   const auto commands = device_->command_buffer();
   encode_add(*commands, a, b, sum, 2.0f);  // sum = 6
   const LibraryContext given = {.workspace = device_->address(workspace.tensor), .workspace_bytes = 400};
-  commands->library_call("copying", {}, given,
-                         [to = device_->address(b.tensor), from = device_->address(sum.tensor)](const auto& context) {
-                           auto* const stream = static_cast<cudaStream_t>(context.stream);
-                           cudaMemcpyAsync(context.workspace, from, 400, cudaMemcpyDefault, stream);
-                           cudaMemcpyAsync(to, context.workspace, 400, cudaMemcpyDefault, stream);
-                         });
+  commands->library_call(
+      "copying", {}, given,
+      {[to = device_->address(b.tensor), from = device_->address(sum.tensor)](const LibraryContext& context) {
+        auto* const stream = static_cast<cudaStream_t>(context.stream);
+        cudaMemcpyAsync(context.workspace, from, 400, cudaMemcpyDefault, stream);
+        cudaMemcpyAsync(to, context.workspace, 400, cudaMemcpyDefault, stream);
+      }});
   encode_add(*commands, a, b, sum, 1.0f);  // sum = 3 + 6
   commands->commit();
   commands->wait();
   for (const float value : sum.tensor.host<float>()) ASSERT_EQ(value, 9.0f);
 
   const auto failing = device_->command_buffer();
-  failing->library_call("planning", {}, {}, [](const auto&) { throw Error(ErrorKind::device, "There is no plan."); });
+  failing->library_call("planning", {}, {}, {[](const LibraryContext&) {
+                          throw Error(ErrorKind::device, "There is no plan.");
+                        }});
   failing->commit();
   const std::string message = error_of(ErrorKind::device, [&] { failing->wait(); });
   EXPECT_NE(message.find("There is no plan."), std::string::npos) << message;
