@@ -49,15 +49,15 @@ TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
     const Guarded first = upload(backend(), DType::i32, {static_cast<std::int64_t>(s.batch)}, first_values);
     for (const DType dtype : floating_types()) {
       for (const DType weight_dtype : kept_types(dtype)) {
+        const auto token_weights = random_values(weight_dtype, static_cast<std::int64_t>(s.vocab * s.columns), 1);
+        const auto place_weights = random_values(weight_dtype, static_cast<std::int64_t>(s.places * s.columns), 2);
+        const Guarded token_weight = upload(backend(), weight_dtype, shape_of(s.vocab, s.columns), token_weights);
+        const Guarded place_weight = upload(backend(), weight_dtype, shape_of(s.places, s.columns), place_weights);
         for (const bool positioned : {false, true}) {
           for (const bool shifted : {false, true}) {
             SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)) + " weight " +
                          std::string(name_of(weight_dtype)) + " positions " + std::to_string(positioned) + " first " +
                          std::to_string(shifted));
-            const auto token_weights = random_values(weight_dtype, static_cast<std::int64_t>(s.vocab * s.columns), 1);
-            const auto place_weights = random_values(weight_dtype, static_cast<std::int64_t>(s.places * s.columns), 2);
-            const Guarded token_weight = upload(backend(), weight_dtype, shape_of(s.vocab, s.columns), token_weights);
-            const Guarded place_weight = upload(backend(), weight_dtype, shape_of(s.places, s.columns), place_weights);
             const Guarded out(backend(), dtype, shape_of(s.batch, s.length, s.columns));
             backend().run(EmbeddingForward{.out = out,
                                            .tokens = tokens,
