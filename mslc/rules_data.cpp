@@ -74,7 +74,7 @@ void check_threadgroup_variables(const Syntax& syntax, Diagnostics& diagnostics)
   }
 }
 
-// Names that `syntax` defines in its own .metal file, not in headers it shares with others.
+// Names that `syntax` defines in its own .metal file, not in shared headers.
 template <class Visit>
 void own_names(const Syntax& syntax, const Visit& visit) {
   const auto offer = [&](std::string_view name, std::size_t at) {

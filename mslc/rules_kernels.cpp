@@ -1,4 +1,4 @@
-// Rules on kernels: how they are declared, their arguments and their instantiations.
+// Rules on kernels: declarations, arguments and instantiations.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -136,8 +136,8 @@ class KernelRules {
     }
   }
 
-  // A kernel that knows places within its group but is not told the group's size has the size in its code. Without the
-  // attribute a device may allow it fewer threads.
+  // A kernel that uses positions within its group, but is not told the group's size, has that size in its code. Without
+  // the attribute a device may allow it fewer threads.
   void check_group_size(const Function& function) {
     bool knows_places = false;
     bool knows_size = false;
@@ -162,7 +162,7 @@ class KernelRules {
     }
   }
 
-  // Whether the argument has exactly one attribute, of a name that arguments may have.
+  // Whether the argument has exactly one attribute, with a name allowed for arguments.
   bool check_attribute(const Parameter& parameter) {
     if (parameter.name.empty()) {
       diagnostics_.error(place(parameter.declaration.begin), "an argument of a kernel needs a name");
@@ -218,7 +218,7 @@ class KernelRules {
     }
   }
 
-  // How many `*` and `&` the type has, and which address space comes first.
+  // The number of `*` and `&` in the type, and its first address space.
   void check_memory(const Parameter& parameter, const Attribute& attribute) {
     std::string_view space;
     std::size_t pointers = 0;

@@ -1,5 +1,5 @@
-// Every rule that mslc checks: one text that breaks it, with the place and words of the diagnostic, and one that keeps
-// it.
+// For every rule that mslc checks: a text that breaks it, with the position and words of the diagnostic, and a text
+// that follows it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -283,7 +283,7 @@ std::vector<RuleCase> call_rules() {
   };
 }
 
-// `loop` over `body` in a kernel that has an array `v`, behind the pragma.
+// `loop` over `body` in a kernel with an array `v`, after the pragma.
 std::string unrolled(const std::string& loop, const std::string& body) {
   return in_kernel("float v[8];\n#pragma unroll\n" + loop + " {\n" + body + "\n}");
 }

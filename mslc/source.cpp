@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t max_source_bytes = 8U << 20U;
 
-// What stands after `#include`, with its quotes or brackets; none for other directives.
+// The operand of `#include`, with its quotes or brackets; none for other directives.
 std::optional<std::string_view> included_name(std::string_view directive) {
   directive.remove_prefix(1);
   directive.remove_prefix(std::min(directive.find_first_not_of(" \t"), directive.size()));

@@ -20,7 +20,7 @@ try:
 except ImportError:
     import unicodedata as ucd
 
-# The property White_Space, which is what \s means in the patterns; unchanged since Unicode 6.3.
+# The property White_Space, the meaning of \s in the patterns; unchanged since Unicode 6.3.
 WHITE_SPACE = {0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, *range(0x9, 0xE), *range(0x2000, 0x200B)}
 
 # The bits of CharacterClass in unicode_tables.h.

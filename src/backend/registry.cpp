@@ -24,8 +24,8 @@ constexpr std::string_view metal_prefix = "metal:";
        near_name_hint(device, names));
 }
 
-// The best device that can be opened, with a warning that says why those before it cannot. A tuning file is of one
-// device: with it there is no other.
+// The best device that can be opened, with a warning that says why better ones cannot. A tuning file is for one device:
+// with it, only the best device is tried.
 std::unique_ptr<Backend> make_best_backend(std::string_view tuning) {
   const std::vector<DeviceInfo> devices = available_devices();
   const bool may_take_another = tuning == "auto" || tuning == "none";

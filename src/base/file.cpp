@@ -39,7 +39,7 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail_io("open", path, errno);
   std::string text;
-  // Room for all at once: growing by doubling would take up to three times the file.
+  // Reserves all at once: growing by doubling would take up to three times the file's size.
   struct stat status{};
   if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
     text.reserve(static_cast<std::size_t>(std::min(static_cast<std::uint64_t>(status.st_size), max_bytes)));
@@ -119,7 +119,7 @@ void sync_folder(const std::filesystem::path& folder) {
   const int result = ::fsync(descriptor);
   const int error = errno;
   ::close(descriptor);
-  // Some file systems cannot flush a folder; there the rename alone has to do.
+  // Some file systems cannot flush a folder; there the rename must suffice.
   if (result != 0 && error != EINVAL) {
     fail_io("flush the folder", folder, error);
   }

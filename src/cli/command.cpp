@@ -25,14 +25,14 @@ constexpr const char* footer =
     "Next, with README.md or any other text file of yours:\n"
     "  {} tokenizer train --input README.md --vocab-size 512 --output tokenizer.json\n";
 
-// Whether the arguments ask for JSON, for errors that come before or out of parsing.
+// Whether the arguments ask for JSON, for errors before or during parsing.
 bool asks_for_json(const std::vector<std::string>& arguments) {
   return std::any_of(arguments.begin(), arguments.end(), [](const std::string& argument) {
     return argument == "--json" || argument == "--json=true" || argument == "--json=1";
   });
 }
 
-// Parses, and runs the command that was chosen. Replaces `arguments` with those of the configuration file and its own.
+// Parses, and runs the chosen command. Replaces `arguments` with those of the configuration file and its own.
 int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   CLI::App app("Train Transformer language models on your own text, and generate from them.", "mslt");
   app.require_subcommand(1);

@@ -107,7 +107,7 @@ void write_output(const CodeArguments& arguments, std::string_view text, Context
   if (arguments.output == "-") {
     context.out << text << std::flush;
   } else {
-    // A signal leaves the file whole or away, and no temporary one beside it.
+    // A signal leaves a whole file or none, and no temporary one.
     const InterruptGuard interrupt;
     write_file(arguments.output, text);
     interrupt.end_if_interrupted(arguments.output + " is written.");

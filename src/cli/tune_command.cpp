@@ -1,4 +1,4 @@
-// mslt tune: the fastest launches of the kernels on this device, measured and stored.
+// mslt tune: measures the fastest launch parameters of the kernels on this device and stores them.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

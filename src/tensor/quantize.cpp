@@ -23,7 +23,7 @@ void check_sizes(std::size_t elements, std::size_t values, std::size_t values_ex
   }
 }
 
-// The first element of largest magnitude.
+// The first of the elements with the largest magnitude.
 float extreme_of(std::span<const float> elements) {
   float extreme = 0.0f;
   for (const float element : elements) {
@@ -53,7 +53,7 @@ void quantise_8_bit(std::span<const float> elements, std::span<std::int8_t> valu
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     scales[g] = stored_scale(scale);
     for (std::size_t i = 0; i < group; ++i) {
-      // A subnormal scale has an infinite inverse; what it would scale is nothing in f16.
+      // A subnormal scale has an infinite inverse; its elements are zero in f16.
       const float value = std::isinf(inverse) ? 0.0f : std::round(from[i] * inverse);
       values[g * group + i] = static_cast<std::int8_t>(value);
     }

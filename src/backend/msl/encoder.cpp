@@ -1,4 +1,4 @@
-// Checking what is bound to a kernel, and recording it.
+// Checking the bindings of a kernel, and recording it.
 #include "backend/msl/encoder.h"
 
 #include <algorithm>
@@ -32,7 +32,7 @@ std::string_view element_of(DType dtype) {
   return "";
 }
 
-// "float" for "float4" and "packed_float4", "uint" for "uint32_t"; empty where the element is a struct.
+// "float" for "float4" and "packed_float4", "uint" for "uint32_t"; empty for a struct.
 std::string_view scalar_of(std::string_view element) {
   if (element == "uint32_t") return "uint";
   if (element == "int32_t") return "int";
@@ -120,7 +120,8 @@ void Encoder::check_tensor(const ArgumentInfo& argument, const Tensor& tensor) c
     fail(ErrorKind::device, "{}: the tensor for argument {} '{}' is absent, but required.", where(), argument.index,
          argument.name);
   }
-  // Vectors are aligned to their size, those of three to that of four; structs and packed vectors to 4 bytes at most.
+  // Vectors are aligned to their size, vectors of three like vectors of four; structs and packed vectors to at most 4
+  // bytes.
   const std::string_view scalar = scalar_of(argument.element);
   const bool packed = scalar.empty() || argument.element.starts_with("packed_");
   const std::size_t alignment = packed ? 1 : std::min<std::size_t>(argument.element_bytes, 16);
@@ -141,7 +142,7 @@ void Encoder::check_element(const ArgumentInfo& argument, const Tensor& tensor) 
 
 void Encoder::bind(const ArgumentInfo& argument, Buffer& buffer, std::size_t offset, std::size_t bytes) {
   mark(argument);
-  // An empty tensor may lie at the end of its buffer, where a device binds nothing.
+  // An empty tensor may be at the end of its buffer, where a device binds nothing.
   Buffer& bound = bytes == 0 ? recorder_.placeholder() : buffer;
   if (bytes == 0) offset = 0;
   buffers_[buffer_count_++] = {&argument, &bound, offset, offset + bytes};
@@ -177,7 +178,7 @@ Encoder& Encoder::untyped(std::uint32_t index, const Tensor& tensor) {
 Encoder& Encoder::optional(std::uint32_t index, const Tensor& tensor) {
   if (tensor) return buffer(index, tensor);
   const ArgumentInfo& found = argument(index, ArgumentKind::buffer);
-  // An empty range, so that two absent arguments do not count as overlapping.
+  // An empty range, so two absent arguments do not count as overlapping.
   bind(found, recorder_.placeholder(), 0, 0);
   return *this;
 }

@@ -1,4 +1,4 @@
-// What takes the Metal backend's place in builds without it.
+// Replaces the Metal backend in builds without it.
 #include "backend/msl/metal_backend.h"
 #include "base/fail.h"
 

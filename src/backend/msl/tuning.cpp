@@ -1,4 +1,4 @@
-// The members of a Tuning, what they may be, and their JSON.
+// The members of a Tuning, their ranges, and their JSON.
 #include "backend/msl/tuning.h"
 
 #include <algorithm>
@@ -38,7 +38,7 @@ constexpr auto fields = std::to_array<TuningField>({
     {"reduce_groups", &Tuning::reduce_groups, 1, 65536, number, 0},
 });
 
-// A member of Tuning that is missing above would be neither written nor read.
+// A member of Tuning missing above would be neither written nor read.
 static_assert(sizeof(Tuning) == fields.size() * sizeof(std::int64_t));
 
 constexpr std::string_view format_name = "mslt tuning";
@@ -70,12 +70,12 @@ std::string text_of(const nlohmann::json& object, std::string_view name, std::st
   return member.get<std::string>();
 }
 
-// Its decimal digits, or as much of anything else as tells what it is.
+// The value's decimal digits, or a short description of any other value.
 std::string shown(const nlohmann::json& value) {
   return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 40);
 }
 
-// Nothing but these members.
+// Allows only these members.
 void check_members(const nlohmann::json& object, std::span<const std::string_view> known, std::string_view source,
                    std::string_view where) {
   for (const auto& [name, value] : object.items()) {

@@ -6,7 +6,7 @@
 namespace mslt {
 namespace {
 
-// Of SplitQkv and JoinQkv.
+// For SplitQkv and JoinQkv.
 template <class Op>
 void check_parts(const Arguments& given, const Op& op) {
   check_attention_shape(given, op.shape);

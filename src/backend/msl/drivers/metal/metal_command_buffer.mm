@@ -28,8 +28,7 @@ std::uint32_t rounded_up(std::uint32_t bytes) {
 
 }  // namespace
 
-// What a command buffer shares with the handler that Metal calls at its end, which may come after the command buffer is
-// gone.
+// What a command buffer shares with the handler that Metal calls at its end, possibly after the command buffer is gone.
 class MetalCommandBuffer::Completion {
  public:
   std::vector<std::function<void(const CommandTiming&, std::string_view)>> handlers;

@@ -12,7 +12,7 @@ MTLSize to_size(GridSize size) {
 
 }  // namespace
 
-// The encoder in use, which the pool around holds; ended whatever happens.
+// The encoder in use, held by the surrounding pool; always ended.
 class MetalRecording::Encoding {
  public:
   Encoding(const MetalRecording& recording, id<MTLCommandBuffer> commands, id<MTLFence> fence)
