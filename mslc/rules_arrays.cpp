@@ -232,7 +232,7 @@ class ArrayRules {
       if (!name->is_constant) {
         diagnostics_.error(
             token(i).at,
-            "'{}' indexes the thread's {} '{}' and is known at run time only, which puts it into memory; "
+            "'{}' indexes the thread's {} '{}' and is only known at run time, which puts it into memory; "
             "index by constants and by loops of constant length",
             token(i).text, elements ? "elements of" : "array", token(base).text);
       } else if (name->loop != 0) {

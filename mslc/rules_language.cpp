@@ -238,7 +238,7 @@ class LanguageRules {
   void check_string(std::size_t i) {
     const bool message = before(i).is(",") || before(i).is("(");
     if (!message) {
-      diagnostics_.error(token(i).at, "string literals are outside the subset, save as messages of static_assert");
+      diagnostics_.error(token(i).at, "string literals are outside the subset, except as messages of static_assert");
     }
   }
 

@@ -72,7 +72,7 @@ void Sources::splice(const File& file, const std::filesystem::path& folder, std:
       path = kernels_ / wanted;
     }
     if (!std::filesystem::is_regular_file(path)) {
-      diagnostics.error(token.at, "no file '{}' beside this one or in the kernels folder", wanted);
+      diagnostics.error(token.at, "no file '{}' next to this one or in the kernels folder", wanted);
       continue;
     }
     path = std::filesystem::weakly_canonical(path);

@@ -66,7 +66,7 @@ std::unique_ptr<msl::Device> make_msl_device(std::string_view device) {
   if (device == "auto") return make_msl_device(available_devices().front().backend);
   if (device == "cpu") {
     fail(ErrorKind::usage,
-         "The device cpu runs no kernels, so that there is nothing to tune; valid are cuda, metal and msl-host.");
+         "The device cpu runs no kernels, so there is nothing to tune; valid are cuda, metal and msl-host.");
   }
   if (device == "metal") return make_msl_metal_device();
   if (device.starts_with(metal_prefix)) return make_msl_metal_device(device.substr(metal_prefix.size()));

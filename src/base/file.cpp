@@ -26,7 +26,7 @@ void write_fully(int descriptor, std::span<const std::byte> bytes, std::uint64_t
     const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
-      fail_io("write", path, errno, "What stood there before is unchanged.");
+      fail_io("write", path, errno, "The previous content is unchanged.");
     }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     offset += static_cast<std::uint64_t>(written);
@@ -57,7 +57,7 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
     text.append(block.data(), static_cast<std::size_t>(count));
     if (text.size() > max_bytes) {
       ::close(descriptor);
-      fail(ErrorKind::input, "{} is larger than {} bytes, the most such a file may have.", path.string(), max_bytes);
+      fail(ErrorKind::input, "{} is larger than {} bytes, the limit for such a file.", path.string(), max_bytes);
     }
   }
   ::close(descriptor);

@@ -26,7 +26,7 @@ std::string_view advice(int error) {
     case ENOSPC:
       return "make room on it or choose another folder";
     case EDQUOT:
-      return "remove files of yours there or choose another folder";
+      return "remove your files there or choose another folder";
     case EFBIG:
       return "the limit on file sizes is too low (ulimit -f) or the file system takes no larger files";
     case EACCES:

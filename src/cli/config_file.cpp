@@ -168,14 +168,14 @@ class ConfigReader {
     const toml::source_position at = key.source().begin;
     const std::string name(key.str());
     if (node.is_table() || node.is_array_of_tables()) {
-      refuse(at, "'{}' is a table; options stand at the top of the file, as in batch-size = 16.", name);
+      refuse(at, "'{}' is a table; options must be at the top of the file, as in batch-size = 16.", name);
     }
-    if (name == "config") refuse(at, "'config' cannot be set in a file, which would name another file.");
+    if (name == "config") refuse(at, "'config' cannot be set in a configuration file.");
     const std::vector<std::string> known = keys_of(command_);
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       const std::string nearest = nearest_key(command_, name);
       refuse(at, "'{}' has no option '{}'; {}", command_.get_name(), name,
-             nearest.empty() ? "its --help lists those that it has." : fmt::format("did you mean '{}'?", nearest));
+             nearest.empty() ? "its --help lists its options." : fmt::format("did you mean '{}'?", nearest));
     }
     return values_of(name, node, *command_.get_option("--" + name));
   }

@@ -125,7 +125,7 @@ TEST_F(ConfigFileTest, KeysAreThoseOfTheCommand) {
   expect_refused("lr = 1\nbatch_size = 3\n", "2:1", "did you mean 'batch-size'?");
   expect_refused("promt = 'x'\n", "1:1", "did you mean 'prompt'?");
   expect_refused("wings = 3\n", "1:1", "'train' has no option 'wings'; its --help");
-  expect_refused("config = 'other.toml'\n", "1:1", "'config' cannot be set in a file");
+  expect_refused("config = 'other.toml'\n", "1:1", "'config' cannot be set in a configuration file");
   expect_refused("help = true\n", "1:1", "'help'");
   expect_refused("[train]\nseed = 3\n", "1:2", "'train' is a table");
   expect_refused("train.seed = 3\n", "1:1", "'train' is a table");

@@ -76,7 +76,7 @@ const std::atomic<bool>& InterruptGuard::flag() const {
 }
 
 void InterruptGuard::end_if_interrupted(std::string_view done) const {
-  if (interrupted()) fail(ErrorKind::interrupted, "{} A signal came meanwhile.", done);
+  if (interrupted()) fail(ErrorKind::interrupted, "{} A signal arrived meanwhile.", done);
 }
 
 int interrupt_status() {

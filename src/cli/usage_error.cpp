@@ -134,7 +134,7 @@ std::string explain_usage_error(const CLI::App& app, const std::vector<std::stri
   } else {
     words = with_full_stop(error.what());
   }
-  return fmt::format("{} '{} --help' shows what there is.", words, path);
+  return fmt::format("{} '{} --help' shows what is available.", words, path);
 }
 
 }  // namespace mslt::cli

@@ -45,7 +45,7 @@ std::optional<bool> truth_value(const JsonMembers& json, std::string_view name, 
     if (!json.is_number(name)) return json.boolean(name);
     const double value = json.number(name);
     if (value != 0.0 && value != 1.0) json.reject(name, "valid are true and false");
-    notes.push_back(fmt::format("{}: the member '{}' is the number {}; it is taken for {}.", json.source(), name, value,
+    notes.push_back(fmt::format("{}: the member '{}' is the number {}; it is read as {}.", json.source(), name, value,
                                 value != 0.0));
     return value != 0.0;
   });

@@ -149,7 +149,7 @@ class NamedTensors {
     }
     for (std::size_t i = 0; i < std::size(wrappers); ++i) {
       if (counts[i] == 0) continue;
-      notes.push_back(fmt::format("{}: the prefix '{}' of {}, in the names of {} of {} tensors, is left out.", source,
+      notes.push_back(fmt::format("{}: the prefix '{}' of {}, in the names of {} of {} tensors, is removed.", source,
                                   wrappers[i].ours, wrappers[i].theirs, counts[i], tensors.size()));
     }
   }
@@ -196,7 +196,7 @@ class Problems {
   }
   void raise(std::string_view source) const {
     if (count_ == 0) return;
-    fail(ErrorKind::input, "The tensors of {} are not those that config.json describes; {} {}:{}", source, count_,
+    fail(ErrorKind::input, "The tensors of {} do not match config.json; {} {}:{}", source, count_,
          count_ == 1 ? "differs" : "differ", text_);
   }
 
@@ -210,10 +210,10 @@ void note_other_head(const FileTensor& embedding, const FileTensor& head, std::s
                      std::vector<std::string>& notes) {
   if (embedding.shape == head.shape && embedding.dtype != head.dtype) return;
   if (embedding.shape == head.shape && std::ranges::equal(embedding.data, head.data)) return;
-  notes.push_back(fmt::format(
-      "{}: {} has other values than {}, to which config.json ties it, and is not used; some programs use it. "
-      "With the member 'tie_word_embeddings' false it is used here, too.",
-      source, head.name, embedding.name));
+  notes.push_back(
+      fmt::format("{}: {} has other values than {}, to which config.json ties it, and is not used, although some "
+                  "programs use it. Set 'tie_word_embeddings' to false to use it.",
+                  source, head.name, embedding.name));
 }
 
 }  // namespace

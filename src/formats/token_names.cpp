@@ -76,7 +76,7 @@ TokenId require_token(const Tokenizer& tokenizer, std::string_view text, std::st
     if (some.size() == most) break;
     some.push_back(token.text);
   }
-  fail(ErrorKind::usage, "{} is '{}', which is no token of the tokenizer; {}.", option, text,
+  fail(ErrorKind::usage, "{} is '{}', which is not a token of the tokenizer; {}.", option, text,
        some.empty() ? std::string("it has no special tokens")
                     : fmt::format("its special tokens are {}", fmt::join(some, ", ")));
 }

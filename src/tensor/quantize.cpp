@@ -13,7 +13,7 @@ constexpr auto group = static_cast<std::size_t>(quantisation_group);
 
 void check_sizes(std::size_t elements, std::size_t values, std::size_t values_expected, std::size_t scales) {
   if (elements % group != 0) {
-    fail(ErrorKind::input, "Quantisation works on groups of {}, and {} elements are no whole number of them.", group,
+    fail(ErrorKind::input, "Quantisation works on groups of {}, and {} elements are not a multiple of that.", group,
          elements);
   }
   if (values != values_expected || scales != elements / group) {

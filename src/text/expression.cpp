@@ -134,7 +134,8 @@ struct Expression::Compiler {
     const ExpressionNode& body = node.children.front();
     const bool endless = node.most == no_most;
     if (endless && node_can_be_empty(body)) {
-      fail(ErrorKind::input, "the expression {} repeats without a limit what can match nothing, which is not supported",
+      fail(ErrorKind::input,
+           "the expression {} repeats a part that can match nothing without a limit, which is not supported",
            expression.pattern_);
     }
     const bool is_loop = endless && body.kind == ExpressionNode::Kind::set && node.greed != ExpressionNode::Greed::lazy;

@@ -30,7 +30,7 @@ class ExpressionParser {
   class Level {
    public:
     explicit Level(ExpressionParser& parser) : parser_(parser) {
-      if (++parser_.depth_ > max_expression_depth) parser_.reject("more than 64 groups or brackets in one another");
+      if (++parser_.depth_ > max_expression_depth) parser_.reject("more than 64 nested groups or brackets");
     }
     Level(const Level&) = delete;
     Level& operator=(const Level&) = delete;
@@ -80,7 +80,7 @@ class ExpressionParser {
       const char32_t letter = is_letter ? static_cast<char32_t>(peek() | 0x20) : 0;
       const bool folds = (letter == 's' && previous == 's') || (letter == 't' && previous == 's') ||
                          (previous == 'f' && (letter == 'f' || letter == 'i' || letter == 'l'));
-      if (folds) reject("ss, st, ff, fi or fl without regard to case (single characters stand for these too)");
+      if (folds) reject("ss, st, ff, fi or fl ignoring case (single characters match these too)");
       previous = letter;
       std::optional<ExpressionNode> atom = one_atom();
       if (atom) node.children.push_back(quantified(std::move(*atom)));
@@ -146,7 +146,7 @@ class ExpressionParser {
                                    .intersected(CharacterSet::of(0x80, 0x10FFFF));
     const CharacterSet beyond = set.intersected(cased);
     // Sets such as \p{L} contain both cases of every letter.
-    if (!beyond.empty() && !(beyond == cased)) reject("a letter beyond ASCII without regard to case");
+    if (!beyond.empty() && !(beyond == cased)) reject("a letter beyond ASCII ignoring case");
   }
 
   std::optional<ExpressionNode> group() {
@@ -260,7 +260,7 @@ class ExpressionParser {
       const bool zero_width = node.kind == ExpressionNode::Kind::look_ahead ||
                               node.kind == ExpressionNode::Kind::look_behind ||
                               node.kind == ExpressionNode::Kind::assertion;
-      if (zero_width) reject("a quantifier of what has no width");
+      if (zero_width) reject("a quantifier of something without width");
       if (++nested > 8) reject("more than eight quantifiers in a row");
       ExpressionNode::Greed greed = ExpressionNode::Greed::greedy;
       // After {n}, ? makes it optional and + repeats it: the loop handles them as separate quantifiers.
@@ -294,7 +294,7 @@ class ExpressionParser {
       value = value * 16 + static_cast<char32_t>(digit);
       ++at_;
     }
-    if (count < least || value > 0x10FFFF) reject("a character by a number that is none");
+    if (count < least || value > 0x10FFFF) reject("a character with an invalid number");
     return value;
   }
 
@@ -439,7 +439,7 @@ class ExpressionParser {
     } else {
       single_ = take_character();
     }
-    if (!single_ || *single_ < low) reject("a range whose end is no character after its start");
+    if (!single_ || *single_ < low) reject("a range whose end is not a character after its start");
     return CharacterSet::of(low, *single_);
   }
 

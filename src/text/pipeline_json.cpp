@@ -47,7 +47,7 @@ PatternMember read_pattern(const JsonMember& owner) {
 
 void read_normalizer(const JsonMember& normalizer, int depth, std::vector<NormalizerStep>& steps) {
   const std::string& type = normalizer.type();
-  if (depth > max_sequence_depth) normalizer.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) normalizer.reject("has too many nested sequences");
   if (type == "Sequence") {
     const JsonMember list = normalizer.at("normalizers");
     for (std::size_t i = 0; i < list.array_size(); ++i) read_normalizer(list.at(i), depth + 1, steps);
@@ -121,7 +121,7 @@ PreTokenizerStep read_split(const JsonMember& split) {
 // Appends the steps; true if the last one is a ByteLevel, after which text is bytes.
 bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreTokenizerStep>& steps) {
   const std::string& type = given.type();
-  if (depth > max_sequence_depth) given.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) given.reject("has too many nested sequences");
   if (type == "Sequence") {
     const JsonMember list = given.at("pretokenizers");
     bool is_bytes = false;
@@ -160,7 +160,7 @@ bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreToken
 // Whether a decoder joins the bytes of tokens; the other allowed decoders of a sequence change nothing.
 bool check_decoder(const JsonMember& decoder, int depth) {
   const std::string& type = decoder.type();
-  if (depth > max_sequence_depth) decoder.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) decoder.reject("has too many nested sequences");
   if (type == "ByteLevel") return true;
   if (type == "Fuse") return false;
   if (type == "Sequence") {
@@ -175,7 +175,7 @@ bool check_decoder(const JsonMember& decoder, int depth) {
 TokenId prefix_id(const JsonMember& member, const TokenizerParts& parts) {
   const std::uint64_t id = member.id();
   if (id >= parts.tokens.size() || parts.tokens[id].empty())
-    member.reject(fmt::format("is {}, the id of no token", id));
+    member.reject(fmt::format("is {}, which is not a token's id", id));
   return static_cast<TokenId>(id);
 }
 
@@ -193,7 +193,7 @@ void append_template_token(const JsonMember& processor, const JsonMember& token,
   }
   const auto found = std::find(parts.tokens.begin(), parts.tokens.end(), name);
   if (name.empty() || found == parts.tokens.end())
-    token.at("id").reject(fmt::format("is \"{}\", which is no token", name));
+    token.at("id").reject(fmt::format("is \"{}\", which is not a token", name));
   ids.push_back(static_cast<TokenId>(found - parts.tokens.begin()));
 }
 
@@ -202,7 +202,7 @@ std::vector<TokenId> text_prefix(const JsonMember& processor, const TokenizerPar
   std::vector<TokenId> ids;
   if (!processor.is_set("type")) return ids;
   const std::string& type = processor.type();
-  if (depth > max_sequence_depth) processor.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) processor.reject("has too many nested sequences");
   if (type == "Sequence" && processor.is_set("processors")) {
     const JsonMember steps = processor.at("processors");
     // After a processor that adds tokens, a further one sees them and the text as a pair.

@@ -161,8 +161,8 @@ TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, 
     }
     for (unsigned byte = 0; byte < 256; ++byte) {
       if (index.find(std::string(1, static_cast<char>(byte))) == TokenIndex::no_token) {
-        fail(ErrorKind::input, "{}: no token is the byte 0x{:02X} alone; each of the 256 bytes must be one.", source,
-             byte);
+        fail(ErrorKind::input, "{}: no token is the single byte 0x{:02X}; each of the 256 bytes must be a token.",
+             source, byte);
       }
     }
   }

@@ -65,7 +65,8 @@ std::size_t check_options(const TokenizerTrainOptions& options) {
          "vocab_size is {}; with {} special tokens and 256 bytes it must be at least {}, and at most {}.",
          options.vocab_size, options.special.size(), least, max_vocab_size);
   }
-  if (options.threads < 0) fail(ErrorKind::usage, "threads is {}; it must be 0 (one a core) or more.", options.threads);
+  if (options.threads < 0)
+    fail(ErrorKind::usage, "threads is {}; it must be 0 (one per core) or more.", options.threads);
   return options.vocab_size - least;
 }
 
@@ -130,7 +131,7 @@ SplitPattern split_pattern_from_name(std::string_view name) {
     if (valid == name) return value;
     names.push_back(valid);
   }
-  fail(ErrorKind::usage, "'{}' is no split pattern; valid are {}.{}", name, fmt::join(names, ", "),
+  fail(ErrorKind::usage, "'{}' is not a split pattern; valid are {}.{}", name, fmt::join(names, ", "),
        near_name_hint(name, names));
 }
 
@@ -151,13 +152,13 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<Split
     return Tokenizer(make_tables(parts_from_tiktoken(text, *pattern, source, special), source));
   }
   if (!special.empty()) {
-    fail(ErrorKind::usage, "{} names its special tokens itself; only for a .tiktoken file may they be given.", source);
+    fail(ErrorKind::usage, "{} contains its special tokens; they can only be given for a .tiktoken file.", source);
   }
   TokenizerParts parts = parts_from_json(text, source);
   text = std::string();  // freed before the tables are built
   Tokenizer tokenizer(make_tables(std::move(parts), source));
   if (pattern && tokenizer.pattern() != pattern) {
-    fail(ErrorKind::usage, "{} cuts text by {}, not by the pattern {} as asked for; leave the pattern out.", source,
+    fail(ErrorKind::usage, "{} splits text by {}, not by the requested pattern {}; omit the pattern.", source,
          tokenizer.pattern() ? fmt::format("the pattern {}", name_of(*tokenizer.pattern())) : "steps of its own",
          name_of(*pattern));
   }
@@ -290,7 +291,7 @@ std::span<const TokenId> Tokenizer::text_prefix() const {
 
 Tokenizer Tokenizer::with_text_prefix(std::span<const TokenId> prefix) const {
   for (const TokenId id : prefix) {
-    if (!has_token(id)) fail(ErrorKind::input, "{} is to stand before texts, but is the id of no token.", id);
+    if (!has_token(id)) fail(ErrorKind::input, "{} is to be put before texts, but is no token's id.", id);
   }
   TokenizerParts parts = tables_->parts;
   parts.text_prefix.assign(prefix.begin(), prefix.end());

@@ -276,7 +276,7 @@ TEST(TokenizerJson, PostProcessorsOfEveryKindSayWhatStandsBeforeAText) {
   };
   EXPECT_NAMES(error_by(made({token("[CLS]"), text}, json::object())), "post_processor.single[0].SpecialToken.id");
   EXPECT_NAMES(error_by(made({token("[BOS]"), text}, {{"[BOS]", {{"ids", {99999}}}}})),
-               "post_processor.special_tokens.[BOS].ids[0] is 99999, the id of no token");
+               "post_processor.special_tokens.[BOS].ids[0] is 99999, which is not a token's id");
 }
 
 TEST(TokenizerJson, IdsMayHaveHolesBeforeAddedTokens) {

@@ -133,7 +133,7 @@ void set_class(json& document, const json& config, const ClassName& given) {
   } else {
     fail(ErrorKind::input,
          "{}: tokenizer_class is \"{}\"; with vocab.json and merges.txt alone, GPT2Tokenizer, CodeGenTokenizer and "
-         "Qwen2Tokenizer are supported. A tokenizer.json would say what others do.",
+         "Qwen2Tokenizer are supported. Others need a tokenizer.json.",
          given.source, given.name);
   }
 }
@@ -175,7 +175,7 @@ std::string json_from_vocabulary_files(const std::filesystem::path& folder) {
       const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
       const bool is_id = error == std::errc() && end == name.data() + name.size();
       if (!is_id || !entry.is_object() || !entry.contains("content") || !entry.at("content").is_string()) {
-        fail(ErrorKind::input, "{}: the entry \"{}\" of added_tokens_decoder is no id with a token's content.",
+        fail(ErrorKind::input, "{}: the entry \"{}\" of added_tokens_decoder is not an id with a token's content.",
              (folder / "tokenizer_config.json").string(), name);
       }
       added.add(entry.at("content").get<std::string>(), id, entry);

@@ -62,7 +62,7 @@ void refuses(std::string_view operation, std::string_view part, Call&& call) {
 // Beginnings and ends of refusals of two dtypes: of tensors that must match, and of kept tensors with activations.
 inline std::string unlike(std::string_view name, const Tensor& tensor, std::string_view other_name,
                           const Tensor& other) {
-  return fmt::format("{} is {} and {} is {}, but both must have one dtype.", name, tensor.describe(), other_name,
+  return fmt::format("{} is {} and {} is {}, but both must have the same dtype.", name, tensor.describe(), other_name,
                      other.describe());
 }
 

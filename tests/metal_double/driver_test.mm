@@ -329,7 +329,7 @@ TEST_F(MetalDriverTest, NamesTheKernelsOfAFailedCommandBuffer) {
 TEST_F(MetalDriverTest, NamesEveryKindOfFailure) {
   const std::vector<std::pair<long, std::string>> kinds = {
       {1, "internal error"}, {2, "too long"}, {3, "not mapped"}, {4, "too many faults"}, {7, "may not use the GPU now"},
-      {9, "was gone"},       {11, "removed"}, {12, "stack"},     {99, "no known kind"}};
+      {9, "was deleted"},    {11, "removed"}, {12, "stack"},     {99, "unknown error"}};
   for (const auto& [code, words] : kinds) {
     metal_double::fail_command_buffer(0, code, "reason");
     const auto commands = device_->command_buffer();
@@ -373,15 +373,15 @@ TEST_F(MetalDriverTest, RefusesMisuse) {
   commands->set_threadgroup_memory(0, 20001);  // Metal takes multiples of 16
   commands->set_threadgroup_memory(1, 20001);
   refused("takes 40032 bytes", [&] { commands->dispatch({1}, {1}); });
-  refused("over themselves", [&] { commands->copy(*x, 0, *x, 4, 8); });
+  refused("would overlap", [&] { commands->copy(*x, 0, *x, 4, 8); });
   refused("(16 bytes)", [&] { commands->copy(*x, 0, *x, 8, 12000); });
   refused("which has 16", [&] { commands->fill(*x, 16, 1, 0); });
   commands->commit();
-  refused("once it is committed", [&] { commands->commit(); });
-  refused("once it is committed", [&] { commands->set_pipeline(device_->pipeline("add_f32")); });
-  refused("once it is committed", [&] { commands->copy(*x, 0, *x, 8, 8); });
-  refused("once it is committed", [&] { commands->fill(*x, 0, 8, 0); });
-  refused("once it is committed", [&] { commands->on_completed([](const CommandTiming&, std::string_view) {}); });
+  refused("accepts no more commands", [&] { commands->commit(); });
+  refused("accepts no more commands", [&] { commands->set_pipeline(device_->pipeline("add_f32")); });
+  refused("accepts no more commands", [&] { commands->copy(*x, 0, *x, 8, 8); });
+  refused("accepts no more commands", [&] { commands->fill(*x, 0, 8, 0); });
+  refused("accepts no more commands", [&] { commands->on_completed([](const CommandTiming&, std::string_view) {}); });
   commands->wait();
   commands->wait();
 }

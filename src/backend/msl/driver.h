@@ -107,7 +107,7 @@ class CommandBuffer {
   // pipeline and its bindings. Throws Error(device) if the driver accepts no library work.
   virtual void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/,
                             const LibraryContext& /*context*/, LibraryCall /*call*/) {
-    fail(ErrorKind::device, "The driver takes no work of libraries, such as {}.", name);
+    fail(ErrorKind::device, "The driver does not support library calls such as {}.", name);
   }
 
   // Called once when the work is done or has failed, from any thread, before wait() returns. `error` is empty on
@@ -138,7 +138,7 @@ class Device {
   }
   // The device's own address of a tensor's first byte, for libraries. Throws Error(device) if there is none.
   virtual void* address(const Tensor& tensor) const {
-    fail(ErrorKind::device, "{} has no address that a library could take.", tensor.describe());
+    fail(ErrorKind::device, "{} has no address for a library.", tensor.describe());
   }
   // The kernel with that host name, compiled at first use; lives as long as the device. Throws Error(device) if it does
   // not exist or does not compile, with the compiler's message and the line of the .metal file.

@@ -73,7 +73,8 @@ std::string kernel_name(std::string_view kernel, DType first, DType second) {
 }
 
 std::uint32_t group_count(std::int64_t items, std::int64_t per_group) {
-  if (items < 0 || per_group <= 0) fail(ErrorKind::input, "{} items in groups of {} make no sense.", items, per_group);
+  if (items < 0 || per_group <= 0)
+    fail(ErrorKind::input, "{} items in groups of {} are not possible.", items, per_group);
   const std::int64_t groups = items / per_group + (items % per_group != 0 ? 1 : 0);
   if (groups > std::numeric_limits<std::uint32_t>::max()) {
     fail(ErrorKind::input, "{} items in groups of {} are {} groups; at most 4294967295 can be dispatched.", items,
@@ -283,7 +284,7 @@ void Encoder::check_launch(GridSize groups, GridSize threads) const {
   if (product(groups) == 0 || std::uint64_t{groups.x} * threads.x > positions ||
       std::uint64_t{groups.y} * threads.y > positions || std::uint64_t{groups.z} * threads.z > positions) {
     fail(ErrorKind::device,
-         "{}: {} x {} x {} threadgroups of {} x {} x {} threads; 1 to {} threads a direction are possible.", where(),
+         "{}: {} x {} x {} threadgroups of {} x {} x {} threads; 1 to {} threads per direction are possible.", where(),
          groups.x, groups.y, groups.z, threads.x, threads.y, threads.z, positions);
   }
   const std::uint64_t bytes = threadgroup_bytes_ + info_.static_threadgroup_bytes;

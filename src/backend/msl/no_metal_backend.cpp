@@ -6,7 +6,7 @@ namespace mslt {
 
 std::unique_ptr<msl::Device> make_msl_metal_device(std::string_view /*device*/) {
   fail(ErrorKind::device,
-       "This build of mslt has no 'metal' device; 'mslt devices' lists those that it has, 'cpu' among them.");
+       "This build of mslt has no 'metal' device; 'mslt devices' lists the devices it has, including 'cpu'.");
 }
 
 std::unique_ptr<Backend> make_msl_metal_backend(std::string_view device, std::string_view /*tuning*/) {

@@ -66,7 +66,7 @@ const nlohmann::json& member_of(const nlohmann::json& object, std::string_view n
 
 std::string text_of(const nlohmann::json& object, std::string_view name, std::string_view source) {
   const nlohmann::json& member = member_of(object, name, source);
-  if (!member.is_string()) fail(ErrorKind::input, "{}: the member '{}' is no text.", source, name);
+  if (!member.is_string()) fail(ErrorKind::input, "{}: the member '{}' is not a text.", source, name);
   return member.get<std::string>();
 }
 
@@ -137,11 +137,11 @@ std::string format_tuning(const TuningFile& file) {
 TuningFile parse_tuning(std::string_view text, std::string_view source) {
   const nlohmann::json document = parse_json(text, source);
   if (!document.is_object() || document.value("format", nlohmann::json()) != format_name) {
-    fail(ErrorKind::input, "{}: this is no tuning file; 'mslt tune' writes them.", source);
+    fail(ErrorKind::input, "{}: this is not a tuning file; 'mslt tune' writes them.", source);
   }
   const nlohmann::json& version = member_of(document, "version", source);
   if (version != tuning_version) {
-    fail(ErrorKind::input, "{}: 'version' is {}, but this mslt has version {}; 'mslt tune' measures anew.", source,
+    fail(ErrorKind::input, "{}: 'version' is {}, but this mslt has version {}; 'mslt tune' measures again.", source,
          shown(version), tuning_version);
   }
   constexpr auto members =
@@ -152,7 +152,7 @@ TuningFile parse_tuning(std::string_view text, std::string_view source) {
   file.device = text_of(document, "device", source);
   file.measured_with = text_of(document, "measured_with", source);
   const nlohmann::json& launches = member_of(document, "launches", source);
-  if (!launches.is_object()) fail(ErrorKind::input, "{}: the member 'launches' is no object.", source);
+  if (!launches.is_object()) fail(ErrorKind::input, "{}: the member 'launches' is not an object.", source);
   std::array<std::string_view, fields.size()> names;
   std::transform(fields.begin(), fields.end(), names.begin(), [](const TuningField& field) { return field.name; });
   check_members(launches, names, source, "launches.");

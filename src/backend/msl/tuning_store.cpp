@@ -80,9 +80,9 @@ ChosenTuning choose_tuning(const DeviceInfo& device, std::string_view tuning) {
     return tuning_of_file(device, stored);
   } catch (const Error& error) {
     ChosenTuning chosen = table_tuning(device);
-    chosen.warning = fmt::format(
-        "The stored tuning cannot be used: {} Kernels are launched by {}; 'mslt tune --device {}' measures anew.",
-        error.what(), chosen.origin, device.backend);
+    chosen.warning =
+        fmt::format("The stored tuning cannot be used: {} Kernels use {}; 'mslt tune --device {}' measures again.",
+                    error.what(), chosen.origin, device.backend);
     return chosen;
   }
 }

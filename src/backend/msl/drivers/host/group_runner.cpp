@@ -475,7 +475,7 @@ std::string GroupRunner::Impl::stuck() const {
       places.push_back({&lane, 1});
     }
   }
-  std::string message = fmt::format("{}: its threads wait for one another for ever:", group_name());
+  std::string message = fmt::format("{}: its threads wait for each other forever:", group_name());
   for (const Waiting& waiting : places) {
     fmt::format_to(
         std::back_inserter(message), "{} {} of {} (the first is thread {}) {}", &waiting == places.data() ? "" : ",",
