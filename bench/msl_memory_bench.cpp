@@ -193,9 +193,9 @@ double Bench::copy_rate(std::int64_t bytes) {
 void Bench::measure_copy() {
   copy_rate_ = copy_rate(options_.copy_bytes);
   fmt::print(
-      "{}: a device-to-device copy of {:.2f} GiB moves {:.0f} GB/s, read and written. The last column is beside a "
-      "copy\n"
-      "that moves as many bytes as the operation, which start and end of a launch weigh on as much.\n\n",
+      "{}: a device-to-device copy of {:.2f} GiB moves {:.0f} GB/s, read and written. The last column compares with "
+      "a copy\n"
+      "of as many bytes as the operation moves, which has the same launch overhead.\n\n",
       backend_.device().name, static_cast<double>(options_.copy_bytes) / 0x1p30, copy_rate_ * 1e-9);
 }
 
@@ -549,7 +549,7 @@ void Bench::run() {
 
 int main(int argc, char** argv) {
   mslt::bench::Options options;
-  CLI::App app("Memory-bound operations of the MSL backend beside a device-to-device copy");
+  CLI::App app("Memory-bound operations of the MSL backend, compared with a device-to-device copy");
   app.add_option("--device", options.device, "cuda or msl-host");
   app.add_option("--only", options.only, "Operations whose name holds this");
   app.add_option("--repetitions", options.repetitions, "Of each operation, after warming up")

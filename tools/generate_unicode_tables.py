@@ -72,7 +72,7 @@ def compositions():
 def normalization_records(pairs):
     """A record number for each code point, the records, and the decompositions laid end to end.
 
-    Record 0 is for code points to which NFC does nothing, whatever stands before or after them. A record is (offset and
+    Record 0 is for code points that NFC never changes, whatever precedes or follows them. A record is (offset and
     length of the decomposition, combining class, whether the code point is a boundary: that is, whether NFC never
     joins or moves it, or what it decomposes to, towards what stands before it).
     """

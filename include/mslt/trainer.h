@@ -200,8 +200,8 @@ class Trainer {
   // Allocates, trains to the last step or until stopped, evaluates, and saves. Call it once. Throws Error(numeric)
   // naming the step whose loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) if the
   // model does not fit, Error(io) if a checkpoint cannot be saved (the previous one stays) or the run folder was
-  // removed or moved, Error(input) if the data folder was changed or its files cannot be read any longer. Before the
-  // last two, the checkpoint of the last step is saved if possible.
+  // removed or moved, Error(input) if the data folder was changed or its files cannot be read any longer. If one of
+  // the folders changed, the checkpoint of the last step is saved first if possible.
   TrainResult run();
 
  private:

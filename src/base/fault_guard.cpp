@@ -124,7 +124,7 @@ GuardedRange& unused_range() {
     bool expected = false;
     if (range->used_.compare_exchange_strong(expected, true)) return *range;
   }
-  auto* const range = new GuardedRange;  // stays in the table for ever
+  auto* const range = new GuardedRange;  // stays in the table forever
   range->used_.store(true);
   range->next_ = first_range.load();
   while (!first_range.compare_exchange_weak(range->next_, range)) {

@@ -21,8 +21,8 @@ class OutputClosed : public std::exception {
 enum class WriteFailure { raise, ignore };
 
 // Buffers bytes and writes them to a descriptor, even if it accepts them piecemeal, is non-blocking, or signals
-// interrupt it. With WriteFailure::raise, any write throws Error(io) with the reason, or OutputClosed; the bytes are
-// lost, and every later write or flush throws again. One thread at a time.
+// interrupt it. With WriteFailure::raise, a failed write throws Error(io) with the reason, or OutputClosed; the bytes
+// are lost, and every later write or flush throws again. One thread at a time.
 class OutputBuffer : public std::streambuf {
  public:
   // `is_closed`: the descriptor was closed when the program started, so writing fails.

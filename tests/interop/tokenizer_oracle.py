@@ -5,7 +5,7 @@
 
 TOOL is the program tokenizer_tool. Everything is made here, from a fixed seed: a multilingual training text, a
 vocabulary for each split pattern, tokenizer.json files in the shapes that published models use, and texts to encode.
-Prints one line a comparison; exits 1 at any difference, and 77 with the reason where a package is missing.
+Prints one line per comparison; exits 1 at any difference, and 77 with the reason where a package is missing.
 
 What the packages cannot take is compared otherwise: neither accepts invalid UTF-8 (tokenizers takes str alone;
 tiktoken's _encode_bytes does not cut it into pre-tokens), so such bytes are checked to round-trip and to decode as

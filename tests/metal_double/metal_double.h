@@ -45,7 +45,7 @@ Settings default_settings();
 // That machine with the listed changes, names separated by commas:
 //   nil-default  MTLCreateSystemDefaultDevice gives nil, as in programs without CoreGraphics and over SSH
 //   threads-N    pipelines of kernels without max_total_threads_per_threadgroup take groups of N threads
-//   flush        subnormal numbers are flushed to zero, but for those of half
+//   flush        subnormal numbers are flushed to zero, except for half
 //   validation   as under Metal's shader validation: twice the threadgroup memory, pipelines of 512 threads
 //   reversed, random, random:SEED  the order of threadgroups and threads; see parse_run_order
 // Throws Error(usage) for a name that does not exist.
