@@ -25,7 +25,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SUITES = "--gtest_filter=*/msl_host:-*EveryCandidateGivesTheTablesResults*"
-# A mutant may loop for ever; the suites take well under a minute otherwise, minutes under sanitizers.
+# A mutant may loop forever; otherwise the suites take well under a minute, minutes under sanitizers.
 CHECKS = {
     "host": ("release", "backend_tests", [SUITES], 300),
     "reversed": ("release", "backend_tests", [SUITES, "--order=reversed"], 300),

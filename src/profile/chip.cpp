@@ -14,9 +14,9 @@
 namespace mslt {
 namespace {
 
-// Cores, FLOP/s and bytes a second as published by the makers. The shares of the H100 are what the kernels were
-// measured to reach there (docs/benchmarks.md). Those of the Apple chip, which has run nothing yet, are assumptions:
-// its matrix instructions are what the kernels are written in, so that more of its arithmetic should be in reach.
+// Cores, FLOP/s and bytes per second as published by the makers. The shares of the H100 were measured with these
+// kernels (docs/benchmarks.md). Those of the Apple chip, which has not run anything yet, are assumptions: the kernels
+// are written in its matrix instructions, so a larger share of its arithmetic should be reachable.
 constexpr auto known_chips = std::to_array<Chip>({
     {.name = "m3-max",
      .device = "Apple M3 Max",

@@ -14,9 +14,9 @@ struct Size {
   std::int64_t m, n, k;
 };
 
-// Those with at most 48 · 48 results go to the direct design on msl-host, the others to the staged one; on a GPU the
-// staged one takes at least 256 · 256, which the last four have in one of the three products each. {40, 48, 40} and
-// {264, 264, 40} have tiles inside the matrix and at its edges, in rows of whole aligned spans.
+// Products with at most 48 · 48 results use the direct design on msl-host, the others the staged one. On a GPU the
+// staged design takes at least 256 · 256 results, which each of the last four sizes has in one of the three products.
+// {40, 48, 40} and {264, 264, 40} have tiles inside the matrix and at its edges, in rows of whole aligned spans.
 const std::vector<Size>& sizes() {
   static const std::vector<Size> all = {{1, 1, 1},    {1, 70, 33},    {2, 5, 300},    {3, 7, 1},      {8, 64, 64},
                                         {9, 3, 17},   {12, 130, 31},  {33, 17, 65},   {64, 128, 96},  {100, 1, 40},
@@ -33,7 +33,7 @@ std::size_t count(std::int64_t n) {
   return static_cast<std::size_t>(n);
 }
 
-// The reference product of an activation's derivative.
+// Multiplies by the reference of the activation's derivative.
 std::vector<double> times_derivative(std::vector<double> values, Activation activation,
                                      const std::vector<double>& pre) {
   for (std::size_t i = 0; i < values.size(); ++i) values[i] *= activation_derivative(activation, pre[i]);
@@ -187,7 +187,7 @@ TEST_P(LinearTest, GivesTheSameBitsAgain) {
   EXPECT_EQ(runs[0], runs[1]);
 }
 
-// A random weight of `dtype`, its scales, and what it stands for.
+// A random weight of `dtype`, its scales, and the values it represents.
 struct TestWeight {
   TestWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k) {
     const bool quantised = dtype == DType::i8 || dtype == DType::u8;
