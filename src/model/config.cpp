@@ -11,6 +11,7 @@
 #include "base/fail.h"
 #include "base/suggest.h"
 #include "model/config_limits.h"
+#include "model/stages.h"
 
 namespace mslt {
 namespace {
@@ -58,28 +59,33 @@ void check_rope_scaling(const Config& config, Problems& problems) {
   problems.in_range("rope_scaling.original_max_positions", scaling.original_max_positions, max_config_positions);
 }
 
-// Elements of one layer's matrices and of all its parameters.
-std::int64_t layer_matrix_elements(const Config& c) {
-  const std::int64_t up_rows = c.activation == ActivationType::swiglu ? 2 * c.ffn_size : c.ffn_size;
-  return c.channels * c.head_size * (2 * c.heads + 2 * c.kv_heads) + c.channels * (up_rows + c.ffn_size);
+// Parts that can be said, but that no operation computes.
+void check_operations(const Config& config, Problems& problems) {
+  if (config.activation == ActivationType::geglu) {
+    problems.add("activation is geglu, which cannot be run; valid are gelu, gelu_erf, relu and swiglu.");
+  }
+  if (config.qk_norm != QkNormType::none) {
+    problems.add("qk_norm is {}; norms of queries and keys cannot be run, so it must be none.",
+                 name_of(config.qk_norm));
+  }
+  if (config.window < 0 || (config.window > 0 && config.window < config.max_positions)) {
+    problems.add("window is {}; sliding windows cannot be run, so it must be 0 or at least max_positions, which is {}.",
+                 config.window, config.max_positions);
+  }
+  for (const auto& [name, softcap] :
+       {std::pair("attention_softcap", config.attention_softcap), std::pair("logit_softcap", config.logit_softcap)}) {
+    if (softcap != 0) problems.add("{} is {}; soft caps cannot be run, so it must be 0.", name, softcap);
+  }
+  // Asked this way round, NaN is not valid either.
+  const bool scale_valid = config.attention_scale >= 0 && std::isfinite(config.attention_scale);
+  if (!scale_valid) {
+    problems.add("attention_scale is {}; it must be a positive number, or 0 for 1 / sqrt(head_size).",
+                 config.attention_scale);
+  }
 }
 
-std::int64_t norm_elements(const Config& c) {
-  return c.channels * (c.norm_bias ? 2 : 1);
-}
-
-std::int64_t layer_elements(const Config& c) {
-  const std::int64_t up_rows = c.activation == ActivationType::swiglu ? 2 * c.ffn_size : c.ffn_size;
-  std::int64_t count = layer_matrix_elements(c) + 2 * norm_elements(c);
-  if (c.qkv_bias) count += (c.heads + 2 * c.kv_heads) * c.head_size;
-  if (c.attention_out_bias) count += c.channels;
-  if (c.ffn_bias) count += up_rows + c.channels;
-  return count;
-}
-
-std::int64_t embedding_elements(const Config& c) {
-  const std::int64_t positions = c.position == PositionType::learned ? c.max_positions : 0;
-  return (c.vocab_size + positions) * c.channels;
+std::int64_t elements_of(const Shape& shape) {
+  return shape.rank() == 0 ? 0 : shape.elements();
 }
 
 Config gpt2_like(std::int64_t layers, std::int64_t heads, std::int64_t channels, std::int64_t positions,
@@ -114,15 +120,23 @@ template <class T, std::size_t N>
 using Names = std::array<std::pair<T, std::string_view>, N>;
 
 constexpr Names<NormType, 2> norm_names = {{{NormType::layernorm, "layernorm"}, {NormType::rmsnorm, "rmsnorm"}}};
-constexpr Names<NormPosition, 2> norm_position_names = {{{NormPosition::pre, "pre"}, {NormPosition::post, "post"}}};
+constexpr Names<NormPosition, 4> norm_position_names = {{{NormPosition::pre, "pre"},
+                                                         {NormPosition::post, "post"},
+                                                         {NormPosition::sandwich, "sandwich"},
+                                                         {NormPosition::output, "output"}}};
 constexpr Names<PositionType, 4> position_names = {{{PositionType::learned, "learned"},
                                                     {PositionType::sinusoidal, "sinusoidal"},
                                                     {PositionType::rope, "rope"},
                                                     {PositionType::none, "none"}}};
-constexpr Names<ActivationType, 4> activation_names = {{{ActivationType::gelu, "gelu"},
+constexpr Names<ActivationType, 5> activation_names = {{{ActivationType::gelu, "gelu"},
                                                         {ActivationType::gelu_erf, "gelu_erf"},
                                                         {ActivationType::relu, "relu"},
-                                                        {ActivationType::swiglu, "swiglu"}}};
+                                                        {ActivationType::swiglu, "swiglu"},
+                                                        {ActivationType::geglu, "geglu"}}};
+constexpr Names<QkNormType, 3> qk_norm_names = {
+    {{QkNormType::none, "none"}, {QkNormType::head, "head"}, {QkNormType::row, "row"}}};
+constexpr Names<RopeScalingType, 3> rope_scaling_names = {
+    {{RopeScalingType::none, "none"}, {RopeScalingType::linear, "linear"}, {RopeScalingType::llama3, "llama3"}}};
 
 template <class T, std::size_t N>
 std::string_view find_name(const Names<T, N>& names, T value, std::string_view what) {
@@ -165,6 +179,7 @@ void Config::validate() const {
     problems.positive("rope_theta", rope_theta);
   }
   check_rope_scaling(*this, problems);
+  check_operations(*this, problems);
   // Asked this way round, NaN is not valid either.
   const bool epsilon_valid = norm_epsilon > 0 && norm_epsilon < 1;
   const bool dropout_valid = dropout >= 0 && dropout < 1;
@@ -179,25 +194,49 @@ void Config::validate() const {
   if (!problems.text().empty()) fail(ErrorKind::usage, "The model configuration is not valid. {}", problems.text());
 }
 
+LayerConfig Config::layer(std::int64_t /*i*/) const {
+  const float scale = attention_scale > 0 ? attention_scale : 1.0f / std::sqrt(static_cast<float>(head_size));
+  return {.attention = {.heads = heads,
+                        .kv_heads = kv_heads,
+                        .head_size = head_size,
+                        .window = window,
+                        .rotary = position == PositionType::rope,
+                        .rope_theta = rope_theta,
+                        .rope_scaling = rope_scaling,
+                        .qk_norm = qk_norm,
+                        .qkv_bias = qkv_bias,
+                        .out_bias = attention_out_bias,
+                        .scale = scale,
+                        .softcap = attention_softcap},
+          .feed_forward = {.activation = activation, .size = ffn_size, .bias = ffn_bias},
+          .norm_position = norm_position};
+}
+
 std::int64_t Config::parameter_count() const {
-  return embedding_elements(*this) + non_embedding_parameter_count();
+  const std::int64_t positions = position == PositionType::learned ? max_positions : 0;
+  return (vocab_size + positions) * channels + non_embedding_parameter_count();
 }
 
 std::int64_t Config::non_embedding_parameter_count() const {
-  std::int64_t count = layers * layer_elements(*this);
-  if (norm_position == NormPosition::pre) count += norm_elements(*this);
-  if (!tied_embeddings) count += vocab_size * channels;
+  std::int64_t count = tied_embeddings ? 0 : vocab_size * channels;
+  for (const Stage& stage : stages_of(*this)) {
+    const auto [weight, bias] = parameters_of(stage, *this);
+    count += elements_of(weight) + elements_of(bias);
+  }
   return count;
 }
 
 double Config::training_flops_per_token(std::int64_t seq_len) const {
-  const double products = static_cast<double>(layers) * static_cast<double>(layer_matrix_elements(*this)) +
-                          static_cast<double>(vocab_size) * static_cast<double>(channels);
-  // Scores and weighted values: two products of D multiply-adds a head and key, over half of seq_len keys on average.
-  const double attention =
-      static_cast<double>(layers) * static_cast<double>(heads * head_size) * static_cast<double>(seq_len);
+  double multiplications = static_cast<double>(vocab_size) * static_cast<double>(channels);
+  for (const Stage& stage : stages_of(*this)) {
+    if (const auto* linear = stage.as<Linear>()) multiplications += static_cast<double>(linear->in * linear->out);
+    // Scores and weighted values: two products of D multiply-adds a head and key, over half of seq_len keys on average.
+    if (const auto* attend = stage.as<Attend>()) {
+      multiplications += static_cast<double>(attend->shape.query_columns()) * static_cast<double>(seq_len);
+    }
+  }
   // A multiply-add is two operations, and the backward pass costs two forward passes.
-  return 6.0 * (products + attention);
+  return 6.0 * multiplications;
 }
 
 Config preset(std::string_view name) {
@@ -235,6 +274,14 @@ std::string_view name_of(ActivationType value) {
   return find_name(activation_names, value, "activation");
 }
 
+std::string_view name_of(QkNormType value) {
+  return find_name(qk_norm_names, value, "qk_norm");
+}
+
+std::string_view name_of(RopeScalingType value) {
+  return find_name(rope_scaling_names, value, "RoPE scaling");
+}
+
 NormType norm_type_from_name(std::string_view name) {
   return find_value(norm_names, name, "norm");
 }
@@ -249,6 +296,14 @@ PositionType position_type_from_name(std::string_view name) {
 
 ActivationType activation_type_from_name(std::string_view name) {
   return find_value(activation_names, name, "activation");
+}
+
+QkNormType qk_norm_type_from_name(std::string_view name) {
+  return find_value(qk_norm_names, name, "qk_norm");
+}
+
+RopeScalingType rope_scaling_type_from_name(std::string_view name) {
+  return find_value(rope_scaling_names, name, "RoPE scaling");
 }
 
 }  // namespace mslt

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "backend/backend.h"
-#include "mslt/config.h"
+#include "model/stages.h"
 #include "tensor/arena.h"
 
 namespace mslt {
@@ -27,9 +27,6 @@ struct ParameterLayout {
   std::size_t decayed = 0;  // the first `decayed` segments take weight decay
 };
 ParameterLayout parameter_layout(const Config& config, DType dtype);
-
-// Names of one layer's tensor: layer_name(3, "qkv.weight") is "layers.3.qkv.weight".
-std::string layer_name(std::int64_t layer, std::string_view tensor);
 
 // Writes initial weights into `parameters`, which must be in host memory or is uploaded segment by segment: matrices
 // and embeddings normal with deviation 0.02, those that close a residual branch (attention_out, ffn_down) with 0.02 /

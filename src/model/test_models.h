@@ -71,6 +71,24 @@ inline Config small_odd() {
   return config;
 }
 
+// Norms on both sides of each branch, as in Gemma, and a scale of attention of its own.
+inline Config small_sandwich() {
+  Config config = small_llama();
+  config.norm_position = NormPosition::sandwich;
+  config.tied_embeddings = true;
+  config.embedding_scale = std::sqrt(24.0f);
+  config.attention_scale = 0.4f;
+  return config;
+}
+
+// Norms behind each branch only, as in OLMo 2, of a kind with biases.
+inline Config small_output_norm() {
+  Config config = small_gpt2();
+  config.norm_position = NormPosition::output;
+  config.position = PositionType::rope;
+  return config;
+}
+
 struct Family {
   const char* name;
   Config config;
@@ -85,7 +103,9 @@ inline std::vector<Family> families() {
           {"llama", small_llama()},
           {"qwen2", small_qwen2()},
           {"post_norm", small_post_norm()},
-          {"odd", small_odd()}};
+          {"odd", small_odd()},
+          {"sandwich", small_sandwich()},
+          {"output_norm", small_output_norm()}};
 }
 
 // f32 values of a tensor of any floating dtype.

@@ -21,18 +21,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-RopeScalingType rope_scaling_from_name(std::string_view name) {
-  if (name == "none") return RopeScalingType::none;
-  if (name == "linear") return RopeScalingType::linear;
-  if (name == "llama3") return RopeScalingType::llama3;
-  fail(ErrorKind::input, "There is no RoPE scaling '{}'; valid are none, linear and llama3.", name);
-}
-
-std::string_view name_of(RopeScalingType type) {
-  constexpr std::array<std::string_view, 3> names = {"none", "linear", "llama3"};
-  return names[static_cast<std::size_t>(type)];
-}
-
 // Both directions walk one list of members, so that neither can forget one.
 class Writer {
  public:
@@ -116,7 +104,7 @@ void visit_config(Archive& archive, C& config) {
   archive.member("norm_epsilon", config.norm_epsilon);
   archive.named("position", config.position, position_type_from_name);
   archive.member("rope_theta", config.rope_theta);
-  archive.named("rope_scaling", config.rope_scaling.type, rope_scaling_from_name);
+  archive.named("rope_scaling", config.rope_scaling.type, rope_scaling_type_from_name);
   archive.member("rope_scaling_factor", config.rope_scaling.factor);
   archive.member("rope_low_freq_factor", config.rope_scaling.low_freq_factor);
   archive.member("rope_high_freq_factor", config.rope_scaling.high_freq_factor);

@@ -28,8 +28,8 @@ std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionSh
       return msl::kernel_name(fmt::format("attention_decode_{}", size), qkv.dtype(), keys.dtype());
     }
   }
-  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to 256.",
-       shape.head_size);
+  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to {}.",
+       shape.head_size, AttentionShape::max_head_size);
 }
 
 }  // namespace
