@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace mslt {
 
@@ -108,17 +109,15 @@ struct Config {
 Config preset(std::string_view name);
 std::span<const std::string_view> preset_names();
 
-std::string_view name_of(NormType value);
-std::string_view name_of(NormPosition value);
-std::string_view name_of(PositionType value);
-std::string_view name_of(ActivationType value);
-std::string_view name_of(QkNormType value);
-std::string_view name_of(RopeScalingType value);
-NormType norm_type_from_name(std::string_view name);
-NormPosition norm_position_from_name(std::string_view name);
-PositionType position_type_from_name(std::string_view name);
-ActivationType activation_type_from_name(std::string_view name);
-QkNormType qk_norm_type_from_name(std::string_view name);
-RopeScalingType rope_scaling_type_from_name(std::string_view name);
+// Settings have names, in files and flags.
+template <class T>
+concept Setting =
+    std::is_same_v<T, NormType> || std::is_same_v<T, NormPosition> || std::is_same_v<T, PositionType> ||
+    std::is_same_v<T, ActivationType> || std::is_same_v<T, QkNormType> || std::is_same_v<T, RopeScalingType>;
+template <Setting T>
+std::string_view name_of(T value);
+// Throws Error(usage) listing the valid names.
+template <Setting T>
+T from_name(std::string_view name);
 
 }  // namespace mslt

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "backend/operations/parameters.h"
+#include "backend/operations/limits.h"
 
 namespace mslt {
 
@@ -14,7 +14,7 @@ inline constexpr std::int64_t max_config_positions = std::int64_t{1} << 24;
 inline constexpr std::int64_t max_config_layers = std::int64_t{1} << 12;
 inline constexpr std::int64_t max_config_channels = std::int64_t{1} << 17;
 inline constexpr std::int64_t max_config_heads = std::int64_t{1} << 12;
-inline constexpr std::int64_t max_config_head_size = AttentionShape::max_head_size;
+inline constexpr std::int64_t max_config_head_size = max_head_size;
 inline constexpr std::int64_t max_config_ffn_size = std::int64_t{1} << 20;
 
 }  // namespace mslt

@@ -137,10 +137,6 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
        [](Config& c) {
          c.activation = ActivationType::geglu;
        }},
-      {"qk_norm is head",
-       [](Config& c) {
-         c.qk_norm = QkNormType::head;
-       }},
       {"window is 127; sliding windows cannot be run, so it must be 0 or at least max_positions, which is 128",
        [](Config& c) {
          c.window = 127;
@@ -257,22 +253,22 @@ TEST(Config, CountsTheOperationsOfTraining) {
 
 TEST(Config, NamesGoThereAndBack) {
   for (const NormType value : {NormType::layernorm, NormType::rmsnorm}) {
-    EXPECT_EQ(norm_type_from_name(name_of(value)), value);
+    EXPECT_EQ(from_name<NormType>(name_of(value)), value);
   }
   for (const NormPosition value :
        {NormPosition::pre, NormPosition::post, NormPosition::sandwich, NormPosition::output}) {
-    EXPECT_EQ(norm_position_from_name(name_of(value)), value);
+    EXPECT_EQ(from_name<NormPosition>(name_of(value)), value);
   }
   for (const PositionType value :
        {PositionType::learned, PositionType::sinusoidal, PositionType::rope, PositionType::none}) {
-    EXPECT_EQ(position_type_from_name(name_of(value)), value);
+    EXPECT_EQ(from_name<PositionType>(name_of(value)), value);
   }
   for (const ActivationType value : {ActivationType::gelu, ActivationType::gelu_erf, ActivationType::relu,
                                      ActivationType::swiglu, ActivationType::geglu}) {
-    EXPECT_EQ(activation_type_from_name(name_of(value)), value);
+    EXPECT_EQ(from_name<ActivationType>(name_of(value)), value);
   }
   expect_error(ErrorKind::usage, {"'silu'", "gelu, gelu_erf, relu, swiglu, geglu"},
-               [] { activation_type_from_name("silu"); });
+               [] { from_name<ActivationType>("silu"); });
 }
 
 }  // namespace

@@ -155,6 +155,12 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
       layout.add(name, dtype, {rows, config.channels});
     // Layers of one width share what they make.
     for (const Stage& stage : stages) {
+      if (const auto* heads = stage.as<NormalizeHeads>(); heads != nullptr && !layout.contains("queries")) {
+        for (const char* name : {"queries", "normal_queries"})
+          layout.add(name, dtype, {rows, heads->shape.query_columns()});
+        for (const char* name : {"keys", "normal_keys", "values"})
+          layout.add(name, dtype, {rows, heads->shape.key_columns()});
+      }
       const std::int64_t columns = own_columns(stage);
       if (columns == 0 || layout.contains(result_name(stage))) continue;
       layout.add(result_name(stage), dtype, {rows, columns});
@@ -270,6 +276,32 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
                      const Tensor out = result();
                      backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
                      x = out;
+                   },
+                   [&](const NormalizeHeads& heads) {
+                     const auto part = [&](const char* name) {
+                       return rows_of(name, x.shape()[0]);
+                     };
+                     const Tensor v = part("values");
+                     backend.run(SplitQkv{.q = sequences(part("queries")),
+                                          .k = sequences(part("keys")),
+                                          .v = sequences(v),
+                                          .qkv = sequences(x),
+                                          .shape = heads.shape});
+                     const auto normalise = [&](const Tensor& out, const Tensor& in, std::int64_t pieces,
+                                                const Tensor& gain) {
+                       const Shape shape = {in.shape()[0] * pieces, in.shape()[1] / pieces};
+                       backend.run(ResidualNormForward{.out = out.reshape(shape),
+                                                       .residual = in.reshape(shape),
+                                                       .weight = gain,
+                                                       .kind = head_norm_kind(config)});
+                       return sequences(out);
+                     };
+                     backend.run(JoinQkv{
+                         .qkv = sequences(x),
+                         .q = normalise(part("normal_queries"), part("queries"), heads.query_pieces, weight.weight),
+                         .k = normalise(part("normal_keys"), part("keys"), heads.key_pieces, weight.key_weight),
+                         .v = sequences(v),
+                         .shape = heads.shape});
                    },
                    [&](const Rotate& rotate) {
                      backend.run(Rope{.qkv = sequences(x),

@@ -88,13 +88,14 @@ ParameterLayout parameter_layout(const Config& config, DType dtype) {
   if (!is_floating(dtype)) fail(ErrorKind::usage, "Parameters are f32, bf16 or f16, not {}.", name_of(dtype));
   ParameterLayout layout;
   const auto add = [&](const std::string& name, const Shape& shape, std::int64_t spare_rows = 0) {
-    if (shape.rank() > 0) layout.arena.add(name, dtype, shape, spare_rows);
+    layout.arena.add(name, dtype, shape, spare_rows);
   };
   const std::int64_t spare = spare_vocabulary(config.vocab_size);
   std::vector<Stage> stages = stages_of(config);
   for (const Stage& stage : stages) {
-    const Shape weight = parameters_of(stage, config).weight;
-    if (weight.rank() == 2) add(stage.name + ".weight", weight);
+    for (const auto& [name, shape] : parameters_of(stage, config)) {
+      if (shape.rank() == 2) add(name, shape);
+    }
   }
   if (!config.tied_embeddings) add("lm_head.weight", {config.vocab_size, config.channels}, spare);
   layout.decayed = layout.arena.segments().size();
@@ -108,9 +109,9 @@ ParameterLayout parameter_layout(const Config& config, DType dtype) {
     return std::pair(a.branch, a.as<Linear>() != nullptr) < std::pair(b.branch, b.as<Linear>() != nullptr);
   });
   for (const Stage& stage : stages) {
-    const auto [weight, bias] = parameters_of(stage, config);
-    if (weight.rank() == 1) add(stage.name + ".weight", weight);
-    add(stage.name + ".bias", bias);
+    for (const auto& [name, shape] : parameters_of(stage, config)) {
+      if (shape.rank() == 1) add(name, shape);
+    }
   }
   return layout;
 }

@@ -19,9 +19,12 @@ namespace mslt {
 //   layers.i.ffn_down.weight [C, F]                                      layers.i.ffn_down.bias [C]
 //   lm_head.weight [V, C]               unless tied
 //   token_embedding.weight [V, C], position_embedding.weight [P, C] (learned positions only)
-//   layers.i.attention_norm.weight/.bias [C], layers.i.ffn_norm.weight/.bias [C]
-//   final_norm.weight/.bias [C]         pre-norm models only
-// Biases are absent where the configuration says so. The matrix that makes logits has spare rows, see weights.h.
+//   layers.i.attention_norm.weight/.bias [C], layers.i.ffn_norm.weight/.bias [C]           all but "output" norms
+//   layers.i.attention_out_norm.weight/.bias [C], layers.i.ffn_out_norm.weight/.bias [C]   "sandwich" and "output"
+//   layers.i.q_norm.weight, layers.i.k_norm.weight   [D], or of whole rows [H·D] and [K·D]; where there are such norms
+//   final_norm.weight/.bias [C]         all but "post" norms
+// The stages of stages.h name them. Biases are absent where the configuration says so. The matrix
+// that makes logits has spare rows, see weights.h.
 struct ParameterLayout {
   ArenaLayout arena;
   std::size_t decayed = 0;  // the first `decayed` segments take weight decay

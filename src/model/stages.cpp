@@ -77,6 +77,11 @@ class Builder {
   void attention(const AttentionConfig& config) {
     const AttentionShape shape = attention_shape(config);
     add("qkv", Linear{config_.channels, shape.qkv_columns(), config.qkv_bias});
+    if (config.qk_norm != QkNormType::none) {
+      const bool each = config.qk_norm == QkNormType::head;
+      add("q_norm",
+          NormalizeHeads{shape, each ? shape.heads : 1, each ? shape.kv_heads : 1, layer_name(layer_, "k_norm")});
+    }
     if (config.rotary) add("rotated", Rotate{shape});
     add("attention", Attend{shape, static_cast<std::uint32_t>(layer_ * 4 + 1)});
     add("attention_out", Linear{shape.query_columns(), config_.channels, config.out_bias});
@@ -108,16 +113,23 @@ std::vector<Stage> stages_of(const Config& config) {
   return Builder(config).take();
 }
 
-StageParameters parameters_of(const Stage& stage, const Config& config) {
-  StageParameters result;
+std::vector<StageParameter> parameters_of(const Stage& stage, const Config& config) {
+  std::vector<StageParameter> result;
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    result.push_back({name, shape});
+  };
   if (const auto* linear = stage.as<Linear>()) {
-    result.weight = {linear->out, linear->in};
-    if (linear->bias) result.bias = {linear->out};
+    add(stage.name + ".weight", {linear->out, linear->in});
+    if (linear->bias) add(stage.name + ".bias", {linear->out});
+  }
+  if (const auto* heads = stage.as<NormalizeHeads>()) {
+    add(stage.name + ".weight", {heads->shape.query_columns() / heads->query_pieces});
+    add(heads->key_name + ".weight", {heads->shape.key_columns() / heads->key_pieces});
   }
   const auto* join = stage.as<Join>();
   if (stage.as<Normalize>() != nullptr || (join != nullptr && join->normalizes)) {
-    result.weight = {config.channels};
-    if (config.norm_bias) result.bias = {config.channels};
+    add(stage.name + ".weight", {config.channels});
+    if (config.norm_bias) add(stage.name + ".bias", {config.channels});
   }
   return result;
 }
@@ -135,6 +147,10 @@ AttentionShape attention_shape(const AttentionConfig& attention) {
 
 NormKind norm_kind(const Config& config) {
   return {config.norm == NormType::rmsnorm, config.norm_epsilon};
+}
+
+NormKind head_norm_kind(const Config& config) {
+  return {true, config.norm_epsilon};
 }
 
 }  // namespace mslt

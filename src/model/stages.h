@@ -32,6 +32,14 @@ struct Activate {
   bool gated() const { return activation == Activation::swiglu; }
 };
 
+// RMSNorm of the queries and the keys of x, in place: of so many equal pieces of each row.
+struct NormalizeHeads {
+  AttentionShape shape;
+  std::int64_t query_pieces;
+  std::int64_t key_pieces;
+  std::string key_name;  // of the keys' weight, as the stage's name is of the queries'
+};
+
 // Rotates the queries and keys of x by their positions, in place.
 struct Rotate {
   AttentionShape shape;
@@ -58,7 +66,7 @@ struct Stage {
   std::string name;     // of its parameters and of its result: "layers.3.qkv"
   std::int64_t layer;   // as many as there are layers behind the last
   std::int64_t branch;  // parameters' order: two for each layer
-  std::variant<Linear, Activate, Rotate, Attend, Normalize, Join> kind;
+  std::variant<Linear, Activate, NormalizeHeads, Rotate, Attend, Normalize, Join> kind;
 
   template <class Kind>
   const Kind* as() const {
@@ -70,12 +78,12 @@ struct Stage {
 
 std::vector<Stage> stages_of(const Config& config);
 
-// What a stage holds as `name`.weight and `name`.bias, in rows of `channels`; shapes without dimensions are absent.
-struct StageParameters {
-  Shape weight;
-  Shape bias;
+// The names and shapes of a stage's parameters, biases last.
+struct StageParameter {
+  std::string name;
+  Shape shape;
 };
-StageParameters parameters_of(const Stage& stage, const Config& config);
+std::vector<StageParameter> parameters_of(const Stage& stage, const Config& config);
 
 // Names of one layer's tensor: layer_name(3, "qkv.weight") is "layers.3.qkv.weight".
 std::string layer_name(std::int64_t layer, std::string_view tensor);
@@ -83,6 +91,7 @@ std::string layer_name(std::int64_t layer, std::string_view tensor);
 // The backend's words for settings.
 AttentionShape attention_shape(const AttentionConfig& attention);
 NormKind norm_kind(const Config& config);
+NormKind head_norm_kind(const Config& config);
 
 // Calls the one of `functions` that takes the stage's kind.
 template <class... Functions>

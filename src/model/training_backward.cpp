@@ -17,6 +17,28 @@ void TrainingPass::State::backward_norm(const StageTensors& t) {
                                    .kind = norm_kind(config)});
 }
 
+// dout, which is din, in place.
+void TrainingPass::State::backward_heads(const NormalizeHeads& heads, const StageTensors& t) {
+  const Tensor dq = sequences(t.queries.gradient);
+  const Tensor dk = sequences(t.keys.gradient);
+  const Tensor dv = sequences(t.dvalues);
+  backend.run(SplitQkv{.q = dq, .k = dk, .v = dv, .qkv = sequences(t.dout), .shape = heads.shape});
+  const auto differentiate = [&](const HeadNormTensors& part, std::int64_t pieces, const Tensor& weight,
+                                 const Tensor& dweight) {
+    const Shape shape = {rows * pieces, part.raw.shape()[1] / pieces};
+    backend.run(ResidualNormBackward{.dsum = part.gradient.reshape(shape),
+                                     .dweight = dweight,
+                                     .dout = part.gradient.reshape(shape),
+                                     .sum = part.raw.reshape(shape),
+                                     .rstd = part.rstd,
+                                     .weight = weight,
+                                     .kind = head_norm_kind(config)});
+  };
+  differentiate(t.queries, heads.query_pieces, t.weights.weight, t.gradients.weight);
+  differentiate(t.keys, heads.key_pieces, t.weights.key_weight, t.gradients.key_weight);
+  backend.run(JoinQkv{.qkv = sequences(t.din), .q = dq, .k = dk, .v = dv, .shape = heads.shape});
+}
+
 void TrainingPass::State::backward(const Tensor& random_state) {
   const Tensor& stream = final_hidden();
   for (std::size_t i = stages.size(); i-- > 0;) {
@@ -36,6 +58,7 @@ void TrainingPass::State::backward(const Tensor& random_state) {
                             backend.run(ActivationBackward{
                                 .activation = activate.activation, .din = t.din, .dout = t.dout, .in = t.in});
                           },
+                          [&](const NormalizeHeads& heads) { backward_heads(heads, t); },
                           [&](const Rotate& rotate) {
                             backend.run(Rope{.qkv = sequences(t.din),
                                              .inverse_frequencies = transformer.inverse_frequencies(),

@@ -24,6 +24,29 @@ void TrainingPass::State::forward_norm(const StageTensors& t, const Tensor& x, c
                                   .dropout = dropout});
 }
 
+void TrainingPass::State::forward_heads(const NormalizeHeads& heads, const StageTensors& t) {
+  backend.run(SplitQkv{.q = sequences(t.queries.raw),
+                       .k = sequences(t.keys.raw),
+                       .v = sequences(t.values),
+                       .qkv = sequences(t.in),
+                       .shape = heads.shape});
+  const auto normalise = [&](const HeadNormTensors& part, std::int64_t pieces, const Tensor& weight) {
+    const Shape shape = {rows * pieces, part.raw.shape()[1] / pieces};
+    backend.run(ResidualNormForward{.out = part.normal.reshape(shape),
+                                    .rstd = part.rstd,
+                                    .residual = part.raw.reshape(shape),
+                                    .weight = weight,
+                                    .kind = head_norm_kind(config)});
+  };
+  normalise(t.queries, heads.query_pieces, t.weights.weight);
+  normalise(t.keys, heads.key_pieces, t.weights.key_weight);
+  backend.run(JoinQkv{.qkv = sequences(t.out),
+                      .q = sequences(t.queries.normal),
+                      .k = sequences(t.keys.normal),
+                      .v = sequences(t.values),
+                      .shape = heads.shape});
+}
+
 void TrainingPass::State::forward(const Tensor& random_state) {
   const Tensor& positions = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
   backend.run(EmbeddingForward{.out = sequences(embedded),
@@ -48,6 +71,7 @@ void TrainingPass::State::forward(const Tensor& random_state) {
                             if (!activate.gated()) return;
                             backend.run(ActivationForward{.activation = activate.activation, .out = t.out, .in = t.in});
                           },
+                          [&](const NormalizeHeads& heads) { forward_heads(heads, t); },
                           [&](const Rotate& rotate) {
                             backend.run(Rope{.qkv = sequences(t.out),
                                              .inverse_frequencies = transformer.inverse_frequencies(),

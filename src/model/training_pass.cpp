@@ -108,6 +108,19 @@ void TrainingPass::State::make_forward(DType dtype, const TensorMaker& make) {
                      t.out = matrix(stages[i + 1].name, linear.out);
                    },
                    [&](const Activate& activate) { t.out = activate.gated() ? matrix(name, activate.size) : t.in; },
+                   [&](const NormalizeHeads& heads) {
+                     const auto make_part = [&](const std::string& part, std::int64_t columns, std::int64_t pieces) {
+                       HeadNormTensors made;
+                       made.raw = matrix(part + ".raw", columns);
+                       made.normal = matrix(part, columns);
+                       if (train) made.rstd = make(part + ".rstd", DType::f32, {rows * pieces});
+                       return made;
+                     };
+                     t.queries = make_part(name, heads.shape.query_columns(), heads.query_pieces);
+                     t.keys = make_part(heads.key_name, heads.shape.key_columns(), heads.key_pieces);
+                     t.values = matrix(name + ".values", heads.shape.key_columns());
+                     t.out = t.in;
+                   },
                    [&](const Rotate&) { t.out = t.in; },
                    [&](const Attend& attend) {
                      t.out = matrix(name, attend.shape.query_columns());
@@ -151,6 +164,12 @@ void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
                                 return t.accumulates ? stream : make_din();
                               },
                               [&](const Activate& activate) { return activate.gated() ? t.in : d; },
+                              [&](const NormalizeHeads& heads) {
+                                t.queries.gradient = make("d." + stages[i].name, dtype, t.queries.raw.shape());
+                                t.keys.gradient = make("d." + heads.key_name, dtype, t.keys.raw.shape());
+                                t.dvalues = make("d." + stages[i].name + ".values", dtype, t.values.shape());
+                                return d;
+                              },
                               [&](const Rotate&) { return d; }, [&](const Attend&) { return make_din(); },
                               [&](const Normalize&) { return config.dropout > 0 ? d : make_din(); },
                               [&](const Join& join) {

@@ -10,6 +10,14 @@
 
 namespace mslt {
 
+// The queries, or the keys, of a NormalizeHeads: f [N, columns], apart.
+struct HeadNormTensors {
+  Tensor raw;
+  Tensor normal;
+  Tensor rstd;  // f32 [N · pieces]
+  Tensor gradient;
+};
+
 // What one stage reads and makes; absent where it has no use for it. Matrices of activations are f [N, columns].
 struct StageTensors {
   StageWeights weights;
@@ -20,6 +28,9 @@ struct StageTensors {
   Tensor sum;       // Join: the stream behind; Normalize: in
   Tensor mean;      // f32 [N], for the norm's backward pass
   Tensor rstd;
+  HeadNormTensors queries;
+  HeadNormTensors keys;
+  Tensor values;                             // f [N, K·D], passing a NormalizeHeads
   Tensor log_sum_exp;                        // f32 [B, H, T]
   Activation activation = Activation::none;  // part of this product
   Tensor pre_activation;                     // its argument; absent where no backward pass needs it
@@ -27,6 +38,7 @@ struct StageTensors {
   // Backward: from dout to din, either of which may be the stream's gradient.
   Tensor dout;
   Tensor din;
+  Tensor dvalues;
   Tensor dstream;            // Join: the stream's gradient, where it reaches the sum past the norm
   Tensor dbranch;            // Join: din through dropout
   bool accumulates = false;  // din is added to
@@ -79,7 +91,9 @@ struct TrainingPass::State {
   Dropout dropout(std::uint32_t operation, const Tensor& random_state) const;
 
   void forward_norm(const StageTensors& t, const Tensor& x, const Dropout& dropout);
+  void forward_heads(const NormalizeHeads& heads, const StageTensors& t);
   void backward_norm(const StageTensors& t);
+  void backward_heads(const NormalizeHeads& heads, const StageTensors& t);
 };
 
 }  // namespace mslt

@@ -10,8 +10,11 @@ ModelWeights bind_weights(const std::vector<Stage>& stages, const Arena& arena) 
   ModelWeights weights;
   weights.token_embedding = arena.tensor("token_embedding.weight");
   weights.position_embedding = find("position_embedding.weight");
-  for (const Stage& stage : stages)
-    weights.stages.push_back({find(stage.name + ".weight"), find(stage.name + ".bias")});
+  for (const Stage& stage : stages) {
+    const auto* heads = stage.as<NormalizeHeads>();
+    weights.stages.push_back({find(stage.name + ".weight"), find(stage.name + ".bias"),
+                              heads == nullptr ? Tensor() : find(heads->key_name + ".weight")});
+  }
   const char* const head = arena.layout().contains("lm_head.weight") ? "lm_head.weight" : "token_embedding.weight";
   weights.lm_head = arena.tensor(head);
   weights.padded_lm_head = arena.with_spare(head);

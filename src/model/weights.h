@@ -12,6 +12,7 @@ namespace mslt {
 struct StageWeights {
   Tensor weight;
   Tensor bias;
+  Tensor key_weight;  // NormalizeHeads
 };
 
 struct ModelWeights {

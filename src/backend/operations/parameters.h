@@ -23,7 +23,6 @@ struct Dropout {
 };
 
 struct AttentionShape {
-  static constexpr int max_head_size = 256;  // what the kernels have registers for
   int heads = 1;
   int kv_heads = 1;  // divides heads; query head h reads key/value head h / (heads / kv_heads)
   int head_size = 1;
