@@ -19,7 +19,8 @@ struct Chip {
   std::uint32_t threadgroup_memory_bytes = 0;
   double flops = 0.0;             // a second, in float
   double bandwidth = 0.0;         // bytes a second
-  double compute_share = 0.0;     // assumed of `flops` where arithmetic is the bound
+  double issue_share = 0.0;       // assumed of the instructions that can be issued; 0 where the next two were measured
+  double compute_share = 0.0;     // measured of `flops` where arithmetic is the bound
   double attention_share = 0.0;   // the same for attention's kernels
   double bandwidth_share = 0.0;   // assumed of `bandwidth` where memory is the bound
   double dispatch_seconds = 0.0;  // assumed between the end of one kernel and the start of the next
