@@ -26,17 +26,19 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SUITES = "--gtest_filter=*/msl_host:-*EveryCandidateGivesTheTablesResults*"
+LEFT_OUT = "*EveryCandidateGivesTheTablesResults*"
 # A mutant may loop for ever: each check has so many seconds of processor time, of which the suites need a tenth.
 CHECKS = {
-    "host": ("release", "backend_tests", [SUITES], 300),
-    "reversed": ("release", "backend_tests", [SUITES, "--order=reversed"], 300),
-    "random": ("release", "backend_tests", [SUITES, "--order=random:1"], 300),
-    "metal": ("release", "metal_backend_tests", [SUITES.replace("msl_host", "metal")], 300),
-    "asan": ("asan", "backend_tests", [SUITES], 2400),
-    "tsan": ("tsan", "backend_tests", [SUITES], 3600),
+    "host": ("release", "backend_tests", "msl_host", [], 300),
+    "reversed": ("release", "backend_tests", "msl_host", ["--order=reversed"], 300),
+    "random": ("release", "backend_tests", "msl_host", ["--order=random:1"], 300),
+    "metal": ("release", "metal_backend_tests", "metal", [], 300),
+    "asan": ("asan", "backend_tests", "msl_host", [], 2400),
+    "tsan": ("tsan", "backend_tests", "msl_host", [], 3600),
 }
 FOLDERS = {"backend_tests": "tests/backend", "metal_backend_tests": "tests/metal_double"}
+# The suite of a file whose name does not tell it.
+SUITES = {"attention_backward": "AttentionTest", "matvec": "LinearTest"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,22 @@ def all_mutations():
     return found
 
 
+def suites_of(file):
+    """The suites that are about a file of kernels/, or about the kernels that include it, in one way or another."""
+    kernels = ROOT / "kernels"
+    users, found = [file], set()
+    for user in users:
+        path = pathlib.Path(user)
+        if path.suffix == ".metal":
+            found.add(SUITES.get(path.stem, path.stem.title().replace("_", "") + "Test"))
+            continue
+        for other in [*kernels.glob("*.metal"), *kernels.glob("lib/*.h")]:
+            name = str(other.relative_to(kernels))
+            if name not in users and re.search(rf'#include "(lib/)?{path.name}"', other.read_text()):
+                users.append(name)
+    return sorted(found)
+
+
 def sample_of(mutations, count, seed):
     dice = random.Random(seed)
     piles = {}
@@ -133,11 +151,19 @@ class Copy:
                                  "-DMSLT_BUILD_FUZZ=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON"])
             return all(subprocess.run(step, cwd=self.folder, stdout=log, stderr=log).returncode == 0 for step in steps)
 
-    def run(self, check):
-        """Why the check fails, empty where it passes; None where the program does not build."""
-        preset, program, arguments, seconds = CHECKS[check]
+    def run(self, check, suites=()):
+        """Why the check fails, empty where it passes; None where the program does not build. These suites go first."""
+        preset, program, device, _, _ = CHECKS[check]
         if not self.build(preset, program):
             return None
+        first = ":".join(f"*/{suite}.*/{device}" for suite in suites)
+        return (first and self.suites(check, f"{first}:-{LEFT_OUT}")) or self.suites(
+            check, f"*/{device}:-{LEFT_OUT}:{first}")
+
+    def suites(self, check, names):
+        """Why one of the suites fails that the filter names, empty where they pass."""
+        preset, program, _, arguments, seconds = CHECKS[check]
+        arguments = [f"--gtest_filter={names}", *arguments]
         path = self.folder / "build" / preset / FOLDERS[program] / program
         try:
             done = subprocess.run([str(path), "--gtest_brief=1", "--gtest_fail_fast", *arguments], cwd=self.folder,
@@ -197,7 +223,7 @@ def main():
         try:
             verdict = "survives"
             for check in checks:
-                outcome = copy.run(check)
+                outcome = copy.run(check, suites_of(mutation.file))
                 if outcome is None:
                     verdict = "is no mutant: it does not build"
                     break
