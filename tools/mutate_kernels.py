@@ -11,7 +11,8 @@ compilers refuse is no mutant. Without --list, the first run builds the whole co
     tools/mutate_kernels.py --checks host,reversed,metal,asan,tsan
 
 The checks: host, reversed and random run the suites on msl-host in that order of threads, metal on the double of Metal,
-asan and tsan on msl-host under the sanitizers. A mutant goes through them in turn until one catches it.
+asan and tsan on msl-host under the sanitizers. A mutant goes through them in turn until one catches it: through all
+suites of the first check, those about its file before the others, and of the further ones through those about its file.
 """
 
 import argparse
@@ -151,14 +152,14 @@ class Copy:
                                  "-DMSLT_BUILD_FUZZ=OFF", "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON"])
             return all(subprocess.run(step, cwd=self.folder, stdout=log, stderr=log).returncode == 0 for step in steps)
 
-    def run(self, check, suites=()):
+    def run(self, check, suites=(), others=True):
         """Why the check fails, empty where it passes; None where the program does not build. These suites go first."""
         preset, program, device, _, _ = CHECKS[check]
         if not self.build(preset, program):
             return None
         first = ":".join(f"*/{suite}.*/{device}" for suite in suites)
-        return (first and self.suites(check, f"{first}:-{LEFT_OUT}")) or self.suites(
-            check, f"*/{device}:-{LEFT_OUT}:{first}")
+        why = self.suites(check, f"{first}:-{LEFT_OUT}") if suites else ""
+        return why or (self.suites(check, f"*/{device}:-{LEFT_OUT}:{first}") if others else "")
 
     def suites(self, check, names):
         """Why one of the suites fails that the filter names, empty where they pass."""
@@ -223,7 +224,7 @@ def main():
         try:
             verdict = "survives"
             for check in checks:
-                outcome = copy.run(check, suites_of(mutation.file))
+                outcome = copy.run(check, suites_of(mutation.file), others=check == checks[0])
                 if outcome is None:
                     verdict = "is no mutant: it does not build"
                     break
