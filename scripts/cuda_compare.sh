@@ -15,16 +15,17 @@ trap 'rm -rf "$work"' EXIT
 
 # direct_tuning BUILD: a tuning file of that build's version that sends all products to the direct design
 direct_tuning() {
-  local version=1 simdgroups='' device
-  if grep -q direct_simdgroups "$1/bin/mslt"; then
-    version=2
-    simdgroups='"direct_simdgroups": 4, '
-  fi
+  local version simdgroups='' rows='' device
+  echo '{"format": "mslt tuning", "version": 0}' >"$work/none.json"
+  version=$("${wrapper[@]}" "$1/bin/mslt" bench kernels --device cuda --tuning "$work/none.json" 2>&1 |
+    sed -n 's/.*this mslt has version \([0-9]*\).*/\1/p' || true)
+  [[ $version -lt 2 ]] || simdgroups='"direct_simdgroups": 4, '
+  [[ $version -gt 2 ]] || rows='"matvec_rows": 32, '
   device=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1)
   cat <<JSON
 {"format": "mslt tuning", "version": $version, "backend": "cuda", "device": "$device", "measured_with": "by hand",
  "launches": {"direct_results_forward": 9223372036854775807, "direct_results_input": 9223372036854775807,
- "direct_results_weight": 9223372036854775807, ${simdgroups}"few_rows": 64, "matvec_rows": 32, "matvec_simdgroups": 4,
+ "direct_results_weight": 9223372036854775807, ${simdgroups}"few_rows": 64, $rows"matvec_simdgroups": 4,
  "span_threads": 256, "adamw_threads": 256, "tile_threads": 128, "norm_group_rows": 4, "loss_threads": 512,
  "loss_threads_f32": 1024, "loss_logits_a_thread": 32, "reduce_threads": 256, "reduce_groups": 512}}
 JSON

@@ -13,8 +13,6 @@
 namespace mslt {
 namespace {
 
-// Up to this many rows a product is bound by reading the weight.
-constexpr std::int64_t max_matvec_rows = 8;
 // More rows than this are run in several batches, which bounds the activations.
 constexpr std::int64_t max_batch_rows = 4096;
 
@@ -50,7 +48,6 @@ struct InferencePass::State {
   void make_room(std::int64_t rows, std::int64_t sequence_count);
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
-  void linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias);
   void feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight);
   void run_batch(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens,
                  const Tensor& hidden);
@@ -149,7 +146,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("qkv", dtype, {rows, width + 2 * config.kv_heads * config.head_size});
     layout.add("attention", dtype, {rows, width});
     layout.add("tail_attention", dtype, {rows, width});
-    layout.add("ffn_up", dtype, {rows, swiglu ? 2 * config.ffn_size : config.ffn_size});
+    if (swiglu) layout.add("ffn_up", dtype, {rows, 2 * config.ffn_size});
     layout.add("ffn_hidden", dtype, {rows, config.ffn_size});
     backend.wait();
     activations = Arena();
@@ -176,27 +173,19 @@ Tensor InferencePass::State::upload(const Arena& arena, std::string_view name, s
   return tensor;
 }
 
-void InferencePass::State::linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias) {
-  if (in.shape()[0] <= max_matvec_rows) {
-    backend.run(Matvec{.out = out, .in = in, .weight = {weight, {}}, .bias = bias});
-  } else {
-    backend.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias});
-  }
-}
-
 void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight) {
   const std::int64_t rows = in.shape()[0];
   const Tensor hidden = rows_of("ffn_hidden", rows);
   const Activation activation = activation_of(config);
-  if (activation == Activation::swiglu || rows <= max_matvec_rows) {
+  if (activation == Activation::swiglu) {
     const Tensor up = rows_of("ffn_up", rows);
-    linear(up, in, weight.ffn_up_weight, weight.ffn_up_bias);
+    backend.run(MatmulForward{.out = up, .in = in, .weight = weight.ffn_up_weight, .bias = weight.ffn_up_bias});
     backend.run(ActivationForward{.activation = activation, .out = hidden, .in = up});
   } else {
     backend.run(MatmulForward{
         .out = hidden, .in = in, .weight = weight.ffn_up_weight, .bias = weight.ffn_up_bias, .activation = activation});
   }
-  linear(out, hidden, weight.ffn_down_weight, weight.ffn_down_bias);
+  backend.run(MatmulForward{.out = out, .in = hidden, .weight = weight.ffn_down_weight, .bias = weight.ffn_down_bias});
 }
 
 // Writes the last hidden state of each member to a row of `hidden` and fills the cache.
@@ -257,7 +246,8 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
   for (std::size_t i = 0; i < weights.layers.size(); ++i) {
     const LayerWeights& weight = weights.layers[i];
     const bool is_last = i + 1 == weights.layers.size();
-    linear(qkv, pre ? x : residual, weight.qkv_weight, weight.qkv_bias);
+    backend.run(
+        MatmulForward{.out = qkv, .in = pre ? x : residual, .weight = weight.qkv_weight, .bias = weight.qkv_bias});
     if (transformer.inverse_frequencies()) {
       backend.run(Rope{.qkv = qkv.reshape(batch_qkv),
                        .inverse_frequencies = transformer.inverse_frequencies(),
@@ -291,7 +281,8 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
       x = rows_of("x", count);
     }
     const Tensor branch = rows_of("branch", residual.shape()[0]);
-    linear(branch, mixed, weight.attention_out_weight, weight.attention_out_bias);
+    backend.run(MatmulForward{
+        .out = branch, .in = mixed, .weight = weight.attention_out_weight, .bias = weight.attention_out_bias});
     close_branch(x, branch, pre ? weight.ffn_norm : weight.attention_norm);
     feed_forward(branch, pre ? x : residual, weight);
     const NormWeights& next = !pre      ? weight.ffn_norm
@@ -317,10 +308,10 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
   }
   const Tensor logits = outputs.tensor("logits").slice(0, count);
   if (dtype == DType::f32) {
-    linear(logits, hidden, weights.lm_head, {});
+    backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.lm_head});
   } else {
     const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
-    linear(stored, hidden, weights.lm_head, {});
+    backend.run(MatmulForward{.out = stored, .in = hidden, .weight = weights.lm_head});
     backend.run(Cast{.out = logits, .in = stored});
   }
   return logits;

@@ -71,8 +71,8 @@ struct Tunable {
   std::int64_t Tuning::* member = nullptr;
   std::vector<std::int64_t> candidates;  // besides the value that the tuning has
   // What the names of the kernels begin with whose groups the value sizes; each must allow such groups.
-  std::vector<std::string_view> kernels;
-  std::vector<Workload> workloads;
+  std::vector<std::string_view> kernels = {};
+  std::vector<Workload> workloads = {};
   bool without_matvec = false;  // no product goes by matvec while this is timed
   bool all_direct = false;      // every product goes by the direct design
 };

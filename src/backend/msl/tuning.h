@@ -25,10 +25,8 @@ struct Tuning {
   std::int64_t direct_results_weight = 256 * 256;
   // Simdgroups of a threadgroup of the direct design: 1, 2 or 4.
   std::int64_t direct_simdgroups = 4;
-  // matmul_forward of up to so many rows reads the weight once, by the kernels of matvec.
+  // A product of up to so many rows reads the weight once, by the kernels of matvec.
   std::int64_t few_rows = 8;
-  // matvec of more rows than this with a plain weight goes by matmul_forward.
-  std::int64_t matvec_rows = 32;
   // Simdgroups of a threadgroup of matvec, where the product is large enough for many threadgroups.
   std::int64_t matvec_simdgroups = 4;
   // Threads of a group of the elementwise kernels, of AdamW, and of the kernels that go over tiles of rows and columns.
@@ -85,7 +83,7 @@ std::span<const ChipFamily> chip_families();
 const ChipFamily& chip_family(const DeviceInfo& device);
 
 // Of files; goes up when a member of Tuning or what a kernel makes of it changes.
-inline constexpr std::int64_t tuning_version = 2;
+inline constexpr std::int64_t tuning_version = 3;
 
 // What a tuning file holds: docs/kernels.md describes it.
 struct TuningFile {
