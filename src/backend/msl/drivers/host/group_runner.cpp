@@ -148,7 +148,9 @@ class GroupRunner::Impl {
   std::vector<ExactMemory> memory_;
   std::vector<void*> argument_memory_;
   std::vector<void*> array_memory_;
-  // Threads that may go on, first come first served but in a random order; a ring with room for all.
+  // Threads that may go on; a ring with room for all. In the forward order the first to come is the first to go on, so
+  // that simdgroups keep step with one another; in the reversed one the last to come is, so that each simdgroup runs as
+  // far as it can before another does; in a random one any of them is.
   std::vector<Lane*> ready_;
   std::size_t ready_first_ = 0;
   std::size_t ready_count_ = 0;
@@ -357,6 +359,9 @@ Lane* GroupRunner::Impl::unstarted() {
 
 // One of those that may go on, of which there must be some.
 Lane& GroupRunner::Impl::take_ready() {
+  if (dispatch_->order.kind == RunOrder::Kind::reversed) {
+    return *ready_[(ready_first_ + --ready_count_) % ready_.size()];
+  }
   if (dispatch_->order.kind == RunOrder::Kind::random) {
     dice_ = mixed(dice_);
     std::swap(ready_[ready_first_], ready_[(ready_first_ + dice_ % ready_count_) % ready_.size()]);
@@ -411,9 +416,8 @@ bool GroupRunner::Impl::come(Meeting& meeting, const char* operation, const std:
 void GroupRunner::Impl::let_go(Meeting& meeting) {
   meeting.arrived = 0;
   std::size_t last = ready_first_ + ready_count_;
-  const bool reversed = dispatch_->order.kind == RunOrder::Kind::reversed;
   for (std::uint32_t i = 0; i < meeting.members; ++i) {
-    Lane& lane = lanes_[meeting.first + (reversed ? meeting.members - 1 - i : i)];
+    Lane& lane = lanes_[meeting.first + i];
     if (&lane == current_) continue;
     ready_[last++ % ready_.size()] = &lane;
   }
