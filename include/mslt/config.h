@@ -1,4 +1,4 @@
-// The configuration of a model: everything that fixes its parameters and what it computes.
+// The configuration of a model: it determines all parameters and the computation.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace mslt {
 enum class NormType { layernorm, rmsnorm };
 enum class NormPosition { pre, post };
 enum class PositionType { learned, sinusoidal, rope, none };
-enum class ActivationType { gelu, gelu_erf, relu, swiglu };  // gelu is its tanh form, gelu_erf the exact one
+enum class ActivationType { gelu, gelu_erf, relu, swiglu };  // gelu: the tanh form; gelu_erf: the exact form
 
 // Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor) or `llama3` (low
 // frequencies divided by factor, high ones kept, smooth between).
@@ -25,8 +25,8 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
-// A value type. Defaults describe GPT-2's family. Names follow the field: one layer is attention, then feed-forward,
-// each with its norm and residual connection.
+// A value type. Defaults describe GPT-2's family. One layer is attention, then feed-forward, each with its norm and
+// residual connection.
 struct Config {
   std::int64_t vocab_size = 1776;
   std::int64_t max_positions = 128;  // the longest sequence (T)
@@ -52,22 +52,21 @@ struct Config {
   float dropout = 0.0f;          // on embeddings, attention probabilities and both residual branches
   bool operator==(const Config&) const = default;
 
-  // Throws Error(usage) listing every setting that is impossible or unsafe, with its value and what would be valid:
-  // sizes below 1 or so large that a byte count overflows, heads that kv_heads does not divide, odd head sizes with
-  // RoPE, biases on RMSNorm, a dropout outside [0, 1), and the like.
+  // Throws Error(usage) listing every impossible or unsafe setting, its value and what would be valid: sizes below 1 or
+  // so large that a byte count overflows, heads that kv_heads does not divide, odd head sizes with RoPE, biases on
+  // RMSNorm, a dropout outside [0, 1), and the like.
   void validate() const;
 
-  // Numbers of trainable parameters, in all and without the embeddings.
+  // Numbers of trainable parameters: all, and all except the embeddings.
   std::int64_t parameter_count() const;
   std::int64_t non_embedding_parameter_count() const;
-  // Floating-point operations of the matrix products and attention, forward and backward, for one token of a sequence
-  // of seq_len (causal attention counted as half of the square).
+  // FLOPs of the matrix products and attention, forward and backward, per token of a sequence of seq_len tokens. Causal
+  // attention counts as half of the square.
   double training_flops_per_token(std::int64_t seq_len) const;
 };
 
 // tiny, mini, base, gpt2, gpt2-medium, gpt2-large, gpt2-xl, llama-15m, llama-110m, smollm-135m.
-// vocab_size is the preset's customary one; train replaces it by the tokenizer's. Throws Error(usage) listing the
-// names.
+// vocab_size is the preset's usual one; train replaces it by the tokenizer's. Throws Error(usage) listing the names.
 Config preset(std::string_view name);
 std::span<const std::string_view> preset_names();
 

@@ -24,15 +24,15 @@ constexpr std::string_view metal_prefix = "metal:";
        near_name_hint(device, names));
 }
 
-// The best device that can be opened, with a warning that says why those before it cannot. A tuning file is of one
-// device: with it there is no other.
-std::unique_ptr<Backend> make_best_backend(std::string_view tuning) {
+// The best device that can be opened, with a warning that says why better ones cannot. A tuning file or a choice of
+// libraries is for one device: with either, only the best device is tried.
+std::unique_ptr<Backend> make_best_backend(std::string_view tuning, const LibraryChoice& libraries) {
   const std::vector<DeviceInfo> devices = available_devices();
-  const bool may_take_another = tuning == "auto" || tuning == "none";
+  const bool may_take_another = (tuning == "auto" || tuning == "none") && libraries == LibraryChoice();
   std::string passed_over;
   for (std::size_t i = 0;; ++i) {
     try {
-      std::unique_ptr<Backend> backend = make_backend(devices[i].backend, tuning);
+      std::unique_ptr<Backend> backend = make_backend(devices[i].backend, tuning, libraries);
       if (!passed_over.empty()) backend->warn(fmt::format("{}The device is {}.", passed_over, devices[i].backend));
       return backend;
     } catch (const Error& error) {
@@ -45,8 +45,10 @@ std::unique_ptr<Backend> make_best_backend(std::string_view tuning) {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning) {
-  if (device == "auto") return make_best_backend(tuning);
+std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning,
+                                      const LibraryChoice& libraries) {
+  if (device == "auto") return make_best_backend(tuning, libraries);
+  check_libraries(libraries, device);
   if (device == "cpu") {
     if (tuning != "auto" && tuning != "none") {
       fail(ErrorKind::usage,
@@ -57,7 +59,7 @@ std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view 
   }
   if (device == "metal") return make_msl_metal_backend({}, tuning);
   if (device.starts_with(metal_prefix)) return make_msl_metal_backend(device.substr(metal_prefix.size()), tuning);
-  if (device == "cuda") return make_msl_cuda_backend(true, tuning);
+  if (device == "cuda") return make_msl_cuda_backend(true, tuning, libraries);
   if (device == "msl-host") return make_msl_host_backend(tuning);
   fail_unknown(device);
 }
@@ -66,7 +68,7 @@ std::unique_ptr<msl::Device> make_msl_device(std::string_view device) {
   if (device == "auto") return make_msl_device(available_devices().front().backend);
   if (device == "cpu") {
     fail(ErrorKind::usage,
-         "The device cpu runs no kernels, so that there is nothing to tune; valid are cuda, metal and msl-host.");
+         "The device cpu runs no kernels, so there is nothing to tune; valid are cuda, metal and msl-host.");
   }
   if (device == "metal") return make_msl_metal_device();
   if (device.starts_with(metal_prefix)) return make_msl_metal_device(device.substr(metal_prefix.size()));

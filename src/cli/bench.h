@@ -66,6 +66,7 @@ struct GenerateBenchOptions {
   std::int64_t new_tokens = 64;
 };
 struct GenerateBenchResult {
+  double first_prompt_seconds = 0.0;  // of the first pass of all, which a device may have to prepare
   double prefill_tokens_per_second = 0.0;
   double decode_tokens_per_second = 0.0;  // over the whole batch
   double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted

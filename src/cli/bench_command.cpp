@@ -34,7 +34,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_integer(*command, "--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context",
               seq_len_range);
   add_integer(*command, "--vocab-size", options->vocab_size, "Tokens in the vocabulary", vocab_range);
-  add_integer(*command, "--steps", options->steps, "Timed steps, after one that is not",
+  add_integer(*command, "--steps", options->steps, "Timed steps, after some that are not",
               {.least = 1, .most = most_timed_steps, .unit = "steps"});
   command->callback([=, &context] {
     context.action = [=, &context] {
@@ -90,7 +90,8 @@ void add_generate_bench(CLI::App& bench, Context& context) {
       const GenerateBenchResult result = bench_generate(*make_backend(*device, context), *options);
       const double floor_tokens = result.bandwidth / result.bytes_per_step * static_cast<double>(options->batch_size);
       if (context.json) {
-        context.print_json({{"prefill_tokens_per_second", result.prefill_tokens_per_second},
+        context.print_json({{"first_prompt_seconds", result.first_prompt_seconds},
+                            {"prefill_tokens_per_second", result.prefill_tokens_per_second},
                             {"decode_tokens_per_second", result.decode_tokens_per_second},
                             {"bandwidth_bytes_per_second", result.bandwidth},
                             {"bytes_per_step", result.bytes_per_step},
@@ -99,10 +100,11 @@ void add_generate_bench(CLI::App& bench, Context& context) {
         return;
       }
       context.out << fmt::format(
-          "Prompt: {} tokens/s; then {} tokens/s\n"
+          "Prompt: {} tokens/s, {} for the first of all; then {} tokens/s\n"
           "Memory's floor: {} tokens/s, reading {} a step at {}/s; {:.0f} % of it reached\n",
-          format_count(result.prefill_tokens_per_second), format_count(result.decode_tokens_per_second),
-          format_count(floor_tokens), format_bytes(result.bytes_per_step), format_bytes(result.bandwidth),
+          format_count(result.prefill_tokens_per_second), format_duration(result.first_prompt_seconds),
+          format_count(result.decode_tokens_per_second), format_count(floor_tokens),
+          format_bytes(result.bytes_per_step), format_bytes(result.bandwidth),
           100.0 * result.decode_tokens_per_second / floor_tokens);
     };
   });

@@ -12,19 +12,28 @@ namespace mslt::cli {
 
 void add_tuning_option(CLI::App& command, std::string& tuning) {
   tuning = "auto";
-  command.add_option("--tuning", tuning,
-                     "How a GPU's kernels are launched: auto for what 'mslt tune' stored, none, or a file it wrote");
+  command.add_option(
+      "--tuning", tuning,
+      "Launch parameters of a GPU's kernels: auto (as stored by 'mslt tune'), none, or a file that it wrote");
+}
+
+void add_library_options(CLI::App& command, std::string& attention, std::string& products) {
+  command.add_option("--attention", attention,
+                     "What attends over whole sequences on cuda: auto, msl for mslt's own kernels, or cudnn");
+  command.add_option("--products", products,
+                     "What multiplies matrices on cuda: auto, msl for mslt's own kernels, or cublas");
 }
 
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command) {
   auto options = std::make_shared<DeviceOptions>();
   command.add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(command, options->tuning);
+  add_library_options(command, options->libraries.attention, options->libraries.products);
   return options;
 }
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& context) {
-  auto backend = mslt::make_backend(options.device, options.tuning);
+  auto backend = mslt::make_backend(options.device, options.tuning, options.libraries);
   print_warning(*backend, context);
   return backend;
 }

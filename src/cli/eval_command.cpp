@@ -115,6 +115,7 @@ void add_eval_command(CLI::App& app, Context& context) {
   command->add_option("--split", arguments->options.split, "val or train");
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(*command, arguments->load.tuning);
+  add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
   add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; otherwise 8 where they fit", batch_range);
   add_integer(*command, "--seq-len", arguments->options.seq_len,

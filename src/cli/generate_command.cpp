@@ -117,6 +117,7 @@ void add_generate_command(CLI::App& app, Context& context) {
   command->add_option("--prompt", arguments->prompt, "What to continue; - for standard input")->required();
   command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(*command, arguments->load.tuning);
+  add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
   add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Tokens to generate at most", {.unit = "tokens"});
   add_real(*command, "--temperature", options.sampling.temperature, "0 for the most likely token always",

@@ -107,7 +107,7 @@ void add_profile_command(CLI::App& app, Context& context) {
   command->add_option("--predict", arguments->predict, "The chip: " + names)->required();
   command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
   add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context",
+  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens per sequence; 0 for the model's context",
               seq_len_range);
   add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens in the vocabulary", vocab_range);
   command->callback([arguments, &context] {

@@ -175,6 +175,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
              "which training has to learn anew");
   command.add_option("--device", options.device, "auto, cpu, cuda, metal or msl-host");
   add_tuning_option(command, options.tuning);
+  add_library_options(command, options.attention, options.products);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);

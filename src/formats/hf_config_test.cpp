@@ -251,8 +251,8 @@ TEST(HfConfig, TokenIdsThatCannotBeUsedAreNotes) {
                           "c.json: the member 'bos_token_id' is [1,2]; valid is one token id. It is ignored.",
                           "c.json: the member 'pad_token_id' is \"pad\"; valid is a token id or a list of them. It is "
                           "ignored.",
-                          "c.json: the member 'eos_token_id' is [0,-1]; valid is a token id or a list of them. What is "
-                          "no token id in it is ignored."}));
+                          "c.json: the member 'eos_token_id' is [0,-1]; valid is a token id or a list of them. "
+                          "Values that are no token ids are ignored."}));
 }
 
 TEST(HfConfig, ReadsBothFormsOfRope) {

@@ -73,6 +73,14 @@ void write_blocks(Backend& backend, const Tensor& tensor, Block&& block) {
   }
 }
 
+// Rows behind the vocabulary's that make products' rows of logits begin at multiples of 128 elements, as fast products
+// want them. Small vocabularies gain less by it than more columns cost.
+std::int64_t spare_vocabulary(std::int64_t vocab_size) {
+  constexpr std::int64_t multiple = 128;
+  constexpr std::int64_t least = 1024;
+  return vocab_size < least ? 0 : (multiple - vocab_size % multiple) % multiple;
+}
+
 }  // namespace
 
 std::string layer_name(std::int64_t layer, std::string_view tensor) {
@@ -86,9 +94,10 @@ ParameterLayout parameter_layout(const Config& config, DType dtype) {
   const std::int64_t qkv_width = (config.heads + 2 * config.kv_heads) * config.head_size;
   const std::int64_t up_width = config.activation == ActivationType::swiglu ? 2 * config.ffn_size : config.ffn_size;
   ParameterLayout layout;
-  const auto add = [&](std::string name, const Shape& shape) {
-    layout.arena.add(std::move(name), dtype, shape);
+  const auto add = [&](std::string name, const Shape& shape, std::int64_t spare_rows = 0) {
+    layout.arena.add(std::move(name), dtype, shape, spare_rows);
   };
+  const std::int64_t spare = spare_vocabulary(config.vocab_size);
 
   for (std::int64_t i = 0; i < config.layers; ++i) {
     add(layer_name(i, "qkv.weight"), {qkv_width, channels});
@@ -96,10 +105,10 @@ ParameterLayout parameter_layout(const Config& config, DType dtype) {
     add(layer_name(i, "ffn_up.weight"), {up_width, channels});
     add(layer_name(i, "ffn_down.weight"), {channels, config.ffn_size});
   }
-  if (!config.tied_embeddings) add("lm_head.weight", {config.vocab_size, channels});
+  if (!config.tied_embeddings) add("lm_head.weight", {config.vocab_size, channels}, spare);
   layout.decayed = layout.arena.segments().size();
 
-  add("token_embedding.weight", {config.vocab_size, channels});
+  add("token_embedding.weight", {config.vocab_size, channels}, config.tied_embeddings ? spare : 0);
   if (config.position == PositionType::learned) add("position_embedding.weight", {config.max_positions, channels});
   const auto add_norm = [&](const std::string& name) {
     add(name + ".weight", {channels});

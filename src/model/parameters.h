@@ -21,7 +21,7 @@ namespace mslt {
 //   token_embedding.weight [V, C], position_embedding.weight [P, C] (learned positions only)
 //   layers.i.attention_norm.weight/.bias [C], layers.i.ffn_norm.weight/.bias [C]
 //   final_norm.weight/.bias [C]         pre-norm models only
-// Biases are absent where the configuration says so.
+// Biases are absent where the configuration says so. The matrix that makes logits has spare rows, see weights.h.
 struct ParameterLayout {
   ArenaLayout arena;
   std::size_t decayed = 0;  // the first `decayed` segments take weight decay

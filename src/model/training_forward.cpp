@@ -114,15 +114,15 @@ void TrainingPass::State::loss(const Tensor& loss_sum, const Tensor& loss_scale)
     const std::int64_t count = std::min(chunk, rows - begin);
     const Tensor hidden = final_hidden().slice(begin, count);
     const Tensor chunk_logits = logits.slice(0, count);
-    backend.run(MatmulForward{.out = chunk_logits, .in = hidden, .weight = weights.lm_head});
+    backend.run(MatmulForward{.out = chunk_logits, .in = hidden, .weight = weights.padded_lm_head});
     backend.run(CrossEntropy{.losses = losses.slice(begin, count),
                              .logits = chunk_logits,
                              .targets = targets.slice(begin, count),
                              .vocab = config.vocab_size,
                              .loss_scale = loss_scale});
     if (!loss_scale) continue;
-    backend.run(MatmulBackwardWeight{.dweight = gradients.lm_head, .dout = chunk_logits, .in = hidden});
-    backend.run(MatmulBackwardInput{.din = hidden, .dout = chunk_logits, .weight = weights.lm_head});
+    backend.run(MatmulBackwardWeight{.dweight = gradients.padded_lm_head, .dout = chunk_logits, .in = hidden});
+    backend.run(MatmulBackwardInput{.din = hidden, .dout = chunk_logits, .weight = weights.padded_lm_head});
   }
   backend.run(Sum{.out = loss_sum, .in = losses, .accumulate = true});
 }

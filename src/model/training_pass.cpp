@@ -13,15 +13,17 @@
 namespace mslt {
 namespace {
 
-// Rows whose logits are computed at once: as many as take no more memory than one layer's feed-forward activations, but
-// enough that products stay efficient; all chunks nearly equal.
+// Rows whose logits are computed at once: about as many as take the memory of one layer's feed-forward activations, but
+// enough that products stay efficient; all chunks nearly equal, and of whole tiles of products.
 std::int64_t rows_of_chunk(const Config& config, std::int64_t rows) {
   constexpr std::int64_t fewest = 256;
+  constexpr std::int64_t tile = 128;
   const auto fitting = static_cast<std::int64_t>(static_cast<double>(rows) * static_cast<double>(config.ffn_size) /
                                                  static_cast<double>(config.vocab_size));
   const std::int64_t largest = std::clamp(fitting, std::min(fewest, rows), rows);
   const std::int64_t chunks = (rows + largest - 1) / largest;
-  return (rows + chunks - 1) / chunks;
+  const std::int64_t even = (rows + chunks - 1) / chunks;
+  return std::min((even + tile - 1) / tile * tile, rows);
 }
 
 // Devices without 16-bit training still evaluate 16-bit parameters, on f32 activations.
@@ -60,7 +62,7 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
-  logits = make("logits", dtype, {rows_of_chunk(config, rows), config.vocab_size});
+  logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.shape()[0]});
   make_forward(dtype, make);
   if (mode == Mode::train) make_backward(dtype, make);
 }

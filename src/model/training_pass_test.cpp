@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "model/test_models.h"
+#include "model/weights.h"
 
 namespace mslt {
 namespace {
@@ -189,6 +190,29 @@ TEST_P(TrainingPassTest, ChunksOfLogitsChangeNothing) {
   }
   EXPECT_NEAR(sum, loss, 2e-6 * loss);
   EXPECT_LE(relative_error(gradients(small), gradients(large)), 1e-5);
+}
+
+// The rows behind the vocabulary's take part in products, and in nothing that is seen.
+TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
+  Config config = config_;
+  config.vocab_size = 1100;
+  Transformer transformer(*backend_, config, DType::f32);
+  test::randomize(transformer);
+  const Tensor padded = bind_weights(config, transformer.parameters()).padded_lm_head;
+  ASSERT_EQ(padded.shape(), (Shape{1152, config.channels}));
+  const Tensor spare = padded.slice(1100, 52);
+  const auto step = [&](float value) {
+    backend_->run(Fill{.out = spare, .value = value});
+    TrainingPass pass(transformer, 2, 9, Mode::train);
+    pass.set_batch(random_ids(18, config.vocab_size, 13), random_ids(18, config.vocab_size, 14));
+    std::vector<float> all = {static_cast<float>(scalars_.forward_backward(pass))};
+    const Tensor gradient = bind_weights(config, pass.gradients()).padded_lm_head.slice(1100, 52);
+    EXPECT_EQ(download(*backend_, gradient), std::vector<float>(static_cast<std::size_t>(gradient.elements())));
+    const std::vector<float> rest = gradients(pass);
+    all.insert(all.end(), rest.begin(), rest.end());
+    return all;
+  };
+  EXPECT_EQ(step(0.0f), step(100.0f));
 }
 
 // The mask is a function of the random state, so that the loss under dropout is differentiable: central differences

@@ -75,7 +75,7 @@ struct TrainingPass::State {
   std::vector<LayerActivations> layers;
   NormActivations final_norm;  // pre-norm only
   Tensor losses;               // f32 [N]
-  Tensor logits;               // f [rows of a chunk, V]
+  Tensor logits;               // f [rows of a chunk, V']
   std::vector<LayerGradients> layer_gradients;
 
   bool pre_norm() const { return config.norm_position == NormPosition::pre; }

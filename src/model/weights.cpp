@@ -30,7 +30,9 @@ ModelWeights bind_weights(const Config& config, const Arena& arena) {
     weights.layers.push_back(layer);
   }
   weights.final_norm = find_norm("final_norm");
-  weights.lm_head = config.tied_embeddings ? weights.token_embedding : arena.tensor("lm_head.weight");
+  const char* const head = config.tied_embeddings ? "token_embedding.weight" : "lm_head.weight";
+  weights.lm_head = arena.tensor(head);
+  weights.padded_lm_head = arena.with_spare(head);
   return weights;
 }
 

@@ -32,7 +32,8 @@ struct ModelWeights {
   Tensor position_embedding;
   std::vector<LayerWeights> layers;
   NormWeights final_norm;
-  Tensor lm_head;  // token_embedding where tied
+  Tensor lm_head;         // token_embedding where tied
+  Tensor padded_lm_head;  // with its spare rows of zeros: [V', C]
 };
 
 // Views of an arena laid out by parameter_layout(config, ...); they are valid as long as it lives.

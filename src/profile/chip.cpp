@@ -14,9 +14,9 @@
 namespace mslt {
 namespace {
 
-// Cores, FLOP/s and bytes a second as published by the makers. The shares of the H100 are what the kernels were
-// measured to reach there (docs/benchmarks.md). The Apple chip has run nothing yet: that six of ten instructions that
-// it could issue are issued is an assumption, how many of them are arithmetic follows from the inner loops.
+// Cores, FLOP/s and bytes per second as published by the makers. The shares of the H100 were measured with these
+// kernels (docs/benchmarks.md). The Apple chip has not run anything yet: that six of ten instructions are issued which
+// could be is an assumption; how many of them are arithmetic follows from the inner loops.
 constexpr auto known_chips = std::to_array<Chip>({
     {.name = "m3-max",
      .device = "Apple M3 Max",

@@ -7,25 +7,30 @@
 
 namespace mslt {
 
-void ArenaLayout::add(std::string name, DType dtype, const Shape& shape) {
-  const std::uint64_t size = checked_multiply(static_cast<std::uint64_t>(shape.elements()), size_of(dtype), name);
+void ArenaLayout::add(std::string name, DType dtype, const Shape& shape, std::int64_t spare_rows) {
+  std::uint64_t size = checked_multiply(static_cast<std::uint64_t>(shape.elements()), size_of(dtype), name);
+  if (spare_rows > 0) {
+    const std::uint64_t row = checked_multiply(static_cast<std::uint64_t>(shape[-1]), size_of(dtype), name);
+    size = checked_add(size, checked_multiply(row, static_cast<std::uint64_t>(spare_rows), name), name);
+  }
   const std::uint64_t padded = checked_add(size, alignment - 1, name) / alignment * alignment;
   const std::uint64_t end = checked_add(bytes_, padded, name);
   if (!index_.emplace(name, segments_.size()).second) fail(ErrorKind::input, "Two tensors are named '{}'.", name);
-  segments_.push_back({std::move(name), dtype, shape, bytes_});
+  segments_.push_back({std::move(name), dtype, shape, bytes_, spare_rows});
   bytes_ = end;
 }
 
 ArenaLayout ArenaLayout::with_dtype(DType dtype) const {
   ArenaLayout result;
-  for (const Segment& segment : segments_) result.add(segment.name, dtype, segment.shape);
+  for (const Segment& segment : segments_) result.add(segment.name, dtype, segment.shape, segment.spare_rows);
   return result;
 }
 
 ArenaLayout ArenaLayout::without(const MappedSegments& mapped) const {
   ArenaLayout result;
   for (const Segment& segment : segments_) {
-    if (mapped.places.find(segment.name) == mapped.places.end()) result.add(segment.name, segment.dtype, segment.shape);
+    if (mapped.places.find(segment.name) != mapped.places.end()) continue;
+    result.add(segment.name, segment.dtype, segment.shape, segment.spare_rows);
   }
   return result;
 }
@@ -60,6 +65,13 @@ Tensor Arena::tensor(const Segment& segment) const {
     return {*mapped_.buffers[buffer], offset, segment.dtype, segment.shape};
   }
   return {*buffer_, own_.segment(segment.name).offset, segment.dtype, segment.shape};
+}
+
+Tensor Arena::with_spare(std::string_view name) const {
+  const Segment& segment = layout_.segment(name);
+  const Tensor plain = tensor(segment);
+  if (segment.spare_rows == 0 || is_mapped(name)) return plain;
+  return {plain.buffer(), plain.offset(), segment.dtype, {segment.shape[0] + segment.spare_rows, segment.shape[1]}};
 }
 
 Tensor Arena::whole() const {

@@ -109,6 +109,26 @@ TEST(Arena, LeavesSegmentsWhereTheyAreMapped) {
   EXPECT_THROW(arena.range(0, 0), Error);
 }
 
+TEST(Arena, ShowsTheSpareRowsOfItsOwnMatrices) {
+  ArenaLayout layout;
+  layout.add("a", DType::bf16, {3, 100}, 2);
+  layout.add("b", DType::f32, {7, 10}, 1);
+  layout.add("c", DType::f32, {5});
+  EXPECT_EQ(layout.segment("b").offset, 1024u);  // 5 · 100 · 2 bytes, aligned
+  EXPECT_EQ(layout.with_dtype(DType::f32).segment("b").offset, 2048u);
+  MappedSegments mapped;
+  mapped.buffers.push_back(std::make_unique<TestBuffer>(1024));
+  mapped.places["b"] = {0, 0};
+  const ArenaLayout own = layout.without(mapped);
+  const Arena arena(layout, std::make_unique<TestBuffer>(own.bytes()), std::move(mapped));
+  EXPECT_EQ(arena.tensor("a").shape(), (Shape{3, 100}));
+  EXPECT_EQ(arena.with_spare("a").shape(), (Shape{5, 100}));
+  EXPECT_EQ(arena.with_spare("a").offset(), arena.tensor("a").offset());
+  EXPECT_EQ(arena.with_spare("b").shape(), (Shape{7, 10}));
+  EXPECT_EQ(arena.with_spare("c").shape(), (Shape{5}));
+  EXPECT_EQ(arena.tensor("c").offset(), 1024u);
+}
+
 TEST(Arena, NamesAlignedSegments) {
   ArenaLayout layout;
   layout.add("a", DType::f32, Shape{3});

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,17 +24,17 @@ namespace {
 
 constexpr std::size_t decayed_segments = 2;
 
-ArenaLayout layout() {
+ArenaLayout layout(std::int64_t spare_rows = 0) {
   ArenaLayout arena;
   arena.add("up.weight", DType::f32, {5, 7});
   arena.add("down.weight", DType::f32, {3, 65});
-  arena.add("embedding.weight", DType::f32, {9, 3});
+  arena.add("embedding.weight", DType::f32, {9, 3}, spare_rows);
   arena.add("norm.bias", DType::f32, {1});
   return arena;
 }
 
-Arena make_arena(CpuBackend& backend) {
-  const ArenaLayout arena = layout();
+Arena make_arena(CpuBackend& backend, std::int64_t spare_rows = 0) {
+  const ArenaLayout arena = layout(spare_rows);
   return {arena, backend.allocate(arena.bytes(), "test")};
 }
 
@@ -133,6 +136,43 @@ TEST(AdamW, StateSavesAndLoadsBitForBit) {
     EXPECT_NE(tensor.host<float>()[0], 0.0f);
     ++i;
   });
+}
+
+// Files have none, so that a run goes on whether the program that began it had them or not.
+TEST(AdamW, SpareRowsAreInNoFileAndChangeNothing) {
+  CpuBackend backend;
+  const TestFolder folder;
+  const auto path = folder.path() / "optimizer.safetensors";
+  const auto update = [&](AdamW& optimizer, std::int64_t spare_rows, int number) {
+    const Arena gradients = make_arena(backend, spare_rows);
+    for (const Segment& segment : gradients.layout().segments()) {
+      std::span<float> values = gradients.tensor(segment).host<float>();
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::sin(static_cast<float>(i + 100 * number));
+    }
+    optimizer.step(gradients, number, 0.1, 1.0f, 1.0f);
+  };
+  const Arena without = make_arena(backend);
+  const Arena with = make_arena(backend, 40);
+  ASSERT_GT(with.layout().bytes(), without.layout().bytes());
+  AdamW before(backend, without, 3, {});
+  AdamW after(backend, with, 3, {});
+  update(before, 0, 1);
+  save_optimizer(path, backend, before);
+  load_optimizer(path, backend, after);
+  for (const Segment& segment : without.layout().segments()) {
+    backend.run(Copy{.out = with.tensor(segment.name), .in = without.tensor(segment)});
+  }
+  update(before, 0, 2);
+  update(after, 40, 2);
+  for (const Segment& segment : without.layout().segments()) {
+    const auto expected = without.tensor(segment).host<float>();
+    const auto actual = with.tensor(segment.name).host<float>();
+    EXPECT_TRUE(std::equal(actual.begin(), actual.end(), expected.begin(), expected.end())) << segment.name;
+  }
+  for (const float value : with.with_spare("embedding.weight").slice(9, 40).host<float>()) EXPECT_EQ(value, 0.0f);
+  const std::uintmax_t bytes = std::filesystem::file_size(path);
+  save_optimizer(path, backend, after);
+  EXPECT_EQ(std::filesystem::file_size(path), bytes);
 }
 
 TEST(AdamW, LoadingRejectsAnotherModelsState) {

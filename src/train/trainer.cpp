@@ -24,7 +24,7 @@ struct Trainer::State {
 };
 
 Trainer::Trainer(const TrainOptions& options, TrainCallbacks callbacks) {
-  auto owned = make_backend(options.device, options.tuning);
+  auto owned = make_backend(options.device, options.tuning, {options.attention, options.products});
   Backend& device = *owned;
   state_ = std::make_unique<State>(std::move(owned), device, options, std::move(callbacks));
 }

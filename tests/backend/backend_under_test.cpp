@@ -1,4 +1,4 @@
-// What the tests of every backend share.
+// Shared by the tests of every backend.
 #include "tests/backend/backend_under_test.h"
 
 #include <fmt/ranges.h>
@@ -103,11 +103,17 @@ TestOptions& test_options() {
 std::vector<std::string> test_backends() {
   if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
-  for (const DeviceInfo& device : available_devices()) names.push_back(device.backend);
+  for (const DeviceInfo& device : available_devices()) {
+    names.push_back(device.backend);
+    if (device.backend == "cuda") names.emplace_back(cuda_kernels_device);
+  }
   return names;
 }
 
 std::unique_ptr<Backend> make_test_backend(const std::string& device) {
+  if (device == cuda_kernels_device) {
+    return make_msl_cuda_backend(test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
+  }
   if (device == "cuda") return make_msl_cuda_backend(test_options().zeroed);
   if (device != "msl-host" || test_options().order == "forward") return make_backend(device);
   const msl::host::RunOrder order = msl::host::parse_run_order(test_options().order);
@@ -145,7 +151,7 @@ void Guarded::stop_watching() const {
   allow({buffer_->host(), buffer_->size()});
 }
 
-// What was here goes with `other`, whose destructor waits.
+// The previous tensor moves to `other`, whose destructor waits.
 Guarded& Guarded::operator=(Guarded&& other) noexcept {
   std::swap(backend_, other.backend_);
   std::swap(buffer_, other.buffer_);

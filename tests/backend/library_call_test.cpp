@@ -1,4 +1,4 @@
-// A backend built on the MSL one: single operations replaced by a library's, in the order of the recording.
+// A backend derived from the MSL one: a library replaces single operations, in recording order.
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -13,7 +13,7 @@
 namespace mslt::test {
 namespace {
 
-// Its "library" multiplies f32 matrices on the host; all else is inherited.
+// Its "library" multiplies f32 matrices on the host; everything else is inherited.
 class LibraryBackend final : public MslBackend {
  public:
   explicit LibraryBackend(std::unique_ptr<msl::Device> device) : MslBackend(std::move(device)) {}
@@ -30,9 +30,9 @@ class LibraryBackend final : public MslBackend {
     const std::int64_t inner = op.weight.values.shape()[1];
     const auto bytes = static_cast<std::size_t>(inner) * sizeof(float);
     library_call("test", op, bytes,
-                 [this, rows, columns, inner, out = static_cast<float*>(address(op.out)),
-                  in = static_cast<const float*>(address(op.in)),
-                  weight = static_cast<const float*>(address(op.weight.values))](const msl::LibraryContext& context) {
+                 {[this, rows, columns, inner, out = static_cast<float*>(address(op.out)),
+                   in = static_cast<const float*>(address(op.in)),
+                   weight = static_cast<const float*>(address(op.weight.values))](const msl::LibraryContext& context) {
                    ++calls;
                    if (fails) throw Error(ErrorKind::device, "test: the library has no plan.");
                    auto* const row = static_cast<float*>(context.workspace);
@@ -44,7 +44,7 @@ class LibraryBackend final : public MslBackend {
                        out[i * columns + j] = sum;
                      }
                    }
-                 });
+                 }});
   }
 
   int inherited = 0;
@@ -61,7 +61,7 @@ TEST(LibraryCallTest, RunsInTheOrderOfTheRecording) {
   const Guarded in(backend, DType::f32, {6, 5});
   const Guarded out(backend, DType::f32, {6, 4});
   const Guarded twice(backend, DType::f32, {6, 4});
-  // The product reads what a kernel writes before it, and a kernel reads the product.
+  // The product reads the result of an earlier kernel, and a later kernel reads the product.
   backend.run(Copy{.out = in, .in = source});
   backend.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
   backend.run(Fill{.out = in, .value = 0.0f});
@@ -128,7 +128,7 @@ TEST(LibraryCallTest, FailsTheWorkWhereTheLibraryFails) {
   EXPECT_NE(message.find("the library has no plan"), std::string::npos) << message;
 }
 
-// A device that does nothing counts a library's work and never calls it, as predictions want it.
+// A device that does nothing counts a library's work and never calls it; predictions need this.
 TEST(LibraryCallTest, IsOnlyCountedByAnIdleDevice) {
   LibraryBackend backend(std::make_unique<msl::idle::IdleDevice>(DeviceInfo{}, msl::DeviceLimits{}));
   const auto memory = backend.allocate(1024, "tensors");

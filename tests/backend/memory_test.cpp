@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "backend/registry.h"
 #include "tests/backend/backend_under_test.h"
@@ -16,10 +17,25 @@ class MemoryTest : public BackendTest {};
 
 TEST_P(MemoryTest, DescribesItsDevice) {
   const DeviceInfo& device = backend().device();
-  EXPECT_EQ(device.backend, GetParam());
+  EXPECT_EQ(device.backend, GetParam() == cuda_kernels_device ? "cuda" : GetParam());
   EXPECT_FALSE(device.name.empty());
   EXPECT_GT(device.memory_bytes, 0u);
   EXPECT_GE(device.compute_units, 1);
+}
+
+// More than a GPU's staging memory holds at once.
+TEST_P(MemoryTest, CarriesLargeTensorsThereAndBack) {
+  const std::int64_t count = (std::int64_t{70} << 18) + 1;
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(float);
+  const std::unique_ptr<Buffer> buffer = backend().allocate(bytes, "large");
+  const Tensor tensor(*buffer, 0, DType::f32, {count});
+  std::vector<float> values(static_cast<std::size_t>(count));
+  std::iota(values.begin(), values.end(), 1.0f);
+  backend().run(Fill{.out = tensor, .value = 3.0f});
+  backend().upload(tensor, std::as_bytes(std::span(values)));
+  std::vector<float> back(values.size());
+  backend().download(tensor, std::as_writable_bytes(std::span(back)));
+  EXPECT_TRUE(back == values);
 }
 
 TEST_P(MemoryTest, AllocatesZeroedMemory) {

@@ -1,4 +1,4 @@
-// The matrix products in double precision, written plainly.
+// The matrix products in double precision, in the plainest form.
 #pragma once
 
 #include <cmath>
@@ -27,7 +27,7 @@ inline double activation_derivative(Activation activation, double x) {
   return 0.5 * (1.0 + std::tanh(u)) + 0.5 * x * (1.0 - std::tanh(u) * std::tanh(u)) * du;
 }
 
-// in [m, k] · weight [n, k]ᵀ + bias [n], where bias may be empty.
+// in [m, k] · weight [n, k]ᵀ + bias [n]; bias may be empty.
 inline std::vector<double> reference_matmul(const std::vector<double>& in, const std::vector<double>& weight,
                                             const std::vector<double>& bias, std::size_t m, std::size_t n,
                                             std::size_t k) {

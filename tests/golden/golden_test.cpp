@@ -13,8 +13,8 @@
 namespace mslt {
 namespace {
 
-// f32 against f32 in another order of summation, as relative norms. Ten steps of AdamW divide by the square root of the
-// second moment and so enlarge the difference of small gradients.
+// f32 against f32 in another order of summation, as relative norms. Ten AdamW steps divide by the square root of the
+// second moment and so amplify differences of small gradients.
 constexpr double forward_tolerance = 2e-6;
 constexpr double gradient_tolerance = 1e-5;
 constexpr double trained_tolerance = 2e-5;
@@ -70,7 +70,7 @@ double relative_error(const std::vector<float>& actual, const std::vector<float>
   return std::sqrt(difference / norm);
 }
 
-// One golden file with the model it describes, on one device.
+// One golden file with its model, on one device.
 class Golden : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   void SetUp() override {

@@ -6,8 +6,8 @@
 namespace mslt {
 
 // Runs every operation at once, on the threads of base/parallel.h: oneDNN for large matrix products, Highway with
-// run-time dispatch for the rest. Training is in f32; inference takes bf16 and f16 weights and caches beside f32
-// activations, and quantised ones in products. One file an operation group, named as in every backend.
+// run-time dispatch for the rest. Training is in f32. Inference takes bf16 and f16 weights and caches with f32
+// activations, and quantised weights in products. One file per operation group, named as in every backend.
 class CpuBackend final : public Backend {
  public:
   CpuBackend();
@@ -56,7 +56,7 @@ class CpuBackend final : public Backend {
   struct Scratch;
   // The product alone, for few rows or a quantised weight: each weight is read once.
   void matvec(const MatmulForward& op);
-  // Reusable memory for partial sums and converted weights; grows to the largest need of one call.
+  // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;
   DeviceInfo device_;
 };

@@ -1,4 +1,4 @@
-// Tests of the autotuner: its choice follows the times that a clock of the test's own tells.
+// Tests of the autotuner: its choice follows the times of the test's own clock.
 #include "backend/msl/autotuner.h"
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ TuneShape tiny_shape(DType dtype = DType::f32) {
           .dtype = dtype};
 }
 
-// Milliseconds by the tuning that is timed; nothing runs.
+// Milliseconds as a function of the timed tuning; nothing runs.
 TuneOptions with_times(std::function<double(const Tuning&)> milliseconds) {
   TuneOptions options;
   options.repeats = 5;
@@ -87,7 +87,7 @@ TEST(Autotuner, StaysWithTheTableWithinTheNoise) {
 }
 
 TEST(Autotuner, ScatteredTimesAskForMore) {
-  // The five samples of the table's value are 1.0 to 1.4: the median is 1.2, and their median distance from it 0.1.
+  // The five samples of the table's value are 1.0 to 1.4: the median is 1.2, its median deviation 0.1.
   const auto faster_by = [](double share) {
     int calls = 0;
     return with_times([=](const Tuning& tuning) mutable {
@@ -121,7 +121,7 @@ TEST(Autotuner, ThresholdsAreWhereTheFasterDesignChanges) {
   };
   const TuneResult result = tune(options);
   EXPECT_EQ(result.tuning.few_rows, 16);
-  // Two products by two designs, each warmed up twice and sampled five times, however many thresholds there are.
+  // Two products by two designs, each warmed up twice and sampled five times, for any number of thresholds.
   EXPECT_EQ(timed.at(4), 2 * 2 * (2 + 5));
   EXPECT_EQ(field(result, "few_rows").candidates.size(), 7u);
 }
@@ -141,7 +141,7 @@ TEST(Autotuner, OfValuesThatAreLaunchedAlikeTheNearestToTheTablesIsTaken) {
     }
     return true;
   };
-  // Faster by the staged design is the head alone, which has 2^23 results; the next have 2^20.
+  // Only the head, which has 2^23 results, is faster by the staged design; the next product has 2^20.
   options.clock = [&](MslBackend& backend, const std::function<void()>&) {
     const bool direct = results <= backend.tuning().direct_results_forward;
     return at == "direct_results_forward" && direct != (results <= 1 << 20) ? 2e-3 : 1e-3;

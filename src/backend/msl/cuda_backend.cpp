@@ -1,6 +1,9 @@
 // The MSL backend over the CUDA driver.
 #include "backend/msl/cuda_backend.h"
 
+#include <utility>
+
+#include "backend/cuda/cuda_backend.h"
 #include "backend/msl/drivers/cuda/cuda_device.h"
 #include "backend/msl/tuning_store.h"
 #include "base/fail.h"
@@ -18,8 +21,10 @@ std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed) {
   }
 }
 
-std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed, std::string_view tuning) {
-  return msl::make_tuned_backend(make_msl_cuda_device(zeroed), tuning);
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed, std::string_view tuning, const LibraryChoice& libraries) {
+  std::unique_ptr<msl::Device> device = make_msl_cuda_device(zeroed);
+  msl::ChosenTuning chosen = msl::choose_tuning(device->info(), tuning);
+  return std::make_unique<CudaBackend>(std::move(device), std::move(chosen), libraries);
 }
 
 std::vector<DeviceInfo> msl_cuda_devices() {

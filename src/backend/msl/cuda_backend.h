@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/libraries.h"
 #include "backend/msl/driver.h"
 
 namespace mslt {
@@ -14,8 +15,9 @@ namespace mslt {
 // `zeroed`, memory on the GPU is handed out as it comes, for tools that look for reads of memory that nothing wrote.
 std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed = true);
 
-// The MSL backend on it; `tuning` as make_backend takes it.
-std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed = true, std::string_view tuning = "none");
+// The MSL backend on it, with NVIDIA's libraries; `tuning` and `libraries` as make_backend takes them.
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed = true, std::string_view tuning = "none",
+                                               const LibraryChoice& libraries = {});
 
 // Its device, or nothing where this build or this machine has none.
 std::vector<DeviceInfo> msl_cuda_devices();

@@ -151,25 +151,30 @@ void MslBackend::execute(const MatmulBackwardWeight& op) {
         .work(op.flops(), op.dweight.bytes())
         .dispatch(launch.groups, launch.threads);
   }
-  if (!op.dbias) return;
-  const std::int64_t each = std::max(rows_per_sum, (inner + most_sums - 1) / most_sums);
-  const std::uint32_t parts = msl::group_count(inner, each);
-  const ColumnSumArgs args = {.rows = side(inner, "matmul_backward_weight"),
-                              .columns = side(rows, "matmul_backward_weight"),
+  if (op.dbias) add_column_sums("matmul_backward_weight", op.dbias, op.dout);
+}
+
+void MslBackend::add_column_sums(std::string_view operation, const Tensor& sums, const Tensor& in) {
+  const std::int64_t rows = in.shape().rows();
+  const std::int64_t columns = in.shape()[-1];
+  const std::int64_t each = std::max(rows_per_sum, (rows + most_sums - 1) / most_sums);
+  const std::uint32_t parts = msl::group_count(rows, each);
+  const ColumnSumArgs args = {.rows = side(rows, operation),
+                              .columns = side(columns, operation),
                               .rows_per_part = static_cast<std::uint32_t>(each),
                               .parts = parts};
-  const msl::Scratch partial = scratch(DType::f32, {parts, rows});
-  encode(msl::kernel_name("column_sums", op.dout.dtype()))
+  const msl::Scratch partial = scratch(DType::f32, {parts, columns});
+  encode(msl::kernel_name("column_sums", in.dtype()))
       .buffer(0, partial)
-      .buffer(1, op.dout)
+      .buffer(1, in)
       .bytes(2, args)
-      .work(static_cast<double>(op.dout.elements()))
-      .dispatch({msl::group_count(rows, msl::simdgroup_width), parts, 1}, {32, column_sum_rows, 1});
-  encode(msl::kernel_name("column_sums_join", op.dbias.dtype()))
-      .buffer(0, op.dbias)
+      .work(static_cast<double>(in.elements()))
+      .dispatch({msl::group_count(columns, msl::simdgroup_width), parts, 1}, {32, column_sum_rows, 1});
+  encode(msl::kernel_name("column_sums_join", sums.dtype()))
+      .buffer(0, sums)
       .buffer(1, partial)
       .bytes(2, args)
-      .dispatch({msl::group_count(rows, 256), 1, 1}, {256, 1, 1});
+      .dispatch({msl::group_count(columns, 256), 1, 1}, {256, 1, 1});
 }
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// What takes the CUDA driver's place in builds without it.
+// Replaces the CUDA driver in builds without it.
 #include "backend/msl/cuda_backend.h"
 #include "backend/msl/host_backend.h"
 #include "base/fail.h"
@@ -10,7 +10,8 @@ std::unique_ptr<msl::Device> make_msl_cuda_device(bool /*zeroed*/) {
        msl_host_devices().empty() ? "" : ", msl-host");
 }
 
-std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed, std::string_view /*tuning*/) {
+std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed, std::string_view /*tuning*/,
+                                               const LibraryChoice& /*libraries*/) {
   make_msl_cuda_device(zeroed);
   return nullptr;
 }

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -13,8 +14,10 @@
 namespace mslt::msl {
 namespace {
 
-// So many committed batches may hold staging memory before the oldest is waited for.
+// Committed batches that may hold staging memory before finished ones are retired.
 constexpr std::size_t most_batches = 1024;
+// Parts of uploads begin at multiples of so many bytes.
+constexpr std::size_t part_alignment = 256;
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
   if (!tensor) fail(ErrorKind::input, "{}: the tensor is absent, but required.", operation);
@@ -37,7 +40,7 @@ Scratch::~Scratch() {
 
 struct Recorder::Batch {
   struct ReadBack {
-    std::size_t buffer = 0;  // among `staging`
+    const Buffer* staging = nullptr;
     std::size_t bytes = 0;
     std::function<void(std::span<const std::byte>)> receive;
   };
@@ -54,6 +57,12 @@ struct Recorder::Batch {
     std::atomic<bool> done = false;
   };
   std::shared_ptr<Outcome> outcome = std::make_shared<Outcome>();
+
+  std::size_t staged_bytes() const {
+    std::size_t bytes = 0;
+    for (const std::unique_ptr<Buffer>& buffer : staging) bytes += buffer->size();
+    return bytes;
+  }
 };
 
 Recorder::Recorder(Device& device, std::span<const KernelInfo> kernels)
@@ -64,7 +73,7 @@ Recorder::~Recorder() {
     try {
       batch->commands->wait();
     } catch (const Error&) {
-      continue;  // nobody is left to be told
+      continue;  // nobody is left to report it to
     }
   }
 }
@@ -118,7 +127,7 @@ void Recorder::commit_full() {
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
                                        bool host_visible) {
-  // The smallest that holds it and is not far too large.
+  // The smallest buffer that is large enough, but not more than twice as large.
   auto best = free.end();
   for (auto candidate = free.begin(); candidate != free.end(); ++candidate) {
     const std::size_t size = (*candidate)->size();
@@ -133,6 +142,42 @@ std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& fre
   held_bytes_ += bytes;
   peak_bytes_ = std::max(peak_bytes_, held_bytes_);
   return buffer;
+}
+
+Buffer& Recorder::stage(std::size_t bytes) {
+  const std::size_t most = device_.limits().staging_bytes;
+  if (open_ && open_->staged_bytes() > 0 && open_->staged_bytes() + bytes > most) commit();
+  std::size_t used = bytes + (open_ ? open_->staged_bytes() : 0);
+  std::size_t fitting = 0;
+  for (auto each = committed_.rbegin(); each != committed_.rend(); ++each, ++fitting) {
+    const std::size_t staged = (*each)->staged_bytes();
+    if (staged > 0 && used + staged > most) break;
+    used += staged;
+  }
+  if (fitting < committed_.size()) {
+    ++counters_.waits;
+    retire_until(fitting);
+  }
+  std::vector<std::unique_ptr<Buffer>>& staging = batch().staging;
+  staging.push_back(take(free_staging_, bytes, true));
+  return *staging.back();
+}
+
+void Recorder::recycle(std::vector<std::unique_ptr<Buffer>> staging) {
+  std::move(staging.begin(), staging.end(), std::back_inserter(free_staging_));
+  std::size_t kept = 0;
+  for (const std::unique_ptr<Buffer>& buffer : free_staging_) kept += buffer->size();
+  // The last one stays whatever its size: what comes again each step is not allocated each step.
+  auto oldest = free_staging_.begin();
+  for (; kept > device_.limits().staging_bytes && std::next(oldest) != free_staging_.end(); ++oldest) {
+    kept -= (*oldest)->size();
+    held_bytes_ -= (*oldest)->size();
+  }
+  free_staging_.erase(free_staging_.begin(), oldest);
+}
+
+std::size_t Recorder::part_bytes() const {
+  return std::max<std::size_t>(device_.limits().staging_bytes / 4 / part_alignment, 1) * part_alignment;
 }
 
 Scratch Recorder::scratch(DType dtype, const Shape& shape) {
@@ -187,12 +232,14 @@ void Recorder::upload(const Tensor& destination, std::span<const std::byte> sour
     std::memcpy(destination.buffer().host() + destination.offset(), source.data(), source.size());
     return;
   }
-  std::unique_ptr<Buffer> staging = take(free_staging_, source.size(), true);
-  std::memcpy(staging->host(), source.data(), source.size());
-  commands().copy(destination.buffer(), destination.offset(), *staging, 0, source.size());
-  batch().staging.push_back(std::move(staging));
-  moved(2 * source.size());
-  commit_full();
+  for (std::size_t begin = 0; begin < source.size(); begin += part_bytes()) {
+    const std::span<const std::byte> bytes = source.subspan(begin, std::min(part_bytes(), source.size() - begin));
+    Buffer& staging = stage(bytes.size());
+    std::memcpy(staging.host(), bytes.data(), bytes.size());
+    commands().copy(destination.buffer(), destination.offset() + begin, staging, 0, bytes.size());
+    moved(2 * bytes.size());
+    commit_full();
+  }
 }
 
 void Recorder::download(const Tensor& source, std::span<std::byte> destination) {
@@ -206,19 +253,19 @@ void Recorder::download(const Tensor& source, std::span<std::byte> destination) 
     std::memcpy(destination.data(), host + source.offset(), destination.size());
     return;
   }
-  read_back(source, [destination](std::span<const std::byte> bytes) {
-    std::memcpy(destination.data(), bytes.data(), bytes.size());
-  });
+  for (std::size_t begin = 0; begin < destination.size(); begin += part_bytes()) {
+    const std::span<std::byte> part = destination.subspan(begin, std::min(part_bytes(), destination.size() - begin));
+    read_back({source.buffer(), source.offset() + begin, DType::u8, {static_cast<std::int64_t>(part.size())}},
+              [part](std::span<const std::byte> bytes) { std::memcpy(part.data(), bytes.data(), bytes.size()); });
+  }
   wait();
 }
 
 void Recorder::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
   if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
-  std::unique_ptr<Buffer> staging = take(free_staging_, std::max<std::size_t>(source.bytes(), 1), true);
-  if (source.bytes() > 0) commands().copy(*staging, 0, source.buffer(), source.offset(), source.bytes());
-  Batch& current = batch();
-  current.read_backs.push_back({current.staging.size(), source.bytes(), std::move(receive)});
-  current.staging.push_back(std::move(staging));
+  Buffer& staging = stage(std::max<std::size_t>(source.bytes(), 1));
+  if (source.bytes() > 0) commands().copy(staging, 0, source.buffer(), source.offset(), source.bytes());
+  batch().read_backs.push_back({&staging, source.bytes(), std::move(receive)});
   moved(2 * source.bytes());
   commit_full();
 }
@@ -239,19 +286,24 @@ void Recorder::commit() {
 void Recorder::retire_first() {
   const std::unique_ptr<Batch> batch = std::move(committed_.front());
   committed_.pop_front();
-  batch->commands->wait();
+  try {
+    batch->commands->wait();
+  } catch (const Error&) {
+    recycle(std::move(batch->staging));
+    throw;
+  }
   const CommandTiming& timing = batch->outcome->timing;
   counters_.device_seconds += std::max(0.0, timing.gpu_end - std::max(timing.gpu_start, device_end_));
   device_end_ = std::max(device_end_, timing.gpu_end);
   std::exception_ptr error;
   for (const Batch::ReadBack& read_back : batch->read_backs) {
     try {
-      read_back.receive({batch->staging[read_back.buffer]->host(), read_back.bytes});
+      read_back.receive({read_back.staging->host(), read_back.bytes});
     } catch (...) {
       if (!error) error = std::current_exception();
     }
   }
-  for (std::unique_ptr<Buffer>& buffer : batch->staging) free_staging_.push_back(std::move(buffer));
+  recycle(std::move(batch->staging));
   if (error) std::rethrow_exception(error);
 }
 

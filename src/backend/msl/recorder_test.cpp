@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "backend/msl/encoder.h"
@@ -85,7 +87,7 @@ TEST_F(RecorderTest, ThrottlesBySubmissions) {
   x_.tensor.host<float>()[0] = 1.0f;
   int seen = 0;
   for (int submission = 0; submission < 5; ++submission) {
-    // More dispatches than a batch holds: a submission can be several command buffers.
+    // More dispatches than fit a batch: a submission can be several command buffers.
     for (int i = 0; i < 70; ++i) record_doubling();
     recorder_.read_back(x_, [&seen](std::span<const std::byte>) { ++seen; });
     recorder_.submit();
@@ -123,6 +125,117 @@ TEST_F(RecorderTest, ReusesScratch) {
     const Scratch scratch = recorder_.scratch(DType::bf16, {150});
   }
   EXPECT_EQ(recorder_.peak_bytes(), peak);
+}
+
+// A device of small staging memory, which counts what is allocated of it.
+class SmallStaging final : public Device {
+ public:
+  struct Count {
+    std::size_t live = 0;
+    std::size_t peak = 0;
+    int allocations = 0;
+  };
+
+  SmallStaging() : limits_(host_->limits()) { limits_.staging_bytes = 4096; }
+
+  const Count& count() const { return count_; }
+  const DeviceInfo& info() const override { return host_->info(); }
+  const DeviceLimits& limits() const override { return limits_; }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override {
+    auto buffer = host_->allocate(bytes, label, host_visible);
+    if (label != "staging") return buffer;
+    return std::make_unique<Counted>(std::move(buffer), count_);
+  }
+  const Pipeline& pipeline(std::string_view name) override { return host_->pipeline(name); }
+  std::unique_ptr<CommandBuffer> command_buffer() override { return host_->command_buffer(); }
+
+ private:
+  class Counted final : public Buffer {
+   public:
+    Counted(std::unique_ptr<Buffer> buffer, Count& count)
+        : Buffer(buffer->size(), buffer->host(), buffer->label()), buffer_(std::move(buffer)), count_(count) {
+      ++count_.allocations;
+      count_.live += size();
+      count_.peak = std::max(count_.peak, count_.live);
+    }
+    ~Counted() override { count_.live -= size(); }
+
+   private:
+    std::unique_ptr<Buffer> buffer_;
+    Count& count_;
+  };
+
+  std::unique_ptr<host::HostDevice> host_ = test::test_device();
+  DeviceLimits limits_;
+  Count count_;
+};
+
+class StagingTest : public testing::Test {
+ protected:
+  // Uploads behind work, which is what needs staging where the host reaches the memory.
+  void upload(const OwnedTensor& tensor, const std::vector<float>& values) {
+    recorder_.fill_bytes(tensor, 0);
+    recorder_.upload(tensor, std::as_bytes(std::span(values)));
+  }
+  std::vector<float> contents(const OwnedTensor& tensor) {
+    std::vector<float> values(static_cast<std::size_t>(tensor.tensor.elements()));
+    recorder_.read_back(
+        tensor, [&](std::span<const std::byte> bytes) { std::memcpy(values.data(), bytes.data(), bytes.size()); });
+    recorder_.wait();
+    return values;
+  }
+  static std::vector<float> counting(std::int64_t count, float first) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    std::iota(values.begin(), values.end(), first);
+    return values;
+  }
+
+  SmallStaging device_;
+  Recorder recorder_{device_, driver_test::kernel_table()};
+};
+
+TEST_F(StagingTest, ManyUploadsInOneGoStayWithinIt) {
+  std::vector<OwnedTensor> tensors;
+  for (int i = 0; i < 40; ++i) {
+    tensors.push_back(make_tensor(device_, DType::f32, {100 + i}));
+    upload(tensors.back(), counting(100 + i, static_cast<float>(1000 * i)));
+  }
+  recorder_.wait();
+  EXPECT_LE(device_.count().peak, 2 * 4096u);  // in use, and kept for later
+  EXPECT_LE(device_.count().live, 4096u);
+  EXPECT_EQ(contents(tensors.front()), counting(100, 0.0f));
+  EXPECT_EQ(contents(tensors.back()), counting(139, 39000.0f));
+}
+
+TEST_F(StagingTest, LargeUploadsGoInParts) {
+  const OwnedTensor large = make_tensor(device_, DType::f32, {50001});
+  upload(large, counting(50001, 7.0f));
+  recorder_.wait();
+  EXPECT_LE(device_.count().peak, 2 * 4096u);
+  EXPECT_EQ(contents(large), counting(50001, 7.0f));
+}
+
+TEST_F(StagingTest, WhatComesAgainIsNotAllocatedAgain) {
+  const OwnedTensor small = make_tensor(device_, DType::f32, {10});
+  const OwnedTensor large = make_tensor(device_, DType::f32, {3000});  // more than is kept of several
+  contents(large);
+  const int allocations = device_.count().allocations;
+  for (int i = 0; i < 5; ++i) contents(large);
+  EXPECT_EQ(device_.count().allocations, allocations);
+  upload(small, counting(10, 0.0f));
+  recorder_.wait();
+  EXPECT_LE(device_.count().live, 4096u);
+}
+
+// Those before it hold what is in the way; those behind have nothing to do with it.
+TEST_F(StagingTest, WaitsOnlyWhereThereIsNoRoom) {
+  const OwnedTensor tensor = make_tensor(device_, DType::f32, {256});  // 1024 bytes
+  for (int i = 0; i < 4; ++i) {
+    upload(tensor, counting(256, static_cast<float>(i)));
+    recorder_.submit();
+  }
+  EXPECT_EQ(recorder_.counters().waits, 0u);
+  EXPECT_EQ(contents(tensor), counting(256, 3.0f));
 }
 
 }  // namespace

@@ -44,12 +44,12 @@ std::vector<std::byte> random_elements(DType dtype, std::int64_t count) {
   }
 }
 
-// A size of a workload's name: "8192x768".
+// A size in a workload's name: "8192x768".
 std::string sizes(std::int64_t rows, std::int64_t columns) {
   return fmt::format("{}x{}", rows, columns);
 }
 
-// The path of work whose launch depends on one member alone.
+// The path of work whose launch depends on one member only.
 std::function<std::int64_t(const Tuning&)> value_of(Member member) {
   return [member](const Tuning& tuning) {
     return tuning.*member;
@@ -64,7 +64,7 @@ struct ProductSize {
   bool operator==(const ProductSize&) const = default;
 };
 
-// Those of a model's layers and its head, where `head_rows` rows have room for logits.
+// The products of a model's layers and its head; `head_rows` rows have room for logits.
 std::vector<ProductSize> model_products(const TuneShape& shape, std::int64_t head_rows) {
   const std::int64_t rows = shape.batch * shape.steps;
   const std::int64_t wide = (shape.heads + 2 * shape.kv_heads) * shape.head_size;
@@ -94,7 +94,7 @@ std::vector<ProductSize> products_of(ProductKind kind, const TuneShape& shape, s
   return products;
 }
 
-// The product whose results are [rows, columns]; `path` tells launches apart.
+// The product with results [rows, columns]; `path` distinguishes launches.
 Workload product_workload(ProductKind kind, const ProductSize& size, DType dtype,
                           std::function<std::int64_t(const Tuning&)> path) {
   const auto prepare = [=](Workbench& bench) {
@@ -120,7 +120,7 @@ Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape,
                   .candidates = {0, 128 * 128, 256 * 256, 512 * 512, 1024 * 1024, 2048 * 2048, any_size},
                   .without_matvec = true};
   std::vector<ProductSize> products = products_of(kind, shape, head_rows);
-  // Smaller ones show where the designs change over.
+  // Smaller ones show the crossover between the designs.
   std::int64_t most_results = 0;
   for (const ProductSize& product : products) most_results = std::max(most_results, product.rows * product.columns);
   for (const std::int64_t side : {128, 256, 512, 1024}) {
@@ -149,7 +149,7 @@ Tunable direct_simdgroups(const TuneShape& shape, std::int64_t head_rows) {
   return tunable;
 }
 
-// out = in · weightᵀ with the weight plain or, where its dtype is i8, quantised.
+// out = in · weightᵀ; the weight is plain, or quantised if its dtype is i8.
 Prepare few_rows_product(std::int64_t rows, std::int64_t columns, std::int64_t inner, DType dtype, DType weight_type) {
   return [=](Workbench& bench) {
     Weight weight = bench.values(weight_type, {columns, inner});
@@ -180,7 +180,7 @@ Tunable few_rows(const TuneShape& shape) {
                                  [=](const Tuning& tuning) -> std::int64_t { return rows <= tuning.few_rows ? 1 : 0; },
                                  few_rows_product(rows, columns, shape.channels, shape.dtype, shape.dtype)});
   };
-  // A layer's weight stays in the caches between rows, the head's often does not.
+  // A layer's weight stays in the caches between rows; the head's often does not.
   for (const std::int64_t rows : {2, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
     add(rows, shape.ffn_size);
     add(rows, shape.vocab_size);
@@ -216,7 +216,7 @@ Tunable span_threads(const TuneShape& shape) {
   return tunable;
 }
 
-// Elements of the optimiser's work: the parameters, but no more than fill any device.
+// Elements for the optimiser: the parameters, but at most as many as fill any device.
 std::int64_t optimizer_elements(const TuneShape& shape, std::int64_t most_elements) {
   return std::clamp<std::int64_t>(shape.parameters, 1, std::min(most_elements / 8, std::int64_t{1} << 25));
 }
@@ -338,7 +338,7 @@ Workbench::~Workbench() {
   try {
     backend_.wait();
   } catch (const std::exception&) {
-    // Whoever recorded the work has waited for it already and was told.
+    // Whoever recorded the work has already waited for it and received its errors.
   }
 }
 

@@ -47,7 +47,7 @@ bool may_be(const Argument& argument, const Argument& other) {
 const Argument& Arguments::find(const Tensor& tensor) const {
   const auto found = std::find_if(listed_.begin(), listed_.end(),
                                   [&tensor](const Argument& argument) { return argument.tensor == &tensor; });
-  require(found != listed_.end(), "a tensor is checked that the operation does not list.");
+  require(found != listed_.end(), "a tensor is checked, but not listed by the operation.");
   return *found;
 }
 
@@ -101,8 +101,8 @@ void Arguments::rows(const Tensor& tensor) const {
 
 void Arguments::same_dtype(const Argument& argument, const Argument& other) const {
   if (argument.tensor->dtype() != other.tensor->dtype()) {
-    require(false, "{} is {} and {} is {}, but both must have one dtype.", argument.name, argument.tensor->describe(),
-            other.name, other.tensor->describe());
+    require(false, "{} is {} and {} is {}, but both must have the same dtype.", argument.name,
+            argument.tensor->describe(), other.name, other.tensor->describe());
   }
 }
 

@@ -8,7 +8,7 @@
 
 namespace mslt {
 
-// A weight matrix [out, in], plain or quantised. For quantised ones, groups of 32 neighbours in a row share a scale and
+// A weight matrix [out, in], plain or quantised. In quantised ones, groups of 32 neighbours in a row share a scale, and
 // `in` is a multiple of 32:
 //   i8: values [out, in];     w = value · scale
 //   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
@@ -30,8 +30,8 @@ struct MatmulForward {
   Tensor in;                                 // f [M, K]
   Weight weight;                             // [N, K]
   Tensor bias = {};                          // kept [N]
-  Activation activation = Activation::none;  // gelu, gelu_erf and relu are possible
-  Tensor pre_activation = {};                // f [M, N]: keeps the activation's argument; not for quantised weights
+  Activation activation = Activation::none;  // any except swiglu
+  Tensor pre_activation = {};                // f [M, N]: stores the activation's argument; not for quantised weights
 
   auto arguments() const {
     return std::array{writes("out", out),
@@ -53,7 +53,7 @@ struct MatmulBackwardInput {
   Tensor din;                                // f [M, K]
   Tensor dout;                               // f [M, N]
   Tensor weight;                             // f [N, K]
-  Activation activation = Activation::none;  // as MatmulForward takes it
+  Activation activation = Activation::none;  // as in MatmulForward
   Tensor pre_activation = {};                // f [M, K], absent for Activation::none
   bool accumulate = false;                   // adds to din
 

@@ -219,4 +219,8 @@ std::unique_ptr<CommandBuffer> CudaDevice::command_buffer() {
   return std::make_unique<CudaCommandBuffer>(*queue_);
 }
 
+std::uint64_t CudaDevice::graph_launches() const {
+  return queue_->graph_launches();
+}
+
 }  // namespace mslt::msl::cuda

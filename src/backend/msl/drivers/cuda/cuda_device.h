@@ -1,6 +1,7 @@
 // CudaDevice: the driver that runs kernels on an NVIDIA GPU through the CUDA runtime.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <span>
@@ -40,6 +41,8 @@ class CudaDevice final : public Device {
   void* address(const Tensor& tensor) const override;
   const Pipeline& pipeline(std::string_view name) override;
   std::unique_ptr<CommandBuffer> command_buffer() override;
+  // How many command buffers that had come before were launched as graphs.
+  std::uint64_t graph_launches() const;
 
  private:
   std::span<const CudaKernel> kernels_;

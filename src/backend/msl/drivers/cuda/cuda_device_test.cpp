@@ -121,19 +121,22 @@ TEST_F(CudaDeviceTest, RunsALibrarysWorkInOrder) {
   const auto commands = device_->command_buffer();
   encode_add(*commands, a, b, sum, 2.0f);  // sum = 6
   const LibraryContext given = {.workspace = device_->address(workspace.tensor), .workspace_bytes = 400};
-  commands->library_call("copying", {}, given,
-                         [to = device_->address(b.tensor), from = device_->address(sum.tensor)](const auto& context) {
-                           auto* const stream = static_cast<cudaStream_t>(context.stream);
-                           cudaMemcpyAsync(context.workspace, from, 400, cudaMemcpyDefault, stream);
-                           cudaMemcpyAsync(to, context.workspace, 400, cudaMemcpyDefault, stream);
-                         });
+  commands->library_call(
+      "copying", {}, given,
+      {[to = device_->address(b.tensor), from = device_->address(sum.tensor)](const LibraryContext& context) {
+        auto* const stream = static_cast<cudaStream_t>(context.stream);
+        cudaMemcpyAsync(context.workspace, from, 400, cudaMemcpyDefault, stream);
+        cudaMemcpyAsync(to, context.workspace, 400, cudaMemcpyDefault, stream);
+      }});
   encode_add(*commands, a, b, sum, 1.0f);  // sum = 3 + 6
   commands->commit();
   commands->wait();
   for (const float value : sum.tensor.host<float>()) ASSERT_EQ(value, 9.0f);
 
   const auto failing = device_->command_buffer();
-  failing->library_call("planning", {}, {}, [](const auto&) { throw Error(ErrorKind::device, "There is no plan."); });
+  failing->library_call("planning", {}, {}, {[](const LibraryContext&) {
+                          throw Error(ErrorKind::device, "There is no plan.");
+                        }});
   failing->commit();
   const std::string message = error_of(ErrorKind::device, [&] { failing->wait(); });
   EXPECT_NE(message.find("There is no plan."), std::string::npos) << message;
@@ -200,6 +203,49 @@ TEST_F(CudaDeviceTest, CommandBuffersRunInTheOrderOfTheirCommits) {
   later->wait();
   EXPECT_EQ(y.tensor.host<float>()[0], 3.0f);
   EXPECT_EQ(x.tensor.host<float>()[0], 6.0f);
+}
+
+// The third of its kind and those after it are graphs, which do what was recorded at that time and nothing else.
+TEST_F(CudaDeviceTest, LaunchesWhatComesAgainAsAGraph) {
+  const OwnedTensor x = tensor({4});
+  const OwnedTensor y = tensor({4});
+  const auto inside = device_->allocate(16, "inside", false);
+  void* const inside_address = device_->address(Tensor(*inside, 0, DType::f32, {4}));
+  const auto run = [&](float scale, bool is_known) {
+    const auto commands = device_->command_buffer();
+    for (int i = 0; i < 4; ++i) {
+      encode_add(*commands, x, y, y, scale);  // y += scale · x
+      commands->copy(*inside, 0, *y.buffer, 0, 16);
+      commands->fill(*y.buffer, 4, 4, 0);
+    }
+    commands->library_call("copy_back", {}, {},
+                           {[&](const LibraryContext& context) {
+                              cudaMemcpyAsync(y.buffer->host(), inside_address, 4, cudaMemcpyDefault,
+                                              static_cast<cudaStream_t>(context.stream));
+                            },
+                            is_known ? "it" : ""});
+    commands->commit();
+    commands->wait();
+  };
+  x.tensor.host<float>()[0] = 1.0f;
+  float expected = 0.0f;
+  for (int i = 0; i < 6; ++i) {
+    run(1.0f, true);
+    expected += 4.0f;
+    EXPECT_EQ(y.tensor.host<float>()[0], expected);
+    EXPECT_EQ(device_->graph_launches(), static_cast<std::uint64_t>(std::max(i - 1, 0)));
+  }
+  // Other arguments, and what a library does that does not say it, are other work.
+  run(2.0f, true);
+  run(1.0f, false);
+  expected += 8.0f + 4.0f;
+  EXPECT_EQ(y.tensor.host<float>()[0], expected);
+  EXPECT_EQ(device_->graph_launches(), 4u);
+  // Graphs read memory when they run.
+  x.tensor.host<float>()[0] = 3.0f;
+  run(1.0f, true);
+  EXPECT_EQ(y.tensor.host<float>()[0], expected + 12.0f);
+  EXPECT_EQ(device_->graph_launches(), 5u);
 }
 
 TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {

@@ -36,7 +36,7 @@ cudaError_t run(const Fill& fill, Work& /*work*/, cudaStream_t stream) {
 cudaError_t run(const Library& library, Work& /*work*/, cudaStream_t stream) {
   LibraryContext context = library.context;
   context.stream = stream;
-  library.call(context);
+  library.call.run(context);
   return cudaSuccess;
 }
 
@@ -105,14 +105,18 @@ cudaEvent_t Queue::take_event() {
   return event;
 }
 
-void Queue::launch(Work& work) {
-  work.start = take_event();
-  work.end = take_event();
-  check(cudaEventRecord(work.start, stream_), "beginning a command buffer");
+void Queue::launch_commands(Work& work) {
   for (const Command& command : work.commands) {
     const cudaError_t status = std::visit([&](const auto& each) { return run(each, work, stream_); }, command);
     if (status != cudaSuccess) check(status, what(command));
   }
+}
+
+void Queue::launch(Work& work) {
+  work.start = take_event();
+  work.end = take_event();
+  check(cudaEventRecord(work.start, stream_), "beginning a command buffer");
+  if (!graphs_.launch(work.commands, work.parameters, stream_, [&] { launch_commands(work); })) launch_commands(work);
   check(cudaEventRecord(work.end, stream_), "ending a command buffer");
 }
 

@@ -13,38 +13,13 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <variant>
 #include <vector>
 
 #include "backend/msl/driver.h"
-#include "backend/msl/drivers/cuda/cuda_pipeline.h"
+#include "backend/msl/drivers/cuda/cuda_command.h"
+#include "backend/msl/drivers/cuda/graph_cache.h"
 
 namespace mslt::msl::cuda {
-
-// One command of a command buffer, with device addresses.
-struct Launch {
-  const CudaPipeline* pipeline = nullptr;
-  GridSize groups;
-  GridSize threads;
-  std::uint32_t dynamic_bytes = 0;  // of shared memory
-  std::size_t parameters = 0;       // where its block begins in Work::parameters
-};
-struct Copy {
-  void* to = nullptr;
-  const void* from = nullptr;
-  std::size_t bytes = 0;
-};
-struct Fill {
-  void* to = nullptr;
-  std::size_t bytes = 0;
-  std::uint8_t value = 0;
-};
-struct Library {
-  std::string name;
-  LibraryContext context;
-  LibraryCall call;
-};
-using Command = std::variant<Launch, Copy, Fill, Library>;
 
 // What a command buffer holds, shared with the thread that sees it done.
 struct Work {
@@ -77,15 +52,19 @@ class Queue {
   cudaStream_t stream() const { return stream_; }
   // Launches the commands in order. What fails is told to the handlers and by Work::error.
   void commit(const std::shared_ptr<Work>& work);
+  // How many command buffers went as graphs.
+  std::uint64_t graph_launches() const { return graphs_.launches(); }
 
  private:
   void serve();
   void finish(Work& work);
   void launch(Work& work);
+  void launch_commands(Work& work);
   cudaEvent_t take_event();
 
   int device_ = 0;
   cudaStream_t stream_ = nullptr;
+  GraphCache graphs_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::shared_ptr<Work>> pending_;

@@ -1,4 +1,4 @@
-// Tests of orders: permutations, and that another order shows a race that one hides.
+// Tests of orders: that they are permutations, and that another order reveals a race that one hides.
 #include "backend/msl/drivers/host/run_order.h"
 
 #include <gtest/gtest.h>
@@ -52,7 +52,7 @@ TEST(RunOrder, IsWhatItsNameSays) {
   }
 }
 
-// Thread i leaves its number and takes that of the thread before it, with no barrier between the two.
+// Thread i stores its number and reads that of the previous thread, without a barrier between.
 void racing_entry(const Bindings& bindings, const ThreadContext& context) {
   auto* left = static_cast<std::uint32_t*>(context.threadgroup_arguments[0]);
   const std::uint32_t i = context.thread_index_in_threadgroup;

@@ -1,0 +1,66 @@
+// Which library does what, and starting them.
+#include "backend/cuda/cuda_backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "backend/msl/drivers/cuda/cuda_status.h"
+
+namespace mslt {
+namespace {
+
+// Of one backward pass of attention: more makes parts larger and few, and gains little.
+constexpr std::size_t most_attention_workspace = std::size_t{1} << 30;
+constexpr std::size_t least_attention_workspace = std::size_t{64} << 20;
+
+}  // namespace
+
+CudaBackend::Use CudaBackend::use_of(std::string_view choice) {
+  if (choice == "msl") return Use::never;
+  return choice == "auto" ? Use::where_it_serves : Use::always;
+}
+
+CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice)
+    : MslBackend(std::move(device), std::move(tuning)),
+      product_use_(use_of(choice.products)),
+      attention_use_(use_of(choice.attention)) {
+  check_libraries(choice, "cuda");
+  const auto require = [](Use& use, bool is_available, std::string_view option, std::string_view library) {
+    if (is_available) return;
+    if (use == Use::always) {
+      fail(ErrorKind::device, "This build of mslt has no {}, which {} asks for; valid are auto and msl.", library,
+           option);
+    }
+    use = Use::never;
+  };
+  require(product_use_, msl::cuda::CublasLtProducts::available(), "--products cublas", "cuBLASLt");
+  require(attention_use_, msl::cuda::CudnnAttention::available(), "--attention cudnn", "cuDNN");
+}
+
+msl::cuda::CublasLtProducts& CudaBackend::products() {
+  if (products_) return *products_;
+  try {
+    products_ = std::make_shared<msl::cuda::CublasLtProducts>();
+  } catch (const Error& error) {
+    fail(error.kind(), "{} --products msl does without it.", error.what());
+  }
+  return *products_;
+}
+
+msl::cuda::CudnnAttention& CudaBackend::attention() {
+  if (attention_) return *attention_;
+  std::size_t free = 0;
+  std::size_t total = 0;
+  msl::cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");
+  const std::size_t workspace = std::clamp(free / 4, least_attention_workspace, most_attention_workspace);
+  try {
+    attention_ = std::make_shared<msl::cuda::CudnnAttention>(msl::cuda::AttentionOptions{.workspace_bytes = workspace});
+  } catch (const Error& error) {
+    fail(error.kind(), "{} --attention msl does without it.", error.what());
+  }
+  return *attention_;
+}
+
+}  // namespace mslt

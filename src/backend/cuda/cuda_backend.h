@@ -1,0 +1,53 @@
+// CudaBackend: the MSL backend on NVIDIA GPUs, with products by cuBLASLt and attention by cuDNN where they serve.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "backend/libraries.h"
+#include "backend/msl/drivers/cuda/cublaslt_products.h"
+#include "backend/msl/drivers/cuda/cudnn_attention.h"
+#include "backend/msl/msl_backend.h"
+
+namespace mslt {
+
+// One file an operation group, named as in every backend. What a library does not serve goes by mslt's kernels, unless
+// the choice names the library: then the operation throws Error(device) that says why not. The libraries are started by
+// the first operation that they may serve.
+class CudaBackend final : public MslBackend {
+ public:
+  // Throws as MslBackend, and Error(device) where a library is chosen that this build has not.
+  CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice);
+
+  using MslBackend::execute;
+  void execute(const MatmulForward& op) override;
+  void execute(const MatmulBackwardInput& op) override;
+  void execute(const MatmulBackwardWeight& op) override;
+  void execute(const AttentionForward& op) override;
+  void execute(const AttentionBackward& op) override;
+
+ private:
+  enum class Use { never, where_it_serves, always };
+  static Use use_of(std::string_view choice);
+
+  // The libraries, started by the first call. Throw Error(device) where they cannot be used.
+  msl::cuda::CublasLtProducts& products();
+  msl::cuda::CudnnAttention& attention();
+
+  // The products, linear.cpp. Each is recorded for an operation, whose arguments it takes, and is false where the
+  // kernels have to do it; throws Error(device) where they must not.
+  template <class Op>
+  bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
+  bool multiply_forward(const MatmulForward& op);
+
+  // Whether there were gradients: products of training have the same shapes in every step, so that timing them pays;
+  // those of prompts have many.
+  bool trains_ = false;
+  Use product_use_;
+  Use attention_use_;
+  // Recorded calls share them until their work is done.
+  std::shared_ptr<msl::cuda::CublasLtProducts> products_;
+  std::shared_ptr<msl::cuda::CudnnAttention> attention_;
+};
+
+}  // namespace mslt

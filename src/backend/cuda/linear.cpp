@@ -1,0 +1,147 @@
+// Matrix products by cuBLASLt.
+#include <optional>
+#include <string>
+
+#include "backend/cuda/cuda_backend.h"
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+using msl::cuda::ProductKind;
+using msl::cuda::ProductOperands;
+
+// Up to so many rows are bound by reading the weight, which the kernels do once.
+constexpr std::int64_t rows_of_kernels = 4;
+
+std::string identity_of(const msl::cuda::Product& p, const ProductOperands& operands) {
+  return msl::identity_of(p.kind, p.activations, p.weights, p.result, p.rows, p.outputs, p.inputs, p.bias, p.gelu,
+                          p.keeps, p.accumulate, p.bias_gradient, p.alignment, p.timed, operands.in, operands.weight,
+                          operands.dout, operands.bias, operands.pre_activation, operands.bias_gradient,
+                          operands.result);
+}
+
+}  // namespace
+
+template <class Op>
+bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, const ProductOperands& operands) {
+  if (std::string why = products().refusal(product); !why.empty()) {
+    if (product_use_ == Use::always) fail(ErrorKind::device, "{}: --products cublas cannot be had: {}", Op::name, why);
+    return false;
+  }
+  library_call("cublas", op, products().plan(product).workspace_bytes,
+               {[products = products_, product, operands](const msl::LibraryContext& context) {
+                  products->run(product, operands, context.workspace, static_cast<cudaStream_t>(context.stream));
+                },
+                identity_of(product, operands)});
+  return true;
+}
+
+bool CudaBackend::multiply_forward(const MatmulForward& op) {
+  const Tensor& weight = op.weight.values;
+  const std::int64_t rows = op.in.shape().rows();
+  const std::int64_t outputs = weight.shape()[0];
+  const std::int64_t inputs = weight.shape()[1];
+  if (product_use_ == Use::never || op.weight.scales || rows == 0 || outputs == 0 || inputs == 0) return false;
+  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels && !op.pre_activation) return false;
+  ProductOperands operands = {.in = address(op.in),
+                              .weight = address(weight),
+                              .bias = address(op.bias),
+                              .pre_activation = address(op.pre_activation),
+                              .result = address(op.out)};
+  msl::cuda::Product product = {.kind = ProductKind::forward,
+                                .activations = op.in.dtype(),
+                                .weights = weight.dtype(),
+                                .result = op.out.dtype(),
+                                .rows = rows,
+                                .outputs = outputs,
+                                .inputs = inputs,
+                                .bias = static_cast<bool>(op.bias),
+                                .timed = trains_};
+  product.alignment = alignment_of(operands);
+  if (op.activation == Activation::none) {
+    if (!multiply(op, product, operands)) return false;
+    if (op.pre_activation) MslBackend::execute(Copy{.out = op.pre_activation, .in = op.out});
+    return true;
+  }
+  if (op.activation == Activation::gelu) {
+    msl::cuda::Product with_gelu = product;
+    with_gelu.gelu = true;
+    with_gelu.keeps = static_cast<bool>(op.pre_activation);
+    if (products().refusal(with_gelu).empty()) return multiply(op, with_gelu, operands);
+  }
+  std::optional<msl::Scratch> argument;
+  if (!op.pre_activation) argument.emplace(scratch(op.out.dtype(), op.out.shape()));
+  const Tensor& pre = argument ? argument->tensor() : op.pre_activation;
+  operands.pre_activation = nullptr;
+  operands.result = address(pre);
+  product.alignment = alignment_of(operands);
+  const MatmulForward plain = {.out = pre, .in = op.in, .weight = op.weight, .bias = op.bias};
+  if (!multiply(plain, product, operands)) return false;
+  MslBackend::execute(ActivationForward{.activation = op.activation, .out = op.out, .in = pre});
+  return true;
+}
+
+void CudaBackend::execute(const MatmulForward& op) {
+  if (!multiply_forward(op)) MslBackend::execute(op);
+}
+
+void CudaBackend::execute(const MatmulBackwardInput& op) {
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t outputs = op.weight.shape()[0];
+  const std::int64_t inputs = op.weight.shape()[1];
+  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
+  trains_ = true;
+  const bool is_active = op.activation != Activation::none;
+  // The sum of what was there and of a product of its own.
+  std::optional<msl::Scratch> product_alone;
+  if (is_active && op.accumulate) product_alone.emplace(scratch(op.din.dtype(), op.din.shape()));
+  const Tensor& result = product_alone ? product_alone->tensor() : op.din;
+  const ProductOperands operands = {.weight = address(op.weight),
+                                    .dout = address(op.dout),
+                                    .pre_activation = address(op.pre_activation),
+                                    .result = address(result)};
+  msl::cuda::Product product = {.kind = ProductKind::input_gradient,
+                                .activations = op.dout.dtype(),
+                                .weights = op.weight.dtype(),
+                                .result = op.din.dtype(),
+                                .rows = rows,
+                                .outputs = outputs,
+                                .inputs = inputs,
+                                .gelu = op.activation == Activation::gelu,
+                                .accumulate = op.accumulate && !is_active,
+                                .alignment = alignment_of(operands)};
+  product.gelu = product.gelu && products().refusal(product).empty();
+  const MatmulBackwardInput plain = {
+      .din = result, .dout = op.dout, .weight = op.weight, .accumulate = product.accumulate};
+  if (!multiply(plain, product, operands)) return MslBackend::execute(op);
+  if (is_active && !product.gelu) {
+    MslBackend::execute(
+        ActivationBackward{.activation = op.activation, .din = result, .dout = result, .in = op.pre_activation});
+  }
+  if (product_alone) MslBackend::execute(Add{.out = op.din, .in = result});
+}
+
+void CudaBackend::execute(const MatmulBackwardWeight& op) {
+  const std::int64_t rows = op.dout.shape().rows();
+  const std::int64_t outputs = op.dweight.shape()[0];
+  const std::int64_t inputs = op.dweight.shape()[1];
+  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
+  trains_ = true;
+  const ProductOperands operands = {.in = address(op.in), .dout = address(op.dout), .result = address(op.dweight)};
+  const msl::cuda::Product product = {.kind = ProductKind::weight_gradient,
+                                      .activations = op.dout.dtype(),
+                                      .weights = op.dweight.dtype(),
+                                      .result = op.dweight.dtype(),
+                                      .rows = rows,
+                                      .outputs = outputs,
+                                      .inputs = inputs,
+                                      .accumulate = true,
+                                      .alignment = alignment_of(operands)};
+  const MatmulBackwardWeight plain = {.dweight = op.dweight, .dout = op.dout, .in = op.in};
+  if (!multiply(plain, product, operands)) return MslBackend::execute(op);
+  // The library's epilogue for it overwrites, and costs more than a kernel of its own.
+  if (op.dbias) add_column_sums("matmul_backward_weight", op.dbias, op.dout);
+}
+
+}  // namespace mslt

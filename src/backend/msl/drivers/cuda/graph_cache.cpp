@@ -1,0 +1,131 @@
+// Knowing command buffers again, and recording them.
+#include "backend/msl/drivers/cuda/graph_cache.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "backend/msl/drivers/cuda/cuda_status.h"
+
+namespace mslt::msl::cuda {
+namespace {
+
+// Fewer are launched as fast one by one.
+constexpr std::size_t fewest_commands = 8;
+// Seen so often before, a command buffer is expected to go on coming.
+constexpr int seen_before = 2;
+
+template <class T>
+void append(std::string& identity, const T& value) {
+  static_assert(std::is_scalar_v<T>);
+  identity.append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+void append(std::string& identity, const Launch& launch, std::span<const std::byte> parameters) {
+  append(identity, launch.pipeline);
+  for (const GridSize& size : {launch.groups, launch.threads}) {
+    append(identity, size.x);
+    append(identity, size.y);
+    append(identity, size.z);
+  }
+  append(identity, launch.dynamic_bytes);
+  const auto block = parameters.subspan(launch.parameters, launch.pipeline->parameter_bytes());
+  identity.append(reinterpret_cast<const char*>(block.data()), block.size());
+}
+
+void append(std::string& identity, const Copy& copy, std::span<const std::byte> /*parameters*/) {
+  append(identity, copy.to);
+  append(identity, copy.from);
+  append(identity, copy.bytes);
+}
+
+void append(std::string& identity, const Fill& fill, std::span<const std::byte> /*parameters*/) {
+  append(identity, fill.to);
+  append(identity, fill.bytes);
+  append(identity, fill.value);
+}
+
+void append(std::string& identity, const Library& library, std::span<const std::byte> /*parameters*/) {
+  append(identity, library.name.size());
+  identity += library.name;
+  append(identity, library.context.workspace);
+  append(identity, library.context.workspace_bytes);
+  append(identity, library.call.identity.size());
+  identity += library.call.identity;
+}
+
+// Whether the same identity means the same work.
+bool is_known(const Command& command) {
+  const auto* library = std::get_if<Library>(&command);
+  return library == nullptr || !library->call.identity.empty();
+}
+
+std::string identity_of(std::span<const Command> commands, std::span<const std::byte> parameters) {
+  std::string identity;
+  identity.reserve(parameters.size() + 64 * commands.size());
+  for (const Command& command : commands) {
+    append(identity, command.index());
+    std::visit([&](const auto& each) { append(identity, each, parameters); }, command);
+  }
+  return identity;
+}
+
+struct DestroyGraph {
+  void operator()(CUgraph_st* graph) const { cudaGraphDestroy(graph); }
+};
+
+}  // namespace
+
+GraphCache::Entry& GraphCache::find(std::string identity) {
+  const std::uint64_t key = std::hash<std::string_view>()(identity);
+  if (entries_.size() >= most_ && !entries_.contains(key)) {
+    const auto oldest = std::min_element(entries_.begin(), entries_.end(),
+                                         [](const auto& a, const auto& b) { return a.second.last < b.second.last; });
+    entries_.erase(oldest);
+  }
+  Entry& entry = entries_[key];
+  if (entry.identity != identity) {
+    entry = Entry();
+    entry.identity = std::move(identity);
+  }
+  entry.last = ++clock_;
+  return entry;
+}
+
+void GraphCache::record(Entry& entry, cudaStream_t stream, const std::function<void()>& launch) {
+  entry.refused = true;
+  // Other threads may allocate meanwhile.
+  if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
+    cudaGetLastError();
+    return;
+  }
+  bool is_complete = true;
+  try {
+    launch();
+  } catch (const Error&) {
+    is_complete = false;  // launched one by one, it says so itself
+  }
+  cudaGraph_t recorded = nullptr;
+  is_complete = cudaStreamEndCapture(stream, &recorded) == cudaSuccess && is_complete;
+  const std::unique_ptr<CUgraph_st, DestroyGraph> graph(recorded);
+  cudaGraphExec_t made = nullptr;
+  if (is_complete && cudaGraphInstantiate(&made, recorded, 0) == cudaSuccess) {
+    entry.graph.reset(made);
+    entry.refused = false;
+  }
+  cudaGetLastError();  // what failed here is not reported by the next call
+}
+
+bool GraphCache::launch(std::span<const Command> commands, std::span<const std::byte> parameters, cudaStream_t stream,
+                        const std::function<void()>& launch) {
+  if (commands.size() < fewest_commands || !std::all_of(commands.begin(), commands.end(), is_known)) return false;
+  Entry& entry = find(identity_of(commands, parameters));
+  if (entry.refused || entry.seen++ < seen_before) return false;
+  if (!entry.graph) record(entry, stream, launch);
+  if (!entry.graph) return false;
+  check(cudaGraphLaunch(entry.graph.get(), stream), "launching a graph");
+  ++launches_;
+  return true;
+}
+
+}  // namespace mslt::msl::cuda
