@@ -180,8 +180,8 @@ void matvec(benchmark::State& state) {
   const Random weight(dtype, {columns, dtype == DType::u8 ? inner / 2 : inner});
   const Random scales(DType::f16, {columns, inner / 32});
   for (auto _ : state) {
-    cpu().run(
-        Matvec{.out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
+    cpu().run(MatmulForward{
+        .out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
   }
   state.SetLabel(std::string(name_of(dtype)));
   report_bytes(state, static_cast<double>(weight.tensor.bytes()));

@@ -435,13 +435,13 @@ void Bench::matvec(DType dtype) {
   const Tensor scales = values(DType::f16, {v, c / 32}, 0.0f, 0.1f);
   const double other = bytes_of(one) + bytes_of(out_one);
   measure("matvec of the output head", dtype, bytes_of(plain) + other,
-          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {plain, {}}}); });
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = plain}); });
   measure("matvec of the output head, 4 rows", dtype, bytes_of(plain) + 4.0 * other,
-          [&] { backend_.run(Matvec{.out = out, .in = in, .weight = {plain, {}}}); });
+          [&] { backend_.run(MatmulForward{.out = out, .in = in, .weight = plain}); });
   measure("matvec of the output head, i8", dtype, bytes_of(bytes) + bytes_of(scales) + other,
-          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {bytes, scales}}); });
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {bytes, scales}}); });
   measure("matvec of the output head, 4 bits", dtype, bytes_of(halves) + bytes_of(scales) + other,
-          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {halves, scales}}); });
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {halves, scales}}); });
 }
 
 void Bench::layout(DType dtype) {

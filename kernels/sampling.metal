@@ -190,7 +190,9 @@ inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint
 // elements reach, and seldom many more. Maxima of batches show which few batches to read again for them; all threads
 // share that work. Each element's place is the number of those before it. If too many reach the threshold, or k is
 // larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner
-// searches again: O(vocab + k · vocab / threads) steps and no memory, for any k.
+// searches again: O(vocab + k · vocab / threads) steps and no memory, for any k. Only the upper halves of the batches'
+// maxima are kept, so a few more batches are read again. The arrays take less than 16 KB, so that a device has room for two
+// groups, or for one if it counts them twice.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void top_k_rows(
     device float* values [[buffer(0)]], device int* indices [[buffer(1)]], device const T* logits [[buffer(2)]],
@@ -198,10 +200,10 @@ template <typename T>
     uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]]) {
-  threadgroup uint maxima[kept_maxima];
+  threadgroup ushort maxima[kept_maxima];
   threadgroup uint candidate_ranks[most_candidates];
   threadgroup uint candidate_indices[most_candidates];
-  threadgroup uint hits[most_candidates];
+  threadgroup ushort hits[most_candidates];
   threadgroup uint threshold_of_all[1];
   threadgroup atomic_uint hit_count_of_all[1];
   threadgroup atomic_uint count_of_all[1];
@@ -229,7 +231,8 @@ template <typename T>
       }
     }
     const uint at = b / batches_a_slot * threads + position;
-    maxima[at] = b % batches_a_slot == 0 ? top : max(maxima[at], top);
+    const uint kept = b % batches_a_slot == 0 ? 0u : uint(maxima[at]);
+    maxima[at] = ushort(max(kept, top >> 16));
     own_max = max(own_max, top);
   }
 
@@ -265,10 +268,10 @@ template <typename T>
   // The slots with an element that reaches it, usually of few threads: all threads then read their spans.
   const uint threshold = threshold_of_all[0];
   for (uint slot = 0; slot * batches_a_slot < batches; ++slot) {
-    if (maxima[slot * threads + position] >= threshold) {
+    if (uint(maxima[slot * threads + position]) >= threshold >> 16) {
       const uint place = atomic_fetch_add_explicit(hit_count_of_all, 1u, memory_order_relaxed);
       if (place < most_candidates) {
-        hits[place] = slot * threads + position;
+        hits[place] = ushort(slot * threads + position);
       }
     }
   }
@@ -276,7 +279,7 @@ template <typename T>
   const uint hit_count = atomic_load_explicit(hit_count_of_all, memory_order_relaxed);
   const uint spans_a_slot = batches_a_slot * scan_spans;
   for (uint i = position; i < min(hit_count, most_candidates) * spans_a_slot; i += threads) {
-    const uint hit = hits[i / spans_a_slot];
+    const uint hit = uint(hits[i / spans_a_slot]);
     const uint span = hit / threads * batches_a_slot * batch_spans + i % spans_a_slot * threads + hit % threads;
     if (span < spans) {
       Run<T, span_width> raw;

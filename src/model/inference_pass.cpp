@@ -12,8 +12,6 @@
 namespace mslt {
 namespace {
 
-// Up to this many rows a product is bound by reading the weight.
-constexpr std::int64_t max_matvec_rows = 8;
 // More rows than this are run in several batches, which bounds the activations.
 constexpr std::int64_t max_batch_rows = 4096;
 
@@ -62,7 +60,6 @@ struct InferencePass::State {
   void make_room(std::int64_t rows, std::int64_t sequence_count);
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
-  void linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias);
   void norm(const Tensor& out, const Tensor& residual, const Tensor& x, const StageWeights& weight);
   void run_batch(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens,
                  const Tensor& hidden);
@@ -191,14 +188,6 @@ Tensor InferencePass::State::upload(const Arena& arena, std::string_view name, s
   return tensor;
 }
 
-void InferencePass::State::linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias) {
-  if (in.shape()[0] <= max_matvec_rows) {
-    backend.run(Matvec{.out = out, .in = in, .weight = {weight, {}}, .bias = bias});
-  } else {
-    backend.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias});
-  }
-}
-
 // out = norm(residual), where residual += x if there is an x.
 void InferencePass::State::norm(const Tensor& out, const Tensor& residual, const Tensor& x,
                                 const StageWeights& weight) {
@@ -258,21 +247,17 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
     std::visit(
         Overloaded{[&](const Linear&) {
                      const auto* activate = stages[i + 1].as<Activate>();
-                     const bool activates = activate != nullptr && !activate->gated() && x.shape()[0] > max_matvec_rows;
+                     const bool activates = activate != nullptr && !activate->gated();
                      const Tensor out = activates ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
-                     if (activates) {
-                       backend.run(MatmulForward{.out = out,
-                                                 .in = x,
-                                                 .weight = weight.weight,
-                                                 .bias = weight.bias,
-                                                 .activation = activate->activation});
-                     } else {
-                       linear(out, x, weight.weight, weight.bias);
-                     }
+                     backend.run(MatmulForward{.out = out,
+                                               .in = x,
+                                               .weight = weight.weight,
+                                               .bias = weight.bias,
+                                               .activation = activates ? activate->activation : Activation::none});
                      x = out;
                    },
                    [&](const Activate& activate) {
-                     if (!activate.gated() && x.shape()[0] > max_matvec_rows) return;
+                     if (!activate.gated()) return;
                      const Tensor out = result();
                      backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
                      x = out;
@@ -373,10 +358,10 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
   }
   const Tensor logits = outputs.tensor("logits").slice(0, count);
   if (dtype == DType::f32) {
-    linear(logits, hidden, weights.lm_head, {});
+    backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.lm_head});
   } else {
     const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
-    linear(stored, hidden, weights.lm_head, {});
+    backend.run(MatmulForward{.out = stored, .in = hidden, .weight = weights.lm_head});
     backend.run(Cast{.out = logits, .in = stored});
   }
   return logits;

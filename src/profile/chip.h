@@ -17,11 +17,12 @@ struct Chip {
   int cores = 0;
   std::uint64_t memory_bytes = 0;
   std::uint32_t threadgroup_memory_bytes = 0;
-  double flops = 0.0;             // per second, in float
-  double bandwidth = 0.0;         // bytes per second
-  double compute_share = 0.0;     // assumed share of `flops` if arithmetic is the bound
-  double attention_share = 0.0;   // the same for attention's kernels
-  double bandwidth_share = 0.0;   // assumed share of `bandwidth` if memory traffic is the bound
+  double flops = 0.0;            // per second, in float
+  double bandwidth = 0.0;        // bytes per second
+  double issue_share = 0.0;      // assumed share of the instructions that can be issued; 0 if the next two are measured
+  double compute_share = 0.0;    // measured share of `flops` if arithmetic is the bound
+  double attention_share = 0.0;  // the same for attention's kernels
+  double bandwidth_share = 0.0;  // assumed share of `bandwidth` if memory traffic is the bound
   double dispatch_seconds = 0.0;  // assumed time between the end of a kernel and the start of the next
 
   DeviceInfo info() const;

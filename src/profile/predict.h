@@ -37,10 +37,10 @@ struct StepPrediction {
 // Records one training step (forward, backward, norm of the gradients, AdamW) of batch · seq_len tokens as the MSL
 // backend would on that chip, without memory or a device, and sums over all dispatches
 //
-//   max(bytes / (bandwidth · bandwidth_share), flops / (flops · compute_share)) + dispatch_seconds
+//   max(bytes / (bandwidth · bandwidth_share), flops / (flops · arithmetic_share)) + dispatch_seconds
 //
-// (Williams, Waterman and Patterson, 2009), with attention_share for attention's kernels. Bytes count every bound
-// tensor once, accumulated ones twice. Throws Error(usage) for sizes outside the model's.
+// (Williams, Waterman and Patterson, 2009), with the share of arithmetic that inner_loop.h gives the kernel. Bytes
+// count every bound tensor once, accumulated ones twice. Throws Error(usage) for sizes outside the model's.
 StepPrediction predict_training_step(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len,
                                      const Chip& chip);
 

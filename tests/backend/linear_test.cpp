@@ -82,7 +82,7 @@ TEST_P(LinearTest, ForwardEqualsTheReference) {
               const Guarded pre(backend(), dtype, {s.m, s.n});
               backend().run(MatmulForward{.out = out,
                                           .in = in,
-                                          .weight = weight,
+                                          .weight = {weight},
                                           .bias = has_bias ? bias.tensor() : Tensor(),
                                           .activation = activation,
                                           .pre_activation = keeps ? pre.tensor() : Tensor()});
@@ -173,7 +173,7 @@ TEST_P(LinearTest, GivesTheSameBitsAgain) {
     const Guarded dweight = upload(backend(), DType::f32, {s.n, s.k}, std::vector<double>(count(s.n * s.k)));
     const Guarded dbias = upload(backend(), DType::f32, {s.n}, std::vector<double>(count(s.n)));
     backend().run(MatmulForward{
-        .out = out, .in = in, .weight = weight, .bias = bias, .activation = Activation::gelu, .pre_activation = pre});
+        .out = out, .in = in, .weight = {weight}, .bias = bias, .activation = Activation::gelu, .pre_activation = pre});
     backend().run(MatmulBackwardInput{
         .din = din, .dout = out, .weight = weight, .activation = Activation::gelu, .pre_activation = in});
     backend().run(MatmulBackwardWeight{.dweight = dweight, .dbias = dbias, .dout = out, .in = in});
@@ -223,7 +223,7 @@ struct TestWeight {
   Guarded scales;
 };
 
-TEST_P(LinearTest, MatvecEqualsTheReference) {
+TEST_P(LinearTest, EveryKindOfWeightEqualsTheReference) {
   const std::vector<Size> shapes = {{1, 1, 32},  {1, 70, 96},   {2, 33, 64},  {3, 5, 320},
                                     {8, 40, 32}, {11, 257, 64}, {40, 67, 96}, {1, 600, 256}};
   for (const Size& s : shapes) {
@@ -240,12 +240,14 @@ TEST_P(LinearTest, MatvecEqualsTheReference) {
         const Guarded bias = upload(backend(), bias_dtype, {s.n}, bias_values);
         const Guarded out(backend(), dtype, {s.m, s.n});
         const Guarded plain(backend(), dtype, {s.m, s.n});
-        backend().run(Matvec{.out = out, .in = in, .weight = weight.weight(), .bias = bias});
-        backend().run(Matvec{.out = plain, .in = in, .weight = weight.weight()});
+        backend().run(MatmulForward{
+            .out = out, .in = in, .weight = weight.weight(), .bias = bias, .activation = Activation::relu});
+        backend().run(MatmulForward{.out = plain, .in = in, .weight = weight.weight()});
         const double tolerance = tolerance_of(dtype, f32_tolerance);
-        expect_close(out.values(),
-                     reference_matmul(in_values, weight.meaning, bias_values, count(s.m), count(s.n), count(s.k)),
-                     tolerance);
+        std::vector<double> expected =
+            reference_matmul(in_values, weight.meaning, bias_values, count(s.m), count(s.n), count(s.k));
+        for (double& value : expected) value = activate(Activation::relu, value);
+        expect_close(out.values(), expected, tolerance);
         expect_close(plain.values(),
                      reference_matmul(in_values, weight.meaning, {}, count(s.m), count(s.n), count(s.k)), tolerance);
         EXPECT_TRUE(out.intact() && plain.intact());
@@ -330,15 +332,11 @@ TEST_P(LinearTest, RefusesDtypesThatDoNotMeet) {
     const Guarded other_weight(b, other, {5, 64});
     const Guarded other_bias(b, other, {5});
     refuses("matmul_forward: ", unkept("weight", other_weight, "in", in),
-            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = other_weight}); });
+            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = {other_weight}}); });
     refuses("matmul_forward: ", unlike("bias", other_bias, "weight", weight),
-            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = other_bias}); });
-    refuses("matvec: ", unkept("weight.values", other_weight, "in", in),
-            [&] { b.run(Matvec{.out = out, .in = in, .weight = {other_weight, {}}}); });
-    refuses("matvec: ", unlike("bias", other_bias, "weight.values", weight),
-            [&] { b.run(Matvec{.out = out, .in = in, .weight = {weight, {}}, .bias = other_bias}); });
-    refuses("matvec: ", unkept("bias", other_bias, "in", in),
-            [&] { b.run(Matvec{.out = out, .in = in, .weight = {bytes, scales}, .bias = other_bias}); });
+            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = {weight}, .bias = other_bias}); });
+    refuses("matmul_forward: ", unkept("bias", other_bias, "in", in),
+            [&] { b.run(MatmulForward{.out = out, .in = in, .weight = {bytes, scales}, .bias = other_bias}); });
     refuses("matmul_backward_input: ", unlike("weight", other_weight, "dout", out),
             [&] { b.run(MatmulBackwardInput{.din = din, .dout = out, .weight = other_weight}); });
     refuses("matmul_backward_weight: ", unlike("dweight", other_weight, "dout", out),
@@ -348,7 +346,7 @@ TEST_P(LinearTest, RefusesDtypesThatDoNotMeet) {
   }
 }
 
-TEST_P(LinearTest, MatvecRefusesWrongArguments) {
+TEST_P(LinearTest, RefusesWrongWeights) {
   const Guarded in(backend(), DType::f32, {2, 64});
   const Guarded out(backend(), DType::f32, {2, 5});
   const Guarded plain(backend(), DType::f32, {5, 64});
@@ -360,13 +358,13 @@ TEST_P(LinearTest, MatvecRefusesWrongArguments) {
   const Guarded integers(backend(), DType::i32, {5, 64});
   const auto refuses = [&](const Tensor& o, const Tensor& i, const Weight& weight, const Tensor& bias,
                            std::string_view part) {
-    const std::string message =
-        error_of(ErrorKind::input, [&] { backend().run(Matvec{.out = o, .in = i, .weight = weight, .bias = bias}); });
-    EXPECT_TRUE(message.starts_with("matvec: ")) << message;
+    const std::string message = error_of(
+        ErrorKind::input, [&] { backend().run(MatmulForward{.out = o, .in = i, .weight = weight, .bias = bias}); });
+    EXPECT_TRUE(message.starts_with("matmul_forward: ")) << message;
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
-  refuses(out, in, {}, {}, "weight.values is absent");
-  refuses(out, in, {integers, {}}, {}, "weight.values is i32");
+  refuses(out, in, {}, {}, "weight is absent");
+  refuses(out, in, {integers, {}}, {}, "weight is i32");
   refuses(out, in, {plain, scales}, {}, "weight.scales is f16");
   refuses(out, in, {bytes, {}}, {}, "weight.scales is absent");
   refuses(out, in, {bytes, wrong}, {}, "weight.scales is f16 [5, 3]");

@@ -104,15 +104,17 @@ TEST_P(PlacementTest, Products) {
 TEST_P(PlacementTest, ProductsOfFewRows) {
   for (const std::int64_t m : {1, 6}) {
     expect_same([&](Maker& t) {
-      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = {t.make({40, 64}), {}}});
+      backend().run(MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = t.make({40, 64})});
     });
     expect_same([&](Maker& t) {
       const Weight weight{t.integers(DType::i8, {40, 64}, -128, 128), t.make(DType::f16, {40, 2})};
-      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
+      backend().run(
+          MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
     expect_same([&](Maker& t) {
       const Weight weight{t.integers(DType::u8, {40, 32}, 0, 256), t.make(DType::f16, {40, 2})};
-      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
+      backend().run(
+          MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
   }
 }

@@ -65,7 +65,7 @@ class Operations {
     const Guarded weight = random({n, k});
     const Guarded bias = random({n});
     const Guarded out(backend_, dtype_, {m, n});
-    backend_.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias, .activation = Activation::gelu});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {weight}, .bias = bias, .activation = Activation::gelu});
     keep("matmul_forward", out);
     const Guarded dout = random({m, n});
     const Guarded din(backend_, dtype_, {m, k});
@@ -82,12 +82,12 @@ class Operations {
     const Guarded in = random({rows, 96});
     const Guarded out(backend_, dtype_, {rows, 521});
     const Guarded weight = random({521, 96});
-    backend_.run(Matvec{.out = out, .in = in, .weight = {weight, {}}});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
     keep("matvec", out);
     const Guarded values = integers({521, 24}, 127);
     const Guarded scales = random(DType::f16, {521, 3});
     const Tensor bytes(values.tensor().buffer(), values.tensor().offset(), DType::i8, {521, 96});
-    backend_.run(Matvec{.out = out, .in = in, .weight = {bytes, scales}});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {bytes, scales}});
     keep("matvec with i8", out);
   }
 
@@ -95,7 +95,7 @@ class Operations {
     const Guarded in = random({1, inner});
     const Guarded weight = random({columns, inner});
     const Guarded out(backend_, dtype_, {1, columns});
-    backend_.run(Matvec{.out = out, .in = in, .weight = {weight, {}}});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
     keep("wide matvec", out);
   }
 
@@ -345,7 +345,7 @@ TEST_P(TuningTest, TheTuningDecidesWhichKernelsRun) {
     tuning.direct_results_forward = direct_results;
     tuning.few_rows = few_rows;
     msl_backend->set_tuning(tuning);
-    backend().run(MatmulForward{.out = out, .in = in, .weight = weight});
+    backend().run(MatmulForward{.out = out, .in = in, .weight = {weight}});
   };
   run(20 * 24, 19);
   EXPECT_TRUE(uses("matmul_forward_direct_f32_f32"));

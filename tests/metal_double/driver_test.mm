@@ -10,8 +10,10 @@
 #include <numeric>
 
 #include "backend/msl/drivers/metal/metal_device.h"
+#include "backend/msl/encoder.h"
 #include "backend/msl/kernel_source.h"
 #include "backend/msl/metal_backend.h"
+#include "backend/msl/recorder.h"
 #include "backend/registry.h"
 #include "kernels/layout_args.h"
 #include "mslt/error.h"
@@ -189,6 +191,15 @@ TEST_F(MetalDriverTest, BindsEmptyTensors) {
   commands->dispatch({1}, {threads});
   commands->commit();
   commands->wait();
+}
+
+TEST_F(MetalDriverTest, EmptyTensorsMayLieAtTheEndOfTheirBuffer) {
+  const auto x = buffer(4, 1.0f);
+  const Tensor empty(*x, x->size(), DType::f32, {0});
+  const SpanArgs args = {.count = 0, .aligned = 0, .reserved = 0};
+  Recorder recorder(*device_, kernel_table());
+  Encoder(recorder, "add_f32").buffer(0, empty).buffer(1, empty).bytes(2, args).dispatch({1}, {threads});
+  recorder.wait();
 }
 
 TEST_F(MetalDriverTest, OrdersCommandBuffersWithoutWaiting) {

@@ -30,7 +30,7 @@ namespace mslt {
 // A backend for a device whose libraries do some operations better derives from it and overrides those:
 //
 //   void CudaBackend::execute(const MatmulForward& op) {
-//     if (op.activation == Activation::relu) return MslBackend::execute(op);
+//     if (op.weight.scales || op.activation == Activation::relu) return MslBackend::execute(op);
 //     library_call("cublas", op, workspace_bytes, {[=, a = address(op.in), ...](const msl::LibraryContext& context) {
 //       cublasLtMatmul(..., context.workspace, context.workspace_bytes, cudaStream_t(context.stream));
 //     }});
@@ -75,7 +75,6 @@ class MslBackend : public Backend {
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
-  void execute(const Matvec& op) override;
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
   void execute(const KvCacheAppend& op) override;

@@ -70,8 +70,8 @@ struct Tunable {
   std::int64_t Tuning::* member = nullptr;
   std::vector<std::int64_t> candidates;  // in addition to the tuning's current value
   // Prefixes of the names of the kernels whose group size is the value; each must allow such groups.
-  std::vector<std::string_view> kernels;
-  std::vector<Workload> workloads;
+  std::vector<std::string_view> kernels = {};
+  std::vector<Workload> workloads = {};
   bool without_matvec = false;  // no product uses matvec while this is timed
   bool all_direct = false;      // every product uses the direct design
 };

@@ -16,15 +16,12 @@ namespace {
 
 using enum TuningField::Kind;
 
-constexpr std::int64_t most_rows = 4096;
-
 constexpr auto fields = std::to_array<TuningField>({
     {"direct_results_forward", &Tuning::direct_results_forward, 0, any_size, number, 0},
     {"direct_results_input", &Tuning::direct_results_input, 0, any_size, number, 0},
     {"direct_results_weight", &Tuning::direct_results_weight, 0, any_size, number, 0},
     {"direct_simdgroups", &Tuning::direct_simdgroups, 1, 4, power_of_two, 32},
-    {"few_rows", &Tuning::few_rows, 0, most_rows, number, 0},
-    {"matvec_rows", &Tuning::matvec_rows, 0, most_rows, number, 0},
+    {"few_rows", &Tuning::few_rows, 0, 4096, number, 0},
     {"matvec_simdgroups", &Tuning::matvec_simdgroups, 1, 8, number, 32},
     {"span_threads", &Tuning::span_threads, 32, 1024, simdgroups, 1},
     {"adamw_threads", &Tuning::adamw_threads, 32, 1024, simdgroups, 1},

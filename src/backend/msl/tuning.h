@@ -25,10 +25,8 @@ struct Tuning {
   std::int64_t direct_results_weight = 256 * 256;
   // Simdgroups per threadgroup of the direct design: 1, 2 or 4.
   std::int64_t direct_simdgroups = 4;
-  // matmul_forward with at most this many rows reads the weight once, using the kernels of matvec.
+  // Products of at most this many rows read the weight once, using the kernels of matvec.
   std::int64_t few_rows = 8;
-  // matvec with more rows than this and a plain weight uses matmul_forward.
-  std::int64_t matvec_rows = 32;
   // Simdgroups per threadgroup of matvec, if the product is large enough for many threadgroups.
   std::int64_t matvec_simdgroups = 4;
   // Threads per group of the elementwise kernels, of AdamW, and of the kernels over tiles of rows and columns.
@@ -85,7 +83,7 @@ std::span<const ChipFamily> chip_families();
 const ChipFamily& chip_family(const DeviceInfo& device);
 
 // For files; increases when a member of Tuning or its meaning changes.
-inline constexpr std::int64_t tuning_version = 2;
+inline constexpr std::int64_t tuning_version = 3;
 
 // The contents of a tuning file: docs/kernels.md describes it.
 struct TuningFile {

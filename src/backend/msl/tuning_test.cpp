@@ -101,8 +101,8 @@ TEST(TuningFileTest, NamesWhatIsWrong) {
   expect("[]", "not a tuning file");
   expect("{}", "not a tuning file");
   expect(with("/format", 3), "not a tuning file");
-  expect(with("/version", 0), "'version' is 0, but this mslt has version 2");
-  expect(with("/version", "2"), "'version' is \"2\"");
+  expect(with("/version", 0), "'version' is 0, but this mslt has version 3");
+  expect(with("/version", "3"), "'version' is \"3\"");
   expect(without("", "version"), "'version' is missing");
   expect(with("/device", 5), "'device' is not a text");
   expect(without("", "backend"), "'backend' is missing");

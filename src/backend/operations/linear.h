@@ -1,6 +1,8 @@
 // Matrix products.
 #pragma once
 
+#include <utility>
+
 #include "backend/operations/argument.h"
 #include "backend/operations/parameters.h"
 
@@ -12,26 +14,37 @@ namespace mslt {
 //   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
 //       element j + 16 in its high half; w = (half - 8) · scale
 struct Weight {
-  Tensor values;       // kept, or i8 or u8
-  Tensor scales = {};  // f16 [out, in / 32]; absent for plain weights
+  Weight() = default;
+  // A plain tensor is a weight.
+  Weight(Tensor values, Tensor scales = {}) : values(std::move(values)), scales(std::move(scales)) {}
+
+  Tensor values;  // kept, or i8 or u8
+  Tensor scales;  // f16 [out, in / 32]; absent for plain weights
 };
 
-// out = activation(in · weightᵀ + bias).
+// out = activation(in · weightᵀ + bias). Where rows are few, reading the weight is what takes the time; the backend
+// knows how few, and does those another way.
 struct MatmulForward {
   static constexpr std::string_view name = "matmul_forward";
   Tensor out;                                // f [M, N]
   Tensor in;                                 // f [M, K]
-  Tensor weight;                             // kept [N, K]
+  Weight weight;                             // [N, K]
   Tensor bias = {};                          // kept [N]
   Activation activation = Activation::none;  // any except swiglu
-  Tensor pre_activation = {};                // f [M, N]: stores the activation's argument
+  Tensor pre_activation = {};                // f [M, N]: stores the activation's argument; not for quantised weights
 
   auto arguments() const {
-    return std::array{writes("out", out), reads("in", in), reads("weight", weight, Elements::kept),
-                      reads("bias", bias, Elements::kept), writes("pre_activation", pre_activation)};
+    return std::array{writes("out", out),
+                      reads("in", in),
+                      reads("weight", weight.values, weight.scales ? Elements::any : Elements::kept),
+                      reads("weight.scales", weight.scales, Elements::f16),
+                      reads("bias", bias, Elements::kept),
+                      writes("pre_activation", pre_activation)};
   }
   void check(const Arguments& given) const;
-  double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.shape()[0]); }
+  double flops() const {
+    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
+  }
 };
 
 // din (+)= (dout · weight) · activation'(pre_activation).
@@ -65,25 +78,6 @@ struct MatmulBackwardWeight {
   }
   void check(const Arguments& given) const;
   double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(dweight.shape()[0]); }
-};
-
-// out = in · weightᵀ + bias for few rows; limited by reading the weight once.
-struct Matvec {
-  static constexpr std::string_view name = "matvec";
-  Tensor out;  // f [M, N]
-  Tensor in;   // f [M, K]
-  Weight weight;
-  Tensor bias = {};  // kept [N]
-
-  auto arguments() const {
-    return std::array{writes("out", out), reads("in", in),
-                      reads("weight.values", weight.values, weight.scales ? Elements::any : Elements::kept),
-                      reads("weight.scales", weight.scales, Elements::f16), reads("bias", bias, Elements::kept)};
-  }
-  void check(const Arguments& given) const;
-  double flops() const {
-    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
-  }
 };
 
 }  // namespace mslt

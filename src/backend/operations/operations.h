@@ -30,7 +30,7 @@ struct OperationList {};
 
 using Operations =
     OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward, MatmulForward,
-                  MatmulBackwardInput, MatmulBackwardWeight, Matvec, AttentionForward, AttentionBackward, KvCacheAppend,
+                  MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward, KvCacheAppend,
                   AttentionDecode, ActivationForward, ActivationBackward, DropElements, CrossEntropy, Sum, GlobalNorm,
                   AdamWUpdate, Argmax, TopK, SplitQkv, JoinQkv, Cast, Fill, Copy, Add, GatherRows>;
 

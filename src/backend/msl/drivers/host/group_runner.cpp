@@ -147,7 +147,9 @@ class GroupRunner::Impl {
   std::vector<ExactMemory> memory_;
   std::vector<void*> argument_memory_;
   std::vector<void*> array_memory_;
-  // Runnable threads, first come first served unless the order is random; a ring with room for all.
+  // Runnable threads; a ring with room for all. In the forward order the first to come is the first to go on, so
+  // simdgroups keep step with one another. In the reversed order it is the last to come, so each simdgroup runs as far
+  // as it can before another does. In a random order any of them may be the next.
   std::vector<Lane*> ready_;
   std::size_t ready_first_ = 0;
   std::size_t ready_count_ = 0;
@@ -356,6 +358,9 @@ Lane* GroupRunner::Impl::unstarted() {
 
 // One of the runnable threads, of which there must be some.
 Lane& GroupRunner::Impl::take_ready() {
+  if (dispatch_->order.kind == RunOrder::Kind::reversed) {
+    return *ready_[(ready_first_ + --ready_count_) % ready_.size()];
+  }
   if (dispatch_->order.kind == RunOrder::Kind::random) {
     dice_ = mixed(dice_);
     std::swap(ready_[ready_first_], ready_[(ready_first_ + dice_ % ready_count_) % ready_.size()]);
@@ -410,9 +415,8 @@ bool GroupRunner::Impl::come(Meeting& meeting, const char* operation, const std:
 void GroupRunner::Impl::let_go(Meeting& meeting) {
   meeting.arrived = 0;
   std::size_t last = ready_first_ + ready_count_;
-  const bool reversed = dispatch_->order.kind == RunOrder::Kind::reversed;
   for (std::uint32_t i = 0; i < meeting.members; ++i) {
-    Lane& lane = lanes_[meeting.first + (reversed ? meeting.members - 1 - i : i)];
+    Lane& lane = lanes_[meeting.first + i];
     if (&lane == current_) continue;
     ready_[last++ % ready_.size()] = &lane;
   }
