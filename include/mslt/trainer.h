@@ -33,8 +33,9 @@ struct TrainOptions {
   std::filesystem::path output;  // the run folder, created where it does not exist
   bool resume = false;           // continue the run in `output` from its newest checkpoint; begin one where none is
   std::optional<std::int64_t> from_step;  // with resume: from this step's; newer ones are kept under other names
-  bool discard_damaged = false;     // with resume: keep damaged checkpoints under other names and go on without them
-  std::filesystem::path init_from;  // start from the weights of this model folder (its configuration holds then)
+  bool discard_damaged = false;  // with resume: keep damaged checkpoints under other names and go on without them
+  // Start from the weights of this model folder, whose configuration holds then. A resumption does without the folder.
+  std::filesystem::path init_from;
   // With init_from: accept data of another tokenizer than that model's. Each id keeps its embedding but means another
   // token, which training has to learn anew.
   bool force_tokenizer = false;
@@ -69,6 +70,7 @@ struct TrainOptions {
   std::int64_t eval_every = 100;
   std::int64_t eval_batches = 50;  // batches of an evaluation along the way, 0 for all; the last one takes all
   std::int64_t sample_every = 0;
+  std::string sample_prompt;  // what the samples begin with
   std::int64_t save_every = 500;
   std::int64_t keep_checkpoints = 2;  // how many of the newest to keep, besides the best
   bool tensorboard = true;
@@ -86,8 +88,8 @@ struct TrainOptions {
 bool holds_run(const std::filesystem::path& folder);
 
 // The options that the run in `folder` was started or last resumed with, for a caller that wants them as defaults of a
-// resumption. Throws Error(io) where there is no run.
-TrainOptions load_run_options(const std::filesystem::path& folder);
+// resumption; what the folder says nothing of is as in `others`. Throws Error(io) where there is no run.
+TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOptions& others = {});
 
 // What training will hold in memory, in bytes.
 struct MemoryEstimate {
@@ -96,7 +98,11 @@ struct MemoryEstimate {
   std::size_t moments = 0;
   std::size_t master_weights = 0;  // beside 16-bit parameters only
   std::size_t activations = 0;
-  std::size_t total() const { return parameters + gradients + moments + master_weights + activations; }
+  std::size_t scratch = 0;  // partial results of the device's kernels, as far as they are known beforehand
+  std::size_t staging = 0;  // batches and results on their way to and from the device
+  std::size_t total() const {
+    return parameters + gradients + moments + master_weights + activations + scratch + staging;
+  }
   // A table of several lines, sizes in MiB.
   std::string describe() const;
 };

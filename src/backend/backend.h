@@ -2,8 +2,8 @@
 //
 // run() records or runs one operation on tensor views; operations/operations.h lists them. Whatever was recorded
 // earlier is complete before a later operation reads it. Views must stay valid until wait(). Every operation is
-// deterministic: the same inputs, device and thread count give the same bits. A Backend is used by one thread at a
-// time.
+// deterministic: the same inputs, device and thread count give the same bits. The host waits for the device in wait(),
+// throttle() and download(), nowhere else. A Backend is used by one thread at a time.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +27,13 @@ struct DeviceInfo {
   std::uint64_t memory_bytes = 0;  // what may be allocated in all
   int compute_units = 0;           // threads or multiprocessors
   bool trains_16_bit = false;      // whether the backward operations take bf16 and f16
+};
+
+// What a backend holds for itself, in bytes: partial results of operations, and what is on its way to and from a
+// device.
+struct WorkingMemory {
+  std::size_t scratch = 0;
+  std::size_t staging = 0;
 };
 
 // What executes the operations of a list, one overload each.
@@ -87,7 +94,7 @@ class Backend : public ExecutesAll<Operations> {
   }
   // Copies host bytes into `destination` in the order of recording; `source` may be reused at return.
   virtual void upload(const Tensor& destination, std::span<const std::byte> source) = 0;
-  // Copies `source` to the host; waits for the work that it depends on.
+  // Copies `source` to the host, once the work recorded so far is done.
   virtual void download(const Tensor& source, std::span<std::byte> destination) = 0;
   // Calls `receive` with the bytes of `source` as they are at this point of the recording: at once, later from wait(),
   // or from a completion handler that runs inside a call of this object. Bytes are valid during the call only.
@@ -97,11 +104,18 @@ class Backend : public ExecutesAll<Operations> {
   // Returns when all recorded work is done and all read_back callbacks have run.
   virtual void wait() = 0;
   // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of
-  // the others have run: the one place where a training step waits, without the device running dry.
+  // the others have run: so a training step waits, without the device running dry.
   virtual void throttle(std::size_t in_flight) = 0;
   // Seconds that the device itself has worked on what wait(), throttle() and download() have seen done, by its own
   // clock; 0 where it has none.
   virtual double device_seconds() const { return 0.0; }
+
+  // What the backend holds for itself at present; it gives nothing of it back.
+  virtual WorkingMemory working_memory() const { return {}; }
+  // What a new backend of this kind would hold after `work`, for which nothing is allocated or computed: `work` is
+  // given a backend whose buffers have a size but no memory, and whose device is done with nothing before it is waited
+  // for.
+  virtual WorkingMemory rehearse(const std::function<void(Backend&)>& /*work*/) const { return {}; }
 
  private:
   std::string warning_;

@@ -35,7 +35,6 @@ struct Arguments {
   TrainOptions options;
   ModelOptions model;
   std::string schedule = "cosine";
-  std::string sample_prompt;
   bool keep_model = false;  // options.model holds already, as when a run is resumed
 };
 
@@ -145,7 +144,7 @@ void train(Arguments arguments, Context& context) {
     const auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
     const DataInfo data = read_data_info(options.data);
-    callbacks.sample = [=, prompt = arguments.sample_prompt](Transformer& model, std::int64_t) {
+    callbacks.sample = [=, prompt = options.sample_prompt](Transformer& model, std::int64_t) {
       TextGenerator generator(model, *tokenizer, std::array{TokenId{data.eos_id}});
       std::vector<TokenId> ids = data.document_prefix;
       tokenizer->encode_append(prompt, ids);
@@ -200,7 +199,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   add_integer(command, "--eval-batches", options.eval_batches, "Batches of an evaluation; 0 for all",
               {.unit = "batches"});
   add_integer(command, "--sample-every", options.sample_every, "Steps between samples; 0 for none", {.unit = "steps"});
-  command.add_option("--sample-prompt", arguments.sample_prompt, "What the samples begin with");
+  command.add_option("--sample-prompt", options.sample_prompt, "What the samples begin with");
   add_integer(command, "--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end",
               {.unit = "steps"});
   add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept beside the best",
@@ -224,12 +223,15 @@ void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
 // The options of the run to resume, with those on the command line in their place.
 Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
   Arguments arguments;
-  arguments.options = load_run_options(options.output);
-  arguments.schedule = std::string(name_of(arguments.options.schedule));
   CLI::App app;
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_training_options(app, arguments);
   add_model_options(app, arguments.model);
+  const std::string default_tuning = arguments.options.tuning;
+  arguments.options = load_run_options(options.output, arguments.options);
+  arguments.schedule = std::string(name_of(arguments.options.schedule));
+  // A tuning is of one device.
+  if (given.count("--device") > 0) arguments.options.tuning = default_tuning;
   std::vector<std::string> again;
   arguments.keep_model = true;
   for (const CLI::Option* option : given.get_options()) {

@@ -12,9 +12,7 @@
 #include "base/parallel.h"
 #include "data/known_ids.h"
 #include "formats/hf_config.h"
-#include "model/training_pass.h"
 #include "text/vocabulary_files.h"
-#include "train/optimizer.h"
 #include "train/run_options.h"
 
 namespace mslt {
@@ -101,6 +99,15 @@ void open_run_folder(PreparedRun& run) {
   }
 }
 
+// The model in init_from; once the run has begun, the run's own, which needs that folder no longer.
+Config initial_model(const TrainOptions& options) {
+  if (options.resume && holds_run(options.output) && is_there(RunPaths{options.output}.options())) {
+    return load_run_options(options.output).model;
+  }
+  const fs::path path = options.init_from / "config.json";
+  return parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
+}
+
 // The model as it will be trained: init_from's or the one asked for, with the data's vocabulary.
 Config resolve_model(PreparedRun& run) {
   const TrainOptions& options = run.options;
@@ -108,8 +115,7 @@ Config resolve_model(PreparedRun& run) {
   if (options.init_from.empty()) {
     config.vocab_size = run.data.vocab_size;
   } else {
-    const fs::path path = options.init_from / "config.json";
-    config = parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
+    config = initial_model(options);
     require_known_ids(options.data, run.data, *run.tokenizer, config.vocab_size,
                       fmt::format("the model in {}", options.init_from.string()));
   }
@@ -238,7 +244,6 @@ void check_checkpoint_tokenizer(const PreparedRun& run) {
 TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   const TrainOptions& options = run.options;
   const Config& config = options.model;
-  const DType dtype = dtype_from_name(options.dtype);
   TrainPlan plan;
   plan.model = config;
   plan.device = backend.device().name;
@@ -249,11 +254,7 @@ TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   plan.training_tokens = static_cast<std::int64_t>(run.data.train.tokens);
   plan.validation_tokens = static_cast<std::int64_t>(run.data.val.tokens);
   plan.flops_per_token = config.training_flops_per_token(options.seq_len);
-  const MemoryPlan pass =
-      TrainingPass::plan(config, dtype, options.batch_size, options.seq_len, TrainingPass::Mode::train);
-  const ArenaLayout layout = parameter_layout(config, dtype).arena;
-  plan.memory = {pass.parameters, pass.gradients, AdamW::moment_bytes(layout), AdamW::master_bytes(layout),
-                 pass.activations};
+  plan.memory = TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options));
   if (run.checkpoint) plan.resumed_from = run.checkpoint->folder;
   return plan;
 }
@@ -309,6 +310,16 @@ LoaderOptions training_loader_options(const TrainOptions& options) {
   loading.seed = options.seed;
   loading.random_offset = true;
   return loading;
+}
+
+TrainingStepOptions step_options(const TrainOptions& options) {
+  return {.batch_size = options.batch_size,
+          .seq_len = options.seq_len,
+          .grad_accum = options.grad_accum,
+          .seed = options.seed,
+          .clip = options.clip,
+          .adamw = {static_cast<float>(options.beta1), static_cast<float>(options.beta2),
+                    static_cast<float>(options.epsilon), static_cast<float>(options.weight_decay)}};
 }
 
 void write_run_options(const PreparedRun& run) {

@@ -18,6 +18,7 @@
 #include "train/checkpoint_choice.h"
 #include "train/run_folder.h"
 #include "train/run_state.h"
+#include "train/training_step.h"
 
 namespace mslt {
 
@@ -44,6 +45,9 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend);
 
 // How the training split is read; batches are not made ahead yet.
 LoaderOptions training_loader_options(const TrainOptions& options);
+
+// What of the options a step needs.
+TrainingStepOptions step_options(const TrainOptions& options);
 
 // Writes run.json.
 void write_run_options(const PreparedRun& run);

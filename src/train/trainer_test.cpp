@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
+#include <utility>
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/file.h"
@@ -372,6 +374,27 @@ TEST_F(TrainerTest, CarriesOverWhatTheModelsFolderSays) {
   }
 }
 
+TEST_F(TrainerTest, ResumesWithoutTheModelItStartedFrom) {
+  TrainOptions now = options();
+  now.steps = 2;
+  now.warmup = 0;
+  now.model.channels = 24;
+  train(now);
+  now.model = options().model;
+  now.init_from = folder_.path() / "first";
+  fs::rename(run_folder(), now.init_from);
+  now.dropout = 0.1f;
+  train(now);
+  fs::remove_all(now.init_from);
+  now.resume = true;
+  now.steps = 4;
+  EXPECT_EQ(train(now).step, 4);
+  EXPECT_EQ(load_run_options(run_folder()).model.channels, 24);
+  // Without a run there is nothing but the folder.
+  now.output = folder_.path() / "other";
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::io), (now.init_from / "config.json").string()));
+}
+
 TEST_F(TrainerTest, SaysWhereAModelHasNoPublicForm) {
   TrainOptions now = options();
   now.steps = 1;
@@ -447,15 +470,79 @@ TEST_F(TrainerTest, RejectsImpossibleOptions) {
   EXPECT_FALSE(fs::exists(run_folder()));
 }
 
+// References to every member. A new one does not compile here until it is named, and fails below until it is given a
+// value of its own.
+auto members_of(const TrainOptions& options) {
+  const auto& [data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
+               tuning, dtype, steps, batch_size, seq_len, grad_accum, seed, lr, min_lr_ratio, warmup, schedule,
+               decay_fraction, beta1, beta2, epsilon, weight_decay, clip, eval_every, eval_batches, sample_every,
+               sample_prompt, save_every, keep_checkpoints, tensorboard, report] = options;
+  return std::tie(data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
+                  tuning, dtype, steps, batch_size, seq_len, grad_accum, seed, lr, min_lr_ratio, warmup, schedule,
+                  decay_fraction, beta1, beta2, epsilon, weight_decay, clip, eval_every, eval_batches, sample_every,
+                  sample_prompt, save_every, keep_checkpoints, tensorboard, report);
+}
+
+TEST(RunOptions, EveryMemberCanBeReadBack) {
+  TrainOptions options;
+  options.data = "d";
+  options.output = "o";
+  options.resume = true;
+  options.from_step = 3;
+  options.discard_damaged = true;
+  options.init_from = "i";
+  options.force_tokenizer = true;
+  options.model.layers = 5;
+  options.dropout = 0.125f;
+  options.device = "metal:1";
+  options.tuning = "t.json";
+  options.dtype = "bf16";
+  options.steps = 7;
+  options.batch_size = 8;
+  options.seq_len = 9;
+  options.grad_accum = 10;
+  options.seed = std::uint64_t{1} << 63;
+  options.lr = 0.11;
+  options.min_lr_ratio = 0.12;
+  options.warmup = 13;
+  options.schedule = Schedule::wsd;
+  options.decay_fraction = 0.14;
+  options.beta1 = 0.15;
+  options.beta2 = 0.16;
+  options.epsilon = 0.17;
+  options.weight_decay = 0.18;
+  options.clip = 0.19;
+  options.eval_every = 20;
+  options.eval_batches = 21;
+  options.sample_every = 22;
+  options.sample_prompt = "p";
+  options.save_every = 23;
+  options.keep_checkpoints = 24;
+  options.tensorboard = false;
+  options.report = false;
+  const TrainOptions defaults;
+  const auto differ = [&]<std::size_t... i>(std::index_sequence<i...>) {
+    const auto given = members_of(options);
+    const auto before = members_of(defaults);
+    return std::vector<bool>{std::get<i>(given) != std::get<i>(before)...};
+  };
+  const auto all = differ(std::make_index_sequence<std::tuple_size_v<decltype(members_of(options))>>());
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_TRUE(all[i]) << "member " << i << " has its default";
+
+  TrainOptions read = options_from_json(options_to_json(options), "test");
+  // These belong to one start.
+  read.resume = options.resume;
+  read.from_step = options.from_step;
+  read.discard_damaged = options.discard_damaged;
+  EXPECT_EQ(read, options);
+}
+
 TEST_F(TrainerTest, OptionsOfARunCanBeReadBack) {
   TrainOptions now = options();
-  now.schedule = Schedule::wsd;
-  now.dropout = 0.125f;
   now.steps = 2;
   now.warmup = 0;
   train(now);
   now.model.vocab_size = 300;
-  now.model.dropout = 0.125f;
   EXPECT_EQ(load_run_options(run_folder()), now);
   EXPECT_THROW(load_run_options(folder_.path()), Error);
   nlohmann::json json = options_to_json(now);
@@ -471,8 +558,10 @@ TEST_F(TrainerTest, ThePlanAddsUpTheMemory) {
   EXPECT_EQ(memory.moments, 2 * memory.parameters);
   EXPECT_EQ(memory.master_weights, 0u);
   EXPECT_GT(memory.activations, 0u);
-  EXPECT_EQ(memory.total(), 4 * memory.parameters + memory.activations);
-  EXPECT_TRUE(contains(memory.describe(), "together"));
+  EXPECT_GT(memory.scratch, 0u);
+  EXPECT_EQ(memory.total(), 4 * memory.parameters + memory.activations + memory.scratch);
+  EXPECT_TRUE(contains(memory.describe(), "Scratch"));
+  EXPECT_TRUE(contains(memory.describe(), "Together"));
 }
 
 TEST(MatmulPeak, IsPositiveAndFinite) {

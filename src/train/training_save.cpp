@@ -20,7 +20,7 @@ void TrainingRun::evaluate_now(std::int64_t step, bool whole) {
   options.batch = options_.batch_size;
   options.seq_len = options_.seq_len;
   options.max_batches = whole ? 0 : options_.eval_batches;
-  const EvaluationResult result = evaluate(backend_, *pass_, options, bytes_of_token_);
+  const EvaluationResult result = evaluate(backend_, step_->pass(), options, bytes_of_token_);
   if (!std::isfinite(result.loss)) stop_not_finite(step, "validation loss after the update", result.loss);
   EvaluationEvent event{step, result.loss, result.perplexity, result.bits_per_byte, false};
   event.best = !state_.best_validation_loss || result.loss < *state_.best_validation_loss;
@@ -68,7 +68,7 @@ void TrainingRun::save_now(std::int64_t step) {
     // A run has started with its first checkpoint; until then run.json would only tell of a failed start.
     if (!options_written_) write_run_options(prepared_);
     save_model_folder(folder, *transformer_, prepared_.tokenizer.get(), carried_);
-    save_optimizer(folder / "optimizer.safetensors", backend_, *optimizer_);
+    save_optimizer(folder / "optimizer.safetensors", backend_, step_->optimizer());
     save_run_state(folder / "state.json", state_);
   });
   saving_ = false;

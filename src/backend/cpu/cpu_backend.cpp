@@ -114,4 +114,8 @@ void CpuBackend::wait() {}
 
 void CpuBackend::throttle(std::size_t /*in_flight*/) {}
 
+WorkingMemory CpuBackend::working_memory() const {
+  return {.scratch = scratch_->capacity * sizeof(float)};
+}
+
 }  // namespace mslt

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "backend/msl/drivers/idle/idle_device.h"
+
 namespace mslt {
 
 MslBackend::MslBackend(std::unique_ptr<msl::Device> device) : MslBackend(std::move(device), msl::kernel_table()) {}
@@ -57,6 +59,14 @@ void MslBackend::download(const Tensor& source, std::span<std::byte> destination
 
 void MslBackend::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
   recorder_->read_back(source, std::move(receive));
+}
+
+WorkingMemory MslBackend::rehearse(const std::function<void(Backend&)>& work) const {
+  msl::ChosenTuning tuning;
+  tuning.tuning = tuning_;
+  MslBackend backend(std::make_unique<msl::idle::IdleDevice>(device_->info(), device_->limits()), tuning);
+  work(backend);
+  return backend.working_memory();
 }
 
 void MslBackend::submit() {

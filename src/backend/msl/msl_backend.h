@@ -18,8 +18,8 @@
 
 namespace mslt {
 
-// Records every operation as dispatches of kernels/ and hands them over in batches, never waiting but in wait() and
-// download(). Trains in f32, bf16 and f16. One file an operation group, named as in every backend; each operation is
+// Records every operation as dispatches of kernels/ and hands them over in batches. Trains in f32, bf16 and f16. One
+// file an operation group, named as in every backend; each operation is
 // encoded:
 //
 //   const CastArgs args = {.count = static_cast<std::uint64_t>(op.in.elements())};
@@ -67,6 +67,9 @@ class MslBackend : public Backend {
   void wait() override;
   void throttle(std::size_t in_flight) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
+  WorkingMemory working_memory() const override { return recorder_->working_memory(); }
+  // Counts what the kernels need, not what a library does in their place.
+  WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;
   void execute(const EmbeddingForward& op) override;
   void execute(const EmbeddingBackward& op) override;
   void execute(const Rope& op) override;

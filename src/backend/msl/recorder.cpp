@@ -13,7 +13,7 @@
 namespace mslt::msl {
 namespace {
 
-// So many committed batches may hold staging memory before the oldest is waited for.
+// With more committed batches than this, those that are done give their staging memory back at each commit.
 constexpr std::size_t most_batches = 1024;
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
@@ -118,6 +118,9 @@ void Recorder::commit_full() {
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
                                        bool host_visible) {
+  // So that any scalar's staging serves another's.
+  constexpr std::size_t unit = 256;
+  if (host_visible) bytes = (bytes + unit - 1) / unit * unit;
   // The smallest that holds it and is not far too large.
   auto best = free.end();
   for (auto candidate = free.begin(); candidate != free.end(); ++candidate) {
@@ -130,8 +133,7 @@ std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& fre
     return buffer;
   }
   auto buffer = device_.allocate(bytes, host_visible ? "staging" : "scratch", host_visible);
-  held_bytes_ += bytes;
-  peak_bytes_ = std::max(peak_bytes_, held_bytes_);
+  (host_visible ? held_.staging : held_.scratch) += bytes;
   return buffer;
 }
 

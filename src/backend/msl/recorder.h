@@ -108,8 +108,8 @@ class Recorder {
   void throttle(std::size_t in_flight);
 
   const Counters& counters() const { return counters_; }
-  // The largest sum so far of the bytes of scratch, staging and read-back memory.
-  std::size_t peak_bytes() const { return peak_bytes_; }
+  // What it holds. Staging is for uploads and read-backs.
+  const WorkingMemory& working_memory() const { return held_; }
 
  private:
   friend class Scratch;
@@ -142,8 +142,7 @@ class Recorder {
   std::uint64_t submissions_ = 0;
   Counters counters_;
   double device_end_ = 0.0;  // when the last batch retired ended, by the device's clock
-  std::size_t held_bytes_ = 0;
-  std::size_t peak_bytes_ = 0;
+  WorkingMemory held_;
 };
 
 }  // namespace mslt::msl

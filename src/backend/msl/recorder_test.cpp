@@ -117,12 +117,12 @@ TEST_F(RecorderTest, ReusesScratch) {
     const Scratch other = recorder_.scratch(DType::f32, {100});
     EXPECT_NE(first, &other.tensor().buffer());
   }
-  const std::size_t peak = recorder_.peak_bytes();
-  EXPECT_EQ(peak, 800u);
+  EXPECT_EQ(recorder_.working_memory().scratch, 800u);
   {
     const Scratch scratch = recorder_.scratch(DType::bf16, {150});
   }
-  EXPECT_EQ(recorder_.peak_bytes(), peak);
+  EXPECT_EQ(recorder_.working_memory().scratch, 800u);
+  EXPECT_EQ(recorder_.working_memory().staging, 0u);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace mslt::msl::idle {
 
 // Presents itself as `info` with `limits`. Buffers that need not be host_visible have a size but no memory; commands
-// are dropped, and what is read back is what the staging memory held: zeros.
+// are dropped and never done before they are waited for, and what is read back is what the staging memory held.
 class IdleDevice final : public Device {
  public:
   IdleDevice(DeviceInfo info, DeviceLimits limits);
