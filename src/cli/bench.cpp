@@ -9,9 +9,8 @@
 #include "base/fail.h"
 #include "base/philox.h"
 #include "model/inference_pass.h"
-#include "model/training_pass.h"
-#include "train/matmul_peak.h"
-#include "train/optimizer.h"
+#include "profile/matmul_peak.h"
+#include "train/training_step.h"
 
 namespace mslt::cli {
 namespace {
@@ -72,25 +71,19 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   const DType dtype = dtype_from_name(options.dtype);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
-  TrainingPass pass(transformer, options.batch_size, seq_len, TrainingPass::Mode::train);
-  AdamW optimizer(backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
-  optimizer.initialize_master();
+  const TrainingStepOptions shape = {.batch_size = options.batch_size, .seq_len = seq_len};
+  TrainingStep training(transformer, shape);
+  training.optimizer().initialize_master();
 
-  const auto scalars = backend.allocate(256, "bench scalars");
-  const Tensor loss_sum(*scalars, 0, DType::f32, Shape{1});
-  const Tensor loss_scale(*scalars, 64, DType::f32, Shape{1});
   const std::int64_t tokens_per_step = options.batch_size * seq_len;
-  const float scale = 1.0f / static_cast<float>(tokens_per_step);
-  backend.upload(loss_scale, std::as_bytes(std::span(&scale, 1)));
   const auto tokens = random_tokens(tokens_per_step, config.vocab_size, 0);
   const auto targets = random_tokens(tokens_per_step, config.vocab_size, 1);
 
-  std::int64_t update = 0;
+  StepInput input = {.step = 0, .update = 0, .learning_rate = 1e-4, .tokens = tokens, .targets = targets};
   const auto step = [&] {
-    pass.zero_gradients();
-    pass.set_batch(tokens, targets);
-    pass.forward_backward(loss_sum, loss_scale, {});
-    optimizer.step(pass.gradients(), ++update, 1e-4, 1.0f, 1.0f);
+    ++input.step;
+    ++input.update;
+    training.run(input);
     // As training does, which leaves a step running while it records the next.
     backend.submit();
     backend.throttle(1);
@@ -110,8 +103,7 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   result.peak = std::max(result.peak, measure_matmul_peak(backend, dtype));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);
-  const ArenaLayout& layout = transformer.layout().arena;
-  result.planned_bytes = pass.memory().total() + AdamW::moment_bytes(layout) + AdamW::master_bytes(layout);
+  result.planned_bytes = TrainingStep::plan(backend, config, transformer.dtype(), shape).total();
   return result;
 }
 

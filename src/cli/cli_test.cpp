@@ -54,6 +54,35 @@ TEST_F(CliTest, ARunIsNotOverwrittenAndResumes) {
   EXPECT_NE(resumed.out.find("Trained to step 8"), std::string::npos) << resumed.out << resumed.err;
 }
 
+TEST_F(CliTest, ARunResumesWithItsSamplesAndTuning) {
+  prepare_data();
+  auto arguments = train_arguments();
+  arguments.insert(arguments.end(), {"--sample-every", "2", "--sample-prompt", "The prophet", "--tuning", "none"});
+  ASSERT_EQ(mslt(arguments).status, 0);
+  const auto kept = [&](const char* name) {
+    return nlohmann::json::parse(read_file(folder_ / "run" / "run.json", 1 << 20)).at(name).get<std::string>();
+  };
+  std::vector<std::string> resume = {"train",     "--data",   path("data"), "--output",
+                                     path("run"), "--resume", "--steps",    "8"};
+  const Outcome resumed = mslt(resume);
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("step 8: The prophet"), std::string::npos) << resumed.err;
+  EXPECT_EQ(kept("tuning"), "none");
+  // A tuning is of one device, and a run from before it was kept has the default.
+  resume.back() = "9";
+  resume.insert(resume.end(), {"--device", "cpu"});
+  ASSERT_EQ(mslt(resume).status, 0);
+  EXPECT_EQ(kept("tuning"), "auto");
+  auto older = nlohmann::json::parse(read_file(folder_ / "run" / "run.json", 1 << 20));
+  older.erase("tuning");
+  older.erase("sample_prompt");
+  write_file(folder_ / "run" / "run.json", older.dump());
+  resume = {"train", "--data", path("data"), "--output", path("run"), "--resume", "--steps", "10"};
+  ASSERT_EQ(mslt(resume).status, 0);
+  EXPECT_EQ(kept("tuning"), "auto");
+  EXPECT_EQ(kept("sample_prompt"), "");
+}
+
 TEST_F(CliTest, AModelToStartFromKeepsItsShapeAndTokenizer) {
   prepare_data();
   ASSERT_EQ(mslt(train_arguments()).status, 0);

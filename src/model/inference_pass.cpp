@@ -2,6 +2,7 @@
 #include "model/inference_pass.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -61,8 +62,23 @@ struct InferencePass::State {
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
   void norm(const Tensor& out, const Tensor& residual, const Tensor& x, const StageWeights& weight);
-  void run_batch(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens,
-                 const Tensor& hidden);
+  // What a batch's operations read: everything that changes from one batch of its shape to the next is uploaded.
+  struct Uploaded {
+    Tensor ids;     // i32 [sequences, width]
+    Tensor counts;  // i32 [sequences]
+    Positions positions;
+    Tensor last;  // i32 [sequences]: the row of each one's last token
+    std::vector<int> slots;
+    bool continued = false;
+  };
+  Uploaded upload_batch(const Batch& batch, std::span<const int> slots,
+                        std::span<const std::span<const std::int32_t>> tokens);
+  void run_batch(const Uploaded& batch, const Tensor& hidden);
+  void advance(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // One more token for each sequence of the only batch.
+  Tensor decode(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // Its operations, which are the same every time, by the number of sequences.
+  std::map<std::int64_t, std::unique_ptr<Recording>> decode_steps;
   Tensor output_head(std::span<const Batch> batches, std::int64_t count);
 };
 
@@ -164,6 +180,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
       if (stage.as<Attend>() != nullptr) layout.add("tail_" + result_name(stage), dtype, {rows, columns});
     }
     backend.wait();
+    decode_steps.clear();
     activations = Arena();
     activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
     capacity = rows;
@@ -176,6 +193,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("logits", DType::f32, {sequence_count, config.vocab_size});
     if (dtype != DType::f32) layout.add("stored_logits", dtype, {sequence_count, config.vocab_size});
     backend.wait();
+    decode_steps.clear();
     outputs = Arena();
     outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
     sequences = sequence_count;
@@ -200,11 +218,9 @@ void InferencePass::State::norm(const Tensor& out, const Tensor& residual, const
                                   .kind = norm_kind(config)});
 }
 
-// Writes the last hidden state of each member to a row of `hidden` and fills the cache.
-void InferencePass::State::run_batch(const Batch& batch, std::span<const int> slots,
-                                     std::span<const std::span<const std::int32_t>> tokens, const Tensor& hidden) {
+InferencePass::State::Uploaded InferencePass::State::upload_batch(
+    const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
   const auto count = static_cast<std::int64_t>(batch.members.size());
-  const std::int64_t rows = count * batch.width;
   std::vector<int> batch_slots;
   std::vector<std::int32_t> padded;
   std::vector<std::int32_t> firsts;
@@ -219,22 +235,32 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
     firsts.push_back(static_cast<std::int32_t>(cache.length(slots[member])));
     counts.push_back(static_cast<std::int32_t>(length));
   }
-  const Tensor ids = upload(activations, "tokens", padded).reshape({count, batch.width});
-  const Tensor count_tensor = upload(activations, "counts", counts);
-  const Positions positions = {upload(activations, "first", firsts)};
-  const Tensor last = upload(activations, "last_rows", last_rows);
+  cache.view(0, batch_slots);  // uploads the block table
+  return {.ids = upload(activations, "tokens", padded).reshape({count, batch.width}),
+          .counts = upload(activations, "counts", counts),
+          .positions = {upload(activations, "first", firsts)},
+          .last = upload(activations, "last_rows", last_rows),
+          .slots = std::move(batch_slots),
+          .continued = batch.continued};
+}
 
+// Writes the last hidden state of each sequence to a row of `hidden` and fills the cache. Runs only operations.
+void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden) {
+  const std::int64_t count = batch.ids.shape()[0];
+  const std::int64_t width = batch.ids.shape()[1];
+  const std::int64_t rows = count * width;
+  const Positions& positions = batch.positions;
   Tensor stream = rows_of("residual", rows);
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.run(EmbeddingForward{.out = stream.reshape({count, batch.width, config.channels}),
-                               .tokens = ids,
+  backend.run(EmbeddingForward{.out = stream.reshape({count, width, config.channels}),
+                               .tokens = batch.ids,
                                .token_weight = weights.token_embedding,
                                .position_weight = table,
                                .positions = positions,
                                .scale = config.embedding_scale});
   // Rows as sequences.
   const auto sequences = [&](const Tensor& matrix) {
-    return matrix.reshape({count, batch.width, matrix.shape()[-1]});
+    return matrix.reshape({count, width, matrix.shape()[-1]});
   };
   Tensor spare = rows_of("x", rows);
   Tensor x = stream;
@@ -296,11 +322,11 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
                    },
                    [&](const Attend& attend) {
                      const Tensor out = result();
-                     const KvCacheView view = cache.view(stage.layer, batch_slots);
+                     const KvCacheView view = cache.view(stage.layer, batch.slots);
                      backend.run(KvCacheAppend{.cache = view,
                                                .qkv = sequences(x),
                                                .positions = positions,
-                                               .counts = count_tensor,
+                                               .counts = batch.counts,
                                                .shape = attend.shape});
                      if (batch.continued) {
                        backend.run(AttentionDecode{.out = sequences(out),
@@ -312,11 +338,11 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
                        backend.run(AttentionForward{.out = sequences(out), .qkv = sequences(x), .shape = attend.shape});
                      }
                      x = out;
-                     if (stage.layer + 1 < config.layers || batch.width == 1) return;
+                     if (stage.layer + 1 < config.layers || width == 1) return;
                      // Nothing but each sequence's last row is needed from here on.
                      const auto tail_of = [&](const std::string& name, const Tensor& all) {
                        const Tensor tail = rows_of("tail_" + name, count);
-                       backend.run(GatherRows{.out = tail, .in = all, .indices = last});
+                       backend.run(GatherRows{.out = tail, .in = all, .indices = batch.last});
                        return tail;
                      };
                      x = tail_of(result_name(stage), x);
@@ -367,6 +393,28 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
   return logits;
 }
 
+void InferencePass::State::advance(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
+  }
+}
+
+Tensor InferencePass::State::decode(const Batch& batch, std::span<const int> slots,
+                                    std::span<const std::span<const std::int32_t>> tokens) {
+  const auto count = static_cast<std::int64_t>(slots.size());
+  const Uploaded uploaded = upload_batch(batch, slots, tokens);
+  std::unique_ptr<Recording>& step = decode_steps[count];
+  if (!step) {
+    step = backend.record([&] {
+      run_batch(uploaded, outputs.tensor("hidden").slice(0, count));
+      output_head({&batch, 1}, count);
+    });
+  }
+  backend.replay(*step);
+  advance(slots, tokens);
+  return outputs.tensor("logits").slice(0, count);
+}
+
 InferencePass::InferencePass(Transformer& transformer, KvCache& cache)
     : state_(std::make_unique<State>(transformer, cache)) {
   if (!cache.fits(transformer.config())) {
@@ -387,15 +435,17 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     rows = std::max(rows, static_cast<std::int64_t>(batch.members.size()) * batch.width);
   }
   state.make_room(rows, count);
+  if (rows == count && batches.size() == 1 && batches.front().continued) {
+    return state.decode(batches.front(), slots, tokens);
+  }
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
     const auto members = static_cast<std::int64_t>(batch.members.size());
-    state.run_batch(batch, slots, tokens, state.outputs.tensor("hidden").slice(done, members));
+    const State::Uploaded uploaded = state.upload_batch(batch, slots, tokens);
+    state.run_batch(uploaded, state.outputs.tensor("hidden").slice(done, members));
     done += members;
   }
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
-  }
+  state.advance(slots, tokens);
   return state.output_head(batches, count);
 }
 
