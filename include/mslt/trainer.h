@@ -13,11 +13,9 @@
 #include <variant>
 
 #include "mslt/config.h"
+#include "mslt/model.h"
 
 namespace mslt {
-
-class Backend;
-class Transformer;
 
 // How the learning rate moves after its warmup; train/schedule.h has the formulas.
 enum class Schedule { cosine, linear, constant, wsd };
@@ -163,8 +161,9 @@ using TrainEvent = std::variant<StepEvent, EvaluationEvent, SampleEvent, SaveEve
 // `sample`, unless it is of kind numeric, device or interrupted, is told as a warning.
 struct TrainCallbacks {
   std::function<void(const TrainEvent&)> event;
-  // Text for sample_every; generation stands below training in the layers, so the caller brings it.
-  std::function<std::string(Transformer& model, std::int64_t step)> sample;
+  // Text for sample_every, such as a Generator makes from the model as it is after the step. The model is the
+  // trainer's.
+  std::function<std::string(Model& model, std::int64_t step)> sample;
   // Set it (from another thread or a signal handler) to stop after the current step, saving a checkpoint.
   const std::atomic<bool>* stop = nullptr;
 };
@@ -192,27 +191,28 @@ class Trainer {
   // complete one cannot be read; Error(input) for damaged data, and where such a checkpoint is damaged. Changes nothing
   // in the folder.
   Trainer(const TrainOptions& options, TrainCallbacks callbacks);
-  // The same on a backend of the caller's, which must outlive the trainer; options.device is not looked at.
-  Trainer(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
   ~Trainer();
 
   const TrainPlan& plan() const;
-  Backend& backend() const;
-  // The rate in FLOP/s that large matrix products reach on this device, measured in about a third of a second.
-  double measure_peak();
 
   // Allocates, trains to the last step or until stopped, evaluates, and saves. To be called once. Throws Error(numeric)
   // naming the step where a loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) where
   // the model does not fit, Error(io) where a checkpoint cannot be saved (the one before stays) or the run folder was
   // removed or moved, Error(input) where the data folder was changed or its files cannot be read any longer; the last
   // two after the checkpoint of the last step was saved, where that could be done.
-  TrainResult run();
+  // The report compares what was reached with `peak_flops`, the rate in FLOP/s of large matrix products on the device,
+  // where that is given.
+  TrainResult run(double peak_flops = 0.0);
+
+  // The parts, for the library's other layers.
+  struct Parts;
+  explicit Trainer(std::unique_ptr<Parts> parts);
+  Parts& parts() const { return *parts_; }
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace mslt

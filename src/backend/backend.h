@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/operations/checks.h"
 #include "backend/operations/operations.h"
@@ -58,6 +59,15 @@ class ExecutesAll<OperationList<Ops...>> : public Executes<Ops>... {
   ~ExecutesAll() = default;
 };
 
+// Operations that were recorded once, to run again and again on the backend that recorded them.
+class Recording {
+ public:
+  Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  virtual ~Recording() = default;
+};
+
 class Backend : public ExecutesAll<Operations> {
  public:
   virtual ~Backend() = default;
@@ -67,7 +77,11 @@ class Backend : public ExecutesAll<Operations> {
   template <class Op>
   void run(const Op& op) {
     check(op);
-    execute(op);
+    if (recorded_ == nullptr) {
+      execute(op);
+    } else {
+      recorded_->push_back([op](Backend& backend) { backend.execute(op); });
+    }
   }
 
   virtual const DeviceInfo& device() const = 0;
@@ -106,6 +120,18 @@ class Backend : public ExecutesAll<Operations> {
   // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of
   // the others have run: so a training step waits, without the device running dry.
   virtual void throttle(std::size_t in_flight) = 0;
+
+  // Recorded work. A recording holds the settings and addresses of its operations: what changes from one replay to the
+  // next lies in device memory, and is uploaded between them.
+
+  // Keeps the operations that `work` runs instead of running them. Their buffers must live as long as the recording.
+  // Throws what run() throws, and Error(usage) where `work` does anything but run operations.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work);
+  // Runs the operations in the order in which they were recorded, as run() would: with the same results, but without
+  // checking anything anew and without taking memory of the device. Throws Error(usage) for a recording of another
+  // backend.
+  virtual void replay(const Recording& recording);
+
   // Seconds that the device itself has worked on what wait(), throttle() and download() have seen done, by its own
   // clock; 0 where it has none.
   virtual double device_seconds() const { return 0.0; }
@@ -117,8 +143,15 @@ class Backend : public ExecutesAll<Operations> {
   // for.
   virtual WorkingMemory rehearse(const std::function<void(Backend&)>& /*work*/) const { return {}; }
 
+ protected:
+  // Throws Error(usage) naming the function where it is called by record()'s `work`.
+  void require_not_recording(std::string_view function) const;
+
  private:
+  class OperationRecording;
+
   std::string warning_;
+  std::vector<std::function<void(Backend&)>>* recorded_ = nullptr;  // where run() puts operations, while they are kept
 };
 
 }  // namespace mslt

@@ -9,7 +9,7 @@
 #include "base/fail.h"
 #include "base/philox.h"
 #include "model/inference_pass.h"
-#include "train/matmul_peak.h"
+#include "profile/matmul_peak.h"
 #include "train/training_step.h"
 
 namespace mslt::cli {

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <array>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -23,10 +22,10 @@
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
 #include "cli/units.h"
-#include "data/data_folder.h"
-#include "generate/text_generator.h"
-#include "model/transformer.h"
+#include "mslt/generator.h"
 #include "mslt/trainer.h"
+#include "profile/matmul_peak.h"
+#include "train/trainer_parts.h"
 
 namespace mslt::cli {
 namespace {
@@ -140,21 +139,16 @@ void train(Arguments arguments, Context& context) {
     std::visit(reporter, event);
   };
   callbacks.stop = &interrupt.flag();
-  if (options.sample_every > 0) {
-    const auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
+  callbacks.sample = [&options](Model& model, std::int64_t) {
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
-    const DataInfo data = read_data_info(options.data);
-    callbacks.sample = [=, prompt = options.sample_prompt](Transformer& model, std::int64_t) {
-      TextGenerator generator(model, *tokenizer, std::array{TokenId{data.eos_id}});
-      std::vector<TokenId> ids = data.document_prefix;
-      tokenizer->encode_append(prompt, ids);
-      return prompt + generator.generate(ids, sampling, {}).front().text;
-    };
-  }
+    return options.sample_prompt + Generator(model).generate(options.sample_prompt, sampling).front().text;
+  };
   Trainer trainer(options, std::move(callbacks));
-  print_warning(trainer.backend(), context);
-  reporter.plan(trainer.plan(), trainer.measure_peak());
-  const TrainResult result = trainer.run();
+  Backend& backend = trainer.parts().backend;
+  print_warning(backend, context);
+  const double peak = measure_matmul_peak(backend, dtype_from_name(options.dtype));
+  reporter.plan(trainer.plan(), peak);
+  const TrainResult result = trainer.run(peak);
   reporter.clear();
   print_result(result, arguments, context);
 }

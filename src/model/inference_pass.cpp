@@ -2,6 +2,7 @@
 #include "model/inference_pass.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -52,8 +53,23 @@ struct InferencePass::State {
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
   void linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias);
   void feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight);
-  void run_batch(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens,
-                 const Tensor& hidden);
+  // What a batch's operations read: everything that changes from one batch of its shape to the next is uploaded.
+  struct Uploaded {
+    Tensor ids;     // i32 [sequences, width]
+    Tensor counts;  // i32 [sequences]
+    Positions positions;
+    Tensor last;  // i32 [sequences]: the row of each one's last token
+    std::vector<int> slots;
+    bool continued = false;
+  };
+  Uploaded upload_batch(const Batch& batch, std::span<const int> slots,
+                        std::span<const std::span<const std::int32_t>> tokens);
+  void run_batch(const Uploaded& batch, const Tensor& hidden);
+  void advance(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // One more token for each sequence of the only batch.
+  Tensor decode(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // Its operations, which are the same every time, by the number of sequences.
+  std::map<std::int64_t, std::unique_ptr<Recording>> decode_steps;
   Tensor output_head(std::span<const Batch> batches, std::int64_t count);
 };
 
@@ -152,6 +168,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("ffn_up", dtype, {rows, swiglu ? 2 * config.ffn_size : config.ffn_size});
     layout.add("ffn_hidden", dtype, {rows, config.ffn_size});
     backend.wait();
+    decode_steps.clear();
     activations = Arena();
     activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
     capacity = rows;
@@ -164,6 +181,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("logits", DType::f32, {sequence_count, config.vocab_size});
     if (dtype != DType::f32) layout.add("stored_logits", dtype, {sequence_count, config.vocab_size});
     backend.wait();
+    decode_steps.clear();
     outputs = Arena();
     outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
     sequences = sequence_count;
@@ -199,11 +217,9 @@ void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, con
   linear(out, hidden, weight.ffn_down_weight, weight.ffn_down_bias);
 }
 
-// Writes the last hidden state of each member to a row of `hidden` and fills the cache.
-void InferencePass::State::run_batch(const Batch& batch, std::span<const int> slots,
-                                     std::span<const std::span<const std::int32_t>> tokens, const Tensor& hidden) {
+InferencePass::State::Uploaded InferencePass::State::upload_batch(
+    const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
   const auto count = static_cast<std::int64_t>(batch.members.size());
-  const std::int64_t rows = count * batch.width;
   std::vector<int> batch_slots;
   std::vector<std::int32_t> padded;
   std::vector<std::int32_t> firsts;
@@ -218,17 +234,27 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
     firsts.push_back(static_cast<std::int32_t>(cache.length(slots[member])));
     counts.push_back(static_cast<std::int32_t>(length));
   }
-  const Tensor ids = upload(activations, "tokens", padded).reshape({count, batch.width});
-  const Tensor count_tensor = upload(activations, "counts", counts);
-  const Positions positions = {upload(activations, "first", firsts)};
-  const Tensor last = upload(activations, "last_rows", last_rows);
+  cache.view(0, batch_slots);  // uploads the block table
+  return {.ids = upload(activations, "tokens", padded).reshape({count, batch.width}),
+          .counts = upload(activations, "counts", counts),
+          .positions = {upload(activations, "first", firsts)},
+          .last = upload(activations, "last_rows", last_rows),
+          .slots = std::move(batch_slots),
+          .continued = batch.continued};
+}
 
+// Writes the last hidden state of each sequence to a row of `hidden` and fills the cache. Runs nothing but operations.
+void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden) {
+  const std::int64_t count = batch.ids.shape()[0];
+  const std::int64_t width = batch.ids.shape()[1];
+  const std::int64_t rows = count * width;
+  const Positions& positions = batch.positions;
   Tensor residual = rows_of("residual", rows);
   Tensor x = rows_of("x", rows);
   const Tensor qkv = rows_of("qkv", rows);
   const Tensor attention = rows_of("attention", rows);
-  const Shape batch_qkv = {count, batch.width, qkv.shape()[-1]};
-  const Shape batch_attention = {count, batch.width, attention.shape()[-1]};
+  const Shape batch_qkv = {count, width, qkv.shape()[-1]};
+  const Shape batch_attention = {count, width, attention.shape()[-1]};
   const bool pre = config.norm_position == NormPosition::pre;
   // residual += branch, out = norm(residual); post-norm models go on with the normalised sum.
   const auto close_branch = [&](const Tensor& out, const Tensor& branch, const NormWeights& norm) {
@@ -243,8 +269,8 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
   };
 
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.run(EmbeddingForward{.out = residual.reshape({count, batch.width, config.channels}),
-                               .tokens = ids,
+  backend.run(EmbeddingForward{.out = residual.reshape({count, width, config.channels}),
+                               .tokens = batch.ids,
                                .token_weight = weights.token_embedding,
                                .position_weight = table,
                                .positions = positions,
@@ -264,11 +290,11 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
                        .positions = positions,
                        .shape = attention_shape});
     }
-    const KvCacheView view = cache.view(static_cast<std::int64_t>(i), batch_slots);
+    const KvCacheView view = cache.view(static_cast<std::int64_t>(i), batch.slots);
     backend.run(KvCacheAppend{.cache = view,
                               .qkv = qkv.reshape(batch_qkv),
                               .positions = positions,
-                              .counts = count_tensor,
+                              .counts = batch.counts,
                               .shape = attention_shape});
     Tensor mixed = attention;
     if (batch.continued) {
@@ -281,12 +307,12 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
       backend.run(AttentionForward{
           .out = attention.reshape(batch_attention), .qkv = qkv.reshape(batch_qkv), .shape = attention_shape});
     }
-    if (is_last && batch.width > 1) {
+    if (is_last && width > 1) {
       // Nothing but each sequence's last row is needed from here on.
       mixed = rows_of("tail_attention", count);
-      backend.run(GatherRows{.out = mixed, .in = attention, .indices = last});
+      backend.run(GatherRows{.out = mixed, .in = attention, .indices = batch.last});
       const Tensor tail = rows_of("tail_residual", count);
-      backend.run(GatherRows{.out = tail, .in = residual, .indices = last});
+      backend.run(GatherRows{.out = tail, .in = residual, .indices = batch.last});
       residual = tail;
       x = rows_of("x", count);
     }
@@ -326,6 +352,28 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
   return logits;
 }
 
+void InferencePass::State::advance(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
+  }
+}
+
+Tensor InferencePass::State::decode(const Batch& batch, std::span<const int> slots,
+                                    std::span<const std::span<const std::int32_t>> tokens) {
+  const auto count = static_cast<std::int64_t>(slots.size());
+  const Uploaded uploaded = upload_batch(batch, slots, tokens);
+  std::unique_ptr<Recording>& step = decode_steps[count];
+  if (!step) {
+    step = backend.record([&] {
+      run_batch(uploaded, outputs.tensor("hidden").slice(0, count));
+      output_head({&batch, 1}, count);
+    });
+  }
+  backend.replay(*step);
+  advance(slots, tokens);
+  return outputs.tensor("logits").slice(0, count);
+}
+
 InferencePass::InferencePass(Transformer& transformer, KvCache& cache)
     : state_(std::make_unique<State>(transformer, cache)) {
   if (!cache.fits(transformer.config())) {
@@ -346,15 +394,17 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     rows = std::max(rows, static_cast<std::int64_t>(batch.members.size()) * batch.width);
   }
   state.make_room(rows, count);
+  if (rows == count && batches.size() == 1 && batches.front().continued) {
+    return state.decode(batches.front(), slots, tokens);
+  }
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
     const auto members = static_cast<std::int64_t>(batch.members.size());
-    state.run_batch(batch, slots, tokens, state.outputs.tensor("hidden").slice(done, members));
+    const State::Uploaded uploaded = state.upload_batch(batch, slots, tokens);
+    state.run_batch(uploaded, state.outputs.tensor("hidden").slice(done, members));
     done += members;
   }
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
-  }
+  state.advance(slots, tokens);
   return state.output_head(batches, count);
 }
 

@@ -1,7 +1,6 @@
 // Checking a run before it starts.
 #include "train/prepared_run.h"
 
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -9,10 +8,10 @@
 
 #include "base/fail.h"
 #include "base/json.h"
-#include "base/parallel.h"
 #include "data/known_ids.h"
 #include "formats/hf_config.h"
 #include "text/vocabulary_files.h"
+#include "train/run_identity.h"
 #include "train/run_options.h"
 
 namespace mslt {
@@ -151,25 +150,6 @@ void check_initial_tokenizer(PreparedRun& run) {
       path->string(), options.data.string()));
 }
 
-nlohmann::json identity_of(const PreparedRun& run) {
-  nlohmann::json identity = fixed_options(options_to_json(run.options));
-  identity.update(config_to_json(run.options.model));
-  identity["data_tokenizer"] = run.data.tokenizer_hash;
-  identity["data_train_tokens"] = run.data.train.tokens;
-  identity["data_val_tokens"] = run.data.val.tokens;
-  identity["data_train_shards"] = run.data.train.shards;
-  return identity;
-}
-
-void require_same_identity(const PreparedRun& run, const nlohmann::json& before) {
-  const auto differences = json_differences(run.identity, before);
-  if (differences.empty()) return;
-  fail(ErrorKind::usage,
-       "The run in {} cannot be resumed with another model, other data or other batches: {}. Repeat the options it was "
-       "started with, or begin a new run in another --output.",
-       run.paths.run.string(), fmt::join(differences, "; "));
-}
-
 // state.json of a checkpoint whose sums are right. Throws Error(input) where it is of another step.
 RunState load_state_of(const CheckpointInfo& checkpoint) {
   for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "state.json"}) {
@@ -212,7 +192,8 @@ void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
     if (run.store->holds_any()) {
       if (is_there(run.paths.options())) {
         const nlohmann::json before = read_json_file(run.paths.options(), std::uint64_t{1} << 20);
-        if (before.is_object() && before.contains("identity")) require_same_identity(run, before["identity"]);
+        if (before.is_object() && before.contains("identity"))
+          require_same_identity(run.paths.run, run.identity, before["identity"]);
       }
       run.notes.push_back(
           fmt::format("{} holds no complete checkpoint; the run begins at its first step.", run.paths.run.string()));
@@ -220,19 +201,13 @@ void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
     return;
   }
   run.state = load_state_of(*run.checkpoint);
-  require_same_identity(run, run.state.identity);
+  require_same_identity(run.paths.run, run.identity, run.state.identity);
   require_loader_state(run);
   if (run.state.step > run.options.steps) {
     fail(ErrorKind::usage, "--steps is {}, but the run in {} is at step {} already; --steps counts from its beginning.",
          run.options.steps, run.paths.run.string(), run.state.step);
   }
-  for (const std::string& difference :
-       json_differences(changeable_options(options_to_json(run.options)), changeable_options(run.state.options))) {
-    run.notes.push_back(fmt::format("Resumed with {}.", difference));
-  }
-  for (const std::string& difference : json_differences(arithmetic, run.state.arithmetic)) {
-    run.notes.push_back(fmt::format("Resumed on {}: losses may differ in their last digits.", difference));
-  }
+  for (std::string& change : changes_since(run.state, run.options, arithmetic)) run.notes.push_back(std::move(change));
 }
 
 void check_checkpoint_tokenizer(const PreparedRun& run) {
@@ -261,10 +236,6 @@ TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
 
 }  // namespace
 
-nlohmann::json arithmetic_of(const Backend& backend) {
-  return {{"device", backend.device().name}, {"threads", parallel_threads()}};
-}
-
 PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   options.validate();
   if (options.dtype != "f32" && !backend.device().trains_16_bit) {
@@ -285,9 +256,9 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   }
   if (!options.resume) check_initial_tokenizer(run);
   open_data(run);
-  run.identity = identity_of(run);
+  run.identity = run_identity(run.options, run.data);
   open_run_folder(run);
-  const nlohmann::json arithmetic = arithmetic_of(backend);
+  const nlohmann::json arithmetic = run_arithmetic(backend);
   if (options.resume) {
     find_checkpoint(run, arithmetic);
     if (run.checkpoint) {

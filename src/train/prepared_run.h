@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -51,8 +50,5 @@ TrainingStepOptions step_options(const TrainOptions& options);
 
 // Writes run.json.
 void write_run_options(const PreparedRun& run);
-
-// {"device", "threads"}: what the last bits of a run depend on beside its identity.
-nlohmann::json arithmetic_of(const Backend& backend);
 
 }  // namespace mslt

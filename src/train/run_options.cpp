@@ -167,12 +167,6 @@ void visit_options(Archive& archive, O& options) {
   archive.member("report", options.report);
 }
 
-Json select(const Json& options, std::initializer_list<const char*> names) {
-  Json selected = Json::object();
-  for (const char* name : names) selected[name] = options.at(name);
-  return selected;
-}
-
 }  // namespace
 
 Json config_to_json(const Config& config) {
@@ -210,31 +204,6 @@ TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOp
     fail(ErrorKind::io, "{} holds no run: there is no run.json in it.", folder.string());
   }
   return options_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string(), others);
-}
-
-std::vector<std::string> json_differences(const Json& now, const Json& before) {
-  Json names = now;
-  names.update(before);
-  std::vector<std::string> differences;
-  const auto text = [](const Json& object, const std::string& name) {
-    if (!object.contains(name)) return std::string("nothing");
-    const Json& value = object[name];
-    return value.is_string() ? value.get<std::string>() : value.dump();
-  };
-  for (const auto& [name, value] : names.items()) {
-    if (now.contains(name) && before.contains(name) && now[name] == before[name]) continue;
-    differences.push_back(fmt::format("{} {} instead of {}", name, text(now, name), text(before, name)));
-  }
-  return differences;
-}
-
-Json fixed_options(const Json& options) {
-  return select(options, {"dtype", "batch_size", "seq_len", "grad_accum", "seed"});
-}
-
-Json changeable_options(const Json& options) {
-  return select(options, {"steps", "lr", "min_lr_ratio", "warmup", "schedule", "decay_fraction", "beta1", "beta2",
-                          "epsilon", "weight_decay", "clip"});
 }
 
 std::int64_t TrainOptions::warmup_steps() const {

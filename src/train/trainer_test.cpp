@@ -13,12 +13,11 @@
 #include "backend/cpu/cpu_backend.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "formats/model_folder.h"
+#include "formats/model_parts.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
 #include "mslt/tokenizer.h"
 #include "train/crc32c.h"
-#include "train/matmul_peak.h"
 #include "train/metrics.h"
 #include "train/run_options.h"
 #include "train/trainer_fixture.h"
@@ -53,15 +52,9 @@ TEST_F(TrainerTest, LearnsAndLeavesACompleteRunFolder) {
     EXPECT_TRUE(fs::exists(run_folder() / name)) << name;
   }
   const LoadedModel loaded = load_model_folder(backend_, run_folder());
-  EXPECT_EQ(loaded.transformer->config(), Trainer(
-                                              [&] {
-                                                TrainOptions again = now;
-                                                again.resume = true;
-                                                return again;
-                                              }(),
-                                              {}, backend_)
-                                              .plan()
-                                              .model);
+  now.resume = true;
+  EXPECT_EQ(loaded.transformer->config(),
+            Trainer(std::make_unique<Trainer::Parts>(now, TrainCallbacks(), backend_)).plan().model);
   EXPECT_TRUE(contains(slurp(run_folder() / "report.html"), "sample of step 60"));
   EXPECT_FALSE(fs::is_empty(run_folder() / "tensorboard"));
 }
@@ -143,8 +136,8 @@ TEST_F(TrainerTest, AccumulatingBatchesEqualsOneLargeBatch) {
 }
 
 TEST_F(TrainerTest, StopsWhenTheWeightsAreNoNumbers) {
-  on_sample_ = [](Transformer& model, std::int64_t step) {
-    if (step == 14) model.parameters().tensor("final_norm.weight").host<float>()[3] = NAN;
+  on_sample_ = [](Model& model, std::int64_t step) {
+    if (step == 14) model.parts().loaded.transformer->parameters().tensor("final_norm.weight").host<float>()[3] = NAN;
     return std::string();
   };
   TrainOptions now = options();
@@ -189,7 +182,7 @@ TEST_F(TrainerTest, RefusesAFolderThatHoldsARunOrAModel) {
 }
 
 TEST_F(TrainerTest, RefusesAFolderThatAnotherRunWrites) {
-  const Trainer first(options(), {}, backend_);
+  const Trainer first(std::make_unique<Trainer::Parts>(options(), TrainCallbacks(), backend_));
   TrainOptions now = options();
   now.resume = true;
   EXPECT_TRUE(contains(rejection(now, ErrorKind::io), "nother process"));
@@ -551,7 +544,7 @@ TEST_F(TrainerTest, OptionsOfARunCanBeReadBack) {
 }
 
 TEST_F(TrainerTest, ThePlanAddsUpTheMemory) {
-  const Trainer trainer(options(), {}, backend_);
+  const Trainer trainer(std::make_unique<Trainer::Parts>(options(), TrainCallbacks(), backend_));
   const MemoryEstimate& memory = trainer.plan().memory;
   EXPECT_GE(memory.parameters, static_cast<std::size_t>(trainer.plan().parameter_count) * 4);
   EXPECT_EQ(memory.gradients, memory.parameters);
@@ -562,13 +555,6 @@ TEST_F(TrainerTest, ThePlanAddsUpTheMemory) {
   EXPECT_EQ(memory.total(), 4 * memory.parameters + memory.activations + memory.scratch);
   EXPECT_TRUE(contains(memory.describe(), "Scratch"));
   EXPECT_TRUE(contains(memory.describe(), "Together"));
-}
-
-TEST(MatmulPeak, IsPositiveAndFinite) {
-  CpuBackend backend;
-  const double peak = measure_matmul_peak(backend, DType::f32, 0.01);
-  EXPECT_GT(peak, 1e6);
-  EXPECT_LT(peak, 1e15);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ bool TrainingRun::train() {
   if (state_.step == options_.steps && prepared_.checkpoint) {
     emit(NoteEvent{
         fmt::format("The run has reached step {} already; a larger --steps would continue it.", options_.steps)});
-    publish(prepared_.checkpoint->folder);
+    publish(*prepared_.checkpoint);
     tell_warnings();
   }
   bool interrupted = false;

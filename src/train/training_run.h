@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "data/loader.h"
-#include "formats/model_folder.h"
+#include "formats/model_parts.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
 #include "train/metrics.h"
@@ -41,6 +41,8 @@ class TrainingRun {
   enum class SideTask : std::uint8_t { metrics, tensorboard, evaluation, sample, publishing, report };
   static constexpr std::size_t side_tasks = 6;
 
+  Transformer& transformer() { return *model_->parts().loaded.transformer; }
+
   // Setting up (training_setup.cpp).
   void load_weights();
   void take_over_folder();
@@ -63,7 +65,7 @@ class TrainingRun {
   void sample_now(std::int64_t step);
   void save_now(std::int64_t step);
   void require_finite_weights(std::int64_t step);
-  void publish(const std::filesystem::path& checkpoint);
+  void publish(const CheckpointInfo& checkpoint);
   void write_report() const;
   double seconds() const;
   bool is_saved(std::int64_t step) const { return last_saved_ && last_saved_->step == step; }
@@ -92,8 +94,8 @@ class TrainingRun {
   LearningRate schedule_;
   CheckpointStore& store_;
 
-  std::unique_ptr<Transformer> transformer_;
-  SaveModelOptions carried_;  // what of the model that the run began with stays as it was
+  std::optional<Model> model_;  // as the sample callback is given it
+  SaveModelOptions carried_;    // what of the model that the run began with stays as it was
   std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<MetricsLog> metrics_;

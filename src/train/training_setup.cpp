@@ -62,19 +62,25 @@ TrainingRun::~TrainingRun() = default;
 
 void TrainingRun::load_weights() {
   const Config& config = options_.model;
+  const Tokenizer& tokenizer = *prepared_.tokenizer;
+  LoadedModel model;
   if (prepared_.checkpoint || !options_.init_from.empty()) {
-    LoadedModel model =
+    model =
         load_model_folder(backend_, prepared_.checkpoint ? prepared_.checkpoint->folder : options_.init_from, dtype_);
     for (const std::string& note : model.notes) emit(NoteEvent{note});
-    carried_ = carried_over(model, prepared_.tokenizer.get());
-    begin_texts_as(*prepared_.tokenizer, carried_);
-    transformer_ = take_transformer(backend_, model, config, dtype_);
+    carried_ = carried_over(model, &tokenizer);
+    begin_texts_as(tokenizer, carried_);
+    model.transformer = take_transformer(backend_, model, config, dtype_);
   } else {
-    transformer_ = std::make_unique<Transformer>(backend_, config, dtype_);
-    transformer_->initialize(options_.seed);
+    model.transformer = std::make_unique<Transformer>(backend_, config, dtype_);
+    model.transformer->initialize(options_.seed);
   }
   if (carried_.generation.tokens.eos.empty()) carried_.generation.tokens.eos = {prepared_.data.eos_id};
-  step_ = std::make_unique<TrainingStep>(*transformer_, step_options(options_));
+  model.tokenizer = tokenizer;
+  model.generation = carried_.generation;
+  model.text_prefix.assign(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end());
+  model_.emplace(std::make_unique<Model::Parts>(Model::Parts{nullptr, std::move(model), prepared_.paths.run}));
+  step_ = std::make_unique<TrainingStep>(transformer(), step_options(options_));
   if (prepared_.checkpoint) {
     load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
     if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);

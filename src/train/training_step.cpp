@@ -73,6 +73,12 @@ MemoryEstimate TrainingStep::plan(const Backend& backend, const Config& config, 
           working.scratch, working.staging};
 }
 
+void TrainingStep::record() {
+  if (batch_) return;
+  batch_ = backend_.record([this] { pass_.forward_backward(loss_sum_, loss_scale_, random_state_); });
+  update_ = backend_.record([this] { optimizer_.update(pass_.gradients()); });
+}
+
 void TrainingStep::upload_random_state(const StepInput& input, std::int64_t batch) {
   if (!random_state_) return;
   const auto number = static_cast<std::uint32_t>((input.step - 1) * options_.grad_accum + batch);
@@ -95,6 +101,9 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   result->loss_scale = input.loss_scale;
   if (result->targets == 0) fail(ErrorKind::input, "Step {} has no target that counts.", input.step);
 
+  record();
+  optimizer_.set_update(input.update, input.learning_rate, static_cast<float>(1.0 / input.loss_scale),
+                        static_cast<float>(options_.clip));
   backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
   upload_scalar(backend_, loss_scale_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
   pass_.zero_gradients();
@@ -102,11 +111,10 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
     const std::size_t first = static_cast<std::size_t>(batch) * count;
     pass_.set_batch(input.tokens.subspan(first, count), input.targets.subspan(first, count));
     upload_random_state(input, batch);
-    pass_.forward_backward(loss_sum_, loss_scale_, random_state_);
+    backend_.replay(*batch_);
   }
   // Here several devices would add up their gradients; the targets of all of them are counted above then.
-  optimizer_.step(pass_.gradients(), input.update, input.learning_rate, static_cast<float>(1.0 / input.loss_scale),
-                  static_cast<float>(options_.clip));
+  backend_.replay(*update_);
   read_back(backend_, loss_sum_, result, &StepResult::loss_sum);
   read_back(backend_, optimizer_.norm(), result, &StepResult::scaled_norm);
   backend_.submit();

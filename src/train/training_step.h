@@ -51,7 +51,8 @@ struct StepResult {
 };
 
 // The recipe of a step, for whoever trains, measures or predicts training: gradients of the mean loss over all batches,
-// their global norm, clipping, AdamW. Owns gradients, activations and the optimiser's state. The transformer must
+// their global norm, clipping, AdamW. Its operations are recorded by the first step and replayed by all of them; what
+// changes from step to step is uploaded. Owns gradients, activations and the optimiser's state. The transformer must
 // outlive it. One thread at a time.
 class TrainingStep {
  public:
@@ -79,6 +80,7 @@ class TrainingStep {
   AdamW& optimizer() { return optimizer_; }
 
  private:
+  void record();
   void upload_random_state(const StepInput& input, std::int64_t batch);
 
   Backend& backend_;
@@ -88,7 +90,9 @@ class TrainingStep {
   std::unique_ptr<Buffer> scalars_;
   Tensor loss_sum_;
   Tensor loss_scale_;
-  Tensor random_state_;  // absent where nothing is dropped
+  Tensor random_state_;                // absent where nothing is dropped
+  std::unique_ptr<Recording> batch_;   // adds the gradients of one batch
+  std::unique_ptr<Recording> update_;  // of the weights
 };
 
 }  // namespace mslt

@@ -68,7 +68,8 @@ TEST_F(TrainingStepTest, IsTheRecipeSpelledOut) {
     pass.set_batch(of_batch(tokens_), of_batch(targets_));
     pass.forward_backward(loss_sum, loss_scale, random_state);
   }
-  optimizer.step(pass.gradients(), 3, 1e-2, 1.0f, 0.5f);
+  optimizer.set_update(3, 1e-2, 1.0f, 0.5f);
+  optimizer.update(pass.gradients());
   EXPECT_EQ(result->targets, 33);
   EXPECT_EQ(result->loss(), static_cast<double>(loss_sum.host<float>()[0]) / 33.0);
   EXPECT_EQ(result->gradient_norm(), static_cast<double>(optimizer.norm().host<float>()[0]));

@@ -2,7 +2,7 @@
 #include "backend/msl/cuda_backend.h"
 
 #include "backend/msl/drivers/cuda/cuda_device.h"
-#include "backend/msl/tuning_store.h"
+#include "backend/msl/msl_backend.h"
 #include "base/fail.h"
 
 namespace mslt {
@@ -19,7 +19,7 @@ std::unique_ptr<msl::Device> make_msl_cuda_device(bool zeroed) {
 }
 
 std::unique_ptr<Backend> make_msl_cuda_backend(bool zeroed, std::string_view tuning) {
-  return msl::make_tuned_backend(make_msl_cuda_device(zeroed), tuning);
+  return make_tuned_backend(make_msl_cuda_device(zeroed), tuning);
 }
 
 std::vector<DeviceInfo> msl_cuda_devices() {

@@ -53,8 +53,6 @@ class MslBackend : public Backend {
   // How kernels are launched. set_tuning holds for what is recorded from then on and throws as the constructor does.
   const msl::Tuning& tuning() const { return tuning_; }
   void set_tuning(const msl::Tuning& tuning);
-  // Where the tuning it began with is from.
-  std::string_view tuning_origin() const { return tuning_origin_; }
 
   const DeviceInfo& device() const override;
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
@@ -66,6 +64,8 @@ class MslBackend : public Backend {
   void submit() override;
   void wait() override;
   void throttle(std::size_t in_flight) override;
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  void replay(const Recording& recording) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }
   // Counts what the kernels need, not what a library does in their place.
@@ -102,8 +102,8 @@ class MslBackend : public Backend {
 
  protected:
   // Records what a library does for `op`, in the order of the dispatches and counted as one. `call` is called once,
-  // later and perhaps by another thread; it puts work into the stream that it is given, waits for nothing, and throws
-  // Error where the library fails.
+  // later and perhaps by another thread, and once for each replay of a recording; it puts work into the stream that it
+  // is given, waits for nothing, and throws Error where the library fails.
   template <class Op>
   void library_call(std::string_view library, const Op& op, std::size_t workspace_bytes, msl::LibraryCall call) {
     const auto arguments = op.arguments();
@@ -124,8 +124,10 @@ class MslBackend : public Backend {
 
   std::unique_ptr<msl::Device> device_;
   msl::Tuning tuning_;
-  std::string tuning_origin_;
   std::unique_ptr<msl::Recorder> recorder_;
 };
+
+// The MSL backend on the device, its tuning chosen by what make_backend takes.
+std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<msl::Device> device, std::string_view tuning);
 
 }  // namespace mslt

@@ -96,24 +96,71 @@ Recorder::Batch& Recorder::batch() {
   return *open_;
 }
 
-CommandBuffer& Recorder::commands() {
-  return *batch().commands;
+Commands& Recorder::commands() {
+  if (recorded_ == nullptr) return *batch().commands;
+  if (std::exchange(part_is_full_, false)) recorded_->parts.emplace_back();
+  return recorded_->parts.back().commands;
 }
 
 void Recorder::dispatched(std::uint64_t bytes) {
-  ++counters_.dispatches;
-  ++batch().dispatches;
-  moved(bytes);
-  commit_full();
+  count(1, bytes);
 }
 
-void Recorder::moved(std::uint64_t bytes) {
-  batch().bytes += bytes;
-}
-
-void Recorder::commit_full() {
+void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes) {
   const DeviceLimits& limits = device_.limits();
-  if (open_ && (open_->dispatches >= limits.batch_dispatches || open_->bytes >= limits.batch_bytes)) commit();
+  const auto add_to = [&](auto& commands) {
+    commands.dispatches += dispatches;
+    commands.bytes += bytes;
+    return commands.dispatches >= limits.batch_dispatches || commands.bytes >= limits.batch_bytes;
+  };
+  if (recorded_ != nullptr) {
+    part_is_full_ = add_to(recorded_->parts.back());
+    return;
+  }
+  counters_.dispatches += dispatches;
+  if (add_to(batch())) commit();
+}
+
+void Recorder::report(const DispatchRecord& record) const {
+  if (recorded_ != nullptr) {
+    recorded_->reports.push_back({std::string(record.kernel), record.bytes, record.flops});
+  } else if (observer_) {
+    observer_(record);
+  }
+}
+
+void Recorder::require_not_recording(std::string_view function) const {
+  if (recorded_ == nullptr) return;
+  fail(ErrorKind::usage, "{} cannot be recorded: a recording holds operations alone.", function);
+}
+
+std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& work) {
+  require_not_recording("record");
+  auto recording = std::make_unique<RecordedCommands>();
+  recording->of = this;
+  recording->parts.emplace_back();
+  recorded_ = recording.get();
+  part_is_full_ = false;
+  try {
+    work();
+  } catch (...) {
+    recorded_ = nullptr;
+    throw;
+  }
+  recorded_ = nullptr;
+  return recording;
+}
+
+void Recorder::replay(const RecordedCommands& recording) {
+  require_not_recording("replay");
+  if (recording.of != this) fail(ErrorKind::usage, "The recording is of another backend.");
+  commit();
+  for (const RecordedCommands::Part& part : recording.parts) {
+    batch().commands->play(part.commands);
+    counters_.dispatches += part.dispatches;
+    commit();
+  }
+  for (const RecordedCommands::Report& each : recording.reports) report({each.kernel, each.bytes, each.flops});
 }
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
@@ -168,20 +215,19 @@ void Recorder::copy(const Tensor& destination, const Tensor& source) {
   check_transfer("copy", source, destination.bytes());
   if (source.bytes() == 0) return;
   commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
-  moved(2 * source.bytes());
+  count(0, 2 * source.bytes());
   report({"copy", 2.0 * static_cast<double>(source.bytes()), 0.0});
-  commit_full();
 }
 
 void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   if (destination.bytes() == 0) return;
   commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
-  moved(destination.bytes());
+  count(0, destination.bytes());
   report({"fill", static_cast<double>(destination.bytes()), 0.0});
-  commit_full();
 }
 
 void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
+  require_not_recording("upload");
   check_transfer("upload", destination, source.size());
   if (source.empty()) return;
   poll();
@@ -193,11 +239,11 @@ void Recorder::upload(const Tensor& destination, std::span<const std::byte> sour
   std::memcpy(staging->host(), source.data(), source.size());
   commands().copy(destination.buffer(), destination.offset(), *staging, 0, source.size());
   batch().staging.push_back(std::move(staging));
-  moved(2 * source.size());
-  commit_full();
+  count(0, 2 * source.size());
 }
 
 void Recorder::download(const Tensor& source, std::span<std::byte> destination) {
+  require_not_recording("download");
   check_transfer("download", source, destination.size());
   if (destination.empty()) {
     wait();
@@ -215,14 +261,14 @@ void Recorder::download(const Tensor& source, std::span<std::byte> destination) 
 }
 
 void Recorder::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
+  require_not_recording("read_back");
   if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
   std::unique_ptr<Buffer> staging = take(free_staging_, std::max<std::size_t>(source.bytes(), 1), true);
   if (source.bytes() > 0) commands().copy(*staging, 0, source.buffer(), source.offset(), source.bytes());
   Batch& current = batch();
   current.read_backs.push_back({current.staging.size(), source.bytes(), std::move(receive)});
   current.staging.push_back(std::move(staging));
-  moved(2 * source.bytes());
-  commit_full();
+  count(0, 2 * source.bytes());
 }
 
 void Recorder::commit() {
@@ -274,18 +320,21 @@ void Recorder::retire_until(std::size_t last) {
 }
 
 void Recorder::submit() {
+  require_not_recording("submit");
   commit();
   ++submissions_;
   poll();
 }
 
 void Recorder::wait() {
+  require_not_recording("wait");
   ++counters_.waits;
   commit();
   retire_until(0);
 }
 
 void Recorder::throttle(std::size_t in_flight) {
+  require_not_recording("throttle");
   ++counters_.waits;
   const auto runs_on = [&](const std::unique_ptr<Batch>& batch) {
     return batch->submission + in_flight >= submissions_;

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/msl/command_list.h"
 #include "backend/msl/driver.h"
 #include "backend/msl/kernel_info.h"
 #include "tensor/tensor.h"
@@ -34,6 +35,23 @@ struct DispatchRecord {
 };
 
 class Recorder;
+
+// Work that a recorder keeps, divided as it is handed over.
+struct RecordedCommands final : Recording {
+  struct Part {
+    CommandList commands;
+    std::uint64_t dispatches = 0;
+    std::uint64_t bytes = 0;
+  };
+  struct Report {
+    std::string kernel;
+    double bytes = 0.0;
+    double flops = 0.0;
+  };
+  const Recorder* of = nullptr;
+  std::deque<Part> parts;
+  std::vector<Report> reports;
+};
 
 // A tensor from the recorder's pool for the partial results of one operation. Its contents are undefined at first.
 // Destroying it gives the memory back at once: whatever takes it next is recorded later and so runs later.
@@ -74,16 +92,15 @@ class Recorder {
   std::vector<std::string_view> used_kernels() const;
 
   Device& device() { return device_; }
-  // The command buffer that takes the next command; a new one where there is none.
-  CommandBuffer& commands();
+  // What takes the next command.
+  Commands& commands();
   // Says that a dispatch bound to so many bytes was encoded into commands().
   void dispatched(std::uint64_t bytes);
   // Calls `observer` with every dispatch, copy and fill from now on, as it is recorded; empty: no longer.
   void observe(std::function<void(const DispatchRecord&)> observer) { observer_ = std::move(observer); }
-  void report(const DispatchRecord& record) const {
-    if (observer_) observer_(record);
-  }
+  void report(const DispatchRecord& record) const;
 
+  // Scratch is given back to no one but the recorder, so that recordings may hold its address.
   Scratch scratch(DType dtype, const Shape& shape);
   // 16 bytes of zeros on the device, for absent arguments.
   Buffer& placeholder() { return *placeholder_; }
@@ -107,6 +124,11 @@ class Recorder {
   // As wait(), but leaves the last `in_flight` submissions running.
   void throttle(std::size_t in_flight);
 
+  // As the Backend's functions of these names. Every replay hands the same command buffers over, with nothing else in
+  // them, so that a driver can know them again.
+  std::unique_ptr<RecordedCommands> record(const std::function<void()>& work);
+  void replay(const RecordedCommands& recording);
+
   const Counters& counters() const { return counters_; }
   // What it holds. Staging is for uploads and read-backs.
   const WorkingMemory& working_memory() const { return held_; }
@@ -117,12 +139,12 @@ class Recorder {
 
   std::unique_ptr<Buffer> take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes, bool host_visible);
   Batch& batch();
-  // Counts what a copy or fill moves.
-  void moved(std::uint64_t bytes);
+  // Throws Error(usage) naming the function while work is being recorded.
+  void require_not_recording(std::string_view function) const;
+  // Counts a command, and ends the batch or the part of a recording where that has reached the device's limits.
+  void count(std::uint64_t dispatches, std::uint64_t bytes);
   // Commits the open batch, if any.
   void commit();
-  // Commits the open batch where it has reached the device's limits.
-  void commit_full();
   // Waits for the oldest committed batch, hands out its read-backs and recycles its memory.
   void retire_first();
   // Retires the batches that are done, without waiting.
@@ -137,6 +159,8 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_scratch_;
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
+  RecordedCommands* recorded_ = nullptr;  // what takes commands while work is being recorded
+  bool part_is_full_ = false;
   std::deque<std::unique_ptr<Batch>> committed_;
   std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
