@@ -3,6 +3,7 @@
 
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
+#include "backend/operations/limits.h"
 #include "kernels/attention_args.h"
 
 namespace mslt {
@@ -20,8 +21,8 @@ std::string head_kernel(std::string_view operation, std::string_view kernel, con
   for (const int size : {32, 64, 128, 256}) {
     if (shape.head_size <= size) return msl::kernel_name(fmt::format("{}_{}", kernel, size), qkv.dtype());
   }
-  fail(ErrorKind::input, "{}: the head size is {}, but the kernels have room for heads of up to 256.", operation,
-       shape.head_size);
+  fail(ErrorKind::input, "{}: the head size is {}, but the kernels have room for heads of up to {}.", operation,
+       shape.head_size, max_head_size);
 }
 
 // `first` and `second` are tensors whose rows of a head are read or written in addition to those of qkv.

@@ -7,6 +7,7 @@
 
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
+#include "backend/operations/limits.h"
 #include "kernels/attention_decode_args.h"
 
 namespace mslt {
@@ -28,8 +29,8 @@ std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionSh
       return msl::kernel_name(fmt::format("attention_decode_{}", size), qkv.dtype(), keys.dtype());
     }
   }
-  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to 256.",
-       shape.head_size);
+  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to {}.",
+       shape.head_size, max_head_size);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "backend/operations/limits.h"
+
 namespace mslt {
 namespace {
 
@@ -157,8 +159,8 @@ void check_attention_shape(const Arguments& given, const AttentionShape& shape) 
   given.require(shape.kv_heads >= 1 && shape.heads % shape.kv_heads == 0,
                 "there are {} key/value heads, but their number must divide that of the query heads, {}.",
                 shape.kv_heads, shape.heads);
-  given.require(shape.head_size >= 1 && shape.head_size <= 256, "the head size is {}, but must be in 1…256.",
-                shape.head_size);
+  given.require(shape.head_size >= 1 && shape.head_size <= max_head_size, "the head size is {}, but must be in 1…{}.",
+                shape.head_size, max_head_size);
 }
 
 void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape) {
