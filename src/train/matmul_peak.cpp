@@ -7,12 +7,6 @@
 namespace mslt {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 // Square matrices of one size.
 struct Product {
   Product(Backend& on, DType dtype, std::int64_t size)
@@ -28,14 +22,14 @@ struct Product {
     backend.wait();
   }
   // The seconds that `count` products take, one after another.
-  double time(int count) {
-    const Clock::time_point begin = Clock::now();
+  double time(int count, const std::function<double()>& now) {
+    const double begin = now();
     for (int i = 0; i < count; ++i) {
       backend.run(MatmulForward{.out = tensors[0], .in = tensors[1], .weight = tensors[2]});
     }
     backend.submit();
     backend.wait();
-    return seconds_since(begin);
+    return now() - begin;
   }
   Backend& backend;
   double flops;
@@ -45,23 +39,27 @@ struct Product {
 
 }  // namespace
 
-double measure_matmul_peak(Backend& backend, DType dtype, double seconds) {
+double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+double measure_matmul_peak(Backend& backend, DType dtype, double seconds, const std::function<double()>& now) {
   constexpr std::int64_t largest = 4096;
   constexpr double long_enough = 0.004;
   auto product = std::make_unique<Product>(backend, dtype, 512);
   for (std::int64_t size = 1024;; size *= 2) {
-    product->time(1);
-    if (product->time(1) >= long_enough || size > largest) break;
+    product->time(1, now);
+    if (product->time(1, now) >= long_enough || size > largest) break;
     product = nullptr;
     product = std::make_unique<Product>(backend, dtype, size);
   }
-  const double once = product->time(1);
+  const double once = product->time(1, now);
   const int count = std::clamp(static_cast<int>(0.02 / std::max(once, 1e-6)), 1, 1000);
   double best = 0.0;
-  const Clock::time_point begin = Clock::now();
+  const double begin = now();
   do {
-    best = std::max(best, count * product->flops / product->time(count));
-  } while (seconds_since(begin) < seconds);
+    best = std::max(best, count * product->flops / product->time(count, now));
+  } while (now() - begin < seconds);
   return best;
 }
 
