@@ -47,10 +47,11 @@ struct TrainOptions {
   std::string products = "auto";
   std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
 
-  // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens.
+  // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens. Examples are padded to
+  // seq_len, and cut there.
   std::int64_t steps = 1000;
   std::int64_t batch_size = 16;
-  std::int64_t seq_len = 0;  // 0: the model's max_positions
+  std::int64_t seq_len = 0;  // 0: the model's max_positions, or what the longest example needs where that is less
   std::int64_t grad_accum = 1;
   std::uint64_t seed = 1;  // for the weights, the order of the data, and dropout
 
@@ -114,7 +115,7 @@ struct TrainPlan {
   std::int64_t parameter_count = 0;
   std::int64_t first_step = 1;  // 1, or the step after the checkpoint that is resumed
   std::int64_t steps = 0;
-  std::int64_t tokens_per_step = 0;
+  std::int64_t tokens_per_step = 0;  // of examples on average; padding is not counted
   std::int64_t training_tokens = 0;  // in the training split
   std::int64_t validation_tokens = 0;
   double flops_per_token = 0.0;
@@ -129,6 +130,7 @@ struct StepEvent {
   double loss = 0.0;  // mean over the step's targets, in nats, before the update
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping
+  std::int64_t tokens = 0;     // how many were predicted; padding is not counted
   double tokens_per_second = 0.0;
   double flops_per_second = 0.0;  // in the model's products and attention
   double seconds = 0.0;           // since run() began

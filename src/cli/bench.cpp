@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "base/philox.h"
+#include "generate/token_drawer.h"
 #include "model/inference_pass.h"
 #include "profile/matmul_peak.h"
 #include "train/training_step.h"
@@ -130,12 +131,12 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   for (int i = 0; i < slots; ++i) slot_list[static_cast<std::size_t>(i)] = i;
   const auto prompt = random_tokens(options.prompt_tokens, config.vocab_size, 0);
   std::vector<std::span<const std::int32_t>> tokens(slot_list.size(), prompt);
-  const auto next_buffer = backend.allocate(slot_list.size() * sizeof(std::int32_t), "next tokens");
-  const Tensor next_tensor(*next_buffer, 0, DType::i32, Shape{options.batch_size});
-  std::vector<std::int32_t> next(slot_list.size());
+  TokenDrawer drawer(backend, options.sampling, options.batch_size, config.vocab_size);
+  std::vector<std::vector<std::int32_t>> histories(slot_list.size(), prompt);
   const auto forward = [&] {
-    backend.run(Argmax{.out = next_tensor, .logits = pass.forward(slot_list, tokens), .vocab = config.vocab_size});
-    backend.download(next_tensor, std::as_writable_bytes(std::span(next)));
+    drawer.load(pass.forward(slot_list, tokens));
+    const std::vector<std::int32_t> next = drawer.draw(slot_list, {histories.begin(), histories.end()});
+    for (std::size_t i = 0; i < next.size(); ++i) histories[i].push_back(next[i]);
   };
 
   GenerateBenchResult result;
@@ -143,9 +144,11 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   result.first_prompt_seconds = time_once(forward);
   for (const int slot : slot_list) cache.truncate(slot, 0);
   const double prefill = time_once(forward);
-  for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = std::span(&next[i], 1);
   const double decode = time_once([&] {
-    for (std::int64_t i = 0; i < options.new_tokens; ++i) forward();
+    for (std::int64_t i = 0; i < options.new_tokens; ++i) {
+      for (std::size_t row = 0; row < tokens.size(); ++row) tokens[row] = std::span(histories[row]).last(1);
+      forward();
+    }
   });
   result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill;
   result.decode_tokens_per_second = static_cast<double>(options.batch_size * options.new_tokens) / decode;

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/cli_fixture.h"
+#include "data/data_folder.h"
 #include "mslt/tokenizer.h"
 
 namespace mslt::cli {
@@ -106,6 +107,50 @@ TEST_F(CliTest, AModelToStartFromKeepsItsShapeAndTokenizer) {
                   "--force-tokenizer"})
                 .status,
             0);
+}
+
+TEST_F(CliTest, ExamplesArePaddedFromTextToModel) {
+  train_tokenizer();
+  std::string records;
+  std::istringstream lines(text());
+  int count = 0;
+  for (std::string line; std::getline(lines, line) && count < 60; ++count) {
+    const std::string shown = line.substr(0, 5 + static_cast<std::size_t>(count * 7 % 60));
+    records += nlohmann::json({{"id", count}, {"text", shown}}).dump() + "\n";
+  }
+  write_file(path("lines.jsonl"), records);
+  std::vector<std::string> prepare = {"data",      "prepare",           "--tokenizer", path("tokenizer.json"),
+                                      "--input",   path("lines.jsonl"), "--output",    path("data"),
+                                      "--examples"};
+  Outcome outcome = mslt(prepare);
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find(" examples for training, "), std::string::npos) << outcome.out;
+  prepare.push_back("--json");
+  const auto info = nlohmann::json::parse(mslt(prepare).out);
+  EXPECT_EQ(info["train_examples"].get<int>() + info["validation_examples"].get<int>(), 60);
+  const auto longest = info["longest_example"].get<int>();
+  EXPECT_GT(longest, 17);
+
+  outcome = mslt(train_arguments());
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("examples for training, the longest of " + std::to_string(longest) +
+                             " tokens, each padded to 16; "),
+            std::string::npos)
+      << outcome.err;
+  outcome = mslt({"eval", "--model", path("run"), "--data", path("data"), "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto whole = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(whole["seq_len"].get<std::uint64_t>() + 1, TokenStream(path("data"), "val").longest_example());
+  EXPECT_GT(whole["bits_per_byte"].get<double>(), 0.5);
+  outcome =
+      mslt({"eval", "--model", path("run"), "--data", path("data"), "--split", "train", "--seq-len", "8", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("are longer and are cut there"), std::string::npos) << outcome.err;
+  EXPECT_EQ(nlohmann::json::parse(outcome.out)["targets"].get<std::uint64_t>(),
+            TokenStream(path("data"), "train").example_targets(9));
+
+  prepare.insert(prepare.end(), {"--separator", "--"});
+  EXPECT_EQ(mslt(prepare).status, 2);
 }
 
 TEST_F(CliTest, EncodingAndDecodingAreInverse) {

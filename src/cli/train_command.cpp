@@ -172,7 +172,8 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
-  add_integer(command, "--seq-len", options.seq_len, "Tokens of a sequence; 0 for the model's context", seq_len_range);
+  add_integer(command, "--seq-len", options.seq_len,
+              "Tokens of a sequence; 0 for the model's context, or what the longest example needs", seq_len_range);
   add_integer(command, "--grad-accum", options.grad_accum, "Batches whose gradients make one update",
               {.least = 1, .most = std::uint64_t{1} << 24, .unit = "batches"});
   add_real(command, "--lr", options.lr, "Highest learning rate", {.most = largest_real, .above_least = true});

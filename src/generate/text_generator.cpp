@@ -3,13 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <limits>
 #include <optional>
 
 #include "base/fail.h"
-#include "generate/sampler.h"
 #include "generate/stop_strings.h"
+#include "generate/token_drawer.h"
 #include "model/inference_pass.h"
 #include "model/kv_cache.h"
 #include "text/token_label.h"
@@ -25,7 +23,6 @@ class Sample {
       : index_(index),
         history_(prompt.begin(), prompt.end()),
         pending_(prompt.begin(), prompt.end()),
-        sampler_(options.sampling, static_cast<std::uint32_t>(index)),
         decoder_(tokenizer),
         stop_(options.stop) {
     for (const std::string& text : options.stop) {
@@ -35,6 +32,7 @@ class Sample {
 
   bool running() const { return running_; }
   std::span<const std::int32_t> pending() const { return pending_; }
+  std::span<const std::int32_t> history() const { return history_; }
 
   // Makes room in a full cache slot: the later half of the context is processed anew.
   void fit_context(KvCache& cache, int slot, std::int64_t max_positions) {
@@ -45,9 +43,8 @@ class Sample {
     pending_.assign(history_.end() - static_cast<std::ptrdiff_t>(std::min(keep, history_.size())), history_.end());
   }
 
-  void draw(std::span<float> logits, std::span<const TokenId> eos_ids, const GenerateOptions& options,
+  void take(std::int32_t token, std::span<const TokenId> eos_ids, const GenerateOptions& options,
             const TextSink& on_text) {
-    const std::int32_t token = sampler_.draw(logits, history_);
     const auto id = static_cast<TokenId>(token);
     result_.tokens.push_back(id);
     const bool is_stop = std::find(stop_ids_.begin(), stop_ids_.end(), id) != stop_ids_.end();
@@ -92,21 +89,12 @@ class Sample {
   std::int64_t index_;
   std::vector<std::int32_t> history_;
   std::vector<std::int32_t> pending_;
-  Sampler sampler_;
   StreamDecoder decoder_;
   StopStrings stop_;
   std::vector<TokenId> stop_ids_;
   Generated result_;
   bool running_ = true;
 };
-
-void require_finite_logits(std::span<const float> logits) {
-  if (std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) return;
-  fail(
-      ErrorKind::numeric,
-      "The model's output is not finite: with these weights, numbers leave the range of the type they are computed in. "
-      "Try --dtype f32.");
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -171,33 +159,28 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
     KvCache cache(transformer_.backend(), config, transformer_.dtype(), static_cast<int>(options.num),
                   options.num * blocks * KvCacheView::block_size);
     InferencePass pass(transformer_, cache);
-    const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
-    std::vector<float> logits;
+    // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
+    TokenDrawer drawer(transformer_.backend(), options.sampling, options.num,
+                       std::min<std::int64_t>(config.vocab_size, tokenizer_.vocab_size()), no_tokens_);
     auto clock = std::chrono::steady_clock::now();
     bool prefill = true;
     while (true) {
       std::vector<int> slots;
       std::vector<std::span<const std::int32_t>> tokens;
+      std::vector<std::span<const std::int32_t>> histories;
       for (std::size_t i = 0; i < samples.size(); ++i) {
         if (!samples[i].running()) continue;
         samples[i].fit_context(cache, static_cast<int>(i), config.max_positions);
         slots.push_back(static_cast<int>(i));
         tokens.push_back(samples[i].pending());
+        histories.push_back(samples[i].history());
       }
       if (slots.empty()) break;
-      const Tensor device_logits = pass.forward(slots, tokens);
-      logits.resize(slots.size() * vocab_size);
-      transformer_.backend().download(device_logits, std::as_writable_bytes(std::span(logits)));
+      drawer.load(pass.forward(slots, tokens));
       transformer_.parameters().require_intact();
-      require_finite_logits(logits);
+      const std::vector<std::int32_t> drawn = drawer.draw(slots, histories);
       for (std::size_t row = 0; row < slots.size(); ++row) {
-        // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
-        const auto choices =
-            std::span(logits).subspan(row * vocab_size, std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
-        for (const TokenId id : no_tokens_) {
-          if (id < choices.size()) choices[id] = -std::numeric_limits<float>::infinity();
-        }
-        samples[static_cast<std::size_t>(slots[row])].draw(choices, eos_ids_, options, on_text);
+        samples[static_cast<std::size_t>(slots[row])].take(drawn[row], eos_ids_, options, on_text);
       }
       statistics_.new_tokens += static_cast<std::int64_t>(slots.size());
       (prefill ? statistics_.prefill_seconds : statistics_.decode_seconds) += seconds_since(clock);

@@ -1,57 +1,35 @@
-// The measurement of a device's peak, on a device and a clock of known speed.
+// Tests of the peak of matrix products, by a clock that products move.
 #include "profile/matmul_peak.h"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <utility>
-
-#include "backend/for_each_operation.h"
+#include "backend/simulated_device.h"
 
 namespace mslt {
 namespace {
 
-class SizeOnlyBuffer final : public Buffer {
- public:
-  SizeOnlyBuffer(std::size_t bytes, std::string_view label) : Buffer(bytes, nullptr, label) {}
-};
+// The peak of a device that multiplies at `rate` FLOP/s, and starts a product after `start` seconds.
+double peak_of(double rate, double start, DType dtype = DType::f32) {
+  double now = 5.0;
+  SimulatedDevice device([&](std::string_view operation, DType ran, const Work& work) {
+    if (operation != MatmulForward::name) return;
+    EXPECT_EQ(ran, dtype);
+    now += start + work.flops / rate;
+  });
+  return measure_matmul_peak(device, dtype, 0.05, [&] { return now; });
+}
 
-// Does nothing, at 2 TFLOP/s and 10 µs for each product, by a clock of its own.
-class SteadyBackend final : public ForEachOperation<SteadyBackend> {
- public:
-  template <class Op>
-  void each(const Op& op) {
-    const double flops = work_of(op).flops;
-    largest = std::max(largest, flops);
-    if (flops > 0.0) pending_ += flops / 2e12 + 1e-5;
+TEST(MatmulPeak, IsTheRateOfTheDevice) {
+  for (const double rate : {2e10, 3e12, 8e14}) EXPECT_NEAR(peak_of(rate, 0.0), rate, 1e-6 * rate);
+  EXPECT_NEAR(peak_of(8e14, 0.0, DType::bf16), 8e14, 1e9);
+}
+
+// Products are large enough that starting them takes little of the time.
+TEST(MatmulPeak, IsHardlyTouchedByWhatAStartTakes) {
+  for (const double rate : {2e10, 3e12, 4e14}) {
+    EXPECT_GT(peak_of(rate, 1e-5), 0.97 * rate);
+    EXPECT_LT(peak_of(rate, 1e-5), rate);
   }
-  const DeviceInfo& device() const override { return device_; }
-  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override {
-    return std::make_unique<SizeOnlyBuffer>(bytes, label);
-  }
-  void upload(const Tensor& /*destination*/, std::span<const std::byte> /*source*/) override {}
-  void download(const Tensor& /*source*/, std::span<std::byte> /*destination*/) override {}
-  void read_back(const Tensor& /*source*/, std::function<void(std::span<const std::byte>)> /*receive*/) override {}
-  void submit() override {}
-  // Work is done once somebody waits for it.
-  void wait() override { now += std::exchange(pending_, 0.0); }
-  void throttle(std::size_t /*in_flight*/) override {}
-
-  double now = 100.0;
-  double largest = 0.0;
-
- private:
-  double pending_ = 0.0;
-  DeviceInfo device_;
-};
-
-TEST(MatmulPeak, IsTheRateOfProductsLongEnoughToTime) {
-  SteadyBackend backend;
-  const double peak = measure_matmul_peak(backend, DType::bf16, 0.3, [&] { return backend.now; });
-  // A product of 2048 takes 8.6 ms, to which its start adds a thousandth.
-  EXPECT_EQ(backend.largest, 2.0 * 2048.0 * 2048.0 * 2048.0);
-  EXPECT_NEAR(peak * (backend.largest / 2e12 + 1e-5), backend.largest, 1e-9 * backend.largest);
-  EXPECT_NEAR(backend.now, 100.3, 0.1);
 }
 
 }  // namespace

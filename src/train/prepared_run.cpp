@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <system_error>
 
 #include "base/fail.h"
@@ -32,6 +33,34 @@ Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
   return tokenizer.with_text_prefix(prefix);
 }
 
+// What becomes of the examples of a split, in words.
+std::string describe_examples(const TokenStream& tokens, std::string_view purpose, std::int64_t seq_len) {
+  const std::uint64_t longest = tokens.longest_example();
+  const auto most = static_cast<std::uint64_t>(seq_len) + 1;
+  std::string text = fmt::format("{} examples for {}, the longest of {} tokens, each padded to {}", tokens.examples(),
+                                 purpose, longest, seq_len);
+  if (longest > most) {
+    text += fmt::format("; {} of them are longer and are cut there, by {} tokens in all. --seq-len {} would cut none",
+                        tokens.examples_above(most), tokens.example_targets(longest) - tokens.example_targets(most),
+                        longest - 1);
+  }
+  return text + ".";
+}
+
+// Where no length is given, and data are open.
+void choose_length(PreparedRun& run) {
+  std::int64_t& seq_len = run.options.seq_len;
+  if (seq_len == 0) {
+    seq_len = run.options.model.max_positions;
+    // More would be padding only.
+    const std::uint64_t longest = run.train_tokens->longest_example();
+    if (longest > 0) seq_len = std::min(seq_len, static_cast<std::int64_t>(longest) - 1);
+  }
+  if (!run.data.holds_examples()) return;
+  run.notes.push_back(describe_examples(*run.train_tokens, "training", seq_len));
+  if (run.val_tokens) run.notes.push_back(describe_examples(*run.val_tokens, "validation", seq_len));
+}
+
 // Everything that will be read, before the first step and before the run folder is touched.
 void open_data(PreparedRun& run) {
   const fs::path& folder = run.options.data;
@@ -42,6 +71,7 @@ void open_data(PreparedRun& run) {
     tokens->check_ids();
     if (tokens->size() > 1) run.val_tokens = tokens;
   }
+  choose_length(run);
   // Too few tokens are noticed here.
   const BatchLoader loader(run.train_tokens, (folder / "train").string(), training_loader_options(run.options));
   if (const auto change = run.watch->change()) {
@@ -219,17 +249,27 @@ void check_checkpoint_tokenizer(const PreparedRun& run) {
 TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   const TrainOptions& options = run.options;
   const Config& config = options.model;
+  // Refuses more tokens at once than can be counted.
+  const MemoryEstimate memory =
+      TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options));
   TrainPlan plan;
   plan.model = config;
   plan.device = backend.device().name;
   plan.parameter_count = config.parameter_count();
   plan.first_step = run.state.step + 1;
   plan.steps = options.steps;
-  plan.tokens_per_step = options.batch_size * options.grad_accum * options.seq_len;
+  const std::int64_t sequences = options.batch_size * options.grad_accum;
+  plan.tokens_per_step = sequences * options.seq_len;
   plan.training_tokens = static_cast<std::int64_t>(run.data.train.tokens);
   plan.validation_tokens = static_cast<std::int64_t>(run.data.val.tokens);
+  if (const auto examples = static_cast<double>(run.train_tokens->examples()); examples > 0) {
+    const auto most = static_cast<std::uint64_t>(options.seq_len) + 1;
+    plan.training_tokens = static_cast<std::int64_t>(run.train_tokens->example_targets(most));
+    plan.validation_tokens = run.val_tokens ? static_cast<std::int64_t>(run.val_tokens->example_targets(most)) : 0;
+    plan.tokens_per_step = std::llround(static_cast<double>(sequences * plan.training_tokens) / examples);
+  }
   plan.flops_per_token = config.training_flops_per_token(options.seq_len);
-  plan.memory = TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options));
+  plan.memory = memory;
   if (run.checkpoint) plan.resumed_from = run.checkpoint->folder;
   return plan;
 }
@@ -249,14 +289,13 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.watch = std::make_unique<const DataWatch>(options.data, run.data);
   run.tokenizer = std::make_unique<const Tokenizer>(tokenizer_of(options.data, run.data));
   run.options.model = resolve_model(run);
-  if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
   if (run.options.seq_len > run.options.model.max_positions) {
     fail(ErrorKind::usage, "--seq-len is {}, but the model has positions for {} only.", run.options.seq_len,
          run.options.model.max_positions);
   }
   if (!options.resume) check_initial_tokenizer(run);
   open_data(run);
-  run.identity = run_identity(run.options, run.data);
+  run.identity = run_identity(run.options, run.data, run.train_tokens->examples());
   open_run_folder(run);
   const nlohmann::json arithmetic = run_arithmetic(backend);
   if (options.resume) {

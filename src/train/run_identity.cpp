@@ -29,13 +29,14 @@ Json changeable_options(const Json& options) {
 
 }  // namespace
 
-Json run_identity(const TrainOptions& options, const DataInfo& data) {
+Json run_identity(const TrainOptions& options, const DataInfo& data, std::uint64_t examples) {
   Json identity = select(options_to_json(options), {"dtype", "batch_size", "seq_len", "grad_accum", "seed"});
   identity.update(config_to_json(options.model));
   identity["data_tokenizer"] = data.tokenizer_hash;
   identity["data_train_tokens"] = data.train.tokens;
   identity["data_val_tokens"] = data.val.tokens;
   identity["data_train_shards"] = data.train.shards;
+  if (examples > 0) identity["data_train_examples"] = examples;
   return identity;
 }
 

@@ -1,6 +1,7 @@
 // What of a run a resumption has to share, what it may change, and what the last bits of a run depend on.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -13,8 +14,9 @@
 
 namespace mslt {
 
-// What no run can go on without: model, data, batches, seed. The options are those that hold in the end.
-nlohmann::json run_identity(const TrainOptions& options, const DataInfo& data);
+// What no run can go on without: model, data, batches, seed. The options are those that hold in the end; `examples`
+// counts those of the training split, 0 for running text.
+nlohmann::json run_identity(const TrainOptions& options, const DataInfo& data, std::uint64_t examples);
 // Throws Error(usage) naming the members of two identities that differ; `run` is the folder.
 void require_same_identity(const std::filesystem::path& run, const nlohmann::json& now, const nlohmann::json& before);
 

@@ -53,7 +53,7 @@ TrainResult TrainingRun::run() {
   result.best_validation_loss = state_.best_validation_loss.value_or(std::numeric_limits<double>::quiet_NaN());
   result.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
   if (step_seconds_ > 0.0) {
-    result.tokens_per_second = static_cast<double>(steps_done_ * prepared_.plan.tokens_per_step) / step_seconds_;
+    result.tokens_per_second = static_cast<double>(tokens_done_) / step_seconds_;
   }
   if (last_saved_) result.checkpoint = last_saved_->folder;
   if (result.interrupted) {
@@ -114,8 +114,10 @@ void TrainingRun::finish_step(const StepResult& result, double step_seconds) {
   step_seconds_ += step_seconds;
   state_.seconds += step_seconds;
   ++steps_done_;
+  tokens_done_ += result.targets;
   last_loss_ = event.loss;
-  event.tokens_per_second = static_cast<double>(prepared_.plan.tokens_per_step) / step_seconds;
+  event.tokens = result.targets;
+  event.tokens_per_second = static_cast<double>(event.tokens) / step_seconds;
   event.flops_per_second = event.tokens_per_second * prepared_.plan.flops_per_token;
   event.seconds = seconds();
   event.eta_seconds = event.seconds / static_cast<double>(steps_done_) * static_cast<double>(event.steps - event.step);

@@ -125,6 +125,7 @@ class TrainingRun {
   Clock::time_point mark_;  // when the last result was taken in, or work between steps ended
   double step_seconds_ = 0.0;
   std::int64_t steps_done_ = 0;
+  std::int64_t tokens_done_ = 0;
 };
 
 }  // namespace mslt

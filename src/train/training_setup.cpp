@@ -47,7 +47,7 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
   loading.prefetch = options_.grad_accum;
   loader_ = std::make_unique<BatchLoader>(prepared_.train_tokens, (options_.data / "train").string(), loading);
   loader_->restore(state_.loader);
-  const auto count = static_cast<std::size_t>(prepared_.plan.tokens_per_step);
+  const auto count = static_cast<std::size_t>(options_.batch_size * options_.grad_accum * options_.seq_len);
   tokens_.resize(count);
   targets_.resize(count);
   bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer, prepared_.data);
