@@ -164,20 +164,20 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("first", DType::i32, {rows});
     layout.add("counts", DType::i32, {rows});
     layout.add("last_rows", DType::i32, {rows});
-    for (const char* name : {"residual", "tail_residual", "x", "branch"})
-      layout.add(name, dtype, {rows, config.channels});
-    // Layers of one width share what they make.
+    // All layers share what they make: their widths are equal.
+    const auto add = [&](const std::string& name, std::int64_t columns) {
+      if (!layout.contains(name)) layout.add(name, dtype, {rows, columns});
+    };
+    for (const char* name : {"residual", "tail_residual", "x", "branch"}) add(name, config.channels);
     for (const Stage& stage : stages) {
-      if (const auto* heads = stage.as<NormalizeHeads>(); heads != nullptr && !layout.contains("queries")) {
-        for (const char* name : {"queries", "normal_queries"})
-          layout.add(name, dtype, {rows, heads->shape.query_columns()});
-        for (const char* name : {"keys", "normal_keys", "values"})
-          layout.add(name, dtype, {rows, heads->shape.key_columns()});
+      if (const auto* heads = stage.as<NormalizeHeads>()) {
+        for (const char* name : {"queries", "normal_queries"}) add(name, heads->shape.query_columns());
+        for (const char* name : {"keys", "normal_keys", "values"}) add(name, heads->shape.key_columns());
       }
-      const std::int64_t columns = own_columns(stage);
-      if (columns == 0 || layout.contains(result_name(stage))) continue;
-      layout.add(result_name(stage), dtype, {rows, columns});
-      if (stage.as<Attend>() != nullptr) layout.add("tail_" + result_name(stage), dtype, {rows, columns});
+      if (const std::int64_t columns = own_columns(stage); columns > 0) {
+        add(result_name(stage), columns);
+        if (stage.as<Attend>() != nullptr) add("tail_" + result_name(stage), columns);
+      }
     }
     backend.wait();
     decode_steps.clear();
