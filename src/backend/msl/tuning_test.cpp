@@ -136,7 +136,9 @@ TEST(TuningFileTest, GroupsMustFitTheDevice) {
 // A separate cache folder, passed to the program by XDG_CACHE_HOME.
 class TuningStore : public testing::Test {
  protected:
-  TuningStore() : folder_(std::filesystem::path(testing::TempDir()) / "mslt_tuning_store") {
+  TuningStore()
+      : folder_(std::filesystem::path(testing::TempDir()) /
+                (std::string("mslt_tuning_store_") + testing::UnitTest::GetInstance()->current_test_info()->name())) {
     std::filesystem::remove_all(folder_);
     const char* before = std::getenv("XDG_CACHE_HOME");
     if (before != nullptr) before_ = before;
