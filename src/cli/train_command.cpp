@@ -223,11 +223,15 @@ Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) 
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_training_options(app, arguments);
   add_model_options(app, arguments.model);
-  const std::string default_tuning = arguments.options.tuning;
-  arguments.options = load_run_options(options.output, arguments.options);
+  const TrainOptions defaults = arguments.options;
+  arguments.options = load_run_options(options.output, defaults);
   arguments.schedule = std::string(name_of(arguments.options.schedule));
-  // A tuning is of one device.
-  if (given.count("--device") > 0) arguments.options.tuning = default_tuning;
+  // A tuning and a choice of libraries belong to one device.
+  if (given.count("--device") > 0) {
+    arguments.options.tuning = defaults.tuning;
+    arguments.options.attention = defaults.attention;
+    arguments.options.products = defaults.products;
+  }
   std::vector<std::string> again;
   arguments.keep_model = true;
   for (const CLI::Option* option : given.get_options()) {

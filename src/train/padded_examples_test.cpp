@@ -103,7 +103,7 @@ TEST_F(PaddedExamplesTest, ALossIsThatOfTheExamplesOneByOne) {
 TEST_F(PaddedExamplesTest, ThePlanCountsNoPadding) {
   const TokenStream examples(folder_.path() / "examples", "train");
   TrainOptions now = padded_options();
-  const TrainPlan plan = Trainer(now, {}, backend_).plan();
+  const TrainPlan plan = Trainer(std::make_unique<Trainer::Parts>(now, TrainCallbacks(), backend_)).plan();
   EXPECT_EQ(plan.training_tokens, static_cast<std::int64_t>(examples.example_targets(17)));
   EXPECT_EQ(plan.tokens_per_step,
             std::llround(4.0 * static_cast<double>(plan.training_tokens) / static_cast<double>(examples.examples())));

@@ -100,6 +100,8 @@ void visit_options(Archive& archive, O& options) {
   archive.member("dropout", options.dropout);
   archive.member("device", options.device);
   archive.later_member("tuning", options.tuning);
+  archive.later_member("attention", options.attention);
+  archive.later_member("products", options.products);
   archive.member("dtype", options.dtype);
   archive.member("steps", options.steps);
   archive.member("batch_size", options.batch_size);

@@ -16,7 +16,7 @@ TEST_P(RecordingTest, RunsWhatWasRecordedAsOftenAsAsked) {
   const Guarded out = upload(backend(), DType::f32, {1, 2}, {-1, -1});
   const Guarded total = upload(backend(), DType::f32, {1, 2}, {0, 0});
   const std::unique_ptr<Recording> recording = backend().record([&] {
-    backend().run(MatmulForward{.out = out, .in = in.tensor().reshape({1, 3}), .weight = weight});
+    backend().run(MatmulForward{.out = out, .in = in.tensor().reshape({1, 3}), .weight = weight.tensor()});
     backend().run(Add{.out = total, .in = out});
   });
   EXPECT_EQ(out.values(), (std::vector<double>{-1, -1}));
