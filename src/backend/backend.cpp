@@ -7,27 +7,14 @@ namespace mslt {
 
 class Backend::OperationRecording final : public Recording {
  public:
-  std::vector<std::function<void(Backend&)>> operations;
+  RecordedOperations operations;
   const Backend* of = nullptr;
 };
 
-void Backend::require_not_recording(std::string_view function) const {
-  if (recorded_ == nullptr) return;
-  fail(ErrorKind::usage, "{} cannot be recorded: a recording holds operations alone.", function);
-}
-
 std::unique_ptr<Recording> Backend::record(const std::function<void()>& work) {
-  require_not_recording("record");
   auto recording = std::make_unique<OperationRecording>();
   recording->of = this;
-  recorded_ = &recording->operations;
-  try {
-    work();
-  } catch (...) {
-    recorded_ = nullptr;
-    throw;
-  }
-  recorded_ = nullptr;
+  recorded_.record(recording->operations, work);
   return recording;
 }
 

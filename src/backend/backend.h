@@ -17,6 +17,7 @@
 
 #include "backend/operations/checks.h"
 #include "backend/operations/operations.h"
+#include "backend/recording_target.h"
 #include "tensor/tensor.h"
 
 namespace mslt {
@@ -77,10 +78,10 @@ class Backend : public ExecutesAll<Operations> {
   template <class Op>
   void run(const Op& op) {
     check(op);
-    if (recorded_ == nullptr) {
-      execute(op);
+    if (RecordedOperations* const recorded = recorded_.get()) {
+      recorded->push_back([op](Backend& backend) { backend.execute(op); });
     } else {
-      recorded_->push_back([op](Backend& backend) { backend.execute(op); });
+      execute(op);
     }
   }
 
@@ -144,13 +145,14 @@ class Backend : public ExecutesAll<Operations> {
 
  protected:
   // Throws Error(usage) naming the function where it is called by record()'s `work`.
-  void require_not_recording(std::string_view function) const;
+  void require_not_recording(std::string_view function) const { recorded_.require_none(function); }
 
  private:
   class OperationRecording;
+  using RecordedOperations = std::vector<std::function<void(Backend&)>>;
 
   std::string warning_;
-  std::vector<std::function<void(Backend&)>>* recorded_ = nullptr;  // where run() puts operations, while they are kept
+  RecordingTarget<RecordedOperations> recorded_;  // where run() puts operations, while they are kept
 };
 
 }  // namespace mslt

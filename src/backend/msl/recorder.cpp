@@ -106,9 +106,10 @@ Recorder::Batch& Recorder::batch() {
 }
 
 Commands& Recorder::commands() {
-  if (recorded_ == nullptr) return *batch().commands;
-  if (std::exchange(part_is_full_, false)) recorded_->parts.emplace_back();
-  return recorded_->parts.back().commands;
+  RecordedCommands* const recorded = recorded_.get();
+  if (recorded == nullptr) return *batch().commands;
+  if (std::exchange(part_is_full_, false)) recorded->parts.emplace_back();
+  return recorded->parts.back().commands;
 }
 
 void Recorder::dispatched(std::uint64_t bytes) {
@@ -122,8 +123,8 @@ void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes) {
     commands.bytes += bytes;
     return commands.dispatches >= limits.batch_dispatches || commands.bytes >= limits.batch_bytes;
   };
-  if (recorded_ != nullptr) {
-    part_is_full_ = add_to(recorded_->parts.back());
+  if (RecordedCommands* const recorded = recorded_.get()) {
+    part_is_full_ = add_to(recorded->parts.back());
     return;
   }
   counters_.dispatches += dispatches;
@@ -131,37 +132,26 @@ void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes) {
 }
 
 void Recorder::report(const DispatchRecord& record) const {
-  if (recorded_ != nullptr) {
-    recorded_->reports.push_back({std::string(record.kernel), record.bytes, record.flops});
+  if (RecordedCommands* const recorded = recorded_.get()) {
+    recorded->reports.push_back({std::string(record.kernel), record.bytes, record.flops});
   } else if (observer_) {
     observer_(record);
   }
 }
 
-void Recorder::require_not_recording(std::string_view function) const {
-  if (recorded_ == nullptr) return;
-  fail(ErrorKind::usage, "{} cannot be recorded: a recording holds operations alone.", function);
-}
-
 std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& work) {
-  require_not_recording("record");
   auto recording = std::make_unique<RecordedCommands>();
   recording->of = this;
   recording->parts.emplace_back();
-  recorded_ = recording.get();
-  part_is_full_ = false;
-  try {
+  recorded_.record(*recording, [&] {
+    part_is_full_ = false;
     work();
-  } catch (...) {
-    recorded_ = nullptr;
-    throw;
-  }
-  recorded_ = nullptr;
+  });
   return recording;
 }
 
 void Recorder::replay(const RecordedCommands& recording) {
-  require_not_recording("replay");
+  recorded_.require_none("replay");
   if (recording.of != this) fail(ErrorKind::usage, "The recording is of another backend.");
   commit();
   for (const RecordedCommands::Part& part : recording.parts) {
@@ -272,7 +262,7 @@ void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
 }
 
 void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
-  require_not_recording("upload");
+  recorded_.require_none("upload");
   check_transfer("upload", destination, source.size());
   if (source.empty()) return;
   poll();
@@ -290,7 +280,7 @@ void Recorder::upload(const Tensor& destination, std::span<const std::byte> sour
 }
 
 void Recorder::download(const Tensor& source, std::span<std::byte> destination) {
-  require_not_recording("download");
+  recorded_.require_none("download");
   check_transfer("download", source, destination.size());
   if (destination.empty()) {
     wait();
@@ -310,7 +300,7 @@ void Recorder::download(const Tensor& source, std::span<std::byte> destination) 
 }
 
 void Recorder::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
-  require_not_recording("read_back");
+  recorded_.require_none("read_back");
   if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
   Buffer& staging = stage(std::max<std::size_t>(source.bytes(), 1));
   if (source.bytes() > 0) commands().copy(staging, 0, source.buffer(), source.offset(), source.bytes());
@@ -372,21 +362,21 @@ void Recorder::retire_until(std::size_t last) {
 }
 
 void Recorder::submit() {
-  require_not_recording("submit");
+  recorded_.require_none("submit");
   commit();
   ++submissions_;
   poll();
 }
 
 void Recorder::wait() {
-  require_not_recording("wait");
+  recorded_.require_none("wait");
   ++counters_.waits;
   commit();
   retire_until(0);
 }
 
 void Recorder::throttle(std::size_t in_flight) {
-  require_not_recording("throttle");
+  recorded_.require_none("throttle");
   ++counters_.waits;
   const auto runs_on = [&](const std::unique_ptr<Batch>& batch) {
     return batch->submission + in_flight >= submissions_;

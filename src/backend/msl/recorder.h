@@ -147,8 +147,6 @@ class Recorder {
   // Of a large upload or download: some fit, so that the host fills one while the device reads another.
   std::size_t part_bytes() const;
   Batch& batch();
-  // Throws Error(usage) naming the function while work is being recorded.
-  void require_not_recording(std::string_view function) const;
   // Counts a command, and ends the batch or the part of a recording that has reached the device's limits.
   void count(std::uint64_t dispatches, std::uint64_t bytes);
   // Commits the open batch, if any.
@@ -167,7 +165,7 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_scratch_;
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
-  RecordedCommands* recorded_ = nullptr;  // what takes commands while work is being recorded
+  RecordingTarget<RecordedCommands> recorded_;  // what takes commands while work is being recorded
   bool part_is_full_ = false;
   std::deque<std::unique_ptr<Batch>> committed_;
   std::function<void(const DispatchRecord&)> observer_;
