@@ -1,22 +1,16 @@
 // What training on the CPU would hold beside its tensors, without computing anything.
 #include <algorithm>
-#include <utility>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/scratch.h"
-#include "backend/for_each_operation.h"
+#include "backend/memoryless_backend.h"
 
 namespace mslt {
 namespace {
 
-class SizeOnlyBuffer final : public Buffer {
+class Rehearsal final : public MemorylessBackend<Rehearsal> {
  public:
-  SizeOnlyBuffer(std::size_t bytes, std::string_view label) : Buffer(bytes, nullptr, label) {}
-};
-
-class Rehearsal final : public ForEachOperation<Rehearsal> {
- public:
-  explicit Rehearsal(DeviceInfo device) : device_(std::move(device)) {}
+  explicit Rehearsal(const DeviceInfo& device) { device_ = device; }
 
   template <class Op>
   void each(const Op& op) {
@@ -24,19 +18,7 @@ class Rehearsal final : public ForEachOperation<Rehearsal> {
   }
   WorkingMemory working_memory() const override { return {.scratch = floats_ * sizeof(float)}; }
 
-  const DeviceInfo& device() const override { return device_; }
-  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override {
-    return std::make_unique<SizeOnlyBuffer>(bytes, label);
-  }
-  void upload(const Tensor& /*destination*/, std::span<const std::byte> /*source*/) override {}
-  void download(const Tensor& /*source*/, std::span<std::byte> /*destination*/) override {}
-  void read_back(const Tensor& /*source*/, std::function<void(std::span<const std::byte>)> /*receive*/) override {}
-  void submit() override {}
-  void wait() override {}
-  void throttle(std::size_t /*in_flight*/) override {}
-
  private:
-  DeviceInfo device_;
   std::size_t floats_ = 0;
 };
 
