@@ -169,7 +169,9 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
       if (!layout.contains(name)) layout.add(name, dtype, {rows, columns});
     };
     for (const char* name : {"residual", "tail_residual", "x", "branch"}) add(name, config.channels);
-    for (const Stage& stage : stages) {
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      if (fused_activation(stages, i) != nullptr) continue;
+      const Stage& stage = stages[i];
       if (const auto* heads = stage.as<NormalizeHeads>()) {
         for (const char* name : {"queries", "normal_queries"}) add(name, heads->shape.query_columns());
         for (const char* name : {"keys", "normal_keys", "values"}) add(name, heads->shape.key_columns());
@@ -272,14 +274,13 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
     };
     std::visit(
         Overloaded{[&](const Linear&) {
-                     const auto* activate = stages[i + 1].as<Activate>();
-                     const bool activates = activate != nullptr && !activate->gated();
-                     const Tensor out = activates ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     const Activate* const fused = fused_activation(stages, i);
+                     const Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
                      backend.run(MatmulForward{.out = out,
                                                .in = x,
                                                .weight = weight.weight,
                                                .bias = weight.bias,
-                                               .activation = activates ? activate->activation : Activation::none});
+                                               .activation = fused != nullptr ? fused->activation : Activation::none});
                      x = out;
                    },
                    [&](const Activate& activate) {
