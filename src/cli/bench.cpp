@@ -85,9 +85,8 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
     ++input.step;
     ++input.update;
     training.run(input);
-    // As training does, which leaves a step running while it records the next.
-    backend.submit();
-    backend.throttle(1);
+    // As training does, which leaves steps running while it hands over the next.
+    backend.throttle(TrainingStep::most_in_flight(dtype));
   };
   // A GPU's first steps choose plans and record graphs; where steps take long, one has to do.
   double warm_seconds = 0.0;
