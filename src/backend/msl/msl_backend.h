@@ -90,8 +90,6 @@ class MslBackend : public Backend {
   void execute(const AdamWUpdate& op) override;
   void execute(const Argmax& op) override;
   void execute(const TopK& op) override;
-  void execute(const SplitQkv& op) override;
-  void execute(const JoinQkv& op) override;
   void execute(const Cast& op) override;
   void execute(const Fill& op) override;
   void execute(const Copy& op) override;
