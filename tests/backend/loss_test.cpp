@@ -1,6 +1,7 @@
 // Cross entropy and sums against the reference, on every backend.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
