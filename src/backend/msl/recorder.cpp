@@ -288,16 +288,15 @@ std::unique_ptr<Buffer> Recorder::allocate_staging(std::size_t bytes, std::strin
 
 void Recorder::release_staging(std::unique_ptr<Buffer> staging, std::uint64_t batch) {
   const auto reads = [batch](const std::unique_ptr<Batch>& each) {
-    return each && each->number == batch;
+    return each->number == batch;
   };
   const auto reader = std::find_if(committed_.begin(), committed_.end(), reads);
-  std::vector<std::unique_ptr<Buffer>> buffers;
-  buffers.push_back(std::move(staging));
-  if (reads(open_) || reader != committed_.end()) {
-    Batch& still = reads(open_) ? *open_ : **reader;
-    still.staging.push_back(std::move(buffers.front()));
+  if (open_ && reads(open_)) {
+    open_->staging.push_back(std::move(staging));
+  } else if (reader != committed_.end()) {
+    (*reader)->staging.push_back(std::move(staging));
   } else {
-    recycle(std::move(buffers));
+    held_.staging -= staging->size();
   }
 }
 

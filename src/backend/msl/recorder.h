@@ -124,7 +124,7 @@ class Recorder {
   bool upload_at_once(const Tensor& destination, std::span<const std::byte> source);
   // Records a copy from `staging`, and returns the number of the batch that does it.
   std::uint64_t upload_from(Buffer& staging, const Tensor& destination);
-  // Staging memory for the caller to keep, and back again once the batch of that number is done.
+  // Staging memory for the caller to keep, and to give back for release once the batch of that number is done.
   std::unique_ptr<Buffer> allocate_staging(std::size_t bytes, std::string_view label);
   void release_staging(std::unique_ptr<Buffer> staging, std::uint64_t batch);
   // Returns when the batch of that number is done, after delivering the read-backs up to it. Throws as wait().

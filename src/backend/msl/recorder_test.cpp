@@ -169,6 +169,7 @@ TEST_F(RecorderTest, SlotsUploadFromFixedAddresses) {
   Recorder recorder(noting, driver_test::kernel_table());
   const auto recording = recorder.record([&] { recorder.copy(y_, x_); });
   std::vector<float> seen;
+  std::size_t held = 0;
   {
     StagedSlot slot(recorder, x_, 2, "x");
     EXPECT_EQ(recorder.working_memory().staging, 32u);
@@ -184,16 +185,22 @@ TEST_F(RecorderTest, SlotsUploadFromFixedAddresses) {
         seen.push_back(value);
       });
     }
+    recorder.fill_bytes(y_, 0);
+    const std::vector<float> values(4, 6.0f);
+    slot.write(std::as_bytes(std::span(values)));
+    held = recorder.working_memory().staging;
     EXPECT_EQ(test::error_of(ErrorKind::input, [&] { slot.write({}); }),
               "upload: the tensor is f32 [4] of 'test', 16 bytes, but the host's memory has 0; both must be the same.");
   }
-  // What was on its way when the slot went arrives.
+  // What is on its way when the slot goes keeps its memory, and arrives.
+  EXPECT_LE(held - recorder.working_memory().staging, 16u);
   recorder.wait();
+  EXPECT_EQ(x_.tensor.host<float>()[0], 6.0f);
   EXPECT_EQ(seen, (std::vector<float>{0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f}));
   std::erase_if(sources, [&](const Buffer* source) { return source == x_.buffer.get() || source == y_.buffer.get(); });
-  ASSERT_EQ(sources.size(), 6u);
+  ASSERT_EQ(sources.size(), 7u);
   EXPECT_NE(sources[0], sources[1]);
-  for (std::size_t i = 2; i < 6; ++i) EXPECT_EQ(sources[i], sources[i - 2]);
+  for (std::size_t i = 2; i < 7; ++i) EXPECT_EQ(sources[i], sources[i - 2]);
 }
 
 TEST_F(RecorderTest, ReusesScratch) {
