@@ -217,7 +217,8 @@ MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t ba
           plan_activations(config, dtype, batch, seq_len, mode).bytes()};
 }
 
-TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode)
+TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
+                           std::size_t under_way)
     : transformer_(transformer) {
   const Config& config = transformer.config();
   Backend& backend = transformer.backend();
@@ -237,6 +238,8 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
                                    [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
                                      return Tensor(*activations_, planner.offset(name), tensor_dtype, shape);
                                    });
+  tokens_ = backend.upload_slot(state_->tokens, under_way, "tokens of a batch");
+  targets_ = backend.upload_slot(state_->targets, under_way, "targets of a batch");
 }
 
 TrainingPass::~TrainingPass() = default;
@@ -262,8 +265,8 @@ void TrainingPass::set_batch(std::span<const std::int32_t> tokens, std::span<con
            targets[i], vocab_size - 1);
     }
   }
-  state_->backend.upload(state_->tokens, std::as_bytes(tokens));
-  state_->backend.upload(state_->targets, std::as_bytes(targets));
+  tokens_->write(std::as_bytes(tokens));
+  targets_->write(std::as_bytes(targets));
 }
 
 void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state) {
