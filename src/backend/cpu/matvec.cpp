@@ -186,13 +186,8 @@ void run_matvec(const MatvecTask<T>& task, float* scratch, Kernel kernel) {
     kernel(task, begin, end, scratch + slot * scales);
   };
   const std::int64_t blocks = (task.columns + columns_a_task - 1) / columns_a_task;
-  // Waking threads costs some microseconds, as much as a product of this size.
-  constexpr std::int64_t least_work = 1 << 16;
-  if (task.rows * task.inner * task.columns < least_work) {
-    for (std::int64_t block = 0; block < blocks; ++block) body(block, 0);
-  } else {
-    parallel_for_slots(blocks, body);
-  }
+  const Cost weight = {.flops = 2 * static_cast<double>(task.rows), .bytes = sizeof(T)};
+  parallel_for_slots(blocks, weight * (task.inner * std::min(columns_a_task, task.columns)), body);
 }
 
 }  // namespace

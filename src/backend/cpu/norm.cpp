@@ -141,7 +141,8 @@ class Vector {
 // gradient[i] += the sum over blocks of partial[block · stride + i], in the order of blocks.
 void add_partial_sums(const Tensor& gradient, const float* partial, std::int64_t blocks, std::int64_t stride) {
   const FloatData data(gradient);
-  for_blocks(gradient.elements(), 64, [&](std::int64_t first, std::int64_t n) {
+  const Cost cost = Cost{.flops = 4, .bytes = 4} * blocks;
+  for_blocks(gradient.elements(), 64, cost, [&](std::int64_t first, std::int64_t n) {
     float buffer[64];
     float* target = data.target(first, buffer);
     const float* old = data.read(first, n, buffer);
@@ -168,40 +169,42 @@ void CpuBackend::execute(const ResidualNormForward& op) {
   float* means = data_of<float>(op.mean);
   float* rstds = data_of<float>(op.rstd);
   const bool buffered = op.residual.dtype() != DType::f32 || state.probability > 0.0f;
-  for_blocks(
-      op.residual.shape().rows(), rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
-        std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
-        float* first = scratch.data();
-        float* second = buffered ? first + columns : nullptr;
-        for (std::int64_t row = begin; row < begin + rows; ++row) {
-          const std::int64_t at = row * columns;
-          const float* total = residuals.read(at, columns, first);
-          float mean_value = 0.0f;
-          if (inputs) {
-            const float* values = inputs.read(at, columns, second);
-            if (state.probability > 0.0f) {
-              apply_dropout(state, at, columns, values, second);
-              values = second;
-            }
-            float* target = sums.target(at, first);
-            mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
-            sums.commit(at, columns, target);
-            total = target;
-          } else if (!op.kind.rms) {
-            mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
-          }
-          mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
-          const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
-          const float variance = squares / static_cast<float>(columns) + op.kind.epsilon;
-          // Without an epsilon, a constant row gives zeros.
-          const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
-          float* target = outs.target(at, second);
-          HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
-          outs.commit(at, columns, target);
-          if (means != nullptr) means[row] = mean_value;
-          if (rstds != nullptr) rstds[row] = rstd_value;
-        }
-      });
+  const Cost cost = Cost{.flops = 16, .bytes = 16} * columns;
+  for_blocks(op.residual.shape().rows(), rows_for(columns, 4 * element_block), cost,
+             [&](std::int64_t begin, std::int64_t rows) {
+               std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
+               float* first = scratch.data();
+               float* second = buffered ? first + columns : nullptr;
+               for (std::int64_t row = begin; row < begin + rows; ++row) {
+                 const std::int64_t at = row * columns;
+                 const float* total = residuals.read(at, columns, first);
+                 float mean_value = 0.0f;
+                 if (inputs) {
+                   const float* values = inputs.read(at, columns, second);
+                   if (state.probability > 0.0f) {
+                     apply_dropout(state, at, columns, values, second);
+                     values = second;
+                   }
+                   float* target = sums.target(at, first);
+                   mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
+                   sums.commit(at, columns, target);
+                   total = target;
+                 } else if (!op.kind.rms) {
+                   mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
+                 }
+                 mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
+                 const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
+                 const float variance = squares / static_cast<float>(columns) + op.kind.epsilon;
+                 // Without an epsilon, a constant row gives zeros.
+                 const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
+                 float* target = outs.target(at, second);
+                 HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns,
+                                                 target);
+                 outs.commit(at, columns, target);
+                 if (means != nullptr) means[row] = mean_value;
+                 if (rstds != nullptr) rstds[row] = rstd_value;
+               }
+             });
 }
 
 void CpuBackend::execute(const ResidualNormBackward& op) {
@@ -219,7 +222,8 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
   const FloatData sums(op.sum);
   const float* means = data_of<float>(op.mean);
   const float* rstds = data_of<float>(op.rstd);
-  for_blocks(rows, block_rows, [&](std::int64_t begin, std::int64_t count) {
+  const Cost cost = Cost{.flops = 24, .bytes = 20} * columns;
+  for_blocks(rows, block_rows, cost, [&](std::int64_t begin, std::int64_t count) {
     std::vector<float> scratch(op.dout.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(3 * columns));
     const auto buffer = [&](std::int64_t i) {
       return scratch.empty() ? nullptr : scratch.data() + i * columns;
