@@ -284,6 +284,8 @@ TEST_F(CliTest, DevicesAreListed) {
   const auto list = nlohmann::json::parse(mslt({"devices", "--json"}).out);
   ASSERT_FALSE(list.empty());
   EXPECT_EQ(list.front()["device"], "cpu");
+  EXPECT_FALSE(list.front()["instructions"].empty());
+  EXPECT_NE(mslt({"devices", "--threads", "3"}).out.find(", 3 threads, "), std::string::npos);
 }
 
 }  // namespace

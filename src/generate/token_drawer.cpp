@@ -95,8 +95,7 @@ std::vector<std::int32_t> TokenDrawer::draw(std::span<const int> samples,
     const auto row = static_cast<std::size_t>(i);
     tokens[row] = samplers_[static_cast<std::size_t>(samples[row])].draw(candidates_of(row), histories[row]);
   };
-  // A few candidates are not worth the threads' start.
-  parallel_for(rows, draw_row, on_device() ? rows + 1 : 2);
+  parallel_for(rows, Cost{.flops = 32} * (on_device() ? candidates_ : choices_), draw_row);
   return tokens;
 }
 

@@ -189,14 +189,8 @@ std::int64_t rows_a_panel(std::int64_t columns) {
                   panel_bytes / static_cast<std::int64_t>(sizeof(float)) / std::max<std::int64_t>(columns, 1));
 }
 
-// Applies body(row) to all rows, in runs long enough for a thread to be worth waking.
-template <class Body>
-void for_rows(std::int64_t rows, std::int64_t columns, const Body& body) {
-  const std::int64_t run = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(columns, 1));
-  parallel_for((rows + run - 1) / run, [&](std::int64_t r) {
-    for (std::int64_t i = r * run; i < std::min(rows, (r + 1) * run); ++i) body(i);
-  });
-}
+// What an element costs to convert, or to apply an activation or its derivative to.
+constexpr Cost element_cost = {.flops = 32, .bytes = 12};
 
 }  // namespace
 
@@ -237,8 +231,8 @@ void CpuBackend::execute(const MatmulForward& op) {
     const std::int64_t panel_columns = std::min(width, columns - j);
     const float* weight_data = nullptr;
     if (converts) {
-      for_rows(panel_columns, inner,
-               [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
+      parallel_for(panel_columns, element_cost * inner,
+                   [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
       weight_data = scratch;
     } else if (!reads_weight_once) {
       weight_data = data_of<float>(weight);
@@ -253,7 +247,7 @@ void CpuBackend::execute(const MatmulForward& op) {
                  columns, false);
       }
       if (!finishes) continue;
-      for_rows(panel_rows, panel_columns, [&](std::int64_t r) {
+      parallel_for(panel_rows, element_cost * panel_columns, [&](std::int64_t r) {
         const std::int64_t at = (i + r) * columns + j;
         HWY_DYNAMIC_DISPATCH(finish_row)
         (out_data + at, product + r * columns, bias_data == nullptr ? nullptr : bias_data + j,
@@ -289,7 +283,7 @@ void CpuBackend::execute(const MatmulBackwardInput& op) {
     float* const product = op.accumulate ? scratch : din_data + i * columns;
     multiply(panel_rows, columns, inner, {dout_data + i * inner, inner}, {weight_data, columns}, product, columns,
              false);
-    for_rows(panel_rows, columns, [&](std::int64_t r) {
+    parallel_for(panel_rows, element_cost * columns, [&](std::int64_t r) {
       const std::int64_t at = (i + r) * columns;
       HWY_DYNAMIC_DISPATCH(derive_row)
       (din_data + at, product + r * columns, pre_data + at, columns, op.activation, op.accumulate);
@@ -308,7 +302,7 @@ void CpuBackend::execute(const MatmulBackwardWeight& op) {
   if (!op.dbias) return;
   constexpr std::int64_t stripe = 128;
   auto* const dbias_data = data_of<float>(op.dbias);
-  parallel_for((columns + stripe - 1) / stripe, [&](std::int64_t s) {
+  parallel_for((columns + stripe - 1) / stripe, Cost{.bytes = 4} * (rows * stripe), [&](std::int64_t s) {
     const std::int64_t begin = s * stripe;
     HWY_DYNAMIC_DISPATCH(add_column_sums)
     (dbias_data + begin, dout_data + begin, rows, columns, std::min(stripe, columns - begin));
