@@ -85,15 +85,15 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
     ++input.step;
     ++input.update;
     training.run(input);
-    // As training does, which leaves steps running while it hands over the next.
+    // As training does: steps run while the next is handed over.
     backend.throttle(TrainingStep::most_in_flight(dtype));
   };
-  // A GPU's first steps choose plans and record graphs; where steps take long, one has to do.
+  // A GPU's first steps choose plans and record graphs. If steps take long, one is enough.
   double warm_seconds = 0.0;
   for (int i = 0; i < most_warm_steps && warm_seconds < enough_warm_seconds; ++i) warm_seconds += time_once(step);
   backend.wait();
   TrainBenchResult result;
-  // Before the peak is measured, whose matrices would count as well.
+  // Before the peak is measured: its matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
   const double device_before = backend.device_seconds();

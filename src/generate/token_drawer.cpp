@@ -32,7 +32,7 @@ TokenDrawer::TokenDrawer(Backend& backend, const SamplingOptions& options, std::
   std::ranges::sort(excluded_);
   const std::int64_t wanted = options.temperature == 0.0f ? 1 : options.top_k;
   if (wanted == 0 || wanted > most_candidates || options.repetition_penalty != 1.0f) return;
-  // So many that, with all excluded ones among them, enough are left.
+  // Enough even if all excluded ids are among them.
   const std::int64_t looked_for = std::min(wanted + static_cast<std::int64_t>(excluded_.size()), choices);
   if (looked_for <= most_candidates) candidates_ = looked_for;
 }
@@ -63,7 +63,7 @@ void TokenDrawer::load(const Tensor& logits) {
   } else {
     backend_.run(TopK{.values = values, .indices = indices, .logits = logits, .vocab = choices_});
   }
-  // Both at once, since the host waits for each.
+  // Both in one download, since the host waits for each.
   std::vector<std::int32_t> words(2 * count);
   backend_.download(Tensor(*found_, 0, DType::i32, {2 * rows * candidates_}), std::as_writable_bytes(std::span(words)));
   std::ranges::transform(std::span(words).first(count), logits_.begin(),
