@@ -79,6 +79,7 @@ void evaluate_model(Arguments arguments, Context& context) {
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   print_notes(model.notes(), context);
+  print_quantised(*model.parts().loaded.transformer, context);
   if (model.has_tokenizer()) {
     require_same_tokenizer(model.tokenizer(), arguments.model, tokenizer, arguments.options.data);
   } else {
@@ -139,6 +140,7 @@ void add_eval_command(CLI::App& app, Context& context) {
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
+  add_quantize_option(*command, arguments->load.quantize);
   add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; otherwise 8 where they fit", batch_range);
   add_integer(*command, "--seq-len", arguments->options.seq_len,
               "Tokens of a sequence; 0 for as many as the model's context, the data and the memory allow",
