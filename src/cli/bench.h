@@ -65,6 +65,7 @@ struct GenerateBenchOptions {
   std::int64_t batch_size = 1;
   std::int64_t prompt_tokens = 64;
   std::int64_t new_tokens = 64;
+  std::string quantize = "none";
   SamplingOptions sampling;
 };
 struct GenerateBenchResult {

@@ -79,6 +79,7 @@ void evaluate_model(Arguments arguments, Context& context) {
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   print_notes(model.notes(), context);
+  print_quantised(*model.parts().loaded.transformer, context);
   if (model.has_tokenizer()) {
     require_same_tokenizer(model.tokenizer(), arguments.model, tokenizer, arguments.options.data);
   } else {
@@ -139,6 +140,7 @@ void add_eval_command(CLI::App& app, Context& context) {
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
+  add_quantize_option(*command, arguments->load.quantize);
   add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; by default 8 if they fit", batch_range);
   add_integer(*command, "--seq-len", arguments->options.seq_len,
               "Tokens per sequence; 0 for as many as context, data and memory allow", seq_len_range);

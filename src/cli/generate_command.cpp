@@ -67,6 +67,7 @@ void generate(const Arguments& arguments, Context& context) {
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   print_notes(model.notes(), context);
+  print_quantised(*model.parts().loaded.transformer, context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
   warn_of_second_prefix(prompt, options, model, context);
   Generator generator(model);
@@ -120,6 +121,7 @@ void add_generate_command(CLI::App& app, Context& context) {
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
+  add_quantize_option(*command, arguments->load.quantize);
   add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Most tokens to generate", {.unit = "tokens"});
   add_sampling_options(*command, options.sampling);
   add_texts(*command, "--stop", options.stop, "End before this text or at this special token");

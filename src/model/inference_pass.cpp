@@ -89,7 +89,7 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache)
       config(transformer.config()),
       stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
-      weights(bind_weights(stages, transformer.parameters())) {}
+      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())) {}
 
 void InferencePass::State::check(std::span<const int> slots,
                                  std::span<const std::span<const std::int32_t>> tokens) const {
@@ -274,7 +274,7 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      const Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
                      backend.run(MatmulForward{.out = out,
                                                .in = x,
-                                               .weight = weight.weight,
+                                               .weight = weight.product,
                                                .bias = weight.bias,
                                                .activation = fused != nullptr ? fused->activation : Activation::none});
                      x = out;

@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <span>
 
 #include "backend/backend.h"
 #include "backend/cpu/float_vectors-inl.h"
@@ -143,6 +144,7 @@ HWY_AFTER_NAMESPACE();
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
 #include "base/parallel.h"
+#include "tensor/quantize.h"
 
 namespace mslt {
 namespace {
@@ -184,6 +186,21 @@ void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count
   }
 }
 
+// One row of a weight as floats.
+void convert_row(const Weight& weight, std::int64_t row, std::int64_t inner, float* to) {
+  const std::span<float> floats(to, static_cast<std::size_t>(inner));
+  const auto part = [row]<class T>(const T* all, std::int64_t width) {
+    return std::span(all + row * width, static_cast<std::size_t>(width));
+  };
+  if (!weight.scales) return convert_serially(weight.values, row * inner, inner, to);
+  const auto scales = part(data_of<Float16>(weight.scales), inner / quantisation_group);
+  if (weight.values.dtype() == DType::i8) {
+    dequantise_8_bit(part(data_of<std::int8_t>(weight.values), inner), scales, floats);
+  } else {
+    dequantise_4_bit(part(data_of<std::uint8_t>(weight.values), inner / 2), scales, floats);
+  }
+}
+
 std::int64_t rows_a_panel(std::int64_t columns) {
   return std::max(least_panel_rows,
                   panel_bytes / static_cast<std::int64_t>(sizeof(float)) / std::max<std::int64_t>(columns, 1));
@@ -203,10 +220,10 @@ void CpuBackend::execute(const MatmulForward& op) {
   auto* const out_data = data_of<float>(op.out);
   const auto* const in_data = data_of<float>(op.in);
   auto* const pre_data = data_of<float>(op.pre_activation);
-  const bool reads_weight_once = op.weight.scales || rows <= few_rows;
+  const bool reads_weight_once = rows <= few_rows;
   if (reads_weight_once) matvec(op);
 
-  // A 16-bit weight is converted some of its rows at a time, which are columns of the output.
+  // A narrower weight is converted some of its rows at a time, which are columns of the output.
   const bool converts = !reads_weight_once && weight.dtype() != DType::f32;
   const std::int64_t width = converts
                                  ? std::clamp<std::int64_t>(panel_bytes / static_cast<std::int64_t>(sizeof(float)) /
@@ -232,7 +249,7 @@ void CpuBackend::execute(const MatmulForward& op) {
     const float* weight_data = nullptr;
     if (converts) {
       parallel_for(panel_columns, element_cost * inner,
-                   [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
+                   [&](std::int64_t i) { convert_row(op.weight, j + i, inner, scratch + i * inner); });
       weight_data = scratch;
     } else if (!reads_weight_once) {
       weight_data = data_of<float>(weight);
