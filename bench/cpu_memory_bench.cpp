@@ -67,7 +67,7 @@ void measure(benchmark::State& state, double bytes, const Operation& operation) 
   std::vector<std::byte> to(half, std::byte{2});
   const auto threads = static_cast<std::size_t>(parallel_threads());
   const auto copy = [&] {
-    parallel_for(static_cast<std::int64_t>(threads), [&](std::int64_t i) {
+    parallel_for(static_cast<std::int64_t>(threads), large_cost, [&](std::int64_t i) {
       const std::size_t begin = half / threads * static_cast<std::size_t>(i);
       std::memcpy(to.data() + begin, from.data() + begin, half / threads);
     });
