@@ -20,6 +20,7 @@ constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 // Slots of one and two cache lines.
 using ShortPieces = PretokenCache<1, 11, std::size_t{1} << 13>;
 using LongPieces = PretokenCache<3, 19, std::size_t{1} << 12>;
+
 std::uint64_t hash_bytes(std::string_view bytes) {
   std::uint64_t hash = bytes.size() * 0x9E3779B97F4A7C15u;
   const char* at = bytes.data();
@@ -54,18 +55,6 @@ bool check_ranks_rise(std::span<const MergeRule> rules) {
 }
 
 }  // namespace
-
-MergeTable::MergeTable(std::span<const MergeRule> rules) {
-  const std::size_t size = std::bit_ceil(std::max<std::size_t>(16, 2 * rules.size()));
-  entries_.resize(size);
-  mask_ = size - 1;
-  shift_ = 64 - std::countr_zero(size);
-  for (const MergeRule& rule : rules) {
-    auto& entry = const_cast<Entry&>(find(rule.left, rule.right));
-    if (entry.pair != no_pair) continue;
-    entry = {.pair = (std::uint64_t{rule.left} << 32) | rule.right, .rank = rule.rank, .result = rule.result};
-  }
-}
 
 TokenIndex::TokenIndex(std::span<const std::string> tokens, std::span<const TokenId> ids)
     : tokens_(tokens), slots_(std::bit_ceil(std::max<std::size_t>(16, 2 * ids.size())), no_token) {

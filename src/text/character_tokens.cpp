@@ -8,10 +8,6 @@
 namespace mslt {
 namespace {
 
-bool continues(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
-}
-
 // The code point of a token that is one character of several bytes below U+10000; 0 if it is none.
 std::size_t character_of(std::string_view token) {
   if (token.size() < 2 || token.size() > 3) return 0;
@@ -30,7 +26,7 @@ CharacterTokens::CharacterTokens(const ByteTokens& bytes, std::span<const MergeR
   for (const MergeRule& rule : rules) {
     with_previous[rule.right] = std::min(with_previous[rule.right], rule.rank);
     const std::string& right = tokens[rule.right];
-    if (right.empty() || !continues(right.front())) {
+    if (right.empty() || !continues_character(right.front())) {
       with_next[rule.left] = std::min(with_next[rule.left], rule.rank);
     }
   }
@@ -61,29 +57,20 @@ CharacterTokens::CharacterTokens(const ByteTokens& bytes, std::span<const MergeR
   }
 }
 
-CharacterTokens::Found CharacterTokens::find(std::string_view piece, std::size_t position) const {
-  const auto byte = [&](std::size_t i) {
-    return std::size_t{static_cast<unsigned char>(piece[position + i])};
-  };
-  const std::size_t left = piece.size() - position;
-  const std::size_t size = byte(0) < 0xE0 ? 2 : 3;
-  if (byte(0) < 0xC2 || byte(0) >= 0xF0 || left < size || !continues(piece[position + 1]) ||
-      !continues(piece[position + size - 1]) || (left > size && continues(piece[position + size]))) {
-    return {.token = 0, .size = 0};
-  }
-  const std::size_t character = size == 2 ? (byte(0) & 0x1F) << 6 | (byte(1) & 0x3F)
-                                          : (byte(0) & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
-  // A longer form of a shorter character is none.
-  const bool known = character < tokens_.size() && (size == 2 || character >= 0x800);
-  const TokenId token = known ? tokens_[character] : ByteTokens::none;
-  return {.token = token, .size = token == ByteTokens::none ? 0 : size};
-}
-
 void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const {
   for (std::size_t i = 0; i < piece.size();) {
-    const Found found = find(piece, i);
-    symbols.push_back(found.size > 0 ? found.token : byte_tokens_[static_cast<unsigned char>(piece[i])]);
-    i += std::max<std::size_t>(found.size, 1);
+    const Utf8Result character = decode_utf8(piece, i);
+    const std::size_t end = i + character.length;
+    const bool whole = character.status == Utf8Status::valid && character.code_point < tokens_.size() &&
+                       (end == piece.size() || !continues_character(piece[end]));
+    const TokenId token = whole ? tokens_[character.code_point] : ByteTokens::none;
+    if (token != ByteTokens::none) {
+      symbols.push_back(token);
+      i = end;
+    } else {
+      symbols.push_back(byte_tokens_[static_cast<unsigned char>(piece[i])]);
+      ++i;
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 // Characters outside ASCII that merging always makes whole first, so that it can start from them instead of from bytes.
 #pragma once
 
-#include <cstddef>
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,13 +25,6 @@ class CharacterTokens {
   void append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const;
 
  private:
-  // The token of the character at `position` and its size in bytes, or size 0.
-  struct Found {
-    TokenId token;
-    std::size_t size;
-  };
-  Found find(std::string_view piece, std::size_t position) const;
-
   std::array<TokenId, 256> byte_tokens_;
   std::vector<TokenId> tokens_;  // by code point; ByteTokens::none for those that do not qualify
 };

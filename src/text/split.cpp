@@ -146,7 +146,7 @@ std::size_t skip_contraction(std::string_view text, std::size_t position) {
 // The start of the last character of [0, end), which must be valid UTF-8.
 inline std::size_t start_of_last(std::string_view text, std::size_t end) {
   std::size_t start = end - 1;
-  while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) {
+  while (continues_character(text[start])) {
     --start;
   }
   return start;
@@ -292,16 +292,8 @@ struct Previous {
 
 // The character that ends at `end`, which must be above 0.
 Previous previous_character(std::string_view text, std::size_t end) {
-  const std::string_view before = text.substr(0, end);
-  std::size_t start = end - 1;
-  while (start > 0 && end - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) {
-    --start;
-  }
-  const Character character = character_at(before, start);
-  if (start + character.length != end) {
-    return {unicode::symbol, end - 1};
-  }
-  return {character.kind, start};
+  const std::size_t start = start_of_character_before(text, end);
+  return {character_at(text.substr(0, end), start).kind, start};
 }
 
 // Whether every pattern ends a pre-token at `end`, where the character `right` follows `left`, and would also do so if

@@ -61,11 +61,16 @@ inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
   return {code_point, length, Utf8Status::valid};
 }
 
+// Whether the byte can only be one after the first of a character.
+inline bool continues_character(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
 // The start of the character that ends at `end`, which must be above 0 and at most text.size(); the previous byte if no
 // valid UTF-8 ends there.
 inline std::size_t start_of_character_before(std::string_view text, std::size_t end) {
   std::size_t start = end - 1;
-  while (start > 0 && end - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+  while (start > 0 && end - start < 4 && continues_character(text[start])) --start;
   const Utf8Result result = decode_utf8(text.substr(0, end), start);
   return result.status == Utf8Status::valid && start + result.length == end ? start : end - 1;
 }
