@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "backend/download_floats.h"
 #include "backend/registry.h"
 #include "base/fail.h"
 #include "formats/model_parts.h"
@@ -14,12 +15,6 @@
 
 namespace mslt {
 namespace {
-
-std::vector<float> download_floats(Backend& backend, const Tensor& tensor) {
-  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-  backend.download(tensor, std::as_writable_bytes(std::span(values)));
-  return values;
-}
 
 // Token by token with a cache, because no other pass of 16-bit parameters keeps f32 logits.
 std::vector<float> logits_by_inference(Transformer& transformer, std::span<const std::int32_t> tokens) {

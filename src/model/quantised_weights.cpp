@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/download_floats.h"
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "tensor/quantize.h"
@@ -19,21 +20,6 @@ constexpr std::string_view scales_suffix = ".scales";
 
 std::string joined(std::string_view name, std::string_view suffix) {
   return std::string(name) + std::string(suffix);
-}
-
-std::vector<float> download_floats(Backend& backend, const Tensor& tensor) {
-  const auto count = static_cast<std::size_t>(tensor.elements());
-  std::vector<float> floats(count);
-  if (tensor.dtype() == DType::f32) {
-    backend.download(tensor, std::as_writable_bytes(std::span(floats)));
-    return floats;
-  }
-  std::vector<std::uint16_t> halves(count);
-  backend.download(tensor, std::as_writable_bytes(std::span(halves)));
-  std::ranges::transform(halves, floats.begin(), [&](std::uint16_t bits) {
-    return tensor.dtype() == DType::bf16 ? to_float(BFloat16{bits}) : to_float(Float16{bits});
-  });
-  return floats;
 }
 
 template <class Value>

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/download_floats.h"
 #include "backend/registry.h"
 #include "base/philox.h"
 #include "model/config_fields.h"
@@ -131,17 +132,7 @@ inline std::vector<Family> families() {
 
 // f32 values of a tensor of any floating dtype.
 inline std::vector<float> download(Backend& backend, const Tensor& tensor) {
-  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-  if (tensor.dtype() == DType::f32) {
-    backend.download(tensor, std::as_writable_bytes(std::span(values)));
-    return values;
-  }
-  std::vector<std::uint16_t> bits(values.size());
-  backend.download(tensor, std::as_writable_bytes(std::span(bits)));
-  std::transform(bits.begin(), bits.end(), values.begin(), [&](std::uint16_t word) {
-    return tensor.dtype() == DType::bf16 ? to_float(BFloat16{word}) : to_float(Float16{word});
-  });
-  return values;
+  return download_floats(backend, tensor);
 }
 
 inline void upload(Backend& backend, const Tensor& tensor, const std::vector<float>& values) {
