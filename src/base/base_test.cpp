@@ -13,9 +13,6 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
-#include <numeric>
-#include <string>
-#include <thread>
 #include <vector>
 
 #include "base/checked.h"

@@ -123,7 +123,7 @@ void CpuBackend::execute(const EmbeddingBackward& op) {
     const std::int64_t sequences = op.tokens.shape()[0];
     const std::int64_t steps = op.tokens.shape()[1];
     const FloatData weight(op.dposition_weight);
-    const Cost cost = Cost{.bytes = 12} * (rows * columns / (steps * chunks));
+    const Cost cost = Cost{.bytes = 12} * (sequences * std::min(column_block, columns));
     for_blocks(steps * chunks, 8, cost, [&](std::int64_t begin, std::int64_t count) {
       std::vector<std::int32_t> sources(static_cast<std::size_t>(sequences));
       for (std::int64_t task = begin; task < begin + count; ++task) {

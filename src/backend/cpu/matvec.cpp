@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "backend/cpu/float_vectors-inl.h"
+#include "tensor/quantize.h"
 
 #ifndef MSLT_BACKEND_CPU_MATVEC_ONCE
 #define MSLT_BACKEND_CPU_MATVEC_ONCE
@@ -34,7 +35,7 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr std::int64_t group = 32;
+constexpr std::int64_t group = quantisation_group;
 constexpr std::int64_t vector_lanes = HWY_MIN(HWY_LANES(float), 16);
 // Sums of an output element at a time, which hide the latency of additions.
 constexpr std::int64_t chains = 4;
@@ -182,11 +183,10 @@ HWY_EXPORT(matvec_u8);
 
 // Output columns of an iteration.
 constexpr std::int64_t columns_a_task = 32;
-constexpr std::int64_t scale_group = 32;
 
 template <class T, class Kernel>
 void run_matvec(const MatvecTask<T>& task, float* scratch, Kernel kernel) {
-  const std::int64_t scales = task.inner / scale_group;
+  const std::int64_t scales = task.inner / quantisation_group;
   const auto body = [&](std::int64_t block, int slot) {
     const std::int64_t begin = block * columns_a_task;
     const std::int64_t end = std::min(task.columns, begin + columns_a_task);
@@ -204,7 +204,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.values.shape()[0];
   const bool quantised = static_cast<bool>(op.weight.scales);
-  const std::int64_t scales = quantised ? inner / scale_group * parallel_threads() : 0;
+  const std::int64_t scales = quantised ? inner / quantisation_group * parallel_threads() : 0;
   float* const scratch = scratch_->floats(static_cast<std::size_t>(scales));
   const auto start = [&]<class T>(const T* values, auto kernel) {
     const Float16* const scale_data = quantised ? data_of<Float16>(op.weight.scales) : nullptr;

@@ -74,16 +74,15 @@ struct ResidualNormForward {
 // With `pieces`, dsum and dout are [M, W], as out and residual are forward.
 struct ResidualNormBackward {
   static constexpr std::string_view name = "residual_norm_backward";
-  Tensor dsum;        // f [N, C]; may be dout
-  Tensor dweight;     // f [C]
-  Tensor dbias = {};  // f [C]; absent without a bias
-  Tensor dout;        // f [N, C]
-  Tensor dsum_direct =
-      {};            // f [N, C]: the gradient that reaches the sum around the norm; may be dsum; absent with pieces
-  Tensor sum;        // f [N, C]
-  Tensor mean = {};  // f32 [N]; absent for RMSNorm
-  Tensor rstd;       // f32 [N]
-  Tensor weight;     // f [C]
+  Tensor dsum;              // f [N, C]; may be dout
+  Tensor dweight;           // f [C]
+  Tensor dbias = {};        // f [C]; absent without a bias
+  Tensor dout;              // f [N, C]
+  Tensor dsum_direct = {};  // f [N, C]: reaches the sum around the norm; may be dsum; absent with pieces
+  Tensor sum;               // f [N, C]
+  Tensor mean = {};         // f32 [N]; absent for RMSNorm
+  Tensor rstd;              // f32 [N]
+  Tensor weight;            // f [C]
   NormKind kind = {};
   RowPieces pieces = {};
 
