@@ -12,9 +12,9 @@ build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev li
 # kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep.
 test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19
   libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
-check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 libomp-19-dev jq git)
+check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 jq git)
 # macOS's Accelerate computes the matrix products.
-build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost tomlplusplus libomp)
+build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost tomlplusplus)
 test_homebrew=(googletest google-benchmark)
 
 debian=("${build_debian[@]}")
