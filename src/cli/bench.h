@@ -12,6 +12,7 @@
 #include "backend/backend.h"
 #include "mslt/config.h"
 #include "mslt/generator.h"
+#include "mslt/trainer.h"
 
 namespace mslt::cli {
 
@@ -45,6 +46,7 @@ struct TrainBenchOptions {
   std::int64_t seq_len = 0;  // 0: the model's context
   std::int64_t vocab_size = 2048;
   std::int64_t steps = 5;
+  Recompute recompute = Recompute::automatic;
 };
 struct TrainBenchResult {
   double tokens_per_second = 0.0;
@@ -52,7 +54,7 @@ struct TrainBenchResult {
   double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 where it has none
   double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
-  std::size_t planned_bytes = 0;
+  MemoryEstimate plan;
   std::size_t resident_bytes = 0;  // the process at its largest
 };
 // Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does, and Error(usage)

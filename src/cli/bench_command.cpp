@@ -14,6 +14,7 @@
 #include "cli/numbers.h"
 #include "cli/ranges.h"
 #include "cli/sampling_options.h"
+#include "cli/settings.h"
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "mslt/tokenizer.h"
@@ -31,6 +32,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
+  add_recompute_option(*command, options->recompute);
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context",
               seq_len_range);
@@ -50,7 +52,8 @@ void add_train_bench(CLI::App& bench, Context& context) {
                             {"flops_per_token", result.flops_per_token},
                             {"floor_tokens_per_second", 1.0 / floor},
                             {"share_of_floor", result.tokens_per_second * floor},
-                            {"planned_bytes", result.planned_bytes},
+                            {"recompute", name_of(result.plan.recompute)},
+                            {"planned_bytes", result.plan.total()},
                             {"resident_bytes", result.resident_bytes}});
         return;
       }
@@ -65,9 +68,9 @@ void add_train_bench(CLI::App& bench, Context& context) {
           "Products' floor: {} tokens/s at {}FLOP/s, measured here before and after; {:.0f} % of it reached\n"
           "Memory: {} planned, {} resident at most ({:.2f} times)\n",
           format_count(1.0 / floor), format_count(result.peak), 100.0 * result.tokens_per_second * floor,
-          format_bytes(static_cast<double>(result.planned_bytes)),
+          format_bytes(static_cast<double>(result.plan.total())),
           format_bytes(static_cast<double>(result.resident_bytes)),
-          static_cast<double>(result.resident_bytes) / static_cast<double>(result.planned_bytes));
+          static_cast<double>(result.resident_bytes) / static_cast<double>(result.plan.total()));
     };
   });
 }

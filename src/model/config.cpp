@@ -134,6 +134,10 @@ template <>
 Names names_of<RopeScalingType>() {
   return {"RoPE scaling", {"none", "linear", "llama3"}};
 }
+template <>
+Names names_of<Recompute>() {
+  return {"level of recomputation", {"none", "activations", "layers", "auto"}};
+}
 
 }  // namespace
 
@@ -240,11 +244,13 @@ template std::string_view name_of(PositionType);
 template std::string_view name_of(ActivationType);
 template std::string_view name_of(QkNormType);
 template std::string_view name_of(RopeScalingType);
+template std::string_view name_of(Recompute);
 template NormType from_name(std::string_view);
 template NormPosition from_name(std::string_view);
 template PositionType from_name(std::string_view);
 template ActivationType from_name(std::string_view);
 template QkNormType from_name(std::string_view);
 template RopeScalingType from_name(std::string_view);
+template Recompute from_name(std::string_view);
 
 }  // namespace mslt

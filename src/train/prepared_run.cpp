@@ -329,7 +329,8 @@ TrainingStepOptions step_options(const TrainOptions& options) {
           .seed = options.seed,
           .clip = options.clip,
           .adamw = {static_cast<float>(options.beta1), static_cast<float>(options.beta2),
-                    static_cast<float>(options.epsilon), static_cast<float>(options.weight_decay)}};
+                    static_cast<float>(options.epsilon), static_cast<float>(options.weight_decay)},
+          .recompute = options.recompute};
 }
 
 void write_run_options(const PreparedRun& run) {

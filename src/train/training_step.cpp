@@ -20,6 +20,25 @@ void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
   backend.upload(tensor, std::as_bytes(std::span(&value, 1)));
 }
 
+// Those to try, one after another.
+std::vector<Recompute> levels_of(Recompute level) {
+  if (level != Recompute::automatic) return {level};
+  return {Recompute::none, Recompute::activations, Recompute::layers};
+}
+
+bool fits(const MemoryEstimate& memory, const DeviceInfo& device) {
+  return device.memory_bytes == 0 || memory.total() <= device.memory_bytes - device.memory_bytes / 16;
+}
+
+// The options with the level of recomputation that the device needs.
+TrainingStepOptions with_level(const Transformer& transformer, TrainingStepOptions options) {
+  if (options.recompute == Recompute::automatic) {
+    options.recompute =
+        TrainingStep::plan(transformer.backend(), transformer.config(), transformer.dtype(), options).recompute;
+  }
+  return options;
+}
+
 // Reads a scalar of `result` back.
 void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<StepResult>& result,
                float StepResult::* value) {
@@ -33,8 +52,8 @@ void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<Ste
 
 TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options)
     : backend_(transformer.backend()),
-      options_(options),
-      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train),
+      options_(with_level(transformer, options)),
+      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train, options_.recompute),
       optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw),
       scalars_(backend_.allocate(3 * stride, "scalars of a step")),
       loss_sum_(*scalars_, 0, DType::f32, {1}),
@@ -55,8 +74,20 @@ TrainingStep::~TrainingStep() {
 
 MemoryEstimate TrainingStep::plan(const Backend& backend, const Config& config, DType dtype,
                                   const TrainingStepOptions& options) {
-  const MemoryPlan pass =
-      TrainingPass::plan(config, dtype, options.batch_size, options.seq_len, TrainingPass::Mode::train);
+  MemoryEstimate memory;
+  for (const Recompute level : levels_of(options.recompute)) {
+    TrainingStepOptions chosen = options;
+    chosen.recompute = level;
+    memory = plan_level(backend, config, dtype, chosen);
+    if (fits(memory, backend.device())) break;
+  }
+  return memory;
+}
+
+MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& config, DType dtype,
+                                        const TrainingStepOptions& options) {
+  const MemoryPlan pass = TrainingPass::plan(config, dtype, options.batch_size, options.seq_len,
+                                             TrainingPass::Mode::train, options.recompute);
   const ArenaLayout layout = parameter_layout(config, dtype).arena;
   const WorkingMemory working = backend.rehearse([&](Backend& like) {
     Transformer transformer(like, config, dtype);
@@ -69,8 +100,14 @@ MemoryEstimate TrainingStep::plan(const Backend& backend, const Config& config, 
       like.throttle(most_in_flight(dtype));
     }
   });
-  return {pass.parameters, pass.gradients, AdamW::moment_bytes(layout), AdamW::master_bytes(layout), pass.activations,
-          working.scratch, working.staging};
+  return {.parameters = pass.parameters,
+          .gradients = pass.gradients,
+          .moments = AdamW::moment_bytes(layout),
+          .master_weights = AdamW::master_bytes(layout),
+          .activations = pass.activations,
+          .recompute = options.recompute,
+          .scratch = working.scratch,
+          .staging = working.staging};
 }
 
 void TrainingStep::record() {

@@ -20,6 +20,7 @@ struct TrainingStepOptions {
   std::uint64_t seed = 1;       // of dropout
   double clip = 1.0;            // the largest global gradient norm; 0 clips nothing
   AdamWConfig adamw = {};
+  Recompute recompute = Recompute::none;
 };
 
 // What changes from step to step.
@@ -63,7 +64,8 @@ class TrainingStep {
   // Waits: steps may be under way.
   ~TrainingStep();
 
-  // What it will hold on a device like the backend's, the backend's own memory counted. Allocates nothing there.
+  // What it will hold on a device like the backend's, the backend's own memory counted. Allocates nothing there. For
+  // Recompute::automatic, of the first level that leaves a sixteenth of the device's memory to others, or of the last.
   static MemoryEstimate plan(const Backend& backend, const Config& config, DType dtype,
                              const TrainingStepOptions& options);
 
@@ -80,6 +82,8 @@ class TrainingStep {
   AdamW& optimizer() { return optimizer_; }
 
  private:
+  static MemoryEstimate plan_level(const Backend& backend, const Config& config, DType dtype,
+                                   const TrainingStepOptions& options);
   void record();
   void upload_random_state(const StepInput& input, std::int64_t batch);
 

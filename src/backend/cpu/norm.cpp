@@ -186,8 +186,10 @@ void CpuBackend::execute(const ResidualNormForward& op) {
             float* target = sums.target(at, first);
             mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
             sums.commit(at, columns, target);
-            total = target;
-          } else if (!op.kind.rms) {
+            total = sums.read(at, columns, first);
+          }
+          // As stored in 16 bits, the sum has another mean.
+          if (!op.kind.rms && (!inputs || sums.dtype() != DType::f32)) {
             mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
           }
           mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);

@@ -11,7 +11,8 @@ struct NormKind {
   float epsilon = 1e-5f;
 };
 
-// sum = residual + dropout(x); out = LayerNorm(sum) or RMSNorm(sum), over the last dimension:
+// sum = residual + dropout(x); out = LayerNorm(sum) or RMSNorm(sum), of the sum as it is stored, over the last
+// dimension:
 //   LayerNorm: (sum - mean) · rstd · weight + bias, rstd = 1 / sqrt(variance + epsilon)     (Ba et al., 2016)
 //   RMSNorm:   sum · rstd · weight,                 rstd = 1 / sqrt(mean square + epsilon)  (Zhang & Sennrich, 2019)
 struct ResidualNormForward {
