@@ -47,6 +47,8 @@ struct TrainOptions {
   std::string products = "auto";
   std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
   Recompute recompute = Recompute::automatic;
+  MasterWeights master_weights = MasterWeights::f32;  // none: with bf16 only
+  GradientSums grad_dtype = GradientSums::as_parameters;
 
   // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens. Examples are padded to
   // seq_len, and cut there.

@@ -72,7 +72,11 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   const DType dtype = dtype_from_name(options.dtype);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
-  TrainingStepOptions shape = {.batch_size = options.batch_size, .seq_len = seq_len, .recompute = options.recompute};
+  TrainingStepOptions shape = {.batch_size = options.batch_size,
+                               .seq_len = seq_len,
+                               .recompute = options.recompute,
+                               .master_weights = options.master_weights,
+                               .grad_dtype = options.grad_dtype};
   TrainBenchResult result;
   result.plan = TrainingStep::plan(backend, config, dtype, shape);
   shape.recompute = result.plan.recompute;

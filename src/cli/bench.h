@@ -47,6 +47,8 @@ struct TrainBenchOptions {
   std::int64_t vocab_size = 2048;
   std::int64_t steps = 5;
   Recompute recompute = Recompute::automatic;
+  MasterWeights master_weights = MasterWeights::f32;
+  GradientSums grad_dtype = GradientSums::as_parameters;
 };
 struct TrainBenchResult {
   double tokens_per_second = 0.0;

@@ -32,7 +32,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
-  add_recompute_option(*command, options->recompute);
+  add_memory_options(*command, *options);
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context",
               seq_len_range);

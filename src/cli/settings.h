@@ -18,8 +18,15 @@ void add_setting(CLI::App& command, const std::string& flag, T& value, const std
       [&value] { return std::string(name_of(value)); });
 }
 
-inline void add_recompute_option(CLI::App& command, Recompute& level) {
-  add_setting(command, "--recompute", level,
+// Options of training, as the command's own structure holds them.
+template <class Options>
+void add_memory_options(CLI::App& command, Options& options) {
+  add_setting(command, "--master-weights", options.master_weights,
+              "What updates change with --dtype bf16 and f16: f32 weights kept beside the parameters, or none: bf16 "
+              "parameters rounded at random");
+  add_setting(command, "--grad-dtype", options.grad_dtype,
+              "What the gradients of several batches are added up in: auto, as the parameters, or f32");
+  add_setting(command, "--recompute", options.recompute,
               "What the backward pass computes again to save memory: none, activations (and norms), layers, or auto "
               "for the first that fits the device");
 }

@@ -58,6 +58,10 @@ std::vector<std::pair<std::string, std::string>> describe_options(const TrainOpt
   if (!options.init_from.empty()) row("Initial weights", options.init_from.string());
   row("Device", options.device);
   row("Data type", options.dtype);
+  if (options.dtype != "f32") {
+    row("Master weights", std::string(name_of(options.master_weights)));
+    if (options.grad_dtype == GradientSums::f32) row("Sums of gradients", "f32");
+  }
   row("Recomputation", std::string(name_of(options.recompute)));
   row("Steps", fmt::format("{}", options.steps));
   row("Batch", fmt::format("{} × {} tokens{}", options.batch_size, options.seq_len,

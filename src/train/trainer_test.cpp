@@ -471,13 +471,15 @@ TEST_F(TrainerTest, RejectsImpossibleOptions) {
 // value of its own.
 auto members_of(const TrainOptions& options) {
   const auto& [data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
-               tuning, attention, products, dtype, recompute, steps, batch_size, seq_len, grad_accum, seed, lr,
-               min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon, weight_decay, clip, eval_every,
-               eval_batches, sample_every, sample_prompt, save_every, keep_checkpoints, tensorboard, report] = options;
+               tuning, attention, products, dtype, recompute, master_weights, grad_dtype, steps, batch_size, seq_len,
+               grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
+               weight_decay, clip, eval_every, eval_batches, sample_every, sample_prompt, save_every, keep_checkpoints,
+               tensorboard, report] = options;
   return std::tie(data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
-                  tuning, attention, products, dtype, recompute, steps, batch_size, seq_len, grad_accum, seed, lr,
-                  min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon, weight_decay, clip, eval_every,
-                  eval_batches, sample_every, sample_prompt, save_every, keep_checkpoints, tensorboard, report);
+                  tuning, attention, products, dtype, recompute, master_weights, grad_dtype, steps, batch_size, seq_len,
+                  grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
+                  weight_decay, clip, eval_every, eval_batches, sample_every, sample_prompt, save_every,
+                  keep_checkpoints, tensorboard, report);
 }
 
 TEST(RunOptions, EveryMemberCanBeReadBack) {
@@ -497,6 +499,8 @@ TEST(RunOptions, EveryMemberCanBeReadBack) {
   options.products = "cublas";
   options.dtype = "bf16";
   options.recompute = Recompute::layers;
+  options.master_weights = MasterWeights::none;
+  options.grad_dtype = GradientSums::f32;
   options.steps = 7;
   options.batch_size = 8;
   options.seq_len = 9;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "base/fail.h"
@@ -24,6 +25,15 @@ void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
 std::vector<Recompute> levels_of(Recompute level) {
   if (level != Recompute::automatic) return {level};
   return {Recompute::none, Recompute::activations, Recompute::layers};
+}
+
+bool sums_in_f32(const TrainingStepOptions& options, DType dtype) {
+  return options.grad_dtype == GradientSums::f32 && dtype != DType::f32;
+}
+
+std::optional<std::uint64_t> rounding_seed(const TrainingStepOptions& options) {
+  if (options.master_weights == MasterWeights::f32) return std::nullopt;
+  return options.seed;
 }
 
 bool fits(const MemoryEstimate& memory, const DeviceInfo& device) {
@@ -54,12 +64,18 @@ TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& 
     : backend_(transformer.backend()),
       options_(with_level(transformer, options)),
       pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train, options_.recompute),
-      optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw),
+      optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw,
+                 rounding_seed(options)),
       scalars_(backend_.allocate(3 * stride, "scalars of a step")),
       loss_sum_(*scalars_, 0, DType::f32, {1}),
       loss_scale_(*scalars_, stride, DType::f32, {1}) {
   if (options.grad_accum < 1) {
     fail(ErrorKind::usage, "A step needs at least 1 batch, not {}.", options.grad_accum);
+  }
+  if (sums_in_f32(options, transformer.dtype())) {
+    const std::int64_t elements = transformer.parameters().whole().elements();
+    sum_buffer_ = backend_.allocate(static_cast<std::size_t>(elements) * sizeof(float), "sums of gradients");
+    sums_ = Tensor(*sum_buffer_, 0, DType::f32, {elements});
   }
   if (transformer.config().dropout > 0.0f) random_state_ = Tensor(*scalars_, 2 * stride, DType::u32, {4});
 }
@@ -101,9 +117,9 @@ MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& co
     }
   });
   return {.parameters = pass.parameters,
-          .gradients = pass.gradients,
+          .gradients = pass.gradients + (sums_in_f32(options, dtype) ? AdamW::moment_bytes(layout) / 2 : 0),
           .moments = AdamW::moment_bytes(layout),
-          .master_weights = AdamW::master_bytes(layout),
+          .master_weights = options.master_weights == MasterWeights::f32 ? AdamW::master_bytes(layout) : 0,
           .activations = pass.activations,
           .recompute = options.recompute,
           .scratch = working.scratch,
@@ -112,8 +128,12 @@ MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& co
 
 void TrainingStep::record() {
   if (batch_) return;
-  batch_ = backend_.record([this] { pass_.forward_backward(loss_sum_, loss_scale_, random_state_); });
-  update_ = backend_.record([this] { optimizer_.update(pass_.gradients()); });
+  const Tensor gradients = pass_.gradients().whole();
+  batch_ = backend_.record([&] {
+    pass_.forward_backward(loss_sum_, loss_scale_, random_state_);
+    if (sums_) backend_.run(Add{.out = sums_, .in = gradients});
+  });
+  update_ = backend_.record([&] { optimizer_.update(sums_ ? sums_ : gradients); });
 }
 
 void TrainingStep::upload_random_state(const StepInput& input, std::int64_t batch) {
@@ -143,8 +163,9 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
                         static_cast<float>(options_.clip));
   backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
   upload_scalar(backend_, loss_scale_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
-  pass_.zero_gradients();
+  if (sums_) backend_.run(Fill{.out = sums_, .value = 0.0f});
   for (std::int64_t batch = 0; batch < options_.grad_accum; ++batch) {
+    if (batch == 0 || sums_) pass_.zero_gradients();
     const std::size_t first = static_cast<std::size_t>(batch) * count;
     pass_.set_batch(input.tokens.subspan(first, count), input.targets.subspan(first, count));
     upload_random_state(input, batch);

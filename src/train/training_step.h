@@ -21,6 +21,8 @@ struct TrainingStepOptions {
   double clip = 1.0;            // the largest global gradient norm; 0 clips nothing
   AdamWConfig adamw = {};
   Recompute recompute = Recompute::none;
+  MasterWeights master_weights = MasterWeights::f32;
+  GradientSums grad_dtype = GradientSums::as_parameters;
 };
 
 // What changes from step to step.
@@ -91,6 +93,8 @@ class TrainingStep {
   TrainingStepOptions options_;
   TrainingPass pass_;
   AdamW optimizer_;
+  std::unique_ptr<Buffer> sum_buffer_;
+  Tensor sums_;  // of all batches' gradients, f32; absent where they are added up in the parameters' dtype
   std::unique_ptr<Buffer> scalars_;
   Tensor loss_sum_;
   Tensor loss_scale_;

@@ -149,12 +149,15 @@ class CountingDevice final : public msl::Device {
 };
 
 // What is printed before training is what training holds, by the count of everything that is allocated.
-void expect_held_as_planned(Backend& backend, DType dtype, Recompute level, const std::function<std::size_t()>& held) {
+void expect_held_as_planned(Backend& backend, DType dtype, Recompute level, const std::function<std::size_t()>& held,
+                            bool rounds = false) {
   SCOPED_TRACE(fmt::format("{} {} {}", backend.device().backend, name_of(dtype), name_of(level)));
   Config config = model();
   config.layers = 3;
   TrainingStepOptions chosen = options();
   chosen.recompute = level;
+  if (rounds) chosen.master_weights = MasterWeights::none;
+  if (rounds) chosen.grad_dtype = GradientSums::f32;
   const std::size_t before = held();
   const MemoryEstimate plan = TrainingStep::plan(backend, config, dtype, chosen);
   EXPECT_EQ(plan.recompute, level);
@@ -184,6 +187,49 @@ TEST(TrainingStepPlan, CountsWhatTheDeviceHolds) {
     MslBackend host(std::make_unique<CountingDevice>(allocated));
     expect_held_as_planned(host, level == Recompute::none ? DType::f32 : DType::bf16, level, [&] { return allocated; });
   }
+  std::size_t allocated = 0;
+  MslBackend host(std::make_unique<CountingDevice>(allocated));
+  expect_held_as_planned(host, DType::bf16, Recompute::none, [&] { return allocated; }, true);
+}
+
+// The batches' gradients, each rounded to bf16 once, are added up in f32.
+TEST(TrainingStepGradients, AreAddedUpInF32WhereAsked) {
+  const auto backend = make_backend("msl-host");
+  const Config config = test::small_gpt2();
+  TrainingStepOptions chosen = options();
+  chosen.grad_dtype = GradientSums::f32;
+  const auto ids = random_ids(2 * batch_tokens, config.vocab_size, 1);
+  Transformer transformer(*backend, config, DType::bf16);
+  test::randomize(transformer);
+  TrainingStep step(transformer, chosen);
+  step.optimizer().initialize_master();
+  const auto result = step.run({.learning_rate = 1e-2, .tokens = ids, .targets = ids});
+  const std::vector<float> weights = download(*backend, transformer.parameters().whole());
+
+  test::randomize(transformer);
+  TrainingPass pass(transformer, 2, 9, TrainingPass::Mode::train);
+  const auto count = static_cast<std::size_t>(pass.gradients().whole().elements());
+  std::vector<float> sums(count);
+  const auto buffer = backend->allocate(512 + count * sizeof(float), "test");
+  const Tensor loss_sum(*buffer, 0, DType::f32, {1});
+  const Tensor loss_scale(*buffer, 256, DType::f32, {1});
+  const Tensor gradients(*buffer, 512, DType::f32, {static_cast<std::int64_t>(count)});
+  backend->run(Fill{.out = loss_scale, .value = 1.0f / 36.0f});
+  for (std::size_t batch = 0; batch < 2; ++batch) {
+    const auto of_batch = std::span(ids).subspan(batch * batch_tokens, batch_tokens);
+    pass.zero_gradients();
+    pass.set_batch(of_batch, of_batch);
+    pass.forward_backward(loss_sum, loss_scale, {});
+    const std::vector<float> found = download(*backend, pass.gradients().whole());
+    for (std::size_t i = 0; i < count; ++i) sums[i] += found[i];
+  }
+  test::upload(*backend, gradients, sums);
+  AdamW optimizer(*backend, transformer.parameters(), transformer.layout().decayed, chosen.adamw);
+  optimizer.initialize_master();
+  optimizer.set_update(1, 1e-2, 1.0f, 0.5f);
+  optimizer.update(gradients);
+  EXPECT_EQ(result->scaled_norm, download(*backend, optimizer.norm())[0]);
+  EXPECT_EQ(weights, download(*backend, transformer.parameters().whole()));
 }
 
 // A device of any size, where nothing is computed.
