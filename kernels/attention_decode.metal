@@ -25,11 +25,11 @@ struct DecodeStep {
 constant constexpr float lowest_score = -0.25f * FLT_MAX;
 constant constexpr float absent_score = -FLT_MAX;
 
-// Threadgroup memory for the partial results of its simdgroups: for each, the sums of a head's columns, the largest
-// score and the sum of weights.
+// Simdgroups of a threadgroup. Each leaves its partial results in threadgroup memory: the sums of a head's columns, the
+// largest score and the sum of weights.
 constant constexpr uint decode_simdgroups = 4;
 
-// Attention of query row `row` and head `head` over split `split` of the cache: one threadgroup each, of at most
+// Attention of query row `row` and head `head` over split `split` of the cache: one threadgroup each, of
 // decode_simdgroups whole simdgroups, which share the split's positions. With one split, out = the values weighted by
 // exp(score - largest) over the sum of the weights, zeros without positions. Otherwise partial[(row · H + head) ·
 // splits + split] = the head_size sums of weighted values, then the largest score and the sum of weights; a split
@@ -43,12 +43,11 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
                                    constant AttentionDecodeArgs& args [[buffer(7)]],
                                    uint unit [[threadgroup_position_in_grid]],
                                    uint thread_position [[thread_position_in_threadgroup]],
-                                   uint threads [[threads_per_threadgroup]],
                                    uint simdgroup [[simdgroup_index_in_threadgroup]],
-                                   uint simdgroups [[simdgroups_per_threadgroup]],
                                    uint lane [[thread_index_in_simdgroup]]) {
   constexpr uint each = DecodeStep<C, spans>::each;
   constexpr uint step = each * decode_beside;
+  constexpr uint together = step * decode_simdgroups;
   constexpr uint stride = 64 * spans + 2;
   threadgroup float joined[decode_simdgroups * stride];
   const uint split = unit % args.splits;
@@ -86,10 +85,10 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   }
   float largest = lowest_score;
   float total = 0.0f;
-  for (uint position = begin; position < end; position += step * simdgroups) {
+  for (uint position = begin; position < end; position += together) {
     const int block = next_block;
     // A step's block is loaded one step ahead.
-    next_block = block_table[table + min(position + step * simdgroups, end - 1) / block_size];
+    next_block = block_table[table + min(position + together, end - 1) / block_size];
     if (block < 0 || uint(block) >= args.blocks) {
       continue;
     }
@@ -194,24 +193,22 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   threadgroup_barrier(mem_flags::mem_threadgroup);
   float group_largest = lowest_score;
   for (uint i = 0; i < decode_simdgroups; ++i) {
-    group_largest = max(group_largest, joined[min(i, simdgroups - 1) * stride + stride - 2]);
+    group_largest = max(group_largest, joined[i * stride + stride - 2]);
   }
   float factors[decode_simdgroups];
   float group_total = 0.0f;
 #pragma unroll
   for (uint i = 0; i < decode_simdgroups; ++i) {
-    const uint from = min(i, simdgroups - 1) * stride + stride - 2;
-    const float factor = exp(joined[from] - group_largest);
-    factors[i] = i < simdgroups ? factor : 0.0f;
-    group_total += joined[from + 1] * factors[i];
+    factors[i] = exp(joined[i * stride + stride - 2] - group_largest);
+    group_total += joined[i * stride + stride - 1] * factors[i];
   }
   const float inverse = group_total == 0.0f ? 0.0f : 1.0f / group_total;
   const ulong target = ulong(unit) * (args.head_size + 2);
-  for (uint column = thread_position; column < args.head_size; column += threads) {
+  for (uint column = thread_position; column < args.head_size; column += decode_simdgroups * 32) {
     float sum = 0.0f;
 #pragma unroll
     for (uint i = 0; i < decode_simdgroups; ++i) {
-      sum += joined[min(i, simdgroups - 1) * stride + column] * factors[i];
+      sum += joined[i * stride + column] * factors[i];
     }
     if (args.splits == 1) {
       out[ulong(unit) * args.head_size + column] = T(sum * inverse);

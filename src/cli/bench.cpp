@@ -92,14 +92,14 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
     ++input.step;
     ++input.update;
     training.run(input);
-    // As training does, which leaves steps running while it hands over the next.
+    // As training does: steps run while the next is handed over.
     backend.throttle(TrainingStep::most_in_flight(dtype));
   };
-  // A GPU's first steps choose plans and record graphs; where steps take long, one has to do.
+  // A GPU's first steps choose plans and record graphs. If steps take long, one is enough.
   double warm_seconds = 0.0;
   for (int i = 0; i < most_warm_steps && warm_seconds < enough_warm_seconds; ++i) warm_seconds += time_once(step);
   backend.wait();
-  // Before the peak is measured, whose matrices would count as well.
+  // Before the peak is measured: its matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
   const double device_before = backend.device_seconds();
@@ -125,6 +125,7 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   const DType dtype = dtype_from_name(options.dtype);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
+  transformer.quantise(quantisation_from_name(options.quantize));
   const std::int64_t padded =
       (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
   const int slots = static_cast<int>(options.batch_size);
@@ -157,12 +158,13 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill;
   result.decode_tokens_per_second = static_cast<double>(options.batch_size * options.new_tokens) / decode;
   const auto element = static_cast<double>(size_of(dtype));
-  const double read_weights =
-      static_cast<double>(config.non_embedding_parameter_count() + config.vocab_size * config.channels);
+  const double plain =
+      element * static_cast<double>(config.non_embedding_parameter_count() + config.vocab_size * config.channels);
+  const auto quantised = static_cast<double>(transformer.quantised().bytes());
   const double middle = static_cast<double>(options.prompt_tokens) + static_cast<double>(options.new_tokens) / 2.0;
   const double cached = 2.0 * static_cast<double>(config.layers * config.kv_heads * config.head_size) * middle *
                         static_cast<double>(options.batch_size);
-  result.bytes_per_step = element * (read_weights + cached);
+  result.bytes_per_step = (quantised > 0.0 ? quantised : plain) + element * cached;
   return result;
 }
 

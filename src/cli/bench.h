@@ -36,7 +36,7 @@ double median_seconds(int repeats, Work&& work) {
   return seconds[static_cast<std::size_t>(repeats / 2)];
 }
 
-// Timed steps at most: what they take is kept for the median.
+// The most timed steps: the time of each is kept for the median.
 inline constexpr std::int64_t most_timed_steps = 1'000'000;
 
 struct TrainBenchOptions {
@@ -53,11 +53,11 @@ struct TrainBenchOptions {
 struct TrainBenchResult {
   double tokens_per_second = 0.0;
   double step_seconds = 0.0;    // median
-  double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 where it has none
+  double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 if it has none
   double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
   MemoryEstimate plan;
-  std::size_t resident_bytes = 0;  // the process at its largest
+  std::size_t resident_bytes = 0;  // peak of the process
 };
 // Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does, and Error(usage)
 // for a size out of range.
@@ -69,10 +69,11 @@ struct GenerateBenchOptions {
   std::int64_t batch_size = 1;
   std::int64_t prompt_tokens = 64;
   std::int64_t new_tokens = 64;
+  std::string quantize = "none";
   SamplingOptions sampling;
 };
 struct GenerateBenchResult {
-  double first_prompt_seconds = 0.0;  // of the first pass of all, which a device may have to prepare
+  double first_prompt_seconds = 0.0;  // of the very first pass, which may include preparing the device
   double prefill_tokens_per_second = 0.0;
   double decode_tokens_per_second = 0.0;  // over the whole batch
   double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted

@@ -54,13 +54,13 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
       rows(batch * seq_len),
       mode(mode),
       stages(transformer.stages()),
-      weights(bind_weights(stages, transformer.parameters())),
+      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())),
       tensors(stages.size()) {
   if (gradient_arena) gradients = bind_weights(stages, gradient_arena);
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
-  logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.shape()[0]});
+  logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.values.shape()[0]});
   make_forward(dtype, make);
   if (mode != Mode::train) return;
   recomputed = recomputed_stages(config, stages, recompute);
@@ -135,17 +135,14 @@ void TrainingPass::State::make_stage(std::size_t i, const Recomputed* again, Ten
                           t.out = resumes || activate.gated() ? matrix(name, activate.size) : t.in;
                         },
                         [&](const NormalizeHeads& heads) {
-                          const auto make_part = [&](const std::string& part, std::int64_t columns,
-                                                     std::int64_t pieces) {
-                            HeadNormTensors tensor;
-                            tensor.raw = matrix(part + ".raw", columns);
-                            tensor.normal = matrix(part, columns);
-                            if (train) tensor.rstd = make(part + ".rstd", DType::f32, {rows * pieces});
-                            return tensor;
+                          const auto make_part = [&](const std::string& part, const RowPieces& pieces,
+                                                     const Tensor& weight) -> HeadNormTensors {
+                            if (!train) return {};
+                            const Shape raw = {rows * pieces.count, weight.elements()};
+                            return {make(part + ".raw", dtype, raw), make(part + ".rstd", DType::f32, {raw[0]})};
                           };
-                          t.queries = make_part(name, heads.shape.query_columns(), heads.query_pieces);
-                          t.keys = make_part(heads.key_name, heads.shape.key_columns(), heads.key_pieces);
-                          t.values = matrix(name + ".values", heads.shape.key_columns());
+                          t.queries = make_part(name, heads.queries, t.weights.weight);
+                          t.keys = make_part(heads.key_name, heads.keys, t.weights.key_weight);
                           t.out = t.in;
                         },
                         [&](const Rotate&) { t.out = t.in; },
@@ -191,13 +188,8 @@ void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
                                 return t.accumulates ? stream : make_din();
                               },
                               [&](const Activate& activate) { return activate.gated() ? t.in : d; },
-                              [&](const NormalizeHeads& heads) {
-                                t.queries.gradient = make("d." + stages[i].name, dtype, t.queries.raw.shape());
-                                t.keys.gradient = make("d." + heads.key_name, dtype, t.keys.raw.shape());
-                                t.dvalues = make("d." + stages[i].name + ".values", dtype, t.values.shape());
-                                return d;
-                              },
-                              [&](const Rotate&) { return d; }, [&](const Attend&) { return make_din(); },
+                              [&](const NormalizeHeads&) { return d; }, [&](const Rotate&) { return d; },
+                              [&](const Attend&) { return make_din(); },
                               [&](const Normalize&) { return config.dropout > 0 ? d : make_din(); },
                               [&](const Join& join) {
                                 const bool goes_on = !join.stream_normalized && i + 1 < stages.size();
@@ -253,7 +245,7 @@ MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t ba
 }
 
 TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-                           Recompute recompute)
+                           Recompute recompute, std::size_t under_way)
     : transformer_(transformer) {
   const Config& config = transformer.config();
   Backend& backend = transformer.backend();
@@ -273,6 +265,8 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
                                    [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
                                      return Tensor(*activations_, planner.offset(name), tensor_dtype, shape);
                                    });
+  tokens_ = backend.upload_slot(state_->tokens, under_way, "tokens of a batch");
+  targets_ = backend.upload_slot(state_->targets, under_way, "targets of a batch");
 }
 
 TrainingPass::~TrainingPass() = default;
@@ -298,8 +292,8 @@ void TrainingPass::set_batch(std::span<const std::int32_t> tokens, std::span<con
            targets[i], vocab_size - 1);
     }
   }
-  state_->backend.upload(state_->tokens, std::as_bytes(tokens));
-  state_->backend.upload(state_->targets, std::as_bytes(targets));
+  tokens_->write(std::as_bytes(tokens));
+  targets_->write(std::as_bytes(targets));
 }
 
 void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state) {

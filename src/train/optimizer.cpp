@@ -32,7 +32,7 @@ std::size_t AdamW::master_bytes(const ArenaLayout& parameters) {
 }
 
 AdamW::AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config,
-             std::optional<std::uint64_t> rounding_seed)
+             std::optional<std::uint64_t> rounding_seed, std::size_t under_way)
     : backend_(backend), parameters_(parameters), decayed_(decayed), config_(config), rounding_seed_(rounding_seed) {
   if (rounding_seed && parameters.whole().dtype() != DType::bf16) {
     fail(ErrorKind::usage, "Only bf16 parameters can do without f32 master weights; these are {}.",
@@ -44,9 +44,12 @@ AdamW::AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, con
   if (has_master(parameters.layout()) && !rounding_seed) master_ = backend.allocate(bytes, "master weights");
   constexpr std::size_t norm_offset = 256;
   scalars_ = backend.allocate(3 * norm_offset, "optimiser scalars");
-  if (rounding_seed) random_state_ = Tensor(*scalars_, 2 * norm_offset, DType::u32, {4});
   state_ = Tensor(*scalars_, 0, DType::f32, {static_cast<std::int64_t>(adamw_state_size)});
   norm_ = Tensor(*scalars_, norm_offset, DType::f32, {1});
+  update_ = backend.upload_slot(state_, under_way, "settings of an update");
+  if (!rounding_seed) return;
+  random_state_ = Tensor(*scalars_, 2 * norm_offset, DType::u32, {4});
+  random_states_ = backend.upload_slot(random_state_, under_way, "random state of an update");
 }
 
 // The f32 elements of `buffer` that stand for the parameters in `like`, whose dtype may be narrower.
@@ -70,12 +73,12 @@ void AdamW::set_update(std::int64_t update, double learning_rate, float gradient
   state[adamw_inverse_correction2] = inverse_correction(config_.beta2);
   state[adamw_gradient_scale] = gradient_scale;
   state[adamw_max_norm] = max_norm;
-  backend_.upload(state_, std::as_bytes(std::span(state)));
+  update_->write(std::as_bytes(std::span(state)));
   if (!rounding_seed_) return;
   const std::array<std::uint32_t, 4> random = {static_cast<std::uint32_t>(*rounding_seed_),
                                                static_cast<std::uint32_t>(*rounding_seed_ >> 32),
                                                static_cast<std::uint32_t>(update), 0};
-  backend_.upload(random_state_, std::as_bytes(std::span(random)));
+  random_states_->write(std::as_bytes(std::span(random)));
 }
 
 void AdamW::update(const Tensor& gradients) {

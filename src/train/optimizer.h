@@ -21,10 +21,10 @@ namespace mslt {
 class AdamW {
  public:
   // With a rounding_seed, which only bf16 parameters take, there are no master weights: each update rounds the
-  // parameters at random, by the seed and the update's number (AdamWUpdate). Throws Error(usage) for other parameters,
-  // Error(memory) where the state does not fit.
+  // parameters at random, by the seed and the update's number (AdamWUpdate). `under_way` updates may be on their way to
+  // the device at a time. Throws Error(usage) for other parameters, Error(memory) if the state does not fit.
   AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config,
-        std::optional<std::uint64_t> rounding_seed = {});
+        std::optional<std::uint64_t> rounding_seed = {}, std::size_t under_way = 2);
 
   // Bytes of the state for parameters of this layout, without a rounding_seed.
   static std::size_t moment_bytes(const ArenaLayout& parameters);
@@ -66,7 +66,9 @@ class AdamW {
   Tensor state_;
   Tensor norm_;
   std::optional<std::uint64_t> rounding_seed_;
-  Tensor random_state_;  // u32 [4]; absent without a seed
+  Tensor random_state_;                        // u32 [4]; absent without a seed
+  std::unique_ptr<UploadSlot> update_;         // to state_
+  std::unique_ptr<UploadSlot> random_states_;  // to random_state_
 };
 
 // The dynamic loss scale of f16 training (Micikevicius et al., 2018): halved when a gradient norm is not finite,

@@ -14,6 +14,7 @@
 #include "backend/memoryless_backend.h"
 #include "backend/msl/host_backend.h"
 #include "backend/msl/msl_backend.h"
+#include "backend/registry.h"
 #include "model/test_models.h"
 
 namespace mslt {
@@ -115,6 +116,28 @@ TEST_F(TrainingStepTest, RefusesWhatIsNoStep) {
   TrainingStepOptions empty = options();
   empty.grad_accum = 0;
   test::expect_error(ErrorKind::usage, {"at least 1 batch"}, [&] { TrainingStep(transformer_, empty); });
+}
+
+// Everything that changes from step to step comes from memory that the step has had since it was made: no step takes
+// more than its read-backs.
+TEST(TrainingStepUploads, GoThroughSlots) {
+  const auto backend = make_backend("msl-host");
+  Transformer transformer(*backend, model(), DType::f32);
+  backend->wait();
+  const std::size_t before = backend->working_memory().staging;
+  TrainingStep step(transformer, options());
+  const std::size_t slots = backend->working_memory().staging - before;
+  constexpr std::size_t steps = 3;
+  constexpr std::size_t batches = 6;
+  // Tokens, targets and random state of each batch, loss scale and settings of each step, in 256 bytes each.
+  EXPECT_EQ(slots, 256 * (3 * batches + 2 * steps));
+  const auto ids = random_ids(2 * batch_tokens, model().vocab_size, 1);
+  for (std::int64_t i = 1; i <= 5; ++i) {
+    step.run({.step = i, .update = i, .learning_rate = 1e-3, .tokens = ids, .targets = ids});
+    backend->throttle(TrainingStep::most_in_flight(DType::f32));
+  }
+  // Two scalars of each step come back, in 256 bytes each.
+  EXPECT_LE(backend->working_memory().staging - before - slots, steps * 2 * 256);
 }
 
 class CountingCpu final : public CpuBackend {

@@ -157,24 +157,31 @@ TEST_P(AttentionDecodeTest, RefusesDtypesThatDoNotMeet) {
 // Invalid positions and blocks: the CPU refuses them, below; other devices skip them.
 TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
   if (backend().device().backend == "cpu") return;
-  Pass pass(backend(), {{40, 20}, 2, 4, 2, 8}, DType::f32, DType::f32);
-  pass.decode(backend());
-  const std::vector<double> before = pass.out.values();
-  const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
-  // The first sequence stays unchanged; the second begins at -5 or beyond its table, or loses its blocks.
-  std::vector<double> table = pass.table_tensor.values();
-  const std::size_t width = table.size() / 2;
-  for (std::size_t i = 0; i < width; ++i) table[width + i] = i % 2 == 0 ? -1.0 : 1e9;
-  const Guarded lost = upload(backend(), DType::i32, pass.table_tensor.tensor().shape(), table);
-  for (const double first : {-5.0, 1000.0, 20.0}) {
-    const Guarded starts = upload(backend(), DType::i32, {2}, {40.0, first});
-    const KvCacheView cache = {pass.cache().keys, pass.cache().values, lost};
-    backend().run(AttentionDecode{
-        .out = pass.out, .qkv = pass.qkv_tensor, .cache = cache, .positions = {starts.tensor()}, .shape = pass.shape});
-    const std::vector<double> after = pass.out.values();
-    EXPECT_TRUE(std::equal(before.begin(), before.begin() + half, after.begin()));
-    for (auto value = after.begin() + half; value != after.end(); ++value) EXPECT_EQ(*value, 0.0);
-    EXPECT_TRUE(pass.out.intact());
+  // Caches that are read at once and in several parts.
+  for (const std::int64_t longest : {40, 140}) {
+    Pass pass(backend(), {{longest, 40}, 2, 4, 2, 8}, DType::f32, DType::f32);
+    pass.decode(backend());
+    const std::vector<double> before = pass.out.values();
+    const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
+    // The first sequence stays unchanged; the second begins at -5 or beyond its table, or loses its blocks.
+    std::vector<double> table = pass.table_tensor.values();
+    const std::size_t width = table.size() / 2;
+    const std::vector<double> none = {-1.0, 1e9, static_cast<double>(pass.key_tensor.tensor().shape()[0])};
+    for (std::size_t i = 0; i < width; ++i) table[width + i] = none[i % none.size()];
+    const Guarded lost = upload(backend(), DType::i32, pass.table_tensor.tensor().shape(), table);
+    for (const double first : {-5.0, 1000.0, 40.0}) {
+      const Guarded starts = upload(backend(), DType::i32, {2}, {static_cast<double>(longest), first});
+      const KvCacheView cache = {pass.cache().keys, pass.cache().values, lost};
+      backend().run(AttentionDecode{.out = pass.out,
+                                    .qkv = pass.qkv_tensor,
+                                    .cache = cache,
+                                    .positions = {starts.tensor()},
+                                    .shape = pass.shape});
+      const std::vector<double> after = pass.out.values();
+      EXPECT_TRUE(std::equal(before.begin(), before.begin() + half, after.begin()));
+      for (auto value = after.begin() + half; value != after.end(); ++value) EXPECT_EQ(*value, 0.0);
+      EXPECT_TRUE(pass.out.intact());
+    }
   }
 }
 

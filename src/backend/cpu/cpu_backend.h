@@ -47,8 +47,6 @@ class CpuBackend : public Backend {
   void execute(const AdamWUpdate& op) override;
   void execute(const Argmax& op) override;
   void execute(const TopK& op) override;
-  void execute(const SplitQkv& op) override;
-  void execute(const JoinQkv& op) override;
   void execute(const Cast& op) override;
   void execute(const Fill& op) override;
   void execute(const Copy& op) override;
@@ -57,7 +55,7 @@ class CpuBackend : public Backend {
 
  private:
   struct Scratch;
-  // The product alone, for few rows or a quantised weight: each weight is read once.
+  // The product alone, for few rows: each weight is read once.
   void matvec(const MatmulForward& op);
   // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;

@@ -21,18 +21,7 @@ std::byte* host_memory(const Tensor& tensor) {
 
 // Bytes per block of a plain copy.
 constexpr std::int64_t byte_block = 1 << 16;
-
-// The parts of fused rows in bytes.
-struct FusedRow {
-  std::int64_t query;
-  std::int64_t key;
-  std::int64_t whole() const { return query + 2 * key; }
-};
-
-FusedRow fused_row(const AttentionShape& shape, DType dtype) {
-  const auto element = static_cast<std::int64_t>(size_of(dtype));
-  return {shape.heads * shape.head_size * element, shape.kv_heads * shape.head_size * element};
-}
+constexpr Cost copied_byte = {.bytes = 2};
 
 void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) {
   std::memcpy(to, from, static_cast<std::size_t>(n));
@@ -40,42 +29,10 @@ void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) {
 
 }  // namespace
 
-void CpuBackend::execute(const SplitQkv& op) {
-  const FusedRow row = fused_row(op.shape, op.qkv.dtype());
-  std::byte* queries = host_memory(op.q);
-  std::byte* keys = host_memory(op.k);
-  std::byte* values = host_memory(op.v);
-  const std::byte* fused = host_memory(op.qkv);
-  for_blocks(op.qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t i = begin; i < begin + count; ++i) {
-      const std::byte* from = fused + i * row.whole();
-      copy_bytes(queries + i * row.query, from, row.query);
-      copy_bytes(keys + i * row.key, from + row.query, row.key);
-      copy_bytes(values + i * row.key, from + row.query + row.key, row.key);
-    }
-  });
-}
-
-void CpuBackend::execute(const JoinQkv& op) {
-  const FusedRow row = fused_row(op.shape, op.qkv.dtype());
-  const std::byte* queries = host_memory(op.q);
-  const std::byte* keys = host_memory(op.k);
-  const std::byte* values = host_memory(op.v);
-  std::byte* fused = host_memory(op.qkv);
-  for_blocks(op.qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t i = begin; i < begin + count; ++i) {
-      std::byte* to = fused + i * row.whole();
-      copy_bytes(to, queries + i * row.query, row.query);
-      copy_bytes(to + row.query, keys + i * row.key, row.key);
-      copy_bytes(to + row.query + row.key, values + i * row.key, row.key);
-    }
-  });
-}
-
 void CpuBackend::execute(const Cast& op) {
   const FloatData from(op.in);
   const FloatData to(op.out);
-  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.in.elements(), element_block, {.bytes = 8}, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     narrow(to.at(first), to.dtype(), from.read(first, n, buffer.data()), n);
   });
@@ -85,7 +42,7 @@ void CpuBackend::execute(const Fill& op) {
   const FloatData to(op.out);
   alignas(64) Block values;
   values.fill(op.value);
-  for_blocks(op.out.elements(), element_block,
+  for_blocks(op.out.elements(), element_block, {.bytes = 4},
              [&](std::int64_t first, std::int64_t n) { narrow(to.at(first), to.dtype(), values.data(), n); });
 }
 
@@ -93,14 +50,14 @@ void CpuBackend::execute(const Copy& op) {
   std::byte* to = host_memory(op.out);
   const std::byte* from = host_memory(op.in);
   if (to == from) return;
-  for_blocks(static_cast<std::int64_t>(op.in.bytes()), byte_block,
+  for_blocks(static_cast<std::int64_t>(op.in.bytes()), byte_block, copied_byte,
              [&](std::int64_t first, std::int64_t n) { copy_bytes(to + first, from + first, n); });
 }
 
 void CpuBackend::execute(const Add& op) {
   const FloatData from(op.in);
   const FloatData to(op.out);
-  for_blocks(op.out.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.out.elements(), element_block, {.bytes = 12}, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block out_buffer;
     const float* values = from.read(first, n, buffer.data());
@@ -117,7 +74,8 @@ void CpuBackend::execute(const GatherRows& op) {
   const std::int32_t* index = op.indices.host<std::int32_t>().data();
   std::byte* to = host_memory(op.out);
   const std::byte* from = host_memory(op.in);
-  for_blocks(op.indices.elements(), rows_for(row_bytes, byte_block), [&](std::int64_t begin, std::int64_t count) {
+  const Cost cost = copied_byte * row_bytes;
+  for_blocks(op.indices.elements(), rows_for(row_bytes, byte_block), cost, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t i = begin; i < begin + count; ++i) {
       if (index[i] >= 0 && index[i] < rows) {
         copy_bytes(to + i * row_bytes, from + index[i] * row_bytes, row_bytes);
