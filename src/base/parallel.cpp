@@ -66,7 +66,8 @@ int default_threads() {
 
 // One loop at a time. Its chunks are handed out by a counter that shares its word with the loop's number: a thread that
 // comes late, with what it read of an earlier loop, fails to take a chunk and reads again. So the caller returns when
-// all chunks are done, and waits for no thread that has none.
+// all chunks are done, and waits for no thread that has none. While a loop is prepared the counter is closed, under a
+// number of its own: otherwise a late thread could take a chunk of the last loop by the next one's limits.
 class Pool {
  public:
   int threads() const { return threads_.load(std::memory_order_relaxed); }
@@ -79,13 +80,15 @@ class Pool {
     }
     const Busy until_return{busy_};
     start(threads - 1);
-    run_.store(run, std::memory_order_relaxed);
-    context_.store(context, std::memory_order_relaxed);
-    chunks_.store(chunks, std::memory_order_relaxed);
-    limit_.store(threads, std::memory_order_relaxed);
-    done_.store(0, std::memory_order_relaxed);
-    const std::uint64_t loop = loop_of(next_.load(std::memory_order_relaxed)) + 1;
-    next_.store(loop << chunk_bits);
+    const std::uint64_t closing = loop_of(next_.load(std::memory_order_relaxed)) + 1;
+    next_.store((closing << chunk_bits) | closed);
+    // A thread that reads one of these then finds the counter closed, or the loop open.
+    run_.store(run, std::memory_order_release);
+    context_.store(context, std::memory_order_release);
+    chunks_.store(chunks, std::memory_order_release);
+    limit_.store(threads, std::memory_order_release);
+    done_.store(0, std::memory_order_release);
+    next_.store((closing + 1) << chunk_bits);
     for (int i = 0; i < threads - 1; ++i) wake(*workers_[static_cast<std::size_t>(i)]);
     work(0);
     const auto finished = [&] {
@@ -106,6 +109,7 @@ class Pool {
 
  private:
   static constexpr int chunk_bits = 32;
+  static constexpr std::uint64_t closed = (std::uint64_t{1} << chunk_bits) - 1;  // above the chunks of any loop
 
   struct Busy {
     std::atomic<bool>& busy;
@@ -151,14 +155,16 @@ class Pool {
   std::uint64_t work(int slot) {
     std::uint64_t next = next_.load(std::memory_order_acquire);
     for (;;) {
-      const auto chunk = static_cast<std::int64_t>(next & ((std::uint64_t{1} << chunk_bits) - 1));
-      // If these are of a later loop, `next` has changed since.
-      parallel_detail::Run* const run = run_.load(std::memory_order_relaxed);
-      void* const context = context_.load(std::memory_order_relaxed);
-      const std::int64_t chunks = chunks_.load(std::memory_order_relaxed);
-      if (chunk >= chunks || slot >= limit_.load(std::memory_order_relaxed)) return loop_of(next);
+      const std::uint64_t chunk = next & closed;
+      // If one of these is of a later loop, `next` has changed since.
+      parallel_detail::Run* const run = run_.load(std::memory_order_acquire);
+      void* const context = context_.load(std::memory_order_acquire);
+      const std::int64_t chunks = chunks_.load(std::memory_order_acquire);
+      if (chunk >= static_cast<std::uint64_t>(chunks) || slot >= limit_.load(std::memory_order_acquire)) {
+        return loop_of(next);
+      }
       if (!next_.compare_exchange_weak(next, next + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      run(context, chunk, slot);
+      run(context, static_cast<std::int64_t>(chunk), slot);
       if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks) done_.notify_one();
       next = next_.load(std::memory_order_acquire);
     }

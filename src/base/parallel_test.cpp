@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <numeric>
 #include <string>
@@ -93,16 +94,20 @@ TEST_F(ParallelLoops, RunOnTheCallingThreadWhereTheirWorkIsSmall) {
 TEST_F(ParallelLoops, UseOtherThreadsWhereTheirWorkIsLarge) {
   const std::thread::id caller = std::this_thread::get_id();
   std::atomic<bool> other = false;
-  // The calling thread waits in its first iteration for another thread's.
+  // The calling thread waits in its first iteration for another thread's, on a busy machine for long.
+  int waits = 0;
   parallel_for(64, large_cost, [&](std::int64_t) {
-    if (std::this_thread::get_id() != caller) other = true;
-    for (int wait = 0; !other && wait < 1000; ++wait) std::this_thread::yield();
+    if (std::this_thread::get_id() != caller) {
+      other = true;
+      return;
+    }
+    for (; !other && waits < 20'000; ++waits) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   });
   EXPECT_TRUE(other);
 }
 
 TEST_F(ParallelLoops, FollowEachOtherWithoutMixingTheirIterations) {
-  for (std::int64_t loop = 0; loop < 3000; ++loop) {
+  for (std::int64_t loop = 0; loop < 20'000; ++loop) {
     std::array<std::int64_t, 16> own{};
     const std::int64_t n = 1 + loop % 16;
     parallel_for(n, large_cost, [&own, loop](std::int64_t i) { own[static_cast<std::size_t>(i)] += loop; });

@@ -193,6 +193,13 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
   bool stop = false;
   std::exception_ptr error;
   const NextPretoken next = next_pretoken(options.pattern);
+  std::uint64_t reported = 0;
+  const auto report = [&](std::uint64_t now) {
+    reported = now;
+    if (options.progress && !options.progress("counting", now, reader.total())) {
+      fail(ErrorKind::interrupted, "Counting the text's words was stopped after {} of {} bytes.", now, reader.total());
+    }
+  };
   const auto work = [&](PretokenCounts& counts, bool reports) {
     try {
       Block block;
@@ -210,10 +217,7 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
           done += text.size();
           done_now = done;
         }
-        if (reports && options.progress && !options.progress("counting", done_now, reader.total())) {
-          fail(ErrorKind::interrupted, "Counting the text's words was stopped after {} of {} bytes.", done_now,
-               reader.total());
-        }
+        if (reports) report(done_now);
       }
     } catch (...) {
       const std::lock_guard lock(mutex);
@@ -231,6 +235,8 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
     work(counts[0], true);
   }
   if (error) std::rethrow_exception(error);
+  // Other threads may have counted all.
+  if (reported != done) report(done);
   for (std::size_t i = 1; i < threads; ++i) {
     counts[0].merge(counts[i]);
     counts[i] = PretokenCounts();
