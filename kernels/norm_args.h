@@ -3,8 +3,8 @@
 
 #include <stdint.h>
 
-// Rows may be pieces of wider rows, which are `stride` elements apart: the first `pieces · columns` of each. If they are
-// whole, `pieces` is 1 and `stride` is `columns`.
+// Rows may be pieces of wider rows, which are `stride` elements apart: the first `pieces · columns` of each. If they
+// are whole, `pieces` is 1 and `stride` is `columns`.
 
 struct NormForwardArgs {
   uint32_t rows;
