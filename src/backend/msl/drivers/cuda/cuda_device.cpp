@@ -21,10 +21,10 @@ constexpr std::uint32_t max_groups_yz = 65535;
 
 class CudaBuffer final : public Buffer {
  public:
-  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, cudaStream_t stream)
-      : Buffer(bytes, host, label), data_(data), stream_(stream) {}
+  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, Queue& queue)
+      : Buffer(bytes, host, label), data_(data), queue_(queue) {}
   ~CudaBuffer() override {
-    cudaStreamSynchronize(stream_);
+    queue_.release(data_);
     if (host() != nullptr) {
       cudaFreeHost(host());
     } else {
@@ -36,11 +36,11 @@ class CudaBuffer final : public Buffer {
 
  private:
   std::byte* data_;
-  cudaStream_t stream_;
+  Queue& queue_;
 };
 
-std::byte* address_of(Buffer& buffer, std::size_t offset) {
-  return static_cast<CudaBuffer&>(buffer).data() + offset;
+std::byte* address_of(const Buffer& buffer, std::size_t offset) {
+  return static_cast<const CudaBuffer&>(buffer).data() + offset;
 }
 
 class CudaCommandBuffer final : public CommandBuffer {
@@ -53,7 +53,7 @@ class CudaCommandBuffer final : public CommandBuffer {
   }
 
   void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) override {
-    const std::byte* data = address_of(buffer, offset);
+    const std::byte* data = accessed(buffer, offset);
     set(ArgumentKind::buffer, index, &data, sizeof(data));
   }
 
@@ -88,15 +88,16 @@ class CudaCommandBuffer final : public CommandBuffer {
   void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
             std::size_t bytes) override {
     work_->commands.emplace_back(
-        Copy{address_of(destination, destination_offset), address_of(source, source_offset), bytes});
+        Copy{accessed(destination, destination_offset), accessed(source, source_offset), bytes});
   }
 
   void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) override {
-    work_->commands.emplace_back(Fill{address_of(destination, offset), bytes, value});
+    work_->commands.emplace_back(Fill{accessed(destination, offset), bytes, value});
   }
 
-  void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/, const LibraryContext& context,
+  void library_call(std::string_view name, std::span<const BufferAccess> accesses, const LibraryContext& context,
                     LibraryCall call) override {
+    for (const BufferAccess& access : accesses) accessed(*access.buffer, access.begin);
     work_->commands.emplace_back(Library{std::string(name), context, std::move(call)});
   }
 
@@ -113,6 +114,12 @@ class CudaCommandBuffer final : public CommandBuffer {
   }
 
  private:
+  // The address, whose allocation the commands access.
+  std::byte* accessed(const Buffer& buffer, std::size_t offset) {
+    work_->allocations.push_back(address_of(buffer, 0));
+    return address_of(buffer, offset);
+  }
+
   void set(ArgumentKind kind, std::uint32_t index, const void* value, std::size_t bytes) {
     for (const CudaPipeline::Parameter& parameter : pipeline_->parameters()) {
       if (parameter.kind != kind || parameter.index != index) continue;
@@ -184,7 +191,7 @@ std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view
   }
   check(status, fmt::format("allocating '{}'", label));
   auto* start = static_cast<std::byte*>(data);
-  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, queue_->stream());
+  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, *queue_);
   if (host_visible) {
     std::memset(data, 0, size);
   } else if (memory_ == Memory::zeroed) {

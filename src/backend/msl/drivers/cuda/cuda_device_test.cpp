@@ -248,6 +248,28 @@ TEST_F(CudaDeviceTest, LaunchesWhatComesAgainAsAGraph) {
   EXPECT_EQ(device_->graph_launches(), 5u);
 }
 
+// Memory that is freed and allocated again may have its old address.
+TEST_F(CudaDeviceTest, ForgetsGraphsOfMemoryThatIsFreed) {
+  for (int i = 0; i < 8; ++i) {
+    const OwnedTensor x = tensor({4});
+    const auto inside = device_->allocate(16, "inside", false);
+    for (int j = 0; j < (i % 4 == 3 ? 3 : 1); ++j) {
+      x.tensor.host<float>()[0] = static_cast<float>(i + j);
+      const auto commands = device_->command_buffer();
+      for (int k = 0; k < 4; ++k) {
+        commands->copy(*inside, 0, *x.buffer, 0, 8);
+        commands->fill(*x.buffer, 0, 16, 0);
+        commands->copy(*x.buffer, 8, *inside, 0, 8);
+        commands->copy(*x.buffer, 0, *inside, 0, 8);
+      }
+      commands->commit();
+      commands->wait();
+      EXPECT_EQ(x.tensor.host<float>()[0], static_cast<float>(i + j));
+    }
+  }
+  EXPECT_EQ(device_->graph_launches(), 2u);
+}
+
 TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {
   const OwnedTensor x = tensor({1 << 20});
   std::atomic<int> calls = 0;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backend/msl/drivers/cuda/cuda_status.h"
+#include "backend/msl/drivers/cuda/stream_graphs.h"
 #include "base/joining_thread.h"
 
 namespace mslt::msl::cuda {
@@ -73,6 +74,7 @@ std::string Work::kernel_names() const {
 Queue::Queue() {
   check(cudaGetDevice(&device_), "asking for the device");
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+  graphs_ = std::make_unique<GraphCache>(std::make_unique<StreamGraphs>(stream_));
   last_ = take_event();
   check(cudaEventRecord(last_, stream_), "reading the clock");
   thread_ = start_thread([this] { serve(); });
@@ -87,6 +89,7 @@ Queue::~Queue() {
   thread_.join();
   for (const cudaEvent_t event : free_events_) cudaEventDestroy(event);
   cudaEventDestroy(last_);
+  graphs_.reset();
   cudaStreamDestroy(stream_);
 }
 
@@ -116,8 +119,14 @@ void Queue::launch(Work& work) {
   work.start = take_event();
   work.end = take_event();
   check(cudaEventRecord(work.start, stream_), "beginning a command buffer");
-  if (!graphs_.launch(work.commands, work.parameters, stream_, [&] { launch_commands(work); })) launch_commands(work);
+  const CommandList list = {work.commands, work.parameters, work.allocations};
+  if (!graphs_->launch(list, [&] { launch_commands(work); })) launch_commands(work);
   check(cudaEventRecord(work.end, stream_), "ending a command buffer");
+}
+
+void Queue::release(const void* allocation) {
+  cudaStreamSynchronize(stream_);
+  graphs_->forget(allocation);
 }
 
 void Queue::commit(const std::shared_ptr<Work>& work) {

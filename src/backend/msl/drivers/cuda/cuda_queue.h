@@ -24,7 +24,8 @@ namespace mslt::msl::cuda {
 // What a command buffer holds, shared with the thread that sees it done.
 struct Work {
   std::vector<Command> commands;
-  std::vector<std::byte> parameters;  // blocks as CudaPipeline lays them out
+  std::vector<std::byte> parameters;     // blocks as CudaPipeline lays them out
+  std::vector<const void*> allocations;  // that the commands access
   std::vector<std::function<void(const CommandTiming&, std::string_view)>> handlers;
   cudaEvent_t start = nullptr;
   cudaEvent_t end = nullptr;
@@ -52,8 +53,10 @@ class Queue {
   cudaStream_t stream() const { return stream_; }
   // Launches the commands in order. What fails is told to the handlers and by Work::error.
   void commit(const std::shared_ptr<Work>& work);
+  // Waits until nothing committed accesses the allocation, which can be freed then.
+  void release(const void* allocation);
   // How many command buffers went as graphs.
-  std::uint64_t graph_launches() const { return graphs_.launches(); }
+  std::uint64_t graph_launches() const { return graphs_->launches(); }
 
  private:
   void serve();
@@ -64,7 +67,7 @@ class Queue {
 
   int device_ = 0;
   cudaStream_t stream_ = nullptr;
-  GraphCache graphs_;
+  std::unique_ptr<GraphCache> graphs_;
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::shared_ptr<Work>> pending_;

@@ -1,11 +1,10 @@
-// Knowing command buffers again, and recording them.
+// Knowing command buffers again.
 #include "backend/msl/drivers/cuda/graph_cache.h"
 
 #include <algorithm>
 #include <string_view>
+#include <type_traits>
 #include <utility>
-
-#include "backend/msl/drivers/cuda/cuda_status.h"
 
 namespace mslt::msl::cuda {
 namespace {
@@ -70,13 +69,9 @@ std::string identity_of(std::span<const Command> commands, std::span<const std::
   return identity;
 }
 
-struct DestroyGraph {
-  void operator()(CUgraph_st* graph) const { cudaGraphDestroy(graph); }
-};
-
 }  // namespace
 
-GraphCache::Entry& GraphCache::find(std::string identity) {
+GraphCache::Entry& GraphCache::find(std::string identity, std::span<const void* const> allocations) {
   const std::uint64_t key = std::hash<std::string_view>()(identity);
   if (entries_.size() >= most_ && !entries_.contains(key)) {
     const auto oldest = std::min_element(entries_.begin(), entries_.end(),
@@ -87,45 +82,35 @@ GraphCache::Entry& GraphCache::find(std::string identity) {
   if (entry.identity != identity) {
     entry = Entry();
     entry.identity = std::move(identity);
+    entry.allocations.assign(allocations.begin(), allocations.end());
+    std::sort(entry.allocations.begin(), entry.allocations.end(), std::less<>());
   }
   entry.last = ++clock_;
   return entry;
 }
 
-void GraphCache::record(Entry& entry, cudaStream_t stream, const std::function<void()>& launch) {
-  entry.refused = true;
-  // Other threads may allocate meanwhile.
-  if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) != cudaSuccess) {
-    cudaGetLastError();
-    return;
+bool GraphCache::launch(const CommandList& list, const std::function<void()>& launch) {
+  if (list.commands.size() < fewest_commands || !std::all_of(list.commands.begin(), list.commands.end(), is_known)) {
+    return false;
   }
-  bool is_complete = true;
-  try {
-    launch();
-  } catch (const Error&) {
-    is_complete = false;  // launched one by one, it says so itself
-  }
-  cudaGraph_t recorded = nullptr;
-  is_complete = cudaStreamEndCapture(stream, &recorded) == cudaSuccess && is_complete;
-  const std::unique_ptr<CUgraph_st, DestroyGraph> graph(recorded);
-  cudaGraphExec_t made = nullptr;
-  if (is_complete && cudaGraphInstantiate(&made, recorded, 0) == cudaSuccess) {
-    entry.graph.reset(made);
-    entry.refused = false;
-  }
-  cudaGetLastError();  // what failed here is not reported by the next call
-}
-
-bool GraphCache::launch(std::span<const Command> commands, std::span<const std::byte> parameters, cudaStream_t stream,
-                        const std::function<void()>& launch) {
-  if (commands.size() < fewest_commands || !std::all_of(commands.begin(), commands.end(), is_known)) return false;
-  Entry& entry = find(identity_of(commands, parameters));
+  Entry& entry = find(identity_of(list.commands, list.parameters), list.allocations);
   if (entry.refused || entry.seen++ < seen_before) return false;
-  if (!entry.graph) record(entry, stream, launch);
-  if (!entry.graph) return false;
-  check(cudaGraphLaunch(entry.graph.get(), stream), "launching a graph");
+  if (!entry.graph) entry.graph = maker_->record(launch);
+  if (!entry.graph || !maker_->launch(entry.graph.get())) {
+    // What is wrong with a command, it says when it is launched alone.
+    entry.refused = true;
+    entry.graph.reset();
+    return false;
+  }
   ++launches_;
   return true;
+}
+
+void GraphCache::forget(const void* allocation) {
+  std::erase_if(entries_, [allocation](const auto& each) {
+    const std::vector<const void*>& allocations = each.second.allocations;
+    return std::binary_search(allocations.begin(), allocations.end(), allocation, std::less<>());
+  });
 }
 
 }  // namespace mslt::msl::cuda
