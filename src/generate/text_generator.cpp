@@ -186,14 +186,16 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
       }
       if (slots.empty()) break;
       const Tensor device_logits = pass.forward(slots, tokens);
-      logits.resize(slots.size() * vocab_size);
+      const auto columns = static_cast<std::size_t>(device_logits.shape()[1]);
+      logits.resize(slots.size() * columns);
       transformer_.backend().download(device_logits, std::as_writable_bytes(std::span(logits)));
       transformer_.parameters().require_intact();
       require_finite_logits(logits);
       for (std::size_t row = 0; row < slots.size(); ++row) {
-        // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
+        // Ids that only pad the model's vocabulary are never drawn, columns of no id neither, nor those between others
+        // that have no token.
         const auto choices =
-            std::span(logits).subspan(row * vocab_size, std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
+            std::span(logits).subspan(row * columns, std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
         for (const TokenId id : no_tokens_) {
           if (id < choices.size()) choices[id] = -std::numeric_limits<float>::infinity();
         }

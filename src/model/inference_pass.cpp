@@ -25,6 +25,14 @@ struct Batch {
   bool continued = false;  // over a cache that holds something already
 };
 
+// What the device is told of a batch.
+struct BatchInput {
+  Tensor ids;           // i32 [members, width]
+  Tensor counts;        // i32 [members]: tokens of each, absent where all have `width`
+  Positions positions;  // of each one's first token
+  Tensor last;          // i32 [members]: the rows of their last tokens; absent where width is 1
+};
+
 }  // namespace
 
 struct InferencePass::State {
@@ -44,17 +52,23 @@ struct InferencePass::State {
   Arena activations;
   Arena outputs;
 
+  static void check_slots(std::span<const int> slots);
   void check(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
-  void reserve(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // `count(i)` more tokens in slots[i].
+  template <class Count>
+  void reserve(std::span<const int> slots, const Count& count);
   std::vector<Batch> divide(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
   void make_room(std::int64_t rows, std::int64_t sequence_count);
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
   void linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias);
   void feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight);
-  void run_batch(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens,
-                 const Tensor& hidden);
-  Tensor output_head(std::span<const Batch> batches, std::int64_t count);
+  BatchInput upload_batch(const Batch& batch, std::span<const int> slots,
+                          std::span<const std::span<const std::int32_t>> tokens);
+  Positions upload_positions(std::span<const int> slots);
+  void run_batch(const BatchInput& input, std::span<const int> slots, bool continued, const Tensor& hidden);
+  Tensor in_order(std::span<const Batch> batches, std::int64_t count);
+  Tensor output_head(const Tensor& hidden);
 };
 
 InferencePass::State::State(Transformer& transformer, KvCache& cache)
@@ -67,16 +81,20 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache)
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
       weights(bind_weights(config, transformer.parameters())) {}
 
+void InferencePass::State::check_slots(std::span<const int> slots) {
+  std::vector<int> sorted(slots.begin(), slots.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) fail(ErrorKind::input, "Slot {} is given twice in one pass.", *twice);
+}
+
 void InferencePass::State::check(std::span<const int> slots,
                                  std::span<const std::span<const std::int32_t>> tokens) const {
   if (slots.empty() || slots.size() != tokens.size()) {
     fail(ErrorKind::input, "A pass needs as many token sequences as slots, at least 1; there are {} for {}.",
          tokens.size(), slots.size());
   }
-  std::vector<int> sorted(slots.begin(), slots.end());
-  std::sort(sorted.begin(), sorted.end());
-  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end()) fail(ErrorKind::input, "Slot {} is given twice in one pass.", *twice);
+  check_slots(slots);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (tokens[i].empty()) fail(ErrorKind::input, "There are no tokens for slot {}.", slots[i]);
     for (const std::int32_t id : tokens[i]) {
@@ -87,10 +105,11 @@ void InferencePass::State::check(std::span<const int> slots,
   }
 }
 
-void InferencePass::State::reserve(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+template <class Count>
+void InferencePass::State::reserve(std::span<const int> slots, const Count& count) {
   std::size_t done = 0;
   try {
-    for (; done < slots.size(); ++done) cache.reserve(slots[done], static_cast<std::int64_t>(tokens[done].size()));
+    for (; done < slots.size(); ++done) cache.reserve(slots[done], count(done));
   } catch (...) {
     for (std::size_t i = 0; i < done; ++i) cache.truncate(slots[i], cache.length(slots[i]));
     throw;
@@ -161,8 +180,10 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("order", DType::i32, {sequence_count});
     layout.add("hidden", dtype, {sequence_count, config.channels});
     layout.add("ordered_hidden", dtype, {sequence_count, config.channels});
-    layout.add("logits", DType::f32, {sequence_count, config.vocab_size});
-    if (dtype != DType::f32) layout.add("stored_logits", dtype, {sequence_count, config.vocab_size});
+    // As wide as fast products want them.
+    const Shape logits = {sequence_count, weights.padded_lm_head.shape()[0]};
+    layout.add("logits", DType::f32, logits);
+    if (dtype != DType::f32) layout.add("stored_logits", dtype, logits);
     backend.wait();
     outputs = Arena();
     outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
@@ -188,7 +209,7 @@ void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, con
   const std::int64_t rows = in.shape()[0];
   const Tensor hidden = rows_of("ffn_hidden", rows);
   const Activation activation = activation_of(config);
-  if (activation == Activation::swiglu || rows <= max_matvec_rows) {
+  if (activation == Activation::swiglu) {
     const Tensor up = rows_of("ffn_up", rows);
     linear(up, in, weight.ffn_up_weight, weight.ffn_up_bias);
     backend.run(ActivationForward{.activation = activation, .out = hidden, .in = up});
@@ -199,14 +220,17 @@ void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, con
   linear(out, hidden, weight.ffn_down_weight, weight.ffn_down_bias);
 }
 
-// Writes the last hidden state of each member to a row of `hidden` and fills the cache.
-void InferencePass::State::run_batch(const Batch& batch, std::span<const int> slots,
-                                     std::span<const std::span<const std::int32_t>> tokens, const Tensor& hidden) {
-  const auto count = static_cast<std::int64_t>(batch.members.size());
-  const std::int64_t rows = count * batch.width;
-  std::vector<int> batch_slots;
-  std::vector<std::int32_t> padded;
+// Where the next tokens of these slots stand.
+Positions InferencePass::State::upload_positions(std::span<const int> slots) {
   std::vector<std::int32_t> firsts;
+  firsts.reserve(slots.size());
+  for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
+  return {upload(activations, "first", firsts)};
+}
+
+BatchInput InferencePass::State::upload_batch(const Batch& batch, std::span<const int> slots,
+                                              std::span<const std::span<const std::int32_t>> tokens) {
+  std::vector<std::int32_t> padded;
   std::vector<std::int32_t> counts;
   std::vector<std::int32_t> last_rows;
   for (const std::size_t member : batch.members) {
@@ -214,21 +238,30 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
     last_rows.push_back(static_cast<std::int32_t>(static_cast<std::int64_t>(padded.size()) + length - 1));
     padded.insert(padded.end(), tokens[member].begin(), tokens[member].end());
     padded.resize(padded.size() + static_cast<std::size_t>(batch.width - length));
-    batch_slots.push_back(slots[member]);
-    firsts.push_back(static_cast<std::int32_t>(cache.length(slots[member])));
     counts.push_back(static_cast<std::int32_t>(length));
   }
-  const Tensor ids = upload(activations, "tokens", padded).reshape({count, batch.width});
-  const Tensor count_tensor = upload(activations, "counts", counts);
-  const Positions positions = {upload(activations, "first", firsts)};
-  const Tensor last = upload(activations, "last_rows", last_rows);
+  const auto members = static_cast<std::int64_t>(batch.members.size());
+  const bool is_padded = std::any_of(counts.begin(), counts.end(), [&](auto count) { return count < batch.width; });
+  BatchInput input;
+  input.ids = upload(activations, "tokens", padded).reshape({members, batch.width});
+  if (is_padded) input.counts = upload(activations, "counts", counts);
+  input.positions = upload_positions(slots);
+  if (batch.width > 1) input.last = upload(activations, "last_rows", last_rows);
+  return input;
+}
 
+// Writes the last hidden state of each slot's sequence to a row of `hidden` and fills the cache.
+void InferencePass::State::run_batch(const BatchInput& input, std::span<const int> slots, bool continued,
+                                     const Tensor& hidden) {
+  const std::int64_t count = input.ids.shape()[0];
+  const std::int64_t width = input.ids.shape()[1];
+  const std::int64_t rows = count * width;
   Tensor residual = rows_of("residual", rows);
   Tensor x = rows_of("x", rows);
   const Tensor qkv = rows_of("qkv", rows);
   const Tensor attention = rows_of("attention", rows);
-  const Shape batch_qkv = {count, batch.width, qkv.shape()[-1]};
-  const Shape batch_attention = {count, batch.width, attention.shape()[-1]};
+  const Shape batch_qkv = {count, width, qkv.shape()[-1]};
+  const Shape batch_attention = {count, width, attention.shape()[-1]};
   const bool pre = config.norm_position == NormPosition::pre;
   // residual += branch, out = norm(residual); post-norm models go on with the normalised sum.
   const auto close_branch = [&](const Tensor& out, const Tensor& branch, const NormWeights& norm) {
@@ -243,11 +276,11 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
   };
 
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.run(EmbeddingForward{.out = residual.reshape({count, batch.width, config.channels}),
-                               .tokens = ids,
+  backend.run(EmbeddingForward{.out = residual.reshape({count, width, config.channels}),
+                               .tokens = input.ids,
                                .token_weight = weights.token_embedding,
                                .position_weight = table,
-                               .positions = positions,
+                               .positions = input.positions,
                                .scale = config.embedding_scale});
   if (pre) {
     const NormWeights& norm = weights.layers.front().attention_norm;
@@ -261,32 +294,32 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
     if (transformer.inverse_frequencies()) {
       backend.run(Rope{.qkv = qkv.reshape(batch_qkv),
                        .inverse_frequencies = transformer.inverse_frequencies(),
-                       .positions = positions,
+                       .positions = input.positions,
                        .shape = attention_shape});
     }
-    const KvCacheView view = cache.view(static_cast<std::int64_t>(i), batch_slots);
+    const KvCacheView view = cache.view(static_cast<std::int64_t>(i), slots);
     backend.run(KvCacheAppend{.cache = view,
                               .qkv = qkv.reshape(batch_qkv),
-                              .positions = positions,
-                              .counts = count_tensor,
+                              .positions = input.positions,
+                              .counts = input.counts,
                               .shape = attention_shape});
     Tensor mixed = attention;
-    if (batch.continued) {
+    if (continued) {
       backend.run(AttentionDecode{.out = attention.reshape(batch_attention),
                                   .qkv = qkv.reshape(batch_qkv),
                                   .cache = view,
-                                  .positions = positions,
+                                  .positions = input.positions,
                                   .shape = attention_shape});
     } else {
       backend.run(AttentionForward{
           .out = attention.reshape(batch_attention), .qkv = qkv.reshape(batch_qkv), .shape = attention_shape});
     }
-    if (is_last && batch.width > 1) {
+    if (is_last && input.last) {
       // Nothing but each sequence's last row is needed from here on.
       mixed = rows_of("tail_attention", count);
-      backend.run(GatherRows{.out = mixed, .in = attention, .indices = last});
+      backend.run(GatherRows{.out = mixed, .in = attention, .indices = input.last});
       const Tensor tail = rows_of("tail_residual", count);
-      backend.run(GatherRows{.out = tail, .in = residual, .indices = last});
+      backend.run(GatherRows{.out = tail, .in = residual, .indices = input.last});
       residual = tail;
       x = rows_of("x", count);
     }
@@ -301,26 +334,29 @@ void InferencePass::State::run_batch(const Batch& batch, std::span<const int> sl
   }
 }
 
-// Logits of the batches' hidden states, back in the order of forward's arguments.
-Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::int64_t count) {
+// The batches' hidden states in the order of forward's arguments.
+Tensor InferencePass::State::in_order(std::span<const Batch> batches, std::int64_t count) {
   std::vector<std::int32_t> row_of_argument(static_cast<std::size_t>(count));
   std::int32_t row = 0;
   for (const Batch& batch : batches) {
     for (const std::size_t member : batch.members) row_of_argument[member] = row++;
   }
-  Tensor hidden = outputs.tensor("hidden").slice(0, count);
-  if (!std::is_sorted(row_of_argument.begin(), row_of_argument.end())) {
-    const Tensor order = upload(outputs, "order", row_of_argument);
-    const Tensor ordered = outputs.tensor("ordered_hidden").slice(0, count);
-    backend.run(GatherRows{.out = ordered, .in = hidden, .indices = order});
-    hidden = ordered;
-  }
+  const Tensor hidden = outputs.tensor("hidden").slice(0, count);
+  if (std::is_sorted(row_of_argument.begin(), row_of_argument.end())) return hidden;
+  const Tensor order = upload(outputs, "order", row_of_argument);
+  const Tensor ordered = outputs.tensor("ordered_hidden").slice(0, count);
+  backend.run(GatherRows{.out = ordered, .in = hidden, .indices = order});
+  return ordered;
+}
+
+Tensor InferencePass::State::output_head(const Tensor& hidden) {
+  const std::int64_t count = hidden.shape()[0];
   const Tensor logits = outputs.tensor("logits").slice(0, count);
   if (dtype == DType::f32) {
-    linear(logits, hidden, weights.lm_head, {});
+    linear(logits, hidden, weights.padded_lm_head, {});
   } else {
     const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
-    linear(stored, hidden, weights.lm_head, {});
+    linear(stored, hidden, weights.padded_lm_head, {});
     backend.run(Cast{.out = logits, .in = stored});
   }
   return logits;
@@ -338,7 +374,7 @@ InferencePass::~InferencePass() = default;
 Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
   State& state = *state_;
   state.check(slots, tokens);
-  state.reserve(slots, tokens);
+  state.reserve(slots, [&](std::size_t i) { return static_cast<std::int64_t>(tokens[i].size()); });
   const std::vector<Batch> batches = state.divide(slots, tokens);
   const auto count = static_cast<std::int64_t>(slots.size());
   std::int64_t rows = 0;
@@ -349,13 +385,33 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
     const auto members = static_cast<std::int64_t>(batch.members.size());
-    state.run_batch(batch, slots, tokens, state.outputs.tensor("hidden").slice(done, members));
+    std::vector<int> batch_slots;
+    for (const std::size_t member : batch.members) batch_slots.push_back(slots[member]);
+    const BatchInput input = state.upload_batch(batch, batch_slots, tokens);
+    state.run_batch(input, batch_slots, batch.continued, state.outputs.tensor("hidden").slice(done, members));
     done += members;
   }
   for (std::size_t i = 0; i < slots.size(); ++i) {
     state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
   }
-  return state.output_head(batches, count);
+  return state.output_head(state.in_order(batches, count));
+}
+
+Tensor InferencePass::step(std::span<const int> slots, const Tensor& tokens) {
+  State& state = *state_;
+  const auto count = static_cast<std::int64_t>(slots.size());
+  if (slots.empty() || !tokens || tokens.dtype() != DType::i32 || tokens.shape() != Shape{count}) {
+    fail(ErrorKind::input, "A step of {} slots needs tokens i32 [{}], and at least 1 slot; they are {}.", count, count,
+         tokens ? tokens.describe() : "absent");
+  }
+  State::check_slots(slots);
+  state.reserve(slots, [](std::size_t) { return 1; });
+  state.make_room(count, count);
+  const BatchInput input = {tokens.reshape({count, 1}), {}, state.upload_positions(slots), {}};
+  const Tensor hidden = state.outputs.tensor("hidden").slice(0, count);
+  state.run_batch(input, slots, true, hidden);
+  for (const int slot : slots) state.cache.advance(slot, 1);
+  return state.output_head(hidden);
 }
 
 }  // namespace mslt

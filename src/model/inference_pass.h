@@ -22,10 +22,13 @@ class InferencePass {
   ~InferencePass();
 
   // Appends tokens[i] (one or more ids, of any length each) to slots[i], advances the cache, and returns the logits f32
-  // [slots, V] of each sequence's last token, valid until the next call. Slots must differ. Throws Error(input) naming
-  // an id outside the vocabulary, a sequence without tokens or a slot given twice, and what KvCache::reserve throws;
-  // the cache is then as before.
+  // [slots, V'] of each sequence's last token, valid until the next call: those of the vocabulary, then columns of no
+  // token. Slots must differ. Throws Error(input) naming an id outside the vocabulary, a sequence without tokens or a
+  // slot given twice, and what KvCache::reserve throws; the cache is then as before.
   Tensor forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // The same for one token each, i32 [slots] on the device, which may be still to be computed there: nothing waits for
+  // it, and nobody looks whether it is in the vocabulary.
+  Tensor step(std::span<const int> slots, const Tensor& tokens);
 
  private:
   struct State;

@@ -193,6 +193,29 @@ TEST_P(InferencePassTest, SixteenBitWeightsAndCache) {
   }
 }
 
+// Tokens that lie on the device, in slots of different lengths, one of them empty.
+TEST_P(InferencePassTest, StepsByTokensOnTheDevice) {
+  const std::vector<std::int32_t> ids = random_ids(38, config_.vocab_size, 9);
+  const std::vector<std::size_t> lengths = {17, 0, 32};
+  const std::vector<int> slots = {2, 0, 1};
+  KvCache cache(*backend_, config_, DType::f32, 3, 120);
+  InferencePass pass(transformer_, cache);
+  const std::vector<int> filled = {2, 1};
+  pass.forward(filled, Tokens{std::span(ids).first(lengths[0]), std::span(ids).first(lengths[2])});
+  const auto buffer = backend_->allocate(12, "tokens");
+  const Tensor tokens(*buffer, 0, DType::i32, {3});
+  for (std::size_t i = 0; i < 6; ++i) {
+    const std::vector<std::int32_t> next = {ids[lengths[0] + i], ids[lengths[1] + i], ids[lengths[2] + i]};
+    backend_->upload(tokens, std::as_bytes(std::span(next)));
+    const Tensor logits = pass.step(slots, tokens);
+    for (std::size_t j = 0; j < 3; ++j) {
+      expect_same(logits, static_cast<std::int64_t>(j),
+                  {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(lengths[j] + i + 1)});
+    }
+  }
+  EXPECT_EQ(cache.length(2), 23);
+}
+
 TEST_P(InferencePassTest, SameBitsEveryRun) {
   const std::vector<std::int32_t> ids = random_ids(23, config_.vocab_size, 7);
   const auto run = [&] {
@@ -207,6 +230,29 @@ TEST_P(InferencePassTest, SameBitsEveryRun) {
 
 INSTANTIATE_TEST_SUITE_P(Families, InferencePassTest, testing::ValuesIn(test::families()),
                          [](const auto& instance) { return std::string(instance.param.name); });
+
+// Columns behind the vocabulary change nothing in it.
+TEST(InferencePassVocabulary, IsPaddedInside) {
+  const auto backend = make_backend("cpu");
+  Config config = test::small_gpt2();
+  config.vocab_size = 1100;
+  const std::vector<std::int32_t> ids = random_ids(9, config.vocab_size, 10);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Transformer transformer(*backend, config, dtype);
+    test::randomize(transformer);
+    TrainingPass whole(transformer, 1, 9, TrainingPass::Mode::evaluate);
+    whole.set_batch(ids, ids);
+    const std::vector<float> all = download(*backend, whole.forward_logits());
+    KvCache cache(*backend, config, DType::f32, 1, 40);
+    InferencePass pass(transformer, cache);
+    const std::vector<int> slots = {0};
+    const Tensor logits = pass.forward(slots, Tokens{ids});
+    ASSERT_EQ(logits.shape(), (Shape{1, 1152}));
+    std::vector<float> row = download(*backend, logits);
+    row.resize(1100);
+    EXPECT_LE(relative_error(row, {all.end() - 1100, all.end()}), tolerance) << name_of(dtype);
+  }
+}
 
 TEST(InferencePassErrors, LeaveTheCacheAsItWas) {
   const auto backend = make_backend("cpu");
@@ -231,6 +277,12 @@ TEST(InferencePassErrors, LeaveTheCacheAsItWas) {
   expect_error(ErrorKind::input, {"1 for 2"}, [&] { pass.forward(two, Tokens{ids}); });
   expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.forward({}, {}); });
   expect_error(ErrorKind::usage, {"no slot 3"}, [&] { pass.forward(unknown, Tokens{ids}); });
+  const auto buffer = backend->allocate(12, "tokens");
+  const Tensor tokens(*buffer, 0, DType::i32, {2});
+  expect_error(ErrorKind::input, {"i32 [1]", "i32 [2]"}, [&] { pass.step(one, tokens); });
+  expect_error(ErrorKind::input, {"absent"}, [&] { pass.step(one, {}); });
+  expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.step({}, tokens); });
+  expect_error(ErrorKind::input, {"Slot 2 is given twice"}, [&] { pass.step(twice, tokens); });
   // The first sequence fits, the second does not: the first gives its blocks back.
   expect_error(ErrorKind::memory, {"2 are free"}, [&] { pass.forward(two, Tokens{ids, ids}); });
   EXPECT_EQ(cache.free_blocks(), free);
