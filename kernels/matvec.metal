@@ -89,9 +89,12 @@ inline void put_result(device T* out, device const uchar* bias, float sum, uint 
   }
 }
 
+// Simdgroups of a threadgroup at most.
+constant constexpr uint matvec_simdgroups = 8;
+
 // out = activation(in · weightᵀ + bias). A simdgroup has the results of MatvecShape::columns rows of the weight and
-// `count` rows of the input. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of
-// the next.
+// `count` rows of the input; or a threadgroup has, whose simdgroups then take turns along the rows and add up at last.
+// Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of the next.
 template <typename T, typename W, uint count>
 [[max_total_threads_per_threadgroup(256)]]
 kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
@@ -104,9 +107,12 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
   constexpr uint depth = MatvecShape<W, count>::depth;
   constexpr uint beside = MatvecShape<W, count>::beside;
   constexpr uint results = count * each;
-  const uint columns = simdgroups * MatvecShape<W, count>::columns;
+  threadgroup float shares[matvec_simdgroups * 32];
+  const uint turns = args.shared != 0 ? simdgroups : 1;
+  const uint turn = args.shared != 0 ? simdgroup : 0;
+  const uint columns = simdgroups / turns * MatvecShape<W, count>::columns;
   const uint across = (args.columns + columns - 1) / columns;
-  const ulong first_column = ulong(group % across) * columns + simdgroup * MatvecShape<W, count>::columns;
+  const ulong first_column = ulong(group % across) * columns + (simdgroup - turn) * MatvecShape<W, count>::columns;
   const uint first_row = group / across * count;
   if (first_column >= args.columns) {
     return;
@@ -142,16 +148,28 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
   for (uint i = 0; i < results; ++i) {
     sums[i] = 0.0f;
   }
-  uint k = lane % lanes * (WeightChunk<W>::spans * span_width);
+  uint k = lane % lanes * (WeightChunk<W>::spans * span_width) + turn * depth * weight_step;
+  for (; k + (depth - 1) * weight_step < args.inner; k += turns * depth * weight_step) {
+    add_products<count, each, depth>(sums, in, weight, scales, starts, k, first_row, args);
+  }
   if (depth > 1) {
-    for (; k + (depth - 1) * weight_step < args.inner; k += depth * weight_step) {
-      add_products<count, each, depth>(sums, in, weight, scales, starts, k, first_row, args);
+    // What is left of a turn that the row's end cuts short.
+    for (uint d = 1; d < depth && k < args.inner; ++d) {
+      add_products<count, each, 1>(sums, in, weight, scales, starts, k, first_row, args);
+      k += weight_step;
     }
   }
-  for (; k < args.inner; k += weight_step) {
-    add_products<count, each, 1>(sums, in, weight, scales, starts, k, first_row, args);
-  }
   spread_sums<results, lanes>(sums, lane);
+  if (args.shared != 0) {
+    shares[simdgroup * 32 + lane] = sums[0];
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (simdgroup != 0) {
+      return;
+    }
+    for (uint i = 1; i < simdgroups; ++i) {
+      sums[0] += shares[i * 32 + lane];
+    }
+  }
   constexpr uint alike = lanes / results;
   if (lane % alike == 0) {
     const uint i = lane % lanes / alike;

@@ -11,4 +11,5 @@ struct MatvecArgs {
   uint32_t activation;  // as MatmulArgs has it
   uint32_t has_bias;
   uint32_t bias_type;
+  uint32_t shared;  // all simdgroups of a threadgroup have the same columns, and share their rows of the weight
 };

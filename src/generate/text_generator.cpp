@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/fail.h"
+#include "generate/greedy_steps.h"
 #include "generate/sampler.h"
 #include "generate/stop_strings.h"
 #include "model/inference_pass.h"
@@ -34,6 +35,7 @@ class Sample {
   }
 
   bool running() const { return running_; }
+  std::int64_t length() const { return static_cast<std::int64_t>(result_.tokens.size()); }
   std::span<const std::int32_t> pending() const { return pending_; }
 
   // Makes room in a full cache slot: the later half of the context is processed anew.
@@ -47,7 +49,11 @@ class Sample {
 
   void draw(std::span<float> logits, std::span<const TokenId> eos_ids, const GenerateOptions& options,
             const TextSink& on_text) {
-    const std::int32_t token = sampler_.draw(logits, history_);
+    take(sampler_.draw(logits, history_), eos_ids, options, on_text);
+  }
+
+  void take(std::int32_t token, std::span<const TokenId> eos_ids, const GenerateOptions& options,
+            const TextSink& on_text) {
     const auto id = static_cast<TokenId>(token);
     result_.tokens.push_back(id);
     const bool is_stop = std::find(stop_ids_.begin(), stop_ids_.end(), id) != stop_ids_.end();
@@ -59,7 +65,7 @@ class Sample {
     pending_ = {token};
     emit(stop_.push(decoder_.push(id)), on_text);
     if (running_ && stop_.stopped()) finish(FinishReason::stop);
-    if (running_ && static_cast<std::int64_t>(result_.tokens.size()) >= options.max_new_tokens) {
+    if (running_ && length() >= options.max_new_tokens) {
       end_text(FinishReason::length, on_text);
     }
   }
@@ -100,12 +106,14 @@ class Sample {
   bool running_ = true;
 };
 
-void require_finite_logits(std::span<const float> logits) {
-  if (std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) return;
-  fail(
-      ErrorKind::numeric,
-      "The model's output is not finite: with these weights, numbers leave the range of the type they are computed in. "
-      "Try --dtype f32.");
+// Takes so many steps, each while the next one is on its way; none is started any more once `receive` returns false.
+template <class Receive>
+void run_ahead(GreedySteps& greedy, std::int64_t steps, const Receive& receive) {
+  bool goes_on = true;
+  while (greedy.started() > 0 || (goes_on && steps > 0)) {
+    for (; goes_on && steps > 0 && greedy.started() < 2; --steps) greedy.start();
+    goes_on = receive(greedy.take()) && goes_on;
+  }
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -173,6 +181,11 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
     InferencePass pass(transformer_, cache);
     const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
     std::vector<float> logits;
+    // Ids among which a device can choose by itself; 0 where the host has to look at logits.
+    const auto choice_count = static_cast<TokenId>(std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
+    const bool is_greedy = options.sampling.temperature == 0.0f && options.sampling.repetition_penalty == 1.0f &&
+                           std::ranges::none_of(no_tokens_, [&](TokenId id) { return id < choice_count; });
+    const std::int64_t choices_on_device = is_greedy ? static_cast<std::int64_t>(choice_count) : 0;
     auto clock = std::chrono::steady_clock::now();
     bool prefill = true;
     while (true) {
@@ -185,12 +198,41 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
         tokens.push_back(samples[i].pending());
       }
       if (slots.empty()) break;
+      if (choices_on_device > 0 && !prefill) {
+        std::int64_t steps = config.max_positions;
+        std::vector<std::int32_t> last;
+        for (const int slot : slots) {
+          const Sample& sample = samples[static_cast<std::size_t>(slot)];
+          steps =
+              std::min({steps, options.max_new_tokens - sample.length(), config.max_positions - cache.length(slot)});
+          last.push_back(sample.pending().back());
+        }
+        const bool is_short = std::ranges::all_of(tokens, [](const auto& pending) { return pending.size() == 1; });
+        if (is_short) {
+          GreedySteps greedy(transformer_.backend(), pass, choices_on_device, slots, last);
+          run_ahead(greedy, steps, [&](std::span<const std::int32_t> next) {
+            transformer_.parameters().require_intact();
+            bool all_run = true;
+            for (std::size_t row = 0; row < slots.size(); ++row) {
+              Sample& sample = samples[static_cast<std::size_t>(slots[row])];
+              if (!sample.running()) continue;
+              sample.take(next[row], eos_ids_, options, on_text);
+              ++statistics_.new_tokens;
+              all_run = all_run && sample.running();
+            }
+            return all_run;
+          });
+          statistics_.decode_seconds += seconds_since(clock);
+          clock = std::chrono::steady_clock::now();
+          continue;
+        }
+      }
       const Tensor device_logits = pass.forward(slots, tokens);
       const auto columns = static_cast<std::size_t>(device_logits.shape()[1]);
       logits.resize(slots.size() * columns);
       transformer_.backend().download(device_logits, std::as_writable_bytes(std::span(logits)));
       transformer_.parameters().require_intact();
-      require_finite_logits(logits);
+      require_finite_output(std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }));
       for (std::size_t row = 0; row < slots.size(); ++row) {
         // Ids that only pad the model's vocabulary are never drawn, columns of no id neither, nor those between others
         // that have no token.

@@ -221,8 +221,9 @@ struct TestWeight {
 };
 
 TEST_P(LinearTest, MatvecEqualsTheReference) {
-  const std::vector<Size> shapes = {{1, 1, 32},  {1, 70, 96},   {2, 33, 64},  {3, 5, 320},
-                                    {8, 40, 32}, {11, 257, 64}, {40, 67, 96}, {1, 600, 256}};
+  // Simdgroups share the long rows of the last ones, whose ends cut turns short.
+  const std::vector<Size> shapes = {{1, 1, 32},   {1, 70, 96},   {2, 33, 64},  {3, 5, 320},  {8, 40, 32}, {11, 257, 64},
+                                    {40, 67, 96}, {1, 600, 256}, {1, 9, 1312}, {5, 33, 800}, {1, 7, 5120}};
   for (const Size& s : shapes) {
     for (const DType dtype : activation_types(backend())) {
       const std::vector<double> in_values = random_values(dtype, s.m * s.k, 1);

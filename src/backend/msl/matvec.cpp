@@ -1,5 +1,5 @@
 // Products of few rows with plain or quantised weights as MSL kernels.
-#include <limits>
+#include <algorithm>
 
 #include "backend/msl/any_float.h"
 #include "backend/msl/launch.h"
@@ -13,6 +13,14 @@ namespace {
 constexpr std::int64_t rows_at_a_time = 4;
 // Threadgroups that are enough for any device: a smaller product gets smaller ones.
 constexpr std::int64_t enough_groups = 512;
+
+// As kernels/matvec.metal has it.
+constexpr std::int64_t most_turns = 8;
+
+// Simdgroups that keep any device busy: columns that need fewer of them are shared by some, which take turns along
+// rows of the weight that are long enough.
+constexpr std::int64_t enough_simdgroups = 1024;
+constexpr std::int64_t inner_a_turn = 512;
 
 // Rows of the weight that a simdgroup goes over, as kernels/matvec.metal has it.
 std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
@@ -37,16 +45,21 @@ void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, 
   const std::int64_t columns = weight.values.shape()[0];
   const bool one_row = rows == 1;
   const std::int64_t columns_each = columns_of_a_simdgroup(weight.values.dtype(), one_row);
-  const std::int64_t simdgroups = matvec_simdgroups(tuning, columns, weight.values.dtype(), one_row);
+  const std::int64_t wanted = group_count(enough_simdgroups, std::max<std::int64_t>(columns / columns_each, 1));
+  const std::int64_t turns = std::min<std::int64_t>({wanted, group_count(inner, inner_a_turn), most_turns});
+  const std::uint32_t aligned = aligned_rows(inner, in, weight.values);
+  const bool shared = turns > 1 && aligned != 0;
+  const std::int64_t simdgroups = shared ? turns : matvec_simdgroups(tuning, columns, weight.values.dtype(), one_row);
   const MatvecArgs args = {.rows = count32(rows, "matvec"),
                            .columns = count32(columns, "matvec"),
                            .inner = count32(inner, "matvec"),
-                           .aligned = aligned_rows(inner, in, weight.values),
+                           .aligned = aligned,
                            .activation = static_cast<std::uint32_t>(activation),
                            .has_bias = bias ? 1u : 0u,
-                           .bias_type = any_float_type(bias)};
+                           .bias_type = any_float_type(bias),
+                           .shared = shared ? 1u : 0u};
   const std::int64_t at_a_time = one_row ? 1 : rows_at_a_time;
-  const std::int64_t across = group_count(columns, simdgroups * columns_each);
+  const std::int64_t across = group_count(columns, (shared ? 1 : simdgroups) * columns_each);
   const std::int64_t down = group_count(rows, at_a_time);
   Encoder encoder(recorder, kernel_name(one_row ? "matvec_one" : "matvec_four", in.dtype(), weight.values.dtype()));
   encoder.buffer(0, out).buffer(1, in).buffer(2, weight.values).optional(3, weight.scales);
