@@ -1,5 +1,5 @@
-// The CPU backend's memory-bound operations on the shapes of one training step of `mini` and of GPT-2, in bytes read
-// and written a second, beside a memcpy of as many bytes in the same run.
+// The CPU backend's memory-bound operations on the shapes of one training step of `mini` and of GPT-2: bytes read and
+// written per second, compared with a memcpy of equal size in the same run.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -59,7 +59,7 @@ Data random_ids(const Shape& shape, std::int64_t bound) {
   return ids;
 }
 
-// Runs `operation`, which moves `bytes` of memory, and then memcpy over as many, half read and half written.
+// Runs `operation`, which moves `bytes` of memory, then a memcpy of equal traffic, half read and half written.
 template <class Operation>
 void measure(benchmark::State& state, double bytes, const Operation& operation) {
   const auto half = static_cast<std::size_t>(bytes / 2.0);
@@ -87,7 +87,7 @@ void measure(benchmark::State& state, double bytes, const Operation& operation) 
     copy_seconds = std::min(copy_seconds, std::chrono::duration<double>(Clock::now() - middle).count());
     state.SetIterationTime(taken);
   }
-  // The best of all iterations: what the machine does when nobody else uses it.
+  // The best of all iterations: the machine's performance when nobody else uses it.
   state.counters["GB/s"] = bytes / operation_seconds * 1e-9;
   state.counters["memcpy_GB/s"] = bytes / copy_seconds * 1e-9;
   state.counters["of_memcpy"] = copy_seconds / operation_seconds;

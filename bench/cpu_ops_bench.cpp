@@ -1,5 +1,5 @@
-// The CPU backend's products and attention on the shapes of one training step of `mini` and of decoding, beside the
-// peak that its library reaches on a large product in the same run.
+// The CPU backend's products and attention on the shapes of one training step of `mini` and of decode, compared with
+// the peak that its library reaches on a large product in the same run.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -26,7 +26,7 @@ Backend& cpu() {
   return *backend;
 }
 
-// Normal values of one tensor, in memory of its own.
+// Normal values of one tensor, in its own memory.
 struct Random {
   Random(DType dtype, const Shape& shape)
       : buffer(cpu().allocate(static_cast<std::size_t>(shape.elements()) * size_of(dtype), "bench")),
@@ -137,7 +137,7 @@ struct AttentionTensors {
 
   AttentionShape shape = {heads, heads, head_size, 0.125f, true};
   Random qkv, dqkv, out, dout, log_sum_exp;
-  double flops;  // of the forward's two causal products
+  double flops;  // of the forward pass's two causal products
 };
 
 void attention_shapes(benchmark::internal::Benchmark* b) {
@@ -169,7 +169,7 @@ void attention_backward(benchmark::State& state) {
 }
 BENCHMARK(attention_backward)->Apply(attention_shapes);
 
-// A weight that no cache holds: [8192, 4096].
+// A weight larger than any cache: [8192, 4096].
 void matvec(benchmark::State& state) {
   constexpr std::int64_t columns = 8192;
   constexpr std::int64_t inner = 4096;
@@ -180,8 +180,8 @@ void matvec(benchmark::State& state) {
   const Random weight(dtype, {columns, dtype == DType::u8 ? inner / 2 : inner});
   const Random scales(DType::f16, {columns, inner / 32});
   for (auto _ : state) {
-    cpu().run(
-        Matvec{.out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
+    cpu().run(MatmulForward{
+        .out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
   }
   state.SetLabel(std::string(name_of(dtype)));
   report_bytes(state, static_cast<double>(weight.tensor.bytes()));
@@ -194,7 +194,7 @@ BENCHMARK(matvec)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
-// One decoding step of `mini`: its products for few rows, in cache.
+// One decode step of `mini`: its products of few rows, in cache.
 void matmul_forward_few_rows(benchmark::State& state) {
   const std::int64_t count = state.range(0);
   const Random in(DType::f32, {count, channels});

@@ -1,5 +1,5 @@
-// What the checks before a dispatch cost: encoding a kernel of ten arguments through the checking encoder, and the
-// same calls made to the driver directly, on a device that does nothing.
+// The cost of the checks before a dispatch: encoding a kernel of ten arguments through the checking encoder, and the
+// same calls made directly to the driver, on a device that does nothing.
 #include <benchmark/benchmark.h>
 
 #include <memory>

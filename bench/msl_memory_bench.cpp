@@ -1,5 +1,5 @@
-// The MSL backend's memory-bound operations on a GPU, at GPT-2's shapes: bytes as docs/kernels.md counts them over the
-// GPU's own time, beside a device-to-device copy in the same run. Products and attention as FLOP/s. Prints Markdown.
+// The MSL backend's memory-bound operations on a GPU at GPT-2's shapes: bytes as in docs/kernels.md over the GPU's own
+// time, compared with a device-to-device copy in the same run. Products and attention as FLOP/s. Prints Markdown.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -24,7 +24,7 @@ namespace {
 
 struct Options {
   std::string device = "cuda";
-  std::string only;  // operations whose name holds it
+  std::string only;  // operations whose name contains it
   int repetitions = 25;
   std::int64_t batch = 32;
   std::int64_t length = 1024;
@@ -64,7 +64,7 @@ class Bench {
   void run();
 
  private:
-  // Tensors of one operation live until the next one's are made.
+  // Tensors of one operation live until those of the next are made.
   Tensor make(DType dtype, const Shape& shape) {
     buffers_.push_back(backend_.allocate(static_cast<std::size_t>(shape.elements()) * size_of(dtype), "bench"));
     return {*buffers_.back(), 0, dtype, shape};
@@ -73,14 +73,14 @@ class Bench {
   Tensor ids(const Shape& shape, std::int64_t bound);
   Tensor whole_numbers(const Shape& shape, const std::function<std::int64_t(std::int64_t)>& value);
 
-  // Median seconds of the GPU for `operation`, which starts with nothing of its tensors in the caches.
+  // Median seconds of the GPU for `operation`, which starts with none of its tensors in the caches.
   double seconds(const std::function<void()>& operation, int repetitions);
   void measure(const std::string& name, DType dtype, double bytes, const std::function<void()>& operation);
   void measure_flops(const std::string& name, DType dtype, double flops, const std::function<void()>& operation);
-  // Whether an operation of that name is wanted; frees the tensors of the one before.
+  // Whether an operation of that name is selected; frees the tensors of the previous one.
   bool wants(const std::string& name);
 
-  // Bytes a second, read and written, of a copy of so many bytes.
+  // Bytes per second, read and written, of a copy of `bytes`.
   double copy_rate(std::int64_t bytes);
   void measure_copy();
   void embedding(DType dtype);
@@ -122,7 +122,7 @@ Tensor Bench::ids(const Shape& shape, std::int64_t bound) {
       shape, [&](std::int64_t) { return static_cast<std::int64_t>(stream.below(static_cast<std::uint64_t>(bound))); });
 }
 
-// A block of random numbers, again and again.
+// A block of random numbers, repeated.
 Tensor Bench::values(DType dtype, const Shape& shape, float least, float most) {
   const Tensor result = make(dtype, shape);
   const std::int64_t count = shape.elements();
@@ -148,12 +148,12 @@ double Bench::seconds(const std::function<void()>& operation, int repetitions) {
   times_.take();
   std::vector<double> all;
   for (int i = 0; i < repetitions; ++i) {
-    // Reading this leaves the caches full of it, and gives the host time to hand the operation over.
+    // Reading this fills the caches and gives the host time to hand the operation over.
     backend_.run(Sum{.out = flushed_, .in = flush_});
     backend_.submit();
     operation();
     backend_.wait();
-    // The first command buffer was the reading; an operation of many dispatches fills several.
+    // The first command buffer was that read; an operation of many dispatches fills several.
     const std::vector<double> taken = times_.take();
     double total = 0.0;
     for (std::size_t k = 1; k < taken.size(); ++k) total += taken[k];
@@ -193,9 +193,9 @@ double Bench::copy_rate(std::int64_t bytes) {
 void Bench::measure_copy() {
   copy_rate_ = copy_rate(options_.copy_bytes);
   fmt::print(
-      "{}: a device-to-device copy of {:.2f} GiB moves {:.0f} GB/s, read and written. The last column is beside a "
-      "copy\n"
-      "that moves as many bytes as the operation, which start and end of a launch weigh on as much.\n\n",
+      "{}: a device-to-device copy of {:.2f} GiB moves {:.0f} GB/s, read and written. The last column compares with "
+      "a copy\n"
+      "of as many bytes as the operation moves, which has the same launch overhead.\n\n",
       backend_.device().name, static_cast<double>(options_.copy_bytes) / 0x1p30, copy_rate_ * 1e-9);
 }
 
@@ -375,7 +375,7 @@ void Bench::optimizer(DType dtype) {
                                .state = state,
                                .norm = norm});
     });
-    if (dtype == DType::f32) return;  // these are master weights themselves
+    if (dtype == DType::f32) return;  // these are the master weights themselves
     measure("adamw with master weights", dtype,
             bytes_of(parameters) + bytes_of(gradients) + 24.0 * static_cast<double>(n), [&] {
               backend_.run(AdamWUpdate{.parameters = parameters,
@@ -435,13 +435,13 @@ void Bench::matvec(DType dtype) {
   const Tensor scales = values(DType::f16, {v, c / 32}, 0.0f, 0.1f);
   const double other = bytes_of(one) + bytes_of(out_one);
   measure("matvec of the output head", dtype, bytes_of(plain) + other,
-          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {plain, {}}}); });
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = plain}); });
   measure("matvec of the output head, 4 rows", dtype, bytes_of(plain) + 4.0 * other,
-          [&] { backend_.run(Matvec{.out = out, .in = in, .weight = {plain, {}}}); });
+          [&] { backend_.run(MatmulForward{.out = out, .in = in, .weight = plain}); });
   measure("matvec of the output head, i8", dtype, bytes_of(bytes) + bytes_of(scales) + other,
-          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {bytes, scales}}); });
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {bytes, scales}}); });
   measure("matvec of the output head, 4 bits", dtype, bytes_of(halves) + bytes_of(scales) + other,
-          [&] { backend_.run(Matvec{.out = out_one, .in = one, .weight = {halves, scales}}); });
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {halves, scales}}); });
 }
 
 void Bench::layout(DType dtype) {
@@ -549,7 +549,7 @@ void Bench::run() {
 
 int main(int argc, char** argv) {
   mslt::bench::Options options;
-  CLI::App app("Memory-bound operations of the MSL backend beside a device-to-device copy");
+  CLI::App app("Memory-bound operations of the MSL backend, compared with a device-to-device copy");
   app.add_option("--device", options.device, "cuda or msl-host");
   app.add_option("--only", options.only, "Operations whose name holds this");
   app.add_option("--repetitions", options.repetitions, "Of each operation, after warming up")

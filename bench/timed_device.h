@@ -1,4 +1,4 @@
-// A driver that notes how long the GPU worked on each command buffer of the driver beneath it.
+// A driver that records the GPU time of each command buffer of the driver below it.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@
 
 namespace mslt::bench {
 
-// The seconds of each command buffer, in the order of their commits.
+// The seconds of each command buffer, in commit order.
 class Times {
  public:
   void add(double seconds) {

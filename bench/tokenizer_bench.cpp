@@ -1,4 +1,4 @@
-// How fast the tokenizer encodes, decodes and trains. MSLT_BENCH_TEXT names the text; without it one is made up.
+// Speed of the tokenizer's encoding, decoding and training. MSLT_BENCH_TEXT names the text; by default it is synthetic.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -11,7 +11,7 @@
 
 namespace {
 
-// Words with frequencies as in a language (Zipf), so that a cache meets what it would meet in real text.
+// Words with Zipf frequencies, so a cache behaves as with real text.
 std::string made_up_text() {
   mslt::PhiloxStream random(1, 0, 0);
   std::vector<std::string> words(20000);
@@ -22,7 +22,7 @@ std::string made_up_text() {
   }
   std::string text;
   while (text.size() < 4'000'000) {
-    // exp of a uniform number has a density of 1 / rank.
+    // exp of a uniform number has a density proportional to 1 / rank.
     text +=
         words[static_cast<std::size_t>(std::exp(random.uniform() * std::log(static_cast<float>(words.size())))) - 1];
     if (random.below(12) == 0) text += random.below(3) == 0 ? ".\n" : ",";
@@ -58,7 +58,7 @@ void encode(benchmark::State& state) {
 }
 BENCHMARK(encode)->ArgName("pattern")->DenseRange(1, 4)->Unit(benchmark::kMillisecond);
 
-// A line at a time: what a call costs by itself.
+// Line by line: shows the overhead of a call.
 void encode_lines(benchmark::State& state) {
   const auto tokenizer = trained(mslt::SplitPattern::gpt2);
   const std::string& text = bench_text();

@@ -31,7 +31,7 @@ def main():
     arguments = parser.parse_args()
     text = pathlib.Path(arguments.text).read_text()
     megabytes = len(text.encode()) / 1e6
-    # tiktoken's own expression for gpt2, which its engine runs faster than the one with a word for each contraction.
+    # tiktoken's own expression for gpt2; its engine runs it faster than the one with a word for each contraction.
     expression = PATTERNS[arguments.pattern]
     if arguments.pattern == "gpt2":
         expression = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"

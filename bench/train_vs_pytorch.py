@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training speed beside PyTorch on this machine's CPU: the same GPT-2 shape, batch and optimiser, in turn, in one run.
+"""Training speed compared with PyTorch on this machine's CPU: same GPT-2 shape, batch and optimiser, alternating in one run.
 
 Usage: bench/train_vs_pytorch.py --mslt build/release/bin/mslt [--rounds 3]
 Needs PyTorch and transformers. Prints tokens/s of both, round by round, and the ratio of the medians.

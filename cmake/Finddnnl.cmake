@@ -1,5 +1,5 @@
-# Finds oneDNN as the target dnnl::dnnl. The package files that oneDNN ships ask for OpenCL's headers even where only its
-# CPU engine is used, so they are passed over.
+# Finds oneDNN as the target dnnl::dnnl. Skips oneDNN's own package files, which require OpenCL's headers even for the CPU
+# engine only.
 find_path(dnnl_INCLUDE_DIR dnnl.hpp)
 find_library(dnnl_LIBRARY dnnl)
 include(FindPackageHandleStandardArgs)

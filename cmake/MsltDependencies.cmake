@@ -1,4 +1,4 @@
-# Finds every library that mslt uses and stops with the package to install where one is missing.
+# Finds every library that mslt uses; if one is missing, stops and names the package to install.
 function(mslt_require package debian homebrew)
   find_package(${package} QUIET ${ARGN})
   if(NOT ${package}_FOUND)
@@ -11,7 +11,7 @@ mslt_require(Threads libc6-dev gcc)
 mslt_require(fmt libfmt-dev fmt)
 mslt_require(nlohmann_json nlohmann-json3-dev nlohmann-json)
 mslt_require(CLI11 libcli11-dev cli11)
-# Headers alone: the one file that reads TOML compiles the library's code into itself.
+# Only headers: the one file that reads TOML compiles the library's code.
 find_path(MSLT_TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h)
 if(NOT MSLT_TOMLPLUSPLUS_INCLUDE_DIR)
   message(FATAL_ERROR "mslt needs toml++: apt-get install libtomlplusplus-dev, or brew install tomlplusplus")
@@ -20,7 +20,7 @@ mslt_require(hwy libhwy-dev highway CONFIG)
 mslt_require(Boost libboost-context-dev boost COMPONENTS context)
 include(MsltGemm)
 if(MSLT_OPENMP)
-  # Homebrew keeps it out of the way of Apple's compiler.
+  # Homebrew installs it outside the search paths of Apple's compiler.
   foreach(prefix IN ITEMS /opt/homebrew /usr/local)
     if(APPLE AND NOT OpenMP_ROOT AND EXISTS ${prefix}/opt/libomp)
       set(OpenMP_ROOT ${prefix}/opt/libomp)

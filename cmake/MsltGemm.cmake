@@ -1,15 +1,15 @@
 # Chooses the library of the CPU backend's matrix products by MSLT_CPU_GEMM. Sets
 #   MSLT_GEMM          onednn or blas, which names its source file
-#   MSLT_GEMM_LIBRARY  what to link
-#   MSLT_BLAS_LIBRARY  a library with the CBLAS interface, where there is one, and
-#   MSLT_BLAS_OPTIONS  what to compile gemm_blas.cpp with for it
+#   MSLT_GEMM_LIBRARY  the library to link
+#   MSLT_BLAS_LIBRARY  a library with the CBLAS interface, if there is one
+#   MSLT_BLAS_OPTIONS  compile options of gemm_blas.cpp for it
 if(NOT MSLT_CPU_GEMM MATCHES "^(auto|onednn|blas)$")
   message(FATAL_ERROR "MSLT_CPU_GEMM is '${MSLT_CPU_GEMM}'; valid are auto, onednn and blas.")
 endif()
 
 if(APPLE)
   set(MSLT_BLAS_LIBRARY "-framework Accelerate")
-  # The interface that macOS has had since 13.3; the one before it is deprecated.
+  # The interface of macOS since 13.3; the previous one is deprecated.
   set(MSLT_BLAS_OPTIONS "-DMSLT_CBLAS_HEADER=<Accelerate/Accelerate.h>" -DACCELERATE_NEW_LAPACK)
 else()
   find_path(MSLT_CBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas DOC "The folder of cblas.h")
@@ -18,7 +18,7 @@ else()
     if(NOT MSLT_CBLAS_WORKS)
       unset(MSLT_CBLAS_WORKS CACHE)
     endif()
-    # A libblas may be Fortran's interface alone.
+    # A libblas may have only Fortran's interface.
     include(CheckSourceCompiles)
     set(CMAKE_REQUIRED_INCLUDES ${MSLT_CBLAS_INCLUDE})
     set(CMAKE_REQUIRED_LIBRARIES ${MSLT_CBLAS_LIBRARY})

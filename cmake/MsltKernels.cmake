@@ -1,11 +1,11 @@
-# Kernels in MSL: mslt_kernels runs mslc on a set of .metal files, mslt_target_kernels adds what it wrote to a target.
+# Kernels in MSL: mslt_kernels runs mslc on a set of .metal files, mslt_target_kernels adds its output to a target.
 
 # mslt_kernels(PREFIX KERNELS folder FILES file ... [SET name])
-# Runs mslc on the files whenever one of them, a header of theirs or mslc changes; a broken rule fails the build. Makes
-#   PREFIX_table    a static library: kernel_table(), kernel_info() and metal_source(), of the set's namespace if named
-#   PREFIX_sources  the target that writes the files, among them kernels.metal, which is all of them in one
-# and a test a file, PREFIX/address_spaces/NAME, and one of all files together, which is how Apple's compiler gets them.
-# KERNELS is where quoted includes are looked for.
+# Runs mslc on the files whenever one of them, one of their headers or mslc changes; a broken rule fails the build. Makes
+#   PREFIX_table    a static library: kernel_table(), kernel_info() and metal_source(), in the set's namespace if named
+#   PREFIX_sources  the target that writes the files, including kernels.metal, which contains all of them
+# and one test per file, PREFIX/address_spaces/NAME, and one of all files together, the form that Apple's compiler gets.
+# KERNELS is the folder in which quoted includes are searched.
 function(mslt_kernels prefix)
   cmake_parse_arguments(arg "" "KERNELS;SET" "FILES" ${ARGN})
   set(out ${CMAKE_CURRENT_BINARY_DIR}/${prefix})
@@ -22,7 +22,7 @@ function(mslt_kernels prefix)
   if(arg_SET)
     set(set_option --set ${arg_SET})
   endif()
-  # The table comes first: the dependency file speaks of it.
+  # The table comes first, since the dependency file names it.
   add_custom_command(
     OUTPUT ${out}/kernel_table.cpp ${out}/embed.cpp ${out}/kernels.metal ${host} ${cuda} ${opencl}
     COMMAND mslc --root ${PROJECT_SOURCE_DIR} --kernels ${arg_KERNELS} --out ${out} ${set_option} --depfile
@@ -77,8 +77,8 @@ function(mslt_kernels prefix)
 endfunction()
 
 # mslt_metal_library(PREFIX FILE)
-# Compiles all kernels of a set with Apple's tools into FILE, where they are installed; the Metal driver loads it instead
-# of compiling the source at every start. Only where they come with Xcode: the command line tools alone lack them.
+# Compiles all kernels of a set with Apple's tools into FILE, if they are installed; the Metal driver then loads it instead of
+# compiling the source at every start. The tools come with Xcode, not with the command line tools alone.
 function(mslt_metal_library prefix file)
   execute_process(COMMAND xcrun -sdk macosx metal --version RESULT_VARIABLE missing OUTPUT_QUIET ERROR_QUIET)
   if(missing)
@@ -98,12 +98,12 @@ function(mslt_metal_library prefix file)
 endfunction()
 
 # mslt_target_kernels(TARGET PREFIX host|cuda)
-# Compiles the C++ or CUDA files of a set into a target of any folder.
+# Compiles a set's C++ or CUDA files into a target of any folder.
 function(mslt_target_kernels target prefix driver)
   get_property(files GLOBAL PROPERTY ${prefix}_${driver}_files)
   set_source_files_properties(${files} PROPERTIES GENERATED TRUE)
   if(driver STREQUAL "host")
-    # MSL lets a kernel read floats as the 16 bytes that hold them.
+    # MSL allows a kernel to read floats as the 16 bytes that hold them.
     set_property(SOURCE ${files} APPEND PROPERTY COMPILE_OPTIONS -fno-strict-aliasing)
     if(MSLT_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
       # A second stack for each thread of a kernel would take longer than the kernel.

@@ -1,28 +1,27 @@
-# The build's vocabulary: mslt_module, mslt_module_tests and mslt_fuzzer.
+# The build's functions: mslt_module, mslt_module_tests and mslt_fuzzer.
 
-# What every target of the project is compiled with.
+# Compile options of all targets of the project.
 add_library(mslt_options INTERFACE)
 target_compile_features(mslt_options INTERFACE cxx_std_20)
 target_compile_options(mslt_options INTERFACE -Wall -Wextra -Wpedantic $<$<BOOL:${MSLT_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  # GCC 12 sees overlaps and overruns inside std::string where there are none (its bug 105651), depending on the length of
-  # literals.
+  # GCC 12 reports false overlaps and overruns inside std::string (its bug 105651), depending on the length of literals.
   target_compile_options(mslt_options INTERFACE -Wno-array-bounds -Wno-restrict -Wno-stringop-overflow
                                                -Wno-stringop-overread)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  # std::stable_sort of libstdc++ 12 calls what C++20 deprecates.
+  # std::stable_sort of libstdc++ 12 calls a function that C++20 deprecates.
   target_compile_options(mslt_options INTERFACE -Wno-deprecated-declarations)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # Half a gigabyte before GCC first looks for memory to reuse: a tenth less time for a third more memory.
   target_compile_options(mslt_options INTERFACE --param=ggc-min-heapsize=524288)
 endif()
-# Contraction is fixed so that differences between devices are explained by rounding alone.
+# Contraction is fixed, so devices differ by rounding only.
 target_compile_options(mslt_options INTERFACE -ffp-contract=off)
 target_include_directories(mslt_options INTERFACE ${PROJECT_SOURCE_DIR}/src)
 if(MSLT_OPENMP)
-  # Apple's clang takes two words and Homebrew's headers.
+  # Apple's clang needs two options and Homebrew's headers.
   target_compile_options(mslt_options INTERFACE "SHELL:${OpenMP_CXX_FLAGS}")
   target_include_directories(mslt_options SYSTEM INTERFACE ${OpenMP_CXX_INCLUDE_DIRS})
 else()
@@ -33,14 +32,14 @@ if(MSLT_SANITIZE)
                                                 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MSLT_SANITIZE})
 endif()
-# What parses input from outside is compiled with this too: the fuzzers then see which code an input reaches. Kernels,
-# which they do not call, would take longer for it.
+# Also used for parsers of untrusted input, so the fuzzers see which code an input reaches. Kernels, which they do not call,
+# would take longer with it.
 add_library(mslt_fuzzed INTERFACE)
 if(MSLT_BUILD_FUZZ)
   target_compile_options(mslt_fuzzed INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# For code that takes longer to compile than it ever runs: the command line and the tests' own.
+# For code that takes longer to compile than it ever runs: the command line and the tests' own code.
 add_library(mslt_compiled_fast INTERFACE)
 if(MSLT_SANITIZE)
   target_compile_options(mslt_compiled_fast INTERFACE -O0)
@@ -49,9 +48,9 @@ else()
 endif()
 
 # mslt_compile_together(TARGET BATCH [header ...])
-# With MSLT_UNITY, BATCH sources of the target are compiled as one, which reads headers and instantiates templates once for
-# all of them; names in their unnamed namespaces must differ then. Sources with options of their own and those that Highway
-# compiles once for each instruction set stay apart. Without MSLT_UNITY, the headers named are compiled ahead.
+# With MSLT_UNITY, BATCH sources of the target are compiled as one, which reads headers and instantiates templates once for all
+# of them; names in their unnamed namespaces must then differ. Sources with their own options, and those that Highway compiles
+# once per instruction set, stay separate. Without MSLT_UNITY, the named headers are precompiled.
 function(mslt_compile_together target batch)
   if(NOT MSLT_UNITY)
     if(ARGN)
@@ -61,7 +60,7 @@ function(mslt_compile_together target batch)
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    # It takes the sources for headers, in which unnamed namespaces would be wrong.
+    # GCC treats the sources as headers, in which unnamed namespaces would be wrong.
     target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
   endif()
   get_target_property(sources ${target} SOURCES)
@@ -78,8 +77,8 @@ function(mslt_compile_together target batch)
 endfunction()
 
 # mslt_module(NAME [FUZZED] [COMPILED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
-# One folder of src/ as the static library mslt_NAME. DEPENDS names modules that stand above it; FUZZED are those that a
-# fuzzer calls, COMPILED_FAST those that need little optimisation.
+# One folder of src/ as the static library mslt_NAME. DEPENDS names the modules that it uses; FUZZED marks modules that a fuzzer
+# calls, COMPILED_FAST those that need little optimisation.
 function(mslt_module name)
   cmake_parse_arguments(arg "FUZZED;COMPILED_FAST" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
   add_library(mslt_${name} STATIC ${arg_SOURCES})
@@ -108,9 +107,9 @@ endfunction()
 
 # mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern]
 #                   [SUITES suite ...])
-# The *_test.cpp files of one folder as the program NAME_tests, one ctest entry a test case that GoogleTest's pattern
-# lets through. The files of TOGETHER use different names, so that MSLT_UNITY can compile them as one. With SUITES, whose
-# cases share what is costly to set up, there is an entry a suite, and one for the suites that are not named.
+# The *_test.cpp files of one folder as the program NAME_tests, with one ctest entry per test case that matches GoogleTest's
+# pattern. TOGETHER: the files use different names, so MSLT_UNITY can compile them as one. With SUITES, whose cases share an
+# expensive setup, there is one entry per suite, and one for the remaining suites.
 function(mslt_module_tests name)
   if(NOT MSLT_BUILD_TESTS)
     return()
@@ -145,7 +144,7 @@ function(mslt_module_tests name)
 endfunction()
 
 # mslt_fuzzer(NAME SOURCES ... DEPENDS module ...)
-# One libFuzzer target; with MSLT_BUILD_FUZZ only. Its seeds live in tests/fuzz/corpus/NAME/.
+# One libFuzzer target; only with MSLT_BUILD_FUZZ. Its seeds are in tests/fuzz/corpus/NAME/.
 function(mslt_fuzzer name)
   if(NOT MSLT_BUILD_FUZZ)
     return()

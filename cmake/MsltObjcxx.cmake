@@ -1,6 +1,6 @@
-# Objective-C++ for the Metal driver: Apple's compiler and frameworks on macOS; on Linux clang, GNUstep and a blocks
-# runtime, with which tests/metal_double stands for Metal. Sets MSLT_OBJCXX where it can be compiled, else
-# MSLT_OBJCXX_MISSING to what is missing. Makes mslt_objcxx, what its targets are compiled with.
+# Objective-C++ for the Metal driver: Apple's compiler and frameworks on macOS; on Linux clang, GNUstep and a blocks runtime,
+# with tests/metal_double in place of Metal. Sets MSLT_OBJCXX if it can be compiled, else MSLT_OBJCXX_MISSING to what is
+# missing. Makes mslt_objcxx with the compile options of its targets.
 set(MSLT_OBJCXX OFF)
 set(MSLT_OBJCXX_MISSING "")
 set(objcxx_options "")
@@ -27,7 +27,7 @@ else()
     endif()
   endforeach()
   if(MSLT_OBJCXX_COMPILER)
-    # The runtime's headers and library lie in GCC's own folder.
+    # The runtime's headers and library are in GCC's own folder.
     execute_process(COMMAND ${MSLT_OBJCXX_COMPILER} -print-file-name=libobjc.so
                     OUTPUT_VARIABLE objc_library OUTPUT_STRIP_TRAILING_WHITESPACE)
     get_filename_component(objc_folder "${objc_library}" DIRECTORY)
@@ -41,9 +41,9 @@ else()
   if(NOT MSLT_OBJCXX_MISSING)
     set(objcxx_options -fobjc-runtime=gcc -fblocks -fobjc-exceptions -fconstant-string-class=NSConstantString
                        -DGNUSTEP -DGNUSTEP_BASE_LIBRARY=1 -D_NATIVE_OBJC_EXCEPTIONS)
-    # After all others: the folder holds GCC's own versions of clang's headers, too.
+    # After all others: the folder also has GCC's own versions of clang's headers.
     set(objc_include -idirafter ${objc_folder}/include)
-    # Everything being there does not mean that it fits together.
+    # All parts may exist without fitting together.
     file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/probes/objcxx.mm CONTENT "#include <Block.h>
 #import <Foundation/Foundation.h>
 int main() {
@@ -75,7 +75,7 @@ if(MSLT_OBJCXX)
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     set(CMAKE_OBJCXX_FLAGS_RELWITHDEBINFO "${CMAKE_CXX_FLAGS_RELWITHDEBINFO}")
   endif()
-  # Clang's way of starting precompiled headers is not for the C++ compiler, where that is another one.
+  # clang's way of starting precompiled headers does not suit another C++ compiler.
   set(pch_prologue "${CMAKE_PCH_PROLOGUE}")
   enable_language(OBJCXX)
   set(CMAKE_PCH_PROLOGUE "${pch_prologue}")

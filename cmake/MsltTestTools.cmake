@@ -1,11 +1,10 @@
-# What the tests need of this machine beside what the build needs: finds it, tries whether it works, and has the tests
-# that lack it skipped with the reason.
+# Tools that only the tests need: finds them, checks whether they work, and skips tests without them, with the reason.
 #   MSLT_CLANG              clang that checks the kernels as C++ for OpenCL; empty without one
 #   MSLT_CLANGXX            clang++ that runs the kernels under its sanitizers; empty without one
-#   MSLT_SANITIZER_<name>   whether programs of it run under the sanitizer address, undefined, memory or thread
+#   MSLT_SANITIZER_<name>   whether its programs run under the sanitizer address, undefined, memory or thread
 #   MSLT_REPORTS_NAME_LINES whether the sanitizers' reports name files and lines
 
-# mslt_skipped_test(NAME REASON): a test that ctest counts as skipped and whose output is the reason.
+# mslt_skipped_test(NAME REASON): a test that ctest counts as skipped and that prints the reason.
 function(mslt_skipped_test name reason)
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -E echo "skipped: ${reason}")
   set_tests_properties(${name} PROPERTIES SKIP_REGULAR_EXPRESSION "skipped:")
@@ -19,8 +18,8 @@ if(NOT MSLT_BUILD_TESTS)
 endif()
 set(probes ${PROJECT_BINARY_DIR}/probes)
 
-# mslt_succeeds(VARIABLE [OUTPUT variable] COMMAND ...): sets VARIABLE to whether the command exits with 0. A success is
-# remembered; a failure is tried again at the next configuration, before which a package may have been installed.
+# mslt_succeeds(VARIABLE [OUTPUT variable] COMMAND ...): sets VARIABLE to whether the command exits with 0. A success is cached;
+# a failure is tried again at the next configuration, in case a package was installed.
 function(mslt_succeeds variable)
   cmake_parse_arguments(arg "" "OUTPUT" "COMMAND" ${ARGN})
   if(NOT arg_OUTPUT AND MSLT_PROBED_${variable} STREQUAL "${arg_COMMAND}")
@@ -42,7 +41,7 @@ endfunction()
 # The compiler that checks address spaces.
 set(clang_names clang-19 clang)
 if(APPLE)
-  # Apple's own is built without OpenCL.
+  # Apple's own clang is built without OpenCL.
   set(clang_names clang-19)
 endif()
 find_program(MSLT_FOUND_CLANG NAMES ${clang_names} DOC "clang, for checking the kernels as C++ for OpenCL")
@@ -76,7 +75,7 @@ foreach(sanitizer IN ITEMS address undefined memory thread)
                 COMMAND sh -c "'${MSLT_CLANGXX}' -std=c++20 -g -fsanitize=${sanitizer} '${probes}/sanitized.cpp' \
 -o '${probes}/sanitized_${sanitizer}' && '${probes}/sanitized_${sanitizer}'")
 endforeach()
-# With an argument the program reads one element too far; a report without a symbolizer names no line.
+# With an argument the program reads one element too far; without a symbolizer the report names no line.
 set(MSLT_REPORTS_NAME_LINES FALSE)
 if(MSLT_SANITIZER_address)
   execute_process(COMMAND ${probes}/sanitized_address overrun OUTPUT_VARIABLE report ERROR_VARIABLE report)

@@ -1,4 +1,4 @@
-// GELU, ReLU and SwiGLU, forward and backward: a span a thread.
+// GELU, ReLU and SwiGLU, forward and backward: one span per thread.
 #include <metal_stdlib>
 
 #include "activation_args.h"
@@ -8,7 +8,7 @@
 
 using namespace metal;
 
-// What an elementwise activation is.
+// The kinds of elementwise activations.
 constant constexpr uint activation_gelu = 0;
 constant constexpr uint activation_relu = 1;
 constant constexpr uint activation_gelu_erf = 2;
@@ -86,7 +86,7 @@ MSLT_INSTANTIATE(relu_backward_f32, activation_backward, float, activation_relu)
 MSLT_INSTANTIATE(relu_backward_bf16, activation_backward, bfloat, activation_relu)
 MSLT_INSTANTIATE(relu_backward_f16, activation_backward, half, activation_relu)
 
-// out = silu(gate) · up. Threadgroups of any width, spans along x and rows along y; groups have rows along x.
+// out = silu(gate) · up. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along x.
 template <typename T>
 kernel void swiglu_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                            constant SwigluArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
@@ -115,7 +115,7 @@ MSLT_INSTANTIATE(swiglu_forward_f32, swiglu_forward, float)
 MSLT_INSTANTIATE(swiglu_forward_bf16, swiglu_forward, bfloat)
 MSLT_INSTANTIATE(swiglu_forward_f16, swiglu_forward, half)
 
-// The gradients of gate and up; din may be in. Shapes as in the forward.
+// The gradients of gate and up; din may be in. Shapes as in the forward pass.
 template <typename T>
 kernel void swiglu_backward(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
                             device const T* in [[buffer(2)]], constant SwigluArgs& args [[buffer(3)]],

@@ -5,12 +5,12 @@
 
 struct ActivationArgs {
   uint64_t count;
-  uint32_t aligned;  // the tensors lie at multiples of 16 bytes
+  uint32_t aligned;  // the tensors start at multiples of 16 bytes
   uint32_t reserved;
 };
 
 struct SwigluArgs {
   uint32_t rows;
   uint32_t columns;  // of the output; the input has twice as many
-  uint32_t aligned;  // rows lie at multiples of 16 bytes
+  uint32_t aligned;  // rows start at multiples of 16 bytes
 };

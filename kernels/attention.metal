@@ -1,7 +1,7 @@
-// Attention over whole sequences in one pass that never stores T×T (Dao et al., 2022): the forward.
+// Forward attention over whole sequences in one pass that never stores T×T (Dao et al., 2022).
 //
-// A simdgroup has eight queries of one head and goes over their keys 32 at a time; simdgroups of a threadgroup meet where
-// they share a head alone. Scores, probabilities and sums are floats in registers.
+// A simdgroup has eight queries of one head and visits their keys 32 at a time. Simdgroups of a threadgroup meet only
+// if they share a head. Scores, probabilities and sums are floats in registers.
 #include <metal_stdlib>
 
 #include "attention_args.h"
@@ -10,9 +10,9 @@
 
 using namespace metal;
 
-// out and log_sum_exp of eight rows, of head sizes up to 8 · depth · parts. Threadgroups of whole simdgroups; late rows,
-// which have the most keys, come first. Where parts is more than one, a threadgroup has that many simdgroups, which share
-// the eight rows: each has its columns of the head, for which it multiplies queries and keys and sums values.
+// out and log_sum_exp of eight rows, for head sizes up to 8 · depth · parts. Threadgroups of whole simdgroups; late
+// rows, which have the most keys, come first. With parts > 1, a threadgroup has that many simdgroups, which share the
+// eight rows: each multiplies queries and keys and sums values for its own columns of the head.
 template <typename T, uint depth, uint parts>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum_exp [[buffer(1)]],

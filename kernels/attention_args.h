@@ -11,8 +11,8 @@ struct AttentionArgs {
   uint32_t head_size;
   uint32_t columns;      // of a row of qkv
   uint32_t out_columns;  // of a row of out
-  uint32_t aligned;      // rows of a head are whole spans at multiples of 16 bytes, everywhere
-  uint32_t blocks;       // of eight rows that a sequence has
+  uint32_t aligned;      // rows of a head are whole spans at multiples of 16 bytes in all tensors
+  uint32_t blocks;       // blocks of eight rows per sequence
   uint32_t causal;
   uint32_t has_statistics;
   uint32_t dropout_operation;

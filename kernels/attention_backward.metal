@@ -1,6 +1,6 @@
-// The backward of attention: dQ and dK/dV in kernels of their own, each sum in one simdgroup and one order.
+// Backward attention: separate kernels for dQ and dK/dV, each sum in one simdgroup and one order.
 //
-// Probabilities are computed again from the scores and the saved log-sum-exp:
+// Probabilities are recomputed from the scores and the saved log-sum-exp:
 //   p = exp(scale q·k - L), dp = dO·v, ds = scale p (factor dp - D), D = rowsum(dO · O)
 //   dQ = ds K, dK = dsᵀ Q, dV = (factor p)ᵀ dO, where factor is dropout's
 #include <metal_stdlib>
@@ -11,7 +11,7 @@
 
 using namespace metal;
 
-// products[b, h, t] = the sum over the head of dout · out. Threadgroups of whole simdgroups, one a row of a head.
+// products[b, h, t] = the sum over the head of dout · out. Threadgroups of whole simdgroups, one per row.
 template <typename T>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void attention_row_products(device float* products [[buffer(0)]], device const T* dout [[buffer(1)]],
@@ -41,7 +41,7 @@ MSLT_INSTANTIATE(attention_row_products_f32, attention_row_products, float)
 MSLT_INSTANTIATE(attention_row_products_bf16, attention_row_products, bfloat)
 MSLT_INSTANTIATE(attention_row_products_f16, attention_row_products, half)
 
-// dQ of eight queries of a head. Launched as attention_forward.
+// dQ of eight queries of a head. Launched like attention_forward.
 template <typename T, uint depth, uint parts>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void attention_query_gradient(
@@ -116,7 +116,7 @@ MSLT_INSTANTIATE(attention_query_gradient_256_bf16, attention_query_gradient, bf
 MSLT_INSTANTIATE(attention_query_gradient_256_f16, attention_query_gradient, half, 8, 4)
 
 // dK and dV of eight keys of a key/value head: rows of the fragments are keys, columns queries. The query heads that
-// read it come one after another. Threadgroups of whole simdgroups; early keys, which the most queries see, come first.
+// read it are visited in order. Threadgroups of whole simdgroups; early keys, which the most queries see, come first.
 template <typename T, uint depth, uint parts>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void attention_key_gradient(

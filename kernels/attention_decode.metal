@@ -1,4 +1,4 @@
-// Attention of few queries over the paged cache, which is split among simdgroups; their results are then joined.
+// Attention of few queries over the paged cache: the cache is split among simdgroups, whose results are then joined.
 #include <metal_stdlib>
 
 #include "attention_decode_args.h"
@@ -7,33 +7,33 @@
 
 using namespace metal;
 
-// Lanes that share a position, and the positions that a simdgroup so has beside each other.
+// Lanes that share a position, and the positions of a simdgroup at a time.
 constant constexpr uint decode_lanes = 8;
 constant constexpr uint decode_beside = 32 / decode_lanes;
 
-// Positions of a block of the cache.
+// Positions per block of the cache.
 constant constexpr uint block_size = 16;
 
-// Positions that a lane works on at a time, so that about eight loads are in flight. decode_beside times as many divide
-// a block: a step of a simdgroup lies in one.
+// Positions per lane at a time, so that about eight loads are in flight. decode_beside times this number divides a
+// block: a step of a simdgroup lies in one block.
 template <typename C, uint spans>
 struct DecodeStep {
   static constant constexpr uint each = sizeof(C) == 2 ? 4 / spans : (spans == 4 ? 1 : 2 / spans);
 };
 
-// What a maximum of scores starts from, and the score of a position that is not there: its weight under any maximum is 0.
+// The initial maximum of scores, and the score of a missing position: its weight under any maximum is 0.
 constant constexpr float lowest_score = -0.25f * FLT_MAX;
 constant constexpr float absent_score = -FLT_MAX;
 
-// Threadgroup memory for the partial results of its simdgroups: the sums of a head's columns, the largest score and the
-// sum of weights of each.
+// Threadgroup memory for the partial results of its simdgroups: for each, the sums of a head's columns, the largest
+// score and the sum of weights.
 constant constexpr uint decode_simdgroups = 4;
 
-// Attention of query row `row` and head `head` over split `split` of the cache, one threadgroup of at most
-// decode_simdgroups whole simdgroups each, which share the split's positions. Where there is one split, out = the
-// values weighted by exp(score - largest) over the sum of the weights, zeros without positions. Otherwise
-// partial[(row · H + head) · splits + split] = the sum of weighted values, head_size of them, then the largest score and
-// the sum of weights; a split without positions leaves zeros under the lowest score. For head sizes up to 64 · spans.
+// Attention of query row `row` and head `head` over split `split` of the cache: one threadgroup each, of at most
+// decode_simdgroups whole simdgroups, which share the split's positions. With one split, out = the values weighted by
+// exp(score - largest) over the sum of the weights, zeros without positions. Otherwise partial[(row · H + head) ·
+// splits + split] = the head_size sums of weighted values, then the largest score and the sum of weights; a split
+// without positions stores zeros and the lowest score. For head sizes up to 64 · spans.
 template <typename T, typename C, uint spans>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
@@ -60,8 +60,8 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   const ulong table = ulong(sequence) * (args.positions / block_size);
   const uint part = lane % decode_lanes;
   const uint begin = split * args.split_positions + simdgroup * step;
-  // What the first keys wait for is asked for at once: the first step's block, before it is known whether there is one,
-  // the sequence's length, and the query.
+  // Issues all loads that the first keys depend on at once: the first step's block (before it is known to exist), the
+  // sequence's length, and the query.
   int next_block = block_table[table + min(begin, args.positions - 1) / block_size];
   const int asked_first = args.has_first != 0 ? first[sequence] : 0;
   Run<T, span_width> raw_query[spans];
@@ -88,7 +88,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   float total = 0.0f;
   for (uint position = begin; position < end; position += step * simdgroups) {
     const int block = next_block;
-    // A step's block is asked for one step ahead.
+    // A step's block is loaded one step ahead.
     next_block = block_table[table + min(position + step * simdgroups, end - 1) / block_size];
     if (block < 0 || uint(block) >= args.blocks) {
       continue;
@@ -96,7 +96,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     const ulong block_begin = ulong(block) * block_size * width + ulong(kv_head) * args.head_size;
     Run<C, span_width> raw_keys[each * spans];
     Run<C, span_width> raw_values[each * spans];
-    // Lanes past the end read the last position, which then counts for nothing.
+    // Lanes past the end read the last position, which then does not count.
     ulong at[each];
 #pragma unroll
     for (uint j = 0; j < each; ++j) {
@@ -107,7 +107,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       for (uint j = 0; j < each; ++j) {
 #pragma unroll
         for (uint s = 0; s < spans; ++s) {
-          // Columns past the head's end: the query's zeros meet them, and the sums are not written.
+          // Columns past the head's end: the query has zeros there, and the sums are not written.
           const uint inside = min((s * decode_lanes + part) * span_width, args.head_size - span_width);
           fetch_run(keys + at[j] + inside, raw_keys[j * spans + s]);
           fetch_run(values + at[j] + inside, raw_values[j * spans + s]);
@@ -168,7 +168,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     }
   }
 
-  // The lanes that had other positions: each pair joins in both of its lanes alike.
+  // Joins lanes that had other positions; both lanes of a pair compute the same.
   for (uint mask = decode_lanes; mask < 32; mask *= 2) {
     const float other = simd_shuffle_xor(largest, ushort(mask));
     const float next = max(largest, other);
@@ -241,11 +241,11 @@ MSLT_INSTANTIATE(attention_decode_256_f32_f16, attention_decode_split, float, ha
 MSLT_INSTANTIATE(attention_decode_256_bf16_bf16, attention_decode_split, bfloat, bfloat, 4)
 MSLT_INSTANTIATE(attention_decode_256_f16_f16, attention_decode_split, half, half, 4)
 
-// Splits that are in flight while they are joined; divides 32.
+// Splits in flight while they are joined; divides 32.
 constant constexpr uint join_batch = 8;
 
-// out = the splits of a query row and head joined in their order, zeros where none had a position. Threadgroups of
-// whole simdgroups, one a row of a head.
+// out = the splits of a query row and head joined in order, zeros if none had a position. Threadgroups of whole
+// simdgroups, one per row of a head.
 template <typename T>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void attention_decode_join(device T* out [[buffer(0)]], device const float* partial [[buffer(1)]],
@@ -274,7 +274,7 @@ kernel void attention_decode_join(device T* out [[buffer(0)]], device const floa
   total = simd_sum(total);
   const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
   for (uint column = 0; column < args.head_size; column += 32) {
-    // Lanes past the end add up the last column, for nothing.
+    // Lanes past the end add up the last column; their results are unused.
     const uint own = min(column + lane, args.head_size - 1);
     float sum = 0.0f;
     for (uint first = 0; first < args.splits; first += 32) {

@@ -11,9 +11,9 @@ struct AttentionDecodeArgs {
   uint32_t head_size;
   uint32_t columns;    // of a row of qkv
   uint32_t blocks;     // of the cache
-  uint32_t positions;  // that a sequence's blocks hold
+  uint32_t positions;  // capacity of a sequence's blocks
   uint32_t splits;
-  uint32_t split_positions;  // positions that a split covers
+  uint32_t split_positions;  // positions per split
   uint32_t aligned;          // parts of heads are whole spans at multiples of 16 bytes
   uint32_t has_first;
   float scale;  // of the scores

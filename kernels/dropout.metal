@@ -1,4 +1,4 @@
-// Dropout: each element's fate is a function of (seed, step, operation, element).
+// Dropout: whether an element is kept is a function of (seed, step, operation, element).
 #include <metal_stdlib>
 
 #include "dropout_args.h"
@@ -8,8 +8,8 @@
 
 using namespace metal;
 
-// out = in with elements dropped and the others scaled; out may be in. Any threadgroup of one dimension; a thread has two
-// spans, as far apart as the threads reach.
+// out = in with elements dropped and the others scaled; out may be in. Any threadgroup of one dimension; a thread has
+// two spans, separated by the number of threads.
 template <typename T>
 kernel void dropout_elements(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                              device const uint* random_state [[buffer(2)]], constant DropoutArgs& args [[buffer(3)]],

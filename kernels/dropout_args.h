@@ -5,7 +5,7 @@
 
 struct DropoutArgs {
   uint64_t count;
-  uint32_t aligned;  // the tensors lie at multiples of 16 bytes
+  uint32_t aligned;  // the tensors start at multiples of 16 bytes
   uint32_t operation;
   float probability;
   float scale;  // 1 / (1 - probability)

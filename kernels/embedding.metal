@@ -10,8 +10,8 @@
 
 using namespace metal;
 
-// out = scale · token_weight[token] + position_weight[position], zeros where either does not exist. Threadgroups of any
-// width, spans along x and rows along y; groups have rows along x.
+// out = scale · token_weight[token] + position_weight[position], zeros if either does not exist. Threadgroups of any
+// width, spans along x and rows along y; in the grid, rows are along x.
 template <typename T, typename W>
 kernel void embedding_rows(device T* out [[buffer(0)]], device const int* tokens [[buffer(1)]],
                            device const W* token_weight [[buffer(2)]], device const W* position_weight [[buffer(3)]],
@@ -62,22 +62,22 @@ MSLT_INSTANTIATE(embedding_f32_f16, embedding_rows, float, half)
 MSLT_INSTANTIATE(embedding_bf16_bf16, embedding_rows, bfloat, bfloat)
 MSLT_INSTANTIATE(embedding_f16_f16, embedding_rows, half, half)
 
-// Rows that one threadgroup sorts at most.
+// Most rows that one threadgroup sorts.
 constant constexpr uint sort_block = 1024;
 
-// Rows that a simdgroup sorts by itself.
+// Rows that one simdgroup sorts.
 constant constexpr uint sort_run = 32;
 
-// Runs that are merged at a time.
+// Runs merged at a time.
 constant constexpr uint merged_runs = 8;
 
-// Rows, in the order of tokens, that one thread sums at a time.
+// Rows, ordered by token, that one thread sums at a time.
 constant constexpr uint gradient_chunk = 32;
 
-// The token of rows without one: behind all others.
+// The token of rows without one: sorts after all others.
 constant constexpr uint no_token = 0xffffffffu;
 
-// How many of the `count` sorted tokens stand before `token`, or are equal to it where `or_equal`.
+// How many of the `count` sorted tokens are below `token`, or at most `token` if `or_equal`.
 inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, bool or_equal) {
   uint low = 0;
   uint high = count;
@@ -93,10 +93,10 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
   return low;
 }
 
-// keys[block] = the block's rows in order: 32 are placed by counting those before each, then eight runs are merged at a
-// time. Runs are neighbours, so rows of one token stay in order where those of an earlier run go first. A threadgroup
-// of whole simdgroups sorts as many rows as it has threads, at most sort_block; what is missing in the last one counts
-// as rows without a token at the end.
+// keys[block] = the block's rows, sorted: 32 are placed by counting those before each, then eight neighbouring runs are
+// merged at a time. Rows of one token stay in order because those of an earlier run go first. A threadgroup of whole
+// simdgroups sorts as many rows as it has threads, at most sort_block; missing rows of the last one count as rows
+// without a token at the end.
 [[max_total_threads_per_threadgroup(1024)]] kernel void embedding_sort(
     device uint2* keys [[buffer(0)]], device const int* tokens [[buffer(1)]],
     constant EmbeddingSortArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
@@ -140,8 +140,8 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
   }
 }
 
-// Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank and its ranks in the others,
-// which are found side by side. Rows of one token are in the order of their runs.
+// Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank plus its ranks in the others,
+// found by parallel bisections. Rows of one token are in the order of their runs.
 [[max_total_threads_per_threadgroup(256)]]
 kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uint2* keys [[buffer(1)]],
                             constant EmbeddingSortArgs& args [[buffer(2)]],
@@ -156,7 +156,7 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
   const ulong own_run = uint(index) / args.run;
   const ulong first_run = own_run / merged_runs * merged_runs;
   const uint2 key = keys[index];
-  // In each run, those before lows[i] come before the key, those from highs[i] on do not.
+  // In each run, keys before lows[i] precede the key, keys from highs[i] on do not.
   ulong lows[merged_runs];
   ulong highs[merged_runs];
   ulong begins = 0;
@@ -173,7 +173,7 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
     uint others[merged_runs];
 #pragma unroll
     for (uint i = 0; i < merged_runs; ++i) {
-      // Where nothing is left to look for, this reads a key that exists and decides nothing.
+      // If the search has ended, this reads an existing key and changes nothing.
       others[i] = keys[min((lows[i] + highs[i]) / 2, ulong(args.rows) - 1)].x;
     }
 #pragma unroll
@@ -193,13 +193,13 @@ kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uin
   merged[place - begins] = key;
 }
 
-// Rows that a thread has in flight, each with its token's gradient.
+// Rows in flight per thread, each with its token's gradient.
 template <typename T>
 struct GradientBatch {
   static constant constexpr uint size = 8 / sizeof(T);
 };
 
-// What embedding_gradient does for one chunk and the span that begins with `column`.
+// embedding_gradient for one chunk and the span that begins at `column`.
 template <bool whole, typename T>
 inline void add_chunk(device T* dtoken_weight, device float* heads, device float* tails, device const uint2* keys,
                       device const T* dout, constant EmbeddingGradientArgs& args, uint chunk, ulong column) {
@@ -215,7 +215,7 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
     total[k] = 0.0f;
   }
   for (uint i = 0; i < count; i += batch) {
-    // Rows without a token come last; past the end, the last key stands in and counts for nothing.
+    // Rows without a token come last; past the end, the last key is read and does not count.
     uint2 batch_keys[batch + 1];
 #pragma unroll
     for (uint j = 0; j <= batch; ++j) {
@@ -274,9 +274,9 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
   }
 }
 
-// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows lie in one chunk. Of the others,
-// the sum of a token's first chunk goes to tails[chunk], those of its later chunks to heads[chunk]. Shapes as in
-// embedding_rows, with chunks for rows.
+// dtoken_weight[token] += scale · Σ dout of the token's rows, for tokens whose rows are all in one chunk. For other
+// tokens, the sum over the first chunk goes to tails[chunk], those over later chunks to heads[chunk]. Shapes as in
+// embedding_rows, with chunks as rows.
 template <typename T>
 [[max_total_threads_per_threadgroup(768)]] kernel void embedding_gradient(
     device T* dtoken_weight [[buffer(0)]], device float* heads [[buffer(1)]], device float* tails [[buffer(2)]],
@@ -299,7 +299,7 @@ MSLT_INSTANTIATE(embedding_gradient_f32, embedding_gradient, float)
 MSLT_INSTANTIATE(embedding_gradient_bf16, embedding_gradient, bfloat)
 MSLT_INSTANTIATE(embedding_gradient_f16, embedding_gradient, half)
 
-// The tokens that begin in a chunk and go on in later ones: dtoken_weight[token] += scale · (tail + heads in order).
+// For tokens that begin in a chunk and continue in later ones: dtoken_weight[token] += scale · (tail + heads in order).
 // Shapes as above.
 template <typename T>
 kernel void embedding_join(device T* dtoken_weight [[buffer(0)]], device const float* heads [[buffer(1)]],
@@ -348,7 +348,7 @@ MSLT_INSTANTIATE(embedding_join_f32, embedding_join, float)
 MSLT_INSTANTIATE(embedding_join_bf16, embedding_join, bfloat)
 MSLT_INSTANTIATE(embedding_join_f16, embedding_join, half)
 
-// dposition_weight[step] += Σ dout over sequences, in their order. Shapes as above, with steps for rows.
+// dposition_weight[step] += Σ dout over sequences, in order. Shapes as above, with steps as rows.
 template <typename T>
 kernel void position_gradient(device T* dposition_weight [[buffer(0)]], device const T* dout [[buffer(1)]],
                               constant PositionGradientArgs& args [[buffer(2)]],

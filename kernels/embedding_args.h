@@ -9,7 +9,7 @@ struct EmbeddingForwardArgs {
   uint32_t columns;
   uint32_t vocab;
   uint32_t places;   // rows of position_weight
-  uint32_t aligned;  // all rows lie at multiples of 16 bytes
+  uint32_t aligned;  // all rows start at multiples of 16 bytes
   uint32_t has_position;
   uint32_t has_first;
   float scale;
@@ -18,7 +18,7 @@ struct EmbeddingForwardArgs {
 struct EmbeddingSortArgs {
   uint32_t rows;
   uint32_t vocab;
-  uint32_t run;  // rows in each sorted run so far
+  uint32_t run;  // rows per sorted run so far
 };
 
 struct EmbeddingGradientArgs {

@@ -7,8 +7,8 @@
 
 using namespace metal;
 
-// Stores the keys and values of row (b, t) at position first[b] + t of sequence b, for t < counts[b]. Rows without a
-// place in the table are passed over. Threadgroups of any width, spans along x and rows along y; groups have rows along
+// Stores the keys and values of row (b, t) at position first[b] + t of sequence b, for t < counts[b]. Skips rows
+// without a place in the table. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along
 // x.
 template <typename T, typename C>
 kernel void kv_append_rows(device C* keys [[buffer(0)]], device C* values [[buffer(1)]],

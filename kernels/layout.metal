@@ -1,4 +1,4 @@
-// Copies, casts and rearrangements: a span a thread.
+// Copies, casts and rearrangements: one span per thread.
 #include <metal_stdlib>
 
 #include "layout_args.h"
@@ -9,7 +9,8 @@
 
 using namespace metal;
 
-// out = in, rounded to nearest even, subnormals too. Any threadgroup of one dimension, as all kernels of SpanArgs.
+// out = in, rounded to nearest even, including subnormals. Any threadgroup of one dimension, as in all kernels of
+// SpanArgs.
 template <typename T, typename U>
 kernel void cast_elements(device U* out [[buffer(0)]], device const T* in [[buffer(1)]],
                           constant SpanArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
@@ -47,7 +48,7 @@ MSLT_INSTANTIATE(cast_f32_f16, cast_elements, float, half)
 MSLT_INSTANTIATE(cast_bf16_f32, cast_elements, bfloat, float)
 MSLT_INSTANTIATE(cast_f16_f32, cast_elements, half, float)
 
-// out = a pattern of four bytes; `count` is of bytes, a thread writes sixteen.
+// out = a pattern of four bytes; `count` is in bytes, a thread writes sixteen.
 kernel void fill_bytes(device uchar* out [[buffer(0)]], constant FillArgs& args [[buffer(1)]],
                        uint group [[threadgroup_position_in_grid]],
                        uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
@@ -83,7 +84,7 @@ MSLT_INSTANTIATE(add_f32, add_elements, float)
 MSLT_INSTANTIATE(add_bf16, add_elements, bfloat)
 MSLT_INSTANTIATE(add_f16, add_elements, half)
 
-// out = in, byte for byte; `count` is of bytes, a thread copies sixteen.
+// out = in, byte for byte; `count` is in bytes, a thread copies sixteen.
 kernel void copy_bytes(device uchar* out [[buffer(0)]], device const uchar* in [[buffer(1)]],
                        constant SpanArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
                        uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
@@ -94,10 +95,10 @@ kernel void copy_bytes(device uchar* out [[buffer(0)]], device const uchar* in [
   copy_sixteen(out, in, first, args.count, args.aligned);
 }
 
-// The kernels below move 16 bits as one column, an f32 element as two: sixteen bytes a thread, whatever the type.
+// The kernels below move columns of 16 bits, two per f32 element: sixteen bytes per thread for every type.
 
-// q, k and v from fused rows. Threadgroups of any width, spans along x and rows along y; groups have rows along x, as
-// all kernels below.
+// q, k and v from fused rows. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along x,
+// as in all kernels below.
 kernel void split_qkv(device ushort* q [[buffer(0)]], device ushort* k [[buffer(1)]], device ushort* v [[buffer(2)]],
                       device const ushort* qkv [[buffer(3)]], constant QkvArgs& args [[buffer(4)]],
                       uint2 group [[threadgroup_position_in_grid]], uint2 position [[thread_position_in_threadgroup]],
@@ -155,7 +156,7 @@ kernel void join_qkv(device ushort* qkv [[buffer(0)]], device const ushort* q [[
   }
 }
 
-// out[m] = in[indices[m]], zeros where there is no such row.
+// out[m] = in[indices[m]], zeros if there is no such row.
 kernel void gather_rows(device ushort* out [[buffer(0)]], device const ushort* in [[buffer(1)]],
                         device const int* indices [[buffer(2)]], constant GatherArgs& args [[buffer(3)]],
                         uint2 group [[threadgroup_position_in_grid]],

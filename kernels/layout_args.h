@@ -5,28 +5,28 @@
 
 struct SpanArgs {
   uint64_t count;
-  uint32_t aligned;  // the tensors lie at multiples of 16 bytes
+  uint32_t aligned;  // the tensors start at multiples of 16 bytes
   uint32_t reserved;
 };
 
 struct FillArgs {
   uint64_t count;
-  uint32_t aligned;  // the tensor lies at a multiple of 16 bytes
-  uint32_t pattern;  // byte i becomes byte i % 4 of it
+  uint32_t aligned;  // the tensor starts at a multiple of 16 bytes
+  uint32_t pattern;  // byte i becomes byte i % 4 of this
 };
 
-// Columns are of 16 bits.
+// Columns have 16 bits.
 struct QkvArgs {
   uint32_t rows;
   uint32_t query;    // columns of q
   uint32_t key;      // columns of k, and of v
-  uint32_t aligned;  // all rows lie at multiples of 16 bytes and their parts are whole spans
+  uint32_t aligned;  // all rows start at multiples of 16 bytes and their parts are whole spans
 };
 
-// Columns are of 16 bits.
+// Columns have 16 bits.
 struct GatherArgs {
   uint32_t rows;  // of the output
   uint32_t columns;
   uint32_t source_rows;
-  uint32_t aligned;  // rows lie at multiples of 16 bytes
+  uint32_t aligned;  // rows start at multiples of 16 bytes
 };

@@ -8,12 +8,12 @@
 
 using namespace metal;
 
-// Spans that a thread has under way.
+// Spans in flight per thread.
 constant constexpr uint loss_ahead = 4;
 
 constant constexpr float log2_e = 1.4426950408889634f;
 
-// exp of a difference of logits. The error of the fast exponential is far below that of its argument's rounding.
+// exp of a difference of logits. The error of the fast exponential is far below the effect of its argument's rounding.
 inline float exp_difference(float difference) {
   return fast::exp2(difference * log2_e);
 }
@@ -24,7 +24,7 @@ struct RunningSum {
   float total;
 };
 
-// Takes in `count` values, of which those from `valid` on are no logits.
+// Adds `count` values; those from `valid` on are no logits.
 template <uint count>
 inline void take_logits(thread RunningSum& sum, thread const float* values, ulong valid) {
   float top = sum.largest;
@@ -41,9 +41,9 @@ inline void take_logits(thread RunningSum& sum, thread const float* values, ulon
 }
 
 // losses[row] = log Σ exp(logits) - logits[target]; with `backward` the row becomes scale · (softmax - one-hot), zeros
-// from vocab on. One threadgroup of whole simdgroups a row. The row is read once for maximum and sum together, each
-// thread rescaling its sum when its maximum grows, and once more for the gradient, from the cache: few rows are under way
-// at a time, each with all the threads that a group may have.
+// from vocab on. One threadgroup of whole simdgroups per row. One pass finds maximum and sum, each thread rescaling its
+// sum when its maximum grows; a second pass computes the gradient from the cache. Few rows are in flight at a time,
+// each with all the threads that a group may have.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void cross_entropy_rows(
     device float* losses [[buffer(0)]], device T* logits [[buffer(1)]], device const int* targets [[buffer(2)]],
@@ -58,7 +58,7 @@ template <typename T>
   const ulong vocab_end = begin + args.vocab;
   const ulong first = begin + position * span_width;
   const ulong stride = ulong(threads) * span_width;
-  // Up to here threads take loss_ahead spans at once that all lie inside the vocabulary.
+  // Up to here threads take loss_ahead spans at once, all inside the vocabulary.
   const ulong chunk = stride * loss_ahead;
   const ulong chunks_end = args.aligned != 0 ? begin + args.vocab / chunk * chunk : begin;
   const int target = targets[row];
@@ -99,7 +99,7 @@ template <typename T>
   const float total =
       group_sum(sum.total * exp_difference(sum.largest - maximum), sums, simdgroup, lane, simdgroups);
   if (position == 0) {
-    // Both differences are of nearby numbers, so this keeps small losses accurate.
+    // Both differences are of similar numbers, so small losses stay accurate.
     losses[row] = log(total) + (maximum - wanted);
   }
   if (args.backward == 0) {
@@ -108,7 +108,7 @@ template <typename T>
   const float scale = loss_scale[0];
   const float factor = total == 0.0f ? 0.0f : scale / total;
   const ulong target_at = begin + uint(target);
-  // Backwards: what was read last is the nearest.
+  // In reverse order: the most recently read elements are the nearest in the cache.
   for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
     const ulong i = first + (chunks - 1) * chunk;
 #pragma unroll
@@ -149,10 +149,10 @@ MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)
 MSLT_INSTANTIATE(cross_entropy_bf16, cross_entropy_rows, bfloat)
 MSLT_INSTANTIATE(cross_entropy_f16, cross_entropy_rows, half)
 
-// Spans that a thread of a sum has in flight.
+// Spans in flight per thread of a sum.
 constant constexpr uint sum_spans = 4;
 
-// sums[group] (+)= Σ of the group's elements. One group ends what several began.
+// sums[group] (+)= Σ of the group's elements. A second launch with one group sums the results of several groups.
 [[max_total_threads_per_threadgroup(1024)]] kernel void sum_f32(
     device float* sums [[buffer(0)]], device const float* in [[buffer(1)]], constant SumArgs& args [[buffer(2)]],
     uint group [[threadgroup_position_in_grid]], uint groups [[threadgroups_per_grid]],
@@ -168,7 +168,7 @@ constant constexpr uint sum_spans = 4;
     sums_of_eight[k] = 0.0f;
   }
   float values[sum_spans * span_width];
-  // The groups go over the memory side by side.
+  // Concurrent groups read neighbouring memory.
   for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
     const ulong first = begin + position * span_width;
     if (args.aligned != 0 && begin + piece <= args.count) {
@@ -178,7 +178,7 @@ constant constexpr uint sum_spans = 4;
       }
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
-        // In pairs, so that all are asked for before the first is waited for.
+        // In pairs, so that all loads are issued before the first is awaited.
         const float low = values[k] + values[k + span_width];
         const float high = values[k + 2 * span_width] + values[k + 3 * span_width];
         sums_of_eight[k] += low + high;

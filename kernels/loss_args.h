@@ -5,13 +5,13 @@
 
 struct CrossEntropyArgs {
   uint32_t columns;
-  uint32_t vocab;     // of which so many are logits, the others padding
-  uint32_t aligned;   // rows lie at multiples of 16 bytes
+  uint32_t vocab;     // columns that are logits; the others are padding
+  uint32_t aligned;   // rows start at multiples of 16 bytes
   uint32_t backward;  // logits become their gradients
 };
 
 struct SumArgs {
   uint64_t count;
   uint32_t accumulate;  // the old value is added
-  uint32_t aligned;     // the elements lie at a multiple of 16 bytes
+  uint32_t aligned;     // the elements start at a multiple of 16 bytes
 };

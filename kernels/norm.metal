@@ -1,4 +1,4 @@
-// LayerNorm and RMSNorm with the residual addition: one simdgroup a row.
+// LayerNorm and RMSNorm with the residual addition: one simdgroup per row.
 #include <metal_stdlib>
 
 #include "lib/dropout.h"
@@ -8,22 +8,22 @@
 
 using namespace metal;
 
-// Columns that a simdgroup covers at a time, a span each lane.
+// Columns that a simdgroup covers at a time, one span per lane.
 constant constexpr uint norm_step = 32 * span_width;
 
 // Steps whose columns a lane keeps in registers: rows of up to 1,024 columns are read once.
 constant constexpr uint norm_kept = 4;
 
-// Rows that a threadgroup of norm_backward takes at once, and the simdgroups it has at most.
+// Rows that a threadgroup of norm_backward processes at once, and its most simdgroups.
 constant constexpr uint norm_rows = 2;
 constant constexpr uint norm_simdgroups = 24;
 
-// Rows of threads in a threadgroup of norm_gradient, and partial sums that a thread has under way.
+// Rows of threads per threadgroup of norm_gradient, and partial sums in flight per thread.
 constant constexpr uint norm_gradient_rows = 32;
 constant constexpr uint norm_gradient_ahead = 8;
 
-// A lane's spans of a row of `columns`, which are whole and aligned. A lane with nothing left to load loads the last span
-// again and forgets it, so that no branch keeps loads from being issued together.
+// A lane's spans of a row of `columns`, which are whole and aligned. A lane with nothing left to load loads the last
+// span again and discards it, so no branch prevents loads from being issued together.
 template <typename T>
 inline void load_row(device const T* row, uint columns, uint lane, thread float* values) {
 #pragma unroll
@@ -34,7 +34,7 @@ inline void load_row(device const T* row, uint columns, uint lane, thread float*
 }
 
 // sum = residual + dropout(x), out = its norm, for rows of at most 1,024 columns, which stay in registers, all whole
-// aligned spans. Threadgroups of whole simdgroups, one a row.
+// aligned spans. Threadgroups of whole simdgroups, one per row.
 template <typename T, typename W>
 kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
                          device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
@@ -51,7 +51,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   const float count = float(args.columns);
   float values[norm_kept * span_width];
   float added[norm_kept * span_width];
-  // Without x its place is taken by what is loaded anyway.
+  // Without x, the residual is loaded in its place.
   load_row(residual + begin, args.columns, lane, values);
   load_row((args.has_x != 0 ? x : residual) + begin, args.columns, lane, added);
   if (args.has_x != 0) {
@@ -60,7 +60,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 #pragma unroll
     for (uint step = 0; step < norm_kept; ++step) {
       const uint at = step * span_width;
-      // Random numbers are dear: none for steps beyond the row.
+      // Random numbers are expensive: none for steps beyond the row.
       if (dropout.dropped != 0 && step * norm_step < args.columns) {
         const ulong block = (begin + step * norm_step + lane * span_width) / 4;
         drop_block(dropout, block, added + at);
@@ -84,7 +84,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
     }
   }
   total = simd_sum(total);
-  // Where sum or out is what was loaded, no lane writes before all have loaded, the last span too, which is not theirs.
+  // If sum or out is an input, no lane writes before all have loaded, including the last span, which belongs to another
+  // lane.
   simdgroup_barrier(mem_flags::mem_device);
   const float centre = args.rms != 0 ? 0.0f : total / count;
 
@@ -152,7 +153,7 @@ inline void load_norm_sum(device const T* residual, device const T* x, constant 
   }
 }
 
-// The same for rows of any length and place, which are read again for each of mean, variance and result, from the caches.
+// The same for rows of any length and alignment, which are read again from the caches for mean, variance and result.
 template <typename T, typename W>
 kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
                          device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
@@ -240,10 +241,9 @@ MSLT_INSTANTIATE(norm_forward_wide_f32_f16, norm_forward_wide, float, half)
 MSLT_INSTANTIATE(norm_forward_wide_bf16_bf16, norm_forward_wide, bfloat, bfloat)
 MSLT_INSTANTIATE(norm_forward_wide_f16_f16, norm_forward_wide, half, half)
 
-// dsum = direct + the norm's gradient, and the sums over rows_per_part rows that dweight and dbias are made of:
-// partial[part] holds Σ dout · normalised and Σ dout. A threadgroup a part, of whole simdgroups that together have a thread
-// for each span of a row: at most 6,144 columns, all whole aligned spans. Each step takes norm_rows rows, with one barrier
-// for the sums of all.
+// dsum = direct + the norm's gradient, and the sums over rows_per_part rows for dweight and dbias: partial[part] holds
+// Σ dout · normalised and Σ dout. One threadgroup per part, of whole simdgroups with one thread for each span of a row:
+// at most 6,144 columns, all whole aligned spans. Each step takes norm_rows rows, with one barrier for the sums of all.
 template <typename T>
 [[max_total_threads_per_threadgroup(768)]] kernel void norm_backward(
     device T* dsum [[buffer(0)]], device float* partial [[buffer(1)]], device const T* dout [[buffer(2)]],
@@ -252,13 +252,13 @@ template <typename T>
     constant NormBackwardArgs& args [[buffer(8)]], uint part [[threadgroup_position_in_grid]],
     uint position [[thread_position_in_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
-  // Of even and odd steps, of simdgroups, of rows, of the two sums.
+  // By even and odd steps, simdgroups, rows, the two sums.
   threadgroup float shares[2][norm_simdgroups][norm_rows][2];
   const ulong first_row = ulong(part) * args.rows_per_part;
   const ulong last_row = min(first_row + args.rows_per_part, ulong(args.rows));
   const uint column = position * span_width;
   const bool inside = column < args.columns;
-  // A thread beyond the row's end loads the last span and forgets it.
+  // A thread beyond the row's end loads the last span and discards it.
   const uint loaded = min(column, args.columns - span_width);
   const float count = float(args.columns);
   float gain[span_width];
@@ -275,7 +275,7 @@ template <typename T>
     float gradient[norm_rows * span_width];
     float normal[norm_rows * span_width];
     float shortcut[norm_rows * span_width];
-    // Rows past the last repeat it.
+    // Rows past the last one repeat it.
 #pragma unroll
     for (uint r = 0; r < norm_rows; ++r) {
       const ulong at = min(row + r, last_row - 1) * args.columns + loaded;
@@ -351,7 +351,7 @@ MSLT_INSTANTIATE(norm_backward_f32, norm_backward, float)
 MSLT_INSTANTIATE(norm_backward_bf16, norm_backward, bfloat)
 MSLT_INSTANTIATE(norm_backward_f16, norm_backward, half)
 
-// The partial sums alone, for rows of any length and place: a thread owns a span of columns of a part's rows.
+// Only the partial sums, for rows of any length and alignment: a thread has one span of columns of a part's rows.
 template <typename T>
 kernel void norm_backward_columns(device float* partial [[buffer(0)]], device const T* dout [[buffer(1)]],
                                   device const T* sum [[buffer(2)]], device const float* mean [[buffer(3)]],
@@ -398,7 +398,7 @@ MSLT_INSTANTIATE(norm_backward_columns_f32, norm_backward_columns, float)
 MSLT_INSTANTIATE(norm_backward_columns_bf16, norm_backward_columns, bfloat)
 MSLT_INSTANTIATE(norm_backward_columns_f16, norm_backward_columns, half)
 
-// dsum alone, for rows of any length and place: one simdgroup a row, which is read twice.
+// Only dsum, for rows of any length and alignment: one simdgroup per row, which is read twice.
 template <typename T>
 kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dout [[buffer(1)]],
                                device const T* direct [[buffer(2)]], device const T* sum [[buffer(3)]],

@@ -6,7 +6,7 @@
 struct NormForwardArgs {
   uint32_t rows;
   uint32_t columns;
-  uint32_t aligned;         // all rows lie at multiples of 16 bytes
+  uint32_t aligned;         // all rows start at multiples of 16 bytes
   uint32_t weight_aligned;  // weight and bias do
   uint32_t rms;             // RMSNorm, else LayerNorm
   uint32_t has_x;
@@ -26,11 +26,11 @@ struct NormBackwardArgs {
   uint32_t weight_aligned;
   uint32_t rms;
   uint32_t has_direct;
-  uint32_t rows_per_part;  // rows of which one partial sum is made
+  uint32_t rows_per_part;  // rows per partial sum
 };
 
 struct NormGradientArgs {
   uint32_t columns;
   uint32_t parts;   // rows of partial sums
-  uint32_t summed;  // their columns that are wanted: `columns` for dweight alone, twice as many with dbias
+  uint32_t summed;  // number of their columns in use: `columns` for only dweight, twice as many with dbias
 };

@@ -8,7 +8,7 @@
 
 using namespace metal;
 
-// Squares of large and small numbers are summed apart, scaled by powers of two, so that none overflows or vanishes
+// Squares of large and small numbers are summed separately, scaled by powers of two, so none overflows or underflows
 // (Blue, "A portable Fortran program to find the Euclidean norm of a vector", 1978).
 constant constexpr float large_bound = 0x1p50f;
 constant constexpr float large_scale = 0x1p-80f;
@@ -28,12 +28,12 @@ inline void add_square(thread Squares& sums, float x) {
   } else if (size < small_bound) {
     sums.small += (x * small_scale) * (x * small_scale);
   } else {
-    // NaN comes here as well.
+    // NaN is counted here as well.
     sums.middle += x * x;
   }
 }
 
-// The root of all three. The largest kind present decides; smaller ones beside it are added as far as they count.
+// The square root of all three. The largest kind present determines it; smaller ones are added where they matter.
 inline float root_of(Squares sums) {
   if (sums.large > 0.0f) {
     const float middle = sums.middle * large_scale * large_scale;
@@ -46,14 +46,14 @@ inline float root_of(Squares sums) {
   return sums.middle == 0.0f ? sqrt(sums.small) / small_scale : sums.middle;
 }
 
-// Spans that a thread has in flight.
+// Spans in flight per thread.
 template <typename T>
 struct SquareBatch {
   static constant constexpr uint size = 8 / sizeof(T);
 };
 
-// Adds the squares of a batch of spans. Most have their largest element in the middle, and then every square counts as
-// it is: what underflows beside it is below its last bit. NaN is in no maximum, but in the sum.
+// Adds the squares of a batch of spans. Usually the largest element is in the middle range, and every square is added
+// directly: what underflows is below the last bit of the sum. NaN is in no maximum, but in the sum.
 template <uint size, typename T>
 inline void add_squares(thread Squares& sums, thread float* middle, thread const Run<T, span_width>* batch) {
   float values[size * span_width];
@@ -100,7 +100,7 @@ template <typename T>
     sums_of_eight[k] = 0.0f;
   }
   Run<T, span_width> spans[batch];
-  // The groups go over the memory side by side.
+  // Concurrent groups read neighbouring memory.
   for (ulong begin = group * piece; begin < args.count; begin += groups * piece) {
     const ulong first = begin + position * span_width;
     if (args.aligned != 0 && begin + piece <= args.count) {
@@ -134,7 +134,7 @@ MSLT_INSTANTIATE(norm_squares_f32, norm_squares, float)
 MSLT_INSTANTIATE(norm_squares_bf16, norm_squares, bfloat)
 MSLT_INSTANTIATE(norm_squares_f16, norm_squares, half)
 
-// out = the root of the sums of all groups. One threadgroup.
+// out = the square root of the sums of all groups. One threadgroup.
 [[max_total_threads_per_threadgroup(1024)]] kernel void norm_root_f32(
     device float* out [[buffer(0)]], device const float* sums [[buffer(1)]], constant NormRootArgs& args [[buffer(2)]],
     uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
@@ -160,14 +160,14 @@ MSLT_INSTANTIATE(norm_squares_f16, norm_squares, half)
   }
 }
 
-// What `state` holds; as AdamWState of backend.h.
+// The elements of `state`; as AdamWState of backend/operations/optimizer.h.
 constant constexpr uint state_learning_rate = 0;
 constant constexpr uint state_correction1 = 1;
 constant constexpr uint state_correction2 = 2;
 constant constexpr uint state_gradient_scale = 3;
 constant constexpr uint state_max_norm = 4;
 
-// The factor of the gradients: their scale, and that of clipping.
+// The factor of the gradients: their scale times that of clipping.
 inline float clipped_scale(device const float* state, float norm) {
   const float scale = state[state_gradient_scale];
   const float max_norm = state[state_max_norm];
@@ -175,7 +175,8 @@ inline float clipped_scale(device const float* state, float norm) {
   return max_norm > 0.0f && length > max_norm ? scale * (max_norm / length) : scale;
 }
 
-// One element; every product and sum is rounded on its own, in the order of backend.h's formula.
+// One element; every product and sum is rounded separately, in the order of AdamWUpdate's formula
+// (backend/operations/optimizer.h).
 inline float adamw_element(float p, float gradient, thread float& m, thread float& v, float scale,
                            device const float* state, constant AdamWArgs& args) {
   const float g = gradient * scale;
@@ -206,7 +207,7 @@ inline void adamw_span(thread float* p, device const T* gradients, device float*
   store_span(second_moment, first, args.count, args.aligned, v);
 }
 
-// One step on the parameters themselves; nothing where the norm is not finite. Any threadgroup of one dimension.
+// One step on the parameters themselves; writes nothing if the norm is not finite. Any threadgroup of one dimension.
 template <typename T>
 kernel void adamw_step(device T* parameters [[buffer(0)]], device const T* gradients [[buffer(1)]],
                        device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
@@ -227,7 +228,7 @@ MSLT_INSTANTIATE(adamw_f32, adamw_step, float)
 MSLT_INSTANTIATE(adamw_bf16, adamw_step, bfloat)
 MSLT_INSTANTIATE(adamw_f16, adamw_step, half)
 
-// One step on the master weights; the parameters receive their rounding.
+// One step on the master weights; the parameters get the rounded values.
 template <typename T>
 kernel void adamw_master_step(device T* parameters [[buffer(0)]], device const T* gradients [[buffer(1)]],
                               device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],

@@ -5,18 +5,18 @@
 
 struct NormSquaresArgs {
   uint64_t count;
-  uint32_t aligned;  // the gradients lie at a multiple of 16 bytes
+  uint32_t aligned;  // the gradients start at a multiple of 16 bytes
   uint32_t reserved;
 };
 
 struct NormRootArgs {
-  uint32_t groups;      // how many sums there are of each magnitude
+  uint32_t groups;      // number of sums of each magnitude
   uint32_t accumulate;  // the old norm counts as one more gradient
 };
 
 struct AdamWArgs {
   uint64_t count;
-  uint32_t aligned;  // all tensors lie at multiples of 16 bytes
+  uint32_t aligned;  // all tensors start at multiples of 16 bytes
   float beta1;
   float beta2;
   float epsilon;

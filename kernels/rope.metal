@@ -1,4 +1,4 @@
-// Rotary position embedding in the half rotation: (x[i], x[i + D/2]) turn by position · inverse_frequencies[i].
+// Rotary position embedding as half rotation: (x[i], x[i + D/2]) rotate by position · inverse_frequencies[i].
 #include <metal_stdlib>
 
 #include "lib/instantiate.h"
@@ -7,20 +7,20 @@
 
 using namespace metal;
 
-// Angles that a threadgroup turns by at most.
+// Most angles per threadgroup.
 constant constexpr uint rope_angles = 512;
 
-// Spans of pairs that a thread has in flight.
+// Spans of pairs in flight per thread.
 template <typename T>
 struct RopeBatch {
   static constant constexpr uint size = 8 / sizeof(T);
 };
 
-// Where unit `unit` of a threadgroup lies, a span of pairs of one head of one row.
+// The position of unit `unit` of a threadgroup: a span of pairs of one head of one row.
 struct RopePlace {
   ulong low;    // of the first pair's first half
   uint pair;    // the first
-  uint angles;  // where those of the group begin that turn it
+  uint angles;  // index of its first angle in the group
 };
 
 inline RopePlace rope_place(constant RopeArgs& args, uint unit, uint spans, uint first_row, uint first_pair) {
@@ -46,9 +46,9 @@ inline void turn_pairs(threadgroup const float2* turns, thread float* low, threa
   }
 }
 
-// Turns the queries and keys of qkv, in place. A threadgroup has args.group_rows rows and up to args.group_spans spans
-// of pairs of every head: it computes the angles once for all heads, then its threads take spans side by side.
-// Threadgroups of one dimension; groups have rows along x and pairs along y.
+// Rotates the queries and keys of qkv, in place. A threadgroup has args.group_rows rows and up to args.group_spans
+// spans of pairs of every head: it computes the angles once for all heads, then its threads take neighbouring spans.
+// Threadgroups of one dimension; in the grid, rows are along x and pairs along y.
 template <typename T>
 [[max_total_threads_per_threadgroup(128)]]
 kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_frequencies [[buffer(1)]],
@@ -67,7 +67,7 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
     const long start = args.has_first != 0 ? long(first[row / args.steps]) : 0;
     const float place = float(long(row % args.steps) + start);
     const float angle = pair < args.half_size ? place * inverse_frequencies[pair] : 0.0f;
-    // Angles reach far beyond the range of the fast functions.
+    // Angles go far beyond the range of the fast functions.
     turns[i] = float2(precise::cos(angle), precise::sin(angle) * args.direction);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -95,7 +95,7 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
     Run<T, span_width> raw_high[batch];
 #pragma unroll
     for (uint j = 0; j < batch; ++j) {
-      // A thread that runs out of spans reads its first again and lets it be.
+      // A thread without further spans reads its first again and does not write it.
       const uint unit = begin + j * threads.x;
       places[j] = rope_place(args, unit < units ? unit : begin, spans, first_row, first_pair);
       fetch_run(qkv + places[j].low, raw_low[j]);

@@ -1,4 +1,4 @@
-// The largest logits of each row: one threadgroup of whole simdgroups a row.
+// The largest logits of each row: one threadgroup of whole simdgroups per row.
 #include <metal_stdlib>
 
 #include "lib/float_bits.h"
@@ -9,16 +9,16 @@
 
 using namespace metal;
 
-// A logit's place in the order: `rank` grows with the value and is 0 for NaN; of equal ones the smaller index leads.
+// A logit's sort key: `rank` grows with the value and is 0 for NaN; among equal ranks the smaller index comes first.
 struct Candidate {
   uint rank;
   uint index;
 };
 
-// What a thread without data brings, behind every logit.
+// The index of a thread without data, after every logit.
 constant constexpr uint no_index = 0xffffffffu;
 
-// Of a float's bits, without arithmetic on the float itself, by which devices may make zeros of subnormals.
+// From a float's bits, without float arithmetic, with which devices may flush subnormals.
 inline uint rank_of(uint bits) {
   const uint size = bits & 0x7fffffffu;
   if (size > 0x7f800000u) {
@@ -32,7 +32,7 @@ inline bool leads(Candidate a, Candidate b) {
   return a.rank > b.rank || (a.rank == b.rank && a.index < b.index);
 }
 
-// The first of the elements lane, lane + stride, ... of x[0, n) that `last` leads; any, where last is {~0, ~0}.
+// Of the elements lane, lane + stride, ... of x[0, n) after `last`, the first in order; of all, if last is {~0, ~0}.
 template <typename T>
 inline Candidate best_after(device const T* x, uint n, uint lane, uint stride, Candidate last) {
   Candidate best = {0u, no_index};
@@ -68,10 +68,10 @@ inline Candidate group_best(Candidate candidate, threadgroup uint* ranks, thread
   return simd_best(part);
 }
 
-// Spans that a thread has in flight.
+// Spans in flight per thread.
 constant constexpr uint scan_spans = 4;
 
-// The spans first, first + threads, ... of a row of whole spans; past the last, the first again.
+// The spans first, first + threads, ... of a row of whole spans; past the last one, the first again.
 template <typename T>
 inline void fetch_batch(device const T* x, uint first, uint spans, uint threads, uint aligned,
                         thread Run<T, span_width>* batch) {
@@ -97,7 +97,7 @@ inline uint span_rank(thread const Run<T, span_width>& span, uint k) {
   return rank_of(float_bits(run_element(span, k)));
 }
 
-// The highest of them.
+// The highest rank among them.
 template <typename T>
 inline uint span_top(thread const Run<T, span_width>& span) {
   uint top = 0;
@@ -119,7 +119,7 @@ template <typename T>
   threadgroup uint indices[max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
   const uint spans = args.vocab / span_width;
-  // The first span with the highest rank; a later one must beat it. Spans of NaN alone lead nothing.
+  // The first span with the highest rank; a later one must exceed it. Spans of only NaN never do.
   uint highest = 0;
   uint best_span = no_index;
   Run<T, span_width> best_elements;
@@ -135,7 +135,7 @@ template <typename T>
     const uint top = max(max(tops[0], tops[1]), max(tops[2], tops[3]));
     if (top > highest) {
       highest = top;
-      // What stands in for spans past the last is the first again, which then leads.
+      // Spans past the last one were replaced by the first, which then comes first.
 #pragma unroll
       for (uint j = scan_spans; j > 0; --j) {
         if (tops[j - 1] == top) {
@@ -170,11 +170,11 @@ MSLT_INSTANTIATE(argmax_f32, argmax_rows, float)
 MSLT_INSTANTIATE(argmax_bf16, argmax_rows, bfloat)
 MSLT_INSTANTIATE(argmax_f16, argmax_rows, half)
 
-// Batches of spans whose maxima a threadgroup keeps, and candidates that it has room for: at least its threads.
+// Maxima of batches of spans that a threadgroup keeps, and its capacity for candidates: at least its threads.
 constant constexpr uint kept_maxima = 2048;
 constant constexpr uint most_candidates = 1024;
 
-// Appends the elements of at least `threshold`, in any order; counts all of them, keeps those that there is room for.
+// Appends the elements with a rank of at least `threshold`, in any order; counts all, keeps those that fit.
 inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint* count, threadgroup uint* ranks,
                   threadgroup uint* indices) {
   if (rank >= threshold) {
@@ -187,10 +187,12 @@ inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint
 }
 
 // The k largest logits in descending order. The k-th largest of the threads' maxima is a threshold that at least k
-// elements reach, and seldom many more. Maxima of batches tell which few batches to read again for them, which all
-// threads share; each one's place is the number of those that lead it. Where too many reach the threshold, or k is
-// larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner looks
-// again: O(vocab + k · vocab / threads) steps and no memory, whatever k is.
+// elements reach, and seldom many more. Maxima of batches show which few batches to read again for them; all threads
+// share that work. Each element's place is the number of those before it. If too many reach the threshold, or k is
+// larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner
+// searches again: O(vocab + k · vocab / threads) steps and no memory, for any k. Only the upper halves of the batches'
+// maxima are kept, so a few more batches are read again. The arrays take less than 16 KB, so that a device has room for two
+// groups, or for one if it counts them twice.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void top_k_rows(
     device float* values [[buffer(0)]], device int* indices [[buffer(1)]], device const T* logits [[buffer(2)]],
@@ -198,14 +200,14 @@ template <typename T>
     uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]]) {
-  threadgroup uint maxima[kept_maxima];
+  threadgroup ushort maxima[kept_maxima];
   threadgroup uint candidate_ranks[most_candidates];
   threadgroup uint candidate_indices[most_candidates];
-  threadgroup uint hits[most_candidates];
+  threadgroup ushort hits[most_candidates];
   threadgroup uint threshold_of_all[1];
   threadgroup atomic_uint hit_count_of_all[1];
   threadgroup atomic_uint count_of_all[1];
-  // Two of each: one round writes while a slow thread may still read the last.
+  // Two of each: one round writes while a slow thread may still read the previous one.
   threadgroup uint ranks[2][max_simdgroups];
   threadgroup uint places[2][max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
@@ -215,7 +217,7 @@ template <typename T>
   const uint slots = kept_maxima / threads;
   const uint batches_a_slot = (batches + slots - 1) / slots;
 
-  // Maxima of a thread's batches, several a slot where there are more of them than slots, and its own.
+  // Maxima of a thread's batches, several per slot if there are more batches than slots, and its own maximum.
   uint own_max = 0;
   for (uint b = 0; b < batches; ++b) {
     uint top = 0;
@@ -229,11 +231,12 @@ template <typename T>
       }
     }
     const uint at = b / batches_a_slot * threads + position;
-    maxima[at] = b % batches_a_slot == 0 ? top : max(maxima[at], top);
+    const uint kept = b % batches_a_slot == 0 ? 0u : uint(maxima[at]);
+    maxima[at] = ushort(max(kept, top >> 16));
     own_max = max(own_max, top);
   }
 
-  // Neighbours' maxima are joined as long as twice as many as are wanted remain.
+  // Neighbouring maxima are joined as long as at least twice the requested number remains.
   uint joined = 1;
   while (joined < 32 && threads / (2 * joined) >= 2 * args.k) {
     own_max = max(own_max, simd_shuffle_xor(own_max, ushort(joined)));
@@ -262,13 +265,13 @@ template <typename T>
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
-  // The slots with an element that reaches it, which their threads seldom share: all threads then look at their spans.
+  // The slots with an element that reaches it, usually of few threads: all threads then read their spans.
   const uint threshold = threshold_of_all[0];
   for (uint slot = 0; slot * batches_a_slot < batches; ++slot) {
-    if (maxima[slot * threads + position] >= threshold) {
+    if (uint(maxima[slot * threads + position]) >= threshold >> 16) {
       const uint place = atomic_fetch_add_explicit(hit_count_of_all, 1u, memory_order_relaxed);
       if (place < most_candidates) {
-        hits[place] = slot * threads + position;
+        hits[place] = ushort(slot * threads + position);
       }
     }
   }
@@ -276,7 +279,7 @@ template <typename T>
   const uint hit_count = atomic_load_explicit(hit_count_of_all, memory_order_relaxed);
   const uint spans_a_slot = batches_a_slot * scan_spans;
   for (uint i = position; i < min(hit_count, most_candidates) * spans_a_slot; i += threads) {
-    const uint hit = hits[i / spans_a_slot];
+    const uint hit = uint(hits[i / spans_a_slot]);
     const uint span = hit / threads * batches_a_slot * batch_spans + i % spans_a_slot * threads + hit % threads;
     if (span < spans) {
       Run<T, span_width> raw;

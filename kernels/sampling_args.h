@@ -5,7 +5,7 @@
 
 struct SamplingArgs {
   uint32_t columns;
-  uint32_t vocab;    // of which so many are logits
-  uint32_t k;        // how many are wanted
-  uint32_t aligned;  // rows lie at multiples of 16 bytes
+  uint32_t vocab;    // columns that are logits
+  uint32_t k;        // requested number
+  uint32_t aligned;  // rows start at multiples of 16 bytes
 };

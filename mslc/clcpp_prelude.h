@@ -1,10 +1,10 @@
-// The Metal library of the subset as declarations for clang's C++ for OpenCL, where address spaces are real.
+// The part of the Metal library in the subset, declared for clang's C++ for OpenCL, where address spaces are real.
 //
 // Nothing here is ever run: `clang -x clcpp -cl-std=clc++2021` reads it before each file that mslc wrote, to reject
-// what mixes device, constant, threadgroup and thread memory, and to show which arrays of a thread its optimiser leaves
-// in memory. For the latter, whatever gets a reference to thread memory has a body, and what has none takes scalars.
-// bfloat is a struct; float4 and its like are clang's vectors, whose constructors mslc calls make_float4. The numeric
-// limits and M_PI_F are OpenCL's own macros.
+// code that mixes device, constant, threadgroup and thread memory, and to show which arrays of a thread its optimiser
+// leaves in memory. For the latter, functions that take a reference to thread memory have a body; functions without one
+// take scalars. bfloat is a struct; float4 and the like are clang's vectors, whose constructors mslc calls make_float4.
+// The numeric limits and M_PI_F are OpenCL's own macros.
 #pragma once
 
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
@@ -36,7 +36,7 @@ struct bfloat {
   operator float() const __constant { return mslt_widen(bits); }
 };
 
-// The types of n elements, and the calls that stand for their constructors.
+// The vectors of n elements, and the functions that replace their constructors.
 #define MSLT_VECTORS(scalar)                                                  \
   typedef scalar scalar##2 __attribute__((ext_vector_type(2)));               \
   typedef scalar scalar##3 __attribute__((ext_vector_type(3)));               \
@@ -88,7 +88,7 @@ struct bfloat4 {
   explicit operator float4() const { return (float4)(float(x), float(y), float(z), float(w)); }
 };
 
-// What comparisons of vectors yield here.
+// The result of vector comparisons here.
 typedef int2 bool2;
 typedef int3 bool3;
 typedef int4 bool4;
@@ -130,7 +130,7 @@ struct is_same<A, A> {
 template <typename A, typename B>
 constexpr __constant bool is_same_v = is_same<A, B>::value;
 
-// Memory of a kernel's threadgroup array.
+// The memory of a kernel's threadgroup array.
 template <typename T>
 __local T& mslt_threadgroup_array();
 
@@ -268,7 +268,7 @@ struct simd_vote {
 };
 simd_vote simd_ballot(bool x);
 
-// thread_elements() gives the two elements of the calling lane.
+// thread_elements() returns the two elements of the calling lane.
 template <typename T, int rows, int columns>
 struct simdgroup_matrix {
   T elements[2];
@@ -284,7 +284,7 @@ simdgroup_matrix<T, rows, columns> make_filled_simdgroup_matrix(T value) {
   return simdgroup_matrix<T, rows, columns>(value);
 }
 
-// Where an element of a lane lies, and the product's elements: any function of all that they depend on will do.
+// The position of a lane's element, and the elements of a product: any function of all their inputs will do.
 ulong mslt_place(ulong elements_per_row, ulong2 origin, bool transpose, uint element);
 float mslt_product(float a0, float a1, float b0, float b1, float c);
 #define MSLT_MATRIX_MEMORY(space)                                                                                      \

@@ -1,4 +1,4 @@
-// What mslc found wrong, in the form that editors and CI understand: FILE:LINE:COL: error: message.
+// The errors found by mslc, in the form that editors and CI understand: FILE:LINE:COL: error: message.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ struct Diagnostic {
 // By file, line, column and message.
 bool operator<(const Diagnostic& a, const Diagnostic& b);
 
-// Collects every error, so that one run tells them all. One thread at a time.
+// Collects all errors, so one run reports every one. One thread at a time.
 class Diagnostics {
  public:
   // The message says what is wrong and what would be valid.
@@ -28,11 +28,11 @@ class Diagnostics {
     errors_.insert({at, fmt::format(format, std::forward<Args>(args)...)});
   }
   bool empty() const { return errors_.empty(); }
-  // All of them in the order of files, lines and columns, one a line.
+  // All errors, ordered by file, line and column, one per line.
   std::string text() const;
 
  private:
-  // A header is read once for every source that includes it, and would be reported as often.
+  // A set, because a header is read for every source that includes it, but its errors are reported once.
   std::set<Diagnostic> errors_;
 };
 

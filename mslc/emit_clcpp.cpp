@@ -19,7 +19,7 @@ std::string_view opencl_space(std::string_view word) {
   return {};
 }
 
-// float4 and its like, whose constructor calls this dialect does not have.
+// float4 and the like; this dialect has no such constructor calls.
 bool is_vector_type(std::string_view name) {
   static constexpr std::array<std::string_view, 10> scalars = {"half",   "float", "int",   "uint", "short",
                                                                "ushort", "char",  "uchar", "long", "ulong"};
@@ -52,7 +52,7 @@ std::string emit_clcpp(const Syntax& syntax, const std::vector<KernelEntry>& ent
   }
   for (const Function& function : syntax.functions) {
     if (!function.is_kernel) {
-      // As GPU compilers do: what is left in memory then is a fault of the kernel.
+      // As GPU compilers do; an array that is still in memory is then the kernel's fault.
       rewrite.before(function.specifiers.begin, "__attribute__((always_inline)) ");
       continue;
     }

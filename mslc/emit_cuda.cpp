@@ -1,4 +1,4 @@
-// CUDA: bodies as __device__ templates, one extern "C" __global__ entry an instantiation.
+// CUDA: bodies as __device__ templates, one extern "C" __global__ entry per instantiation.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace {
 constexpr std::string_view linear_thread = "threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)";
 constexpr std::string_view linear_threads = "blockDim.x * blockDim.y * blockDim.z";
 
-// Groups of so many threads can have all the registers that a thread may; a bound would only have nvcc spill some of
-// them for the sake of more groups side by side.
+// Groups of this many threads can use all registers that a thread may have; a bound would only make nvcc spill some of
+// them to fit more groups at once.
 constexpr std::uint32_t threads_without_bounds = 256;
 
 // One component of a builtin position or size.
@@ -45,8 +45,7 @@ std::string builtin_expression(const KernelArgument& argument) {
     return std::string(linear_thread);
   }
   if (argument.builtin == "simdgroup_index_in_threadgroup") {
-    // By way of a shuffle, from which nvcc learns that a simdgroup has one: it then need not expect lanes to part where
-    // they depend on it.
+    // A shuffle tells nvcc that the value is uniform in a simdgroup, so it need not expect lanes to diverge on it.
     return fmt::format("__shfl_sync(0xffffffffu, ({}) / 32u, 0)", linear_thread);
   }
   if (argument.builtin == "thread_index_in_simdgroup") {

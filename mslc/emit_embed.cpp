@@ -1,4 +1,4 @@
-// The one text that Apple's compiler takes.
+// The text for Apple's compiler.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -12,12 +12,12 @@
 namespace mslt::mslc {
 namespace {
 
-constexpr std::size_t max_literal = 16000;  // compilers need not take string literals over 65,536 characters
+constexpr std::size_t max_literal = 16000;  // compilers may reject string literals over 65,536 characters
 
 }  // namespace
 
 std::string metal_text(const std::vector<const Syntax*>& units) {
-  // Without fast math, too, Apple's compiler contracts products and sums; only the pragma keeps it from that.
+  // Even without fast math, Apple's compiler contracts products and sums; only the pragma prevents it.
   std::string text = "#include <metal_stdlib>\n#pragma METAL fp contract(off)\nusing namespace metal;\n";
   std::set<std::string_view> written;
   for (const Syntax* syntax : units) {
@@ -30,7 +30,7 @@ std::string metal_text(const std::vector<const Syntax*>& units) {
       if (written.contains(token.at.file) || pragma_once) {
         rewrite.drop(i);
       } else if (is_unroll(token)) {
-        // Apple's compiler takes either spelling; this one says that nothing of the loop is to remain.
+        // Apple's compiler accepts both spellings; this one demands complete unrolling.
         rewrite.replace(i, "#pragma clang loop unroll(full)");
       }
     }

@@ -1,4 +1,4 @@
-// Host C++: bodies as function templates, one entry an instantiation.
+// Host C++: bodies as function templates, one entry per instantiation.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The metadata table, and what all generated files share.
+// The metadata table, and the common parts of all generated files.
 #include <fmt/format.h>
 
 #include <algorithm>

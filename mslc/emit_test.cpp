@@ -1,4 +1,4 @@
-// What is written for the example kernels of testdata/.
+// The outputs for the example kernels of testdata/.
 #include "mslc/emit.h"
 
 #include "backend/msl/kernel_source.h"

@@ -96,7 +96,7 @@ class Evaluator {
     return condition != 0 ? yes : no;
   }
 
-  // The binary operator at the current place and its precedence; -1 for none.
+  // The binary operator at the current position and its precedence; -1 for none.
   std::pair<std::string_view, int> operator_here() const {
     static constexpr std::array<std::pair<std::string_view, int>, 17> precedence = {{{"||", 1},
                                                                                      {"&&", 2},
@@ -137,7 +137,7 @@ class Evaluator {
     return left;
   }
 
-  // Wraps like the 64-bit arithmetic it is done in; a value that a type would have cut is none the smaller for it.
+  // Wraps like 64-bit arithmetic; does not truncate to a narrower type.
   std::int64_t apply(std::string_view symbol, std::int64_t left, std::int64_t right) {
     const auto a = static_cast<std::uint64_t>(left);
     const auto b = static_cast<std::uint64_t>(right);

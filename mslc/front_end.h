@@ -19,15 +19,15 @@ struct CheckedUnit {
   std::vector<KernelEntry> entries;  // point into `syntax`
 };
 
-// Reads units and checks each against the rules as it comes. One thread at a time.
+// Reads units and checks each against the rules. One thread at a time.
 class FrontEnd {
  public:
   FrontEnd(std::filesystem::path root, std::filesystem::path kernels) : sources_(std::move(root), std::move(kernels)) {}
 
-  // Throws Error(io) where the file cannot be read.
+  // Throws Error(io) if the file cannot be read.
   void add_file(const std::filesystem::path& path) { add(sources_.load(path, diagnostics_)); }
   void add_text(std::string_view text, std::string_view file) { add(sources_.load_text(text, file, diagnostics_)); }
-  // Checks what concerns the units together. Call once, after the last was added.
+  // Checks rules across units. Call once, after the last unit was added.
   void finish();
 
   const Diagnostics& diagnostics() const { return diagnostics_; }

@@ -19,7 +19,7 @@ constexpr std::array<Builtin, 9> builtins = {{
     {"simdgroups_per_threadgroup", false},
 }};
 
-// The type as C++ spells it: without address spaces and attributes, constant data const, template parameters replaced.
+// The type in C++: without address spaces and attributes, constant data const, template parameters replaced.
 std::string cpp_type(Range type, const Scope& scope) {
   const Syntax& syntax = *scope.syntax;
   bool is_constant = false;

@@ -1,4 +1,4 @@
-// Kernels as they are dispatched: every instantiation with its arguments and its threadgroup memory.
+// Kernels as dispatched: every instantiation with its arguments and its threadgroup memory.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,13 @@ inline constexpr std::uint32_t max_threadgroup_index = 30;
 inline constexpr std::uint32_t max_bytes_argument = 4096;
 inline constexpr std::uint32_t max_static_threadgroup_bytes = 32768;
 
-// The builtin arguments of the subset and whether they are a position (uint, uint2 or uint3) or a plain number (uint).
+// The builtin arguments of the subset, and whether they are a position (uint, uint2 or uint3) or a number (uint).
 struct Builtin {
   std::string_view name;
   bool is_extent = false;
 };
 std::optional<Builtin> find_builtin(std::string_view attribute);
-// All of them, for messages.
+// The names of all builtins, for messages.
 std::string builtin_names();
 
 enum class KernelArgumentKind : std::uint8_t { buffer, bytes, threadgroup, builtin };
@@ -36,9 +36,9 @@ struct KernelArgument {
   std::uint32_t lanes = 1;          // for builtin: 1, 2 or 3
   std::uint32_t index = 0;          // n of buffer(n) or threadgroup(n)
   bool written = false;             // a pointer to non-const
-  std::string element;              // as MSL names it
-  std::uint32_t element_bytes = 0;  // 0 where unknown
-  std::string type;                 // as C++ spells it, template arguments filled in: `const float*`
+  std::string element;              // in MSL's spelling
+  std::uint32_t element_bytes = 0;  // 0 if unknown
+  std::string type;                 // in C++'s spelling, with template arguments: `const float*`
 };
 
 // A threadgroup variable that a kernel declares: `type name extents;`
@@ -55,34 +55,34 @@ struct ThreadgroupDeclaration {
 
 struct ThreadgroupMemory {
   std::string_view name;
-  std::uint32_t bytes = 0;  // 0 where the extents could not be evaluated
+  std::uint32_t bytes = 0;  // 0 if the extents could not be evaluated
   std::uint32_t alignment = 0;
   std::uint32_t line = 0;
 };
 
 struct KernelEntry {
   std::string_view host_name;
-  Location at;  // of the kernel's name, or of its instantiation
+  Location at;  // position of the kernel's name, or of its instantiation
   const Syntax* syntax = nullptr;
   const Function* function = nullptr;
-  const Instantiation* instantiation = nullptr;  // none for a kernel that is no template
+  const Instantiation* instantiation = nullptr;  // null for a kernel that is no template
   std::string template_arguments;                // `<float, 4>` or nothing
-  std::vector<KernelArgument> arguments;         // in the order of the parameters
+  std::vector<KernelArgument> arguments;         // in parameter order
   std::vector<ThreadgroupMemory> arrays;
   std::uint32_t static_threadgroup_bytes = 0;  // with each array aligned to 16 bytes
   std::uint32_t max_threads_per_threadgroup = 0;
 };
 
-// Threadgroup variables declared anywhere in the function's body; pointers to threadgroup memory are none.
+// Threadgroup variables declared anywhere in the function's body, without pointers to threadgroup memory.
 std::vector<ThreadgroupDeclaration> threadgroup_declarations(const Syntax& syntax, const Function& function);
 
-// The kernel of this name in the unit; null where there is none.
+// The kernel with this name in the unit; null if there is none.
 const Function* find_kernel(const Syntax& syntax, std::string_view name);
 
-// The entries of a unit that passed the rules' checks of signatures. Sizes that cannot be told are 0.
+// The entries of a unit whose signatures passed the rules. Unknown sizes are 0.
 std::vector<KernelEntry> kernel_entries(const Syntax& syntax);
 
-// Kind, index and type of one parameter; the scope holds the template arguments. None where the attributes are invalid.
+// Kind, index and type of one parameter; the scope holds the template arguments. None if the attributes are invalid.
 std::optional<KernelArgument> read_argument(const Parameter& parameter, const Scope& scope);
 
 }  // namespace mslt::mslc

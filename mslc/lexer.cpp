@@ -55,7 +55,7 @@ class Lexer {
     ++at_;
   }
 
-  // To the next token; false at the end of the text.
+  // Skips to the next token; false at the end of the text.
   bool skip_blanks() {
     while (at_ < text_.size()) {
       const char c = peek();

@@ -1,4 +1,4 @@
-// Cutting MSL source text into tokens.
+// Splitting MSL source text into tokens.
 #pragma once
 
 #include <string_view>
@@ -9,8 +9,8 @@
 
 namespace mslt::mslc {
 
-// The tokens of `text` with their places; comments are left out. `text` and `file` must outlive them. No end token is
-// added. Characters that cannot start a token, and comments or literals that do not end, are reported.
+// The tokens of `text` with their positions, without comments. `text` and `file` must outlive them. Adds no end token.
+// Reports characters that cannot start a token, and unterminated comments or literals.
 std::vector<Token> lex(std::string_view text, std::string_view file, Diagnostics& diagnostics);
 
 }  // namespace mslt::mslc

@@ -1,4 +1,4 @@
-// Tokens and their places.
+// Tokens and their positions.
 #include "mslc/lexer.h"
 
 #include <gtest/gtest.h>

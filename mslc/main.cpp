@@ -1,6 +1,6 @@
 // mslc: reads MSL kernels, checks them against docs/msl-subset.md and writes what each driver needs.
 //
-// Exit status: 0, 1 where a source breaks a rule or cannot be read, 2 for bad usage.
+// Exit status: 0; 1 if a source breaks a rule or cannot be read; 2 for bad usage.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -95,7 +95,7 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
   return read;
 }
 
-// Leaves a file alone that says the same already, so that nothing is compiled again for it.
+// Does not touch a file with equal content, so nothing is recompiled for it.
 void write_changed(const fs::path& path, std::string_view text) {
   if (fs::is_regular_file(path) && fs::file_size(path) == text.size() && read_file(path, text.size() + 1) == text) {
     return;
@@ -136,7 +136,7 @@ void write_outputs(const FrontEnd& front_end, const Arguments& arguments) {
   }
 }
 
-// Names the first output as what depends on the files read; the build's rule has all outputs together.
+// Lists the files read as dependencies of the first output; the build's rule has all outputs together.
 void write_depfile(const FrontEnd& front_end, const Arguments& arguments) {
   std::string text = fmt::format("{}:", (arguments.out / "kernel_table.cpp").generic_string());
   for (const fs::path& path : front_end.sources().files()) {

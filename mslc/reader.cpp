@@ -59,7 +59,7 @@ class Reader {
     }
   }
 
-  // Adds the attributes of the `[[...]]` at `index` and returns the token after it.
+  // Adds the attributes of the `[[...]]` at `index`; returns the index of the next token.
   std::size_t read_attributes(std::size_t index, std::vector<Attribute>& attributes) const {
     const std::size_t close = matching(unit(), index);
     for (const Range part : split_at_commas(unit(), {index + 2, close - 1})) {
@@ -84,7 +84,7 @@ class Reader {
     }
   }
 
-  // Reads the declaration at `begin` and returns the token after it.
+  // Reads the declaration at `begin`; returns the index of the next token.
   std::size_t item(std::size_t begin, std::size_t end, std::string_view owner) {
     const Token& first = token(begin);
     if (first.kind == TokenKind::directive || first.is(";")) {
@@ -213,7 +213,7 @@ class Reader {
     return parameters;
   }
 
-  // A struct, class, union or enum with a body; returns `begin` where it is a declaration that only mentions one.
+  // A struct, class, union or enum with a body; returns `begin` if the declaration only mentions one.
   std::size_t read_type(std::size_t begin, std::size_t at, std::size_t end, bool is_template,
                         const std::vector<TemplateParameter>& parameters) {
     const bool is_enum = token(at).is("enum");

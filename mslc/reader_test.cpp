@@ -1,4 +1,4 @@
-// What the reader and the evaluator make of declarations.
+// How the reader and the evaluator understand declarations.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -139,7 +139,7 @@ TEST(Entries, FillInTemplateArguments) {
   EXPECT_EQ(entries[1].arrays[0].bytes, 8U * 9U * 4U);
 }
 
-// Each of these looks one or two tokens ahead; AddressSanitizer sees where it looks too far.
+// Each of these looks one or two tokens ahead; AddressSanitizer detects looking too far.
 TEST(Reader, LooksNoFurtherThanTheEnd) {
   for (const char* text : {"using", "using a", "typedef", "namespace", "struct", "enum", "template", "operator",
                            "decltype", "MSLT_INSTANTIATE", "MSLT_INSTANTIATE(a, b, c)", "struct S {}", "kernel"}) {

@@ -11,7 +11,7 @@ namespace {
 // Jumps of at most this many lines are written as line ends.
 constexpr std::uint32_t max_blank_lines = 8;
 
-// Prints tokens, keeping track of the line that a compiler would believe to be on.
+// Prints tokens, tracking the compiler's current line.
 class Printer {
  public:
   void place(const Token& token) {
@@ -36,7 +36,7 @@ class Printer {
   }
   void print(std::string_view text) {
     text_ += text;
-    // A directive or a comment never comes here, so line ends can only stand in a spliced line.
+    // Directives and comments are never printed here, so line ends only occur in a spliced line.
     for (const char c : text) {
       line_ += c == '\n' ? 1 : 0;
     }
@@ -53,7 +53,7 @@ class Printer {
   bool line_start_ = true;
 };
 
-// half and bfloat literals have suffixes that C++ does not know.
+// half and bfloat literals have suffixes unknown to C++.
 std::string converted_literal(std::string_view text) {
   const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
   if (!hexadecimal && (text.ends_with("bf") || text.ends_with("BF"))) {

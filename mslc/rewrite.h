@@ -1,4 +1,4 @@
-// Writing a unit's tokens back as text with some of them changed, each on the line that it came from.
+// Writing a unit's tokens back as text, some of them changed, each on its original line.
 #pragma once
 
 #include <cstddef>
@@ -17,11 +17,11 @@ class Rewrite {
   void drop(Range range);
   // Prints `text` in the token's place.
   void replace(std::size_t index, std::string text);
-  // Prints `text`, which holds no line end, before or after the token; before wins over what stood there already.
+  // Prints `text`, which contains no line end, before or after the token; replaces an earlier text at that place.
   void before(std::size_t index, std::string text) { edits_[index].before = std::move(text) + edits_[index].before; }
   void after(std::size_t index, const std::string& text) { edits_[index].after += text; }
 
-  // The text with `#line N "file"` wherever the place jumps, so that compilers and sanitizers name the .metal file.
+  // The text with `#line N "file"` at every jump, so compilers and sanitizers name the .metal file.
   std::string text() const;
 
  private:
@@ -37,14 +37,14 @@ class Rewrite {
   std::vector<Edit> edits_;
 };
 
-// Whether the token is `#pragma unroll`, and what stands for it where the line may hold more.
+// Whether the token is `#pragma unroll`, and its replacement if the line may contain more.
 bool is_unroll(const Token& token);
 inline constexpr const char* unroll_pragma = "_Pragma(\"unroll\")";
 
-// What every C++ target has in common: includes, pragmas, attributes, `using namespace metal`, instantiations and the
-// word `kernel` go; 1.0h becomes half(1.0f).
+// Changes for every C++ target: removes includes, pragmas, attributes, `using namespace metal`, instantiations and the
+// word `kernel`; 1.0h becomes half(1.0f).
 void rewrite_common(const Syntax& syntax, Rewrite& rewrite);
-// Drops device, threadgroup and thread; constant becomes const, or nothing where const stands beside it.
+// Drops device, threadgroup and thread; constant becomes const, or nothing next to a const.
 void drop_address_spaces(const Syntax& syntax, Rewrite& rewrite);
 
 }  // namespace mslt::mslc

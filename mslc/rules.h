@@ -1,4 +1,4 @@
-// The rules of docs/msl-subset.md that can be told from the sources, as checks of one unit.
+// The rules of docs/msl-subset.md that the sources show, as checks of one unit.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 
 namespace mslt::mslc {
 
-// Words and literals that the subset leaves out, casts, swizzles, directives.
+// Words and literals outside the subset, casts, swizzles, directives.
 void check_language(const Syntax& syntax, Diagnostics& diagnostics);
 // Every pointer and reference names its address space.
 void check_address_spaces(const Syntax& syntax, Diagnostics& diagnostics);
@@ -19,12 +19,12 @@ void check_kernels(const Syntax& syntax, Diagnostics& diagnostics);
 void check_data(const Syntax& syntax, Diagnostics& diagnostics);
 // Recursion, calls of kernels, and helpers that differ in address spaces only.
 void check_calls(const Syntax& syntax, Diagnostics& diagnostics);
-// Indices of a thread's arrays are constants once loops are unrolled.
+// Indices of a thread's arrays are constants after unrolling.
 void check_arrays(const Syntax& syntax, Diagnostics& diagnostics);
 
-// Each kernel's threadgroup memory and argument sizes, where all else is right.
+// Each kernel's threadgroup memory and argument sizes, if nothing else is wrong.
 void check_entries(const std::vector<KernelEntry>& entries, Diagnostics& diagnostics);
-// Names that may stand once in all of the units: kernels, host names, and what each .metal file defines itself.
+// Names that must be unique across units: kernels, host names, and the definitions of each .metal file.
 void check_names(const std::vector<const Syntax*>& units, Diagnostics& diagnostics);
 
 }  // namespace mslt::mslc

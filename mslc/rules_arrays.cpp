@@ -1,4 +1,4 @@
-// Rules on a thread's arrays: every index is a constant once loops are unrolled, so that arrays lie in registers.
+// Rules on a thread's arrays: every index is a constant after unrolling, so arrays are in registers.
 #include <cstdint>
 #include <map>
 #include <string_view>
@@ -10,12 +10,12 @@
 namespace mslt::mslc {
 namespace {
 
-// What is known of a name between its declaration and the end of its block.
+// A name between its declaration and the end of its block.
 struct Name {
   std::size_t end = 0;
-  bool is_thread = true;     // lies in no other memory
+  bool is_thread = true;     // in thread memory only
   bool is_array = false;     // or a pointer
-  bool is_constant = false;  // its value is known when compiled, once loops are unrolled
+  bool is_constant = false;  // its value is known at compile time, after unrolling
   bool is_parameter = false;
   std::size_t loop = 0;  // the `for` without a pragma that the value depends on; 0 for none
 };
@@ -92,7 +92,7 @@ class ArrayRules {
     return nullptr;
   }
 
-  // Whether all of an expression but `self` is known when compiled; `loop` becomes a loop it depends on.
+  // Whether all of an expression except `self` is known at compile time; `loop` becomes a loop that it depends on.
   bool is_constant(Range expression, std::string_view self, std::size_t& loop) const {
     for (std::size_t i = expression.begin; i < expression.end; ++i) {
       const Name* name = token(i).is(self) ? nullptr : find(i);
@@ -104,7 +104,7 @@ class ArrayRules {
     return true;
   }
 
-  // Reads `for (uint k = 0; k < 8; ++k)` and returns the token before the condition.
+  // Reads `for (uint k = 0; k < 8; ++k)`; returns the index of the condition's first token.
   std::size_t read_loop(std::size_t at) {
     const std::size_t close = matching(syntax_.unit, at + 1);
     std::size_t semicolon = at + 2;
@@ -232,7 +232,7 @@ class ArrayRules {
       if (!name->is_constant) {
         diagnostics_.error(
             token(i).at,
-            "'{}' indexes the thread's {} '{}' and is known at run time only, which puts it into memory; "
+            "'{}' indexes the thread's {} '{}' and is only known at run time, which puts it into memory; "
             "index by constants and by loops of constant length",
             token(i).text, elements ? "elements of" : "array", token(base).text);
       } else if (name->loop != 0) {

@@ -1,4 +1,4 @@
-// Rules on who calls whom, and on overloads.
+// Rules on calls and overloads.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -11,8 +11,8 @@
 namespace mslt::mslc {
 namespace {
 
-// Functions of one name and number of parameters are told apart by types, which mslc does not know: a call among them
-// counts for none of them where there is more than one.
+// Functions with the same name and number of parameters differ only in types, which mslc does not know: with more than
+// one candidate, a call counts for none.
 using Callee = std::pair<std::string_view, std::size_t>;
 
 class CallRules {
@@ -112,7 +112,7 @@ class CallRules {
     }
   }
 
-  // The parameters' types as C++ sees them: without address spaces, constant memory const.
+  // The parameters' types in C++: without address spaces, constant memory const.
   std::string signature(const Function& function) const {
     std::string text;
     for (const Parameter& parameter : function.parameters) {

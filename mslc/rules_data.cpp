@@ -19,7 +19,8 @@ void check_file_scope(const Syntax& syntax, Diagnostics& diagnostics) {
     } else if (variable.initialiser.empty()) {
       diagnostics.error(at, "constant '{}' has no value; give it one where it is declared", variable.name);
     } else if (split_at_commas(syntax.unit, variable.initialiser).size() > 1) {
-      diagnostics.error(at, "one constant a declaration; give those after '{}' statements of their own", variable.name);
+      diagnostics.error(at, "one constant per declaration; give those after '{}' statements of their own",
+                        variable.name);
     }
   }
   for (const Struct& type : syntax.structs) {
@@ -64,7 +65,7 @@ void check_threadgroup_variables(const Syntax& syntax, Diagnostics& diagnostics)
                           declaration.name);
       }
       if (declaration.is_list) {
-        diagnostics.error(at, "one threadgroup variable a declaration; give the others statements of their own");
+        diagnostics.error(at, "one threadgroup variable per declaration; give the others statements of their own");
       }
       const Token& before = syntax.token(declaration.whole.begin - 1);
       if (before.is("static") || before.is("const")) {
@@ -74,7 +75,7 @@ void check_threadgroup_variables(const Syntax& syntax, Diagnostics& diagnostics)
   }
 }
 
-// Names that `syntax` defines in its own .metal file, not in headers it shares with others.
+// Names that `syntax` defines in its own .metal file, not in shared headers.
 template <class Visit>
 void own_names(const Syntax& syntax, const Visit& visit) {
   const auto offer = [&](std::string_view name, std::size_t at) {

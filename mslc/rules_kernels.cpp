@@ -1,4 +1,4 @@
-// Rules on kernels: how they are declared, their arguments and their instantiations.
+// Rules on kernels: declarations, arguments and instantiations.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -57,14 +57,13 @@ class KernelRules {
   void check_helper_attributes(const Function& function) {
     for (const Attribute& attribute : function.attributes) {
       if (attribute.name != "kernel" && attribute.name != "maybe_unused" && attribute.name != "host_name") {
-        diagnostics_.error(place(attribute.at), "attribute '{}' is not valid on a function that is no kernel",
-                           attribute.name);
+        diagnostics_.error(place(attribute.at), "attribute '{}' is only valid on kernels", attribute.name);
       }
     }
     for (const Parameter& parameter : function.parameters) {
       for (const Attribute& attribute : parameter.attributes) {
         if (attribute.name != "maybe_unused") {
-          diagnostics_.error(place(attribute.at), "attribute '{}' is valid on arguments of kernels only",
+          diagnostics_.error(place(attribute.at), "attribute '{}' is only valid on arguments of kernels",
                              attribute.name);
         }
       }
@@ -136,8 +135,8 @@ class KernelRules {
     }
   }
 
-  // A kernel that knows places within its group but is not told the group's size has the size in its code. Without the
-  // attribute a device may allow it fewer threads.
+  // A kernel that uses positions within its group, but is not told the group's size, has that size in its code. Without
+  // the attribute a device may allow it fewer threads.
   void check_group_size(const Function& function) {
     bool knows_places = false;
     bool knows_size = false;
@@ -156,13 +155,13 @@ class KernelRules {
     if (knows_places && !knows_size && !has_most) {
       diagnostics_.error(
           place(function.name_at),
-          "kernel '{}' has places within its group but not the group's size, so its launch is fixed; write "
+          "kernel '{}' uses positions within its group but not the group's size, so its launch is fixed; write "
           "[[max_total_threads_per_threadgroup(n)]] before it, or take threads_per_threadgroup",
           function.name);
     }
   }
 
-  // Whether the argument has exactly one attribute, of a name that arguments may have.
+  // Whether the argument has exactly one attribute, with a name allowed for arguments.
   bool check_attribute(const Parameter& parameter) {
     if (parameter.name.empty()) {
       diagnostics_.error(place(parameter.declaration.begin), "an argument of a kernel needs a name");
@@ -218,7 +217,7 @@ class KernelRules {
     }
   }
 
-  // How many `*` and `&` the type has, and which address space comes first.
+  // The number of `*` and `&` in the type, and its first address space.
   void check_memory(const Parameter& parameter, const Attribute& attribute) {
     std::string_view space;
     std::size_t pointers = 0;
@@ -269,7 +268,7 @@ class KernelRules {
     if (!is_parameter && !layout_of(type, scope_)) {
       diagnostics_.error(
           place(parameter.type.begin),
-          "element type '{}' of '{}' is no scalar, vector, struct of plain members or template parameter", type,
+          "element type '{}' of '{}' is not a scalar, vector, struct of plain members or template parameter", type,
           parameter.name);
     }
   }
@@ -279,7 +278,7 @@ class KernelRules {
     const Struct* structure = syntax_.find_struct(type);
     if (structure == nullptr || structure->is_template) {
       diagnostics_.error(place(parameter.type.begin),
-                         "argument '{}' is a reference to '{}', which is no struct that this file includes; arguments "
+                         "argument '{}' is a reference to '{}', which is not a struct included by this file; arguments "
                          "by reference are structs of NAME_args.h",
                          parameter.name, type);
       return;
@@ -296,7 +295,7 @@ class KernelRules {
       if (!plain) {
         diagnostics_.error(place(member.whole.begin),
                            "member '{}' of argument struct '{}' is '{}', whose size or alignment differs between host "
-                           "and GPU compilers; use uint32_t, int32_t, uint64_t, int64_t or float, one a declaration",
+                           "and GPU compilers; use uint32_t, int32_t, uint64_t, int64_t or float, one per declaration",
                            member.name, structure.name, syntax_.text(member.type));
       }
     }
@@ -316,7 +315,7 @@ class KernelRules {
       return;
     }
     if (!kernel->is_template) {
-      diagnostics_.error(at, "kernel '{}' is no template; its host name is its own name", instantiation.kernel);
+      diagnostics_.error(at, "kernel '{}' is not a template; its host name is its own name", instantiation.kernel);
       return;
     }
     const std::size_t largest = kernel->template_parameters.size();
@@ -340,7 +339,7 @@ class KernelRules {
     const Location& at = place(argument.begin);
     if (!parameter.is_type) {
       if (!evaluate(argument, scope_)) {
-        diagnostics_.error(at, "template argument '{}' for '{}' is no integer constant", syntax_.text(argument),
+        diagnostics_.error(at, "template argument '{}' for '{}' is not an integer constant", syntax_.text(argument),
                            parameter.name);
       }
       return;
@@ -351,7 +350,7 @@ class KernelRules {
     if (std::find(valid.begin(), valid.end(), type) == valid.end() && syntax_.find_struct(type) == nullptr) {
       diagnostics_.error(
           at,
-          "template argument '{}' for '{}' is no storage type; float, half, bfloat, an integer type or a "
+          "template argument '{}' for '{}' is not a storage type; float, half, bfloat, an integer type or a "
           "struct of this file are valid",
           syntax_.text(argument), parameter.name);
     }

@@ -9,7 +9,7 @@
 namespace mslt::mslc {
 namespace {
 
-// Words that no source may hold, and what to do instead.
+// Words that no source may contain, and their replacements.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 29> banned_words = {{
     {"goto", "use loops and conditions"},
     {"new", "take memory from a buffer or a threadgroup argument"},
@@ -81,7 +81,7 @@ class LanguageRules {
 
  private:
   const Token& token(std::size_t index) const { return syntax_.token(index); }
-  // Token 0 has nothing before it; the end token stands in for that.
+  // Token 0 has no predecessor; the end token takes its place.
   const Token& before(std::size_t index) const { return index > 0 ? token(index - 1) : syntax_.unit.tokens.back(); }
 
   static bool in_library(const Token& token) {
@@ -238,7 +238,7 @@ class LanguageRules {
   void check_string(std::size_t i) {
     const bool message = before(i).is(",") || before(i).is("(");
     if (!message) {
-      diagnostics_.error(token(i).at, "string literals are outside the subset, save as messages of static_assert");
+      diagnostics_.error(token(i).at, "string literals are outside the subset, except as messages of static_assert");
     }
   }
 

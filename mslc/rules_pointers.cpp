@@ -1,7 +1,7 @@
 // The rule on address spaces: every pointer and reference names one.
 //
-// Each `*` or `&` of a declarator looks back to where its part of the declaration begins (the start, or the `*` or `&`
-// before it) and has to find device, constant, threadgroup or thread there.
+// For each `*` or `&` of a declarator, searches back to the start of its part of the declaration (the beginning, or the
+// previous `*` or `&`) for device, constant, threadgroup or thread.
 #include <algorithm>
 #include <set>
 #include <string_view>
@@ -58,7 +58,7 @@ class AddressSpaceRules {
     }
   }
 
-  // Every declarator in `range` that stands outside template arguments and extents.
+  // Checks every declarator in `range` outside template arguments and extents.
   void check_declarators(Range range, std::string_view name, std::string_view what) {
     bool qualified = false;
     for (std::size_t i = range.begin; i < range.end; ++i) {
@@ -103,7 +103,7 @@ class AddressSpaceRules {
   }
 
   // Declarations in a body: at the start of a statement, words and template arguments, then `*` or `&`, then a name and
-  // what may follow one. `a * b;` would be a statement without effect, so nothing else looks like this.
+  // what may follow a name. `a * b;` would be a statement without effect, so nothing else matches.
   void check_body(Range body) {
     for (std::size_t i = body.begin; i < body.end; ++i) {
       if (!starts_statement(i)) {
@@ -134,7 +134,7 @@ class AddressSpaceRules {
       const Token& after = token(k + 1);
       const bool declares = token(k).is_name() && (after.is("=") || after.is(";") || after.is("(") || after.is("{") ||
                                                    after.is(",") || after.is(":") || after.is("["));
-      // A condition may multiply or mask: there only an initialiser tells a declaration.
+      // A condition may multiply or mask: there only an initialiser indicates a declaration.
       const bool in_condition = token(i).is("(") && !after.is("=") && !after.is(":");
       if (declares && !in_condition) {
         check_declarators({i + 1, k}, token(k).text, "variable");
@@ -165,7 +165,7 @@ class AddressSpaceRules {
     return 0;
   }
 
-  // Whether the brace begins statements and not a list of values.
+  // Whether the brace begins statements rather than a list of values.
   bool opens_block(std::size_t i) const {
     while (i > 0 && token(i - 1).is("{")) {
       --i;
@@ -176,7 +176,7 @@ class AddressSpaceRules {
            previous.kind == TokenKind::directive;
   }
 
-  // The `<` that the `>` at `close` ends.
+  // The `<` matching the `>` at `close`.
   std::size_t opening_angle(std::size_t close) const {
     std::size_t depth = 0;
     for (std::size_t i = close + 1; i > 0; --i) {

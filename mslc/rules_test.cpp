@@ -1,5 +1,5 @@
-// Every rule that mslc checks: one text that breaks it, with the place and words of the diagnostic, and one that keeps
-// it.
+// For every rule that mslc checks: a text that breaks it, with the position and words of the diagnostic, and a text
+// that follows it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -112,7 +112,7 @@ std::vector<RuleCase> kernel_rules() {
        kernel_with("constant float* x [[buffer(0)]]")},
       {"by_value", kernel_with("float x [[buffer(0)]]"), "5:15", "not 'float'",
        kernel_with("constant Args& x [[buffer(0)]]")},
-      {"scalar_reference", kernel_with("constant uint& n [[buffer(0)]]"), "5:15", "no struct that this file includes",
+      {"scalar_reference", kernel_with("constant uint& n [[buffer(0)]]"), "5:15", "not a struct included by this file",
        kernel_with("constant Args& n [[buffer(0)]]")},
       {"unknown_element", kernel_with("device Unknown* n [[buffer(0)]]"), "5:15", "element type 'Unknown'",
        kernel_with("device Args* n [[buffer(0)]]")},
@@ -123,8 +123,8 @@ std::vector<RuleCase> kernel_rules() {
       {"mixed_positions", kernel_with("uint2 i [[thread_position_in_grid]], uint3 j [[threadgroup_position_in_grid]]"),
        "5:58", "have one type",
        kernel_with("uint3 i [[thread_position_in_grid]], uint3 j [[threadgroup_position_in_grid]]")},
-      {"attribute_on_helper", helper("uint i [[thread_position_in_grid]]"), "1:25", "arguments of kernels only",
-       helper("uint i")},
+      {"attribute_on_helper", helper("uint i [[thread_position_in_grid]]"), "1:25",
+       "only valid on arguments of kernels", helper("uint i")},
       {"never_instantiated", "template <typename T>\nkernel void k(device T* x [[buffer(0)]]) {}", "2:13",
        "no instantiation",
        "template <typename T>\nkernel void k(device T* x [[buffer(0)]]) {}\nMSLT_INSTANTIATE(k_f32, k, float)"},
@@ -136,16 +136,16 @@ std::vector<RuleCase> kernel_rules() {
        "MSLT_INSTANTIATE(k_f16, k, half);"},
       {"unknown_template", "MSLT_INSTANTIATE(k_f32, k, float)", "1:25", "no kernel template 'k'",
        "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)"},
-      {"no_template", "kernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)", "2:25", "is no template",
+      {"no_template", "kernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)", "2:25", "is not a template",
        "kernel void k() {}"},
       {"template_argument_count",
        "template <typename T, uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)", "3:25",
        "takes 2 template arguments, not 1",
        "template <typename T, uint n = 4>\nkernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)"},
       {"template_argument_type", "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_s, k, sampler)", "3:26",
-       "no storage type", "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_s, k, bfloat)"},
+       "not a storage type", "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_s, k, bfloat)"},
       {"template_argument_value", "template <uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_n, k, n)", "3:26",
-       "no integer constant", "template <uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_n, k, (1 << 4) + 2)"},
+       "not an integer constant", "template <uint n>\nkernel void k() {}\nMSLT_INSTANTIATE(k_n, k, (1 << 4) + 2)"},
       {"host_name_twice",
        "template <typename T>\nkernel void k() {}\nMSLT_INSTANTIATE(k_f32, k, float)\nMSLT_INSTANTIATE(k_f32, k, half)",
        "4:1", "host names are unique",
@@ -165,7 +165,7 @@ std::vector<RuleCase> data_rules() {
       {"long_member", struct_with("long b;"), "2:3", "'long', whose size", struct_with("int64_t b;")},
       {"float3_member", struct_with("float3 b;"), "2:3", "'float3'", struct_with("float b[3];")},
       {"pointer_member", struct_with("device float* b;"), "2:3", "'device float*'", struct_with("uint64_t b;")},
-      {"member_list", struct_with("uint32_t a, b;"), "2:3", "one a declaration",
+      {"member_list", struct_with("uint32_t a, b;"), "2:3", "one per declaration",
        struct_with("uint32_t a;\nuint32_t b;")},
       {"struct_too_large", struct_with("uint32_t b[1025];"), "1:8", "4100 bytes; at most 4096",
        struct_with("uint32_t b[1024];")},
@@ -175,7 +175,7 @@ std::vector<RuleCase> data_rules() {
        "constant constexpr uint width = 4;"},
       {"file_scope_device", "device float total[4];", "1:14", "not in constant memory",
        "constant float totals[4] = {0.0f, 1.0f, 2.0f, 3.0f};"},
-      {"constant_list", "constant constexpr uint a = 1, b = 2;", "1:25", "one constant a declaration",
+      {"constant_list", "constant constexpr uint a = 1, b = 2;", "1:25", "one constant per declaration",
        "constant constexpr uint a = max(1, 2);\nconstant constexpr uint b = 2;"},
       {"constant_without_value", "constant uint width;", "1:15", "has no value", "constant uint width = 2;"},
       {"class_constant", "struct S {\n  static constexpr uint n = 4;\n};", "2:25", "static constant constexpr",
@@ -283,7 +283,7 @@ std::vector<RuleCase> call_rules() {
   };
 }
 
-// `loop` over `body` in a kernel that has an array `v`, behind the pragma.
+// `loop` over `body` in a kernel with an array `v`, after the pragma.
 std::string unrolled(const std::string& loop, const std::string& body) {
   return in_kernel("float v[8];\n#pragma unroll\n" + loop + " {\n" + body + "\n}");
 }
@@ -309,20 +309,20 @@ std::vector<RuleCase> array_rules() {
        "struct S {\n  uint words[4];\n};\ninline void h(thread S& s) {\n#pragma unroll\nfor (uint k = 0; k < 4; ++k) { "
        "s.words[k] = 0; }\n}"},
       {"run_time_length", in_kernel("float v[8];\n#pragma unroll\nfor (uint k = 0; k < i; ++k) { v[k] = x[k]; }"),
-       "4:34", "known at run time only", in_kernel("for (uint k = 0; k < i; ++k) { x[k] = 0.0f; }")},
+       "4:34", "only known at run time", in_kernel("for (uint k = 0; k < i; ++k) { x[k] = 0.0f; }")},
       {"run_time_start", in_kernel("float v[8];\n#pragma unroll\nfor (uint k = i; k < 8; ++k) { v[k] = x[k]; }"),
-       "4:34", "known at run time only",
+       "4:34", "only known at run time",
        in_kernel("threadgroup float v[8];\nfor (uint k = i; k < 8; ++k) { v[k] = x[k]; }")},
       {"run_time_count",
        "inline void h(thread float* v, uint n) {\n#pragma unroll\nfor (uint k = 0; k < n; ++k) { v[k] = 0.0f; }\n}",
-       "3:34", "known at run time only",
+       "3:34", "only known at run time",
        "template <uint n>\ninline void h(thread float* v) {\n#pragma unroll\nfor (uint k = 0; k < n; ++k) { v[k] = "
        "0.0f; "
        "}\n}"},
-      {"run_time_index", in_kernel("float v[8];\nuint at = 3;\nv[at] = x[i];"), "4:3", "known at run time only",
+      {"run_time_index", in_kernel("float v[8];\nuint at = 3;\nv[at] = x[i];"), "4:3", "only known at run time",
        in_kernel("float v[8];\nconst uint at = 3;\nv[at] = x[i];")},
       {"run_time_index_of_a_block", in_kernel("float v[8];\n{ const uint at = 3; }\nuint at = i;\nv[at] = 0.0f;"),
-       "5:3", "known at run time only", in_kernel("float v[8];\n{ uint at = i; }\nconst uint at = 3;\nv[at] = 0.0f;")},
+       "5:3", "only known at run time", in_kernel("float v[8];\n{ uint at = i; }\nconst uint at = 3;\nv[at] = 0.0f;")},
       {"elements_by_lane", in_kernel(matrix + "x[i] = m.thread_elements()[i];"), "3:28", "elements of 'm'",
        in_kernel(matrix + "x[i] = m.thread_elements()[0];")},
       {"elements_by_argument",

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t max_source_bytes = 8U << 20U;
 
-// What stands after `#include`, with its quotes or brackets; none for other directives.
+// The operand of `#include`, with its quotes or brackets; none for other directives.
 std::optional<std::string_view> included_name(std::string_view directive) {
   directive.remove_prefix(1);
   directive.remove_prefix(std::min(directive.find_first_not_of(" \t"), directive.size()));
@@ -72,7 +72,7 @@ void Sources::splice(const File& file, const std::filesystem::path& folder, std:
       path = kernels_ / wanted;
     }
     if (!std::filesystem::is_regular_file(path)) {
-      diagnostics.error(token.at, "no file '{}' beside this one or in the kernels folder", wanted);
+      diagnostics.error(token.at, "no file '{}' next to this one or in the kernels folder", wanted);
       continue;
     }
     path = std::filesystem::weakly_canonical(path);

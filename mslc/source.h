@@ -1,4 +1,4 @@
-// Reading .metal files and splicing in the headers they include.
+// Reading .metal files and splicing in their headers.
 #pragma once
 
 #include <algorithm>
@@ -16,25 +16,24 @@ namespace mslt::mslc {
 
 // One .metal file as a single run of tokens.
 struct Unit {
-  std::string_view file;      // as diagnostics print it, such as kernels/norm.metal
+  std::string_view file;      // as in diagnostics, such as kernels/norm.metal
   std::string name;           // norm
   std::vector<Token> tokens;  // headers spliced in, each once; include directives left out; ends in an end token
 
-  // The end token at and beyond the end, so that looking ahead needs no care.
+  // Returns the end token for any index beyond the end, so lookahead is always safe.
   const Token& token(std::size_t index) const { return tokens[std::min(index, tokens.size() - 1)]; }
 };
 
 // Owns the text of every file read. One thread at a time.
 class Sources {
  public:
-  // Quoted includes are looked for beside the file that includes them, then in `kernels`. Names are printed relative to
-  // `root`.
+  // Quoted includes are searched next to the including file, then in `kernels`. Names are printed relative to `root`.
   Sources(std::filesystem::path root, std::filesystem::path kernels);
 
-  // The file with its quoted includes spliced in where they stand; `<...>` includes are dropped (every target has its
-  // own standard library). Throws Error(io) where the file itself cannot be read; a missing header is a diagnostic.
+  // The file with its quoted includes spliced in place; drops `<...>` includes (every target has its own standard
+  // library). Throws Error(io) if the file itself cannot be read; a missing header is a diagnostic.
   Unit load(const std::filesystem::path& path, Diagnostics& diagnostics);
-  // The same from text, under the name `file`; includes are looked for in `kernels`.
+  // The same from text, under the name `file`; includes are searched in `kernels`.
   Unit load_text(std::string_view text, std::string_view file, Diagnostics& diagnostics);
 
   // Every file read so far, for the build's dependency file.

@@ -1,4 +1,4 @@
-// Finding one's way in a unit's tokens.
+// Navigating a unit's tokens.
 #include "mslc/syntax.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What the reader knows of a unit: its declarations, as ranges of the unit's tokens.
+// The declarations of a unit, as ranges of its tokens.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,7 @@ struct TemplateParameter {
 };
 
 struct Parameter {
-  Range declaration;  // all of it, attributes and default included
+  Range declaration;  // all of it, including attributes and default
   Range type;         // up to the name
   Range extents;      // `[...]` after the name
   std::size_t name_at = 0;
@@ -51,16 +51,16 @@ struct Function {
   std::vector<TemplateParameter> template_parameters;
   std::vector<Attribute> attributes;
   bool is_kernel = false;
-  Range specifiers;   // before the name, attributes included: `static inline float`
+  Range specifiers;   // before the name, including attributes: `static inline float`
   Range parentheses;  // with both
   std::vector<Parameter> parameters;
   Range body;              // with both braces; empty for a declaration without one
-  std::string_view owner;  // the struct it is a member of, or empty
+  std::string_view owner;  // the struct that it is a member of, or empty
 };
 
 // A variable at file or struct scope.
 struct Variable {
-  std::string_view name;  // empty where the reader could not tell
+  std::string_view name;  // empty if unknown to the reader
   std::size_t name_at = 0;
   Range whole;
   Range type;
@@ -78,7 +78,7 @@ struct Struct {
   std::vector<TemplateParameter> template_parameters;
   std::optional<std::size_t> bases_at;  // the colon
   Range body;
-  std::vector<Variable> members;  // static ones too
+  std::vector<Variable> members;  // including static ones
 };
 
 // MSLT_INSTANTIATE(host_name, kernel, template arguments...)
@@ -87,36 +87,36 @@ struct Instantiation {
   std::string_view kernel;
   std::size_t at = 0;
   std::size_t kernel_at = 0;
-  Range whole;  // a semicolon after it included
+  Range whole;  // including a trailing semicolon
   std::vector<Range> arguments;
 };
 
 struct Syntax {
   Unit unit;
-  std::vector<Function> functions;  // members too
+  std::vector<Function> functions;  // including members
   std::vector<Variable> variables;  // at file scope
   std::vector<Struct> structs;
   std::vector<Instantiation> instantiations;
   std::vector<Range> usings;            // using and typedef
   std::vector<Range> attributes;        // every `[[...]]` of the unit, with its brackets
-  std::vector<std::string_view> names;  // enums and their values, aliases: other names of file scope
+  std::vector<std::string_view> names;  // other names at file scope: enums and their values, aliases
 
   const Token& token(std::size_t index) const { return unit.token(index); }
   const Struct* find_struct(std::string_view name) const;
-  // The source text of the range, one blank where there was any.
+  // The source text of the range, with one space for any white space.
   std::string text(Range range) const;
 };
 
-// The last token of the bracket that opens at `open` (one of ( [ {), or the end token where none closes it.
+// The last token of the bracket that opens at `open` (one of ( [ {), or the end token if it is not closed.
 std::size_t matching(const Unit& unit, std::size_t open);
-// The same for `<`, which closes only as a template argument list does; `limit` where it does not.
+// The same for `<`, if it closes as a template argument list does; otherwise `limit`.
 std::size_t matching_angle(const Unit& unit, std::size_t open, std::size_t limit);
-// The parts of `range` between commas that stand outside brackets and template argument lists.
+// The parts of `range` between commas outside brackets and template argument lists.
 std::vector<Range> split_at_commas(const Unit& unit, Range range);
 
 bool is_address_space(std::string_view word);
 
-// Reads the declarations of a unit. What cannot be read is reported and left out.
+// Reads the declarations of a unit. Reports and skips what it cannot read.
 Syntax read_syntax(Unit unit, Diagnostics& diagnostics);
 
 }  // namespace mslt::mslc

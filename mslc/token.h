@@ -1,4 +1,4 @@
-// Tokens of MSL sources and the places they stand at.
+// Tokens of MSL sources and their positions.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace mslt::mslc {
 
-// A place in a source file; lines and columns count from 1. `file` is the path as diagnostics print it and lives as
-// long as the Sources that read it.
+// A position in a source file; lines and columns count from 1. `file` is the path as in diagnostics and lives as long
+// as the Sources that read it.
 struct Location {
   std::string_view file;
   std::uint32_t line = 0;
@@ -15,12 +15,12 @@ struct Location {
 };
 
 enum class TokenKind : std::uint8_t {
-  identifier,  // keywords too
+  identifier,  // including keywords
   integer,
   floating,
   character,
   string,
-  punctuation,  // `>` is always a token of its own, so that template argument lists close
+  punctuation,  // `>` is always its own token, so that template argument lists close
   directive,    // a whole preprocessor line, from # to its end
   end,          // after the last token
 };
@@ -29,7 +29,7 @@ struct Token {
   TokenKind kind = TokenKind::end;
   std::string_view text;  // a view into the source
   Location at;
-  bool space_before = false;  // blanks, comments or a line end stand before it
+  bool space_before = false;  // preceded by white space or a comment
 
   bool is(std::string_view expected) const { return text == expected && kind != TokenKind::string; }
   bool is_name() const { return kind == TokenKind::identifier; }

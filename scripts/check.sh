@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything beyond the tests: formatting, static analysis, the tests under sanitizers, and the fuzzers.
+# All checks beyond the tests: formatting, static analysis, the tests under sanitizers, and the fuzzers.
 # Usage: scripts/check.sh [format|configure|tidy|asan|tsan|fuzz ...]; all of them without arguments.
 # FUZZ_SECONDS sets how long each fuzzer runs (60).
 set -euo pipefail
@@ -10,7 +10,7 @@ check_format() {
   echo "Formatting is as configured."
 }
 
-# The program alone, as the quick start builds it.
+# Only the program, as the quick start builds it.
 check_configure() {
   cmake --preset release -B build/program -DMSLT_BUILD_TESTS=OFF -DMSLT_BUILD_BENCH=OFF >/dev/null
   echo "The program can be built without the tests."
@@ -25,7 +25,7 @@ check_tidy() {
   echo "Static analysis is clean."
 }
 
-# The benchmarks, which no test needs, are built here so that they stay whole.
+# Also builds the benchmarks, which no test needs, to keep them compiling.
 asan_options=(-DMSLT_UNITY=ON -DMSLT_BUILD_BENCH=ON -DMSLT_PYTHON=)
 
 check_asan() {
@@ -36,10 +36,10 @@ check_asan() {
 
 check_tsan() {
   cmake --preset tsan -DMSLT_UNITY=ON -DMSLT_PYTHON= >/dev/null
-  # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as
-  # threads; the CPU backend's are OpenMP's, which this build does without.
+  # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as threads. The
+  # CPU backend's threads are OpenMP's, which this build does not use.
   cmake --build --preset tsan --target base_tests text_tests data_tests msl_tests backend_tests
-  # Every launch that a tuning can ask for would take longer than all the rest.
+  # Every launch that a tuning allows would take longer than all the rest.
   ctest --preset tsan -j2 -R '^(base|text|data|msl)/|msl_host' -E EveryCandidateGivesTheTablesResults
 }
 

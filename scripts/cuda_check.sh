@@ -2,9 +2,9 @@
 # Tests a CUDA build on a machine with an NVIDIA GPU: the suites of the backend and of the driver, the same training on
 # cpu and on cuda, and the suites again under compute-sanitizer's four tools.
 # Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|sanitize ...]; all of them without names
-# COMPUTE_SANITIZER names that program where it is not on the PATH nor in /usr/local/cuda/bin.
-# SANITIZE_FILTER restricts its suites (a filter of GoogleTest's), SANITIZE_TOOLS its tools.
-# RUN_WRAPPER stands before every program of the build, for those that carry their own libraries.
+# COMPUTE_SANITIZER names that program if it is neither on the PATH nor in /usr/local/cuda/bin.
+# SANITIZE_FILTER restricts its suites (a GoogleTest filter), SANITIZE_TOOLS its tools.
+# RUN_WRAPPER precedes every program of the build, for builds that carry their own libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,7 +38,7 @@ compare() {
   join <(losses "$3" | sort) <(losses "$4" | sort) | awk -v name="$1" -v tolerance="$2" '
     { difference = ($3 - $2) / $2; if (difference < 0) difference = -difference
       if (difference > largest) largest = difference; ++steps }
-    END { printf "%-28s %d steps, losses differ by %.2e at most (%.0e allowed)\n", name, steps, largest, tolerance
+    END { printf "%-28s %d steps, losses differ by at most %.2e (%.0e allowed)\n", name, steps, largest, tolerance
           exit !(steps > 0 && largest <= tolerance) }'
 }
 
@@ -75,7 +75,7 @@ check_sanitize() {
     local options=() arguments=(--devices=cuda --gtest_brief=1 "--gtest_filter=$filter:-*RefusesImpossibleSizes*")
     case $tool in
       memcheck) options=(--leak-check full) ;;
-      # Memory that starts zeroed counts as written.
+      # Zeroed memory counts as written.
       initcheck) arguments=(--devices=cuda --undefined-memory --gtest_brief=1 "--gtest_filter=$filter:-*MemoryTest*") ;;
     esac
     echo "== compute-sanitizer --tool $tool"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs the README's two commands on a fresh machine: in a root that has a minimal Debian 12 and nothing else, made by
-# debootstrap, on a clone of the commit that is checked out here. Prints what they print.
-# Usage: scripts/fresh_machine.sh [COMMAND]      COMMAND runs in the clone instead of the two, as
+# Runs the README's two commands on a fresh machine: in a root with only a minimal Debian 12, made by debootstrap, on a
+# clone of the checked-out commit. Prints their output.
+# Usage: scripts/fresh_machine.sh [COMMAND]      COMMAND runs in the clone instead of the two, such as
 #   scripts/fresh_machine.sh 'scripts/install_dependencies.sh test && scripts/test.sh'
-# Needs root and debootstrap; exits with 77 and says so where it cannot make such a root. The mirror and the settings of
-# apt, of proxies and of pip are this machine's own; MSLT_DEBIAN_MIRROR names another mirror.
+# Needs root and debootstrap; exits with 77 and the reason if it cannot make such a root. Uses this machine's mirror and
+# settings of apt, proxies and pip; MSLT_DEBIAN_MIRROR names another mirror.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,13 +15,13 @@ cannot() {
   exit 77
 }
 [[ $(uname -s) == Linux ]] || cannot "this is not Linux."
-[[ $(id -u) -eq 0 ]] || cannot "that takes root."
+[[ $(id -u) -eq 0 ]] || cannot "it needs root."
 command -v debootstrap >/dev/null || cannot "debootstrap is not installed (apt-get install debootstrap)."
 command -v git >/dev/null || cannot "git is not installed (apt-get install git)."
-# Mounts are made in a namespace of their own: they are gone with the last process in it, however that ends.
-unshare --mount --pid --fork true 2>/dev/null || cannot "this machine may not make mount and process namespaces."
+# Mounts are made in a separate namespace, so they disappear with its last process, however that ends.
+unshare --mount --pid --fork true 2>/dev/null || cannot "this machine does not allow mount and process namespaces."
 
-# The first mirror that this machine's own packages come from.
+# The first mirror of this machine's own packages.
 own_mirror() {
   # shellcheck disable=SC1091
   [[ $(. /etc/os-release && echo "${ID:-}") == debian ]] || return 0
@@ -31,7 +31,7 @@ own_mirror() {
 }
 mirror=${MSLT_DEBIAN_MIRROR:-$(own_mirror)}
 [[ -n $mirror ]] || cannot "no mirror of Debian is known: name one in MSLT_DEBIAN_MIRROR."
-# debootstrap, which does not read apt's settings, takes a proxy from the environment.
+# debootstrap does not read apt's settings and takes a proxy from the environment.
 proxy=$(apt-config dump Acquire::http::Proxy 2>/dev/null | sed -nE 's/^[^"]*"(http[^"]+)";$/\1/p' || true)
 [[ -z $proxy ]] || export http_proxy=${http_proxy:-$proxy}
 
@@ -43,7 +43,7 @@ finish() {
   rm -rf --one-file-system "$work"
 }
 trap finish EXIT
-# A signal ends the script by way of the trap above.
+# A signal ends the script through the trap above.
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
@@ -57,11 +57,11 @@ unshare --mount --propagation private debootstrap --variant=minbase "${include[@
   cannot "debootstrap failed."
 }
 
-# take FILE: into the same place of the root
+# take FILE: copies it to the same place in the root
 take() {
   [[ ! -f $1 ]] || install -D -m 644 "$1" "$root$1"
 }
-# How this machine reaches the mirrors of packages. No variable of its own beside these, no cache, no locale.
+# This machine's access to package mirrors. Otherwise no variable, cache or locale of it.
 for file in /etc/resolv.conf /etc/hosts /etc/pip.conf; do take "$file"; done
 apt-config dump | grep '^Acquire::' >"$root/etc/apt/apt.conf.d/90of-the-host" || true
 while IFS= read -r file; do take "$file"; done < <(grep -oE '"/[^"]+"' "$root/etc/apt/apt.conf.d/90of-the-host" | tr -d '"')
@@ -77,7 +77,7 @@ for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_
 done
 
 commit=$(git rev-parse HEAD)
-[[ -z $(git status --porcelain) ]] || echo "Changes that are not committed are left out."
+[[ -z $(git status --porcelain) ]] || echo "Uncommitted changes are not included."
 git -c advice.detachedHead=false clone -q --no-hardlinks . "$root/mslt"
 git -C "$root/mslt" -c advice.detachedHead=false checkout -q "$commit"
 

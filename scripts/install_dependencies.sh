@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what mslt is built with: through apt on Debian and Ubuntu, through Homebrew on macOS.
+# Installs the dependencies of mslt: through apt on Debian and Ubuntu, through Homebrew on macOS.
 # Usage: scripts/install_dependencies.sh [build|test|check]
-#   build  what the program needs (the default)    test  also what the tests need
-#   check  also what the sanitizer builds, the fuzzers, clang-format and clang-tidy need; on Debian and Ubuntu only
+#   build  for the program (the default)    test  also for the tests
+#   check  also for the sanitizer builds, the fuzzers, clang-format and clang-tidy; only on Debian and Ubuntu
 set -euo pipefail
 
 level=${1:-build}
@@ -13,7 +13,7 @@ build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev li
 test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19
   libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
 check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 libomp-19-dev jq git)
-# Matrix products are left to Accelerate there, which is a part of macOS.
+# macOS's Accelerate computes the matrix products.
 build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost tomlplusplus libomp)
 test_homebrew=(googletest google-benchmark)
 
@@ -33,7 +33,7 @@ if [[ $(uname -s) == Darwin ]]; then
   brew install --quiet "${homebrew[@]}"
   exit
 fi
-command -v apt-get >/dev/null || { echo "Neither apt nor Homebrew here; please install: ${debian[*]}" >&2; exit 1; }
+command -v apt-get >/dev/null || { echo "There is neither apt nor Homebrew; please install: ${debian[*]}" >&2; exit 1; }
 
 missing=()
 for package in "${debian[@]}"; do
@@ -42,7 +42,7 @@ done
 [[ ${#missing[@]} -eq 0 ]] && exit
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
-  command -v sudo >/dev/null || { echo "Installing takes root or sudo; please install: ${missing[*]}" >&2; exit 1; }
+  command -v sudo >/dev/null || { echo "Installing needs root or sudo; please install: ${missing[*]}" >&2; exit 1; }
   as_root=(sudo)
 fi
 echo "Installing: ${missing[*]}"

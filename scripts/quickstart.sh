@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From a fresh machine to generated text: installs what is needed, builds mslt, trains a tokenizer and the tiny model on a
-# real text, and prints what the model writes.
+# From a fresh machine to generated text: installs dependencies, builds mslt, trains a tokenizer and the tiny model on a
+# real text, and prints generated text.
 # Usage: scripts/quickstart.sh [TEXT_FILE]
-# MSLT_WERROR=ON makes compiler warnings errors; those of compilers that this has not met yet are no reason to stop.
+# MSLT_WERROR=ON makes compiler warnings errors; by default, new warnings of untested compilers do not stop the build.
 # Without a file, the text is the King James Bible: from Debian's package, or the public-domain copy of Project Gutenberg.
 set -euo pipefail
 start=$PWD
@@ -33,7 +33,7 @@ cmake --preset "$preset" -DMSLT_BUILD_TESTS=OFF -DMSLT_BUILD_BENCH=OFF -DMSLT_UN
 cmake --build --preset "$preset" --target mslt_program
 mslt=build/$preset/bin/mslt
 
-# What an earlier run of this script left is kept until there is something to put in its place.
+# Results of an earlier run of this script are kept until they can be replaced.
 rm -rf "$run/model" "$run/data" "$run/tokenizer.json"
 if [[ -n $input ]]; then
   [[ $input -ef $text ]] || cp "$input" "$text"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs one libFuzzer program for some seconds, from its seeds in tests/fuzz/corpus.
+# Runs one libFuzzer program for some seconds, starting from its seeds in tests/fuzz/corpus.
 # Usage: scripts/run_fuzzer.sh PROGRAM SECONDS
 set -euo pipefail
 cd "$(dirname "$0")/.."

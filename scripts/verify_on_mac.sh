@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# On a Mac with Apple silicon: builds mslt with its Metal backend, runs all tests on the GPU under Metal's API validation,
-# and those of the GPU again under its shader validation, whose findings are reported and fail nothing; trains a small
-# model on GPU and CPU, lets it write, measures it, and writes build/metal/report.txt, which says what happened on what
-# machine.
+# On a Mac with Apple silicon: builds mslt with its Metal backend; runs all tests on the GPU under Metal's API validation; runs
+# those of the GPU again under its shader validation, whose findings are reported but fail nothing; trains a small model on GPU
+# and CPU, generates text, measures it; and writes build/metal/report.txt with the results and the machine.
 # Usage: scripts/verify_on_mac.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +11,7 @@ scripts/install_dependencies.sh test
 mkdir -p build/metal
 {
   cmake --preset metal -DMSLT_BUILD_TESTS=ON -DMSLT_BUILD_BENCH=ON -DMSLT_UNITY=ON && cmake --build --preset metal
-} 2>&1 | tee build/metal/build.log || { echo "It does not build. Please send build/metal/build.log." >&2; exit 1; }
+} 2>&1 | tee build/metal/build.log || { echo "The build failed. Please send build/metal/build.log." >&2; exit 1; }
 mslt=build/metal/bin/mslt
 report=build/metal/report.txt
 {
@@ -30,12 +29,12 @@ report=build/metal/report.txt
 } >"$report" 2>&1
 
 status=0
-# Without it a program has no default GPU.
+# Without CoreGraphics a program has no default GPU.
 if ! otool -L "$mslt" | grep CoreGraphics >/dev/null; then
   echo "$mslt is not linked with CoreGraphics." | tee -a "$report"
   status=1
 fi
-# tests PRESET LOG TITLE: runs them, shows how many passed and appends the end of the log to the report
+# tests PRESET LOG TITLE: runs them, prints how many passed and appends the end of the log to the report
 tests() {
   local outcome=0
   ctest --preset "$1" --output-log "$2" || outcome=1
@@ -47,16 +46,16 @@ tests() {
   return $outcome
 }
 tests metal build/metal/tests.log "Under Metal's API validation" || status=1
-# This one doubles a kernel's threadgroup memory and lets groups have fewer threads: what it refuses, the GPU may well run.
+# Shader validation doubles a kernel's threadgroup memory and allows groups fewer threads: it may refuse what the GPU can run.
 tests metal-shader-validation build/metal/shader_validation.log "Under Metal's shader validation" ||
-  echo "Shader validation found something or lacked room for a kernel; that fails nothing." | tee -a "$report"
+  echo "Shader validation reported findings or had no room for a kernel; this does not count as a failure." | tee -a "$report"
 run=$(mktemp -d)
 trap 'rm -rf "$run"' EXIT
 
-# step COMMAND...: runs mslt, notes a failure and goes on
+# step COMMAND...: runs mslt, records a failure and goes on
 step() {
   echo "== mslt $*"
-  $mslt "$@" || { echo "That failed."; status=1; }
+  $mslt "$@" || { echo "This command failed."; status=1; }
 }
 {
   cat README.md CONTRIBUTING.md docs/*.md >"$run/text.txt"

@@ -46,7 +46,7 @@ def of_isolated(splitter):
 def ranges_of(points):
     ranges = []
     for point in points:
-        # Surrogates are no characters: a range may go across them.
+        # Surrogates are not characters: a range may span them.
         if ranges and point in (ranges[-1][1] + 1, 0xE000 if ranges[-1][1] == 0xD7FF else -1):
             ranges[-1][1] = point
         else:

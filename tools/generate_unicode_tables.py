@@ -20,7 +20,7 @@ try:
 except ImportError:
     import unicodedata as ucd
 
-# The property White_Space, which is what \s means in the patterns; unchanged since Unicode 6.3.
+# The property White_Space, the meaning of \s in the patterns; unchanged since Unicode 6.3.
 WHITE_SPACE = {0x20, 0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, *range(0x9, 0xE), *range(0x2000, 0x200B)}
 
 # The bits of CharacterClass in unicode_tables.h.
@@ -72,7 +72,7 @@ def compositions():
 def normalization_records(pairs):
     """A record number for each code point, the records, and the decompositions laid end to end.
 
-    Record 0 is for code points to which NFC does nothing, whatever stands before or after them. A record is (offset and
+    Record 0 is for code points that NFC never changes, whatever precedes or follows them. A record is (offset and
     length of the decomposition, combining class, whether the code point is a boundary: that is, whether NFC never
     joins or moves it, or what it decomposes to, towards what stands before it).
     """

@@ -1,40 +1,80 @@
 #!/usr/bin/env python3
 """Breaks kernels on purpose, one place at a time, and tells how many of the mutants the suites catch.
 
-A mutation takes away a barrier or a guard, moves a bound by one or turns a sign. Each is applied to a copy of the
-sources, which is built and tested there; a mutant is caught where a suite fails, crashes or does not end. What the
-compilers refuse is no mutant. Without --list, the first run builds the whole copy.
+A mutation takes away a barrier or a guard, moves a bound by one or turns a sign. All of them are planted into a copy of
+the C++ that mslc writes for the host, each behind a question for its number, and built there once; MSLT_MUTANT says
+which one a run has. A mutant is caught where a suite fails, crashes or does not end. The first run builds the copy.
 
-    tools/mutate_kernels.py --list                      every mutation that there is
+    tools/mutate_kernels.py                             all of them
+    tools/mutate_kernels.py --list                      what there is to mutate, once the copy is built
     tools/mutate_kernels.py --sample 20 --seed 1        a random sample, shared out evenly over the kinds
     tools/mutate_kernels.py --only norm.metal:137       those of one line
     tools/mutate_kernels.py --checks host,reversed,metal,asan,tsan
 
 The checks: host, reversed and random run the suites on msl-host in that order of threads, metal on the double of Metal,
-asan and tsan on msl-host under the sanitizers. A mutant goes through them in turn until one catches it.
+asan and tsan on msl-host under the sanitizers. A mutant goes through them in turn until one catches it: through all
+suites of the first check, those about its file before the others, and of the further ones through those about its file.
 """
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SUITES = "--gtest_filter=*/msl_host:-*EveryCandidateGivesTheTablesResults*"
-# A mutant may loop for ever; the suites take well under a minute otherwise, minutes under sanitizers.
+LEFT_OUT = "*EveryCandidateGivesTheTablesResults*"
+# A mutant may loop for ever: each check has so many seconds of processor time, of which the suites need a tenth.
 CHECKS = {
-    "host": ("release", "backend_tests", [SUITES], 300),
-    "reversed": ("release", "backend_tests", [SUITES, "--order=reversed"], 300),
-    "random": ("release", "backend_tests", [SUITES, "--order=random:1"], 300),
-    "metal": ("release", "metal_backend_tests", [SUITES.replace("msl_host", "metal")], 300),
-    "asan": ("asan", "backend_tests", [SUITES], 2400),
-    "tsan": ("tsan", "backend_tests", [SUITES], 3600),
+    "host": ("release", "backend_tests", "msl_host", [], 300),
+    "reversed": ("release", "backend_tests", "msl_host", ["--order=reversed"], 300),
+    "random": ("release", "backend_tests", "msl_host", ["--order=random:1"], 300),
+    "metal": ("release", "metal_backend_tests", "metal", [], 300),
+    "asan": ("asan", "backend_tests", "msl_host", [], 2400),
+    "tsan": ("tsan", "backend_tests", "msl_host", [], 3600),
 }
 FOLDERS = {"backend_tests": "tests/backend", "metal_backend_tests": "tests/metal_double"}
+# The suite of a file whose name does not tell it.
+SUITES = {"attention_backward": "AttentionTest", "matvec": "LinearTest"}
+
+
+# What the planted code asks.
+HEADER = """#pragma once
+#include <cstdlib>
+#pragma GCC diagnostic ignored "-Wparentheses"
+namespace mutants {
+inline const int chosen = std::getenv("MSLT_MUTANT") ? std::atoi(std::getenv("MSLT_MUTANT")) : 0;
+inline bool is(int mutant) { return chosen == mutant; }
+// a < bound{n} < b is a < b, or a <= b in mutant n; the others alike.
+struct bound { int mutant; };
+template <class T> struct bounded { T a; bool is_mutant; };
+template <class T> bounded<T> operator<(const T& a, bound m) { return {a, is(m.mutant)}; }
+template <class T> bounded<T> operator<=(const T& a, bound m) { return {a, is(m.mutant)}; }
+template <class T> bounded<T> operator>(const T& a, bound m) { return {a, is(m.mutant)}; }
+template <class T> bounded<T> operator>=(const T& a, bound m) { return {a, is(m.mutant)}; }
+template <class T, class U> bool operator<(bounded<T> l, const U& b) { return l.is_mutant ? l.a <= b : l.a < b; }
+template <class T, class U> bool operator<=(bounded<T> l, const U& b) { return l.is_mutant ? l.a < b : l.a <= b; }
+template <class T, class U> bool operator>(bounded<T> l, const U& b) { return l.is_mutant ? l.a >= b : l.a > b; }
+template <class T, class U> bool operator>=(bounded<T> l, const U& b) { return l.is_mutant ? l.a > b : l.a >= b; }
+// a - minus{n} - b is a - b, or a + b in mutant n.
+struct minus { int mutant; };
+template <class T> struct lessened { T a; bool is_mutant; };
+template <class T> lessened<T> operator-(const T& a, minus m) { return {a, is(m.mutant)}; }
+template <class T, class U> auto operator-(lessened<T> l, const U& b) { return l.is_mutant ? l.a + b : l.a - b; }
+// a += sign{n} = b adds b, or takes it away in mutant n.
+struct sign {
+  int mutant;
+  template <class T> T operator=(const T& b) const { return is(mutant) ? T(-b) : b; }
+};
+}
+"""
+INCLUDE = '#include "mutants.h"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +82,8 @@ class Mutation:
     kind: str
     file: str  # in kernels/
     line: int  # from 1
+    nth: int  # of the line's
+    number: int  # what MSLT_MUTANT says
     before: str
     after: str
 
@@ -52,41 +94,92 @@ class Mutation:
 COMPARED = r"(?:args\.\w+|count|columns|rows|last_row|end|last|limit|spans|steps|threads|simdgroups|vocab|\w+_count)"
 
 
-def line_mutations(lines, i):
-    """(kind, what stands in the line's place) of every mutation of line i."""
-    line = lines[i]
+def line_mutations(line, following):
+    """(kind, what stands in the line's place, insertions) of each mutation; insertions are (place, text with {n})."""
     code = line.split("//")[0]
-    if not code.strip() or code.lstrip().startswith(("#", "template", "constant constexpr", "MSLT_")):
+    if not code.strip() or code.lstrip().startswith("#") or "constexpr" in code:
         return
+    indent = len(code) - len(code.lstrip())
     if re.match(r"\s*(threadgroup|simdgroup)_barrier\(.*\);", code):
-        yield "barrier", ""
+        yield "barrier", "", [(indent, "if (!::mutants::is({n})) ")]
     for match in re.finditer(r" (<=|>=|<|>) (?=" + COMPARED + r"\b)", code):
         turned = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}[match[1]]
-        yield "bound", line[: match.start(1)] + turned + line[match.end(1) :]
-    following = lines[i + 1].strip() if i + 1 < len(lines) else ""
-    if re.match(r"\s*if \(.*\) \{$", code) and following == "return;":
-        yield "guard", re.sub(r"if \(.*\) \{", "if (false) {", line)
-    for guard in (r"\w+ == 0\.0f \? 0\.0f : ", r"\binside && ", r" \|\| !isfinite\([^)]*\]?\)", r" && row \+ r < last_row"):
-        match = re.search(guard, code)
-        if match:
-            yield "guard", line[: match.start()] + line[match.end() :]
+        after = line[: match.start(1)] + turned + line[match.end(1) :]
+        yield "bound", after, [(match.end(), "::mutants::bound{{{n}}} " + match[1] + " ")]
+    match = re.match(r"(\s*if \()(.*)\) \{$", code)
+    if match and following.strip() == "return;":
+        yield "guard", f"{match[1]}false) {{", [(match.end(1), "!::mutants::is({n}) && ("), (match.end(2), ")")]
+    match = re.search(r"\w+ == 0\.0f \? 0\.0f : ", code)
+    if match:
+        yield "guard", line[: match.start()] + line[match.end() :], [(match.start(), "!::mutants::is({n}) && ")]
+    match = re.search(r"\binside && ", code)
+    if match:
+        yield "guard", line[: match.start()] + line[match.end() :], [
+            (match.start(), "(::mutants::is({n}) || "), (match.start() + len("inside"), ")")]
+    match = re.search(r" \|\| (!isfinite\([^)]*\]?\))", code)
+    if match:
+        yield "guard", line[: match.start()] + line[match.end() :], [
+            (match.start(1), "(!::mutants::is({n}) && "), (match.end(1), ")")]
+    match = re.search(r" && (row \+ r < last_row)", code)
+    if match:
+        yield "guard", line[: match.start()] + line[match.end() :], [
+            (match.start(1), "(::mutants::is({n}) || "), (match.end(1), ")")]
     if "for (" not in code and "uint" not in code and "ulong" not in code:
         if " += " in code and re.search(r"total|sum|square|product|values|acc|\bp\b|result|grad", code):
-            yield "sign", line.replace(" += ", " -= ", 1)
+            place = code.index(" += ") + len(" += ")
+            yield "sign", line.replace(" += ", " -= ", 1), [(place, "::mutants::sign{{{n}}} = ")]
         match = re.search(r"[\w\])] (-) [\w(]", code)
         if match and re.search(r"float|[^=]= |\bm\b|return", code):
-            yield "sign", line[: match.start(1)] + "+" + line[match.end(1) :]
+            after = line[: match.start(1)] + "+" + line[match.end(1) :]
+            yield "sign", after, [(match.end(1) + 1, "::mutants::minus{{{n}}} - ")]
 
 
-def all_mutations():
-    found = []
+def plant(units):
+    """Plants all mutations into these files, and returns them."""
+    found = {}
+    (units[0].parent / "mutants.h").write_text(HEADER)
+    for unit in units:
+        lines = unit.read_text().split("\n")
+        file, number = None, 0
+        for i, line in enumerate(lines):
+            place = re.match(r'#line (\d+) "(.*)"', line)
+            if place:
+                file = place[2].removeprefix("kernels/") if place[2].endswith((".metal", ".h")) else None
+                number = int(place[1]) - 1
+                continue
+            number += 1
+            if file is None:
+                continue
+            insertions = []
+            following = lines[i + 1] if i + 1 < len(lines) else ""
+            for nth, (kind, after, planted) in enumerate(line_mutations(line, following)):
+                key = (file, number, nth)
+                if key not in found:
+                    found[key] = Mutation(kind, file, number, nth, len(found) + 1, line, after)
+                insertions += [(at, text.format(n=found[key].number)) for at, text in planted]
+            # Of those at one place the later ones stand inside.
+            for at, text in sorted(reversed(insertions), key=lambda insertion: insertion[0], reverse=True):
+                line = line[:at] + text + line[at:]
+            lines[i] = line
+        lines.insert(1, INCLUDE)
+        unit.write_text("\n".join(lines))
+    return sorted(found.values(), key=lambda m: (m.file, m.line, m.nth))
+
+
+def suites_of(file):
+    """The suites that are about a file of kernels/, or about the kernels that include it, in one way or another."""
     kernels = ROOT / "kernels"
-    for path in sorted([*kernels.glob("*.metal"), *kernels.glob("lib/*.h")]):
-        lines = path.read_text().split("\n")
-        for i in range(len(lines)):
-            for kind, after in line_mutations(lines, i):
-                found.append(Mutation(kind, str(path.relative_to(kernels)), i + 1, lines[i], after))
-    return found
+    users, found = [file], set()
+    for user in users:
+        path = pathlib.Path(user)
+        if path.suffix == ".metal":
+            found.add(SUITES.get(path.stem, path.stem.title().replace("_", "") + "Test"))
+            continue
+        for other in [*kernels.glob("*.metal"), *kernels.glob("lib/*.h")]:
+            name = str(other.relative_to(kernels))
+            if name not in users and re.search(rf'#include "(lib/)?{path.name}"', other.read_text()):
+                users.append(name)
+    return sorted(found)
 
 
 def sample_of(mutations, count, seed):
@@ -120,26 +213,45 @@ class Copy:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
 
-    def build(self, preset, target):
-        """Whether it builds; the log is in the folder."""
-        build = self.folder / "build" / preset
-        with open(self.folder / f"{preset}.log", "w") as log:
-            steps = [["cmake", "--build", str(build), "-j", self.jobs, "--target", target]]
-            if not (build / "build.ninja").exists():
-                steps.insert(0, ["cmake", "--preset", preset, "-DMSLT_BUILD_BENCH=OFF", "-DMSLT_PYTHON=",
-                                 "-DMSLT_BUILD_FUZZ=OFF"])
-            return all(subprocess.run(step, cwd=self.folder, stdout=log, stderr=log).returncode == 0 for step in steps)
+    def step(self, preset, *arguments):
+        with open(self.folder / f"{preset}.log", "a") as log:
+            if subprocess.run(["cmake", *arguments], cwd=self.folder, stdout=log, stderr=log).returncode != 0:
+                sys.exit(f"{log.name} says why the copy does not build.")
 
-    def run(self, check):
-        """Why the check fails, empty where it passes; None where the program does not build."""
-        preset, program, arguments, seconds = CHECKS[check]
-        if not self.build(preset, program):
-            return None
+    def plant(self, preset):
+        """Writes the kernels of a preset with all mutations, which are returned."""
+        build = self.folder / "build" / preset
+        if not (build / "build.ninja").exists():
+            self.step(preset, "--preset", preset, "-DMSLT_BUILD_BENCH=OFF", "-DMSLT_PYTHON=", "-DMSLT_BUILD_FUZZ=OFF",
+                      "-DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON")
+        for unit in build.glob("mslt_kernel/host_*.cpp"):
+            unit.unlink()
+        self.step(preset, "--build", str(build), "-j", self.jobs, "--target", "mslt_kernel_sources")
+        return plant(sorted(set(build.glob("mslt_kernel/host_*.cpp")) - {build / "mslt_kernel/host_kernels.cpp"}))
+
+    def build(self, preset, programs):
+        self.step(preset, "--build", str(self.folder / "build" / preset), "-j", self.jobs, "--target", *programs)
+
+    def run(self, check, mutant=0, suites=(), others=True):
+        """Why the check fails for a mutant, empty where it passes. These suites go first; 0 is none."""
+        device = CHECKS[check][2]
+        first = ":".join(f"*/{suite}.*/{device}" for suite in suites)
+        why = self.suites(check, mutant, f"{first}:-{LEFT_OUT}") if suites else ""
+        return why or (self.suites(check, mutant, f"*/{device}:-{LEFT_OUT}:{first}") if others else "")
+
+    def suites(self, check, mutant, names):
+        """Why one of the suites fails that the filter names, empty where they pass."""
+        preset, program, _, arguments, seconds = CHECKS[check]
+        arguments = [f"--gtest_filter={names}", *arguments]
         path = self.folder / "build" / preset / FOLDERS[program] / program
         try:
             done = subprocess.run([str(path), "--gtest_brief=1", "--gtest_fail_fast", *arguments], cwd=self.folder,
-                                  capture_output=True, text=True, errors="replace", timeout=seconds)
+                                  capture_output=True, text=True, errors="replace", timeout=20 * seconds,
+                                  env={**os.environ, "MSLT_MUTANT": str(mutant)},
+                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds)))
         except subprocess.TimeoutExpired:
+            return "it does not end"
+        if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
             return "it does not end"
         if done.returncode == 0:
             return ""
@@ -163,7 +275,9 @@ def main():
     if unknown:
         parser.error(f"there is no check {unknown[0]}; valid are {', '.join(CHECKS)}")
 
-    mutations = all_mutations()
+    copy = Copy(options.folder, options.jobs)
+    presets = dict.fromkeys(CHECKS[check][0] for check in checks)
+    mutations = [copy.plant(preset) for preset in presets][0]
     if options.only:
         mutations = [m for m in mutations if m.file in options.only or f"{m.file}:{m.line}" in options.only]
     if options.sample is not None:
@@ -175,34 +289,24 @@ def main():
     if not mutations:
         parser.error("there is no such mutation")
 
-    copy = Copy(options.folder, options.jobs)
+    for preset in presets:
+        copy.build(preset, dict.fromkeys(CHECKS[check][1] for check in checks if CHECKS[check][0] == preset))
     for check in checks:
         outcome = copy.run(check)
-        if outcome is None or outcome:
-            print(f"Without a mutation {check} fails: {outcome or 'it does not build'}", file=sys.stderr)
-            return 1
-    caught, survived, invalid = [], [], []
-    for number, mutation in enumerate(mutations, 1):
-        target = options.folder / "kernels" / mutation.file
-        original = target.read_text()
-        lines = original.split("\n")
-        lines[mutation.line - 1] = mutation.after
-        target.write_text("\n".join(lines))
-        try:
-            verdict = "survives"
-            for check in checks:
-                outcome = copy.run(check)
-                if outcome is None:
-                    verdict = "is no mutant: it does not build"
-                    break
-                if outcome:
-                    verdict = f"caught by {check}: {outcome}"
-                    break
-        finally:
-            target.write_text(original)
-        print(f"[{number}/{len(mutations)}] {mutation}\n    {verdict}", flush=True)
-        (caught if verdict.startswith("caught") else survived if verdict == "survives" else invalid).append(mutation)
-    print(f"\n{len(caught)} of {len(caught) + len(survived)} mutants were caught; {len(invalid)} did not build.")
+        if outcome:
+            sys.exit(f"Without a mutation {check} fails: {outcome}")
+    survived = []
+    for tried, mutation in enumerate(mutations, 1):
+        verdict = "survives"
+        for check in checks:
+            outcome = copy.run(check, mutation.number, suites_of(mutation.file), others=check == checks[0])
+            if outcome:
+                verdict = f"caught by {check}: {outcome}"
+                break
+        else:
+            survived.append(mutation)
+        print(f"[{tried}/{len(mutations)}] {mutation}\n    {verdict}", flush=True)
+    print(f"\n{len(mutations) - len(survived)} of {len(mutations)} mutants were caught.")
     if survived:
         print("Survivors:", *survived, sep="\n  ")
     return 1 if survived else 0

@@ -1,17 +1,23 @@
-// The configuration of a model: everything that fixes its parameters and what it computes.
+// The configuration of a model: it determines all parameters and the computation.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace mslt {
 
 enum class NormType { layernorm, rmsnorm };
-enum class NormPosition { pre, post };
+// Where a layer normalises: pre, what a branch reads; post, the sum that it ends in; sandwich, what a branch reads and
+// what it makes; output, what it makes alone.
+enum class NormPosition { pre, post, sandwich, output };
 enum class PositionType { learned, sinusoidal, rope, none };
-enum class ActivationType { gelu, gelu_erf, relu, swiglu };  // gelu is its tanh form, gelu_erf the exact one
+// gelu is its tanh form, gelu_erf the exact one. swiglu and geglu multiply half of the rows by the other's activation.
+enum class ActivationType { gelu, gelu_erf, relu, swiglu, geglu };
+// RMSNorm of queries and keys before they are rotated: of each head, or of all heads together.
+enum class QkNormType { none, head, row };
 
 // Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor) or `llama3` (low
 // frequencies divided by factor, high ones kept, smooth between).
@@ -25,8 +31,33 @@ struct RopeScaling {
   bool operator==(const RopeScaling&) const = default;
 };
 
-// A value type. Defaults describe GPT-2's family. Names follow the field: one layer is attention, then feed-forward,
-// each with its norm and residual connection.
+// One layer of a model: attention, then feed-forward, each a branch of the residual stream with its norms.
+struct AttentionConfig {
+  std::int64_t heads = 1;
+  std::int64_t kv_heads = 1;
+  std::int64_t head_size = 1;
+  std::int64_t window = 0;  // positions that a token sees, its own included; 0 for all up to its own
+  bool rotary = false;
+  double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
+  QkNormType qk_norm = QkNormType::none;
+  bool qkv_bias = false;
+  bool out_bias = false;
+  float scale = 1.0f;    // of the products of queries and keys
+  float softcap = 0.0f;  // scores s become softcap · tanh(s / softcap); 0 for none
+};
+struct FeedForwardConfig {
+  ActivationType activation = ActivationType::gelu;
+  std::int64_t size = 1;
+  bool bias = false;
+};
+struct LayerConfig {
+  AttentionConfig attention;
+  FeedForwardConfig feed_forward;
+  NormPosition norm_position = NormPosition::pre;
+};
+
+// A value type. Defaults describe GPT-2's family. Its fields are listed once more, in src/model/config_fields.h.
 struct Config {
   std::int64_t vocab_size = 1776;
   std::int64_t max_positions = 128;  // the longest sequence (T)
@@ -50,34 +81,43 @@ struct Config {
   bool tied_embeddings = true;   // the output head is the token embedding
   float embedding_scale = 1.0f;  // sqrt(channels) in the original Transformer
   float dropout = 0.0f;          // on embeddings, attention probabilities and both residual branches
+  QkNormType qk_norm = QkNormType::none;
+  std::int64_t window = 0;         // as AttentionConfig has it
+  float attention_scale = 0.0f;    // of q·k; 0 for 1 / sqrt(head_size)
+  float attention_softcap = 0.0f;  // of scores, 0 for none
+  float logit_softcap = 0.0f;      // of logits, 0 for none
   bool operator==(const Config&) const = default;
 
+  // Layer i, from 0 on.
+  LayerConfig layer(std::int64_t i) const;
+
   // Throws Error(usage) listing every setting that is impossible or unsafe, with its value and what would be valid:
-  // sizes below 1 or so large that a byte count overflows, heads that kv_heads does not divide, odd head sizes with
-  // RoPE, biases on RMSNorm, a dropout outside [0, 1), and the like.
+  // sizes below 1 or so large that a byte count overflows or a kernel cannot hold them, heads that kv_heads does not
+  // divide, odd head sizes with RoPE, biases on RMSNorm, a dropout outside [0, 1), what no backend runs, and the like.
   void validate() const;
 
-  // Numbers of trainable parameters, in all and without the embeddings.
+  // Numbers of trainable parameters: all, and all except the embeddings.
   std::int64_t parameter_count() const;
   std::int64_t non_embedding_parameter_count() const;
-  // Floating-point operations of the matrix products and attention, forward and backward, for one token of a sequence
-  // of seq_len (causal attention counted as half of the square).
+  // FLOPs of the matrix products and attention, forward and backward, per token of a sequence of seq_len tokens. Causal
+  // attention counts as half of the square.
   double training_flops_per_token(std::int64_t seq_len) const;
 };
 
 // tiny, mini, base, gpt2, gpt2-medium, gpt2-large, gpt2-xl, llama-15m, llama-110m, smollm-135m.
-// vocab_size is the preset's customary one; train replaces it by the tokenizer's. Throws Error(usage) listing the
-// names.
+// vocab_size is the preset's usual one; train replaces it by the tokenizer's. Throws Error(usage) listing the names.
 Config preset(std::string_view name);
 std::span<const std::string_view> preset_names();
 
-std::string_view name_of(NormType value);
-std::string_view name_of(NormPosition value);
-std::string_view name_of(PositionType value);
-std::string_view name_of(ActivationType value);
-NormType norm_type_from_name(std::string_view name);
-NormPosition norm_position_from_name(std::string_view name);
-PositionType position_type_from_name(std::string_view name);
-ActivationType activation_type_from_name(std::string_view name);
+// Settings have names, in files and flags.
+template <class T>
+concept Setting =
+    std::is_same_v<T, NormType> || std::is_same_v<T, NormPosition> || std::is_same_v<T, PositionType> ||
+    std::is_same_v<T, ActivationType> || std::is_same_v<T, QkNormType> || std::is_same_v<T, RopeScalingType>;
+template <Setting T>
+std::string_view name_of(T value);
+// Throws Error(usage) listing the valid names.
+template <Setting T>
+T from_name(std::string_view name);
 
 }  // namespace mslt

@@ -20,7 +20,7 @@ struct SamplingOptions {
   std::int64_t top_k = 0;           // keep the k most likely tokens; 0 keeps all
   float top_p = 1.0f;               // keep the smallest set with at least this probability (Holtzman et al., 2020)
   float min_p = 0.0f;               // keep tokens with at least this share of the most likely one's probability
-  float repetition_penalty = 1.0f;  // divide positive, multiply negative logits of tokens seen (Keskar et al., 2019)
+  float repetition_penalty = 1.0f;  // divide positive, multiply negative logits of seen tokens (Keskar et al., 2019)
   std::uint64_t seed = 0;
 
   // Throws Error(usage) naming each option out of range, its value and the valid range.
@@ -30,17 +30,17 @@ struct SamplingOptions {
 struct GenerateOptions {
   SamplingOptions sampling = {};
   std::int64_t max_new_tokens = 256;
-  // The text ends before the first of these. One that is the text of a special token ends it where that is drawn,
-  // though such a token is not shown.
+  // The text ends before the first of these strings. If one is the text of a special token, drawing that token also
+  // ends it, although the token is not shown.
   std::vector<std::string> stop = {};
   std::int64_t num = 1;  // samples, drawn independently from (seed, sample)
   bool ignore_eos = false;
-  // Of generate(), which encodes the prompt: whether it begins with what the tokenizer's files put before each text,
-  // and whether the spelling of a special token in it is that token.
+  // For generate(), which encodes the prompt: whether to put the tokenizer's text prefix before the prompt, and whether
+  // the spelling of a special token in the prompt becomes that token.
   bool add_prefix = true;
   bool parse_special = false;
 
-  // As SamplingOptions::validate, for all.
+  // As SamplingOptions::validate, for all options.
   void validate() const;
 };
 
@@ -49,13 +49,13 @@ std::string_view name_of(FinishReason reason);
 
 struct Generated {
   std::string text;             // without the prompt, cut before a stop string
-  std::vector<TokenId> tokens;  // what was drawn, the ending token included
+  std::vector<TokenId> tokens;  // the drawn tokens, including the ending token
   FinishReason reason = FinishReason::length;
 };
 
 struct GenerateStatistics {
   std::int64_t prompt_tokens = 0;
-  std::int64_t new_tokens = 0;  // over all samples
+  std::int64_t new_tokens = 0;  // of all samples
   double prefill_seconds = 0.0;
   double decode_seconds = 0.0;
 };
@@ -68,11 +68,11 @@ class Generator {
   Generator& operator=(const Generator&) = delete;
   ~Generator();
 
-  // Continues `prompt`; one of no tokens, with what stands before it, starts a document. `on_text(sample, piece)`
-  // receives whole characters as they are certain, never a part of a stop string; returning false cancels that sample.
-  // The prompt is processed in one pass; a text that outgrows the model's context goes on from the last half of it.
-  // Results depend on the model, the prompt and the options alone. Throws Error(usage) for options out of range,
-  // Error(input) for a prompt longer than the context.
+  // Continues `prompt`. An empty prompt starts a document. `on_text(sample, piece)` receives whole characters as soon
+  // as they are certain, never a part of a stop string; returning false cancels that sample. The prompt is processed in
+  // one pass. A text that outgrows the model's context continues from its last half. Results depend only on the model,
+  // the prompt and the options. Throws Error(usage) for options out of range, Error(input) for a prompt longer than the
+  // context.
   std::vector<Generated> generate(std::string_view prompt, const GenerateOptions& options,
                                   const std::function<bool(std::int64_t sample, std::string_view piece)>& on_text = {});
 
@@ -81,7 +81,7 @@ class Generator {
       std::span<const TokenId> prompt, const GenerateOptions& options,
       const std::function<bool(std::int64_t sample, std::string_view piece)>& on_text = {});
 
-  // Of the last call.
+  // For the last call.
   const GenerateStatistics& statistics() const;
 
  private:

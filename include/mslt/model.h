@@ -18,8 +18,8 @@ namespace mslt {
 struct LoadOptions {
   std::string device = "auto";  // as --device: auto, cpu, cuda, metal, msl-host
   std::string dtype;            // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
-  // How a GPU's kernels are launched: "none" by the built-in table, "auto" as mslt tune stored for the device, if it
-  // did, else by that tuning file. Results differ by rounding alone.
+  // Launch parameters of a GPU's kernels: "none" for the built-in table; "auto" for what mslt tune stored for the
+  // device, else the table; or a tuning file. Results differ by rounding only.
   std::string tuning = "none";
   // What a GPU's libraries do: "auto", "msl" for mslt's kernels, or the library, "cudnn" and "cublas". Differs by
   // rounding.
@@ -31,23 +31,23 @@ struct LoadOptions {
 class Model {
  public:
   // Opens a Hugging Face folder (config.json, model.safetensors, tokenizer.json) of a supported family, a run folder
-  // that train wrote, or any folder save() wrote. Throws Error naming the file and member that cannot be accepted.
+  // written by train, or any folder written by save(). Throws Error naming the file and member that it cannot accept.
   static Model load(const std::filesystem::path& folder, const LoadOptions& options = {});
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
   ~Model();
 
   const Config& config() const;
-  // Throws Error(input) where the folder had no tokenizer.
+  // Throws Error(input) if the folder had no tokenizer.
   const Tokenizer& tokenizer() const;
   bool has_tokenizer() const;
   // Ids that end a generated text.
   std::span<const TokenId> eos_ids() const;
-  // What stands before each text, as the tokenizer's files have it: usually nothing or the BOS token.
+  // The ids before each text, according to the tokenizer's files: usually none or the BOS token.
   std::span<const TokenId> text_prefix() const;
-  // Texts end at this token instead; throws Error(usage) where the tokenizer has none of that text.
+  // Makes texts end at this token instead; throws Error(usage) if the tokenizer has no token of that text.
   void end_at(std::string_view token);
-  // Sentences on what of the folder was converted or could not be used.
+  // Sentences about parts of the folder that were converted or could not be used.
   std::span<const std::string> notes() const;
 
   // Writes the same files for transformers and other readers.

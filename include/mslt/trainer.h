@@ -19,23 +19,23 @@ namespace mslt {
 class Backend;
 class Transformer;
 
-// How the learning rate moves after its warmup; train/schedule.h has the formulas.
+// The shape of the learning rate after its warmup; train/schedule.h has the formulas.
 enum class Schedule { cosine, linear, constant, wsd };
 
 // The name as the command line spells it, and back. Throws Error(usage) listing the valid names.
 std::string_view name_of(Schedule schedule);
 Schedule schedule_from_name(std::string_view name);
 
-// Everything that `mslt train` can be told. A value type.
+// All options of `mslt train`. A value type.
 struct TrainOptions {
-  // Where from and where to.
-  std::filesystem::path data;    // a folder that `mslt data prepare` wrote
-  std::filesystem::path output;  // the run folder, created where it does not exist
-  bool resume = false;           // continue the run in `output` from its newest checkpoint; begin one where none is
-  std::optional<std::int64_t> from_step;  // with resume: from this step's; newer ones are kept under other names
-  bool discard_damaged = false;     // with resume: keep damaged checkpoints under other names and go on without them
-  std::filesystem::path init_from;  // start from the weights of this model folder (its configuration holds then)
-  // With init_from: accept data of another tokenizer than that model's. Each id keeps its embedding but means another
+  // Input and output.
+  std::filesystem::path data;    // a folder written by `mslt data prepare`
+  std::filesystem::path output;  // the run folder; created if missing
+  bool resume = false;           // continue the run in `output` from its newest checkpoint; start one if there is none
+  std::optional<std::int64_t> from_step;  // with resume: start at this step's checkpoint; newer ones are renamed
+  bool discard_damaged = false;           // with resume: rename damaged checkpoints and go on without them
+  std::filesystem::path init_from;        // start from the weights of this model folder (and use its configuration)
+  // With init_from: accept data of a tokenizer other than that model's. Each id keeps its embedding but means another
   // token, which training has to learn anew.
   bool force_tokenizer = false;
 
@@ -43,8 +43,8 @@ struct TrainOptions {
   Config model;
   std::optional<float> dropout;  // overrides the model's
   std::string device = "auto";
-  std::string tuning = "none";     // how a GPU's kernels are launched: none, auto or a file, as LoadOptions has it
-  std::string attention = "auto";  // what a GPU's libraries do, as LoadOptions has it
+  std::string tuning = "none";     // launch parameters of a GPU's kernels: none, auto or a file, as in LoadOptions
+  std::string attention = "auto";  // which libraries a GPU uses, as in LoadOptions
   std::string products = "auto";
   std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
 
@@ -53,7 +53,7 @@ struct TrainOptions {
   std::int64_t batch_size = 16;
   std::int64_t seq_len = 0;  // 0: the model's max_positions
   std::int64_t grad_accum = 1;
-  std::uint64_t seed = 1;  // of the weights, the order of the data, and dropout
+  std::uint64_t seed = 1;  // for the weights, the order of the data, and dropout
 
   // The optimiser.
   double lr = 1e-3;
@@ -67,48 +67,48 @@ struct TrainOptions {
   double weight_decay = 0.1;
   double clip = 1.0;  // the largest global gradient norm; 0 clips nothing
 
-  // What happens along the way, every so many steps; 0: only at the end (samples: never).
+  // Intervals in steps; 0: only at the end (samples: never).
   std::int64_t eval_every = 100;
-  std::int64_t eval_batches = 50;  // batches of an evaluation along the way, 0 for all; the last one takes all
+  std::int64_t eval_batches = 50;  // batches of an intermediate evaluation, 0 for all; the last one takes all
   std::int64_t sample_every = 0;
   std::int64_t save_every = 500;
-  std::int64_t keep_checkpoints = 2;  // how many of the newest to keep, besides the best
+  std::int64_t keep_checkpoints = 2;  // how many of the newest to keep, in addition to the best
   bool tensorboard = true;
   bool report = true;
 
   bool operator==(const TrainOptions&) const = default;
 
   std::int64_t warmup_steps() const;
-  // Throws Error(usage) listing every setting that is impossible, with its value and what would be valid.
+  // Throws Error(usage) listing every impossible setting, its value and what would be valid.
   void validate() const;
 };
 
-// Whether `folder` holds a run that has saved a checkpoint, in whatever state that is. Throws Error(io) where its
-// checkpoints cannot be listed.
+// Whether `folder` holds a run with a checkpoint, complete or damaged. Throws Error(io) if its checkpoints cannot be
+// listed.
 bool holds_run(const std::filesystem::path& folder);
 
-// The options that the run in `folder` was started or last resumed with, for a caller that wants them as defaults of a
-// resumption. Throws Error(io) where there is no run.
+// The options with which the run in `folder` was started or last resumed, as defaults for resuming it. Throws Error(io)
+// if there is no run.
 TrainOptions load_run_options(const std::filesystem::path& folder);
 
-// What training will hold in memory, in bytes.
+// Memory of a training run, in bytes.
 struct MemoryEstimate {
   std::size_t parameters = 0;
   std::size_t gradients = 0;
   std::size_t moments = 0;
-  std::size_t master_weights = 0;  // beside 16-bit parameters only
+  std::size_t master_weights = 0;  // only with 16-bit parameters
   std::size_t activations = 0;
   std::size_t total() const { return parameters + gradients + moments + master_weights + activations; }
   // A table of several lines, sizes in MiB.
   std::string describe() const;
 };
 
-// What a Trainer is about to do; known before anything large is allocated.
+// The plan of a Trainer, known before anything large is allocated.
 struct TrainPlan {
   Config model;
   std::string device;  // its name
   std::int64_t parameter_count = 0;
-  std::int64_t first_step = 1;  // 1, or the one after the checkpoint resumed from
+  std::int64_t first_step = 1;  // 1, or the step after the checkpoint that is resumed
   std::int64_t steps = 0;
   std::int64_t tokens_per_step = 0;
   std::int64_t training_tokens = 0;  // in the training split
@@ -118,7 +118,7 @@ struct TrainPlan {
   std::filesystem::path resumed_from;  // the checkpoint, or empty
 };
 
-// Progress, in the order in which it happens. Steps are numbered from 1.
+// Progress, in order of events. Steps are numbered from 1.
 struct StepEvent {
   std::int64_t step = 0;
   std::int64_t steps = 0;
@@ -126,7 +126,7 @@ struct StepEvent {
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping
   double tokens_per_second = 0.0;
-  double flops_per_second = 0.0;  // of the model's products and attention
+  double flops_per_second = 0.0;  // in the model's products and attention
   double seconds = 0.0;           // since run() began
   double eta_seconds = 0.0;
 };
@@ -146,49 +146,49 @@ struct SaveEvent {
   std::filesystem::path checkpoint;
   double seconds = 0.0;
 };
-// Something the user should know that is no error: an option changed on resumption, or, as a warning, that an
-// evaluation or a file beside the checkpoints failed and training goes on.
+// A notice that is no error: an option changed on resumption, or, as a warning, a failed evaluation or file other than
+// a checkpoint; training goes on.
 struct NoteEvent {
   std::string text;
   bool warning = false;
 };
 using TrainEvent = std::variant<StepEvent, EvaluationEvent, SampleEvent, SaveEvent, NoteEvent>;
 
-// How a caller takes part; every member may be left empty. All are called on the thread that runs the trainer. An
-// exception from `event` ends the run: the step's checkpoint is saved, then the exception goes on. An Error from
-// `sample`, unless it is of kind numeric, device or interrupted, is told as a warning.
+// The caller's callbacks; each may be empty. All run on the thread that runs the trainer. An exception from `event`
+// ends the run: the step's checkpoint is saved, then the exception propagates. An Error from `sample` becomes a
+// warning, unless its kind is numeric, device or interrupted.
 struct TrainCallbacks {
   std::function<void(const TrainEvent&)> event;
-  // Text for sample_every; generation stands below training in the layers, so the caller brings it.
+  // Generates text for sample_every; training must not depend on generation, so the caller provides it.
   std::function<std::string(Transformer& model, std::int64_t step)> sample;
   // Set it (from another thread or a signal handler) to stop after the current step, saving a checkpoint.
   const std::atomic<bool>* stop = nullptr;
 };
 
 struct TrainResult {
-  std::int64_t step = 0;  // the last one done
+  std::int64_t step = 0;  // the last finished step
   bool interrupted = false;
-  double loss = 0.0;  // of the last step; NaN where none was run
+  double loss = 0.0;  // of the last step; NaN if no step ran
   std::optional<EvaluationEvent> validation;
   double best_validation_loss = 0.0;  // NaN without an evaluation
   double seconds = 0.0;
   double tokens_per_second = 0.0;    // mean over the steps, without evaluations, samples and saves
   std::filesystem::path checkpoint;  // the last complete one
-  std::string how_to_resume;         // a sentence, where interrupted
+  std::string how_to_resume;         // a sentence, if interrupted
 };
 
-// One training run in one folder. Training is a function of the options, the data, the device and its thread count:
-// the same ones give the same bits, also where the run was killed at any moment and resumed. One thread at a time.
+// One training run in one folder. Training is a function of the options, the data, the device and its thread count: the
+// same ones give the same bits, even if the run was killed at any moment and resumed. One thread at a time.
 class Trainer {
  public:
   // Checks the options, opens and checks all data, locks the run folder, and finds the checkpoint to resume from. A run
-  // has started once it has a checkpoint: until then its folder counts as empty. Throws Error(usage) for options that
-  // are invalid, a folder that already holds a run (without resume), or a resumption with another model or other data,
-  // naming the differences; Error(io) where another process writes the folder or a checkpoint newer than the newest
-  // complete one cannot be read; Error(input) for damaged data, and where such a checkpoint is damaged. Changes nothing
-  // in the folder.
+  // has started once it has a checkpoint; until then its folder counts as empty. Throws Error(usage) for invalid
+  // options, a folder that already holds a run (without resume), or a resumption with another model or other data,
+  // naming the differences; Error(io) if another process writes the folder, or a checkpoint newer than the newest
+  // complete one cannot be read; Error(input) for damaged data or if such a checkpoint is damaged. Changes nothing in
+  // the folder.
   Trainer(const TrainOptions& options, TrainCallbacks callbacks);
-  // The same on a backend of the caller's, which must outlive the trainer; options.device is not looked at.
+  // The same on the caller's backend, which must outlive the trainer; options.device is ignored.
   Trainer(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
@@ -196,14 +196,14 @@ class Trainer {
 
   const TrainPlan& plan() const;
   Backend& backend() const;
-  // The rate in FLOP/s that large matrix products reach on this device, measured in about a third of a second.
+  // The throughput of large matrix products on this device in FLOP/s, measured in about a third of a second.
   double measure_peak();
 
-  // Allocates, trains to the last step or until stopped, evaluates, and saves. To be called once. Throws Error(numeric)
-  // naming the step where a loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) where
-  // the model does not fit, Error(io) where a checkpoint cannot be saved (the one before stays) or the run folder was
-  // removed or moved, Error(input) where the data folder was changed or its files cannot be read any longer; the last
-  // two after the checkpoint of the last step was saved, where that could be done.
+  // Allocates, trains to the last step or until stopped, evaluates, and saves. Call it once. Throws Error(numeric)
+  // naming the step whose loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) if the
+  // model does not fit, Error(io) if a checkpoint cannot be saved (the previous one stays) or the run folder was
+  // removed or moved, Error(input) if the data folder was changed or its files cannot be read any longer. If one of
+  // the folders changed, the checkpoint of the last step is saved first if possible.
   TrainResult run();
 
  private:

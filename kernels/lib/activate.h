@@ -1,9 +1,9 @@
-// Activations chosen at run time, as the epilogues of products have them.
+// Activations chosen at run time, for the epilogues of products.
 #pragma once
 
 #include "lib/activation.h"
 
-// What `activation` of MatmulArgs and MatvecArgs is; any other number is ReLU.
+// Values of `activation` in MatmulArgs and MatvecArgs; any other number means ReLU.
 constant constexpr uint activation_of_none = 0;
 constant constexpr uint activation_of_gelu = 1;
 constant constexpr uint activation_of_gelu_erf = 2;

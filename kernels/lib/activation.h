@@ -4,7 +4,7 @@
 // sqrt(2 / π) and the cubic's coefficient of GELU's tanh form (Hendrycks & Gimpel, 2016).
 constant constexpr float gelu_root = 0.7978845608028654f;
 constant constexpr float gelu_cubic = 0.044715f;
-// Beyond it float's GELU is 0 on the left and x on the right, exactly.
+// Beyond this, GELU in float is exactly 0 on the left and x on the right.
 constant constexpr float gelu_reach = 15.0f;
 
 // 1 / (1 + exp(-x)); the exponential is of a negative number, so it never overflows.
@@ -42,16 +42,16 @@ inline float gelu_derivative(float x) {
   return sigmoid(2.0f * u) + 2.0f * x * sigmoid_slope(2.0f * u) * slope;
 }
 
-// exp(-t² / 2). What the square loses by rounding is made up for; it would be worth t² / 2 ulp.
+// exp(-t² / 2). Corrects the rounding error of the square, which would cost t² / 2 ulp.
 inline float normal_bell(float t) {
   const float square = t * t;
   const float bell = exp(-0.5f * square);
   return fma(-0.5f * fma(t, t, -square), bell, bell);
 }
 
-// exp(t² / 2) · erfc(t / sqrt(2)) / 2 for t from 0 to gelu_reach, within 5 ulp: times the bell it is the normal
-// distribution's part beyond t. A polynomial in (t - 4) / (t + 4) over 1 + t / 4 (Shepherd & Laframboise, 1981), whose
-// own error is 2e-8.
+// exp(t² / 2) · erfc(t / sqrt(2)) / 2 for t from 0 to gelu_reach, within 5 ulp: multiplied by the bell, the normal
+// distribution's tail beyond t. A polynomial in (t - 4) / (t + 4) over 1 + t / 4 (Shepherd & Laframboise, 1981) with an
+// error of 2e-8.
 inline float normal_tail_ratio(float t) {
   const float q = (t - 4.0f) / (t + 4.0f);
   float p = fma(-3.1389598e-05f, q, 4.724913e-05f);
@@ -66,7 +66,7 @@ inline float normal_tail_ratio(float t) {
   return 4.0f * p / (t + 4.0f);
 }
 
-// 0.5 x (1 + erf(x / sqrt(2))), without cancellation, however negative x is: within 7 ulp.
+// 0.5 x (1 + erf(x / sqrt(2))), without cancellation for any negative x: within 7 ulp.
 inline float gelu_erf(float x) {
   if (x < -gelu_reach) {
     return 0.0f;

@@ -1,11 +1,11 @@
-// Reading a tensor whose element type is known at run time only.
+// Reading a tensor whose element type is only known at run time.
 #pragma once
 
-// What AnyFloat's type is: the host numbers them so.
+// The values of AnyFloat's type, as the host numbers them.
 constant constexpr uint any_f32 = 0;
 constant constexpr uint any_bf16 = 1;
 
-// Element `index` of a tensor of type any_f32, any_bf16 or, with any other number, f16.
+// Element `index` of a tensor of type any_f32, any_bf16 or, for any other number, f16.
 inline float load_any(device const uchar* data, uint type, ulong index) {
   if (type == any_f32) {
     return ((device const float*)data)[index];

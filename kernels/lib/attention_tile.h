@@ -1,4 +1,4 @@
-// What the attention kernels share: where heads lie in fused rows, and scores of eight queries and up to 32 keys.
+// Shared by the attention kernels: positions of heads in fused rows, and scores of eight queries and up to 32 keys.
 #pragma once
 
 #include "attention_args.h"
@@ -7,11 +7,11 @@
 #include "lib/operand.h"
 #include "lib/span.h"
 
-// Fragments side by side of keys (forward, dQ) or queries (dK and dV) that are taken at a time.
+// Adjacent fragments of keys (forward, dQ) or queries (dK and dV) processed at a time.
 constant constexpr uint attention_fragments = 4;
 constant constexpr uint attention_step = 32;
 
-// Where a head's part of row 0 of sequence `batch` begins in qkv, and in out.
+// The offset of a head's part of row 0 of sequence `batch` in qkv, and in out.
 inline ulong query_at(constant AttentionArgs& args, uint sequence, uint head) {
   return ulong(sequence) * args.steps * args.columns + ulong(head) * args.head_size;
 }
@@ -33,7 +33,7 @@ inline bool is_visible(constant AttentionArgs& args, uint i, uint j) {
   return i < args.steps && j < args.steps && (args.causal == 0 || j <= i);
 }
 
-// The columns of a head that one of `parts` simdgroups has, which share the head.
+// The columns of a head that one of `parts` simdgroups has when they share the head.
 struct HeadPart {
   uint begin;
   uint width;
@@ -49,8 +49,7 @@ inline HeadPart head_part(constant AttentionArgs& args, uint part) {
 }
 
 // scores[n] += the products of rows [row, row + 8) of `left` with rows [first + 8n, first + 8n + 8) of `right` in
-// columns from d on, for those n whose rows begin before `end`. Where `whole`, all of the rows and columns exist,
-// aligned.
+// columns from d on, for those n whose rows begin before `end`. `whole`: all of the rows and columns exist, aligned.
 template <bool whole, typename T>
 inline void multiply_columns(thread simdgroup_float8x8* scores, device const T* left, uint left_stride, uint row,
                              device const T* right, uint right_stride, uint first, uint end, uint steps, uint width,
@@ -109,7 +108,7 @@ inline void multiply_rows(thread simdgroup_float8x8* scores, device const T* lef
   }
 }
 
-// What one simdgroup writes at a time for those that share its head: its products of eight rows and 32.
+// Values that one simdgroup writes at a time for others that share its head: its products of eight rows and 32.
 constant constexpr uint exchange_size = 256;
 
 inline void put_products(thread simdgroup_float8x8* scores, threadgroup float* room, uint lane) {
@@ -119,7 +118,7 @@ inline void put_products(thread simdgroup_float8x8* scores, threadgroup float* r
   }
 }
 
-// The sum of what all parts have put, in their order.
+// The sum of the values of all parts, in order.
 template <uint parts>
 inline void take_products(thread simdgroup_float8x8* scores, threadgroup const float* rooms, uint lane) {
 #pragma unroll
@@ -133,8 +132,8 @@ inline void take_products(thread simdgroup_float8x8* scores, threadgroup const f
   }
 }
 
-// Joins the products of all parts of a head, in each of its simdgroups alike. Steps take turns with the rooms: one
-// writes while a slow simdgroup may still read the last.
+// Sums the products of all parts of a head, identically in each of its simdgroups. Steps alternate between two buffers:
+// one is written while a slow simdgroup may still read the other.
 template <uint parts>
 inline void join_products(thread simdgroup_float8x8* scores, threadgroup float* exchange, uint turn, uint part,
                           uint lane) {
@@ -146,7 +145,7 @@ inline void join_products(thread simdgroup_float8x8* scores, threadgroup float* 
   }
 }
 
-// The same of two kinds of products, with one barrier.
+// The same for two kinds of products, with one barrier.
 template <uint parts>
 inline void join_both(thread simdgroup_float8x8* scores, thread simdgroup_float8x8* slopes, threadgroup float* exchange,
                       uint turn, uint part, uint lane) {
@@ -161,8 +160,8 @@ inline void join_both(thread simdgroup_float8x8* scores, thread simdgroup_float8
   }
 }
 
-// sums += weights · rows [first, first + 32) of `right`; weights are [8, 32]. Column 4x + j of the 32 from 32 · i on is
-// column x of sums[4i + j], so that a lane has eight neighbours of a row.
+// sums += weights · rows [first, first + 32) of `right`; weights are [8, 32]. Column 4x + j of the 32 starting at 32 ·
+// i is column x of sums[4i + j], so a lane has eight neighbours of a row.
 template <uint depth, typename T>
 inline void add_weighted_rows(thread simdgroup_float8x8* sums, thread simdgroup_float8x8* weights,
                               device const T* right, uint right_stride, uint first, uint end, uint width,
@@ -199,7 +198,8 @@ inline void add_weighted_rows(thread simdgroup_float8x8* sums, thread simdgroup_
   }
 }
 
-// Writes factor · sums, as add_weighted_rows has them, to rows [row, row + 8) and the first `width` columns of `data`.
+// Writes factor · sums, in the layout of add_weighted_rows, to rows [row, row + 8) and the first `width` columns of
+// `data`.
 template <uint depth, typename T>
 inline void store_rows(thread simdgroup_float8x8* sums, float factor, device T* data, uint stride, uint row, uint width,
                        constant AttentionArgs& args, uint lane) {

@@ -1,27 +1,27 @@
-// Dropout by Philox words: an element's fate is a function of (seed, step, operation, element).
+// Dropout by Philox words: whether an element is kept is a function of (seed, step, operation, element).
 #pragma once
 
 #include "lib/philox.h"
 #include "lib/span.h"
 
-// One operation's dropout. With probability 0 nothing is dropped and nothing was read.
+// One operation's dropout. With probability 0 nothing is dropped and nothing is read.
 struct DropoutStream {
   uint2 seed;
   uint step;
   uint operation;
-  uint dropped;  // words below it drop their element
+  uint dropped;  // words below this drop their element
   float scale;
 };
 
-// `state` is u32 [4]: seed low, seed high, step, unused; it is read where probability > 0. `scale` is 1 / (1 -
+// `state` is u32 [4]: seed low, seed high, step, unused; read only if probability > 0. `scale` is 1 / (1 -
 // probability).
 inline DropoutStream dropout_stream(device const uint* state, uint operation, float probability, float scale) {
   DropoutStream stream;
   stream.seed = uint2(0u, 0u);
   stream.step = 0;
   stream.operation = operation;
-  // A word's upper 24 bits over 2^24, a number in [0, 1), are below the probability; both sides times 2^24 are exact,
-  // and a probability below 1 leaves 24 bits.
+  // An element is dropped if its word's upper 24 bits over 2^24, a number in [0, 1), are below the probability. Both
+  // sides times 2^24 are exact, and a probability below 1 leaves 24 bits.
   stream.dropped = probability > 0.0f ? uint(ceil(probability * 0x1p24f)) << 8 : 0u;
   stream.scale = scale;
   if (probability > 0.0f) {
@@ -31,7 +31,7 @@ inline DropoutStream dropout_stream(device const uint* state, uint operation, fl
   return stream;
 }
 
-// The element that `word` belongs to: 0 where dropped, else scaled.
+// The element of `word`: 0 if dropped, else scaled.
 inline float drop_value(DropoutStream stream, uint word, float value) {
   return word >= stream.dropped ? value * stream.scale : 0.0f;
 }

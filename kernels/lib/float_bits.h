@@ -1,7 +1,7 @@
-// Conversions that keep subnormals, as integers: the ones of some devices make zeros of them.
+// Conversions by integers that keep subnormals, which some devices' own conversions flush to zero.
 #pragma once
 
-// The bits of the float that equals the element. Subnormal halfs are no subnormal floats.
+// The bits of the float that equals the element. Subnormal halfs are normal floats.
 inline uint float_bits(float x) {
   return as_type<uint>(x);
 }
@@ -14,7 +14,7 @@ inline uint float_bits(bfloat x) {
   return uint(as_type<ushort>(x)) << 16;
 }
 
-// The element next to the float of those bits, the even one of two.
+// The element nearest to the float with those bits; ties to even.
 inline void round_bits(uint bits, thread float& result) {
   result = as_type<float>(bits);
 }
@@ -25,7 +25,7 @@ inline void round_bits(uint bits, thread half& result) {
 
 inline void round_bits(uint bits, thread bfloat& result) {
   const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  // A NaN stays one, of the quiet kind, whatever its lower bits.
+  // A NaN stays a (quiet) NaN, whatever its lower bits.
   const uint rounded = is_nan ? bits | 0x00400000u : bits + 0x7fffu + ((bits >> 16) & 1u);
   result = as_type<bfloat>(ushort(rounded >> 16));
 }

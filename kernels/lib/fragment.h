@@ -1,10 +1,10 @@
-// Fragments: 8×8 matrices spread over a simdgroup, two elements a lane.
+// Fragments: 8×8 matrices distributed over a simdgroup, two elements per lane.
 #pragma once
 
-// Rows and columns of a piece.
+// Rows and columns of a fragment.
 constant constexpr uint fragment_width = 8;
 
-// The row of the two elements that a lane holds, and the column of the first; the second stands right of it.
+// The row of a lane's two elements, and the column of the first; the second is to its right.
 inline uint fragment_row(uint lane) {
   return ((lane / 4) & 4u) + (lane / 2) % 4;
 }
@@ -13,7 +13,7 @@ inline uint fragment_column(uint lane) {
   return ((lane / 4) & 2u) * 2 + (lane % 2) * 2;
 }
 
-// The sum and the largest of the values in a lane's row of fragments, in all lanes of that row.
+// The sum and the maximum of the values in a lane's row of fragments, in all lanes of that row.
 inline float fragment_row_sum(float value) {
   const float pair = value + simd_shuffle_xor(value, 1);
   return pair + simd_shuffle_xor(pair, 8);

@@ -1,7 +1,7 @@
 // Sums over lanes of several values at once.
 #pragma once
 
-// Sums each of `count` values over groups of `lanes` neighbouring lanes, both powers of two, count no more than lanes:
+// Sums each of `count` values over groups of `lanes` neighbouring lanes, both powers of two, count at most lanes:
 // values[0] becomes the sum of value number (lane % lanes) / (lanes / count). One shuffle serves two values, so this
 // takes count + log2(lanes / count) of them. The order of additions is fixed.
 template <uint count, uint lanes>

@@ -1,17 +1,17 @@
-// The direct design: 32×32 results a simdgroup, operands straight from device memory to registers.
+// The direct design: 32×32 results per simdgroup, operands straight from device memory to registers.
 //
-// A lane loads runs of neighbours and deals them out to several fragments. With x = 0 to 7 a row or column of a
+// A lane loads runs of neighbours and distributes them over several fragments. With x = 0 to 7 a row or column of a
 // fragment,
-//   block (i, j) of the sums has rows 4x + i and columns 4x + j of the tile, so that a lane's elements of a row of sums
-//   are eight neighbours, too;
-//   fragment s of the inner length, which is taken 8 · each at a time, has its places each · x + s.
+//   block (i, j) of the sums has rows 4x + i and columns 4x + j of the tile, so a lane's elements of a row of sums are
+//   also eight neighbours;
+//   fragment s of the inner length, which is taken 8 · each at a time, has its indices each · x + s.
 #pragma once
 
 #include "lib/matmul_tile.h"
 #include "lib/operand.h"
 #include "lib/span.h"
 
-// Runs of the `count` rows from row + below on, each beginning in column + beside, of a [rows, columns] matrix whose
+// Runs of the `count` rows starting at row + below, each starting at column + beside, of a [rows, columns] matrix whose
 // tile at (row, column) is in use.
 template <bool whole, uint count, typename T, uint width>
 inline void fetch_runs(device const T* matrix, uint rows, uint columns, uint row, uint column, uint below, uint beside,
@@ -24,7 +24,7 @@ inline void fetch_runs(device const T* matrix, uint rows, uint columns, uint row
   }
 }
 
-// sums += the products of places [k, k + 8 · each) of the inner length. Where `whole`, all of them and all of the tile
+// sums += the products of indices [k, k + 8 · each) of the inner length. `whole`: all of them and all of the tile
 // exist, in rows of whole aligned spans.
 template <bool whole, bool a_transposed, bool b_transposed, typename A, typename B>
 inline void direct_step(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
@@ -77,8 +77,8 @@ inline void direct_step(thread simdgroup_float8x8* sums, device const A* a, devi
   }
 }
 
-// The 32×32 results at (row, column). Operands as staged_product has them, multiplied as those of A are stored. Only
-// what lies at an edge is tested against the bounds.
+// The 32×32 results at (row, column). Operands as in staged_product, multiplied as A is stored. Only tiles at an edge
+// are tested against the bounds.
 template <bool a_transposed, bool b_transposed, typename A, typename B>
 inline void direct_product(thread simdgroup_float8x8* sums, device const A* a, device const B* b,
                            constant MatmulArgs& args, uint row, uint column, uint lane) {
@@ -97,7 +97,7 @@ inline void direct_product(thread simdgroup_float8x8* sums, device const A* a, d
   }
 }
 
-// Where a simdgroup of a threadgroup has its tile: threadgroups have one, two below one another, or two by two.
+// The tile of a simdgroup in its threadgroup: threadgroups have one, two stacked, or two by two.
 inline uint2 direct_place(uint group, uint simdgroup, uint simdgroups, constant MatmulArgs& args) {
   const uint down = min(simdgroups, 2u);
   const uint across = simdgroups / down;
@@ -115,7 +115,7 @@ inline void row_of_sums(thread simdgroup_float8x8* sums, uint i, thread float* v
   }
 }
 
-// out = activation(sum + bias) for the tile at (row, column); keeps the argument in `pre` where wanted.
+// out = activation(sum + bias) for the tile at (row, column); stores the argument in `pre` if requested.
 template <typename T>
 inline void finish_forward_rows(thread simdgroup_float8x8* sums, device T* out, device T* pre, device const uchar* bias,
                                 constant MatmulArgs& args, uint row, uint column, uint lane) {

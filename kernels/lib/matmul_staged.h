@@ -1,4 +1,4 @@
-// The staged design: 64×64 results a threadgroup of four simdgroups, operands 16 deep through threadgroup memory.
+// The staged design: 64×64 results per threadgroup of four simdgroups, operands 16 deep through threadgroup memory.
 #pragma once
 
 #include "lib/matmul_tile.h"
@@ -7,17 +7,17 @@
 constant constexpr uint staged_side = 64;
 constant constexpr uint staged_depth = 16;
 constant constexpr uint staged_padding = 16;  // bytes after each row, against bank conflicts
-// 16-byte words that hold a padded tile of either shape, [64, 16] or [16, 64], of 4-byte and of 2-byte elements.
+// 16-byte words for a padded tile of either shape, [64, 16] or [16, 64], of 4-byte and of 2-byte elements.
 constant constexpr uint staged_words_4 = 64 * (16 + 4) / 4;
 constant constexpr uint staged_words_2 = 64 * (16 + 8) / 8;
 
-// A tile's memory, which is declared as words so that it begins at a multiple of 16 bytes.
+// A tile's memory, declared as words so that it starts at a multiple of 16 bytes.
 template <typename S>
 inline threadgroup S* staged_elements(threadgroup uint4* words) {
   return (threadgroup S*)words;
 }
 
-// Eight elements, which are whole and aligned in both places; the second form converts them.
+// Copies eight elements, whole and aligned on both sides; the second form converts them.
 template <typename S>
 inline void stage_span(threadgroup S* to, device const S* from) {
 #pragma unroll
@@ -37,8 +37,8 @@ inline void stage_span(threadgroup S* to, device const T* from) {
 }
 
 // Copies the tile of `width` columns and 1024 / width rows at (row, column) of a matrix [rows, columns] to threadgroup
-// memory, with zeros outside the matrix: a span for each of 128 threads. Where `whole`, all of it exists, in whole
-// aligned spans.
+// memory, with zeros outside the matrix: one span per thread, 128 threads. `whole`: all of it exists, in whole aligned
+// spans.
 template <uint width, typename S, typename T>
 inline void stage_tile(threadgroup S* tile, device const T* data, uint row, uint column, uint rows, uint columns,
                        bool whole, uint position) {
@@ -99,9 +99,9 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
   }
 }
 
-// A threadgroup's 64×64 results at (row, column), of which `sums` is this simdgroup's quarter. A is [rows, inner], or
-// [inner, rows] where transposed; B is [inner, columns], or [columns, inner] where transposed. Only tiles at an edge
-// are tested against the bounds.
+// A threadgroup's 64×64 results at (row, column); `sums` is this simdgroup's quarter. A is [rows, inner], or [inner,
+// rows] if transposed; B is [inner, columns], or [columns, inner] if transposed. Only tiles at an edge are tested
+// against the bounds.
 template <bool a_transposed, bool b_transposed, typename S, typename A, typename B>
 inline void staged_product(thread simdgroup_float8x8* sums, threadgroup S* a_tile, threadgroup S* b_tile,
                            device const A* a, device const B* b, constant MatmulArgs& args, uint row, uint column,

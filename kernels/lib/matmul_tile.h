@@ -1,4 +1,4 @@
-// What both designs of the matrix product share: the order of tiles and what happens to finished sums.
+// Shared by both designs of the matrix product: the order of tiles and the epilogues.
 #pragma once
 
 #include "lib/activate.h"
@@ -6,14 +6,14 @@
 #include "lib/fragment.h"
 #include "linear_args.h"
 
-// Fragments along each side of the 32×32 sums that a simdgroup keeps; sums[i · 4 + j] is block (i, j).
+// Fragments along each side of a simdgroup's 32×32 sums; sums[i · 4 + j] is block (i, j).
 constant constexpr uint tile_fragments = 4;
 constant constexpr uint tile_side = 32;
 
-// Rows of tiles that are gone through together, so that neighbouring threadgroups read the same operands.
+// Rows of tiles visited together, so neighbouring threadgroups read the same operands.
 constant constexpr uint tile_band = 8;
 
-// Tile (x right, y down) number `index` of a grid: bands of rows, columns there and back again.
+// Tile (x right, y down) number `index` of a grid: bands of rows, columns in alternating direction.
 inline uint2 tile_place(uint index, uint across, uint down) {
   const uint band = index / (tile_band * across);
   const uint within = index % (tile_band * across);
@@ -22,7 +22,7 @@ inline uint2 tile_place(uint index, uint across, uint down) {
   return uint2((band & 1u) == 0 ? column : across - 1 - column, band * tile_band + within % height);
 }
 
-// out = activation(sum + bias) for the tile at (row, column); keeps the argument in `pre` where wanted.
+// out = activation(sum + bias) for the tile at (row, column); stores the argument in `pre` if requested.
 template <typename T>
 inline void finish_forward(thread simdgroup_float8x8* sums, device T* out, device T* pre, device const uchar* bias,
                            constant MatmulArgs& args, uint row, uint column, uint lane) {

@@ -1,4 +1,4 @@
-// Spans as they lie in memory, so that a thread can ask for several before it works on the first.
+// Spans as stored, so a thread can load several before it works on the first.
 #pragma once
 
 #include "lib/run.h"
@@ -16,7 +16,7 @@ inline void fetch_each(device const T* data, ulong first, ulong end, thread Run<
   }
 }
 
-// The same by 16-byte accesses where `aligned` is not 0: data + first then lies at a multiple of 16 bytes.
+// The same by 16-byte accesses if `aligned` is not 0: data + first is then a multiple of 16 bytes.
 template <typename T>
 inline void fetch_span(device const T* data, ulong first, ulong end, uint aligned, thread Run<T, span_width>& span) {
   if (aligned != 0 && first + span_width <= end) {
@@ -41,7 +41,7 @@ inline void unpack_raw(thread const Run<T, span_width>& span, thread float* valu
   }
 }
 
-// Fetching and storing where it is known when compiled whether spans are whole and aligned.
+// Loads and stores that know at compile time whether spans are whole and aligned.
 template <bool whole, typename T>
 inline void fetch_known(device const T* data, ulong first, ulong end, thread Run<T, span_width>& span) {
   if (whole) {

@@ -1,5 +1,4 @@
-// Runs: a few neighbouring elements of a row as they lie in memory, by one access where it is known that they all
-// exist.
+// Runs: a few neighbouring elements of a row as stored, by one access if all are known to exist.
 #pragma once
 
 // `count` elements, a power of two, of 4 to 32 bytes.
@@ -30,7 +29,7 @@ inline void fetch_run(device const T* data, thread Run<T, count>& run) {
   }
 }
 
-// Puts an element where zeros are.
+// Sets an element in a run of zeros.
 template <uint count>
 inline void put_in_run(thread Run<float, count>& run, uint k, float value) {
   run.words[k] = as_type<uint>(value);
@@ -49,7 +48,7 @@ inline void clear_run(thread Run<T, count>& run) {
   }
 }
 
-// The same as fetch_run, element by element, with zeros for those whose number is not below `left`.
+// The same as fetch_run, element by element, with zeros for elements from number `left` on.
 template <typename T, uint count>
 inline void fetch_run_before(device const T* data, uint left, thread Run<T, count>& run) {
   clear_run(run);
@@ -72,7 +71,7 @@ inline T run_element(thread const Run<T, count>& run, uint k) {
   return as_type<T>(ushort(run.words[k / 2] >> (16 * (k & 1u))));
 }
 
-// To data[0 .. count), which is aligned as for fetch_run and has 16 bytes at least.
+// Stores to data[0 .. count), which is aligned as for fetch_run and has at least 16 bytes.
 template <typename T, uint count>
 inline void store_run(device T* data, thread const Run<T, count>& run) {
 #pragma unroll
@@ -81,7 +80,7 @@ inline void store_run(device T* data, thread const Run<T, count>& run) {
   }
 }
 
-// The elements whose number is below `left`, one by one.
+// Stores the elements with numbers below `left`, one by one.
 template <typename T, uint count>
 inline void store_run_before(device T* data, uint left, thread const Run<T, count>& run) {
 #pragma unroll

@@ -1,10 +1,10 @@
-// Spans: eight neighbouring elements of a tensor as floats, by 16-byte accesses where they are aligned.
+// Spans: eight neighbouring elements of a tensor as floats, by 16-byte accesses if aligned.
 #pragma once
 
-// Elements of a span. One thread works on one at a time.
+// Elements per span. A thread works on one at a time.
 constant constexpr uint span_width = 8;
 
-// The two T of a word, the one at the lower address in its lower half.
+// The two T of a word; the lower half is the one at the lower address.
 template <typename T>
 inline void unpack_pair(uint word, thread float* values) {
   values[0] = float(as_type<T>(ushort(word & 0xffffu)));
@@ -66,8 +66,8 @@ inline void store_aligned(device bfloat* data, thread const float* values) {
   store_packed<bfloat>(data, values);
 }
 
-// Elements [first, first + 8) of `data`, zeros from `end` on. Where `aligned` is not 0, data + first lies at a multiple
-// of 16 bytes.
+// Elements [first, first + 8) of `data`, zeros from `end` on. If `aligned` is not 0, data + first is a multiple of 16
+// bytes.
 template <typename T>
 inline void load_span(device const T* data, ulong first, ulong end, uint aligned, thread float* values) {
   if (aligned != 0 && first + span_width <= end) {
@@ -80,7 +80,7 @@ inline void load_span(device const T* data, ulong first, ulong end, uint aligned
   }
 }
 
-// Writes those elements that stand before `end`.
+// Writes the elements before `end`.
 template <typename T>
 inline void store_span(device T* data, ulong first, ulong end, uint aligned, thread const float* values) {
   if (aligned != 0 && first + span_width <= end) {
@@ -103,7 +103,7 @@ inline void copy_aligned(device T* to, device const T* from) {
   }
 }
 
-// Copies the elements of the span at `from` that stand before from_end to the span at `to`.
+// Copies the elements before from_end of the span at `from` to the span at `to`.
 template <typename T>
 inline void copy_span(device T* to, ulong to_first, device const T* from, ulong from_first, ulong from_end,
                       uint aligned) {
@@ -118,7 +118,7 @@ inline void copy_span(device T* to, ulong to_first, device const T* from, ulong 
   }
 }
 
-// Copies the bytes [first, first + 16) that stand before `end`.
+// Copies the bytes of [first, first + 16) before `end`.
 inline void copy_sixteen(device uchar* to, device const uchar* from, ulong first, ulong end, uint aligned) {
   if (aligned != 0 && first + 16 <= end) {
     *(device uint4*)(to + first) = *(device const uint4*)(from + first);
@@ -129,7 +129,7 @@ inline void copy_sixteen(device uchar* to, device const uchar* from, ulong first
   }
 }
 
-// Writes byte i % 4 of `pattern` to those bytes i of [first, first + 16) that stand before `end`.
+// Writes byte i % 4 of `pattern` to the bytes i of [first, first + 16) before `end`.
 inline void fill_sixteen(device uchar* to, ulong first, ulong end, uint aligned, uint pattern) {
   if (aligned != 0 && first + 16 <= end) {
     *(device uint4*)(to + first) = uint4(pattern, pattern, pattern, pattern);

@@ -1,4 +1,4 @@
-// What a lane takes of a row of a weight at a time: plain, or quantised in groups of 32 with a scale each.
+// A lane's portion of a row of a weight: plain, or quantised in groups of 32 with one scale each.
 #pragma once
 
 #include "lib/raw_span.h"
@@ -6,10 +6,10 @@
 // Neighbours in a row that share a scale.
 constant constexpr uint weight_group = 32;
 
-// Elements of a row that its lanes take together, whatever the type: `lanes` of them, `spans` spans of eight each.
+// Elements of a row that its lanes process together, for every type: `lanes` lanes, `spans` spans of eight each.
 constant constexpr uint weight_step = 256;
 
-// 16 bytes of a row, 32 of floats.
+// 16 bytes of a row; 32 for floats.
 template <typename W>
 struct WeightChunk {
   static constant constexpr bool has_scale = false;
@@ -27,7 +27,7 @@ struct WeightChunk<char> {
   half scale;
 };
 
-// Two weights a byte: of a group's 16 bytes, byte j holds element j in its low and j + 16 in its high half, plus 8.
+// Two weights per byte: in a group's 16 bytes, byte j holds element j in its low and j + 16 in its high half, plus 8.
 template <>
 struct WeightChunk<uchar> {
   static constant constexpr bool has_scale = true;
@@ -37,7 +37,7 @@ struct WeightChunk<uchar> {
   half scale;
 };
 
-// The chunk that begins with element `at` of a weight whose rows and groups begin at multiples of 16 bytes.
+// The chunk that begins with element `at` of a weight whose rows and groups start at multiples of 16 bytes.
 template <typename W>
 inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at, thread WeightChunk<W>& chunk) {
   fetch_run(weight + at, chunk.raw);
@@ -55,7 +55,7 @@ inline void fetch_chunk(device const uchar* weight, device const half* scales, u
   chunk.scale = scales[at / weight_group];
 }
 
-// 2^(23 - shift) as a float: or-ing in a number of few bits, `shift` bits up, adds that number.
+// 2^(23 - shift) as a float: or-ing in a small number, shifted up by `shift` bits, adds that number.
 inline float float_holding(uint shift) {
   return as_type<float>((150u - shift) << 23);
 }
@@ -65,12 +65,12 @@ inline float signed_byte(uint word, uint byte) {
   const uint shift = 8 * (byte & 1u);
   const uint low = byte < 2 ? word : word >> 16;
   const float base = float_holding(shift);
-  // Turning the sign over adds 128.
+  // Flipping the sign bit adds 128.
   const uint bits = (low & (255u << shift)) ^ (as_type<uint>(base) | (128u << shift));
   return as_type<float>(bits) - (base + 128.0f);
 }
 
-// The half of a byte that begins with bit 0 or 4, less 8.
+// The half byte starting at bit 0 or 4, minus 8.
 inline float signed_half(uint word, uint byte, uint bit) {
   const uint shift = 8 * (byte & 1u) + bit;
   const uint low = byte < 2 ? word : word >> 16;
@@ -78,7 +78,7 @@ inline float signed_half(uint word, uint byte, uint bit) {
   return as_type<float>((low & (15u << shift)) | as_type<uint>(base)) - (base + 8.0f);
 }
 
-// Elements [8 · s, 8 · s + 8) of a chunk, before its scale.
+// Elements [8 · s, 8 · s + 8) of a chunk, before scaling.
 template <typename W>
 inline void chunk_span(thread const WeightChunk<W>& chunk, uint /*s*/, thread float* values) {
   unpack_raw(chunk.raw, values);
@@ -117,7 +117,7 @@ inline float chunk_scale(thread const WeightChunk<uchar>& chunk) {
   return float(chunk.scale);
 }
 
-// One element, however the weight lies.
+// One element, for any alignment.
 template <typename W>
 inline float weight_element(device const W* weight, device const half* /*scales*/, ulong at) {
   return float(weight[at]);

@@ -1,9 +1,8 @@
-// The backend interface: everything a Transformer needs of a device.
+// The backend interface: all that a Transformer needs from a device.
 //
-// run() records or runs one operation on tensor views; operations/operations.h lists them. Whatever was recorded
-// earlier is complete before a later operation reads it. Views must stay valid until wait(). Every operation is
-// deterministic: the same inputs, device and thread count give the same bits. A Backend is used by one thread at a
-// time.
+// run() records or runs one operation on tensor views; operations/operations.h lists them. An operation sees the
+// results of all earlier ones. Views must stay valid until wait(). Every operation is deterministic: the same inputs,
+// device and thread count give the same bits. One thread at a time uses a Backend.
 #pragma once
 
 #include <cstddef>
@@ -20,16 +19,16 @@
 
 namespace mslt {
 
-// What a device is and can do; 0 or false where it is not known.
+// A device's identity and abilities; 0 or false if unknown.
 struct DeviceInfo {
   std::string backend;             // "cpu", "cuda", "metal", "msl-host"
   std::string name;                // "AMD EPYC", "NVIDIA H100", ...
-  std::uint64_t memory_bytes = 0;  // what may be allocated in all
+  std::uint64_t memory_bytes = 0;  // total memory available for allocation
   int compute_units = 0;           // threads or multiprocessors
-  bool trains_16_bit = false;      // whether the backward operations take bf16 and f16
+  bool trains_16_bit = false;      // whether the backward operations accept bf16 and f16
 };
 
-// What executes the operations of a list, one overload each.
+// Executes the operations of a list, one overload each.
 template <class Op>
 class Executes {
  public:
@@ -55,8 +54,8 @@ class Backend : public ExecutesAll<Operations> {
  public:
   virtual ~Backend() = default;
 
-  // Checks the operation, which throws Error(input) naming it, the argument, what that is and what it should be; then
-  // records or runs it. A backend implements execute(), which takes arguments that were checked.
+  // Checks the operation, then records or runs it. Throws Error(input) naming the operation, the argument, what it is
+  // and what it should be. A backend implements execute(), whose arguments have been checked.
   template <class Op>
   void run(const Op& op) {
     check(op);
@@ -64,10 +63,9 @@ class Backend : public ExecutesAll<Operations> {
   }
 
   virtual const DeviceInfo& device() const = 0;
-  // Sentences about what was passed over when the backend was made, such as a file or another device; empty where
-  // nothing was.
+  // Sentences about files or devices skipped when the backend was made; empty if none.
   const std::string& warning() const { return warning_; }
-  // Adds sentences to them.
+  // Adds sentences to warning().
   void warn(std::string_view sentences) {
     if (!warning_.empty() && !sentences.empty()) warning_ += ' ';
     warning_ += sentences;
@@ -75,33 +73,33 @@ class Backend : public ExecutesAll<Operations> {
 
   // Memory and order.
 
-  // Zeroed memory, aligned to at least 64 bytes. Throws Error(memory) naming the label, the bytes asked for and what is
-  // free.
+  // Zeroed memory, aligned to at least 64 bytes. Throws Error(memory) naming the label, the requested bytes and the
+  // free bytes.
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) = 0;
-  // A buffer of the bytes of `memory` where they lie, for operations to read and never to write, or null where the
-  // device cannot and they have to be copied. `memory` starts at a page and is readable up to the end of its last page,
-  // as mapped files are; `owner` keeps it, and is let go only when the buffer and the work that reads it are done.
+  // A read-only buffer over the bytes of `memory` in place, or null if the device cannot do that and they must be
+  // copied. `memory` starts at a page and is readable to the end of its last page, like a mapped file. `owner` keeps it
+  // alive and is released when the buffer and the work that reads it are done.
   virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/,
                                        std::shared_ptr<const void> /*owner*/) {
     return nullptr;
   }
-  // Copies host bytes into `destination` in the order of recording; `source` may be reused at return. Waits for earlier
-  // work where that holds all the memory through which bytes go to the device.
+  // Copies host bytes into `destination`, in recording order; `source` may be reused on return. Waits for earlier work
+  // if that work holds all staging memory of the device.
   virtual void upload(const Tensor& destination, std::span<const std::byte> source) = 0;
   // Copies `source` to the host; waits for the work that it depends on.
   virtual void download(const Tensor& source, std::span<std::byte> destination) = 0;
-  // Calls `receive` with the bytes of `source` as they are at this point of the recording: at once, later from wait(),
-  // or from a completion handler that runs inside a call of this object. Bytes are valid during the call only.
+  // Calls `receive` with the bytes that `source` has at this point of the recording: at once, later from wait(), or
+  // from a completion handler inside another call of this object. The bytes are valid during the call only.
   virtual void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) = 0;
   // Hands recorded work to the device without waiting.
   virtual void submit() = 0;
   // Returns when all recorded work is done and all read_back callbacks have run.
   virtual void wait() = 0;
-  // Returns when at most `in_flight` of the submissions made so far are still running and the read_back callbacks of
-  // the others have run: the one place where a training step waits, without the device running dry.
+  // Returns when at most `in_flight` of the submissions so far are still running and the read_back callbacks of the
+  // others have run. A training step waits only here, without the device running dry.
   virtual void throttle(std::size_t in_flight) = 0;
-  // Seconds that the device itself has worked on what wait(), throttle() and download() have seen done, by its own
-  // clock; 0 where it has none.
+  // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
+  // without such a clock.
   virtual double device_seconds() const { return 0.0; }
 
  private:

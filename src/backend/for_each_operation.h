@@ -5,7 +5,7 @@
 
 namespace mslt {
 
-// Executes every operation by the one function template of the class that derives from it:
+// Executes every operation by one function template of the deriving class:
 //
 //   class Counting final : public ForEachOperation<Counting> {
 //    public:

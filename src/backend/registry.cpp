@@ -24,8 +24,8 @@ constexpr std::string_view metal_prefix = "metal:";
        near_name_hint(device, names));
 }
 
-// The best device that can be opened, with a warning that says why those before it cannot. A tuning file and a choice
-// of libraries are of one device: with them there is no other.
+// The best device that can be opened, with a warning that says why better ones cannot. A tuning file or a choice of
+// libraries is for one device: with either, only the best device is tried.
 std::unique_ptr<Backend> make_best_backend(std::string_view tuning, const LibraryChoice& libraries) {
   const std::vector<DeviceInfo> devices = available_devices();
   const bool may_take_another = (tuning == "auto" || tuning == "none") && libraries == LibraryChoice();
@@ -68,7 +68,7 @@ std::unique_ptr<msl::Device> make_msl_device(std::string_view device) {
   if (device == "auto") return make_msl_device(available_devices().front().backend);
   if (device == "cpu") {
     fail(ErrorKind::usage,
-         "The device cpu runs no kernels, so that there is nothing to tune; valid are cuda, metal and msl-host.");
+         "The device cpu runs no kernels, so there is nothing to tune; valid are cuda, metal and msl-host.");
   }
   if (device == "metal") return make_msl_metal_device();
   if (device.starts_with(metal_prefix)) return make_msl_metal_device(device.substr(metal_prefix.size()));

@@ -15,22 +15,21 @@ namespace msl {
 class Device;
 }
 
-// "auto" takes the best device that can be opened, and Backend::warning() says why better ones cannot; otherwise "cpu",
-// "cuda", "metal" or "msl-host", or "metal:" and the number or a part of the name of one of several GPUs. Throws
-// Error(usage) for a name that does not exist, Error(device) for one that this build or this machine does not have,
-// saying which it has.
+// "auto" takes the best device that can be opened; Backend::warning() says why better ones cannot. Otherwise "cpu",
+// "cuda", "metal" or "msl-host", or "metal:" with the number or a part of the name of one of several GPUs. Throws
+// Error(usage) for an unknown name, Error(device) for one that this build or machine lacks, listing those it has.
 //
-// `tuning` says how the kernels of devices other than "cpu" are launched: "none" by the built-in table, "auto" by what
-// was stored for the device where that can be used (Backend::warning() says where not), else by the tuning file of that
-// name. Throws Error(io) or Error(input) where that cannot be read or is of another device, Error(usage) where it is
-// given for "cpu".
+// `tuning` gives the launch parameters of kernels on devices other than "cpu": "none" for the built-in table; "auto"
+// for the stored tuning of the device if it is usable (else Backend::warning() says why not); or the name of a tuning
+// file. Throws Error(io) or Error(input) if that file cannot be read or is for another device, Error(usage) if a file
+// is given for "cpu".
 //
-// `libraries` says which operations of "cuda" its libraries do. Throws Error(device) where one is named that this build
-// does not have, and as check_libraries.
+// `libraries` chooses the operations of "cuda" that its libraries compute. Throws Error(device) if one is named that
+// this build lacks, and as check_libraries.
 std::unique_ptr<Backend> make_backend(std::string_view device, std::string_view tuning = "none",
                                       const LibraryChoice& libraries = {});
 
-// The driver alone, of the devices that run kernels. Throws as make_backend, and Error(usage) for "cpu".
+// Only the driver, for devices that run kernels. Throws as make_backend, and Error(usage) for "cpu".
 std::unique_ptr<msl::Device> make_msl_device(std::string_view device);
 
 // Every device that make_backend could return now, best first.

@@ -169,7 +169,7 @@ TEST(MappedFile, ShowsTheBytesAndRefusesFolders) {
   EXPECT_THROW(MappedFile{folder / "missing"}, Error);
 }
 
-// A file of `pages` pages, all of them of the letter a.
+// A file of `pages` pages full of the letter a.
 std::filesystem::path file_of_pages(const std::string& name, std::size_t pages) {
   const auto path = fresh_folder(name) / "file";
   write_file(path, std::string(pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), 'a'));
@@ -197,7 +197,7 @@ TEST(MappedFile, ReadsZerosWhereItsFileWasCutAndSaysSo) {
   EXPECT_EQ(std::ranges::count(file.text(), 'a'), 2 * static_cast<std::ptrdiff_t>(page));
   EXPECT_EQ(std::ranges::count(file.text(), '\0'), 6 * static_cast<std::ptrdiff_t>(page));
   expect_not_intact(file);
-  // The file as it was does not bring back what was read in between.
+  // Restoring the file does not bring back what was read in between.
   std::filesystem::resize_file(path, 8 * page);
   expect_not_intact(file);
 }
@@ -241,14 +241,14 @@ TEST(MappedFile, IsReadByManyThreadsWhileItsFileIsCut) {
         1);
     EXPECT_GT(letters, static_cast<int>(pages));
     expect_not_intact(file);
-    EXPECT_TRUE(whole.intact());  // also where its place in the table was a damaged one's
+    EXPECT_TRUE(whole.intact());  // although its table entry belonged to a damaged range before
   }
 }
 
-// How fault_elsewhere ends a process that no fault ended. A sanitizer ends one with 1.
+// Exit statuses of fault_elsewhere if no fault ended the process. Sanitizers use 1.
 constexpr int cannot_prepare = 91, read_a_zero = 92, read_another_value = 93;
 
-// What a fault outside every MappedFile does.
+// A fault outside every MappedFile.
 void fault_elsewhere(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDWR);
   const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
@@ -266,7 +266,7 @@ TEST(MappedFileDeathTest, LeavesOtherFaultsAsTheyWere) {
 }
 
 TEST(MappedFileDeathTest, PassesOtherFaultsToTheHandlerBeforeIt) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");  // in a new process, where none is installed
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // in a new process without a handler
   const auto path = file_of_pages("chained", 1);
   EXPECT_EXIT(
       {

@@ -9,7 +9,7 @@
 
 namespace mslt {
 
-// Throws Error(kind, message); the message names what was wrong and what would be valid.
+// Throws Error(kind, message); the message names the fault and what would be valid.
 template <class... Args>
 [[noreturn]] void fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
   throw Error(kind, fmt::format(format, std::forward<Args>(args)...));

@@ -1,4 +1,4 @@
-// A handler of SIGBUS over a table of ranges that it reads without locks.
+// A SIGBUS handler over a table of ranges that it reads without locks.
 #include "base/fault_guard.h"
 
 #include <sys/mman.h>
@@ -19,8 +19,8 @@
 
 namespace mslt {
 
-// An entry of the table. The version is odd while begin and end change, so that the handler never pairs the begin of
-// one range with the end of another; an entry whose range a fault lies in does not change meanwhile, as its reader
+// An entry of the table. The version is odd while begin and end change, so the handler never combines the begin of one
+// range with the end of another. The entry of the range with the fault does not change meanwhile, since its reader
 // keeps it.
 class GuardedRange {
  public:
@@ -58,12 +58,12 @@ static_assert(std::atomic<std::uintptr_t>::is_always_lock_free && std::atomic<bo
 
 namespace {
 
-// What a signal handler needs can lie nowhere else.
+// A signal handler can reach only global state.
 constinit std::atomic<GuardedRange*> first_range = nullptr;
 struct sigaction previous_action;
 
 #ifdef __linux__
-// The bare system call: thread sanitizers take mmap for a write that races with the other readers of the range.
+// The bare system call: ThreadSanitizer treats mmap as a write that races with other readers of the range.
 bool map_zeros(std::uintptr_t begin, std::uintptr_t end) noexcept {
   return ::syscall(SYS_mmap, begin, end - begin, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) >= 0;
 }
@@ -74,11 +74,11 @@ bool map_zeros(std::uintptr_t begin, std::uintptr_t end) noexcept {
 }
 #endif
 
-// Puts zeros where a guarded range cannot be read; false where the address is in none.
+// Maps zeros where a guarded range cannot be read; false if no range contains the address.
 bool cover(std::uintptr_t address) noexcept {
   for (GuardedRange* range = first_range.load(); range != nullptr; range = range->next_) {
     if (!range->used_.load() || !range->holds(address)) continue;
-    // Before the zeros are there, so that whoever reads them finds the mark.
+    // Set before the zeros appear, so whoever reads them sees the mark.
     range->damaged_.store(true);
     return map_zeros(range->page_of(address), range->end());
   }
@@ -92,7 +92,7 @@ void pass_on(int signal, siginfo_t* info, void* context) noexcept {
   } else if (previous_action.sa_handler == SIG_IGN && sent) {
     return;
   } else if (previous_action.sa_handler == SIG_DFL || previous_action.sa_handler == SIG_IGN) {
-    // The fault repeats when this handler returns; what was sent does not.
+    // The fault repeats when this handler returns; a sent signal does not.
     struct sigaction standard{};
     standard.sa_handler = SIG_DFL;
     ::sigaction(signal, &standard, nullptr);
@@ -113,7 +113,7 @@ void install_handler() {
   action.sa_sigaction = mslt_on_bus_error;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   ::sigemptyset(&action.sa_mask);
-  // Read first, as a fault may come the moment that the new one stands.
+  // Read first: a fault may come as soon as the new handler is installed.
   if (::sigaction(SIGBUS, nullptr, &previous_action) != 0 || ::sigaction(SIGBUS, &action, nullptr) != 0) {
     fail(ErrorKind::io, "Cannot handle the faults of mapped files: {}.", explain_errno(errno));
   }
@@ -124,7 +124,7 @@ GuardedRange& unused_range() {
     bool expected = false;
     if (range->used_.compare_exchange_strong(expected, true)) return *range;
   }
-  auto* const range = new GuardedRange;  // stays in the table for ever
+  auto* const range = new GuardedRange;  // stays in the table forever
   range->used_.store(true);
   range->next_ = first_range.load();
   while (!first_range.compare_exchange_weak(range->next_, range)) {

@@ -1,26 +1,26 @@
-// Keeps a file that shrinks while it is mapped from ending the process.
+// Keeps the process alive when a mapped file shrinks.
 #pragma once
 
 #include <cstddef>
 
 namespace mslt {
 
-// A range of addresses that is guarded; never destroyed, but used again.
+// A guarded range of addresses; never destroyed, but reused.
 class GuardedRange;
 
-// Guards [begin, begin + bytes), which starts at a page, until unguard_range. Where a page of it cannot be read (the
-// file has become shorter, or its disk fails), it and all pages behind it hold zeros from then on, and the range counts
-// as damaged. The first call installs a handler of SIGBUS; faults elsewhere go to the handler that was there before.
-// Safe to call from several threads.
+// Guards [begin, begin + bytes), which starts at a page, until unguard_range. If a page of it cannot be read (the file
+// was shortened, or its disk fails), that page and all pages after it hold zeros from then on, and the range counts as
+// damaged. The first call installs a SIGBUS handler; faults elsewhere go to the previous handler. Safe to call from
+// several threads.
 GuardedRange* guard_range(const void* begin, std::size_t bytes);
 
-// To be called before the range is unmapped. Does nothing for nullptr.
+// Call before the range is unmapped. Does nothing for nullptr.
 void unguard_range(GuardedRange* range) noexcept;
 
-// Whether zeros have taken the place of bytes in the range, in anything that was read before the call.
+// Whether zeros replaced bytes of the range in anything read before the call.
 bool is_damaged(const GuardedRange& range) noexcept;
 
-// Makes is_damaged true until the range is given up.
+// Makes is_damaged true until the range is released.
 void mark_damaged(GuardedRange& range) noexcept;
 
 }  // namespace mslt

@@ -26,7 +26,7 @@ void write_fully(int descriptor, std::span<const std::byte> bytes, std::uint64_t
     const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
-      fail_io("write", path, errno, "What stood there before is unchanged.");
+      fail_io("write", path, errno, "The previous content is unchanged.");
     }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     offset += static_cast<std::uint64_t>(written);
@@ -39,7 +39,7 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail_io("open", path, errno);
   std::string text;
-  // Room for all at once: growing by doubling would take up to three times the file.
+  // Reserves all at once: growing by doubling would take up to three times the file's size.
   struct stat status{};
   if (::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0) {
     text.reserve(static_cast<std::size_t>(std::min(static_cast<std::uint64_t>(status.st_size), max_bytes)));
@@ -57,7 +57,7 @@ std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes
     text.append(block.data(), static_cast<std::size_t>(count));
     if (text.size() > max_bytes) {
       ::close(descriptor);
-      fail(ErrorKind::input, "{} is larger than {} bytes, the most such a file may have.", path.string(), max_bytes);
+      fail(ErrorKind::input, "{} is larger than {} bytes, the limit for such a file.", path.string(), max_bytes);
     }
   }
   ::close(descriptor);
@@ -119,7 +119,7 @@ void sync_folder(const std::filesystem::path& folder) {
   const int result = ::fsync(descriptor);
   const int error = errno;
   ::close(descriptor);
-  // Some file systems cannot flush a folder; there the rename alone has to do.
+  // Some file systems cannot flush a folder; there the rename must suffice.
   if (result != 0 && error != EINVAL) {
     fail_io("flush the folder", folder, error);
   }

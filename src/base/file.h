@@ -1,4 +1,4 @@
-// Reading small files whole, writing files so that a crash never leaves half of one, and locking folders.
+// Reading small files whole, writing files atomically despite crashes, and locking folders.
 #pragma once
 
 #include <cstddef>
@@ -11,21 +11,21 @@
 
 namespace mslt {
 
-// The whole file as text. Throws Error(io) where it cannot be read, Error(input) where it is larger than `max_bytes`
-// (which says what kind of file was expected, so that a wrong file is not read for minutes first).
+// The whole file as text. Throws Error(io) if it cannot be read, Error(input) if it is larger than `max_bytes` (chosen
+// for the expected kind of file, so that a wrong file is not read for minutes first).
 std::string read_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
-// A file that appears under its name only when commit() has written and flushed all of it; until then it is a temporary
-// file beside it, which the destructor removes. One thread at a time.
+// A file that appears under its name only when commit() has written and flushed all of it. Until then it is a temporary
+// file in the same folder, which the destructor removes. One thread at a time.
 class AtomicFile {
  public:
-  // Throws Error(io) where the folder does not exist or cannot be written.
+  // Throws Error(io) if the folder does not exist or cannot be written.
   explicit AtomicFile(const std::filesystem::path& path);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();
 
-  // Appends; throws Error(io) naming the file (a full disk is reported here or by commit, nothing else is lost).
+  // Appends; throws Error(io) naming the file (this call or commit reports a full disk; nothing else is lost).
   void write(std::span<const std::byte> bytes);
   void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
 
@@ -48,13 +48,13 @@ class AtomicFile {
 // AtomicFile in one call.
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-// Flushes a folder's entries to the disk, so that files created or renamed in it survive a power cut.
+// Flushes a folder's entries to disk, so files created or renamed in it survive a power cut.
 void sync_folder(const std::filesystem::path& folder);
 
 // Holds an exclusive advisory lock on `folder`/.lock until destroyed (or until the process dies, however it dies).
 class FolderLock {
  public:
-  // Throws Error(io) saying that another process writes this folder, where the lock is taken.
+  // Throws Error(io) if another process holds the lock.
   explicit FolderLock(const std::filesystem::path& folder);
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;

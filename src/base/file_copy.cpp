@@ -1,4 +1,4 @@
-// Copying by way of a temporary file, and telling names.
+// Copying through a temporary file, and recognising temporary names.
 #include "base/file_copy.h"
 
 #include <fcntl.h>
@@ -42,7 +42,7 @@ bool looks_random(std::string_view text) {
          !std::all_of(text.begin(), text.end(), is_upper);
 }
 
-// Writes what is left to read of `source`.
+// Writes the unread rest of `source`.
 void copy_blocks(int source, const std::filesystem::path& source_path, AtomicFile& file) {
   std::vector<std::byte> block(std::size_t{1} << 20);
   while (true) {
@@ -67,7 +67,7 @@ class Descriptor {
   int descriptor_;
 };
 
-// Returns false, with nothing changed, where storage cannot be shared.
+// Returns false, with nothing changed, if storage cannot be shared.
 bool write_clone(const std::filesystem::path& source, const std::filesystem::path& path) {
   std::string temporary = temporary_pattern(path);
   int descriptor = ::mkostemp(temporary.data(), O_CLOEXEC);

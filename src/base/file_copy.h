@@ -1,4 +1,4 @@
-// Copies of files, and the names that files have while they are made or where a name is taken.
+// Copies of files, temporary names, and alternatives to names that are taken.
 #pragma once
 
 #include <filesystem>
@@ -7,18 +7,18 @@
 
 namespace mslt {
 
-// Makes `path` a copy of `source`, at once and flushed as AtomicFile does it; the two share storage until one of them
-// is written, where the file system can do that. Throws Error(io).
+// Makes `path` a copy of `source`, atomically and flushed like AtomicFile. If the file system can, the two share
+// storage until one of them is written. Throws Error(io).
 void write_copy(const std::filesystem::path& source, const std::filesystem::path& path);
 
-// What mkostemp makes the name of the temporary file of: "FILE.saving-XXXXXX".
+// The pattern from which mkostemp makes the temporary file's name: "FILE.saving-XXXXXX".
 std::string temporary_pattern(const std::filesystem::path& file);
 
-// Whether `name` is one of a temporary file of `file`: "FILE.saving-" and six letters or digits. Versions before wrote
-// "FILE." and six letters or digits; of those, names that a person might choose are not told.
+// Whether `name` is that of a temporary file of `file`: "FILE.saving-" and six letters or digits. Earlier versions
+// wrote "FILE." and six letters or digits; of those, names that a person might choose are not recognised.
 bool is_temporary_name(std::string_view name, std::string_view file);
 
-// `path`, or where something has that name already, `path`-2, `path`-3 and so on.
+// `path`, or `path`-2, `path`-3 and so on if the name is taken.
 std::filesystem::path unused_path(const std::filesystem::path& path);
 
 }  // namespace mslt

@@ -10,7 +10,7 @@
 
 namespace mslt {
 
-// std::thread, but where the system refuses to start it this throws Error(io) that names the limits on threads.
+// std::thread, but throws Error(io) naming the limits on threads if the system refuses to start it.
 template <std::invocable Function>
 std::thread start_thread(Function function) {
   try {
@@ -20,7 +20,7 @@ std::thread start_thread(Function function) {
   }
 }
 
-// std::jthread without its stop token, and without asking for it: Apple's library does not have that class.
+// std::jthread without its stop token; Apple's library does not have std::jthread.
 class JoiningThread {
  public:
   template <std::invocable Function>

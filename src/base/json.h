@@ -1,4 +1,4 @@
-// Parsing JSON from outside into nlohmann::json, with bounds, and reading typed members with errors that name them.
+// Bounded parsing of untrusted JSON into nlohmann::json, and typed members with errors that name them.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace mslt {
 
-// Parses one JSON text. Throws Error(input) naming `source` and the byte at which it stops being JSON, or where it
-// nests deeper than 64 levels.
+// Parses one JSON text. Throws Error(input) naming `source` and the byte of a syntax error, or if it nests deeper than
+// 64 levels.
 nlohmann::json parse_json(std::string_view text, std::string_view source);
 
 // read_file, then parse_json.

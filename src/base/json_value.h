@@ -1,4 +1,4 @@
-// JsonValue: one JSON value as a member of a struct whose header then does not need the JSON library.
+// JsonValue: one JSON value as a struct member, without including the JSON library in the header.
 #pragma once
 
 #include <memory>
@@ -6,11 +6,11 @@
 
 namespace mslt {
 
-// A value type; null unless set. After it was moved from, it may only be assigned to or destroyed.
+// A value type; null unless set. A moved-from value may only be assigned to or destroyed.
 class JsonValue {
  public:
   JsonValue();
-  // Implicit in both directions: it stands for the value that it holds.
+  // Implicit in both directions.
   JsonValue(nlohmann::json value);
   JsonValue(const JsonValue& other);
   JsonValue(JsonValue&& other) noexcept;

@@ -30,7 +30,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   number_ = static_cast<std::uint64_t>(status.st_ino);
   void* address = nullptr;
   if (size_ > 0) {
-    // Shared, so that a GPU can be given the pages themselves. Some network and user file systems map privately alone.
+    // Shared, so a GPU can use the pages themselves. Some network and user file systems only map privately.
     address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, descriptor, 0);
     if (address == MAP_FAILED && (errno == ENODEV || errno == EINVAL)) {
       address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -79,8 +79,8 @@ MappedFile::~MappedFile() {
 bool MappedFile::intact() const {
   if (guard_ == nullptr) return true;
   if (is_damaged(*guard_)) return false;
-  // By name, as an open descriptor for every shard of a large data folder would be too many. Where the name is gone or
-  // belongs to another file, the mapped one lives on and nobody can shorten it by that name.
+  // Checked by name: an open descriptor for every shard of a large data folder would be too many. If the name is gone
+  // or belongs to another file, the mapped file lives on and nobody can shorten it by that name.
   struct stat status{};
   if (::stat(path_.c_str(), &status) != 0 || static_cast<std::uint64_t>(status.st_dev) != device_ ||
       static_cast<std::uint64_t>(status.st_ino) != number_ || static_cast<std::uint64_t>(status.st_size) >= size_) {

@@ -31,7 +31,7 @@ namespace mslt {
 void start_parallel_threads() {
   const int threads = parallel_threads();
   {
-    // As many at once as OpenMP is going to start. What they take is free again before it does.
+    // As many at once as OpenMP will start. Their resources are free again before OpenMP starts its own.
     std::latch all(threads);
     std::vector<JoiningThread> others;
     others.reserve(static_cast<std::size_t>(threads));

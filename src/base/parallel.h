@@ -1,4 +1,4 @@
-// Data-parallel loops of the CPU backend: the only place that names OpenMP.
+// Data-parallel loops of the CPU backend: the only file that names OpenMP.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +6,15 @@
 
 namespace mslt {
 
-// How many threads parallel_for uses: OMP_NUM_THREADS, else the cores this process may run on. At least 1.
+// The number of threads that parallel_for uses: OMP_NUM_THREADS, else the cores this process may run on. At least 1.
 int parallel_threads();
 
-// Sets how many threads the calling thread's later loops use; without OpenMP there is always one. At least 1.
+// Sets the number of threads for the calling thread's later loops; without OpenMP there is always one. At least 1.
 void set_parallel_threads(int threads);
 
-// Runs body(i) for every i in [0, n), on several threads where n is at least `threshold`. Iterations must not depend on
-// one another. The split of [0, n) into threads never changes what an iteration computes, so results do not depend on
-// the thread count. An exception from body is rethrown on the calling thread after all threads have finished.
+// Runs body(i) for every i in [0, n), on several threads if n is at least `threshold`. Iterations must be independent.
+// The split of [0, n) into threads never changes what an iteration computes, so results do not depend on the thread
+// count. An exception from body is rethrown on the calling thread after all threads have finished.
 template <class Body>
 void parallel_for(std::int64_t n, Body&& body, [[maybe_unused]] std::int64_t threshold = 2) {
   std::exception_ptr error;
@@ -30,12 +30,12 @@ void parallel_for(std::int64_t n, Body&& body, [[maybe_unused]] std::int64_t thr
   if (error) std::rethrow_exception(error);
 }
 
-// Which thread of the running parallel_for_slots calls it: in [0, parallel_threads()).
+// The slot of the calling thread in the running parallel_for_slots: in [0, parallel_threads()).
 int parallel_slot();
 
-// Runs body(i, slot) for every i in [0, n), threads taking the next i as they come free, for iterations of unequal
-// cost. No two iterations run at once in one slot of [0, parallel_threads()), so that body may use scratch memory of
-// its slot; what it computes must not depend on the slot. Not to be nested. Exceptions as in parallel_for.
+// Runs body(i, slot) for every i in [0, n); free threads take the next i, for iterations of unequal cost. No two
+// iterations run at once in one slot of [0, parallel_threads()), so body may use scratch memory of its slot; its
+// results must not depend on the slot. Must not be nested. Exceptions as in parallel_for.
 template <class Body>
 void parallel_for_slots(std::int64_t n, Body&& body) {
   std::exception_ptr error;

@@ -11,7 +11,7 @@
 namespace mslt {
 namespace {
 
-// Mode 0 where there is nothing.
+// Mode 0 if nothing exists there.
 mode_t mode_of(const std::filesystem::path& path) {
   struct stat status{};
   if (::stat(path.c_str(), &status) == 0) return status.st_mode;
@@ -33,7 +33,7 @@ void make_folders(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error) fail_io("create the folder", folder, error.value());
-  // What stands there may be a file, which some libraries do not call an error.
+  // The path may be a file, which some libraries do not treat as an error.
   if (!is_folder(folder)) fail_io("create the folder", folder, ENOTDIR);
 }
 

@@ -10,8 +10,8 @@ namespace mslt {
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 
-// Ten rounds of Philox on `counter` under `key`: a pure function, so that any thread or device that knows
-// (seed, step, operation, element) gets the same four words.
+// Ten rounds of Philox on `counter` under `key`: a pure function, so every thread or device that knows (seed, step,
+// operation, element) gets the same four words.
 inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key) {
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * counter[0];

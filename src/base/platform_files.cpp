@@ -22,7 +22,7 @@ namespace mslt {
 #ifdef __APPLE__
 
 bool clone_file(const std::filesystem::path& from, const std::filesystem::path& to, int& descriptor) {
-  // clonefile makes its own file, so that the empty one has to go first.
+  // clonefile creates the file itself, so the empty one must go first.
   ::unlink(to.c_str());
   const bool cloned = ::clonefile(from.c_str(), to.c_str(), 0) == 0;
   const int reopened = ::open(to.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);

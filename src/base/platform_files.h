@@ -1,4 +1,4 @@
-// What operating systems do with files each in its own way: sharing a copy's storage, and telling where a folder is.
+// File operations that differ between operating systems: sharing a copy's storage, and finding an open folder's path.
 #pragma once
 
 #include <filesystem>
@@ -6,11 +6,11 @@
 
 namespace mslt {
 
-// Gives the empty file `to`, open as `descriptor`, the content of `from`, with storage that both share until one of
-// them is written. Returns false where the file systems cannot; `to` is then still empty. `descriptor` may be replaced.
+// Gives the empty file `to`, open as `descriptor`, the content of `from`; both share storage until one of them is
+// written. Returns false if the file systems cannot do that; `to` is then still empty. May replace `descriptor`.
 bool clone_file(const std::filesystem::path& from, const std::filesystem::path& to, int& descriptor);
 
-// The path by which an open file or folder is reached at present; absent where there is none or it cannot be told.
+// The current path of an open file or folder; absent if there is none or it cannot be determined.
 std::optional<std::filesystem::path> path_of_descriptor(int descriptor);
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// Escapes for text from outside.
+// Escapes for untrusted text.
 #include "base/printable.h"
 
 #include <fmt/format.h>
@@ -11,10 +11,10 @@ namespace {
 
 struct Character {
   char32_t code = 0;
-  std::size_t bytes = 0;  // 0 where the text is not UTF-8
+  std::size_t bytes = 0;  // 0 if the text is not UTF-8
 };
 
-// The character that `text`, which is not empty, begins with (RFC 3629: no surrogates, no overlong forms).
+// The first character of the non-empty `text` (RFC 3629: no surrogates, no overlong forms).
 Character first_character(std::string_view text) {
   const auto byte = [&](std::size_t i) {
     return static_cast<unsigned char>(text[i]);

@@ -1,4 +1,4 @@
-// Tests of escapes for text from outside.
+// Tests of escapes for untrusted text.
 #include "base/printable.h"
 
 #include <gtest/gtest.h>

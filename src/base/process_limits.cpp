@@ -17,7 +17,7 @@
 namespace mslt {
 namespace {
 
-// The soft limit; nothing where there is none.
+// The soft limit; nothing if unlimited.
 std::optional<std::uint64_t> limit_of(int resource) {
   rlimit limit{};
   if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
@@ -34,7 +34,7 @@ std::optional<std::uint64_t> first_number(const char* path) {
   return number;
 }
 
-// Pages mapped by this process, by the first number of statm; 0 where the system does not say.
+// Bytes mapped by this process, from the first number of statm; 0 if the system does not say.
 std::uint64_t mapped_bytes() {
   return first_number("/proc/self/statm").value_or(0) * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
 }

@@ -1,4 +1,4 @@
-// What bounds the memory, the threads and the processes of this process, in words for people.
+// The limits on memory, threads and processes of this process, in words for people.
 #pragma once
 
 #include <cstdint>
@@ -6,19 +6,19 @@
 
 namespace mslt {
 
-// How much more address space the limit on it (RLIMIT_AS, ulimit -v) lets this process map; UINT64_MAX without a limit.
+// Address space that the limit (RLIMIT_AS, ulimit -v) still allows this process; UINT64_MAX without a limit.
 std::uint64_t address_space_left();
 
-// Why `asked` bytes cannot be had while the machine has `free` bytes free: one clause that names the limit which holds
-// and what it leaves, followed by what helps. For example "the limit on this process's address space, 2.0 GiB
-// (ulimit -v), leaves 0.3 GiB; raise it". Begins in lower case, without a full stop.
+// Why `asked` bytes are unavailable while the machine has `free` bytes free: one clause that names the effective limit
+// and what it leaves, then what helps. For example "the limit on this process's address space, 2.0 GiB (ulimit -v),
+// leaves 0.3 GiB; raise it". Begins in lower case, without a full stop.
 std::string explain_memory(std::uint64_t asked, std::uint64_t free);
 
-// Throws Error(io): that the system, which answered with this value of errno, starts no further thread, with the limits
-// that may hold and their numbers.
+// Throws Error(io): the system refused to start another thread, with this errno; names the limits that may apply and
+// their numbers.
 [[noreturn]] void fail_thread(int error);
 
-// The same where it is not known how much was asked for.
+// The same for an unknown amount.
 std::string explain_out_of_memory();
 
 // "512 bytes" or "1.5 GiB", in powers of two.

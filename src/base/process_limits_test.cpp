@@ -1,4 +1,4 @@
-// Tests of what is said about limits on memory and threads.
+// Tests of the messages about limits on memory and threads.
 #include "base/process_limits.h"
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@
 namespace mslt {
 namespace {
 
-// What `work` returns in a child process, whose limits end with it. The child's threads are none but its first.
+// The result of `work` in a child process, whose limits end with it. The child has only one thread.
 std::string in_child(const std::function<std::string()>& work) {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0) return "no pipe";
@@ -57,8 +57,8 @@ void leave_address_space(std::uint64_t bytes) {
   setrlimit(RLIMIT_AS, &limit);
 }
 
-// Whether a limit on address space comes back as std::bad_alloc here: some systems do not enforce it, and sanitizers
-// map more than any limit and end the program themselves.
+// Whether a limit on address space causes std::bad_alloc here: some systems do not enforce it, and sanitizers map more
+// than any limit and end the program themselves.
 bool limits_hold() {
   const std::string result = in_child([] {
     leave_address_space(std::uint64_t{1} << 26);
@@ -103,7 +103,7 @@ TEST_F(ProcessLimits, RunningOutOfMemoryNamesTheLimit) {
 TEST_F(ProcessLimits, AThreadThatCannotStartNamesTheLimit) {
   const std::string message = in_child([] {
     leave_address_space(std::uint64_t{1} << 22);
-    // More than the stacks that the system may have kept of earlier threads.
+    // More than the stacks that the system may have cached from earlier threads.
     std::vector<JoiningThread> threads;
     for (int i = 0; i < 64; ++i) threads.emplace_back([] {});
     return std::string("started");

@@ -1,4 +1,4 @@
-// Tests of the names that were probably meant.
+// Tests of the suggestions for misspelled names.
 #include "base/suggest.h"
 
 #include <gtest/gtest.h>

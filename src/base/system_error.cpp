@@ -1,4 +1,4 @@
-// Words for values of errno.
+// Explanations of errno values.
 #include "base/system_error.h"
 
 #include <cerrno>
@@ -12,7 +12,7 @@
 namespace mslt {
 namespace {
 
-// The system's own words, with a small letter first so that they can follow a colon.
+// The system's own words, with a lower-case first letter so they can follow a colon.
 std::string system_words(int error) {
   std::string words = std::generic_category().message(error);
   if (words.size() > 1 && words[0] >= 'A' && words[0] <= 'Z' && words[1] >= 'a') {
@@ -26,7 +26,7 @@ std::string_view advice(int error) {
     case ENOSPC:
       return "make room on it or choose another folder";
     case EDQUOT:
-      return "remove files of yours there or choose another folder";
+      return "remove your files there or choose another folder";
     case EFBIG:
       return "the limit on file sizes is too low (ulimit -f) or the file system takes no larger files";
     case EACCES:
@@ -75,7 +75,7 @@ std::string explain_exception(const std::exception& error) {
     return fmt::format("Cannot use {}: {}.", printable(paths), explain_errno(file->code().value()));
   }
   if (const auto* system = dynamic_cast<const std::system_error*>(&error)) {
-    // Codes of the streams and futures are no values of errno.
+    // Codes of streams and futures are not errno values.
     const std::error_category& category = system->code().category();
     const bool is_errno = category == std::generic_category() || category == std::system_category();
     return is_errno ? fmt::format("The system refused: {}.", explain_errno(system->code().value()))

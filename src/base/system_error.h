@@ -1,4 +1,4 @@
-// What the operating system's refusals mean to a person, and what to do about each.
+// Explanations of operating system errors for people, and what to do about each.
 #pragma once
 
 #include <exception>
@@ -8,20 +8,20 @@
 
 namespace mslt {
 
-// Why a system call failed, in words, followed by what helps where something does: for ENOSPC "the disk is full; make
-// room on it or choose another folder". Begins in lower case and has no full stop at its end. `error` is a value of
-// errno, or of a std::error_code of the system's or the generic category.
+// Why a system call failed, in words, followed by a remedy if there is one: for ENOSPC "the disk is full; make room on
+// it or choose another folder". Begins in lower case, without a full stop. `error` is an errno value, or that of a
+// std::error_code of the system's or the generic category.
 std::string explain_errno(int error);
 
 // Throws Error(io): "Cannot {doing} {path}: {explanation}." For example fail_io("write", path, errno).
 [[noreturn]] void fail_io(std::string_view doing, const std::filesystem::path& path, int error);
 
-// The same with a sentence after it, which says what was kept or what to try.
+// The same, followed by a sentence that says what was kept or what to try.
 [[noreturn]] void fail_io(std::string_view doing, const std::filesystem::path& path, int error,
                           std::string_view sentence);
 
-// What an exception of any kind says to a person: an Error's own message, one of std::filesystem or of a system call
-// with its paths and explain_errno, for std::bad_alloc which limit holds. A sentence.
+// An exception of any kind as a sentence for people: an Error's own message; for std::filesystem or a system call the
+// paths and explain_errno; for std::bad_alloc the limit that applies.
 std::string explain_exception(const std::exception& error);
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// Tests of the words for what the operating system refuses.
+// Tests of the explanations of operating system errors.
 #include "base/system_error.h"
 
 #include <gtest/gtest.h>

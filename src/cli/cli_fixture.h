@@ -1,4 +1,4 @@
-// What tests of the whole command line share: running it in this process, and inputs for it.
+// Shared by tests of the whole command line: running it in this process, and inputs for it.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ inline Outcome mslt(std::vector<std::string> arguments, const std::string& input
   return {status, out.str(), err.str()};
 }
 
-// A text with structure enough for a vocabulary of 300.
+// A text with enough structure for a vocabulary of 300.
 inline std::string text() {
   std::string result;
   for (int i = 0; i < 400; ++i) {

@@ -1,4 +1,4 @@
-// Tests of commands whose output is lost or whose reader goes away, and of those that a signal ends.
+// Tests of commands whose output is lost, whose reader closes the pipe, or that a signal ends.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@
 namespace mslt::cli {
 namespace {
 
-// Runs the program with standard output on a descriptor.
+// Runs the program with standard output connected to a descriptor.
 Outcome mslt_onto(int descriptor, std::vector<std::string> arguments, const std::string& input = "") {
   std::istringstream in(input);
   OutputStream out(descriptor, WriteFailure::raise, false);
@@ -28,7 +28,7 @@ Outcome mslt_onto(int descriptor, std::vector<std::string> arguments, const std:
   return {status, "", err.str()};
 }
 
-// Sends a signal to this process when something is written first.
+// Sends a signal to this process on the first write.
 class SignallingBuffer : public std::stringbuf {
  public:
   explicit SignallingBuffer(int signal) : signal_(signal) {}
@@ -43,7 +43,7 @@ class SignallingBuffer : public std::stringbuf {
   int signal_;
 };
 
-// The same, where the first words on standard error, or on standard output, bring a signal.
+// The same; the first words on standard error, or on standard output, trigger a signal.
 Outcome mslt_interrupted(int signal, std::vector<std::string> arguments, bool by_output = false) {
   std::istringstream in;
   SignallingBuffer signalling(signal);
@@ -57,7 +57,7 @@ Outcome mslt_interrupted(int signal, std::vector<std::string> arguments, bool by
 
 class CliOutputTest : public CliTest {
  protected:
-  // Commands that print, after their inputs are there.
+  // Commands that print; their inputs exist.
   std::vector<std::vector<std::string>> printing_commands() const {
     return {{"--version"},
             {"--help"},
@@ -91,7 +91,7 @@ TEST_F(CliOutputTest, EveryCommandSaysThatItsOutputIsLost) {
     EXPECT_NE(outcome.err.find("mslt: Cannot write standard output: the disk is full"), std::string::npos)
         << arguments[0] << ": " << outcome.err;
   }
-  // What was written to files stays.
+  // Written files stay.
   EXPECT_TRUE(std::filesystem::exists(folder_ / "second.json"));
   EXPECT_TRUE(std::filesystem::exists(folder_ / "second_data" / "tokenizer.json"));
   auto arguments = train_arguments();
@@ -120,7 +120,7 @@ TEST_F(CliOutputTest, EveryCommandEndsQuietlyWhereItsReaderWentAway) {
                                 "100000000", "--ignore-eos"})
                 .status,
             141);
-  // Errors are told of all the same.
+  // Errors are still reported.
   EXPECT_EQ(mslt_onto(ends[1], {"fly"}).status, 2);
   std::signal(SIGPIPE, before);
   ::close(ends[1]);

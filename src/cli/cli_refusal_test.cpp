@@ -1,4 +1,4 @@
-// Tests of what commands refuse, and how early and with which words.
+// Tests of what commands refuse, how early, and with which words.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -125,14 +125,14 @@ TEST_F(CliRefusalTest, WrongFilesAreNamed) {
   expect_failure({"train", "--data", path("nowhere"), "--output", path("run2")}, "nowhere");
   expect_failure({"generate", "--model", path("nowhere"), "--prompt", "x"}, "nowhere");
   EXPECT_EQ(mslt({"tokenizer", "decode", "--tokenizer", path("tokenizer.json")}, "12 potato").status, 1);
-  // Ids of no token come to nothing, which is said.
+  // Ids without a token give nothing, with a message.
   const Outcome decoded = mslt({"tokenizer", "decode", "--tokenizer", path("tokenizer.json")}, "99999");
   EXPECT_EQ(decoded.status, 0) << decoded.err;
   EXPECT_EQ(decoded.out, "");
   EXPECT_NE(decoded.err.find("1 of the 1 ids"), std::string::npos) << decoded.err;
 }
 
-// Of names that an option takes, the message lists all that it does take and asks for the near one.
+// For a misspelled name, the message lists all valid ones and suggests the nearest.
 TEST_F(CliRefusalTest, MisspelledNamesAreAskedAbout) {
   prepare_data();
   ASSERT_EQ(mslt(train_arguments()).status, 0);
@@ -230,7 +230,7 @@ TEST_F(CliRefusalTest, WeightsThatAreNoNumbersAreNamed) {
   ASSERT_EQ(mslt(train_arguments()).status, 0);
   const std::filesystem::path weights = folder_ / "run" / "model.safetensors";
   std::string file = read_file(weights, 1 << 24);
-  std::filesystem::remove(weights);  // a hard link of the checkpoint's
+  std::filesystem::remove(weights);  // a hard link to the checkpoint's file
   file.replace(file.size() - 4, 4, std::string("\0\0\xC0\x7F", 4));
   write_file(weights, file);
   for (const std::vector<std::string>& command :
@@ -248,7 +248,7 @@ TEST_F(CliRefusalTest, EvaluationWantsDataOfTheModelsTokenizer) {
   ASSERT_EQ(mslt(train_arguments()).status, 0);
   const std::vector<std::string> eval = {"eval", "--model", path("run"), "--data", path("data")};
   ASSERT_EQ(mslt(eval).status, 0);
-  // The model's is another one of the same size.
+  // The model has another one of the same size.
   const std::string own = read_file(folder_ / "run" / "tokenizer.json", 1 << 24);
   std::string other_text;
   for (int i = 0; i < 400; ++i) other_text += "quite other words " + std::to_string(i * 7919) + " make other tokens, ";
@@ -259,13 +259,13 @@ TEST_F(CliRefusalTest, EvaluationWantsDataOfTheModelsTokenizer) {
   const Outcome model = mslt(eval);
   EXPECT_EQ(model.status, 1);
   EXPECT_NE(model.err.find("another tokenizer than the model in " + path("run")), std::string::npos) << model.err;
-  // It has none: nobody knows.
+  // The model has no tokenizer to compare.
   std::filesystem::remove(folder_ / "run" / "tokenizer.json");
   const Outcome unknown = mslt(eval);
   EXPECT_EQ(unknown.status, 0);
   EXPECT_NE(unknown.err.find("Warning: " + path("run") + " has no tokenizer.json"), std::string::npos) << unknown.err;
   write_file(folder_ / "run" / "tokenizer.json", own);
-  // The data's is another one, and smaller than its ids.
+  // The data has another one, smaller than its ids.
   for (const std::uint32_t size : {300, 280}) {
     training.vocab_size = size;
     Tokenizer::train_on_text(other_text, training).save(folder_ / "data" / "tokenizer.json");

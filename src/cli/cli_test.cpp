@@ -1,4 +1,4 @@
-// Tests of the command line, run in this process with streams of their own: what each command does.
+// Tests of the command line, run in this process with its own streams: what each command does.
 #include <gtest/gtest.h>
 
 #include <filesystem>

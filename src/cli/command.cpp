@@ -20,19 +20,19 @@ namespace mslt::cli {
 namespace {
 
 constexpr const char* footer =
-    "Exit status: 0; 1 for a failure; 2 for bad usage; 3 for training that a signal stopped after saving;\n"
-    "128 and a signal's number for other work that it ended.\n"
-    "Next, with README.md or any other text file of yours:\n"
+    "Exit status: 0; 1 for a failure; 2 for bad usage; 3 for training stopped by a signal after saving;\n"
+    "128 plus the signal's number for other work ended by a signal.\n"
+    "Next, with README.md or any other text file:\n"
     "  {} tokenizer train --input README.md --vocab-size 512 --output tokenizer.json\n";
 
-// Whether the arguments ask for JSON, for errors that come before or out of parsing.
+// Whether the arguments ask for JSON, for errors before or during parsing.
 bool asks_for_json(const std::vector<std::string>& arguments) {
   return std::any_of(arguments.begin(), arguments.end(), [](const std::string& argument) {
     return argument == "--json" || argument == "--json=true" || argument == "--json=1";
   });
 }
 
-// Parses, and runs the command that was chosen. Replaces `arguments` with those of the configuration file and its own.
+// Parses, and runs the chosen command. Replaces `arguments` with those of the configuration file and its own.
 int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   CLI::App app("Train Transformer language models on your own text, and generate from them.", "mslt");
   app.require_subcommand(1);
@@ -75,7 +75,7 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
   CLI::App* command = parent.add_subcommand(name, description);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
   add_switch(*command, "--json", context.json, "Print results as JSON on standard output");
-  command->add_option("--config", "Read options from this TOML file; those given here win")->type_name("FILE.toml");
+  command->add_option("--config", "Read options from this TOML file; the command line wins")->type_name("FILE.toml");
   command->footer("Examples:\n" + examples);
   return command;
 }

@@ -1,4 +1,4 @@
-// What every subcommand shares: the streams it talks through, its --json flag, and how it registers itself.
+// Shared by all subcommands: their streams, the --json flag, and their registration.
 #pragma once
 
 #include <functional>
@@ -20,8 +20,8 @@ struct Context {
   std::ostream& err;
   bool err_is_terminal = false;
   bool json = false;
-  std::function<void()> action = {};  // set by the subcommand that was chosen
-  std::string program = "mslt";       // as the user called it, for commands to try next
+  std::function<void()> action = {};  // set by the chosen subcommand
+  std::string program = "mslt";       // as the user called it, for suggested commands
   int status = 0;                     // of work that ends without an error; set by the action
 
   // Writes one JSON document and a line feed to `out`.
@@ -39,12 +39,12 @@ void add_tune_command(CLI::App& app, Context& context);
 void add_profile_command(CLI::App& app, Context& context);
 void add_devices_command(CLI::App& app, Context& context);
 
-// A subcommand with what all have: --json, --config FILE.toml, and examples under its help.
+// A subcommand with the common parts: --json, --config FILE.toml, and examples below its help.
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
                       const std::string& examples);
 
-// Runs the program on its arguments, without the program's name. All of the output is written when it returns. Returns
-// the exit status as exit_status.h has them. Throws nothing.
+// Runs the program on its arguments, without the program's name. All output is written when it returns. Returns the
+// exit status according to exit_status.h. Throws nothing.
 int run(std::vector<std::string> arguments, Context& context);
 
 }  // namespace mslt::cli

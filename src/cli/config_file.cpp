@@ -2,7 +2,7 @@
 #include "cli/config_file.h"
 
 #include <CLI/CLI.hpp>
-// The library's code is compiled here and nowhere else.
+// Compiles the library's code, only here.
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
@@ -31,7 +31,7 @@ bool is_given(const std::vector<std::string>& arguments, const std::string& opti
   });
 }
 
-// Levenshtein's distance, a dash and an underscore counting as the same.
+// Levenshtein's distance; a dash and an underscore count as equal.
 std::size_t distance(std::string_view a, std::string_view b) {
   const auto plain = [](char c) {
     return c == '_' ? '-' : c;
@@ -61,7 +61,7 @@ std::vector<std::string> keys_of(const CLI::App& command) {
   return keys;
 }
 
-// The key that one who typed `key` may have meant; empty where none is near.
+// The key probably meant by `key`; empty if none is near.
 std::string nearest_key(const CLI::App& command, std::string_view key) {
   std::string nearest;
   std::size_t least = std::max<std::size_t>(key.size() / 3, 1) + 1;
@@ -102,13 +102,13 @@ std::string_view article_and_name(toml::node_type type) {
 
 constexpr std::size_t most_key_parts = 256;
 
-// How many parts the longest dotted key may have, at most: a.b.c has three. The library's tables of tables are nested
-// as deep, and taken apart by recursion.
+// An upper bound on the number of parts of the longest dotted key: a.b.c has three. The library's tables are nested as
+// deep, and destroyed by recursion.
 std::size_t longest_dotted_key(std::string_view text) {
   std::size_t longest = 0;
   std::size_t dots = 0;
-  char before = '\n';  // the last character that is no blank
-  bool apart = false;  // by blanks
+  char before = '\n';  // the last non-blank character
+  bool apart = false;  // separated by blanks
   for (const char c : text) {
     const bool is_blank = c == ' ' || c == '\t';
     const bool is_part = c == '_' || c == '-' || c == '"' || c == '\'' || (c >= '0' && c <= '9') ||
@@ -129,7 +129,7 @@ class ConfigReader {
  public:
   ConfigReader(const std::string& path, CLI::App& command) : path_(printable(path)), command_(command) {}
 
-  // In the file's order, without those that `given` holds already, though these are checked as well.
+  // In the file's order, without those already in `given`, which are still checked.
   std::vector<std::string> arguments(std::string_view text, const std::vector<std::string>& given) {
     const toml::table table = parse(text);
     std::vector<std::pair<toml::source_position, std::vector<std::string>>> found;
@@ -168,14 +168,14 @@ class ConfigReader {
     const toml::source_position at = key.source().begin;
     const std::string name(key.str());
     if (node.is_table() || node.is_array_of_tables()) {
-      refuse(at, "'{}' is a table; options stand at the top of the file, as in batch-size = 16.", name);
+      refuse(at, "'{}' is a table; options must be at the top of the file, as in batch-size = 16.", name);
     }
-    if (name == "config") refuse(at, "'config' cannot be set in a file, which would name another file.");
+    if (name == "config") refuse(at, "'config' cannot be set in a configuration file.");
     const std::vector<std::string> known = keys_of(command_);
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       const std::string nearest = nearest_key(command_, name);
       refuse(at, "'{}' has no option '{}'; {}", command_.get_name(), name,
-             nearest.empty() ? "its --help lists those that it has." : fmt::format("did you mean '{}'?", nearest));
+             nearest.empty() ? "its --help lists its options." : fmt::format("did you mean '{}'?", nearest));
     }
     return values_of(name, node, *command_.get_option("--" + name));
   }
@@ -211,7 +211,7 @@ class ConfigReader {
     arguments.emplace_back();
   }
 
-  // The value as it would be typed, which the option has checked.
+  // The value as it would be typed, checked by the option.
   std::string text_of(const std::string& name, const toml::node& node, CLI::Option& option) const {
     const toml::source_position at = node.source().begin;
     const std::string type = option.get_type_name().substr(0, option.get_type_name().find(':'));

@@ -36,7 +36,7 @@ class ConfigFileTest : public testing::Test {
   }
   ~ConfigFileTest() override { std::filesystem::remove(path_); }
 
-  // Parses "train", `arguments` and --config of a file with `text`; the message where that is refused.
+  // Parses "train", `arguments` and --config of a file with `text`; returns the message if that is refused.
   std::string read(const std::string& text, std::vector<std::string> arguments = {}) {
     write_file(path_, text);
     arguments.insert(arguments.begin(), {"train", "--config", path_});
@@ -125,7 +125,7 @@ TEST_F(ConfigFileTest, KeysAreThoseOfTheCommand) {
   expect_refused("lr = 1\nbatch_size = 3\n", "2:1", "did you mean 'batch-size'?");
   expect_refused("promt = 'x'\n", "1:1", "did you mean 'prompt'?");
   expect_refused("wings = 3\n", "1:1", "'train' has no option 'wings'; its --help");
-  expect_refused("config = 'other.toml'\n", "1:1", "'config' cannot be set in a file");
+  expect_refused("config = 'other.toml'\n", "1:1", "'config' cannot be set in a configuration file");
   expect_refused("help = true\n", "1:1", "'help'");
   expect_refused("[train]\nseed = 3\n", "1:2", "'train' is a table");
   expect_refused("train.seed = 3\n", "1:1", "'train' is a table");
@@ -133,7 +133,7 @@ TEST_F(ConfigFileTest, KeysAreThoseOfTheCommand) {
   expect_refused("[[stop]]\na = 1\n", "1:3", "'stop' is a table");
 }
 
-// The library's versions differ in the column that they blame.
+// The library's versions differ in the reported column.
 TEST_F(ConfigFileTest, WhatIsNotTomlIsRefusedWithItsLine) {
   const auto expect_broken = [&](const std::string& text, const std::string& line) {
     const std::string message = read(text);

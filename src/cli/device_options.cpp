@@ -12,8 +12,9 @@ namespace mslt::cli {
 
 void add_tuning_option(CLI::App& command, std::string& tuning) {
   tuning = "auto";
-  command.add_option("--tuning", tuning,
-                     "How a GPU's kernels are launched: auto for what 'mslt tune' stored, none, or a file it wrote");
+  command.add_option(
+      "--tuning", tuning,
+      "Launch parameters of a GPU's kernels: auto (as stored by 'mslt tune'), none, or a file that it wrote");
 }
 
 void add_library_options(CLI::App& command, std::string& attention, std::string& products) {

@@ -1,4 +1,4 @@
-// The options that choose a device and how its kernels are launched.
+// The options that choose a device and the launch parameters of its kernels.
 #pragma once
 
 #include <memory>
@@ -33,10 +33,10 @@ std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command);
 // The backend that they choose; prints its warning.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& context);
 
-// Prints what was passed over when the backend was made, if anything was.
+// Prints the backend's warnings, if there are any.
 void print_warning(const Backend& backend, Context& context);
 
-// Prints a line for each sentence on what a file says that was converted or could not be used.
+// Prints one line for each sentence about converted or unusable parts of a file.
 void print_notes(std::span<const std::string> notes, Context& context);
 
 }  // namespace mslt::cli

@@ -1,4 +1,4 @@
-// mslt devices: what this build can run on, here.
+// mslt devices: the devices that this build can use on this machine.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

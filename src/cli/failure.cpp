@@ -1,4 +1,4 @@
-// Words and numbers for what ended the program.
+// Messages and exit statuses for exceptions that end the program.
 #include "cli/failure.h"
 
 #include <new>
@@ -81,7 +81,7 @@ bool is_closed_output(const std::exception_ptr& error) {
 int report_failure(const std::exception_ptr& error, bool json, Context& context) noexcept {
   if (is_closed_output(error)) return closed_output_status;
   int status = failure_status;
-  // Otherwise the line on standard error would write standard output first, and fail as that may or did.
+  // Otherwise the line on standard error would first write standard output, and fail if that fails.
   context.err.tie(nullptr);
   context.err.clear();
   try {
@@ -94,7 +94,7 @@ int report_failure(const std::exception_ptr& error, bool json, Context& context)
             {{"kind", name_of(failure.kind)}, {"message", failure.message}, {"exit_status", failure.status}}}});
     }
     finish_output(context.out);
-  } catch (...) {  // Nothing is left to tell it to.
+  } catch (...) {  // nowhere is left to report it
   }
   return status;
 }

@@ -7,9 +7,8 @@
 
 namespace mslt::cli {
 
-// Tells of an error that ended the program: a line on `context.err` and, with `json`, an object on `context.out`, where
-// that can still be written. A reader of the output that went away is not told of. Returns the exit status. Throws
-// nothing.
+// Reports an error that ended the program: a line on `context.err` and, with `json`, an object on `context.out` if that
+// can still be written. Does not report that the output's reader closed it. Returns the exit status. Throws nothing.
 int report_failure(const std::exception_ptr& error, bool json, Context& context) noexcept;
 
 }  // namespace mslt::cli

@@ -1,4 +1,4 @@
-// Tests of messages, JSON objects and exit statuses of what ends the program.
+// Tests of messages, JSON objects and exit statuses for errors that end the program.
 #include "cli/failure.h"
 
 #include <gtest/gtest.h>

@@ -57,7 +57,7 @@ InputStream::InputStream(int descriptor, bool is_closed) : std::istream(nullptr)
 std::string read_all(std::istream& in) {
   std::string text;
   std::array<char, std::size_t{1} << 14> block{};
-  // The buffer is asked itself: a stream would turn its exceptions into a bit.
+  // Reads from the buffer directly: a stream would turn its exceptions into a bit.
   while (const std::streamsize count = in.rdbuf()->sgetn(block.data(), block.size())) {
     text.append(block.data(), static_cast<std::size_t>(count));
   }

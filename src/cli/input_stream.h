@@ -1,4 +1,4 @@
-// Standard input as a stream that knows why a read failed.
+// Standard input as a stream that reports why a read failed.
 #pragma once
 
 #include <istream>
@@ -8,11 +8,11 @@
 
 namespace mslt::cli {
 
-// Reads a descriptor, also where that does not block or is interrupted by signals. Where it cannot be read, reading
-// throws Error(io) that says why. One thread at a time.
+// Reads a descriptor, even if it is non-blocking or signals interrupt it. If it cannot be read, reading throws
+// Error(io) with the reason. One thread at a time.
 class InputBuffer : public std::streambuf {
  public:
-  // `is_closed`: the descriptor was closed when the program started, so that reading is a failure.
+  // `is_closed`: the descriptor was closed when the program started, so reading fails.
   InputBuffer(int descriptor, bool is_closed);
 
  protected:
@@ -24,7 +24,7 @@ class InputBuffer : public std::streambuf {
   std::vector<char> buffer_;
 };
 
-// The stream of such a buffer, which throws what its buffer throws.
+// The stream of such a buffer; throws the exceptions of its buffer.
 class InputStream : public std::istream {
  public:
   InputStream(int descriptor, bool is_closed);
@@ -33,7 +33,7 @@ class InputStream : public std::istream {
   InputBuffer buffer_;
 };
 
-// Everything up to the end of the input. Throws what InputBuffer throws.
+// Everything up to the end of the input. Throws as InputBuffer does.
 std::string read_all(std::istream& in);
 
 }  // namespace mslt::cli

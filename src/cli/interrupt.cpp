@@ -15,11 +15,11 @@ namespace {
 constexpr std::array<int, 3> signals = {SIGINT, SIGTERM, SIGHUP};
 constexpr std::int64_t one_signal_milliseconds = 100;
 
-// A signal handler reaches nothing but objects of static storage.
+// A signal handler can only access objects of static storage.
 struct State {
   std::atomic<bool> flag{false};
   std::atomic<int> signal{0};
-  std::atomic<std::int64_t> milliseconds{0};  // when the first signal came
+  std::atomic<std::int64_t> milliseconds{0};  // time of the first signal
 };
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
               std::atomic<std::int64_t>::is_always_lock_free);
@@ -46,7 +46,7 @@ void on_signal(int number) {
     struct sigaction usual{};
     usual.sa_handler = SIG_DFL;
     ::sigaction(number, &usual, nullptr);
-    ::raise(number);  // comes when this handler is left
+    ::raise(number);  // delivered when this handler returns
   }
   errno = error;
 }
@@ -76,7 +76,7 @@ const std::atomic<bool>& InterruptGuard::flag() const {
 }
 
 void InterruptGuard::end_if_interrupted(std::string_view done) const {
-  if (interrupted()) fail(ErrorKind::interrupted, "{} A signal came meanwhile.", done);
+  if (interrupted()) fail(ErrorKind::interrupted, "{} A signal arrived meanwhile.", done);
 }
 
 int interrupt_status() {

@@ -19,7 +19,7 @@ int run_program(int argc, char** argv) {
   using namespace mslt::cli;
   const ClosedDescriptors closed = open_closed_descriptors();
   take_signals_apart();
-  // A limit on file sizes and a closed pipe come back as errors, like a full disk.
+  // A file size limit and a closed pipe are reported as errors, like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   InputStream in(STDIN_FILENO, closed.in);
@@ -32,7 +32,7 @@ int run_program(int argc, char** argv) {
   return run({argv + std::min(argc, 1), argv + argc}, context);
 }
 
-// A message where there are no streams and perhaps no memory.
+// Writes a message without streams and possibly without memory.
 void say(std::string_view text) {
   [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());
 }

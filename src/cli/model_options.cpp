@@ -5,70 +5,100 @@
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <type_traits>
+
 #include "cli/numbers.h"
-#include "cli/ranges.h"
-#include "model/config_limits.h"
+#include "model/config_fields.h"
 
 namespace mslt::cli {
+namespace {
+
+std::string flag_of(const ConfigField& field) {
+  std::string flag = "--" + std::string(field.name);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
+IntegerRange integers_of(const ConfigField& field) {
+  return {static_cast<std::int64_t>(field.least), static_cast<std::uint64_t>(field.most), field.unit};
+}
+
+RealRange reals_of(const ConfigField& field) {
+  return {field.least, field.most, field.above_least, field.below_most, field.unit};
+}
+
+void read(const ConfigField& field, const std::string& text, std::int64_t& value) {
+  value = static_cast<std::int64_t>(parse_integer(flag_of(field), text, integers_of(field)));
+}
+void read(const ConfigField& field, const std::string& text, double& value) {
+  value = parse_double(flag_of(field), text, reals_of(field));
+}
+void read(const ConfigField& field, const std::string& text, float& value) {
+  value = parse_float(flag_of(field), text, reals_of(field));
+}
+void read(const ConfigField& field, const std::string& text, bool& value) {
+  value = parse_boolean(flag_of(field), text);
+}
+template <Setting T>
+void read(const ConfigField& /*field*/, const std::string& text, T& value) {
+  value = from_name<T>(text);
+}
+
+// How the help shows the type of a field, and its range.
+template <class T>
+std::pair<std::string_view, std::string> type_of(const ConfigField& field) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return {boolean_type, ""};
+  } else if constexpr (std::is_integral_v<T>) {
+    return {integer_type, describe(integers_of(field))};
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return {real_type, describe(reals_of(field))};
+  } else {
+    return {"TEXT", ""};
+  }
+}
+
+}  // namespace
 
 Config ModelOptions::config() const {
   Config result = mslt::preset(preset);
-  if (layers) result.layers = *layers;
-  if (channels) result.channels = *channels;
-  if (heads) {
-    result.heads = *heads;
-    result.kv_heads = *heads;
-  }
-  if (kv_heads) result.kv_heads = *kv_heads;
-  if ((channels || heads) && result.heads > 0) result.head_size = result.channels / result.heads;
-  if (head_size) result.head_size = *head_size;
-  if (channels) result.ffn_size = 4 * result.channels;
-  if (ffn_size) result.ffn_size = *ffn_size;
-  if (max_positions) result.max_positions = *max_positions;
-  if (norm) {
-    result.norm = norm_type_from_name(*norm);
-    result.norm_bias = result.norm == NormType::layernorm;
-  }
-  if (norm_position) result.norm_position = norm_position_from_name(*norm_position);
-  if (position) result.position = position_type_from_name(*position);
-  if (activation) result.activation = activation_type_from_name(*activation);
-  if (rope_theta) result.rope_theta = *rope_theta;
-  if (tied_embeddings) result.tied_embeddings = *tied_embeddings;
+  const auto read_changes = [&] {
+    visit_fields(result, [&](const ConfigField& field, auto& value) {
+      if (const auto change = changes.find(field.name); change != changes.end()) read(field, change->second, value);
+    });
+  };
+  read_changes();
+  const auto changed = [&](std::string_view name) {
+    return changes.contains(name);
+  };
+  if (changed("heads")) result.kv_heads = result.heads;
+  if ((changed("channels") || changed("heads")) && result.heads > 0) result.head_size = result.channels / result.heads;
+  if (changed("channels")) result.ffn_size = 4 * result.channels;
+  if (changed("norm")) result.norm_bias = result.norm == NormType::layernorm;
+  // What is given wins over what follows.
+  read_changes();
   return result;
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
-  const std::string group = model_option_group;
-  command.add_option("--preset", options.preset, fmt::format("{}", fmt::join(preset_names(), ", ")))->group(group);
-  add_integer(command, "--layers", options.layers, "Layers", {.least = 1, .most = max_config_layers, .unit = "layers"})
-      ->group(group);
-  add_integer(command, "--channels", options.channels, "Embedding width; sets --ffn-size to four times it",
-              {.least = 1, .most = max_config_channels, .unit = "channels"})
-      ->group(group);
-  add_integer(command, "--heads", options.heads, "Query heads; sets --kv-heads to as many",
-              {.least = 1, .most = max_config_heads, .unit = "heads"})
-      ->group(group);
-  add_integer(command, "--kv-heads", options.kv_heads, "Key and value heads",
-              {.least = 1, .most = max_config_heads, .unit = "heads"})
-      ->group(group);
-  add_integer(command, "--head-size", options.head_size, "Channels of one head",
-              {.least = 1, .most = max_config_head_size, .unit = "channels"})
-      ->group(group);
-  add_integer(command, "--ffn-size", options.ffn_size, "Feed-forward width",
-              {.least = 1, .most = max_config_ffn_size, .unit = "channels"})
-      ->group(group);
-  add_integer(command, "--max-positions", options.max_positions, "Longest sequence",
-              {.least = 1, .most = max_config_positions, .unit = "positions"})
-      ->group(group);
-  command.add_option("--norm", options.norm, "layernorm or rmsnorm")->group(group);
-  command.add_option("--norm-position", options.norm_position, "pre or post")->group(group);
-  command.add_option("--position", options.position, "learned, sinusoidal, rope or none")->group(group);
-  command.add_option("--activation", options.activation, "gelu (tanh), gelu_erf (exact), relu or swiglu")->group(group);
-  add_real(command, "--rope-theta", options.rope_theta, "Base of RoPE's frequencies",
-           {.most = largest_real, .above_least = true})
-      ->group(group);
-  add_boolean(command, "--tied-embeddings", options.tied_embeddings, "Whether the output head is the embedding")
-      ->group(group);
+  command.add_option("--preset", options.preset, fmt::format("{}", fmt::join(preset_names(), ", ")))
+      ->group(model_option_group);
+  const Config none;
+  visit_fields(none, [&]<class T>(const ConfigField& field, const T& /*value*/) {
+    if (!field.has_flag) return;
+    const auto [type, range] = type_of<T>(field);
+    const auto check = [field](const std::string& text) {
+      T value{};
+      read(field, text, value);
+    };
+    const auto take = [field, &options](const std::string& text) {
+      options.changes[std::string(field.name)] = text;
+    };
+    detail::add_value(command, flag_of(field), std::string(field.help), std::string(type), range, check, take, [] {
+      return std::string();
+    })->group(model_option_group);
+  });
 }
 
 }  // namespace mslt::cli

@@ -1,4 +1,4 @@
-// Parsing numbers whole, and options that take them.
+// Parsing whole texts as numbers, and options with numbers.
 #include "cli/numbers.h"
 
 #include <fmt/format.h>
@@ -38,7 +38,7 @@ std::size_t digits_at(std::string_view text, std::size_t position) {
   return count;
 }
 
-// strtod takes more than a decimal number: blanks, hexadecimal, inf and nan.
+// strtod accepts more than decimal numbers: blanks, hexadecimal, inf and nan.
 bool is_decimal(std::string_view text) {
   std::size_t at = text.starts_with('-') ? 1 : 0;
   std::size_t digits = digits_at(text, at);
@@ -89,7 +89,7 @@ std::uint64_t parse_integer(std::string_view flag, std::string_view text, const 
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), magnitude);
   if (error != std::errc() || end != digits.data() + digits.size()) refuse(flag, text, describe(range));
   if (is_negative && magnitude != 0) {
-    // The magnitude of the least number is computed without negating it, which could overflow.
+    // Computes the magnitude of the least number without negating it, which could overflow.
     const bool fits = range.least < 0 && magnitude <= std::uint64_t{0} - static_cast<std::uint64_t>(range.least);
     if (!fits) refuse(flag, text, describe(range));
     return std::uint64_t{0} - magnitude;
@@ -158,7 +158,7 @@ CLI::Option* add_value(CLI::App& command, const std::string& flag, const std::st
     check(text);
     return std::string();
   };
-  // The range stands in the help without its first words, which the type says.
+  // The help shows the range without its first words, which repeat the type.
   const std::size_t range = valid.find("number ");
   const std::string words = range == std::string::npos ? std::string() : valid.substr(range + 7);
   CLI::Option* option = command.add_option(flag, callback, description, false, std::move(shown_default));

@@ -1,4 +1,4 @@
-// The one parser of numbers and truth values that options are given, on the command line and in files.
+// The only parser of numbers and truth values for options, on the command line and in files.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ struct IntegerRange {
   std::string_view unit = {};
 };
 
-// Numbers from `least` to `most`, without the one or the other where it is open.
+// Numbers from `least` to `most`, excluding an end that is open.
 struct RealRange {
   double least = 0.0;
   double most = 1.0;
@@ -37,12 +37,12 @@ struct RealRange {
 std::string describe(const IntegerRange& range);
 std::string describe(const RealRange& range);
 
-// A whole number in decimal digits with a minus at most, as two's complement in 64 bits: the caller casts it to the
-// type that `range` fits. The text is a number from its first character to its last. Throws Error(usage) that names
-// `flag`, the text and the range: "--steps is 'abc'; it must be a whole number from 1 to 64 steps."
+// A whole number in decimal digits with an optional minus, as 64-bit two's complement: the caller casts it to the type
+// that `range` fits. All of the text must be the number. Throws Error(usage) that names `flag`, the text and the range:
+// "--steps is 'abc'; it must be a whole number from 1 to 64 steps."
 std::uint64_t parse_integer(std::string_view flag, std::string_view text, const IntegerRange& range);
 
-// The same for decimal fractions with an exponent at most; neither infinite nor NaN. Rounded once to double.
+// The same for decimal fractions with an optional exponent; neither infinite nor NaN. Rounded once to double.
 double parse_double(std::string_view flag, std::string_view text, const RealRange& range);
 // The same, rounded once to float and compared with the range as a float.
 float parse_float(std::string_view flag, std::string_view text, const RealRange& range);
@@ -89,21 +89,20 @@ std::string default_of(const std::optional<T>& value) {
   return value ? default_of(*value) : std::string();
 }
 
-// `check` throws for a text that is not valid, `take` reads it into the variable.
+// `check` throws for an invalid text, `take` reads it into the variable.
 CLI::Option* add_value(CLI::App& command, const std::string& flag, const std::string& description,
                        const std::string& type, const std::string& valid, std::function<void(const std::string&)> check,
                        std::function<void(const std::string&)> take, std::function<std::string()> shown_default);
 
 }  // namespace detail
 
-// The types that options have in the help, by which a file's values are told apart.
+// The types of options in the help, which also distinguish a file's values.
 inline constexpr std::string_view integer_type = "INTEGER";
 inline constexpr std::string_view real_type = "NUMBER";
 inline constexpr std::string_view boolean_type = "true|false";
 
-// Adds an option whose value is such a number; `value` is an integer, or an optional one, and keeps its value as the
-// default. The range is narrowed to what the type of `value` holds. A bad text throws Error(usage) out of CLI::App's
-// parse.
+// Adds an option with such a number; `value` is an integer, or an optional one, whose current value is the default. The
+// range is narrowed to the type of `value`. A bad text throws Error(usage) out of CLI::App's parse.
 template <class T>
 CLI::Option* add_integer(CLI::App& command, const std::string& flag, T& value, const std::string& description,
                          IntegerRange range) {
@@ -136,7 +135,7 @@ CLI::Option* add_real(CLI::App& command, const std::string& flag, T& value, cons
       [&value] { return detail::default_of(value); });
 }
 
-// An option that takes a truth value.
+// An option with a truth value.
 template <class T>
 CLI::Option* add_boolean(CLI::App& command, const std::string& flag, T& value, const std::string& description) {
   const auto parse = [flag](const std::string& text) {
@@ -148,7 +147,7 @@ CLI::Option* add_boolean(CLI::App& command, const std::string& flag, T& value, c
       [&value] { return detail::default_of(value); });
 }
 
-// A flag, true where it is given; --flag=false is false.
+// A flag, true if given; --flag=false is false.
 CLI::Option* add_switch(CLI::App& command, const std::string& flag, bool& value, const std::string& description);
 
 }  // namespace mslt::cli

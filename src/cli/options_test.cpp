@@ -1,4 +1,4 @@
-// Tests of what all options of all commands have in common.
+// Tests of what all options of all commands share.
 #include <gtest/gtest.h>
 
 #include <CLI/CLI.hpp>
@@ -20,7 +20,7 @@ struct Streams {
   Context context{in, out, err};
 };
 
-// Calls `visit` with the words that choose each command that does something, and the command.
+// Calls `visit` with the words that choose each command with an action, and the command.
 void for_each_command(const std::function<void(const std::vector<std::string>&, const CLI::App&)>& visit) {
   Streams streams;
   CLI::App app;

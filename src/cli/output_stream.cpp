@@ -1,4 +1,4 @@
-// Writing to a descriptor until all is written.
+// Writing to a descriptor until everything is written.
 #include "cli/output_stream.h"
 
 #include <poll.h>
@@ -81,7 +81,7 @@ OutputStream::OutputStream(int descriptor, WriteFailure failure, bool is_closed)
 }
 
 void finish_output(std::ostream& out) {
-  // Not out.flush(), which passes over a stream that failed before.
+  // Not out.flush(), which skips a stream that failed before.
   if (out.rdbuf()->pubsync() != 0 || !out) fail(ErrorKind::io, "Cannot write standard output.");
 }
 

@@ -1,4 +1,4 @@
-// Standard output and standard error as streams that know why a write failed.
+// Standard output and standard error as streams that report why a write failed.
 #pragma once
 
 #include <cstddef>
@@ -11,22 +11,21 @@
 
 namespace mslt::cli {
 
-// Thrown where the reader of standard output has gone. Not an Error: nothing failed, and the program ends quietly.
+// Thrown if the reader of standard output closed it. Not an Error: nothing failed, and the program ends quietly.
 class OutputClosed : public std::exception {
  public:
   const char* what() const noexcept override { return "Standard output is closed by its reader."; }
 };
 
-// What becomes of bytes that cannot be written: an exception, or nothing at all.
+// What happens to bytes that cannot be written: an exception, or nothing.
 enum class WriteFailure { raise, ignore };
 
-// Buffers bytes and writes them to a descriptor, also where that takes them piecemeal, is interrupted by signals, or
-// does not block. With WriteFailure::raise, whatever makes it write throws Error(io) that says why standard output
-// cannot be written, or OutputClosed; the bytes are lost, and every later write or flush throws again. One thread at a
-// time.
+// Buffers bytes and writes them to a descriptor, even if it accepts them piecemeal, is non-blocking, or signals
+// interrupt it. With WriteFailure::raise, a failed write throws Error(io) with the reason, or OutputClosed; the bytes
+// are lost, and every later write or flush throws again. One thread at a time.
 class OutputBuffer : public std::streambuf {
  public:
-  // `is_closed`: the descriptor was closed when the program started, so that writing is a failure.
+  // `is_closed`: the descriptor was closed when the program started, so writing fails.
   OutputBuffer(int descriptor, WriteFailure failure, bool is_closed);
 
  protected:
@@ -43,11 +42,11 @@ class OutputBuffer : public std::streambuf {
   int descriptor_;
   WriteFailure failure_;
   bool is_closed_;
-  int error_ = 0;  // of the first failure, where failures are raised
+  int error_ = 0;  // of the first failure, if failures are raised
   std::vector<char> buffer_;
 };
 
-// The stream of such a buffer. Where failures are raised, the stream throws what its buffer throws.
+// The stream of such a buffer. If failures are raised, it throws the exceptions of its buffer.
 class OutputStream : public std::ostream {
  public:
   OutputStream(int descriptor, WriteFailure failure, bool is_closed);
@@ -56,8 +55,7 @@ class OutputStream : public std::ostream {
   OutputBuffer buffer_;
 };
 
-// Writes whatever `out` still holds. Throws what OutputBuffer throws, and Error(io) for a stream of another kind that
-// failed.
+// Writes the buffered rest of `out`. Throws as OutputBuffer does, and Error(io) for a failed stream of another kind.
 void finish_output(std::ostream& out);
 
 }  // namespace mslt::cli

@@ -19,7 +19,7 @@
 namespace mslt::cli {
 namespace {
 
-// A descriptor that is closed at the end.
+// Closes a descriptor in its destructor.
 class Descriptor {
  public:
   explicit Descriptor(int number) : number_(number) {}
@@ -77,7 +77,7 @@ TEST(OutputStream, SaysThatTheDiskIsFullAndGoesOnSayingIt) {
   out << "lost";
   EXPECT_THROW(out.flush(), Error);
   EXPECT_NE(refusal(out).find("Cannot write standard output: the disk is full"), std::string::npos) << refusal(out);
-  // Long work ends where its buffer runs over, before its end.
+  // Long work ends when its buffer overflows, before its end.
   OutputStream work(full, WriteFailure::raise, false);
   EXPECT_THROW(
       {
@@ -143,7 +143,7 @@ TEST(OutputStream, LosesWhatStandardErrorDoesNotTake) {
   EXPECT_TRUE(err.good());
 }
 
-// In a process of its own, which the limit is for.
+// Runs in a separate process, to which the limit applies.
 [[noreturn]] void write_past_a_limit(const std::string& path) {
   std::signal(SIGXFSZ, SIG_IGN);
   const rlimit limit{100'000, 100'000};

@@ -12,10 +12,15 @@
 #include "cli/numbers.h"
 #include "cli/ranges.h"
 #include "cli/units.h"
+#include "profile/inner_loop.h"
 #include "profile/predict.h"
 
 namespace mslt::cli {
 namespace {
+
+// Whose share of the arithmetic is told.
+constexpr std::string_view usual_product = "matmul_forward_direct";
+constexpr std::string_view usual_attention = "attention_forward";
 
 struct ProfileArguments {
   ModelOptions model;
@@ -38,8 +43,8 @@ nlohmann::ordered_json to_json(const StepPrediction& step, const Chip& chip) {
   }
   return {{"prediction", true},
           {"chip", chip.name},
-          {"assumed_compute_share", chip.compute_share},
-          {"assumed_attention_share", chip.attention_share},
+          {"assumed_compute_share", arithmetic_share(chip, usual_product)},
+          {"assumed_attention_share", arithmetic_share(chip, usual_attention)},
           {"assumed_bandwidth_share", chip.bandwidth_share},
           {"assumed_dispatch_seconds", chip.dispatch_seconds},
           {"step_seconds", step.seconds},
@@ -59,8 +64,8 @@ void print(std::ostream& out, const StepPrediction& step, const Chip& chip) {
       "PREDICTION for {}, not a measurement: {:.1f} TFLOP/s and {:.0f} GB/s as published, of which products are "
       "assumed\n"
       "to reach {:.0f} %, attention {:.0f} % and memory {:.0f} %, with {:.0f} µs between two kernels.\n\n",
-      chip.device, chip.flops / 1e12, chip.bandwidth / 1e9, 100.0 * chip.compute_share, 100.0 * chip.attention_share,
-      100.0 * chip.bandwidth_share, 1e6 * chip.dispatch_seconds);
+      chip.device, chip.flops / 1e12, chip.bandwidth / 1e9, 100.0 * arithmetic_share(chip, usual_product),
+      100.0 * arithmetic_share(chip, usual_attention), 100.0 * chip.bandwidth_share, 1e6 * chip.dispatch_seconds);
   out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9} {:>6}  {}\n", "kernel", "launches", "bytes", "FLOPs", "time", "",
                      "bound by");
   for (const KernelPrediction& kernel : step.kernels) {
@@ -102,7 +107,7 @@ void add_profile_command(CLI::App& app, Context& context) {
   command->add_option("--predict", arguments->predict, "The chip: " + names)->required();
   command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
   add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context",
+  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens per sequence; 0 for the model's context",
               seq_len_range);
   add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens in the vocabulary", vocab_range);
   command->callback([arguments, &context] {

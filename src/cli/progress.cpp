@@ -8,7 +8,7 @@ namespace mslt::cli {
 ProgressLine::~ProgressLine() {
   try {
     clear();
-  } catch (...) {  // Standard output, which goes first, fails once more at its end.
+  } catch (...) {  // standard output, flushed first, fails again at its end
   }
 }
 

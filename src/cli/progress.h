@@ -8,8 +8,8 @@
 
 namespace mslt::cli {
 
-// On a terminal the line is rewritten in place, at most ten times a second; elsewhere lines are printed, at most one
-// every five seconds, so that logs stay readable. One thread at a time.
+// On a terminal, rewrites the line in place at most ten times a second. Elsewhere, prints lines at most every five
+// seconds, so logs stay readable. One thread at a time.
 class ProgressLine {
  public:
   ProgressLine(std::ostream& stream, bool is_terminal) : stream_(stream), is_terminal_(is_terminal) {}
@@ -17,11 +17,11 @@ class ProgressLine {
   ProgressLine& operator=(const ProgressLine&) = delete;
   ~ProgressLine();
 
-  // Shows the text where enough time has passed since the last, or where `always`.
+  // Shows the text if enough time has passed since the last one, or if `always`.
   void update(std::string_view text, bool always = false);
-  // Prints a whole line that stays.
+  // Prints a permanent line.
   void print(std::string_view text);
-  // Wipes the line in place.
+  // Erases the line in place.
   void clear();
 
  private:

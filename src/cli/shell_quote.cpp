@@ -16,7 +16,7 @@ bool is_plain(char c) {
          std::string_view("_@%+=:,./-").find(c) != std::string_view::npos;
 }
 
-// Inside $'...' every byte that could matter is written as three octal digits, which end by themselves.
+// Inside $'...', special bytes are written as three octal digits, which need no terminator.
 std::string escaped_word(std::string_view argument) {
   std::string result = "$'";
   for (const char c : argument) {

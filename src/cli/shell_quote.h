@@ -1,4 +1,4 @@
-// Arguments as they are typed into a shell.
+// Arguments in the form in which they are typed into a shell.
 #pragma once
 
 #include <string>
@@ -6,9 +6,9 @@
 
 namespace mslt::cli {
 
-// `argument` as one word of bash, zsh or ksh: unchanged where nothing in it means something to a shell, otherwise in
-// single quotes; in $'...' where it holds control characters or bytes that are not UTF-8. A leading dash is kept from
-// being read as an option by "./" before it; so `argument` should be a path or a text that does not begin with one.
+// `argument` as one word of bash, zsh or ksh: unchanged if nothing in it is special to a shell, otherwise in single
+// quotes; in $'...' if it contains control characters or bytes that are not UTF-8. "./" before a leading dash keeps it
+// from being read as an option; so `argument` should be a path, or a text that does not begin with a dash.
 std::string shell_quote(std::string_view argument);
 
 }  // namespace mslt::cli

@@ -10,7 +10,7 @@
 namespace mslt::cli {
 namespace {
 
-// What bash makes of `word`.
+// bash's value of `word`.
 std::string through_bash(const std::string& word) {
   const std::string command = "printf %s " + word;
   FILE* script = std::fopen((testing::TempDir() + "mslt_quote.sh").c_str(), "w");

@@ -1,4 +1,4 @@
-// Blocking signals everywhere but in one thread.
+// Blocking signals in all threads except one.
 #include "cli/signal_thread.h"
 
 #include <pthread.h>

@@ -1,13 +1,13 @@
-// The thread that takes the signals which ask the program to end.
+// The thread that receives the signals which ask the program to end.
 #pragma once
 
 namespace mslt::cli {
 
-// Starts a thread of its own that SIGINT, SIGTERM and SIGHUP are delivered to, and blocks them in the calling thread
-// and all that it will start. Handlers and default actions stay what they are. Threads that compute must not take a
-// signal: matrix kernels that are assembled at run time use the stack's register for other things, and what the system
-// writes for a handler would land in their data. To be called once, before other threads are started. Where no thread
-// can be started, nothing is blocked. Throws nothing.
+// Starts a thread that receives SIGINT, SIGTERM and SIGHUP, and blocks them in the calling thread and all its later
+// threads. Handlers and default actions do not change. Compute threads must not receive signals: matrix kernels
+// assembled at run time use the stack register for other purposes, and the system's frame for a handler would overwrite
+// their data. Call it once, before other threads are started. If no thread can be started, blocks nothing. Throws
+// nothing.
 void take_signals_apart();
 
 }  // namespace mslt::cli

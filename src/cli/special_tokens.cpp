@@ -19,7 +19,7 @@ std::vector<SpecialToken> parse_special_tokens(const std::vector<std::string>& t
       valid = error == std::errc() && stop == end;
     }
     if (!valid) {
-      fail(ErrorKind::usage, "--special '{}' is no token and its id; write it as '<|endoftext|>=50256'.", text);
+      fail(ErrorKind::usage, "--special '{}' is not a token with its id; write it as '<|endoftext|>=50256'.", text);
     }
     tokens.push_back({.text = text.substr(0, equals), .id = id});
   }

@@ -8,8 +8,8 @@
 
 namespace mslt::cli {
 
-// Each text is a token's, an equals sign and an id; the token may hold equals signs itself. Throws Error(usage) naming
-// the text that is not so.
+// Each text is a token, an equals sign and an id; the token may contain equals signs. Throws Error(usage) naming an
+// invalid text.
 std::vector<SpecialToken> parse_special_tokens(const std::vector<std::string>& texts);
 
 }  // namespace mslt::cli

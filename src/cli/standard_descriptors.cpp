@@ -9,10 +9,10 @@
 namespace mslt::cli {
 namespace {
 
-// Whether it was closed. open() takes the lowest free number, which is this one, since those below are open by then.
+// Returns whether it was closed. open() takes the lowest free number, which is this one, since those below are open.
 bool fill(int descriptor, int flags) {
   if (::fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) return false;
-  // In a root without /dev/null a folder holds the place as well.
+  // In a root without /dev/null, a folder also occupies the number.
   if (::open("/dev/null", flags) < 0) ::open("/", O_RDONLY);
   return true;
 }

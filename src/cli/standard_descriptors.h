@@ -1,4 +1,4 @@
-// The descriptors 0 to 2, which whoever starts the program may have closed.
+// The descriptors 0 to 2, which the program's caller may have closed.
 #pragma once
 
 namespace mslt::cli {
@@ -10,8 +10,8 @@ struct ClosedDescriptors {
   bool err = false;
 };
 
-// Opens those of the descriptors 0 to 2 that are closed on /dev/null, so that no file opened later takes such a number
-// and receives what is meant for people. To be called first of all, before there are threads.
+// Opens the closed ones of descriptors 0 to 2 on /dev/null, so no file opened later gets such a number and receives
+// output meant for people. Call it first of all, before there are threads.
 ClosedDescriptors open_closed_descriptors();
 
 }  // namespace mslt::cli

@@ -1,4 +1,4 @@
-// Tests of filling closed descriptors, each in a process of its own.
+// Tests of filling closed descriptors, each in a separate process.
 #include "cli/standard_descriptors.h"
 
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// Tests of what stands before texts, of special tokens and of how data is read: prepare, eval and generate together.
+// Tests of text prefixes, of special tokens and of how data is read: prepare, eval and generate together.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -13,7 +13,7 @@ namespace {
 
 class TextStartTest : public CliTest {
  protected:
-  // A tokenizer whose template puts [BOS] before each text, data of it, and a model.
+  // Makes a tokenizer whose template puts [BOS] before each text, data encoded by it, and a model.
   void make_model() {
     train_tokenizer();
     auto file = nlohmann::json::parse(read_file(folder_ / "tokenizer.json", 1 << 24));
@@ -96,7 +96,7 @@ TEST_F(TextStartTest, PromptsBeginAsTheDataThatTheModelWasTrainedOn) {
   EXPECT_EQ(prompt_tokens("The king", {}), plain);
   EXPECT_EQ(evaluated({}), evaluated({"--no-bos"}));
 
-  // No template, but a file beside the tokenizer that asks for the token.
+  // No template, but a file next to the tokenizer that asks for the token.
   std::filesystem::create_directory(folder_ / "beside");
   Tokenizer::load(folder_ / "run").save(folder_ / "beside" / "tokenizer.json");
   write_file(folder_ / "beside" / "tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "[BOS]"})");
@@ -104,7 +104,7 @@ TEST_F(TextStartTest, PromptsBeginAsTheDataThatTheModelWasTrainedOn) {
   EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);
   EXPECT_EQ(Tokenizer::load(folder_ / "run").text_prefix().size(), 1U);
 
-  // A model with such a file goes on without the token.
+  // A model with such a file continues without the token.
   std::filesystem::rename(folder_ / "run", folder_ / "first");
   for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
     write_file(folder_ / "first" / name, read_file(folder_ / "beside" / name, 1 << 24));

@@ -1,4 +1,4 @@
-// Lists of texts as CLI11 sees them.
+// Lists of texts in CLI11.
 #include "cli/texts.h"
 
 #include <CLI/CLI.hpp>
@@ -6,7 +6,7 @@
 namespace mslt::cli {
 namespace {
 
-// From 2^25 on CLI11 takes a number for "any", and then splits texts in brackets.
+// From 2^25 on, CLI11 interprets a number as "any" and splits texts in brackets.
 constexpr int most_texts = 1 << 20;
 
 template <class Text>

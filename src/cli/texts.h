@@ -1,4 +1,4 @@
-// Options that take several texts.
+// Options with several texts.
 #pragma once
 
 #include <filesystem>
@@ -12,14 +12,14 @@ class Option;
 
 namespace mslt::cli {
 
-// Adds an option that takes one text or several, and may be given several times: each text as it is, also one in
-// brackets, which CLI11 alone would take apart.
+// Adds an option that takes one or several texts and may be given several times: each text unchanged, even one in
+// brackets, which CLI11 itself would split.
 CLI::Option* add_texts(CLI::App& command, const std::string& flag, std::vector<std::string>& values,
                        const std::string& description);
 CLI::Option* add_paths(CLI::App& command, const std::string& flag, std::vector<std::filesystem::path>& values,
                        const std::string& description);
 
-// Whether `option` was added by one of these.
+// Whether one of these functions added `option`.
 bool takes_several(const CLI::Option& option);
 
 }  // namespace mslt::cli

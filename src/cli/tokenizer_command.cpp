@@ -107,7 +107,7 @@ void write_output(const CodeArguments& arguments, std::string_view text, Context
   if (arguments.output == "-") {
     context.out << text << std::flush;
   } else {
-    // A signal leaves the file whole or away, and no temporary one beside it.
+    // A signal leaves a whole file or none, and no temporary one.
     const InterruptGuard interrupt;
     write_file(arguments.output, text);
     interrupt.end_if_interrupted(arguments.output + " is written.");
@@ -147,7 +147,7 @@ std::vector<TokenId> parse_ids(std::string_view text, std::string_view source) {
     TokenId id = 0;
     const auto [next, error] = std::from_chars(position, end, id);
     if (error != std::errc() || (next != end && std::string_view(" \n\r\t,[]").find(*next) == std::string_view::npos)) {
-      fail(ErrorKind::input, "{} is not a list of token ids: byte {} is no number from 0 to 4294967295.", source,
+      fail(ErrorKind::input, "{} is not a list of token ids: byte {} is not a number from 0 to 4294967295.", source,
            position - text.data());
     }
     ids.push_back(id);
@@ -169,8 +169,7 @@ void decode(const CodeArguments& arguments, Context& context) {
   std::size_t without_token = 0;
   const std::string text = tokenizer.decode(ids, false, &without_token);
   if (without_token > 0) {
-    context.err << fmt::format("Warning: {} of the {} ids are those of no token and come to nothing.\n", without_token,
-                               ids.size());
+    context.err << fmt::format("Warning: {} of the {} ids have no token and are skipped.\n", without_token, ids.size());
   }
   if (context.json && arguments.output == "-") {
     context.print_json({{"tokens", ids.size()}, {"without_token", without_token}, {"text", text}});
@@ -202,15 +201,15 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
                   "  mslt tokenizer train --input a.txt b.txt --pattern llama3 --vocab-size 32000 --output t.json\n");
   add_texts(*train_command, "--input", training->inputs, "Text files")->required();
   train_command->add_option("--output", training->output, "Where to write tokenizer.json")->required();
-  add_integer(*train_command, "--vocab-size", training->options.vocab_size, "Tokens, with bytes and special tokens",
-              trained_vocab_range);
+  add_integer(*train_command, "--vocab-size", training->options.vocab_size,
+              "Vocabulary size, including bytes and special tokens", trained_vocab_range);
   train_command->add_option("--pattern", training->pattern, "How text is split: gpt2, llama3, qwen2, o200k or none");
   add_switch(*train_command, "--strict", training->options.strict,
-             "Stop at a file that is empty or no text instead of skipping it");
+             "Stop at a file that is empty or not text instead of skipping it");
   add_texts(*train_command, "--special", training->options.special, "Special tokens, first in the vocabulary");
-  add_integer(*train_command, "--min-frequency", training->options.min_frequency, "Rarer pairs are not merged",
+  add_integer(*train_command, "--min-frequency", training->options.min_frequency, "Smallest frequency of a merged pair",
               {.least = 1, .most = std::uint64_t{1} << 62, .unit = "times"});
-  add_integer(*train_command, "--threads", training->options.threads, "Threads; 0 for one a core",
+  add_integer(*train_command, "--threads", training->options.threads, "Threads; 0 for one per core",
               {.most = 1024, .unit = "threads"});
   train_command->callback([training, &context] {
     context.action = [=, &context] {
@@ -225,8 +224,7 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
                   "  mslt tokenizer encode --tokenizer t.json --input a.txt --output a.bin\n");
   add_code_options(encode_command, *encoding);
   encode_command->add_option("--output", encoding->output, "A text file, a shard (*.bin), or - for standard output");
-  add_switch(*encode_command, "--parse-special", encoding->parse_special,
-             "Let the text's special tokens count as such");
+  add_switch(*encode_command, "--parse-special", encoding->parse_special, "Recognise special tokens in the text");
   encode_command->callback([encoding, &context] {
     context.action = [=, &context] {
       encode(*encoding, context);

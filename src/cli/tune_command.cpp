@@ -1,4 +1,4 @@
-// mslt tune: the fastest launches of the kernels on this device, measured and stored.
+// mslt tune: measures the fastest launch parameters of the kernels on this device and stores them.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -151,7 +151,7 @@ void tune(const Arguments& arguments, Context& context) {
   const std::string use = is_stored ? std::string() : fmt::format(" --tuning {}", shell_quote(output.string()));
   context.out << fmt::format("Stored in {}\n", printable(output.string()));
   if (is_stored) {
-    context.err << "Every command uses it on this device from now on; --tuning none does without.\n";
+    context.err << "All commands use it on this device from now on; --tuning none ignores it.\n";
   }
   context.err << fmt::format("Next: {} bench train --device {} --preset {} --dtype {}{}\n", context.program,
                              info.backend, arguments.model.preset, arguments.dtype, use);
@@ -162,7 +162,7 @@ void tune(const Arguments& arguments, Context& context) {
 void add_tune_command(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<Arguments>();
   arguments->model.preset = "gpt2";
-  CLI::App* command = add_command(app, context, "tune", "Measure how this device's kernels are launched best",
+  CLI::App* command = add_command(app, context, "tune", "Find the fastest launch parameters of this device's kernels",
                                   "  mslt tune\n"
                                   "  mslt tune --device cuda --preset gpt2 --dtype bf16 --batch-size 16\n"
                                   "  mslt tune --device metal --preset mini --output m2.json\n"
@@ -171,13 +171,13 @@ void add_tune_command(CLI::App& app, Context& context) {
   command->add_option("--device", arguments->device, "auto, cuda, metal or msl-host");
   command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
   add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens of a sequence; 0 for the model's context",
+  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens per sequence; 0 for the model's context",
               seq_len_range);
   add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens in the vocabulary; 0 for the model's",
               {.most = vocab_range.most, .unit = vocab_range.unit});
-  add_integer(*command, "--repeats", arguments->repeats, "Samples of each candidate, of which the median counts",
+  add_integer(*command, "--repeats", arguments->repeats, "Samples per candidate; the median counts",
               {.least = 3, .most = 1000, .unit = "samples"});
-  command->add_option("--output", arguments->output, "File to write instead of the one that all commands look for");
+  command->add_option("--output", arguments->output, "File to write instead of the one that all commands load");
   command->callback([=, &context] {
     context.action = [=, &context] {
       tune(*arguments, context);

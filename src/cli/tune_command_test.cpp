@@ -1,4 +1,4 @@
-// Tests of mslt tune, of the tuning that other commands load, and of what they say when it cannot be used.
+// Tests of mslt tune, of the tuning that other commands load, and of their messages if it is unusable.
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -14,7 +14,7 @@
 namespace mslt::cli {
 namespace {
 
-// Tunings are stored in a folder of the test's own.
+// Stores tunings in the test's own folder.
 class TuneCommandTest : public CliTest {
  protected:
   TuneCommandTest() {
@@ -33,7 +33,7 @@ class TuneCommandTest : public CliTest {
 
   std::filesystem::path stored() const { return msl::stored_tuning_file(host_); }
 
-  // The tuning of msl-host that mslt devices shows.
+  // The tuning of msl-host as shown by mslt devices.
   static std::string shown_tuning() {
     const auto document = nlohmann::json::parse(mslt({"devices", "--json"}).out);
     for (const auto& device : document) {

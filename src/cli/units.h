@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers in people's units.
 #pragma once
 
 #include <cstdint>

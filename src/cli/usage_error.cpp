@@ -1,4 +1,4 @@
-// Finding the argument that a parser stumbled over.
+// Finding the argument that a parser rejected.
 #include "cli/usage_error.h"
 
 #include <fmt/format.h>
@@ -44,7 +44,7 @@ void find_deeper(const CLI::App& app, const std::string& path, const std::string
   }
 }
 
-// A full command, such as "mslt devices", below `app` that has the option, or nothing.
+// A full command below `app` with the option, such as "mslt devices", or nothing.
 std::string find_owner(const CLI::App& app, const std::string& path, const std::string& option) {
   for (const CLI::App* command : subcommands(app)) {
     const std::string full = path + " " + command->get_name();
@@ -58,7 +58,7 @@ bool looks_like_option(const std::string& argument) {
   return argument.size() > 1 && argument[0] == '-' && argument.find_first_not_of("-.0123456789") != std::string::npos;
 }
 
-// The first argument that is neither an option of the command nor the value of one, or nullptr.
+// The first argument that is neither an option of the command nor an option's value, or nullptr.
 const std::string* first_unknown(const CLI::App& command, std::span<const std::string> arguments) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     if (arguments[i] == "--") return nullptr;
@@ -134,7 +134,7 @@ std::string explain_usage_error(const CLI::App& app, const std::vector<std::stri
   } else {
     words = with_full_stop(error.what());
   }
-  return fmt::format("{} '{} --help' shows what there is.", words, path);
+  return fmt::format("{} '{} --help' shows what is available.", words, path);
 }
 
 }  // namespace mslt::cli

@@ -1,4 +1,4 @@
-// What was wrong with a command line, in words.
+// Explanations of invalid command lines.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@ class ParseError;
 
 namespace mslt::cli {
 
-// Sentences for a command line that `app` refused with `error`: a command or an option that is not there is named with
-// those that are near it, before anything that is missing; else the parser's own words. They end with the help to read.
+// Sentences about a command line that `app` refused with `error`: an unknown command or option with the nearest names,
+// before anything that is missing; else the parser's own words. They end with the help to read.
 std::string explain_usage_error(const CLI::App& app, const std::vector<std::string>& arguments,
                                 const CLI::ParseError& error);
 

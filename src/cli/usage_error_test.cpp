@@ -1,4 +1,4 @@
-// Tests of what is said about command lines that are refused, through the whole program.
+// Tests of the messages about refused command lines, through the whole program.
 #include <gtest/gtest.h>
 
 #include <sstream>
@@ -8,7 +8,7 @@
 namespace mslt::cli {
 namespace {
 
-// What standard error says; checks the status.
+// The text on standard error; checks the status.
 std::string refusal(std::vector<std::string> arguments) {
   std::istringstream in;
   std::ostringstream out;

@@ -56,7 +56,7 @@ void with_type(FileFloat type, Body&& body) {
   }
 }
 
-// What parameters may be.
+// The dtypes of parameters.
 template <class Body>
 void with_type(DType dtype, Body&& body) {
   switch (dtype) {
@@ -99,7 +99,7 @@ std::size_t size_of(FileFloat type) {
 
 void convert_elements(std::span<const std::byte> in, FileFloat in_type, std::span<std::byte> out, DType out_dtype) {
   if (in_type == file_float(out_dtype)) {
-    // Bit for bit, payloads of NaNs included.
+    // Bit for bit, including payloads of NaNs.
     if (!out.empty()) std::memcpy(out.data(), in.data(), out.size());
     return;
   }
@@ -113,7 +113,7 @@ void convert_elements(std::span<const std::byte> in, FileFloat in_type, std::spa
 
 void transpose_elements(std::span<const std::byte> in, FileFloat in_type, std::int64_t rows, std::int64_t columns,
                         std::int64_t first_row, std::int64_t count, std::span<std::byte> out, DType out_dtype) {
-  // Square tiles, so that neither side is walked a cache line an element.
+  // Square tiles, so neither side touches a cache line for every element.
   constexpr std::int64_t tile = 32;
   with_type(in_type, [&](auto from) {
     with_type(out_dtype, [&](auto to) {

@@ -9,8 +9,8 @@
 
 namespace mslt {
 
-// A view; the mapping it points into must outlive it. `dtype` is in safetensors' spelling ("F32", "BF16", ...). The
-// data need not be aligned to its element size.
+// A view; the mapping must outlive it. `dtype` is in safetensors' spelling ("F32", "BF16", ...). The data need not be
+// aligned to its element size.
 struct FileTensor {
   std::string name;
   std::string dtype;

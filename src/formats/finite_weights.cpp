@@ -1,4 +1,4 @@
-// A pass over the exponents: all ones make NaN or an infinity.
+// A pass over the exponents: all ones means NaN or infinity.
 #include "formats/finite_weights.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t block_bytes = std::size_t{1} << 20;
 
-// Without a branch an element, so that compilers use vectors. Rows of files may begin anywhere, hence the copies.
+// Branch-free, so compilers vectorise it. Rows in files may start anywhere, hence the copies.
 template <class Bits, Bits exponent>
 bool finite(std::span<const std::byte> bytes) {
   Bits found = 0;
@@ -28,7 +28,7 @@ bool finite(std::span<const std::byte> bytes) {
   return found == 0;
 }
 
-// Whether all stay finite as floats: below the middle between the largest float and what would follow it.
+// Whether all stay finite as floats: below the midpoint between the largest float and the next power of two.
 bool finite_floats(std::span<const std::byte> bytes) {
   constexpr std::uint64_t least_bad = 0x47EFFFFFF0000000u;
   std::uint64_t found = 0;
@@ -54,7 +54,7 @@ bool block_is_finite(std::span<const std::byte> bytes, FileFloat type) {
   return true;
 }
 
-// The first block that holds one that is not finite.
+// The first block with a non-finite element.
 std::optional<std::size_t> first_bad_block(std::span<const std::byte> bytes, FileFloat type) {
   const std::size_t blocks = (bytes.size() + block_bytes - 1) / block_bytes;
   std::atomic<std::size_t> first = blocks;

@@ -1,4 +1,4 @@
-// Tests that weights which are no numbers are refused by name, wherever they stand and whatever their type.
+// Tests that weights which are not numbers are refused by name, at any position and in any type.
 #include "formats/finite_weights.h"
 
 #include <gtest/gtest.h>
@@ -56,7 +56,7 @@ TEST(FiniteWeights, FindsEveryKindInEveryType) {
   expect_found<std::uint32_t>("F32", 0xFF7FFFFFu, {0x7FC00000u, 0x7F800001u, 0x7F800000u, 0xFF800000u});
   expect_found<std::uint16_t>("BF16", 0xFF7F, {0x7FC0, 0x7F81, 0x7F80, 0xFF80});
   expect_found<std::uint16_t>("F16", 0xFBFF, {0x7E00, 0x7C01, 0x7C00, 0xFC00});
-  // The largest double that is rounded to a float, the next, which is not, infinities and NaN.
+  // The largest double that rounds to a finite float, the next one, which does not, infinities and NaN.
   expect_found<std::uint64_t>("F64", 0xC7EFFFFFEFFFFFFFu,
                               {0x47EFFFFFF0000000u, 0xFFEFFFFFFFFFFFFFu, 0x7FF0000000000000u, 0xFFF0000000000000u,
                                0x7FF8000000000000u, 0x7FF0000000000001u});
@@ -64,7 +64,7 @@ TEST(FiniteWeights, FindsEveryKindInEveryType) {
 
 class FiniteModel : public testing::Test {
  protected:
-  // A saved model, one element of whose tensor `name` is `value`.
+  // A saved model; one element of its tensor `name` is `value`.
   std::filesystem::path folder_with(const std::string& name, float value) {
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
     const std::filesystem::path folder =

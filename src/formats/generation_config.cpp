@@ -18,7 +18,7 @@ std::optional<std::uint32_t> one_token_id(const JsonMembers& json, std::string_v
   return ids.front();
 }
 
-// Calls `read`, which throws Error(input) where the member cannot be used; that is then a note.
+// Calls `read`; an Error(input) for an unusable member becomes a note.
 template <class T, class Read>
 std::optional<T> read_or_ignore(const JsonMembers& json, std::string_view name, Notes& notes, const Read& read) {
   if (!json.has(name)) return std::nullopt;
@@ -39,13 +39,13 @@ std::optional<double> number_within(const JsonMembers& json, std::string_view na
   });
 }
 
-// Python takes 0 and 1 for a truth value, and so do the programs that write them.
+// Python accepts 0 and 1 as truth values, and so do the programs that write them.
 std::optional<bool> truth_value(const JsonMembers& json, std::string_view name, Notes& notes) {
   return read_or_ignore<bool>(json, name, notes, [&] {
     if (!json.is_number(name)) return json.boolean(name);
     const double value = json.number(name);
     if (value != 0.0 && value != 1.0) json.reject(name, "valid are true and false");
-    notes.push_back(fmt::format("{}: the member '{}' is the number {}; it is taken for {}.", json.source(), name, value,
+    notes.push_back(fmt::format("{}: the member '{}' is the number {}; it is read as {}.", json.source(), name, value,
                                 value != 0.0));
     return value != 0.0;
   });
@@ -84,7 +84,7 @@ GenerationSettings parse_generation_config(std::string_view text, std::string_vi
   settings.top_p = number_within(json, "top_p", 0.0, 1.0, notes);
   settings.min_p = number_within(json, "min_p", 0.0, 1.0, notes);
   settings.repetition_penalty = number_within(json, "repetition_penalty", 0.0, large, notes);
-  // 0 stands for "no limit" there.
+  // 0 means "no limit" there.
   if (const auto top_k = number_within(json, "top_k", 0.0, large, notes)) {
     settings.top_k = static_cast<std::int64_t>(*top_k);
   }

@@ -1,4 +1,4 @@
-// generation_config.json: special tokens and customary sampling settings of a model.
+// generation_config.json: special tokens and recommended sampling settings of a model.
 #pragma once
 
 #include <cstdint>
@@ -12,15 +12,15 @@
 
 namespace mslt {
 
-// The special tokens of a model, as config.json and generation_config.json carry them.
+// The special tokens of a model, as in config.json and generation_config.json.
 struct ModelTokenIds {
   std::optional<std::uint32_t> bos;
   std::optional<std::uint32_t> pad;
-  std::vector<std::uint32_t> eos;  // any of them ends a text
+  std::vector<std::uint32_t> eos;  // each of them ends a text
   bool operator==(const ModelTokenIds&) const = default;
 };
 
-// What a model's makers recommend; absent where they say nothing.
+// The recommendations of a model's makers; absent if they give none.
 struct GenerationSettings {
   ModelTokenIds tokens;
   std::optional<bool> do_sample;
@@ -33,15 +33,15 @@ struct GenerationSettings {
   bool operator==(const GenerationSettings&) const = default;
 };
 
-// Reads bos_token_id, pad_token_id and eos_token_id (one or a list). Throws nothing: what is no token id is left out,
-// and a sentence that names the member is added to `notes`.
+// Reads bos_token_id, pad_token_id and eos_token_id (one or a list). Throws nothing: drops values that are no token ids
+// and adds a sentence naming the member to `notes`.
 ModelTokenIds parse_token_ids(const JsonMembers& json, std::vector<std::string>& notes);
-// Sets the same members; null for those absent.
+// Sets the same members; null for absent ones.
 void format_token_ids(nlohmann::ordered_json& json, const ModelTokenIds& tokens);
 
-// Reads one generation_config.json; `source` names it. What recommends a setting must not keep a model from loading: a
-// member whose type or range is wrong is left out, with a sentence in `notes`; members not known are ignored. Throws
-// Error(input) where the text is no JSON object.
+// Reads a generation_config.json; `source` names it. Recommended settings must not keep a model from loading: a member
+// with a wrong type or range is dropped, with a sentence in `notes`; unknown members are ignored. Throws Error(input)
+// if the text is not a JSON object.
 GenerationSettings parse_generation_config(std::string_view text, std::string_view source,
                                            std::vector<std::string>& notes);
 // The text of the file: `others`, an object, with the members of `settings` set; ends with a newline.

@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "formats/json_members.h"
+#include "model/config_fields.h"
 
 namespace mslt {
 namespace {
@@ -172,56 +173,29 @@ Config parse_mistral(const JsonMembers& json) {
   return config;
 }
 
-template <class T>
-T parse_name(const JsonMembers& json, std::string_view member, T (*from_name)(std::string_view)) {
-  const std::string name = json.text(member);
-  try {
-    return from_name(name);
-  } catch (const Error& error) {
-    fail(ErrorKind::input, "{}: the member '{}': {}", json.source(), member, error.what());
-  }
-}
-
-constexpr std::array<std::pair<std::string_view, RopeScalingType>, 3> rope_scaling_names = {
-    {{"none", RopeScalingType::none}, {"linear", RopeScalingType::linear}, {"llama3", RopeScalingType::llama3}}};
-
-// Every member is required, so that a misspelt one cannot silently take a default.
+// Every member is required, so that a misspelt one cannot silently take a default, but for those that earlier versions
+// did not write.
 Config parse_mslt(const JsonMembers& json) {
   Config config;
-  config.vocab_size = json.size("vocab_size");
-  config.max_positions = json.size("max_positions");
-  config.layers = json.size("layers");
-  config.channels = json.size("channels");
-  config.heads = json.size("heads");
-  config.kv_heads = json.size("kv_heads");
-  config.head_size = json.size("head_size");
-  config.ffn_size = json.size("ffn_size");
-  config.norm = parse_name(json, "norm", norm_type_from_name);
-  config.norm_position = parse_name(json, "norm_position", norm_position_from_name);
-  config.norm_epsilon = static_cast<float>(json.number("norm_epsilon"));
-  config.position = parse_name(json, "position", position_type_from_name);
-  config.rope_theta = json.number("rope_theta");
   const auto rope = json.object("rope_scaling");
   if (!rope) fail(ErrorKind::input, "{}: the member 'rope_scaling' is missing.", json.source());
-  bool found = false;
-  for (const auto& [name, type] : rope_scaling_names) {
-    if (rope->text("type") != name) continue;
-    config.rope_scaling.type = type;
-    found = true;
-  }
-  if (!found) rope->reject("type", "supported are none, linear and llama3");
-  config.rope_scaling.factor = rope->number("factor");
-  config.rope_scaling.low_freq_factor = rope->number("low_freq_factor");
-  config.rope_scaling.high_freq_factor = rope->number("high_freq_factor");
-  config.rope_scaling.original_max_positions = rope->size("original_max_positions");
-  config.activation = parse_name(json, "activation", activation_type_from_name);
-  config.qkv_bias = json.boolean("qkv_bias");
-  config.attention_out_bias = json.boolean("attention_out_bias");
-  config.ffn_bias = json.boolean("ffn_bias");
-  config.norm_bias = json.boolean("norm_bias");
-  config.tied_embeddings = json.boolean("tied_embeddings");
-  config.embedding_scale = static_cast<float>(json.number("embedding_scale"));
-  config.dropout = static_cast<float>(json.number("dropout"));
+  visit_fields(config, [&]<class T>(const ConfigField& field, T& value) {
+    const JsonMembers& from = field.is_nested() ? *rope : json;
+    if (field.later && !from.has(field.member())) return;
+    if constexpr (std::is_enum_v<T>) {
+      try {
+        value = from_name<T>(from.text(field.member()));
+      } catch (const Error& error) {
+        fail(ErrorKind::input, "{}: the member '{}': {}", json.source(), field.path, error.what());
+      }
+    } else if constexpr (std::is_same_v<T, bool>) {
+      value = from.boolean(field.member());
+    } else if constexpr (std::is_integral_v<T>) {
+      value = from.size(field.member());
+    } else {
+      value = static_cast<T>(from.number(field.member()));
+    }
+  });
   return config;
 }
 
@@ -304,41 +278,30 @@ Json format_llama_like(const Config& config, ModelFamily family) {
 }
 
 Json format_mslt(const Config& config) {
-  const RopeScaling& scaling = config.rope_scaling;
-  Json rope;
-  for (const auto& [name, type] : rope_scaling_names) {
-    if (type == scaling.type) rope["type"] = name;
-  }
-  rope["factor"] = scaling.factor;
-  rope["low_freq_factor"] = scaling.low_freq_factor;
-  rope["high_freq_factor"] = scaling.high_freq_factor;
-  rope["original_max_positions"] = scaling.original_max_positions;
   Json json;
   json["architectures"] = {"MsltTransformer"};
   json["model_type"] = name_of(ModelFamily::mslt);
-  json["vocab_size"] = config.vocab_size;
-  json["max_positions"] = config.max_positions;
-  json["layers"] = config.layers;
-  json["channels"] = config.channels;
-  json["heads"] = config.heads;
-  json["kv_heads"] = config.kv_heads;
-  json["head_size"] = config.head_size;
-  json["ffn_size"] = config.ffn_size;
-  json["norm"] = name_of(config.norm);
-  json["norm_position"] = name_of(config.norm_position);
-  json["norm_epsilon"] = shortest_double(config.norm_epsilon);
-  json["position"] = name_of(config.position);
-  json["rope_theta"] = config.rope_theta;
-  json["rope_scaling"] = rope;
-  json["activation"] = name_of(config.activation);
-  json["qkv_bias"] = config.qkv_bias;
-  json["attention_out_bias"] = config.attention_out_bias;
-  json["ffn_bias"] = config.ffn_bias;
-  json["norm_bias"] = config.norm_bias;
-  json["tied_embeddings"] = config.tied_embeddings;
-  json["embedding_scale"] = shortest_double(config.embedding_scale);
-  json["dropout"] = shortest_double(config.dropout);
+  visit_fields(config, Config(), [&]<class T>(const ConfigField& field, const T& value, const T& usual) {
+    if (field.later && value == usual) return;
+    Json& member = (field.is_nested() ? json["rope_scaling"] : json)[std::string(field.member())];
+    if constexpr (std::is_enum_v<T>) {
+      member = name_of(value);
+    } else if constexpr (std::is_same_v<T, float>) {
+      member = shortest_double(value);
+    } else {
+      member = value;
+    }
+  });
   return json;
+}
+
+// The settings that no other family's form says.
+std::vector<std::string_view> own_settings(const Config& config) {
+  std::vector<std::string_view> names;
+  visit_fields(config, Config(), [&](const ConfigField& field, const auto& value, const auto& usual) {
+    if (field.later && !(value == usual)) names.push_back(field.name);
+  });
+  return names;
 }
 
 std::string_view torch_name(DType dtype) {
@@ -360,7 +323,8 @@ std::string_view name_of(ModelFamily family) {
 }
 
 ModelFamily family_of(const Config& config) {
-  const bool pre_norm = config.norm_position == NormPosition::pre && config.embedding_scale == 1.0f;
+  const bool pre_norm =
+      config.norm_position == NormPosition::pre && config.embedding_scale == 1.0f && own_settings(config).empty();
   if (pre_norm && config.norm == NormType::layernorm && config.position == PositionType::learned &&
       config.activation != ActivationType::swiglu && config.kv_heads == config.heads &&
       config.heads * config.head_size == config.channels && config.qkv_bias && config.attention_out_bias &&
@@ -380,12 +344,12 @@ ModelFamily family_of(const Config& config) {
 
 std::string own_form_note(const Config& config) {
   if (family_of(config) != ModelFamily::mslt) return {};
-  std::vector<std::string_view> differences;
+  std::vector<std::string_view> differences = own_settings(config);
   const auto differs = [&](bool has, std::string_view what) {
     if (has) differences.push_back(what);
   };
   const bool like_gpt2 = config.norm == NormType::layernorm;
-  differs(config.norm_position != NormPosition::pre, "norms behind the branches");
+  differs(config.norm_position != NormPosition::pre, "norms in other places");
   differs(config.embedding_scale != 1.0f, "scaled embeddings");
   if (like_gpt2) {
     differs(config.position != PositionType::learned, "positions that are not learned");

@@ -16,7 +16,7 @@
 namespace mslt {
 namespace {
 
-// Elements moved at once: what the host's copy may hold beside the file and the parameters.
+// Elements moved at once: the size of the host's copy in addition to the file and the parameters.
 constexpr std::int64_t block_elements = std::int64_t{1} << 20;
 
 struct NamePair {
@@ -28,7 +28,7 @@ class PieceList {
  public:
   explicit PieceList(const ArenaLayout& parameters) : parameters_(parameters) {}
 
-  // Adds the whole parameter; does nothing where the model has none of that name.
+  // Adds the whole parameter; does nothing if the model has no parameter of that name.
   void add(std::string file_name, const std::string& parameter, bool transposed = false) {
     if (!parameters_.contains(parameter)) return;
     const std::int64_t rows = parameters_.segment(parameter).shape[0];
@@ -98,7 +98,7 @@ std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& p
   return list.take();
 }
 
-// The shape of a piece as parameters hold it: [rows] or [rows, columns].
+// The shape of a piece in the parameter: [rows] or [rows, columns].
 Shape piece_shape(const WeightPiece& piece, const Shape& parameter) {
   if (parameter.rank() == 1) return Shape{piece.rows};
   return Shape{piece.rows, parameter[1]};
@@ -122,7 +122,7 @@ std::string_view optional_prefix(std::string_view name) {
   return {};
 }
 
-// What wrappers of PyTorch put into the names of a model's tensors, and who does.
+// Parts that PyTorch's wrappers insert into tensor names, with the wrapper.
 constexpr NamePair wrappers[] = {{"_orig_mod.", "torch.compile"}, {"module.", "DataParallel"}};
 
 bool holds_no_parameter(std::string_view name, const ArenaLayout& parameters) {
@@ -130,10 +130,10 @@ bool holds_no_parameter(std::string_view name, const ArenaLayout& parameters) {
          name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && !parameters.contains(name));
 }
 
-// The tensors of a file by name, without what wrappers put in.
+// The tensors of a file by name, without wrapper parts.
 class NamedTensors {
  public:
-  // Throws Error(input) where two tensors then have one name.
+  // Throws Error(input) if two tensors then have the same name.
   NamedTensors(std::span<const FileTensor> tensors, std::string_view source, std::vector<std::string>& notes) {
     std::array<std::size_t, std::size(wrappers)> counts{};
     for (const FileTensor& tensor : tensors) {
@@ -149,7 +149,7 @@ class NamedTensors {
     }
     for (std::size_t i = 0; i < std::size(wrappers); ++i) {
       if (counts[i] == 0) continue;
-      notes.push_back(fmt::format("{}: the prefix '{}' of {}, in the names of {} of {} tensors, is left out.", source,
+      notes.push_back(fmt::format("{}: the prefix '{}' of {}, in the names of {} of {} tensors, is removed.", source,
                                   wrappers[i].ours, wrappers[i].theirs, counts[i], tensors.size()));
     }
   }
@@ -158,7 +158,7 @@ class NamedTensors {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? nullptr : found->second;
   }
-  // Without the prefix where only that is there.
+  // Also finds the tensor without the prefix.
   const FileTensor* find_prefixed(std::string_view name) const {
     const FileTensor* tensor = find(name);
     if (tensor == nullptr) tensor = find(name.substr(optional_prefix(name).size()));
@@ -168,7 +168,7 @@ class NamedTensors {
   auto end() const { return by_name_.end(); }
 
  private:
-  // Removes `part` wherever a component of the name begins with it; says whether there was one.
+  // Removes `part` wherever a component of the name begins with it; returns whether there was one.
   static bool remove_parts(std::string& name, std::string_view part) {
     bool found = false;
     for (std::size_t at = 0; (at = name.find(part, at)) != std::string::npos;) {
@@ -196,7 +196,7 @@ class Problems {
   }
   void raise(std::string_view source) const {
     if (count_ == 0) return;
-    fail(ErrorKind::input, "The tensors of {} are not those that config.json describes; {} {}:{}", source, count_,
+    fail(ErrorKind::input, "The tensors of {} do not match config.json; {} {}:{}", source, count_,
          count_ == 1 ? "differs" : "differ", text_);
   }
 
@@ -205,15 +205,15 @@ class Problems {
   std::string text_;
 };
 
-// Programs differ in what they make of a head that is tied and yet has values of its own.
+// Programs differ in their treatment of a tied head that has its own values.
 void note_other_head(const FileTensor& embedding, const FileTensor& head, std::string_view source,
                      std::vector<std::string>& notes) {
   if (embedding.shape == head.shape && embedding.dtype != head.dtype) return;
   if (embedding.shape == head.shape && std::ranges::equal(embedding.data, head.data)) return;
-  notes.push_back(fmt::format(
-      "{}: {} has other values than {}, to which config.json ties it, and is not used; some programs use it. "
-      "With the member 'tie_word_embeddings' false it is used here, too.",
-      source, head.name, embedding.name));
+  notes.push_back(
+      fmt::format("{}: {} has other values than {}, to which config.json ties it, and is not used, although some "
+                  "programs use it. Set 'tie_word_embeddings' to false to use it.",
+                  source, head.name, embedding.name));
 }
 
 }  // namespace
@@ -309,7 +309,7 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
         convert_elements(tensor.data.subspan(static_cast<std::size_t>(row) * file_row), *file_type, block,
                          rows.dtype());
       }
-      // No other conversion can leave a type's range.
+      // No other conversion can exceed a type's range.
       if (rows.dtype() == DType::f16 && *file_type != FileFloat::f16 && !all_finite(block, DType::f16)) {
         fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.",
              tensor.name);

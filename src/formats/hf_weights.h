@@ -15,44 +15,43 @@
 
 namespace mslt {
 
-// One tensor of a weight file: `rows` rows of a parameter from `first_row` on, as they are or transposed. Other formats
-// are other lists of these.
+// One tensor of a weight file: `rows` rows of a parameter starting at `first_row`, as they are or transposed. Other
+// formats are other lists of these.
 struct WeightPiece {
   std::string file_name;
   std::string parameter;
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
-  bool transposed = false;  // the file holds [in, out]
+  bool transposed = false;  // the file stores [in, out]
 };
 
-// The tensors that a model of `family` with these parameters (model/parameters.h) consists of, in the order of the
-// parameters:
+// The tensors of a model of `family` with these parameters (model/parameters.h), in the order of the parameters:
 //   gpt2           transformer.h.N.attn.c_attn.weight and so on; matrices are [in, out] in the file
 //   llama, qwen2,  model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
 //   mistral        rows of ffn_up
 //   mslt           our own names and shapes
-// A tied output head is no tensor.
+// A tied output head is not a tensor.
 std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family);
 
 // Finds each piece among `tensors`; element i of the result belongs to piece i. Names may lack the prefix
-// "transformer." or "model." that files of the bare model do without, and hold "_orig_mod." and "module." wherever
-// PyTorch's wrappers put them. A model that ties its output head may have that alone in place of its embedding. Ignores
-// what holds no parameter: the causal masks of old GPT-2 files, RoPE's inverse frequencies, the output head beside the
-// embedding that it is tied to. Adds a sentence to `notes` for prefixes of wrappers and for F64, which is rounded.
-// Throws Error(input) naming `source` and the first ten tensors that are missing, not expected, of another shape than
-// expected or of a dtype other than F32, BF16, F16 and F64; or two that differ in prefixes of wrappers alone.
+// "transformer." or "model.", as in files of the bare model, and may contain "_orig_mod." and "module." from PyTorch's
+// wrappers. A model with a tied output head may have only the head instead of its embedding. Ignores tensors without
+// parameters: the causal masks of old GPT-2 files, RoPE's inverse frequencies, an output head in addition to the
+// embedding that it is tied to. Adds a sentence to `notes` for wrapper prefixes and for F64, which is rounded. Throws
+// Error(input) naming `source` and the first ten tensors that are missing, unexpected, of another shape, or of a dtype
+// other than F32, BF16, F16 and F64; or two that differ only in wrapper prefixes.
 std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
                                              std::span<const FileTensor> tensors, std::string_view source,
                                              std::vector<std::string>& notes);
 
 // Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs.
-// `tensors` is match_weights's result. Throws Error(numeric) naming the
-// tensor where a number is beyond the range of f16. Uses a few megabytes beside the mapped file and the parameters.
+// `tensors` is match_weights's result. Throws Error(numeric) naming the tensor if a number is beyond the range of f16.
+// Uses a few megabytes in addition to the mapped file and the parameters.
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors);
 
 // Writes all pieces as one safetensors file with elements of `dtype` (f32, bf16 or f16), one tensor at a time; does not
-// commit `file`. Throws Error(io) where the disk is full.
+// commit `file`. Throws Error(io) if the disk is full.
 void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   DType dtype);
 

@@ -69,7 +69,7 @@ std::vector<FileTensor> sorted(std::vector<FileTensor> tensors) {
   return tensors;
 }
 
-// The tensors that a file of this model has, without data.
+// The tensors in a file of this model, without data.
 std::vector<FileTensor> file_tensors(const Config& config) {
   const ArenaLayout layout = layout_of(config);
   std::vector<FileTensor> tensors;
@@ -154,7 +154,7 @@ TEST(MatchWeights, NamesEverythingThatDiffers) {
   }
 }
 
-// What safetensors' save_model leaves of a model that ties its output head.
+// safetensors' save_model leaves this of a model with a tied output head.
 TEST(MatchWeights, ATiedModelMayHaveItsHeadAlone) {
   Config llama = small_llama();
   llama.tied_embeddings = true;
@@ -165,17 +165,17 @@ TEST(MatchWeights, ATiedModelMayHaveItsHeadAlone) {
     const auto [found, notes] = match(config, tensors);
     EXPECT_EQ(std::count(found.begin(), found.end(), &named(tensors, "lm_head.weight")), 1);
     EXPECT_TRUE(notes.empty());
-    // Beside the embedding it is not used.
+    // It is not used in addition to the embedding.
     tensors.push_back({embedding, "F32", {11, 12}, {}});
     const auto both = match(config, tensors).first;
     EXPECT_EQ(std::count(both.begin(), both.end(), &tensors.back()), 1);
     tensors.pop_back();
-    // The shape is the embedding's, whoever has it.
+    // The shape is the embedding's under either name.
     named(tensors, "lm_head.weight").shape = {12, 11};
     EXPECT_NE(mismatch(config, tensors).find("lm_head.weight has the shape [12, 11], expected is [11, 12]"),
               std::string::npos);
   }
-  // A head with values of its own is not used without a word.
+  // A head with its own values is not silently ignored.
   const std::array<std::byte, 2> values = {std::byte{1}, std::byte{2}};
   std::vector<FileTensor> tensors = file_tensors(llama);
   tensors.push_back({"lm_head.weight", "F32", {11, 12}, std::span(values).first(1)});
@@ -185,7 +185,7 @@ TEST(MatchWeights, ATiedModelMayHaveItsHeadAlone) {
   const auto notes = match(llama, tensors).second;
   ASSERT_EQ(notes.size(), 1U);
   EXPECT_EQ(notes[0].find("f: lm_head.weight has other values than model.embed_tokens.weight"), 0U) << notes[0];
-  // A model that does not tie them needs both.
+  // An untied model needs both.
   std::vector<FileTensor> untied = file_tensors(small_llama());
   std::erase_if(untied, [](const FileTensor& tensor) { return tensor.name == "model.embed_tokens.weight"; });
   EXPECT_NE(mismatch(small_llama(), untied).find("model.embed_tokens.weight [11, 12] is missing"), std::string::npos);
@@ -201,7 +201,7 @@ TEST(MatchWeights, PrefixesOfWrappersAreLeftOut) {
     EXPECT_NE(notes[0].find("f: the prefix '_orig_mod.' of torch.compile"), std::string::npos) << notes[0];
     EXPECT_NE(notes[1].find("f: the prefix 'module.' of DataParallel"), std::string::npos) << notes[1];
   }
-  // Layers that were compiled one by one; names without the prefix of the whole; the masks of old files.
+  // Layers compiled one by one; names without the whole model's prefix; the masks of old files.
   std::vector<FileTensor> layers = file_tensors(small_llama());
   for (FileTensor& tensor : layers) {
     const std::size_t layer = tensor.name.find("layers.1.");
@@ -213,7 +213,7 @@ TEST(MatchWeights, PrefixesOfWrappersAreLeftOut) {
   bare.push_back({"module.h.0.attn.bias", "U8", {1, 1, 7, 7}, {}});
   EXPECT_EQ(match(small_gpt2(), bare).second.size(), 1u);
   EXPECT_TRUE(match(small_gpt2(), file_tensors(small_gpt2())).second.empty());
-  // One tensor twice, and what is no tensor of the model, by the names that the file has.
+  // A duplicate tensor, and one that is not in the model, by their names in the file.
   std::vector<FileTensor> twice = file_tensors(small_gpt2());
   twice.push_back(twice.front());
   twice.back().name = "module." + twice.back().name;
@@ -250,7 +250,7 @@ TEST(MatchWeights, AnUntiedHeadIsNeeded) {
 }
 
 TEST(ConvertElements, RoundsDoubles) {
-  // Half a unit beyond 1, which goes to even; just more; one too large; the least subnormal number of f16.
+  // Half a unit above 1, which rounds to even; just more; a number that is too large; the smallest subnormal of f16.
   const std::vector<double> values = {1.0 + 0x1p-24, 1.0 + 0x1.000001p-24, -1e300, 0x1p-24, 0.1, -0.0};
   std::vector<float> f32(6);
   convert_elements(std::as_bytes(std::span(values)), FileFloat::f64, std::as_writable_bytes(std::span(f32)),
@@ -290,7 +290,7 @@ TEST(ConvertElements, RoundsAndTransposes) {
   EXPECT_EQ(rows, (std::vector<float>{1, 4, 2, 5}));
 }
 
-// Saves a model with known parameters and loads the file into another; returns the file's bytes as tensors.
+// Saves a model with known parameters and loads the file into another one; returns the file's bytes as tensors.
 class WeightFile : public testing::Test {
  protected:
   std::unique_ptr<Backend> backend = make_backend("cpu");
@@ -376,7 +376,7 @@ TEST_F(WeightFile, ConvertsBetweenDtypes) {
         const auto expected = values(model, segment);
         const auto found = values(copy, copy.layout().arena.segment(segment.name));
         for (std::size_t i = 0; i < expected.size(); ++i) {
-          // bf16 keeps 8 significant bits; values around 0.02 are normal numbers of f16.
+          // bf16 keeps 8 significant bits; values around 0.02 are normal in f16.
           EXPECT_NEAR(found[i], expected[i], std::abs(expected[i]) * 0x1p-7f + 1e-7f) << segment.name;
         }
       }

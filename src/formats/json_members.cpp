@@ -124,7 +124,7 @@ std::vector<std::uint32_t> JsonMembers::token_ids(std::string_view name, std::ve
   if (!all) {
     constexpr std::string_view expected = "valid is a token id or a list of them";
     notes.push_back(ids.empty() ? ignored(name, expected)
-                                : complaint(name, expected) + " What is no token id in it is ignored.");
+                                : complaint(name, expected) + " Values that are no token ids are ignored.");
   }
   return ids;
 }

@@ -1,4 +1,4 @@
-// JsonMembers: typed members of a JSON object from outside, with errors that name file, member and value.
+// JsonMembers: typed members of an untrusted JSON object, with errors that name file, member and value.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +11,17 @@
 
 namespace mslt {
 
-// A view of one object; `object` must outlive it. A member that is null counts as absent. Every reader throws
-// Error(input) where the member has another type or its value is out of range; those without a fallback also where it
-// is absent.
+// A view of one object; `object` must outlive it. A null member counts as absent. Every reader throws Error(input) if
+// the member has another type or its value is out of range; those without a fallback also throw if it is absent.
 class JsonMembers {
  public:
-  // Throws Error(input) where `object` is none. `prefix` is the path to it within the file, as "rope_parameters.".
+  // Throws Error(input) if `object` is not an object. `prefix` is the path to it in the file, such as
+  // "rope_parameters.".
   JsonMembers(const nlohmann::json& object, std::string_view source, std::string_view prefix = "");
 
   bool has(std::string_view name) const;
   bool is_number(std::string_view name) const;
-  // Whether it is there and null.
+  // Whether it is present and null.
   bool is_null(std::string_view name) const;
   // A count or a size: 1 to 2^31 - 1.
   std::int64_t size(std::string_view name) const;
@@ -33,10 +33,10 @@ class JsonMembers {
   bool boolean(std::string_view name, bool fallback) const;
   std::string text(std::string_view name) const;
   std::string text(std::string_view name, std::string_view fallback) const;
-  // One token id, or a list of them; empty where absent or negative (which older files write for "none"). Throws
-  // nothing: a sentence is added to `notes` for what is no token id, and that is left out.
+  // One token id, or a list of them; empty if absent or negative (older files write that for "none"). Throws nothing:
+  // drops values that are no token ids and adds a sentence to `notes`.
   std::vector<std::uint32_t> token_ids(std::string_view name, std::vector<std::string>& notes) const;
-  // The object at `name`; nothing where it is absent.
+  // The object at `name`; nothing if absent.
   std::optional<JsonMembers> object(std::string_view name) const;
 
   // Throws Error(input): "FILE: the member 'NAME' is VALUE; EXPECTED."

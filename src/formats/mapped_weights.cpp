@@ -1,4 +1,4 @@
-// Which parameters a mapped file holds as they are needed.
+// Finding the parameters that a mapped file stores in the needed form.
 #include "formats/mapped_weights.h"
 
 #include <optional>
@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t least_alignment = 16;
 
-// Whether these pieces, all of one parameter of `dtype`, lie in memory as the parameter does.
+// Whether these pieces, all of one parameter of `dtype`, are in memory exactly as the parameter is.
 bool in_place(std::span<const WeightPiece> pieces, std::span<const FileTensor* const> tensors, DType dtype) {
   const std::byte* next = tensors.front()->data.data();
   std::int64_t row = 0;
@@ -25,13 +25,13 @@ bool in_place(std::span<const WeightPiece> pieces, std::span<const FileTensor* c
   return true;
 }
 
-// The files of a model as buffers, each made when it is first asked for.
+// The files of a model as buffers, each made on first use.
 class WrappedFiles {
  public:
   WrappedFiles(Backend& backend, const std::shared_ptr<const SafetensorsModel>& files)
       : backend_(backend), files_(files), numbers_(files->files().size()) {}
 
-  // Where `data` lies; nothing where its file cannot be wrapped.
+  // The position of `data`; nothing if its file cannot be wrapped.
   std::optional<MappedSegments::Place> place(std::span<const std::byte> data, MappedSegments& into) {
     for (std::size_t i = 0; i < numbers_.size(); ++i) {
       const SafetensorsFile& file = files_->files()[i];
@@ -57,7 +57,7 @@ class WrappedFiles {
 
   Backend& backend_;
   const std::shared_ptr<const SafetensorsModel>& files_;
-  std::vector<std::optional<std::size_t>> numbers_;  // among the buffers
+  std::vector<std::optional<std::size_t>> numbers_;  // index in the buffers
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Reading parameters where their file is mapped.
+// Reading parameters in their mapped file.
 #pragma once
 
 #include <memory>
@@ -11,10 +11,10 @@
 
 namespace mslt {
 
-// Finds the parameters of `parameters` that a file holds just as the backend needs them: of their dtype, not
-// transposed, their pieces one after another, at a multiple of 16 bytes of the file, below which kernels leave their
-// fast paths. The files that hold some are wrapped whole (Backend::wrap), where the backend can; their buffers keep
-// `files`. `pieces` and `tensors` as for load_weights, which copies the others.
+// Finds the parameters that a file stores exactly as the backend needs them: of their dtype, not transposed,
+// contiguous, at a multiple of 16 bytes of the file (otherwise kernels leave their fast paths). Files with such
+// parameters are wrapped whole (Backend::wrap) if the backend can; their buffers keep `files` alive. `pieces` and
+// `tensors` as for load_weights, which copies the others.
 MappedSegments map_weights(Backend& backend, const ArenaLayout& parameters, std::span<const WeightPiece> pieces,
                            std::span<const FileTensor* const> tensors,
                            const std::shared_ptr<const SafetensorsModel>& files);

@@ -1,4 +1,4 @@
-// Tests of reading parameters where their file is mapped.
+// Tests of reading parameters in their mapped file.
 #include "formats/mapped_weights.h"
 
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ class MappedWeights : public testing::Test {
     return folder;
   }
 
-  // The names of the parameters that are mapped, after checking that all have the values that copies have.
+  // The names of the mapped parameters, after checking that all values equal those of copies.
   std::set<std::string> mapped(const std::filesystem::path& folder, std::optional<DType> dtype = std::nullopt) {
     const LoadedModel copied = load_model_folder(*backend_, folder, dtype);
     const LoadedModel model = load_model_folder(*backend_, folder, dtype, WeightMemory::mapped);
@@ -74,7 +74,7 @@ std::size_t parameter_count(const Config& config) {
 
 TEST_F(MappedWeights, AreAllOfALlamaThatWeSaved) {
   EXPECT_EQ(mapped(save("llama", test::small_llama())).size(), parameter_count(test::small_llama()));
-  // In 16 bits, too, where biases are multiples of 16 bytes long.
+  // Also in 16 bits, with biases that are multiples of 16 bytes long.
   EXPECT_EQ(mapped(save("qwen2", test::small_qwen2(), DType::bf16)).size(), parameter_count(test::small_qwen2()));
 }
 
@@ -90,7 +90,7 @@ TEST_F(MappedWeights, AreNotThoseThatGpt2HoldsTransposed) {
   EXPECT_EQ(names.size(), parameter_count(test::small_gpt2()) - 8);
 }
 
-// Writes the tensors of the model in `from` as they are, in the order of `names` first, then the others, with spaces at
+// Writes the tensors of the model in `from` unchanged, first those in `names` in order, then the others, with spaces at
 // the header's end so that the data starts at `remainder` modulo 64.
 void rewrite(const std::filesystem::path& from, const std::filesystem::path& to, std::vector<std::string> names,
              std::size_t remainder) {
@@ -121,7 +121,7 @@ TEST_F(MappedWeights, AreNotThoseWhosePiecesAreApart) {
   const std::set<std::string> names = mapped(other);
   EXPECT_FALSE(names.contains("layers.0.qkv.weight"));
   EXPECT_FALSE(names.contains("layers.1.ffn_up.weight"));
-  EXPECT_TRUE(names.contains("layers.0.ffn_up.weight"));  // gate before up, in the order of names
+  EXPECT_TRUE(names.contains("layers.0.ffn_up.weight"));  // gate before up, in name order
   EXPECT_TRUE(names.contains("layers.0.ffn_down.weight"));
 }
 
@@ -171,7 +171,7 @@ TEST_F(MappedWeights, SayWhenTheirFileWasCut) {
   EXPECT_TRUE(std::filesystem::is_empty(other));
 }
 
-// A device that wraps nothing, as most do.
+// A device that wraps nothing, like most.
 TEST_F(MappedWeights, AreCopiedWhereTheDeviceWantsThem) {
   const auto folder = save("host", test::small_llama());
   const std::unique_ptr<Backend> host = make_backend("msl-host");

@@ -21,7 +21,7 @@ std::vector<float> download_floats(Backend& backend, const Tensor& tensor) {
   return values;
 }
 
-// Token by token over a cache, as 16-bit parameters have no other pass that keeps f32 logits.
+// Token by token with a cache, because no other pass of 16-bit parameters keeps f32 logits.
 std::vector<float> logits_by_inference(Transformer& transformer, std::span<const std::int32_t> tokens) {
   KvCache cache(transformer.backend(), transformer.config(), DType::f32, 1, static_cast<std::int64_t>(tokens.size()));
   InferencePass pass(transformer, cache);

@@ -26,7 +26,7 @@ namespace {
 constexpr std::array<std::string_view, 8> folder_files = {
     "model.safetensors",   "tokenizer.json",     "tokenizer_config.json",  "special_tokens_map.json",
     "chat_template.jinja", "chat_template.json", "generation_config.json", "config.json"};
-// What of them is only read for its texts, and speaks of a tokenizer's tokens.
+// Those that are only kept as text and refer to a tokenizer's tokens.
 constexpr std::array<std::string_view, 4> tokenizer_files = {"tokenizer_config.json", "special_tokens_map.json",
                                                              "chat_template.jinja", "chat_template.json"};
 
@@ -36,7 +36,7 @@ ModelTokenIds token_ids_of(const Tokenizer& tokenizer) {
   return ids;
 }
 
-// Configurations made by default carry GPT-2's ids even for small vocabularies, where no such token can occur.
+// Default configurations have GPT-2's ids even for small vocabularies, where no such token can occur.
 void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
   const auto impossible = [&](std::uint32_t id) {
     return id >= vocab_size;
@@ -46,7 +46,7 @@ void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
   std::erase_if(tokens.eos, impossible);
 }
 
-// The settings of a folder; a file that is no JSON object is passed over, as transformers does.
+// The settings of a folder; skips a file that is not a JSON object, as transformers does.
 GenerationSettings load_generation(const std::filesystem::path& folder, LoadedModel& result) {
   const std::filesystem::path path = folder / "generation_config.json";
   if (!path_exists(path)) return {};
@@ -74,12 +74,12 @@ void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
 nlohmann::ordered_json object_in(const std::map<std::string, std::string>& files, const std::string& name) {
   const auto found = files.find(name);
   if (found == files.end()) return nlohmann::ordered_json::object();
-  // ordered_json keeps the order of members; the text has been parsed with bounds when it was read.
+  // ordered_json keeps the order of members; the text was parsed with bounds when it was read.
   auto json = nlohmann::ordered_json::parse(found->second, nullptr, false);
   return json.is_object() ? json : nlohmann::ordered_json::object();
 }
 
-// With the end of texts named as the model has it, which may not be a customary spelling.
+// With the model's end-of-text token, which may not have a usual spelling.
 std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, const ModelTokenIds& tokens) {
   auto json =
       nlohmann::ordered_json::parse(tokenizer_config_json(tokenizer, static_cast<std::uint64_t>(config.max_positions)));

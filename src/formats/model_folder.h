@@ -21,52 +21,52 @@ namespace mslt {
 
 struct LoadedModel {
   std::unique_ptr<Transformer> transformer;
-  std::optional<Tokenizer> tokenizer;  // absent where the folder has no tokenizer.json
-  // Special tokens: generation_config.json's, else config.json's, else those that tokenizer_config.json or
-  // special_tokens_map.json name, else the tokenizer's by their spelling.
+  std::optional<Tokenizer> tokenizer;  // absent if the folder has no tokenizer.json
+  // Special tokens: generation_config.json's, else config.json's, else those named in tokenizer_config.json or
+  // special_tokens_map.json, else the tokenizer's by their spelling.
   GenerationSettings generation;
-  std::vector<TokenId> text_prefix;  // what stands before each text (text_prefix_beside)
+  std::vector<TokenId> text_prefix;  // ids before each text (text_prefix_beside)
   ModelFamily family = ModelFamily::mslt;
-  // The texts of small files that training does not change, by name: settings, chat templates, names of tokens.
+  // The small text files that training does not change, by name: settings, chat templates, names of tokens.
   std::map<std::string, std::string> files;
-  std::vector<std::string> notes;  // a sentence for each thing in the folder that was converted or ignored
+  std::vector<std::string> notes;  // a sentence for each converted or ignored part of the folder
 };
 
-// Whether parameters are copied into the device's memory, or those that the file holds just as the device needs them
-// are read where the file is mapped: that starts sooner and takes less memory, but such parameters can only be read,
-// and the file must stay as it is.
+// Whether all parameters are copied into the device's memory, or those that the file stores in the needed form are read
+// in the mapped file. Mapping starts sooner and takes less memory, but such parameters are read-only, and the file must
+// not change.
 enum class WeightMemory { copied, mapped };
 
-// Opens a folder that transformers, train or save_model_folder wrote. Parameters get `dtype`, or the file's where none
-// is given. Everything is checked before memory for the parameters is taken. The tokenizer may have more tokens than
-// the model: using one of those is an error, having them is not. Throws Error(io) where config.json or the weights are
-// missing; Error(input) naming file and member or tensor where they cannot be accepted; Error(numeric) naming a tensor
-// that holds NaN or an infinity; Error(memory) where the model does not fit.
+// Opens a folder written by transformers, train or save_model_folder. Parameters get `dtype`, or the file's if none is
+// given. Everything is checked before memory for the parameters is allocated. The tokenizer may have more tokens than
+// the model; only using one of them is an error. Throws Error(io) if config.json or the weights are missing;
+// Error(input) naming the file and the member or tensor that cannot be accepted; Error(numeric) naming a tensor that
+// contains NaN or infinity; Error(memory) if the model does not fit.
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder,
                               std::optional<DType> dtype = std::nullopt, WeightMemory memory = WeightMemory::copied);
 
 struct SaveModelOptions {
-  std::optional<DType> dtype = std::nullopt;  // of the file; the parameters' where absent
-  GenerationSettings generation = {};         // special tokens not given here are the tokenizer's
-  // Texts that the folder gets as well, as LoadedModel::files has them. Of config.json and generation_config.json only
-  // the members that are not written otherwise are taken.
+  std::optional<DType> dtype = std::nullopt;  // of the file; absent: the parameters'
+  GenerationSettings generation = {};         // special tokens absent here are the tokenizer's
+  // Further text files for the folder, as in LoadedModel::files. From config.json and generation_config.json, only
+  // members that are not written otherwise are used.
   std::map<std::string, std::string> files = {};
 };
 
-// What stays as it was when a trained `model` is saved beside `tokenizer`. Where that is not the tokenizer that the
-// model came with, its special tokens, their names and chat templates do not stay.
+// The parts that stay unchanged when a trained `model` is saved with `tokenizer`. If that is not the model's own
+// tokenizer, the model's special tokens, their names and chat templates are dropped.
 SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokenizer);
 
-// Makes the folder's texts begin as `tokenizer` says: where that puts nothing before them, "add_bos_token" of the
-// tokenizer_config.json that is carried over becomes false.
+// Makes the folder's texts begin as `tokenizer` says: if it puts nothing before them, "add_bos_token" of the
+// carried-over tokenizer_config.json becomes false.
 void begin_texts_as(const Tokenizer& tokenizer, SaveModelOptions& options);
 
-// The names of all files that a model folder may have, the weights first, config.json, which makes it a model, last.
+// The names of all files of a model folder: the weights first; last config.json, which makes it a model.
 std::span<const std::string_view> model_folder_files();
 
-// Writes the folder, creating it where needed; without a tokenizer, none of its files are written. Every file is
-// written under a temporary name before the first is flushed and renamed, so that a full disk leaves the folder as it
-// was. Throws Error(io).
+// Writes the folder, creating it if needed; without a tokenizer, writes none of its files. Every file is written under
+// a temporary name before the first is flushed and renamed, so a full disk leaves the folder unchanged. Throws
+// Error(io).
 void save_model_folder(const std::filesystem::path& folder, const Transformer& transformer, const Tokenizer* tokenizer,
                        const SaveModelOptions& options = {});
 

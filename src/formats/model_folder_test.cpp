@@ -1,4 +1,4 @@
-// Tests of model folders: round trips, what is missing or does not fit, a full disk, models saved by transformers.
+// Tests of model folders: round trips, missing or mismatched parts, a full disk, models saved by transformers.
 #include "formats/model_folder.h"
 
 #include <gtest/gtest.h>
@@ -141,7 +141,7 @@ TEST_F(ModelFolder, SaysWhatIsMissing) {
   EXPECT_EQ(loaded.generation.tokens.eos, (std::vector<std::uint32_t>{2}));
 }
 
-// Having tokens that the model lacks is no error; using one is (see TextGenerator).
+// Having tokens that the model lacks is allowed; using one is an error (see TextGenerator).
 TEST_F(ModelFolder, TakesATokenizerLargerThanTheModel) {
   const auto folder = saved("vocabulary");
   TokenizerTrainOptions options;
@@ -167,7 +167,7 @@ TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
   EXPECT_NE(message.find("transformer.h.0.mlp.c_fc.weight has the shape [16, 24], expected is [16, 32]"),
             std::string::npos)
       << message;
-  // A claim of enormous size is refused by the file, before memory is taken.
+  // A huge claimed size is refused by comparing with the file, before memory is allocated.
   config["n_inner"] = nullptr;
   config["vocab_size"] = 2'000'000'000;
   write_file(folder / "config.json", config.dump());
@@ -175,7 +175,7 @@ TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
             std::string::npos);
 }
 
-// A Llama's folder with two ends of texts, sampling settings, a chat template and members that mslt has no use for.
+// A Llama's folder with two end-of-text tokens, sampling settings, a chat template and members that mslt does not use.
 std::filesystem::path chat_model(const std::filesystem::path& folder) {
   const auto set = [&](const char* file, const std::function<void(nlohmann::ordered_json&)>& change) {
     auto json = nlohmann::ordered_json::parse(read_file(folder / file, 100000));
@@ -210,12 +210,12 @@ TEST_F(ModelFolder, CarriesOverWhatTrainingDoesNotChange) {
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
     EXPECT_EQ(read_file(trained / name, 100000), read_file(folder / name, 100000)) << name;
   }
-  // The same again from what was saved, as when a run is resumed.
+  // The same again from the saved folder, as when a run is resumed.
   const LoadedModel again = load_model_folder(*backend, trained);
   EXPECT_EQ(again.generation, loaded.generation);
   EXPECT_EQ(carried_over(again, &tokenizer).files.at("tokenizer_config.json"),
             loaded.files.at("tokenizer_config.json"));
-  // All that a folder may have is known to those who copy it.
+  // The list of files to copy covers everything in the folder.
   for (const auto& entry : std::filesystem::directory_iterator(trained)) {
     const auto names = model_folder_files();
     EXPECT_NE(std::find(names.begin(), names.end(), entry.path().filename().string()), names.end()) << entry.path();
@@ -258,7 +258,7 @@ TEST_F(ModelFolder, SettingsThatCannotBeUsedDoNotStopIt) {
   EXPECT_EQ(without.generation.tokens.eos, std::vector<std::uint32_t>{2});
 }
 
-// The order is transformers': generation_config.json, config.json; then the tokenizer's files.
+// The order is that of transformers: generation_config.json, config.json; then the tokenizer's files.
 TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
   const auto folder = saved("eos");
   TokenizerTrainOptions options;
@@ -291,8 +291,8 @@ TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
   EXPECT_EQ(Ids(model.eos_ids().begin(), model.eos_ids().end()), Ids{0});
   const std::string message = message_of([&] { model.end_at("<none>"); }, ErrorKind::usage);
   EXPECT_NE(message.find("its special tokens are <start>, <stop>, <halt>"), std::string::npos) << message;
-  // add_bos_token is followed where the tokenizer's own file puts nothing before texts, as transformers does for
-  // vocab.json and merges.txt.
+  // add_bos_token applies if the tokenizer's own file puts nothing before texts, as transformers does for vocab.json
+  // and merges.txt.
   EXPECT_TRUE(model.text_prefix().empty());
   const auto prefix = [&] {
     return load_model_folder(*backend, folder).text_prefix;
@@ -300,7 +300,7 @@ TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
   write_file(folder / "tokenizer_config.json", R"({"add_bos_token": true, "bos_token": "<halt>"})");
   EXPECT_EQ(prefix(), Ids{2});
   write_file(folder / "tokenizer_config.json", R"({"add_bos_token": true})");
-  EXPECT_EQ(prefix(), Ids{0});  // of special_tokens_map.json
+  EXPECT_EQ(prefix(), Ids{0});  // from special_tokens_map.json
   for (const char* text : {R"({"add_bos_token": false, "bos_token": "<halt>"})", R"({"bos_token": "<halt>"})",
                            R"({"add_bos_token": 1})", R"(["add_bos_token"])", "{"}) {
     write_file(folder / "tokenizer_config.json", text);
@@ -311,7 +311,7 @@ TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
   write_file(folder / "tokenizer.json", tokenizer_json.dump());
   write_file(folder / "tokenizer_config.json", R"({"add_bos_token": false, "bos_token": "<halt>"})");
   EXPECT_EQ(prefix(), Ids{1});
-  // A name that is no token is a note.
+  // A name that is not a token is a note.
   write_file(folder / "tokenizer_config.json", R"({"eos_token": "<gone>", "pad_token": 7})");
   const auto notes = load_model_folder(*backend, folder).notes;
   ASSERT_EQ(notes.size(), 2u);
@@ -343,7 +343,7 @@ TEST_F(ModelFolder, TheEndOfDocumentsIsNamedBesideTheTokenizer) {
   EXPECT_EQ(notes.size(), 1u);
 }
 
-// A file as other programs write them: doubles, wrapped names, the head alone.
+// A file as written by other programs: doubles, wrapped names, only the head.
 TEST_F(ModelFolder, ReadsWhatWrappersAndSaveModelLeave) {
   const auto folder = saved("wrapped");
   const auto expected = parameter_bytes(*load_model_folder(*backend, folder).transformer);
@@ -393,7 +393,7 @@ TEST_F(ModelFolder, AFullDiskKeepsThePreviousModel) {
   rlimit old_limit{};
   getrlimit(RLIMIT_FSIZE, &old_limit);
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
-  // Enough for no weights, then for the weights but not the tokenizer.
+  // First not enough for the weights, then enough for the weights but not for the tokenizer.
   for (const rlim_t limit : {rlim_t{4096}, rlim_t{std::filesystem::file_size(folder / "model.safetensors")}}) {
     const rlimit small{limit, old_limit.rlim_max};
     setrlimit(RLIMIT_FSIZE, &small);
@@ -427,7 +427,7 @@ TEST_P(SavedByTransformers, GivesTheSameLogits) {
   ASSERT_EQ(logits.size(), values.size());
   float largest = 0;
   for (std::size_t i = 0; i < values.size(); ++i) largest = std::max(largest, std::abs(logits[i] - values[i]));
-  // f32 on both sides, logits of order 1: what differs is the order of sums.
+  // f32 on both sides, logits of order 1: only the order of sums differs.
   EXPECT_LT(largest, 2e-5f);
 }
 

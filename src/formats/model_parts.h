@@ -1,4 +1,4 @@
-// What a mslt::Model holds, for the library's other layers.
+// The members of a mslt::Model, for the library's other layers.
 #pragma once
 
 #include <filesystem>

@@ -19,14 +19,14 @@ namespace mslt {
 // One mapped and checked safetensors file. Movable; reading from several threads is safe.
 class SafetensorsFile {
  public:
-  // Throws Error(io) where the file cannot be mapped, Error(input) where its header cannot be accepted.
+  // Throws Error(io) if the file cannot be mapped, Error(input) if its header is invalid.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_.path(); }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
   std::span<const SafetensorsEntry> entries() const { return header_.entries; }
   std::span<const std::byte> bytes(const SafetensorsEntry& entry) const;
-  // Throws Error(io) naming the file where bytes read so far may not have been its own (base/mapped_file.h).
+  // Throws Error(io) naming the file if bytes read so far may be wrong (base/mapped_file.h).
   void require_intact() const { file_.require_intact(); }
   // The whole file; it starts at a page.
   std::span<const std::byte> bytes() const { return file_.bytes(); }
@@ -39,9 +39,9 @@ class SafetensorsFile {
 // All tensors of a model folder: model.safetensors, or the shards that model.safetensors.index.json names.
 class SafetensorsModel {
  public:
-  // model.safetensors is preferred where both exist, as in transformers. Throws Error(io) where there is neither or a
-  // shard is missing; Error(input) where the index is no index, names a file outside the folder, or disagrees with the
-  // shards about what they hold.
+  // Prefers model.safetensors if both exist, like transformers. Throws Error(io) if neither exists or a shard is
+  // missing; Error(input) if the index is invalid, names a file outside the folder, or disagrees with the contents of
+  // the shards.
   explicit SafetensorsModel(const std::filesystem::path& folder);
 
   // Sorted by name; valid as long as the model lives.
@@ -61,12 +61,12 @@ class SafetensorsModel {
   std::vector<FileTensor> tensors_;
 };
 
-// The shards of an index by tensor name. Throws Error(input) naming `source` and the member that is wrong: not
-// {"weight_map": {tensor: file}}, or a file that is not a plain name ending in .safetensors.
+// The shards of an index by tensor name. Throws Error(input) naming `source` and the wrong member: not {"weight_map":
+// {tensor: file}}, or a file that is not a plain name ending in .safetensors.
 std::map<std::string, std::string> parse_safetensors_index(std::string_view text, std::string_view source);
 
-// Writes a safetensors file in a stream: the header at once, then the tensors' bytes in order, in pieces of any size.
-// Does not commit the file. One thread at a time; `file` must outlive it.
+// Streams a safetensors file: first the header, then the tensors' bytes in order, in pieces of any size. Does not
+// commit the file. One thread at a time; `file` must outlive it.
 class SafetensorsWriter {
  public:
   struct Declaration {
@@ -75,8 +75,8 @@ class SafetensorsWriter {
     std::vector<std::uint64_t> shape;
   };
 
-  // Throws Error(input) on a dtype not known, a name twice, a size that overflows, or an order that would leave a
-  // tensor unaligned (put wide dtypes first); Error(io) where the header cannot be written.
+  // Throws Error(input) for an unknown dtype, a duplicate name, a size that overflows, or an order that would leave a
+  // tensor unaligned (put wide dtypes first); Error(io) if the header cannot be written.
   SafetensorsWriter(AtomicFile& file, std::span<const Declaration> tensors,
                     const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

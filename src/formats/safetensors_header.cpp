@@ -1,4 +1,4 @@
-// A SAX parser of safetensors headers, so that hostile JSON costs no more memory than its own length.
+// A SAX parser of safetensors headers; hostile JSON costs no more memory than its own length.
 #include "formats/safetensors_header.h"
 
 #include <fmt/ranges.h>
@@ -27,7 +27,7 @@ constexpr std::array<DTypeBits, 22> known_dtypes = {
 
 constexpr std::size_t max_rank_in_file = 64;
 
-// Accepts exactly the header's grammar and fails on the first event that is not part of it.
+// Accepts exactly the header's grammar and fails on the first other event.
 class HeaderHandler {
  public:
   HeaderHandler(SafetensorsHeader& header, std::string_view source) : header_(header), source_(source) {}
@@ -169,7 +169,7 @@ class HeaderHandler {
 void check_size(const SafetensorsEntry& entry, std::string_view source) {
   const std::string what = fmt::format("{}: the tensor '{}' of shape {}", source, entry.name, shape_text(entry.shape));
   std::uint64_t elements = 1;
-  // Zero dimensions last, so that an overflow beside them is still one.
+  // Zero dimensions last, so an overflow of the others is still detected.
   for (const std::uint64_t dimension : entry.shape) {
     if (dimension != 0) elements = checked_multiply(elements, dimension, what);
   }

@@ -1,4 +1,4 @@
-// The header of a safetensors file: its parsing, which trusts nothing, and its writing.
+// The header of a safetensors file: strict parsing, and writing.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,8 @@
 
 namespace mslt {
 
-// One tensor as a file describes it. `begin` and `end` count bytes from the start of the data, which follows the
-// header. The dtype keeps the file's spelling ("F32", "I64", ...): a file may hold tensors of types that mslt never
+// One tensor as described in a file. `begin` and `end` count bytes from the start of the data, which follows the
+// header. The dtype keeps the file's spelling ("F32", "I64", ...): a file may contain tensors of types that mslt never
 // computes with.
 struct SafetensorsEntry {
   std::string name;
@@ -31,21 +31,21 @@ struct SafetensorsHeader {
   std::uint64_t data_offset = 0;  // from the start of the file
 };
 
-// The most bytes a header may have, as in the format's reference implementation.
+// The largest header, as in the format's reference implementation.
 inline constexpr std::uint64_t max_safetensors_header_bytes = 100'000'000;
 
-// Parses the header of a whole file in memory. Throws Error(input) naming `source` and the tensor where the file is too
-// short, the header is not the JSON that docs/file-formats.md describes, a name occurs twice, a size is not
+// Parses the header of a whole file in memory. Throws Error(input) naming `source` and the tensor if the file is too
+// short, the header is not the JSON described in docs/file-formats.md, a name occurs twice, a size is not
 // product(shape) · element size or overflows 64 bits, data lies outside the file, two tensors overlap, or bytes belong
-// to none. The size of a tensor of a dtype not known here cannot be checked, everything else is.
+// to none. For an unknown dtype, everything except the size is checked.
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, std::string_view source);
 
 // The length field and the header of `entries` and `metadata`, padded with spaces so that the data starts at a multiple
-// of 64, from where kernels can read it mapped. Entries appear in the order given.
+// of 64, where kernels can read it mapped. Entries appear in the given order.
 std::string format_safetensors_header(std::span<const SafetensorsEntry> entries,
                                       const std::map<std::string, std::string>& metadata);
 
-// Bits of one element of a safetensors dtype, or nothing for a name that is not known.
+// Bits per element of a safetensors dtype, or nothing for an unknown name.
 std::optional<unsigned> safetensors_dtype_bits(std::string_view dtype);
 // "F32" for DType::f32 and so on, and back; nothing for types that mslt does not compute with.
 std::string_view safetensors_dtype(DType dtype);

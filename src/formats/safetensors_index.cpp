@@ -1,4 +1,4 @@
-// A SAX parser of model.safetensors.index.json, so that a large one takes no more memory than the names in it.
+// A SAX parser of model.safetensors.index.json; a large one takes no more memory than its names.
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -10,7 +10,7 @@ namespace {
 
 constexpr int max_depth = 64;
 
-// Looks at the member "weight_map" of the top level and passes over all else.
+// Reads the top-level member "weight_map" and skips everything else.
 class IndexHandler {
  public:
   explicit IndexHandler(std::string_view source) : source_(source) {}
@@ -84,8 +84,8 @@ class IndexHandler {
 
   std::string_view source_;
   std::map<std::string, std::string> result_;
-  std::string top_name_;  // the latest member's of the top level
-  std::string tensor_;    // and of the map
+  std::string top_name_;  // the latest member of the top level
+  std::string tensor_;    // the latest member of the map
   int depth_ = 0;
   bool top_is_object_ = false;
   bool has_map_ = false;

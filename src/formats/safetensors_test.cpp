@@ -1,4 +1,4 @@
-// Tests of safetensors files: round trips, every way a header can lie, shards.
+// Tests of safetensors files: round trips, every kind of false header, shards.
 #include "formats/safetensors.h"
 
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ std::string length_field(std::uint64_t length) {
   return field;
 }
 
-// A file whose length field is right for `header`.
+// A file with the correct length field for `header`.
 std::string file_of(std::string_view header, std::size_t data_bytes) {
   return length_field(header.size()) + std::string(header) + std::string(data_bytes, 'd');
 }
@@ -34,7 +34,7 @@ SafetensorsHeader parse(std::string_view file) {
   return parse_safetensors_header(std::as_bytes(std::span(file.data(), file.size())), "x.safetensors");
 }
 
-// The message with which `file` is refused; fails the test where it is accepted or the message names no file.
+// The message that refuses `file`; fails the test if the file is accepted or the message names no file.
 std::string refusal(std::string_view file) {
   try {
     parse(file);
@@ -75,7 +75,7 @@ TEST(SafetensorsHeader, ReadsEntriesInTheOrderOfTheirData) {
 
 TEST(SafetensorsHeader, AcceptsWhatIsUnusualButValid) {
   EXPECT_TRUE(parse(file_of("{}", 0)).entries.empty());
-  // A scalar, a tensor without elements, and a dtype from the future.
+  // A scalar, a tensor without elements, and an unknown dtype.
   EXPECT_EQ(parse(file_of(R"({"s":{"dtype":"F64","shape":[],"data_offsets":[0,8]},)"
                           R"("e":{"dtype":"F32","shape":[0,7],"data_offsets":[8,8]},)"
                           R"("f":{"dtype":"F2","shape":[4],"data_offsets":[8,9]}})",

@@ -15,7 +15,7 @@ namespace {
 
 using Notes = std::vector<std::string>;
 
-// The token that the member `name` names: "text" or {"content": "text"}.
+// The token named by the member `name`: "text" or {"content": "text"}.
 std::optional<TokenId> named_token(const JsonMembers& json, const nlohmann::json& object, std::string_view name,
                                    const Tokenizer& tokenizer, Notes& notes) {
   if (!json.has(name)) return std::nullopt;
@@ -31,7 +31,7 @@ std::optional<TokenId> named_token(const JsonMembers& json, const nlohmann::json
   return id;
 }
 
-// What one file names; nothing where there is none.
+// The tokens named in one file; none if it does not exist.
 ModelTokenIds names_in(const std::filesystem::path& path, const Tokenizer& tokenizer, Notes& notes) {
   try {
     if (!path_exists(path)) return {};
@@ -76,7 +76,7 @@ TokenId require_token(const Tokenizer& tokenizer, std::string_view text, std::st
     if (some.size() == most) break;
     some.push_back(token.text);
   }
-  fail(ErrorKind::usage, "{} is '{}', which is no token of the tokenizer; {}.", option, text,
+  fail(ErrorKind::usage, "{} is '{}', which is not a token of the tokenizer; {}.", option, text,
        some.empty() ? std::string("it has no special tokens")
                     : fmt::format("its special tokens are {}", fmt::join(some, ", ")));
 }
@@ -119,7 +119,7 @@ std::vector<TokenId> text_prefix_beside(const std::filesystem::path& folder, con
     const nlohmann::json object = read_json_file(path, max_config_bytes);
     if (!object.is_object() || object.value("add_bos_token", nlohmann::json()) != true) return {};
   } catch (const Error&) {
-    return {};  // named_token_ids says so
+    return {};  // reported by named_token_ids
   }
   Notes ignored;
   const auto bos = named_token_ids(folder, tokenizer, ignored).bos;

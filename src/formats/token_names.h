@@ -1,4 +1,4 @@
-// The tokens that begin, end and pad texts, as the files beside a tokenizer.json name them.
+// The tokens for beginning, end and padding of texts, as named by the files next to a tokenizer.json.
 #pragma once
 
 #include <filesystem>
@@ -12,33 +12,33 @@
 
 namespace mslt {
 
-// The largest of the small JSON files of a model folder that is read.
+// The size limit of the small JSON files in a model folder.
 inline constexpr std::uint64_t max_config_bytes = std::uint64_t{1} << 24;
 
-// The id whose bytes are `text`: a special token's, else any token's. Nothing where there is none.
+// The id with the bytes `text`: a special token's, else any token's. Nothing if there is none.
 std::optional<TokenId> find_token(const Tokenizer& tokenizer, std::string_view text);
-// The same; throws Error(usage) naming `option` and some special tokens where there is none.
+// The same; throws Error(usage) naming `option` and some special tokens if there is none.
 TokenId require_token(const Tokenizer& tokenizer, std::string_view text, std::string_view option);
 
-// What tokenizer_config.json of `folder` names as bos_token, pad_token and eos_token, then special_tokens_map.json,
-// then the tokenizer by the customary spellings (Tokenizer::eos_id). A name may be a text or an object with "content".
-// Throws nothing for files that cannot be read or names that are no tokens: a sentence is added to `notes`.
+// The bos_token, pad_token and eos_token of tokenizer_config.json in `folder`, then of special_tokens_map.json, then
+// the tokenizer's by the usual spellings (Tokenizer::eos_id). A name may be a text or an object with "content". Throws
+// nothing: unreadable files and names that are not tokens add a sentence to `notes`.
 ModelTokenIds named_token_ids(const std::filesystem::path& folder, const Tokenizer& tokenizer,
                               std::vector<std::string>& notes);
 
-// The folder whose files speak of a tokenizer that Tokenizer::load takes by this path: that itself, or where it lies.
+// The folder with the files about a tokenizer, for a path that Tokenizer::load takes: the path itself, or its parent.
 std::filesystem::path tokenizer_folder(const std::filesystem::path& tokenizer);
 
-// The token that ends a text by the files beside `path`, one as above: as named_token_ids, where that finds none by
-// config.json, then generation_config.json, then as Tokenizer::eos_id says. Nothing where none of them names one.
+// The end-of-text token according to the files next to `path`, which is as above: named_token_ids, else config.json,
+// else generation_config.json, else Tokenizer::eos_id. Nothing if none of them names one.
 std::optional<TokenId> eos_beside(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                   std::vector<std::string>& notes);
 
-// What stands before each text: the tokenizer's text_prefix; where that is none and tokenizer_config.json of `folder`
-// says "add_bos_token": true, the BOS that the folder names. Throws nothing for files that cannot be read.
+// The ids before each text: the tokenizer's text_prefix; if that is empty and tokenizer_config.json of `folder` says
+// "add_bos_token": true, the BOS that the folder names. Throws nothing for unreadable files.
 std::vector<TokenId> text_prefix_beside(const std::filesystem::path& folder, const Tokenizer& tokenizer);
 
-// Takes from `other` what `tokens` lacks.
+// Fills the gaps of `tokens` from `other`.
 void fill_token_ids(ModelTokenIds& tokens, const ModelTokenIds& other);
 
 }  // namespace mslt

@@ -3,6 +3,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <utility>
@@ -10,7 +11,8 @@
 
 #include "base/fail.h"
 #include "base/suggest.h"
-#include "model/config_limits.h"
+#include "model/config_fields.h"
+#include "model/stages.h"
 
 namespace mslt {
 namespace {
@@ -24,14 +26,19 @@ class Problems {
     text_ += fmt::format(format, std::forward<Args>(args)...);
   }
 
-  bool in_range(std::string_view name, std::int64_t value, std::int64_t largest) {
-    if (value >= 1 && value <= largest) return true;
-    add("{} is {}; it must be from 1 to {}.", name, value, largest);
-    return false;
-  }
-
-  void positive(std::string_view name, double value) {
-    if (!std::isfinite(value) || value <= 0) add("{} is {}; it must be a positive number.", name, value);
+  // Numbers outside their field's range. Asked this way round, NaN is in none.
+  template <class T>
+  void check_range(const ConfigField& field, const T& value) {
+    if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+      const auto number = static_cast<double>(value);
+      const bool enough = field.above_least ? number > field.least : number >= field.least;
+      if (enough && (field.below_most ? number < field.most : number <= field.most)) return;
+      add("{} is {}; it must be {} {}{} {}.", field.path, value, field.above_least ? "above" : "from", field.least,
+          field.below_most    ? " and below"
+          : field.above_least ? " and up to"
+                              : " to",
+          field.most);
+    }
   }
 
   const std::string& text() const { return text_; }
@@ -46,40 +53,25 @@ void check_rope_scaling(const Config& config, Problems& problems) {
   if (config.position != PositionType::rope) {
     problems.add("rope_scaling is set, but position is {}; it must be rope.", name_of(config.position));
   }
-  if (!std::isfinite(scaling.factor) || scaling.factor < 1) {
-    problems.add("rope_scaling.factor is {}; it must be at least 1.", scaling.factor);
+  if (scaling.type == RopeScalingType::llama3 && scaling.high_freq_factor <= scaling.low_freq_factor) {
+    problems.add("rope_scaling has low_freq_factor {} and high_freq_factor {}; it needs low < high.",
+                 scaling.low_freq_factor, scaling.high_freq_factor);
   }
-  if (scaling.type != RopeScalingType::llama3) return;
-  const double low = scaling.low_freq_factor;
-  const double high = scaling.high_freq_factor;
-  if (!std::isfinite(low) || !std::isfinite(high) || low <= 0 || high <= low) {
-    problems.add("rope_scaling has low_freq_factor {} and high_freq_factor {}; it needs 0 < low < high.", low, high);
+}
+
+// Parts that can be said, but that no operation computes.
+void check_operations(const Config& config, Problems& problems) {
+  if (config.activation == ActivationType::geglu) {
+    problems.add("activation is geglu, which cannot be run; valid are gelu, gelu_erf, relu and swiglu.");
   }
-  problems.in_range("rope_scaling.original_max_positions", scaling.original_max_positions, max_config_positions);
-}
-
-// Elements of one layer's matrices and of all its parameters.
-std::int64_t layer_matrix_elements(const Config& c) {
-  const std::int64_t up_rows = c.activation == ActivationType::swiglu ? 2 * c.ffn_size : c.ffn_size;
-  return c.channels * c.head_size * (2 * c.heads + 2 * c.kv_heads) + c.channels * (up_rows + c.ffn_size);
-}
-
-std::int64_t norm_elements(const Config& c) {
-  return c.channels * (c.norm_bias ? 2 : 1);
-}
-
-std::int64_t layer_elements(const Config& c) {
-  const std::int64_t up_rows = c.activation == ActivationType::swiglu ? 2 * c.ffn_size : c.ffn_size;
-  std::int64_t count = layer_matrix_elements(c) + 2 * norm_elements(c);
-  if (c.qkv_bias) count += (c.heads + 2 * c.kv_heads) * c.head_size;
-  if (c.attention_out_bias) count += c.channels;
-  if (c.ffn_bias) count += up_rows + c.channels;
-  return count;
-}
-
-std::int64_t embedding_elements(const Config& c) {
-  const std::int64_t positions = c.position == PositionType::learned ? c.max_positions : 0;
-  return (c.vocab_size + positions) * c.channels;
+  if (config.window > 0 && config.window < config.max_positions) {
+    problems.add("window is {}; sliding windows cannot be run, so it must be 0 or at least max_positions, which is {}.",
+                 config.window, config.max_positions);
+  }
+  for (const auto& [name, softcap] :
+       {std::pair("attention_softcap", config.attention_softcap), std::pair("logit_softcap", config.logit_softcap)}) {
+    if (softcap != 0) problems.add("{} is {}; soft caps cannot be run, so it must be 0.", name, softcap);
+  }
 }
 
 Config gpt2_like(std::int64_t layers, std::int64_t heads, std::int64_t channels, std::int64_t positions,
@@ -110,94 +102,100 @@ Config llama_like(std::int64_t layers, std::int64_t heads, std::int64_t kv_heads
 constexpr std::array<std::string_view, 10> all_preset_names = {
     "tiny", "mini", "base", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "llama-15m", "llama-110m", "smollm-135m"};
 
-template <class T, std::size_t N>
-using Names = std::array<std::pair<T, std::string_view>, N>;
+struct Names {
+  std::string_view what;
+  std::vector<std::string_view> names;  // in the order of the values
+};
 
-constexpr Names<NormType, 2> norm_names = {{{NormType::layernorm, "layernorm"}, {NormType::rmsnorm, "rmsnorm"}}};
-constexpr Names<NormPosition, 2> norm_position_names = {{{NormPosition::pre, "pre"}, {NormPosition::post, "post"}}};
-constexpr Names<PositionType, 4> position_names = {{{PositionType::learned, "learned"},
-                                                    {PositionType::sinusoidal, "sinusoidal"},
-                                                    {PositionType::rope, "rope"},
-                                                    {PositionType::none, "none"}}};
-constexpr Names<ActivationType, 4> activation_names = {{{ActivationType::gelu, "gelu"},
-                                                        {ActivationType::gelu_erf, "gelu_erf"},
-                                                        {ActivationType::relu, "relu"},
-                                                        {ActivationType::swiglu, "swiglu"}}};
+template <class T>
+Names names_of();
 
-template <class T, std::size_t N>
-std::string_view find_name(const Names<T, N>& names, T value, std::string_view what) {
-  for (const auto& [candidate, name] : names) {
-    if (candidate == value) return name;
-  }
-  fail(ErrorKind::usage, "{} has no value {}.", what, static_cast<int>(value));
+template <>
+Names names_of<NormType>() {
+  return {"norm", {"layernorm", "rmsnorm"}};
 }
-
-template <class T, std::size_t N>
-T find_value(const Names<T, N>& names, std::string_view name, std::string_view what) {
-  std::vector<std::string_view> valid;
-  for (const auto& [value, candidate] : names) {
-    if (candidate == name) return value;
-    valid.push_back(candidate);
-  }
-  fail(ErrorKind::usage, "'{}' is no {}; valid are {}.{}", name, what, fmt::join(valid, ", "),
-       near_name_hint(name, valid));
+template <>
+Names names_of<NormPosition>() {
+  return {"norm_position", {"pre", "post", "sandwich", "output"}};
+}
+template <>
+Names names_of<PositionType>() {
+  return {"position", {"learned", "sinusoidal", "rope", "none"}};
+}
+template <>
+Names names_of<ActivationType>() {
+  return {"activation", {"gelu", "gelu_erf", "relu", "swiglu", "geglu"}};
+}
+template <>
+Names names_of<QkNormType>() {
+  return {"qk_norm", {"none", "head", "row"}};
+}
+template <>
+Names names_of<RopeScalingType>() {
+  return {"RoPE scaling", {"none", "linear", "llama3"}};
 }
 
 }  // namespace
 
 void Config::validate() const {
   Problems problems;
-  problems.in_range("vocab_size", vocab_size, max_config_vocab_size);
-  problems.in_range("max_positions", max_positions, max_config_positions);
-  problems.in_range("layers", layers, max_config_layers);
-  problems.in_range("channels", channels, max_config_channels);
-  const bool heads_valid = problems.in_range("heads", heads, max_config_heads);
-  const bool kv_heads_valid = problems.in_range("kv_heads", kv_heads, max_config_heads);
-  const bool head_size_valid = problems.in_range("head_size", head_size, max_config_head_size);
-  problems.in_range("ffn_size", ffn_size, max_config_ffn_size);
-  if (heads_valid && kv_heads_valid && heads % kv_heads != 0) {
+  visit_fields(*this, [&](const ConfigField& field, const auto& value) { problems.check_range(field, value); });
+  if (heads >= 1 && kv_heads >= 1 && heads % kv_heads != 0) {
     problems.add("kv_heads is {}; it must divide heads, which is {}.", kv_heads, heads);
   }
-  if (position == PositionType::rope) {
-    if (head_size_valid && head_size % 2 != 0) {
-      problems.add("head_size is {}; with position rope it must be even.", head_size);
-    }
-    problems.positive("rope_theta", rope_theta);
+  if (position == PositionType::rope && head_size % 2 != 0) {
+    problems.add("head_size is {}; with position rope it must be even.", head_size);
   }
   check_rope_scaling(*this, problems);
-  // Asked this way round, NaN is not valid either.
-  const bool epsilon_valid = norm_epsilon > 0 && norm_epsilon < 1;
-  const bool dropout_valid = dropout >= 0 && dropout < 1;
-  if (!epsilon_valid) {
-    problems.add("norm_epsilon is {}; it must be above 0 and below 1.", norm_epsilon);
-  }
+  check_operations(*this, problems);
   if (norm == NormType::rmsnorm && norm_bias) {
     problems.add("norm_bias is true; norm rmsnorm has no bias, so it must be false.");
   }
-  problems.positive("embedding_scale", embedding_scale);
-  if (!dropout_valid) problems.add("dropout is {}; it must be at least 0 and below 1.", dropout);
   if (!problems.text().empty()) fail(ErrorKind::usage, "The model configuration is not valid. {}", problems.text());
 }
 
+LayerConfig Config::layer(std::int64_t /*i*/) const {
+  const float scale = attention_scale > 0 ? attention_scale : 1.0f / std::sqrt(static_cast<float>(head_size));
+  return {.attention = {.heads = heads,
+                        .kv_heads = kv_heads,
+                        .head_size = head_size,
+                        .window = window,
+                        .rotary = position == PositionType::rope,
+                        .rope_theta = rope_theta,
+                        .rope_scaling = rope_scaling,
+                        .qk_norm = qk_norm,
+                        .qkv_bias = qkv_bias,
+                        .out_bias = attention_out_bias,
+                        .scale = scale,
+                        .softcap = attention_softcap},
+          .feed_forward = {.activation = activation, .size = ffn_size, .bias = ffn_bias},
+          .norm_position = norm_position};
+}
+
 std::int64_t Config::parameter_count() const {
-  return embedding_elements(*this) + non_embedding_parameter_count();
+  const std::int64_t positions = position == PositionType::learned ? max_positions : 0;
+  return (vocab_size + positions) * channels + non_embedding_parameter_count();
 }
 
 std::int64_t Config::non_embedding_parameter_count() const {
-  std::int64_t count = layers * layer_elements(*this);
-  if (norm_position == NormPosition::pre) count += norm_elements(*this);
-  if (!tied_embeddings) count += vocab_size * channels;
+  std::int64_t count = tied_embeddings ? 0 : vocab_size * channels;
+  for (const Stage& stage : stages_of(*this)) {
+    for (const StageParameter& parameter : parameters_of(stage, *this)) count += parameter.shape.elements();
+  }
   return count;
 }
 
 double Config::training_flops_per_token(std::int64_t seq_len) const {
-  const double products = static_cast<double>(layers) * static_cast<double>(layer_matrix_elements(*this)) +
-                          static_cast<double>(vocab_size) * static_cast<double>(channels);
-  // Scores and weighted values: two products of D multiply-adds a head and key, over half of seq_len keys on average.
-  const double attention =
-      static_cast<double>(layers) * static_cast<double>(heads * head_size) * static_cast<double>(seq_len);
+  double multiplications = static_cast<double>(vocab_size) * static_cast<double>(channels);
+  for (const Stage& stage : stages_of(*this)) {
+    if (const auto* linear = stage.as<Linear>()) multiplications += static_cast<double>(linear->in * linear->out);
+    // Scores and weighted values: two products of D multiply-adds a head and key, over half of seq_len keys on average.
+    if (const auto* attend = stage.as<Attend>()) {
+      multiplications += static_cast<double>(attend->shape.query_columns()) * static_cast<double>(seq_len);
+    }
+  }
   // A multiply-add is two operations, and the backward pass costs two forward passes.
-  return 6.0 * (products + attention);
+  return 6.0 * multiplications;
 }
 
 Config preset(std::string_view name) {
@@ -219,36 +217,34 @@ std::span<const std::string_view> preset_names() {
   return all_preset_names;
 }
 
-std::string_view name_of(NormType value) {
-  return find_name(norm_names, value, "norm");
+template <Setting T>
+std::string_view name_of(T value) {
+  const auto [what, names] = names_of<T>();
+  const auto index = static_cast<std::size_t>(value);
+  if (index >= names.size()) fail(ErrorKind::usage, "{} has no value {}.", what, index);
+  return names[index];
 }
 
-std::string_view name_of(NormPosition value) {
-  return find_name(norm_position_names, value, "norm_position");
+template <Setting T>
+T from_name(std::string_view name) {
+  const auto [what, names] = names_of<T>();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) return static_cast<T>(found - names.begin());
+  fail(ErrorKind::usage, "'{}' is no {}; valid are {}.{}", name, what, fmt::join(names, ", "),
+       near_name_hint(name, names));
 }
 
-std::string_view name_of(PositionType value) {
-  return find_name(position_names, value, "position");
-}
-
-std::string_view name_of(ActivationType value) {
-  return find_name(activation_names, value, "activation");
-}
-
-NormType norm_type_from_name(std::string_view name) {
-  return find_value(norm_names, name, "norm");
-}
-
-NormPosition norm_position_from_name(std::string_view name) {
-  return find_value(norm_position_names, name, "norm_position");
-}
-
-PositionType position_type_from_name(std::string_view name) {
-  return find_value(position_names, name, "position");
-}
-
-ActivationType activation_type_from_name(std::string_view name) {
-  return find_value(activation_names, name, "activation");
-}
+template std::string_view name_of(NormType);
+template std::string_view name_of(NormPosition);
+template std::string_view name_of(PositionType);
+template std::string_view name_of(ActivationType);
+template std::string_view name_of(QkNormType);
+template std::string_view name_of(RopeScalingType);
+template NormType from_name(std::string_view);
+template NormPosition from_name(std::string_view);
+template PositionType from_name(std::string_view);
+template ActivationType from_name(std::string_view);
+template QkNormType from_name(std::string_view);
+template RopeScalingType from_name(std::string_view);
 
 }  // namespace mslt

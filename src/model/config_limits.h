@@ -1,17 +1,20 @@
-// The largest sizes that Config::validate accepts: real models keep them by orders of magnitude, and they keep every
-// count of bytes computed from them far from 2^63.
+// The largest sizes that Config::validate accepts: what the kernels hold (head_size, and sides of products below 2^31
+// with a vocabulary of whole tiles), or what real models keep by orders of magnitude and keeps every count of bytes far
+// from 2^63.
 #pragma once
 
 #include <cstdint>
 
+#include "backend/operations/limits.h"
+
 namespace mslt {
 
-inline constexpr std::int64_t max_config_vocab_size = (std::int64_t{1} << 31) - 1;
+inline constexpr std::int64_t max_config_vocab_size = (std::int64_t{1} << 31) - 128;
 inline constexpr std::int64_t max_config_positions = std::int64_t{1} << 24;
 inline constexpr std::int64_t max_config_layers = std::int64_t{1} << 12;
 inline constexpr std::int64_t max_config_channels = std::int64_t{1} << 17;
 inline constexpr std::int64_t max_config_heads = std::int64_t{1} << 12;
-inline constexpr std::int64_t max_config_head_size = std::int64_t{1} << 10;
+inline constexpr std::int64_t max_config_head_size = max_head_size;
 inline constexpr std::int64_t max_config_ffn_size = std::int64_t{1} << 20;
 
 }  // namespace mslt

@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "model/config_limits.h"
 #include "model/parameters.h"
 #include "model/test_models.h"
 
@@ -27,9 +28,9 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
        [](Config& c) {
          c.vocab_size = 0;
        }},
-      {"vocab_size is 2147483648",
+      {"vocab_size is 2147483521; it must be from 1 to 2147483520",
        [](Config& c) {
-         c.vocab_size = std::int64_t{1} << 31;
+         c.vocab_size = (std::int64_t{1} << 31) - 127;
        }},
       {"max_positions is -1",
        [](Config& c) {
@@ -75,9 +76,9 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
        [](Config& c) {
          c.head_size = 0;
        }},
-      {"head_size is 1025",
+      {"head_size is 257; it must be from 1 to 256",
        [](Config& c) {
-         c.head_size = 1025;
+         c.head_size = 257;
        }},
       {"head_size is 7; with position rope it must be even",
        [](Config& c) {
@@ -132,6 +133,26 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
          c.position = PositionType::rope;
          c.rope_scaling = {RopeScalingType::llama3, 8.0, 1.0, 4.0, 0};
        }},
+      {"activation is geglu",
+       [](Config& c) {
+         c.activation = ActivationType::geglu;
+       }},
+      {"window is 127; sliding windows cannot be run, so it must be 0 or at least max_positions, which is 128",
+       [](Config& c) {
+         c.window = 127;
+       }},
+      {"attention_softcap is 50",
+       [](Config& c) {
+         c.attention_softcap = 50;
+       }},
+      {"logit_softcap is 30",
+       [](Config& c) {
+         c.logit_softcap = 30;
+       }},
+      {"attention_scale is nan",
+       [nan](Config& c) {
+         c.attention_scale = nan;
+       }},
       {"embedding_scale is inf",
        [infinity](Config& c) {
          c.embedding_scale = infinity;
@@ -173,13 +194,13 @@ TEST(Config, ListsAllProblemsAtOnce) {
 // The largest valid sizes: no count of bytes may overflow.
 TEST(Config, LargestSizesDoNotOverflow) {
   Config config = test::small_llama();
-  config.vocab_size = (std::int64_t{1} << 31) - 1;
-  config.max_positions = 1 << 24;
-  config.layers = 1 << 12;
-  config.channels = 1 << 17;
-  config.heads = config.kv_heads = 1 << 12;
-  config.head_size = 1 << 10;
-  config.ffn_size = 1 << 20;
+  config.vocab_size = max_config_vocab_size;
+  config.max_positions = max_config_positions;
+  config.layers = max_config_layers;
+  config.channels = max_config_channels;
+  config.heads = config.kv_heads = max_config_heads;
+  config.head_size = max_config_head_size;
+  config.ffn_size = max_config_ffn_size;
   config.validate();
   EXPECT_GT(config.parameter_count(), 0);
   EXPECT_GE(parameter_layout(config, DType::f32).arena.bytes(), 4 * static_cast<std::size_t>(config.parameter_count()));
@@ -232,20 +253,22 @@ TEST(Config, CountsTheOperationsOfTraining) {
 
 TEST(Config, NamesGoThereAndBack) {
   for (const NormType value : {NormType::layernorm, NormType::rmsnorm}) {
-    EXPECT_EQ(norm_type_from_name(name_of(value)), value);
+    EXPECT_EQ(from_name<NormType>(name_of(value)), value);
   }
-  for (const NormPosition value : {NormPosition::pre, NormPosition::post}) {
-    EXPECT_EQ(norm_position_from_name(name_of(value)), value);
+  for (const NormPosition value :
+       {NormPosition::pre, NormPosition::post, NormPosition::sandwich, NormPosition::output}) {
+    EXPECT_EQ(from_name<NormPosition>(name_of(value)), value);
   }
   for (const PositionType value :
        {PositionType::learned, PositionType::sinusoidal, PositionType::rope, PositionType::none}) {
-    EXPECT_EQ(position_type_from_name(name_of(value)), value);
+    EXPECT_EQ(from_name<PositionType>(name_of(value)), value);
   }
-  for (const ActivationType value :
-       {ActivationType::gelu, ActivationType::gelu_erf, ActivationType::relu, ActivationType::swiglu}) {
-    EXPECT_EQ(activation_type_from_name(name_of(value)), value);
+  for (const ActivationType value : {ActivationType::gelu, ActivationType::gelu_erf, ActivationType::relu,
+                                     ActivationType::swiglu, ActivationType::geglu}) {
+    EXPECT_EQ(from_name<ActivationType>(name_of(value)), value);
   }
-  expect_error(ErrorKind::usage, {"'silu'", "gelu, gelu_erf, relu, swiglu"}, [] { activation_type_from_name("silu"); });
+  expect_error(ErrorKind::usage, {"'silu'", "gelu, gelu_erf, relu, swiglu, geglu"},
+               [] { from_name<ActivationType>("silu"); });
 }
 
 }  // namespace

@@ -7,14 +7,11 @@
 #include <vector>
 
 #include "base/fail.h"
-#include "model/activation_of.h"
 #include "model/weights.h"
 
 namespace mslt {
 namespace {
 
-// Up to this many rows a product is bound by reading the weight.
-constexpr std::int64_t max_matvec_rows = 8;
 // More rows than this are run in several batches, which bounds the activations.
 constexpr std::int64_t max_batch_rows = 4096;
 
@@ -33,6 +30,20 @@ struct BatchInput {
   Tensor last;          // i32 [members]: the rows of their last tokens; absent where width is 1
 };
 
+// Columns of a stage's result that is neither x nor the stream, or 0.
+std::int64_t own_columns(const Stage& stage) {
+  if (const auto* linear = stage.as<Linear>()) return linear->out;
+  if (const auto* activate = stage.as<Activate>()) return activate->size;
+  if (const auto* attend = stage.as<Attend>()) return attend->shape.query_columns();
+  return 0;
+}
+
+// The memory of a stage's result: one for all layers, and for all branches.
+std::string result_name(const Stage& stage) {
+  const std::string_view role = stage.role();
+  return std::string(role == "attention_out" || role == "ffn_down" ? "branch" : role);
+}
+
 }  // namespace
 
 struct InferencePass::State {
@@ -42,8 +53,7 @@ struct InferencePass::State {
   Backend& backend;
   KvCache& cache;
   const Config& config;
-  AttentionShape attention_shape;
-  NormKind norm_kind;
+  const std::vector<Stage>& stages;
   DType dtype;
   ModelWeights weights;
   // Room for `capacity` rows of every activation, for `sequences` sequences where that is what a tensor counts.
@@ -61,8 +71,7 @@ struct InferencePass::State {
   void make_room(std::int64_t rows, std::int64_t sequence_count);
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
-  void linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias);
-  void feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight);
+  void norm(const Tensor& out, const Tensor& residual, const Tensor& x, const StageWeights& weight);
   BatchInput upload_batch(const Batch& batch, std::span<const int> slots,
                           std::span<const std::span<const std::int32_t>> tokens);
   Positions upload_positions(std::span<const int> slots);
@@ -76,10 +85,9 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache)
       backend(transformer.backend()),
       cache(cache),
       config(transformer.config()),
-      attention_shape(transformer.attention_shape()),
-      norm_kind(transformer.norm_kind()),
+      stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
-      weights(bind_weights(config, transformer.parameters())) {}
+      weights(bind_weights(stages, transformer.parameters())) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
   std::vector<int> sorted(slots.begin(), slots.end());
@@ -154,22 +162,26 @@ std::vector<Batch> InferencePass::State::divide(std::span<const int> slots,
 
 void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_count) {
   if (rows > capacity) {
-    const std::int64_t width = config.heads * config.head_size;
-    const bool swiglu = config.activation == ActivationType::swiglu;
     ArenaLayout layout;
     layout.add("tokens", DType::i32, {rows});
     layout.add("first", DType::i32, {rows});
     layout.add("counts", DType::i32, {rows});
     layout.add("last_rows", DType::i32, {rows});
-    layout.add("residual", dtype, {rows, config.channels});
-    layout.add("tail_residual", dtype, {rows, config.channels});
-    layout.add("x", dtype, {rows, config.channels});
-    layout.add("branch", dtype, {rows, config.channels});
-    layout.add("qkv", dtype, {rows, width + 2 * config.kv_heads * config.head_size});
-    layout.add("attention", dtype, {rows, width});
-    layout.add("tail_attention", dtype, {rows, width});
-    layout.add("ffn_up", dtype, {rows, swiglu ? 2 * config.ffn_size : config.ffn_size});
-    layout.add("ffn_hidden", dtype, {rows, config.ffn_size});
+    for (const char* name : {"residual", "tail_residual", "x", "branch"})
+      layout.add(name, dtype, {rows, config.channels});
+    // Layers of one width share what they make.
+    for (const Stage& stage : stages) {
+      if (const auto* heads = stage.as<NormalizeHeads>(); heads != nullptr && !layout.contains("queries")) {
+        for (const char* name : {"queries", "normal_queries"})
+          layout.add(name, dtype, {rows, heads->shape.query_columns()});
+        for (const char* name : {"keys", "normal_keys", "values"})
+          layout.add(name, dtype, {rows, heads->shape.key_columns()});
+      }
+      const std::int64_t columns = own_columns(stage);
+      if (columns == 0 || layout.contains(result_name(stage))) continue;
+      layout.add(result_name(stage), dtype, {rows, columns});
+      if (stage.as<Attend>() != nullptr) layout.add("tail_" + result_name(stage), dtype, {rows, columns});
+    }
     backend.wait();
     activations = Arena();
     activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
@@ -197,27 +209,16 @@ Tensor InferencePass::State::upload(const Arena& arena, std::string_view name, s
   return tensor;
 }
 
-void InferencePass::State::linear(const Tensor& out, const Tensor& in, const Tensor& weight, const Tensor& bias) {
-  if (in.shape()[0] <= max_matvec_rows) {
-    backend.run(Matvec{.out = out, .in = in, .weight = {weight, {}}, .bias = bias});
-  } else {
-    backend.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias});
-  }
-}
-
-void InferencePass::State::feed_forward(const Tensor& out, const Tensor& in, const LayerWeights& weight) {
-  const std::int64_t rows = in.shape()[0];
-  const Tensor hidden = rows_of("ffn_hidden", rows);
-  const Activation activation = activation_of(config);
-  if (activation == Activation::swiglu) {
-    const Tensor up = rows_of("ffn_up", rows);
-    linear(up, in, weight.ffn_up_weight, weight.ffn_up_bias);
-    backend.run(ActivationForward{.activation = activation, .out = hidden, .in = up});
-  } else {
-    backend.run(MatmulForward{
-        .out = hidden, .in = in, .weight = weight.ffn_up_weight, .bias = weight.ffn_up_bias, .activation = activation});
-  }
-  linear(out, hidden, weight.ffn_down_weight, weight.ffn_down_bias);
+// out = norm(residual), where residual += x if there is an x.
+void InferencePass::State::norm(const Tensor& out, const Tensor& residual, const Tensor& x,
+                                const StageWeights& weight) {
+  backend.run(ResidualNormForward{.out = out,
+                                  .sum = x ? residual : Tensor(),
+                                  .residual = residual,
+                                  .x = x,
+                                  .weight = weight.weight,
+                                  .bias = weight.bias,
+                                  .kind = norm_kind(config)});
 }
 
 // Where the next tokens of these slots stand.
@@ -256,81 +257,121 @@ void InferencePass::State::run_batch(const BatchInput& input, std::span<const in
   const std::int64_t count = input.ids.shape()[0];
   const std::int64_t width = input.ids.shape()[1];
   const std::int64_t rows = count * width;
-  Tensor residual = rows_of("residual", rows);
-  Tensor x = rows_of("x", rows);
-  const Tensor qkv = rows_of("qkv", rows);
-  const Tensor attention = rows_of("attention", rows);
-  const Shape batch_qkv = {count, width, qkv.shape()[-1]};
-  const Shape batch_attention = {count, width, attention.shape()[-1]};
-  const bool pre = config.norm_position == NormPosition::pre;
-  // residual += branch, out = norm(residual); post-norm models go on with the normalised sum.
-  const auto close_branch = [&](const Tensor& out, const Tensor& branch, const NormWeights& norm) {
-    backend.run(ResidualNormForward{.out = out,
-                                    .sum = residual,
-                                    .residual = residual,
-                                    .x = branch,
-                                    .weight = norm.weight,
-                                    .bias = norm.bias,
-                                    .kind = norm_kind});
-    if (!pre) std::swap(residual, x);
-  };
-
+  Tensor stream = rows_of("residual", rows);
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.run(EmbeddingForward{.out = residual.reshape({count, width, config.channels}),
+  backend.run(EmbeddingForward{.out = stream.reshape({count, width, config.channels}),
                                .tokens = input.ids,
                                .token_weight = weights.token_embedding,
                                .position_weight = table,
                                .positions = input.positions,
                                .scale = config.embedding_scale});
-  if (pre) {
-    const NormWeights& norm = weights.layers.front().attention_norm;
-    backend.run(ResidualNormForward{
-        .out = x, .residual = residual, .weight = norm.weight, .bias = norm.bias, .kind = norm_kind});
-  }
-  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
-    const LayerWeights& weight = weights.layers[i];
-    const bool is_last = i + 1 == weights.layers.size();
-    linear(qkv, pre ? x : residual, weight.qkv_weight, weight.qkv_bias);
-    if (transformer.inverse_frequencies()) {
-      backend.run(Rope{.qkv = qkv.reshape(batch_qkv),
-                       .inverse_frequencies = transformer.inverse_frequencies(),
-                       .positions = input.positions,
-                       .shape = attention_shape});
-    }
-    const KvCacheView view = cache.view(static_cast<std::int64_t>(i), slots);
-    backend.run(KvCacheAppend{.cache = view,
-                              .qkv = qkv.reshape(batch_qkv),
-                              .positions = input.positions,
-                              .counts = input.counts,
-                              .shape = attention_shape});
-    Tensor mixed = attention;
-    if (continued) {
-      backend.run(AttentionDecode{.out = attention.reshape(batch_attention),
-                                  .qkv = qkv.reshape(batch_qkv),
-                                  .cache = view,
-                                  .positions = input.positions,
-                                  .shape = attention_shape});
-    } else {
-      backend.run(AttentionForward{
-          .out = attention.reshape(batch_attention), .qkv = qkv.reshape(batch_qkv), .shape = attention_shape});
-    }
-    if (is_last && input.last) {
-      // Nothing but each sequence's last row is needed from here on.
-      mixed = rows_of("tail_attention", count);
-      backend.run(GatherRows{.out = mixed, .in = attention, .indices = input.last});
-      const Tensor tail = rows_of("tail_residual", count);
-      backend.run(GatherRows{.out = tail, .in = residual, .indices = input.last});
-      residual = tail;
-      x = rows_of("x", count);
-    }
-    const Tensor branch = rows_of("branch", residual.shape()[0]);
-    linear(branch, mixed, weight.attention_out_weight, weight.attention_out_bias);
-    close_branch(x, branch, pre ? weight.ffn_norm : weight.attention_norm);
-    feed_forward(branch, pre ? x : residual, weight);
-    const NormWeights& next = !pre      ? weight.ffn_norm
-                              : is_last ? weights.final_norm
-                                        : weights.layers[i + 1].attention_norm;
-    close_branch(is_last ? hidden : x, branch, next);
+  // Rows as sequences.
+  const auto sequences = [&](const Tensor& matrix) {
+    return matrix.reshape({count, width, matrix.shape()[-1]});
+  };
+  Tensor spare = rows_of("x", rows);
+  Tensor x = stream;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const Stage& stage = stages[i];
+    const StageWeights& weight = weights.stages[i];
+    const auto result = [&] {
+      return rows_of(result_name(stage), x.shape()[0]);
+    };
+    std::visit(
+        Overloaded{[&](const Linear&) {
+                     const auto* activate = stages[i + 1].as<Activate>();
+                     const bool activates = activate != nullptr && !activate->gated();
+                     const Tensor out = activates ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     backend.run(MatmulForward{.out = out,
+                                               .in = x,
+                                               .weight = weight.weight,
+                                               .bias = weight.bias,
+                                               .activation = activates ? activate->activation : Activation::none});
+                     x = out;
+                   },
+                   [&](const Activate& activate) {
+                     if (!activate.gated()) return;
+                     const Tensor out = result();
+                     backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
+                     x = out;
+                   },
+                   [&](const NormalizeHeads& heads) {
+                     const auto part = [&](const char* name) {
+                       return rows_of(name, x.shape()[0]);
+                     };
+                     const Tensor v = part("values");
+                     backend.run(SplitQkv{.q = sequences(part("queries")),
+                                          .k = sequences(part("keys")),
+                                          .v = sequences(v),
+                                          .qkv = sequences(x),
+                                          .shape = heads.shape});
+                     const auto normalise = [&](const Tensor& out, const Tensor& in, std::int64_t pieces,
+                                                const Tensor& gain) {
+                       const Shape shape = {in.shape()[0] * pieces, in.shape()[1] / pieces};
+                       backend.run(ResidualNormForward{.out = out.reshape(shape),
+                                                       .residual = in.reshape(shape),
+                                                       .weight = gain,
+                                                       .kind = head_norm_kind(config)});
+                       return sequences(out);
+                     };
+                     backend.run(JoinQkv{
+                         .qkv = sequences(x),
+                         .q = normalise(part("normal_queries"), part("queries"), heads.query_pieces, weight.weight),
+                         .k = normalise(part("normal_keys"), part("keys"), heads.key_pieces, weight.key_weight),
+                         .v = sequences(v),
+                         .shape = heads.shape});
+                   },
+                   [&](const Rotate& rotate) {
+                     backend.run(Rope{.qkv = sequences(x),
+                                      .inverse_frequencies = transformer.inverse_frequencies(),
+                                      .positions = input.positions,
+                                      .shape = rotate.shape});
+                   },
+                   [&](const Attend& attend) {
+                     const Tensor out = result();
+                     const KvCacheView view = cache.view(stage.layer, slots);
+                     backend.run(KvCacheAppend{.cache = view,
+                                               .qkv = sequences(x),
+                                               .positions = input.positions,
+                                               .counts = input.counts,
+                                               .shape = attend.shape});
+                     if (continued) {
+                       backend.run(AttentionDecode{.out = sequences(out),
+                                                   .qkv = sequences(x),
+                                                   .cache = view,
+                                                   .positions = input.positions,
+                                                   .shape = attend.shape});
+                     } else {
+                       backend.run(AttentionForward{.out = sequences(out), .qkv = sequences(x), .shape = attend.shape});
+                     }
+                     x = out;
+                     if (stage.layer + 1 < config.layers || !input.last) return;
+                     // Nothing but each sequence's last row is needed from here on.
+                     const auto tail_of = [&](const std::string& name, const Tensor& all) {
+                       const Tensor tail = rows_of("tail_" + name, count);
+                       backend.run(GatherRows{.out = tail, .in = all, .indices = input.last});
+                       return tail;
+                     };
+                     x = tail_of(result_name(stage), x);
+                     stream = tail_of("residual", stream);
+                     spare = rows_of("x", count);
+                   },
+                   [&](const Normalize&) {
+                     norm(spare, x, {}, weight);
+                     x = spare;
+                   },
+                   [&](const Join& join) {
+                     if (!join.normalizes) {
+                       backend.run(Add{.out = stream, .in = x});
+                       x = stream;
+                       return;
+                     }
+                     const Tensor out = i + 1 == stages.size() ? hidden : spare;
+                     norm(out, stream, join.adds ? x : Tensor(), weight);
+                     if (join.stream_normalized) std::swap(stream, spare);
+                     x = out;
+                   }},
+        stage.kind);
   }
 }
 
@@ -353,10 +394,10 @@ Tensor InferencePass::State::output_head(const Tensor& hidden) {
   const std::int64_t count = hidden.shape()[0];
   const Tensor logits = outputs.tensor("logits").slice(0, count);
   if (dtype == DType::f32) {
-    linear(logits, hidden, weights.padded_lm_head, {});
+    backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head});
   } else {
     const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
-    linear(stored, hidden, weights.padded_lm_head, {});
+    backend.run(MatmulForward{.out = stored, .in = hidden, .weight = weights.padded_lm_head});
     backend.run(Cast{.out = logits, .in = stored});
   }
   return logits;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <numbers>
+#include <utility>
 #include <vector>
 
 #include "base/fail.h"
@@ -83,48 +84,35 @@ std::int64_t spare_vocabulary(std::int64_t vocab_size) {
 
 }  // namespace
 
-std::string layer_name(std::int64_t layer, std::string_view tensor) {
-  return fmt::format("layers.{}.{}", layer, tensor);
-}
-
 ParameterLayout parameter_layout(const Config& config, DType dtype) {
   if (!is_floating(dtype)) fail(ErrorKind::usage, "Parameters are f32, bf16 or f16, not {}.", name_of(dtype));
-  const std::int64_t channels = config.channels;
-  const std::int64_t attention_width = config.heads * config.head_size;
-  const std::int64_t qkv_width = (config.heads + 2 * config.kv_heads) * config.head_size;
-  const std::int64_t up_width = config.activation == ActivationType::swiglu ? 2 * config.ffn_size : config.ffn_size;
   ParameterLayout layout;
-  const auto add = [&](std::string name, const Shape& shape, std::int64_t spare_rows = 0) {
-    layout.arena.add(std::move(name), dtype, shape, spare_rows);
+  const auto add = [&](const std::string& name, const Shape& shape, std::int64_t spare_rows = 0) {
+    layout.arena.add(name, dtype, shape, spare_rows);
   };
   const std::int64_t spare = spare_vocabulary(config.vocab_size);
-
-  for (std::int64_t i = 0; i < config.layers; ++i) {
-    add(layer_name(i, "qkv.weight"), {qkv_width, channels});
-    add(layer_name(i, "attention_out.weight"), {channels, attention_width});
-    add(layer_name(i, "ffn_up.weight"), {up_width, channels});
-    add(layer_name(i, "ffn_down.weight"), {channels, config.ffn_size});
-  }
-  if (!config.tied_embeddings) add("lm_head.weight", {config.vocab_size, channels}, spare);
-  layout.decayed = layout.arena.segments().size();
-
-  add("token_embedding.weight", {config.vocab_size, channels}, config.tied_embeddings ? spare : 0);
-  if (config.position == PositionType::learned) add("position_embedding.weight", {config.max_positions, channels});
-  const auto add_norm = [&](const std::string& name) {
-    add(name + ".weight", {channels});
-    if (config.norm_bias) add(name + ".bias", {channels});
-  };
-  for (std::int64_t i = 0; i < config.layers; ++i) {
-    add_norm(layer_name(i, "attention_norm"));
-    if (config.qkv_bias) add(layer_name(i, "qkv.bias"), {qkv_width});
-    if (config.attention_out_bias) add(layer_name(i, "attention_out.bias"), {channels});
-    add_norm(layer_name(i, "ffn_norm"));
-    if (config.ffn_bias) {
-      add(layer_name(i, "ffn_up.bias"), {up_width});
-      add(layer_name(i, "ffn_down.bias"), {channels});
+  std::vector<Stage> stages = stages_of(config);
+  for (const Stage& stage : stages) {
+    for (const auto& [name, shape] : parameters_of(stage, config)) {
+      if (shape.rank() == 2) add(name, shape);
     }
   }
-  if (config.norm_position == NormPosition::pre) add_norm("final_norm");
+  if (!config.tied_embeddings) add("lm_head.weight", {config.vocab_size, config.channels}, spare);
+  layout.decayed = layout.arena.segments().size();
+
+  add("token_embedding.weight", {config.vocab_size, config.channels}, config.tied_embeddings ? spare : 0);
+  if (config.position == PositionType::learned) {
+    add("position_embedding.weight", {config.max_positions, config.channels});
+  }
+  // A branch's norms come before its biases, wherever they stand.
+  std::stable_sort(stages.begin(), stages.end(), [](const Stage& a, const Stage& b) {
+    return std::pair(a.branch, a.as<Linear>() != nullptr) < std::pair(b.branch, b.as<Linear>() != nullptr);
+  });
+  for (const Stage& stage : stages) {
+    for (const auto& [name, shape] : parameters_of(stage, config)) {
+      if (shape.rank() == 1) add(name, shape);
+    }
+  }
   return layout;
 }
 

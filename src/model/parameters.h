@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "backend/backend.h"
-#include "mslt/config.h"
+#include "model/stages.h"
 #include "tensor/arena.h"
 
 namespace mslt {
@@ -19,17 +19,17 @@ namespace mslt {
 //   layers.i.ffn_down.weight [C, F]                                      layers.i.ffn_down.bias [C]
 //   lm_head.weight [V, C]               unless tied
 //   token_embedding.weight [V, C], position_embedding.weight [P, C] (learned positions only)
-//   layers.i.attention_norm.weight/.bias [C], layers.i.ffn_norm.weight/.bias [C]
-//   final_norm.weight/.bias [C]         pre-norm models only
-// Biases are absent where the configuration says so. The matrix that makes logits has spare rows, see weights.h.
+//   layers.i.attention_norm.weight/.bias [C], layers.i.ffn_norm.weight/.bias [C]           all but "output" norms
+//   layers.i.attention_out_norm.weight/.bias [C], layers.i.ffn_out_norm.weight/.bias [C]   "sandwich" and "output"
+//   layers.i.q_norm.weight, layers.i.k_norm.weight   [D], or of whole rows [H·D] and [K·D]; where there are such norms
+//   final_norm.weight/.bias [C]         all but "post" norms
+// The stages of stages.h name them. Biases are absent where the configuration says so. The matrix
+// that makes logits has spare rows, see weights.h.
 struct ParameterLayout {
   ArenaLayout arena;
   std::size_t decayed = 0;  // the first `decayed` segments take weight decay
 };
 ParameterLayout parameter_layout(const Config& config, DType dtype);
-
-// Names of one layer's tensor: layer_name(3, "qkv.weight") is "layers.3.qkv.weight".
-std::string layer_name(std::int64_t layer, std::string_view tensor);
 
 // Writes initial weights into `parameters`, which must be in host memory or is uploaded segment by segment: matrices
 // and embeddings normal with deviation 0.02, those that close a residual branch (attention_out, ffn_down) with 0.02 /

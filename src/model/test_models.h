@@ -12,6 +12,7 @@
 
 #include "backend/registry.h"
 #include "base/philox.h"
+#include "model/config_fields.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
 
@@ -71,6 +72,44 @@ inline Config small_odd() {
   return config;
 }
 
+// Norms on both sides of each branch and of each query and key, as in Gemma 3, and a scale of attention of its own.
+inline Config small_sandwich() {
+  Config config = small_llama();
+  config.norm_position = NormPosition::sandwich;
+  config.tied_embeddings = true;
+  config.embedding_scale = std::sqrt(24.0f);
+  config.attention_scale = 0.4f;
+  config.qk_norm = QkNormType::head;
+  return config;
+}
+
+// Norms behind each branch only, and of queries and keys as a whole, as in OLMo 2, but with biases.
+inline Config small_output_norm() {
+  Config config = small_gpt2();
+  config.norm_position = NormPosition::output;
+  config.position = PositionType::rope;
+  config.qk_norm = QkNormType::row;
+  return config;
+}
+
+// Every field has another value than Config's default, in its range; together they are no valid model.
+inline Config changed_config() {
+  Config config;
+  visit_fields(config, [](const ConfigField& field, auto& value) {
+    using T = std::remove_reference_t<decltype(value)>;
+    if constexpr (std::is_same_v<T, bool>) {
+      value = !value;
+    } else if constexpr (std::is_enum_v<T>) {
+      value = static_cast<T>(value == static_cast<T>(1) ? 0 : 1);
+    } else if constexpr (std::is_integral_v<T>) {
+      value = value == 3 ? 5 : 3;
+    } else {
+      value = static_cast<T>(field.most > 1 ? 1.7 : 0.3);
+    }
+  });
+  return config;
+}
+
 struct Family {
   const char* name;
   Config config;
@@ -85,7 +124,9 @@ inline std::vector<Family> families() {
           {"llama", small_llama()},
           {"qwen2", small_qwen2()},
           {"post_norm", small_post_norm()},
-          {"odd", small_odd()}};
+          {"odd", small_odd()},
+          {"sandwich", small_sandwich()},
+          {"output_norm", small_output_norm()}};
 }
 
 // f32 values of a tensor of any floating dtype.

@@ -5,107 +5,100 @@
 
 namespace mslt {
 
-const Tensor& TrainingPass::State::attention_input(std::size_t i) const {
-  if (pre_norm()) return layers[i].attention_norm.out;
-  return i == 0 ? embedded : layers[i - 1].ffn_norm.out;
-}
-
-Dropout TrainingPass::State::embedding_dropout(const Tensor& random_state) const {
+Dropout TrainingPass::State::dropout(std::uint32_t operation, const Tensor& random_state) const {
   if (!random_state) return {};
-  return {config.dropout, 0, random_state};
+  return {config.dropout, operation, random_state};
 }
 
-Dropout TrainingPass::State::dropout_at(std::size_t i, Site site, const Tensor& random_state) const {
-  if (!random_state) return {};
-  // Operation 0 is the embedding's.
-  return {config.dropout, static_cast<std::uint32_t>(i) * 4 + static_cast<std::uint32_t>(site) + 1, random_state};
-}
-
-// norm.out holds the branch on entry: sum = residual + dropout(branch), out = norm(sum).
-void TrainingPass::State::close_branch(const NormActivations& norm, const NormWeights& norm_weights,
-                                       const Tensor& residual, const Dropout& dropout) {
-  backend.run(ResidualNormForward{.out = norm.out,
-                                  .sum = norm.sum,
-                                  .mean = norm.mean,
-                                  .rstd = norm.rstd,
-                                  .residual = residual,
-                                  .x = norm.out,
-                                  .weight = norm_weights.weight,
-                                  .bias = norm_weights.bias,
-                                  .kind = norm_kind,
+// out = norm(sum), where sum = residual + dropout(x) if there is an x.
+void TrainingPass::State::forward_norm(const StageTensors& t, const Tensor& x, const Dropout& dropout) {
+  backend.run(ResidualNormForward{.out = t.out,
+                                  .sum = x ? t.sum : Tensor(),
+                                  .mean = t.mean,
+                                  .rstd = t.rstd,
+                                  .residual = x ? t.residual : t.sum,
+                                  .x = x,
+                                  .weight = t.weights.weight,
+                                  .bias = t.weights.bias,
+                                  .kind = norm_kind(config),
                                   .dropout = dropout});
 }
 
-void TrainingPass::State::forward_layer(std::size_t i, const Tensor& random_state) {
-  const LayerActivations& layer = layers[i];
-  const LayerWeights& weight = weights.layers[i];
-  const bool pre = pre_norm();
-  const bool last = i + 1 == layers.size();
-
-  backend.run(MatmulForward{.out = layer.qkv.reshape({rows, layer.qkv.shape()[-1]}),
-                            .in = attention_input(i),
-                            .weight = weight.qkv_weight,
-                            .bias = weight.qkv_bias});
-  if (transformer.inverse_frequencies()) {
-    backend.run(
-        Rope{.qkv = layer.qkv, .inverse_frequencies = transformer.inverse_frequencies(), .shape = attention_shape});
-  }
-  backend.run(AttentionForward{.out = layer.attention,
-                               .log_sum_exp = layer.log_sum_exp,
-                               .qkv = layer.qkv,
-                               .shape = attention_shape,
-                               .dropout = dropout_at(i, Site::attention_probabilities, random_state)});
-  const NormActivations& middle = pre ? layer.ffn_norm : layer.attention_norm;
-  backend.run(MatmulForward{.out = middle.out,
-                            .in = layer.attention.reshape({rows, layer.attention.shape()[-1]}),
-                            .weight = weight.attention_out_weight,
-                            .bias = weight.attention_out_bias});
-  close_branch(middle, pre ? weight.ffn_norm : weight.attention_norm,
-               pre ? layer.attention_norm.sum : attention_input(i),
-               dropout_at(i, Site::attention_branch, random_state));
-
-  if (activation == Activation::swiglu) {
-    backend.run(MatmulForward{
-        .out = layer.ffn_up, .in = middle.out, .weight = weight.ffn_up_weight, .bias = weight.ffn_up_bias});
-    backend.run(ActivationForward{.activation = activation, .out = layer.ffn_hidden, .in = layer.ffn_up});
-  } else {
-    backend.run(MatmulForward{.out = layer.ffn_hidden,
-                              .in = middle.out,
-                              .weight = weight.ffn_up_weight,
-                              .bias = weight.ffn_up_bias,
-                              .activation = activation,
-                              .pre_activation = layer.ffn_up});
-  }
-  const NormActivations& next = !pre ? layer.ffn_norm : last ? final_norm : layers[i + 1].attention_norm;
-  const NormWeights& next_weights = !pre   ? weight.ffn_norm
-                                    : last ? weights.final_norm
-                                           : weights.layers[i + 1].attention_norm;
-  backend.run(MatmulForward{
-      .out = next.out, .in = layer.ffn_hidden, .weight = weight.ffn_down_weight, .bias = weight.ffn_down_bias});
-  close_branch(next, next_weights, pre ? middle.sum : middle.out, dropout_at(i, Site::ffn_branch, random_state));
+void TrainingPass::State::forward_heads(const NormalizeHeads& heads, const StageTensors& t) {
+  backend.run(SplitQkv{.q = sequences(t.queries.raw),
+                       .k = sequences(t.keys.raw),
+                       .v = sequences(t.values),
+                       .qkv = sequences(t.in),
+                       .shape = heads.shape});
+  const auto normalise = [&](const HeadNormTensors& part, std::int64_t pieces, const Tensor& weight) {
+    const Shape shape = {rows * pieces, part.raw.shape()[1] / pieces};
+    backend.run(ResidualNormForward{.out = part.normal.reshape(shape),
+                                    .rstd = part.rstd,
+                                    .residual = part.raw.reshape(shape),
+                                    .weight = weight,
+                                    .kind = head_norm_kind(config)});
+  };
+  normalise(t.queries, heads.query_pieces, t.weights.weight);
+  normalise(t.keys, heads.key_pieces, t.weights.key_weight);
+  backend.run(JoinQkv{.qkv = sequences(t.out),
+                      .q = sequences(t.queries.normal),
+                      .k = sequences(t.keys.normal),
+                      .v = sequences(t.values),
+                      .shape = heads.shape});
 }
 
 void TrainingPass::State::forward(const Tensor& random_state) {
   const Tensor& positions = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.run(EmbeddingForward{.out = embedded.reshape({batch, seq_len, config.channels}),
+  backend.run(EmbeddingForward{.out = sequences(embedded),
                                .tokens = tokens,
                                .token_weight = weights.token_embedding,
                                .position_weight = positions,
                                .scale = config.embedding_scale});
-  if (random_state)
-    backend.run(DropElements{.out = embedded, .in = embedded, .dropout = embedding_dropout(random_state)});
-  if (pre_norm()) {
-    const NormActivations& norm = layers.front().attention_norm;
-    const NormWeights& weight = weights.layers.front().attention_norm;
-    backend.run(ResidualNormForward{.out = norm.out,
-                                    .mean = norm.mean,
-                                    .rstd = norm.rstd,
-                                    .residual = norm.sum,
-                                    .weight = weight.weight,
-                                    .bias = weight.bias,
-                                    .kind = norm_kind});
+  if (random_state) {
+    backend.run(DropElements{.out = embedded, .in = embedded, .dropout = dropout(0, random_state)});
   }
-  for (std::size_t i = 0; i < layers.size(); ++i) forward_layer(i, random_state);
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const StageTensors& t = tensors[i];
+    std::visit(Overloaded{[&](const Linear&) {
+                            backend.run(MatmulForward{.out = t.out,
+                                                      .in = t.in,
+                                                      .weight = t.weights.weight,
+                                                      .bias = t.weights.bias,
+                                                      .activation = t.activation,
+                                                      .pre_activation = t.pre_activation});
+                          },
+                          [&](const Activate& activate) {
+                            if (!activate.gated()) return;
+                            backend.run(ActivationForward{.activation = activate.activation, .out = t.out, .in = t.in});
+                          },
+                          [&](const NormalizeHeads& heads) { forward_heads(heads, t); },
+                          [&](const Rotate& rotate) {
+                            backend.run(Rope{.qkv = sequences(t.out),
+                                             .inverse_frequencies = transformer.inverse_frequencies(),
+                                             .shape = rotate.shape});
+                          },
+                          [&](const Attend& attend) {
+                            backend.run(AttentionForward{.out = sequences(t.out),
+                                                         .log_sum_exp = t.log_sum_exp,
+                                                         .qkv = sequences(t.in),
+                                                         .shape = attend.shape,
+                                                         .dropout = dropout(attend.dropout, random_state)});
+                          },
+                          [&](const Normalize&) { forward_norm(t, {}, {}); },
+                          [&](const Join& join) {
+                            const Dropout dropped = dropout(join.dropout, random_state);
+                            if (join.normalizes) {
+                              forward_norm(t, join.adds ? t.in : Tensor(), join.adds ? dropped : Dropout());
+                              return;
+                            }
+                            if (random_state) {
+                              backend.run(DropElements{.out = t.in, .in = t.in, .dropout = dropped});
+                            }
+                            backend.run(Copy{.out = t.sum, .in = t.residual});
+                            backend.run(Add{.out = t.sum, .in = t.in});
+                          }},
+               stages[i].kind);
+  }
 }
 
 void TrainingPass::State::loss(const Tensor& loss_sum, const Tensor& loss_scale) {

@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "base/fail.h"
-#include "model/activation_of.h"
 #include "model/dry_run_backend.h"
 #include "model/training_state.h"
 
@@ -54,11 +53,10 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
       seq_len(seq_len),
       rows(batch * seq_len),
       mode(mode),
-      attention_shape(transformer.attention_shape()),
-      norm_kind(transformer.norm_kind()),
-      activation(activation_of(config)),
-      weights(bind_weights(config, transformer.parameters())) {
-  if (gradient_arena) gradients = bind_weights(config, gradient_arena);
+      stages(transformer.stages()),
+      weights(bind_weights(stages, transformer.parameters())),
+      tensors(stages.size()) {
+  if (gradient_arena) gradients = bind_weights(stages, gradient_arena);
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
@@ -69,55 +67,121 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
 
 void TrainingPass::State::make_forward(DType dtype, const TensorMaker& make) {
   const bool train = mode == Mode::train;
-  const std::int64_t attention_width = config.heads * config.head_size;
-  const std::int64_t qkv_width = attention_width + 2 * config.kv_heads * config.head_size;
-  const auto make_norm = [&](const std::string& name, const Tensor& sum) {
-    NormActivations norm;
-    norm.sum = sum ? sum : make(name + ".sum", dtype, {rows, config.channels});
-    norm.out = make(name + ".out", dtype, {rows, config.channels});
-    if (train && !norm_kind.rms) norm.mean = make(name + ".mean", DType::f32, {rows});
-    if (train) norm.rstd = make(name + ".rstd", DType::f32, {rows});
-    return norm;
+  const auto matrix = [&](const std::string& name, std::int64_t columns) {
+    return make(name, dtype, {rows, columns});
   };
-  embedded = make("embedded", dtype, {rows, config.channels});
-  for (std::int64_t i = 0; i < config.layers; ++i) {
-    LayerActivations layer;
-    layer.attention_norm = make_norm(layer_name(i, "attention_norm"), i == 0 && pre_norm() ? embedded : Tensor());
-    layer.qkv = make(layer_name(i, "qkv"), dtype, {batch, seq_len, qkv_width});
-    layer.attention = make(layer_name(i, "attention"), dtype, {batch, seq_len, attention_width});
-    if (train) layer.log_sum_exp = make(layer_name(i, "log_sum_exp"), DType::f32, {batch, config.heads, seq_len});
-    layer.ffn_norm = make_norm(layer_name(i, "ffn_norm"), {});
-    if (activation == Activation::swiglu) {
-      layer.ffn_up = make(layer_name(i, "ffn_up"), dtype, {rows, 2 * config.ffn_size});
-    } else if (train) {
-      layer.ffn_up = make(layer_name(i, "ffn_up"), dtype, {rows, config.ffn_size});
-    }
-    layer.ffn_hidden = make(layer_name(i, "ffn_hidden"), dtype, {rows, config.ffn_size});
-    layers.push_back(layer);
+  const auto make_statistics = [&](const std::string& name, StageTensors& t) {
+    if (train && config.norm != NormType::rmsnorm) t.mean = make(name + ".mean", DType::f32, {rows});
+    if (train) t.rstd = make(name + ".rstd", DType::f32, {rows});
+  };
+  const auto make_join = [&](const std::string& name, const Join& join, StageTensors& t) {
+    if (join.adds) t.sum = matrix(name + ".sum", config.channels);
+    if (!join.normalizes) return;
+    t.out = matrix(name + ".out", config.channels);
+    make_statistics(name, t);
+  };
+  // Where the result of stage i goes: a Join that normalises writes over what it reads.
+  const auto result = [&](std::size_t i, std::int64_t columns) {
+    const auto* join = i + 1 < stages.size() ? stages[i + 1].as<Join>() : nullptr;
+    if (join == nullptr || !join->normalizes) return matrix(stages[i].name, columns);
+    make_join(stages[i + 1].name, *join, tensors[i + 1]);
+    return tensors[i + 1].out;
+  };
+
+  embedded = matrix("embedded", config.channels);
+  Tensor stream = embedded;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const std::string& name = stages[i].name;
+    StageTensors& t = tensors[i];
+    t.weights = weights.stages[i];
+    if (train) t.gradients = gradients.stages[i];
+    t.in = i == 0 ? embedded : tensors[i - 1].out;
+    std::visit(
+        Overloaded{[&](const Linear& linear) {
+                     const auto* activate = stages[i + 1].as<Activate>();
+                     if (activate == nullptr || activate->gated()) {
+                       t.out = result(i, linear.out);
+                       return;
+                     }
+                     t.activation = activate->activation;
+                     if (train) t.pre_activation = matrix(name, linear.out);
+                     t.out = matrix(stages[i + 1].name, linear.out);
+                   },
+                   [&](const Activate& activate) { t.out = activate.gated() ? matrix(name, activate.size) : t.in; },
+                   [&](const NormalizeHeads& heads) {
+                     const auto make_part = [&](const std::string& part, std::int64_t columns, std::int64_t pieces) {
+                       HeadNormTensors made;
+                       made.raw = matrix(part + ".raw", columns);
+                       made.normal = matrix(part, columns);
+                       if (train) made.rstd = make(part + ".rstd", DType::f32, {rows * pieces});
+                       return made;
+                     };
+                     t.queries = make_part(name, heads.shape.query_columns(), heads.query_pieces);
+                     t.keys = make_part(heads.key_name, heads.shape.key_columns(), heads.key_pieces);
+                     t.values = matrix(name + ".values", heads.shape.key_columns());
+                     t.out = t.in;
+                   },
+                   [&](const Rotate&) { t.out = t.in; },
+                   [&](const Attend& attend) {
+                     t.out = matrix(name, attend.shape.query_columns());
+                     if (!train) return;
+                     t.log_sum_exp = make(name + ".log_sum_exp", DType::f32, {batch, attend.shape.heads, seq_len});
+                   },
+                   [&](const Normalize&) {
+                     t.sum = t.in;
+                     t.out = result(i, config.channels);
+                     make_statistics(name, t);
+                   },
+                   [&](const Join& join) {
+                     t.residual = stream;
+                     if (!t.out) make_join(name, join, t);
+                     if (!join.adds) t.sum = stream;
+                     if (!join.normalizes) t.out = t.sum;
+                     stream = join.stream_normalized ? t.out : t.sum;
+                   }},
+        stages[i].kind);
   }
-  if (pre_norm()) final_norm = make_norm("final_norm", {});
 }
 
 void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
-  const Shape residual_shape = {rows, config.channels};
-  for (std::int64_t i = 0; i < config.layers; ++i) {
-    const LayerActivations& layer = layers[static_cast<std::size_t>(i)];
-    LayerGradients d;
-    const auto make_gradient = [&](std::string_view name, const Shape& shape) {
-      return make("d." + layer_name(i, name), dtype, shape);
+  const Tensor& stream = final_hidden();
+  Tensor d = stream;
+  for (std::size_t i = stages.size(); i-- > 0;) {
+    StageTensors& t = tensors[i];
+    const Stage* before = i > 0 ? &stages[i - 1] : nullptr;
+    const auto make_din = [&] {
+      return make("d." + before->name, dtype, t.in.shape());
     };
-    if (config.dropout > 0) d.ffn_branch = make_gradient("ffn_branch", residual_shape);
-    if (activation == Activation::swiglu) {
-      d.ffn_hidden = make_gradient("ffn_hidden", layer.ffn_hidden.shape());
-    } else {
-      d.ffn_up = make_gradient("ffn_up", layer.ffn_up.shape());
-    }
-    if (pre_norm()) d.ffn_in = make_gradient("ffn_in", residual_shape);
-    if (config.dropout > 0) d.attention_branch = make_gradient("attention_branch", residual_shape);
-    d.attention = make_gradient("attention", layer.attention.shape());
-    d.qkv = make_gradient("qkv", layer.qkv.shape());
-    if (pre_norm()) d.attention_in = make_gradient("attention_in", residual_shape);
-    layer_gradients.push_back(d);
+    t.dout = d;
+    d = std::visit(Overloaded{[&](const Linear&) {
+                                const auto* join = before != nullptr ? before->as<Join>() : nullptr;
+                                t.accumulates = before == nullptr ||
+                                                (join != nullptr && (!join->normalizes || join->stream_normalized));
+                                if (before != nullptr && before->as<Activate>() != nullptr) {
+                                  t.input_activation = tensors[i - 2].activation;
+                                  t.input_pre_activation = tensors[i - 2].pre_activation;
+                                }
+                                return t.accumulates ? stream : make_din();
+                              },
+                              [&](const Activate& activate) { return activate.gated() ? t.in : d; },
+                              [&](const NormalizeHeads& heads) {
+                                t.queries.gradient = make("d." + stages[i].name, dtype, t.queries.raw.shape());
+                                t.keys.gradient = make("d." + heads.key_name, dtype, t.keys.raw.shape());
+                                t.dvalues = make("d." + stages[i].name + ".values", dtype, t.values.shape());
+                                return d;
+                              },
+                              [&](const Rotate&) { return d; }, [&](const Attend&) { return make_din(); },
+                              [&](const Normalize&) { return config.dropout > 0 ? d : make_din(); },
+                              [&](const Join& join) {
+                                const bool goes_on = !join.stream_normalized && i + 1 < stages.size();
+                                if (join.normalizes && goes_on) t.dstream = stream;
+                                return stream;
+                              }},
+                   stages[i].kind);
+    t.din = d;
+    const auto* join = stages[i].as<Join>();
+    if (join == nullptr || !join->adds || config.dropout == 0) continue;
+    d = t.dbranch = make("d." + stages[i].name + ".branch", dtype, t.din.shape());
   }
 }
 

@@ -49,6 +49,40 @@ class TrainingPassTest : public testing::TestWithParam<test::Family> {
 
   std::vector<float> gradients(const TrainingPass& pass) { return download(*backend_, pass.gradients().whole()); }
 
+  // Central differences against the gradient. Dropout's mask is a function of the random state, so that the loss is
+  // differentiable with it, too.
+  void expect_gradient(float dropout) {
+    Config config = config_;
+    config.dropout = dropout;
+    Transformer transformer(*backend_, config, DType::f32);
+    test::randomize(transformer);
+    TrainingPass pass(transformer, 2, 7, Mode::train);
+    pass.set_batch(random_ids(14, config.vocab_size, 13), random_ids(14, config.vocab_size, 14));
+    const double loss = scalars_.forward_backward(pass);
+    EXPECT_EQ(loss != scalars_.forward_loss(pass), dropout > 0) << "what dropout should drop";
+    const std::vector<float> gradient = gradients(pass);
+    const Tensor parameters = transformer.parameters().whole();
+    const std::vector<float> start = download(*backend_, parameters);
+
+    for (const Segment& segment : transformer.layout().arena.segments()) {
+      // Along the gradient's signs, where the slope is steepest for its length; only in this segment.
+      const std::size_t begin = segment.offset / sizeof(float);
+      const std::size_t end = begin + static_cast<std::size_t>(segment.shape.elements());
+      double slope = 0;
+      for (std::size_t i = begin; i < end; ++i) slope += std::abs(static_cast<double>(gradient[i]));
+      const float step = std::clamp(static_cast<float>(0.02 / slope), 1e-5f, 2e-3f);
+      const auto loss_at = [&](float distance) {
+        std::vector<float> moved = start;
+        for (std::size_t i = begin; i < end; ++i) moved[i] += std::copysign(1.0f, gradient[i]) * distance;
+        test::upload(*backend_, parameters, moved);
+        return scalars_.forward_backward(pass);
+      };
+      const double difference = (loss_at(step) - loss_at(-step)) / (2.0 * static_cast<double>(step));
+      // The f32 loss resolves about 1e-6 of itself over a difference of 0.04.
+      EXPECT_NEAR(difference, slope, 5e-3 * slope) << segment.name << " with a step of " << step;
+    }
+  }
+
   Config config_ = GetParam().config;
   std::unique_ptr<Backend> backend_ = make_backend("cpu");
   Transformer transformer_{*backend_, config_, DType::f32};
@@ -198,7 +232,7 @@ TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
   config.vocab_size = 1100;
   Transformer transformer(*backend_, config, DType::f32);
   test::randomize(transformer);
-  const Tensor padded = bind_weights(config, transformer.parameters()).padded_lm_head;
+  const Tensor padded = bind_weights(transformer.stages(), transformer.parameters()).padded_lm_head;
   ASSERT_EQ(padded.shape(), (Shape{1152, config.channels}));
   const Tensor spare = padded.slice(1100, 52);
   const auto step = [&](float value) {
@@ -206,7 +240,7 @@ TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
     TrainingPass pass(transformer, 2, 9, Mode::train);
     pass.set_batch(random_ids(18, config.vocab_size, 13), random_ids(18, config.vocab_size, 14));
     std::vector<float> all = {static_cast<float>(scalars_.forward_backward(pass))};
-    const Tensor gradient = bind_weights(config, pass.gradients()).padded_lm_head.slice(1100, 52);
+    const Tensor gradient = bind_weights(transformer.stages(), pass.gradients()).padded_lm_head.slice(1100, 52);
     EXPECT_EQ(download(*backend_, gradient), std::vector<float>(static_cast<std::size_t>(gradient.elements())));
     const std::vector<float> rest = gradients(pass);
     all.insert(all.end(), rest.begin(), rest.end());
@@ -215,38 +249,8 @@ TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
   EXPECT_EQ(step(0.0f), step(100.0f));
 }
 
-// The mask is a function of the random state, so that the loss under dropout is differentiable: central differences
-// along random directions against the gradient.
-TEST_P(TrainingPassTest, GradientUnderDropoutMatchesFiniteDifferences) {
-  Config config = config_;
-  config.dropout = 0.3f;
-  Transformer transformer(*backend_, config, DType::f32);
-  test::randomize(transformer);
-  TrainingPass pass(transformer, 2, 7, Mode::train);
-  pass.set_batch(random_ids(14, config.vocab_size, 13), random_ids(14, config.vocab_size, 14));
-  const double loss = scalars_.forward_backward(pass);
-  EXPECT_NE(loss, scalars_.forward_loss(pass)) << "nothing was dropped";
-  const std::vector<float> gradient = gradients(pass);
-  const Tensor parameters = transformer.parameters().whole();
-  const std::vector<float> start = download(*backend_, parameters);
-
-  for (const Segment& segment : transformer.layout().arena.segments()) {
-    // Along the gradient's signs, where the slope is steepest for its length; only in this segment.
-    const std::size_t begin = segment.offset / sizeof(float);
-    const std::size_t end = begin + static_cast<std::size_t>(segment.shape.elements());
-    double slope = 0;
-    for (std::size_t i = begin; i < end; ++i) slope += std::abs(static_cast<double>(gradient[i]));
-    const float step = std::clamp(static_cast<float>(0.02 / slope), 1e-5f, 2e-3f);
-    const auto loss_at = [&](float distance) {
-      std::vector<float> moved = start;
-      for (std::size_t i = begin; i < end; ++i) moved[i] += std::copysign(1.0f, gradient[i]) * distance;
-      test::upload(*backend_, parameters, moved);
-      return scalars_.forward_backward(pass);
-    };
-    const double difference = (loss_at(step) - loss_at(-step)) / (2.0 * static_cast<double>(step));
-    // The f32 loss resolves about 1e-6 of itself over a difference of 0.04.
-    EXPECT_NEAR(difference, slope, 5e-3 * slope) << segment.name << " with a step of " << step;
-  }
+TEST_P(TrainingPassTest, GradientMatchesFiniteDifferences) {
+  for (const float dropout : {0.0f, 0.3f}) expect_gradient(dropout);
 }
 
 TEST_P(TrainingPassTest, DropoutFollowsTheRandomState) {

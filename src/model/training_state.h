@@ -1,4 +1,4 @@
-// What a TrainingPass holds: views of weights, gradients and planned activations, and the operations between them.
+// What a TrainingPass holds: the stages with their weights, gradients and planned activations.
 #pragma once
 
 #include <functional>
@@ -10,35 +10,40 @@
 
 namespace mslt {
 
-// A norm with the residual sum that it normalises, f [N, C]; mean and rstd f32 [N] for the backward pass.
-struct NormActivations {
-  Tensor sum;
-  Tensor out;
-  Tensor mean;
+// The queries, or the keys, of a NormalizeHeads: f [N, columns], apart.
+struct HeadNormTensors {
+  Tensor raw;
+  Tensor normal;
+  Tensor rstd;  // f32 [N · pieces]
+  Tensor gradient;
+};
+
+// What one stage reads and makes; absent where it has no use for it. Matrices of activations are f [N, columns].
+struct StageTensors {
+  StageWeights weights;
+  StageWeights gradients;
+  Tensor in;
+  Tensor out;       // may be in
+  Tensor residual;  // Join: the stream before
+  Tensor sum;       // Join: the stream behind; Normalize: in
+  Tensor mean;      // f32 [N], for the norm's backward pass
   Tensor rstd;
-};
+  HeadNormTensors queries;
+  HeadNormTensors keys;
+  Tensor values;                             // f [N, K·D], passing a NormalizeHeads
+  Tensor log_sum_exp;                        // f32 [B, H, T]
+  Activation activation = Activation::none;  // part of this product
+  Tensor pre_activation;                     // its argument; absent where no backward pass needs it
 
-// One layer, forward. In pre-norm models the norms stand before attention and feed-forward, in post-norm models after.
-struct LayerActivations {
-  NormActivations attention_norm;
-  Tensor qkv;          // f [B, T, (H+2K)·D]
-  Tensor attention;    // f [B, T, H·D]
-  Tensor log_sum_exp;  // f32 [B, H, T]
-  NormActivations ffn_norm;
-  Tensor ffn_up;      // the activation's argument, f [N, F] or [N, 2F]; absent where no backward pass needs it
-  Tensor ffn_hidden;  // its result, f [N, F]
-};
-
-// One layer, backward.
-struct LayerGradients {
-  Tensor ffn_branch;  // of what dropout let through, f [N, C]; absent without dropout
-  Tensor ffn_hidden;  // swiglu only
-  Tensor ffn_up;      // swiglu writes it over the activation
-  Tensor ffn_in;      // pre-norm only; post-norm models add to the residual's gradient at once
-  Tensor attention_branch;
-  Tensor attention;
-  Tensor qkv;
-  Tensor attention_in;
+  // Backward: from dout to din, either of which may be the stream's gradient.
+  Tensor dout;
+  Tensor din;
+  Tensor dvalues;
+  Tensor dstream;            // Join: the stream's gradient, where it reaches the sum past the norm
+  Tensor dbranch;            // Join: din through dropout
+  bool accumulates = false;  // din is added to
+  Activation input_activation = Activation::none;  // part of the product before, whose argument's gradient din is
+  Tensor input_pre_activation;
 };
 
 // Gives memory to an activation.
@@ -56,6 +61,10 @@ struct TrainingPass::State {
   // From final_hidden's gradient to every parameter's.
   void backward(const Tensor& random_state);
 
+  // What goes to the output head, and then the gradient of the residual stream: one buffer through the whole backward
+  // pass.
+  const Tensor& final_hidden() const { return tensors.back().out; }
+
   Transformer& transformer;
   Backend& backend;
   const Config& config;
@@ -63,44 +72,28 @@ struct TrainingPass::State {
   std::int64_t seq_len;
   std::int64_t rows;  // N
   Mode mode;
-  AttentionShape attention_shape;
-  NormKind norm_kind;
-  Activation activation;
+  const std::vector<Stage>& stages;
   ModelWeights weights;
   ModelWeights gradients;
 
   Tensor tokens;   // i32 [B, T]
   Tensor targets;  // i32 [N]
   Tensor embedded;
-  std::vector<LayerActivations> layers;
-  NormActivations final_norm;  // pre-norm only
-  Tensor losses;               // f32 [N]
-  Tensor logits;               // f [rows of a chunk, V']
-  std::vector<LayerGradients> layer_gradients;
-
-  bool pre_norm() const { return config.norm_position == NormPosition::pre; }
-  // The norm whose output goes to the output head.
-  const NormActivations& last_norm() const { return pre_norm() ? final_norm : layers.back().ffn_norm; }
-  const Tensor& final_hidden() const { return last_norm().out; }
-  // What layer i's attention reads.
-  const Tensor& attention_input(std::size_t i) const;
-  // Dropout of layer i at one of its sites; of nothing where random_state is absent.
-  enum class Site : std::uint32_t { attention_probabilities, attention_branch, ffn_branch };
-  Dropout dropout_at(std::size_t i, Site site, const Tensor& random_state) const;
-  Dropout embedding_dropout(const Tensor& random_state) const;
+  std::vector<StageTensors> tensors;  // of each stage
+  Tensor losses;                      // f32 [N]
+  Tensor logits;                      // f [rows of a chunk, V']
 
  private:
   void make_forward(DType dtype, const TensorMaker& make);
   void make_backward(DType dtype, const TensorMaker& make);
-  void close_branch(const NormActivations& norm, const NormWeights& norm_weights, const Tensor& residual,
-                    const Dropout& dropout);
-  void forward_layer(std::size_t i, const Tensor& random_state);
-  void backward_norm(const NormActivations& norm, const NormWeights& norm_weights, const NormWeights& norm_gradients,
-                     const Tensor& dout, const Tensor& dsum_direct);
-  void backward_ffn(std::size_t i, const Tensor& random_state);
-  void backward_attention(std::size_t i, const Tensor& random_state);
-  // The gradient of the residual stream: one buffer through the whole backward pass.
-  const Tensor& residual_gradient() const { return final_hidden(); }
+  // Rows as sequences: [B, T, columns].
+  Tensor sequences(const Tensor& matrix) const { return matrix.reshape({batch, seq_len, matrix.shape()[-1]}); }
+  Dropout dropout(std::uint32_t operation, const Tensor& random_state) const;
+
+  void forward_norm(const StageTensors& t, const Tensor& x, const Dropout& dropout);
+  void forward_heads(const NormalizeHeads& heads, const StageTensors& t);
+  void backward_norm(const StageTensors& t);
+  void backward_heads(const NormalizeHeads& heads, const StageTensors& t);
 };
 
 }  // namespace mslt

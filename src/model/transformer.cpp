@@ -71,7 +71,11 @@ void upload_rounded(Backend& backend, const Tensor& tensor, const std::vector<fl
 }  // namespace
 
 Transformer::Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped)
-    : backend_(backend), config_(validated(config)), dtype_(dtype), layout_(parameter_layout(config, dtype)) {
+    : backend_(backend),
+      config_(validated(config)),
+      dtype_(dtype),
+      stages_(stages_of(config_)),
+      layout_(parameter_layout(config, dtype)) {
   std::unique_ptr<Buffer> memory = backend.allocate(layout_.arena.without(mapped).bytes(), "parameters");
   parameters_ = Arena(layout_.arena, std::move(memory), std::move(mapped));
   const bool rope = config.position == PositionType::rope;
@@ -88,19 +92,6 @@ Transformer::Transformer(Backend& backend, const Config& config, DType dtype, Ma
     position_table_ = constants_.tensor("position_table");
     upload_rounded(backend, position_table_, sinusoidal_positions(config));
   }
-}
-
-AttentionShape Transformer::attention_shape() const {
-  AttentionShape shape;
-  shape.heads = static_cast<int>(config_.heads);
-  shape.kv_heads = static_cast<int>(config_.kv_heads);
-  shape.head_size = static_cast<int>(config_.head_size);
-  shape.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_size));
-  return shape;
-}
-
-NormKind Transformer::norm_kind() const {
-  return {config_.norm == NormType::rmsnorm, config_.norm_epsilon};
 }
 
 }  // namespace mslt

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "backend/backend.h"
 #include "model/parameters.h"
@@ -24,14 +25,13 @@ class Transformer {
   Backend& backend() const { return backend_; }
   const Config& config() const { return config_; }
   DType dtype() const { return dtype_; }
+  const std::vector<Stage>& stages() const { return stages_; }
   const ParameterLayout& layout() const { return layout_; }
   const Arena& parameters() const { return parameters_; }
   // What does not train and is not saved: RoPE's inverse frequencies f32 [D/2], sinusoidal positions f [P, C]; absent
   // where the configuration has no use for it.
   const Tensor& inverse_frequencies() const { return inverse_frequencies_; }
   const Tensor& position_table() const { return position_table_; }
-  AttentionShape attention_shape() const;
-  NormKind norm_kind() const;
 
   void initialize(std::uint64_t seed) { initialize_parameters(backend_, config_, parameters_, seed); }
 
@@ -39,6 +39,7 @@ class Transformer {
   Backend& backend_;
   Config config_;
   DType dtype_;
+  std::vector<Stage> stages_;
   ParameterLayout layout_;
   Arena parameters_;
   Arena constants_;

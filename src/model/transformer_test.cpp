@@ -25,17 +25,6 @@ TEST(Transformer, AllocatesZeroedParametersAndOnlyTheTablesItNeeds) {
   EXPECT_EQ(llama.parameters().layout().segments()[0].dtype, DType::bf16);
 }
 
-TEST(Transformer, DescribesAttentionAndNorm) {
-  const auto backend = make_backend("cpu");
-  const Transformer llama(*backend, test::small_llama(), DType::f32);
-  EXPECT_EQ(llama.attention_shape().heads, 4);
-  EXPECT_EQ(llama.attention_shape().kv_heads, 2);
-  EXPECT_EQ(llama.attention_shape().head_size, 10);
-  EXPECT_FLOAT_EQ(llama.attention_shape().scale, 1.0f / std::sqrt(10.0f));
-  EXPECT_TRUE(llama.attention_shape().causal);
-  EXPECT_TRUE(llama.norm_kind().rms);
-}
-
 TEST(Transformer, RopeFrequencies) {
   const auto backend = make_backend("cpu");
   Config config = test::small_llama();

@@ -12,6 +12,7 @@
 #include "backend/msl/msl_backend.h"
 #include "model/training_pass.h"
 #include "model/transformer.h"
+#include "profile/inner_loop.h"
 #include "train/optimizer.h"
 
 namespace mslt {
@@ -29,9 +30,7 @@ class Roofline {
   void add(const msl::DispatchRecord& record) {
     Sums& sums = kernels_[std::string(record.kernel)];
     const double memory = record.bytes / (chip_.bandwidth * chip_.bandwidth_share);
-    const bool is_attention = record.kernel.starts_with("attention_");
-    const double arithmetic =
-        record.flops / (chip_.flops * (is_attention ? chip_.attention_share : chip_.compute_share));
+    const double arithmetic = record.flops / (chip_.flops * arithmetic_share(chip_, record.kernel));
     const double work = std::max(memory, arithmetic);
     Bound bound = memory >= arithmetic ? Bound::memory : Bound::arithmetic;
     if (work < chip_.dispatch_seconds) bound = Bound::dispatch;

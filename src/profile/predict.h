@@ -1,4 +1,4 @@
-// Predicting the time of a training step on a chip that is not there, from what every kernel has to do at least.
+// Predicting the time of a training step on another chip from the minimum work of every kernel.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace mslt {
 
-// What sets the time of a kernel.
+// The bound of a kernel's time.
 enum class Bound : std::uint8_t { memory, arithmetic, dispatch };
 std::string_view name_of(Bound bound);
 
@@ -35,12 +35,12 @@ struct StepPrediction {
 };
 
 // Records one training step (forward, backward, norm of the gradients, AdamW) of batch · seq_len tokens as the MSL
-// backend would on that chip, without memory or a device, and adds up for every dispatch
+// backend would on that chip, without memory or a device, and sums over all dispatches
 //
-//   max(bytes / (bandwidth · bandwidth_share), flops / (flops · compute_share)) + dispatch_seconds
+//   max(bytes / (bandwidth · bandwidth_share), flops / (flops · arithmetic_share)) + dispatch_seconds
 //
-// (Williams, Waterman and Patterson, 2009), with attention_share for attention's kernels. Bytes count every bound
-// tensor once, those that are added to twice. Throws Error(usage) for sizes that the model does not have.
+// (Williams, Waterman and Patterson, 2009), with the share of arithmetic that inner_loop.h gives the kernel. Bytes
+// count every bound tensor once, accumulated ones twice. Throws Error(usage) for sizes outside the model's.
 StepPrediction predict_training_step(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len,
                                      const Chip& chip);
 

@@ -1,4 +1,4 @@
-// Tests of the prediction: its arithmetic, and that it counts what a step does.
+// Tests of the prediction: its arithmetic, and that it counts the work of a step.
 #include "profile/predict.h"
 
 #include <gtest/gtest.h>
@@ -28,12 +28,12 @@ StepPrediction predict(const Config& config, const Chip& chip, DType dtype = DTy
   return predict_training_step(config, dtype, 8, 128, chip);
 }
 
-// The model's own count has three products for every weight and token and the scores of attention.
+// The model's own count has three products for every weight and token, plus the scores of attention.
 TEST(PredictTest, CountsTheFlopsOfTheModel) {
   const StepPrediction step = predict(model(), chip_from_name("m3-max"));
   const double products = 8.0 * 128.0 * model().training_flops_per_token(128);
   EXPECT_GT(step.flops, products);
-  // What comes on top: norms, activations, the optimiser, and the scores that the backward pass makes again.
+  // Additional work: norms, activations, the optimiser, and the scores that the backward pass recomputes.
   EXPECT_LT(step.flops, 1.35 * products);
 }
 
@@ -43,7 +43,7 @@ TEST(PredictTest, CountsTheBytesOfTheOptimiser) {
   for (const KernelPrediction& kernel : step.kernels) {
     if (kernel.kernel.starts_with("adamw")) bytes += kernel.bytes;
   }
-  // Parameters and both moments read and written, gradients read: 28 bytes a parameter; then the state, and gaps.
+  // Parameters and both moments read and written, gradients read: 28 bytes per parameter; then the state, and gaps.
   const auto parameters = static_cast<double>(model().parameter_count());
   EXPECT_GE(bytes, 28.0 * parameters);
   EXPECT_LT(bytes, 28.5 * parameters);

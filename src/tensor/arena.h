@@ -24,22 +24,22 @@ struct Segment {
 
 struct MappedSegments;
 
-// The table of an arena, made before any memory is. A value type.
+// The table of an arena, made before its memory. A value type.
 class ArenaLayout {
  public:
-  // Bytes to which every segment is aligned; the gaps hold zeros for as long as nobody writes them.
+  // The alignment of every segment in bytes; the gaps hold zeros until somebody writes them.
   static constexpr std::size_t alignment = 256;
 
-  // Appends a segment; throws Error(input) on a name already taken or an overflow of the total. A matrix may have spare
-  // rows, which Arena::with_spare shows.
+  // Appends a segment; throws Error(input) if the name is taken or the total overflows. A matrix may have spare rows,
+  // which Arena::with_spare includes.
   void add(std::string name, DType dtype, const Shape& shape, std::int64_t spare_rows = 0);
-  // The same segments, in the same order, with another element type throughout.
+  // The same segments in the same order, all with another element type.
   ArenaLayout with_dtype(DType dtype) const;
-  // The segments that have no place in `mapped`, in the same order.
+  // The segments that `mapped` does not contain, in the same order.
   ArenaLayout without(const MappedSegments& mapped) const;
 
   std::span<const Segment> segments() const { return segments_; }
-  // Throws Error(input) where there is none of that name.
+  // Throws Error(input) if there is no such segment.
   const Segment& segment(std::string_view name) const;
   bool contains(std::string_view name) const { return index_.find(name) != index_.end(); }
   // Total bytes, a multiple of the alignment.
@@ -51,19 +51,19 @@ class ArenaLayout {
   std::size_t bytes_ = 0;
 };
 
-// Segments of an arena that lie in other memory than its own, such as a mapped file, and may only be read.
+// Read-only segments of an arena that are in other memory, such as a mapped file.
 struct MappedSegments {
   struct Place {
-    std::size_t buffer = 0;  // among `buffers`
+    std::size_t buffer = 0;  // index in `buffers`
     std::size_t offset = 0;
   };
   std::vector<std::unique_ptr<Buffer>> buffers;
   std::map<std::string, Place, std::less<>> places;
-  // Throws Error(io) where what was read of them so far may not be what the memory should hold; or empty.
+  // Throws Error(io) if their bytes read so far may be wrong; may be empty.
   std::function<void()> require_intact;
 };
 
-// Owns the buffer; movable. Tensors taken from it are valid as long as it lives (moving keeps them valid).
+// Owns the buffer; movable. Its tensors are valid as long as it lives (also after a move).
 class Arena {
  public:
   Arena() = default;
@@ -74,21 +74,21 @@ class Arena {
 
   explicit operator bool() const { return buffer_ != nullptr; }
   const ArenaLayout& layout() const { return layout_; }
-  // Of all segments but the mapped ones.
+  // The buffer of all segments except mapped ones.
   Buffer& buffer() const { return *buffer_; }
   bool is_mapped(std::string_view name) const { return mapped_.places.find(name) != mapped_.places.end(); }
-  // To be called after mapped segments were read and before what follows from them is given out. Throws Error(io)
-  // naming the file that became shorter or could not be read.
+  // Call after mapped segments were read and before results are passed on. Throws Error(io) naming the file that was
+  // shortened or could not be read.
   void require_intact() const {
     if (mapped_.require_intact) mapped_.require_intact();
   }
   Tensor tensor(std::string_view name) const;
   Tensor tensor(const Segment& segment) const;
-  // A matrix with its spare rows, which a mapped one has not.
+  // A matrix with its spare rows; a mapped one has none.
   Tensor with_spare(std::string_view name) const;
-  // All elements, gaps included, as one tensor of rank 1; the layout must have one dtype and nothing be mapped.
+  // All elements, including gaps, as one tensor of rank 1; requires a single dtype and no mapped segments.
   Tensor whole() const;
-  // The elements from the start of segment `first` to the start of the segment after `last`, gaps included, likewise.
+  // The same from the start of segment `first` to the start of the segment after `last`.
   Tensor range(std::size_t first, std::size_t last) const;
 
  private:

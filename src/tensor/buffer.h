@@ -1,4 +1,4 @@
-// Memory that a backend allocated.
+// Memory allocated by a backend.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace mslt {
 
-// Owns one allocation of one backend, aligned to at least 64 bytes; freed by its destructor. Neither copied nor moved,
-// so that Tensors may point at it. Must not outlive its backend.
+// Owns one allocation of one backend, aligned to at least 64 bytes; its destructor frees it. Neither copied nor moved,
+// so Tensors may point to it. Must not outlive its backend.
 class Buffer {
  public:
   Buffer(const Buffer&) = delete;
@@ -16,10 +16,10 @@ class Buffer {
   virtual ~Buffer() = default;
 
   std::size_t size() const { return size_; }
-  // Where the host may read and write the bytes, or null for memory that only the device reaches. On backends that run
-  // asynchronously, touch it only between wait() and the next recorded operation.
+  // The host's address of the bytes, or null for memory that only the device can access. On asynchronous backends, use
+  // it only between wait() and the next recorded operation.
   std::byte* host() const { return host_; }
-  // What it holds, for diagnostics.
+  // The contents, for diagnostics.
   std::string_view label() const { return label_; }
 
  protected:

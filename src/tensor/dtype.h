@@ -13,7 +13,7 @@ enum class DType : std::uint8_t { f32, bf16, f16, i32, u32, i8, u8 };
 
 // Bytes of one element.
 std::size_t size_of(DType dtype);
-// "f32", "bf16", ...; and back, for the floating ones alone, which Error(usage) lists.
+// "f32", "bf16", ...; and back, for floating types only, which Error(usage) lists.
 std::string_view name_of(DType dtype);
 DType dtype_from_name(std::string_view name);
 // Whether it is f32, bf16 or f16.

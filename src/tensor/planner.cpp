@@ -19,11 +19,11 @@ bool alive_together(const Lifetime& a, const Lifetime& b) {
   return a.first_use <= b.last_use && b.first_use <= a.last_use;
 }
 
-// Places tensors in `order`; sizes are rounded up to the alignment already.
+// Places tensors in `order`; sizes are already rounded up to the alignment.
 Placement place(std::span<const Lifetime> tensors, std::span<const std::size_t> order) {
   Placement placement;
   placement.offsets.resize(tensors.size());
-  std::vector<std::size_t> by_offset;  // placed ones, in the order of their offsets
+  std::vector<std::size_t> by_offset;  // placed tensors, by offset
   for (const std::size_t index : order) {
     const std::size_t size = tensors[index].bytes;
     constexpr auto none = static_cast<std::size_t>(-1);
@@ -61,7 +61,7 @@ void check_disjoint(std::span<const Lifetime> tensors, const Placement& placemen
   }
 }
 
-// Bytes alive in the fullest step. Lifetimes only begin at a first use, so that those steps suffice.
+// Bytes alive in the fullest step. Lifetimes only begin at a first use, so checking those steps suffices.
 std::size_t peak_of(std::span<const Lifetime> tensors) {
   std::size_t peak = 0;
   for (const Lifetime& at : tensors) {

@@ -11,7 +11,7 @@
 
 namespace mslt {
 
-// A tensor's size and the steps of a schedule between which its contents matter, both ends included.
+// A tensor's size and its lifetime in steps of a schedule, both ends included.
 struct Lifetime {
   std::string name;
   std::size_t bytes = 0;
@@ -22,17 +22,17 @@ struct Lifetime {
 // Offsets in one buffer for tensors of known lifetimes. A value type.
 class MemoryPlanner {
  public:
-  // Places every tensor at a multiple of `alignment` so that no two that are alive in the same step overlap. Each goes
-  // to the smallest gap that holds it (best fit), larger tensors first; where placing longer-lived ones first needs
-  // less in all, that is taken. Deterministic. Throws Error(input) on two equal names, a last use before the first, or
-  // sizes whose sum overflows.
+  // Places every tensor at a multiple of `alignment` so that no two tensors alive in the same step overlap. Each gets
+  // the smallest gap that holds it (best fit), larger tensors first, or longer-lived ones first if that needs less in
+  // total. Deterministic. Throws Error(input) on two equal names, a last use before the first, or sizes whose sum
+  // overflows.
   MemoryPlanner(std::span<const Lifetime> tensors, std::size_t alignment);
 
   // Bytes of the buffer, a multiple of the alignment.
   std::size_t bytes() const { return bytes_; }
-  // The most bytes alive in one step, each tensor rounded up to the alignment: what no plan can go below.
+  // The most bytes alive in one step, each tensor rounded up to the alignment: a lower bound for every plan.
   std::size_t peak_bytes() const { return peak_bytes_; }
-  // Throws Error(input) where there is none of that name.
+  // Throws Error(input) if there is none of that name.
   std::size_t offset(std::string_view name) const;
 
  private:

@@ -25,7 +25,7 @@ TEST(MemoryPlanner, KeepsTensorsApartThatMeetInOneStep) {
 }
 
 TEST(MemoryPlanner, TakesTheSmallestGapThatFits) {
-  // Once b and d have died there are gaps of 40 and 20 bytes; e fits both and belongs in the smaller.
+  // After b and d have ended there are gaps of 40 and 20 bytes; e fits both and belongs in the smaller one.
   const std::vector<Lifetime> tensors = {{"a", 100, 0, 9}, {"b", 40, 0, 1}, {"c", 30, 0, 9},
                                          {"d", 20, 0, 1},  {"f", 10, 0, 9}, {"e", 20, 2, 3}};
   const MemoryPlanner plan(tensors, 1);
@@ -40,7 +40,7 @@ TEST(MemoryPlanner, AlignsOffsetsAndTheTotal) {
   for (const Lifetime& tensor : tensors) EXPECT_EQ(plan.offset(tensor.name) % 256, 0u);
 }
 
-// Random lifetimes: nothing alive together overlaps, nothing passes the end, and the plan stays near the lower bound.
+// Random lifetimes: tensors alive together never overlap, nothing passes the end, and the plan is near the lower bound.
 TEST(MemoryPlanner, NeverOverlapsLiveTensors) {
   PhiloxStream random(7, 0, 0);
   for (int round = 0; round < 50; ++round) {

@@ -13,7 +13,7 @@ constexpr auto group = static_cast<std::size_t>(quantisation_group);
 
 void check_sizes(std::size_t elements, std::size_t values, std::size_t values_expected, std::size_t scales) {
   if (elements % group != 0) {
-    fail(ErrorKind::input, "Quantisation works on groups of {}, and {} elements are no whole number of them.", group,
+    fail(ErrorKind::input, "Quantisation works on groups of {}, and {} elements are not a multiple of that.", group,
          elements);
   }
   if (values != values_expected || scales != elements / group) {
@@ -23,7 +23,7 @@ void check_sizes(std::size_t elements, std::size_t values, std::size_t values_ex
   }
 }
 
-// The first element of largest magnitude.
+// The first of the elements with the largest magnitude.
 float extreme_of(std::span<const float> elements) {
   float extreme = 0.0f;
   for (const float element : elements) {
@@ -53,7 +53,7 @@ void quantise_8_bit(std::span<const float> elements, std::span<std::int8_t> valu
     const float inverse = scale == 0.0f ? 0.0f : 1.0f / scale;
     scales[g] = stored_scale(scale);
     for (std::size_t i = 0; i < group; ++i) {
-      // A subnormal scale has an infinite inverse; what it would scale is nothing in f16.
+      // A subnormal scale has an infinite inverse; its elements are zero in f16.
       const float value = std::isinf(inverse) ? 0.0f : std::round(from[i] * inverse);
       values[g * group + i] = static_cast<std::int8_t>(value);
     }

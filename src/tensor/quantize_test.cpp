@@ -1,4 +1,4 @@
-// Tests of quantisation against bytes that the Python package gguf computed.
+// Tests of quantisation against bytes computed by the Python package gguf.
 #include "tensor/quantize.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 namespace mslt {
 namespace {
 
-// Two groups of multiples of 1/16, of which some are ties and the first extreme is negative.
+// Two groups of multiples of 1/16; some are ties, and the first extreme is negative.
 std::vector<float> sample() {
   std::vector<float> elements;
   for (int g = 0; g < 2; ++g) {
@@ -60,14 +60,14 @@ TEST(Quantize, RoundTripsWithinHalfAStep) {
   quantise_8_bit(elements, bytes, scales);
   dequantise_8_bit(bytes, scales, back);
   for (std::size_t i = 0; i < elements.size(); ++i) {
-    // Half a step, and the rounding of the scale on up to 127 of them.
+    // Half a step, plus the rounding of the scale times up to 127.
     EXPECT_LE(std::abs(back[i] - elements[i]), to_float(scales[i / 32]) * (0.5f + 127.0f * 0x1p-11f + 1e-4f));
   }
   std::vector<std::uint8_t> halves(elements.size() / 2);
   quantise_4_bit(elements, halves, scales);
   dequantise_4_bit(halves, scales, back);
   for (std::size_t i = 0; i < elements.size(); ++i) {
-    // The end opposite to the extreme is cut at 7 steps, one short of symmetry.
+    // The end opposite to the extreme is clamped at 7 steps, one short of symmetry.
     const float step = std::abs(to_float(scales[i / 32]));
     EXPECT_LE(std::abs(back[i] - elements[i]), step * 1.01f) << i;
   }

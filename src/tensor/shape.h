@@ -14,7 +14,7 @@ class Shape {
   static constexpr int max_rank = 4;
 
   Shape() = default;
-  // Throws Error(input) for more than four dimensions, a negative one, or where their product overflows 63 bits.
+  // Throws Error(input) for more than four dimensions, a negative one, or a product that overflows 63 bits.
   Shape(std::initializer_list<std::int64_t> dimensions) : Shape(dimensions.begin(), dimensions.size()) {}
   Shape(const std::int64_t* dimensions, std::size_t rank);
 
@@ -23,7 +23,7 @@ class Shape {
   std::int64_t operator[](int i) const { return dimensions_[static_cast<std::size_t>(i < 0 ? i + rank_ : i)]; }
   // Product of the dimensions; 1 for rank 0.
   std::int64_t elements() const { return elements_; }
-  // Product of all dimensions but the last: the rows of the matrix that the tensor is in memory.
+  // Product of all dimensions except the last: the rows of the matrix in memory.
   std::int64_t rows() const;
   bool operator==(const Shape& other) const = default;
   // "[2, 3, 4]"

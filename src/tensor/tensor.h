@@ -11,13 +11,13 @@
 
 namespace mslt {
 
-// A row-major contiguous view; a value type that owns nothing. A default-constructed Tensor is empty and stands for
-// "absent" where an operation has optional arguments. The Buffer must outlive every view of it.
+// A row-major contiguous view; a value type that owns nothing. A default-constructed Tensor is empty and means "absent"
+// for optional arguments of operations. The Buffer must outlive all its views.
 class Tensor {
  public:
   Tensor() = default;
-  // Views shape.elements() elements from `offset` bytes on. Throws Error(input) where they would pass the buffer's end
-  // or the offset is not a multiple of the element size.
+  // Views shape.elements() elements starting at byte `offset`. Throws Error(input) if they would exceed the buffer or
+  // the offset is not a multiple of the element size.
   Tensor(Buffer& buffer, std::size_t offset, DType dtype, const Shape& shape);
 
   explicit operator bool() const { return buffer_ != nullptr; }
@@ -28,12 +28,12 @@ class Tensor {
   std::int64_t elements() const { return shape_.elements(); }
   std::size_t bytes() const { return static_cast<std::size_t>(elements()) * size_of(dtype_); }
 
-  // The same elements under another shape of as many elements; throws Error(input) otherwise.
+  // The same elements with another shape of equal size; throws Error(input) otherwise.
   Tensor reshape(const Shape& shape) const;
-  // Elements [begin, begin + count) of the first dimension; throws Error(input) where they do not exist.
+  // Elements [begin, begin + count) of the first dimension; throws Error(input) if they do not exist.
   Tensor slice(std::int64_t begin, std::int64_t count) const;
 
-  // The elements in host memory. Throws Error(input) where T is not the dtype or the host cannot reach the buffer.
+  // The elements in host memory. Throws Error(input) if T is not the dtype or the host cannot access the buffer.
   template <class T>
   std::span<T> host() const {
     return {reinterpret_cast<T*>(host_bytes(dtype_of<T>)), static_cast<std::size_t>(elements())};

@@ -19,7 +19,7 @@ bool is_space(char32_t code_point) {
   return (unicode::class_of(code_point) & (unicode::space | unicode::newline)) != 0;
 }
 
-// Where the white space starts that ends at `end`; not below `least`.
+// The start of the white space that ends at `end`; not below `least`.
 std::size_t start_of_space(std::string_view text, std::size_t end, std::size_t least) {
   while (end > least) {
     if (!is_space(character_before(text, end))) break;
@@ -66,7 +66,7 @@ void AddedTokenMatcher::insert(std::string_view text, const AddedToken& token) {
 
 AddedTokenMatcher::Found AddedTokenMatcher::find(std::string_view text, std::size_t from) const {
   while (!empty()) {
-    // memchr is the common case: most vocabularies' special tokens share their first byte.
+    // memchr is the common case: in most vocabularies, special tokens share their first byte.
     const std::size_t begin =
         first_bytes_.size() == 1 ? text.find(first_bytes_.front(), from) : text.find_first_of(first_bytes_, from);
     if (begin == std::string_view::npos) break;
@@ -100,7 +100,7 @@ void AddedTokenMatcher::for_each(std::string_view text, SpecialTokens special,
   for (std::size_t from = 0; from < text.size();) {
     const Found next = find(text, from);
     if (next.token == 0) {
-      // At most the start of one.
+      // At most the start of a token.
       from = next.begin + 1;
       continue;
     }
@@ -133,7 +133,7 @@ AddedTokenMatcher::Certain AddedTokenMatcher::certain(std::string_view text, Spe
       result.passed_over.push_back({next.begin, next.end});
       continue;
     }
-    // What decides about these must stand in the text, with room for the longest character.
+    // The characters that decide about these must be in the text, with room for the longest character.
     constexpr std::size_t longest_character = 4;
     if (token.single_word && next.end + longest_character > text.size()) {
       result.limit = next.begin;

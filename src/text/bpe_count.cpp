@@ -34,7 +34,7 @@ std::size_t cut_of(std::string_view text, SplitPattern pattern) {
   return pattern == SplitPattern::none ? 0 : safe_cut(text);
 }
 
-// Hands out the blocks of a list of files, in order. Thread-safe.
+// Distributes the blocks of a list of files, in order. Thread-safe.
 class BlockReader {
  public:
   BlockReader(std::span<const std::filesystem::path> files, const CountOptions& options)
@@ -54,7 +54,7 @@ class BlockReader {
 
   std::uint64_t total() const { return total_; }
 
-  // Puts the next block into `block`; false after the last.
+  // Puts the next block into `block`; false after the last one.
   bool next(std::string& block) {
     const std::lock_guard lock(mutex_);
     block.clear();
@@ -69,7 +69,7 @@ class BlockReader {
       check(count);
       if (count < want) {
         require_whole();
-        // No pre-token crosses from one file into the next: what is left of this one is a block.
+        // No pre-token crosses from one file into the next: the rest of this one is a block.
         stream_.reset();
         if (!block.empty()) return true;
         continue;
@@ -89,7 +89,7 @@ class BlockReader {
     void operator()(std::FILE* file) const { static_cast<void>(std::fclose(file)); }
   };
 
-  // Opens the next file that is text.
+  // Opens the next text file.
   bool open_next() {
     while (file_ < files_.size()) {
       const std::filesystem::path& path = files_[file_++];
@@ -117,7 +117,7 @@ class BlockReader {
     read_of_file_ += count;
   }
 
-  // At the end of a file.
+  // Called at the end of a file.
   void require_whole() const {
     if (read_of_file_ >= sizes_[file_ - 1]) return;
     fail(ErrorKind::io, "{} was shortened while in use: it ended after {} of {} bytes. Repeat the command.",
@@ -140,7 +140,7 @@ class BlockReader {
   std::string carried_;
 };
 
-// The same for a text in memory: views, nothing copied.
+// The same for a text in memory: views without copies.
 class TextReader {
  public:
   TextReader(std::string_view text, const CountOptions& options)
@@ -174,8 +174,8 @@ class TextReader {
   std::size_t block_bytes_;
 };
 
-// Every thread counts into a table of its own; the tables are then added up, which any order does alike but for the
-// order of entries, and that decides nothing later.
+// Every thread counts into its own table; the tables are then added up. The order affects only the order of entries,
+// which decides nothing later.
 template <class Block, class Reader>
 PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
   std::mutex mutex;
@@ -215,7 +215,7 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
   const std::size_t threads = static_cast<std::size_t>(std::max(options.threads, 1));
   std::vector<PretokenCounts> counts(threads);
   {
-    // Joined also when starting a later one fails.
+    // Joins also if starting a later one fails.
     std::vector<JoiningThread> others;
     for (std::size_t i = 1; i < threads; ++i) others.emplace_back([&, i] { work(counts[i], false); });
     work(counts[0], true);

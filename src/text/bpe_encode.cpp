@@ -1,4 +1,4 @@
-// Encoding with a cache of recent pre-tokens in front of the merges.
+// Encoding with a cache of recent pre-tokens before the merges.
 #include "text/bpe_encode.h"
 
 #include <algorithm>
@@ -15,9 +15,9 @@ namespace {
 constexpr std::size_t max_cached_bytes = 15;
 constexpr std::size_t max_cached_ids = 7;
 constexpr std::size_t cache_slots = std::size_t{1} << 13;
-// From this length on the rank queue beats scanning for the lowest rank.
+// From this length on, the rank queue is faster than scanning for the lowest rank.
 constexpr std::size_t long_piece = 96;
-// A queue that grew beyond this many positions is not kept for the next call.
+// A queue with more positions is not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
 struct Key {
@@ -32,7 +32,7 @@ struct Slot {
   std::array<TokenId, max_cached_ids> ids{};
 };
 
-// `size` is 1 to 15. Reads 16 bytes where the text has them, so that the length decides no branch.
+// `size` is 1 to 15. Reads 16 bytes if the text has them, so no branch depends on the length.
 Key key_of(const char* bytes, std::size_t size, std::size_t available) {
   std::array<std::uint64_t, 2> words{};
   if (available >= sizeof(words)) {
@@ -69,7 +69,7 @@ std::uint64_t hash_bytes(std::string_view bytes) {
   return hash;
 }
 
-// Ranks rise when every rule's rank is above those of all rules that make its two sides, and no rank repeats.
+// Whether every rule's rank is above those of all rules that make its two sides, and no rank repeats.
 bool check_ranks_rise(std::span<const MergeRule> rules) {
   TokenId largest = 0;
   for (const MergeRule& rule : rules) largest = std::max({largest, rule.left, rule.right, rule.result});
@@ -122,7 +122,7 @@ struct BpeEncoder::Workspace {
   RankQueue queue;
 };
 
-// Takes a workspace out of the pool for the length of one call, or makes one where all are in use.
+// Borrows a workspace from the pool for one call, or makes one if all are in use.
 class BpeEncoder::BorrowedWorkspace {
  public:
   explicit BorrowedWorkspace(const BpeEncoder& encoder) : encoder_(encoder) {
@@ -192,7 +192,7 @@ template <class NextPiece>
 void BpeEncoder::encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
   Workspace& workspace = *borrowed;
-  // Ids are gathered here first: no capacity check a token.
+  // Ids are collected here first, which saves a capacity check per token.
   std::array<TokenId, 1024> block;
   std::size_t filled = 0;
   while (true) {
@@ -207,7 +207,7 @@ void BpeEncoder::encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) c
       const Key key = key_of(piece.data(), size, available);
       Slot& slot = workspace.slots[slot_of(key)];
       if (slot.key == key) [[likely]] {
-        // Always all of them: a copy of fixed size needs no loop.
+        // Always copies all of them: a copy of fixed size needs no loop.
         std::memcpy(block.data() + filled, slot.ids.data(), sizeof(slot.ids));
         filled += slot.count;
         continue;
@@ -247,7 +247,7 @@ void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, s
   }
 }
 
-// Without the bytes that have no token, which leave no gap unless `unknown` stands for them.
+// Drops bytes without a token; they leave no gap unless `unknown` replaces them.
 void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
   std::string known;
   bool after_unknown = false;
@@ -322,7 +322,7 @@ namespace {
 
 constexpr std::uint32_t no_position = ~std::uint32_t{0};
 
-// The symbols of a long piece as a doubly linked list over byte positions; a merged symbol stands at its first byte.
+// The symbols of a long piece as a doubly linked list over byte positions; a merged symbol is at its first byte.
 struct SymbolList {
   struct Node {
     TokenId symbol = 0;
@@ -347,7 +347,7 @@ struct SymbolList {
   Node& operator[](std::uint32_t position) { return nodes[position]; }
   const Node& operator[](std::uint32_t position) const { return nodes[position]; }
 
-  // Replaces the symbols at `position` and after it by `result`; returns the position that went.
+  // Replaces the symbols at `position` and after it by `result`; returns the removed position.
   std::uint32_t merge(std::uint32_t position, TokenId result) {
     const std::uint32_t gone = nodes[position].next;
     const std::uint32_t after = nodes[gone].next;
@@ -389,8 +389,8 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
     const TokenId left = list[position].symbol;
     const TokenId right = list[list[position].next].symbol;
     const TokenId result = table_.find(left, right).result;
-    // Places of one rank come in any order, which matters only in a run of equal symbols: that one is merged whole,
-    // from its left end.
+    // Positions of one rank come in any order, which matters only in a run of equal symbols: such a run is merged
+    // whole, from its left end.
     if (left == right) {
       while (list[position].previous != no_position && list[list[position].previous].symbol == left) {
         position = list[position].previous;
@@ -414,11 +414,11 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
 
 void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids) const {
   SymbolList list(piece, bytes_.byte_tokens);
-  // Rank, then position: the leftmost of the lowest. Entries that no longer hold are passed over when they surface.
+  // Ordered by rank, then position: the leftmost of the lowest. Outdated entries are skipped when they surface.
   struct Candidate {
     std::uint32_t rank;
     std::uint32_t position;
-    std::uint32_t length;  // of both symbols in positions: tells whether they are still the same two
+    std::uint32_t length;  // of both symbols in positions: shows whether they are still the same two
   };
   const auto later = [](const Candidate& a, const Candidate& b) {
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;

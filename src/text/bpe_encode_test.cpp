@@ -41,7 +41,7 @@ struct RandomVocabulary {
 
   std::string text(std::size_t size) {
     std::string result;
-    // Long runs now and then: they are where the order of merging shows.
+    // Occasional long runs, in which the order of merging matters.
     while (result.size() < size) result.append(random.below(4) == 0 ? random.below(9) + 1 : 1, "abcd"[random.below(4)]);
     result.resize(size);
     return result;
@@ -53,7 +53,7 @@ struct RandomVocabulary {
   PhiloxStream random;
 };
 
-// The definition: again and again the leftmost pair of the lowest rank.
+// The definition: repeatedly merge the leftmost pair of the lowest rank.
 std::vector<TokenId> merge_plainly(const RandomVocabulary& vocabulary, std::string_view piece) {
   std::vector<TokenId> ids;
   for (const char byte : piece) ids.push_back(static_cast<unsigned char>(byte));
@@ -112,15 +112,15 @@ TEST(BpeEncode, BucketsAndHeapAgreeOnLongPieces) {
 TEST(BpeEncode, RanksRiseOnlyWhereNoTokenIsMadeOfALaterOne) {
   const RandomVocabulary vocabulary(1, 10, true);
   auto rules = vocabulary.rules;
-  // The last merge that uses an earlier one's result comes before it once their ranks are swapped.
+  // After the swap of ranks, the last merge that uses an earlier one's result comes before it.
   const auto child = std::find_if(rules.begin(), rules.end(), [](const auto& rule) { return rule.left >= 256; });
   ASSERT_NE(child, rules.end());
   std::swap(child->rank, rules[child->left - 256].rank);
   EXPECT_FALSE(BpeEncoder({.byte_tokens = vocabulary.byte_tokens}, rules, vocabulary.tokens, {}).ranks_rise());
 }
 
-// Every length around the cache's limits and the switch of algorithms, each pre-token seen twice, so that the second
-// comes from the cache; and at the very end of the text, where a key cannot be read in one go.
+// Every length around the cache's limits and the switch of algorithms. Each pre-token occurs twice, so the second one
+// comes from the cache; also at the very end of the text, where a key cannot be read at once.
 TEST(BpeEncode, CachedPretokensComeOutAsUncachedOnes) {
   RandomVocabulary vocabulary(5, 40, true);
   const BpeEncoder encoder = vocabulary.encoder();
@@ -169,7 +169,7 @@ TEST(BpeEncode, ThreadsShareAnEncoder) {
   const std::string text = vocabulary.text(20000);
   std::vector<TokenId> expected;
   encoder.encode(text, next, expected);
-  // More threads than the pool has places.
+  // More threads than the pool has slots.
   std::vector<std::vector<TokenId>> ids(24);
   {
     std::vector<JoiningThread> threads;

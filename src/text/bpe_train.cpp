@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint32_t none = ~std::uint32_t{0};
 
-// Where the neighbours (left, right) stand: positions of the left one, oldest first; some may no longer hold.
+// The positions of the neighbours (left, right): that of the left one, oldest first; some may be outdated.
 struct Pair {
   TokenId left = 0;
   TokenId right = 0;
@@ -59,8 +59,8 @@ class PairIndex {
   std::vector<std::uint32_t> places_;
 };
 
-// All distinct pre-tokens laid end to end, each a doubly linked list of symbols; a merged symbol stands where its left
-// part stood.
+// All distinct pre-tokens concatenated, each a doubly linked list of symbols; a merged symbol is at the position of its
+// left part.
 struct Symbols {
   explicit Symbols(const PretokenCounts& counts, const std::array<TokenId, 256>& byte_tokens) {
     std::uint64_t total = 0;
@@ -92,8 +92,8 @@ struct Symbols {
   std::vector<std::uint32_t> word;  // index into the counts' entries
 };
 
-// An entry of the heap: what a pair's count was when it was pushed. Counts of a pair only fall once it is there, so an
-// entry whose count is still right is the most frequent pair.
+// An entry of the heap: a pair's count when it was pushed. Counts of a pair only fall afterwards, so an entry with a
+// correct count is the most frequent pair.
 struct Candidate {
   std::int64_t count;
   TokenId left;

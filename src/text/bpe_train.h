@@ -1,4 +1,4 @@
-// Byte-level BPE training: counting pre-tokens, then merging the most frequent pair again and again.
+// Byte-level BPE training: counting pre-tokens, then repeatedly merging the most frequent pair.
 #pragma once
 
 #include <cstddef>
@@ -27,7 +27,7 @@ class PretokenCounts {
   };
 
   PretokenCounts();
-  // Throws Error(input) where a count would overflow 64 bits.
+  // Throws Error(input) if a count would overflow 64 bits.
   void add(std::string_view pretoken, std::uint64_t count);
   void merge(const PretokenCounts& other);
 
@@ -55,30 +55,30 @@ class PretokenCounts {
 struct CountOptions {
   SplitPattern pattern = SplitPattern::gpt2;
   int threads = 1;
-  std::size_t block_bytes = std::size_t{1} << 20;  // read at a time; grows where a block has no safe cut
+  std::size_t block_bytes = std::size_t{1} << 20;  // bytes read at a time; grows if a block has no safe cut
   // See TokenizerTrainOptions.
   bool strict = false;
   std::function<void(std::string_view message)> on_skip = nullptr;
   TrainProgress progress = nullptr;  // stage "counting", bytes
 };
 
-// Counts the pre-tokens of files, each cut at safe_cut into blocks that threads take in turn. Memory: a block a thread
-// and the distinct pre-tokens (with SplitPattern::none, which allows no cut, whole files). Throws Error(io),
-// Error(input) when no file is text, Error(interrupted).
+// Counts the pre-tokens of files. Each file is cut at safe_cut into blocks, which threads take in turn. Memory: one
+// block per thread, plus the distinct pre-tokens (with SplitPattern::none, which allows no cut, whole files). Throws
+// Error(io), Error(input) if no file is text, Error(interrupted).
 PretokenCounts count_pretokens(std::span<const std::filesystem::path> files, const CountOptions& options);
 PretokenCounts count_pretokens(std::string_view text, const CountOptions& options);
 
 struct MergeOptions {
-  std::size_t merges = 0;           // wanted
+  std::size_t merges = 0;           // requested
   std::uint64_t min_frequency = 2;  // of a pair
-  TokenId first_id = 0;             // of the first merge's token; below it stand the bytes and whatever else
+  TokenId first_id = 0;             // of the first merge's token; bytes and other tokens are below it
   std::array<TokenId, 256> byte_tokens{};
-  // Whether a token of these bytes may be made; asked once for each pair about to be merged.
+  // Whether a token with these bytes may be made; called once for each pair about to be merged.
   std::function<bool(std::string_view bytes)> allowed = nullptr;
   TrainProgress progress = nullptr;  // stage "merging", merges
 };
 
-// The merges in order; fewer than asked for where no pair is left that is frequent enough. result = first_id + rank.
+// The merges in order; fewer than requested if no remaining pair is frequent enough. result = first_id + rank.
 std::vector<MergeRule> learn_merges(const PretokenCounts& counts, const MergeOptions& options);
 
 }  // namespace mslt

@@ -48,7 +48,7 @@ Error error_of(Call&& call) {
   return {ErrorKind::usage, ""};
 }
 
-// The definition: count all pairs anew, take the most frequent, of those the smallest (left, right), replace it.
+// The definition: count all pairs anew, take the most frequent, among those the smallest (left, right), replace it.
 std::vector<std::pair<TokenId, TokenId>> train_plainly(const std::map<std::string, std::uint64_t>& counts,
                                                        const std::array<TokenId, 256>& byte_tokens, TokenId first_id,
                                                        std::size_t merges, std::uint64_t min_frequency) {
@@ -160,7 +160,7 @@ TEST(BpeTrain, IdsAreSpecialTokensThenBytesThenMerges) {
   EXPECT_EQ(tokenizer.pad_id(), std::nullopt);
 }
 
-// No merge may spell a special token: its entry in the file's vocabulary would be the same.
+// No merge may spell a special token, since both would have the same entry in the file's vocabulary.
 TEST(BpeTrain, MergesNeverMakeASpecialToken) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "EOSEOSxEOS";

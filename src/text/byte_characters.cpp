@@ -57,7 +57,7 @@ std::optional<std::string> from_byte_characters(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     unsigned character = static_cast<unsigned char>(text[i]);
     if (character >= 0x80) {
-      // All of the mapping's characters lie below U+0800: two bytes at most.
+      // All characters of the mapping are below U+0800: at most two bytes.
       if ((character & 0xE0) != 0xC0 || i + 1 == text.size()) return std::nullopt;
       const unsigned continuation = static_cast<unsigned char>(text[++i]);
       if ((continuation & 0xC0) != 0x80) return std::nullopt;

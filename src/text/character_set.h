@@ -15,11 +15,11 @@ namespace mslt {
 class CharacterSet {
  public:
   CharacterSet() = default;
-  // Ranges in any order, which may overlap.
+  // Ranges in any order, possibly overlapping.
   explicit CharacterSet(std::vector<unicode::CharacterRange> ranges);
   static CharacterSet of(char32_t first, char32_t last) { return CharacterSet({{first, last}}); }
   static CharacterSet all();
-  // A set of character_sets.h by its name; empty where there is none.
+  // A set of character_sets.h by its name; empty if unknown.
   static CharacterSet named(std::string_view name);
 
   bool contains(char32_t code_point) const {
@@ -32,7 +32,7 @@ class CharacterSet {
   CharacterSet united(const CharacterSet& other) const;
   CharacterSet intersected(const CharacterSet& other) const;
   CharacterSet complement() const;
-  // With every letter that differs from one of the set in case alone. ASCII letters only, and what folds to one: U+017F
+  // With every letter that differs only in case from one of the set. Only ASCII letters and what folds to them: U+017F
   // to s, U+212A to k.
   CharacterSet without_case() const;
 
@@ -41,7 +41,7 @@ class CharacterSet {
  private:
   bool contains_beyond_ascii(char32_t code_point) const;
 
-  std::vector<unicode::CharacterRange> ranges_;  // rising, with gaps between
+  std::vector<unicode::CharacterRange> ranges_;  // ascending, with gaps between
   std::array<std::uint64_t, 2> ascii_{};
 };
 

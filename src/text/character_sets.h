@@ -1,8 +1,8 @@
 // Named sets of characters and compatibility decompositions, from tables that tools/generate_character_sets.py writes.
 //
-// The names are the general categories of Unicode ("Lu"), some scripts ("Han"), "Alphabetic", and what the tokenizers
-// package calls so in its pre-tokenizers: "word" (\w of expressions), "rust word" (\w of Whitespace), "space",
-// "numeric" (Digits) and "punctuation" (Punctuation). All functions here are safe to call from several threads.
+// The names are the general categories of Unicode ("Lu"), some scripts ("Han"), "Alphabetic", and the sets of the
+// tokenizers package's pre-tokenizers: "word" (\w of expressions), "rust word" (\w of Whitespace), "space", "numeric"
+// (Digits) and "punctuation" (Punctuation). All functions here are safe to call from several threads.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace mslt::unicode {
 
 struct CharacterRange {
   char32_t first = 0;
-  char32_t last = 0;  // included
+  char32_t last = 0;  // inclusive
   bool operator==(const CharacterRange&) const = default;
 };
 
@@ -24,7 +24,7 @@ struct NamedSet {
   std::uint32_t range_count;
 };
 
-// The full compatibility decomposition (NFKD) of code points where it is not the canonical one.
+// The full compatibility decomposition (NFKD) of code points, if it differs from the canonical one.
 struct CompatibilityDecomposition {
   char32_t code_point;
   std::uint16_t first_part;
@@ -34,11 +34,11 @@ struct CompatibilityDecomposition {
 extern const NamedSet named_sets[];
 extern const std::size_t named_set_count;
 extern const CharacterRange set_ranges[];
-extern const CompatibilityDecomposition compatibility_decompositions[];  // by rising code point
+extern const CompatibilityDecomposition compatibility_decompositions[];  // by ascending code point
 extern const std::size_t compatibility_decomposition_count;
 extern const char32_t compatibility_parts[];
 
-// The ranges of a set, rising and apart; empty where no set has this name.
+// The ranges of a set, ascending and disjoint; empty if no set has this name.
 inline std::span<const CharacterRange> ranges_of_set(std::string_view name) {
   for (const NamedSet& set : std::span(named_sets, named_set_count)) {
     if (set.name == name) return {set_ranges + set.first_range, set.range_count};

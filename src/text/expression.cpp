@@ -1,4 +1,4 @@
-// Compiling a syntax tree to instructions, and finding out which characters can follow one another in a match.
+// Compiling a syntax tree to instructions, and computing which characters can follow one another in a match.
 #include "text/expression.h"
 
 #include <algorithm>
@@ -46,7 +46,7 @@ bool node_looks_back(const ExpressionNode& node) {
 struct Expression::Compiler {
   explicit Compiler(Expression& made) : expression(made) {}
 
-  // Which sets of the tree a match of a part can start and end with.
+  // The sets of the tree with which a match of a part can start and end.
   struct Ends {
     std::vector<std::uint32_t> first;
     std::vector<std::uint32_t> last;
@@ -121,7 +121,7 @@ struct Expression::Compiler {
     for (const std::uint32_t jump : jumps) at(jump).a = here();
   }
 
-  // A part that is run by itself: it ends with an accept of its own.
+  // A part that runs by itself and ends with its own accept.
   void compile_part(const ExpressionNode& body, Operation operation, bool negative) {
     const std::uint32_t part = emit({.operation = operation, .negative = negative});
     at(part).a = here();
@@ -134,7 +134,8 @@ struct Expression::Compiler {
     const ExpressionNode& body = node.children.front();
     const bool endless = node.most == no_most;
     if (endless && node_can_be_empty(body)) {
-      fail(ErrorKind::input, "the expression {} repeats without a limit what can match nothing, which is not supported",
+      fail(ErrorKind::input,
+           "the expression {} repeats a part that can match nothing without a limit, which is not supported",
            expression.pattern_);
     }
     const bool is_loop = endless && body.kind == ExpressionNode::Kind::set && node.greed != ExpressionNode::Greed::lazy;
@@ -170,7 +171,7 @@ struct Expression::Compiler {
     at(split).b = greed == ExpressionNode::Greed::lazy ? again : leave;
   }
 
-  // Fills follows_ and returns the ends: the construction of Glushkov's automaton. Look-aheads are left out, which only
+  // Fills follows_ and returns the ends: the construction of Glushkov's automaton. Ignores look-aheads, which only
   // makes more possible.
   Ends analyse(const ExpressionNode& node) {
     Ends ends;

@@ -1,15 +1,15 @@
-// Regular expressions as tokenizer.json files have them, matched as Oniguruma matches them.
+// Regular expressions of tokenizer.json files, matched as by Oniguruma.
 //
-// Supported are characters and escapes, sets ([...], nested, with ^ and &&, [:alpha:] and its like), \s \d \w \h
+// Supported are characters and escapes, sets ([...], nested, with ^ and &&, [:alpha:] and the like), \s \d \w \h
 // \p{...} and their complements, groups, alternation, greedy, lazy and possessive quantifiers, atomic groups,
 // look-ahead, look-behind of one character, ^ $ \A \z \Z \b \B and (?i). \s, \d and \w are Unicode's; the Unicode
-// version is that of character_sets.h. As in Ruby, . is all but a line feed, ^ and $ stand at lines, and a + after
-// {n,m} repeats once more instead of keeping what matched. Back-references are not supported. A byte that is not part
-// of valid UTF-8 is a character by itself, like U+FFFD.
+// version is that of character_sets.h. As in Ruby, . is everything except a line feed, ^ and $ match at lines, and a +
+// after {n,m} repeats once more instead of being possessive. Back-references are not supported. A byte outside valid
+// UTF-8 is a character by itself, like U+FFFD.
 //
-// A match is found by backtracking. Where that takes more steps than the text explains, each state that failed is
-// remembered, so that no state of a text is tried twice: the time is then linear in the text for expressions of which
-// no part looks ahead over and over, and bounded for all.
+// Matches are found by backtracking. If that takes more steps than the text explains, each failed state is remembered,
+// so no state of a text is tried twice. The time is then linear in the text for expressions in which no part looks
+// ahead repeatedly, and bounded for all.
 #pragma once
 
 #include <cstddef>
@@ -28,20 +28,21 @@ namespace mslt {
 // Immutable; safe to share between threads.
 class Expression {
  public:
-  // Throws Error(input) saying what is not supported or not valid, for a caller that knows where it stands.
+  // Throws Error(input) saying what is unsupported or invalid; the caller knows where the expression comes from.
   explicit Expression(std::string_view pattern);
-  // From a tree; `name` stands for it in errors.
+  // From a tree; `name` represents it in errors.
   Expression(const ExpressionNode& tree, std::string_view name);
-  // The text itself, which must be valid UTF-8.
+  // Matches the text itself, which must be valid UTF-8.
   static Expression literal(std::string_view text);
 
   const std::string& pattern() const { return pattern_; }
 
-  // Whether a match can hold the character `left` with `right` right after it. True more often than it need be.
+  // Whether a match can contain the character `left` directly followed by `right`. May be true more often than
+  // necessary.
   bool may_join(char32_t left, char32_t right) const;
   // Whether a match can start with this character.
   bool may_start_with(char32_t code_point) const { return first_.contains(code_point); }
-  // Whether what stands before a place can matter to what matches from there, and whether the empty text can match.
+  // Whether the text before a position can affect a match from there, and whether the empty text can match.
   bool looks_back() const { return looks_back_; }
   bool can_be_empty() const { return can_be_empty_; }
 
@@ -69,7 +70,7 @@ class Expression {
     std::uint32_t set = 0;
     std::uint32_t a = 0;
     std::uint32_t b = 0;
-    std::uint32_t state = 0;  // number among those that are remembered
+    std::uint32_t state = 0;  // number among the remembered states
   };
 
   std::string pattern_;
@@ -77,7 +78,7 @@ class Expression {
   std::vector<Instruction> program_;
   std::uint32_t states_ = 0;
   CharacterSet first_;
-  // Of each set in the tree, the union of what may follow it within a match.
+  // For each set in the tree, the union of the sets that may follow it within a match.
   struct Follow {
     std::uint32_t set = 0;
     CharacterSet next;
@@ -87,7 +88,7 @@ class Expression {
   bool can_be_empty_ = false;
 };
 
-// Matches of one expression in a text, from left to right. One thread at a time. Both must outlive it.
+// The matches of one expression in a text, from left to right. One thread at a time. Both must outlive it.
 class ExpressionMatcher {
  public:
   struct Match {
@@ -100,14 +101,14 @@ class ExpressionMatcher {
   ExpressionMatcher& operator=(const ExpressionMatcher&) = delete;
   ~ExpressionMatcher();
 
-  // Begins with a text, which must outlive its matches. `limit`: from which byte on it is not certain; see reached().
+  // Starts on a text, which must outlive its matches. `limit`: the first byte that is not certain; see reached().
   void start(std::string_view text, std::size_t limit = std::string_view::npos);
 
-  // The next match after the one before, or nothing. An empty match where the last one ended is passed over. Throws
-  // Error(input) where the text takes too many steps.
+  // The next match, or nothing. Skips an empty match where the last one ended. Throws Error(input) if the text takes
+  // too many steps.
   std::optional<Match> next();
 
-  // The first place from which an attempt to match looked at the limit or beyond, or nothing.
+  // The first position from which an attempt to match read at or beyond the limit, or nothing.
   std::optional<std::size_t> reached() const { return reached_; }
 
  private:
@@ -131,7 +132,7 @@ class ExpressionMatcher {
   bool known_to_fail(std::uint32_t state, std::size_t position) const;
   void remember_range(std::uint32_t state, std::size_t low, std::size_t high, bool success);
   std::size_t scan(const Expression::Instruction& instruction, std::size_t position);
-  // Takes the next way that is left above `base`; false where there is none.
+  // Takes the next remaining alternative above `base`; false if there is none.
   bool resume(std::size_t base, std::uint32_t& counter, std::size_t& position);
   void remember_success(std::size_t base);
 
@@ -139,14 +140,14 @@ class ExpressionMatcher {
   std::string_view text_;
   std::size_t limit_ = std::string_view::npos;
   std::optional<std::size_t> reached_;
-  std::size_t attempt_ = 0;  // where the current attempt starts
-  std::size_t from_ = 0;     // where the next search starts
+  std::size_t attempt_ = 0;  // start of the current attempt
+  std::size_t from_ = 0;     // start of the next search
   std::optional<std::size_t> last_end_;
   std::size_t furthest_ = 0;
   std::uint64_t steps_ = 0;
   std::uint64_t steps_allowed_ = 0;
   std::vector<Frame> frames_;
-  std::unique_ptr<Memory> memory_;  // made when it is needed
+  std::unique_ptr<Memory> memory_;  // made on demand
 };
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// The backtracking matcher, with a memory of what failed for texts that would make it repeat itself.
+// The backtracking matcher, which remembers failures in texts that would make it repeat itself.
 #include <algorithm>
 #include <unordered_map>
 
@@ -8,12 +8,12 @@
 
 namespace mslt {
 
-// What is left to try. Positions are those of the state's first try; `high` is where a loop ended.
+// Remaining alternatives. Positions are those of the state's first try; `high` is the end of a loop.
 struct ExpressionMatcher::Frame {
   enum class Kind : std::uint8_t {
-    way,        // go on at `counter` and `low`
+    way,        // continue at `counter` and `low`
     loop,       // give back a character of [low, now)
-    kept_loop,  // nothing to try: the loop at `counter` fails from each place of [low, high]
+    kept_loop,  // nothing to try: the loop at `counter` fails from every position in [low, high]
     mark,       // nothing to try: the split at `counter` fails at `low`
   };
   Kind kind = Kind::way;
@@ -23,7 +23,7 @@ struct ExpressionMatcher::Frame {
   std::size_t high = 0;
 };
 
-// Two bits for each state at each place: that it fails, and that a look-ahead succeeds from it.
+// Two bits for each state at each position: it fails, and a look-ahead succeeds from it.
 struct ExpressionMatcher::Memory {
   static constexpr std::size_t page_positions = 256;
 
@@ -82,7 +82,7 @@ ExpressionMatcher::Character ExpressionMatcher::at(std::size_t position) {
   furthest_ = std::max(furthest_, position);
   const auto byte = static_cast<unsigned char>(text_[position]);
   if (byte < 0x80) return {byte, 1};
-  // A character that ends the text may be the start of a longer one.
+  // A character at the end of the text may be the start of a longer one.
   if (limit_ <= text_.size() && position + 4 > limit_ && !reached_) reached_ = attempt_;
   const Utf8Result result = decode_utf8(text_, position);
   if (result.status != Utf8Status::valid) return {replacement_character, 1};
@@ -112,11 +112,11 @@ bool ExpressionMatcher::known_to_fail(std::uint32_t state, std::size_t position)
 
 void ExpressionMatcher::remember_range(std::uint32_t state, std::size_t low, std::size_t high, bool success) {
   if (!memory_) return;
-  // Places inside a character are never asked for.
+  // Positions inside a character are never queried.
   for (std::size_t position = low; position <= high; ++position) memory_->set(state, position, success);
 }
 
-// The end of the run of the set's characters.
+// The end of the run of characters in the set.
 std::size_t ExpressionMatcher::scan(const Expression::Instruction& instruction, std::size_t position) {
   const CharacterSet& set = expression_.sets_[instruction.set];
   const std::size_t start = position;
@@ -138,7 +138,7 @@ bool ExpressionMatcher::is_of(std::uint32_t set, std::size_t position) {
 bool ExpressionMatcher::holds(const Expression::Instruction& instruction, std::size_t position) {
   switch (instruction.assertion) {
     case Assertion::begin_line:
-      // Ruby: not after a line feed that ends the text.
+      // Ruby: not after a line feed at the end of the text.
       return position == 0 || (text_[position - 1] == '\n' && at(position).length != 0);
     case Assertion::end_line:
       return at(position).length == 0 || text_[position] == '\n';
@@ -198,7 +198,7 @@ void ExpressionMatcher::remember_success(std::size_t base) {
   }
 }
 
-// Runs the part that starts at `counter` up to its accept; returns where it ended, or nothing.
+// Runs the part that starts at `counter` up to its accept; returns its end, or nothing.
 std::optional<std::size_t> ExpressionMatcher::run(std::uint32_t counter, std::size_t position, Purpose purpose) {
   using Operation = Expression::Operation;
   const std::size_t base = frames_.size();
@@ -236,7 +236,7 @@ std::optional<std::size_t> ExpressionMatcher::run(std::uint32_t counter, std::si
         case Operation::loop: {
           std::size_t end = scan(instruction, position);
           const std::size_t high = end;
-          // Where the run was left because the rest fails, its end fails too.
+          // If the run ended because the rest fails, its end fails too.
           if (end > position && known_to_fail(instruction.state, end)) end = start_of_character_before(text_, end);
           frames_.push_back({.kind = Frame::Kind::loop, .counter = counter, .low = position, .now = end, .high = high});
           position = end;
@@ -305,7 +305,7 @@ std::optional<ExpressionMatcher::Match> ExpressionMatcher::next() {
       return std::nullopt;
     }
     if (match->begin == match->end && last_end_ == match->end) {
-      // Passed over; the search goes on after the next character.
+      // No match here; continue after the next character.
       from_ += std::max<std::size_t>(1, at(from_).length);
       continue;
     }

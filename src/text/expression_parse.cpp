@@ -26,11 +26,11 @@ class ExpressionParser {
   }
 
  private:
-  // Raises the depth of nesting for as long as it lives.
+  // Raises the nesting depth while it lives.
   class Level {
    public:
     explicit Level(ExpressionParser& parser) : parser_(parser) {
-      if (++parser_.depth_ > max_expression_depth) parser_.reject("more than 64 groups or brackets in one another");
+      if (++parser_.depth_ > max_expression_depth) parser_.reject("more than 64 nested groups or brackets");
     }
     Level(const Level&) = delete;
     Level& operator=(const Level&) = delete;
@@ -62,7 +62,7 @@ class ExpressionParser {
 
   ExpressionNode choice() {
     const Level level(*this);
-    const bool outer_case = ignore_case_;  // (?i) holds to the end of its group
+    const bool outer_case = ignore_case_;  // (?i) applies to the end of its group
     std::vector<ExpressionNode> branches;
     do {
       branches.push_back(sequence());
@@ -80,7 +80,7 @@ class ExpressionParser {
       const char32_t letter = is_letter ? static_cast<char32_t>(peek() | 0x20) : 0;
       const bool folds = (letter == 's' && previous == 's') || (letter == 't' && previous == 's') ||
                          (previous == 'f' && (letter == 'f' || letter == 'i' || letter == 'l'));
-      if (folds) reject("ss, st, ff, fi or fl without regard to case (single characters stand for these too)");
+      if (folds) reject("ss, st, ff, fi or fl ignoring case (single characters match these too)");
       previous = letter;
       std::optional<ExpressionNode> atom = one_atom();
       if (atom) node.children.push_back(quantified(std::move(*atom)));
@@ -92,7 +92,7 @@ class ExpressionParser {
     return {.kind = ExpressionNode::Kind::set, .set = std::move(set), .children = {}};
   }
 
-  // Nothing where it is an option for what follows, such as (?i).
+  // Nothing for an option for the rest of the group, such as (?i).
   std::optional<ExpressionNode> one_atom() {
     if (take("(")) return group();
     if (peek() == '[') {
@@ -138,15 +138,15 @@ class ExpressionParser {
     return set.without_case();
   }
 
-  // Ignoring case is supported where it concerns ASCII alone.
+  // Ignoring case is supported for ASCII only.
   void check_case(const CharacterSet& set) const {
     const CharacterSet cased = CharacterSet::named("Lu")
                                    .united(CharacterSet::named("Ll"))
                                    .united(CharacterSet::named("Lt"))
                                    .intersected(CharacterSet::of(0x80, 0x10FFFF));
     const CharacterSet beyond = set.intersected(cased);
-    // Sets such as \p{L} hold both cases of all.
-    if (!beyond.empty() && !(beyond == cased)) reject("a letter beyond ASCII without regard to case");
+    // Sets such as \p{L} contain both cases of every letter.
+    if (!beyond.empty() && !(beyond == cased)) reject("a letter beyond ASCII ignoring case");
   }
 
   std::optional<ExpressionNode> group() {
@@ -182,7 +182,7 @@ class ExpressionParser {
       }
     }
     if (take(")")) {
-      // From here to the end of the group, branches after a | included.
+      // From here to the end of the group, including branches after a |.
       ignore_case_ = wanted;
       return std::nullopt;
     }
@@ -226,11 +226,11 @@ class ExpressionParser {
   struct Counts {
     std::uint32_t least;
     std::uint32_t most;
-    bool is_interval;  // {n,m}, after which a + repeats again and does not keep
+    bool is_interval;  // {n,m}, after which a + repeats again and is not possessive
     bool is_fixed;     // {n}
   };
 
-  // {n}, {n,}, {n,m} or {,m}; what looks otherwise is text.
+  // {n}, {n,}, {n,m} or {,m}; anything else is text.
   std::optional<Counts> interval() {
     const std::size_t start = at_;
     if (!take("{")) return std::nullopt;
@@ -260,10 +260,10 @@ class ExpressionParser {
       const bool zero_width = node.kind == ExpressionNode::Kind::look_ahead ||
                               node.kind == ExpressionNode::Kind::look_behind ||
                               node.kind == ExpressionNode::Kind::assertion;
-      if (zero_width) reject("a quantifier of what has no width");
+      if (zero_width) reject("a quantifier of something without width");
       if (++nested > 8) reject("more than eight quantifiers in a row");
       ExpressionNode::Greed greed = ExpressionNode::Greed::greedy;
-      // After {n}, ? means that it may be missing, and + repeats: the loop takes them as quantifiers of their own.
+      // After {n}, ? makes it optional and + repeats it: the loop handles them as separate quantifiers.
       if (!found->is_fixed && take("?")) {
         greed = ExpressionNode::Greed::lazy;
       } else if (!found->is_interval && take("+")) {
@@ -294,11 +294,11 @@ class ExpressionParser {
       value = value * 16 + static_cast<char32_t>(digit);
       ++at_;
     }
-    if (count < least || value > 0x10FFFF) reject("a character by a number that is none");
+    if (count < least || value > 0x10FFFF) reject("a character with an invalid number");
     return value;
   }
 
-  // What follows a backslash, as a set. Sets `single_` where it is one character, which may start a range.
+  // The escape after a backslash, as a set. Sets `single_` if it is one character, which may start a range.
   CharacterSet escaped(bool in_bracket) {
     single_ = std::nullopt;
     const char32_t point = take_character();
@@ -392,7 +392,7 @@ class ExpressionParser {
     return negative ? set->complement() : set;
   }
 
-  // What stands in brackets, from after the first one to after the last.
+  // The contents of brackets, from after the first one to after the last one.
   CharacterSet bracket() {
     const Level level(*this);
     const bool outer = std::exchange(in_bracket_, true);
@@ -439,7 +439,7 @@ class ExpressionParser {
     } else {
       single_ = take_character();
     }
-    if (!single_ || *single_ < low) reject("a range whose end is no character after its start");
+    if (!single_ || *single_ < low) reject("a range whose end is not a character after its start");
     return CharacterSet::of(low, *single_);
   }
 

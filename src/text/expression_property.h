@@ -1,4 +1,4 @@
-// The sets of characters that expressions name: \p{Greek}, [:alpha:].
+// The sets of characters named in expressions: \p{Greek}, [:alpha:].
 #pragma once
 
 #include <optional>
@@ -8,11 +8,10 @@
 
 namespace mslt {
 
-// The property that stands in \p{}, without regard to case, spaces, hyphens and underscores; nothing for an unknown
-// one. Pure.
+// The property named in \p{}, ignoring case, spaces, hyphens and underscores; nothing for an unknown one. Pure.
 std::optional<CharacterSet> expression_property(std::string_view name);
 
-// The class that stands in [: :], which is exactly as named here. Pure.
+// The class named in [: :], spelled exactly. Pure.
 std::optional<CharacterSet> expression_class(std::string_view name);
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// Tests of the expression engine; expected values are Oniguruma's, by way of the tokenizers package.
+// Tests of the expression engine; expected values are Oniguruma's, obtained through the tokenizers package.
 #include "text/expression.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
-// The text cut into matches and what is between.
+// The text split into matches and the parts between.
 Strings pieces(std::string_view pattern, std::string_view text) {
   const Expression expression(pattern);
   ExpressionMatcher matcher(expression);
@@ -85,7 +85,7 @@ TEST(Expression, BytesThatAreNoTextAreSymbols) {
 }
 
 TEST(Expression, TakesLinearTimeWhereBacktrackingAloneWouldNot) {
-  // Each of these takes quadratic or exponential time when no failure is remembered.
+  // Each of these takes quadratic or exponential time without remembering failures.
   const std::string spaces = std::string(200'000, ' ') + "x";
   EXPECT_EQ(pieces(R"(\s+$)", spaces).size(), 1u);
   EXPECT_EQ(pieces(R"(\s*[\r\n]+)", spaces).size(), 1u);

@@ -15,7 +15,7 @@ enum class Assertion : std::uint8_t {
   end_line,
   begin_text,
   end_text,
-  end_text_or_last_line,  // also before a line feed that ends the text
+  end_text_or_last_line,  // also before a line feed at the end of the text
   word_boundary,
   no_word_boundary,
 };
@@ -25,11 +25,11 @@ struct ExpressionNode {
     nothing,      // matches the empty text
     set,          // one character of `set`
     sequence,     // children one after another
-    choice,       // the first child that lets the whole match
+    choice,       // the first child with which the whole matches
     repeat,       // children[0], least to most times
-    atomic,       // children[0], whose first way of matching is kept
-    look_ahead,   // children[0] matches here, or does not where `negative`
-    look_behind,  // the character before is (not) of `set`
+    atomic,       // children[0]; keeps its first way of matching
+    look_ahead,   // children[0] matches here, or does not if `negative`
+    look_behind,  // the previous character is (not) in `set`
     assertion,
   };
   enum class Greed : std::uint8_t { greedy, lazy, possessive };
@@ -46,7 +46,7 @@ struct ExpressionNode {
 
 inline constexpr std::uint32_t no_most = ~std::uint32_t{0};
 
-// Parses what expression.h describes. Throws Error(input) naming the place and what is not supported there.
+// Parses the syntax that expression.h describes. Throws Error(input) naming the position and what is unsupported there.
 ExpressionNode parse_expression(std::string_view pattern);
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// A value of a JSON document together with where it stands, for errors.
+// A value of a JSON document with its path, for errors.
 #pragma once
 
 #include <fmt/format.h>
@@ -14,8 +14,7 @@
 
 namespace mslt {
 
-// A JSON value and where it stands, for errors.
-// The value and the source's name must outlive it.
+// A JSON value and its path, for errors. The value and the source's name must outlive it.
 class JsonMember {
  public:
   JsonMember(const nlohmann::json& value, std::string path, std::string_view source)
@@ -28,7 +27,7 @@ class JsonMember {
   }
 
   bool has(const char* name) const { return value_.is_object() && value_.contains(name); }
-  // Missing and null are alike in these files.
+  // These files treat missing and null members alike.
   bool is_set(const char* name) const { return has(name) && !value_.at(name).is_null(); }
 
   JsonMember at(const char* name) const {
@@ -56,7 +55,7 @@ class JsonMember {
     if (!value_.is_number_unsigned()) reject("is not an id (a whole number from 0 on)");
     return value_.get<std::uint64_t>();
   }
-  // The member "type", which all parts of the pipeline have.
+  // The member "type", present in all parts of the pipeline.
   const std::string& type() const { return at("type").string(); }
 
  private:

@@ -1,4 +1,4 @@
-// SAX events of nlohmann::json, sorted by where they stand.
+// SAX events of nlohmann::json, sorted by their position in the document.
 #include "text/json_walker.h"
 
 #include <algorithm>
@@ -58,7 +58,7 @@ json JsonBuilder::take() {
   return std::exchange(root_, json());
 }
 
-// What nlohmann::json calls.
+// The handler that nlohmann::json calls.
 class JsonWalker::Events {
  public:
   explicit Events(JsonWalker& walker) : walker_(walker) {}
@@ -111,7 +111,7 @@ void JsonWalker::walk(std::string_view text) {
 JsonWalker::Frame JsonWalker::next() const {
   if (frames_.empty()) return {};
   JsonRegion region = frames_.back().region;
-  // Only the members of the whole and of "model" begin regions.
+  // Only members of the document and of "model" begin regions.
   if (frames_.size() == 1) region = region_of_top_member(top_name_);
   if (frames_.size() == 2 && region == JsonRegion::outline && top_name_ == "model") {
     region = region_of_model_member(model_name_);

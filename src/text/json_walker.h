@@ -1,4 +1,4 @@
-// Walking through the JSON of a tokenizer.json as it is read, so that what it costs is what is kept of it.
+// Walking through the JSON of a tokenizer.json while reading it, so memory is needed only for the parts that are kept.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace mslt {
 
-// Builds one JSON value of the events of a walk. Small ones only: throws Error(input) naming `source` where it would
-// hold more than 65,536 values.
+// Builds one small JSON value from the events of a walk. Throws Error(input) naming `source` if it would contain more
+// than 65,536 values.
 class JsonBuilder {
  public:
   explicit JsonBuilder(std::string_view source) : source_(source) {}
@@ -19,7 +19,7 @@ class JsonBuilder {
   void add(nlohmann::json value);
   void open(bool object);
   void close() { open_.pop_back(); }
-  // The value; the builder is then as new.
+  // Returns the value and resets the builder.
   nlohmann::json take();
 
  private:
@@ -32,12 +32,12 @@ class JsonBuilder {
   std::size_t count_ = 0;
 };
 
-// The parts of a tokenizer.json that are told apart: its three long lists, all else that is looked at, and the rest.
+// The parts of a tokenizer.json: its three long lists, everything else of interest, and the rest.
 enum class JsonRegion { outline, added_tokens, vocabulary, merges, ignored };
 
-// Parses a text and hands each event to the member that its region has. `level` counts the containers of the region
-// that are open around the event, without the one that the event opens or closes: 0 for the region's own value. Throws
-// Error(input) as parse_json does, and where a member of the outline or a list occurs twice.
+// Parses a text and passes each event to the member function of its region. `level` counts the open containers of the
+// region around the event, without the one that the event opens or closes: 0 for the region's own value. Throws
+// Error(input) as parse_json does, and if a member of the outline or a list occurs twice.
 class JsonWalker {
  public:
   JsonWalker(const JsonWalker&) = delete;
@@ -66,13 +66,13 @@ class JsonWalker {
   void close();
   void key(std::string& name);
   void value(nlohmann::json value);
-  // Where a value that comes next belongs.
+  // The frame of the next value.
   Frame next() const;
 
   std::string_view source_;
-  std::vector<Frame> frames_;  // of the containers that are open
-  std::string top_name_;       // the latest member's of the whole
-  std::string model_name_;     // and of "model"
+  std::vector<Frame> frames_;  // of the open containers
+  std::string top_name_;       // the latest member of the document
+  std::string model_name_;     // the latest member of "model"
   std::vector<std::string> seen_;
 };
 

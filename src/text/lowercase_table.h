@@ -1,4 +1,4 @@
-// Unicode's simple lowercase mappings as ranges, from the table that tools/generate_lowercase_table.py writes.
+// Unicode's simple lowercase mappings as ranges, from the table written by tools/generate_lowercase_table.py.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace mslt {
 
-// Every `step`-th code point from first to last, both included, has a lowercase form `distance` further on.
+// Every `step`-th code point from first to last, both included, has a lowercase form `distance` higher.
 struct LowercaseRange {
   char32_t first;
   char32_t last;

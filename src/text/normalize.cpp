@@ -1,4 +1,4 @@
-// Unicode's normalisation forms by segments: for form C, only around what is not a boundary is the text taken apart.
+// Unicode's normalisation forms by segments: form C decomposes text only around characters that are no boundary.
 #include "text/normalize.h"
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace {
 constexpr char32_t syllable_base = 0xAC00;
 constexpr char32_t leading_base = 0x1100;
 constexpr char32_t vowel_base = 0x1161;
-constexpr char32_t trailing_base = 0x11A7;  // one before the first, since a syllable may have none
+constexpr char32_t trailing_base = 0x11A7;  // one before the first: a syllable may have none
 constexpr char32_t leading_count = 19;
 constexpr char32_t vowel_count = 21;
 constexpr char32_t trailing_count = 28;
@@ -53,7 +53,7 @@ void append_decomposed(std::vector<Element>& elements, char32_t code_point) {
   }
 }
 
-// Sorts by combining class, stably and in linear time: by counting.
+// Sorts by combining class, stably and in linear time, by counting.
 void sort_by_class(std::span<Element> marks) {
   std::array<std::size_t, 256> next_places{};
   for (const Element& element : marks) {
@@ -102,7 +102,7 @@ char32_t joined(char32_t first, char32_t second) {
   return found != end && found->first == first && found->second == second ? found->composite : 0;
 }
 
-// Joins each element with the last starter before it unless one in between blocks it: a starter, or a mark of the same
+// Joins each element with the last starter before it, unless one in between blocks it: a starter, or a mark of the same
 // or a higher class.
 void compose(std::vector<Element>& elements) {
   std::size_t kept = 0;
@@ -157,7 +157,7 @@ void append_compatible(std::vector<Element>& elements, char32_t code_point) {
   }
 }
 
-// Appends a segment of valid UTF-8 that nothing before it joins.
+// Appends a segment of valid UTF-8 that joins with nothing before it.
 void append_in_form(std::string& output, std::string_view segment, NormalizationForm form,
                     std::vector<Element>& elements) {
   const bool compatible = form == NormalizationForm::nfkc || form == NormalizationForm::nfkd;
@@ -182,7 +182,7 @@ std::string normalize(std::string_view text, NormalizationForm form) {
   if (form == NormalizationForm::nfc) return normalize_nfc(text);
   std::string output;
   std::vector<Element> elements;
-  std::size_t start = 0;  // of what is not in the output: valid UTF-8
+  std::size_t start = 0;  // of the text not yet in the output: valid UTF-8
   std::size_t position = 0;
   const auto flush = [&](std::size_t end) {
     if (end > start) append_in_form(output, text.substr(start, end - start), form, elements);
@@ -191,7 +191,7 @@ std::string normalize(std::string_view text, NormalizationForm form) {
   while (position < text.size()) {
     const bool is_ascii = static_cast<unsigned char>(text[position]) < 0x80;
     if (is_ascii) {
-      // ASCII stands for itself and joins nothing before it; what follows may join it.
+      // ASCII maps to itself and joins nothing before it; the next character may join it.
       if (position - start <= 1 && (position == start || static_cast<unsigned char>(text[start]) < 0x80)) {
         output.append(text, start, position - start);
         start = position;
@@ -216,8 +216,8 @@ std::string normalize(std::string_view text, NormalizationForm form) {
 std::string normalize_nfc(std::string_view text) {
   std::string output;
   std::vector<Element> elements;
-  std::size_t copied = 0;    // text before it is in the output
-  std::size_t boundary = 0;  // the last place where a segment may start
+  std::size_t copied = 0;    // text before this is in the output
+  std::size_t boundary = 0;  // last position where a segment may start
   std::size_t position = 0;
   while (position < text.size()) {
     if (static_cast<unsigned char>(text[position]) < 0x80) {

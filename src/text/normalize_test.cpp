@@ -57,7 +57,7 @@ TEST(NormalizeNfc, Hangul) {
   EXPECT_EQ(normalize_nfc("\u1100\u0301\u1161"), "\u1100\u0301\u1161");
 }
 
-// The first scripts, as of Unicode 16, whose composites join backwards though they look complete.
+// The first scripts, as of Unicode 16, whose composites join backwards although they look complete.
 TEST(NormalizeNfc, CompositesThatJoinBackwards) {
   EXPECT_EQ(normalize_nfc("\U00016D63\U00016D68"), "\U00016D6A");
 }

@@ -11,7 +11,7 @@ namespace mslt {
 namespace {
 
 void append_lowercase(std::string& output, char32_t code_point) {
-  // The one full mapping that is longer than a character.
+  // The only full mapping to more than one character.
   constexpr char32_t dotted_capital_i = 0x130;
   constexpr char32_t dot_above = 0x307;
   if (code_point == dotted_capital_i) {

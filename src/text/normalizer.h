@@ -1,4 +1,4 @@
-// Rewriting text before it is cut, by a list of steps, as the normalizers of tokenizer.json do.
+// Rewriting text before it is split, by a list of steps like the normalizers of tokenizer.json.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@ struct NormalizerStep {
   enum class Kind : std::uint8_t {
     form,       // one of Unicode's forms
     lowercase,  // each character's full lower case
-    prepend,    // `content` before a text that is not empty
+    prepend,    // `content` before a non-empty text
     replace,    // each match of `expression` by `content`
-    strip,      // white space off the start and the end
+    strip,      // removes white space at the start and the end
   };
 
   Kind kind = Kind::form;
@@ -36,12 +36,12 @@ class Normalizer {
 
   const std::vector<NormalizerStep>& steps() const { return steps_; }
   bool empty() const { return steps_.empty(); }
-  // Whether NFC is all that it does.
+  // Whether it does only NFC.
   bool is_nfc() const;
-  // Whether a text that is cut before an ASCII character comes to the same in two parts as whole.
+  // Whether cutting a text before an ASCII character gives the same result in two parts as in one.
   bool is_local() const;
 
-  // The text rewritten. Bytes that are not valid UTF-8 pass through. Throws Error(input) where an expression takes too
+  // The rewritten text. Bytes that are not valid UTF-8 pass through. Throws Error(input) if an expression takes too
   // many steps.
   std::string apply(std::string_view text) const;
 

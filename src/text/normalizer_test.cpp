@@ -1,4 +1,4 @@
-// Tests of normalizers; expected values are those of the tokenizers package.
+// Tests of normalizers; expected values come from the tokenizers package.
 #include "text/normalizer.h"
 
 #include <gtest/gtest.h>

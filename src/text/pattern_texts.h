@@ -1,4 +1,4 @@
-// The regular expressions by which tokenizer.json files name the split patterns.
+// The regular expressions that stand for split patterns in tokenizer.json files.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ struct PatternText {
   std::string_view regex;
 };
 
-// The expressions as published tokenizer.json files have them; of several for one pattern the first is written.
+// The expressions in published tokenizer.json files; of several for one pattern, the first is written.
 inline constexpr std::array<PatternText, 8> pattern_texts = {{
     {SplitPattern::gpt2, R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
     {SplitPattern::gpt2, R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},

@@ -1,4 +1,4 @@
-// Reading and writing the steps that text goes through before and after the model.
+// Reading and writing the steps of text before and after the model.
 #include "text/pipeline_json.h"
 
 #include <algorithm>
@@ -15,10 +15,10 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-// Sequences may stand in one another; no real file goes deep.
+// Sequences may be nested; no real file goes deep.
 constexpr int max_sequence_depth = 16;
 
-// What make() returns, with the place where the expression stands in its errors.
+// The result of make(), with the expression's path in its errors.
 template <class Make>
 auto expression_at(const JsonMember& place, const Make& make) {
   try {
@@ -47,7 +47,7 @@ PatternMember read_pattern(const JsonMember& owner) {
 
 void read_normalizer(const JsonMember& normalizer, int depth, std::vector<NormalizerStep>& steps) {
   const std::string& type = normalizer.type();
-  if (depth > max_sequence_depth) normalizer.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) normalizer.reject("has too many nested sequences");
   if (type == "Sequence") {
     const JsonMember list = normalizer.at("normalizers");
     for (std::size_t i = 0; i < list.array_size(); ++i) read_normalizer(list.at(i), depth + 1, steps);
@@ -110,7 +110,7 @@ PreTokenizerStep read_split(const JsonMember& split) {
   const SplitBehaviour behaviour = read_behaviour(split, nullptr);
   const bool invert = split.boolean("invert", false);
   if (!pattern.is_expression) return split_by_text(pattern.text, behaviour, invert);
-  // The known expressions match all of a text, so that keeping only the matches comes to the same.
+  // The known expressions match all of a text, so keeping only the matches is equivalent.
   const bool keeps_all = invert ? behaviour == SplitBehaviour::removed : behaviour == SplitBehaviour::isolated;
   for (const PatternText& known : pattern_texts) {
     if (keeps_all && known.regex == pattern.text) return split_by_pattern(known.pattern);
@@ -118,10 +118,10 @@ PreTokenizerStep read_split(const JsonMember& split) {
   return expression_at(pattern.place, [&] { return split_by_expression(pattern.text, behaviour, invert); });
 }
 
-// Appends the steps; true where the last of them is a ByteLevel, after which text is bytes.
+// Appends the steps; true if the last one is a ByteLevel, after which text is bytes.
 bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreTokenizerStep>& steps) {
   const std::string& type = given.type();
-  if (depth > max_sequence_depth) given.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) given.reject("has too many nested sequences");
   if (type == "Sequence") {
     const JsonMember list = given.at("pretokenizers");
     bool is_bytes = false;
@@ -157,10 +157,10 @@ bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreToken
   return false;
 }
 
-// Whether a decoder joins the bytes of tokens; what else may stand beside that in a sequence changes nothing.
+// Whether a decoder joins the bytes of tokens; the other allowed decoders of a sequence change nothing.
 bool check_decoder(const JsonMember& decoder, int depth) {
   const std::string& type = decoder.type();
-  if (depth > max_sequence_depth) decoder.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) decoder.reject("has too many nested sequences");
   if (type == "ByteLevel") return true;
   if (type == "Fuse") return false;
   if (type == "Sequence") {
@@ -175,11 +175,11 @@ bool check_decoder(const JsonMember& decoder, int depth) {
 TokenId prefix_id(const JsonMember& member, const TokenizerParts& parts) {
   const std::uint64_t id = member.id();
   if (id >= parts.tokens.size() || parts.tokens[id].empty())
-    member.reject(fmt::format("is {}, the id of no token", id));
+    member.reject(fmt::format("is {}, which is not a token's id", id));
   return static_cast<TokenId>(id);
 }
 
-// The ids of a template's token: those that the template gives it, else that of the token with this text.
+// The ids of a template's token: those given by the template, else that of the token with this text.
 void append_template_token(const JsonMember& processor, const JsonMember& token, const TokenizerParts& parts,
                            std::vector<TokenId>& ids) {
   const std::string& name = token.at("id").string();
@@ -193,19 +193,19 @@ void append_template_token(const JsonMember& processor, const JsonMember& token,
   }
   const auto found = std::find(parts.tokens.begin(), parts.tokens.end(), name);
   if (name.empty() || found == parts.tokens.end())
-    token.at("id").reject(fmt::format("is \"{}\", which is no token", name));
+    token.at("id").reject(fmt::format("is \"{}\", which is not a token", name));
   ids.push_back(static_cast<TokenId>(found - parts.tokens.begin()));
 }
 
-// What a processor puts before a single text.
+// The ids that a processor puts before a single text.
 std::vector<TokenId> text_prefix(const JsonMember& processor, const TokenizerParts& parts, int depth) {
   std::vector<TokenId> ids;
   if (!processor.is_set("type")) return ids;
   const std::string& type = processor.type();
-  if (depth > max_sequence_depth) processor.reject("has too many sequences in one another");
+  if (depth > max_sequence_depth) processor.reject("has too many nested sequences");
   if (type == "Sequence" && processor.is_set("processors")) {
     const JsonMember steps = processor.at("processors");
-    // After one that adds tokens, a further one takes these and the text for a pair.
+    // After a processor that adds tokens, a further one sees them and the text as a pair.
     for (std::size_t i = 0; i < steps.array_size() && ids.empty(); ++i) {
       ids = text_prefix(steps.at(i), parts, depth + 1);
     }
@@ -279,8 +279,7 @@ ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
 
 ordered_json post_processor_json(const TokenizerParts& parts) {
   if (!parts.post_processor.empty()) return ordered_json::parse(parts.post_processor);
-  // Members in alphabetical order, as a kept post-processor's are: files then do not change when they are written
-  // again.
+  // Members are in alphabetical order, like those of a kept post-processor, so rewriting a file does not change it.
   return {{"add_prefix_space", false}, {"trim_offsets", false}, {"type", "ByteLevel"}, {"use_regex", true}};
 }
 

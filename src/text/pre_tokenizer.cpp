@@ -9,7 +9,7 @@
 namespace mslt {
 namespace {
 
-// A match or what stands before one. Positions are in the piece.
+// A match, or the text before one. Positions are in the piece.
 struct Span {
   std::size_t begin;
   std::size_t end;
@@ -116,7 +116,7 @@ PreTokenizerStep white_space_split_step() {
   return split_by(Expression(one_of(CharacterSet::named("space")), "WhitespaceSplit"), SplitBehaviour::removed, false);
 }
 
-// \w+|[^\w\s]+ with Rust's \w; what does not match is dropped.
+// \w+|[^\w\s]+ with Rust's \w; drops the rest.
 PreTokenizerStep words_step() {
   const CharacterSet word = CharacterSet::named("rust word");
   ExpressionNode choice{.kind = ExpressionNode::Kind::choice, .set = {}, .children = {}};
@@ -132,7 +132,7 @@ PreTokenizerStep prefix_space_step() {
   return {.kind = PreTokenizerStep::Kind::prefix_space, .expression = nullptr};
 }
 
-// Runs one split step on pieces, keeping what it needs from one to the next.
+// Runs one split step on pieces, reusing its memory.
 class PreTokenizer::Splitter {
  public:
   explicit Splitter(const PreTokenizerStep& step) : step_(step) {
@@ -143,8 +143,8 @@ class PreTokenizer::Splitter {
     }
   }
 
-  // The spans of a piece whose bytes are certain below `limit`. Those before `certain()` are certain, and nothing
-  // matches from places before `uncertain_from()` but the matches among them.
+  // The spans of a piece whose bytes are certain below `limit`. Those before `certain()` are certain, and no other
+  // match starts before `uncertain_from()`.
   const std::vector<Span>& spans_of(std::string_view piece, std::size_t limit) {
     spans_.clear();
     certain_ = piece.size();
@@ -182,8 +182,8 @@ class PreTokenizer::Splitter {
     for (const Span& span : spans_) views.push_back(piece.substr(span.begin, span.end - span.begin));
   }
 
-  // Of a piece whose end is not known, appends the pieces that are certain. Returns from where on it is not cut up yet;
-  // `limit` becomes the first place from which it may be cut.
+  // For a piece whose end is unknown, appends the certain pieces. Returns the start of the rest; `limit` becomes the
+  // first position where it may be cut.
   std::size_t split_open(std::string_view piece, std::size_t& limit, std::vector<std::string_view>& views) {
     spans_of(piece, limit);
     std::erase_if(spans_, [&](const Span& span) { return span.end > certain_; });
@@ -192,7 +192,7 @@ class PreTokenizer::Splitter {
     apply_behaviour(step_.behaviour, spans_);
     const bool is_local = step_.behaviour == SplitBehaviour::isolated || step_.behaviour == SplitBehaviour::removed;
     if (!is_local) {
-      // What follows may still change the last two.
+      // The following text may still change the last two.
       spans_.resize(spans_.size() - std::min<std::size_t>(spans_.size(), 2));
       open = spans_.empty() ? 0 : spans_.back().end;
       limit = open;
@@ -278,8 +278,8 @@ void PreTokenizer::split(std::string_view text, bool continues, Pieces& pieces) 
   }
 }
 
-// Whether no step can have a match that holds both characters. Steps then find the same matches on both sides of a cut
-// between the two as in the whole, and at most a piece that holds the cut is cut in two.
+// Whether no step can match a text containing both characters. Steps then find the same matches on both sides of a cut
+// between the two as in the whole; at most, a piece that spans the cut is cut in two.
 bool PreTokenizer::may_cut_between(char32_t left, char32_t right) const {
   return std::none_of(expressions_.begin(), expressions_.end(), [&](const auto& expression) {
     return expression && (expression->looks_back() || expression->may_join(left, right));
@@ -292,7 +292,7 @@ std::size_t PreTokenizer::safe_cut(std::string_view text, std::size_t limit, boo
   });
   if (!has_split || adds_spaces_later_ || text.empty()) return 0;
   limit = std::min(limit, text.size());
-  // A window at the end of the text, larger each time that it holds no place to cut.
+  // A window at the end of the text, enlarged while it contains no place to cut.
   for (std::size_t reach = std::size_t{1} << 12;; reach *= 4) {
     std::size_t window = limit > reach ? limit - reach : 0;
     while (window > 0) {
@@ -309,7 +309,7 @@ std::size_t PreTokenizer::safe_cut(std::string_view text, std::size_t limit, boo
 
 std::size_t PreTokenizer::cut_in_window(std::string_view text, std::size_t window, std::size_t limit,
                                         bool continues) const {
-  // A space that the first step adds stands before the text here, where that is the text's start.
+  // At the text's start, the first step may add a space here.
   const std::string_view given = text.substr(window);
   std::string spaced;
   std::string_view whole = given;
@@ -347,7 +347,7 @@ std::size_t PreTokenizer::cut_in_window(std::string_view text, std::size_t windo
     if (cut <= added || cut >= limit - window + added) continue;
     if (!starts_character(whole, cut)) continue;
     if (!may_cut_between(character_before(whole, cut), decode_utf8(whole, cut).code_point)) continue;
-    // The left side must be cut up alike when it ends here.
+    // The left side must be split the same way if it ends here.
     ++tries;
     split(whole.substr(0, cut), true, left);
     const bool same = std::equal(

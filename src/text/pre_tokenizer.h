@@ -1,4 +1,4 @@
-// Cutting text into pre-tokens by a list of steps, as the pre-tokenizers of tokenizer.json do.
+// Splitting text into pre-tokens by a list of steps, like the pre-tokenizers of tokenizer.json.
 #pragma once
 
 #include <cstddef>
@@ -14,29 +14,29 @@
 
 namespace mslt {
 
-// What becomes of the matches of a split and of what stands between them.
+// The treatment of a split's matches and the text between them.
 enum class SplitBehaviour : std::uint8_t {
   removed,               // matches are dropped
-  isolated,              // matches and what is between are pieces
-  merged_with_previous,  // a match belongs to what stands before it
-  merged_with_next,      // or after it
+  isolated,              // matches and the parts between are pieces
+  merged_with_previous,  // a match belongs to the part before it
+  merged_with_next,      // or to the part after it
   contiguous,            // neighbouring matches are one piece
 };
 
 struct PreTokenizerStep {
   enum class Kind : std::uint8_t {
-    split,         // each piece by `expression`, or where that is missing by `pattern`, which matches all of a text
-    prefix_space,  // a space before each piece that does not start with one
+    split,         // each piece by `expression`, or if absent by `pattern`, which matches all of a text
+    prefix_space,  // adds a space before each piece that does not start with one
   };
 
   Kind kind = Kind::split;
   SplitPattern pattern = SplitPattern::none;
   std::shared_ptr<const Expression> expression;
   SplitBehaviour behaviour = SplitBehaviour::isolated;
-  bool invert = false;  // what does not match counts as match, and the reverse
+  bool invert = false;  // swaps matches and the rest
 };
 
-// The steps that the pre-tokenizers of the tokenizers package consist of.
+// The steps that make up the pre-tokenizers of the tokenizers package.
 PreTokenizerStep split_by_pattern(SplitPattern pattern);
 PreTokenizerStep split_by_expression(std::string_view pattern, SplitBehaviour behaviour, bool invert);
 PreTokenizerStep split_by_text(std::string_view text, SplitBehaviour behaviour, bool invert);
@@ -46,7 +46,7 @@ PreTokenizerStep white_space_split_step();                    // WhitespaceSplit
 PreTokenizerStep words_step();                                // Whitespace
 PreTokenizerStep prefix_space_step();
 
-// The pieces of a text: views of it, or of copies that were given a space.
+// The pieces of a text: views of it, or of copies with an added space.
 struct Pieces {
   std::vector<std::string_view> views;
   std::deque<std::string> copies;
@@ -59,19 +59,19 @@ class PreTokenizer {
   explicit PreTokenizer(std::vector<PreTokenizerStep> steps = {});
 
   const std::vector<PreTokenizerStep>& steps() const { return steps_; }
-  // Where all that is done is to split by one pattern, perhaps after a prefix_space: the pattern.
+  // The pattern, if the only step is a split by one pattern, possibly after a prefix_space.
   std::optional<SplitPattern> single_pattern() const { return single_pattern_; }
-  // Whether the first step is a prefix_space, and whether another one is.
+  // Whether the first step is a prefix_space, and whether another step is.
   bool starts_with_space() const { return starts_with_space_; }
   bool adds_spaces_later() const { return adds_spaces_later_; }
 
-  // Puts the pieces into `pieces`. `continues`: the text goes on from one that was cut off, so that the first step does
-  // not add a space. Throws Error(input) where an expression takes too many steps.
+  // Puts the pieces into `pieces`. `continues`: the text continues one that was cut off, so the first step adds no
+  // space. Throws Error(input) if an expression takes too many steps.
   void split(std::string_view text, bool continues, Pieces& pieces) const;
 
   // The largest position below `limit` where `text` may be cut so that the pieces of both sides are those of the whole,
-  // whatever stands from `limit` on; 0 if none is found. The side after the cut continues the one before. `continues`
-  // is about the start of the text.
+  // for any text from `limit` on; 0 if none is found. The part after the cut continues the part before. `continues`
+  // refers to the start of the text.
   std::size_t safe_cut(std::string_view text, std::size_t limit, bool continues) const;
 
  private:
@@ -80,7 +80,7 @@ class PreTokenizer {
   std::size_t cut_in_window(std::string_view text, std::size_t window, std::size_t limit, bool continues) const;
 
   std::vector<PreTokenizerStep> steps_;
-  std::vector<std::shared_ptr<const Expression>> expressions_;  // of each split step, also those by pattern
+  std::vector<std::shared_ptr<const Expression>> expressions_;  // of each split step, also of those by pattern
   std::optional<SplitPattern> single_pattern_;
   bool starts_with_space_ = false;
   bool adds_spaces_later_ = false;

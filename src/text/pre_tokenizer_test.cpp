@@ -1,4 +1,4 @@
-// Tests of the steps of pre-tokenizers; expected values are those of the tokenizers package.
+// Tests of the steps of pre-tokenizers; expected values come from the tokenizers package.
 #include "text/pre_tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -72,7 +72,7 @@ TEST(PreTokenizer, ASpaceComesOnceATextOrOnceAPiece) {
   EXPECT_EQ(split(later, "a1b"), (Strings{" a", " 1", " b"}));
 }
 
-// Wherever safe_cut cuts a text of which only a part is known, both sides must be cut up as the whole is.
+// Wherever safe_cut cuts a partially known text, both sides must be split like the whole.
 TEST(PreTokenizer, CutsMakeNoDifference) {
   const std::string nanochat =
       R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";

@@ -1,4 +1,4 @@
-// A priority queue of positions by small integer ranks in constant time an operation.
+// A priority queue of positions by small integer ranks, with constant time per operation.
 #pragma once
 
 #include <array>
@@ -10,12 +10,12 @@
 namespace mslt {
 
 // Positions 0 to n-1, each in at most one of the buckets 0 to ranks-1. A bucket is a doubly linked list through the
-// positions; which buckets are filled stands in three levels of 64-bit words, each bit of a level saying whether a word
-// of the level below is non-zero. Holds 12 bytes a position and 4 a rank. One thread at a time.
+// positions. Three levels of 64-bit words record the non-empty buckets; each bit says whether a word of the level below
+// is non-zero. Takes 12 bytes per position and 4 per rank. One thread at a time.
 class RankQueue {
  public:
-  // Prepares an empty queue for ranks below `ranks` and positions below `positions` (both below 2^32 - 1). O(1) where
-  // the queue was as large before.
+  // Prepares an empty queue for ranks below `ranks` and positions below `positions` (both below 2^32 - 1). O(1) if the
+  // queue was as large before.
   void prepare(std::size_t ranks, std::size_t positions) {
     if (heads_.size() != ranks) {
       heads_.assign(ranks, none);
@@ -47,7 +47,7 @@ class RankQueue {
     }
   }
 
-  // Nothing where `position` is not in the queue.
+  // Does nothing if `position` is not in the queue.
   void erase(std::uint32_t position) {
     const auto [rank, next, previous] = places_[position];
     if (rank == none) return;
@@ -68,7 +68,7 @@ class RankQueue {
     }
   }
 
-  // Some position of the lowest rank; the queue must not be empty.
+  // Some position with the lowest rank; the queue must not be empty.
   std::uint32_t lowest() const {
     const auto& top = levels_.back();
     std::size_t index = 0;
@@ -83,7 +83,7 @@ class RankQueue {
  private:
   static constexpr std::uint32_t none = ~std::uint32_t{0};
 
-  // Together, so that an operation touches one cache line a position.
+  // Together, so an operation touches one cache line per position.
   struct Place {
     std::uint32_t rank = none;  // none: not in the queue
     std::uint32_t next = none;

@@ -1,4 +1,4 @@
-// The pre-tokenizers, each written out as what its regular expression does, with ASCII on a short path.
+// The pre-tokenizers, each a hand-written equivalent of its regular expression, with a fast path for ASCII.
 #include "text/split.h"
 
 #include <array>
@@ -63,14 +63,14 @@ inline Character character_at(std::string_view text, std::size_t position) {
   return byte < 0x80 ? Character{ascii_classes[byte], 1} : non_ascii_at(text, position);
 }
 
-// How many of the first bytes of the eight at `bytes` are ASCII letters of the set.
+// The number of leading bytes of the eight at `bytes` that are ASCII letters of the set.
 template <ClassMask set>
 inline std::size_t leading_letters(const char* bytes) {
   constexpr std::uint64_t ones = 0x0101010101010101;
   constexpr std::uint64_t high_bits = 0x80 * ones;
   std::uint64_t word = 0;
   std::memcpy(&word, bytes, sizeof(word));
-  // Bytes stay below 0x80 + 0x80, so that no sum carries into the next.
+  // Bytes stay below 0x80 + 0x80, so no sum carries into the next byte.
   std::uint64_t low = word & ~high_bits;
   constexpr bool both_cases = (set & unicode::upper_letter) != 0 && (set & unicode::lower_letter) != 0;
   if constexpr (both_cases) {
@@ -83,7 +83,7 @@ inline std::size_t leading_letters(const char* bytes) {
   return static_cast<std::size_t>(std::countr_zero(others)) / 8;
 }
 
-// The end of the longest run of characters of the set that starts at `position`.
+// The end of the longest run of characters of the set starting at `position`.
 template <ClassMask set>
 inline std::size_t skip(std::string_view text, std::size_t position) {
   for (;;) {
@@ -116,8 +116,8 @@ inline std::size_t skip_numbers(std::string_view text, std::size_t position, int
   return position;
 }
 
-// Where the contraction ends whose apostrophe is at `position`, or `position` if there is none. Past the end of the
-// text a zero byte is read, which no contraction has.
+// The end of the contraction whose apostrophe is at `position`, or `position` if there is none. Past the end of the
+// text it reads a zero byte, which no contraction contains.
 template <bool any_case>
 std::size_t skip_contraction(std::string_view text, std::size_t position) {
   const auto at = [&](std::size_t offset) {
@@ -136,14 +136,14 @@ std::size_t skip_contraction(std::string_view text, std::size_t position) {
     case 'v':
     case 'r':
       return at(2) == 'e' ? position + 3 : position;
-    case '\xC5':  // U+017F, the long s, is an s where case is ignored
+    case '\xC5':  // U+017F, the long s, equals s if case is ignored
       return any_case && at(2) == '\xBF' ? position + 3 : position;
     default:
       return position;
   }
 }
 
-// Where the last character of [0, end) starts; it must be valid UTF-8.
+// The start of the last character of [0, end), which must be valid UTF-8.
 inline std::size_t start_of_last(std::string_view text, std::size_t end) {
   std::size_t start = end - 1;
   while ((static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) {
@@ -152,8 +152,8 @@ inline std::size_t start_of_last(std::string_view text, std::size_t end) {
   return start;
 }
 
-// \s+(?!\S)|\s+ at `begin`, where the run of white space ends at `end`: the last character of a run is left to the word
-// that follows, unless the run is but that.
+// \s+(?!\S)|\s+ at `begin`, where the run of white space ends at `end`: the last character of a run goes to the
+// following word, unless the run is only that character.
 inline std::size_t end_of_spaces(std::string_view text, std::size_t begin, std::size_t end) {
   if (end == text.size()) {
     return end;
@@ -199,8 +199,8 @@ std::size_t next_gpt2(std::string_view text, std::size_t begin) {
   return end_of_spaces(text, begin, skip<white_space>(text, begin));
 }
 
-// What llama3, qwen2 and o200k share: numbers of up to max_digits, then ` ?[^\s\p{L}\p{N}]+` and what `trail` skips
-// after it, then white space. `first` is the character at `begin` and `second` the one after it.
+// Shared by llama3, qwen2 and o200k: numbers of up to max_digits, then ` ?[^\s\p{L}\p{N}]+` and what `trail` skips
+// after it, then white space. `first` is the character at `begin`, `second` the next one.
 template <int max_digits, bool slash_in_trail>
 inline std::size_t next_without_word(std::string_view text, std::size_t begin, Character first, Character second) {
   if (first.kind == unicode::number) {
@@ -241,7 +241,7 @@ struct CasedWord {
   std::size_t end;       // of that followed by [\p{Ll}\p{Lm}\p{Lo}\p{M}]+, after backtracking; 0 if that fails
 };
 
-// The body of o200k's first alternative at `begin`. Where no lower-case letter follows the head, the head gives back
+// The body of o200k's first alternative at `begin`. If no lower-case letter follows the head, the head gives back
 // characters until its last uncased one, which is then the whole tail: `upper upper uncased | upper upper`.
 inline CasedWord cased_word(std::string_view text, std::size_t begin) {
   std::size_t head_end = begin;
@@ -274,7 +274,7 @@ std::size_t next_o200k(std::string_view text, std::size_t begin) {
       return with_contraction(text, word.end);
     }
     if (first.kind == unicode::mark) {
-      // The mark is no prefix then but the tail itself, which the regular expression tries before its second
+      // The mark is then not a prefix but the tail itself, which the regular expression tries before its second
       // alternative.
       return with_contraction(text, start);
     }
@@ -304,7 +304,7 @@ Previous previous_character(std::string_view text, std::size_t end) {
   return {character.kind, start};
 }
 
-// Whether every pattern ends a pre-token at `end`, where the character `right` follows `left`, and would do so too if
+// Whether every pattern ends a pre-token at `end`, where the character `right` follows `left`, and would also do so if
 // the text ended there.
 bool is_safe_between(std::string_view text, std::size_t end, Previous left, ClassMask right) {
   if ((left.kind & letter) != 0) {
@@ -316,7 +316,7 @@ bool is_safe_between(std::string_view text, std::size_t end, Previous left, Clas
   if (left.kind == unicode::symbol) {
     return right == unicode::space;
   }
-  // A single line feed; in a longer run of white space the patterns differ.
+  // A single line feed; patterns differ in longer runs of white space.
   return text[left.start] == '\n' && (right & white_space) == 0 && text[end] != '/' &&
          (left.start == 0 || (previous_character(text, left.start).kind & white_space) == 0);
 }
@@ -344,7 +344,7 @@ std::size_t safe_cut(std::string_view text) {
     return 0;
   }
   Previous right = previous_character(text, text.size());
-  // What ends the text may be the first bytes of a longer character, of any class: it is in every one then.
+  // The end of the text may be the first bytes of a longer character of any class, so it counts as every class.
   const std::size_t tail = text.size() < 3 ? 0 : text.size() - 3;
   for (std::size_t position = text.size(); position-- > tail;) {
     if (decode_utf8(text, position).status == Utf8Status::incomplete) {

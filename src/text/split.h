@@ -1,4 +1,4 @@
-// Cutting text into pre-tokens: hand-written equivalents of the regular expressions of well-known model families.
+// Splitting text into pre-tokens: hand-written equivalents of the regular expressions of well-known model families.
 //
 //   gpt2    '(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //   llama3  (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|
@@ -9,11 +9,10 @@
 //           \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
 //   none    the whole text
 //
-// llama3 is also cl100k_base as first published. (tiktoken's present expression takes the white space that ends a text
-// as one pre-token there, where the expression above, which the models' tokenizer.json files hold, cuts it after its
-// last line feed.) \s is the property White_Space; (?i:'s) also matches U+017F. The Unicode version is that of
-// unicode_tables.h. A byte that is not part of valid UTF-8 is a symbol by itself: no letter, number, mark or white
-// space.
+// llama3 is also cl100k_base as first published. (tiktoken's current expression takes white space at the end of a text
+// as one pre-token; the expression above, used in the models' tokenizer.json files, splits it after its last line
+// feed.) \s is the property White_Space; (?i:'s) also matches U+017F. The Unicode version is that of unicode_tables.h.
+// A byte outside valid UTF-8 is a symbol by itself: no letter, number, mark or white space.
 //
 // All functions here are safe to call from several threads.
 #pragma once
@@ -25,15 +24,15 @@
 
 namespace mslt {
 
-// The end (> begin) of the pre-token that starts at `begin`, which must be below text.size() and the end of another
-// pre-token or 0. Cutting a whole text takes time linear in its length, whatever it holds.
+// The end (> begin) of the pre-token that starts at `begin`, which must be below text.size() and be 0 or the end of
+// another pre-token. Splitting a whole text takes time linear in its length for any content.
 using NextPretoken = std::size_t (*)(std::string_view text, std::size_t begin);
 
 NextPretoken next_pretoken(SplitPattern pattern);
 
-// The largest position below text.size() where text may be cut so that for each pattern other than `none` the
-// pre-tokens of both sides are those of the whole, whatever is appended to the text; 0 if none is found. Text that
-// comes in pieces is split by keeping what follows the cut for the next piece.
+// The largest position below text.size() where text may be cut so that, for each pattern except `none`, the pre-tokens
+// of both sides are those of the whole, whatever is appended; 0 if none is found. To split text that arrives in pieces,
+// keep the part after the cut for the next piece.
 std::size_t safe_cut(std::string_view text);
 
 }  // namespace mslt

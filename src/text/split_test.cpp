@@ -1,4 +1,4 @@
-// The pre-tokenizers against golden data, the rules one by one, and text made to be slow.
+// The pre-tokenizers against golden data, their rules one by one, and adversarial text.
 #include "text/split.h"
 
 #include <gtest/gtest.h>
@@ -86,7 +86,7 @@ TEST(Split, WhiteSpace) {
   EXPECT_EQ(split(SplitPattern::o200k, "!/\n/a"), (Pieces{"!/\n/", "a"}));
 }
 
-// Where o200k's head and tail share characters, the expression backtracks.
+// If o200k's head and tail share characters, the expression backtracks.
 TEST(Split, CasedWords) {
   EXPECT_EQ(split(SplitPattern::o200k, "fooBarBAZqux"), (Pieces{"foo", "Bar", "BAZqux"}));
   EXPECT_EQ(split(SplitPattern::o200k, "AB\u4E2DCD"), (Pieces{"AB\u4E2D", "CD"}));
@@ -98,7 +98,7 @@ TEST(Split, CasedWords) {
 TEST(Split, InvalidBytesAreSymbols) {
   EXPECT_EQ(split(SplitPattern::qwen2, "1\xE4\xB8 2\xFF"), (Pieces{"1", "\xE4\xB8", " ", "2", "\xFF"}));
   EXPECT_EQ(split(SplitPattern::gpt2, "a\xFF\xFE z"), (Pieces{"a", "\xFF\xFE", " z"}));
-  // One byte, not one maximal subpart, is what may precede a word.
+  // One byte, not one maximal subpart, may precede a word.
   EXPECT_EQ(split(SplitPattern::llama3, "a\xE4\xB8z"), (Pieces{"a", "\xE4\xB8", "z"}));
   EXPECT_EQ(split(SplitPattern::llama3, "a\xFFz"), (Pieces{"a", "\xFFz"}));
 }

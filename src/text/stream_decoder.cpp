@@ -1,4 +1,4 @@
-// Text from a stream of tokens, whole characters only.
+// Text from a stream of tokens, in whole characters.
 #include "mslt/tokenizer.h"
 #include "text/utf8.h"
 
@@ -18,7 +18,7 @@ std::string StreamDecoder::push(TokenId id) {
 
 std::string StreamDecoder::finish() {
   std::string text;
-  // What was held back is the start of one character, which now never comes.
+  // The bytes held back start a character that is never completed.
   if (!pending_.empty()) append_utf8(text, replacement_character);
   pending_.clear();
   return text;

@@ -24,7 +24,7 @@ bool is_whole(std::string_view text) {
   return true;
 }
 
-// What each byte's push gives, in turn, and what finish gives.
+// The result of each byte's push in turn, and of finish.
 std::vector<std::string> pushed(std::string_view bytes) {
   const Tokenizer tokenizer = bytes_only();
   StreamDecoder decoder(tokenizer);
@@ -79,7 +79,7 @@ TEST(StreamDecoder, IdsWithoutATokenAddNothing) {
 }
 
 // Tokens of several bytes that start and end anywhere: the joined output equals decoding all bytes at once, and every
-// part is whole characters.
+// part consists of whole characters.
 TEST(StreamDecoder, EqualsDecodingAtOnce) {
   std::string text;
   for (int i = 0; i < 50; ++i) text += "\U0001F600\u20AC\U0001F680\u00E9\uFFFD\u4E2D\u6587";
@@ -90,7 +90,7 @@ TEST(StreamDecoder, EqualsDecodingAtOnce) {
     std::string streamed;
     std::vector<TokenId> ids;
     for (int i = 0; i < 12; ++i) {
-      // Among the last ids, the merges, as often as not.
+      // About half of them are among the last ids, the merges.
       ids.push_back(static_cast<TokenId>(random.below(2) == 0 ? random.below(275) : 259 + random.below(16)));
       const std::string part = decoder.push(ids.back());
       EXPECT_TRUE(is_whole(part));

@@ -63,7 +63,7 @@ std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::
   for (TokenId id = 0; id < tokens.size(); ++id) {
     if (tokens[id].size() == 1 && !is_added[id]) byte_tokens[static_cast<unsigned char>(tokens[id].front())] = id;
   }
-  // A byte's own letter may be an added token too, as ! is where it serves as padding.
+  // A byte's own letter may also be an added token, such as ! used as padding.
   for (const AddedToken& token : parts.added) {
     const auto byte = static_cast<unsigned char>(token.text.front());
     const bool is_letter = token.text.size() == 1 && is_its_own_spelling(token.text);
@@ -74,7 +74,7 @@ std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::
   }
   for (const MergeRule& rule : parts.merges) {
     for (const TokenId id : {rule.left, rule.right, rule.result}) {
-      // An added token may be an ordinary one as well.
+      // An added token may also be an ordinary one.
       const bool is_ordinary =
           id < tokens.size() && !tokens[id].empty() && (!is_added[id] || is_its_own_spelling(tokens[id]));
       if (!is_ordinary) {

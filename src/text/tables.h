@@ -1,4 +1,4 @@
-// What a tokenizer consists of: the parts that a file or training supplies, and the tables built from them.
+// The contents of a tokenizer: the parts supplied by a file or training, and the tables built from them.
 #pragma once
 
 #include <array>
@@ -21,20 +21,20 @@ namespace mslt {
 struct TokenizerParts {
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::optional<TokenId> unknown;   // stands for bytes without a token, which are left out where there is none
+  std::optional<TokenId> unknown;   // replaces bytes without a token; without it they are dropped
   bool fuse_unknown = false;        // one `unknown` for several such bytes in a row
   bool whole_tokens_first = false;  // a pre-token that is itself a token is taken without merging
-  // JSON of tokenizer.json's members, kept to be written back; or empty.
+  // JSON of tokenizer.json's members, kept to be written back; may be empty.
   std::string normalizer_json;
   std::string pre_tokenizer_json;
   std::string post_processor;
-  std::vector<TokenId> text_prefix;  // what the post-processor puts before a text
-  std::vector<std::string> tokens;   // bytes by id; an empty string where the id is not in use
+  std::vector<TokenId> text_prefix;  // ids that the post-processor puts before a text
+  std::vector<std::string> tokens;   // bytes by id; empty for unused ids
   std::vector<MergeRule> merges;     // by rising rank
-  std::vector<AddedToken> added;     // by id; their texts stand in `tokens` too
+  std::vector<AddedToken> added;     // by id; their texts are also in `tokens`
 };
 
-// Immutable once made; shared by the copies of a Tokenizer.
+// Immutable; shared by the copies of a Tokenizer.
 struct Tokenizer::Tables {
   Tables(TokenizerParts given, const std::array<TokenId, 256>& byte_tokens);
   Tables(const Tables&) = delete;
@@ -42,19 +42,19 @@ struct Tokenizer::Tables {
 
   TokenizerParts parts;
   std::array<TokenId, 256> byte_tokens;
-  NextPretoken next_pretoken;  // where one pattern cuts the text; else null
+  NextPretoken next_pretoken;  // if one pattern splits the text; else null
   std::vector<SpecialToken> special;
   std::vector<bool> is_special;  // by id
   AddedTokenMatcher raw_added;   // found before normalisation
-  AddedTokenMatcher late_added;  // and in normalised text
+  AddedTokenMatcher late_added;  // found in normalised text
   BpeEncoder encoder;
 };
 
-// Checks what every source of parts must satisfy: merges name ordinary tokens, added tokens are distinct. Throws
+// Checks what all sources of parts must satisfy: merges name ordinary tokens, added tokens are distinct. Throws
 // Error(input) naming `source` and the entry.
 std::shared_ptr<const Tokenizer::Tables> make_tables(TokenizerParts parts, std::string_view source);
 
-// The most ids a vocabulary may have: a bound on what a file can make us allocate.
+// The largest vocabulary: a bound on the memory that a file can request.
 inline constexpr std::uint32_t max_vocab_size = 1u << 24;
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// Telling text from what is none: the one test that training a tokenizer and preparing data share.
+// Distinguishing text from other data: the test shared by tokenizer training and data preparation.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,20 @@
 
 namespace mslt {
 
-// What is asked of text besides that it holds no NUL byte.
+// Requirements on text in addition to having no NUL byte.
 enum class TextEncoding {
   any,
-  mostly_utf8,  // of the first mebibyte (of all, where there is less) at most a tenth is not valid UTF-8
+  mostly_utf8,  // at most a tenth of the first mebibyte (or of all, if shorter) is not valid UTF-8
 };
 
-// Finds out whether bytes are text while they pass by. One thread at a time.
+// Checks whether bytes are text as they pass by. One thread at a time.
 class TextCheck {
  public:
   explicit TextCheck(TextEncoding encoding = TextEncoding::mostly_utf8) : encoding_(encoding) {}
 
-  // Takes the next bytes. Returns why what came so far is no text, as the end of a sentence about it, or nothing.
+  // Takes the next bytes. Returns why the bytes so far are not text, as the end of a sentence, or nothing.
   std::optional<std::string> push(std::string_view bytes);
-  // The same when all have come: nothing at all is no text either.
+  // The same at the end: empty input is not text either.
   std::optional<std::string> finish();
 
   std::uint64_t seen() const { return seen_; }
@@ -40,8 +40,8 @@ class TextCheck {
   std::string pending_;  // an incomplete character
 };
 
-// Why a file is no text, as the end of a sentence that starts with its name, or nothing. Reads the whole of a regular
-// file; other files, which can be read but once, are not looked at. Throws Error(io).
+// Why a file is not text, as the end of a sentence that starts with its name, or nothing. Reads all of a regular file;
+// does not read other files, which can be read only once. Throws Error(io).
 std::optional<std::string> why_not_text(const std::filesystem::path& path,
                                         TextEncoding encoding = TextEncoding::mostly_utf8);
 

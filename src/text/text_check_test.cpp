@@ -1,4 +1,4 @@
-// Tests of telling text from what is none.
+// Tests of distinguishing text from other data.
 #include "text/text_check.h"
 
 #include <gtest/gtest.h>

@@ -26,13 +26,13 @@ constexpr std::array<std::uint8_t, 256> make_base64_values() {
 
 constexpr std::array<std::uint8_t, 256> base64_values = make_base64_values();
 
-// Finding a token's rules takes time quadratic in its length; the longest in use have 128 bytes.
+// Finding a token's rules takes time quadratic in its length; the longest in use has 128 bytes.
 constexpr std::size_t max_token_bytes = 1024;
 
-// How many ranks may be left out.
+// The most missing ranks.
 constexpr std::size_t max_gaps = std::size_t{1} << 16;
 
-// RFC 4648 with padding; nothing where it is not that.
+// RFC 4648 with padding; nothing for invalid input.
 std::optional<std::string> decode_base64(std::string_view text) {
   if (text.empty() || text.size() % 4 != 0) return std::nullopt;
   const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
@@ -66,7 +66,7 @@ std::optional<Line> parse_line(std::string_view line) {
   return result;
 }
 
-// Takes the next line off `text`, without its line end.
+// Removes the next line from `text` and returns it without its line end.
 std::string_view take_line(std::string_view& text) {
   const std::size_t end = text.find('\n');
   std::string_view line = text.substr(0, end);
@@ -93,7 +93,7 @@ std::vector<SpecialToken> special_tokens_by_count(std::size_t ranks) {
   }
 }
 
-// The known ones of a file of so many ranks and those that are given, by id.
+// The known special tokens of a file with so many ranks, and the given ones, by id.
 std::vector<SpecialToken> special_tokens(std::size_t ranks, std::span<const SpecialToken> given) {
   std::vector<SpecialToken> tokens(given.begin(), given.end());
   for (SpecialToken& known : special_tokens_by_count(ranks)) {
@@ -136,7 +136,7 @@ TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, 
   if (count > max_vocab_size) {
     fail(ErrorKind::input, "{} has {} tokens; at most {} are possible.", source, count, max_vocab_size);
   }
-  // Ranks may be left out, but not so many that a short file could ask for a large table.
+  // Ranks may be missing, but not so many that a short file could request a large table.
   const std::size_t limit = std::min<std::size_t>(count + max_gaps, max_vocab_size);
   for (Line& line : lines) {
     if (line.rank >= limit) {
@@ -161,8 +161,8 @@ TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, 
     }
     for (unsigned byte = 0; byte < 256; ++byte) {
       if (index.find(std::string(1, static_cast<char>(byte))) == TokenIndex::no_token) {
-        fail(ErrorKind::input, "{}: no token is the byte 0x{:02X} alone; each of the 256 bytes must be one.", source,
-             byte);
+        fail(ErrorKind::input, "{}: no token is the single byte 0x{:02X}; each of the 256 bytes must be a token.",
+             source, byte);
       }
     }
   }
@@ -203,7 +203,7 @@ std::vector<MergeRule> merges_from_ranks(std::span<const std::string> tokens) {
       if (right != TokenIndex::no_token) all.push_back({.left = left, .right = right, .result = id, .rank = id});
     }
     if (!all_reachable) continue;
-    // Merge the token's own bytes by the ranks below its own: two parts must be left.
+    // Merges the token's own bytes by the ranks below its own: two parts must remain.
     parts.clear();
     for (std::size_t i = 0; i < bytes.size(); ++i) parts.push_back(index.find(bytes.substr(i, 1)));
     while (parts.size() > 2) {

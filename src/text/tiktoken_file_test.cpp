@@ -33,7 +33,7 @@ std::string file_of(const std::vector<std::string>& tokens) {
   return text;
 }
 
-// The bytes from 255 down to 0, so that ids differ from bytes, and then `more`.
+// The bytes from 255 down to 0, so that ids differ from bytes, followed by `more`.
 std::vector<std::string> with_bytes(const std::vector<std::string>& more) {
   std::vector<std::string> tokens;
   for (int byte = 255; byte >= 0; --byte) tokens.emplace_back(1, static_cast<char>(byte));
@@ -65,7 +65,7 @@ TEST(TiktokenFile, EncodesByRank) {
   EXPECT_EQ(tokenizer.vocab_size(), 261u);
   EXPECT_EQ(tokenizer.encode("hello"), std::vector<TokenId>{259});
   EXPECT_EQ(tokenizer.encode("hell"), (std::vector<TokenId>{256, 257}));
-  // " wor" can be made of no pair, but is a pre-token as a whole.
+  // " wor" cannot be made from any pair, but is a pre-token as a whole.
   EXPECT_EQ(tokenizer.encode(" wor"), std::vector<TokenId>{260});
   EXPECT_EQ(tokenizer.encode(" work").size(), 5u);
   EXPECT_TRUE(tokenizer.special_tokens().empty());

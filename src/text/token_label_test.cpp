@@ -1,4 +1,4 @@
-// Tests of the names that messages give to tokens, and of the customary spellings of special ones.
+// Tests of the names of tokens in messages, and of the usual spellings of special tokens.
 #include "text/token_label.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace mslt {
 namespace {
 
-// 256 bytes, whose ids follow the special tokens, and what is added at the given ids.
+// 256 bytes with ids after the special tokens, plus tokens at the given ids.
 Tokenizer tokenizer_with(const std::vector<std::string>& special,
                          const std::vector<std::pair<TokenId, std::string>>& added = {}) {
   TokenizerTrainOptions options;
@@ -55,7 +55,7 @@ TEST(SpecialTokens, AreFoundByTheirCustomarySpellings) {
   EXPECT_EQ(deepseek.eos_id(), 1u);
   EXPECT_EQ(deepseek.pad_id(), 2u);
   EXPECT_EQ(tokenizer_with({"<pad>", "<eos>", "<bos>"}).eos_id(), 1u);
-  // Stands between documents where nothing else does.
+  // Separates documents if nothing else does.
   EXPECT_EQ(tokenizer_with({"<|user|>", "<|bos|>"}).eos_id(), 1u);
   EXPECT_EQ(tokenizer_with({"<|bos|>", "</s>"}).eos_id(), 1u);
   EXPECT_EQ(tokenizer_with({"<|user|>"}).eos_id(), std::nullopt);

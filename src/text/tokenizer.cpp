@@ -1,4 +1,4 @@
-// Tokenizer: training, encoding and decoding on its tables.
+// Tokenizer: training, encoding and decoding with its tables.
 #include "mslt/tokenizer.h"
 
 #include <fmt/format.h>
@@ -56,7 +56,7 @@ void check_special(const std::vector<std::string>& special) {
   }
 }
 
-// What training needs beyond the counts; throws Error(usage) naming the option that is not valid.
+// Training requirements beyond the counts; throws Error(usage) naming an invalid option.
 std::size_t check_options(const TokenizerTrainOptions& options) {
   check_special(options.special);
   const std::uint64_t least = 256 + std::uint64_t{options.special.size()};
@@ -65,7 +65,8 @@ std::size_t check_options(const TokenizerTrainOptions& options) {
          "vocab_size is {}; with {} special tokens and 256 bytes it must be at least {}, and at most {}.",
          options.vocab_size, options.special.size(), least, max_vocab_size);
   }
-  if (options.threads < 0) fail(ErrorKind::usage, "threads is {}; it must be 0 (one a core) or more.", options.threads);
+  if (options.threads < 0)
+    fail(ErrorKind::usage, "threads is {}; it must be 0 (one per core) or more.", options.threads);
   return options.vocab_size - least;
 }
 
@@ -92,7 +93,7 @@ TokenizerParts train_parts(const PretokenCounts& counts, std::size_t merges, con
     parts.tokens.emplace_back(1, static_cast<char>(byte));
   }
   merge_options.first_id = static_cast<TokenId>(parts.tokens.size());
-  // Two entries of the file's vocabulary must not have one spelling.
+  // Two entries of the file's vocabulary must not have the same spelling.
   const std::unordered_set<std::string_view> taken(options.special.begin(), options.special.end());
   merge_options.allowed = [&](std::string_view bytes) {
     return !taken.contains(to_byte_characters(bytes));
@@ -130,7 +131,7 @@ SplitPattern split_pattern_from_name(std::string_view name) {
     if (valid == name) return value;
     names.push_back(valid);
   }
-  fail(ErrorKind::usage, "'{}' is no split pattern; valid are {}.{}", name, fmt::join(names, ", "),
+  fail(ErrorKind::usage, "'{}' is not a split pattern; valid are {}.{}", name, fmt::join(names, ", "),
        near_name_hint(name, names));
 }
 
@@ -151,13 +152,13 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<Split
     return Tokenizer(make_tables(parts_from_tiktoken(text, *pattern, source, special), source));
   }
   if (!special.empty()) {
-    fail(ErrorKind::usage, "{} names its special tokens itself; only for a .tiktoken file may they be given.", source);
+    fail(ErrorKind::usage, "{} contains its special tokens; they can only be given for a .tiktoken file.", source);
   }
   TokenizerParts parts = parts_from_json(text, source);
-  text = std::string();  // gone before the tables come
+  text = std::string();  // freed before the tables are built
   Tokenizer tokenizer(make_tables(std::move(parts), source));
   if (pattern && tokenizer.pattern() != pattern) {
-    fail(ErrorKind::usage, "{} cuts text by {}, not by the pattern {} as asked for; leave the pattern out.", source,
+    fail(ErrorKind::usage, "{} splits text by {}, not by the requested pattern {}; omit the pattern.", source,
          tokenizer.pattern() ? fmt::format("the pattern {}", name_of(*tokenizer.pattern())) : "steps of its own",
          name_of(*pattern));
   }
@@ -197,8 +198,8 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens spec
 void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special,
                               bool continues) const {
   const Tables& tables = *tables_;
-  // Calls `between` for each stretch of `whole` that holds none of the matcher's tokens; the stretch at its start
-  // continues what stood before where `whole` does.
+  // Calls `between` for each part of `whole` without any of the matcher's tokens; the part at its start continues the
+  // previous text if `whole` does.
   const auto split = [&](const AddedTokenMatcher& matcher, std::string_view whole, bool goes_on, const auto& between) {
     std::size_t at = 0;
     const auto stretch = [&](std::size_t end) {
@@ -290,7 +291,7 @@ std::span<const TokenId> Tokenizer::text_prefix() const {
 
 Tokenizer Tokenizer::with_text_prefix(std::span<const TokenId> prefix) const {
   for (const TokenId id : prefix) {
-    if (!has_token(id)) fail(ErrorKind::input, "{} is to stand before texts, but is the id of no token.", id);
+    if (!has_token(id)) fail(ErrorKind::input, "{} is to be put before texts, but is no token's id.", id);
   }
   TokenizerParts parts = tables_->parts;
   parts.text_prefix.assign(prefix.begin(), prefix.end());

@@ -1,4 +1,4 @@
-// Finding a place where a long text may be cut to be encoded in parts.
+// Finding a place to cut a long text that is encoded in parts.
 #include <algorithm>
 
 #include "mslt/tokenizer.h"
@@ -9,15 +9,15 @@ namespace {
 
 using PassedOver = std::vector<AddedTokenMatcher::Certain::Range>;
 
-// The range that holds a place, or null.
+// The range that contains a position, or null.
 const AddedTokenMatcher::Certain::Range* range_at(const PassedOver& ranges, std::size_t place) {
   const auto found =
       std::find_if(ranges.begin(), ranges.end(), [&](const auto& r) { return place >= r.begin && place <= r.end; });
   return found == ranges.end() ? nullptr : &*found;
 }
 
-// Text after normalisation, and the places that it shares with the text before: in front of ASCII characters, which
-// nothing before them joins.
+// Text after normalisation, and the positions it shares with the original text: before ASCII characters, which join
+// with nothing before them.
 struct NormalizedText {
   struct Place {
     std::size_t raw = 0;
@@ -54,7 +54,7 @@ std::optional<TextCut> Tokenizer::find_cut(std::string_view text, SpecialTokens 
   const PreTokenizer& pre_tokenizer = tables.parts.pre_tokenizer;
   const Normalizer& normalizer = tables.parts.normalizer;
 
-  // After the last token that is sure to be found, text follows that has none up to raw.limit.
+  // After the last token certain to be found, the text up to raw.limit contains no token.
   AddedTokenMatcher::Certain raw = tables.raw_added.certain(text, special);
   const std::string_view rest = text.substr(raw.last_end, raw.limit - raw.last_end);
   for (auto& range : raw.passed_over) {
@@ -66,7 +66,7 @@ std::optional<TextCut> Tokenizer::find_cut(std::string_view text, SpecialTokens 
   };
 
   if (normalizer.is_local()) {
-    // The cuts of the single patterns are also places that NFC joins nothing across.
+    // At the cuts of the single patterns, NFC joins nothing either.
     const bool same =
         normalizer.empty() || (normalizer.is_nfc() && pre_tokenizer.single_pattern() && tables.late_added.empty());
     NormalizedText normalized;
@@ -78,7 +78,7 @@ std::optional<TextCut> Tokenizer::find_cut(std::string_view text, SpecialTokens 
     const AddedTokenMatcher::Certain late = tables.late_added.certain(seen, special);
     std::size_t limit = late.limit;
     if (!same) {
-      // What ends the text may still be joined to what follows.
+      // The end of the text may still join with the following text.
       limit = normalized.places.empty() ? 0 : std::min(limit, normalized.places.back().normalized);
     }
     const bool goes_on = continues && raw.last_end == 0 && late.last_end == 0;

@@ -1,4 +1,4 @@
-// Tests of cutting long texts: the parts, each encoded by itself, must give the ids of the whole.
+// Tests of cutting long texts: the parts, encoded separately, must give the ids of the whole.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -31,7 +31,7 @@ json with_added(json file, const std::vector<json>& tokens) {
   return file;
 }
 
-// Encodes in parts, as what is known of the text grows by `step` bytes. Returns how many parts there were.
+// Encodes in parts while the known text grows by `step` bytes. Returns the number of parts.
 int encode_in_parts(const Tokenizer& tokenizer, std::string_view text, std::size_t step, SpecialTokens special,
                     Ids& ids) {
   int parts = 1;
@@ -61,7 +61,7 @@ TEST(TokenizerCut, AddedTokensAreNotCutApart) {
   EXPECT_GT(encode_in_parts(tokenizer, text, 64, SpecialTokens::as_text, ids), 100);
   EXPECT_EQ(ids, tokenizer.encode(text));
   EXPECT_EQ(std::count(ids.begin(), ids.end(), TokenId{285}), 500);
-  // One with a line feed inside, where text is cut otherwise.
+  // One containing a line feed, where text is cut otherwise.
   text.clear();
   for (int i = 0; i < 500; ++i) text += "lorda\nblord";
   ids.clear();
@@ -82,7 +82,7 @@ TEST(TokenizerCut, ThePrefixSpaceComesOnceAText) {
   EXPECT_EQ(ids, tokenizer.encode(text));
 }
 
-// Texts of pieces that are hard to cut, under every kind of tokenizer, at random places.
+// Texts of difficult pieces, with every kind of tokenizer, cut at random places.
 TEST(TokenizerCut, PartsGiveTheIdsOfTheWhole) {
   const std::vector<json> added = {
       {{"content", "<think>"}},

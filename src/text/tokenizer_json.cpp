@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-// How the file spells tokens, by id.
+// The spellings of tokens in the file, by id.
 auto names_of_tokens(const TokenizerParts& parts) {
   std::vector<const std::string*> added(parts.tokens.size(), nullptr);
   for (const AddedToken& token : parts.added) added[token.id] = &token.text;
@@ -24,7 +24,7 @@ auto names_of_tokens(const TokenizerParts& parts) {
   };
 }
 
-// All but its two lists, which are empty.
+// All of it except its two lists, which are empty.
 ordered_json model_json(const TokenizerParts& parts) {
   const ordered_json unknown =
       parts.unknown ? ordered_json(names_of_tokens(parts)(*parts.unknown)) : ordered_json(nullptr);
@@ -40,7 +40,7 @@ ordered_json model_json(const TokenizerParts& parts) {
           {"merges", ordered_json::array()}};
 }
 
-// Puts the items of a list, one a line, in place of the last empty list of this name in `text`, as dump would have
+// Puts the items of a list, one per line, in place of the last empty list of this name in `text`, as dump would have
 // printed them. An ordered_json of a large vocabulary would take many times its text.
 template <class Append>
 void fill_list(std::string& text, std::string_view name, char open, char close, std::size_t count, Append append) {
@@ -57,8 +57,7 @@ void fill_list(std::string& text, std::string_view name, char open, char close, 
 }
 
 void fill_lists(std::string& text, const TokenizerParts& parts) {
-  // As JSON, with quotes. Special tokens stand in the vocabulary too: the tokenizers package takes their ids from
-  // there.
+  // As JSON, with quotes. The vocabulary includes special tokens: the tokenizers package takes their ids from there.
   const auto plain_name = names_of_tokens(parts);
   const auto name = [&](TokenId id) {
     return ordered_json(plain_name(id)).dump();

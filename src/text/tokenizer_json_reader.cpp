@@ -1,4 +1,4 @@
-// Reading tokenizer.json: its outline as JSON, its long lists straight into a tokenizer's parts.
+// Reading tokenizer.json: its outline as JSON, its long lists directly into a tokenizer's parts.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-// Ids may lie this far above the count of entries: vocabularies have holes before their special tokens.
+// Ids may be this far above the number of entries: vocabularies have gaps before their special tokens.
 constexpr std::uint64_t max_holes = std::uint64_t{1} << 16;
 
 void check_model(const JsonMember& model) {
@@ -52,13 +52,13 @@ AddedToken added_token(const JsonMember& entry) {
   return token;
 }
 
-// The first walk: everything but the vocabulary and the merges, which are counted.
+// The first walk: everything except the vocabulary and the merges, which are counted.
 class OutlineWalker : public JsonWalker {
  public:
   OutlineWalker(std::string_view source, TokenizerParts& parts)
       : JsonWalker(source), parts_(parts), outline_(source), entry_(source) {}
 
-  // Lists are empty ones of their type.
+  // Its lists are empty.
   json take_outline() { return outline_.take(); }
   std::uint64_t vocabulary_count() const { return vocabulary_count_; }
   std::size_t merge_count() const { return merge_count_; }
@@ -118,12 +118,11 @@ class OutlineWalker : public JsonWalker {
   std::size_t merge_count_ = 0;
 };
 
-// The second walk: the vocabulary and, where they stand behind it, the merges. Where they stand before it, walking once
-// more reads them.
+// The second walk: the vocabulary and, if they follow it, the merges. If they precede it, a third walk reads them.
 class EntryWalker : public JsonWalker {
  public:
-  // parts.added is read, and sorted by id. `limit`: ids lie below it.
-  // `unknown` names the token that becomes parts.unknown.
+  // parts.added is read, and sorted by id. `limit`: ids are below it. `unknown` names the token that becomes
+  // parts.unknown.
   EntryWalker(std::string_view source, TokenizerParts& parts, std::uint64_t limit,
               const std::optional<std::string>& unknown)
       : JsonWalker(source), parts_(parts), limit_(limit), unknown_(unknown), merge_(source) {
@@ -136,7 +135,7 @@ class EntryWalker : public JsonWalker {
 
   bool needs_another_walk() const { return index_ && !merges_read_; }
 
-  // Pairs that occur twice would be a contradiction.
+  // Duplicate pairs would be contradictory.
   void check_merges() const {
     std::vector<std::pair<std::uint64_t, std::uint32_t>> pairs;
     pairs.reserve(parts_.merges.size());
@@ -209,7 +208,7 @@ class EntryWalker : public JsonWalker {
 
   bool is_added(std::uint64_t id) const { return id < added_.size() && added_[id]; }
 
-  // Ordinary tokens; those that are added tokens as well must have the same id there.
+  // Ordinary tokens; those that are also added tokens must have the same id there.
   void take_token(std::uint64_t id) {
     if (unknown_ == name_ && id < limit_) parts_.unknown = static_cast<TokenId>(id);
     if (is_added(id) && parts_.tokens[id] == name_) return;
@@ -229,7 +228,7 @@ class EntryWalker : public JsonWalker {
     for (TokenId id = 0; id < parts_.tokens.size(); ++id) {
       if (!parts_.tokens[id].empty() && !is_added(id)) ordinary.push_back(id);
     }
-    // Added tokens that the vocabulary spells as it does ordinary ones may be parts of merges too.
+    // Added tokens with an ordinary spelling in the vocabulary may also be parts of merges.
     std::vector<TokenId> mergeable = ordinary;
     for (const AddedToken& token : parts_.added) {
       if (is_its_own_spelling(token.text)) mergeable.push_back(token.id);

@@ -120,7 +120,7 @@ TEST(TokenizerJson, AddPrefixSpaceIsAppliedAndKept) {
   EXPECT_EQ(json::parse(tokenizer.to_json())["pre_tokenizer"], file["pre_tokenizer"]);
 }
 
-// A file of a few letters. What it gives was had from the tokenizers package.
+// A file with a few letters. The tokenizers package gave the expected results.
 json small_file() {
   const json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}};
   return {{"added_tokens", json::array()},
@@ -138,7 +138,7 @@ using Ids = std::vector<TokenId>;
 
 TEST(TokenizerJson, BytesWithoutALetterAreUnknownOrNothing) {
   json file = small_file();
-  // "<u>" is no added token, so its characters must stand for bytes, as they do.
+  // "<u>" is not an added token, so its characters must stand for bytes, as they do.
   const Tokenizer nothing = read(file);
   EXPECT_EQ(nothing.encode("axyb"), Ids{3});
   EXPECT_EQ(nothing.encode("x"), Ids{});
@@ -177,10 +177,10 @@ TEST(TokenizerJson, AddedTokensTakeSpacesAndStandBetweenWords) {
     EXPECT_EQ(parse("a <r>  b"), (Ids{0, 4, 7, 1}));
     EXPECT_EQ(parse("abc bc bcb bc"), (Ids{3, 2, 4, 8, 4, 1, 2, 1, 4, 8}));
     EXPECT_EQ(parse("a <r> <l>b"), (Ids{0, 4, 7, 6, 1}));
-    // Those that are not normalized come first.
+    // Tokens that are not normalized come first.
     EXPECT_EQ(parse("ac<l>"), (Ids{0, 2, 6}));
     EXPECT_EQ(parse("ac<b"), (Ids{0, 11, 1}));
-    // What a special token holds is passed over with it.
+    // The contents of a special token are skipped with it.
     EXPECT_EQ(parse("a[S]b"), (Ids{0, 9, 1}));
     EXPECT_EQ(tokenizer.encode("a[S]b"), (Ids{0, 1}));
     EXPECT_EQ(parse("[S]S]b"), (Ids{9, 10}));
@@ -259,7 +259,7 @@ TEST(TokenizerJson, PostProcessorsOfEveryKindSayWhatStandsBeforeAText) {
     return json{
         {"type", "TemplateProcessing"}, {"single", single}, {"pair", json::array()}, {"special_tokens", special}};
   };
-  // The template's own ids hold, and what stands behind the text is none of it.
+  // The template's own ids apply, and ids after the text are not part of the prefix.
   const json special = {{"[BOS]", {{"id", "[BOS]"}, {"ids", {2, 0}}, {"tokens", {"[EOS]", "[PAD]"}}}}};
   EXPECT_EQ(prefix_by(made({token("[BOS]"), text, token("[BOS]")}, special)), (std::vector<TokenId>{2, 0}));
   EXPECT_EQ(prefix_by(made({text, token("[BOS]")}, special)), std::vector<TokenId>{});
@@ -276,7 +276,7 @@ TEST(TokenizerJson, PostProcessorsOfEveryKindSayWhatStandsBeforeAText) {
   };
   EXPECT_NAMES(error_by(made({token("[CLS]"), text}, json::object())), "post_processor.single[0].SpecialToken.id");
   EXPECT_NAMES(error_by(made({token("[BOS]"), text}, {{"[BOS]", {{"ids", {99999}}}}})),
-               "post_processor.special_tokens.[BOS].ids[0] is 99999, the id of no token");
+               "post_processor.special_tokens.[BOS].ids[0] is 99999, which is not a token's id");
 }
 
 TEST(TokenizerJson, IdsMayHaveHolesBeforeAddedTokens) {
@@ -307,7 +307,7 @@ TEST(TokenizerJson, RejectsBadMerges) {
   EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = "a b c"; }), "model.merges[2]");
   EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = {"a", "b", "c"}; }), "model.merges[2]");
   EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = 7; }), "model.merges[2]");
-  // Both are tokens, but together they are none.
+  // Both are tokens, but joined they are not.
   EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"][2] = {"z", "z"}; }), "\"zz\"");
   EXPECT_NAMES(error_after([](json& file) { file["model"]["merges"].push_back(file["model"]["merges"][1]); }),
                "repeats the merge 1");
@@ -453,7 +453,7 @@ TEST(TokenizerJson, TellsTokenizersApartThatEncodeDifferently) {
   EXPECT_FALSE(read(other).encodes_like(trained()));
 }
 
-// All pairs of bytes and many triples, in as few bytes as JSON allows; just too many merges for a table of 2^19 places.
+// All pairs of bytes and many triples, in as few bytes as JSON allows; just too many merges for a table of 2^19 slots.
 std::string large_file() {
   json file = document();
   std::vector<std::string> characters;
@@ -505,7 +505,7 @@ TEST(TokenizerJson, ReadingTakesAFewTimesTheFile) {
   write_file(path, large_file());
   const std::uint64_t size = std::filesystem::file_size(path);
   ASSERT_GT(size, std::uint64_t{4} << 20);
-  // In a process of its own, whose peak nothing else has raised.
+  // In a separate process, whose peak memory nothing else has raised.
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {

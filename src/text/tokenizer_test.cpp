@@ -84,7 +84,7 @@ TEST(Tokenizer, OneVeryLongPretoken) {
     const std::string text(100000, 'a');
     const Ids ids = tokenizer.encode(text);
     EXPECT_EQ(tokenizer.decode(ids), text);
-    // "aaaaaaaaaaaaaaaa" is frequent in the training text, so that at least aaaa is a token.
+    // "aaaaaaaaaaaaaaaa" is frequent in the training text, so at least aaaa is a token.
     EXPECT_LE(ids.size(), text.size() / 4);
   }
 }

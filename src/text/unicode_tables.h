@@ -1,7 +1,7 @@
-// Unicode properties of code points, from tables that tools/generate_unicode_tables.py writes.
+// Unicode properties of code points, from tables written by tools/generate_unicode_tables.py.
 //
-// Both lookups are two-stage: an index by the upper bits of the code point names a block of 128 entries, and equal
-// blocks are stored once. All functions here are safe to call from several threads.
+// Both lookups have two stages: the upper bits of the code point select a block of 128 entries; equal blocks are stored
+// once. All functions here are safe to call from several threads.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace mslt::unicode {
 
-// What a code point is to the pre-tokenizers' patterns, one bit each, so that a set of classes is a mask.
+// The class of a code point in the pre-tokenizers' patterns, one bit each, so a set of classes is a mask.
 using ClassMask = std::uint8_t;
 inline constexpr ClassMask symbol = 1;         // none of the others
 inline constexpr ClassMask other_letter = 2;   // Lm, Lo
@@ -20,10 +20,10 @@ inline constexpr ClassMask lower_letter = 32;  // Ll
 inline constexpr ClassMask space = 64;         // White_Space other than newline
 inline constexpr ClassMask newline = 128;      // U+000A, U+000D
 
-// How NFC treats a code point. `boundary`: NFC never joins or moves it, or what it decomposes to, towards what stands
-// before it, and leaves it alone where nothing that is not a boundary follows.
+// How NFC treats a code point. `boundary`: NFC never joins or moves it, or its decomposition, towards the text before
+// it, and does not change it if only boundaries follow.
 struct NormalizationRecord {
-  std::uint16_t decomposition;        // where in `decompositions` its full canonical decomposition starts
+  std::uint16_t decomposition;        // start of its full canonical decomposition in `decompositions`
   std::uint8_t decomposition_length;  // 0: it does not decompose (Hangul syllables do, by arithmetic)
   std::uint8_t combining_class;
   bool boundary;

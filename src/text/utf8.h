@@ -1,8 +1,8 @@
 // Reading and writing UTF-8, one code point at a time.
 //
-// Ill-formed text is cut as the Unicode standard recommends (section 3.9, "maximal subparts") and Python's
-// errors="replace" does: each longest run of bytes that starts a character and cannot go on is one replacement
-// character. All functions are safe to call from several threads.
+// Ill-formed text is split as recommended by the Unicode standard (section 3.9, "maximal subparts") and as by Python's
+// errors="replace": each longest run of bytes that starts a character and cannot go on is one replacement character.
+// All functions are safe to call from several threads.
 #pragma once
 
 #include <cstddef>
@@ -14,20 +14,20 @@ namespace mslt {
 
 enum class Utf8Status : std::uint8_t {
   valid,
-  invalid,     // no bytes that may follow make a character of it
-  incomplete,  // the text ends inside what may still become a character
+  invalid,     // no following bytes can make it a character
+  incomplete,  // the text ends inside a possible character
 };
 
 struct Utf8Result {
   char32_t code_point;  // U+FFFD unless valid
-  // Bytes from the position: those of the character; or, unless valid, those that one U+FFFD stands for (at least 1).
+  // The length in bytes of the character, or if not valid, of the bytes that one U+FFFD replaces (at least 1).
   std::uint8_t length;
   Utf8Status status;
 };
 
 inline constexpr char32_t replacement_character = 0xFFFD;
 
-// Decodes what stands at `position`, which must be below text.size(). Overlong forms, surrogates and code points over
+// Decodes the character at `position`, which must be below text.size(). Overlong forms, surrogates and code points over
 // U+10FFFF are invalid.
 inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
   const auto byte_at = [&](std::size_t offset) {
@@ -41,7 +41,7 @@ inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
     return {replacement_character, 1, Utf8Status::invalid};
   }
   const std::uint8_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  // The first continuation byte alone tells overlong forms, surrogates and code points that are too large.
+  // The first continuation byte is enough to detect overlong forms, surrogates and code points that are too large.
   unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
   unsigned high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
   char32_t code_point = lead & (0x7FU >> length);
@@ -61,8 +61,8 @@ inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
   return {code_point, length, Utf8Status::valid};
 }
 
-// Where the character starts that ends at `end`, which must be above 0 and at most text.size(): at the byte before
-// where that does not end valid UTF-8.
+// The start of the character that ends at `end`, which must be above 0 and at most text.size(); the previous byte if no
+// valid UTF-8 ends there.
 inline std::size_t start_of_character_before(std::string_view text, std::size_t end) {
   std::size_t start = end - 1;
   while (start > 0 && end - start < 4 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
@@ -70,7 +70,7 @@ inline std::size_t start_of_character_before(std::string_view text, std::size_t 
   return result.status == Utf8Status::valid && start + result.length == end ? start : end - 1;
 }
 
-// That character, U+FFFD where it is no valid UTF-8.
+// That character, or U+FFFD if it is not valid UTF-8.
 inline char32_t character_before(std::string_view text, std::size_t end) {
   return decode_utf8(text.substr(0, end), start_of_character_before(text, end)).code_point;
 }
@@ -97,8 +97,8 @@ inline void append_utf8(std::string& text, char32_t code_point) {
   }
 }
 
-// Appends `text` to `output` with a U+FFFD for each ill-formed part, up to where the text ends inside what may still
-// become a character. Returns how many bytes of `text` that took; at most three are left.
+// Appends `text` to `output` with one U+FFFD for each ill-formed part, up to a possible incomplete character at the
+// end. Returns the number of bytes consumed; at most three remain.
 inline std::size_t append_replacing_invalid(std::string_view text, std::string& output) {
   std::size_t position = 0;
   while (position < text.size()) {

@@ -1,4 +1,4 @@
-// Putting the files together to the text of one tokenizer.json.
+// Combining the files into the text of one tokenizer.json.
 #include "text/vocabulary_files.h"
 
 #include <algorithm>
@@ -34,7 +34,7 @@ class AddedTokenEntries {
  public:
   explicit AddedTokenEntries(const json& vocabulary) : vocabulary_(vocabulary) {}
 
-  // A token by name, or as {"content": ...}, that is special and has its id from the vocabulary.
+  // A special token, given by name or as {"content": ...}, with its id from the vocabulary.
   void add_special(const json& value) {
     const json& name = value.is_object() && value.contains("content") ? value.at("content") : value;
     if (name.is_array()) {
@@ -75,7 +75,7 @@ class AddedTokenEntries {
   std::set<std::string> special_;
 };
 
-// The lines of merges.txt but for its heading and empty ones.
+// The lines of merges.txt except its heading and empty ones.
 json merges_of(std::string_view text) {
   json merges = json::array();
   for (bool first = true; !text.empty(); first = false) {
@@ -100,7 +100,7 @@ struct ClassName {
   std::string source;
 };
 
-// tokenizer_config.json's, else that which config.json names or implies by the type of its model.
+// From tokenizer_config.json, else the one that config.json names or implies by its model type.
 ClassName class_of(const std::filesystem::path& folder, const json& config) {
   const auto text_in = [](const json& object, const char* name) {
     const auto found = object.find(name);
@@ -115,7 +115,7 @@ ClassName class_of(const std::filesystem::path& folder, const json& config) {
   return {text_in(model, "model_type").starts_with("qwen") ? "Qwen2Tokenizer" : "GPT2Tokenizer", source};
 }
 
-// Fills in what a tokenizer of the class does with text.
+// Fills in how a tokenizer of that class treats text.
 void set_class(json& document, const json& config, const ClassName& given) {
   std::string name = given.name;
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
@@ -133,7 +133,7 @@ void set_class(json& document, const json& config, const ClassName& given) {
   } else {
     fail(ErrorKind::input,
          "{}: tokenizer_class is \"{}\"; with vocab.json and merges.txt alone, GPT2Tokenizer, CodeGenTokenizer and "
-         "Qwen2Tokenizer are supported. A tokenizer.json would say what others do.",
+         "Qwen2Tokenizer are supported. Others need a tokenizer.json.",
          given.source, given.name);
   }
 }
@@ -175,7 +175,7 @@ std::string json_from_vocabulary_files(const std::filesystem::path& folder) {
       const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), id);
       const bool is_id = error == std::errc() && end == name.data() + name.size();
       if (!is_id || !entry.is_object() || !entry.contains("content") || !entry.at("content").is_string()) {
-        fail(ErrorKind::input, "{}: the entry \"{}\" of added_tokens_decoder is no id with a token's content.",
+        fail(ErrorKind::input, "{}: the entry \"{}\" of added_tokens_decoder is not an id with a token's content.",
              (folder / "tokenizer_config.json").string(), name);
       }
       added.add(entry.at("content").get<std::string>(), id, entry);

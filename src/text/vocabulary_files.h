@@ -1,4 +1,4 @@
-// Tokenizers as vocab.json and merges.txt, the form from before tokenizer.json.
+// Tokenizers as vocab.json and merges.txt, the predecessor of tokenizer.json.
 #pragma once
 
 #include <filesystem>
@@ -7,22 +7,21 @@
 
 namespace mslt {
 
-// The tokenizer of a folder: its tokenizer.json or else its vocab.json where there is a merges.txt beside it; nothing
-// where it has neither. Throws as path_exists does.
+// The tokenizer of a folder: its tokenizer.json, else its vocab.json if there is a merges.txt too; nothing if it has
+// neither. Throws as path_exists does.
 std::optional<std::filesystem::path> tokenizer_file_in(const std::filesystem::path& folder);
 
-// The file that a path names as a tokenizer: the path itself, or that of a folder. Throws Error(input) saying what a
-// folder without one lacks.
+// The file that a path names as a tokenizer: the path itself, or the tokenizer of a folder. Throws Error(input) saying
+// what a folder without one lacks.
 std::filesystem::path tokenizer_file(const std::filesystem::path& path);
 
 // Whether the file is a vocab.json or a merges.txt.
 bool is_vocabulary_file(const std::filesystem::path& path);
 
-// The tokenizer.json that the folder's vocab.json and merges.txt stand for. tokenizer_config.json says which kind it
-// is: GPT-2's, which also CodeGen has, where there is none or it names no class, or Qwen2's. The special tokens are
-// those of special_tokens_map.json, added_tokens.json and tokenizer_config.json's added_tokens_decoder, or
-// <|endoftext|> where there is none of the three. Throws Error(input) naming the file that is missing or not valid or
-// the class that is not supported, Error(io).
+// The tokenizer.json equivalent to the folder's vocab.json and merges.txt. tokenizer_config.json determines the kind:
+// GPT-2's (also CodeGen's), the default without the file or a class in it, or Qwen2's. The special tokens are those of
+// special_tokens_map.json, added_tokens.json and tokenizer_config.json's added_tokens_decoder, or <|endoftext|> if none
+// of the three exists. Throws Error(input) naming the missing or invalid file or the unsupported class, Error(io).
 std::string json_from_vocabulary_files(const std::filesystem::path& folder);
 
 }  // namespace mslt

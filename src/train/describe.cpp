@@ -1,10 +1,14 @@
 // What reports and plans say in words: settings, memory, the environment.
 #include <sys/utsname.h>
 
+#include <algorithm>
+#include <cctype>
 #include <ctime>
+#include <type_traits>
 
 #include "base/fail.h"
 #include "base/parallel.h"
+#include "model/config_fields.h"
 #include "train/report.h"
 
 namespace mslt {
@@ -18,10 +22,6 @@ constexpr const char* compiler = "GCC " __VERSION__;
 
 std::string every(std::int64_t steps, const char* otherwise) {
   return steps > 0 ? fmt::format("{} steps", steps) : otherwise;
-}
-
-std::string yes_no(bool value) {
-  return value ? "yes" : "no";
 }
 
 }  // namespace
@@ -63,23 +63,26 @@ std::vector<std::pair<std::string, std::string>> describe_options(const TrainOpt
 
 std::vector<std::pair<std::string, std::string>> describe_model(const Config& config) {
   std::vector<std::pair<std::string, std::string>> rows;
-  const auto row = [&](const char* name, std::string value) {
+  const auto row = [&](const std::string& name, std::string value) {
     rows.emplace_back(name, std::move(value));
   };
   row("Parameters",
       fmt::format("{} ({} without embeddings)", config.parameter_count(), config.non_embedding_parameter_count()));
-  row("Vocabulary", fmt::format("{}", config.vocab_size));
-  row("Longest sequence", fmt::format("{}", config.max_positions));
-  row("Layers", fmt::format("{}", config.layers));
-  row("Channels", fmt::format("{}", config.channels));
-  row("Heads", config.kv_heads == config.heads ? fmt::format("{} of size {}", config.heads, config.head_size)
-                                               : fmt::format("{} of size {}, {} for keys and values", config.heads,
-                                                             config.head_size, config.kv_heads));
-  row("Feed-forward", fmt::format("{}, {}", config.ffn_size, name_of(config.activation)));
-  row("Norm", fmt::format("{}, {}", name_of(config.norm), name_of(config.norm_position)));
-  row("Positions", std::string(name_of(config.position)));
-  row("Tied embeddings", yes_no(config.tied_embeddings));
-  row("Dropout", fmt::format("{:g}", config.dropout));
+  visit_fields(config, Config(), [&]<class T>(const ConfigField& field, const T& value, const T& usual) {
+    if (field.later && value == usual) return;
+    std::string words(field.name);
+    words[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(words[0])));
+    std::replace(words.begin(), words.end(), '_', ' ');
+    if constexpr (std::is_enum_v<T>) {
+      row(words, std::string(name_of(value)));
+    } else if constexpr (std::is_same_v<T, bool>) {
+      row(words, value ? "yes" : "no");
+    } else if constexpr (std::is_integral_v<T>) {
+      row(words, fmt::format("{}", value));
+    } else {
+      row(words, fmt::format("{:g}", value));
+    }
+  });
   return rows;
 }
 

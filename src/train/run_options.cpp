@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/printable.h"
 #include "base/suggest.h"
+#include "model/config_fields.h"
 #include "tensor/dtype.h"
 #include "train/schedule.h"
 
@@ -20,18 +21,6 @@ namespace mslt {
 namespace {
 
 using Json = nlohmann::json;
-
-RopeScalingType rope_scaling_from_name(std::string_view name) {
-  if (name == "none") return RopeScalingType::none;
-  if (name == "linear") return RopeScalingType::linear;
-  if (name == "llama3") return RopeScalingType::llama3;
-  fail(ErrorKind::input, "There is no RoPE scaling '{}'; valid are none, linear and llama3.", name);
-}
-
-std::string_view name_of(RopeScalingType type) {
-  constexpr std::array<std::string_view, 3> names = {"none", "linear", "llama3"};
-  return names[static_cast<std::size_t>(type)];
-}
 
 // Both directions walk one list of members, so that neither can forget one.
 class Writer {
@@ -86,8 +75,6 @@ class Reader {
   void named(const char* name, Enum& value, FromName from_name) const {
     read(name, [&](const Json& found) { value = from_name(found.get<std::string>()); });
   }
-
- private:
   template <class Take>
   void read(const char* name, Take take) const {
     if (!json_.is_object() || !json_.contains(name)) fail(ErrorKind::input, "{} lacks \"{}\".", source_, name);
@@ -97,39 +84,11 @@ class Reader {
       fail(ErrorKind::input, "{}: \"{}\" is not what it should be: {}", source_, name, error.what());
     }
   }
+
+ private:
   const Json& json_;
   const std::string& source_;
 };
-
-template <class Archive, class C>
-void visit_config(Archive& archive, C& config) {
-  archive.member("vocab_size", config.vocab_size);
-  archive.member("max_positions", config.max_positions);
-  archive.member("layers", config.layers);
-  archive.member("channels", config.channels);
-  archive.member("heads", config.heads);
-  archive.member("kv_heads", config.kv_heads);
-  archive.member("head_size", config.head_size);
-  archive.member("ffn_size", config.ffn_size);
-  archive.named("norm", config.norm, norm_type_from_name);
-  archive.named("norm_position", config.norm_position, norm_position_from_name);
-  archive.member("norm_epsilon", config.norm_epsilon);
-  archive.named("position", config.position, position_type_from_name);
-  archive.member("rope_theta", config.rope_theta);
-  archive.named("rope_scaling", config.rope_scaling.type, rope_scaling_from_name);
-  archive.member("rope_scaling_factor", config.rope_scaling.factor);
-  archive.member("rope_low_freq_factor", config.rope_scaling.low_freq_factor);
-  archive.member("rope_high_freq_factor", config.rope_scaling.high_freq_factor);
-  archive.member("rope_original_max_positions", config.rope_scaling.original_max_positions);
-  archive.named("activation", config.activation, activation_type_from_name);
-  archive.member("qkv_bias", config.qkv_bias);
-  archive.member("attention_out_bias", config.attention_out_bias);
-  archive.member("ffn_bias", config.ffn_bias);
-  archive.member("norm_bias", config.norm_bias);
-  archive.member("tied_embeddings", config.tied_embeddings);
-  archive.member("embedding_scale", config.embedding_scale);
-  archive.member("dropout", config.dropout);
-}
 
 template <class Archive, class O>
 void visit_options(Archive& archive, O& options) {
@@ -173,15 +132,31 @@ Json select(const Json& options, std::initializer_list<const char*> names) {
 }  // namespace
 
 Json config_to_json(const Config& config) {
-  Writer writer;
-  visit_config(writer, config);
-  return std::move(writer.json);
+  Json json = Json::object();
+  visit_fields(config, Config(), [&]<class T>(const ConfigField& field, const T& value, const T& usual) {
+    if (field.later && value == usual) return;
+    const std::string name(field.name);
+    if constexpr (std::is_enum_v<T>) {
+      json[name] = name_of(value);
+    } else {
+      json[name] = value;
+    }
+  });
+  return json;
 }
 
 Config config_from_json(const Json& json, const std::string& source) {
   Config config;
   const Reader reader(json, source);
-  visit_config(reader, config);
+  visit_fields(config, [&]<class T>(const ConfigField& field, T& value) {
+    const std::string name(field.name);
+    if (field.later && !json.contains(name)) return;
+    if constexpr (std::is_enum_v<T>) {
+      reader.read(name.c_str(), [&](const Json& found) { value = from_name<T>(found.get<std::string>()); });
+    } else {
+      reader.member(name.c_str(), value);
+    }
+  });
   return config;
 }
 

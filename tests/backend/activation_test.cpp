@@ -96,7 +96,7 @@ TEST_P(ActivationTest, TailsGoToTheirLimits) {
   EXPECT_TRUE(std::isnan(results.values()[0]));
 }
 
-// Relative to each value, not to the largest: what an approximation of erf by a difference would get wrong.
+// Relative to each value, not to the largest: an approximation of erf by a difference would fail this.
 TEST_P(ActivationTest, ExactGeluKeepsItsDigitsInTheTail) {
   std::vector<double> values;
   for (double x = -12.0; x < 6.0; x += 0.0371) values.push_back(x);
@@ -112,7 +112,7 @@ TEST_P(ActivationTest, ExactGeluKeepsItsDigitsInTheTail) {
   const std::vector<double> found_slope = slope.values();
   for (std::size_t i = 0; i < values.size(); ++i) {
     const double x = values[i];
-    // The exponential of -x² / 2, of which a device without compensation or with an exp of 2 ulp keeps so much.
+    // The error of exp(-x² / 2) on a device without compensation or with an exp of 2 ulp.
     const double relative = 1e-6 + 0x1p-24 * x * x;
     const double expected = activate(Activation::gelu_erf, x);
     ASSERT_NEAR(found[i], expected, std::abs(expected) * relative) << x;

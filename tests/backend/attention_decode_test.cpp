@@ -15,7 +15,7 @@ constexpr std::int64_t page = KvCacheView::block_size;
 
 struct Case {
   std::vector<std::int64_t> first;  // each sequence's position of its first query
-  std::int64_t length;              // queries a sequence
+  std::int64_t length;              // queries per sequence
   int heads;
   int kv_heads;
   int head_size;
@@ -37,7 +37,7 @@ struct Pass {
     std::int64_t longest = 0;
     for (const std::int64_t first : c.first) longest = std::max(longest, first + c.length);
     const std::int64_t pages = (longest + page - 1) / page + 1;
-    // Blocks are dealt out in a scattered order; those of no one hold NaN, and unused entries of the table nonsense.
+    // Blocks are assigned in scattered order; unassigned ones contain NaN, and unused entries of the table are invalid.
     const std::int64_t blocks = batch * pages + 2;
     std::vector<double> table(static_cast<std::size_t>(batch * pages), 123456789.0);
     std::vector<double> keys(static_cast<std::size_t>(blocks * page * kv_width), std::nan(""));
@@ -46,7 +46,7 @@ struct Pass {
     for (std::int64_t b = 0; b < batch; ++b) {
       const std::int64_t first = c.first[static_cast<std::size_t>(b)];
       const std::int64_t end = first + c.length;
-      // Keys and values rounded as the cache rounds them.
+      // Keys and values, rounded like the cache.
       std::vector<double> qkv = random_values(dtype, end * width, static_cast<std::uint64_t>(b) + 1);
       const std::vector<double> stored = rounded(cache_dtype, qkv);
       for (std::int64_t p = 0; p < end; ++p) {
@@ -92,10 +92,10 @@ class AttentionDecodeTest : public BackendTest {};
 
 TEST_P(AttentionDecodeTest, EqualsTheReference) {
   for (const Case& c : cases()) {
-    // The reference reads what the cache holds, so 16-bit storage of it adds no error of its own.
+    // The reference reads the cache's contents, so 16-bit storage adds no error of its own.
     for (const DType dtype : activation_types(backend())) {
       for (const DType cache_dtype : kept_types(dtype)) {
-        if (c.length > 100 && cache_dtype != DType::f32) continue;  // as any other length, but slow
+        if (c.length > 100 && cache_dtype != DType::f32) continue;  // like any other length, but slow
         SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length
                                         << " H " << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
                                         << name_of(dtype) << " with " << name_of(cache_dtype));
@@ -153,14 +153,14 @@ TEST_P(AttentionDecodeTest, RefusesDtypesThatDoNotMeet) {
   }
 }
 
-// Positions and blocks that do not exist: the CPU sees and refuses them, below; other devices pass over them.
+// Invalid positions and blocks: the CPU refuses them, below; other devices skip them.
 TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
   if (backend().device().backend == "cpu") return;
   Pass pass(backend(), {{40, 20}, 2, 4, 2, 8}, DType::f32, DType::f32);
   pass.decode(backend());
   const std::vector<double> before = pass.out.values();
   const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
-  // The first sequence stays as it is; the second begins at -5, or beyond its table, or loses its blocks.
+  // The first sequence stays unchanged; the second begins at -5 or beyond its table, or loses its blocks.
   std::vector<double> table = pass.table_tensor.values();
   const std::size_t width = table.size() / 2;
   for (std::size_t i = 0; i < width; ++i) table[width + i] = i % 2 == 0 ? -1.0 : 1e9;
@@ -179,7 +179,7 @@ TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
 
 INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_backends()), test_backend_name);
 
-// What the CPU can see of device memory, and refuses; a GPU would have to read it back.
+// The CPU can read device memory and refuses these; a GPU would have to read it back.
 TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {
   const std::unique_ptr<Backend> backend = make_backend("cpu");
   Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);

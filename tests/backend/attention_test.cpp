@@ -76,7 +76,7 @@ class AttentionTest : public BackendTest {};
 TEST_P(AttentionTest, EqualsTheReference) {
   for (const Case& c : cases()) {
     for (const DType dtype : activation_types(backend())) {
-      if (c.length > 200 && dtype != DType::f32) continue;  // as any other length, but slow
+      if (c.length > 200 && dtype != DType::f32) continue;  // like any other length, but slow
       SCOPED_TRACE(testing::Message() << "B " << c.batch << " T " << c.length << " H " << c.shape.heads << " K "
                                       << c.shape.kv_heads << " D " << c.shape.head_size << " causal " << c.shape.causal
                                       << " dropout " << c.dropout << " " << name_of(dtype));
@@ -105,7 +105,7 @@ TEST_P(AttentionTest, GivesTheSameBitsAgain) {
   EXPECT_EQ(once.dqkv.bytes(), again.dqkv.bytes());
 }
 
-// Whatever an earlier call leaves in the backend's own memory must not reach a result: 0 · NaN is NaN.
+// Leftovers of an earlier call in the backend's own memory must not reach a result: 0 · NaN is NaN.
 TEST_P(AttentionTest, ReadsNoScratchThatItDidNotWrite) {
   const Case large = {1, 300, make_shape(1, 1, 80)};
   const Pass poison(backend(), large);

@@ -1,4 +1,4 @@
-// What the tests of every backend share.
+// Shared by the tests of every backend.
 #include "tests/backend/backend_under_test.h"
 
 #include <fmt/ranges.h>
@@ -151,7 +151,7 @@ void Guarded::stop_watching() const {
   allow({buffer_->host(), buffer_->size()});
 }
 
-// What was here goes with `other`, whose destructor waits.
+// The previous tensor moves to `other`, whose destructor waits.
 Guarded& Guarded::operator=(Guarded&& other) noexcept {
   std::swap(backend_, other.backend_);
   std::swap(buffer_, other.buffer_);

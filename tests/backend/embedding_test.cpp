@@ -25,7 +25,7 @@ Shape shape_of(std::size_t a, std::size_t b, std::size_t c) {
   return {static_cast<std::int64_t>(a), static_cast<std::int64_t>(b), static_cast<std::int64_t>(c)};
 }
 
-// Many repeats, and now and then an id that no table has.
+// Many repeats, and occasionally an id outside every table.
 std::vector<double> random_tokens(const EmbeddingSize& size) {
   PhiloxStream stream(9, 0, 0);
   std::vector<double> tokens(size.batch * size.length);
@@ -43,7 +43,7 @@ TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
   for (const EmbeddingSize& s : sizes()) {
     const std::vector<double> token_values = random_tokens(s);
     const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);
-    // The last sequence runs past the table of positions, the first begins before it.
+    // The last sequence extends past the table of positions, the first begins before it.
     std::vector<double> first_values(s.batch, static_cast<double>(s.places) - static_cast<double>(s.length) + 2.0);
     first_values[0] = -1.0;
     const Guarded first = upload(backend(), DType::i32, {static_cast<std::int64_t>(s.batch)}, first_values);
@@ -85,7 +85,7 @@ TEST(EmbeddingReference, GradientsAreFiniteDifferences) {
   const std::vector<double> dout = random_values(DType::f32, 24, 3);
   std::vector<double> dtoken(9, 0.0);
   std::vector<double> dplace(12, 0.0);
-  // An unknown token's row is zeros, so that nothing of it reaches the position either.
+  // An unknown token's row is zeros, so none of it reaches the position either.
   std::vector<double> seen = dout;
   for (std::size_t c = 18; c < 21; ++c) seen[c] = 0.0;
   reference_embedding_backward(s, tokens, seen, 1.5, dtoken, dplace);
@@ -97,7 +97,7 @@ TEST(EmbeddingReference, GradientsAreFiniteDifferences) {
 }
 
 TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
-  // Rows that are sorted in one, in two and in nine blocks; the last are merged twice.
+  // Rows sorted in one, two and nine blocks; the last are merged twice.
   std::vector<EmbeddingSize> all = sizes();
   all.push_back({9, 130, 24, 20, 131});
   all.push_back({65, 130, 3, 700, 130});
@@ -240,7 +240,7 @@ TEST_P(RopeTest, BothDirectionsEqualTheReference) {
                      tolerance);
         expect_close(backward.values(), reference_rope(values, frequencies, starts, size(c.length), c.shape, -1.0),
                      tolerance);
-        // The values stay as they were.
+        // The values are unchanged.
         for (std::int64_t row = 0; row < c.batch * c.length; ++row) {
           const std::int64_t at = (row + 1) * columns - 1;
           EXPECT_EQ(forward.values()[size(at)], values[size(at)]);

@@ -1,5 +1,4 @@
-// Under AddressSanitizer: the bytes around a tensor in memory that the sanitizer watches, where no kernel may even
-// read.
+// Under AddressSanitizer: the bytes around a tensor, which no kernel may even read.
 #pragma once
 
 #include <cstddef>

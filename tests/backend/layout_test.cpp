@@ -45,7 +45,7 @@ TEST_P(LayoutTest, SplitAndJoinAreInverse) {
 TEST_P(LayoutTest, CastRoundsToNearestEven) {
   const double infinity = std::numeric_limits<double>::infinity();
   for (const std::int64_t n : counts()) {
-    // Over all exponents, subnormals of f16 among them, and ties.
+    // All exponents, including subnormals of f16, and ties.
     std::vector<double> values = random_values(DType::f32, n, 1);
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(values[i], static_cast<int>(i % 60) - 30);
     if (n > 60) {

@@ -1,4 +1,4 @@
-// A backend built on the MSL one: single operations replaced by a library's, in the order of the recording.
+// A backend derived from the MSL one: a library replaces single operations, in recording order.
 #include <gtest/gtest.h>
 
 #include <vector>
@@ -13,25 +13,26 @@
 namespace mslt::test {
 namespace {
 
-// Its "library" multiplies f32 matrices on the host; all else is inherited.
+// Its "library" multiplies f32 matrices on the host; everything else is inherited.
 class LibraryBackend final : public MslBackend {
  public:
   explicit LibraryBackend(std::unique_ptr<msl::Device> device) : MslBackend(std::move(device)) {}
 
   using MslBackend::execute;
   void execute(const MatmulForward& op) override {
-    if (op.in.dtype() != DType::f32 || op.bias || op.activation != Activation::none || op.pre_activation) {
+    if (op.in.dtype() != DType::f32 || op.weight.scales || op.bias || op.activation != Activation::none ||
+        op.pre_activation) {
       ++inherited;
       return MslBackend::execute(op);
     }
     const std::int64_t rows = op.in.shape().rows();
-    const std::int64_t columns = op.weight.shape()[0];
-    const std::int64_t inner = op.weight.shape()[1];
+    const std::int64_t columns = op.weight.values.shape()[0];
+    const std::int64_t inner = op.weight.values.shape()[1];
     const auto bytes = static_cast<std::size_t>(inner) * sizeof(float);
     library_call("test", op, bytes,
                  {[this, rows, columns, inner, out = static_cast<float*>(address(op.out)),
                    in = static_cast<const float*>(address(op.in)),
-                   weight = static_cast<const float*>(address(op.weight))](const msl::LibraryContext& context) {
+                   weight = static_cast<const float*>(address(op.weight.values))](const msl::LibraryContext& context) {
                    ++calls;
                    if (fails) throw Error(ErrorKind::device, "test: the library has no plan.");
                    auto* const row = static_cast<float*>(context.workspace);
@@ -60,9 +61,9 @@ TEST(LibraryCallTest, RunsInTheOrderOfTheRecording) {
   const Guarded in(backend, DType::f32, {6, 5});
   const Guarded out(backend, DType::f32, {6, 4});
   const Guarded twice(backend, DType::f32, {6, 4});
-  // The product reads what a kernel writes before it, and a kernel reads the product.
+  // The product reads the result of an earlier kernel, and a later kernel reads the product.
   backend.run(Copy{.out = in, .in = source});
-  backend.run(MatmulForward{.out = out, .in = in, .weight = weight});
+  backend.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
   backend.run(Fill{.out = in, .value = 0.0f});
   backend.run(Copy{.out = twice, .in = out});
   backend.run(Add{.out = twice, .in = out});
@@ -84,7 +85,7 @@ TEST(LibraryCallTest, LeavesToTheKernelsWhatItsBackendDoes) {
   const Guarded weight = upload(backend, DType::f32, {4, 5}, weight_values);
   const Guarded bias = upload(backend, DType::f32, {4}, bias_values);
   const Guarded out(backend, DType::f32, {20, 4});
-  backend.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias});
+  backend.run(MatmulForward{.out = out, .in = in, .weight = {weight}, .bias = bias});
   backend.wait();
   expect_close(out.values(), reference_matmul(in_values, weight_values, bias_values, 20, 4, 5), 1e-6);
   EXPECT_EQ(backend.inherited, 1);
@@ -102,7 +103,7 @@ TEST(LibraryCallTest, ChecksAndCountsItAsAnyOperation) {
     name = record.kernel;
     records.push_back(record);
   });
-  backend.run(MatmulForward{.out = out, .in = in, .weight = weight});
+  backend.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
   backend.recorder().observe({});
   ASSERT_EQ(records.size(), 1u);
   EXPECT_EQ(name, "test_matmul_forward");
@@ -110,7 +111,7 @@ TEST(LibraryCallTest, ChecksAndCountsItAsAnyOperation) {
   EXPECT_EQ(records[0].bytes, 4.0 * (6 * 5 + 4 * 5 + 6 * 4));
   EXPECT_EQ(backend.recorder().counters().dispatches, 1u);
   const std::string message =
-      error_of(ErrorKind::input, [&] { backend.run(MatmulForward{.out = in, .in = in, .weight = weight}); });
+      error_of(ErrorKind::input, [&] { backend.run(MatmulForward{.out = in, .in = in, .weight = {weight}}); });
   EXPECT_NE(message.find("matmul_forward: out is f32 [6, 5]"), std::string::npos) << message;
   backend.wait();
   EXPECT_EQ(backend.calls, 1);
@@ -122,12 +123,12 @@ TEST(LibraryCallTest, FailsTheWorkWhereTheLibraryFails) {
   const Guarded in(backend, DType::f32, {6, 5});
   const Guarded weight(backend, DType::f32, {4, 5});
   const Guarded out(backend, DType::f32, {6, 4});
-  backend.run(MatmulForward{.out = out, .in = in, .weight = weight});
+  backend.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
   const std::string message = error_of(ErrorKind::device, [&] { backend.wait(); });
   EXPECT_NE(message.find("the library has no plan"), std::string::npos) << message;
 }
 
-// A device that does nothing counts a library's work and never calls it, as predictions want it.
+// A device that does nothing counts a library's work and never calls it; predictions need this.
 TEST(LibraryCallTest, IsOnlyCountedByAnIdleDevice) {
   LibraryBackend backend(std::make_unique<msl::idle::IdleDevice>(DeviceInfo{}, msl::DeviceLimits{}));
   const auto memory = backend.allocate(1024, "tensors");

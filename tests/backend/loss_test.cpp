@@ -22,7 +22,7 @@ const std::vector<Size>& sizes() {
   return all;
 }
 
-// Some ignored, some past the vocabulary, the last column among them.
+// Some are ignored, some past the vocabulary, including the last column.
 std::vector<double> random_targets(const Size& s) {
   PhiloxStream stream(3, 0, 0);
   std::vector<double> targets;
@@ -54,7 +54,7 @@ TEST_P(LossTest, EqualsTheReference) {
     for (const DType dtype : floating_types()) {
       SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)));
       std::vector<double> values = random_values(dtype, s.rows * s.columns, 1);
-      // A shift of a row changes nothing, and would overflow naive exponentials; padding must not matter.
+      // Shifting a row changes nothing, but would overflow naive exponentials; padding must not matter.
       for (std::int64_t row = 0; row < s.rows; ++row) {
         for (std::int64_t c = 0; c < s.columns; ++c) {
           double& value = values[size(row * s.columns + c)];

@@ -1,9 +1,9 @@
 // Runs the suites, on all devices or on some.
 //   --devices=cuda,cuda-msl  only these; one that does not exist here is an error
-//   --undefined-memory    memory of cuda is not zeroed, for compute-sanitizer's initcheck
-//   --order=reversed      in which msl-host runs threadgroups and threads; random takes a seed, which is printed, and
+//   --undefined-memory    does not zero memory of cuda, for compute-sanitizer's initcheck
+//   --order=reversed      order of threadgroups and threads on msl-host; random chooses a seed and prints it,
 //                         random:SEED repeats it
-//   --every_kernel        succeeds only where every kernel of kernels/ was used by a test that passed
+//   --every_kernel        succeeds only if passing tests used every kernel of kernels/
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -22,7 +22,7 @@
 namespace mslt::test {
 namespace {
 
-// Gathers what the tests recorded.
+// Collects the records of the tests.
 class KernelListener : public testing::EmptyTestEventListener {
  public:
   void OnTestEnd(const testing::TestInfo& info) override {
@@ -36,7 +36,7 @@ class KernelListener : public testing::EmptyTestEventListener {
     }
   }
 
-  // Prints the kernels that no test used; whether there are none.
+  // Prints the kernels that no test used; returns whether there are none.
   bool complete() const {
     const auto kernels = msl::kernel_table();
     std::size_t missing = 0;
@@ -88,7 +88,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   testing::InitGoogleTest(&argc, argv);
-  // The framework owns it from here on.
+  // The framework takes ownership.
   auto* listener = new mslt::test::KernelListener;
   testing::UnitTest::GetInstance()->listeners().Append(listener);
   const int result = RUN_ALL_TESTS();

@@ -2,7 +2,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "../tests/backend/math_test.cpp"
 #include <hwy/foreach_target.h>
-// Above: compiles this file once a target.
+// Above: compiles this file once per target.
 #include <hwy/highway.h>
 
 #include <cstdint>
@@ -83,13 +83,13 @@ HWY_EXPORT(test_gelu_erf_derivative);
 HWY_EXPORT(fuses);
 HWY_EXPORT(test_cos_sin);
 
-// The units in the last place between an exact value and its float; for subnormal values, of the least normal one.
+// The units in the last place between an exact value and its float; for subnormals, units of the least normal value.
 double ulps(float actual, double exact) {
   const double magnitude = std::max(std::abs(exact), 0x1p-126);
   return std::abs(static_cast<double>(actual) - exact) / std::ldexp(1.0, std::ilogb(magnitude) - 23);
 }
 
-// Every `stride`-th float of [low, high], in a count that fills vectors.
+// Every `stride`-th float of [low, high], padded to fill vectors.
 std::vector<float> floats_between(float low, float high, std::uint32_t stride) {
   std::vector<float> values;
   for (std::uint32_t bits = 0; bits < 0x7f800000u; bits += stride) {
@@ -101,7 +101,7 @@ std::vector<float> floats_between(float low, float high, std::uint32_t stride) {
   return values;
 }
 
-// Runs `check` for every instruction set that was compiled and that this processor has.
+// Runs `check` for every compiled instruction set that this processor has.
 template <class Check>
 void for_each_target(const Check& check) {
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {

@@ -2,11 +2,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
 #include "backend/registry.h"
 #include "tests/backend/backend_under_test.h"
+#include "tests/backend/guard_bands.h"
 
 namespace mslt::test {
 namespace {
@@ -64,6 +66,17 @@ TEST_P(MemoryTest, CopiesToAndFro) {
   backend().upload(tensor.tensor().slice(1, 1), std::as_bytes(std::span(row)));
   EXPECT_EQ(tensor.values(), (std::vector<double>{1, 2, 3, 7, 8, 9}));
   EXPECT_TRUE(tensor.intact());
+}
+
+TEST_P(MemoryTest, GuardsAreWatchedUnderAddressSanitizer) {
+  if (!guards_bands || GetParam() != "msl-host") GTEST_SKIP() << "Only AddressSanitizer sees them, on msl-host.";
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const Guarded tensor(backend(), DType::f32, {6});
+  const volatile auto* first = reinterpret_cast<const volatile float*>(tensor.tensor().buffer().host()) +
+                               tensor.tensor().offset() / sizeof(float);
+  EXPECT_DEATH(static_cast<void>(first[6]), "use-after-poison");
+  EXPECT_DEATH(static_cast<void>(first[-1]), "use-after-poison");
+  EXPECT_TRUE(std::isnan(first[5]));
 }
 
 TEST_P(MemoryTest, ReadsBackWhatWasThereWhenAsked) {

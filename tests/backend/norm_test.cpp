@@ -81,7 +81,7 @@ TEST_P(NormTest, ForwardEqualsTheReference) {
             for (std::size_t i = 0; added && i < total.size(); ++i) total[i] += x_values[i];
             const ReferenceNorm expected =
                 reference_norm(total, weight_values, rms ? std::vector<double>() : bias_values, kind);
-            // A row of two elements may lose nearly all in the subtraction of its mean.
+            // A row of two elements may lose nearly all digits in the subtraction of its mean.
             const double tolerance = tolerance_of(dtype, s.columns == 2 ? 1e-5 : 5e-7);
             if (added) {
               EXPECT_EQ(sum.values(), rounded(dtype, total));
@@ -123,7 +123,7 @@ TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
 }
 
 TEST_P(NormTest, BackwardEqualsTheReference) {
-  // The last has so many rows that the partial sums are of more than four.
+  // The last has so many rows that partial sums cover more than four.
   std::vector<Size> all = sizes();
   all.push_back({4099, 3});
   for (const Size& s : all) {
@@ -151,11 +151,11 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
         const Guarded weight = upload(backend(), dtype, {s.columns}, weight_values);
         const Guarded mean = upload(backend(), DType::f32, {s.rows}, forward.mean);
         const Guarded rstd = upload(backend(), DType::f32, {s.rows}, forward.rstd);
-        // dsum apart, in the memory of dsum_direct, or in that of dout.
+        // dsum separate, in the memory of dsum_direct, or in that of dout.
         for (const int place : {0, 1, 2}) {
           for (const bool has_direct : {false, true}) {
             if (place == 1 && !has_direct) continue;
-            // The smaller sizes show what these do, in every kernel.
+            // The smaller sizes cover these cases, in every kernel.
             if ((s.rows > 4096 || s.columns > 1024) && (place != 0 || has_direct)) continue;
             if (s.rows > 1000 && place != 0) continue;
             SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms) +
@@ -178,7 +178,7 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
                                                .kind = kind});
             std::vector<double> expected = gradient.dsum;
             for (std::size_t i = 0; has_direct && i < expected.size(); ++i) expected[i] += direct_values[i];
-            // The gradient of rows of one or two elements is all cancellation; only the direct part is left of it.
+            // The gradient of rows of one or two elements cancels completely; only the direct part remains.
             const bool cancels = s.columns <= 2;
             if (!cancels) expect_close(dsum.values(), expected, tolerance);
             if (!cancels) expect_close(dweight.values(), expected_weight, tolerance);
@@ -195,7 +195,7 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
   }
 }
 
-// Nothing is left to divide by where epsilon is zero and a row's elements are equal, or all zeros for RMSNorm.
+// The divisor is zero if epsilon is zero and a row's elements are equal, or all zeros for RMSNorm.
 TEST_P(NormTest, ConstantRowsAreFiniteWithoutEpsilon) {
   for (const std::int64_t columns : {1, 8, 33, 64, 1000, 1032, 3001}) {
     const Shape shape{3, columns};
@@ -204,7 +204,7 @@ TEST_P(NormTest, ConstantRowsAreFiniteWithoutEpsilon) {
       for (const bool rms : {false, true}) {
         SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms));
         const NormKind kind{rms, 0.0f};
-        // Whose means are exact.
+        // Values with exact means.
         std::vector<double> values(size(n), 0.0);
         for (std::size_t i = size(columns); !rms && i < values.size(); ++i)
           values[i] = i < 2 * size(columns) ? 1.0 : -3.0;
@@ -245,7 +245,7 @@ TEST_P(NormTest, ConstantRowsAreFiniteWithoutEpsilon) {
         for (const double value : dbias.values()) ASSERT_TRUE(std::isfinite(value));
       }
     }
-    // A mean that is rounded leaves distances of its error.
+    // A rounded mean leaves distances of the size of its error.
     const Guarded sum = upload(backend(), DType::f32, shape, std::vector<double>(size(n), 0.1f));
     const Guarded weight = upload(backend(), DType::f32, {columns}, std::vector<double>(size(columns), 1.0));
     const Guarded out(backend(), DType::f32, shape);

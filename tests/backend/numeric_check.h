@@ -13,13 +13,13 @@
 
 namespace mslt::test {
 
-// The relative error of norms that a result stored as `dtype` may have; `f32` is that of floats.
+// The tolerated relative error of norms for a result stored as `dtype`; `f32` is that of floats.
 inline double tolerance_of(DType dtype, double f32 = 1e-6) {
   if (dtype == DType::bf16) return 4e-3;
   return dtype == DType::f16 ? 5e-4 : f32;
 }
 
-// The relative error is within the tolerance; where zeros are expected, exact zeros.
+// Expects a relative error within the tolerance; for expected zeros, exact zeros.
 inline void expect_close(const std::vector<double>& actual, const std::vector<double>& expected, double tolerance) {
   EXPECT_LE(relative_error(actual, expected), tolerance);
 }
@@ -51,7 +51,7 @@ inline const std::vector<DType>& floating_types() {
   return all;
 }
 
-// Whether `call` throws Error(input) with a message that starts with `operation` and holds `part`.
+// Whether `call` throws Error(input) with a message that starts with `operation` and contains `part`.
 template <class Call>
 void refuses(std::string_view operation, std::string_view part, Call&& call) {
   const std::string message = error_of(ErrorKind::input, call);
@@ -59,10 +59,10 @@ void refuses(std::string_view operation, std::string_view part, Call&& call) {
   EXPECT_NE(message.find(part), std::string::npos) << message;
 }
 
-// How refusals of two dtypes begin and end: of tensors that must be alike, and of what is kept beside activations.
+// Beginnings and ends of refusals of two dtypes: of tensors that must match, and of kept tensors with activations.
 inline std::string unlike(std::string_view name, const Tensor& tensor, std::string_view other_name,
                           const Tensor& other) {
-  return fmt::format("{} is {} and {} is {}, but both must have one dtype.", name, tensor.describe(), other_name,
+  return fmt::format("{} is {} and {} is {}, but both must have the same dtype.", name, tensor.describe(), other_name,
                      other.describe());
 }
 
@@ -77,7 +77,7 @@ struct DTypePair {
   DType kept;
 };
 
-// What no operation takes together.
+// Pairs that no operation accepts.
 inline const std::vector<DTypePair>& refused_pairs() {
   static const std::vector<DTypePair> all = {
       {DType::bf16, DType::f16}, {DType::f16, DType::bf16}, {DType::bf16, DType::f32}, {DType::f16, DType::f32}};

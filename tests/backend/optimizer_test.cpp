@@ -66,7 +66,7 @@ TEST_P(OptimizerTest, AdamWEqualsTheReferenceForTenSteps) {
                                     .norm = norm,
                                     .config = config});
           reference_adamw(expected, gradient, state, std::sqrt(dot(gradient, gradient)), config);
-          // So that only a rounding here and there differs, not those of all steps.
+          // So only an occasional rounding differs, not those of all steps.
           if (dtype != DType::f32) expected.parameters = rounded(dtype, expected.parameters);
         }
         expect_close(parameters.values(), expected.parameters, tolerance_of(dtype));
@@ -150,7 +150,7 @@ TEST_P(OptimizerTest, AdamWOnMastersWritesNothingWhereTheNormIsNotFinite) {
   }
 }
 
-// What never had a gradient has moments of zero, and without an epsilon nothing to divide by.
+// Without a gradient, moments are zero; without an epsilon, so is the divisor.
 TEST_P(OptimizerTest, AdamWWithoutEpsilonKeepsWhatHasNoGradient) {
   const AdamWConfig config{0.9f, 0.999f, 0.0f, 0.0f};
   for (const std::int64_t n : {1, 8, 37}) {

@@ -1,7 +1,6 @@
-// Every operation on tensors that begin at any element, whose rows a kernel must not read in whole vectors.
+// Every operation on tensors with any alignment, whose rows a kernel must not read in whole vectors.
 //
-// Rows are whole vectors, so that only the tensors' beginnings differ; what is right at aligned ones, the other suites
-// say.
+// Rows are whole vectors, so only the alignment of tensors differs. The other suites check the results of aligned ones.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -14,7 +13,7 @@
 namespace mslt::test {
 namespace {
 
-// Makes the tensors of an operation, each `shift` elements behind an aligned place.
+// Makes the tensors of an operation, each `shift` elements after an aligned position.
 class Maker {
  public:
   Maker(Backend& backend, DType dtype, std::size_t shift) : backend_(backend), dtype_(dtype), shift_(shift) {}
@@ -26,7 +25,7 @@ class Maker {
     return keep(dtype, shape, random_values(dtype, shape.elements(), tensors_.size() + 1));
   }
   Tensor make(DType dtype, const Shape& shape, const std::vector<double>& values) { return keep(dtype, shape, values); }
-  // Integers of [low, high).
+  // Integers in [low, high).
   Tensor integers(DType dtype, const Shape& shape, int low, int high) {
     std::vector<double> values(size(shape.elements()));
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -34,7 +33,7 @@ class Maker {
     }
     return keep(dtype, shape, values);
   }
-  // Positive values, as standard deviations and second moments are.
+  // Positive values, like standard deviations and second moments.
   Tensor positive(const Shape& shape) {
     std::vector<double> values = random_values(DType::f32, shape.elements(), tensors_.size() + 1);
     for (double& value : values) value = 0.5 + std::abs(value);
@@ -56,7 +55,7 @@ class Maker {
 
 class PlacementTest : public BackendTest {
  protected:
-  // Runs the operation on aligned tensors and on others: whatever it is given or writes must be the same after.
+  // Runs the operation on aligned and unaligned tensors: all inputs and outputs must be the same afterwards.
   void expect_same(const std::function<void(Maker&)>& operation) {
     for (const DType dtype : activation_types(backend())) {
       Maker aligned(backend(), dtype, 0);
@@ -105,15 +104,17 @@ TEST_P(PlacementTest, Products) {
 TEST_P(PlacementTest, ProductsOfFewRows) {
   for (const std::int64_t m : {1, 6}) {
     expect_same([&](Maker& t) {
-      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = {t.make({40, 64}), {}}});
+      backend().run(MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = t.make({40, 64})});
     });
     expect_same([&](Maker& t) {
       const Weight weight{t.integers(DType::i8, {40, 64}, -128, 128), t.make(DType::f16, {40, 2})};
-      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
+      backend().run(
+          MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
     expect_same([&](Maker& t) {
       const Weight weight{t.integers(DType::u8, {40, 32}, 0, 256), t.make(DType::f16, {40, 2})};
-      backend().run(Matvec{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
+      backend().run(
+          MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
   }
 }

@@ -1,4 +1,4 @@
-// Attention in double precision, written plainly: every score is stored.
+// Attention in double precision, in the plainest form: stores every score.
 #pragma once
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// Activations, cross entropy and AdamW in double precision, written plainly.
+// Activations, cross entropy and AdamW in double precision, in the plainest form.
 #pragma once
 
 #include <algorithm>
@@ -49,7 +49,7 @@ struct ReferenceLoss {
   std::vector<double> dlogits;
 };
 
-// logits [rows, columns], of which the first `vocab` columns count; targets outside [0, vocab) are ignored.
+// logits [rows, columns]; the first `vocab` columns count; ignores targets outside [0, vocab).
 inline ReferenceLoss reference_cross_entropy(const std::vector<double>& logits, const std::vector<double>& targets,
                                              std::size_t columns, std::size_t vocab, double loss_scale) {
   ReferenceLoss result;
@@ -77,7 +77,7 @@ struct ReferenceAdamW {
   std::vector<double> parameters, first, second;
 };
 
-// One step of the contract's formulas on `values`, whose norm is `norm`.
+// One step of the documented formulas on `values`, with gradient norm `norm`.
 inline void reference_adamw(ReferenceAdamW& values, const std::vector<double>& gradients,
                             const std::vector<double>& state, double norm, const AdamWConfig& config) {
   const auto beta1 = static_cast<double>(config.beta1);

@@ -1,4 +1,4 @@
-// Embedding and rotary positions in double precision, written plainly.
+// Embedding and rotary positions in double precision, in the plainest form.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,7 @@ struct EmbeddingSize {
   std::size_t batch, length, columns, vocab, places;
 };
 
-// position_weight may be empty; first has an element a sequence.
+// position_weight may be empty; first has one element per sequence.
 inline std::vector<double> reference_embedding(const EmbeddingSize& size, const std::vector<double>& tokens,
                                                const std::vector<double>& token_weight,
                                                const std::vector<double>& position_weight,
@@ -49,8 +49,8 @@ inline void reference_embedding_backward(const EmbeddingSize& size, const std::v
   }
 }
 
-// Rotates queries and keys of qkv [batch, length, (H + 2K) · D] by `direction` times their angles, which are rounded
-// to float as the operation's are: at position 100000 that rounding is worth 0.004 radians.
+// Rotates queries and keys of qkv [batch, length, (H + 2K) · D] by `direction` times their angles, rounded to float as
+// in the operation: at position 100000 that rounding amounts to 0.004 radians.
 inline std::vector<double> reference_rope(std::vector<double> qkv, const std::vector<double>& frequencies,
                                           const std::vector<double>& first, std::size_t length,
                                           const AttentionShape& shape, double direction) {

@@ -1,4 +1,4 @@
-// The matrix products in double precision, written plainly.
+// The matrix products in double precision, in the plainest form.
 #pragma once
 
 #include <cmath>
@@ -40,7 +40,7 @@ inline double roundings_of(Activation activation, const std::vector<double>& x) 
   return norm == 0.0 ? 1.0 : 1.0 + std::sqrt(moved / norm);
 }
 
-// in [m, k] · weight [n, k]ᵀ + bias [n], where bias may be empty.
+// in [m, k] · weight [n, k]ᵀ + bias [n]; bias may be empty.
 inline std::vector<double> reference_matmul(const std::vector<double>& in, const std::vector<double>& weight,
                                             const std::vector<double>& bias, std::size_t m, std::size_t n,
                                             std::size_t k) {

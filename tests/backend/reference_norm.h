@@ -1,4 +1,4 @@
-// LayerNorm and RMSNorm in double precision, written plainly.
+// LayerNorm and RMSNorm in double precision, in the plainest form.
 #pragma once
 
 #include <cmath>
@@ -44,7 +44,7 @@ inline ReferenceNorm reference_norm(const std::vector<double>& sum, const std::v
   return result;
 }
 
-// From the derivatives of mean and rstd by the chain rule, without the usual simplification.
+// By the chain rule from the derivatives of mean and rstd, without the usual simplification.
 inline ReferenceNormGradient reference_norm_backward(const std::vector<double>& dout, const std::vector<double>& sum,
                                                      const std::vector<double>& weight, const NormKind& kind) {
   const std::size_t columns = weight.size();
@@ -67,7 +67,8 @@ inline ReferenceNormGradient reference_norm_backward(const std::vector<double>& 
       result.dweight[c] += dout[at + c] * centred * rstd;
       result.dbias[c] += dout[at + c];
     }
-    // rstd = (variance + ε)^(-1/2), and the variance's derivative by an element is 2 (element - mean) / n.
+    // rstd = (variance + ε)^(-1/2); the derivative of the variance with respect to an element is 2 (element - mean) /
+    // n.
     const double dvariance = -0.5 * rstd * rstd * rstd * drstd;
     for (std::size_t c = 0; c < columns; ++c) {
       result.dsum[at + c] = dout[at + c] * weight[c] * rstd + dvariance * 2.0 * (sum[at + c] - mean) / n;

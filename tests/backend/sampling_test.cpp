@@ -14,7 +14,7 @@ namespace {
 class SamplingTest : public BackendTest {};
 class KvCacheTest : public BackendTest {};
 
-// Indices of the row's largest, ties by the smaller index.
+// Indices in descending order of the row's values, ties by the smaller index.
 std::vector<std::size_t> sorted_indices(const double* row, std::size_t vocab) {
   std::vector<std::size_t> order(vocab);
   std::iota(order.begin(), order.end(), 0u);
@@ -42,7 +42,7 @@ TEST_P(SamplingTest, FindsTheLargest) {
   for (const Case& c : cases) {
     for (const DType dtype : floating_types()) {
       SCOPED_TRACE(std::to_string(c.columns) + " columns " + std::string(name_of(dtype)));
-      // Rounded to quarters there are many ties; padding is larger than everything.
+      // Rounding to quarters causes many ties; padding is larger than everything.
       std::vector<double> values = random_values(dtype, c.rows * c.columns, 1);
       for (std::size_t i = 0; i < values.size(); ++i) {
         const bool padding = static_cast<std::int64_t>(i) % c.columns >= c.vocab;
@@ -99,11 +99,11 @@ TEST_P(SamplingTest, InfinitiesAreOrderedAndNanComesLast) {
   EXPECT_EQ(indices.values(), (std::vector<double>{0, 1, 2, 3}));
 }
 
-// Also on devices whose arithmetic makes zeros of them.
+// Also on devices whose arithmetic flushes them to zero.
 TEST_P(SamplingTest, SubnormalsAreTold) {
   for (const DType dtype : floating_types()) {
     SCOPED_TRACE(name_of(dtype));
-    // Rising, from negative ones over zeros of both signs, and all the rest below them.
+    // Ascending, from negative ones over zeros of both signs; all the rest is below them.
     const double least = dtype == DType::f32 ? 0x1p-149 : dtype == DType::bf16 ? 0x1p-133 : 0x1p-24;
     std::vector<double> row(77, -1.0);
     for (std::size_t i = 0; i < 40; ++i) row[i + 30] = least * (static_cast<double>(i) - 20.0);
@@ -199,8 +199,8 @@ TEST_P(KvCacheTest, AppendsWhereTheTableSays) {
   }
 }
 
-// Positions before and beyond the table and blocks that the cache does not have: the CPU sees and refuses them before
-// it writes anything, other devices pass over those rows alone.
+// Positions before and beyond the table, and blocks outside the cache: the CPU refuses them before it writes anything,
+// other devices skip only those rows.
 TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
   const AttentionShape shape{1, 1, 8};
   const std::vector<double> values = random_values(DType::f32, std::int64_t{2} * 20 * 24, 1);
@@ -210,7 +210,7 @@ TEST_P(KvCacheTest, StoresNoRowThatHasNoPlace) {
     std::vector<double> table;  // [2, 2]
     std::string_view part;
   };
-  // Beyond the first sequence's row of the table lies the second's, which fills none of those places itself.
+  // After the first sequence's row of the table comes the second's, which fills none of those places itself.
   const std::vector<Case> cases = {{{0, -3}, {0, 1, 2, 3}, "position -3 of sequence 1"},
                                    {{20, 12}, {0, 1, 2, 3}, "position 32 of sequence 0"},
                                    {{0, 20}, {0, 1, 2, 3}, "position 32 of sequence 1"},

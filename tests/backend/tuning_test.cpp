@@ -1,5 +1,5 @@
-// Every way in which a tuning can launch the kernels gives the results that the table's does, which the other suites
-// compare with references.
+// Every launch that a tuning allows gives the results of the table's tuning, which the other suites compare with
+// references.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace {
 
 using Outputs = std::vector<std::pair<std::string, std::vector<double>>>;
 
-// Runs operations and gathers what they wrote, in odd sizes.
+// Runs operations and collects their outputs, with odd sizes.
 class Operations {
  public:
   Operations(Backend& backend, DType dtype) : backend_(backend), dtype_(dtype) {}
@@ -28,7 +28,7 @@ class Operations {
     products(65, 24, 72);
     products(40, 48, 40);
     for (const std::int64_t rows : {1, 5, 40}) matvec(rows);
-    // Many columns: groups of as many simdgroups as the tuning says.
+    // Many columns: groups with as many simdgroups as the tuning says.
     wide_matvec(16411, 8);
     elementwise(2 * 1031);
     gated(7, 45);
@@ -65,7 +65,7 @@ class Operations {
     const Guarded weight = random({n, k});
     const Guarded bias = random({n});
     const Guarded out(backend_, dtype_, {m, n});
-    backend_.run(MatmulForward{.out = out, .in = in, .weight = weight, .bias = bias, .activation = Activation::gelu});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {weight}, .bias = bias, .activation = Activation::gelu});
     keep("matmul_forward", out);
     const Guarded dout = random({m, n});
     const Guarded din(backend_, dtype_, {m, k});
@@ -82,12 +82,12 @@ class Operations {
     const Guarded in = random({rows, 96});
     const Guarded out(backend_, dtype_, {rows, 521});
     const Guarded weight = random({521, 96});
-    backend_.run(Matvec{.out = out, .in = in, .weight = {weight, {}}});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
     keep("matvec", out);
     const Guarded values = integers({521, 24}, 127);
     const Guarded scales = random(DType::f16, {521, 3});
     const Tensor bytes(values.tensor().buffer(), values.tensor().offset(), DType::i8, {521, 96});
-    backend_.run(Matvec{.out = out, .in = in, .weight = {bytes, scales}});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {bytes, scales}});
     keep("matvec with i8", out);
   }
 
@@ -95,7 +95,7 @@ class Operations {
     const Guarded in = random({1, inner});
     const Guarded weight = random({columns, inner});
     const Guarded out(backend_, dtype_, {1, columns});
-    backend_.run(Matvec{.out = out, .in = in, .weight = {weight, {}}});
+    backend_.run(MatmulForward{.out = out, .in = in, .weight = {weight}});
     keep("wide matvec", out);
   }
 
@@ -230,7 +230,7 @@ class Operations {
   void sums(std::int64_t n) {
     const Guarded in = random(DType::f32, {n});
     const Guarded total(backend_, DType::f32, {1});
-    // Of one sign, so that nothing cancels.
+    // All of one sign, so nothing cancels.
     const Guarded ones = upload(backend_, DType::f32, {n}, std::vector<double>(static_cast<std::size_t>(n), 0.75));
     backend_.run(Sum{.out = total, .in = ones});
     keep("sum of equals", total);
@@ -268,8 +268,8 @@ class Operations {
   Outputs outputs_;
 };
 
-// Tunings in which every member takes each candidate that the autotuner would try, and both ends of the range that
-// files may name, at least once.
+// Tunings in which every member takes, at least once, each candidate of the autotuner and both ends of the range
+// allowed in files.
 std::vector<msl::Tuning> variants(const msl::Tuning& base, DType dtype) {
   const msl::TuneShape shape = {.batch = 2,
                                 .steps = 9,
@@ -287,7 +287,7 @@ std::vector<msl::Tuning> variants(const msl::Tuning& base, DType dtype) {
     if (values.size() > all.size()) all.resize(values.size(), base);
     for (std::size_t i = 0; i < all.size(); ++i) all[i].*field.member = values[i % values.size()];
   };
-  // Twice, so that those of the first turn know how many there are.
+  // Two passes: the first one counts the variants for the second.
   for (int turn = 0; turn < 2; ++turn) {
     for (const msl::TuningField& field : msl::tuning_fields()) {
       std::vector<std::int64_t> values = {field.least, field.most};
@@ -345,7 +345,7 @@ TEST_P(TuningTest, TheTuningDecidesWhichKernelsRun) {
     tuning.direct_results_forward = direct_results;
     tuning.few_rows = few_rows;
     msl_backend->set_tuning(tuning);
-    backend().run(MatmulForward{.out = out, .in = in, .weight = weight});
+    backend().run(MatmulForward{.out = out, .in = in, .weight = {weight}});
   };
   run(20 * 24, 19);
   EXPECT_TRUE(uses("matmul_forward_direct_f32_f32"));

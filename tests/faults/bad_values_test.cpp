@@ -1,4 +1,4 @@
-// Numbers, truth values and TOML files that are not what they should be: bad usage, named, and nothing begun.
+// Invalid numbers, truth values and TOML files: bad usage, named, and nothing started.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -20,7 +20,7 @@ class BadValuesTest : public SceneTest {
     EXPECT_EQ(outcome.status, 2) << outcome.describe();
     EXPECT_EQ(outcome.signal, 0) << outcome.describe();
     EXPECT_TRUE(contains(outcome.err, named)) << outcome.describe();
-    // No message is longer than a person reads.
+    // No message is longer than a person would read.
     EXPECT_LT(outcome.err.size(), 1500u) << outcome.describe();
   }
 };
@@ -109,7 +109,8 @@ TEST_F(BadValuesTest, NumbersAreTakenWholeOrRefused) {
   const std::vector<std::string> never_whole = {
       "1.5", "1e3", "-1", "99999999999999999999", "18446744073709551616", "99999999999999999999999"};
   const std::vector<std::string> never_real = {"inf", "1e999", "-1"};
-  // Every third pair of an option and a value, which puts each value to many options; fewer where starting takes long.
+  // Every third pair of an option and a value, which combines each value with many options; fewer if starting takes
+  // long.
   constexpr int stride = sanitized ? 20 : 3;
   int pair = 0;
   for (const Option& option : options) {
@@ -140,7 +141,7 @@ TEST_F(BadValuesTest, NumbersOutOfReachAreRefused) {
 TEST_F(BadValuesTest, ConfigurationFilesAreTomlOrRefused) {
   struct Case {
     std::string text;
-    std::string words;  // of the message
+    std::string words;  // required in the message
   };
   const std::vector<Case> cases = {
       {"steps = [1, 2]\n", "steps"},
@@ -170,7 +171,7 @@ TEST_F(BadValuesTest, ConfigurationFilesAreTomlOrRefused) {
     SCOPED_TRACE(wrong.text);
     spill(scene().path("wrong.toml"), wrong.text);
     std::vector<std::string> arguments = scene().train(scene().path("never"));
-    // What the command line says counts, so it must not say what the file does.
+    // The command line wins, so it must not contain the file's options.
     std::vector<std::string> shorter = {"train",
                                         "--data",
                                         scene().string("data"),

@@ -22,11 +22,11 @@ const std::vector<std::string>& files_of_a_checkpoint() {
   return names;
 }
 
-// One way to do harm to a file.
+// One way to damage a file.
 struct Damage {
   std::string name;
   std::function<void(const fs::path&)> apply;
-  bool is_doubt = false;  // the file may be whole where it cannot be reached
+  bool is_doubt = false;  // the file may be intact but unreachable
 };
 
 std::vector<Damage> damages(std::mt19937& random) {
@@ -61,7 +61,7 @@ std::vector<Damage> damages(std::mt19937& random) {
   };
 }
 
-// CRC-32C of a text as eight hexadecimal digits, bit by bit: a second opinion on what manifests hold.
+// CRC-32C of a text as eight hexadecimal digits, bit by bit: a second implementation to check manifests.
 std::string crc32c(std::string_view text) {
   std::uint32_t sum = ~std::uint32_t{0};
   for (const char character : text) {
@@ -86,8 +86,8 @@ class DamagedRunTest : public SceneTest {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments);
   }
-  // Refused, saying how to go on, and everything as it was. What cannot be read may be whole, so it is not to be
-  // discarded: that is to be mended.
+  // Refused with the choices, and everything unchanged. An unreadable file may be intact, so discarding it is not
+  // offered; it should be repaired.
   static void expect_refused(const Outcome& outcome, const fs::path& run_folder, const Snapshot& before,
                              const std::string& choice) {
     EXPECT_EQ(outcome.status, 1) << outcome.describe();
@@ -158,7 +158,7 @@ TEST_F(DamagedRunTest, AnOlderDamagedCheckpointIsKept) {
   const fs::path oldest = checkpoints(run_folder).front();
   flip_byte(oldest / "config.json", 5);
   const Snapshot before = take_snapshot(oldest);
-  // Few are to be kept, so the damaged one would be the first to go.
+  // Few are to be kept, so the damaged one would be the first to be removed.
   const Outcome outcome = resume(run_folder, {"--keep-checkpoints", "1"});
   if (outcome.status != 0) {
     EXPECT_TRUE(contains(outcome.err, "--discard-damaged")) << outcome.describe();
@@ -185,7 +185,7 @@ TEST_F(DamagedRunTest, UnreadableCheckpointsAreNoReasonToBeginAgain) {
     expect_refused(outcome, run_folder, before, "Mend");
     EXPECT_TRUE(contains(outcome.err, "permission")) << outcome.describe();
     EXPECT_FALSE(contains(outcome.err, "make room")) << outcome.describe();
-    // With its rights back the run is whole.
+    // With its permissions restored the run is intact.
     const Outcome resumed = resume(run_folder);
     EXPECT_EQ(resumed.status, 0) << resumed.describe();
   }
@@ -221,7 +221,7 @@ TEST_F(DamagedRunTest, FewDescriptorsDeleteNothing) {
     }
     ++failed;
     EXPECT_EQ(outcome.signal, 0) << outcome.describe();
-    // Fewer than it takes to load the program's libraries is not the program's to report.
+    // With fewer than it takes to load the program's libraries, the program cannot report anything.
     if (outcome.status == 127) continue;
     EXPECT_EQ(outcome.status, 1) << outcome.describe();
     EXPECT_TRUE(contains(outcome.err, "ulimit -n")) << outcome.describe();
@@ -272,7 +272,7 @@ TEST_F(DamagedRunTest, ADamagedRecordOfTheRunIsNoReasonToBeginAgain) {
   }
 }
 
-// state.json with numbers that no run can have, under a checksum that is right.
+// state.json with impossible numbers, under a correct checksum.
 TEST_F(DamagedRunTest, NumbersOfTheStateAreChecked) {
   struct Case {
     std::string pointer;

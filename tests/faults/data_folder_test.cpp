@@ -38,7 +38,7 @@ class DataFolderTest : public SceneTest {
     }
     return false;
   }
-  // A folder of data as large, prepared with another tokenizer of as many tokens.
+  // A data folder of equal size, prepared with another tokenizer with as many tokens.
   static fs::path data_of_another_tokenizer() {
     std::string text;
     for (int i = 0; i < 900; ++i) text += "zebra quartz " + std::to_string(i) + " vexing jumps over lazy dwarf fog\n";
@@ -95,7 +95,7 @@ TEST_F(DataFolderTest, EveryShardIsCheckedBeforeTheFirstStep) {
       const fs::path shard = shards(data, split).back();
       harm(shard);
       fs::remove_all(scene().path("run"));
-      // Were it noticed at the first evaluation, the run would have begun.
+      // If it were noticed only at the first evaluation, the run would have started.
       const Outcome started = run(with_data(scene().train(scene().path("run")), data));
       EXPECT_EQ(started.status, 1) << started.describe();
       EXPECT_TRUE(contains(started.err, shard.string())) << started.describe();
@@ -109,7 +109,7 @@ TEST_F(DataFolderTest, EveryShardIsCheckedBeforeTheFirstStep) {
           run({"eval", "--model", scene().finished_run().string(), "--data", data.string(), "--split", split});
       EXPECT_EQ(evaluated.status, 1) << evaluated.describe();
       EXPECT_TRUE(contains(evaluated.err, shard.string())) << evaluated.describe();
-      // The corrected command is not in the way of the failed one.
+      // The failed command does not block the corrected one.
       const Outcome corrected = run(scene().train(scene().path("run")));
       EXPECT_EQ(corrected.status, 0) << corrected.describe();
     }
@@ -179,7 +179,7 @@ TEST_F(DataFolderTest, AnotherModelIsNoStart) {
   EXPECT_EQ(same.status, 0) << same.describe();
 }
 
-// A run notices what happens to its data, and saves before it stops.
+// A run notices changes of its data, and saves before it stops.
 TEST_F(DataFolderTest, ChangesDuringARunEndInASavedCheckpoint) {
   const fs::path data = scene().path("changing");
   const std::vector<std::string> prepare_again = {"data",           "prepare",

@@ -1,4 +1,4 @@
-// Disks that fill up, and limits on the size of files, under every command that writes one.
+// Disks that fill up, and limits on file sizes, under every command that writes.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -33,7 +33,7 @@ class FullDiskTest : public SceneTest {
   static void empty(const fs::path& folder) {
     for (const auto& entry : fs::directory_iterator(folder)) fs::remove_all(entry.path());
   }
-  // A failed command has said which file could not be written and why, and has changed nothing.
+  // A failed command has named the file and the reason, and has changed nothing.
   static void expect_unchanged(const Command& command, const Outcome& outcome, const fs::path& work,
                                const Snapshot& before, const std::string& why) {
     EXPECT_EQ(outcome.status, 1) << outcome.describe();
@@ -41,7 +41,7 @@ class FullDiskTest : public SceneTest {
     EXPECT_TRUE(contains(outcome.err, (work / command.output).string())) << outcome.describe();
     EXPECT_FALSE(contains(outcome.err, "Input/output error")) << outcome.describe();
     Snapshot after = take_snapshot(work);
-    // A folder that was made for the output may stay; nothing may be in it.
+    // A folder made for the output may stay, but must be empty.
     if (after.contains(command.output) && !before.contains(command.output)) after.erase(command.output);
     EXPECT_EQ(differences(before, after), "") << outcome.describe();
   }
@@ -60,17 +60,17 @@ TEST_F(FullDiskTest, AFileIsWrittenWholeOrNotAtAll) {
     const fs::path output = disk.folder() / command.output;
     for (int attempt = 0; attempt < 3; ++attempt) {
       empty(disk.folder());
-      // Something stands there already, where that can be.
+      // Something exists there already, if possible.
       const bool is_file = command.output != "data";
       if (is_file) spill(output, "what stood there before");
-      // The last page may be had from what is replaced, so one less than needed is left at most.
+      // The last page may come from the replaced file, so leave at least one less than needed.
       const std::uint64_t free = attempt == 0 ? 0 : page * (random() % std::max<std::uint64_t>(1, needed / page));
       disk.leave_free(free);
       SCOPED_TRACE(command.name + ", with " + std::to_string(free) + " of " + std::to_string(needed) + " bytes free");
       const Snapshot before = take_snapshot(disk.folder());
       const Outcome outcome = run_command(command);
       expect_unchanged(command, outcome, disk.folder(), before, "the disk is full");
-      // The same command works as soon as there is room.
+      // The same command works once there is room.
       disk.make_room();
       const Outcome again = run_command(command);
       EXPECT_EQ(again.status, 0) << again.describe();
@@ -102,8 +102,8 @@ TEST_F(FullDiskTest, ALimitOnFileSizesIsWrittenWholeOrNotAtAll) {
   }
 }
 
-// A run on a disk that fills up at any point: either all is there, or the program says what is wrong; with room again
-// the run goes on as if nothing had been.
+// A run on a disk that fills up at any point: either everything is there, or the program says what is wrong. With room
+// again, the run continues as if nothing had happened.
 TEST_F(FullDiskTest, TrainingGoesOnWhenThereIsRoom) {
   std::mt19937 random = seeded();
   const SmallDisk disk(scene().path("disk"), disk_bytes);
@@ -123,7 +123,7 @@ TEST_F(FullDiskTest, TrainingGoesOnWhenThereIsRoom) {
     ASSERT_EQ(outcome.signal, 0) << outcome.describe();
     EXPECT_TRUE(contains(outcome.err, "the disk is full")) << outcome.describe();
     if (outcome.status == 0) {
-      // The report or a log had no room, and the user was told; the training itself is whole.
+      // The report or a log had no room, and the user was told; the training itself is complete.
       EXPECT_TRUE(slurp(output / "model.safetensors") == slurp(scene().finished_run() / "model.safetensors"));
     } else {
       ++failed;
@@ -131,7 +131,7 @@ TEST_F(FullDiskTest, TrainingGoesOnWhenThereIsRoom) {
       EXPECT_TRUE(contains(outcome.err, output.string())) << outcome.describe();
     }
     disk.make_room();
-    // As a script would that knows nothing of what is there.
+    // Like a script that does not know what exists.
     std::vector<std::string> restart = scene().train(output);
     restart.emplace_back("--resume");
     const Outcome restarted = run(restart);

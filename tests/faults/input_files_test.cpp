@@ -1,4 +1,4 @@
-// Files that commands read, damaged in every way: an error that names the file and is in the program's own words.
+// Input files damaged in every way: an error in the program's own words that names the file.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -40,7 +40,7 @@ class InputFilesTest : public SceneTest {
     fs::path file;
     std::vector<std::string> arguments;
   };
-  // Fresh copies of everything, and what reads them.
+  // Fresh copies of everything, and their readers.
   static std::vector<Reader> readers() {
     const fs::path model = scene().copy(scene().finished_run(), "model");
     const fs::path data = scene().copy(scene().path("data"), "read");
@@ -99,7 +99,7 @@ class InputFilesTest : public SceneTest {
         {"devices --config", toml, {"profile", "train", "--predict", "m3-max", "--config", toml.string()}},
     };
   }
-  // Restores everything, harms the file of one reader after the other, and looks at what is said.
+  // Restores everything, damages the file of one reader after the other, and checks the message.
   static void expect_named(
       const std::string& harm_name, const std::function<void(const fs::path&)>& harm, const std::string& words,
       Rights rights = Rights::inherited, const std::function<void(const fs::path&)>& undo = {},
@@ -115,7 +115,7 @@ class InputFilesTest : public SceneTest {
       if (!outcome.executed) GTEST_SKIP() << outcome.error;
       EXPECT_TRUE(outcome.status == 1 || outcome.status == 2) << outcome.describe();
       EXPECT_TRUE(contains(outcome.err, reader.file.string()) ||
-                  // What is no model or data folder is named as such.
+                  // Something that is no model or data folder is named as such.
                   contains(outcome.err, reader.file.parent_path().string()))
           << outcome.describe();
       EXPECT_TRUE(contains(outcome.err, words)) << outcome.describe();

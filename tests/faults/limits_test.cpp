@@ -1,4 +1,4 @@
-// Limits on memory and threads: an error that says which limit it was, never a crash.
+// Limits on memory and threads: an error that names the limit, never a crash.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -17,7 +17,7 @@ class LimitsTest : public SceneTest {
   static Outcome run_within(const std::vector<std::string>& arguments, std::uint64_t address_space) {
     return run({.arguments = arguments, .limits = {.address_space = address_space}});
   }
-  // The least address space, in steps of 4 MiB, in which the program says its version.
+  // The least address space, in steps of 4 MiB, in which the program prints its version.
   static std::uint64_t least_space() {
     std::uint64_t low = 0;
     std::uint64_t high = 4096;
@@ -65,7 +65,7 @@ TEST_F(LimitsTest, ALargeModelNamesTheLimitNotTheMachine) {
   const Outcome trained = run_within(arguments, space);
   EXPECT_EQ(trained.status, 1) << trained.describe();
   EXPECT_TRUE(contains(trained.err, "ulimit -v")) << trained.describe();
-  // Nothing of it is in the way of a run that fits.
+  // Nothing is left that blocks a run that fits.
   const Outcome corrected = run_within(scene().train(scene().path("run")), space);
   EXPECT_EQ(corrected.status, 0) << corrected.describe();
   const Outcome measured = run_within(
@@ -106,7 +106,7 @@ TEST_F(LimitsTest, ThreadsThatCannotStartAreAnErrorThatSaysSo) {
   std::cout << refused << " commands were refused, " << ran << " ran on one thread\n";
 }
 
-// Files that are read whole are bounded by what they hold, not by what they claim.
+// Memory for files that are read whole is bounded by their contents, not by their claims.
 TEST_F(LimitsTest, MemoryIsAMultipleOfTheFile) {
   if (sanitized) GTEST_SKIP() << "sanitizers need memory of their own";
   const std::uint64_t base = run({"--version"}).most_memory;

@@ -23,7 +23,7 @@ extern char** environ;
 namespace mslt::faults {
 namespace {
 
-// A user of this test's own: limits count the processes of a user.
+// A user of this test's own, because process limits count per user.
 uid_t some_user() {
   return static_cast<uid_t>(20000 + ::getpid() % 40000);
 }
@@ -45,7 +45,7 @@ std::array<int, 2> make_pipe() {
   return ends;
 }
 
-// An unlinked file that holds `text`, open at its beginning: unlike a pipe it never makes its writer wait.
+// An unlinked file containing `text`, open at its beginning: unlike a pipe it never blocks its writer.
 int file_holding(std::string_view text) {
   std::string pattern = (std::filesystem::temp_directory_path() / "mslt_input_XXXXXX").string();
   const int file = checked(::mkstemp(pattern.data()), "mkstemp");
@@ -66,7 +66,7 @@ int open_input(const Launch& launch) {
   return checked(::open(launch.input_path.c_str(), O_RDONLY | O_CLOEXEC), "open");
 }
 
-// What the child gets as one output stream: its own end, and the one this process reads, where there is one.
+// The ends of one output stream: the child's, and the one this process reads, if any.
 struct OutputEnds {
   int child = -1;
   int parent = -1;
@@ -93,7 +93,7 @@ OutputEnds open_output(Stream stream, const std::filesystem::path& path) {
   return {ends[1], ends[0]};
 }
 
-// Everything the child needs, made before fork: after it only calls that are safe there are made.
+// Everything the child needs, made before fork: afterwards only async-signal-safe calls are made.
 struct Prepared {
   std::vector<std::string> strings;
   std::vector<char*> argv;
@@ -141,7 +141,7 @@ void place(int descriptor, int target) {
   }
 }
 
-// In the child, until exec. Throws what the parent is then told.
+// In the child, until exec. Throws errors to be reported to the parent.
 void become(const Launch& launch, const Prepared& prepared, uid_t user, int in, int out, int err) {
   ::signal(SIGPIPE, SIG_DFL);
   die_with_parent();
@@ -197,7 +197,7 @@ void Child::start(const Launch& launch) {
   process_ = ::fork();
   checked(process_, "fork");
   if (process_ == 0) {
-    // Descriptors 0 to 2 are taken over below, so the pipe for trouble must not be among them.
+    // Descriptors 0 to 2 are replaced below, so the error pipe must not be among them.
     const int report = ::fcntl(trouble[1], F_DUPFD_CLOEXEC, 10);
     try {
       become(launch, prepared, user, in, out.child, err.child);
@@ -280,7 +280,7 @@ Outcome Child::wait(std::chrono::seconds limit) {
       outcome_.timed_out = true;
       ::kill(process_, SIGKILL);
     }
-    // A stream at its end wakes nobody, so the child's own end is looked for now and then.
+    // The end of a stream wakes nobody, so the child's own end is polled.
     pump(Clock::now() + std::chrono::milliseconds(out_ >= 0 || err_ >= 0 ? 20 : 1));
   }
   process_ = -1;

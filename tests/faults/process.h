@@ -1,5 +1,5 @@
-// A child process under a fault: chosen descriptors closed, full or left by their reader; limits; lesser rights; a time
-// limit.
+// A child process under a fault: descriptors that are closed, full or abandoned by their reader; limits; reduced
+// rights; a time limit.
 #pragma once
 
 #include <sys/types.h>
@@ -16,14 +16,14 @@
 
 namespace mslt::faults {
 
-// Where an output stream of the child leads.
+// The destination of an output stream of the child.
 enum class Stream {
-  captured,      // a pipe that is read to its end
+  captured,      // a pipe read to its end
   closed,        // no descriptor at all
-  full_device,   // /dev/full, which takes nothing
-  limited_file,  // a regular file, which may grow no larger than Launch::limits.file_size
+  full_device,   // /dev/full, which accepts nothing
+  limited_file,  // a regular file with at most Launch::limits.file_size bytes
   leaving,       // a pipe whose reader closes it after the first line
-  broken_pipe,   // a pipe whose reader has gone already
+  broken_pipe,   // a pipe whose reader has already closed it
 };
 
 // Limits of the child; absent ones are inherited.
@@ -42,34 +42,34 @@ enum class Rights {
 
 struct Launch {
   std::vector<std::string> arguments = {};
-  std::string input = {};                 // what standard input holds
-  std::filesystem::path input_path = {};  // what standard input is instead, where not empty: a file, device or folder
+  std::string input = {};                 // content of standard input
+  std::filesystem::path input_path = {};  // replaces standard input, if not empty: a file, device or folder
   bool input_closed = false;
   Stream out = Stream::captured;
   Stream err = Stream::captured;
-  std::filesystem::path out_file = {};  // of Stream::limited_file
+  std::filesystem::path out_file = {};  // for Stream::limited_file
   std::map<std::string, std::string> environment = {};
-  std::filesystem::path folder = {};  // to work in
+  std::filesystem::path folder = {};  // working folder
   Limits limits = {};
   Rights rights = Rights::inherited;
 };
 
-// How a child ended and what it said.
+// The end of a child and its output.
 struct Outcome {
   int status = -1;         // the exit status, or -1
-  int signal = 0;          // what ended it, or 0
-  bool timed_out = false;  // it was killed for taking too long
-  bool executed = true;    // false where this machine does not allow the child to be set up; `error` says why
+  int signal = 0;          // that ended it, or 0
+  bool timed_out = false;  // killed for taking too long
+  bool executed = true;    // false if this machine does not allow the setup of the child; `error` says why
   std::string error = {};
   std::string out = {};
   std::string err = {};
-  std::uint64_t most_memory = 0;  // bytes resident at most
+  std::uint64_t most_memory = 0;  // most resident bytes
 
-  // All of it, for the message of a failed expectation.
+  // All of it, for messages of failed expectations.
   std::string describe() const;
 };
 
-// One child running the mslt of this build, or the one that MSLT_FAULTS_PROGRAM names. It is killed when the object
+// One child running the mslt of this build, or the program named by MSLT_FAULTS_PROGRAM. It is killed when the object
 // goes out of scope, and by the system when this process dies. One thread at a time.
 class Child {
  public:
@@ -80,13 +80,13 @@ class Child {
 
   void send(int signal) const;
   pid_t id() const { return process_; }
-  // Whether standard error has come to contain `text`; false where the child ends or `limit` passes before.
+  // Whether `text` appears on standard error; false if the child ends or `limit` passes before.
   bool wait_for_message(std::string_view text, std::chrono::milliseconds limit);
-  // Whether at least so many bytes have come on standard output, as above.
+  // Whether standard output has at least so many bytes, as above.
   bool wait_for_output(std::size_t bytes, std::chrono::milliseconds limit);
-  // Takes what the child says for that long.
+  // Reads the child's output for that long.
   void listen(std::chrono::microseconds duration);
-  // Its end. A child that takes longer than `limit` is killed.
+  // Waits for its end. Kills a child that takes longer than `limit`.
   Outcome wait(std::chrono::seconds limit = default_limit);
 
   static constexpr std::chrono::seconds default_limit{120};
@@ -94,7 +94,7 @@ class Child {
  private:
   using Clock = std::chrono::steady_clock;
   void start(const Launch& launch);
-  // Reads what is there until `until`, or sooner at the end of both streams. Returns whether a stream is still open.
+  // Reads available output until `until`, or sooner at the end of both streams. Returns whether a stream is still open.
   bool pump(Clock::time_point until);
   void receive(int& descriptor, std::string& text, bool leaving) const;
 

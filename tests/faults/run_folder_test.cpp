@@ -1,4 +1,5 @@
-// Run folders that are missing, moved or removed under a run, left by failed starts, or full of what killed runs left.
+// Run folders that are missing, moved or removed during a run, left by failed starts, or full of leftovers of killed
+// runs.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -81,7 +82,7 @@ TEST_F(RunFolderTest, WhatKilledRunsLeftIsSweptAndNothingElse) {
   const fs::path unfinished = run_folder / "checkpoints/.saving-step-13";
   fs::create_directories(unfinished);
   spill(unfinished / "model.safetensors", "half");
-  // As a killed run makes them: everything it writes passes through a temporary file.
+  // As a killed run makes them: everything it writes goes through a temporary file.
   for (int i = 0; i < 6; ++i) {
     Child child({.arguments = scene().resume(run_folder, 4000)});
     ASSERT_TRUE(child.wait_for_message("saved", 1min));
@@ -112,7 +113,7 @@ TEST_F(RunFolderTest, TemporaryFilesOfEarlierVersionsAreSwept) {
   for (const std::string& name : left) EXPECT_FALSE(fs::exists(run_folder / name)) << name;
 }
 
-// The folder of a run that goes on.
+// The folder of a running run.
 TEST_F(RunFolderTest, AFolderThatVanishesUnderARunIsAnError) {
   const fs::path run_folder = scene().path("vanishing/run");
   const fs::path elsewhere = scene().path("elsewhere");
@@ -155,7 +156,7 @@ TEST_F(RunFolderTest, AFolderThatVanishesUnderARunIsAnError) {
     Child child({.arguments = arguments});
     ASSERT_TRUE(child.wait_for_message("saved", 1min));
     child.send(SIGSTOP);
-    // A removal that meets a file being made is tried again.
+    // Retries if the removal meets a file being made.
     std::error_code ignored;
     change();
     const Snapshot after_change = take_snapshot(run_folder.parent_path());
@@ -173,7 +174,7 @@ TEST_F(RunFolderTest, AFolderThatVanishesUnderARunIsAnError) {
       EXPECT_EQ(fs::exists(run_folder / "checkpoints"), false);
       EXPECT_EQ(fs::exists(run_folder / "model.safetensors"), false);
     }
-    // What was moved is whole, and can be resumed in its new place.
+    // A moved run is complete, and can be resumed in its new place.
     for (const fs::path& place : {elsewhere, elsewhere / "run", run_folder / "run"}) {
       if (!fs::exists(place / "run.json")) continue;
       std::vector<std::string> resume = scene().resume(place, 1);

@@ -1,4 +1,4 @@
-// Making the tiny world.
+// Making the scene.
 #include "tests/faults/scene.h"
 
 #include <fmt/format.h>
@@ -21,7 +21,7 @@ void must_run(const std::vector<std::string>& arguments) {
   if (outcome.status != 0) throw std::runtime_error("mslt " + arguments[0] + ": " + outcome.describe());
 }
 
-// Structure enough for a vocabulary of 300.
+// Enough structure for a vocabulary of 300.
 std::string text() {
   std::string result;
   for (int i = 0; i < 400; ++i) {
@@ -120,7 +120,7 @@ fs::path Scene::copy(const fs::path& from, const std::string& to) const {
   fs::remove_all(path(to));
   fs::create_directories(path(to).parent_path());
   fs::copy(from, path(to), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-  // A run's model is the same file as its last checkpoint's.
+  // A run's model is the same file as that of its last checkpoint.
   const fs::path model = path(to) / "model.safetensors";
   const fs::path checkpoint = path(to) / fmt::format("checkpoints/step-{}/model.safetensors", finished_steps);
   std::error_code error;
@@ -223,7 +223,7 @@ std::string losses(const fs::path& run) {
     }
     event.erase("time");
     event.erase("tokens_per_s");
-    // Numbers are written with all of their digits, so equal texts are equal bits.
+    // Numbers are written with all digits, so equal texts mean equal bits.
     text += event.dump() + "\n";
   }
   return text;

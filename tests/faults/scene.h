@@ -1,4 +1,4 @@
-// A tiny world to break: a text, a tokenizer, a data folder, a finished run, and every command of mslt at work in it.
+// A small scene to break: a text, a tokenizer, a data folder, a finished run, and every command of mslt that uses them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,30 +14,30 @@
 
 namespace mslt::faults {
 
-// Sanitizers reserve address space without limit, slow everything down, and keep open files of their own.
+// Sanitizers reserve unlimited address space, slow everything down, and keep their own files open.
 inline constexpr bool sanitized = sizeof(MSLT_SANITIZED) > 1;
 
 // The model that all tests train.
 std::vector<std::string> tiny_model();
 
-// One way to call mslt, in a work folder of its own.
+// One call of mslt, in its own work folder.
 struct Command {
   std::string name;
   std::vector<std::string> arguments;
-  std::string input = {};                  // what standard input holds
-  std::string output = {};                 // what it writes in the work folder: a file, a folder, or nothing
-  std::function<void()> before = nullptr;  // puts what it needs into the work folder
-  bool measures = false;                   // takes a while, as it measures this machine
+  std::string input = {};                  // content of standard input
+  std::string output = {};                 // its output in the work folder: a file, a folder, or nothing
+  std::function<void()> before = nullptr;  // puts its inputs into the work folder
+  bool measures = false;                   // takes a while, since it measures this machine
 
   void set_up() const {
     if (before) before();
   }
 };
 
-// A temporary folder with what every test needs, made by mslt itself. Removed with all it holds.
+// A temporary folder with the inputs of every test, made by mslt itself. Removed with all its contents.
 class Scene {
  public:
-  // Makes text.txt, tokenizer.json and data/. Throws what mslt said where that fails.
+  // Makes text.txt, tokenizer.json and data/. Throws mslt's message if that fails.
   Scene();
   Scene(const Scene&) = delete;
   Scene& operator=(const Scene&) = delete;
@@ -46,7 +46,7 @@ class Scene {
   std::filesystem::path path(const std::string& name) const { return folder_ / name; }
   std::string string(const std::string& name) const { return path(name).string(); }
 
-  // A run of `finished_steps` steps, with all of its checkpoints, every `save_every`: trained at the first call.
+  // A run of `finished_steps` steps with all its checkpoints, every `save_every`; trained at the first call.
   std::filesystem::path finished_run();
   static constexpr int finished_steps = 12;
   static constexpr int save_every = 4;
@@ -58,12 +58,12 @@ class Scene {
   std::vector<std::string> train(const std::filesystem::path& run, int steps = finished_steps) const;
   std::vector<std::string> resume(const std::filesystem::path& run, int steps = longer_steps) const;
 
-  // Removes what tests have left: all but what this class makes.
+  // Removes leftovers of tests: everything except what this class makes.
   void clear() const;
 
-  // An empty folder of that name, whatever was there before.
+  // An empty folder of that name; removes an existing one.
   std::filesystem::path fresh(const std::string& name) const;
-  // A copy of a folder under another name, in the place of what was there.
+  // Copies a folder to another name, replacing an existing one.
   std::filesystem::path copy(const std::filesystem::path& from, const std::string& to) const;
 
   // Every command that reads, prints or writes, with its output in `work`.
@@ -87,15 +87,15 @@ class SceneTest : public testing::Test {
   static inline std::unique_ptr<Scene> scene_;
 };
 
-// metrics.jsonl without how long things took: what training computed.
+// metrics.jsonl without durations: the computed values.
 std::string losses(const std::filesystem::path& run);
 
-// Fails where the two runs differ in the model or in the last checkpoint's optimiser.
+// Fails if the two runs differ in the model or in the last checkpoint's optimiser.
 void expect_same_model(const std::filesystem::path& run, const std::filesystem::path& undisturbed, int steps);
-// The same, and where they differ in a loss or in anything else that metrics.jsonl has of a step.
+// The same, and if they differ in a loss or in any other member of a step in metrics.jsonl.
 void expect_same_training(const std::filesystem::path& run, const std::filesystem::path& undisturbed, int steps);
 
-// `text` without regard to upper and lower case.
+// Whether `text` contains `part`, ignoring case.
 bool contains(const std::string& text, const std::string& part);
 
 }  // namespace mslt::faults

@@ -1,4 +1,4 @@
-// Signals at random moments of the commands that write.
+// Signals at random moments to commands that write.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int interrupted_status = 3;
 
-// How many kills are asked for: MSLT_FAULTS_KILLS, or a few.
+// The requested number of kills: MSLT_FAULTS_KILLS, or a few.
 int kills_wanted() {
   const char* given = std::getenv("MSLT_FAULTS_KILLS");
   if (given != nullptr) return std::max(1, std::atoi(given));
@@ -38,7 +38,7 @@ std::chrono::microseconds moment(std::mt19937& random, Clock::duration whole) {
 
 class SignalsTest : public SceneTest {
  protected:
-  // How long a busy run takes from its start, and from where its training begins.
+  // The duration of a busy run from its start, and from the beginning of its training.
   struct Durations {
     Clock::duration whole;
     Clock::duration training;
@@ -54,7 +54,7 @@ class SignalsTest : public SceneTest {
     EXPECT_EQ(outcome.status, 0) << outcome.describe();
     return {Clock::now() - start, Clock::now() - begin};
   }
-  // Most of a short run is its preparation, so most signals come after that.
+  // Most of a short run is preparation, so most signals come after that.
   static void wait_for_moment(Child& child, std::mt19937& random, const Durations& durations) {
     if (random() % 4 == 0) {
       child.listen(moment(random, durations.whole));
@@ -62,7 +62,7 @@ class SignalsTest : public SceneTest {
       child.listen(moment(random, durations.training));
     }
   }
-  // More to save, evaluate and write than in the scene's own runs.
+  // Saves, evaluates and writes more than the scene's own runs.
   static std::vector<std::string> busy_run(const fs::path& run) {
     std::vector<std::string> arguments = scene().train(run, busy_steps);
     arguments.insert(arguments.end(), {"--save-every", "3", "--keep-checkpoints", "2", "--sample-every", "7"});
@@ -78,11 +78,11 @@ class SignalsTest : public SceneTest {
   }
 
   static constexpr int busy_steps = 60;
-  // The memory table is the last thing said before the first step.
+  // The memory table is the last output before the first step.
   static constexpr std::string_view training_begins = "Device: ";
 };
 
-// The proof run: MSLT_FAULTS_KILLS=1000.
+// The long version: MSLT_FAULTS_KILLS=1000.
 TEST_F(SignalsTest, AKilledRunEqualsTheUndisturbedOne) {
   std::mt19937 random = seeded();
   const fs::path whole = scene().path("whole");
@@ -91,7 +91,7 @@ TEST_F(SignalsTest, AKilledRunEqualsTheUndisturbedOne) {
   int starts_killed = 0;
   int resumptions_killed = 0;
   int runs = 0;
-  // Each start that is not killed ends a run, so this ends; the bound is for moments that always come too late.
+  // Each start that is not killed completes a run, so this ends; the bound is for moments that always come too late.
   for (int start = 0; start < 20 * wanted && starts_killed + resumptions_killed < wanted; ++runs) {
     const fs::path run_folder = scene().path("killed");
     fs::remove_all(run_folder);
@@ -112,7 +112,7 @@ TEST_F(SignalsTest, AKilledRunEqualsTheUndisturbedOne) {
     }
     expect_same_training(run_folder, whole, busy_steps);
     EXPECT_EQ(temporary_files(run_folder), std::vector<std::string>());
-    // Two are kept beside the best.
+    // Two are kept in addition to the best.
     EXPECT_LE(folders_in(run_folder / "checkpoints"), 3);
     ASSERT_FALSE(HasFailure()) << "after " << starts_killed + resumptions_killed
                                << " kills; MSLT_FAULTS_SEED above repeats the choices, not the moments";
@@ -132,7 +132,7 @@ TEST_F(SignalsTest, AStoppedRunSavesSaysSoAndGoesOn) {
       SCOPED_TRACE(::strsignal(signal));
       const fs::path run_folder = scene().fresh("stopped");
       Child child({.arguments = busy_run(run_folder)});
-      // Before the handler is there, the signal ends the program as it ends any.
+      // Before the handler is installed, the signal ends the program in the usual way.
       ASSERT_TRUE(child.wait_for_message(training_begins, std::chrono::minutes(1)));
       child.listen(moment(random, durations.training / 2));
       child.send(signal);
@@ -151,8 +151,8 @@ TEST_F(SignalsTest, AStoppedRunSavesSaysSoAndGoesOn) {
   EXPECT_GE(stopped, 1);
 }
 
-// Kernels that are assembled at run time use the stack's register for other things: a handler that ran there would
-// write into their data.
+// Kernels assembled at run time use the stack register for other purposes: a handler running there would overwrite
+// their data.
 TEST_F(SignalsTest, NoComputingThreadTakesASignal) {
   if (!fs::exists("/proc/self/task")) GTEST_SKIP() << "skipped: this system has no /proc with threads";
   const fs::path run_folder = scene().path("run");
@@ -198,7 +198,8 @@ TEST_F(SignalsTest, AStoppedResumptionSaysSoInJson) {
   }
 }
 
-// Whatever is killed, what stood there before is unchanged, or what was asked for is there; the next start works.
+// Whenever a command is killed, either the previous output is unchanged or the new one is complete; the next start
+// works.
 TEST_F(SignalsTest, KilledWritersLeaveTheOldOrTheNew) {
   std::mt19937 random = seeded();
   const fs::path work = scene().path("work");

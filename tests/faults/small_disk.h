@@ -1,4 +1,4 @@
-// A file system so small that it fills up. Linux, and root or who may make namespaces there; elsewhere it says why not.
+// A file system so small that it fills up. Needs Linux, and root or namespaces; otherwise says why it is unavailable.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace mslt::faults {
 
-// A tmpfs at `folder`, seen by this process and its children alone, so that it is gone with them whatever happens.
+// A tmpfs at `folder`, visible only to this process and its children, so it always disappears with them.
 class SmallDisk {
  public:
   SmallDisk(const std::filesystem::path& folder, std::uint64_t bytes);
@@ -15,12 +15,12 @@ class SmallDisk {
   SmallDisk& operator=(const SmallDisk&) = delete;
   ~SmallDisk();
 
-  // Why there is no such disk on this machine; empty where it is mounted.
+  // Why this machine cannot have such a disk; empty if it is mounted.
   const std::string& problem() const { return problem_; }
   const std::filesystem::path& folder() const { return folder_; }
 
   std::uint64_t used() const;
-  // Takes all but `bytes` of what is free, in a file that stands in no command's way.
+  // Uses all free space except `bytes`, in a file that no command needs.
   void leave_free(std::uint64_t bytes) const;
   void make_room() const;
 

@@ -1,4 +1,4 @@
-// tmpfs in a mount namespace of the process's own.
+// tmpfs in the process's own mount namespace.
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -17,7 +17,7 @@ std::string refusal(const char* what) {
   return fmt::format("this user may not {}: {}", what, std::strerror(errno));
 }
 
-// Mounts made from here on are this process's. Returns why that cannot be.
+// Makes later mounts private to this process. Returns why that is impossible.
 std::string leave_shared_mounts() {
   if (::unshare(CLONE_NEWNS) != 0) return refusal("make a mount namespace");
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return refusal("make mounts private");

@@ -52,7 +52,7 @@ std::vector<std::string> temporary_files(const fs::path& folder) {
   for (const auto& [path, content] : take_snapshot(folder)) {
     const std::string name = fs::path(path).filename().string();
     const std::string extension = fs::path(path).extension().string();
-    // TensorBoard's files end in a number of their own.
+    // TensorBoard's file names end in a unique number.
     if (name.starts_with("events.")) continue;
     const bool random = extension.size() == 7 && std::all_of(extension.begin() + 1, extension.end(), [](char c) {
                           return std::isalnum(static_cast<unsigned char>(c)) != 0;
@@ -84,7 +84,7 @@ void flip_byte(const fs::path& path, std::int64_t position) {
   const std::int64_t index = position < 0 ? size + position : position;
   if (index < 0 || index >= size) throw std::runtime_error(fmt::format("{} has no byte {}", path.string(), position));
   text[static_cast<std::size_t>(index)] = static_cast<char>(~text[static_cast<std::size_t>(index)]);
-  // In place, so that a file under two names is damaged under both.
+  // In place, so a file with two names is damaged under both.
   spill(path, text);
 }
 

@@ -1,4 +1,4 @@
-// What a folder holds, byte for byte, and how that changed.
+// The contents of a folder, byte for byte, and their changes.
 #pragma once
 
 #include <filesystem>
@@ -9,23 +9,23 @@
 
 namespace mslt::faults {
 
-// Every file, folder and link below a folder by its path from there: files with their bytes, links with their target.
+// Every file, folder and link below a folder by its relative path: files with their bytes, links with their target.
 using Snapshot = std::map<std::string, std::string>;
 
-// Locks are left out: they come and go without meaning. A folder that is not there has nothing in it.
+// Without locks, which come and go. A missing folder is empty.
 Snapshot take_snapshot(const std::filesystem::path& folder);
 
-// One line for each difference, such as "changed run/model.safetensors"; empty where both are the same.
+// One line for each difference, such as "changed run/model.safetensors"; empty if both are equal.
 std::string differences(const Snapshot& before, const Snapshot& after);
 
-// Names below `folder` that look like what a process writes on the way to the file it means: name.XXXXXX,
-// name.saving-XXXXXX, name.new, .saving-*.
+// Names below `folder` that look like temporary files of a process: name.XXXXXX, name.saving-XXXXXX, name.new,
+// .saving-*.
 std::vector<std::string> temporary_files(const std::filesystem::path& folder);
 
 std::string slurp(const std::filesystem::path& path);
 void spill(const std::filesystem::path& path, std::string_view text);
 
-// Inverts the bits of the byte at `position`, counted from the end where negative.
+// Inverts the bits of the byte at `position`, counted from the end if negative.
 void flip_byte(const std::filesystem::path& path, std::int64_t position);
 
 }  // namespace mslt::faults

@@ -1,4 +1,4 @@
-// Standard input, output and error that are closed, full, limited or left by their reader, under every command.
+// Standard input, output and error that are closed, full, limited or abandoned by their reader, under every command.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -32,7 +32,7 @@ class StandardStreamsTest : public SceneTest {
     EXPECT_EQ(chosen.size(), names.size());
     return chosen;
   }
-  // What a command was to write is there, as complete as after a run that nothing disturbed.
+  // A command's output exists, as complete as after an undisturbed run.
   static void expect_output_written(const Command& command) {
     if (command.output.empty()) return;
     const fs::path output = scene().path("work") / command.output;
@@ -68,13 +68,13 @@ TEST_F(StandardStreamsTest, AFullStandardOutputIsAnError) {
 }
 
 TEST_F(StandardStreamsTest, ALimitedFileAsStandardOutputIsAnError) {
-  // A limit on file sizes holds for whatever the command writes besides, so these write nothing else.
+  // A limit on file sizes applies to everything the command writes, so these write nothing else.
   for (const Command& command : commands()) {
     if (!command.output.empty()) continue;
     SCOPED_TRACE(command.name);
     const Outcome whole = run_in(command, {});
     ASSERT_EQ(whole.status, 0) << whole.describe();
-    // What was measured, as the seconds in JSON, may be shorter the next time.
+    // Measured values, such as the seconds in JSON, may be shorter the next time.
     const bool varies = command.measures || command.name.find("--json") != std::string::npos;
     const std::size_t nearly = varies ? whole.out.size() / 3 : whole.out.size() - 1;
     for (const std::size_t most : {std::size_t{0}, whole.out.size() / 2, nearly}) {
@@ -198,7 +198,7 @@ TEST_F(StandardStreamsTest, NothingIsPrintedIntoAFileOfTheRun) {
                                              .input_closed = command.input.empty(),
                                              .out = Stream::closed,
                                              .err = Stream::closed});
-    // A list of ids is no text, so that decoding fails; nothing may be written for it.
+    // A list of ids is not a text, so decoding fails and must write nothing.
     if (command.name == "tokenizer decode to a file") continue;
     EXPECT_EQ(outcome.signal, 0) << outcome.describe();
     EXPECT_TRUE(outcome.status == 0 || outcome.status == 1) << outcome.describe();

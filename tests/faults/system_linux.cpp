@@ -12,7 +12,7 @@ namespace mslt::faults {
 const std::uint64_t resident_unit = 1024;
 
 bool obey_modes() {
-  // What leaves the bounding set is gone after exec, whoever runs it; others than root never had it.
+  // Capabilities outside the bounding set are lost at exec for every user; only root had them.
   if (::geteuid() != 0) return true;
   return ::prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) == 0 &&
          ::prctl(PR_CAPBSET_DROP, CAP_DAC_READ_SEARCH, 0, 0, 0) == 0;

@@ -1,5 +1,4 @@
-// Files that are truncated while the program has them mapped or half read: an error that names the file, never a
-// signal.
+// Files truncated while the program has them mapped or half read: an error that names the file, never a signal.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -17,7 +16,7 @@ using namespace std::chrono_literals;
 
 class TruncationTest : public SceneTest {
  protected:
-  // Stops the child, cuts the file, and lets the child go on.
+  // Stops the child, truncates the file, and continues the child.
   static void truncate_under(const Child& child, const fs::path& file, std::uint64_t bytes) {
     child.send(SIGSTOP);
     fs::resize_file(file, bytes);
@@ -35,7 +34,7 @@ class TruncationTest : public SceneTest {
     for (std::size_t written = 0; written < large_bytes; written += text.size()) file << text;
     return scene().path(name);
   }
-  // A command that reads a large text is cut short at several moments; at least one is early enough to matter.
+  // Truncates the file of a command that reads a large text at several moments; at least one is early enough to matter.
   static void expect_noticed(const std::string& what, const std::vector<std::string>& arguments, const fs::path& file) {
     int noticed = 0;
     for (const auto moment : {20ms, 60ms, 120ms, 200ms}) {
@@ -72,7 +71,7 @@ TEST_F(TruncationTest, ACorpusUnderDataPreparation) {
                  {"data", "prepare", "--tokenizer", scene().string("tokenizer.json"), "--input", file.string(),
                   "--output", output.string()},
                  file);
-  // A half-written folder is no data folder.
+  // A half-written folder is not a data folder.
   const Outcome train =
       run({"train", "--data", output.string(), "--output", scene().string("cut_run"), "--steps", "1"});
   if (!fs::exists(output / "data.json")) {
@@ -80,8 +79,8 @@ TEST_F(TruncationTest, ACorpusUnderDataPreparation) {
   }
 }
 
-// The text is read at once, so that most cuts come too late to matter or before it began: then the ids are those of
-// the whole text or of the rest.
+// The text is read at once, so most cuts come too late to matter or before reading began: then the ids are those of the
+// whole text or of the rest.
 TEST_F(TruncationTest, ATextThatIsEncoded) {
   const fs::path file = large_text("corpus.txt");
   const fs::path output = scene().path("cut.txt");
@@ -150,7 +149,7 @@ TEST_F(TruncationTest, AModelAndAShardUnderEvaluation) {
   }
 }
 
-// Saved first, and the run goes on once the data is back.
+// Saved first; the run continues once the data is back.
 TEST_F(TruncationTest, AShardUnderTraining) {
   for (const char* name : {"train", "val"}) {
     for (const std::uint64_t bytes : {0, 2000}) {

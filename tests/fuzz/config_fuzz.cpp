@@ -1,4 +1,4 @@
-// Fuzzes config.json, generation_config.json and the index of shards: what is accepted survives being written again.
+// Fuzzes config.json, generation_config.json and the index of shards: accepted inputs survive being written again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// A line as a regular expression and the rest as a text: what is known of matches beforehand holds for all of them, and
-// neither cutting the text nor knowing only a part of it makes a difference.
+// One line as a regular expression and the rest as a text: predictions about matches hold for all of them, and neither
+// cutting the text nor knowing only a part of it makes a difference.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -33,7 +33,7 @@ Matches matches_of(const mslt::Expression& expression, std::string_view text, st
   return matches;
 }
 
-// A match consists of characters that may stand next to one another in one.
+// A match consists of characters that may follow one another in a match.
 void check_characters(const mslt::Expression& expression, std::string_view text, const Matches& matches) {
   std::size_t last_end = 0;
   for (const auto& [begin, end] : matches) {
@@ -91,7 +91,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     use(input.substr(0, line), input.substr(line + 1));
   } catch (const mslt::Error&) {
-    // What is not an expression, or takes too long, is rejected.
+    // Invalid expressions and those that take too long are rejected.
   }
   return 0;
 }

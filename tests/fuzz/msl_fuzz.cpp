@@ -1,4 +1,4 @@
-// Fuzzes mslc: any text is either diagnosed with a place inside it, or translated by every emitter.
+// Fuzzes mslc: any text is either diagnosed with a position inside it, or translated by every emitter.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -21,7 +21,7 @@ void require(bool condition) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
-    // Quoted includes are looked for in a folder that does not exist.
+    // Quoted includes are searched in a folder that does not exist.
     mslt::mslc::FrontEnd front_end("/nonexistent", "/nonexistent/kernels");
     front_end.add_text(text, "fuzz.metal");
     front_end.finish();

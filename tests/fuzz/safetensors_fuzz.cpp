@@ -1,5 +1,4 @@
-// Fuzzes the header of safetensors files: whatever is accepted covers the data exactly and survives being written
-// again.
+// Fuzzes the header of safetensors files: accepted headers cover the data exactly and survive being written again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -47,7 +46,7 @@ void check(std::string_view file) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   check(bytes);
-  // Once more as a header whose length is right, with some data behind it, to come past the first check.
+  // Once more as a header with the correct length, followed by some data, to get past the first check.
   std::string file(8, '\0');
   for (std::size_t i = 0; i < 8; ++i) file[i] = static_cast<char>(size >> (8 * i) & 0xffu);
   file += bytes;

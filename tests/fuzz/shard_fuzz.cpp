@@ -1,4 +1,4 @@
-// Fuzzes the reading of token shards: whatever the bytes, the header is refused or every id can be read.
+// Fuzzes the reading of token shards: for any bytes, the header is refused or every id can be read.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // Any bytes as a tokenizer file: either an Error, or a tokenizer that encodes and decodes without loss and writes a
-// file that it reads back.
+// file that it can read.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -21,7 +21,7 @@ void check(bool holds) {
   if (!holds) std::abort();
 }
 
-// Whether nothing of a text is rewritten, dropped or taken by a token with spaces around it.
+// Whether no text is rewritten, dropped, or stripped of spaces around a token.
 bool keeps_all(const mslt::TokenizerParts& parts) {
   if (!parts.normalizer.empty() || !parts.pre_tokenizer.single_pattern()) return false;
   for (const mslt::AddedToken& token : parts.added) {
@@ -40,7 +40,7 @@ void use(const mslt::Tokenizer& tokenizer, bool keeps) {
   for (const auto special : {mslt::SpecialTokens::as_text, mslt::SpecialTokens::parse}) {
     const auto ids = tokenizer.encode(text, special);
     const std::string decoded = tokenizer.decode(ids);
-    // A leading space may have been put in.
+    // A leading space may have been added.
     if (keeps && decoded.size() == text.size()) check(decoded == text);
     for (const auto id : ids) {
       const bool may_be_special =
@@ -69,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const bool keeps = keeps_all(mslt::parts_from_json(text, "input"));
     use(mslt::Tokenizer::from_json(text, "input"), keeps);
   } catch (const mslt::Error&) {
-    // What is not a tokenizer is rejected.
+    // Invalid tokenizers are rejected.
   }
   try {
     static_cast<void>(mslt::make_tables(mslt::parts_from_tiktoken(text, mslt::SplitPattern::gpt2, "input"), "input"));

@@ -1,4 +1,4 @@
-// Fuzzes tuning files: what is accepted is valid and survives being written again.
+// Fuzzes tuning files: accepted ones are valid and survive being written again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

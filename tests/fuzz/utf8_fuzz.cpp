@@ -1,4 +1,4 @@
-// Fuzzes what reads raw bytes as text: the UTF-8 decoder, the pre-tokenizers, safe_cut and NFC.
+// Fuzzes the readers of raw bytes as text: the UTF-8 decoder, the pre-tokenizers, safe_cut and NFC.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -71,7 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string text(reinterpret_cast<const char*>(data), size);
   check_decoding(text);
   check_splitting(text);
-  // Bytes that are not UTF-8 stay such, so that NFC is idempotent on any text.
+  // Bytes that are not UTF-8 stay so, which makes NFC idempotent on any text.
   const std::string normal = mslt::normalize_nfc(text);
   require(mslt::normalize_nfc(normal) == normal);
   return 0;

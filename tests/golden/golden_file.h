@@ -13,15 +13,15 @@
 
 namespace mslt::test {
 
-// The tensors and the metadata of one safetensors file that the project made itself: eight bytes with the header's
-// length, the header in JSON, the data.
+// The tensors and metadata of a safetensors file made by this project: eight bytes with the header's length, the header
+// in JSON, the data.
 class GoldenFile {
  public:
   explicit GoldenFile(const std::filesystem::path& path);
 
   nlohmann::json metadata(const std::string& name) const;
 
-  // The elements of a tensor; T is float or std::int64_t, as the file has it.
+  // The elements of a tensor; T is float or std::int64_t, as in the file.
   template <class T>
   std::vector<T> read(const std::string& name) const;
 

@@ -13,8 +13,8 @@
 namespace mslt {
 namespace {
 
-// f32 against f32 in another order of summation, as relative norms. Ten steps of AdamW divide by the square root of the
-// second moment and so enlarge the difference of small gradients.
+// f32 against f32 in another order of summation, as relative norms. Ten AdamW steps divide by the square root of the
+// second moment and so amplify differences of small gradients.
 constexpr double forward_tolerance = 2e-6;
 constexpr double gradient_tolerance = 1e-5;
 constexpr double trained_tolerance = 2e-5;
@@ -29,10 +29,10 @@ Config config_of(const nlohmann::json& json) {
   json.at("kv_heads").get_to(config.kv_heads);
   json.at("head_size").get_to(config.head_size);
   json.at("ffn_size").get_to(config.ffn_size);
-  config.norm = norm_type_from_name(json.at("norm").get<std::string>());
-  config.norm_position = norm_position_from_name(json.at("norm_position").get<std::string>());
+  config.norm = from_name<NormType>(json.at("norm").get<std::string>());
+  config.norm_position = from_name<NormPosition>(json.at("norm_position").get<std::string>());
   json.at("norm_epsilon").get_to(config.norm_epsilon);
-  config.position = position_type_from_name(json.at("position").get<std::string>());
+  config.position = from_name<PositionType>(json.at("position").get<std::string>());
   json.at("rope_theta").get_to(config.rope_theta);
   if (json.contains("rope_scaling")) {
     const nlohmann::json& scaling = json.at("rope_scaling");
@@ -42,7 +42,7 @@ Config config_of(const nlohmann::json& json) {
     scaling.at("high_freq_factor").get_to(config.rope_scaling.high_freq_factor);
     scaling.at("original_max_positions").get_to(config.rope_scaling.original_max_positions);
   }
-  config.activation = activation_type_from_name(json.at("activation").get<std::string>());
+  config.activation = from_name<ActivationType>(json.at("activation").get<std::string>());
   json.at("qkv_bias").get_to(config.qkv_bias);
   json.at("attention_out_bias").get_to(config.attention_out_bias);
   json.at("ffn_bias").get_to(config.ffn_bias);
@@ -70,7 +70,7 @@ double relative_error(const std::vector<float>& actual, const std::vector<float>
   return std::sqrt(difference / norm);
 }
 
-// One golden file with the model it describes, on one device.
+// One golden file with its model, on one device.
 class Golden : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
   void SetUp() override {

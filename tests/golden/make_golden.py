@@ -36,8 +36,8 @@ def base_config(**changes):
     return {**config, **changes}
 
 
-# Each family yields its model, the logits as a function of the tokens, and its weights as a map from mslt's names to
-# lists of (tensor, transposed); several tensors are one above the other.
+# Each family yields its model, the logits as a function of the tokens, and its weights as a map from mslt's names to lists of
+# (tensor, transposed); several tensors are stacked.
 
 def gpt2(activation="gelu", their_activation="gelu_new"):
     config = base_config(activation=activation)
@@ -104,7 +104,7 @@ def llama():
 
 
 def llama3():
-    # Few original positions, so that one of the three frequencies falls into each of llama3's three bands.
+    # Few original positions, so that each of llama3's three bands contains one of the three frequencies.
     scaling = {"type": "llama3", "factor": 8.0, "low_freq_factor": 0.5, "high_freq_factor": 2.0,
                "original_max_positions": 14}
     rope = {"rope_type": "llama3", "rope_theta": 12.0, "factor": 8.0, "low_freq_factor": 0.5,

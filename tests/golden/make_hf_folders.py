@@ -36,7 +36,7 @@ def models():
     yield "hf_qwen2", Qwen2ForCausalLM(Qwen2Config(**llama()))
     yield "hf_gpt2_erf", GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=16, n_embd=18, n_layer=2, n_head=3,
                                                     activation_function="gelu", **TOKENS))
-    # A width that the heads do not divide.
+    # A width that is not a multiple of the heads.
     yield "hf_mistral", MistralForCausalLM(MistralConfig(**{**llama(), "hidden_size": 22}, head_dim=8,
                                                          sliding_window=None))
 

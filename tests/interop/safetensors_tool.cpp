@@ -1,4 +1,4 @@
-// Reads a safetensors file and writes its tensors and metadata to another, for safetensors_oracle.py.
+// Reads a safetensors file and writes its tensors and metadata to another one, for safetensors_oracle.py.
 //   safetensors_tool INPUT OUTPUT
 #include <algorithm>
 #include <cstdio>

@@ -51,7 +51,7 @@ HARD = [
     "\U00020000a", "\ue000x", "\ufffd", "\U0010ffff", "\x00a", "\x7f", "https://example.org/a?b=c#d", "x = y; // z\n\treturn 0;\n",
 ]  # fmt: skip
 
-# Each alphabet is a class of characters that some pattern tells from another, or a border case of one.
+# Each alphabet is a class of characters that some pattern distinguishes, or a border case of one.
 ALPHABETS = [
     "abcdelmrstvz", "ABCDELMRSTVZ", "'", "''’", "stdmSTDM", "revlREVL", "ſ", "é\u00dfñ\u0455", "ÉÑ\u0416Ω", "\u01c5\u01c8\u1f88", "\u02b0\u02b3\u3005ー",
     "中文語ªºא", "\u0301\u0308\u093e\u20dd\ufe0f", "0123456789", "²½٣Ⅷ①\U0001d7d8", " ", "   ", "\t\v\f", "\n", "\r", "\r\n", "\u00a0\u0085",
@@ -152,9 +152,9 @@ def compare_splits(comparison, tool, texts):
         comparison.check(
             f"{pattern}, regex", unchanged, [of[text] for text in unchanged], split_with_regex(pattern, unchanged)
         )
-    # The expressions that tiktoken has today. Its cl100k_base takes white space at the end of a text whole.
+    # tiktoken's current expressions. Its cl100k_base takes white space at the end of a text whole.
     today = {"gpt2": openai_public.r50k_pat_str}
-    # Everything but the expression comes from the network.
+    # Everything except the expression comes from the network.
     load = openai_public.load_tiktoken_bpe
     openai_public.load_tiktoken_bpe = lambda *arguments, **options: {}
     today["llama3"] = openai_public.cl100k_base()["pat_str"]
@@ -197,7 +197,7 @@ def compare_invalid(comparison, tool, generator, count):
         splitter = pre_tokenizers.Split(Regex(PATTERNS[pattern]), "isolated")
         expected = []
         for text in texts:
-            # Each byte that is not UTF-8 becomes one lone surrogate, which to the expressions is U+FFFD: a symbol.
+            # Each byte that is not UTF-8 becomes one lone surrogate, which the expressions treat as U+FFFD: a symbol.
             characters = text.decode("utf-8", "surrogateescape")
             sizes = [1 if 0xD800 <= ord(character) < 0xE000 else len(character.encode()) for character in characters]
             visible = "".join("\ufffd" if 0xD800 <= ord(character) < 0xE000 else character for character in characters)

@@ -1,11 +1,11 @@
-// What split_oracle.py drives: splits, cuts, normalises or times the texts that it gets.
+// Driven by split_oracle.py: splits, cuts, normalises or times the texts it receives.
 //
 //   split_tool gpt2|llama3|qwen2|o200k|none|cut|nfc|replace < texts > results
 //   split_tool time < text
 //
-// Texts and results are blocks: a 32-bit little-endian length, then as many bytes. The result for a pattern is the
-// lengths of the pre-tokens, for `cut` the one number safe_cut, each 32 bits; for `nfc` and `replace` it is text.
-// `time` takes one text without a length and prints MB/s for each pattern.
+// Texts and results are blocks: a 32-bit little-endian length, then the bytes. The result for a pattern is the lengths
+// of the pre-tokens, for `cut` the number safe_cut, each 32 bits; for `nfc` and `replace` it is text. `time` takes one
+// text without a length and prints MB/s for each pattern.
 #include <algorithm>
 #include <bit>
 #include <chrono>

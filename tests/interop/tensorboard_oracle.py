@@ -37,8 +37,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         subprocess.run([tool, "prepare", folder], check=True)
-        # A run that stops half way and goes on writes two files, the second of which takes the first one's place from
-        # the step on at which it resumes.
+        # A run that stops half way and continues writes two files; the second one replaces the first from the step at which it
+        # resumes.
         stopped = subprocess.run([tool, "fill-disk", folder, "run", "18"], stderr=subprocess.DEVNULL)
         assert stopped.returncode == 1, "the first half should have ended with a full disk"
         subprocess.run([tool, "run", folder, "run"], check=True)

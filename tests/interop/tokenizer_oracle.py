@@ -5,7 +5,7 @@
 
 TOOL is the program tokenizer_tool. Everything is made here, from a fixed seed: a multilingual training text, a
 vocabulary for each split pattern, tokenizer.json files in the shapes that published models use, and texts to encode.
-Prints one line a comparison; exits 1 at any difference, and 77 with the reason where a package is missing.
+Prints one line per comparison; exits 1 at any difference, and 77 with the reason where a package is missing.
 
 What the packages cannot take is compared otherwise: neither accepts invalid UTF-8 (tokenizers takes str alone;
 tiktoken's _encode_bytes does not cut it into pre-tokens), so such bytes are checked to round-trip and to decode as
@@ -241,8 +241,8 @@ def published_shapes(document, corpus):
     shapes["like Llama 3"] = shape
 
     shape = copy.deepcopy(shape)
-    # A token that no merges make is found only by ignore_merges. Its id is the last, so the added tokens must stand in the
-    # vocabulary: the package numbers those that do not anew.
+    # Only ignore_merges finds a token that no merges make. Its id is the last, so the added tokens must be in the vocabulary:
+    # the package renumbers those that are not.
     shape["model"]["vocab"] |= {token["content"]: token["id"] for token in shape["added_tokens"]}
     shape["model"]["vocab"]["unreachable"] = shape["added_tokens"][-1]["id"] + 1
     shape["pre_tokenizer"]["pretokenizers"][0] |= {"behavior": "Removed", "invert": True}
@@ -336,7 +336,7 @@ def stepped_shapes(document):
         model["vocab"] = {name: id for name, id in model["vocab"].items() if name in special or not letters & set(name)}
         model["merges"] = [pair for pair in model["merges"] if not letters & set(pair[0] + pair[1])]
         model |= {"unk_token": unknown, "fuse_unk": fuse}
-        # The package numbers no token anew where ids have gaps.
+        # The package renumbers no token if ids have gaps.
         shapes[f"letters missing, unk_token {unknown}, fuse_unk {fuse}"] = shape
     return shapes
 

@@ -71,7 +71,7 @@ void convert(Arguments arguments) {
   mslt::write_file(folder / "tokenizer_config.json", mslt::tokenizer_config_json(tokenizer, 1024));
 }
 
-// The ids of a text of which more becomes known by `step` bytes at a time, encoded in parts as soon as it may be cut.
+// The ids of a text of which `step` more bytes become known at a time, encoded in parts as soon as it may be cut.
 std::vector<mslt::TokenId> encode_in_parts(const mslt::Tokenizer& tokenizer, std::string_view text,
                                            mslt::SpecialTokens special, std::size_t step) {
   std::vector<mslt::TokenId> ids;
@@ -93,7 +93,7 @@ std::vector<mslt::TokenId> encode_in_parts(const mslt::Tokenizer& tokenizer, std
 }
 
 // encode TOKENIZER PATTERN text|parse [STEP]: standard input holds texts, each after its length; standard output the
-// ids of each after their count. With STEP, texts are encoded in parts, as more of them becomes known. All numbers are
+// ids of each after their count. With STEP, texts are encoded in parts as more of them becomes known. All numbers are
 // 32 bits, little-endian.
 void encode(Arguments arguments) {
   const auto tokenizer = load(arguments[0], arguments[1]);
@@ -132,7 +132,7 @@ void decode(Arguments arguments) {
   }
 }
 
-// time TOKENIZER PATTERN FILE REPEATS: the processor seconds of each encoding of the file, a line each, then the count
+// time TOKENIZER PATTERN FILE REPEATS: the processor seconds of each encoding of the file, one per line, then the count
 // of ids. Not the wall clock: encoding uses one thread, and other programs may be running.
 void time(Arguments arguments) {
   const auto tokenizer = load(arguments[0], arguments[1]);

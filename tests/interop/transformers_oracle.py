@@ -121,7 +121,7 @@ def compare_saved_there(comparison, generator):
         randomize(model, generator)
         saved = comparison.folder / "half"
         model.to(dtype).save_pretrained(saved)
-        # Opened anew, since converting a model also rounds the frequencies of its RoPE.
+        # Opened again, since converting a model also rounds the frequencies of its RoPE.
         model = AutoModelForCausalLM.from_pretrained(saved, dtype=torch.float32)
         comparison.check(f"llama of {dtype}", comparison.our_logits(saved), their_logits(model))
     model = gpt2()

@@ -1,4 +1,4 @@
-// Takes the place of src/backend/msl/metal_backend.mm in programs that run whole suites on the double.
+// Replaces src/backend/msl/metal_backend.mm in programs that run whole suites on the double.
 #include <utility>
 
 #include "backend/msl/drivers/metal/metal_device.h"

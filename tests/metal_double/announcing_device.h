@@ -1,4 +1,4 @@
-// A driver in front of another that tells the double what each binding is used for.
+// A driver in front of another one that tells the double how each binding is used.
 #pragma once
 
 #include <memory>
@@ -49,7 +49,7 @@ class AnnouncingCommandBuffer final : public msl::CommandBuffer {
   void on_completed(std::function<void(const msl::CommandTiming&, std::string_view error)> handler) override {
     inner_->on_completed(std::move(handler));
   }
-  // Where the driver encodes.
+  // The driver encodes here.
   void commit() override {
     announce(std::move(dispatches_));
     inner_->commit();

@@ -15,7 +15,7 @@
 
 namespace mslt::metal_double {
 
-// How many command buffers of a queue are not done.
+// The number of unfinished command buffers of a queue.
 struct QueueState {
   static constexpr int most = 64;
   std::mutex mutex;
@@ -24,14 +24,14 @@ struct QueueState {
   int uncommitted = 0;
 };
 
-// What a command buffer has recorded and how far it is.
+// A command buffer's records and progress.
 struct CommandState {
   Script script;
   std::vector<MTLCommandBufferHandler> handlers;  // copied blocks
-  std::vector<id> held;                           // retained: what the commands use
+  std::vector<id> held;                           // retained: objects that the commands use
   std::vector<std::uint64_t> encoders;
   bool encoding = false;  // an encoder is open
-  std::mutex mutex;       // of what follows
+  std::mutex mutex;       // guards the members below
   std::condition_variable changed;
   MTLCommandBufferStatus status = MTLCommandBufferStatusNotEnqueued;
   NSError* error = nil;
@@ -45,11 +45,11 @@ struct CommandState {
   bool finished() const { return status == MTLCommandBufferStatusCompleted || status == MTLCommandBufferStatusError; }
 };
 
-// What is bound to an index of a compute encoder.
+// The binding of an index of a compute encoder.
 struct Binding {
   MsltDoubleBuffer* buffer = nil;
   std::size_t offset = 0;
-  std::size_t bytes = 0;  // up to the end until a dispatch that was announced
+  std::size_t bytes = 0;  // up to the end, unless a dispatch is announced
   std::shared_ptr<std::vector<std::byte>> constant;
 };
 
@@ -78,7 +78,7 @@ struct ComputeState {
 - (void)hold:(id)object;
 @end
 
-// What both kinds of encoders have.
+// Common to both kinds of encoders.
 @interface MsltDoubleEncoder : MsltDoubleObject <MTLCommandEncoder> {
   MsltDoubleCommandBuffer* commands_;
   std::uint64_t number_;
@@ -87,7 +87,7 @@ struct ComputeState {
 - (instancetype)initWithCommands:(MsltDoubleCommandBuffer*)commands;
 - (void)updateFence:(id<MTLFence>)fence;
 - (void)waitForFence:(id<MTLFence>)fence;
-// Whether it still takes commands; reports where not.
+// Whether it still accepts commands; reports if not.
 - (BOOL)isOpen;
 - (void)add:(mslt::metal_double::Command)command work:(mslt::metal_double::Work)work;
 @end

@@ -18,7 +18,7 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// The fault that strikes this command buffer, if one does.
+// The fault of this command buffer, if it has one.
 std::optional<CommandFault> take_fault() {
   const std::lock_guard lock(world().mutex);
   std::optional<CommandFault>& fault = world().command_fault;
@@ -50,7 +50,7 @@ void execute(MsltDoubleCommandBuffer* commands, const std::shared_ptr<QueueState
     state.error = [error retain];
     state.status = error == nil ? MTLCommandBufferStatusCompleted : MTLCommandBufferStatusError;
   }
-  // Whoever waits may go on before the handlers are called: Metal promises nothing else.
+  // Waiters may continue before the handlers are called: Metal promises nothing else.
   state.changed.notify_all();
   nap(dice);
   for (MTLCommandBufferHandler handler : state.handlers) {

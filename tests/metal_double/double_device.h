@@ -15,7 +15,7 @@
   BOOL owned_;
   void (^deallocator_)(void* pointer, NSUInteger length);
 }
-// Nil where there is no memory.
+// Nil if there is no memory.
 - (instancetype)initWithDevice:(id<MTLDevice>)device length:(NSUInteger)length options:(MTLResourceOptions)options;
 - (instancetype)initWithDevice:(id<MTLDevice>)device
                        pointer:(void*)pointer

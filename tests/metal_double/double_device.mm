@@ -1,4 +1,4 @@
-// What a device makes.
+// The objects made by a device.
 #include "tests/metal_double/double_device.h"
 
 #include <fmt/format.h>
@@ -17,7 +17,7 @@ using namespace mslt::metal_double;
 
 namespace {
 
-// Exactly as large as asked for, so that AddressSanitizer sees every access outside.
+// Exactly as large as requested, so AddressSanitizer detects every access outside.
 constexpr std::align_val_t alignment{256};
 
 constexpr MTLResourceOptions storage_mask = 0xF << MTLResourceStorageModeShift;
@@ -32,7 +32,7 @@ void account(std::uint64_t bytes, bool more) {
   }
 }
 
-// Whether these bytes are of a file and mapped privately: Metal may not make a buffer of them, or of a copy.
+// Whether these bytes are a privately mapped file: Metal may not make a buffer of them.
 bool is_private_file_mapping(const void* pointer) {
   const auto address = reinterpret_cast<std::uintptr_t>(pointer);
   std::ifstream maps("/proc/self/maps");

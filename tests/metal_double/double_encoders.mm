@@ -17,14 +17,14 @@ constexpr NSUInteger most_constant_bytes = 4096;
 constexpr NSUInteger threadgroup_alignment = 16;
 constexpr NSUInteger blit_alignment = 4;
 
-// What an offset must be a multiple of: the size of the element where that is a scalar or vector, 4 for structs.
+// The required alignment of an offset: the size of a scalar or vector element, 4 for structs.
 NSUInteger alignment_of(const msl::ArgumentInfo& argument) {
   if (argument.element.starts_with("packed_")) return 1;
   const std::uint32_t bytes = argument.element_bytes;
   return bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8 || bytes == 16 ? bytes : 4;
 }
 
-// One dispatch with the constants and ranges it was given.
+// One dispatch with its constants and ranges.
 struct Dispatch {
   msl::host::Dispatch dispatch;
   std::vector<BoundRange> ranges;
@@ -50,7 +50,7 @@ Access access_of(MsltDoubleBuffer* buffer, NSUInteger offset, NSUInteger size, b
           .name = label == nullptr ? "" : label};
 }
 
-// The driver copies odd sizes by this kernel itself; how many bytes it copies is in its constants.
+// The driver copies odd sizes by this kernel itself; its constants contain the number of bytes.
 void know_copy(const msl::KernelInfo& info, ComputeState& state) {
   if (info.name != "copy_bytes" || !state.bindings[2].constant) return;
   SpanArgs args{};
@@ -63,7 +63,7 @@ const void* address_of(const Binding& binding) {
   return binding.buffer == nil ? nullptr : static_cast<std::byte*>([binding.buffer contents]) + binding.offset;
 }
 
-// Narrows the bindings to what was announced, where that is of this dispatch. Whether it fits into the buffers.
+// Narrows the bindings to the announced ones, if they are for this dispatch. Returns whether they fit into the buffers.
 bool know_announced(const msl::KernelInfo& info, ComputeState& state) {
   const Announcement* announcement = next_announced();
   if (announcement == nullptr || announcement->kernel != info.name) return true;
@@ -80,7 +80,7 @@ bool know_announced(const msl::KernelInfo& info, ComputeState& state) {
   return fits;
 }
 
-// What is wrong with the binding of an argument, empty where nothing.
+// The error in the binding of an argument, or an empty string.
 std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeState& state) {
   if (argument.kind == msl::ArgumentKind::threadgroup) {
     const std::uint32_t bytes = state.threadgroup_bytes.at(argument.index);
@@ -296,7 +296,7 @@ std::string binding_mistake(const msl::ArgumentInfo& argument, const ComputeStat
   if (type_ == MTLDispatchTypeSerial) [self separate];
 }
 
-// What follows runs after what came before.
+// Later commands run after earlier ones.
 - (void)separate {
   [commands_ state]->script.emplace_back();
   const std::lock_guard lock(world().mutex);

@@ -23,7 +23,7 @@
   const mslt::msl::KernelInfo* info_;
   const mslt::msl::host::HostKernel* kernel_;
 }
-// Nil, with the error, where the double has no kernel of the function's name.
+// Nil, with the error, if the double has no kernel with the function's name.
 - (instancetype)initWithDevice:(id<MTLDevice>)device function:(id<MTLFunction>)function error:(NSError**)error;
 - (const mslt::msl::KernelInfo*)info;
 - (const mslt::msl::host::HostKernel*)kernel;
@@ -31,11 +31,11 @@
 
 namespace mslt::metal_double {
 
-// As the methods of MTLDevice of these names.
+// As the methods of MTLDevice with these names.
 id<MTLLibrary> compile(id<MTLDevice> device, NSString* source, MTLCompileOptions* options, NSError** error);
 id<MTLLibrary> load(id<MTLDevice> device, NSURL* url, NSError** error);
 
-// Puts an autoreleased error with this text where `error` points, unless that is null.
+// Puts an autoreleased error with this text into `error`, unless that is null.
 void set_error(NSError** error, NSString* domain, NSInteger code, const std::string& text);
 
 }  // namespace mslt::metal_double

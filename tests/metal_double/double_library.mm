@@ -1,4 +1,4 @@
-// Compiling: looking for the kernels' names in the source.
+// Compiling: searching the source for the kernels' names.
 #include "tests/metal_double/double_library.h"
 
 #include <algorithm>
@@ -149,7 +149,7 @@ NSErrorDomain const MTLLibraryErrorDomain = @"MTLLibraryErrorDomain";
 namespace mslt::metal_double {
 namespace {
 
-// The kernels of the double whose names the source gives to a function.
+// The kernels of the double that the source defines as functions.
 NSMutableArray<NSString*>* names_in(std::string_view source) {
   NSMutableArray<NSString*>* names = [NSMutableArray array];
   for (const msl::KernelInfo& kernel : world().settings.kernels) {

@@ -1,4 +1,4 @@
-// The base of the double's classes: objects are counted, and when they die they stay as zombies that report every use.
+// The base of the double's classes: counts objects, and keeps dead ones as zombies that report every use.
 #pragma once
 
 #import <Foundation/Foundation.h>
@@ -11,9 +11,9 @@
 }
 // Keeps the device alive, as Metal's objects do.
 - (instancetype)initWithDevice:(id<MTLDevice>)device;
-// Releases what the subclass holds; called once, by dealloc.
+// Releases the members of the subclass; called once, by dealloc.
 - (void)dispose;
-// Notes a violation that names the class.
+// Records a violation that names the class.
 - (void)report:(const char*)what;
 @property(copy, atomic) NSString* label;
 @property(readonly) id<MTLDevice> device;

@@ -13,7 +13,7 @@ using namespace mslt::metal_double;
 
 namespace {
 
-// What a zombie was. Guarded by World::mutex.
+// The former class of a zombie. Guarded by World::mutex.
 std::unordered_map<const void*, Class>& former_classes() {
   static auto& classes = *new std::unordered_map<const void*, Class>;
   return classes;
@@ -57,7 +57,7 @@ void report_use(id zombie, const char* selector) {
   return signature != nil ? signature : [super methodSignatureForSelector:selector];
 }
 
-// Nothing happens and zero is returned.
+// Does nothing and returns zero.
 - (void)forwardInvocation:(NSInvocation*)invocation {
   report_use(self, sel_getName([invocation selector]));
   std::vector<char> zero([[invocation methodSignature] methodReturnLength] + 1);
@@ -99,7 +99,7 @@ void report_use(id zombie, const char* selector) {
   violation(fmt::format("{}: {}", class_getName([self class]), what));
 }
 
-// The memory stays until the double is reset, so that no other object takes the address.
+// The memory stays until the double is reset, so no other object gets the address.
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Wobjc-missing-super-calls"
 - (void)dealloc {

@@ -1,4 +1,4 @@
-// Counting autorelease pools: Metal's are Foundation's, whose method is put behind one that counts.
+// Counts autorelease pools: Metal uses Foundation's, whose method is wrapped by one that counts.
 #import <Foundation/Foundation.h>
 #import <objc/runtime.h>
 

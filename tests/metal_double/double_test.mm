@@ -1,4 +1,4 @@
-// Tests of the double itself: that it reports what Metal does not allow.
+// Tests of the double itself: it reports everything that Metal does not allow.
 #import <Metal/Metal.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -165,7 +165,7 @@ TEST_F(MetalDoubleTest, WantsAPipelineFirst) {
   [compute endEncoding];
 }
 
-// scale_rows has an array of its own and one whose size is given.
+// scale_rows has its own array and one whose size is given.
 TEST_F(MetalDoubleTest, WantsThreadgroupMemoryWithinTheLimit) {
   Settings settings = default_settings();
   settings.kernels = msl::driver_test::kernel_table();
@@ -242,7 +242,7 @@ TEST_F(MetalDoubleTest, SeesEncodersThatAreForgotten) {
     const AutoreleasePool pool;
     encoder([queue_.get() commandBuffer]);
   }
-  // The pool releases the encoder last: the command buffer that it holds goes with it.
+  // The pool releases the encoder last, and with it the command buffer that the encoder holds.
   const std::vector<std::string> violations = take_violations();
   ASSERT_FALSE(violations.empty());
   EXPECT_NE(violations[0].find("without endEncoding"), std::string::npos) << violations[0];
@@ -287,7 +287,7 @@ TEST_F(MetalDoubleTest, AcceptsBarriersFencesAndTracking) {
   [blit waitForFence:fence_.get()];
   [blit fillBuffer:a_.get() range:NSMakeRange(0, 16) value:0];
   [blit endEncoding];
-  // A serial encoder needs no barriers, tracked buffers no fences.
+  // A serial encoder needs no barriers, tracked buffers need no fences.
   const auto c = buffer(256, MTLResourceStorageModeShared);
   for (int i = 0; i < 2; ++i) {
     compute = encoder(commands, MTLDispatchTypeSerial);
@@ -358,7 +358,7 @@ TEST_F(MetalDoubleTest, WantsFilesMappedShared) {
                                                                  deallocator:nil]));
 }
 
-// add_f32 with what it uses announced as one element less than it is told to add.
+// add_f32 with buffers announced as one element shorter than it is told to add.
 TEST_F(MetalDoubleTest, SeesAccessesOutsideABinding) {
   if (!sees_out_of_bounds) GTEST_SKIP() << "Only AddressSanitizer sees them.";
   const auto run = [this](std::size_t announced) {
@@ -394,7 +394,7 @@ TEST_F(MetalDoubleTest, FlushesSubnormalsWhereToldTo) {
       return result;
     };
     EXPECT_EQ(converted(DType::f32, DType::f16, 0x1p-24f), 0x1p-24f);
-    // An addition, which no promise is made for.
+    // An unannounced addition.
     const std::unique_ptr<Buffer> sum = backend->allocate(4, "sum");
     const std::unique_ptr<Buffer> part = backend->allocate(4, "part");
     const float small = 1e-40f;

@@ -1,4 +1,4 @@
-// Tests of the Metal driver on the double: that it works, uses Metal as it may be used, and reports what fails.
+// Tests of the Metal driver on the double: it works, uses Metal correctly, and reports failures.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,8 +10,10 @@
 #include <numeric>
 
 #include "backend/msl/drivers/metal/metal_device.h"
+#include "backend/msl/encoder.h"
 #include "backend/msl/kernel_source.h"
 #include "backend/msl/metal_backend.h"
+#include "backend/msl/recorder.h"
 #include "backend/registry.h"
 #include "kernels/layout_args.h"
 #include "mslt/error.h"
@@ -26,7 +28,7 @@ using metal_double::default_settings;
 using metal_double::reset;
 using metal_double::Settings;
 
-// The message of the Error(kind) that `call` throws; fails the test where it throws none or one of another kind.
+// The message of the Error(kind) that `call` throws; fails the test if it throws none or another kind.
 template <class Call>
 std::string error_of(ErrorKind kind, Call&& call) {
   try {
@@ -53,7 +55,7 @@ std::span<float> floats(Buffer& buffer) {
 
 constexpr std::uint32_t threads = 32;
 
-// out += in over `count` floats from `offset` floats on, by the kernel add_f32.
+// out += in over `count` floats starting at `offset`, by the kernel add_f32.
 void add(Device& device, CommandBuffer& commands, Buffer& out, Buffer& in, std::size_t count, std::size_t offset = 0) {
   const SpanArgs args = {.count = count, .aligned = 0, .reserved = 0};
   commands.set_pipeline(device.pipeline("add_f32"));
@@ -94,7 +96,7 @@ TEST_F(MetalDriverTest, RunsAKernel) {
   for (std::size_t i = 0; i < 100; ++i) EXPECT_EQ(floats(*out)[i], i < 90 ? 3.0f : 1.0f) << i;
 }
 
-// Metal's calls are made by commit().
+// commit() makes Metal's calls.
 std::uint64_t barriers_of(CommandBuffer& commands) {
   const std::uint64_t before = counts().barriers;
   commands.commit();
@@ -108,14 +110,14 @@ TEST_F(MetalDriverTest, PutsBarriersOnlyWhereCommandsMeet) {
   const auto c = buffer(64, 1.0f);
   // The first so many of these.
   const std::vector<std::function<void(CommandBuffer&)>> all = {
-      // Readers of c side by side, halves of a buffer side by side.
+      // Concurrent readers of c, concurrent halves of a buffer.
       [&](CommandBuffer& commands) { add(*device_, commands, *a, *c, 32); },
       [&](CommandBuffer& commands) { add(*device_, commands, *a, *c, 32, 32); },
       [&](CommandBuffer& commands) { add(*device_, commands, *b, *c, 64); },
-      // Reads what was written; the barrier serves the next one, too.
+      // Reads a written buffer; the barrier also serves the next one.
       [&](CommandBuffer& commands) { add(*device_, commands, *b, *a, 64); },
       [&](CommandBuffer& commands) { add(*device_, commands, *c, *c, 1); },
-      // Writes what was read, then what was written.
+      // Writes a read buffer, then a written one.
       [&](CommandBuffer& commands) { add(*device_, commands, *a, *c, 64); },
       [&](CommandBuffer& commands) {
         add(*device_, commands, *a, *b, 64);
@@ -152,7 +154,7 @@ TEST_F(MetalDriverTest, EncodesWithinOnePool) {
   EXPECT_EQ(pools(50), 1u);
 }
 
-// As a program may have them whose own pools come and go while commands are recorded.
+// As in a program whose own pools come and go while commands are recorded.
 TEST_F(MetalDriverTest, RecordsAcrossPoolsOfTheProgram) {
   const auto x = buffer(1, 1.0f);
   const auto y = buffer(1, 1.0f);
@@ -189,6 +191,15 @@ TEST_F(MetalDriverTest, BindsEmptyTensors) {
   commands->dispatch({1}, {threads});
   commands->commit();
   commands->wait();
+}
+
+TEST_F(MetalDriverTest, EmptyTensorsMayLieAtTheEndOfTheirBuffer) {
+  const auto x = buffer(4, 1.0f);
+  const Tensor empty(*x, x->size(), DType::f32, {0});
+  const SpanArgs args = {.count = 0, .aligned = 0, .reserved = 0};
+  Recorder recorder(*device_, kernel_table());
+  Encoder(recorder, "add_f32").buffer(0, empty).buffer(1, empty).bytes(2, args).dispatch({1}, {threads});
+  recorder.wait();
 }
 
 TEST_F(MetalDriverTest, OrdersCommandBuffersWithoutWaiting) {
@@ -323,13 +334,13 @@ TEST_F(MetalDriverTest, NamesTheKernelsOfAFailedCommandBuffer) {
                      "(00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)). It held: add_f32 (2 times), fill.");
   EXPECT_EQ("metal: " + told, message);
   all[2]->wait();
-  EXPECT_EQ(floats(*x)[0], 16.0f);  // what failed did nothing
+  EXPECT_EQ(floats(*x)[0], 16.0f);  // the failed command did nothing
 }
 
 TEST_F(MetalDriverTest, NamesEveryKindOfFailure) {
   const std::vector<std::pair<long, std::string>> kinds = {
       {1, "internal error"}, {2, "too long"}, {3, "not mapped"}, {4, "too many faults"}, {7, "may not use the GPU now"},
-      {9, "was gone"},       {11, "removed"}, {12, "stack"},     {99, "no known kind"}};
+      {9, "was deleted"},    {11, "removed"}, {12, "stack"},     {99, "unknown error"}};
   for (const auto& [code, words] : kinds) {
     metal_double::fail_command_buffer(0, code, "reason");
     const auto commands = device_->command_buffer();
@@ -341,7 +352,7 @@ TEST_F(MetalDriverTest, NamesEveryKindOfFailure) {
 }
 
 TEST_F(MetalDriverTest, ReportsAKernelThatFails) {
-  // A handler that throws is a failure, too.
+  // An exception from a handler is a failure, too.
   const auto commands = device_->command_buffer();
   commands->on_completed(
       [](const CommandTiming&, std::string_view) { throw std::runtime_error("the handler failed"); });
@@ -373,15 +384,15 @@ TEST_F(MetalDriverTest, RefusesMisuse) {
   commands->set_threadgroup_memory(0, 20001);  // Metal takes multiples of 16
   commands->set_threadgroup_memory(1, 20001);
   refused("takes 40032 bytes", [&] { commands->dispatch({1}, {1}); });
-  refused("over themselves", [&] { commands->copy(*x, 0, *x, 4, 8); });
+  refused("would overlap", [&] { commands->copy(*x, 0, *x, 4, 8); });
   refused("(16 bytes)", [&] { commands->copy(*x, 0, *x, 8, 12000); });
   refused("which has 16", [&] { commands->fill(*x, 16, 1, 0); });
   commands->commit();
-  refused("once it is committed", [&] { commands->commit(); });
-  refused("once it is committed", [&] { commands->set_pipeline(device_->pipeline("add_f32")); });
-  refused("once it is committed", [&] { commands->copy(*x, 0, *x, 8, 8); });
-  refused("once it is committed", [&] { commands->fill(*x, 0, 8, 0); });
-  refused("once it is committed", [&] { commands->on_completed([](const CommandTiming&, std::string_view) {}); });
+  refused("accepts no more commands", [&] { commands->commit(); });
+  refused("accepts no more commands", [&] { commands->set_pipeline(device_->pipeline("add_f32")); });
+  refused("accepts no more commands", [&] { commands->copy(*x, 0, *x, 8, 8); });
+  refused("accepts no more commands", [&] { commands->fill(*x, 0, 8, 0); });
+  refused("accepts no more commands", [&] { commands->on_completed([](const CommandTiming&, std::string_view) {}); });
   commands->wait();
   commands->wait();
 }
@@ -441,7 +452,7 @@ TEST_F(MetalDriverTest, KeepsMappedMemoryUntilCommandsHaveReadIt) {
   ASSERT_NE(mapped, MAP_FAILED);
   std::fill_n(static_cast<float*>(mapped), page / sizeof(float), 2.0f);
   const auto out = buffer(page / sizeof(float));
-  std::vector<float> seen;  // what the command had written when the mapping went
+  std::vector<float> seen;  // contents of the command's output when the mapping was released
   std::shared_ptr<const void> owner(mapped, [&](const void*) {
     seen.assign(floats(*out).begin(), floats(*out).end());
     ::munmap(mapped, page);
@@ -477,7 +488,7 @@ TEST_F(MetalDriverTest, SaysWhyAPipelineIsNotMade) {
 
 class MetalMachineTest : public testing::Test {
  protected:
-  // The error that making a device on this machine ends with.
+  // The error of making a device on this machine.
   std::string refusal(const Settings& settings, const std::string& device = "") {
     reset(settings);
     return error_of(ErrorKind::device, [&] { MetalDevice{options(device)}; });
@@ -581,15 +592,15 @@ TEST_F(MetalMachineTest, TheBestDeviceThatOpensIsTaken) {
   EXPECT_NE(warning.find("this compiler is new"), std::string::npos) << warning;
   EXPECT_NE(warning.find("The device is " + backend->device().backend + "."), std::string::npos) << warning;
   EXPECT_EQ(make_backend("auto")->warning(), "");
-  // Named, it is that one or none.
+  // A named device is that one or none.
   metal_double::fail_compile("error");
   error_of(ErrorKind::device, [] { make_backend("metal"); });
-  // A tuning is of one device.
+  // A tuning is for one device.
   metal_double::fail_compile("error");
   error_of(ErrorKind::device, [] { make_backend("auto", "some_file.json"); });
 }
 
-// Threadgroup memory that counts twice leaves no room for what is more than half.
+// Threadgroup memory counts twice, so a kernel that needs more than half does not fit.
 TEST_F(MetalMachineTest, NamesAKernelWithoutRoomUnderValidation) {
   Settings settings = metal_double::settings_of("validation");
   settings.threadgroup_bytes = 4096;

@@ -1,4 +1,4 @@
-// A queue, a thread and its dice.
+// A queue, a thread and random numbers.
 #include "tests/metal_double/executor.h"
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// The thread that stands for the GPU: it runs what was committed, late and in order.
+// The thread that acts as the GPU: it runs committed work late and in order.
 #pragma once
 
 #include <condition_variable>
@@ -14,7 +14,7 @@
 
 namespace mslt::metal_double {
 
-// Returns what a kernel did wrong, empty where nothing.
+// Returns the kernel's error, or an empty string.
 using Work = std::function<std::string(msl::host::Team&)>;
 
 // Stages run one after another, the work of one stage in any order.
@@ -37,11 +37,11 @@ class Executor {
   Executor(int threads, std::uint64_t seed);
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
-  // Finishes what was posted.
+  // Finishes posted work.
   ~Executor();
 
   void post(Task task);
-  // Returns when everything posted so far has been run.
+  // Returns when all work posted so far has run.
   void finish();
 
  private:
@@ -58,7 +58,7 @@ class Executor {
   std::thread thread_;
 };
 
-// Runs the script, shuffling each stage; stops at the first mistake and returns it.
+// Runs the script, shuffling each stage; stops at the first error and returns it.
 std::string run(const Script& script, msl::host::Team& team, Dice& dice);
 
 // Sleeps for up to a fifth of a millisecond.

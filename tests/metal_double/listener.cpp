@@ -1,6 +1,6 @@
-// Before every test the double is reset; after it nothing may have been done wrong and nothing be left.
+// Resets the double before every test; after it there must be no violations and no objects left.
 //
-// MSLT_METAL_DOUBLE says which machine it is, as settings_of takes it.
+// MSLT_METAL_DOUBLE selects the machine, in the syntax of settings_of.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 

@@ -1,8 +1,8 @@
-// Telling the test double of Metal what to be and what to do wrong, and asking what it saw.
+// Configuring the test double of Metal, injecting faults, and querying its records.
 //
 // The double implements include/Metal/Metal.h. Its GPU runs the kernels that mslc wrote as C++, on a thread of its own,
-// late and in the order of commits; commands that nothing orders it runs in a random order. It is strict: whatever
-// Metal leaves undefined, forbids or would report under its API validation is a violation, noted and not carried out.
+// late and in commit order; unordered commands run in a random order. It is strict: everything that Metal leaves
+// undefined, forbids or would report under its API validation is a violation, recorded and not carried out.
 #pragma once
 
 #include <cstddef>
@@ -19,22 +19,22 @@
 
 namespace mslt::metal_double {
 
-// The machine that it stands for.
+// The imitated machine.
 struct Settings {
   std::vector<std::string> devices = {"Apple M3 Max"};  // names of its GPUs
   bool has_default = true;                              // the first is the system's default; else that is nil
-  int family = 1009;                                    // MTLGPUFamilyApple9; every GPU is of the same
-  int macos = 15;                                       // from 15 on compile options have a math mode
-  std::uint32_t max_threads = 1024;                     // of a threadgroup
-  std::uint32_t pipeline_threads = 1024;                // the same for each kernel that does not say how many it needs
+  int family = 1009;                                    // MTLGPUFamilyApple9; the same for every GPU
+  int macos = 15;                                       // from 15 on, compile options have a math mode
+  std::uint32_t max_threads = 1024;                     // per threadgroup
+  std::uint32_t pipeline_threads = 1024;                // the same for each kernel without a stated need
   std::uint32_t simdgroup_width = 32;
   std::uint32_t threadgroup_bytes = 32768;
-  std::uint32_t threadgroup_factor = 1;  // what a kernel asks for takes so many times the memory
+  std::uint32_t threadgroup_factor = 1;  // multiplies the threadgroup memory of a kernel
   bool flush_subnormals = false;         // float and bfloat; half keeps them
   msl::host::RunOrder order;             // of threadgroups and of their threads
   std::uint64_t max_buffer_bytes = std::uint64_t{64} << 30;
   std::uint64_t working_set_bytes = std::uint64_t{96} << 30;
-  std::uint64_t seed = 1;  // of delays and orders
+  std::uint64_t seed = 1;  // for delays and orders
   std::span<const msl::KernelInfo> kernels;
   std::span<const msl::host::HostKernel> host_kernels;
 };
@@ -42,31 +42,31 @@ struct Settings {
 // The kernels of kernels/ on an Apple M3 Max.
 Settings default_settings();
 
-// That machine with what the list says, names separated by commas:
+// That machine with the listed changes, names separated by commas:
 //   nil-default  MTLCreateSystemDefaultDevice gives nil, as in programs without CoreGraphics and over SSH
 //   threads-N    pipelines of kernels without max_total_threads_per_threadgroup take groups of N threads
-//   flush        subnormal numbers are flushed to zero, but for those of half
+//   flush        subnormal numbers are flushed to zero, except for half
 //   validation   as under Metal's shader validation: twice the threadgroup memory, pipelines of 512 threads
 //   reversed, random, random:SEED  the order of threadgroups and threads; see parse_run_order
 // Throws Error(usage) for a name that does not exist.
 Settings settings_of(std::string_view list);
 
-// Finishes what is under way, forgets everything and becomes this machine.
+// Finishes pending work, forgets everything and becomes this machine.
 void reset(const Settings& settings);
 
-// Returns when all that was committed is done and its handlers have been called.
+// Returns when all committed work is done and its handlers have been called.
 void finish();
 
-// What was done wrong since the last reset or call of this.
+// The violations since the last reset or call.
 std::vector<std::string> take_violations();
 
-// How many objects of each class are alive.
+// The number of living objects of each class.
 std::map<std::string, int> live_objects();
 
-// What MTLDevice's currentAllocatedSize tells.
+// MTLDevice's currentAllocatedSize.
 std::uint64_t allocated_bytes();
 
-// What was encoded since the last reset.
+// Encoded work since the last reset.
 struct Counts {
   std::uint64_t command_buffers = 0;
   std::uint64_t commits = 0;
@@ -81,23 +81,23 @@ struct Counts {
 };
 Counts counts();
 
-// How many autorelease pools this thread has begun since the first call of this.
+// The number of autorelease pools that this thread has begun since the first call.
 std::uint64_t pools_begun();
 
-// The next library is not compiled; this is what the compiler says.
+// Makes the next library fail to compile, with this log.
 void fail_compile(const std::string& log);
-// The next pipeline is not made; this is why.
+// Makes the next pipeline fail, for this reason.
 void fail_pipeline(const std::string& reason);
-// So many buffers are made as usual, then one is not.
+// After this many successful allocations, one fails.
 void fail_allocation(std::uint64_t after);
-// So many command buffers run as usual, then one does nothing and ends with this code of MTLCommandBufferErrorDomain.
+// After this many successful command buffers, one does nothing and ends with this code of MTLCommandBufferErrorDomain.
 void fail_command_buffer(std::uint64_t after, long code, const std::string& reason);
 
-// A file that newLibraryWithURL takes for a metallib with these functions.
+// A file that newLibraryWithURL accepts as a metallib with these functions.
 std::string compiled_library(const std::vector<std::string>& functions);
 
-// What a dispatch will use of its buffers: Metal is not told, but what the double checks of concurrent commands and of
-// accesses would without it have to suppose that a kernel uses everything from the offset on.
+// A dispatch's use of its buffers. Metal is not told, but without it the double's checks of concurrent commands and of
+// accesses would have to assume that a kernel uses everything after the offset.
 struct Announcement {
   struct Use {
     std::uint32_t index = 0;
@@ -107,7 +107,7 @@ struct Announcement {
   std::string kernel;
   std::vector<Use> uses;
 };
-// What this thread will encode, in that order; dispatches between them that are not announced may come.
+// The dispatches that this thread will encode, in order; other dispatches may come between them.
 void announce(std::vector<Announcement> dispatches);
 
 }  // namespace mslt::metal_double

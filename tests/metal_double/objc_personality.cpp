@@ -1,7 +1,7 @@
 // Lets C++ exceptions pass through Objective-C++ code on Linux.
 //
-// For GCC's Objective-C runtime clang has every function of an Objective-C++ file unwound by this routine, and the one
-// in libobjc does not know C++ handlers. The files here have no Objective-C handlers, so C++'s own routine serves them.
+// For GCC's Objective-C runtime, clang unwinds every function of an Objective-C++ file by this routine, and the one in
+// libobjc does not know C++ handlers. The files here have no Objective-C handlers, so C++'s own routine serves them.
 // Hidden, so that libraries keep libobjc's.
 #include <unwind.h>
 

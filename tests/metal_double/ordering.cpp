@@ -1,4 +1,4 @@
-// Comparing the accesses of commands that nothing orders.
+// Comparing the accesses of unordered commands.
 #include "tests/metal_double/ordering.h"
 
 #include <fmt/format.h>

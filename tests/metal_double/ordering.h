@@ -1,4 +1,4 @@
-// Which commands Metal may run at the same time, and whether they disturb one another.
+// Which commands Metal may run at the same time, and whether they conflict.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 
 namespace mslt::metal_double {
 
-// What a command does with bytes [begin, end) of a buffer.
+// A command's access to bytes [begin, end) of a buffer.
 struct Access {
   const void* buffer = nullptr;
   std::size_t begin = 0;
@@ -25,12 +25,12 @@ struct Command {
   std::vector<Access> accesses;
 };
 
-// The rules: commands of one encoder run at the same time unless a barrier stands between them. Encoders run at the
-// same time, whichever command buffer they are in, unless one waits for a fence that the other updated, or that one
-// updated which had waited for it, or the host has seen the other's command buffer done. One thread at a time.
+// The rules: commands of one encoder run at the same time unless a barrier separates them. Encoders run at the same
+// time, in any command buffers, unless one waits for a fence that the other updated (directly or through encoders in
+// between), or the host has seen the other's command buffer done. One thread at a time.
 class Ordering {
  public:
-  // Encoders are known by the number that this returns.
+  // The returned number identifies the encoder.
   std::uint64_t begin_encoder();
   void wait(std::uint64_t encoder, const void* fence);
   void update(std::uint64_t encoder, const void* fence);
@@ -39,14 +39,14 @@ class Ordering {
   void end_encoder(std::uint64_t encoder);
   // Its command buffer will never run.
   void drop(std::uint64_t encoder);
-  // The host has waited for it, and so for all before.
+  // The host has waited for it, and so for all earlier ones.
   void done_through(std::uint64_t encoder);
 
-  // What was wrong since the last call.
+  // Problems found since the last call.
   std::vector<std::string> take_problems();
 
  private:
-  // A set of encoders, mostly all up to one.
+  // A set of encoders, usually all up to one.
   class Set {
    public:
     void insert(std::uint64_t encoder);

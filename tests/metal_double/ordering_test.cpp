@@ -1,4 +1,4 @@
-// Tests of the double's own judgement: which commands disturb one another.
+// Tests of the double's own decisions: which commands conflict.
 #include "tests/metal_double/ordering.h"
 
 #include <gtest/gtest.h>
@@ -54,7 +54,7 @@ TEST(OrderingTest, FollowsAFenceFromEncoderToEncoder) {
   for (int i = 0; i < 5; ++i) {
     const std::uint64_t encoder = ordering.begin_encoder();
     ordering.wait(encoder, &fence);
-    // Every other one has nothing to do with the buffer but passes the fence on.
+    // Every other one does not use the buffer but passes the fence on.
     if (i % 2 == 0) ordering.add(encoder, command("command", true));
     ordering.update(encoder, &fence);
     ordering.end_encoder(encoder);

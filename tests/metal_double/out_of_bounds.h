@@ -1,4 +1,4 @@
-// Under AddressSanitizer: a kernel may touch those bytes of its buffers that its bindings are for, and no others.
+// Under AddressSanitizer: a kernel may touch only the bytes of its buffers that its bindings cover.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@
 
 namespace mslt::metal_double {
 
-// A buffer that a dispatch is bound to, and one of the ranges that it is bound for.
+// A buffer of a dispatch, and one of its bound ranges.
 struct BoundRange {
   void* contents = nullptr;
   std::size_t length = 0;
@@ -27,7 +27,7 @@ struct BoundRange {
 #ifdef MSLT_DOUBLE_ASAN
 inline constexpr bool sees_out_of_bounds = true;
 
-// While it lives an access to another part of one of the buffers is reported as use of poisoned memory.
+// While it lives, an access to another part of one of the buffers is reported as use of poisoned memory.
 class OutOfBounds {
  public:
   explicit OutOfBounds(const std::vector<BoundRange>& ranges) : ranges_(ranges) {

@@ -1,4 +1,4 @@
-// Whole runs through the Metal driver: training gives the losses of the CPU, a model writes the same text.
+// Whole runs through the Metal driver: training gives the CPU's losses, a model generates the same text.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -119,10 +119,10 @@ TEST_P(MetalRunTest, ReadsMappedWeightsInPlace) {
   for (const Segment& segment : parameters.layout().segments()) {
     if (parameters.is_mapped(segment.name)) in_place += parameters.tensor(segment).bytes();
   }
-  // GPT-2's matrices lie transposed in the file.
+  // GPT-2's matrices are transposed in the file.
   const std::size_t bytes = parameters.layout().bytes();
   EXPECT_GT(in_place, GetParam() == Family::gpt ? bytes / 8 : bytes * 9 / 10);
-  // Beside the mapping, which Metal counts, only the rest was allocated.
+  // In addition to the mapping, which Metal counts, only the rest was allocated.
   const Transformer& model = *mapped.transformer;
   const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   std::uint64_t expected = (std::filesystem::file_size(folder / "model.safetensors") + page - 1) / page * page;
@@ -173,7 +173,7 @@ TEST_P(MetalRunTest, WaitsOnceAStep) {
   const msl::Counters fewer = counters_of(6);
   const msl::Counters more = counters_of(12);
   EXPECT_EQ(more.waits - fewer.waits, 6u);
-  // Some command buffers a step, and some dispatches that wait for no other.
+  // Some command buffers per step, and some dispatches that wait for no other.
   EXPECT_GE(more.commits - fewer.commits, 6u);
   EXPECT_LT(metal_double::counts().barriers, (fewer.dispatches + more.dispatches) * 4 / 5);
 }

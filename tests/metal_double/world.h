@@ -1,4 +1,4 @@
-// What all objects of the double share.
+// Shared by all objects of the double.
 #pragma once
 
 #include <cstdint>
@@ -22,12 +22,12 @@ struct CommandFault {
   std::string reason;
 };
 
-// Metal's functions take no object to hang this on, so it is global. `mutex` guards all but `settings`, which change in
-// reset() only, and the executor, which guards itself.
+// Metal's functions take no object that could own this, so it is global. `mutex` guards everything except `settings`,
+// which change only in reset(), and the executor, which guards itself.
 struct World {
   std::mutex mutex;
   Settings settings;
-  std::uint64_t generation = 0;  // how often it was reset: objects of an earlier one no longer count
+  std::uint64_t generation = 0;  // number of resets: objects from before a reset do not count
   std::vector<std::string> violations;
   std::map<std::string, int> live;
   std::vector<std::function<void()>> graves;  // frees the memory of dead objects
@@ -45,7 +45,7 @@ World& world();
 
 void violation(const std::string& text);
 
-// The next dispatch that this thread announced, null where none is left, and that it has come.
+// The next dispatch announced by this thread, null if none is left; then marks it as arrived.
 const Announcement* next_announced();
 void announced_came();
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a program on a planted defect and passes if it fails with a report that names the defect's file and line.
 # Usage: check.sh FILE.metal DEFECT WORDS COMMAND...
-#   WORDS  what the report must say besides; the line is that of the comment `// defect: DEFECT` in FILE.metal
+#   WORDS  what the report must also contain; the line is that of the comment `// defect: DEFECT` in FILE.metal
 set -uo pipefail
 file=$1 defect=$2 words=$3
 shift 3

@@ -1,4 +1,4 @@
-// Runs one kernel of defects.metal, whose defect a sanitizer or the runtime is to report.
+// Runs one kernel of defects.metal, whose defect a sanitizer or the runtime should report.
 // Usage: planted KERNEL
 #include <algorithm>
 #include <cstdint>
@@ -38,13 +38,13 @@ constexpr Case cases[] = {
 };
 constexpr std::uint32_t threads = 32;
 
-// What the runtime says of one run.
+// The runtime's message for one run.
 std::string run(mslt::msl::host::Team& team, const Case& planted) {
   using namespace mslt::msl::host;
   const auto kernels = planted::host_kernels();
   const auto kernel = std::find_if(kernels.begin(), kernels.end(),
                                    [&](const HostKernel& candidate) { return candidate.name == planted.kernel; });
-  // Where an overrun by one is looked for, the buffer ends with the last element that may be written.
+  // If an overrun by one is expected, the buffer ends with the last element that may be written.
   const std::size_t elements = planted.kernel == "device_overrun" ? threads - 1 : threads;
   const auto out = std::make_unique<float[]>(elements);
   PlantedArgs args = {planted.count, 0};
@@ -66,11 +66,11 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: planted KERNEL\n");
     return 2;
   }
-  // One host thread is enough: what the sanitizers see are the threads of the kernel.
+  // One host thread is enough: the sanitizers see the threads of the kernel.
   mslt::msl::host::Team team(1);
   const std::string mistake = run(team, *wanted);
   if (mistake.empty()) return 0;
-  // A kernel that was given up leaves nothing behind.
+  // An aborted kernel leaves nothing behind.
   const std::string after = run(team, *std::rbegin(cases));
   std::fprintf(stderr, "%s\n", after.empty() ? mistake.c_str() : "the next kernel fails, too");
   return 1;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compiles kernels for an NVIDIA H100 and fails where one has a stack frame or spills registers, unless the list says
-# why; no GPU is needed. What nvcc says of the same source is kept beside the object, since it takes long.
+# Compiles kernels for an NVIDIA H100 and fails if one has a stack frame or spills registers, unless the list says why; needs no
+# GPU. nvcc's report is kept next to the object, since compiling takes long.
 # Usage: cuda_resources.sh NVCC ROOT OUT FILE.cu LIST
 # LIST: lines of "kernel stack-bytes spilled-bytes reason", the most that the kernel may have.
 set -euo pipefail

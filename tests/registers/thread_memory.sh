@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Compiles kernels, written as C++ for OpenCL, to LLVM IR and fails where one of them keeps something in the thread's
-# memory: no alloca may be left after -O2, which unrolls loops where the kernel says so and no others.
+# Compiles kernels, written as C++ for OpenCL, to LLVM IR and fails if one keeps anything in the thread's memory: after -O2,
+# which unrolls exactly the loops that the kernel marks, there may be no alloca.
 # Usage: thread_memory.sh CLANG ROOT OUT FILE.clcpp
-# EXPECT_MEMORY=1: without the pragmas it must find some, which shows that the check sees what it looks for.
+# EXPECT_MEMORY=1: without the pragmas it must find some, which shows that the check works.
 set -euo pipefail
 clang=$1 root=$2 out=$3 file=$4
 name=$(basename "$file" .clcpp)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs scripts/verify_on_mac.sh with stand-ins for a Mac's tools: which passes decide on its exit status, and what it says.
+# Runs scripts/verify_on_mac.sh with stand-ins for a Mac's tools: checks which passes decide its exit status, and its output.
 # Usage: verify_on_mac_test.sh SOURCE_FOLDER
 set -euo pipefail
 source=$1
@@ -42,7 +42,7 @@ api="Under Metal's API validation: 100% tests passed, 0 tests failed out of 2 (m
 shader="Under Metal's shader validation: 100% tests passed, 0 tests failed out of 2 (metal-shader-validation)"
 check "all is well" 0 "" CoreGraphics "$api" "$shader" "== Under Metal's shader validation"
 check "shader validation fails" 0 metal-shader-validation CoreGraphics "$api" \
-  "Under Metal's shader validation: 50% tests passed, 1 tests failed" "that fails nothing"
+  "Under Metal's shader validation: 50% tests passed, 1 tests failed" "does not count as a failure"
 check "API validation fails" 1 metal CoreGraphics "Under Metal's API validation: 50% tests passed" "$shader" \
   "Something failed."
 check "CoreGraphics is missing" 1 "" Metal "$api" "is not linked with CoreGraphics"

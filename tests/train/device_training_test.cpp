@@ -1,4 +1,4 @@
-// Training and generation on every device but the CPU, beside the same on the CPU.
+// Training and generation on every device except the CPU, compared with the CPU.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -84,7 +84,7 @@ class DeviceTrainingTest : public testing::TestWithParam<std::string> {
     return options;
   }
 
-  // The losses and gradient norms of every step, and the loss of the evaluation after them.
+  // The losses and gradient norms of every step, and the loss of the final evaluation.
   static std::vector<double> train(TrainOptions options, Backend& backend) {
     options.output = folder_->path() / "run";
     fs::remove_all(options.output);
@@ -111,7 +111,7 @@ class DeviceTrainingTest : public testing::TestWithParam<std::string> {
     ASSERT_EQ(expected.size(), 17u);
     EXPECT_LT(expected[14], expected[0]);
     EXPECT_LT(test::relative_error(train(options(model), GetParam()), expected), 1e-6);
-    // bf16 has 8 bits of mantissa; the CPU trains in f32 alone.
+    // bf16 has 8 bits of mantissa; the CPU trains only in f32.
     EXPECT_LT(test::relative_error(train(options(model, "bf16"), GetParam()), expected), 3e-3);
   }
 

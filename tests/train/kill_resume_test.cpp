@@ -1,4 +1,4 @@
-// A run killed at any moment, or with its disk full, and resumed equals one that was left alone, bit for bit.
+// A run that is killed at any moment, or whose disk fills up, and resumed equals an undisturbed one, bit for bit.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -58,7 +58,7 @@ class KillResumeTest : public testing::Test {
     return status;
   }
   void SetUp() override {
-    // The model is so small that threads would wait for one another most of the time.
+    // The model is so small that threads would mostly wait for one another.
     ::setenv("OMP_NUM_THREADS", "1", 1);
     ASSERT_EQ(tool({"prepare", folder_.path().string()}), 0) << said_;
     const Clock::time_point begin = Clock::now();
@@ -67,7 +67,7 @@ class KillResumeTest : public testing::Test {
   }
   fs::path messages() const { return folder_.path() / "messages.txt"; }
 
-  // Everything that training computed, in hexadecimal.
+  // All computed values of the training, in hexadecimal.
   std::string losses(const char* run) const {
     std::string text;
     const MetricsHistory history = read_metrics(folder_.path() / run / "metrics.jsonl");

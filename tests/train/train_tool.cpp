@@ -1,4 +1,4 @@
-// A training run in a process of its own, for tests that kill it or take its disk away.
+// A training run in a separate process, for tests that kill it or fill its disk.
 //   train_tool prepare FOLDER              writes FOLDER/data
 //   train_tool run FOLDER RUN              trains into FOLDER/RUN, resuming what is there
 //   train_tool fill-disk FOLDER RUN STEP   the same, but after STEP's checkpoint no file may grow past 8 KiB
@@ -40,7 +40,7 @@ int train(const std::filesystem::path& folder, const std::string& run, long full
 }  // namespace
 
 int main(int argc, char** argv) {
-  // A write past the limit is then an error, as on a full disk, and not a signal.
+  // A write past the limit then fails like on a full disk, instead of raising a signal.
   ::signal(SIGXFSZ, SIG_IGN);
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   try {

@@ -1,4 +1,4 @@
-// The one macro of the sources: gives an instantiation of a kernel template the name that the host asks for.
+// The only macro of the sources: gives an instantiation of a kernel template its host name.
 #pragma once
 
 #define MSLT_INSTANTIATE(name, function, ...) \

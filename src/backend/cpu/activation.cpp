@@ -125,7 +125,7 @@ void CpuBackend::execute(const ActivationForward& op) {
     });
     return;
   }
-  // Without &: what the macro gives is a function in some versions of Highway, a pointer to one in others.
+  // Without &: depending on Highway's version, the macro yields a function or a pointer to one.
   const auto kernel = op.activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_forward)
                       : op.activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_forward)
                                                               : HWY_DYNAMIC_DISPATCH(relu_forward);

@@ -2,7 +2,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention.cpp"
 #include <hwy/foreach_target.h>
-// Above: compiles this file once a target.
+// Above: compiles this file once per target.
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -16,17 +16,17 @@
 #define MSLT_BACKEND_CPU_ATTENTION_ONCE
 namespace mslt {
 
-// A QueryBlock with keys and values in memory as they are in qkv.
+// A QueryBlock whose keys and values are stored as in qkv.
 struct ForwardTask {
   QueryBlock block;
   const float* keys;
   const float* values;
   std::int64_t stride;
   const DropoutState* dropout;
-  std::int64_t first_element;  // dropout's number of row 0's first probability; rows are `keys` apart
+  std::int64_t first_element;  // dropout's element number of row 0's first probability; rows are `keys` apart
 };
 
-// One key/value head of one sequence and the query heads that read it.
+// One key/value head of one sequence, with the query heads that read it.
 struct BackwardTask {
   const float* queries;  // of the first query head; the others follow, head_size apart
   const float* keys;
@@ -118,8 +118,8 @@ HWY_INLINE void differentiate_row(float* HWY_RESTRICT scores, float* HWY_RESTRIC
   }
 }
 
-// Key blocks outside, queries inside. dkeys and dvalues of a block are added up over all its queries, and dqueries over
-// the key blocks in their order; all of them belong to this task alone.
+// Outer loop over key blocks, inner loop over queries. dkeys and dvalues of a block are summed over all its queries,
+// dqueries over the key blocks in order; only this task writes them.
 void backward_task(const BackwardTask& task, float* workspace) {
   const std::int64_t size = task.head_size;
   const std::int64_t width = round_to_panels(size);

@@ -1,4 +1,4 @@
-// How the CPU backend cuts attention into blocks, and what its kernels are told of one.
+// How the CPU backend splits attention into blocks, and the description of a block for its kernels.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ struct QueryBlock {
   std::int64_t out_stride;
   std::int64_t rows;
   std::int64_t position;  // of row 0 among the keys
-  std::int64_t keys;      // how many there are
+  std::int64_t keys;      // number of keys
   std::int64_t head_size;
   float scale;
   bool causal;

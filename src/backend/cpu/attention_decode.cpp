@@ -1,8 +1,9 @@
-// Attention of new queries over the paged cache: few queries split over the cache, many as in attention_forward.
+// Attention of new queries over the paged cache: few queries are split over the cache, many run as in
+// attention_forward.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_decode.cpp"
 #include <hwy/foreach_target.h>
-// Above: compiles this file once a target.
+// Above: compiles this file once per target.
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -16,17 +17,17 @@
 #define MSLT_BACKEND_CPU_ATTENTION_DECODE_ONCE
 namespace mslt {
 
-// Cache positions that one task of the split takes: a constant, so that results do not depend on the thread count.
+// Cache positions per task of the split: a constant, so results do not depend on the thread count.
 inline constexpr std::int64_t split_length = 256;
 
 // One key/value head of one sequence's cache.
 struct CachePages {
-  const void* keys;  // elements of T, of this head in block 0 row 0
+  const void* keys;  // elements of T, for this head in block 0 row 0
   const void* values;
   const std::int32_t* table;
   std::int64_t row_stride;  // K·D
 
-  // How far position p lies from `keys` and from `values`, in elements.
+  // The offset of position p from `keys` and from `values`, in elements.
   std::int64_t offset(std::int64_t p) const {
     constexpr std::int64_t size = KvCacheView::block_size;
     return (table[p / size] * size + p % size) * row_stride;
@@ -45,7 +46,7 @@ struct SplitTask {
   std::int64_t begin;
   std::int64_t end;
   float scale;
-  // For each row: the unnormalised output [D], the largest exponent, the denominator; rows as t · G + g.
+  // For each row: the unnormalised output [D], the largest exponent, the denominator; rows are ordered by t · G + g.
   float* partial;
 };
 
@@ -99,7 +100,7 @@ HWY_INLINE void split(const SplitTask& task) {
   const std::int64_t rows = task.queries_a_head * task.heads;
   const std::int64_t size = task.head_size;
   HWY_ALIGN float scores[split_length];
-  // A row at a time: what the first one brought into the cache serves the rest.
+  // Row by row: the first row brings data into the cache, the others reuse it.
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t t = r / task.heads;
     float* const partial = task.partial + r * (size + 2);
@@ -206,7 +207,7 @@ HWY_EXPORT(decode_block_bf16);
 HWY_EXPORT(decode_block_f16);
 HWY_EXPORT(decode_floats);
 
-// From as many queries a head on, packing the keys for tiles of queries pays.
+// From this many queries per head on, packing the keys for tiles of queries pays off.
 constexpr std::int64_t many_queries = 8;
 
 void split(DType dtype, const SplitTask& task) {
@@ -231,7 +232,7 @@ void decode_block(DType dtype, const QueryBlock& block, const CachePages& pages,
   }
 }
 
-// The call's arguments, with its positions checked against the cache.
+// The call's arguments; positions are checked against the cache.
 class Decoding {
  public:
   Decoding(const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,

@@ -1,4 +1,4 @@
-// The CPU backend's memory and order: operations run when they are called, so nothing is ever waited for.
+// The CPU backend's memory and order: operations run when they are called, so nothing ever waits.
 #include "backend/cpu/cpu_backend.h"
 
 #include <sys/mman.h>
@@ -17,7 +17,7 @@
 namespace mslt {
 namespace {
 
-// Pages straight from the system: zeroed, and taking up memory only once they are written.
+// Pages straight from the system: zeroed, and occupying memory only once they are written.
 class HostBuffer final : public Buffer {
  public:
   HostBuffer(std::size_t size, void* pages, std::size_t mapped, std::string_view label)
@@ -28,7 +28,7 @@ class HostBuffer final : public Buffer {
   std::size_t mapped_;
 };
 
-// Memory of somebody else, which is only read.
+// Read-only memory owned by somebody else.
 class WrappedBuffer final : public Buffer {
  public:
   WrappedBuffer(std::span<const std::byte> memory, std::string_view label, std::shared_ptr<const void> owner)
@@ -38,7 +38,7 @@ class WrappedBuffer final : public Buffer {
   std::shared_ptr<const void> owner_;
 };
 
-// Matrix products walk large strides, and miss the address cache less on huge pages. Only a hint, and only on Linux.
+// Matrix products have large strides and fewer TLB misses on huge pages. Only a hint, and only on Linux.
 #ifdef MADV_HUGEPAGE
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 

@@ -6,8 +6,8 @@
 namespace mslt {
 
 // Runs every operation at once, on the threads of base/parallel.h: oneDNN for large matrix products, Highway with
-// run-time dispatch for the rest. Training is in f32; inference takes bf16 and f16 weights and caches beside f32
-// activations, and quantised ones in matvec. One file an operation group, named as in every backend.
+// run-time dispatch for the rest. Training is in f32. Inference takes bf16 and f16 weights and caches with f32
+// activations, and quantised weights in products. One file per operation group, named as in every backend.
 class CpuBackend final : public Backend {
  public:
   CpuBackend();
@@ -31,7 +31,6 @@ class CpuBackend final : public Backend {
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
-  void execute(const Matvec& op) override;
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
   void execute(const KvCacheAppend& op) override;
@@ -55,7 +54,9 @@ class CpuBackend final : public Backend {
 
  private:
   struct Scratch;
-  // Reusable memory for partial sums and converted weights; grows to the largest need of one call.
+  // The product alone, for few rows or a quantised weight: each weight is read once.
+  void matvec(const MatmulForward& op);
+  // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;
   DeviceInfo device_;
 };

@@ -20,7 +20,7 @@
 #define MSLT_BACKEND_CPU_DROPOUT_ONCE
 namespace mslt {
 
-// Blocks of random words made at a time, and the words of them; a multiple of any vector of 64-bit lanes.
+// Blocks of random words generated at a time, and their words; a multiple of any vector of 64-bit lanes.
 inline constexpr std::int64_t philox_blocks = 256;
 using PhiloxWords = std::array<std::uint32_t, 4 * philox_blocks>;
 
@@ -47,8 +47,8 @@ HWY_INLINE Wide multiply_low(Wide a, std::uint32_t factor) {
 }
 #endif
 
-// The four counters of as many blocks as a vector has 64-bit lanes: in the lower halves, for the upper ones hold
-// products' remains that nothing reads.
+// The four counters of one block per 64-bit lane of a vector, in the lower halves; the upper halves hold remains of
+// products that nothing reads.
 struct Counters {
   Wide c0, c1, c2, c3;
 };
@@ -71,8 +71,8 @@ HWY_INLINE void store_words(const Counters& c, std::uint32_t* words) {
   hn::StoreInterleaved2(words01, words23, d, reinterpret_cast<std::uint64_t*>(words));
 }
 
-// The words of `blocks` consecutive Philox blocks, as philox_block() of base/philox.h gives them, a multiple of 16
-// blocks. Two vectors go side by side, for the rounds of one wait for each other.
+// The words of `blocks` consecutive Philox blocks, a multiple of 16, as philox_block() of base/philox.h computes them.
+// Two vectors at a time hide the latency of the rounds.
 void philox_words(const DropoutState& state, std::uint64_t first_block, std::int64_t blocks, std::uint32_t* words) {
   const WideTag d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -96,7 +96,7 @@ void philox_words(const DropoutState& state, std::uint64_t first_block, std::int
   }
 }
 
-// out[i] = in[i] · scale where the uniform number of words[i] is at least `probability`, else 0.
+// out[i] = in[i] · scale if the uniform number of words[i] is at least `probability`, else 0.
 void keep_floats(const std::uint32_t* words, float probability, float scale, const float* in, std::int64_t n,
                  float* out) {
   for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {

@@ -1,4 +1,4 @@
-// What dropout's random numbers are counted under.
+// The key and counters of dropout's random numbers.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct DropoutState {
   }
 
   float probability = 0.0f;
-  float scale = 1.0f;  // of the elements kept
+  float scale = 1.0f;  // for kept elements
   std::uint64_t seed = 0;
   std::uint32_t step = 0;
   std::uint32_t operation = 0;

@@ -12,7 +12,7 @@
 namespace mslt {
 namespace {
 
-// Columns handled at a time: one buffer of them stays in L1.
+// Columns handled at a time: a buffer of this size stays in L1.
 constexpr std::int64_t column_block = 512;
 using Columns = std::array<float, column_block>;
 
@@ -89,7 +89,7 @@ void CpuBackend::execute(const EmbeddingBackward& op) {
   if (op.dtoken_weight && rows > 0) {
     const auto ids = op.tokens.host<std::int32_t>();
     const FloatData weight(op.dtoken_weight);
-    // Rows in the order of their tokens, and in their own order where tokens are equal.
+    // Rows in the order of their tokens; rows with equal tokens stay in order.
     std::vector<std::int32_t> order(static_cast<std::size_t>(rows));
     std::iota(order.begin(), order.end(), 0);
     std::erase_if(order, [&](std::int32_t row) {

@@ -1,5 +1,5 @@
-// Attention of one head over one block of queries, key block by key block, with the softmax kept running (Dao et al.,
-// 2022): include it after foreach_target.h.
+// Attention of one head over one block of queries, key block by key block, with a running softmax (Dao et al., 2022).
+// Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H
 #undef MSLT_BACKEND_CPU_FLASH_FORWARD_INL_H
@@ -20,7 +20,7 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Floats of the workspace of flash_forward for one thread.
+// Floats of workspace for flash_forward per thread.
 HWY_INLINE std::int64_t forward_workspace(std::int64_t head_size) {
   const std::int64_t width = round_to_panels(head_size);
   return head_size * key_block + width * key_block + query_tile * key_block + query_block * width + 2 * query_block;

@@ -50,7 +50,7 @@ void narrow_bf16(BFloat16* out, const float* in, std::int64_t n) {
   for (; i < n; ++i) out[i] = to_bfloat16(in[i]);
 }
 
-// The processor's own conversions where it has any; without vectors, those of tensor/half.h.
+// The processor's own conversions if it has any; without vectors, those of tensor/half.h.
 constexpr bool converts_f16 = HWY_TARGET != HWY_SCALAR;
 
 void widen_f16(float* out, const Float16* in, std::int64_t n) {

@@ -1,4 +1,4 @@
-// Reading and writing f32, bf16 and f16 memory as floats, so that every kernel is written once, for float.
+// Reading and writing f32, bf16 and f16 memory as floats, so every kernel is written once, for float.
 #pragma once
 
 #include <cstddef>
@@ -13,12 +13,12 @@ void widen(float* out, const std::byte* in, DType dtype, std::int64_t n);
 // out[i] = in[i] for i < n, rounded to nearest even.
 void narrow(std::byte* out, DType dtype, const float* in, std::int64_t n);
 
-// The elements of a floating-point tensor in host memory. f32 is used where it lies; 16-bit elements go through a
-// buffer of the caller. A value type that owns nothing.
+// The elements of a floating-point tensor in host memory. f32 is used in place; 16-bit elements go through the caller's
+// buffer. A value type that owns nothing.
 class FloatData {
  public:
   FloatData() = default;
-  // An absent tensor gives an absent FloatData. Throws Error(input) where the host cannot reach the tensor's memory.
+  // An absent tensor gives an absent FloatData. Throws Error(input) if the host cannot access the tensor's memory.
   explicit FloatData(const Tensor& tensor);
 
   explicit operator bool() const { return bytes_ != nullptr; }
@@ -30,9 +30,9 @@ class FloatData {
     widen(buffer, at(first), dtype_, n);
     return buffer;
   }
-  // Where to write the elements from `first` on; commit() follows.
+  // Where to write the elements starting at `first`; call commit() afterwards.
   float* target(std::int64_t first, float* buffer) const { return dtype_ == DType::f32 ? floats() + first : buffer; }
-  // Stores what was written to target().
+  // Stores the values written to target().
   void commit(std::int64_t first, std::int64_t n, const float* values) const {
     if (dtype_ != DType::f32) narrow(at(first), dtype_, values, n);
   }

@@ -11,7 +11,7 @@ namespace mslt {
 void add_floats(float* out, const float* a, const float* b, std::int64_t n);
 // out = factor · in.
 void scale_floats(float* out, const float* in, float factor, std::int64_t n);
-// out = a + factor · b, the product rounded or not as the processor has it.
+// out = a + factor · b; the product is rounded or not, depending on the processor.
 void add_scaled_floats(float* out, const float* a, float factor, const float* b, std::int64_t n);
 
 }  // namespace mslt

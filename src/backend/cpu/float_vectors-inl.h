@@ -1,4 +1,4 @@
-// Powers of two and loads of 16-bit elements on Highway vectors, compiled once a target: include it after
+// Powers of two and loads of 16-bit elements on Highway vectors, compiled once per target. Include it after
 // foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
@@ -17,7 +17,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 namespace {
 
-// Wide enough for every target used, and small enough that constants like panel widths stay known.
+// Wide enough for every target, and small enough that constants such as panel widths are known at compile time.
 using FloatTag = hn::CappedTag<float, 16>;
 using Floats = hn::Vec<FloatTag>;
 
@@ -27,7 +27,7 @@ constexpr float log2_e = 1.44269504f;
 // x = k + f with integer k and |f| <= 1/2; 2^f is a polynomial of least relative error, 2^k goes into the exponent.
 HWY_INLINE Floats exp2(FloatTag d, Floats x) {
   const hn::RebindToSigned<FloatTag> di;
-  // Both keep their second operand where one is NaN.
+  // Both keep their second operand if one is NaN.
   x = hn::Min(hn::Set(d, 127.0f), hn::Max(hn::Set(d, -127.0f), x));
   const Floats k = hn::Round(x);
   const Floats f = hn::Sub(x, k);

@@ -1,4 +1,4 @@
-// Matrix products by a library with the CBLAS interface: Accelerate on macOS, OpenBLAS and its like elsewhere.
+// Matrix products by a library with the CBLAS interface: Accelerate on macOS, OpenBLAS and others elsewhere.
 #include MSLT_CBLAS_HEADER
 
 #include <limits>
@@ -9,7 +9,7 @@
 namespace mslt {
 namespace {
 
-// Sizes are int in that interface.
+// The interface takes sizes as int.
 int checked(std::int64_t size) {
   if (size > std::numeric_limits<int>::max()) {
     fail(ErrorKind::input, "A matrix of {} rows or columns is too large for a product; up to {} are possible.", size,

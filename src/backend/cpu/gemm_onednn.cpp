@@ -9,8 +9,8 @@
 namespace mslt {
 namespace {
 
-// oneDNN generates its kernels at the first product, and crashes where it gets no address space for them: some 5
-// MiB were seen to be taken.
+// oneDNN generates its kernels at the first product, and crashes if it gets no address space for them; it was observed
+// to take about 5 MiB.
 bool require_room_for_kernels() {
   constexpr std::uint64_t room = std::uint64_t{16} << 20;
   if (address_space_left() < room) {

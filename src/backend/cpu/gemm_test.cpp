@@ -1,4 +1,4 @@
-// Tests of the library behind the CPU backend's matrix products; built once with each that is installed.
+// Tests of the library behind the CPU backend's matrix products; built once with each installed library.
 #include "backend/cpu/gemm.h"
 
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ TEST(Gemm, MultipliesEveryArrangement) {
           const Stored b = random_matrix(k, n, gap, (flags & 2) != 0, 2);
           Stored c = random_matrix(m, n, gap, false, 3);
           const Stored before = c;
-          // What is overwritten is not read.
+          // Overwritten memory is not read.
           if (!accumulate) c.values.assign(c.values.size(), std::numeric_limits<float>::quiet_NaN());
           gemm(m, n, k, a.view(), b.view(), c.values.data(), c.stride, accumulate);
           double error = 0.0;

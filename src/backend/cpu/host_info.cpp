@@ -1,4 +1,4 @@
-// What the host's processor is and how much memory it has, from Linux's /proc and /sys where they exist.
+// The host's processor and memory size, from Linux's /proc and /sys if they exist.
 #include "backend/cpu/host_info.h"
 
 #include <unistd.h>
@@ -12,7 +12,7 @@
 namespace mslt {
 namespace {
 
-// What follows `key` and blanks, tabs and colons on the first line of `path` that begins with it.
+// The rest of the first line of `path` that begins with `key`, after blanks, tabs and colons.
 std::optional<std::string> find_line(const char* path, std::string_view key) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {

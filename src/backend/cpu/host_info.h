@@ -1,4 +1,4 @@
-// What the host's processor is and how much memory it has.
+// The host's processor and memory size.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +6,11 @@
 
 namespace mslt {
 
-// The processor's name as the system tells it, or "CPU".
+// The processor's name according to the system, or "CPU".
 std::string host_processor_name();
-// Bytes of memory this process may use at most: the machine's, or the limit of its control group.
+// The most bytes of memory this process may use: the machine's, or the limit of its control group.
 std::uint64_t host_memory_bytes();
-// Bytes that could be allocated now without swapping; host_memory_bytes() where the system does not tell.
+// Bytes that could be allocated now without swapping; host_memory_bytes() if the system does not say.
 std::uint64_t host_free_bytes();
 
 }  // namespace mslt

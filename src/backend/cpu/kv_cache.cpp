@@ -9,7 +9,7 @@
 namespace mslt {
 namespace {
 
-// Where row (b, t) goes: a row number of the cache. Throws Error(input) where the table has no such place.
+// The cache's row number for row (b, t). Throws Error(input) if the table has no such place.
 std::int64_t cache_row(const KvCacheView& cache, std::int64_t sequence, std::int64_t position) {
   const std::int64_t width = cache.block_table.shape()[1];
   const std::int64_t blocks = cache.keys.shape()[0];
@@ -34,7 +34,7 @@ void CpuBackend::execute(const KvCacheAppend& op) {
   const std::int64_t columns = op.qkv.shape()[2];
   const std::int64_t width = std::int64_t{op.shape.kv_heads} * op.shape.head_size;
   const std::int64_t keys_at = std::int64_t{op.shape.heads} * op.shape.head_size;
-  // All places are looked up first, so that a wrong table changes nothing.
+  // All places are looked up first, so a wrong table changes nothing.
   std::vector<std::int64_t> places(static_cast<std::size_t>(sequences * steps), -1);
   for (std::int64_t b = 0; b < sequences; ++b) {
     const auto sequence = static_cast<std::size_t>(b);

@@ -1,4 +1,4 @@
-// Loops over arrays of floats in vectors; compiled once a target, so include it after foreach_target.h.
+// Loops over arrays of floats in vectors, compiled once per target. Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_LANES_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_LANES_INL_H
 #undef MSLT_BACKEND_CPU_LANES_INL_H
@@ -16,9 +16,9 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using FloatTag = hn::ScalableTag<float>;
-using LastTag = hn::CappedTag<float, 1>;  // for the elements that fill no vector
+using LastTag = hn::CappedTag<float, 1>;  // for the elements that do not fill a vector
 
-// Calls body(d, i) for the elements from i on that a vector of tag d holds, until all of [0, n) are covered.
+// Calls body(d, i) for the elements of one vector of tag d starting at i, until all of [0, n) are covered.
 template <class Body>
 HWY_INLINE void for_lanes(std::int64_t n, const Body& body) {
   const FloatTag d;
@@ -28,7 +28,7 @@ HWY_INLINE void for_lanes(std::int64_t n, const Body& body) {
   for (; i < n; ++i) body(LastTag(), i);
 }
 
-// The sum of what body(d, i) returns for all of [0, n), as for_lanes calls it. Four running sums hide the adder's
+// The sum of the results of body(d, i) over all of [0, n), called as by for_lanes. Four running sums hide the adder's
 // latency; their number and order are fixed, so a target always gives the same bits.
 template <class Body>
 HWY_INLINE float sum_lanes(std::int64_t n, const Body& body) {

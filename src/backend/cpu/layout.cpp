@@ -19,7 +19,7 @@ std::byte* host_memory(const Tensor& tensor) {
   return tensor.buffer().host() + tensor.offset();
 }
 
-// Bytes a block of a plain copy.
+// Bytes per block of a plain copy.
 constexpr std::int64_t byte_block = 1 << 16;
 
 // The parts of fused rows in bytes.

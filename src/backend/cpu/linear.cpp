@@ -202,27 +202,18 @@ void for_rows(std::int64_t rows, std::int64_t columns, const Body& body) {
 
 void CpuBackend::execute(const MatmulForward& op) {
   require_f32(op);
+  const Tensor& weight = op.weight.values;
   const std::int64_t rows = op.in.shape().rows();
-  const std::int64_t columns = op.weight.shape()[0];
-  const std::int64_t inner = op.weight.shape()[1];
+  const std::int64_t columns = weight.shape()[0];
+  const std::int64_t inner = op.in.shape()[-1];
   auto* const out_data = data_of<float>(op.out);
   const auto* const in_data = data_of<float>(op.in);
   auto* const pre_data = data_of<float>(op.pre_activation);
-
-  if (rows <= few_rows) {
-    // Adds the bias, too.
-    execute(Matvec{.out = op.out, .in = op.in, .weight = {op.weight}, .bias = op.bias});
-    if (op.activation == Activation::none && pre_data == nullptr) return;
-    for (std::int64_t i = 0; i < rows; ++i) {
-      float* const row = out_data + i * columns;
-      HWY_DYNAMIC_DISPATCH(finish_row)
-      (row, row, nullptr, pre_data == nullptr ? nullptr : pre_data + i * columns, columns, op.activation);
-    }
-    return;
-  }
+  const bool reads_weight_once = op.weight.scales || rows <= few_rows;
+  if (reads_weight_once) matvec(op);
 
   // A 16-bit weight is converted some of its rows at a time, which are columns of the output.
-  const bool converts = op.weight.dtype() != DType::f32;
+  const bool converts = !reads_weight_once && weight.dtype() != DType::f32;
   const std::int64_t width = converts
                                  ? std::clamp<std::int64_t>(panel_bytes / static_cast<std::int64_t>(sizeof(float)) /
                                                                 std::max<std::int64_t>(inner, 1),
@@ -241,23 +232,26 @@ void CpuBackend::execute(const MatmulForward& op) {
   }
 
   const bool finishes = bias_data != nullptr || pre_data != nullptr || op.activation != Activation::none;
+  if (reads_weight_once && !finishes) return;
   for (std::int64_t j = 0; j < columns; j += width) {
     const std::int64_t panel_columns = std::min(width, columns - j);
     const float* weight_data = nullptr;
     if (converts) {
       for_rows(panel_columns, inner,
-               [&](std::int64_t i) { convert_serially(op.weight, (j + i) * inner, inner, scratch + i * inner); });
+               [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
       weight_data = scratch;
-    } else {
-      weight_data = data_of<float>(op.weight);
+    } else if (!reads_weight_once) {
+      weight_data = data_of<float>(weight);
     }
     // Without anything to apply afterwards, one product does.
     const std::int64_t height = finishes ? rows_a_panel(panel_columns) : rows;
     for (std::int64_t i = 0; i < rows; i += height) {
       const std::int64_t panel_rows = std::min(height, rows - i);
-      float* const product = (pre_data != nullptr ? pre_data : out_data) + i * columns + j;
-      multiply(panel_rows, panel_columns, inner, {in_data + i * inner, inner}, {weight_data, inner, true}, product,
-               columns, false);
+      float* const product = (pre_data != nullptr && !reads_weight_once ? pre_data : out_data) + i * columns + j;
+      if (!reads_weight_once) {
+        multiply(panel_rows, panel_columns, inner, {in_data + i * inner, inner}, {weight_data, inner, true}, product,
+                 columns, false);
+      }
       if (!finishes) continue;
       for_rows(panel_rows, panel_columns, [&](std::int64_t r) {
         const std::int64_t at = (i + r) * columns + j;

@@ -22,7 +22,7 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-// The largest of x[0, n); NaN is passed over, and -infinity is the least.
+// The largest of x[0, n), at least -infinity; ignores NaN.
 float maximum(const float* x, std::int64_t n) {
   const FloatTag d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -47,7 +47,7 @@ float sum_exponentials(const float* x, float shift, std::int64_t n) {
       n, [=](auto d, std::int64_t i) HWY_ATTR { return exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift))); });
 }
 
-// The same, and x[i] becomes its term.
+// The same, and replaces x[i] by its term.
 float take_exponentials(float* x, float shift, std::int64_t n) {
   return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
     const auto value = exp(d, hn::Sub(hn::LoadU(d, x + i), hn::Set(d, shift)));
@@ -56,7 +56,7 @@ float take_exponentials(float* x, float shift, std::int64_t n) {
   });
 }
 
-// The sum in double, whose rounding no sum of floats notices.
+// The sum in double, whose rounding no float sum can show.
 double sum_doubles(const float* x, std::int64_t n) {
   const hn::ScalableTag<double> dd;
   const hn::Rebind<float, decltype(dd)> d;
@@ -114,11 +114,11 @@ void CpuBackend::execute(const CrossEntropy& op) {
                  const float* x = data.read(at, columns, buffer.data());
                  const float largest = HWY_DYNAMIC_DISPATCH(maximum)(x, op.vocab);
                  const float wanted_logit = x[wanted];
-                 // On the way back the 16-bit row has been copied, and the f32 row is overwritten where it lies.
+                 // Backward: a 16-bit row has been copied; an f32 row is overwritten in place.
                  float* gradient = data.target(at, buffer.data());
                  const float total = backward ? HWY_DYNAMIC_DISPATCH(take_exponentials)(gradient, largest, op.vocab)
                                               : HWY_DYNAMIC_DISPATCH(sum_exponentials)(x, largest, op.vocab);
-                 // Both differences are of nearby numbers, so this keeps small losses accurate.
+                 // Both differences are of similar numbers, so small losses stay accurate.
                  loss[row] = std::log(total) + (largest - wanted_logit);
                  if (!backward) continue;
                  scale_floats(gradient, gradient, scale / total, op.vocab);

@@ -1,7 +1,7 @@
-// Elementary functions on Highway vectors; compiled once a target, so include it after foreach_target.h.
+// Elementary functions on Highway vectors, compiled once per target. Include it after foreach_target.h.
 //
-// Errors are the largest found over every 97th float of the range in which the result is a normal number, against
-// double arithmetic; tests/backend/math_test.cpp holds them. NaN gives NaN everywhere.
+// Errors are the largest over every 97th float of the range in which the result is normal, compared with double
+// arithmetic; tests/backend/math_test.cpp checks them. NaN gives NaN everywhere.
 #if defined(MSLT_BACKEND_CPU_MATH_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_MATH_INL_H
 #undef MSLT_BACKEND_CPU_MATH_INL_H
@@ -36,7 +36,7 @@ HWY_INLINE hn::Vec<D> exp(D d, hn::Vec<D> x) {
   q = hn::MulAdd(r, q, hn::Set(d, 0.166665211f));
   q = hn::MulAdd(r, q, hn::Set(d, 0.49999994f));
   const auto mantissa = hn::Add(hn::Set(d, 1.0f), hn::MulAdd(hn::Mul(r, r), q, r));
-  // Two factors, because n may lie outside the exponents of normal numbers.
+  // Two factors, because n may be outside the exponents of normal numbers.
   const auto n = hn::ConvertTo(di, whole);
   const auto half = hn::ShiftRight<1>(n);
   const auto result = hn::Mul(hn::Mul(mantissa, power_of_two(d, half)), power_of_two(d, hn::Sub(n, half)));
@@ -50,7 +50,7 @@ HWY_INLINE hn::Vec<D> sigmoid(D d, hn::Vec<D> x) {
   return hn::Div(one, hn::Add(one, exp(d, hn::Neg(x))));
 }
 
-// s = sigmoid(x) and its derivative, bell = s (1 - s), both from e^-|x|: never infinite, and no difference is taken.
+// s = sigmoid(x) and its derivative, bell = s (1 - s), both from e^-|x|: never infinite, and without subtraction.
 template <class D>
 HWY_INLINE void sigmoid_and_bell(D d, hn::Vec<D> x, hn::Vec<D>& s, hn::Vec<D>& bell) {
   const auto one = hn::Set(d, 1.0f);
@@ -61,12 +61,12 @@ HWY_INLINE void sigmoid_and_bell(D d, hn::Vec<D> x, hn::Vec<D>& s, hn::Vec<D>& b
   bell = hn::Mul(product, inverse);
 }
 
-// GELU's tanh form is x · sigmoid(2u) with u = sqrt(2/π) (x + 0.044715 x³), because (1 + tanh u) / 2 = sigmoid(2u):
-// no cancellation, however negative x is.
+// GELU's tanh form is x · sigmoid(2u) with u = sqrt(2/π) (x + 0.044715 x³), because (1 + tanh u) / 2 = sigmoid(2u): no
+// cancellation for any negative x.
 inline constexpr float gelu_linear = 1.5957691216057308f;   // 2 sqrt(2/π)
 inline constexpr float gelu_cubic = 0.071354816272600248f;  // 2 sqrt(2/π) · 0.044715
 
-// tanh-GELU; the relative error is within 3 ulp plus 2 ulp a unit of |2u| where x is negative.
+// tanh-GELU; the relative error is within 3 ulp, plus 2 ulp per unit of |2u| for negative x.
 template <class D>
 HWY_INLINE hn::Vec<D> gelu(D d, hn::Vec<D> x) {
   const auto slope = hn::MulAdd(hn::Mul(x, x), hn::Set(d, gelu_cubic), hn::Set(d, gelu_linear));
@@ -86,8 +86,8 @@ HWY_INLINE hn::Vec<D> gelu_derivative(D d, hn::Vec<D> x) {
   return hn::MulAdd(hn::Mul(x, bell), slope, s);
 }
 
-// e^(-t²/2) for t >= 0. What the square loses by rounding is made up for where multiply-add is fused; elsewhere it
-// costs t² / 2 ulp.
+// e^(-t²/2) for t >= 0. With fused multiply-add, the rounding error of the square is corrected; without, it costs t² /
+// 2 ulp.
 template <class D>
 HWY_INLINE hn::Vec<D> normal_bell(D d, hn::Vec<D> t) {
   const auto square = hn::Mul(t, t);
@@ -95,8 +95,8 @@ HWY_INLINE hn::Vec<D> normal_bell(D d, hn::Vec<D> t) {
   return hn::MulAdd(hn::Mul(hn::MulSub(t, t, square), hn::Set(d, -0.5f)), bell, bell);
 }
 
-// e^(t²/2) · erfc(t / sqrt(2)) / 2 for t from 0 to 15: times normal_bell(t) it is the normal distribution's part beyond
-// t. A polynomial in q = (t - 4) / (t + 4) over 1 + t / 4 (Shepherd & Laframboise, 1981), whose own error is 2e-8.
+// e^(t²/2) · erfc(t / sqrt(2)) / 2 for t from 0 to 15: multiplied by normal_bell(t), the normal distribution's tail
+// beyond t. A polynomial in q = (t - 4) / (t + 4) over 1 + t / 4 (Shepherd & Laframboise, 1981) with an error of 2e-8.
 template <class D>
 HWY_INLINE hn::Vec<D> normal_tail_ratio(D d, hn::Vec<D> t) {
   const auto four = hn::Set(d, 4.0f);
@@ -114,11 +114,11 @@ HWY_INLINE hn::Vec<D> normal_tail_ratio(D d, hn::Vec<D> t) {
   return hn::Div(hn::Mul(four, p), sum);
 }
 
-// Beyond it the normal distribution's tail is 0 in float.
+// Beyond this the normal distribution's tail is 0 in float.
 inline constexpr float normal_reach = 15.0f;
 
-// GELU's exact form, 0.5 x (1 + erf(x / sqrt(2))), within 7 ulp (and x² / 2 where multiply-add is not fused): what is
-// left of a negative x is computed as such, not as a difference.
+// GELU's exact form, 0.5 x (1 + erf(x / sqrt(2))), within 7 ulp (plus x² / 2 without fused multiply-add): for negative
+// x the tail is computed directly, not as a difference.
 template <class D>
 HWY_INLINE hn::Vec<D> gelu_erf(D d, hn::Vec<D> x) {
   // Keeps a NaN in the second operand.

@@ -177,31 +177,13 @@ constexpr std::int64_t columns_a_task = 32;
 constexpr std::int64_t scale_group = 32;
 constexpr std::int64_t rows_of_scales = 4;
 
-void add_bias(float* out, const Tensor& bias, std::int64_t rows, std::int64_t begin, std::int64_t end) {
-  const std::int64_t columns = bias.elements();
-  const auto add = [&]<class T>(const T* values) {
-    for (std::int64_t i = 0; i < rows; ++i) {
-      for (std::int64_t n = begin; n < end; ++n) out[i * columns + n] += to_float(values[n]);
-    }
-  };
-  switch (bias.dtype()) {
-    case DType::bf16:
-      return add(data_of<BFloat16>(bias));
-    case DType::f16:
-      return add(data_of<Float16>(bias));
-    default:
-      return add(data_of<float>(bias));
-  }
-}
-
 template <class T, class Kernel>
-void run_matvec(const MatvecTask<T>& task, const Tensor& bias, float* scratch, Kernel kernel) {
+void run_matvec(const MatvecTask<T>& task, float* scratch, Kernel kernel) {
   const std::int64_t scales = rows_of_scales * (task.inner / scale_group);
   const auto body = [&](std::int64_t block, int slot) {
     const std::int64_t begin = block * columns_a_task;
     const std::int64_t end = std::min(task.columns, begin + columns_a_task);
     kernel(task, begin, end, scratch + slot * scales);
-    if (bias) add_bias(task.out, bias, task.rows, begin, end);
   };
   const std::int64_t blocks = (task.columns + columns_a_task - 1) / columns_a_task;
   // Waking threads costs some microseconds, as much as a product of this size.
@@ -215,8 +197,7 @@ void run_matvec(const MatvecTask<T>& task, const Tensor& bias, float* scratch, K
 
 }  // namespace
 
-void CpuBackend::execute(const Matvec& op) {
-  require_f32(op);
+void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t rows = op.in.shape().rows();
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.values.shape()[0];
@@ -226,7 +207,7 @@ void CpuBackend::execute(const Matvec& op) {
   const auto start = [&]<class T>(const T* values, auto kernel) {
     const Float16* const scale_data = quantised ? data_of<Float16>(op.weight.scales) : nullptr;
     run_matvec(MatvecTask<T>{data_of<float>(op.out), data_of<float>(op.in), values, scale_data, rows, inner, columns},
-               op.bias, scratch, kernel);
+               scratch, kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:

@@ -39,7 +39,7 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Stores total = residual + x and returns the sum of it.
+// Stores total = residual + x and returns its sum.
 float add_rows(const float* residual, const float* x, std::int64_t n, float* total) {
   return sum_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
     const auto value = hn::Add(hn::LoadU(d, residual + i), hn::LoadU(d, x + i));
@@ -125,7 +125,7 @@ HWY_EXPORT(squared_distance);
 HWY_EXPORT(normalise);
 HWY_EXPORT(backward_row);
 
-// A weight or bias as floats: where it lies, or widened once a call. Null where it is absent.
+// A weight or bias as floats: in place, or widened once per call. Null if absent.
 class Vector {
  public:
   explicit Vector(const Tensor& tensor) : widened_(tensor && tensor.dtype() != DType::f32 ? tensor.elements() : 0) {
@@ -193,7 +193,7 @@ void CpuBackend::execute(const ResidualNormForward& op) {
           mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
           const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
           const float variance = squares / static_cast<float>(columns) + op.kind.epsilon;
-          // Without an epsilon, a constant row is one of zeros.
+          // Without an epsilon, a constant row gives zeros.
           const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
           float* target = outs.target(at, second);
           HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
@@ -207,7 +207,7 @@ void CpuBackend::execute(const ResidualNormForward& op) {
 void CpuBackend::execute(const ResidualNormBackward& op) {
   const std::int64_t rows = op.dout.shape().rows();
   const std::int64_t columns = op.dout.shape()[-1];
-  // At most 64 blocks, however many rows there are: the partial sums stay small and the same for any thread count.
+  // At most 64 blocks for any number of rows: the partial sums stay small and independent of the thread count.
   const std::int64_t block_rows = std::max<std::int64_t>(8, (rows + 63) / 64);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const std::int64_t stride = 2 * columns;

@@ -39,7 +39,7 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Squares are taken in double: no float's square overflows there or vanishes.
+// Squares are computed in double, where no float's square overflows or underflows.
 double sum_squares(const float* x, std::int64_t n) {
   const hn::ScalableTag<double> dd;
   const hn::Rebind<float, decltype(dd)> d;
@@ -58,7 +58,7 @@ double sum_squares(const float* x, std::int64_t n) {
   return total;
 }
 
-// Every product and sum is rounded on its own, in the order of the formula, so that all processors agree.
+// Every product and sum is rounded separately, in the order of the formula, so all processors agree.
 void adamw_step(float* p, const float* gradient, float* m, float* v, std::int64_t n, const AdamWStep& step) {
   const float rate1 = 1.0f - step.beta1;
   const float rate2 = 1.0f - step.beta2;
@@ -69,7 +69,7 @@ void adamw_step(float* p, const float* gradient, float* m, float* v, std::int64_
         hn::Add(hn::Mul(hn::Set(d, step.beta2), hn::LoadU(d, v + i)), hn::Mul(hn::Set(d, rate2), hn::Mul(g, g)));
     const auto root = hn::Sqrt(hn::Mul(second, hn::Set(d, step.correction2)));
     const auto divisor = hn::Add(root, hn::Set(d, step.epsilon));
-    // Without an epsilon, what never had a gradient is not moved.
+    // Without an epsilon, parameters that never had a gradient do not move.
     const auto update = hn::IfThenZeroElse(hn::Eq(divisor, hn::Zero(d)),
                                            hn::Div(hn::Mul(first, hn::Set(d, step.correction1)), divisor));
     const auto old = hn::LoadU(d, p + i);

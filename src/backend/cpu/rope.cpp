@@ -29,7 +29,7 @@ void fill_table(float place, const float* frequencies, float direction, std::int
     hn::StoreU(c, d, cosine + i);
     hn::StoreU(hn::Mul(s, hn::Set(d, direction)), d, sine + i);
   };
-  // As many floats as fit a vector when widened to double.
+  // As many floats as fit a vector after widening to double.
   const hn::Rebind<float, hn::ScalableTag<double>> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;

@@ -37,7 +37,7 @@ std::int64_t next_above(const float* x, std::int64_t first, std::int64_t n, floa
   return n;
 }
 
-// The index of the first of the largest elements; NaN is passed over, and 0 where there is nothing else.
+// The index of the first of the largest elements; ignores NaN; 0 if there is nothing else.
 std::int64_t first_largest(const float* x, std::int64_t n) {
   const FloatTag d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
@@ -71,7 +71,7 @@ namespace {
 HWY_EXPORT(next_above);
 HWY_EXPORT(first_largest);
 
-// Orders as the contract asks: larger values first, then smaller indices. NaN stands below everything.
+// Sort order of the contract: larger values first, then smaller indices. NaN is below everything.
 std::uint64_t sort_key(float value, std::int64_t index) {
   const auto bits = std::bit_cast<std::uint32_t>(value + 0.0f);  // -0 becomes 0
   std::uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
@@ -88,7 +88,7 @@ std::vector<std::uint64_t> largest_keys(const float* x, std::int64_t n, std::int
   std::vector<std::uint64_t> keys;
   keys.reserve(static_cast<std::size_t>(k));
   for (std::int64_t i = 0; i < k; ++i) keys.push_back(sort_key(x[i], i));
-  // A heap with the least of the k on top, which only an element above it displaces.
+  // A min-heap of the k largest so far; only an element above its top replaces it.
   std::make_heap(keys.begin(), keys.end(), std::greater<>());
   std::int64_t i = k;
   while (i < n) {

@@ -9,8 +9,8 @@
 
 namespace mslt {
 
-// One piece of memory that grows and never shrinks. An operation asks once and divides what it gets; what it holds from
-// one operation to the next is garbage.
+// One allocation that grows and never shrinks. An operation asks once and divides the result; the contents do not
+// survive between operations.
 struct CpuBackend::Scratch {
   static constexpr std::size_t alignment = 64;
   struct Deleter {

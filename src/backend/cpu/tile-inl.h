@@ -1,4 +1,4 @@
-// Products of small matrices on Highway vectors, for attention's tiles: include it after foreach_target.h.
+// Products of small matrices on Highway vectors, for attention's tiles. Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_TILE_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_TILE_INL_H
 #undef MSLT_BACKEND_CPU_TILE_INL_H
@@ -16,7 +16,7 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Columns that one pass of the kernel computes, and rows: 8 × 2 accumulators where there are 32 registers, else 4 × 2.
+// Columns and rows that one pass of the kernel computes: 8 × 2 accumulators with 32 registers, else 4 × 2.
 constexpr std::int64_t lanes = HWY_MIN(HWY_LANES(float), 16);
 constexpr std::int64_t panel_columns = 2 * lanes;
 constexpr std::int64_t tile_rows = HWY_LANES(float) >= 16 ? 8 : 4;
@@ -62,7 +62,7 @@ HWY_INLINE void multiply_panel(std::int64_t inner, const LeftMatrix& a, const fl
   }
 }
 
-// The same for the last columns of C, fewer than a panel: nothing beyond them is touched.
+// The same for the last columns of C, fewer than a panel: touches nothing beyond them.
 template <std::int64_t R>
 HWY_INLINE void multiply_edge(std::int64_t inner, const LeftMatrix& a, const float* HWY_RESTRICT b,
                               float* HWY_RESTRICT c, std::int64_t c_stride, std::int64_t columns, bool accumulate) {
@@ -87,8 +87,8 @@ HWY_INLINE void multiply_rows(std::int64_t inner, const LeftMatrix& a, const flo
 }
 
 // C [rows, columns] (+)= A [rows, inner] · B [inner, columns]. B is packed in panels of panel_columns columns, each
-// [panel_inner][panel_columns] with panel_inner >= inner, aligned, its last one filled up with anything finite.
-// An element of C is one chain of additions in the order of `inner`, wherever its row stands.
+// [panel_inner][panel_columns] with panel_inner >= inner, aligned; the last one is padded with any finite values. An
+// element of C is one chain of additions in the order of `inner`, independent of its row's position.
 HWY_INLINE void multiply_tile(std::int64_t rows, std::int64_t columns, std::int64_t inner, const LeftMatrix& a,
                               const float* HWY_RESTRICT b, std::int64_t panel_inner, float* HWY_RESTRICT c,
                               std::int64_t c_stride, bool accumulate) {
@@ -110,7 +110,7 @@ HWY_INLINE void multiply_tile(std::int64_t rows, std::int64_t columns, std::int6
 }
 
 // Packs `count` rows of `width` elements, `stride` apart, as panels [capacity][panel_columns]: the right operand whose
-// inner dimension is the rows. Columns are filled up with zeros to whole panels.
+// inner dimension is the rows. Pads columns with zeros to whole panels.
 template <class T>
 HWY_INLINE void pack_rows(const T* from, std::int64_t stride, std::int64_t count, std::int64_t width,
                           std::int64_t capacity, float* HWY_RESTRICT panels) {
@@ -130,7 +130,7 @@ HWY_INLINE void pack_rows(const T* from, std::int64_t stride, std::int64_t count
 }
 
 // Packs the transpose of such rows as panels [width][panel_columns]: the right operand whose columns are the rows.
-// `from` stands for row `begin` of the packed tile; with `fill` the rows up to a whole panel become zeros.
+// `from` is row `begin` of the packed tile; `fill` zeroes the rows up to a whole panel.
 template <class T>
 HWY_INLINE void pack_transposed(const T* from, std::int64_t stride, std::int64_t begin, std::int64_t count,
                                 std::int64_t width, bool fill, float* HWY_RESTRICT panels) {

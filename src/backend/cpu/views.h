@@ -1,4 +1,4 @@
-// Tensors as the CPU backend's kernels see them.
+// Views of tensors for the CPU backend's kernels.
 #pragma once
 
 #include "backend/backend.h"
@@ -6,18 +6,18 @@
 
 namespace mslt {
 
-// The first byte of a tensor's memory, or null where it is absent.
+// The first byte of a tensor's memory, or null if absent.
 inline std::byte* bytes_of(const Tensor& tensor) {
   return tensor ? tensor.buffer().host() + tensor.offset() : nullptr;
 }
 
-// The first element, or null where the tensor is absent. Throws Error(input) where T is not its dtype.
+// The first element, or null if the tensor is absent. Throws Error(input) if T is not its dtype.
 template <class T>
 T* data_of(const Tensor& tensor) {
   return tensor ? tensor.host<T>().data() : nullptr;
 }
 
-// Throws Error(input) naming the operation where one of its f tensors is not f32.
+// Throws Error(input) naming the operation if one of its f tensors is not f32.
 template <class Op>
 void require_f32(const Op& op) {
   for (const Argument& argument : op.arguments()) {

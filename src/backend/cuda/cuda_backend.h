@@ -23,7 +23,6 @@ class CudaBackend final : public MslBackend {
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
-  void execute(const Matvec& op) override;
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
 
@@ -39,8 +38,7 @@ class CudaBackend final : public MslBackend {
   // kernels have to do it; throws Error(device) where they must not.
   template <class Op>
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
-  template <class Op>
-  bool multiply_forward(const Op& op, const MatmulForward& wanted);
+  bool multiply_forward(const MatmulForward& op);
 
   // Whether there were gradients: products of training have the same shapes in every step, so that timing them pays;
   // those of prompts have many.

@@ -37,61 +37,53 @@ bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, cons
   return true;
 }
 
-template <class Op>
-bool CudaBackend::multiply_forward(const Op& op, const MatmulForward& wanted) {
-  const std::int64_t rows = wanted.in.shape().rows();
-  const std::int64_t outputs = wanted.weight.shape()[0];
-  const std::int64_t inputs = wanted.weight.shape()[1];
-  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return false;
-  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels && !wanted.pre_activation) return false;
-  ProductOperands operands = {.in = address(wanted.in),
-                              .weight = address(wanted.weight),
-                              .bias = address(wanted.bias),
-                              .pre_activation = address(wanted.pre_activation),
-                              .result = address(wanted.out)};
+bool CudaBackend::multiply_forward(const MatmulForward& op) {
+  const Tensor& weight = op.weight.values;
+  const std::int64_t rows = op.in.shape().rows();
+  const std::int64_t outputs = weight.shape()[0];
+  const std::int64_t inputs = weight.shape()[1];
+  if (product_use_ == Use::never || op.weight.scales || rows == 0 || outputs == 0 || inputs == 0) return false;
+  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels && !op.pre_activation) return false;
+  ProductOperands operands = {.in = address(op.in),
+                              .weight = address(weight),
+                              .bias = address(op.bias),
+                              .pre_activation = address(op.pre_activation),
+                              .result = address(op.out)};
   msl::cuda::Product product = {.kind = ProductKind::forward,
-                                .activations = wanted.in.dtype(),
-                                .weights = wanted.weight.dtype(),
-                                .result = wanted.out.dtype(),
+                                .activations = op.in.dtype(),
+                                .weights = weight.dtype(),
+                                .result = op.out.dtype(),
                                 .rows = rows,
                                 .outputs = outputs,
                                 .inputs = inputs,
-                                .bias = static_cast<bool>(wanted.bias),
+                                .bias = static_cast<bool>(op.bias),
                                 .timed = trains_};
   product.alignment = alignment_of(operands);
-  if (wanted.activation == Activation::none) {
+  if (op.activation == Activation::none) {
     if (!multiply(op, product, operands)) return false;
-    if (wanted.pre_activation) MslBackend::execute(Copy{.out = wanted.pre_activation, .in = wanted.out});
+    if (op.pre_activation) MslBackend::execute(Copy{.out = op.pre_activation, .in = op.out});
     return true;
   }
-  if (wanted.activation == Activation::gelu) {
+  if (op.activation == Activation::gelu) {
     msl::cuda::Product with_gelu = product;
     with_gelu.gelu = true;
-    with_gelu.keeps = static_cast<bool>(wanted.pre_activation);
+    with_gelu.keeps = static_cast<bool>(op.pre_activation);
     if (products().refusal(with_gelu).empty()) return multiply(op, with_gelu, operands);
   }
   std::optional<msl::Scratch> argument;
-  if (!wanted.pre_activation) argument.emplace(scratch(wanted.out.dtype(), wanted.out.shape()));
-  const Tensor& pre = argument ? argument->tensor() : wanted.pre_activation;
+  if (!op.pre_activation) argument.emplace(scratch(op.out.dtype(), op.out.shape()));
+  const Tensor& pre = argument ? argument->tensor() : op.pre_activation;
   operands.pre_activation = nullptr;
   operands.result = address(pre);
   product.alignment = alignment_of(operands);
-  const MatmulForward plain = {.out = pre, .in = wanted.in, .weight = wanted.weight, .bias = wanted.bias};
+  const MatmulForward plain = {.out = pre, .in = op.in, .weight = op.weight, .bias = op.bias};
   if (!multiply(plain, product, operands)) return false;
-  MslBackend::execute(ActivationForward{.activation = wanted.activation, .out = wanted.out, .in = pre});
+  MslBackend::execute(ActivationForward{.activation = op.activation, .out = op.out, .in = pre});
   return true;
 }
 
 void CudaBackend::execute(const MatmulForward& op) {
-  if (!multiply_forward(op, op)) MslBackend::execute(op);
-}
-
-void CudaBackend::execute(const Matvec& op) {
-  if (!op.weight.scales &&
-      multiply_forward(op, {.out = op.out, .in = op.in, .weight = op.weight.values, .bias = op.bias})) {
-    return;
-  }
-  MslBackend::execute(op);
+  if (!multiply_forward(op)) MslBackend::execute(op);
 }
 
 void CudaBackend::execute(const MatmulBackwardInput& op) {

@@ -21,7 +21,7 @@ SwigluArgs gated_args(const Tensor& narrow, const Tensor& in, const Tensor& wide
           .aligned = msl::aligned_rows(columns, narrow, in, wide)};
 }
 
-// Of an elementwise activation's kernel.
+// For the kernel of an elementwise activation.
 std::string_view stem_of(Activation activation) {
   if (activation == Activation::gelu) return "gelu";
   return activation == Activation::gelu_erf ? "gelu_erf" : "relu";

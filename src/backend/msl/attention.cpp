@@ -3,28 +3,29 @@
 
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
+#include "backend/operations/limits.h"
 #include "kernels/attention_args.h"
 
 namespace mslt {
 namespace {
 
-// As kernels/lib/fragment.h and kernels/lib/operand.h have it.
+// As in kernels/lib/fragment.h and kernels/lib/operand.h.
 constexpr std::int64_t rows_a_simdgroup = 8;
 constexpr std::int64_t simdgroups = 4;
 constexpr std::uint32_t operand_reach = 1u << 26;
 constexpr std::uint32_t threads = simdgroups * msl::simdgroup_width;
 
-// The kernel that has registers for such heads: attention_forward_64_f32. Throws Error(input) where none has.
+// The kernel with registers for such heads: attention_forward_64_f32. Throws Error(input) if there is none.
 std::string head_kernel(std::string_view operation, std::string_view kernel, const Tensor& qkv,
                         const AttentionShape& shape) {
   for (const int size : {32, 64, 128, 256}) {
     if (shape.head_size <= size) return msl::kernel_name(fmt::format("{}_{}", kernel, size), qkv.dtype());
   }
-  fail(ErrorKind::input, "{}: the head size is {}, but the kernels have room for heads of up to 256.", operation,
-       shape.head_size);
+  fail(ErrorKind::input, "{}: the head size is {}, but the kernels have room for heads of up to {}.", operation,
+       shape.head_size, max_head_size);
 }
 
-// `first` and `second` are tensors whose rows of a head are read or written beside those of qkv.
+// `first` and `second` are tensors whose rows of a head are read or written in addition to those of qkv.
 AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, const AttentionShape& shape,
                              const Dropout& dropout, bool has_statistics, const Tensor& first, const Tensor& second) {
   const std::int64_t steps = qkv.shape()[1];
@@ -46,7 +47,7 @@ AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, cons
           .scale = shape.scale};
 }
 
-// A simdgroup for each of so many heads' blocks of rows, and all of a threadgroup's where heads are wide: the kernels
+// One simdgroup for each block of rows of each head; all simdgroups of a threadgroup for wide heads, since the kernels
 // for heads of 256 have registers for a quarter in each.
 msl::GridSize head_groups(const AttentionArgs& args, std::int64_t heads) {
   const std::int64_t blocks = args.head_size > 128 ? 1 : simdgroups;
@@ -75,7 +76,7 @@ void MslBackend::execute(const AttentionBackward& op) {
   const std::string key_kernel = head_kernel("attention_backward", "attention_key_gradient", op.qkv, op.shape);
   if (op.qkv.elements() == 0) return;
   const AttentionArgs args = attention_args("attention_backward", op.qkv, op.shape, op.dropout, true, op.dqkv, op.dout);
-  // Both kernels make the probabilities and their gradients, seven products instead of five.
+  // Both kernels recompute the probabilities and their gradients: seven products instead of five.
   const msl::Scratch products = scratch(DType::f32, op.log_sum_exp.shape());
   encode(msl::kernel_name("attention_row_products", op.qkv.dtype()))
       .buffer(0, products)

@@ -1,26 +1,26 @@
 // Attention over the paged cache as MSL kernels.
 //
-// Positions lie in device memory, so the cache is split by what the block tables can hold; splits beyond a sequence's
+// Positions are in device memory, so the cache is split by the capacity of the block tables. Splits beyond a sequence's
 // end cost next to nothing.
 #include <algorithm>
 #include <string>
 
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
+#include "backend/operations/limits.h"
 #include "kernels/attention_decode_args.h"
 
 namespace mslt {
 namespace {
 
-// As kernels/attention_decode.metal has it: simdgroups that share a split. The same number joins as
-// many heads.
+// As in kernels/attention_decode.metal: the simdgroups that share a split, and the heads per group of the join.
 constexpr std::int64_t split_simdgroups = 4;
 constexpr std::uint32_t split_threads = split_simdgroups * msl::simdgroup_width;
-// Threadgroups that fill any device, and positions that are worth starting one for.
+// Threadgroups that fill any device, and the fewest positions worth a threadgroup.
 constexpr std::int64_t enough_splits = 384;
 constexpr std::int64_t least_positions = 64;
 
-// As kernels/attention_decode.metal has it; a step of a simdgroup lies in one block.
+// As in kernels/attention_decode.metal: a step of a simdgroup lies in one block.
 static_assert(KvCacheView::block_size == 16);
 
 std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionShape& shape) {
@@ -29,8 +29,8 @@ std::string head_kernel(const Tensor& qkv, const Tensor& keys, const AttentionSh
       return msl::kernel_name(fmt::format("attention_decode_{}", size), qkv.dtype(), keys.dtype());
     }
   }
-  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to 256.",
-       shape.head_size);
+  fail(ErrorKind::input, "attention_decode: the head size is {}, but the kernels have room for heads of up to {}.",
+       shape.head_size, max_head_size);
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ void MslBackend::execute(const AttentionDecode& op) {
   const std::int64_t heads = rows * op.shape.heads;
   const std::int64_t wanted =
       std::clamp<std::int64_t>(enough_splits / heads, 1, (capacity + least_positions - 1) / least_positions);
-  // Whole blocks, so that splits read no page of another.
+  // Whole blocks, so no two splits read the same page.
   const std::int64_t split_blocks = (capacity / KvCacheView::block_size + wanted - 1) / wanted;
   const std::int64_t split_positions = split_blocks * KvCacheView::block_size;
   const std::int64_t splits = (capacity + split_positions - 1) / split_positions;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int most_in_a_sample = 256;
 constexpr int fewest_repeats = 3;
-// Of a tensor of logits.
+// Of a logits tensor.
 constexpr std::int64_t most_elements = std::int64_t{1} << 28;
 
 double median(std::vector<double> values) {
@@ -24,7 +24,7 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-// The median distance from the median, as a share of it.
+// The median deviation from the median, relative to the median.
 double spread(const std::vector<double>& values) {
   const double centre = median(values);
   std::vector<double> distances(values.size());
@@ -32,7 +32,7 @@ double spread(const std::vector<double>& values) {
   return centre > 0.0 ? median(std::move(distances)) / centre : 0.0;
 }
 
-// The device's clock, or the host's where the device has none.
+// By the device's clock, or the host's if the device has none.
 double time_on_device(MslBackend& backend, const std::function<void()>& record) {
   backend.wait();
   const double device_before = backend.device_seconds();
@@ -44,7 +44,7 @@ double time_on_device(MslBackend& backend, const std::function<void()>& record) 
   return device > 0.0 ? device : host;
 }
 
-// What the samples of one path said.
+// The samples of one path.
 struct Timing {
   double seconds = 0.0;
   double spread = 0.0;
@@ -85,7 +85,7 @@ class Autotuner {
       for (const std::int64_t value : values) paths.push_back(workload.path(with(tunable, value)));
       announce(field.name, workload.name);
       ++done_;
-      // Where all values launch it alike there is nothing to compare.
+      // If all values launch it alike, there is nothing to compare.
       if (std::all_of(paths.begin(), paths.end(), [&](std::int64_t path) { return path == paths.front(); })) continue;
       tuned.workloads.push_back(workload.name);
       const std::map<std::int64_t, Timing> timings = time(tunable, workload, values, paths);
@@ -109,8 +109,8 @@ class Autotuner {
   }
 
   static std::int64_t choose(const TunedField& tuned) {
-    // Values that launched every workload alike took the same time to the last bit: the nearest to the table's, which
-    // was chosen with other sizes in mind.
+    // Values that launch every workload alike have exactly equal times. Among them, take the one nearest to the table's
+    // value, which was chosen for other sizes too.
     const auto faster = [&](const CandidateTime& a, const CandidateTime& b) {
       if (a.seconds != b.seconds) return a.seconds < b.seconds;
       return std::abs(a.value - tuned.table) < std::abs(b.value - tuned.table);
@@ -121,7 +121,7 @@ class Autotuner {
     return best->seconds < table->seconds * (1.0 - tuned.noise) ? best->value : tuned.table;
   }
 
-  // Whether the device and all kernels of such names, whatever their dtype, allow groups of that size.
+  // Whether the device and all kernels with these names, in every dtype, allow groups of that size.
   bool fits(const TuningField& field, const std::vector<std::string_view>& names, std::int64_t value) {
     const std::int64_t threads = value * field.threads_each;
     if (threads > device_.limits().max_threads_per_threadgroup) return false;
@@ -133,7 +133,7 @@ class Autotuner {
     });
   }
 
-  // The tuning so far with this value, as it is timed.
+  // The tuning so far, with this value, for timing.
   Tuning with(const Tunable& tunable, std::int64_t value) const {
     Tuning tuning = result_.tuning;
     if (tunable.without_matvec) tuning.few_rows = 0;
@@ -152,7 +152,7 @@ class Autotuner {
     }
   }
 
-  // Of each path that a value takes. `paths` are those of `values`.
+  // For each path that a value takes. `paths` are those of `values`.
   std::map<std::int64_t, Timing> time(const Tunable& tunable, const Workload& workload,
                                       const std::vector<std::int64_t>& values, const std::vector<std::int64_t>& paths) {
     std::map<std::int64_t, std::int64_t> value_of_path;
@@ -167,7 +167,7 @@ class Autotuner {
       };
       return clock_(backend_, record) / count;
     };
-    // The first call compiles, the second tells how long one takes.
+    // The first call compiles, the second one gives the duration.
     double once = 0.0;
     for (const auto& [path, value] : value_of_path) {
       sample(value, 1);

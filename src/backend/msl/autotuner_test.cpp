@@ -1,4 +1,4 @@
-// Tests of the autotuner: its choice follows the times that a clock of the test's own tells.
+// Tests of the autotuner: its choice follows the times of the test's own clock.
 #include "backend/msl/autotuner.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "backend/msl/drivers/idle/idle_device.h"
 #include "backend/msl/test_kernels.h"
 #include "backend/registry.h"
 
@@ -28,7 +29,7 @@ TuneShape tiny_shape(DType dtype = DType::f32) {
           .dtype = dtype};
 }
 
-// Milliseconds by the tuning that is timed; nothing runs.
+// Milliseconds as a function of the timed tuning; nothing runs.
 TuneOptions with_times(std::function<double(const Tuning&)> milliseconds) {
   TuneOptions options;
   options.repeats = 5;
@@ -86,7 +87,7 @@ TEST(Autotuner, StaysWithTheTableWithinTheNoise) {
 }
 
 TEST(Autotuner, ScatteredTimesAskForMore) {
-  // The five samples of the table's value are 1.0 to 1.4: the median is 1.2, and their median distance from it 0.1.
+  // The five samples of the table's value are 1.0 to 1.4: the median is 1.2, its median deviation 0.1.
   const auto faster_by = [](double share) {
     int calls = 0;
     return with_times([=](const Tuning& tuning) mutable {
@@ -120,29 +121,35 @@ TEST(Autotuner, ThresholdsAreWhereTheFasterDesignChanges) {
   };
   const TuneResult result = tune(options);
   EXPECT_EQ(result.tuning.few_rows, 16);
-  // Two products by two designs, each warmed up twice and sampled five times, however many thresholds there are.
+  // Two products by two designs, each warmed up twice and sampled five times, for any number of thresholds.
   EXPECT_EQ(timed.at(4), 2 * 2 * (2 + 5));
   EXPECT_EQ(field(result, "few_rows").candidates.size(), 7u);
 }
 
 TEST(Autotuner, OfValuesThatAreLaunchedAlikeTheNearestToTheTablesIsTaken) {
+  TuneShape shape = tiny_shape();
+  shape.steps = 2048;
+  shape.vocab_size = 4096;
   std::string_view at;
-  std::int64_t rows = 0;
+  std::int64_t results = 0;
   TuneOptions options;
   options.progress = [&](const TuneProgress& progress) {
     at = progress.field;
-    if (at == "matvec_rows") rows = std::stoll(std::string(progress.workload));
+    const std::string workload(progress.workload);
+    if (at == "direct_results_forward") {
+      results = std::stoll(workload) * std::stoll(workload.substr(workload.find('x') + 1));
+    }
     return true;
   };
-  // Tiles win wherever they are a choice; up to few_rows, which stays 8, they are none.
+  // Only the head, which has 2^23 results, is faster by the staged design; the next product has 2^20.
   options.clock = [&](MslBackend& backend, const std::function<void()>&) {
-    const bool by_matvec = rows <= std::max(backend.tuning().matvec_rows, backend.tuning().few_rows);
-    return at == "matvec_rows" && by_matvec && rows > 8 ? 2e-3 : 1e-3;
+    const bool direct = results <= backend.tuning().direct_results_forward;
+    return at == "direct_results_forward" && direct != (results <= 1 << 20) ? 2e-3 : 1e-3;
   };
-  const TuneResult result = tune(options);
-  EXPECT_EQ(result.tuning.few_rows, 8);
-  EXPECT_EQ(field(result, "matvec_rows").table, 32);
-  EXPECT_EQ(result.tuning.matvec_rows, 8);
+  const DeviceInfo info = {.backend = "metal", .name = "Apple M3 Max", .memory_bytes = std::uint64_t{1} << 36};
+  const TuneResult result = autotune(std::make_unique<idle::IdleDevice>(info, DeviceLimits()), shape, options);
+  EXPECT_EQ(field(result, "direct_results_forward").table, any_size);
+  EXPECT_EQ(result.tuning.direct_results_forward, 2048 * 2048);
 }
 
 TEST(Autotuner, ProductsAreTimedWithoutMatvec) {

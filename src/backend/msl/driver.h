@@ -1,4 +1,4 @@
-// The driver interface of the MSL backend: what Metal, CUDA and the host have to offer for kernels to run.
+// The driver interface of the MSL backend: what Metal, CUDA and the host provide to run kernels.
 //
 // It is shaped like Metal's own API, reduced to what the backend uses. One thread at a time unless said otherwise.
 #pragma once
@@ -21,14 +21,14 @@
 
 namespace mslt::msl {
 
-// What a device allows, read from the device itself.
+// The device's limits, read from the device itself.
 struct DeviceLimits {
   std::uint32_t max_threads_per_threadgroup = 1024;
   std::uint32_t threadgroup_memory_bytes = 32768;
   std::uint64_t max_buffer_bytes = 0;
-  std::uint32_t max_bytes_argument = 4096;  // largest struct passed by set_bytes
-  // After so many dispatches, or dispatches and copies bound to so many bytes, the recorder hands a command buffer
-  // over: enough that commits cost nothing, few enough that the device starts early and no buffer runs for long.
+  std::uint32_t max_bytes_argument = 4096;  // largest struct for set_bytes
+  // The recorder commits a command buffer after this many dispatches, or after dispatches and copies bound to this many
+  // bytes: enough that commits cost nothing, few enough that the device starts early and no buffer runs for long.
   std::uint32_t batch_dispatches = 64;
   std::uint64_t batch_bytes = std::numeric_limits<std::uint64_t>::max();
   // Of the host's memory through which data goes to the device and back. The recorder keeps no more for later, and
@@ -50,17 +50,17 @@ class Pipeline {
   Pipeline& operator=(const Pipeline&) = delete;
   virtual ~Pipeline() = default;
   virtual std::string_view name() const = 0;
-  // Threads a group may have for this kernel, at most the device's limit (registers can lower it).
+  // The most threads per group for this kernel, at most the device's limit (registers can lower it).
   virtual std::uint32_t max_threads_per_threadgroup() const = 0;
 };
 
-// What one command buffer did, in seconds of the device's clock.
+// The time of one command buffer, in seconds of the device's clock.
 struct CommandTiming {
   double gpu_start = 0.0;
   double gpu_end = 0.0;
 };
 
-// A part of a buffer that a command accesses.
+// A range of a buffer that a command accesses.
 struct BufferAccess {
   Buffer* buffer = nullptr;
   std::size_t begin = 0;
@@ -68,10 +68,11 @@ struct BufferAccess {
   bool is_written = false;
 };
 
-// What a library's call is given.
+// Arguments of a library's call.
 struct LibraryContext {
-  void* stream = nullptr;     // where to put the work: a cudaStream_t; null on the host, where it is done at once
-  void* workspace = nullptr;  // undefined contents, aligned to 256 bytes; the call's own until its work is done
+  void* stream =
+      nullptr;  // where to put the work: a cudaStream_t; null on the host, where the call does the work at once
+  void* workspace = nullptr;  // undefined contents, aligned to 256 bytes; exclusive to the call until its work is done
   std::size_t workspace_bytes = 0;
 };
 struct LibraryCall {
@@ -93,7 +94,7 @@ std::string identity_of(const Values&... values) {
   return identity;
 }
 
-// A sequence of dispatches that run in order: each sees the memory that earlier ones wrote. Encode, then commit once.
+// A sequence of dispatches that run in order: each sees the memory written by earlier ones. Encode, then commit once.
 class CommandBuffer {
  public:
   CommandBuffer() = default;
@@ -101,12 +102,12 @@ class CommandBuffer {
   CommandBuffer& operator=(const CommandBuffer&) = delete;
   virtual ~CommandBuffer() = default;
 
-  // Bindings hold until replaced; set_pipeline forgets them all.
+  // Bindings hold until replaced; set_pipeline clears them all.
   virtual void set_pipeline(const Pipeline& pipeline) = 0;
   virtual void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) = 0;
-  // set_buffer for drivers that run dispatches at the same time where they do not disturb one another: of `buffer` the
-  // dispatch accesses [offset, offset + bytes) only, and writes there only if `access` says so. set_buffer alone means
-  // everything from `offset` on, and writing.
+  // set_buffer for drivers that run independent dispatches at the same time: the dispatch accesses only [offset, offset
+  // + bytes) of `buffer`, and writes there only if `access` says so. set_buffer alone means read and write access from
+  // `offset` to the end.
   virtual void set_buffer_range(std::uint32_t index, Buffer& buffer, std::size_t offset, std::size_t /*bytes*/,
                                 ArgumentAccess /*access*/) {
     set_buffer(index, buffer, offset);
@@ -115,19 +116,19 @@ class CommandBuffer {
   virtual void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) = 0;
   // Runs groups.x · groups.y · groups.z full threadgroups of threads.x · threads.y · threads.z threads.
   virtual void dispatch(GridSize groups, GridSize threads) = 0;
-  // Copies and fills in the order of the dispatches. A copy's ranges must not overlap. Both forget the pipeline and its
+  // Copies and fills, in the order of the dispatches. A copy's ranges must not overlap. Both clear the pipeline and its
   // bindings.
   virtual void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
                     std::size_t bytes) = 0;
   virtual void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) = 0;
 
-  // Calls call.run with the device's stream, and the workspace of `context`, so that the work which it puts there runs
-  // in the order of the dispatches: once, after this call and before wait() returns, from any thread. The work accesses
-  // no more than `accesses`, which hold the workspace, and waits for nothing. What it throws fails the command buffer.
-  // Forgets the pipeline and its bindings. Throws Error(device) where the driver takes no work of libraries.
+  // Calls call.run with the device's stream and the workspace of `context`, so that its work runs in the order of the
+  // dispatches: once, after this call and before wait() returns, from any thread. The work accesses only `accesses`,
+  // which include the workspace, and waits for nothing. An exception from call.run fails the command buffer. Clears the
+  // pipeline and its bindings. Throws Error(device) if the driver accepts no library work.
   virtual void library_call(std::string_view name, std::span<const BufferAccess> /*accesses*/,
                             const LibraryContext& /*context*/, LibraryCall /*call*/) {
-    fail(ErrorKind::device, "The driver takes no work of libraries, such as {}.", name);
+    fail(ErrorKind::device, "The driver does not support library calls such as {}.", name);
   }
 
   // Called once when the work is done or has failed, from any thread, before wait() returns. `error` is empty on
@@ -135,7 +136,7 @@ class CommandBuffer {
   virtual void on_completed(std::function<void(const CommandTiming&, std::string_view error)> handler) = 0;
   // Hands the work over and returns at once. Nothing can be encoded afterwards.
   virtual void commit() = 0;
-  // After commit: blocks until done. Throws Error(device) naming what failed and the kernels it held.
+  // After commit: blocks until done. Throws Error(device) naming the failure and the kernels in the buffer.
   virtual void wait() = 0;
 };
 
@@ -148,20 +149,20 @@ class Device {
 
   virtual const DeviceInfo& info() const = 0;
   virtual const DeviceLimits& limits() const = 0;
-  // Zeroed memory aligned to 256 bytes. Where host_visible, Buffer::host() is its address (shared or pinned memory); on
-  // devices without such memory, others have none. Throws Error(memory).
+  // Zeroed memory aligned to 256 bytes. If host_visible, Buffer::host() is its address (shared or pinned memory); on
+  // devices without shared memory, other buffers have no host address. Throws Error(memory).
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) = 0;
   // As Backend::wrap.
   virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/,
                                        std::shared_ptr<const void> /*owner*/) {
     return nullptr;
   }
-  // The device's own address of a tensor's first byte, as libraries take it. Throws Error(device) where there is none.
+  // The device's own address of a tensor's first byte, for libraries. Throws Error(device) if there is none.
   virtual void* address(const Tensor& tensor) const {
-    fail(ErrorKind::device, "{} has no address that a library could take.", tensor.describe());
+    fail(ErrorKind::device, "{} has no address for a library.", tensor.describe());
   }
-  // The kernel of that host name, compiled at first use; lives as long as the device. Throws Error(device) where there
-  // is none or it does not compile, with the compiler's message and the line of the .metal file.
+  // The kernel with that host name, compiled at first use; lives as long as the device. Throws Error(device) if it does
+  // not exist or does not compile, with the compiler's message and the line of the .metal file.
   virtual const Pipeline& pipeline(std::string_view name) = 0;
   // Command buffers of a device run one after another in the order of their commits.
   virtual std::unique_ptr<CommandBuffer> command_buffer() = 0;

@@ -12,7 +12,7 @@ void MslBackend::execute(const DropElements& op) {
                             .operation = op.dropout.operation,
                             .probability = op.dropout.probability,
                             .scale = 1.0f / (1.0f - op.dropout.probability)};
-  // A thread has two spans.
+  // A thread handles two spans.
   encode(msl::kernel_name("dropout", op.in.dtype()))
       .buffer(0, op.out)
       .buffer(1, op.in)

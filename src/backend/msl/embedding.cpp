@@ -8,12 +8,12 @@
 namespace mslt {
 namespace {
 
-// As in kernels/embedding.metal: rows that a threadgroup sorts, runs merged at a time, sorted rows summed by a thread.
+// As in kernels/embedding.metal: rows sorted per threadgroup, runs merged at a time, sorted rows summed per thread.
 constexpr std::int64_t sort_block = 1024;
 constexpr std::int64_t merged_runs = 8;
 constexpr std::int64_t gradient_chunk = 32;
 
-// Threads of a group that merges.
+// Threads per group of a merge.
 constexpr std::uint32_t merge_threads = 256;
 
 constexpr std::string_view backward = "embedding_backward";
@@ -102,7 +102,7 @@ void MslBackend::execute(const EmbeddingBackward& op) {
       .buffer(4, op.dout)
       .bytes(5, args)
       .work(static_cast<double>(op.dout.elements()))
-      .moves(3 * op.dout.bytes())  // where all tokens differ
+      .moves(3 * op.dout.bytes())  // if all tokens differ
       .dispatch_tiles(chunks, columns, tuning_.tile_threads);
   if (chunks == 1) return;
   encode(msl::kernel_name("embedding_join", op.dout.dtype()))

@@ -1,4 +1,4 @@
-// Checking what is bound to a kernel, and recording it.
+// Checking the bindings of a kernel, and recording it.
 #include "backend/msl/encoder.h"
 
 #include <algorithm>
@@ -32,7 +32,7 @@ std::string_view element_of(DType dtype) {
   return "";
 }
 
-// "float" for "float4" and "packed_float4", "uint" for "uint32_t"; empty where the element is a struct.
+// "float" for "float4" and "packed_float4", "uint" for "uint32_t"; empty for a struct.
 std::string_view scalar_of(std::string_view element) {
   if (element == "uint32_t") return "uint";
   if (element == "int32_t") return "int";
@@ -73,7 +73,8 @@ std::string kernel_name(std::string_view kernel, DType first, DType second) {
 }
 
 std::uint32_t group_count(std::int64_t items, std::int64_t per_group) {
-  if (items < 0 || per_group <= 0) fail(ErrorKind::input, "{} items in groups of {} make no sense.", items, per_group);
+  if (items < 0 || per_group <= 0)
+    fail(ErrorKind::input, "{} items in groups of {} are not possible.", items, per_group);
   const std::int64_t groups = items / per_group + (items % per_group != 0 ? 1 : 0);
   if (groups > std::numeric_limits<std::uint32_t>::max()) {
     fail(ErrorKind::input, "{} items in groups of {} are {} groups; at most 4294967295 can be dispatched.", items,
@@ -120,7 +121,8 @@ void Encoder::check_tensor(const ArgumentInfo& argument, const Tensor& tensor) c
     fail(ErrorKind::device, "{}: the tensor for argument {} '{}' is absent, but required.", where(), argument.index,
          argument.name);
   }
-  // Vectors are aligned to their size, those of three to that of four; structs and packed vectors to 4 bytes at most.
+  // Vectors are aligned to their size, vectors of three like vectors of four; structs and packed vectors to at most 4
+  // bytes.
   const std::string_view scalar = scalar_of(argument.element);
   const bool packed = scalar.empty() || argument.element.starts_with("packed_");
   const std::size_t alignment = packed ? 1 : std::min<std::size_t>(argument.element_bytes, 16);
@@ -141,7 +143,7 @@ void Encoder::check_element(const ArgumentInfo& argument, const Tensor& tensor) 
 
 void Encoder::bind(const ArgumentInfo& argument, Buffer& buffer, std::size_t offset, std::size_t bytes) {
   mark(argument);
-  // An empty tensor may lie at the end of its buffer, where a device binds nothing.
+  // An empty tensor may be at the end of its buffer, where a device binds nothing.
   Buffer& bound = bytes == 0 ? recorder_.placeholder() : buffer;
   if (bytes == 0) offset = 0;
   buffers_[buffer_count_++] = {&argument, &bound, offset, offset + bytes};
@@ -177,7 +179,7 @@ Encoder& Encoder::untyped(std::uint32_t index, const Tensor& tensor) {
 Encoder& Encoder::optional(std::uint32_t index, const Tensor& tensor) {
   if (tensor) return buffer(index, tensor);
   const ArgumentInfo& found = argument(index, ArgumentKind::buffer);
-  // An empty range, so that two absent arguments do not count as overlapping.
+  // An empty range, so two absent arguments do not count as overlapping.
   bind(found, recorder_.placeholder(), 0, 0);
   return *this;
 }
@@ -282,7 +284,7 @@ void Encoder::check_launch(GridSize groups, GridSize threads) const {
   if (product(groups) == 0 || std::uint64_t{groups.x} * threads.x > positions ||
       std::uint64_t{groups.y} * threads.y > positions || std::uint64_t{groups.z} * threads.z > positions) {
     fail(ErrorKind::device,
-         "{}: {} x {} x {} threadgroups of {} x {} x {} threads; 1 to {} threads a direction are possible.", where(),
+         "{}: {} x {} x {} threadgroups of {} x {} x {} threads; 1 to {} threads per direction are possible.", where(),
          groups.x, groups.y, groups.z, threads.x, threads.y, threads.z, positions);
   }
   const std::uint64_t bytes = threadgroup_bytes_ + info_.static_threadgroup_bytes;

@@ -1,4 +1,4 @@
-// Tests of the encoder: every kind of wrong binding is refused with a message that names it.
+// Tests of the encoder: it refuses every kind of wrong binding with a message that names it.
 #include "backend/msl/encoder.h"
 
 #include <gtest/gtest.h>
@@ -27,7 +27,7 @@ class EncoderTest : public testing::Test {
 
   Encoder encode(std::string_view kernel) { return Encoder(recorder_, kernel); }
 
-  // The message holds the kernel, its place, and each of the words.
+  // The message contains the kernel, its place, and each of the words.
   template <class Call>
   void expect_error(Call&& call, const std::vector<std::string>& words) {
     const std::string message = error_of(ErrorKind::device, call);
@@ -118,7 +118,7 @@ TEST_F(EncoderTest, FixedGroupsNeedTheKernelsOwnLimit) {
 
 using Shapes = std::vector<std::array<std::uint32_t, 4>>;  // groups along x and y, threads along x and y
 
-// Writes down what is dispatched.
+// Records the dispatches.
 class ListingCommands final : public CommandBuffer {
  public:
   explicit ListingCommands(Shapes& shapes) : shapes_(shapes) {}

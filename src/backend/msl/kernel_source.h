@@ -1,4 +1,4 @@
-// The MSL source of all kernels, carried by the program. Implemented by a file that mslc writes.
+// The MSL source of all kernels, embedded in the program. Implemented by a file that mslc writes.
 #pragma once
 
 #include <fmt/format.h>
@@ -12,9 +12,8 @@ namespace mslt::msl {
 // One translation unit for Apple's compiler, with #line directives that name the .metal files.
 std::string_view metal_source();
 
-// The name of a kernel that does nothing and that a library compiled ahead of time from `source` has besides the
-// others, so that one made from another source is not mistaken for it: "mslt_source_" and a 64-bit FNV-1a hash of the
-// text.
+// "mslt_source_" and a 64-bit FNV-1a hash of the text: the name of an empty kernel that a library compiled ahead of
+// time from `source` contains, so a library of another source is detected.
 inline std::string source_stamp(std::string_view source) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char byte : source) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3u;

@@ -1,6 +1,6 @@
 // Appending to the paged key/value cache as an MSL kernel.
 //
-// Positions and block tables lie in device memory: rows that have no place there are passed over, not reported.
+// Positions and block tables are in device memory: rows without a place there are skipped, not reported.
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/kv_cache_args.h"

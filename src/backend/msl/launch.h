@@ -13,7 +13,7 @@
 
 namespace mslt::msl {
 
-// As kernels/lib/span.h has it.
+// As in kernels/lib/span.h.
 inline constexpr std::int64_t span_width = 8;
 inline constexpr std::int64_t simdgroup_width = 32;
 
@@ -22,7 +22,7 @@ struct Launch {
   GridSize threads;
 };
 
-// A count that a kernel takes in 32 bits. Throws Error(input) naming the operation where it does not fit.
+// A count that a kernel takes as 32 bits. Throws Error(input) naming the operation if it does not fit.
 inline std::uint32_t count32(std::int64_t count, std::string_view operation) {
   if (count < 0 || count > std::numeric_limits<std::uint32_t>::max()) {
     fail(ErrorKind::input, "{}: {} rows or columns are more than the kernels count, {}.", operation, count,
@@ -31,24 +31,24 @@ inline std::uint32_t count32(std::int64_t count, std::string_view operation) {
   return static_cast<std::uint32_t>(count);
 }
 
-// The tensor, where there is one, begins at a multiple of 16 bytes.
+// Whether the tensor starts at a multiple of 16 bytes, or is absent.
 inline bool is_aligned(const Tensor& tensor) {
   return !tensor || tensor.offset() % 16 == 0;
 }
 
-// 1 where all the tensors begin at multiples of 16 bytes and `columns` are whole spans, so that all spans are aligned.
+// 1 if all tensors start at multiples of 16 bytes and `columns` is a multiple of the span, so all spans are aligned.
 template <class... Tensors>
 std::uint32_t aligned_rows(std::int64_t columns, const Tensors&... tensors) {
   return columns % span_width == 0 && (is_aligned(tensors) && ...) ? 1u : 0u;
 }
 
-// A thread for each span of so many elements in a row, `threads` to a group.
+// One thread per span of `count` contiguous elements, `threads` per group.
 inline Launch span_launch(std::int64_t count, std::int64_t threads) {
   return {{group_count(count, threads * span_width), 1, 1}, {static_cast<std::uint32_t>(threads), 1, 1}};
 }
 
-// A thread for each span of each row: spans along x and rows along y of a threadgroup, which go over rows along x and
-// over columns along y of the grid. Columns must be at least 1, `threads` a power of two and at least 32.
+// One thread per span of each row. In a threadgroup, spans are along x and rows along y; in the grid, rows are along x
+// and columns along y. Columns must be at least 1, `threads` a power of two and at least 32.
 inline Launch tile_launch(std::int64_t rows, std::int64_t columns, std::int64_t threads) {
   const std::int64_t spans = (columns + span_width - 1) / span_width;
   std::uint32_t across = 1;
@@ -57,12 +57,12 @@ inline Launch tile_launch(std::int64_t rows, std::int64_t columns, std::int64_t 
   return {{group_count(rows, down), group_count(spans, across), 1}, {across, down, 1}};
 }
 
-// A simdgroup for each row, `group_rows` of them to a group.
+// One simdgroup per row, `group_rows` of them per group.
 inline Launch row_launch(std::int64_t rows, std::int64_t group_rows) {
   return {{group_count(rows, group_rows), 1, 1}, {static_cast<std::uint32_t>(simdgroup_width * group_rows), 1, 1}};
 }
 
-// Threads of a group that goes over a row together: whole simdgroups, as few as give each thread `each` elements, at
+// Threads of a group that processes a row together: whole simdgroups, as few as give each thread `each` elements, at
 // most `limit`.
 inline std::uint32_t row_threads(std::int64_t columns, std::int64_t each, std::int64_t limit) {
   const std::int64_t wanted = (columns + each - 1) / each;

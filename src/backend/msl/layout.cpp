@@ -14,12 +14,12 @@ SpanArgs span_args(const Tensor& out, const Tensor& in) {
           .reserved = 0};
 }
 
-// The columns of a tensor as the kernels that move bits count them, 16 bits each.
+// The columns of a tensor in units of 16 bits, for kernels that move bits.
 std::int64_t half_columns(const Tensor& tensor) {
   return tensor.shape()[-1] * static_cast<std::int64_t>(size_of(tensor.dtype()) / 2);
 }
 
-// Four bytes that repeat the value.
+// The value, repeated to fill four bytes.
 std::uint32_t pattern_of(DType dtype, float value) {
   switch (dtype) {
     case DType::bf16:
@@ -90,7 +90,7 @@ void MslBackend::execute(const Fill& op) {
   const FillArgs args = {.count = op.out.bytes(),
                          .aligned = msl::aligned_rows(msl::span_width, op.out),
                          .pattern = pattern_of(op.out.dtype(), op.value)};
-  // A thread has sixteen bytes.
+  // A thread handles sixteen bytes.
   encode("fill_bytes").buffer(0, bytes).bytes(1, args).dispatch_spans((bytes.elements() + 1) / 2, tuning_.span_threads);
 }
 
@@ -99,7 +99,7 @@ void MslBackend::execute(const Copy& op) {
   if (same || op.in.elements() == 0) return;
   const Tensor to = as_bytes(op.out);
   const Tensor from = as_bytes(op.in);
-  // A thread has sixteen bytes.
+  // A thread handles sixteen bytes.
   encode("copy_bytes")
       .buffer(0, to)
       .buffer(1, from)

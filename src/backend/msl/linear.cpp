@@ -68,18 +68,19 @@ Product product(std::int64_t direct_results, std::int64_t direct_simdgroups, std
 
 void MslBackend::execute(const MatmulForward& op) {
   if (op.out.elements() == 0) return;
+  const Tensor& weight = op.weight.values;
   const std::int64_t rows = op.in.shape().rows();
-  const std::int64_t columns = op.weight.shape()[0];
-  const std::int64_t inner = op.weight.shape()[1];
-  if (rows <= tuning_.few_rows && !op.pre_activation) {
-    msl::encode_matvec(*recorder_, tuning_, op.out, op.in, {op.weight, {}}, op.bias, op.activation);
+  const std::int64_t columns = weight.shape()[0];
+  const std::int64_t inner = weight.shape()[1];
+  if (op.weight.scales || (rows <= tuning_.few_rows && !op.pre_activation)) {
+    msl::encode_matvec(*recorder_, tuning_, op);
     return;
   }
   const MatmulArgs args = {.rows = side(rows, "matmul_forward"),
                            .columns = side(columns, "matmul_forward"),
                            .inner = side(inner, "matmul_forward"),
                            .a_aligned = msl::aligned_rows(inner, op.in),
-                           .b_aligned = msl::aligned_rows(inner, op.weight),
+                           .b_aligned = msl::aligned_rows(inner, weight),
                            .out_aligned = msl::aligned_rows(columns, op.out, op.pre_activation),
                            .activation = static_cast<std::uint32_t>(op.activation),
                            .has_bias = op.bias ? 1u : 0u,
@@ -88,8 +89,8 @@ void MslBackend::execute(const MatmulForward& op) {
                            .accumulate = 0};
   const Product launch =
       product(tuning_.direct_results_forward, tuning_.direct_simdgroups, "matmul_forward", rows, columns);
-  msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, op.in.dtype(), op.weight.dtype()));
-  encoder.buffer(0, op.out).optional(1, op.pre_activation).buffer(2, op.in).buffer(3, op.weight);
+  msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, op.in.dtype(), weight.dtype()));
+  encoder.buffer(0, op.out).optional(1, op.pre_activation).buffer(2, op.in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, op.bias);
   encoder.bytes(5, args).work(op.flops()).dispatch(launch.groups, launch.threads);
 }

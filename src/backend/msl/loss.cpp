@@ -8,7 +8,7 @@
 namespace mslt {
 namespace {
 
-// Elements of a sum's group before more groups are taken.
+// Elements per group of a sum before more groups are used.
 constexpr std::int64_t elements_a_group = 8192;
 
 }  // namespace

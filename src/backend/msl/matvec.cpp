@@ -1,13 +1,13 @@
 // Products of few rows with plain or quantised weights as MSL kernels.
+#include "backend/msl/matvec.h"
+
 #include <algorithm>
 
 #include "backend/msl/any_float.h"
 #include "backend/msl/launch.h"
-#include "backend/msl/matvec.h"
-#include "backend/msl/msl_backend.h"
 #include "kernels/matvec_args.h"
 
-namespace mslt {
+namespace mslt::msl {
 namespace {
 
 constexpr std::int64_t rows_at_a_time = 4;
@@ -31,52 +31,39 @@ std::int64_t columns_of_a_simdgroup(DType weight, bool one_row) {
 
 }  // namespace
 
-namespace msl {
-
 std::int64_t matvec_simdgroups(const Tuning& tuning, std::int64_t columns, DType weight, bool one_row) {
   const std::int64_t most = tuning.matvec_simdgroups;
   return columns / (columns_of_a_simdgroup(weight, one_row) * most) < enough_groups ? 1 : most;
 }
 
-void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, const Tensor& in, const Weight& weight,
-                   const Tensor& bias, Activation activation) {
-  const std::int64_t rows = in.shape().rows();
-  const std::int64_t inner = in.shape()[-1];
-  const std::int64_t columns = weight.values.shape()[0];
+void encode_matvec(Recorder& recorder, const Tuning& tuning, const MatmulForward& op) {
+  const Tensor& weight = op.weight.values;
+  const std::int64_t rows = op.in.shape().rows();
+  const std::int64_t inner = op.in.shape()[-1];
+  const std::int64_t columns = weight.shape()[0];
   const bool one_row = rows == 1;
-  const std::int64_t columns_each = columns_of_a_simdgroup(weight.values.dtype(), one_row);
+  const std::int64_t columns_each = columns_of_a_simdgroup(weight.dtype(), one_row);
   const std::int64_t wanted = group_count(enough_simdgroups, std::max<std::int64_t>(columns / columns_each, 1));
   const std::int64_t turns = std::min<std::int64_t>({wanted, group_count(inner, inner_a_turn), most_turns});
-  const std::uint32_t aligned = aligned_rows(inner, in, weight.values);
+  const std::uint32_t aligned = aligned_rows(inner, op.in, weight);
   const bool shared = turns > 1 && aligned != 0;
-  const std::int64_t simdgroups = shared ? turns : matvec_simdgroups(tuning, columns, weight.values.dtype(), one_row);
+  const std::int64_t simdgroups = shared ? turns : matvec_simdgroups(tuning, columns, weight.dtype(), one_row);
   const MatvecArgs args = {.rows = count32(rows, "matvec"),
                            .columns = count32(columns, "matvec"),
                            .inner = count32(inner, "matvec"),
                            .aligned = aligned,
-                           .activation = static_cast<std::uint32_t>(activation),
-                           .has_bias = bias ? 1u : 0u,
-                           .bias_type = any_float_type(bias),
+                           .activation = static_cast<std::uint32_t>(op.activation),
+                           .has_bias = op.bias ? 1u : 0u,
+                           .bias_type = any_float_type(op.bias),
                            .shared = shared ? 1u : 0u};
   const std::int64_t at_a_time = one_row ? 1 : rows_at_a_time;
   const std::int64_t across = group_count(columns, (shared ? 1 : simdgroups) * columns_each);
   const std::int64_t down = group_count(rows, at_a_time);
-  Encoder encoder(recorder, kernel_name(one_row ? "matvec_one" : "matvec_four", in.dtype(), weight.values.dtype()));
-  encoder.buffer(0, out).buffer(1, in).buffer(2, weight.values).optional(3, weight.scales);
-  bind_any_float(encoder, 4, bias);
+  Encoder encoder(recorder, kernel_name(one_row ? "matvec_one" : "matvec_four", op.in.dtype(), weight.dtype()));
+  encoder.buffer(0, op.out).buffer(1, op.in).buffer(2, weight).optional(3, op.weight.scales);
+  bind_any_float(encoder, 4, op.bias);
   encoder.bytes(5, args).dispatch({group_count(across * down, 1), 1, 1},
                                   {static_cast<std::uint32_t>(simdgroups * simdgroup_width), 1, 1});
 }
 
-}  // namespace msl
-
-void MslBackend::execute(const Matvec& op) {
-  if (op.out.elements() == 0) return;
-  if (op.in.shape().rows() > tuning_.matvec_rows && !op.weight.scales) {
-    execute(MatmulForward{.out = op.out, .in = op.in, .weight = op.weight.values, .bias = op.bias});
-    return;
-  }
-  msl::encode_matvec(*recorder_, tuning_, op.out, op.in, op.weight, op.bias, Activation::none);
-}
-
-}  // namespace mslt
+}  // namespace mslt::msl

@@ -1,4 +1,4 @@
-// Encoding a product of few rows, which matmul_forward shares with matvec.
+// Encoding a product of few rows or with a quantised weight.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,8 @@
 
 namespace mslt::msl {
 
-// out = activation(in · weightᵀ + bias) for arguments that were checked; out is not empty. bias may be absent.
-void encode_matvec(Recorder& recorder, const Tuning& tuning, const Tensor& out, const Tensor& in, const Weight& weight,
-                   const Tensor& bias, Activation activation);
+// The operation was checked, its output is not empty, and it keeps no argument of the activation.
+void encode_matvec(Recorder& recorder, const Tuning& tuning, const MatmulForward& op);
 
 // Simdgroups of a threadgroup of the matvec whose weight has so many rows of that dtype, for one row of input or more.
 std::int64_t matvec_simdgroups(const Tuning& tuning, std::int64_t columns, DType weight, bool one_row);

@@ -10,14 +10,14 @@
 
 namespace mslt {
 
-// The driver of a GPU: the default one where `device` is empty, otherwise that number of msl_metal_devices() or the one
-// whose name contains it. Throws Error(device) where there is none such or this build has none.
+// The driver of a GPU: the default one if `device` is empty, otherwise the one with that number in msl_metal_devices()
+// or whose name contains it. Throws Error(device) if there is none or this build has no Metal.
 std::unique_ptr<msl::Device> make_msl_metal_device(std::string_view device = {});
 
 // The MSL backend on it; `tuning` as make_backend takes it.
 std::unique_ptr<Backend> make_msl_metal_backend(std::string_view device = {}, std::string_view tuning = "none");
 
-// Every GPU that it can run on; nothing where this build has none.
+// Every GPU that it can run on; empty if this build has no Metal.
 std::vector<DeviceInfo> msl_metal_devices();
 
 }  // namespace mslt

@@ -9,7 +9,7 @@
 namespace mslt {
 namespace {
 
-// The kernels compiled ahead of time, beside the running program.
+// The kernels compiled ahead of time, next to the running program.
 std::filesystem::path compiled_kernels() {
   const msl::metal::AutoreleasePool pool;
   const std::filesystem::path program = msl::metal::to_string([[NSBundle mainBundle] executablePath]);

@@ -1,4 +1,4 @@
-// The MSL backend's memory and order: all of it is the recorder's.
+// The MSL backend's memory and order, delegated to the recorder.
 #include "backend/msl/msl_backend.h"
 
 #include <utility>

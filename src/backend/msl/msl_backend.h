@@ -18,19 +18,19 @@
 
 namespace mslt {
 
-// Records every operation as dispatches of kernels/ and hands them over in batches, never waiting but in wait() and
-// download(). Trains in f32, bf16 and f16. One file an operation group, named as in every backend; each operation is
-// encoded:
+// Records every operation as dispatches of kernels/ and hands them over in batches; waits only in wait(), throttle()
+// and download(). Trains in f32, bf16 and f16. One file per operation group, named as in every backend; it encodes each
+// operation:
 //
 //   const CastArgs args = {.count = static_cast<std::uint64_t>(op.in.elements())};
 //   encode(msl::kernel_name("cast", op.in.dtype(), op.out.dtype()))
 //       .buffer(0, op.in).buffer(1, op.out).bytes(2, args)
 //       .dispatch({msl::group_count(op.in.elements(), 256)}, {256});
 //
-// A backend for a device whose libraries do some operations better derives from it and overrides those, one by one:
+// A backend for a device whose libraries do some operations better derives from it and overrides those:
 //
 //   void CudaBackend::execute(const MatmulForward& op) {
-//     if (op.activation == Activation::relu) return MslBackend::execute(op);
+//     if (op.weight.scales || op.activation == Activation::relu) return MslBackend::execute(op);
 //     library_call("cublas", op, workspace_bytes, {[=, a = address(op.in), ...](const msl::LibraryContext& context) {
 //       cublasLtMatmul(..., context.workspace, context.workspace_bytes, cudaStream_t(context.stream));
 //     }});
@@ -39,21 +39,21 @@ namespace mslt {
 // with `using MslBackend::execute;` in its class.
 class MslBackend : public Backend {
  public:
-  // Launched by the table's row for the device.
+  // Uses the table's row for the device.
   explicit MslBackend(std::unique_ptr<msl::Device> device);
-  // Throws Error(input) where the device does not allow such groups.
+  // Throws Error(input) if the device does not allow the tuning's groups.
   MslBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning);
-  // With other kernels than those of kernels/; the table must outlive the backend.
+  // Uses other kernels than those of kernels/; the table must outlive the backend.
   MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels);
   ~MslBackend() override;
 
   // Where operations are recorded, and the counts of dispatches, commits and waits.
   msl::Recorder& recorder() { return *recorder_; }
 
-  // How kernels are launched. set_tuning holds for what is recorded from then on and throws as the constructor does.
+  // The launch parameters. set_tuning applies to operations recorded afterwards and throws as the constructor does.
   const msl::Tuning& tuning() const { return tuning_; }
   void set_tuning(const msl::Tuning& tuning);
-  // Where the tuning it began with is from.
+  // The origin of the initial tuning.
   std::string_view tuning_origin() const { return tuning_origin_; }
 
   const DeviceInfo& device() const override;
@@ -75,7 +75,6 @@ class MslBackend : public Backend {
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
-  void execute(const Matvec& op) override;
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
   void execute(const KvCacheAppend& op) override;
@@ -98,20 +97,20 @@ class MslBackend : public Backend {
   void execute(const GatherRows& op) override;
 
  protected:
-  // Records what a library does for `op`, in the order of the dispatches and counted as one. call.run is called once,
-  // later and perhaps by another thread; it puts work into the stream that it is given, waits for nothing, and throws
-  // Error where the library fails.
+  // Records a library's work for `op`, in the order of the dispatches and counted as one. call.run is called once,
+  // later and possibly by another thread. It puts work into the given stream, waits for nothing, and throws Error if
+  // the library fails.
   template <class Op>
   void library_call(std::string_view library, const Op& op, std::size_t workspace_bytes, msl::LibraryCall call) {
     const auto arguments = op.arguments();
     recorder_->library_call(fmt::format("{}_{}", library, Op::name), arguments, work_of(op), workspace_bytes,
                             std::move(call));
   }
-  // Where the device has the tensor, for a library.
+  // The tensor's address on the device, for a library; null for an absent tensor.
   void* address(const Tensor& tensor) const { return tensor ? device_->address(tensor) : nullptr; }
   // Memory for partial results of one operation, undefined at first; see recorder.h.
   msl::Scratch scratch(DType dtype, const Shape& shape) { return recorder_->scratch(dtype, shape); }
-  // sums [N] += the column sums of in [M, N], for the operation of that name.
+  // sums [N] += column sums of in [M, N], for the operation of that name.
   void add_column_sums(std::string_view operation, const Tensor& sums, const Tensor& in);
 
  private:

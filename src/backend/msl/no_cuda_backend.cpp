@@ -1,4 +1,4 @@
-// What takes the CUDA driver's place in builds without it.
+// Replaces the CUDA driver in builds without it.
 #include "backend/msl/cuda_backend.h"
 #include "backend/msl/host_backend.h"
 #include "base/fail.h"

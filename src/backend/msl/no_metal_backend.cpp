@@ -1,4 +1,4 @@
-// What takes the Metal backend's place in builds without it.
+// Replaces the Metal backend in builds without it.
 #include "backend/msl/metal_backend.h"
 #include "base/fail.h"
 
@@ -6,7 +6,7 @@ namespace mslt {
 
 std::unique_ptr<msl::Device> make_msl_metal_device(std::string_view /*device*/) {
   fail(ErrorKind::device,
-       "This build of mslt has no 'metal' device; 'mslt devices' lists those that it has, 'cpu' among them.");
+       "This build of mslt has no 'metal' device; 'mslt devices' lists the devices it has, including 'cpu'.");
 }
 
 std::unique_ptr<Backend> make_msl_metal_backend(std::string_view device, std::string_view /*tuning*/) {

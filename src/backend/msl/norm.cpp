@@ -8,13 +8,13 @@
 namespace mslt {
 namespace {
 
-// Longer rows, and those that are not whole aligned spans, are read again for each pass over them; as norm_kept and
-// norm_simdgroups of kernels/norm.metal have it.
+// Longer rows, and rows that are not whole aligned spans, are read again for each pass. As norm_kept and
+// norm_simdgroups in kernels/norm.metal.
 constexpr std::int64_t kept_columns = 1024;
 constexpr std::int64_t most_backward_threads = 768;
 
-// Rows of partial sums of the weight's gradient: few enough to cost little beside the rows themselves, and the same on
-// every device.
+// Rows of partial sums of the weight's gradient: few enough to cost little compared with the rows themselves, and the
+// same on every device.
 constexpr std::int64_t most_parts = 1024;
 constexpr std::int64_t fewest_rows_per_part = 4;
 
@@ -89,7 +89,7 @@ void MslBackend::execute(const ResidualNormBackward& op) {
         .work(14.0 * static_cast<double>(op.dout.elements()))
         .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
-    // dsum may be dout, so the sums are taken first.
+    // dsum may be dout, so the sums are computed first.
     encode(msl::kernel_name("norm_backward_columns", op.dout.dtype()))
         .buffer(0, partial)
         .buffer(1, op.dout)
@@ -111,7 +111,7 @@ void MslBackend::execute(const ResidualNormBackward& op) {
         .in_place(0, 2)
         .dispatch_rows(rows, tuning_.norm_group_rows);
   }
-  // Columns of the partial sums: those of the bias follow those of the weight.
+  // Columns of the partial sums: the bias follows the weight.
   const std::int64_t summed = op.dbias ? 2 * columns : columns;
   const NormGradientArgs sums = {.columns = args.columns,
                                  .parts = msl::count32(parts, "residual_norm_backward"),

@@ -8,7 +8,7 @@
 namespace mslt {
 namespace {
 
-// Elements of a norm's group before more groups are taken.
+// Elements per group of a norm before more groups are used.
 constexpr std::int64_t summed_a_group = 16384;
 
 }  // namespace

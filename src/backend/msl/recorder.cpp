@@ -14,7 +14,7 @@
 namespace mslt::msl {
 namespace {
 
-// So many committed batches may hold staging memory before the oldest is waited for.
+// Committed batches that may hold staging memory before finished ones are retired.
 constexpr std::size_t most_batches = 1024;
 // Parts of uploads begin at multiples of so many bytes.
 constexpr std::size_t part_alignment = 256;
@@ -73,7 +73,7 @@ Recorder::~Recorder() {
     try {
       batch->commands->wait();
     } catch (const Error&) {
-      continue;  // nobody is left to be told
+      continue;  // nobody is left to report it to
     }
   }
 }
@@ -127,7 +127,7 @@ void Recorder::commit_full() {
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
                                        bool host_visible) {
-  // The smallest that holds it and is not far too large.
+  // The smallest buffer that is large enough, but not more than twice as large.
   auto best = free.end();
   for (auto candidate = free.begin(); candidate != free.end(); ++candidate) {
     const std::size_t size = (*candidate)->size();

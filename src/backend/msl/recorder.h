@@ -1,4 +1,4 @@
-// Recording dispatches into command buffers, and the memory that goes with it: scratch, staging and read-backs.
+// Recording dispatches into command buffers, with their memory: scratch, staging and read-backs.
 #pragma once
 
 #include <cstddef>
@@ -18,25 +18,25 @@
 
 namespace mslt::msl {
 
-// How much was done so far.
+// Totals so far.
 struct Counters {
   std::uint64_t dispatches = 0;
   std::uint64_t commits = 0;
-  std::uint64_t waits = 0;      // how often the host waited for the device: calls of wait, throttle and download
-  double device_seconds = 0.0;  // of the batches retired, those that ran side by side once
+  std::uint64_t waits = 0;      // waits of the host for the device: calls of wait, throttle and download
+  double device_seconds = 0.0;  // of retired batches; concurrent ones count once
 };
 
-// What one dispatch has to do at least, for whoever counts.
+// The minimum work of one dispatch, for counters.
 struct DispatchRecord {
   std::string_view kernel;
-  double bytes = 0.0;  // every bound tensor once, those that are added to twice
+  double bytes = 0.0;  // every bound tensor once, accumulated ones twice
   double flops = 0.0;
 };
 
 class Recorder;
 
-// A tensor from the recorder's pool for the partial results of one operation. Its contents are undefined at first.
-// Destroying it gives the memory back at once: whatever takes it next is recorded later and so runs later.
+// A tensor from the recorder's pool for the partial results of one operation, undefined at first. Destroying it frees
+// the memory at once: its next user is recorded later and so runs later.
 class [[nodiscard]] Scratch {
  public:
   Scratch(Recorder& recorder, std::unique_ptr<Buffer> buffer, DType dtype, const Shape& shape);
@@ -55,30 +55,30 @@ class [[nodiscard]] Scratch {
   Tensor tensor_;
 };
 
-// What one backend has recorded and not yet seen done. One thread at a time.
+// The recorded and unfinished work of one backend. One thread at a time.
 class Recorder {
  public:
   Recorder(Device& device, std::span<const KernelInfo> kernels);
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
-  // Waits for what was committed; drops what was not.
+  // Waits for committed work; drops the rest.
   ~Recorder();
 
   struct Kernel {
     const KernelInfo* info = nullptr;
     const Pipeline* pipeline = nullptr;
   };
-  // Looks a kernel up and compiles it at its first use. Throws Error(device) where there is none.
+  // Looks up a kernel and compiles it at first use. Throws Error(device) if there is none.
   const Kernel& kernel(std::string_view name);
-  // The names of those looked up so far, sorted.
+  // The names of the kernels looked up so far, sorted.
   std::vector<std::string_view> used_kernels() const;
 
   Device& device() { return device_; }
-  // The command buffer that takes the next command; a new one where there is none.
+  // The command buffer for the next command; makes one if necessary.
   CommandBuffer& commands();
-  // Says that a dispatch bound to so many bytes was encoded into commands().
+  // Reports a dispatch bound to `bytes` bytes that was encoded into commands().
   void dispatched(std::uint64_t bytes);
-  // Calls `observer` with every dispatch, copy and fill from now on, as it is recorded; empty: no longer.
+  // Calls `observer` with every later dispatch, copy and fill as it is recorded; an empty one stops that.
   void observe(std::function<void(const DispatchRecord&)> observer) { observer_ = std::move(observer); }
   void report(const DispatchRecord& record) const {
     if (observer_) observer_(record);
@@ -88,22 +88,22 @@ class Recorder {
   // 16 bytes of zeros on the device, for absent arguments.
   Buffer& placeholder() { return *placeholder_; }
 
-  // Records what a library does for an operation with these arguments, see CommandBuffer::library_call; counted as one
-  // dispatch. The call is given `workspace_bytes` of scratch.
+  // Records a library's work for an operation with these arguments, see CommandBuffer::library_call; counts as one
+  // dispatch. The call gets `workspace_bytes` of scratch.
   void library_call(std::string_view name, std::span<const Argument> arguments, const Work& work,
                     std::size_t workspace_bytes, LibraryCall call);
 
-  // Recorded in order, as bytes: the whole of `destination`. Throws Error(input) where the sizes differ.
+  // Copies the bytes of all of `destination` in recording order. Throws Error(input) if the sizes differ.
   void copy(const Tensor& destination, const Tensor& source);
   // Sets every byte of `destination` to `value`.
   void fill_bytes(const Tensor& destination, std::uint8_t value);
-  // As the Backend's functions of these names. Data that exceeds the device's staging memory goes in parts, and waits
-  // for earlier work where there is no room.
+  // As the functions of Backend with these names. Data larger than the device's staging memory goes in parts, and waits
+  // for earlier work if there is no room.
   void upload(const Tensor& destination, std::span<const std::byte> source);
   void download(const Tensor& source, std::span<std::byte> destination);
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive);
   void submit();
-  // Throws Error(device) where a command failed, Error of a receiver where that threw; nothing is pending then.
+  // Throws Error(device) if a command failed, or the Error that a receiver threw; nothing is pending then.
   void wait();
   // As wait(), but leaves the last `in_flight` submissions running.
   void throttle(std::size_t in_flight);
@@ -125,17 +125,17 @@ class Recorder {
   // Of a large upload or download: some fit, so that the host fills one while the device reads another.
   std::size_t part_bytes() const;
   Batch& batch();
-  // Counts what a copy or fill moves.
+  // Counts the bytes of a copy or fill.
   void moved(std::uint64_t bytes);
   // Commits the open batch, if any.
   void commit();
-  // Commits the open batch where it has reached the device's limits.
+  // Commits the open batch if it has reached the device's limits.
   void commit_full();
-  // Waits for the oldest committed batch, hands out its read-backs and recycles its memory.
+  // Waits for the oldest committed batch, delivers its read-backs and recycles its memory.
   void retire_first();
-  // Retires the batches that are done, without waiting.
+  // Retires finished batches without waiting.
   void poll();
-  // Retires the oldest batches until `last` of them remain, all of them where one fails.
+  // Retires the oldest batches until `last` remain, or all of them if one fails.
   void retire_until(std::size_t last);
 
   Device& device_;
@@ -149,7 +149,7 @@ class Recorder {
   std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
   Counters counters_;
-  double device_end_ = 0.0;  // when the last batch retired ended, by the device's clock
+  double device_end_ = 0.0;  // end of the last retired batch, by the device's clock
   std::size_t held_bytes_ = 0;
   std::size_t peak_bytes_ = 0;
 };

@@ -87,7 +87,7 @@ TEST_F(RecorderTest, ThrottlesBySubmissions) {
   x_.tensor.host<float>()[0] = 1.0f;
   int seen = 0;
   for (int submission = 0; submission < 5; ++submission) {
-    // More dispatches than a batch holds: a submission can be several command buffers.
+    // More dispatches than fit a batch: a submission can be several command buffers.
     for (int i = 0; i < 70; ++i) record_doubling();
     recorder_.read_back(x_, [&seen](std::span<const std::byte>) { ++seen; });
     recorder_.submit();

@@ -8,7 +8,7 @@
 namespace mslt {
 namespace {
 
-// As in kernels/rope.metal: angles of a threadgroup. Then its threads, and the spans that each should have.
+// As in kernels/rope.metal: angles per threadgroup. Then its threads, and the desired spans per thread.
 constexpr std::int64_t rope_angles = 512;
 constexpr std::uint32_t rope_threads = 128;
 constexpr std::int64_t spans_a_thread = 4;

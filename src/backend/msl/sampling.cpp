@@ -8,9 +8,9 @@
 namespace mslt {
 namespace {
 
-// Logits that a thread looks at before more threads are taken.
+// Logits per thread before more threads are used.
 constexpr std::int64_t logits_a_thread = 16;
-// Where rows are many, few threads each keep a device busy; then, more than so many wanted still get more.
+// With many rows, few threads per row keep a device busy, unless k is large.
 constexpr std::int64_t many_rows = 256;
 constexpr std::int64_t argmax_threads_of_many = 128;
 constexpr std::int64_t top_k_threads_of_many = 512;

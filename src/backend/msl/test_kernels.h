@@ -1,4 +1,4 @@
-// The kernels that the tests of the MSL backend run: those of mslc/testdata, built as a set of their own.
+// The kernels for the tests of the MSL backend: those of mslc/testdata, built as a separate set.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ inline std::unique_ptr<host::HostDevice> test_device(int threads = 0) {
   return std::make_unique<host::HostDevice>(host::driver_test::host_kernels(), threads);
 }
 
-// A tensor with a buffer of its own.
+// A tensor with its own buffer.
 struct OwnedTensor {
   std::unique_ptr<Buffer> buffer;
   Tensor tensor;
@@ -45,7 +45,7 @@ inline OwnedTensor make_tensor(Device& device, DType dtype, const Shape& shape) 
   return owned;
 }
 
-// The message of the Error(kind) that `call` throws, empty where it throws none.
+// The message of the Error(kind) that `call` throws, empty if it throws none.
 template <class Call>
 std::string error_of(ErrorKind kind, Call&& call) {
   try {

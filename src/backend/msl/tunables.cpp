@@ -44,12 +44,12 @@ std::vector<std::byte> random_elements(DType dtype, std::int64_t count) {
   }
 }
 
-// A size of a workload's name: "8192x768".
+// A size in a workload's name: "8192x768".
 std::string sizes(std::int64_t rows, std::int64_t columns) {
   return fmt::format("{}x{}", rows, columns);
 }
 
-// The path of work whose launch depends on one member alone.
+// The path of work whose launch depends on one member only.
 std::function<std::int64_t(const Tuning&)> value_of(Member member) {
   return [member](const Tuning& tuning) {
     return tuning.*member;
@@ -64,7 +64,7 @@ struct ProductSize {
   bool operator==(const ProductSize&) const = default;
 };
 
-// Those of a model's layers and its head, where `head_rows` rows have room for logits.
+// The products of a model's layers and its head; `head_rows` rows have room for logits.
 std::vector<ProductSize> model_products(const TuneShape& shape, std::int64_t head_rows) {
   const std::int64_t rows = shape.batch * shape.steps;
   const std::int64_t wide = (shape.heads + 2 * shape.kv_heads) * shape.head_size;
@@ -94,7 +94,7 @@ std::vector<ProductSize> products_of(ProductKind kind, const TuneShape& shape, s
   return products;
 }
 
-// The product whose results are [rows, columns]; `path` tells launches apart.
+// The product with results [rows, columns]; `path` distinguishes launches.
 Workload product_workload(ProductKind kind, const ProductSize& size, DType dtype,
                           std::function<std::int64_t(const Tuning&)> path) {
   const auto prepare = [=](Workbench& bench) {
@@ -118,11 +118,9 @@ Workload product_workload(ProductKind kind, const ProductSize& size, DType dtype
 Tunable product_tunable(ProductKind kind, Member member, const TuneShape& shape, std::int64_t head_rows) {
   Tunable tunable{.member = member,
                   .candidates = {0, 128 * 128, 256 * 256, 512 * 512, 1024 * 1024, 2048 * 2048, any_size},
-                  .kernels = {},
-                  .workloads = {},
                   .without_matvec = true};
   std::vector<ProductSize> products = products_of(kind, shape, head_rows);
-  // Smaller ones show where the designs change over.
+  // Smaller ones show the crossover between the designs.
   std::int64_t most_results = 0;
   for (const ProductSize& product : products) most_results = std::max(most_results, product.rows * product.columns);
   for (const std::int64_t side : {128, 256, 512, 1024}) {
@@ -141,7 +139,6 @@ Tunable direct_simdgroups(const TuneShape& shape, std::int64_t head_rows) {
   Tunable tunable{.member = &Tuning::direct_simdgroups,
                   .candidates = {1, 2, 4},
                   .kernels = {"matmul_forward_direct", "matmul_input_direct", "matmul_weight_direct"},
-                  .workloads = {},
                   .without_matvec = true,
                   .all_direct = true};
   for (const ProductKind kind : {ProductKind::forward, ProductKind::input, ProductKind::weight}) {
@@ -152,30 +149,23 @@ Tunable direct_simdgroups(const TuneShape& shape, std::int64_t head_rows) {
   return tunable;
 }
 
-// out = in · weightᵀ with the weight plain or, where dtype of the weight is i8, quantised; by matvec or matmul_forward.
-Prepare few_rows_product(bool by_matvec, std::int64_t rows, std::int64_t columns, std::int64_t inner, DType dtype,
-                         DType weight_type) {
+// out = in · weightᵀ; the weight is plain, or quantised if its dtype is i8.
+Prepare few_rows_product(std::int64_t rows, std::int64_t columns, std::int64_t inner, DType dtype, DType weight_type) {
   return [=](Workbench& bench) {
-    const Tensor out = bench.zeros(dtype, {rows, columns});
-    const Tensor in = bench.values(dtype, {rows, inner});
-    Weight weight{bench.values(weight_type, {columns, inner})};
+    Weight weight = bench.values(weight_type, {columns, inner});
     if (weight_type == DType::i8) weight.scales = bench.values(DType::f16, {columns, inner / 32});
-    return by_matvec ? bench.recording(Matvec{.out = out, .in = in, .weight = weight})
-                     : bench.recording(MatmulForward{.out = out, .in = in, .weight = weight.values});
+    return bench.recording(MatmulForward{
+        .out = bench.zeros(dtype, {rows, columns}), .in = bench.values(dtype, {rows, inner}), .weight = weight});
   };
 }
 
 Tunable simdgroups_of_matvec(const TuneShape& shape) {
-  Tunable tunable{.member = &Tuning::matvec_simdgroups,
-                  .candidates = {1, 2, 4, 8},
-                  .kernels = {"matvec_"},
-                  .workloads = {},
-                  .without_matvec = false};
+  Tunable tunable{.member = &Tuning::matvec_simdgroups, .candidates = {1, 2, 4, 8}, .kernels = {"matvec_"}};
   const auto add = [&](std::int64_t columns, std::int64_t inner, DType weight) {
     const DType dtype = shape.dtype;
     tunable.workloads.push_back({fmt::format("1x{} inner {} {}", columns, inner, name_of(weight)),
                                  [=](const Tuning& tuning) { return matvec_simdgroups(tuning, columns, weight, true); },
-                                 few_rows_product(true, 1, columns, inner, dtype, weight)});
+                                 few_rows_product(1, columns, inner, dtype, weight)});
   };
   add(shape.vocab_size, shape.channels, shape.dtype);
   add(shape.ffn_size, shape.channels, shape.dtype);
@@ -183,21 +173,14 @@ Tunable simdgroups_of_matvec(const TuneShape& shape) {
   return tunable;
 }
 
-Tunable few_rows(Member member, const TuneShape& shape) {
-  const bool by_matvec = member == &Tuning::matvec_rows;
-  Tunable tunable{.member = member,
-                  .candidates = {1, 2, 4, 8, 16, 32, 64},
-                  .kernels = {},
-                  .workloads = {},
-                  .without_matvec = false};
+Tunable few_rows(const TuneShape& shape) {
+  Tunable tunable{.member = &Tuning::few_rows, .candidates = {1, 2, 4, 8, 16, 32, 64}};
   const auto add = [&](std::int64_t rows, std::int64_t columns) {
-    const auto path = [=](const Tuning& tuning) -> std::int64_t {
-      return rows <= (by_matvec ? std::max(tuning.matvec_rows, tuning.few_rows) : tuning.few_rows) ? 1 : 0;
-    };
-    tunable.workloads.push_back({sizes(rows, columns), path,
-                                 few_rows_product(by_matvec, rows, columns, shape.channels, shape.dtype, shape.dtype)});
+    tunable.workloads.push_back({sizes(rows, columns),
+                                 [=](const Tuning& tuning) -> std::int64_t { return rows <= tuning.few_rows ? 1 : 0; },
+                                 few_rows_product(rows, columns, shape.channels, shape.dtype, shape.dtype)});
   };
-  // A layer's weight stays in the caches between rows, the head's often does not.
+  // A layer's weight stays in the caches between rows; the head's often does not.
   for (const std::int64_t rows : {2, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
     add(rows, shape.ffn_size);
     add(rows, shape.vocab_size);
@@ -213,9 +196,7 @@ Tunable span_threads(const TuneShape& shape) {
   const auto path = value_of(&Tuning::span_threads);
   Tunable tunable{.member = &Tuning::span_threads,
                   .candidates = {64, 128, 256, 512, 1024},
-                  .kernels = {"gelu_", "relu_", "dropout_", "cast_", "add_", "copy_bytes", "fill_bytes"},
-                  .workloads = {},
-                  .without_matvec = false};
+                  .kernels = {"gelu_", "relu_", "dropout_", "cast_", "add_", "copy_bytes", "fill_bytes"}};
   const auto add = [&](std::string name, Prepare prepare) {
     tunable.workloads.push_back({std::move(name), path, std::move(prepare)});
   };
@@ -235,7 +216,7 @@ Tunable span_threads(const TuneShape& shape) {
   return tunable;
 }
 
-// Elements of the optimiser's work: the parameters, but no more than fill any device.
+// Elements for the optimiser: the parameters, but at most as many as fill any device.
 std::int64_t optimizer_elements(const TuneShape& shape, std::int64_t most_elements) {
   return std::clamp<std::int64_t>(shape.parameters, 1, std::min(most_elements / 8, std::int64_t{1} << 25));
 }
@@ -256,8 +237,7 @@ Tunable adamw_threads(const TuneShape& shape, std::int64_t most_elements) {
   return {.member = &Tuning::adamw_threads,
           .candidates = {64, 128, 256, 512, 1024},
           .kernels = {"adamw_"},
-          .workloads = {{fmt::format("adamw {}", n), value_of(&Tuning::adamw_threads), prepare}},
-          .without_matvec = false};
+          .workloads = {{fmt::format("adamw {}", n), value_of(&Tuning::adamw_threads), prepare}}};
 }
 
 Tunable tile_threads(const TuneShape& shape) {
@@ -267,9 +247,7 @@ Tunable tile_threads(const TuneShape& shape) {
   Tunable tunable{.member = &Tuning::tile_threads,
                   .candidates = {32, 64, 128, 256, 512},
                   .kernels = {"swiglu_", "embedding_", "position_gradient", "split_qkv", "join_qkv", "gather_rows",
-                              "kv_append", "norm_backward_columns"},
-                  .workloads = {},
-                  .without_matvec = false};
+                              "kv_append", "norm_backward_columns"}};
   const Shape gates{rows, 2 * shape.ffn_size};
   const Shape gated{rows, shape.ffn_size};
   const Shape ids{shape.batch, shape.steps};
@@ -318,9 +296,8 @@ Tunable norm_group_rows(const TuneShape& shape) {
   return {.member = &Tuning::norm_group_rows,
           .candidates = {1, 2, 4, 8, 16},
           .kernels = {"norm_forward", "norm_backward_rows"},
-          .workloads = {{"residual_norm forward " + sizes(rows, shape.channels), value_of(&Tuning::norm_group_rows),
-                         prepare}},
-          .without_matvec = false};
+          .workloads = {
+              {"residual_norm forward " + sizes(rows, shape.channels), value_of(&Tuning::norm_group_rows), prepare}}};
 }
 
 Tunable loss_tunable(Member member, std::vector<std::int64_t> candidates, const TuneShape& shape, std::int64_t rows) {
@@ -336,12 +313,10 @@ Tunable loss_tunable(Member member, std::vector<std::int64_t> candidates, const 
                                         .vocab = shape.vocab_size,
                                         .loss_scale = bench.floats({1.0f})});
   };
-  Tunable tunable{.member = member,
-                  .candidates = std::move(candidates),
-                  .kernels = {"cross_entropy"},
-                  .workloads = {{"cross_entropy " + sizes(rows, shape.vocab_size), path, prepare}},
-                  .without_matvec = false};
-  return tunable;
+  return {.member = member,
+          .candidates = std::move(candidates),
+          .kernels = {"cross_entropy"},
+          .workloads = {{"cross_entropy " + sizes(rows, shape.vocab_size), path, prepare}}};
 }
 
 Tunable reduce_tunable(Member member, std::vector<std::int64_t> candidates, const TuneShape& shape,
@@ -354,8 +329,7 @@ Tunable reduce_tunable(Member member, std::vector<std::int64_t> candidates, cons
   return {.member = member,
           .candidates = std::move(candidates),
           .kernels = {"sum_f32", "norm_squares", "norm_root"},
-          .workloads = {{fmt::format("global_norm {}", n), value_of(member), prepare}},
-          .without_matvec = false};
+          .workloads = {{fmt::format("global_norm {}", n), value_of(member), prepare}}};
 }
 
 }  // namespace
@@ -364,7 +338,7 @@ Workbench::~Workbench() {
   try {
     backend_.wait();
   } catch (const std::exception&) {
-    // Whoever recorded the work has waited for it already and was told.
+    // Whoever recorded the work has already waited for it and received its errors.
   }
 }
 
@@ -417,8 +391,7 @@ std::vector<Tunable> tunables(const TuneShape& shape, std::int64_t most_elements
   all.push_back(product_tunable(ProductKind::input, &Tuning::direct_results_input, shape, head_rows));
   all.push_back(product_tunable(ProductKind::weight, &Tuning::direct_results_weight, shape, head_rows));
   all.push_back(simdgroups_of_matvec(shape));
-  all.push_back(few_rows(&Tuning::few_rows, shape));
-  all.push_back(few_rows(&Tuning::matvec_rows, shape));
+  all.push_back(few_rows(shape));
   all.push_back(span_threads(shape));
   all.push_back(adamw_threads(shape, most_elements));
   all.push_back(tile_threads(shape));

@@ -1,4 +1,4 @@
-// What can be tuned at a model's shapes: the candidates for each member of a Tuning, and the work to time them on.
+// The members of a Tuning that matter at a model's shapes: their candidates, and the work to time them on.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace mslt::msl {
 // The sizes of a training step.
 struct TuneShape {
   std::int64_t batch = 0;  // sequences
-  std::int64_t steps = 0;  // tokens of a sequence
+  std::int64_t steps = 0;  // tokens per sequence
   std::int64_t channels = 0;
   std::int64_t ffn_size = 0;
   std::int64_t vocab_size = 0;
@@ -28,16 +28,16 @@ struct TuneShape {
   DType dtype = DType::f32;  // of activations and parameters
 };
 
-// Makes the tensors of one workload, which live as long as it.
+// Makes the tensors of one workload and keeps them alive.
 class Workbench {
  public:
   explicit Workbench(MslBackend& backend) : backend_(backend) {}
   Workbench(const Workbench&) = delete;
   Workbench& operator=(const Workbench&) = delete;
-  // Waits.
+  // Waits for the device.
   ~Workbench();
 
-  // What records the operation once; called while the workbench lives.
+  // A function that records the operation once; call it while the workbench lives.
   template <class Op>
   std::function<void()> recording(const Op& op) {
     return [this, op] {
@@ -46,11 +46,10 @@ class Workbench {
   }
   // Zeros.
   Tensor zeros(DType dtype, const Shape& shape);
-  // Small random numbers, which repeat after the first million.
+  // Small random numbers, repeating after the first million.
   Tensor values(DType dtype, const Shape& shape);
-  // Random ones from 0 to bound - 1.
+  // Random ids from 0 to bound - 1.
   Tensor ids(const Shape& shape, std::int64_t bound);
-  // These.
   Tensor floats(const std::vector<float>& numbers);
 
  private:
@@ -61,23 +60,23 @@ class Workbench {
 // One operation at one size.
 struct Workload {
   std::string name;
-  // Tunings for which this is the same launch the operation alike; it is then timed once.
+  // Tunings with equal results launch the operation alike; it is then timed once.
   std::function<std::int64_t(const Tuning&)> path;
-  // Makes its tensors, and returns what records the operation once.
+  // Makes its tensors, and returns a function that records the operation once.
   std::function<std::function<void()>(Workbench&)> prepare;
 };
 
 struct Tunable {
   std::int64_t Tuning::* member = nullptr;
-  std::vector<std::int64_t> candidates;  // besides the value that the tuning has
-  // What the names of the kernels begin with whose groups the value sizes; each must allow such groups.
-  std::vector<std::string_view> kernels;
-  std::vector<Workload> workloads;
-  bool without_matvec = false;  // no product goes by matvec while this is timed
-  bool all_direct = false;      // every product goes by the direct design
+  std::vector<std::int64_t> candidates;  // in addition to the tuning's current value
+  // Prefixes of the names of the kernels whose group size is the value; each must allow such groups.
+  std::vector<std::string_view> kernels = {};
+  std::vector<Workload> workloads = {};
+  bool without_matvec = false;  // no product uses matvec while this is timed
+  bool all_direct = false;      // every product uses the direct design
 };
 
-// All of them, those first that others build on. `most_elements` bounds the logits.
+// All of them; members that others depend on come first. `most_elements` bounds the logits.
 std::vector<Tunable> tunables(const TuneShape& shape, std::int64_t most_elements);
 
 }  // namespace mslt::msl

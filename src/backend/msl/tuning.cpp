@@ -1,4 +1,4 @@
-// The members of a Tuning, what they may be, and their JSON.
+// The members of a Tuning, their ranges, and their JSON.
 #include "backend/msl/tuning.h"
 
 #include <algorithm>
@@ -16,15 +16,12 @@ namespace {
 
 using enum TuningField::Kind;
 
-constexpr std::int64_t most_rows = 4096;
-
 constexpr auto fields = std::to_array<TuningField>({
     {"direct_results_forward", &Tuning::direct_results_forward, 0, any_size, number, 0},
     {"direct_results_input", &Tuning::direct_results_input, 0, any_size, number, 0},
     {"direct_results_weight", &Tuning::direct_results_weight, 0, any_size, number, 0},
     {"direct_simdgroups", &Tuning::direct_simdgroups, 1, 4, power_of_two, 32},
-    {"few_rows", &Tuning::few_rows, 0, most_rows, number, 0},
-    {"matvec_rows", &Tuning::matvec_rows, 0, most_rows, number, 0},
+    {"few_rows", &Tuning::few_rows, 0, 4096, number, 0},
     {"matvec_simdgroups", &Tuning::matvec_simdgroups, 1, 8, number, 32},
     {"span_threads", &Tuning::span_threads, 32, 1024, simdgroups, 1},
     {"adamw_threads", &Tuning::adamw_threads, 32, 1024, simdgroups, 1},
@@ -38,7 +35,7 @@ constexpr auto fields = std::to_array<TuningField>({
     {"reduce_groups", &Tuning::reduce_groups, 1, 65536, number, 0},
 });
 
-// A member of Tuning that is missing above would be neither written nor read.
+// A member of Tuning missing above would be neither written nor read.
 static_assert(sizeof(Tuning) == fields.size() * sizeof(std::int64_t));
 
 constexpr std::string_view format_name = "mslt tuning";
@@ -66,16 +63,16 @@ const nlohmann::json& member_of(const nlohmann::json& object, std::string_view n
 
 std::string text_of(const nlohmann::json& object, std::string_view name, std::string_view source) {
   const nlohmann::json& member = member_of(object, name, source);
-  if (!member.is_string()) fail(ErrorKind::input, "{}: the member '{}' is no text.", source, name);
+  if (!member.is_string()) fail(ErrorKind::input, "{}: the member '{}' is not a text.", source, name);
   return member.get<std::string>();
 }
 
-// Its decimal digits, or as much of anything else as tells what it is.
+// The value's decimal digits, or a short description of any other value.
 std::string shown(const nlohmann::json& value) {
   return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace).substr(0, 40);
 }
 
-// Nothing but these members.
+// Allows only these members.
 void check_members(const nlohmann::json& object, std::span<const std::string_view> known, std::string_view source,
                    std::string_view where) {
   for (const auto& [name, value] : object.items()) {
@@ -137,11 +134,11 @@ std::string format_tuning(const TuningFile& file) {
 TuningFile parse_tuning(std::string_view text, std::string_view source) {
   const nlohmann::json document = parse_json(text, source);
   if (!document.is_object() || document.value("format", nlohmann::json()) != format_name) {
-    fail(ErrorKind::input, "{}: this is no tuning file; 'mslt tune' writes them.", source);
+    fail(ErrorKind::input, "{}: this is not a tuning file; 'mslt tune' writes them.", source);
   }
   const nlohmann::json& version = member_of(document, "version", source);
   if (version != tuning_version) {
-    fail(ErrorKind::input, "{}: 'version' is {}, but this mslt has version {}; 'mslt tune' measures anew.", source,
+    fail(ErrorKind::input, "{}: 'version' is {}, but this mslt has version {}; 'mslt tune' measures again.", source,
          shown(version), tuning_version);
   }
   constexpr auto members =
@@ -152,7 +149,7 @@ TuningFile parse_tuning(std::string_view text, std::string_view source) {
   file.device = text_of(document, "device", source);
   file.measured_with = text_of(document, "measured_with", source);
   const nlohmann::json& launches = member_of(document, "launches", source);
-  if (!launches.is_object()) fail(ErrorKind::input, "{}: the member 'launches' is no object.", source);
+  if (!launches.is_object()) fail(ErrorKind::input, "{}: the member 'launches' is not an object.", source);
   std::array<std::string_view, fields.size()> names;
   std::transform(fields.begin(), fields.end(), names.begin(), [](const TuningField& field) { return field.name; });
   check_members(launches, names, source, "launches.");

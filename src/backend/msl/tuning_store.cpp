@@ -21,7 +21,7 @@ constexpr std::string_view home_cache = ".cache";
 std::filesystem::path folder_variable(const char* name) {
   const char* value = std::getenv(name);
   std::filesystem::path path = value == nullptr ? "" : value;
-  // The XDG specification has relative ones ignored.
+  // The XDG specification ignores relative paths.
   return path.is_absolute() ? path : std::filesystem::path();
 }
 
@@ -31,7 +31,7 @@ std::filesystem::path cache_folder() {
   return home.empty() ? home : home / home_cache;
 }
 
-// Letters and digits, in lower case; what lies between them becomes one hyphen.
+// Letters and digits in lower case; everything between them becomes one hyphen.
 std::string file_part(std::string_view name) {
   std::string part;
   for (const char c : name) {
@@ -80,9 +80,9 @@ ChosenTuning choose_tuning(const DeviceInfo& device, std::string_view tuning) {
     return tuning_of_file(device, stored);
   } catch (const Error& error) {
     ChosenTuning chosen = table_tuning(device);
-    chosen.warning = fmt::format(
-        "The stored tuning cannot be used: {} Kernels are launched by {}; 'mslt tune --device {}' measures anew.",
-        error.what(), chosen.origin, device.backend);
+    chosen.warning =
+        fmt::format("The stored tuning cannot be used: {} Kernels use {}; 'mslt tune --device {}' measures again.",
+                    error.what(), chosen.origin, device.backend);
     return chosen;
   }
 }

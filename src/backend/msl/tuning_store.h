@@ -1,4 +1,4 @@
-// Which tuning a device gets: the table's, the one that was stored for it, or a file's.
+// Choosing the tuning of a device: the table's, the stored one, or a file's.
 #pragma once
 
 #include <filesystem>
@@ -16,22 +16,22 @@ struct ChosenTuning {
   Tuning tuning;
   std::string origin;      // "the table's row 'NVIDIA Hopper'", or the file
   bool is_stored = false;  // from a file
-  std::string warning;     // sentences, where a stored file was passed over
+  std::string warning;     // sentences, if a stored file was skipped
 };
 
 // Where mslt tune stores a device's tuning: mslt/tuning/BACKEND-DEVICE.json in $XDG_CACHE_HOME, else in ~/.cache (on
-// macOS in ~/Library/Caches). Empty where neither that variable nor HOME names a folder.
+// macOS in ~/Library/Caches). Empty if neither that variable nor HOME names a folder.
 std::filesystem::path stored_tuning_file(const DeviceInfo& device);
 
 // The table's row.
 ChosenTuning table_tuning(const DeviceInfo& device);
 
-// By what --tuning takes: "none" for the table; "auto" for the stored file where there is one, with a warning and the
-// table where it cannot be used; otherwise a file. Throws Error(io) or Error(input) where that one cannot be read or is
-// of another backend, device or version.
+// By the value of --tuning: "none" for the table; "auto" for the stored file if there is one, or the table with a
+// warning if the file is unusable; otherwise a file. Throws Error(io) or Error(input) if that file cannot be read or is
+// for another backend, device or version.
 ChosenTuning choose_tuning(const DeviceInfo& device, std::string_view tuning);
 
-// The MSL backend on the device, with the tuning chosen so.
+// The MSL backend on the device, with the tuning chosen that way.
 std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<Device> device, std::string_view tuning);
 
 }  // namespace mslt::msl

@@ -1,4 +1,4 @@
-// The table of chip families: what runs where no tuning was measured.
+// The table of chip families: the launch parameters where no tuning was measured.
 #include <array>
 
 #include "backend/msl/tuning.h"
@@ -14,8 +14,8 @@ constexpr Tuning with_direct_results(std::int64_t results) {
   return tuning;
 }
 
-// As `mslt tune` finds on an H100 at GPT-2 124M's sizes in bf16: tiles of 64×64 are faster even where they are few, and
-// products of up to 64 rows are done before tiles have been fetched.
+// Measured by `mslt tune` on an H100 at GPT-2 124M's sizes in bf16: tiles of 64×64 are faster even if they are few, and
+// products of up to 64 rows finish before tiles have been fetched.
 constexpr Tuning tuned_for_hopper() {
   Tuning tuning = with_direct_results(0);
   tuning.few_rows = 64;
@@ -28,9 +28,9 @@ constexpr auto apple_m3_on = std::to_array<std::string_view>(
 constexpr auto hopper =
     std::to_array<std::string_view>({"NVIDIA H100", "NVIDIA H200", "NVIDIA H800", "NVIDIA H20", "NVIDIA GH200"});
 
-// Apple's chips from the M3 on cache what simdgroups read and do better without staging; elsewhere staging saves
-// bandwidth once there are enough tiles of the larger side to fill the device. The emulated device has nothing to gain
-// from either: it takes both, so that tests see both.
+// Apple's chips from the M3 on cache the simdgroups' reads and are faster without staging. Elsewhere staging saves
+// bandwidth once there are enough of the larger tiles to fill the device. The emulated device gains from neither and
+// uses both, so tests cover both.
 constexpr auto families = std::to_array<ChipFamily>({
     {"Apple M1 and M2", "metal", apple_m1_m2, with_direct_results(512 * 512)},
     {"Apple M3 and later", "metal", apple_m3_on, with_direct_results(any_size)},

@@ -1,4 +1,4 @@
-// Tests of the table of chip families, of tuning files, and of which tuning a device gets.
+// Tests of the table of chip families, of tuning files, and of the choice of a device's tuning.
 #include "backend/msl/tuning.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@ TuningFile measured() {
   TuningFile file{.backend = "cuda", .device = "NVIDIA \"H100\" 80GB", .measured_with = "gpt2", .tuning = {}};
   std::int64_t step = 0;
   for (const TuningField& field : tuning_fields()) {
-    // A different valid value for each.
+    // A different valid value for each field.
     const std::int64_t even = field.kind == TuningField::Kind::number ? ++step : 0;
     file.tuning.*field.member = std::min(field.most, 2 * field.least + even);
   }
@@ -83,7 +83,7 @@ TEST(TuningFileTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(read.device, file.device);
   EXPECT_EQ(read.measured_with, file.measured_with);
   EXPECT_EQ(read.tuning, file.tuning);
-  // Nothing temporary stays.
+  // No temporary file remains.
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
   std::filesystem::remove_all(folder.parent_path());
 }
@@ -98,16 +98,16 @@ TEST(TuningFileTest, NamesWhatIsWrong) {
   };
   EXPECT_NO_THROW(parse_tuning(format_tuning(measured()), "t.json"));
   expect("{", "t.json");
-  expect("[]", "no tuning file");
-  expect("{}", "no tuning file");
-  expect(with("/format", 3), "no tuning file");
-  expect(with("/version", 0), "'version' is 0, but this mslt has version 2");
-  expect(with("/version", "2"), "'version' is \"2\"");
+  expect("[]", "not a tuning file");
+  expect("{}", "not a tuning file");
+  expect(with("/format", 3), "not a tuning file");
+  expect(with("/version", 0), "'version' is 0, but this mslt has version 3");
+  expect(with("/version", "3"), "'version' is \"3\"");
   expect(without("", "version"), "'version' is missing");
-  expect(with("/device", 5), "'device' is no text");
+  expect(with("/device", 5), "'device' is not a text");
   expect(without("", "backend"), "'backend' is missing");
   expect(with("/extra", 5), "no member 'extra'");
-  expect(with("/launches", 5), "'launches' is no object");
+  expect(with("/launches", 5), "'launches' is not an object");
   expect(with("/launches/extra", 5), "no member 'launches.extra'");
   expect(without("/launches", "few_rows"), "'few_rows' is missing");
   expect(with("/launches/few_rows", -1), "'few_rows' is -1; valid are 0 to 4096");
@@ -133,7 +133,7 @@ TEST(TuningFileTest, GroupsMustFitTheDevice) {
             std::string::npos);
 }
 
-// A cache folder of its own, named to the program by XDG_CACHE_HOME.
+// A separate cache folder, passed to the program by XDG_CACHE_HOME.
 class TuningStore : public testing::Test {
  protected:
   TuningStore() : folder_(std::filesystem::path(testing::TempDir()) / "mslt_tuning_store") {
@@ -170,7 +170,7 @@ TEST_F(TuningStore, AStoredTuningIsTakenWhereItFits) {
 }
 
 TEST_F(TuningStore, AStoredTuningThatDoesNotFitIsPassedOverAndAFileIsAnError) {
-  // Its name makes the same file name.
+  // Another name that gives the same file name.
   const DeviceInfo other = device("cuda", "NVIDIA H100-80GB");
   const std::filesystem::path file = stored_tuning_file(other);
   write_tuning(file, measured());

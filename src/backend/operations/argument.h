@@ -1,4 +1,4 @@
-// What an operation says about each of its tensors, for everything that treats operations alike.
+// How an operation describes each of its tensors, for all code that treats operations alike.
 #pragma once
 
 #include <array>
@@ -14,9 +14,9 @@ class Arguments;  // checks.h
 // Which elements a tensor may have.
 enum class Elements : std::uint8_t {
   f,         // f32, bf16 or f16: one dtype for all f tensors of a call
-  kept,      // the same for weights and caches: one dtype for all of them, that of the f tensors or, beside f32, any
-  floating,  // f32, bf16 or f16, whatever the other tensors are
-  any,       // whatever the operation's check allows
+  kept,      // the same for weights and caches: one dtype for all, that of the f tensors or, with f32 activations, any
+  floating,  // f32, bf16 or f16, independent of the other tensors
+  any,       // any that the operation's check allows
   f16,
   f32,
   i32,
@@ -28,14 +28,14 @@ enum class Access : std::uint8_t { read, write, update };  // update: read and w
 // One tensor of an operation; valid as long as the operation is.
 struct Argument {
   std::string_view name;
-  const Tensor* tensor;  // never null; an absent tensor where the operation allows one
+  const Tensor* tensor;  // never null; an absent tensor if the operation allows that
   Access access;
   Elements elements;
-  // A written tensor is apart from all others, but may be the very same elements as these.
+  // A written tensor must not overlap any other, but may have the very same elements as these.
   std::array<const Tensor*, 2> in_place{};
 
   bool is_written() const { return access != Access::read; }
-  // The same, which may lie where `other` does.
+  // The same argument, allowed to coincide with `other`.
   Argument over(const Tensor& other) const {
     Argument result = *this;
     (result.in_place[0] == nullptr ? result.in_place[0] : result.in_place[1]) = &other;
@@ -53,10 +53,10 @@ inline Argument updates(std::string_view name, const Tensor& tensor, Elements el
   return {name, &tensor, Access::update, elements};
 }
 
-// What an operation does at least.
+// The minimum work of an operation.
 struct Work {
-  double flops = 0.0;  // of products and attention; the others are bound by memory
-  double bytes = 0.0;  // every tensor once, those that are updated twice
+  double flops = 0.0;  // of products and attention; other operations are limited by memory traffic
+  double bytes = 0.0;  // every tensor once, updated ones twice
 };
 
 template <class Op>

@@ -6,8 +6,8 @@
 
 namespace mslt {
 
-// One layer's paged cache of keys and values. Position p of sequence b lies in block block_table[b][p / block_size] at
-// row p % block_size. Blocks are shared by nobody else; the table's unused entries are never read.
+// One layer's paged cache of keys and values. Position p of sequence b is in block block_table[b][p / block_size] at
+// row p % block_size. Sequences share no blocks; the table's unused entries are never read.
 struct KvCacheView {
   static constexpr int block_size = 16;
   Tensor keys;         // kept [blocks, block_size, K·D]
@@ -15,9 +15,9 @@ struct KvCacheView {
   Tensor block_table;  // i32 [B, blocks a sequence]
 };
 
-// out[b,i,h] = sum_j p_ij v_j, p = softmax(scale · q_i·k_j over j <= i), in one pass that never stores T×T
-// (Dao et al., 2022). Dropout acts on p; its element number is ((b·H + h)·T + i)·T + j. Right-padded rows need no mask:
-// causality hides them from the rows before.
+// out[b,i,h] = sum_j p_ij v_j, p = softmax(scale · q_i·k_j over j <= i), in one pass that never stores T×T (Dao et al.,
+// 2022). Dropout acts on p; its element number is ((b·H + h)·T + i)·T + j. Right-padded rows need no mask: causality
+// hides them from the rows before them.
 struct AttentionForward {
   static constexpr std::string_view name = "attention_forward";
   Tensor out;               // f [B, T, H·D]
@@ -39,7 +39,7 @@ struct AttentionBackward {
   static constexpr std::string_view name = "attention_backward";
   Tensor dqkv;         // f, as qkv
   Tensor dout;         // f, as out
-  Tensor qkv;          // of the forward pass, as are out, log_sum_exp, shape and dropout
+  Tensor qkv;          // of the forward pass, like out, log_sum_exp, shape and dropout
   Tensor out;          // f [B, T, H·D]
   Tensor log_sum_exp;  // f32 [B, H, T]
   AttentionShape shape;
@@ -57,18 +57,18 @@ struct AttentionBackward {
   double flops() const { return 5.0 * shape.pair_flops(qkv.shape()[0], qkv.shape()[1]); }
 };
 
-// Positions, counts and block tables lie in device memory, where only some devices see them in time to refuse them.
-// Rows at positions that the block table does not hold, or in blocks that the cache does not have, are mistakes of the
-// caller: a device whose memory the host sees as it records (the CPU) throws Error(input) before anything is written;
-// others store no such row and attend to no such position, and never access memory outside the tensors.
+// Positions, counts and block tables are in device memory, which only some devices can check in time. Rows at positions
+// outside the block table, or in blocks outside the cache, are errors of the caller. A device whose memory the host can
+// read while recording (the CPU) throws Error(input) before anything is written. Other devices store no such row,
+// attend to no such position, and never access memory outside the tensors.
 
-// Stores the keys and values of qkv, rotated already, at their positions of the cache.
+// Stores the already rotated keys and values of qkv at their positions in the cache.
 struct KvCacheAppend {
   static constexpr std::string_view name = "kv_cache_append";
   KvCacheView cache;
   Tensor qkv;  // f [B, T, (H+2K)·D]
   Positions positions = {};
-  Tensor counts = {};  // i32 [B]: of sequence b the first counts[b] rows are stored, none below 1; all where absent
+  Tensor counts = {};  // i32 [B]: stores the first counts[b] rows of sequence b, none if below 1; absent: all rows
   AttentionShape shape;
 
   auto arguments() const {
@@ -80,7 +80,7 @@ struct KvCacheAppend {
                       reads("counts", counts, Elements::i32)};
   }
   void check(const Arguments& given) const;
-  // Keys and values of qkv, read and written.
+  // Reads and writes the keys and values of qkv.
   double bytes() const {
     return 2.0 * static_cast<double>(qkv.shape().rows() * shape.key_columns()) *
            static_cast<double>(size_of(qkv.dtype()) + size_of(cache.keys.dtype()));
@@ -88,7 +88,7 @@ struct KvCacheAppend {
 };
 
 // Attention of the queries in qkv over the cache: row (b, t) sees cache positions 0 to position(b, t). Its own keys and
-// values have been appended. T is 1 while decoding, more when a prompt is continued.
+// values have been appended before. T is 1 for decode, more when a prompt is continued.
 struct AttentionDecode {
   static constexpr std::string_view name = "attention_decode";
   Tensor out;  // f [B, T, H·D]

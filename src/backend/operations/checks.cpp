@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "backend/operations/limits.h"
+
 namespace mslt {
 namespace {
 
@@ -47,7 +49,7 @@ bool may_be(const Argument& argument, const Argument& other) {
 const Argument& Arguments::find(const Tensor& tensor) const {
   const auto found = std::find_if(listed_.begin(), listed_.end(),
                                   [&tensor](const Argument& argument) { return argument.tensor == &tensor; });
-  require(found != listed_.end(), "a tensor is checked that the operation does not list.");
+  require(found != listed_.end(), "a tensor is checked, but not listed by the operation.");
   return *found;
 }
 
@@ -101,8 +103,8 @@ void Arguments::rows(const Tensor& tensor) const {
 
 void Arguments::same_dtype(const Argument& argument, const Argument& other) const {
   if (argument.tensor->dtype() != other.tensor->dtype()) {
-    require(false, "{} is {} and {} is {}, but both must have one dtype.", argument.name, argument.tensor->describe(),
-            other.name, other.tensor->describe());
+    require(false, "{} is {} and {} is {}, but both must have the same dtype.", argument.name,
+            argument.tensor->describe(), other.name, other.tensor->describe());
   }
 }
 
@@ -157,8 +159,8 @@ void check_attention_shape(const Arguments& given, const AttentionShape& shape) 
   given.require(shape.kv_heads >= 1 && shape.heads % shape.kv_heads == 0,
                 "there are {} key/value heads, but their number must divide that of the query heads, {}.",
                 shape.kv_heads, shape.heads);
-  given.require(shape.head_size >= 1 && shape.head_size <= 256, "the head size is {}, but must be in 1…256.",
-                shape.head_size);
+  given.require(shape.head_size >= 1 && shape.head_size <= max_head_size, "the head size is {}, but must be in 1…{}.",
+                shape.head_size, max_head_size);
 }
 
 void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape) {

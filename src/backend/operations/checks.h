@@ -13,27 +13,27 @@
 namespace mslt {
 
 // The arguments of one operation. Every function throws Error(input) naming the operation, the argument, what it is and
-// what it should be. Tensors are the members that the operation lists; none is looked into. A matrix [N, C] may have
-// its rows split into several leading dimensions, as [B, T, C].
+// what it should be. Tensors are the members that the operation lists; their contents are not read. The rows of a
+// matrix [N, C] may be split into several leading dimensions, such as [B, T, C].
 class Arguments {
  public:
   Arguments(std::string_view operation, std::span<const Argument> listed) : operation_(operation), listed_(listed) {}
 
   void present(const Tensor& tensor) const;
   void absent(const Tensor& tensor, std::string_view when) const;
-  // Present, with the elements that the operation lists for it.
+  // Requires the tensor, with the elements that the operation lists for it.
   void elements(const Tensor& tensor) const;
   // The same, with exactly this shape.
   void shaped(const Tensor& tensor, const Shape& shape) const;
-  // The same, with this last dimension and as many rows before it.
+  // The same, with this last dimension and this many rows before it.
   void matrix(const Tensor& tensor, std::int64_t rows, std::int64_t columns) const;
-  // The same, with `count` elements in whatever shape.
+  // The same, with `count` elements in any shape.
   void vector(const Tensor& tensor, std::int64_t count) const;
   // The same, with this many dimensions.
   void rank(const Tensor& tensor, int rank) const;
-  // The same, with at least one dimension, so that it has rows.
+  // The same, with at least one dimension, i.e. with rows.
   void rows(const Tensor& tensor) const;
-  // What holds for every operation: dtypes meet as listed, and what is written is apart from the rest.
+  // Requires what holds for every operation: dtypes match as listed, and written tensors overlap no others.
   void consistent() const;
 
   // Fails with `operation: ` before the message unless `holds`.
@@ -44,7 +44,7 @@ class Arguments {
 
  private:
   const Argument& find(const Tensor& tensor) const;
-  // It has the elements that are listed and `fits`; the message ends in what it should be.
+  // Requires the listed elements and `fits`; the message ends with what the tensor should be.
   template <class... Args>
   void must_be(const Tensor& tensor, bool fits, fmt::format_string<Args...> format, Args&&... args) const;
   void check_dtypes() const;
@@ -56,14 +56,14 @@ class Arguments {
   std::span<const Argument> listed_;
 };
 
-// What several operations take.
+// Checks shared by several operations.
 
 void check_attention_shape(const Arguments& given, const AttentionShape& shape);
-// The shape, and fused queries, keys and values [B, T, (H+2K)·D].
+// Checks the shape, and fused queries, keys and values [B, T, (H+2K)·D].
 void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape);
 void check_dropout(const Arguments& given, const Dropout& dropout);
 void check_positions(const Arguments& given, const Positions& positions, std::int64_t batch);
-// Logits of at least `vocab` columns.
+// Requires logits with at least `vocab` columns.
 void check_logits(const Arguments& given, const Tensor& logits, std::int64_t vocab);
 
 // Throws Error(input) unless the operation can run. Safe to call from several threads.

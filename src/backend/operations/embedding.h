@@ -7,7 +7,7 @@
 namespace mslt {
 
 // out[b,t] = scale · token_weight[tokens[b,t]] + position_weight[position(b,t)]. Ids outside [0, V) and positions
-// outside [0, P) give rows of zeros, never a read out of bounds; callers check them beforehand.
+// outside [0, P) give rows of zeros, never an out-of-bounds read; callers check them beforehand.
 struct EmbeddingForward {
   static constexpr std::string_view name = "embedding_forward";
   Tensor out;                   // f [B, T, C]
@@ -24,12 +24,12 @@ struct EmbeddingForward {
                       reads("positions.first", positions.first, Elements::i32)};
   }
   void check(const Arguments& given) const;
-  // As many rows are read as are written.
+  // Reads as many rows as it writes.
   double bytes() const { return static_cast<double>(2 * out.bytes() + tokens.bytes()); }
 };
 
-// dtoken_weight[v] += scale · sum of dout over the rows of token v; dposition_weight[t] += sum of dout over b. For
-// positions that start at 0. Sums in the order of rows.
+// dtoken_weight[v] += scale · sum of dout over the rows of token v; dposition_weight[t] += sum of dout over b.
+// Positions start at 0. Sums are in the order of rows.
 struct EmbeddingBackward {
   static constexpr std::string_view name = "embedding_backward";
   Tensor dtoken_weight = {};     // f [V, C]
@@ -43,11 +43,11 @@ struct EmbeddingBackward {
                       reads("dout", dout), reads("tokens", tokens, Elements::i32)};
   }
   void check(const Arguments& given) const;
-  // Where all tokens differ.
+  // If all tokens differ.
   double bytes() const { return static_cast<double>(3 * dout.bytes() + tokens.bytes()); }
 };
 
-// Rotary position embedding (Su et al., 2021) on the query and key parts of fused qkv, in place, in Hugging Face's half
+// Rotary position embedding (Su et al., 2021) on the query and key parts of fused qkv, in place, as Hugging Face's half
 // rotation: with angle a = position · inverse_frequencies[i], for i < D/2,
 // (x[i], x[i+D/2]) becomes (x[i] cos a - x[i+D/2] sin a, x[i+D/2] cos a + x[i] sin a).
 struct Rope {

@@ -6,7 +6,7 @@
 namespace mslt {
 namespace {
 
-// Of SplitQkv and JoinQkv.
+// For SplitQkv and JoinQkv.
 template <class Op>
 void check_parts(const Arguments& given, const Op& op) {
   check_attention_shape(given, op.shape);
@@ -43,10 +43,11 @@ void Fill::check(const Arguments& given) const {
 void Copy::check(const Arguments& given) const {
   given.present(out);
   given.present(in);
-  given.require(out.dtype() == in.dtype(), "out is {} and in is {}, but both must have one dtype.", out.describe(),
+  given.require(out.dtype() == in.dtype(), "out is {} and in is {}, but both must have the same dtype.", out.describe(),
                 in.describe());
-  given.require(out.elements() == in.elements(), "out is {} and in is {}, but both must have as many elements.",
-                out.describe(), in.describe());
+  given.require(out.elements() == in.elements(),
+                "out is {} and in is {}, but both must have the same number of elements.", out.describe(),
+                in.describe());
 }
 
 void Add::check(const Arguments& given) const {

@@ -6,7 +6,7 @@
 
 namespace mslt {
 
-// Queries, keys and values apart, from fused qkv.
+// Splits fused qkv into queries, keys and values.
 struct SplitQkv {
   static constexpr std::string_view name = "split_qkv";
   Tensor q;    // f [B, T, H·D]
@@ -19,7 +19,7 @@ struct SplitQkv {
   void check(const Arguments& given) const;
 };
 
-// And back.
+// The inverse of SplitQkv.
 struct JoinQkv {
   static constexpr std::string_view name = "join_qkv";
   Tensor qkv;
@@ -32,7 +32,7 @@ struct JoinQkv {
   void check(const Arguments& given) const;
 };
 
-// out[i] = in[i], rounding to nearest even, between f32 and bf16 or f16, or from one dtype to itself.
+// out[i] = in[i], rounded to nearest even, between f32 and bf16 or f16, or from a dtype to itself.
 struct Cast {
   static constexpr std::string_view name = "cast";
   Tensor out;
@@ -54,7 +54,7 @@ struct Fill {
   void check(const Arguments& given) const;
 };
 
-// out = in, byte for byte; any dtype, the same count.
+// out = in, byte for byte; any dtype, equal counts.
 struct Copy {
   static constexpr std::string_view name = "copy";
   Tensor out;  // may be in
@@ -66,7 +66,7 @@ struct Copy {
   void check(const Arguments& given) const;
 };
 
-// out += in; the same count.
+// out += in; equal counts.
 struct Add {
   static constexpr std::string_view name = "add";
   Tensor out;  // f; may be in

@@ -18,11 +18,27 @@ void check_plain_activation(const Arguments& given, Activation activation) {
 
 void MatmulForward::check(const Arguments& given) const {
   check_plain_activation(given, activation);
-  given.rank(weight, 2);
+  const Tensor& values = weight.values;
+  given.present(values);
+  given.require(values.shape().rank() == 2, "weight is {}, but must have 2 dimensions.", values.describe());
+  const bool nibbles = values.dtype() == DType::u8;
+  const bool quantised = nibbles || values.dtype() == DType::i8;
+  given.require(quantised || is_floating(values.dtype()), "weight is {}, but must be f32, bf16, f16, i8 or u8.",
+                values.describe());
+  const std::int64_t columns = values.shape()[0];
+  const std::int64_t inner = values.shape()[1] * (nibbles ? 2 : 1);
+  if (quantised) {
+    given.require(inner % quantised_group == 0,
+                  "weight is {}, rows of {} weights, but their number must be a multiple of {}.", values.describe(),
+                  inner, quantised_group);
+    given.shaped(weight.scales, {columns, inner / quantised_group});
+    given.absent(pre_activation, "for a quantised weight");
+  } else {
+    given.absent(weight.scales, "for a plain weight");
+  }
   given.present(in);
   const std::int64_t rows = in.shape().rows();
-  const std::int64_t columns = weight.shape()[0];
-  given.matrix(in, rows, weight.shape()[1]);
+  given.matrix(in, rows, inner);
   given.matrix(out, rows, columns);
   if (bias) given.shaped(bias, {columns});
   if (pre_activation) given.matrix(pre_activation, rows, columns);
@@ -49,30 +65,6 @@ void MatmulBackwardWeight::check(const Arguments& given) const {
   given.matrix(dout, rows, dweight.shape()[0]);
   given.matrix(in, rows, dweight.shape()[1]);
   if (dbias) given.shaped(dbias, {dweight.shape()[0]});
-}
-
-void Matvec::check(const Arguments& given) const {
-  const Tensor& values = weight.values;
-  given.present(values);
-  given.require(values.shape().rank() == 2, "weight.values is {}, but must have 2 dimensions.", values.describe());
-  const bool nibbles = values.dtype() == DType::u8;
-  const bool quantised = nibbles || values.dtype() == DType::i8;
-  given.require(quantised || is_floating(values.dtype()), "weight.values is {}, but must be f32, bf16, f16, i8 or u8.",
-                values.describe());
-  const std::int64_t columns = values.shape()[0];
-  const std::int64_t inner = values.shape()[1] * (nibbles ? 2 : 1);
-  if (quantised) {
-    given.require(inner % quantised_group == 0,
-                  "weight.values is {}, rows of {} weights, but their number must be a multiple of {}.",
-                  values.describe(), inner, quantised_group);
-    given.shaped(weight.scales, {columns, inner / quantised_group});
-  } else {
-    given.absent(weight.scales, "for a plain weight");
-  }
-  given.present(in);
-  given.matrix(in, in.shape().rows(), inner);
-  given.matrix(out, in.shape().rows(), columns);
-  if (bias) given.shaped(bias, {columns});
 }
 
 }  // namespace mslt

@@ -1,37 +1,50 @@
 // Matrix products.
 #pragma once
 
+#include <utility>
+
 #include "backend/operations/argument.h"
 #include "backend/operations/parameters.h"
 
 namespace mslt {
 
-// A weight matrix [out, in], plain or quantised. For quantised ones, groups of 32 neighbours in a row share a scale and
+// A weight matrix [out, in], plain or quantised. In quantised ones, groups of 32 neighbours in a row share a scale, and
 // `in` is a multiple of 32:
 //   i8: values [out, in];     w = value · scale
 //   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
 //       element j + 16 in its high half; w = (half - 8) · scale
 struct Weight {
-  Tensor values;       // kept, or i8 or u8
-  Tensor scales = {};  // f16 [out, in / 32]; absent for plain weights
+  Weight() = default;
+  // A plain tensor is a weight.
+  Weight(Tensor values, Tensor scales = {}) : values(std::move(values)), scales(std::move(scales)) {}
+
+  Tensor values;  // kept, or i8 or u8
+  Tensor scales;  // f16 [out, in / 32]; absent for plain weights
 };
 
-// out = activation(in · weightᵀ + bias).
+// out = activation(in · weightᵀ + bias). Where rows are few, reading the weight is what takes the time; the backend
+// knows how few, and does those another way.
 struct MatmulForward {
   static constexpr std::string_view name = "matmul_forward";
   Tensor out;                                // f [M, N]
   Tensor in;                                 // f [M, K]
-  Tensor weight;                             // kept [N, K]
+  Weight weight;                             // [N, K]
   Tensor bias = {};                          // kept [N]
-  Activation activation = Activation::none;  // gelu, gelu_erf and relu are possible
-  Tensor pre_activation = {};                // f [M, N]: keeps the activation's argument
+  Activation activation = Activation::none;  // any except swiglu
+  Tensor pre_activation = {};                // f [M, N]: stores the activation's argument; not for quantised weights
 
   auto arguments() const {
-    return std::array{writes("out", out), reads("in", in), reads("weight", weight, Elements::kept),
-                      reads("bias", bias, Elements::kept), writes("pre_activation", pre_activation)};
+    return std::array{writes("out", out),
+                      reads("in", in),
+                      reads("weight", weight.values, weight.scales ? Elements::any : Elements::kept),
+                      reads("weight.scales", weight.scales, Elements::f16),
+                      reads("bias", bias, Elements::kept),
+                      writes("pre_activation", pre_activation)};
   }
   void check(const Arguments& given) const;
-  double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.shape()[0]); }
+  double flops() const {
+    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
+  }
 };
 
 // din (+)= (dout · weight) · activation'(pre_activation).
@@ -40,7 +53,7 @@ struct MatmulBackwardInput {
   Tensor din;                                // f [M, K]
   Tensor dout;                               // f [M, N]
   Tensor weight;                             // f [N, K]
-  Activation activation = Activation::none;  // as MatmulForward takes it
+  Activation activation = Activation::none;  // as in MatmulForward
   Tensor pre_activation = {};                // f [M, K], absent for Activation::none
   bool accumulate = false;                   // adds to din
 
@@ -65,25 +78,6 @@ struct MatmulBackwardWeight {
   }
   void check(const Arguments& given) const;
   double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(dweight.shape()[0]); }
-};
-
-// out = in · weightᵀ + bias for few rows, bound by reading the weight once.
-struct Matvec {
-  static constexpr std::string_view name = "matvec";
-  Tensor out;  // f [M, N]
-  Tensor in;   // f [M, K]
-  Weight weight;
-  Tensor bias = {};  // kept [N]
-
-  auto arguments() const {
-    return std::array{writes("out", out), reads("in", in),
-                      reads("weight.values", weight.values, weight.scales ? Elements::any : Elements::kept),
-                      reads("weight.scales", weight.scales, Elements::f16), reads("bias", bias, Elements::kept)};
-  }
-  void check(const Arguments& given) const;
-  double flops() const {
-    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
-  }
 };
 
 }  // namespace mslt

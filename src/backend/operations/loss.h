@@ -5,10 +5,9 @@
 
 namespace mslt {
 
-// losses[n] = log_sum_exp(logits[n, :vocab]) - logits[n, targets[n]], or 0 where targets[n] < 0 (padding). Targets of
-// vocab and above count as padding; callers check beforehand.
-// With loss_scale, logits becomes dlogits in place: loss_scale · (softmax - one-hot), zeros in padding rows and in
-// columns from vocab on.
+// losses[n] = log_sum_exp(logits[n, :vocab]) - logits[n, targets[n]], or 0 if targets[n] < 0 (padding). Targets from
+// vocab on count as padding; callers check beforehand. With loss_scale, logits becomes dlogits in place: loss_scale ·
+// (softmax - one-hot), zeros in padding rows and in columns from vocab on.
 struct CrossEntropy {
   static constexpr std::string_view name = "cross_entropy";
   Tensor losses;   // f32 [N]

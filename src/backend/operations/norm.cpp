@@ -13,7 +13,7 @@ void check_kind(const Arguments& given, const NormKind& kind, const Tensor& mean
   given.absent(bias, "for RMSNorm");
 }
 
-// The tensor that gives the operation its rows and columns.
+// `tensor` gives the operation its rows and columns.
 void check_rows(const Arguments& given, const Tensor& tensor) {
   given.rows(tensor);
   given.require(tensor.shape()[-1] >= 1, "{}, which gives the rows, must have at least 1 column.", tensor.describe());

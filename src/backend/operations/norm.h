@@ -7,7 +7,7 @@
 namespace mslt {
 
 struct NormKind {
-  bool rms = false;  // RMSNorm, else LayerNorm
+  bool rms = false;  // RMSNorm if true, else LayerNorm
   float epsilon = 1e-5f;
 };
 
@@ -17,11 +17,11 @@ struct NormKind {
 struct ResidualNormForward {
   static constexpr std::string_view name = "residual_norm_forward";
   Tensor out;        // f [N, C]; may be x
-  Tensor sum = {};   // f [N, C]; may be residual; required with x, not written without
+  Tensor sum = {};   // f [N, C]; may be residual; required with x, otherwise not written
   Tensor mean = {};  // f32 [N], for a backward pass; absent for RMSNorm
   Tensor rstd = {};  // f32 [N], for a backward pass
   Tensor residual;   // f [N, C]
-  Tensor x = {};     // f [N, C]; where absent, residual is what is normalised
+  Tensor x = {};     // f [N, C]; if absent, residual is normalised
   Tensor weight;     // kept [C]
   Tensor bias = {};  // kept [C]; absent for RMSNorm
   NormKind kind = {};
@@ -41,15 +41,14 @@ struct ResidualNormForward {
   void check(const Arguments& given) const;
 };
 
-// dsum = dsum_direct + the norm's gradient of dout; dweight and dbias are added to. Dropout's share is a DropElements
-// on dsum.
+// dsum = dsum_direct + the norm's gradient of dout; adds to dweight and dbias. For dropout, apply DropElements to dsum.
 struct ResidualNormBackward {
   static constexpr std::string_view name = "residual_norm_backward";
   Tensor dsum;              // f [N, C]; may be dout
   Tensor dweight;           // f [C]
   Tensor dbias = {};        // f [C]; absent without a bias
   Tensor dout;              // f [N, C]
-  Tensor dsum_direct = {};  // f [N, C]: the gradient that reaches the sum past the norm; may be dsum
+  Tensor dsum_direct = {};  // f [N, C]: the gradient that reaches the sum around the norm; may be dsum
   Tensor sum;               // f [N, C]
   Tensor mean = {};         // f32 [N]; absent for RMSNorm
   Tensor rstd;              // f32 [N]

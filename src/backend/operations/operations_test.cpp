@@ -1,4 +1,4 @@
-// Tests of what holds for operations alike: their lists of tensors, the common checks, their work.
+// Tests of what all operations share: their lists of tensors, the common checks, their work.
 #include "backend/operations/operations.h"
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@ class PlainBuffer final : public Buffer {
   explicit PlainBuffer(std::size_t bytes) : Buffer(bytes, nullptr, "plain") {}
 };
 
-// Notes the names of what it executes.
+// Records the names of the operations it executes.
 class Noting final : public ForEachOperation<Noting> {
  public:
   template <class Op>
@@ -43,7 +43,7 @@ class Noting final : public ForEachOperation<Noting> {
   DeviceInfo info_;
 };
 
-// Calls visit for a default-made one of every operation.
+// Calls visit for a default-constructed value of every operation.
 template <class Visit, class... Ops>
 void for_all(OperationList<Ops...> /*list*/, Visit visit) {
   (visit(Ops{}), ...);
@@ -79,7 +79,7 @@ TEST_F(OperationsTest, HaveNamesOfTheirOwnAndWriteSomething) {
       writes = writes || argument.is_written();
     }
     EXPECT_TRUE(writes) << Op::name;
-    // The list points at the operation's own members, never at copies.
+    // The list refers to the operation's own members, never to copies.
     const auto* first = reinterpret_cast<const std::byte*>(&op);
     for (const Tensor* tensor : tensors) {
       const auto offset = reinterpret_cast<const std::byte*>(tensor) - first;
@@ -88,7 +88,7 @@ TEST_F(OperationsTest, HaveNamesOfTheirOwnAndWriteSomething) {
   });
 }
 
-// With nothing given, every operation is refused by its own name.
+// Without arguments, every operation is refused by its own name.
 TEST_F(OperationsTest, AreCheckedBeforeTheyAreExecuted) {
   for_all(Operations{}, [&](const auto& op) {
     using Op = std::decay_t<decltype(op)>;
@@ -115,7 +115,7 @@ TEST_F(OperationsTest, WriteApartFromEverythingUnlessInPlace) {
   };
   EXPECT_EQ(norm(x, {}), "");
   EXPECT_NE(norm(near, {}).find("sum, f32 [2, 8] of 'plain', and residual"), std::string::npos) << norm(near, {});
-  // Statistics in the weight's place were never compared by an operation's own check.
+  // An operation's own check never compared statistics passed in the weight's place.
   EXPECT_NE(norm(x, at(512, DType::f32, {2})).find("mean"), std::string::npos);
 }
 
@@ -140,10 +140,10 @@ TEST_F(OperationsTest, TellTheirWork) {
   backend_.run(MatmulBackwardInput{.din = din, .dout = dout, .weight = weight});
   EXPECT_EQ(backend_.work.flops, 2.0 * 3 * 4 * 8);
   EXPECT_EQ(backend_.work.bytes, 2.0 * (3 * 8 + 3 * 4 + 4 * 8));
-  // What is added to is read as well.
+  // An accumulated tensor is read as well.
   backend_.run(MatmulBackwardInput{.din = din, .dout = dout, .weight = weight, .accumulate = true});
   EXPECT_EQ(backend_.work.bytes, 2.0 * (2 * 3 * 8 + 3 * 4 + 4 * 8));
-  // Of a table, the rows that are taken.
+  // Counts only the rows taken from a table.
   backend_.run(GatherRows{
       .out = at(0, DType::f32, {2, 4}), .in = at(256, DType::f32, {100, 4}), .indices = at(2048, DType::i32, {2})});
   EXPECT_EQ(backend_.work.bytes, 2.0 * 4 * 2 * 4 + 4 * 2);

@@ -24,7 +24,7 @@ void AdamWUpdate::check(const Arguments& given) const {
   given.vector(first_moment, n);
   given.vector(second_moment, n);
   if (parameters.dtype() == DType::f32) {
-    given.absent(master, "beside f32 parameters");
+    given.absent(master, "with f32 parameters");
   } else if (master) {
     given.vector(master, n);
   }

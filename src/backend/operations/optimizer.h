@@ -14,12 +14,12 @@ struct AdamWConfig {
   float weight_decay = 0.0f;
 };
 
-// What AdamW needs that changes every step, in device memory: f32 [adamw_state_size].
+// AdamW's values that change every step, in device memory: f32 [adamw_state_size].
 enum AdamWState : std::size_t {
   adamw_learning_rate,
   adamw_inverse_correction1,  // 1 / (1 - beta1^step)
   adamw_inverse_correction2,  // 1 / (1 - beta2^step)
-  adamw_gradient_scale,       // gradients are multiplied by it first (one over the loss scale)
+  adamw_gradient_scale,       // multiplied into the gradients first (1 / loss scale)
   adamw_max_norm,             // clip the global norm to this; 0 clips nothing
   adamw_state_size
 };
@@ -42,15 +42,14 @@ struct GlobalNorm {
 //   g = gradient · gradient_scale · min(1, max_norm / (norm · gradient_scale + 1e-6))
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
 //   p -= learning_rate · (m · correction1 / (sqrt(v · correction2) + epsilon) + weight_decay · p)
-// Where norm is not finite, nothing is written at all.
+// If norm is not finite, nothing is written.
 struct AdamWUpdate {
   static constexpr std::string_view name = "adamw";
   Tensor parameters;     // f [n]
   Tensor gradients;      // f [n]
   Tensor first_moment;   // f32 [n]
   Tensor second_moment;  // f32 [n]
-  // f32 [n], beside 16-bit parameters only: where given, it is the p that is updated, and parameters receives its
-  // rounding.
+  // f32 [n], only with 16-bit parameters: if given, p is the master weight, and parameters receives its rounded value.
   Tensor master = {};
   Tensor state;  // f32 [adamw_state_size]
   Tensor norm;   // f32 [1], of the gradients before gradient_scale

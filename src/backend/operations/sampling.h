@@ -5,7 +5,7 @@
 
 namespace mslt {
 
-// out[n] = the index of the largest of logits[n, :vocab], the smallest such index on ties.
+// out[n] = the index of the largest of logits[n, :vocab], the smallest index on ties.
 struct Argmax {
   static constexpr std::string_view name = "argmax";
   Tensor out;     // i32 [N]

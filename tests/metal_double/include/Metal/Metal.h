@@ -1,7 +1,7 @@
-// What the Metal driver uses of Apple's Metal, declared for Linux, where tests/metal_double implements it.
+// The part of Apple's Metal that the Metal driver uses, declared for Linux; tests/metal_double implements it.
 //
-// Every class, protocol, selector, property, enumerator and value here is one of Apple's, as macOS 15 has them; what
-// the driver does not use is left out. Nothing may be added that Metal does not have.
+// Every class, protocol, selector, property, enumerator and value here is Apple's, as in macOS 15; everything that the
+// driver does not use is omitted. Nothing may be added that Metal does not have.
 #pragma once
 
 #import <Foundation/Foundation.h>
@@ -126,7 +126,7 @@ typedef NS_ENUM(NSUInteger, MTLLibraryError) {
   MTLLibraryErrorFileNotFound = 6,
 };
 
-// Instance variables are the double's: this Objective-C runtime needs to know them here.
+// The instance variables are the double's: this Objective-C runtime needs them declared here.
 @interface MTLCompileOptions : NSObject <NSCopying> {
   BOOL fastMathEnabled;
   MTLMathMode mathMode;

@@ -1,4 +1,4 @@
-// How the host driver calls the kernels that mslc wrote as C++: the entry signature and what it reads.
+// How the host driver calls the kernels that mslc wrote as C++: the entry signature and its arguments.
 //
 // For every kernels/NAME.metal mslc writes host_NAME.cpp:
 //
@@ -43,12 +43,12 @@ struct Extent {
   std::uint32_t z = 0;
 };
 
-// What [[buffer(n)]] is bound to: the address inside a Buffer, or of the bytes of set_bytes. Shared by the dispatch.
+// The binding of [[buffer(n)]]: an address inside a Buffer, or of the bytes of set_bytes. Shared by the dispatch.
 struct Bindings {
   std::array<void*, max_buffers> buffers{};
 };
 
-// One thread of a dispatch. The members bear the names of the MSL attributes that they stand for.
+// One thread of a dispatch. The members have the names of their MSL attributes.
 struct ThreadContext {
   Extent thread_position_in_grid;
   Extent thread_position_in_threadgroup;
@@ -59,13 +59,13 @@ struct ThreadContext {
   std::uint32_t simdgroup_index_in_threadgroup = 0;
   std::uint32_t thread_index_in_simdgroup = 0;
   std::uint32_t simdgroups_per_threadgroup = 0;
-  // [n] is the memory of [[threadgroup(n)]], exactly as large as set_threadgroup_memory asked for.
+  // [n] is the memory of [[threadgroup(n)]], exactly as large as set_threadgroup_memory requested.
   std::span<void* const> threadgroup_arguments;
   // [slot] is the memory of HostKernel::arrays[slot], exactly as large.
   std::span<void* const> threadgroup_arrays;
 };
 
-// A threadgroup array declared in a kernel. Each is an allocation of its own and starts undefined.
+// A threadgroup array declared in a kernel. Each is a separate allocation with undefined contents at first.
 struct ThreadgroupArray {
   std::string_view name;
   std::uint32_t bytes = 0;

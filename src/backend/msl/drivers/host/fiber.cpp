@@ -13,10 +13,10 @@ namespace mslt::msl::host {
 namespace {
 
 constexpr std::size_t stacks_a_slab = 32;
-// Under ThreadSanitizer a stack orders the kernel threads that use it; so it must be long before one is used again.
+// Under ThreadSanitizer a stack orders the kernel threads that use it, so it must rest for long before its next use.
 constexpr std::size_t watched_stacks = 4096;
 
-// Stacks start at different cache sets, as all lanes touch the top of theirs at about the same time.
+// Stacks start at different cache sets, since all lanes touch the top of theirs at about the same time.
 std::size_t colour(std::size_t index) {
   return index * 320 % 16384;
 }
@@ -27,7 +27,7 @@ void arrived(Fiber& self, boost::context::detail::transfer_t transfer) {
   const void* bottom = nullptr;
   std::size_t size = 0;
   sanitizer::finish_switch(self.fake_stack, &bottom, &size);
-  // How large a host thread's own stack is, only the sanitizer knows.
+  // Only the sanitizer knows the size of a host thread's own stack.
   if (previous->bottom == nullptr) {
     previous->bottom = bottom;
     previous->size = size;
@@ -93,7 +93,7 @@ void FiberPool::add_slab() {
   slabs_.push_back({memory, bytes});
   auto* bottom = static_cast<std::byte*>(memory);
   for (std::size_t i = 0; i < stacks_a_slab; ++i, bottom += stack) {
-    // A stack that overflows faults here. Guards cost the system a mapping each, too many for thousands of stacks.
+    // An overflow of the stack faults here. Each guard costs the system a mapping, too many for thousands of stacks.
     if (!sanitizer::sees_races) mprotect(bottom, page, PROT_NONE);
     auto fiber = std::make_unique<Fiber>();
     fiber->bottom = bottom + page;

@@ -1,4 +1,4 @@
-// Stacks that can be switched between, and the switch itself, which tells AddressSanitizer.
+// Stacks with switches between them; switches are reported to AddressSanitizer.
 #pragma once
 
 #include <boost/context/detail/fcontext.hpp>
@@ -11,19 +11,19 @@ namespace mslt::msl::host {
 
 struct Lane;
 
-// One stack with what runs on it. The fiber of a host thread's own stack has no memory of its own.
+// One stack and its occupant. The fiber of a host thread's own stack has no memory of its own.
 struct Fiber {
   boost::context::detail::fcontext_t context = nullptr;
   const void* bottom = nullptr;  // lowest address
   std::size_t size = 0;
   void* fake_stack = nullptr;  // AddressSanitizer's
-  Lane* lane = nullptr;        // the kernel thread that runs or is suspended on it
+  Lane* lane = nullptr;        // the kernel thread running or suspended on it
   std::uint64_t clock = 0;     // its address orders the kernel threads that use the stack one after another
 };
 
-// Goes on with `to` where it left off, and returns when another fiber goes on with `from`.
+// Continues `to` where it stopped; returns when another fiber continues `from`.
 void switch_fiber(Fiber& from, Fiber& to);
-// Must be the first call of a fiber's function, with what that was given.
+// Must be the first call of a fiber's function, with that function's argument.
 void first_switch(Fiber& self, boost::context::detail::transfer_t transfer);
 
 // The fibers of one host thread.
@@ -31,16 +31,16 @@ class FiberPool {
  public:
   using Function = void (*)(boost::context::detail::transfer_t);
 
-  // Every fiber starts with `function`, at its first switch.
+  // Every fiber starts with `function`, at the first switch to it.
   explicit FiberPool(Function function) : function_(function) {}
   FiberPool(const FiberPool&) = delete;
   FiberPool& operator=(const FiberPool&) = delete;
   ~FiberPool();
 
-  // A fiber that nothing runs on. Throws Error(memory) where there is no room for its stack.
+  // A fiber that nothing runs on. Throws Error(memory) if there is no room for its stack.
   Fiber& take();
   void give_back(Fiber& fiber);
-  // Makes every fiber as new; what was suspended on them never goes on.
+  // Resets every fiber; whatever was suspended on them never continues.
   void reset();
 
  private:
@@ -56,7 +56,7 @@ class FiberPool {
   std::vector<Slab> slabs_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> free_;
-  std::size_t oldest_ = 0;  // where ThreadSanitizer watches, the longest unused stack is taken first
+  std::size_t oldest_ = 0;  // for ThreadSanitizer, the longest unused stack is taken first
 };
 
 }  // namespace mslt::msl::host

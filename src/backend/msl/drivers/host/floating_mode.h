@@ -1,4 +1,4 @@
-// Whether the running thread's floating-point arithmetic takes subnormal operands and results for zeros, as GPUs may.
+// Whether the current thread's floating-point arithmetic flushes subnormal operands and results to zero, as GPUs may.
 #pragma once
 
 #include <cstdint>

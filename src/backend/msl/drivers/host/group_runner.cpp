@@ -1,5 +1,4 @@
-// The scheduler of a threadgroup's threads. Compiled without ThreadSanitizer's checks: it is not the program under
-// test.
+// The scheduler of a threadgroup's threads. Compiled without ThreadSanitizer's checks: it is not the code under test.
 #include "backend/msl/drivers/host/group_runner.h"
 
 #include <fmt/format.h>
@@ -23,31 +22,31 @@ namespace mslt::msl::host {
 struct Lane {
   ThreadContext context;
   Fiber* fiber = nullptr;
-  void* thread = nullptr;  // as ThreadSanitizer knows it
+  void* thread = nullptr;  // ThreadSanitizer's handle
   bool returned = false;
-  const char* operation = nullptr;  // what it waits in
+  const char* operation = nullptr;  // the operation in which it waits
   std::source_location where;
 };
 
 namespace {
 
-// Undefined bytes are NaN in every floating type, so that a value read before it was written spoils the result.
+// Undefined bytes are NaN in every floating type, so reading a value before it was written spoils the result.
 constexpr int undefined_byte = 0xFF;
 
-// Threads that come to one place.
+// Threads that meet at one place.
 struct Meeting {
   std::uint32_t first = 0;  // thread number of the first member
   std::uint32_t members = 0;
   std::uint32_t arrived = 0;
   std::uint32_t first_arrived = 0;
-  // Barriers take turns with two clocks: a thread that is ahead by one must not release into what others have yet to
-  // acquire.
+  // Barriers alternate between two clocks: a thread that is one barrier ahead must not release a clock that others have
+  // yet to acquire.
   std::uint32_t turn = 0;
   std::array<std::uint64_t, 2>* clocks = nullptr;
   std::array<void*, simdgroup_width> slots{};
 };
 
-// The addresses that stand for what orders the threads of one group, new for every group.
+// The addresses that represent the order of one group's threads, new for every group.
 struct GroupClocks {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
@@ -55,7 +54,7 @@ struct GroupClocks {
   std::array<std::array<std::uint64_t, 2>, simdgroup_width> simdgroups{};
 };
 
-// Exactly as many bytes as the kernel may use, so that AddressSanitizer sees the first one too many.
+// Exactly as many bytes as the kernel may use, so AddressSanitizer detects the first one beyond.
 class ExactMemory {
  public:
   ExactMemory(std::size_t bytes, std::size_t alignment)
@@ -104,12 +103,12 @@ class GroupRunner::Impl {
   std::string run(std::uint64_t group);
   void finish();
 
-  // The fiber that is being switched to.
+  // The target of the current switch.
   Fiber& target() const { return *target_; }
-  // Runs kernel threads until the threadgroup is done with; on a fiber.
+  // Runs kernel threads until the threadgroup is finished; on a fiber.
   [[noreturn]] void work(Fiber& self);
 
-  // From inside a kernel.
+  // Called from inside a kernel.
   void meet_simdgroup(const char* operation, const std::source_location& where, void* slot, Combine combine);
   void barrier(Meeting& meeting, const char* operation, const std::source_location& where, bool orders_memory);
   Meeting& simdgroup() { return simdgroups_[current_->context.simdgroup_index_in_threadgroup]; }
@@ -119,7 +118,7 @@ class GroupRunner::Impl {
   // "kernel 'x', threadgroup (0, 1, 0)"
   std::string group_name() const;
   void make_mistake(std::string message) { mistake_ = std::move(message); }
-  // Leaves the group, whose mistake has been told. The stack is never unwound: nothing on it may own memory.
+  // Leaves the group after its error was reported. The stack is never unwound: nothing on it may own memory.
   [[noreturn]] void give_up();
 
  private:
@@ -148,7 +147,9 @@ class GroupRunner::Impl {
   std::vector<ExactMemory> memory_;
   std::vector<void*> argument_memory_;
   std::vector<void*> array_memory_;
-  // Threads that may go on, first come first served but in a random order; a ring with room for all.
+  // Runnable threads; a ring with room for all. In the forward order the first to come is the first to go on, so
+  // simdgroups keep step with one another. In the reversed order it is the last to come, so each simdgroup runs as far
+  // as it can before another does. In a random order any of them may be the next.
   std::vector<Lane*> ready_;
   std::size_t ready_first_ = 0;
   std::size_t ready_count_ = 0;
@@ -160,8 +161,8 @@ class GroupRunner::Impl {
   std::uint64_t dice_ = 0;
   std::string mistake_;
   std::unique_ptr<GroupClocks> clocks_;
-  // As ThreadSanitizer knows them: the thread that schedules, and one that frees what the kernel's threads are done
-  // with, so that freeing does not order one group's threads before the next one's.
+  // ThreadSanitizer's handles: of the scheduling thread, and of one that frees the memory of finished kernel threads,
+  // so that freeing does not order one group's threads before the next one's.
   void* scheduler_thread_ = nullptr;
   void* cleaning_thread_ = nullptr;
 };
@@ -210,7 +211,7 @@ void GroupRunner::Impl::allocate_memory() {
   }
 }
 
-// What is the same in every group.
+// Values that are equal in every group.
 void GroupRunner::Impl::place_lanes() {
   const Extent threads = dispatch_->threads;
   for (std::uint32_t i = 0; i < lanes_.size(); ++i) {
@@ -277,7 +278,7 @@ void GroupRunner::Impl::end_threads_of_group() {
   if constexpr (sanitizer::sees_races) {
     for (const Lane& lane : lanes_) {
       if (lane.returned) continue;
-      // It was given up.
+      // The group was given up.
       sanitizer::switch_thread(lane.thread);
       sanitizer::release(&clocks_->end);
       sanitizer::release(&dispatch_->end_clock);
@@ -320,7 +321,7 @@ void GroupRunner::Impl::run_entry(Lane& lane, Fiber& fiber) {
     sanitizer::acquire(&clocks_->start);
     sanitizer::acquire(&fiber.clock);
   }
-  // A mode of the thread's own where switches keep it, as on x86; elsewhere that of all threads of the group.
+  // A mode of the thread itself if switches keep it, as on x86; elsewhere of all threads of the group.
   flush_subnormals(dispatch_->flush_subnormals);
   dispatch_->kernel->entry(dispatch_->bindings, lane.context);
   if constexpr (sanitizer::sees_races) {
@@ -349,14 +350,17 @@ void GroupRunner::Impl::work(Fiber& self) {
   }
 }
 
-// The next thread that has not begun, null where all have.
+// The next thread that has not started, null if all have.
 Lane* GroupRunner::Impl::unstarted() {
   if (started_ == lanes_.size()) return nullptr;
   return &lanes_[thing_at(dispatch_->order, started_++, lanes_.size(), group_number_)];
 }
 
-// One of those that may go on, of which there must be some.
+// One of the runnable threads, of which there must be some.
 Lane& GroupRunner::Impl::take_ready() {
+  if (dispatch_->order.kind == RunOrder::Kind::reversed) {
+    return *ready_[(ready_first_ + --ready_count_) % ready_.size()];
+  }
   if (dispatch_->order.kind == RunOrder::Kind::random) {
     dice_ = mixed(dice_);
     std::swap(ready_[ready_first_], ready_[(ready_first_ + dice_ % ready_count_) % ready_.size()]);
@@ -367,7 +371,7 @@ Lane& GroupRunner::Impl::take_ready() {
   return lane;
 }
 
-// Where to go on when the running fiber cannot.
+// Where to continue when the running fiber cannot.
 Fiber& GroupRunner::Impl::next(Fiber& self) {
   if (ready_count_ > 0) {
     return *take_ready().fiber;
@@ -390,7 +394,7 @@ void GroupRunner::Impl::suspend(const char* operation, const std::source_locatio
   current_ = &lane;
 }
 
-// Whether the caller is the last of those awaited.
+// Whether the caller is the last one to arrive.
 bool GroupRunner::Impl::come(Meeting& meeting, const char* operation, const std::source_location& where) {
   if (meeting.arrived == 0) {
     meeting.first_arrived = thread_index();
@@ -407,13 +411,12 @@ bool GroupRunner::Impl::come(Meeting& meeting, const char* operation, const std:
   return meeting.arrived == meeting.members;
 }
 
-// Lets those go on that wait in the meeting; all members but the caller.
+// Makes the waiting members of the meeting runnable: all except the caller.
 void GroupRunner::Impl::let_go(Meeting& meeting) {
   meeting.arrived = 0;
   std::size_t last = ready_first_ + ready_count_;
-  const bool reversed = dispatch_->order.kind == RunOrder::Kind::reversed;
   for (std::uint32_t i = 0; i < meeting.members; ++i) {
-    Lane& lane = lanes_[meeting.first + (reversed ? meeting.members - 1 - i : i)];
+    Lane& lane = lanes_[meeting.first + i];
     if (&lane == current_) continue;
     ready_[last++ % ready_.size()] = &lane;
   }
@@ -476,7 +479,7 @@ std::string GroupRunner::Impl::stuck() const {
       places.push_back({&lane, 1});
     }
   }
-  std::string message = fmt::format("{}: its threads wait for one another for ever:", group_name());
+  std::string message = fmt::format("{}: its threads wait for each other forever:", group_name());
   for (const Waiting& waiting : places) {
     fmt::format_to(
         std::back_inserter(message), "{} {} of {} (the first is thread {}) {}", &waiting == places.data() ? "" : ",",
@@ -491,7 +494,7 @@ void GroupRunner::Impl::give_up() {
   sanitizer::switch_thread(scheduler_thread_);
   Fiber& self = *current_->fiber;
   switch_to(self, main_);
-  std::terminate();  // nothing goes on with a fiber that was given up
+  std::terminate();  // a fiber that was given up never continues
 }
 
 GroupRunner::GroupRunner() : impl_(std::make_unique<Impl>()) {}

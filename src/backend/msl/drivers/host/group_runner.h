@@ -1,4 +1,4 @@
-// Runs threadgroups on one thread of the host, their threads as fibers.
+// Runs threadgroups on one host thread, their threads as fibers.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@ namespace mslt::msl::host {
 
 inline constexpr std::uint32_t simdgroup_width = 32;
 
-// One dispatch as the runners see it; unchanged while it runs.
+// One dispatch for the runners; constant while it runs.
 struct Dispatch {
   const HostKernel* kernel = nullptr;
   Bindings bindings;
@@ -22,8 +22,8 @@ struct Dispatch {
   Extent threads;
   std::array<std::uint32_t, max_threadgroup_arguments> threadgroup_bytes{};
   RunOrder order;
-  bool flush_subnormals = false;  // where can_flush_subnormals
-  // Whose addresses stand for the dispatch's start and end in ThreadSanitizer's eyes.
+  bool flush_subnormals = false;  // if can_flush_subnormals
+  // Its addresses represent the dispatch's start and end for ThreadSanitizer.
   mutable std::uint64_t start_clock = 0;
   mutable std::uint64_t end_clock = 0;
 
@@ -31,9 +31,10 @@ struct Dispatch {
   std::uint32_t thread_count() const { return threads.x * threads.y * threads.z; }
 };
 
-// A thread of a kernel starts on a fiber only when it runs, and one that never waits leaves its fiber to the next; so a
-// kernel without barriers takes no switches at all. Stacks, lanes and threadgroup memory are kept from group to group.
-// Under ThreadSanitizer each thread of a kernel is a thread to the tool, too, and memory of a group is never reused by
+// A kernel thread gets a fiber only when it runs, and one that never waits leaves its fiber to the next; so a kernel
+// without barriers needs no switches. Stacks, lanes and threadgroup memory are kept from group to group. Under
+// ThreadSanitizer each kernel thread is a thread to the tool, and memory of a group is never reused by another in a way
+// that would order the two.
 // another in a way that would order the two.
 class GroupRunner {
  public:
@@ -42,10 +43,10 @@ class GroupRunner {
   GroupRunner& operator=(const GroupRunner&) = delete;
   ~GroupRunner();
 
-  // Prepares for the groups of `dispatch`, which must stay until finish().
+  // Prepares for the groups of `dispatch`, which must stay valid until finish().
   void begin(const Dispatch& dispatch);
-  // Runs the group of that linear number, its threads in the dispatch's order. Returns what the kernel did wrong, empty
-  // where nothing.
+  // Runs the group with that linear number, its threads in the dispatch's order. Returns the kernel's error, or an
+  // empty string.
   std::string run(std::uint64_t group);
   void finish();
 

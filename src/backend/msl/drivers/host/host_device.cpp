@@ -49,7 +49,7 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// A dispatch with the values that its set_bytes arguments had.
+// A dispatch with the values of its set_bytes arguments.
 struct RecordedDispatch {
   Dispatch dispatch;
   std::array<std::vector<std::byte>, max_buffers> bytes;
@@ -59,7 +59,7 @@ using Command = std::function<std::string(Team&)>;
 
 }  // namespace
 
-// What was recorded, shared by the command buffer and the queue that runs it.
+// Recorded work, shared by the command buffer and the queue that runs it.
 struct Work {
   std::vector<Command> commands;
   std::vector<std::function<void(const CommandTiming&, std::string_view)>> handlers;

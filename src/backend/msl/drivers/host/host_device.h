@@ -16,23 +16,23 @@ namespace mslt::msl::host {
 
 class CommandQueue;
 
-// Command buffers run on a thread of the device, one after another; the threadgroups of a dispatch run in parallel on
+// Command buffers run on a thread of the device, one after another. The threadgroups of a dispatch run in parallel on
 // the host's cores (as many as base/parallel.h says), each on one of them. All memory is host_visible.
 //
-// A kernel whose threads do not meet (a barrier that some do not reach, others of them elsewhere, a return while others
-// wait) fails its command buffer with a message that names the kernel, the threads, file and line. Every other mistake
-// is for the sanitizers to find: buffers and threadgroup memory are allocated at exactly their sizes, the latter filled
-// with NaN bytes for each threadgroup.
+// If a kernel's threads do not meet (some miss a barrier or reach another one, or return while others wait), its
+// command buffer fails with a message that names the kernel, the threads, file and line. Every other error is for the
+// sanitizers to find: buffers and threadgroup memory are allocated at exactly their sizes, and threadgroup memory is
+// filled with NaN bytes for each threadgroup.
 //
-// What no barrier or meeting orders runs in the order that the device is made with: a race of a kernel that one order
-// hides shows in another. Results are the same in all.
+// Whatever no barrier or meeting orders runs in the device's RunOrder: a race that one order hides shows in another.
+// Correct kernels have the same results in all.
 class HostDevice final : public Device {
  public:
-  // The kernels of kernels/.
+  // Runs the kernels of kernels/.
   explicit HostDevice(const RunOrder& order = {});
-  // Those given, which must outlive the device; `threads` 0 for as many as there are cores.
+  // Runs the given kernels, which must outlive the device; `threads` 0 for one per core.
   explicit HostDevice(std::span<const HostKernel> kernels, int threads = 0, const RunOrder& order = {});
-  // Finishes what was committed.
+  // Finishes committed work.
   ~HostDevice() override;
 
   const DeviceInfo& info() const override { return info_; }

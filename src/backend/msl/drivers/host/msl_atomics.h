@@ -1,4 +1,4 @@
-// MSL's integer atomics on the host, relaxed as all of MSL's are. There are none of float: sums are ordered.
+// MSL's integer atomics on the host, relaxed as all of MSL's are. There are no float atomics, since sums are ordered.
 #pragma once
 
 #include <cstdint>

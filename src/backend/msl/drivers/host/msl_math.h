@@ -1,4 +1,4 @@
-// MSL's mathematical functions on the host, for float and vectors of it, and those of integers.
+// MSL's mathematical functions on the host, for float, float vectors and integers.
 #pragma once
 
 #include <bit>
@@ -9,7 +9,7 @@
 
 namespace metal {
 
-// The library's functions are within the error that precise:: allows; fast:: may be as good.
+// The library's functions are accurate enough for precise::; fast:: may be as accurate.
 #define MSLT_UNARY(name, expression)                             \
   inline float name(float x) {                                   \
     return expression;                                           \
@@ -102,7 +102,7 @@ float dot(const vec<float, n>& a, const vec<float, n>& b) {
   return sum;
 }
 
-// Of a NaN and a number, the number.
+// Given a NaN and a number, returns the number.
 template <class T, class = std::enable_if_t<is_scalar<T>>>
 T min(T a, T b) {
   return b < a || a != a ? b : a;

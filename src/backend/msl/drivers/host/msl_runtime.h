@@ -1,4 +1,4 @@
-// The part of the MSL standard library that kernels/ uses, in C++ for the host. What mslc writes includes this.
+// The part of the MSL standard library that kernels/ uses, in C++ for the host. The output of mslc includes this.
 #pragma once
 
 #include "backend/msl/drivers/host/entry.h"

@@ -1,4 +1,4 @@
-// MSL's operations across the 32 lanes of a simdgroup, on the host: meetings where the last lane works for all.
+// MSL's operations across the 32 lanes of a simdgroup, on the host: meetings at which the last lane computes for all.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ T& slot(void* const* slots, std::uint32_t lane) {
   return *static_cast<T*>(slots[lane]);
 }
 
-// In the order of a butterfly of shuffles, lanes that are 16 apart first: the same bits as on a GPU.
+// In the order of a butterfly of shuffles, starting with lanes 16 apart: the same bits as on a GPU.
 template <class T, T (*join)(T, T)>
 T reduce(T value, const char* operation, const std::source_location& where) {
   const mslt::msl::host::Combine combine = [](void* const* slots, std::uint32_t lanes) {
@@ -69,7 +69,7 @@ template <class T>
 struct Shuffle {
   T value;
   T result;
-  std::uint32_t source;  // a lane; the own value where there is none of that number
+  std::uint32_t source;  // a lane; the own value if there is no such lane
 };
 
 template <class T>

@@ -1,7 +1,7 @@
-// MSL's 8×8 matrices spread over the lanes of a simdgroup, on the host.
+// MSL's 8×8 matrices, distributed over the lanes of a simdgroup, on the host.
 //
 // Lane l holds two neighbours of a row: with q = l / 4, row (q & 4) + (l / 2) % 4, columns (q & 2) · 2 + (l % 2) · 2
-// and the next. Loads and stores are each lane's own; products are meetings.
+// and the next. Each lane loads and stores by itself; products are meetings.
 #pragma once
 
 #include <array>
@@ -75,7 +75,7 @@ void multiply(void* const* slots, std::uint32_t lanes) {
   }
 }
 
-// Where the calling lane's elements [0] and [1] are in memory.
+// The address of the calling lane's elements [0] and [1].
 template <class T>
 std::array<T*, 2> addresses(T* memory, ulong elements_per_row, ulong2 origin, bool transpose) {
   const std::uint32_t lane = mslt::msl::host::lane_index();

@@ -1,4 +1,4 @@
-// MSL's scalar and vector types on the host: same sizes, same alignments, undefined where not initialised.
+// MSL's scalar and vector types on the host: same sizes, same alignments, undefined unless initialised.
 #pragma once
 
 #include <bit>
@@ -48,7 +48,7 @@ struct half {
   half() = default;
   template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
   half(T value) : bits(mslt::to_float16(static_cast<float>(value)).bits) {}
-  // A subnormal one is a number like others, also where those of float are flushed.
+  // Subnormal halves are ordinary numbers, even if float flushes subnormals.
   operator float() const {
     const std::uint32_t magnitude = bits & 0x7fffu;
     if (magnitude >= 0x400u) return mslt::to_float(mslt::Float16{bits});
@@ -66,7 +66,7 @@ struct bfloat {
   operator float() const { return mslt::to_float(mslt::BFloat16{bits}); }
 
  private:
-  // The comparison takes a subnormal number for zero where subnormals are flushed: then the conversion flushes, too.
+  // With flushing, the comparison treats a subnormal number as zero: then the conversion flushes, too.
   static std::uint16_t rounded(float value) {
     if (value == 0.0f) return std::signbit(value) ? 0x8000u : 0u;
     return mslt::to_bfloat16(value).bits;
@@ -157,7 +157,7 @@ struct alignas(4 * sizeof(T)) vec<T, 4> {
   const T& operator[](std::int64_t i) const { return const_cast<vec&>(*this)[i]; }
 };
 
-// f of each component, of one vector or of two.
+// Applies f to each component of one or two vectors.
 template <class T, class F>
 auto each(const vec<T, 2>& a, F f) {
   return vec<decltype(f(a.x)), 2>(f(a.x), f(a.y));
@@ -183,7 +183,7 @@ auto each(const vec<T, 4>& a, const vec<U, 4>& b, F f) {
   return vec<decltype(f(a.x, b.x)), 4>(f(a.x, b.x), f(a.y, b.y), f(a.z, b.z), f(a.w, b.w));
 }
 
-// A scalar beside a vector of T, converted as MSL converts it.
+// A scalar operand next to a vector of T, converted as in MSL.
 template <class T>
 using beside = std::type_identity_t<T>;
 

@@ -1,4 +1,4 @@
-// Orders by name, and random ones as permutations that take no memory.
+// Orders by name, and random orders as permutations that take no memory.
 #include "backend/msl/drivers/host/run_order.h"
 
 #include <bit>
@@ -45,7 +45,7 @@ std::string to_string(const RunOrder& order) {
 std::uint64_t thing_at(const RunOrder& order, std::uint64_t place, std::uint64_t count, std::uint64_t stream) {
   if (order.kind == RunOrder::Kind::forward || count < 2) return place;
   if (order.kind == RunOrder::Kind::reversed) return count - 1 - place;
-  // Each step maps the numbers of so many bits one to one; those that are too large are sent on.
+  // Each step is a bijection on numbers of so many bits; numbers that are too large are mapped again.
   const int bits = std::bit_width(count - 1);
   const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits);
   const int shift = (bits + 1) / 2;

@@ -1,7 +1,7 @@
-// What the fibers of the host driver tell the sanitizer that the program is built with; nothing where there is none.
+// What the host driver's fibers report to the sanitizer of the build; nothing without one.
 //
-// AddressSanitizer must know which stack is in use, ThreadSanitizer which thread of the kernel runs and what orders
-// threads: the start and end of a dispatch and the barriers, and nothing else, so that it sees every missing one.
+// AddressSanitizer must know which stack is in use. ThreadSanitizer must know which kernel thread runs and what orders
+// threads: only the start and end of a dispatch and the barriers, so it detects every missing one.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@
 #define MSLT_HOST_TSAN 1
 #endif
 #endif
-// The scheduler itself is compiled without the sanitizers' checks, and must be told that the rest has them.
+// The scheduler is compiled without the sanitizers' checks and must be told that the rest has them.
 #if defined(MSLT_HOST_UNDER_ASAN) && !defined(MSLT_HOST_ASAN)
 #define MSLT_HOST_ASAN 1
 #endif
@@ -88,7 +88,7 @@ inline constexpr std::size_t stack_bytes = std::size_t{256} << 10;
 
 #ifdef MSLT_HOST_TSAN
 inline constexpr bool sees_races = true;
-// A thread of the kernel, as ThreadSanitizer knows it.
+// A kernel thread, as ThreadSanitizer's handle.
 inline void* current_thread() {
   return __tsan_get_current_fiber();
 }
@@ -98,18 +98,18 @@ inline void* create_thread() {
 inline void destroy_thread(void* thread) {
   __tsan_destroy_fiber(thread);
 }
-// Flag 1: the switch orders nothing by itself.
+// Flag 1: the switch itself orders nothing.
 inline void switch_thread(void* thread) {
   __tsan_switch_to_fiber(thread, 1);
 }
-// What was released before at this address happens before what follows the acquire.
+// Everything released at this address before happens before whatever follows the acquire.
 inline void acquire(void* address) {
   __tsan_acquire(address);
 }
 inline void release(void* address) {
   __tsan_release(address);
 }
-// Between the two nothing that this thread does is looked at.
+// ThreadSanitizer ignores this thread between the two calls.
 inline void ignore_begin() {
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
   AnnotateIgnoreWritesBegin(__FILE__, __LINE__);

@@ -1,4 +1,4 @@
-// Handing threadgroups out to host threads.
+// Distributing threadgroups over host threads.
 #include "backend/msl/drivers/host/team.h"
 
 #include "backend/msl/drivers/host/sanitizer_hooks.h"

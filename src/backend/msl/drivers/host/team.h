@@ -1,4 +1,4 @@
-// The host threads that run the threadgroups of one dispatch after another.
+// The host threads that run the threadgroups of successive dispatches.
 #pragma once
 
 #include <atomic>
@@ -16,14 +16,14 @@ namespace mslt::msl::host {
 // One thread at a time.
 class Team {
  public:
-  // Of that many threads, the caller of run() included.
+  // With that many threads, including the caller of run().
   explicit Team(int threads);
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
   ~Team();
 
-  // Runs all threadgroups, each on one of the threads. Returns what a kernel did wrong, empty where nothing: then the
-  // groups that had not started are left out.
+  // Runs all threadgroups, each on one of the threads. Returns the kernel's error, or an empty string; after an error,
+  // groups that had not started do not run.
   std::string run(const Dispatch& dispatch);
 
  private:

@@ -1,4 +1,4 @@
-// A device that runs nothing: for counting what a model would have a real one do.
+// A device that runs nothing: for counting the work of a model on a real device.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 
 namespace mslt::msl::idle {
 
-// Presents itself as `info` with `limits`. Buffers that need not be host_visible have a size but no memory; commands
-// are dropped, and what is read back is what the staging memory held: zeros.
+// Reports `info` and `limits` as its own. Buffers that need not be host_visible have a size but no memory. Commands are
+// dropped; read-backs deliver the staging memory's contents: zeros.
 class IdleDevice final : public Device {
  public:
   IdleDevice(DeviceInfo info, DeviceLimits limits);

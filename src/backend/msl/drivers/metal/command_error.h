@@ -1,4 +1,4 @@
-// What a command buffer that failed has to say. Objective-C++ only.
+// The message of a failed command buffer. Objective-C++ only.
 #pragma once
 
 #import <Foundation/Foundation.h>
@@ -11,18 +11,18 @@
 
 namespace mslt::msl::metal {
 
-// The kernels that a command buffer holds, in the order of their first dispatch. Names must outlive it.
+// The kernels in a command buffer, in the order of their first dispatch. Names must outlive it.
 class KernelCounts {
  public:
   void add(std::string_view name);
-  // "norm_forward_f32, matmul_forward_f32 (3 times)", the first `most` of them.
+  // The first `most` of them: "norm_forward_f32, matmul_forward_f32 (3 times)".
   std::string describe(std::size_t most = 16) const;
 
  private:
   std::vector<std::pair<std::string_view, std::uint32_t>> counts_;
 };
 
-// "A command buffer failed: out of memory (...). It held: ..."; what Metal's error codes mean, in words.
+// "A command buffer failed: out of memory (...). It held: ..."; explains Metal's error codes in words.
 std::string describe_command_error(NSError* error, const KernelCounts& kernels);
 
 }  // namespace mslt::msl::metal

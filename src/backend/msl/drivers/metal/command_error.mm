@@ -26,13 +26,13 @@ std::string_view meaning(NSInteger code) {
     case MTLCommandBufferErrorOutOfMemory:
       return "the GPU has no memory left for it";
     case MTLCommandBufferErrorInvalidResource:
-      return "a buffer it uses was gone";
+      return "a buffer it uses was deleted";
     case MTLCommandBufferErrorDeviceRemoved:
       return "the GPU was removed";
     case MTLCommandBufferErrorStackOverflow:
       return "a kernel's stack overflowed";
     default:
-      return "an error of no known kind";
+      return "an unknown error";
   }
 }
 
@@ -64,7 +64,7 @@ std::string KernelCounts::describe(std::size_t most) const {
 std::string describe_command_error(NSError* error, const KernelCounts& kernels) {
   const bool known = error != nil && [[error domain] isEqualToString:MTLCommandBufferErrorDomain];
   return fmt::format("a command buffer failed: {} ({}). It held: {}.",
-                     known ? meaning([error code]) : "an error of no known kind", describe(error), kernels.describe());
+                     known ? meaning([error code]) : "an unknown error", describe(error), kernels.describe());
 }
 
 }  // namespace mslt::msl::metal

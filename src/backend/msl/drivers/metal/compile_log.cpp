@@ -1,4 +1,4 @@
-// Lines of the flattened source back to lines of the .metal files.
+// Maps lines of the flattened source back to lines of the .metal files.
 #include "backend/msl/drivers/metal/compile_log.h"
 
 #include <fmt/format.h>
@@ -19,7 +19,7 @@ std::string_view take_line(std::string_view& text) {
   return line;
 }
 
-// The number at the beginning of `text`, which it is taken from; 0 where there is none.
+// Removes the number at the beginning of `text` and returns it; 0 if there is none.
 std::uint64_t take_number(std::string_view& text) {
   std::uint64_t number = 0;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -27,7 +27,7 @@ std::uint64_t take_number(std::string_view& text) {
   return result.ec == std::errc() ? number : 0;
 }
 
-// "kernels/norm.metal:12" for a line of the whole text, counted from 1; empty where no directive stands before it.
+// "kernels/norm.metal:12" for a line of the whole text, counted from 1; empty if no directive precedes it.
 std::string file_and_line(std::string_view source, std::uint64_t wanted) {
   std::string_view file;
   std::uint64_t line = 0;

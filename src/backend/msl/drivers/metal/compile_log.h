@@ -1,4 +1,4 @@
-// Reading what Apple's compiler says of the kernels.
+// Reading the messages of Apple's compiler about the kernels.
 #pragma once
 
 #include <string>
@@ -6,9 +6,9 @@
 
 namespace mslt::msl::metal {
 
-// The errors of a compiler's log over `source`, each line naming its .metal file and line as the #line directives of
-// `source` have it; where the log counts lines of the whole text ("program_source:1234:5:") they are looked up.
-// Warnings and notes go; a log without errors is given whole. At most `most` errors, then how many more there are.
+// The errors of a compiler's log for `source`, each line naming its .metal file and line according to the #line
+// directives of `source`. Line numbers of the whole text ("program_source:1234:5:") are translated. Warnings and notes
+// are dropped; a log without errors is returned whole. At most `most` errors, then the number of further ones.
 std::string compile_errors(std::string_view log, std::string_view source, std::size_t most = 8);
 
 }  // namespace mslt::msl::metal

@@ -1,9 +1,9 @@
-// How many cores the GPU has, which Metal does not tell.
+// The number of the GPU's cores, which Metal does not report.
 #pragma once
 
 namespace mslt::msl::metal {
 
-// 0 where it cannot be learnt.
+// 0 if unknown.
 int gpu_core_count();
 
 }  // namespace mslt::msl::metal

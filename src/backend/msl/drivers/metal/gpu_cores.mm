@@ -1,4 +1,4 @@
-// Asking macOS's registry of devices, where the GPU of a Mac with Apple silicon says what it has.
+// Queries macOS's device registry, where the GPU of a Mac with Apple silicon lists its properties.
 #include "backend/msl/drivers/metal/gpu_cores.h"
 
 #import <CoreFoundation/CoreFoundation.h>

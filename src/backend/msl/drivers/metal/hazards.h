@@ -1,5 +1,5 @@
-// Which dispatches must wait for earlier ones: those that touch memory which the others write, or write what they
-// touch.
+// Which dispatches must wait for earlier ones: those that access memory which earlier ones write, or write memory which
+// earlier ones access.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace mslt::msl::metal {
 
-// Bytes [begin, end) of an allocation, given by any address that stands for it.
+// Bytes [begin, end) of an allocation, which any address may identify.
 struct MemoryAccess {
   const void* memory = nullptr;
   std::size_t begin = 0;
@@ -16,14 +16,14 @@ struct MemoryAccess {
   bool writes = false;
 };
 
-// The accesses of commands that may still be running side by side.
+// The accesses of commands that may still be running at the same time.
 class HazardTracker {
  public:
-  // Whether a command with these accesses has to wait until those recorded so far are done. The accesses of one command
-  // do not disturb one another.
+  // Whether a command with these accesses must wait for those recorded so far. The accesses of one command do not
+  // conflict with each other.
   bool conflicts(std::span<const MemoryAccess> command) const;
   void record(std::span<const MemoryAccess> command);
-  // After a barrier.
+  // Call after a barrier.
   void clear();
 
  private:

@@ -1,4 +1,4 @@
-// Memory that an Apple GPU and the host share. Objective-C++ only.
+// Memory shared by an Apple GPU and the host. Objective-C++ only.
 #pragma once
 
 #import <Metal/Metal.h>
@@ -23,7 +23,7 @@ class MetalBuffer final : public Buffer {
   Retained<id<MTLBuffer>> buffer_;
 };
 
-// The MTLBuffer of a buffer that a MetalDevice made.
+// The MTLBuffer of a buffer made by a MetalDevice.
 inline id<MTLBuffer> metal_buffer(const Buffer& buffer) {
   return static_cast<const MetalBuffer&>(buffer).buffer();
 }

@@ -22,15 +22,15 @@ namespace mslt::msl::metal {
 
 class MetalDevice;
 
-// Dispatches go to concurrent compute encoders and run side by side; a barrier stands before each one that touches what
-// another wrote since the last barrier, or writes what another touched. Copies and fills go to blit encoders, or, where
-// they are not multiples of 4 bytes, which blits must be, to the kernel copy_bytes. Buffers are not tracked by Metal:
-// every encoder waits for the device's fence before it starts and updates it at its end, so encoders run in order,
-// those of earlier command buffers first. All of it is encoded by commit(), within one autorelease pool.
+// Dispatches go to concurrent compute encoders and run at the same time. A barrier precedes each one that accesses what
+// another wrote since the last barrier, or writes what another accessed. Copies and fills go to blit encoders, or to
+// the kernel copy_bytes if they are not multiples of 4 bytes, as blits must be. Metal does not track the buffers: every
+// encoder waits for the device's fence before it starts and updates it at its end, so encoders run in order, after
+// those of earlier command buffers. commit() encodes everything, within one autorelease pool.
 class MetalCommandBuffer final : public CommandBuffer {
  public:
   explicit MetalCommandBuffer(MetalDevice& device);
-  // What was not committed is dropped. What was goes on.
+  // Drops uncommitted work. Committed work continues.
   ~MetalCommandBuffer() override = default;
 
   void set_pipeline(const Pipeline& pipeline) override;
@@ -56,7 +56,7 @@ class MetalCommandBuffer final : public CommandBuffer {
 
   void check_open() const;
   void check_index(std::uint32_t index, std::size_t count, std::string_view what) const;
-  // Begins an encoder of that kind for what comes next, where the last one begun is of the other.
+  // Begins an encoder of that kind, unless the last one already is.
   void compute();
   void blit();
   void begin(Kind kind);
@@ -66,7 +66,7 @@ class MetalCommandBuffer final : public CommandBuffer {
   // By a kernel, byte by byte.
   void kernel_copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
                    std::size_t bytes);
-  // Begins a blit encoder where a command with these accesses cannot run beside the others of the last.
+  // Begins a blit encoder if a command with these accesses cannot run together with the others of the last one.
   void blit_for(std::span<const MemoryAccess> accesses);
 
   MetalDevice& device_;
@@ -76,7 +76,7 @@ class MetalCommandBuffer final : public CommandBuffer {
   Kind kind_ = Kind::none;  // of the last encoder
   HazardTracker hazards_;   // of the last encoder since its last barrier
   const MetalPipeline* pipeline_ = nullptr;
-  const MetalPipeline* encoded_pipeline_ = nullptr;  // what the last compute encoder has
+  const MetalPipeline* encoded_pipeline_ = nullptr;  // pipeline of the last compute encoder
   std::array<MemoryAccess, max_buffers> bound_;
   std::array<std::uint32_t, max_threadgroup_arguments> threadgroup_bytes_{};
   bool committed_ = false;

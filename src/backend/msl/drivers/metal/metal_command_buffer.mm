@@ -28,8 +28,7 @@ std::uint32_t rounded_up(std::uint32_t bytes) {
 
 }  // namespace
 
-// What a command buffer shares with the handler that Metal calls at its end, which may come after the command buffer is
-// gone.
+// What a command buffer shares with the handler that Metal calls at its end, possibly after the command buffer is gone.
 class MetalCommandBuffer::Completion {
  public:
   std::vector<std::function<void(const CommandTiming&, std::string_view)>> handlers;
@@ -73,7 +72,7 @@ MetalCommandBuffer::MetalCommandBuffer(MetalDevice& device)
     : device_(device), completion_(std::make_shared<Completion>()) {}
 
 void MetalCommandBuffer::check_open() const {
-  if (committed_) fail(ErrorKind::device, "metal: a command buffer takes no more commands once it is committed.");
+  if (committed_) fail(ErrorKind::device, "metal: a committed command buffer accepts no more commands.");
 }
 
 void MetalCommandBuffer::check_index(std::uint32_t index, std::size_t count, std::string_view what) const {
@@ -183,14 +182,14 @@ void MetalCommandBuffer::copy(Buffer& destination, std::size_t destination_offse
   check_open();
   if (bytes > destination.size() || destination_offset > destination.size() - bytes || bytes > source.size() ||
       source_offset > source.size() - bytes) {
-    fail(ErrorKind::device, "metal: {} bytes are to be copied from byte {} of '{}' ({} bytes) to byte {} of '{}' ({}).",
+    fail(ErrorKind::device, "metal: cannot copy {} bytes from byte {} of '{}' ({} bytes) to byte {} of '{}' ({}).",
          bytes, source_offset, source.label(), source.size(), destination_offset, destination.label(),
          destination.size());
   }
   if (bytes == 0) return;
   if (&destination == &source && destination_offset < source_offset + bytes &&
       source_offset < destination_offset + bytes) {
-    fail(ErrorKind::device, "metal: {} bytes of '{}' are to be copied from byte {} to byte {}, over themselves.", bytes,
+    fail(ErrorKind::device, "metal: copying {} bytes of '{}' from byte {} to byte {} would overlap.", bytes,
          source.label(), source_offset, destination_offset);
   }
   if ((destination_offset | source_offset | bytes) % blit_alignment == 0) {
@@ -204,7 +203,7 @@ void MetalCommandBuffer::copy(Buffer& destination, std::size_t destination_offse
 void MetalCommandBuffer::fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) {
   check_open();
   if (bytes > destination.size() || offset > destination.size() - bytes) {
-    fail(ErrorKind::device, "metal: {} bytes from byte {} of '{}' are to be filled, which has {}.", bytes, offset,
+    fail(ErrorKind::device, "metal: {} bytes from byte {} of '{}', which has {}, cannot be filled.", bytes, offset,
          destination.label(), destination.size());
   }
   const std::size_t head = std::min(bytes, (blit_alignment - offset % blit_alignment) % blit_alignment);
@@ -277,7 +276,7 @@ void MetalCommandBuffer::commit() {
 
 void MetalCommandBuffer::wait() {
   const AutoreleasePool pool;
-  if (!committed_) fail(ErrorKind::device, "metal: a command buffer is waited for that was not committed.");
+  if (!committed_) fail(ErrorKind::device, "metal: a command buffer was waited for, but not committed.");
   // Metal may return from this before it has called the handlers.
   [commands_.get() waitUntilCompleted];
   completion_->wait();

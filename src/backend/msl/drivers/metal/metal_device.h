@@ -17,24 +17,24 @@
 namespace mslt::msl::metal {
 
 struct MetalOptions {
-  // Which GPU: empty for the system's default one or, where it has none, the first of all; a number for that one of
-  // metal_devices(), otherwise a part of its name.
+  // Which GPU: empty for the system's default one or, without a default, the first; a number for that one of
+  // metal_devices(); otherwise a part of its name.
   std::string device;
   std::string_view source;         // of the kernels; must outlive the device
   std::filesystem::path compiled;  // the same, compiled ahead of time; see load_library
 };
 
-// The GPUs that a MetalDevice can be made of.
+// The GPUs that a MetalDevice can use.
 std::vector<DeviceInfo> metal_devices();
 
-// Command buffers run asynchronously, in the order of their commits. All memory is shared: host_visible. Used by one
-// thread at a time; completion handlers come from Metal's threads.
+// Command buffers run asynchronously, in the order of their commits. All memory is shared: host_visible. One thread at
+// a time; completion handlers come from Metal's threads.
 class MetalDevice final : public Device {
  public:
-  // Compiles the kernels. Throws Error(device) where there is no such GPU, it is older than the M1 generation (no
-  // simdgroup matrices), or the kernels do not compile.
+  // Compiles the kernels. Throws Error(device) if there is no such GPU, if it is older than the M1 generation (no
+  // simdgroup matrices), or if the kernels do not compile.
   explicit MetalDevice(const MetalOptions& options);
-  // Finishes what was committed.
+  // Finishes committed work.
   ~MetalDevice() override;
 
   const DeviceInfo& info() const override { return info_; }
@@ -48,9 +48,9 @@ class MetalDevice final : public Device {
   // For MetalCommandBuffer.
   id<MTLCommandQueue> queue() const { return queue_.get(); }
   id<MTLFence> fence() const { return fence_.get(); }
-  // Says that this one is handed over next.
+  // Announces the next command buffer to be committed.
   void committing(id<MTLCommandBuffer> commands);
-  // Every byte value, `repeats` times one after another.
+  // Every byte value, `repeats` times in a row.
   static constexpr std::size_t repeats = 4;
   Buffer& byte_values() { return *byte_values_; }
 

@@ -19,17 +19,17 @@ namespace {
 
 using DeviceHandle = Retained<id<MTLDevice>>;
 
-// The host and the GPU see one copy; MetalCommandBuffer orders its uses.
+// The host and the GPU share one copy; MetalCommandBuffer orders its uses.
 constexpr MTLResourceOptions buffer_options = MTLResourceStorageModeShared | MTLResourceHazardTrackingModeUntracked;
 
-// So much memory may be touched before a command buffer is handed over: some 50 ms of the slowest supported GPU, far
-// from the seconds after which macOS stops one.
+// Memory traffic before a command buffer is handed over: about 50 ms on the slowest supported GPU, far from the seconds
+// after which macOS stops one.
 constexpr std::uint64_t batch_bytes = std::uint64_t{1} << 30;
 
-// Of a buffer: a kernel's largest element.
+// The smallest buffer: a kernel's largest element.
 constexpr std::size_t least_bytes = 16;
 
-// simdgroup_matrix came with this family: the M1.
+// simdgroup_matrix was introduced with this family: the M1.
 bool can_run(id<MTLDevice> device) {
   return [device supportsFamily:MTLGPUFamilyApple7];
 }
@@ -67,8 +67,8 @@ std::string list_of(const std::vector<DeviceHandle>& devices) {
   return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
-// The system's default one; the first listed where that is nil, as it is in programs without CoreGraphics, and was seen
-// to be over SSH and in terminal multiplexers.
+// The system's default GPU, or the first listed one if the default is nil: so in programs without CoreGraphics, and
+// observed over SSH and in terminal multiplexers.
 DeviceHandle default_device() {
   DeviceHandle device = DeviceHandle::adopt(MTLCreateSystemDefaultDevice());
   if (!device) {
@@ -144,7 +144,7 @@ std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_vie
   }
   Retained<id<MTLBuffer>> buffer;
   if (bytes <= free) {
-    // Metal makes no empty buffers, and a pointer argument wants room for an element. It clears those it makes.
+    // Metal makes no empty buffers, and a pointer argument needs room for one element. Metal zeroes new buffers.
     buffer = Retained<id<MTLBuffer>>::adopt([device_.get() newBufferWithLength:std::max(bytes, least_bytes)
                                                                        options:buffer_options]);
   }
@@ -165,8 +165,8 @@ std::unique_ptr<Buffer> MetalDevice::wrap(std::span<const std::byte> memory, std
   if (memory.empty() || reinterpret_cast<std::uintptr_t>(memory.data()) % page != 0) return nullptr;
   const std::size_t pages = (memory.size() + page - 1) / page * page;
   if (pages > limits_.max_buffer_bytes) return nullptr;
-  // The block is all that keeps the owner: Metal frees it with its own last reference to the buffer, after the commands
-  // that use it. Kernels only read the memory: nothing writes through this pointer.
+  // Only the block keeps the owner: Metal frees it with its own last reference to the buffer, after the commands that
+  // use it. Kernels only read the memory: nothing writes through this pointer.
   const std::shared_ptr<const void> kept = std::move(owner);
   auto buffer = Retained<id<MTLBuffer>>::adopt([device_.get()
       newBufferWithBytesNoCopy:const_cast<std::byte*>(memory.data())

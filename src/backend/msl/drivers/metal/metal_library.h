@@ -1,4 +1,4 @@
-// The kernels as Metal compiled them: from the source that the program carries, or ahead of time. Objective-C++ only.
+// The kernels compiled by Metal: from the program's embedded source, or ahead of time. Objective-C++ only.
 #pragma once
 
 #import <Metal/Metal.h>
@@ -12,22 +12,22 @@
 
 namespace mslt::msl::metal {
 
-// The library in the file `compiled`, where there is one and it was made from exactly this source (see
-// kernel_source.h); otherwise one compiled from `source` now, without fast math. Throws Error(device) where that does
-// not compile, with the errors at their lines of the .metal files.
+// The library in the file `compiled`, if it exists and was made from exactly this source (see kernel_source.h);
+// otherwise compiled from `source`, without fast math. Throws Error(device) if that does not compile, with the errors
+// at their lines of the .metal files.
 Retained<id<MTLLibrary>> load_library(id<MTLDevice> device, std::string_view source,
                                       const std::filesystem::path& compiled);
 
 // A kernel of a library, ready to run.
 class MetalPipeline final : public Pipeline {
  public:
-  // Throws Error(device) where the library has no such kernel or the device cannot run it, which includes simdgroups of
-  // another width than 32.
+  // Throws Error(device) if the library has no such kernel or the device cannot run it, including simdgroups of a width
+  // other than 32.
   MetalPipeline(id<MTLDevice> device, id<MTLLibrary> library, std::string_view name);
 
   std::string_view name() const override { return name_; }
   std::uint32_t max_threads_per_threadgroup() const override { return max_threads_; }
-  // What the kernel's own arrays take of the threadgroup memory.
+  // Threadgroup memory of the kernel's own arrays.
   std::uint32_t static_threadgroup_bytes() const { return static_threadgroup_bytes_; }
   id<MTLComputePipelineState> state() const { return state_.get(); }
 

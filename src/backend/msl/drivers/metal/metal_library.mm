@@ -15,7 +15,7 @@ constexpr NSUInteger simdgroup_width = 32;
 constexpr NSInteger safe_math = 0;
 constexpr NSInteger precise_functions = 1;
 
-// Null where there is no such file, Metal does not take it, or it was made from another source.
+// Null if the file does not exist, Metal does not accept it, or it was made from another source.
 Retained<id<MTLLibrary>> load_compiled(id<MTLDevice> device, std::string_view source,
                                        const std::filesystem::path& compiled) {
   std::error_code error;

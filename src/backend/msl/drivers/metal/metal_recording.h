@@ -1,4 +1,4 @@
-// What a command buffer is to encode, kept until it is committed. Objective-C++ only.
+// The calls that a command buffer will encode, kept until it is committed. Objective-C++ only.
 #pragma once
 
 #import <Metal/Metal.h>
@@ -15,12 +15,11 @@
 
 namespace mslt::msl::metal {
 
-// Metal's calls in their order. They are made all at once, by encode(): what Metal releases later is then released by
-// one pool, which begins and ends there. A pool that stayed open from call to call could end out of turn with those of
-// the program around it.
+// Metal's calls in order. encode() makes them all at once, so one autorelease pool, which begins and ends there,
+// releases their objects. A pool kept open between calls could end out of order with those of the surrounding program.
 class MetalRecording {
  public:
-  // The encoder that the next calls go to; each ends the one before.
+  // Begins the encoder for the next calls; ends the previous one.
   void begin_compute() { calls_.emplace_back(BeginCompute{}); }
   void begin_blit() { calls_.emplace_back(BeginBlit{}); }
 
@@ -39,8 +38,8 @@ class MetalRecording {
             std::size_t bytes);
   void fill(id<MTLBuffer> destination, std::size_t offset, std::size_t bytes, std::uint8_t value);
 
-  // Every encoder waits for the fence first and updates it last. Throws Error(device) where Metal gives no encoder.
-  // To be called within an autorelease pool.
+  // Every encoder waits for the fence first and updates it last. Throws Error(device) if Metal gives no encoder. Call
+  // it within an autorelease pool.
   void encode(id<MTLCommandBuffer> commands, id<MTLFence> fence) const;
 
  private:
@@ -55,7 +54,7 @@ class MetalRecording {
     std::size_t offset;
     Memory buffer;
   };
-  // In bytes_.
+  // Refers to bytes_.
   struct SetBytes {
     std::uint32_t index;
     std::size_t begin;

@@ -12,7 +12,7 @@ MTLSize to_size(GridSize size) {
 
 }  // namespace
 
-// The encoder in use, which the pool around holds; ended whatever happens.
+// The encoder in use, held by the surrounding pool; always ended.
 class MetalRecording::Encoding {
  public:
   Encoding(const MetalRecording& recording, id<MTLCommandBuffer> commands, id<MTLFence> fence)
@@ -24,14 +24,14 @@ class MetalRecording::Encoding {
   void operator()(const BeginCompute&) {
     end();
     compute_ = [commands_ computeCommandEncoderWithDispatchType:MTLDispatchTypeConcurrent];
-    if (compute_ == nil) fail(ErrorKind::device, "metal: there is no compute encoder to be had.");
+    if (compute_ == nil) fail(ErrorKind::device, "metal: no compute encoder could be made.");
     [compute_ waitForFence:fence_];
   }
 
   void operator()(const BeginBlit&) {
     end();
     blit_ = [commands_ blitCommandEncoder];
-    if (blit_ == nil) fail(ErrorKind::device, "metal: there is no blit encoder to be had.");
+    if (blit_ == nil) fail(ErrorKind::device, "metal: no blit encoder could be made.");
     [blit_ waitForFence:fence_];
   }
 

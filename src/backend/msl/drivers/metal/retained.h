@@ -7,15 +7,16 @@
 
 namespace mslt::msl::metal {
 
-// Holds one reference to an object and releases it in its destructor, also when an exception passes. Object is a
-// pointer type such as id<MTLBuffer>.
+// Holds one reference to an object and releases it in its destructor, even during an exception. Object is a pointer
+// type such as id<MTLBuffer>.
 template <class Object>
 class Retained {
  public:
   Retained() = default;
-  // Takes over the reference that a method named new..., alloc, copy... or a function named ...Create or ...Copy gave.
+  // Takes over the reference returned by a method named new..., alloc, copy... or a function named ...Create or
+  // ...Copy.
   static Retained adopt(Object object) { return Retained(object); }
-  // Adds a reference to an object that somebody else holds, such as an autoreleased one.
+  // Adds a reference to an object held elsewhere, such as an autoreleased one.
   static Retained retain(Object object) { return Retained([object retain]); }
 
   Retained(Retained&& other) noexcept : object_(std::exchange(other.object_, nil)) {}
@@ -35,8 +36,8 @@ class Retained {
   Object object_ = nil;
 };
 
-// Releases what was autoreleased on this thread during its life. Unlike @autoreleasepool it does so, too, when an
-// exception passes. Pools end in the opposite order of their beginnings.
+// Releases objects autoreleased on this thread during its life. Unlike @autoreleasepool, it also does so during an
+// exception. Pools end in the reverse order of their beginnings.
 class AutoreleasePool {
  public:
   AutoreleasePool() : pool_([[NSAutoreleasePool alloc] init]) {}

@@ -1,4 +1,4 @@
-// Between NSString, NSError and std::string. Objective-C++ only; call with an AutoreleasePool in scope.
+// Conversion between NSString, NSError and std::string. Objective-C++ only; call with an AutoreleasePool in scope.
 #pragma once
 
 #import <Foundation/Foundation.h>
@@ -15,14 +15,14 @@ inline std::string to_string(NSString* text) {
   return utf8 == nullptr ? std::string() : std::string(utf8);
 }
 
-// Empty where `text` is not UTF-8.
+// Empty if `text` is not UTF-8.
 inline Retained<NSString*> to_nsstring(std::string_view text) {
   return Retained<NSString*>::adopt([[NSString alloc] initWithBytes:text.data()
                                                              length:text.size()
                                                            encoding:NSUTF8StringEncoding]);
 }
 
-// What an error says of itself.
+// The description of an error.
 inline std::string describe(NSError* error) {
   if (error == nil) return "Metal gave no reason";
   return to_string([error localizedDescription]);

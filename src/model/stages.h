@@ -1,0 +1,104 @@
+// A model between its embedding and its output head as a sequence of stages: parameters, training and inference are
+// all made from it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "backend/operations/norm.h"
+#include "backend/operations/parameters.h"
+#include "mslt/config.h"
+#include "tensor/shape.h"
+
+namespace mslt {
+
+// Rows of activations, x, go through the stages in order. Beside x runs the residual stream. A branch (attention, or
+// feed-forward) reads x as a Join leaves it, and the next Join adds the branch's result to the stream. Both begin as
+// the embedding.
+
+// x = x · weightᵀ + bias.
+struct Linear {
+  std::int64_t in;
+  std::int64_t out;
+  bool bias;
+};
+
+// x = activation(x). All but gated ones are part of the product before them.
+struct Activate {
+  Activation activation;
+  std::int64_t size;  // columns of the result
+  bool gated() const { return activation == Activation::swiglu; }
+};
+
+// RMSNorm of the queries and the keys of x, in place: of so many equal pieces of each row.
+struct NormalizeHeads {
+  AttentionShape shape;
+  std::int64_t query_pieces;
+  std::int64_t key_pieces;
+  std::string key_name;  // of the keys' weight, as the stage's name is of the queries'
+};
+
+// Rotates the queries and keys of x by their positions, in place.
+struct Rotate {
+  AttentionShape shape;
+};
+
+// x = attention of the queries, keys and values in x.
+struct Attend {
+  AttentionShape shape;
+  std::uint32_t dropout;  // the number of its dropout operation
+};
+
+// x = norm(x), at a branch's end.
+struct Normalize {};
+
+// stream = stream + dropout(x), then x = norm(stream).
+struct Join {
+  bool adds;               // false where no branch has run before
+  bool normalizes;         // else x is the stream
+  bool stream_normalized;  // the stream goes on as x
+  std::uint32_t dropout;   // the number of its dropout operation
+};
+
+struct Stage {
+  std::string name;     // of its parameters and of its result: "layers.3.qkv"
+  std::int64_t layer;   // as many as there are layers behind the last
+  std::int64_t branch;  // parameters' order: two for each layer
+  std::variant<Linear, Activate, NormalizeHeads, Rotate, Attend, Normalize, Join> kind;
+
+  template <class Kind>
+  const Kind* as() const {
+    return std::get_if<Kind>(&kind);
+  }
+  // The name without its layer.
+  std::string_view role() const;
+};
+
+std::vector<Stage> stages_of(const Config& config);
+
+// The names and shapes of a stage's parameters, biases last.
+struct StageParameter {
+  std::string name;
+  Shape shape;
+};
+std::vector<StageParameter> parameters_of(const Stage& stage, const Config& config);
+
+// Names of one layer's tensor: layer_name(3, "qkv.weight") is "layers.3.qkv.weight".
+std::string layer_name(std::int64_t layer, std::string_view tensor);
+
+// The backend's words for settings.
+AttentionShape attention_shape(const AttentionConfig& attention);
+NormKind norm_kind(const Config& config);
+NormKind head_norm_kind(const Config& config);
+
+// Calls the one of `functions` that takes the stage's kind.
+template <class... Functions>
+struct Overloaded : Functions... {
+  using Functions::operator()...;
+};
+template <class... Functions>
+Overloaded(Functions...) -> Overloaded<Functions...>;
+
+}  // namespace mslt
