@@ -101,6 +101,8 @@ class Backend : public ExecutesAll<Operations> {
   // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
   // without such a clock.
   virtual double device_seconds() const { return 0.0; }
+  // The most bytes of the device's own memory that were allocated at a time; 0 where it works in the host's.
+  virtual std::size_t peak_device_bytes() const { return 0; }
 
  private:
   std::string warning_;

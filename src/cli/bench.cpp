@@ -103,6 +103,7 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   TrainBenchResult result;
   // Before the peak is measured, whose matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
+  result.device_bytes = backend.peak_device_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
   const double device_before = backend.device_seconds();
   result.step_seconds = median_seconds(static_cast<int>(options.steps), step);

@@ -53,6 +53,7 @@ struct TrainBenchResult {
   double flops_per_token = 0.0;
   std::size_t planned_bytes = 0;
   std::size_t resident_bytes = 0;  // the process at its largest
+  std::size_t device_bytes = 0;    // of the device's own memory, at most; 0 where it works in the host's
 };
 // Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does, and Error(usage)
 // for a size out of range.

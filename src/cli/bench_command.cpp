@@ -41,6 +41,8 @@ void add_train_bench(CLI::App& bench, Context& context) {
       options->model = model->config();
       const TrainBenchResult result = bench_train(*make_backend(*device, context), *options);
       const double floor = result.flops_per_token / result.peak;
+      const bool on_device = result.device_bytes > 0;
+      const std::size_t used = on_device ? result.device_bytes : result.resident_bytes;
       if (context.json) {
         context.print_json({{"tokens_per_second", result.tokens_per_second},
                             {"median_step_seconds", result.step_seconds},
@@ -50,7 +52,8 @@ void add_train_bench(CLI::App& bench, Context& context) {
                             {"floor_tokens_per_second", 1.0 / floor},
                             {"share_of_floor", result.tokens_per_second * floor},
                             {"planned_bytes", result.planned_bytes},
-                            {"resident_bytes", result.resident_bytes}});
+                            {"resident_bytes", result.resident_bytes},
+                            {"device_bytes", result.device_bytes}});
         return;
       }
       context.out << fmt::format("{} tokens/s; a step takes {} (median of {})\n",
@@ -62,11 +65,11 @@ void add_train_bench(CLI::App& bench, Context& context) {
       }
       context.out << fmt::format(
           "Products' floor: {} tokens/s at {}FLOP/s, measured here before and after; {:.0f} % of it reached\n"
-          "Memory: {} planned, {} resident at most ({:.2f} times)\n",
+          "Memory: {} planned, {} {} at most ({:.2f} times)\n",
           format_count(1.0 / floor), format_count(result.peak), 100.0 * result.tokens_per_second * floor,
-          format_bytes(static_cast<double>(result.planned_bytes)),
-          format_bytes(static_cast<double>(result.resident_bytes)),
-          static_cast<double>(result.resident_bytes) / static_cast<double>(result.planned_bytes));
+          format_bytes(static_cast<double>(result.planned_bytes)), format_bytes(static_cast<double>(used)),
+          on_device ? "of the device's used" : "resident",
+          static_cast<double>(used) / static_cast<double>(result.planned_bytes));
     };
   });
 }

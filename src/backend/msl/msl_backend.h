@@ -67,6 +67,7 @@ class MslBackend : public Backend {
   void wait() override;
   void throttle(std::size_t in_flight) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
+  std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   void execute(const EmbeddingForward& op) override;
   void execute(const EmbeddingBackward& op) override;
   void execute(const Rope& op) override;

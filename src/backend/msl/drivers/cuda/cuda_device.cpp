@@ -21,14 +21,20 @@ constexpr std::uint32_t max_groups_yz = 65535;
 
 class CudaBuffer final : public Buffer {
  public:
-  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, Queue& queue)
-      : Buffer(bytes, host, label), data_(data), queue_(queue) {}
+  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, Queue& queue,
+             AllocatedBytes& allocated)
+      : Buffer(bytes, host, label), data_(data), queue_(queue), allocated_(allocated) {
+    if (host != nullptr) return;
+    allocated_.now += bytes;
+    allocated_.most = std::max(allocated_.most, allocated_.now);
+  }
   ~CudaBuffer() override {
     queue_.release(data_);
     if (host() != nullptr) {
       cudaFreeHost(host());
     } else {
       cudaFree(data_);
+      allocated_.now -= size();
     }
   }
   // The address for the GPU.
@@ -37,6 +43,7 @@ class CudaBuffer final : public Buffer {
  private:
   std::byte* data_;
   Queue& queue_;
+  AllocatedBytes& allocated_;
 };
 
 std::byte* address_of(const Buffer& buffer, std::size_t offset) {
@@ -191,7 +198,7 @@ std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view
   }
   check(status, fmt::format("allocating '{}'", label));
   auto* start = static_cast<std::byte*>(data);
-  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, *queue_);
+  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, *queue_, allocated_);
   if (host_visible) {
     std::memset(data, 0, size);
   } else if (memory_ == Memory::zeroed) {

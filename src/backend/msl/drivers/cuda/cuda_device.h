@@ -1,6 +1,7 @@
 // CudaDevice: the driver that runs kernels on an NVIDIA GPU through the CUDA runtime.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -15,6 +16,12 @@
 namespace mslt::msl::cuda {
 
 class Queue;
+
+// Bytes allocated in the GPU's own memory.
+struct AllocatedBytes {
+  std::size_t now = 0;
+  std::size_t most = 0;
+};
 
 // The first GPU that CUDA lists. Command buffers are recorded on the host and launched into one stream when they are
 // committed, so that one that is dropped never runs and order is that of the commits; commit() returns as soon as CUDA
@@ -38,6 +45,7 @@ class CudaDevice final : public Device {
   const DeviceInfo& info() const override { return info_; }
   const DeviceLimits& limits() const override { return limits_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override;
+  std::size_t peak_bytes() const override { return allocated_.most; }
   void* address(const Tensor& tensor) const override;
   const Pipeline& pipeline(std::string_view name) override;
   std::unique_ptr<CommandBuffer> command_buffer() override;
@@ -51,6 +59,7 @@ class CudaDevice final : public Device {
   DeviceInfo info_;
   DeviceLimits limits_;
   std::map<std::string, std::unique_ptr<Pipeline>, std::less<>> pipelines_;
+  AllocatedBytes allocated_;
   std::unique_ptr<Queue> queue_;
 };
 

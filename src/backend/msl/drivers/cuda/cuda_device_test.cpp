@@ -309,6 +309,20 @@ TEST_F(CudaDeviceTest, AllocatesZeroedMemoryUnlessToldOtherwise) {
   EXPECT_EQ(test_device(CudaDevice::Memory::undefined)->allocate(16, "undefined", false)->size(), 16u);
 }
 
+TEST_F(CudaDeviceTest, CountsTheBytesOfItsOwnMemory) {
+  const std::size_t before = device_->peak_bytes();
+  {
+    const auto first = device_->allocate(1000, "first", false);
+    const auto second = device_->allocate(500, "second", false);
+    const auto pinned = device_->allocate(4000, "pinned", true);
+  }
+  EXPECT_EQ(device_->peak_bytes(), before + 1500);
+  const auto third = device_->allocate(1400, "third", false);
+  EXPECT_EQ(device_->peak_bytes(), before + 1500);
+  const auto fourth = device_->allocate(200, "fourth", false);
+  EXPECT_EQ(device_->peak_bytes(), before + 1600);
+}
+
 TEST_F(CudaDeviceTest, RefusesWhatCannotRun) {
   EXPECT_NE(error_of(ErrorKind::device, [&] { device_->pipeline("no_such"); }).find("'no_such'"), std::string::npos);
   EXPECT_NE(error_of(ErrorKind::memory, [&] { device_->allocate(std::size_t{1} << 60, "too much", false); })
