@@ -240,8 +240,10 @@ void adamw(benchmark::State& state) {
 
 void argmax(benchmark::State& state) {
   const Data logits(DType::f32, {logit_rows, padded_vocab});
-  const Data out(DType::i32, {logit_rows});
-  measure(state, bytes_of_all({logits}), [&] { cpu().run(Argmax{.out = out, .logits = logits, .vocab = vocab}); });
+  const Data values(DType::f32, {logit_rows});
+  const Data indices(DType::i32, {logit_rows});
+  measure(state, bytes_of_all({logits}),
+          [&] { cpu().run(Argmax{.values = values, .indices = indices, .logits = logits, .vocab = vocab}); });
 }
 
 void top_k(benchmark::State& state) {

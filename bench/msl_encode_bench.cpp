@@ -106,7 +106,7 @@ void driver_calls_alone(benchmark::State& state) {
   const KernelInfo& info = kernel_info("norm_forward_f32_f32");
   const Pipeline& pipeline = device.pipeline(info.name);
   for (auto _ : state) {
-    CommandBuffer& commands = recorder.commands();
+    Commands& commands = recorder.commands();
     commands.set_pipeline(pipeline);
     std::size_t next = 0;
     for (const ArgumentInfo& argument : info.arguments) {

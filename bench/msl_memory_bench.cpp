@@ -411,11 +411,14 @@ void Bench::inference(DType dtype) {
   if (wants("argmax") || wants("top_k")) {
     const std::int64_t n = std::min<std::int64_t>(rows_, 1024);
     const Tensor logits = values(dtype, {n, (options_.vocab + 127) / 128 * 128});
-    const Tensor out = ids({n}, 1);
     const Tensor best = values(DType::f32, {n, 50});
     const Tensor places = ids({n, 50}, 1);
-    measure("argmax", dtype, bytes_of(logits),
-            [&] { backend_.run(Argmax{.out = out, .logits = logits, .vocab = options_.vocab}); });
+    measure("argmax", dtype, bytes_of(logits), [&] {
+      backend_.run(Argmax{.values = best.reshape({n * 50}).slice(0, n),
+                          .indices = places.reshape({n * 50}).slice(0, n),
+                          .logits = logits,
+                          .vocab = options_.vocab});
+    });
     measure("top_k, k 50", dtype, bytes_of(logits),
             [&] { backend_.run(TopK{.values = best, .indices = places, .logits = logits, .vocab = options_.vocab}); });
   }

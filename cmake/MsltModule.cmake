@@ -139,8 +139,10 @@ function(mslt_module_tests name)
     return()
   endif()
   include(GoogleTest)
+  # Scratch files of one build, so that tests of two builds do not disturb each other.
+  file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/scratch)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
-                       PROPERTIES TIMEOUT 600)
+                       PROPERTIES TIMEOUT 600 ENVIRONMENT TMPDIR=${PROJECT_BINARY_DIR}/scratch)
 endfunction()
 
 # mslt_fuzzer(NAME SOURCES ... DEPENDS module ...)

@@ -108,15 +108,16 @@ inline uint span_top(thread const Run<T, span_width>& span) {
   return top;
 }
 
-// out[row] = the index of the row's largest logit.
+// The largest logit of each row and its index.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void argmax_rows(
-    device int* out [[buffer(0)]], device const T* logits [[buffer(1)]], constant SamplingArgs& args [[buffer(2)]],
-    uint row [[threadgroup_position_in_grid]], uint position [[thread_position_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroups [[simdgroups_per_threadgroup]]) {
+    device float* values [[buffer(0)]], device int* indices [[buffer(1)]], device const T* logits [[buffer(2)]],
+    constant SamplingArgs& args [[buffer(3)]], uint row [[threadgroup_position_in_grid]],
+    uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroups [[simdgroups_per_threadgroup]]) {
   threadgroup uint ranks[max_simdgroups];
-  threadgroup uint indices[max_simdgroups];
+  threadgroup uint places[max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
   const uint spans = args.vocab / span_width;
   // The first span with the highest rank; a later one must exceed it. Spans of only NaN never do.
@@ -160,9 +161,10 @@ template <typename T>
       own = candidate;
     }
   }
-  const Candidate best = group_best(own, ranks, indices, simdgroup, lane, simdgroups);
+  const Candidate best = group_best(own, ranks, places, simdgroup, lane, simdgroups);
   if (position == 0) {
-    out[row] = int(best.index);
+    values[row] = as_type<float>(float_bits(x[best.index]));
+    indices[row] = int(best.index);
   }
 }
 

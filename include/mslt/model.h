@@ -59,11 +59,11 @@ class Model {
 
   // The parts, for the library's other layers.
   struct Parts;
+  explicit Model(std::unique_ptr<Parts> parts);
   Parts& parts() { return *parts_; }
   const Parts& parts() const { return *parts_; }
 
  private:
-  explicit Model(std::unique_ptr<Parts> parts);
   std::unique_ptr<Parts> parts_;
 };
 

@@ -13,11 +13,9 @@
 #include <variant>
 
 #include "mslt/config.h"
+#include "mslt/model.h"
 
 namespace mslt {
-
-class Backend;
-class Transformer;
 
 // The shape of the learning rate after its warmup; train/schedule.h has the formulas.
 enum class Schedule { cosine, linear, constant, wsd };
@@ -34,7 +32,8 @@ struct TrainOptions {
   bool resume = false;           // continue the run in `output` from its newest checkpoint; start one if there is none
   std::optional<std::int64_t> from_step;  // with resume: start at this step's checkpoint; newer ones are renamed
   bool discard_damaged = false;           // with resume: rename damaged checkpoints and go on without them
-  std::filesystem::path init_from;        // start from the weights of this model folder (and use its configuration)
+  // Start from the weights of this model folder, and use its configuration. Resuming does not need the folder.
+  std::filesystem::path init_from;
   // With init_from: accept data of a tokenizer other than that model's. Each id keeps its embedding but means another
   // token, which training has to learn anew.
   bool force_tokenizer = false;
@@ -48,10 +47,11 @@ struct TrainOptions {
   std::string products = "auto";
   std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
 
-  // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens.
+  // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens. Examples are padded to
+  // seq_len, and cut there.
   std::int64_t steps = 1000;
   std::int64_t batch_size = 16;
-  std::int64_t seq_len = 0;  // 0: the model's max_positions
+  std::int64_t seq_len = 0;  // 0: the model's max_positions, or what the longest example needs where that is less
   std::int64_t grad_accum = 1;
   std::uint64_t seed = 1;  // for the weights, the order of the data, and dropout
 
@@ -71,6 +71,7 @@ struct TrainOptions {
   std::int64_t eval_every = 100;
   std::int64_t eval_batches = 50;  // batches of an intermediate evaluation, 0 for all; the last one takes all
   std::int64_t sample_every = 0;
+  std::string sample_prompt;  // what the samples begin with
   std::int64_t save_every = 500;
   std::int64_t keep_checkpoints = 2;  // how many of the newest to keep, in addition to the best
   bool tensorboard = true;
@@ -87,9 +88,9 @@ struct TrainOptions {
 // listed.
 bool holds_run(const std::filesystem::path& folder);
 
-// The options with which the run in `folder` was started or last resumed, as defaults for resuming it. Throws Error(io)
-// if there is no run.
-TrainOptions load_run_options(const std::filesystem::path& folder);
+// The options with which the run in `folder` was started or last resumed, as defaults for resuming it; `others` gives
+// the options that the folder does not store. Throws Error(io) if there is no run.
+TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOptions& others = {});
 
 // Memory of a training run, in bytes.
 struct MemoryEstimate {
@@ -98,7 +99,11 @@ struct MemoryEstimate {
   std::size_t moments = 0;
   std::size_t master_weights = 0;  // only with 16-bit parameters
   std::size_t activations = 0;
-  std::size_t total() const { return parameters + gradients + moments + master_weights + activations; }
+  std::size_t scratch = 0;  // partial results of the device's kernels, as far as they are known beforehand
+  std::size_t staging = 0;  // batches and results on their way to and from the device
+  std::size_t total() const {
+    return parameters + gradients + moments + master_weights + activations + scratch + staging;
+  }
   // A table of several lines, sizes in MiB.
   std::string describe() const;
 };
@@ -110,7 +115,7 @@ struct TrainPlan {
   std::int64_t parameter_count = 0;
   std::int64_t first_step = 1;  // 1, or the step after the checkpoint that is resumed
   std::int64_t steps = 0;
-  std::int64_t tokens_per_step = 0;
+  std::int64_t tokens_per_step = 0;  // of examples on average; padding is not counted
   std::int64_t training_tokens = 0;  // in the training split
   std::int64_t validation_tokens = 0;
   double flops_per_token = 0.0;
@@ -125,6 +130,7 @@ struct StepEvent {
   double loss = 0.0;  // mean over the step's targets, in nats, before the update
   double learning_rate = 0.0;
   double gradient_norm = 0.0;  // before clipping
+  std::int64_t tokens = 0;     // how many were predicted; padding is not counted
   double tokens_per_second = 0.0;
   double flops_per_second = 0.0;  // in the model's products and attention
   double seconds = 0.0;           // since run() began
@@ -159,8 +165,9 @@ using TrainEvent = std::variant<StepEvent, EvaluationEvent, SampleEvent, SaveEve
 // warning, unless its kind is numeric, device or interrupted.
 struct TrainCallbacks {
   std::function<void(const TrainEvent&)> event;
-  // Generates text for sample_every; training must not depend on generation, so the caller provides it.
-  std::function<std::string(Transformer& model, std::int64_t step)> sample;
+  // Generates text for sample_every from the model after the step, for example with a Generator. The model is the
+  // trainer's.
+  std::function<std::string(Model& model, std::int64_t step)> sample;
   // Set it (from another thread or a signal handler) to stop after the current step, saving a checkpoint.
   const std::atomic<bool>* stop = nullptr;
 };
@@ -188,27 +195,28 @@ class Trainer {
   // complete one cannot be read; Error(input) for damaged data or if such a checkpoint is damaged. Changes nothing in
   // the folder.
   Trainer(const TrainOptions& options, TrainCallbacks callbacks);
-  // The same on the caller's backend, which must outlive the trainer; options.device is ignored.
-  Trainer(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
   ~Trainer();
 
   const TrainPlan& plan() const;
-  Backend& backend() const;
-  // The throughput of large matrix products on this device in FLOP/s, measured in about a third of a second.
-  double measure_peak();
 
   // Allocates, trains to the last step or until stopped, evaluates, and saves. Call it once. Throws Error(numeric)
   // naming the step whose loss or gradient norm is not finite (the last good checkpoint stays), Error(memory) if the
   // model does not fit, Error(io) if a checkpoint cannot be saved (the previous one stays) or the run folder was
   // removed or moved, Error(input) if the data folder was changed or its files cannot be read any longer. If one of
   // the folders changed, the checkpoint of the last step is saved first if possible.
-  TrainResult run();
+  // `peak_flops` is the throughput of large matrix products on the device in FLOP/s, with which the report compares; 0
+  // if unknown.
+  TrainResult run(double peak_flops = 0.0);
+
+  // The parts, for the library's other layers.
+  struct Parts;
+  explicit Trainer(std::unique_ptr<Parts> parts);
+  Parts& parts() const { return *parts_; }
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace mslt

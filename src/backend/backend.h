@@ -2,7 +2,8 @@
 //
 // run() records or runs one operation on tensor views; operations/operations.h lists them. An operation sees the
 // results of all earlier ones. Views must stay valid until wait(). Every operation is deterministic: the same inputs,
-// device and thread count give the same bits. One thread at a time uses a Backend.
+// device and thread count give the same bits. The host waits for the device only in wait(), throttle() and download(),
+// and in upload() and read_back() when the staging memory is full. One thread at a time uses a Backend.
 #pragma once
 
 #include <cstddef>
@@ -12,9 +13,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/operations/checks.h"
 #include "backend/operations/operations.h"
+#include "backend/recording_target.h"
 #include "tensor/tensor.h"
 
 namespace mslt {
@@ -26,6 +29,13 @@ struct DeviceInfo {
   std::uint64_t memory_bytes = 0;  // total memory available for allocation
   int compute_units = 0;           // threads or multiprocessors
   bool trains_16_bit = false;      // whether the backward operations accept bf16 and f16
+};
+
+// Memory that a backend holds for itself, in bytes: partial results of operations, and data on its way to and from a
+// device.
+struct WorkingMemory {
+  std::size_t scratch = 0;
+  std::size_t staging = 0;
 };
 
 // Executes the operations of a list, one overload each.
@@ -50,6 +60,15 @@ class ExecutesAll<OperationList<Ops...>> : public Executes<Ops>... {
   ~ExecutesAll() = default;
 };
 
+// Operations that were recorded once, to run again and again on the backend that recorded them.
+class Recording {
+ public:
+  Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  virtual ~Recording() = default;
+};
+
 class Backend : public ExecutesAll<Operations> {
  public:
   virtual ~Backend() = default;
@@ -59,7 +78,11 @@ class Backend : public ExecutesAll<Operations> {
   template <class Op>
   void run(const Op& op) {
     check(op);
-    execute(op);
+    if (RecordedOperations* const recorded = recorded_.get()) {
+      recorded->push_back([op](Backend& backend) { backend.execute(op); });
+    } else {
+      execute(op);
+    }
   }
 
   virtual const DeviceInfo& device() const = 0;
@@ -86,7 +109,7 @@ class Backend : public ExecutesAll<Operations> {
   // Copies host bytes into `destination`, in recording order; `source` may be reused on return. Waits for earlier work
   // if that work holds all staging memory of the device.
   virtual void upload(const Tensor& destination, std::span<const std::byte> source) = 0;
-  // Copies `source` to the host; waits for the work that it depends on.
+  // Copies `source` to the host, once the work recorded so far is done.
   virtual void download(const Tensor& source, std::span<std::byte> destination) = 0;
   // Calls `receive` with the bytes that `source` has at this point of the recording: at once, later from wait(), or
   // from a completion handler inside another call of this object. The bytes are valid during the call only.
@@ -98,14 +121,40 @@ class Backend : public ExecutesAll<Operations> {
   // Returns when at most `in_flight` of the submissions so far are still running and the read_back callbacks of the
   // others have run. A training step waits only here, without the device running dry.
   virtual void throttle(std::size_t in_flight) = 0;
+
+  // Recorded work. A recording holds the settings and addresses of its operations; values that change between replays
+  // lie in device memory and are uploaded between them.
+
+  // Keeps the operations that `work` runs instead of running them. Their buffers must live as long as the recording.
+  // Throws as run(), and Error(usage) if `work` does anything other than run operations.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& work);
+  // Runs the operations in recorded order, with the results of run(), but without repeating checks and without
+  // allocating device memory. Throws Error(usage) for a recording of another backend.
+  virtual void replay(const Recording& recording);
+
   // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
   // without such a clock.
   virtual double device_seconds() const { return 0.0; }
   // The most bytes of the device's own memory that were allocated at a time; 0 where it works in the host's.
   virtual std::size_t peak_device_bytes() const { return 0; }
 
+  // What the backend holds for itself at present; it gives nothing of it back.
+  virtual WorkingMemory working_memory() const { return {}; }
+  // What a new backend of this kind would hold after `work`, for which nothing is allocated or computed: `work` is
+  // given a backend whose buffers have a size but no memory, and whose device is done with nothing before it is waited
+  // for.
+  virtual WorkingMemory rehearse(const std::function<void(Backend&)>& /*work*/) const { return {}; }
+
+ protected:
+  // Throws Error(usage) naming the function where it is called by record()'s `work`.
+  void require_not_recording(std::string_view function) const { recorded_.require_none(function); }
+
  private:
+  class OperationRecording;
+  using RecordedOperations = std::vector<std::function<void(Backend&)>>;
+
   std::string warning_;
+  RecordingTarget<RecordedOperations> recorded_;  // where run() puts operations, while they are kept
 };
 
 }  // namespace mslt

@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "base/checked.h"
@@ -329,6 +331,27 @@ TEST(ParallelForSlots, CoversEveryIndexOnceAndNeverSharesASlot) {
                                     if (i == 5) fail(ErrorKind::input, "five");
                                   }),
                Error);
+}
+
+TEST(ParallelFor, ReportsTheLowestIterationsError) {
+  std::atomic<int> failed = 0;
+  // Where threads allow it, the first iteration is the last to fail.
+  const auto body = [&](std::int64_t i) {
+    for (int wait = 0; failed < 3 - static_cast<int>(i) && wait < 10'000; ++wait) std::this_thread::yield();
+    ++failed;
+    fail(ErrorKind::input, "iteration {}", i);
+  };
+  const auto message = [](const auto& run) -> std::string {
+    try {
+      run();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message([&] { parallel_for(4, body); }), "iteration 0");
+  failed = 0;
+  EXPECT_EQ(message([&] { parallel_for_slots(4, [&](std::int64_t i, int) { body(i); }); }), "iteration 0");
 }
 
 TEST(JsonValueTest, IsAValue) {

@@ -14,17 +14,22 @@ void set_parallel_threads(int threads);
 
 // Runs body(i) for every i in [0, n), on several threads if n is at least `threshold`. Iterations must be independent.
 // The split of [0, n) into threads never changes what an iteration computes, so results do not depend on the thread
-// count. An exception from body is rethrown on the calling thread after all threads have finished.
+// count. Every iteration runs, also after one has thrown; then the exception of the lowest i is rethrown on the calling
+// thread, so that the error reported does not depend on the threads either.
 template <class Body>
 void parallel_for(std::int64_t n, Body&& body, [[maybe_unused]] std::int64_t threshold = 2) {
   std::exception_ptr error;
+  std::int64_t error_at = n;
 #pragma omp parallel for schedule(static) if (n >= threshold)
   for (std::int64_t i = 0; i < n; ++i) {
     try {
       body(i);
     } catch (...) {
 #pragma omp critical(mslt_parallel_error)
-      error = std::current_exception();
+      if (i < error_at) {
+        error_at = i;
+        error = std::current_exception();
+      }
     }
   }
   if (error) std::rethrow_exception(error);
@@ -39,13 +44,17 @@ int parallel_slot();
 template <class Body>
 void parallel_for_slots(std::int64_t n, Body&& body) {
   std::exception_ptr error;
+  std::int64_t error_at = n;
 #pragma omp parallel for schedule(dynamic) if (n >= 2)
   for (std::int64_t i = 0; i < n; ++i) {
     try {
       body(i, parallel_slot());
     } catch (...) {
 #pragma omp critical(mslt_parallel_error)
-      error = std::current_exception();
+      if (i < error_at) {
+        error_at = i;
+        error = std::current_exception();
+      }
     }
   }
   if (error) std::rethrow_exception(error);

@@ -3,16 +3,16 @@
 
 #include <sys/resource.h>
 
-#include <cstring>
 #include <memory>
 #include <span>
 
 #include "base/fail.h"
 #include "base/philox.h"
+#include "generate/decode_steps.h"
+#include "generate/token_drawer.h"
 #include "model/inference_pass.h"
-#include "model/training_pass.h"
-#include "train/matmul_peak.h"
-#include "train/optimizer.h"
+#include "profile/matmul_peak.h"
+#include "train/training_step.h"
 
 namespace mslt::cli {
 namespace {
@@ -73,28 +73,21 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   const DType dtype = dtype_from_name(options.dtype);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
-  TrainingPass pass(transformer, options.batch_size, seq_len, TrainingPass::Mode::train);
-  AdamW optimizer(backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
-  optimizer.initialize_master();
+  const TrainingStepOptions shape = {.batch_size = options.batch_size, .seq_len = seq_len};
+  TrainingStep training(transformer, shape);
+  training.optimizer().initialize_master();
 
-  const auto scalars = backend.allocate(256, "bench scalars");
-  const Tensor loss_sum(*scalars, 0, DType::f32, Shape{1});
-  const Tensor loss_scale(*scalars, 64, DType::f32, Shape{1});
   const std::int64_t tokens_per_step = options.batch_size * seq_len;
-  const float scale = 1.0f / static_cast<float>(tokens_per_step);
-  backend.upload(loss_scale, std::as_bytes(std::span(&scale, 1)));
   const auto tokens = random_tokens(tokens_per_step, config.vocab_size, 0);
   const auto targets = random_tokens(tokens_per_step, config.vocab_size, 1);
 
-  std::int64_t update = 0;
+  StepInput input = {.step = 0, .update = 0, .learning_rate = 1e-4, .tokens = tokens, .targets = targets};
   const auto step = [&] {
-    pass.zero_gradients();
-    pass.set_batch(tokens, targets);
-    pass.forward_backward(loss_sum, loss_scale, {});
-    optimizer.step(pass.gradients(), ++update, 1e-4, 1.0f, 1.0f);
-    // As training does, which leaves a step running while it records the next.
-    backend.submit();
-    backend.throttle(1);
+    ++input.step;
+    ++input.update;
+    training.run(input);
+    // As training does, which leaves steps running while it hands over the next.
+    backend.throttle(TrainingStep::most_in_flight(dtype));
   };
   // A GPU's first steps choose plans and record graphs; where steps take long, one has to do.
   double warm_seconds = 0.0;
@@ -112,8 +105,7 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   result.peak = std::max(result.peak, measure_matmul_peak(backend, dtype));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);
-  const ArenaLayout& layout = transformer.layout().arena;
-  result.planned_bytes = pass.memory().total() + AdamW::moment_bytes(layout) + AdamW::master_bytes(layout);
+  result.planned_bytes = TrainingStep::plan(backend, config, transformer.dtype(), shape).total();
   return result;
 }
 
@@ -140,36 +132,31 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   for (int i = 0; i < slots; ++i) slot_list[static_cast<std::size_t>(i)] = i;
   const auto prompt = random_tokens(options.prompt_tokens, config.vocab_size, 0);
   std::vector<std::span<const std::int32_t>> tokens(slot_list.size(), prompt);
-  const auto next_buffer = backend.allocate(slot_list.size() * sizeof(std::int32_t), "next tokens");
-  const Tensor next_tensor(*next_buffer, 0, DType::i32, Shape{options.batch_size});
-  std::vector<std::int32_t> next(slot_list.size());
-  const auto read_next = [&] {
-    backend.read_back(next_tensor, [&next](std::span<const std::byte> bytes) {
-      std::memcpy(next.data(), bytes.data(), bytes.size());
-    });
-  };
-  const auto prefill = [&] {
-    backend.run(Argmax{.out = next_tensor, .logits = pass.forward(slot_list, tokens), .vocab = config.vocab_size});
-    read_next();
-    backend.wait();
+  TokenDrawer drawer(backend, options.sampling, options.batch_size, config.vocab_size);
+  std::vector<std::vector<std::int32_t>> histories(slot_list.size(), prompt);
+  std::vector<std::int32_t> next;
+  const auto forward = [&] {
+    drawer.load(pass.forward(slot_list, tokens));
+    next = drawer.draw(slot_list, {histories.begin(), histories.end()});
+    for (std::size_t i = 0; i < next.size(); ++i) histories[i].push_back(next[i]);
   };
 
   GenerateBenchResult result;
   result.bandwidth = copy_bandwidth(backend);
-  result.first_prompt_seconds = time_once(prefill);
+  result.first_prompt_seconds = time_once(forward);
   for (const int slot : slot_list) cache.truncate(slot, 0);
-  const double prefill_seconds = time_once(prefill);
-  // A token goes from step to step on the device; the host reads it when the next step runs.
+  const double prefill = time_once(forward);
   const double decode = time_once([&] {
-    for (std::int64_t i = 0; i < options.new_tokens; ++i) {
-      backend.run(Argmax{.out = next_tensor, .logits = pass.step(slot_list, next_tensor), .vocab = config.vocab_size});
-      read_next();
-      backend.submit();
-      backend.throttle(1);
+    if (drawer.draws_on_device()) {
+      DecodeSteps(backend, pass, drawer, slot_list, next).run(options.new_tokens, [](const auto&) { return true; });
+      return;
     }
-    backend.wait();
+    for (std::int64_t i = 0; i < options.new_tokens; ++i) {
+      for (std::size_t row = 0; row < tokens.size(); ++row) tokens[row] = std::span(histories[row]).last(1);
+      forward();
+    }
   });
-  result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill_seconds;
+  result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill;
   result.decode_tokens_per_second = static_cast<double>(options.batch_size * options.new_tokens) / decode;
   const auto element = static_cast<double>(size_of(dtype));
   const double read_weights =

@@ -11,6 +11,7 @@
 
 #include "backend/backend.h"
 #include "mslt/config.h"
+#include "mslt/generator.h"
 
 namespace mslt::cli {
 
@@ -65,6 +66,7 @@ struct GenerateBenchOptions {
   std::int64_t batch_size = 1;
   std::int64_t prompt_tokens = 64;
   std::int64_t new_tokens = 64;
+  SamplingOptions sampling;
 };
 struct GenerateBenchResult {
   double first_prompt_seconds = 0.0;  // of the first pass of all, which a device may have to prepare
@@ -73,7 +75,8 @@ struct GenerateBenchResult {
   double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted
   double bytes_per_step = 0.0;            // weights and half-filled cache that one decode step reads
 };
-// Greedy decoding with random weights. Throws Error(usage) for a size out of range.
+// Prefill and decoding as `mslt generate` does them, draws included, with random weights. Throws Error(usage) for a
+// size out of range.
 GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions& options);
 
 struct KernelBenchOptions {

@@ -13,6 +13,7 @@
 #include "cli/model_options.h"
 #include "cli/numbers.h"
 #include "cli/ranges.h"
+#include "cli/sampling_options.h"
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "mslt/tokenizer.h"
@@ -80,13 +81,15 @@ void add_generate_bench(CLI::App& bench, Context& context) {
   model->preset = "mini";
   CLI::App* command =
       add_command(bench, context, "generate", "Tokens per second of decoding, and the share of the memory's floor",
-                  "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n");
+                  "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n"
+                  "  mslt bench generate --preset mini --temperature 0\n");
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--prompt-tokens", options->prompt_tokens, "Tokens of the prompt", token_range);
   add_integer(*command, "--new-tokens", options->new_tokens, "Tokens to decode", token_range);
+  add_sampling_options(*command, options->sampling);
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();

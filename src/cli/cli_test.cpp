@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "cli/cli_fixture.h"
+#include "data/data_folder.h"
 #include "mslt/tokenizer.h"
 
 namespace mslt::cli {
@@ -54,6 +55,35 @@ TEST_F(CliTest, ARunIsNotOverwrittenAndResumes) {
   EXPECT_NE(resumed.out.find("Trained to step 8"), std::string::npos) << resumed.out << resumed.err;
 }
 
+TEST_F(CliTest, ARunResumesWithItsSamplesAndTuning) {
+  prepare_data();
+  auto arguments = train_arguments();
+  arguments.insert(arguments.end(), {"--sample-every", "2", "--sample-prompt", "The prophet", "--tuning", "none"});
+  ASSERT_EQ(mslt(arguments).status, 0);
+  const auto kept = [&](const char* name) {
+    return nlohmann::json::parse(read_file(folder_ / "run" / "run.json", 1 << 20)).at(name).get<std::string>();
+  };
+  std::vector<std::string> resume = {"train",     "--data",   path("data"), "--output",
+                                     path("run"), "--resume", "--steps",    "8"};
+  const Outcome resumed = mslt(resume);
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_NE(resumed.err.find("step 8: The prophet"), std::string::npos) << resumed.err;
+  EXPECT_EQ(kept("tuning"), "none");
+  // A tuning is of one device, and a run from before it was kept has the default.
+  resume.back() = "9";
+  resume.insert(resume.end(), {"--device", "cpu"});
+  ASSERT_EQ(mslt(resume).status, 0);
+  EXPECT_EQ(kept("tuning"), "auto");
+  auto older = nlohmann::json::parse(read_file(folder_ / "run" / "run.json", 1 << 20));
+  older.erase("tuning");
+  older.erase("sample_prompt");
+  write_file(folder_ / "run" / "run.json", older.dump());
+  resume = {"train", "--data", path("data"), "--output", path("run"), "--resume", "--steps", "10"};
+  ASSERT_EQ(mslt(resume).status, 0);
+  EXPECT_EQ(kept("tuning"), "auto");
+  EXPECT_EQ(kept("sample_prompt"), "");
+}
+
 TEST_F(CliTest, AModelToStartFromKeepsItsShapeAndTokenizer) {
   prepare_data();
   ASSERT_EQ(mslt(train_arguments()).status, 0);
@@ -77,6 +107,50 @@ TEST_F(CliTest, AModelToStartFromKeepsItsShapeAndTokenizer) {
                   "--force-tokenizer"})
                 .status,
             0);
+}
+
+TEST_F(CliTest, ExamplesArePaddedFromTextToModel) {
+  train_tokenizer();
+  std::string records;
+  std::istringstream lines(text());
+  int count = 0;
+  for (std::string line; std::getline(lines, line) && count < 60; ++count) {
+    const std::string shown = line.substr(0, 5 + static_cast<std::size_t>(count * 7 % 60));
+    records += nlohmann::json({{"id", count}, {"text", shown}}).dump() + "\n";
+  }
+  write_file(path("lines.jsonl"), records);
+  std::vector<std::string> prepare = {"data",      "prepare",           "--tokenizer", path("tokenizer.json"),
+                                      "--input",   path("lines.jsonl"), "--output",    path("data"),
+                                      "--examples"};
+  Outcome outcome = mslt(prepare);
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find(" examples for training, "), std::string::npos) << outcome.out;
+  prepare.push_back("--json");
+  const auto info = nlohmann::json::parse(mslt(prepare).out);
+  EXPECT_EQ(info["train_examples"].get<int>() + info["validation_examples"].get<int>(), 60);
+  const auto longest = info["longest_example"].get<int>();
+  EXPECT_GT(longest, 17);
+
+  outcome = mslt(train_arguments());
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("examples for training, the longest of " + std::to_string(longest) +
+                             " tokens, each padded to 16; "),
+            std::string::npos)
+      << outcome.err;
+  outcome = mslt({"eval", "--model", path("run"), "--data", path("data"), "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto whole = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(whole["seq_len"].get<std::uint64_t>() + 1, TokenStream(path("data"), "val").longest_example());
+  EXPECT_GT(whole["bits_per_byte"].get<double>(), 0.5);
+  outcome =
+      mslt({"eval", "--model", path("run"), "--data", path("data"), "--split", "train", "--seq-len", "8", "--json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("are longer and are cut there"), std::string::npos) << outcome.err;
+  EXPECT_EQ(nlohmann::json::parse(outcome.out)["targets"].get<std::uint64_t>(),
+            TokenStream(path("data"), "train").example_targets(9));
+
+  prepare.insert(prepare.end(), {"--separator", "--"});
+  EXPECT_EQ(mslt(prepare).status, 2);
 }
 
 TEST_F(CliTest, EncodingAndDecodingAreInverse) {

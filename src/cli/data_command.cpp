@@ -75,14 +75,20 @@ void prepare(const PrepareArguments& arguments, Context& context) {
     context.err << fmt::format("Warning: skipped {}\n", printable(message));
   const DataInfo& info = result.info;
   if (context.json) {
-    context.print_json({{"output", options.output.string()},
-                        {"bytes_read", result.bytes_read},
-                        {"skipped_files", result.skipped.size()},
-                        {"train_tokens", info.train.tokens},
-                        {"validation_tokens", info.val.tokens},
-                        {"vocab_size", info.vocab_size},
-                        {"eos_id", info.eos_id},
-                        {"document_prefix", info.document_prefix}});
+    nlohmann::ordered_json document = {{"output", options.output.string()},
+                                       {"bytes_read", result.bytes_read},
+                                       {"skipped_files", result.skipped.size()},
+                                       {"train_tokens", info.train.tokens},
+                                       {"validation_tokens", info.val.tokens},
+                                       {"vocab_size", info.vocab_size},
+                                       {"eos_id", info.eos_id},
+                                       {"document_prefix", info.document_prefix}};
+    if (info.holds_examples()) {
+      document["train_examples"] = info.train.documents;
+      document["validation_examples"] = info.val.documents;
+      document["longest_example"] = TokenStream(options.output, "train").longest_example();
+    }
+    context.print_json(document);
     return;
   }
   if (!result.skipped.empty()) {
@@ -94,6 +100,11 @@ void prepare(const PrepareArguments& arguments, Context& context) {
                              format_count(static_cast<double>(info.train.tokens)),
                              format_count(static_cast<double>(info.val.tokens)), printable(options.output.string()));
   context.out << describe_documents(info, arguments) << '\n';
+  if (info.holds_examples()) {
+    context.out << fmt::format("{} examples for training, {} for validation; the longest for training has {} tokens.\n",
+                               info.train.documents, info.val.documents,
+                               TokenStream(options.output, "train").longest_example());
+  }
   context.err << fmt::format("Next: {} train --data {} --output run --preset tiny\n", context.program,
                              shell_quote(options.output.string()));
 }
@@ -108,7 +119,8 @@ void add_data_command(CLI::App& app, Context& context) {
   CLI::App* command =
       add_command(*data, context, "prepare", "Clean, encode and split text files",
                   "  mslt data prepare --tokenizer tokenizer.json --input book.txt --output data\n"
-                  "  mslt data prepare --tokenizer t.json --input a.txt b.txt --clean whitespace,nfc --output data\n");
+                  "  mslt data prepare --tokenizer t.json --input a.txt b.txt --clean whitespace,nfc --output data\n"
+                  "  mslt data prepare --tokenizer t.json --input answers.jsonl --examples --output data\n");
   command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json or .tiktoken file with an end-of-text token")
       ->required();
   command->add_option("--pattern", arguments->pattern,
@@ -118,6 +130,9 @@ void add_data_command(CLI::App& app, Context& context) {
   command->add_option("--output", options->output, "Data folder, made where it does not exist")->required();
   add_real(*command, "--val-fraction", options->val_fraction, "Share kept for validation", {.most = 0.99});
   add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
+  add_switch(
+      *command, "--examples", options->examples,
+      "Make each line, or the \"text\" of each record of .jsonl files, an example that training pads to one length");
   add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or no text instead of skipping it");
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
   command->add_option("--eos", arguments->eos, "The token that ends documents, where the tokenizer's files name none");

@@ -26,7 +26,7 @@ void list_devices(Context& context) {
       const msl::ChosenTuning chosen = msl::choose_tuning(device, "auto");
       if (!chosen.warning.empty()) context.err << fmt::format("Warning: {}\n", chosen.warning);
       entry["tuning"] = chosen.origin;
-      entry["tuned"] = chosen.is_stored;
+      entry["tuned"] = chosen.origin == msl::stored_tuning_file(device).string();
       launches = fmt::format("          tuning: {}\n", chosen.origin);
     }
     list.push_back(std::move(entry));

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -33,6 +34,23 @@ struct Arguments {
   EvaluateOptions options;
 };
 
+// Of examples: as long as the longest one, at most the context.
+void choose_padded_shape(Arguments& arguments, const Config& config, DType dtype, std::uint64_t memory,
+                         Context& context) {
+  EvaluateOptions& options = arguments.options;
+  const TokenStream& tokens = *options.tokens;
+  if (options.seq_len == 0) {
+    options.seq_len = std::min(static_cast<std::int64_t>(tokens.longest_example()) - 1, config.max_positions);
+  }
+  const auto length = static_cast<std::uint64_t>(options.seq_len);
+  options.batch = choose_evaluation_shape(config, dtype, tokens.examples() * length + 1, 0, arguments.batch,
+                                          options.seq_len, memory)
+                      .batch;
+  const std::uint64_t cut = tokens.examples_above(length + 1);
+  context.err << fmt::format("Evaluating {} examples, padded to {} tokens, {} at once{}.\n", tokens.examples(), length,
+                             options.batch, cut > 0 ? fmt::format("; {} are longer and are cut there", cut) : "");
+}
+
 // By the data and the memory, where nothing else is asked for, and says which.
 void choose_shape(Arguments& arguments, const Model& model, Context& context) {
   EvaluateOptions& options = arguments.options;
@@ -43,6 +61,7 @@ void choose_shape(Arguments& arguments, const Model& model, Context& context) {
   // The rest is for the weights, the device's own buffers and other programs.
   const std::uint64_t memory = device.memory_bytes / 4;
   const auto prefix = static_cast<std::int64_t>(options.prefix.size());
+  if (options.tokens->examples() > 0) return choose_padded_shape(arguments, config, dtype, memory, context);
   const EvaluationShape shape =
       choose_evaluation_shape(config, dtype, options.tokens->size(), prefix, arguments.batch, options.seq_len, memory);
   context.err << fmt::format(
@@ -69,7 +88,10 @@ void evaluate_model(Arguments arguments, Context& context) {
   }
   require_known_ids(arguments.options.data, data, tokenizer, model.config().vocab_size, arguments.model);
   EvaluateOptions& options = arguments.options;
-  if (!arguments.no_bos) options.prefix.assign(model.text_prefix().begin(), model.text_prefix().end());
+  // Examples have theirs.
+  if (!arguments.no_bos && !data.holds_examples()) {
+    options.prefix.assign(model.text_prefix().begin(), model.text_prefix().end());
+  }
   options.tokens = std::make_shared<const TokenStream>(options.data, options.split);
   choose_shape(arguments, model, context);
   Model::Parts& parts = model.parts();

@@ -14,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/ranges.h"
+#include "cli/sampling_options.h"
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "formats/model_parts.h"
@@ -120,17 +121,8 @@ void add_generate_command(CLI::App& app, Context& context) {
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
   add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Tokens to generate at most", {.unit = "tokens"});
-  add_real(*command, "--temperature", options.sampling.temperature, "0 for the most likely token always",
-           {.most = largest_real});
-  add_integer(*command, "--top-k", options.sampling.top_k, "Draw from the k most likely; 0 for all",
-              {.unit = "tokens"});
-  add_real(*command, "--top-p", options.sampling.top_p, "Draw from the most likely that make up this probability",
-           {.above_least = true});
-  add_real(*command, "--min-p", options.sampling.min_p, "Draw from those with this share of the likeliest one's", {});
-  add_real(*command, "--repetition-penalty", options.sampling.repetition_penalty, "Above 1 to repeat less",
-           {.most = largest_real, .above_least = true});
+  add_sampling_options(*command, options.sampling);
   add_texts(*command, "--stop", options.stop, "End before this text, or where this special token is drawn");
-  add_integer(*command, "--seed", options.sampling.seed, "Fixes what is drawn", seed_range);
   add_integer(*command, "--num", options.num, "Samples", {.least = 1, .most = 1024, .unit = "samples"});
   command->add_option("--eos", arguments->eos, "The token that ends a text, where the model's files name another");
   add_switch(*command, "--no-bos", arguments->no_bos,

@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 
-#include <array>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -23,10 +22,10 @@
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
 #include "cli/units.h"
-#include "data/data_folder.h"
-#include "generate/text_generator.h"
-#include "model/transformer.h"
+#include "mslt/generator.h"
 #include "mslt/trainer.h"
+#include "profile/matmul_peak.h"
+#include "train/trainer_parts.h"
 
 namespace mslt::cli {
 namespace {
@@ -35,7 +34,6 @@ struct Arguments {
   TrainOptions options;
   ModelOptions model;
   std::string schedule = "cosine";
-  std::string sample_prompt;
   bool keep_model = false;  // options.model holds already, as when a run is resumed
 };
 
@@ -141,21 +139,16 @@ void train(Arguments arguments, Context& context) {
     std::visit(reporter, event);
   };
   callbacks.stop = &interrupt.flag();
-  if (options.sample_every > 0) {
-    const auto tokenizer = std::make_shared<Tokenizer>(Tokenizer::load(options.data / "tokenizer.json"));
+  callbacks.sample = [&options](Model& model, std::int64_t) {
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
-    const DataInfo data = read_data_info(options.data);
-    callbacks.sample = [=, prompt = arguments.sample_prompt](Transformer& model, std::int64_t) {
-      TextGenerator generator(model, *tokenizer, std::array{TokenId{data.eos_id}});
-      std::vector<TokenId> ids = data.document_prefix;
-      tokenizer->encode_append(prompt, ids);
-      return prompt + generator.generate(ids, sampling, {}).front().text;
-    };
-  }
+    return options.sample_prompt + Generator(model).generate(options.sample_prompt, sampling).front().text;
+  };
   Trainer trainer(options, std::move(callbacks));
-  print_warning(trainer.backend(), context);
-  reporter.plan(trainer.plan(), trainer.measure_peak());
-  const TrainResult result = trainer.run();
+  Backend& backend = trainer.parts().backend;
+  print_warning(backend, context);
+  const double peak = measure_matmul_peak(backend, dtype_from_name(options.dtype));
+  reporter.plan(trainer.plan(), peak);
+  const TrainResult result = trainer.run(peak);
   reporter.clear();
   print_result(result, arguments, context);
 }
@@ -179,7 +172,8 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
-  add_integer(command, "--seq-len", options.seq_len, "Tokens of a sequence; 0 for the model's context", seq_len_range);
+  add_integer(command, "--seq-len", options.seq_len,
+              "Tokens of a sequence; 0 for the model's context, or what the longest example needs", seq_len_range);
   add_integer(command, "--grad-accum", options.grad_accum, "Batches whose gradients make one update",
               {.least = 1, .most = std::uint64_t{1} << 24, .unit = "batches"});
   add_real(command, "--lr", options.lr, "Highest learning rate", {.most = largest_real, .above_least = true});
@@ -201,7 +195,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   add_integer(command, "--eval-batches", options.eval_batches, "Batches of an evaluation; 0 for all",
               {.unit = "batches"});
   add_integer(command, "--sample-every", options.sample_every, "Steps between samples; 0 for none", {.unit = "steps"});
-  command.add_option("--sample-prompt", arguments.sample_prompt, "What the samples begin with");
+  command.add_option("--sample-prompt", options.sample_prompt, "What the samples begin with");
   add_integer(command, "--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end",
               {.unit = "steps"});
   add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept beside the best",
@@ -225,12 +219,19 @@ void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
 // The options of the run to resume, with those on the command line in their place.
 Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
   Arguments arguments;
-  arguments.options = load_run_options(options.output);
-  arguments.schedule = std::string(name_of(arguments.options.schedule));
   CLI::App app;
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_training_options(app, arguments);
   add_model_options(app, arguments.model);
+  const TrainOptions defaults = arguments.options;
+  arguments.options = load_run_options(options.output, defaults);
+  arguments.schedule = std::string(name_of(arguments.options.schedule));
+  // A tuning and a choice of libraries belong to one device.
+  if (given.count("--device") > 0) {
+    arguments.options.tuning = defaults.tuning;
+    arguments.options.attention = defaults.attention;
+    arguments.options.products = defaults.products;
+  }
   std::vector<std::string> again;
   arguments.keep_model = true;
   for (const CLI::Option* option : given.get_options()) {

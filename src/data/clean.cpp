@@ -200,29 +200,4 @@ void Cleaner::finish(std::string& output) {
   run_from(0, {}, true, output);
 }
 
-std::span<const std::string_view> cleaning_step_names() {
-  return step_names;
-}
-
-std::vector<std::string> parse_cleaning_steps(std::string_view text) {
-  std::vector<std::string> steps;
-  while (!text.empty()) {
-    const std::size_t comma = text.find(',');
-    steps.emplace_back(text.substr(0, comma));
-    if (comma == std::string_view::npos) break;
-    text.remove_prefix(comma + 1);
-    if (text.empty()) steps.emplace_back();
-  }
-  const Cleaner checked(steps);
-  return steps;
-}
-
-std::string clean_document(std::string_view text, std::span<const std::string> steps) {
-  Cleaner cleaner(steps);
-  std::string output;
-  cleaner.push(text, output);
-  cleaner.finish(output);
-  return output;
-}
-
 }  // namespace mslt

@@ -44,13 +44,4 @@ class Cleaner {
   std::vector<std::unique_ptr<Step>> steps_;
 };
 
-// The names that Cleaner knows.
-std::span<const std::string_view> cleaning_step_names();
-
-// Splits "whitespace,lowercase" at its commas; an empty text gives no steps. Throws as Cleaner does.
-std::vector<std::string> parse_cleaning_steps(std::string_view text);
-
-// Cleaner on one whole document.
-std::string clean_document(std::string_view text, std::span<const std::string> steps);
-
 }  // namespace mslt

@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
 #include "base/fail.h"
+#include "base/json.h"
 #include "base/system_error.h"
 #include "text/text_check.h"
 
@@ -49,6 +51,19 @@ std::uint64_t checked_size(const std::filesystem::path& path) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+bool holds_json_lines(const std::filesystem::path& path) {
+  return path.extension() == ".jsonl" || path.extension() == ".ndjson";
+}
+
+// The member `text` of the object in a line.
+std::string text_of_record(std::string_view line, const std::string& source) {
+  const nlohmann::json record = parse_json(line, source);
+  if (!record.is_object() || !record.contains("text") || !record["text"].is_string()) {
+    fail(ErrorKind::input, "{} is no JSON object with a string 'text'.", source);
+  }
+  return record["text"].get<std::string>();
+}
+
 }  // namespace
 
 struct CorpusReader::State {
@@ -71,6 +86,8 @@ struct CorpusReader::State {
   bool file_start = false;  // nothing of the file has been given out or dropped
   bool line_start = true;   // whether `text` starts a line
   bool document_has_text = false;
+  bool json_lines = false;  // of the current file
+  std::uint64_t line = 0;   // lines of JSON taken from it
 
   std::string_view rest() const { return std::string_view(text).substr(given); }
 
@@ -115,6 +132,8 @@ struct CorpusReader::State {
       given = 0;
       file_start = true;
       line_start = true;
+      json_lines = options.line_documents && holds_json_lines(path);
+      line = 0;
       return true;
     }
     if (!any_text) {
@@ -139,9 +158,36 @@ struct CorpusReader::State {
     return line == options.document_separator;
   }
 
+  // Moves the next line, or what is certain to belong to it, from `text` to `piece`. True when the line ended.
+  bool take_line(std::string& piece, bool at_end) {
+    const std::string_view available = rest();
+    const std::size_t line_feed = available.find('\n');
+    const bool whole = line_feed != std::string_view::npos;
+    std::string_view content = available.substr(0, line_feed);
+    // A CR may be half of a line end.
+    if (content.ends_with('\r') && (whole || !at_end)) content.remove_suffix(1);
+    if (json_lines) return take_record(piece, content, whole, at_end);
+    piece += content;
+    given += content.size();
+    if (whole) given += line_feed + 1 - content.size();
+    return whole;
+  }
+
+  bool take_record(std::string& piece, std::string_view content, bool whole, bool at_end) {
+    constexpr std::size_t most = std::size_t{1} << 26;
+    const bool ends = whole || (at_end && !content.empty());
+    if (!ends && content.size() <= most) return false;
+    const std::string source = fmt::format("{}: line {}", files[next_file - 1].string(), ++line);
+    if (content.size() > most) fail(ErrorKind::input, "{} is longer than {} bytes.", source, most);
+    if (content.find_first_not_of(" \t") != std::string_view::npos) piece += text_of_record(content, source);
+    given = whole ? text.find('\n', given) + 1 : text.size();
+    return true;
+  }
+
   // Moves from `text` to `piece` up to the next separator line, or as far as is certain to belong to the document. True
   // when a separator ended the document.
   bool take(std::string& piece, bool at_end) {
+    if (options.line_documents) return take_line(piece, at_end);
     const std::string_view available = rest();
     const std::string_view separator = options.document_separator;
     std::size_t position = separator.empty() ? available.size() : 0;
@@ -172,6 +218,9 @@ CorpusReader::CorpusReader(std::span<const std::filesystem::path> files, const C
   if (files.empty()) fail(ErrorKind::usage, "No text files are given; at least one is needed.");
   if (options.document_separator.find_first_of("\r\n") != std::string::npos) {
     fail(ErrorKind::usage, "The document separator must be one line, without a line end.");
+  }
+  if (options.line_documents && !options.document_separator.empty()) {
+    fail(ErrorKind::usage, "Where every line is an example, no separator ends documents.");
   }
   if (options.piece_bytes == 0) fail(ErrorKind::usage, "A corpus cannot be read in pieces of 0 bytes.");
   state_->files.assign(files.begin(), files.end());

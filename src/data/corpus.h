@@ -14,7 +14,10 @@ namespace mslt {
 struct CorpusOptions {
   // Empty: each file is one document. Otherwise documents end at each line that is exactly this text (CR LF counts as a
   // line end) and at the end of each file; the line itself belongs to no document.
-  std::string document_separator;
+  std::string document_separator = {};
+  // Every line is a document instead (CR LF counts as a line end); in files named *.jsonl or *.ndjson it is the string
+  // `text` of the JSON object that a line holds. Not together with a separator.
+  bool line_documents = false;
   // Files that are empty or no text are an error; otherwise they are passed over where others are left.
   bool strict = false;
   std::size_t piece_bytes = std::size_t{1} << 20;  // how much is read at once; at least 1
@@ -28,12 +31,12 @@ struct CorpusPiece {
 
 // Reads files one after another, in pieces cut anywhere, also inside a character. A UTF-8 byte order mark at the start
 // of a file is dropped. Documents without a byte of text are skipped. One thread at a time. Memory: a few times
-// piece_bytes.
+// piece_bytes, or of a line of JSON.
 class CorpusReader {
  public:
   // Opens every file once, so that a wrong name shows before hours of work. Throws Error(io) where a file cannot be
-  // read, Error(input) where one is a folder, or is empty and may not be passed over, Error(usage) where there is none
-  // or the separator holds a line end.
+  // read, Error(input) where one is a folder, or is empty and may not be passed over, Error(usage) where there is none,
+  // the separator holds a line end, or there is one beside line_documents.
   CorpusReader(std::span<const std::filesystem::path> files, const CorpusOptions& options);
   CorpusReader(const CorpusReader&) = delete;
   CorpusReader& operator=(const CorpusReader&) = delete;
@@ -41,8 +44,9 @@ class CorpusReader {
 
   // The next piece; false at the end of the last file. A file is looked at as a whole before its first piece is given:
   // one that is empty or no text (see TextCheck) is passed over. Throws Error(input) naming the file where it may not
-  // be passed over, or where none is left; for what is no regular file, when it turns out. Throws Error(io) where
-  // reading fails or a file is shorter than when the reader was made.
+  // be passed over, or where none is left; for what is no regular file, when it turns out; and naming the line that
+  // holds no object with a string `text`, or more than 64 MiB of one. Throws Error(io) where reading fails or a file is
+  // shorter than when the reader was made.
   bool next(CorpusPiece& piece);
 
   // A sentence on each file that was passed over.

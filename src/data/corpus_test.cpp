@@ -54,6 +54,48 @@ TEST(Corpus, SeparatorLinesEndDocumentsWhereverPiecesEnd) {
   }
 }
 
+TEST(Corpus, LinesAreDocumentsWherePiecesEndAnywhere) {
+  const auto folder = test::fresh_folder();
+  const std::vector<std::filesystem::path> files = {
+      test::write_text(folder / "a", "\xEF\xBB\xBFone\n\n two \r\n\r\nthr\ree"),
+      test::write_text(folder / "b", "four\n")};
+  for (std::size_t size = 1; size < 30; ++size) {
+    EXPECT_EQ(documents_of(files, {.line_documents = true, .piece_bytes = size}),
+              (std::vector<std::string>{"one", " two ", "thr\ree", "four"}))
+        << size;
+  }
+  error_of(ErrorKind::usage, [&] { CorpusReader(files, {.document_separator = "--", .line_documents = true}); });
+}
+
+TEST(Corpus, RecordsOfJsonLinesAreDocuments) {
+  const auto folder = test::fresh_folder();
+  const std::vector<std::filesystem::path> files = {
+      test::write_text(folder / "a.jsonl", "{\"text\": \"one\\ntwo\", \"id\": [1]}\r\n\n  \n{\"text\":\"\"}\n"),
+      test::write_text(folder / "b.ndjson", "{\"text\": \"\\u00e9\"}"), test::write_text(folder / "c.txt", "{}\n")};
+  for (const std::size_t size : {1, 7, 1000}) {
+    CorpusReader reader(files, {.line_documents = true, .piece_bytes = size});
+    std::vector<std::string> documents;
+    CorpusPiece piece;
+    bool open = false;
+    while (reader.next(piece)) {
+      if (!open) documents.emplace_back();
+      documents.back() += piece.text;
+      open = !piece.ends_document;
+    }
+    EXPECT_EQ(documents, (std::vector<std::string>{"one\ntwo", "\u00e9", "{}"})) << size;
+  }
+  for (const std::string wrong : {"{\"text\": 3}", "[]", "{\"txt\": \"x\"}", "plain"}) {
+    const auto path = test::write_text(folder / "wrong.jsonl", "{\"text\": \"x\"}\n" + wrong + "\n");
+    const std::string message = error_of(ErrorKind::input, [&] {
+      CorpusReader reader(std::vector{path}, {.line_documents = true});
+      CorpusPiece piece;
+      while (reader.next(piece)) {
+      }
+    });
+    EXPECT_NE(message.find("wrong.jsonl: line 2"), std::string::npos) << message;
+  }
+}
+
 TEST(Corpus, FilesThatAreNoTextAreRefused) {
   const auto folder = test::fresh_folder();
   const auto message_for = [&](ErrorKind kind, const std::filesystem::path& path) {

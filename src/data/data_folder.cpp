@@ -21,6 +21,7 @@ using Json = nlohmann::json;
 
 constexpr std::string_view format_name = "mslt-data";
 constexpr std::uint64_t format_version = 1;
+constexpr std::uint64_t examples_version = 2;  // of folders of examples, which version 1 would read as one text
 
 [[noreturn]] void fail_member(std::string_view source, std::string_view member, std::string_view needed) {
   fail(ErrorKind::input, "{}: the member '{}' is missing or is no {}.", source, member, needed);
@@ -55,22 +56,30 @@ std::vector<std::string> strings_member(const Json& object, std::string_view nam
 }
 
 Json split_to_json(const SplitInfo& split) {
-  return {{"shards", split.shards},
-          {"tokens", split.tokens},
-          {"documents", split.documents},
-          {"text_bytes", split.text_bytes}};
+  Json json = {{"shards", split.shards},
+               {"tokens", split.tokens},
+               {"documents", split.documents},
+               {"text_bytes", split.text_bytes}};
+  if (!split.examples.empty()) json["examples"] = split.examples;
+  return json;
+}
+
+// A name must not lead out of the folder.
+void require_file_name(const std::string& name, std::string_view source) {
+  if (!name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos) {
+    return;
+  }
+  fail(ErrorKind::input, "{}: '{}' is no name of a file in this folder.", source, name);
 }
 
 SplitInfo split_from_json(const Json& splits, std::string_view name, std::string_view source) {
   const Json& object = member(splits, name, source);
   SplitInfo split;
   split.shards = strings_member(object, "shards", source);
-  for (const std::string& shard : split.shards) {
-    // A name must not lead out of the folder.
-    if (shard.empty() || shard == "." || shard == ".." ||
-        shard.find_first_of(std::string_view("/\\\0", 3)) != shard.npos) {
-      fail(ErrorKind::input, "{}: '{}' is no name of a file in this folder.", source, shard);
-    }
+  for (const std::string& shard : split.shards) require_file_name(shard, source);
+  if (object.contains("examples")) {
+    split.examples = string_member(object, "examples", source);
+    require_file_name(split.examples, source);
   }
   split.tokens = unsigned_member(object, "tokens", source);
   split.documents = unsigned_member(object, "documents", source);
@@ -79,6 +88,12 @@ SplitInfo split_from_json(const Json& splits, std::string_view name, std::string
 }
 
 }  // namespace
+
+std::vector<std::string> SplitInfo::files() const {
+  std::vector<std::string> names = shards;
+  if (!examples.empty()) names.push_back(examples);
+  return names;
+}
 
 std::string text_hash(std::string_view text) {
   std::uint64_t hash = 0xCBF29CE484222325u;
@@ -90,7 +105,7 @@ std::string text_hash(std::string_view text) {
 
 std::string data_info_to_json(const DataInfo& info) {
   Json json = {{"format", format_name},
-               {"version", format_version},
+               {"version", info.holds_examples() ? examples_version : format_version},
                {"vocab_size", info.vocab_size},
                {"eos_id", info.eos_id},
                {"tokenizer_hash", info.tokenizer_hash},
@@ -107,13 +122,16 @@ DataInfo data_info_from_json(std::string_view text, std::string_view source) {
   if (string_member(json, "format", source) != format_name) {
     fail(ErrorKind::input, "{} does not describe a data folder: its format is not '{}'.", source, format_name);
   }
-  if (const std::uint64_t version = unsigned_member(json, "version", source); version != format_version) {
-    fail(ErrorKind::input, "{} has version {}; only version {} is known.", source, version, format_version);
+  if (const std::uint64_t version = unsigned_member(json, "version", source);
+      version < format_version || version > examples_version) {
+    fail(ErrorKind::input, "{} has version {}; only versions {} and {} are known.", source, version, format_version,
+         examples_version);
   }
   constexpr std::uint64_t most_ids = std::uint64_t{1} << 31;
   DataInfo info;
   info.vocab_size = static_cast<std::uint32_t>(unsigned_member(json, "vocab_size", source, most_ids));
   info.eos_id = static_cast<std::uint32_t>(unsigned_member(json, "eos_id", source, most_ids));
+  if (info.eos_id >= info.vocab_size) fail_member(source, "eos_id", fmt::format("id below {}", info.vocab_size));
   if (json.contains("document_prefix")) {
     const Json& prefix = json.at("document_prefix");
     const auto is_id = [&](const Json& id) {
@@ -191,6 +209,9 @@ TokenStream::TokenStream(const std::filesystem::path& folder, std::string_view s
     fail(ErrorKind::input, "{}: the {} shards hold {} tokens, but data.json says {}. Prepare the data again.",
          folder.string(), split, size(), chosen.tokens);
   }
+  if (chosen.examples.empty()) return;
+  open_examples(folder / chosen.examples);
+  if (info.document_prefix.empty()) lead_ = static_cast<std::int32_t>(info.eos_id);
 }
 
 TokenStream::TokenStream(std::span<const std::filesystem::path> paths, std::uint32_t vocab_size)
@@ -201,6 +222,58 @@ TokenStream::TokenStream(std::span<const std::filesystem::path> paths, std::uint
 void TokenStream::open(const std::filesystem::path& path) {
   shards_.emplace_back(path);
   starts_.push_back(checked_add(starts_.back(), shards_.back().size(), path.string()));
+}
+
+void TokenStream::open_examples(const std::filesystem::path& path) {
+  const ShardReader lengths(path);
+  std::vector<std::int32_t> some(std::size_t{1} << 16);
+  example_starts_.reserve(static_cast<std::size_t>(lengths.size()) + 1);
+  example_starts_.push_back(0);
+  for (std::uint64_t first = 0; first < lengths.size(); first += some.size()) {
+    some.resize(static_cast<std::size_t>(std::min<std::uint64_t>(some.size(), lengths.size() - first)));
+    lengths.copy(first, some);
+    for (const std::int32_t length : some) {
+      // The token that ends it, and one at least before that.
+      if (length < 2) fail(ErrorKind::input, "{}: example {} has {} tokens.", path.string(), examples(), length);
+      example_starts_.push_back(example_starts_.back() + static_cast<std::uint64_t>(length));
+    }
+  }
+  if (example_starts_.back() == size()) return;
+  fail(ErrorKind::input, "{}: the {} examples have {} tokens, but the shards hold {}. Prepare the data again.",
+       path.string(), examples(), example_starts_.back(), size());
+}
+
+std::uint64_t TokenStream::example_size(std::uint64_t example) const {
+  return example_starts_[example + 1] - example_starts_[example] + (lead_ ? 1 : 0);
+}
+
+std::uint64_t TokenStream::longest_example() const {
+  std::uint64_t longest = 0;
+  for (std::uint64_t i = 0; i < examples(); ++i) longest = std::max(longest, example_size(i));
+  return longest;
+}
+
+std::uint64_t TokenStream::examples_above(std::uint64_t tokens) const {
+  std::uint64_t count = 0;
+  for (std::uint64_t i = 0; i < examples(); ++i) count += example_size(i) > tokens ? 1 : 0;
+  return count;
+}
+
+std::uint64_t TokenStream::example_targets(std::uint64_t tokens) const {
+  std::uint64_t targets = 0;
+  for (std::uint64_t i = 0; i < examples(); ++i) targets += std::min(example_size(i), tokens) - 1;
+  return targets;
+}
+
+std::size_t TokenStream::copy_example(std::uint64_t example, std::span<std::int32_t> ids) const {
+  const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(ids.size(), example_size(example)));
+  ids = ids.first(count);
+  if (lead_ && !ids.empty()) {
+    ids.front() = *lead_;
+    ids = ids.subspan(1);
+  }
+  copy(example_starts_[example], ids);
+  return count;
 }
 
 void TokenStream::check_ids(std::uint64_t most) const {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,11 @@ struct SplitInfo {
   std::uint64_t documents = 0;      // how many [EOS] there are among them
   // Bytes that the tokens other than [EOS] and the prefix decode to: what bits per byte are counted by.
   std::uint64_t text_bytes = 0;
+  // A file in the folder with the number of tokens of each document, where documents are examples; else empty.
+  std::string examples;
+
+  // The names of all its files.
+  std::vector<std::string> files() const;
 };
 
 // The content of data.json.
@@ -32,6 +38,9 @@ struct DataInfo {
   std::vector<std::string> cleaning;
   double val_fraction = 0.0;
   std::uint64_t seed = 0;
+
+  // Whether documents are examples, each of which is read by itself.
+  bool holds_examples() const { return !train.examples.empty(); }
 };
 
 // FNV-1a of 64 bits, as 16 hexadecimal digits: tells files apart that differ by accident, not by design.
@@ -55,10 +64,14 @@ void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path&
                             const std::filesystem::path& data_folder);
 
 // The tokens of one split as if its shards were one. Safe to read from several threads.
+//
+// An example of a split of examples is its document: the prefix, or the token that ends documents where there is none,
+// then its text, then the token that ends documents. So its first token of text is predicted, too.
 class TokenStream {
  public:
   // Opens the shards of split "train" or "val". Throws Error(usage) for another name, Error(input) where the split is
-  // empty or its shards hold another number of tokens than data.json says, and what ShardReader throws.
+  // empty, its shards or examples hold another number of tokens than data.json says or an example none, and what
+  // ShardReader throws.
   TokenStream(const std::filesystem::path& folder, std::string_view split);
   // The shards at `paths`, joined; ids are checked against `vocab_size`.
   TokenStream(std::span<const std::filesystem::path> paths, std::uint32_t vocab_size);
@@ -72,12 +85,27 @@ class TokenStream {
   // Tokens [first, first + ids.size()). Throws Error(usage) past size(), Error(input) on an id outside the vocabulary.
   void copy(std::uint64_t first, std::span<std::int32_t> ids) const;
 
+  // 0 where the split is none of examples.
+  std::uint64_t examples() const { return example_starts_.empty() ? 0 : example_starts_.size() - 1; }
+  // The tokens of an example below examples().
+  std::uint64_t example_size(std::uint64_t example) const;
+  std::uint64_t longest_example() const;
+  // How many examples have more than `tokens` tokens.
+  std::uint64_t examples_above(std::uint64_t tokens) const;
+  // How many tokens there are to predict in all examples, of each in its first `tokens` tokens.
+  std::uint64_t example_targets(std::uint64_t tokens) const;
+  // Copies the example's first tokens, as many as fit, and returns how many. Throws as copy does.
+  std::size_t copy_example(std::uint64_t example, std::span<std::int32_t> ids) const;
+
  private:
   void open(const std::filesystem::path& path);
+  void open_examples(const std::filesystem::path& path);
 
   std::vector<ShardReader> shards_;
   std::vector<std::uint64_t> starts_ = {0};  // of each shard, and the end of the last
   std::uint32_t vocab_size_ = 0;
+  std::vector<std::uint64_t> example_starts_;  // and the end of the last; empty where there are no examples
+  std::optional<std::int32_t> lead_;           // stands before each example, and in no shard
 };
 
 }  // namespace mslt

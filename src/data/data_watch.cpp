@@ -38,7 +38,8 @@ DataWatch::DataWatch(const std::filesystem::path& folder, const DataInfo& info) 
   std::vector<std::string> names = {"data.json", "tokenizer.json"};
   const std::size_t hashed = names.size();
   for (const SplitInfo* split : {&info.train, &info.val}) {
-    names.insert(names.end(), split->shards.begin(), split->shards.end());
+    const std::vector<std::string> files = split->files();
+    names.insert(names.end(), files.begin(), files.end());
   }
   for (const std::string& name : names) {
     File file{folder / name, {}, {}};

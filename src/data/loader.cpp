@@ -66,6 +66,7 @@ class BatchLoader::Source {
   Source(std::shared_ptr<const TokenStream> tokens, std::string_view name, const LoaderOptions& options)
       : stream_(std::move(tokens)), tokens_(*stream_), options_(options) {
     check_options(options);
+    if (tokens_.examples() > 0) return;
     const std::uint64_t needed = once() ? 2 : static_cast<std::uint64_t>(options.seq_len) + 1;
     if (tokens_.size() < needed) {
       fail(ErrorKind::input,
@@ -76,10 +77,10 @@ class BatchLoader::Source {
   }
 
   const LoaderOptions& options() const { return options_; }
-  const TokenStream& tokens() const { return tokens_; }
   std::size_t batch_elements() const { return static_cast<std::size_t>(options_.batch * options_.seq_len); }
 
   std::uint64_t windows(std::uint64_t epoch) const {
+    if (tokens_.examples() > 0) return tokens_.examples();
     const std::uint64_t targets = tokens_.size() - 1 - offset(epoch);
     const auto length = static_cast<std::uint64_t>(options_.seq_len);
     return targets / length + (once() && targets % length != 0 ? 1 : 0);
@@ -101,8 +102,9 @@ class BatchLoader::Source {
       if (place % options_.world == options_.rank) {
         const std::uint64_t index = options_.shuffle ? order(state.position) : state.position;
         const std::size_t row = static_cast<std::size_t>(filled) * length;
-        copy_window(offset(state.epoch) + index * length, window, tokens.subspan(row, length),
-                    targets.subspan(row, length));
+        const std::size_t count =
+            tokens_.examples() > 0 ? tokens_.copy_example(index, window) : copy_window(state.epoch, index, window);
+        spread_window(std::span(window).first(count), tokens.subspan(row, length), targets.subspan(row, length));
         ++filled;
       }
       ++state.position;
@@ -124,14 +126,22 @@ class BatchLoader::Source {
     return PhiloxStream(options_.seed, static_cast<std::uint32_t>(epoch), offset_operation).below(choices);
   }
 
-  void copy_window(std::uint64_t first, std::span<std::int32_t> window, std::span<std::int32_t> tokens,
-                   std::span<std::int32_t> targets) const {
+  // Returns how many tokens there are: fewer than the window holds at the end of the text.
+  std::size_t copy_window(std::uint64_t epoch, std::uint64_t index, std::span<std::int32_t> window) const {
+    const std::uint64_t first = offset(epoch) + index * static_cast<std::uint64_t>(options_.seq_len);
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(window.size(), tokens_.size() - first));
     tokens_.copy(first, window.first(count));
-    std::ranges::copy(window.first(count - 1), tokens.begin());
-    std::ranges::copy(window.subspan(1, count - 1), targets.begin());
-    std::ranges::fill(tokens.subspan(count - 1), 0);
-    std::ranges::fill(targets.subspan(count - 1), -1);
+    return count;
+  }
+
+  // Tokens, those that follow them, and padding.
+  static void spread_window(std::span<const std::int32_t> window, std::span<std::int32_t> tokens,
+                            std::span<std::int32_t> targets) {
+    const std::size_t count = window.size() - 1;
+    std::ranges::copy(window.first(count), tokens.begin());
+    std::ranges::copy(window.subspan(1), targets.begin());
+    std::ranges::fill(tokens.subspan(count), 0);
+    std::ranges::fill(targets.subspan(count), -1);
   }
 
   std::shared_ptr<const TokenStream> stream_;
@@ -267,10 +277,6 @@ void BatchLoader::restore(const LoaderState& state) {
   prefetcher_.reset();
   state_ = state;
   if (source_->options().prefetch > 0) prefetcher_ = std::make_unique<Prefetcher>(*source_, state_);
-}
-
-std::uint64_t BatchLoader::tokens_total() const {
-  return source_->tokens().size();
 }
 
 std::uint64_t BatchLoader::windows(std::uint64_t epoch) const {

@@ -1,4 +1,5 @@
-// Batches of token windows from a data folder, in an order that can be saved and taken up again exactly.
+// Batches of token windows or padded examples from a data folder, in an order that can be saved and taken up again
+// exactly.
 #pragma once
 
 #include <cstdint>
@@ -47,8 +48,9 @@ struct LoaderOptions {
 // The N tokens of a split are cut into windows: window w covers tokens [o + w·T, o + w·T + T], the last of which is the
 // first of window w + 1, so that every token but the first is a target once an epoch. o is 0 or the epoch's random
 // offset; there are floor((N - 1 - o) / T) windows an epoch, or ceil((N - 1) / T) where mode is `once`. Epoch e visits
-// each once, in the order of Permutation(windows, seed, e). Row b of a batch of rank r is the window at place b·world +
-// r from the position on, and each batch moves the position on by B·world.
+// each once, in the order of Permutation(windows, seed, e). Of a split of examples, window w is example w, cut after T
+// + 1 tokens or padded; nothing offsets it. Row b of a batch of rank r is the window at place b·world + r from the
+// position on, and each batch moves the position on by B·world.
 //
 // What next() gives depends on the data, the options and the state alone. One thread at a time may use a loader.
 class BatchLoader {
@@ -79,7 +81,6 @@ class BatchLoader {
   // epoch has fewer windows than its position, or where it is an epoch that `most` windows cannot reach.
   std::uint64_t handed_out(const LoaderState& state, std::uint64_t most) const;
 
-  std::uint64_t tokens_total() const;  // N
   std::uint64_t windows(std::uint64_t epoch) const;
   std::uint64_t batches(
       std::uint64_t epoch) const;  // calls of next() that an epoch begun at position 0 takes, rounded up

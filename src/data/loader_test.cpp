@@ -8,6 +8,7 @@
 #include <set>
 
 #include "data/permutation.h"
+#include "data/split_writer.h"
 #include "data/test_files.h"
 
 namespace mslt {
@@ -99,7 +100,6 @@ TEST(Loader, OrderedWindowsFollowTheText) {
   BatchLoader loader = counting_loader(14, options);
   EXPECT_EQ(loader.windows(0), 4U);  // 13 targets
   EXPECT_EQ(loader.batches(0), 2U);
-  EXPECT_EQ(loader.tokens_total(), 14U);
   EXPECT_EQ(next(loader, options), (Batch{{0, 1, 2, 3, 4, 5}, {1, 2, 3, 4, 5, 6}, 2}));
   EXPECT_EQ(loader.state(), (LoaderState{0, 2}));
   EXPECT_EQ(next(loader, options), (Batch{{6, 7, 8, 9, 10, 11}, {7, 8, 9, 10, 11, 12}, 2}));
@@ -329,7 +329,7 @@ TEST(Loader, ReadsDataFolders) {
   const auto folder = test::fresh_folder();
   test::write_shard(folder / "train_000000.bin", test::counting(50));
   DataInfo info;
-  info.train = {.shards = {"train_000000.bin"}, .tokens = 50, .documents = 1, .text_bytes = 100};
+  info.train = {.shards = {"train_000000.bin"}, .tokens = 50, .documents = 1, .text_bytes = 100, .examples = {}};
   info.vocab_size = 50;
   write_file(folder / "data.json", data_info_to_json(info));
   const LoaderOptions options = {.seq_len = 7, .shuffle = false};
@@ -362,6 +362,98 @@ TEST(Loader, SaysWhichShardWasCutWhileItWasRead) {
     });
     EXPECT_NE(message.find("a.bin"), std::string::npos) << message;
   }
+}
+
+// A folder of examples of these texts, each id of which is above 9; [EOS] is 2.
+std::filesystem::path example_folder(const std::vector<std::vector<TokenId>>& texts, std::vector<TokenId> prefix = {}) {
+  const auto folder = test::fresh_folder();
+  const SplitOptions options{.val_fraction = 0.0, .shard_tokens = 5, .eos_id = 2, .prefix = prefix, .examples = true};
+  SplitWriter writer(folder, std::vector<std::uint32_t>(100, 1), options);
+  for (const auto& text : texts) {
+    writer.append(text);
+    writer.end_document();
+  }
+  DataInfo info;
+  std::tie(info.train, info.val) = writer.finish();
+  info.vocab_size = 100;
+  info.eos_id = 2;
+  info.document_prefix = std::move(prefix);
+  write_file(folder / "data.json", data_info_to_json(info));
+  return folder;
+}
+
+TEST(Loader, ExamplesArePaddedAndCut) {
+  const LoaderOptions options = {.batch = 2, .seq_len = 4, .shuffle = false, .random_offset = true};
+  const std::vector<std::vector<TokenId>> texts = {{10, 11}, {20}, {30, 31, 32, 33, 34}};
+  BatchLoader loader(example_folder(texts), "train", options);
+  EXPECT_EQ(loader.windows(0), 3U);
+  // What ends documents begins them, too.
+  EXPECT_EQ(next(loader, options), (Batch{{2, 10, 11, 0, 2, 20, 0, 0}, {10, 11, 2, -1, 20, 2, -1, -1}, 2}));
+  EXPECT_EQ(next(loader, options), (Batch{{2, 30, 31, 32, 2, 10, 11, 0}, {30, 31, 32, 33, 10, 11, 2, -1}, 2}));
+  EXPECT_EQ(loader.state(), (LoaderState{1, 1}));
+
+  BatchLoader prefixed(example_folder(texts, {1, 3}), "train", options);
+  EXPECT_EQ(next(prefixed, options), (Batch{{1, 3, 10, 11, 1, 3, 20, 0}, {3, 10, 11, 2, 3, 20, 2, -1}, 2}));
+
+  LoaderOptions once = options;
+  once.random_offset = false;
+  once.mode = LoaderMode::once;
+  BatchLoader last(example_folder(texts), "train", once);
+  next(last, once);
+  EXPECT_EQ(next(last, once), (Batch{{2, 30, 31, 32, 0, 0, 0, 0}, {30, 31, 32, 33, -1, -1, -1, -1}, 1}));
+}
+
+TEST(Loader, ExamplesAreCounted) {
+  const TokenStream tokens(example_folder({{10, 11}, {20}, {30, 31, 32, 33, 34}}), "train");
+  EXPECT_EQ(tokens.examples(), 3U);
+  EXPECT_EQ(tokens.longest_example(), 7U);
+  EXPECT_EQ(tokens.examples_above(3), 2U);
+  EXPECT_EQ(tokens.examples_above(7), 0U);
+  EXPECT_EQ(tokens.example_targets(7), 3U + 2U + 6U);
+  EXPECT_EQ(tokens.example_targets(4), 3U + 2U + 3U);
+  const auto path = test::write_shard(test::fresh_folder() / "0.bin", {10, 2});
+  EXPECT_EQ(TokenStream(std::vector{path}, 11).examples(), 0U);
+}
+
+TEST(Loader, ExamplesResumeFromEveryPosition) {
+  std::vector<std::vector<TokenId>> texts;
+  for (TokenId i = 0; i < 23; ++i) texts.emplace_back(1 + i % 5, 10 + i);
+  const auto folder = example_folder(texts);
+  const LoaderOptions options = {.batch = 4, .seq_len = 6, .seed = 3, .prefetch = 2};
+  BatchLoader loader(folder, "train", options);
+  std::vector<LoaderState> states;
+  std::vector<Batch> batches;
+  std::multiset<std::int32_t> first_epoch;
+  for (int i = 0; i < 14; ++i) {
+    states.push_back(loader.state());
+    batches.push_back(next(loader, options));
+    for (std::size_t row = 0; row < 4; ++row) {
+      if (i * 4 + static_cast<int>(row) < 23) first_epoch.insert(batches.back().tokens[row * 6 + 1]);
+    }
+  }
+  EXPECT_EQ(std::set<std::int32_t>(first_epoch.begin(), first_epoch.end()).size(), 23U);
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    EXPECT_EQ(loader.handed_out(states[i], 100), i * 4);
+    BatchLoader resumed(folder, "train", options);
+    resumed.restore(states[i]);
+    for (std::size_t j = i; j < batches.size(); ++j) ASSERT_EQ(next(resumed, options), batches[j]);
+  }
+}
+
+TEST(Loader, LengthsOfExamplesMustFitTheTokens) {
+  const auto folder = example_folder({{10, 11}, {20}});
+  const auto message_for = [&](const std::vector<TokenId>& lengths) {
+    test::write_shard(folder / "train_examples.bin", lengths, TokenWidth::four);
+    return error_of(ErrorKind::input, [&] { TokenStream(folder, "train"); });
+  };
+  EXPECT_NE(message_for({3, 3}).find("train_examples.bin: the 2 examples have 6 tokens, but the shards hold 5"),
+            std::string::npos);
+  EXPECT_NE(message_for({4, 1}).find("train_examples.bin: example 1 has 1 tokens"), std::string::npos);
+  EXPECT_NE(message_for({}).find("train_examples.bin"), std::string::npos);
+  write_file(folder / "train_examples.bin", "short");
+  error_of(ErrorKind::input, [&] { TokenStream(folder, "train"); });
+  std::filesystem::remove(folder / "train_examples.bin");
+  error_of(ErrorKind::io, [&] { TokenStream(folder, "train"); });
 }
 
 }  // namespace

@@ -112,7 +112,7 @@ void publish(const std::filesystem::path& staging, const std::filesystem::path& 
   }
   for (const auto& path : stale) std::filesystem::remove(path);
   for (const SplitInfo* split : {&info.train, &info.val}) {
-    for (const std::string& shard : split->shards) std::filesystem::rename(staging / shard, folder / shard);
+    for (const std::string& name : split->files()) std::filesystem::rename(staging / name, folder / name);
   }
   write_file(folder / "tokenizer.json", tokenizer_json);
   write_file(folder / "data.json", data_info_to_json(info));
@@ -145,7 +145,9 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
         "{} has no special token that ends documents ([EOS], </s> or <|endoftext|>, for example); name one with --eos.",
         options.tokenizer.string());
   }
-  CorpusReader corpus(options.inputs, {.document_separator = options.document_separator, .strict = options.strict});
+  CorpusReader corpus(
+      options.inputs,
+      {.document_separator = options.document_separator, .line_documents = options.examples, .strict = options.strict});
 
   const auto own_prefix = tokenizer.text_prefix();
   std::vector<TokenId> prefix =
@@ -158,7 +160,8 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
                               .seed = options.seed,
                               .shard_tokens = options.shard_tokens,
                               .eos_id = *eos,
-                              .prefix = prefix};
+                              .prefix = prefix,
+                              .examples = options.examples};
   check_split_options(split);
 
   make_folders(options.output);

@@ -25,6 +25,9 @@ struct PrepareOptions {
   std::vector<std::string> cleaning;
   std::string document_separator;  // see CorpusOptions
   bool strict = false;             // see CorpusOptions
+  // Each line, or the `text` of each record of *.jsonl and *.ndjson, is an example of its own, which training reads by
+  // itself and pads.
+  bool examples = false;
   // The token that ends documents; nothing where there is none. Where absent, Tokenizer::eos_id.
   std::function<std::optional<TokenId>(const Tokenizer&)> eos = nullptr;
   // What stands before each document, but for the token that ends documents: where that is also what begins texts, it
@@ -44,7 +47,8 @@ struct PrepareResult {
 // known); returning false stops with Error(interrupted).
 using PrepareProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
-// Writes `output`/train_000000.bin, ..., val_000000.bin, ..., tokenizer.json and, last, data.json. The shards are
+// Writes `output`/train_000000.bin, ..., val_000000.bin, ..., of examples train_examples.bin and val_examples.bin,
+// tokenizer.json and, last, data.json. The shards are
 // written in a subfolder and moved when all are complete, so that an error leaves the folder as it was, and a crash
 // leaves either no data.json or a complete data set. An earlier data set in the folder is replaced.
 //

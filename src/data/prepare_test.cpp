@@ -9,7 +9,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "data/clean.h"
 #include "data/loader.h"
 #include "data/test_files.h"
 
@@ -126,7 +125,7 @@ TEST(Prepare, WritesACompleteFolder) {
   const auto val = split_ids(options.output, info.val);
   std::vector<TokenId> all = train;
   all.insert(all.end(), val.begin(), val.end());
-  std::vector<TokenId> expected = tokenizer.encode(clean_document(sample, options.cleaning));
+  std::vector<TokenId> expected = tokenizer.encode(test::clean(sample, options.cleaning));
   expected.push_back(*tokenizer.eos_id());
   tokenizer.encode_append("second file.", expected);
   expected.push_back(*tokenizer.eos_id());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/fail.h"
@@ -61,8 +62,25 @@ class SplitWriter::ShardSet {
     }
   }
 
+  // Of what was appended since the last one ended.
+  void end_document() {
+    if (!owner_.options_.examples) return;
+    if (!lengths_) {
+      info_.examples = fmt::format("{}_examples.bin", name_);
+      lengths_ = std::make_unique<ShardWriter>(owner_.folder_ / info_.examples, TokenWidth::four);
+    }
+    const std::uint64_t length = info_.tokens - std::exchange(ended_, info_.tokens);
+    if (length > std::numeric_limits<std::int32_t>::max()) {
+      fail(ErrorKind::input, "An example has {} tokens; at most {} can be stored.", length,
+           std::numeric_limits<std::int32_t>::max());
+    }
+    const auto stored = static_cast<TokenId>(length);
+    lengths_->append(std::span(&stored, 1));
+  }
+
   SplitInfo finish() {
     if (shard_) finish_shard();
+    if (lengths_) lengths_->finish();
     return info_;
   }
 
@@ -81,6 +99,8 @@ class SplitWriter::ShardSet {
   const SplitWriter& owner_;
   std::string name_;
   std::unique_ptr<ShardWriter> shard_;
+  std::unique_ptr<ShardWriter> lengths_;  // of the examples
+  std::uint64_t ended_ = 0;               // tokens of the documents that ended
   SplitInfo info_;
 };
 
@@ -133,6 +153,7 @@ void SplitWriter::end_document() {
   begin_document();
   in_document_ = false;
   write(std::span(&options_.eos_id, 1));
+  if (!gathered_) shards_of(documents_).end_document();
   ++documents_;
   if (!gathered_) return;
   gathered_ends_.push_back(gathered_->size());
@@ -143,9 +164,12 @@ void SplitWriter::write(std::span<const TokenId> ids) {
   if (gathered_) {
     gathered_->append(ids);
   } else {
-    const bool aside = uniform_of_document(options_.seed, documents_) < options_.val_fraction;
-    (aside ? val_ : train_)->append(ids);
+    shards_of(documents_).append(ids);
   }
+}
+
+SplitWriter::ShardSet& SplitWriter::shards_of(std::uint64_t document) {
+  return uniform_of_document(options_.seed, document) < options_.val_fraction ? *val_ : *train_;
 }
 
 void SplitWriter::spread_first_documents() {
@@ -160,7 +184,9 @@ void SplitWriter::spread_first_documents() {
   for (std::size_t i = 0; i < uniforms.size(); ++i) {
     const bool aside =
         options_.val_fraction > 0.0 && i != largest && (i == smallest || uniforms[i] < options_.val_fraction);
-    read_range(shard, first, gathered_ends_[i], [&](auto ids) { (aside ? val_ : train_)->append(ids); });
+    ShardSet& shards = aside ? *val_ : *train_;
+    read_range(shard, first, gathered_ends_[i], [&](auto ids) { shards.append(ids); });
+    shards.end_document();
     first = gathered_ends_[i];
   }
   std::filesystem::remove(folder_ / gathered_name);
@@ -184,7 +210,11 @@ void SplitWriter::split_by_tokens() {
 std::pair<SplitInfo, SplitInfo> SplitWriter::finish() {
   if (gathered_) {
     if (gathered_->size() == 0) fail(ErrorKind::input, "The text files hold no text, so there is nothing to write.");
-    split_by_tokens();
+    if (options_.examples) {
+      spread_first_documents();
+    } else {
+      split_by_tokens();
+    }
   }
   return {train_->finish(), val_->finish()};
 }

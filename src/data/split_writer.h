@@ -19,20 +19,21 @@ struct SplitOptions {
   std::uint64_t shard_tokens = 100'000'000;  // a shard is full with so many; at least 1
   std::uint32_t eos_id = 0;
   std::vector<TokenId> prefix = {};  // stands before each document and counts as no text
+  bool examples = false;             // documents are examples: their lengths are written, and none is split
 };
 
 // Throws Error(usage) where an option is out of range.
 void check_split_options(const SplitOptions& options);
 
 // Takes the tokens of documents one after another and writes train_000000.bin, train_000001.bin, ... and
-// val_000000.bin,
-// ... into a folder. How they are split depends on the documents and the options alone:
+// val_000000.bin, ... into a folder, and of examples train_examples.bin and val_examples.bin, shards of their lengths.
+// How they are split depends on the documents and the options alone:
 //
 //   From 20 documents on, whole documents are set aside: document i (from 0) where u(i) < val_fraction, u(i) being a
 //   uniform number in [0, 1) from Philox under the seed; so that neither split is empty, of the first 20 documents the
 //   one with the smallest u always is, and the one with the largest never.
-//   Of fewer documents, the last round(val_fraction · tokens) tokens of all of them are set aside, at least 1 and at
-//   most all but 1 (none where val_fraction is 0).
+//   Of fewer examples too. Of fewer documents otherwise, the last round(val_fraction · tokens) tokens of all of them
+//   are set aside, at least 1 and at most all but 1 (none where val_fraction is 0).
 //
 // One thread at a time.
 class SplitWriter {
@@ -58,6 +59,7 @@ class SplitWriter {
  private:
   class ShardSet;
   void write(std::span<const TokenId> ids);
+  ShardSet& shards_of(std::uint64_t document);  // once there are many
   void begin_document();
   void spread_first_documents();
   void split_by_tokens();

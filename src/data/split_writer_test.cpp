@@ -149,6 +149,28 @@ TEST(SplitWriter, FullShardsAreFollowedByNewOnes) {
   EXPECT_EQ(exact.shards.size(), 1U);
 }
 
+// Few ones, too.
+TEST(SplitWriter, ExamplesAreSplitWholeAndTheirLengthsKept) {
+  for (const std::size_t count : {1, 2, 19, 20, 30}) {
+    SCOPED_TRACE(count);
+    const auto folder = test::fresh_folder();
+    const auto [train, val] = write_documents(folder, count, 4, {.shard_tokens = 40, .prefix = {7}, .examples = true});
+    EXPECT_EQ(train.documents + val.documents, count);
+    EXPECT_EQ(val.documents == 0, count == 1);
+    for (const SplitInfo& split : {train, val}) {
+      if (split.documents == 0) continue;
+      const std::vector<std::int32_t> lengths = test::read_shard(folder / split.examples);
+      EXPECT_EQ(lengths, std::vector<std::int32_t>(split.documents, 6));
+      const std::vector<std::int32_t> ids = tokens_of(folder, split);
+      for (std::size_t i = 0; i < ids.size(); i += 6) {
+        EXPECT_EQ(ids[i], 7);
+        EXPECT_EQ(ids[i + 5], static_cast<std::int32_t>(eos));
+      }
+      EXPECT_EQ(split.files().size(), split.shards.size() + 1);
+    }
+  }
+}
+
 TEST(SplitWriter, WrongOptionsAndIdsAreRefused) {
   const auto folder = test::fresh_folder();
   for (const double fraction : {-0.1, 1.0, 2.0, std::numeric_limits<double>::quiet_NaN()}) {
@@ -163,8 +185,10 @@ TEST(SplitWriter, WrongOptionsAndIdsAreRefused) {
 
 DataInfo example_info() {
   DataInfo info;
-  info.train = {.shards = {"train_000000.bin"}, .tokens = 10, .documents = 1, .text_bytes = 33};
-  info.val = {.shards = {"val_000000.bin"}, .tokens = 5, .documents = 1, .text_bytes = 12};
+  info.train = {
+      .shards = {"train_000000.bin"}, .tokens = 10, .documents = 1, .text_bytes = 33, .examples = "train_examples.bin"};
+  info.val = {
+      .shards = {"val_000000.bin"}, .tokens = 5, .documents = 1, .text_bytes = 12, .examples = "val_examples.bin"};
   info.vocab_size = 1776;
   info.eos_id = 2;
   info.tokenizer_hash = text_hash("abc");
@@ -206,8 +230,14 @@ TEST(DataInfo, EachMissingOrWrongMemberIsNamed) {
     }
   }
   nlohmann::json changed = json;
-  changed["version"] = 2;
-  EXPECT_NE(message_for(changed).find("version 2"), std::string::npos);
+  changed["version"] = 3;
+  EXPECT_NE(message_for(changed).find("version 3"), std::string::npos);
+  changed = json;
+  changed["eos_id"] = json["vocab_size"];
+  EXPECT_NE(message_for(changed).find("'eos_id'"), std::string::npos);
+  changed = json;
+  changed["splits"]["train"]["examples"] = "../x.bin";
+  EXPECT_NE(message_for(changed).find("'../x.bin'"), std::string::npos);
   message_for(nlohmann::json::array());
 }
 

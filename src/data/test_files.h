@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "data/clean.h"
 #include "data/shard.h"
 #include "mslt/error.h"
 
@@ -41,6 +42,15 @@ std::string error_of(ErrorKind kind, Body&& body) {
   }
   ADD_FAILURE() << "no Error was thrown";
   return {};
+}
+
+// Cleaner on one whole document.
+inline std::string clean(std::string_view text, const std::vector<std::string>& steps) {
+  Cleaner cleaner(steps);
+  std::string output;
+  cleaner.push(text, output);
+  cleaner.finish(output);
+  return output;
 }
 
 // 0, 1, ..., count - 1.

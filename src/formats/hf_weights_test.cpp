@@ -147,7 +147,7 @@ TEST(MatchWeights, NamesEverythingThatDiffers) {
   named(tensors, "transformer.ln_f.bias").name = "transformer.ln_f.beta";
   const std::string message = mismatch(small_gpt2(), sorted(tensors));
   for (const char* part :
-       {"f are not", "4 differ", "transformer.h.1.mlp.c_fc.weight has the shape [20, 12], expected is [12, 20]",
+       {"f do not match", "4 differ", "transformer.h.1.mlp.c_fc.weight has the shape [20, 12], expected is [12, 20]",
         "transformer.wte.weight has the dtype I64", "transformer.ln_f.bias [12] is missing",
         "transformer.ln_f.beta [12] is not expected"}) {
     EXPECT_NE(message.find(part), std::string::npos) << message;

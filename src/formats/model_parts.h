@@ -11,7 +11,7 @@
 namespace mslt {
 
 struct Model::Parts {
-  std::unique_ptr<Backend> backend;  // outlives the parameters
+  std::unique_ptr<Backend> backend;  // outlives the parameters; null where somebody else owns it
   LoadedModel loaded;
   std::filesystem::path folder;  // where it was loaded from
 };

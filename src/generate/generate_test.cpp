@@ -1,11 +1,13 @@
 // Tests of sampling and stop strings.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "base/philox.h"
 #include "generate/sampler.h"
 #include "generate/stop_strings.h"
 #include "mslt/error.h"
@@ -19,7 +21,7 @@ std::vector<double> frequencies(const SamplingOptions& options, const std::vecto
   std::vector<double> counts(logits.size());
   for (int i = 0; i < draws; ++i) {
     std::vector<float> copy = logits;
-    counts[static_cast<std::size_t>(sampler.draw(copy, history))] += 1.0;
+    counts[static_cast<std::size_t>(sampler.draw({copy}, history))] += 1.0;
   }
   for (double& count : counts) count /= draws;
   return counts;
@@ -97,12 +99,71 @@ TEST(Sampler, SamplesAreIndependentAndRepeatable) {
     std::vector<std::int32_t> tokens;
     for (int i = 0; i < 10; ++i) {
       std::vector<float> copy = logits;
-      tokens.push_back(sampler.draw(copy, {}));
+      tokens.push_back(sampler.draw({copy}, {}));
     }
     return tokens;
   };
   EXPECT_EQ(draw_ten(0), draw_ten(0));
   EXPECT_NE(draw_ten(0), draw_ten(1));
+}
+
+// All candidates in descending order, cut as the options say, and then the one at a random share of their weight.
+std::int32_t draw_sorted(const SamplingOptions& options, const std::vector<float>& logits, std::uint32_t draw_number) {
+  const float largest = *std::max_element(logits.begin(), logits.end());
+  std::vector<std::pair<float, std::int32_t>> candidates;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    candidates.emplace_back(std::exp((logits[i] - largest) * (1.0f / options.temperature)),
+                            static_cast<std::int32_t>(i));
+  }
+  std::sort(candidates.begin(), candidates.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  const auto total = [&] {
+    double sum = 0.0;
+    for (const auto& candidate : candidates) sum += candidate.first;
+    return sum;
+  };
+  if (options.top_k > 0) candidates.resize(std::min<std::size_t>(candidates.size(), options.top_k));
+  double wanted = options.top_p * total();
+  std::size_t count = 0;
+  while (count < candidates.size() && wanted > 0.0) wanted -= candidates[count++].first;
+  candidates.resize(count);
+  while (candidates.back().first < options.min_p) candidates.pop_back();
+  double remaining = PhiloxStream(options.seed, draw_number, 0).uniform_double() * total();
+  for (const auto& candidate : candidates) {
+    remaining -= candidate.first;
+    if (remaining < 0.0) return candidate.second;
+  }
+  return candidates.back().second;
+}
+
+TEST(Sampler, DrawsWhatSortingWould) {
+  for (const float spread : {0.0f, 0.01f, 1.0f, 30.0f}) {
+    PhiloxStream stream(3, 1, 0);
+    std::vector<float> logits(700);
+    for (float& logit : logits) {
+      logit = spread * static_cast<float>(stream.uniform_double());
+      if (stream.below(3) == 0) logit = std::round(logit);
+    }
+    for (const std::int64_t top_k : {0, 1, 10, 350, 700, 900}) {
+      for (const float top_p : {0.01f, 0.5f, 0.95f, 1.0f}) {
+        for (const float min_p : {0.0f, 0.3f, 1.0f}) {
+          SCOPED_TRACE(testing::Message() << spread << " " << top_k << " " << top_p << " " << min_p);
+          const SamplingOptions options{.temperature = 0.8f, .top_k = top_k, .top_p = top_p, .min_p = min_p};
+          Sampler sampler(options, 0);
+          for (std::uint32_t draw = 0; draw < 10; ++draw) {
+            std::vector<float> copy = logits;
+            ASSERT_EQ(sampler.draw({copy}, {}), draw_sorted(options, logits, draw));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Sampler, TheLowestTemperatureIsGreedy) {
+  SamplingOptions options;
+  options.temperature = std::numeric_limits<float>::denorm_min();
+  EXPECT_EQ(frequencies(options, {1.0f, 3.0f, 2.0f}, 50)[1], 1.0);
 }
 
 TEST(SamplingOptions, EachOptionOutOfRangeIsNamed) {

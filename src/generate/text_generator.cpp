@@ -3,14 +3,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <limits>
 #include <optional>
 
 #include "base/fail.h"
-#include "generate/greedy_steps.h"
-#include "generate/sampler.h"
+#include "generate/decode_steps.h"
 #include "generate/stop_strings.h"
+#include "generate/token_drawer.h"
 #include "model/inference_pass.h"
 #include "model/kv_cache.h"
 #include "text/token_label.h"
@@ -26,7 +24,6 @@ class Sample {
       : index_(index),
         history_(prompt.begin(), prompt.end()),
         pending_(prompt.begin(), prompt.end()),
-        sampler_(options.sampling, static_cast<std::uint32_t>(index)),
         decoder_(tokenizer),
         stop_(options.stop) {
     for (const std::string& text : options.stop) {
@@ -37,6 +34,7 @@ class Sample {
   bool running() const { return running_; }
   std::int64_t length() const { return static_cast<std::int64_t>(result_.tokens.size()); }
   std::span<const std::int32_t> pending() const { return pending_; }
+  std::span<const std::int32_t> history() const { return history_; }
 
   // Makes room in a full cache slot: the later half of the context is processed anew.
   void fit_context(KvCache& cache, int slot, std::int64_t max_positions) {
@@ -45,11 +43,6 @@ class Sample {
     const auto keep = static_cast<std::size_t>(std::max<std::int64_t>(max_positions / 2, 1));
     cache.truncate(slot, 0);
     pending_.assign(history_.end() - static_cast<std::ptrdiff_t>(std::min(keep, history_.size())), history_.end());
-  }
-
-  void draw(std::span<float> logits, std::span<const TokenId> eos_ids, const GenerateOptions& options,
-            const TextSink& on_text) {
-    take(sampler_.draw(logits, history_), eos_ids, options, on_text);
   }
 
   void take(std::int32_t token, std::span<const TokenId> eos_ids, const GenerateOptions& options,
@@ -65,7 +58,7 @@ class Sample {
     pending_ = {token};
     emit(stop_.push(decoder_.push(id)), on_text);
     if (running_ && stop_.stopped()) finish(FinishReason::stop);
-    if (running_ && length() >= options.max_new_tokens) {
+    if (running_ && static_cast<std::int64_t>(result_.tokens.size()) >= options.max_new_tokens) {
       end_text(FinishReason::length, on_text);
     }
   }
@@ -98,23 +91,12 @@ class Sample {
   std::int64_t index_;
   std::vector<std::int32_t> history_;
   std::vector<std::int32_t> pending_;
-  Sampler sampler_;
   StreamDecoder decoder_;
   StopStrings stop_;
   std::vector<TokenId> stop_ids_;
   Generated result_;
   bool running_ = true;
 };
-
-// Takes so many steps, each while the next one is on its way; none is started any more once `receive` returns false.
-template <class Receive>
-void run_ahead(GreedySteps& greedy, std::int64_t steps, const Receive& receive) {
-  bool goes_on = true;
-  while (greedy.started() > 0 || (goes_on && steps > 0)) {
-    for (; goes_on && steps > 0 && greedy.started() < 2; --steps) greedy.start();
-    goes_on = receive(greedy.take()) && goes_on;
-  }
-}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -179,26 +161,37 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
     KvCache cache(transformer_.backend(), config, transformer_.dtype(), static_cast<int>(options.num),
                   options.num * blocks * KvCacheView::block_size);
     InferencePass pass(transformer_, cache);
-    const auto vocab_size = static_cast<std::size_t>(config.vocab_size);
-    std::vector<float> logits;
-    // Ids among which a device can choose by itself; 0 where the host has to look at logits.
-    const auto choice_count = static_cast<TokenId>(std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
-    const bool is_greedy = options.sampling.temperature == 0.0f && options.sampling.repetition_penalty == 1.0f &&
-                           std::ranges::none_of(no_tokens_, [&](TokenId id) { return id < choice_count; });
-    const std::int64_t choices_on_device = is_greedy ? static_cast<std::int64_t>(choice_count) : 0;
+    // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
+    TokenDrawer drawer(transformer_.backend(), options.sampling, options.num,
+                       std::min<std::int64_t>(config.vocab_size, tokenizer_.vocab_size()), no_tokens_);
     auto clock = std::chrono::steady_clock::now();
     bool prefill = true;
     while (true) {
       std::vector<int> slots;
       std::vector<std::span<const std::int32_t>> tokens;
+      std::vector<std::span<const std::int32_t>> histories;
       for (std::size_t i = 0; i < samples.size(); ++i) {
         if (!samples[i].running()) continue;
         samples[i].fit_context(cache, static_cast<int>(i), config.max_positions);
         slots.push_back(static_cast<int>(i));
         tokens.push_back(samples[i].pending());
+        histories.push_back(samples[i].history());
       }
       if (slots.empty()) break;
-      if (choices_on_device > 0 && !prefill) {
+      // Whether none has ended.
+      const auto take = [&](std::span<const std::int32_t> drawn) {
+        bool all_run = true;
+        for (std::size_t row = 0; row < slots.size(); ++row) {
+          Sample& sample = samples[static_cast<std::size_t>(slots[row])];
+          if (!sample.running()) continue;
+          sample.take(drawn[row], eos_ids_, options, on_text);
+          ++statistics_.new_tokens;
+          all_run = all_run && sample.running();
+        }
+        return all_run;
+      };
+      if (!prefill && drawer.draws_on_device() &&
+          std::ranges::all_of(tokens, [](auto pending) { return pending.size() == 1; })) {
         std::int64_t steps = config.max_positions;
         std::vector<std::int32_t> last;
         for (const int slot : slots) {
@@ -207,43 +200,15 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
               std::min({steps, options.max_new_tokens - sample.length(), config.max_positions - cache.length(slot)});
           last.push_back(sample.pending().back());
         }
-        const bool is_short = std::ranges::all_of(tokens, [](const auto& pending) { return pending.size() == 1; });
-        if (is_short) {
-          GreedySteps greedy(transformer_.backend(), pass, choices_on_device, slots, last);
-          run_ahead(greedy, steps, [&](std::span<const std::int32_t> next) {
-            transformer_.parameters().require_intact();
-            bool all_run = true;
-            for (std::size_t row = 0; row < slots.size(); ++row) {
-              Sample& sample = samples[static_cast<std::size_t>(slots[row])];
-              if (!sample.running()) continue;
-              sample.take(next[row], eos_ids_, options, on_text);
-              ++statistics_.new_tokens;
-              all_run = all_run && sample.running();
-            }
-            return all_run;
-          });
-          statistics_.decode_seconds += seconds_since(clock);
-          clock = std::chrono::steady_clock::now();
-          continue;
-        }
+        DecodeSteps(transformer_.backend(), pass, drawer, slots, last).run(steps, [&](const auto& drawn) {
+          transformer_.parameters().require_intact();
+          return take(drawn);
+        });
+      } else {
+        drawer.load(pass.forward(slots, tokens));
+        transformer_.parameters().require_intact();
+        take(drawer.draw(slots, histories));
       }
-      const Tensor device_logits = pass.forward(slots, tokens);
-      const auto columns = static_cast<std::size_t>(device_logits.shape()[1]);
-      logits.resize(slots.size() * columns);
-      transformer_.backend().download(device_logits, std::as_writable_bytes(std::span(logits)));
-      transformer_.parameters().require_intact();
-      require_finite_output(std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }));
-      for (std::size_t row = 0; row < slots.size(); ++row) {
-        // Ids that only pad the model's vocabulary are never drawn, columns of no id neither, nor those between others
-        // that have no token.
-        const auto choices =
-            std::span(logits).subspan(row * columns, std::min<std::size_t>(vocab_size, tokenizer_.vocab_size()));
-        for (const TokenId id : no_tokens_) {
-          if (id < choices.size()) choices[id] = -std::numeric_limits<float>::infinity();
-        }
-        samples[static_cast<std::size_t>(slots[row])].draw(choices, eos_ids_, options, on_text);
-      }
-      statistics_.new_tokens += static_cast<std::int64_t>(slots.size());
       (prefill ? statistics_.prefill_seconds : statistics_.decode_seconds) += seconds_since(clock);
       clock = std::chrono::steady_clock::now();
       prefill = false;

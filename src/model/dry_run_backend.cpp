@@ -5,9 +5,9 @@
 
 namespace mslt {
 
-class DryRunBackend::SizeOnlyBuffer final : public Buffer {
+class DryRunBackend::TrackedBuffer final : public Buffer {
  public:
-  SizeOnlyBuffer(std::size_t bytes, std::string_view label) : Buffer(bytes, nullptr, label) {}
+  TrackedBuffer(std::size_t bytes, std::string_view label) : Buffer(bytes, nullptr, label) {}
 
   std::int64_t first_use = -1;
   std::int64_t last_use = -1;
@@ -23,7 +23,7 @@ DryRunBackend::~DryRunBackend() = default;
 
 Tensor DryRunBackend::track(std::string_view name, DType dtype, const Shape& shape) {
   const std::size_t bytes = static_cast<std::size_t>(shape.elements()) * size_of(dtype);
-  tracked_.push_back(std::make_unique<SizeOnlyBuffer>(bytes, name));
+  tracked_.push_back(std::make_unique<TrackedBuffer>(bytes, name));
   return {*tracked_.back(), 0, dtype, shape};
 }
 
@@ -37,12 +37,12 @@ std::vector<Lifetime> DryRunBackend::lifetimes() const {
 }
 
 std::unique_ptr<Buffer> DryRunBackend::allocate(std::size_t bytes, std::string_view label) {
-  return std::make_unique<SizeOnlyBuffer>(bytes, label);
+  return std::make_unique<TrackedBuffer>(bytes, label);
 }
 
 void DryRunBackend::touch(const Tensor& tensor) {
   if (!tensor) return;
-  auto& buffer = static_cast<SizeOnlyBuffer&>(tensor.buffer());
+  auto& buffer = static_cast<TrackedBuffer&>(tensor.buffer());
   if (buffer.first_use < 0) buffer.first_use = now_;
   buffer.last_use = now_;
 }

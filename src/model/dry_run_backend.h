@@ -3,14 +3,14 @@
 
 #include <vector>
 
-#include "backend/for_each_operation.h"
+#include "backend/memoryless_backend.h"
 #include "tensor/planner.h"
 
 namespace mslt {
 
 // Running a pass on it yields the lifetimes of the pass's tensors, so that the memory plan follows from the very code
 // that will use it. Its buffers have a size but no memory; every operation is one step of the schedule.
-class DryRunBackend final : public ForEachOperation<DryRunBackend> {
+class DryRunBackend final : public MemorylessBackend<DryRunBackend> {
  public:
   DryRunBackend();
   ~DryRunBackend() override;
@@ -26,23 +26,18 @@ class DryRunBackend final : public ForEachOperation<DryRunBackend> {
     ++now_;
   }
 
-  const DeviceInfo& device() const override { return device_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
   void upload(const Tensor& destination, std::span<const std::byte> source) override;
   void download(const Tensor& source, std::span<std::byte> destination) override;
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) override;
-  void submit() override {}
-  void wait() override {}
-  void throttle(std::size_t /*in_flight*/) override {}
 
  private:
-  class SizeOnlyBuffer;
+  class TrackedBuffer;
   // Uses the tensor, where it is present, in the step that is under way.
   void touch(const Tensor& tensor);
 
-  DeviceInfo device_;
   std::int64_t now_ = 0;
-  std::vector<std::unique_ptr<SizeOnlyBuffer>> tracked_;
+  std::vector<std::unique_ptr<TrackedBuffer>> tracked_;
 };
 
 }  // namespace mslt

@@ -2,6 +2,7 @@
 #include "model/inference_pass.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -20,14 +21,6 @@ struct Batch {
   std::vector<std::size_t> members;
   std::int64_t width = 0;  // tokens of the longest
   bool continued = false;  // over a cache that holds something already
-};
-
-// What the device is told of a batch.
-struct BatchInput {
-  Tensor ids;           // i32 [members, width]
-  Tensor counts;        // i32 [members]: tokens of each, absent where all have `width`
-  Positions positions;  // of each one's first token
-  Tensor last;          // i32 [members]: the rows of their last tokens; absent where width is 1
 };
 
 // Columns of a stage's result that is neither x nor the stream, or 0.
@@ -64,18 +57,30 @@ struct InferencePass::State {
 
   static void check_slots(std::span<const int> slots);
   void check(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
-  // `count(i)` more tokens in slots[i].
-  template <class Count>
-  void reserve(std::span<const int> slots, const Count& count);
+  // tokens_of(i): how many come to slots[i].
+  template <class TokensOf>
+  void reserve(std::span<const int> slots, const TokensOf& tokens_of);
   std::vector<Batch> divide(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
   void make_room(std::int64_t rows, std::int64_t sequence_count);
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
   void norm(const Tensor& out, const Tensor& residual, const Tensor& x, const StageWeights& weight);
-  BatchInput upload_batch(const Batch& batch, std::span<const int> slots,
-                          std::span<const std::span<const std::int32_t>> tokens);
-  Positions upload_positions(std::span<const int> slots);
-  void run_batch(const BatchInput& input, std::span<const int> slots, bool continued, const Tensor& hidden);
+  // What a batch's operations read: everything that changes from one batch of its shape to the next is uploaded.
+  struct Uploaded {
+    Tensor ids;     // i32 [sequences, width]
+    Tensor counts;  // i32 [sequences]
+    Positions positions;
+    Tensor last;  // i32 [sequences]: the row of each one's last token
+    std::vector<int> slots;
+    bool continued = false;
+  };
+  Uploaded upload_batch(const Batch& batch, std::span<const int> slots,
+                        std::span<const std::span<const std::int32_t>> tokens);
+  void run_batch(const Uploaded& batch, const Tensor& hidden);
+  // One more token for each slot, which has room for it.
+  Tensor step(std::span<const int> slots);
+  // Its operations, which are the same every time, by the number of sequences.
+  std::map<std::int64_t, std::unique_ptr<Recording>> steps;
   Tensor in_order(std::span<const Batch> batches, std::int64_t count);
   Tensor output_head(const Tensor& hidden);
 };
@@ -113,11 +118,11 @@ void InferencePass::State::check(std::span<const int> slots,
   }
 }
 
-template <class Count>
-void InferencePass::State::reserve(std::span<const int> slots, const Count& count) {
+template <class TokensOf>
+void InferencePass::State::reserve(std::span<const int> slots, const TokensOf& tokens_of) {
   std::size_t done = 0;
   try {
-    for (; done < slots.size(); ++done) cache.reserve(slots[done], count(done));
+    for (; done < slots.size(); ++done) cache.reserve(slots[done], tokens_of(done));
   } catch (...) {
     for (std::size_t i = 0; i < done; ++i) cache.truncate(slots[i], cache.length(slots[i]));
     throw;
@@ -167,28 +172,32 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("first", DType::i32, {rows});
     layout.add("counts", DType::i32, {rows});
     layout.add("last_rows", DType::i32, {rows});
-    for (const char* name : {"residual", "tail_residual", "x", "branch"})
-      layout.add(name, dtype, {rows, config.channels});
-    // Layers of one width share what they make.
-    for (const Stage& stage : stages) {
-      if (const auto* heads = stage.as<NormalizeHeads>(); heads != nullptr && !layout.contains("queries")) {
-        for (const char* name : {"queries", "normal_queries"})
-          layout.add(name, dtype, {rows, heads->shape.query_columns()});
-        for (const char* name : {"keys", "normal_keys", "values"})
-          layout.add(name, dtype, {rows, heads->shape.key_columns()});
+    // All layers share what they make: their widths are equal.
+    const auto add = [&](const std::string& name, std::int64_t columns) {
+      if (!layout.contains(name)) layout.add(name, dtype, {rows, columns});
+    };
+    for (const char* name : {"residual", "tail_residual", "x", "branch"}) add(name, config.channels);
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      if (fused_activation(stages, i) != nullptr) continue;
+      const Stage& stage = stages[i];
+      if (const auto* heads = stage.as<NormalizeHeads>()) {
+        for (const char* name : {"queries", "normal_queries"}) add(name, heads->shape.query_columns());
+        for (const char* name : {"keys", "normal_keys", "values"}) add(name, heads->shape.key_columns());
       }
-      const std::int64_t columns = own_columns(stage);
-      if (columns == 0 || layout.contains(result_name(stage))) continue;
-      layout.add(result_name(stage), dtype, {rows, columns});
-      if (stage.as<Attend>() != nullptr) layout.add("tail_" + result_name(stage), dtype, {rows, columns});
+      if (const std::int64_t columns = own_columns(stage); columns > 0) {
+        add(result_name(stage), columns);
+        if (stage.as<Attend>() != nullptr) add("tail_" + result_name(stage), columns);
+      }
     }
     backend.wait();
+    steps.clear();
     activations = Arena();
     activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
     capacity = rows;
   }
   if (sequence_count > sequences) {
     ArenaLayout layout;
+    layout.add("next_tokens", DType::i32, {sequence_count});
     layout.add("order", DType::i32, {sequence_count});
     layout.add("hidden", dtype, {sequence_count, config.channels});
     layout.add("ordered_hidden", dtype, {sequence_count, config.channels});
@@ -197,6 +206,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("logits", DType::f32, logits);
     if (dtype != DType::f32) layout.add("stored_logits", dtype, logits);
     backend.wait();
+    steps.clear();
     outputs = Arena();
     outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
     sequences = sequence_count;
@@ -221,17 +231,12 @@ void InferencePass::State::norm(const Tensor& out, const Tensor& residual, const
                                   .kind = norm_kind(config)});
 }
 
-// Where the next tokens of these slots stand.
-Positions InferencePass::State::upload_positions(std::span<const int> slots) {
-  std::vector<std::int32_t> firsts;
-  firsts.reserve(slots.size());
-  for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
-  return {upload(activations, "first", firsts)};
-}
-
-BatchInput InferencePass::State::upload_batch(const Batch& batch, std::span<const int> slots,
-                                              std::span<const std::span<const std::int32_t>> tokens) {
+InferencePass::State::Uploaded InferencePass::State::upload_batch(
+    const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+  const auto count = static_cast<std::int64_t>(batch.members.size());
+  std::vector<int> batch_slots;
   std::vector<std::int32_t> padded;
+  std::vector<std::int32_t> firsts;
   std::vector<std::int32_t> counts;
   std::vector<std::int32_t> last_rows;
   for (const std::size_t member : batch.members) {
@@ -239,31 +244,32 @@ BatchInput InferencePass::State::upload_batch(const Batch& batch, std::span<cons
     last_rows.push_back(static_cast<std::int32_t>(static_cast<std::int64_t>(padded.size()) + length - 1));
     padded.insert(padded.end(), tokens[member].begin(), tokens[member].end());
     padded.resize(padded.size() + static_cast<std::size_t>(batch.width - length));
+    batch_slots.push_back(slots[member]);
+    firsts.push_back(static_cast<std::int32_t>(cache.length(slots[member])));
     counts.push_back(static_cast<std::int32_t>(length));
   }
-  const auto members = static_cast<std::int64_t>(batch.members.size());
-  const bool is_padded = std::any_of(counts.begin(), counts.end(), [&](auto count) { return count < batch.width; });
-  BatchInput input;
-  input.ids = upload(activations, "tokens", padded).reshape({members, batch.width});
-  if (is_padded) input.counts = upload(activations, "counts", counts);
-  input.positions = upload_positions(slots);
-  if (batch.width > 1) input.last = upload(activations, "last_rows", last_rows);
-  return input;
+  cache.view(0, batch_slots);  // uploads the block table
+  return {.ids = upload(activations, "tokens", padded).reshape({count, batch.width}),
+          .counts = upload(activations, "counts", counts),
+          .positions = {upload(activations, "first", firsts)},
+          .last = upload(activations, "last_rows", last_rows),
+          .slots = std::move(batch_slots),
+          .continued = batch.continued};
 }
 
-// Writes the last hidden state of each slot's sequence to a row of `hidden` and fills the cache.
-void InferencePass::State::run_batch(const BatchInput& input, std::span<const int> slots, bool continued,
-                                     const Tensor& hidden) {
-  const std::int64_t count = input.ids.shape()[0];
-  const std::int64_t width = input.ids.shape()[1];
+// Writes the last hidden state of each sequence to a row of `hidden` and fills the cache. Runs only operations.
+void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden) {
+  const std::int64_t count = batch.ids.shape()[0];
+  const std::int64_t width = batch.ids.shape()[1];
   const std::int64_t rows = count * width;
+  const Positions& positions = batch.positions;
   Tensor stream = rows_of("residual", rows);
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
   backend.run(EmbeddingForward{.out = stream.reshape({count, width, config.channels}),
-                               .tokens = input.ids,
+                               .tokens = batch.ids,
                                .token_weight = weights.token_embedding,
                                .position_weight = table,
-                               .positions = input.positions,
+                               .positions = positions,
                                .scale = config.embedding_scale});
   // Rows as sequences.
   const auto sequences = [&](const Tensor& matrix) {
@@ -279,14 +285,13 @@ void InferencePass::State::run_batch(const BatchInput& input, std::span<const in
     };
     std::visit(
         Overloaded{[&](const Linear&) {
-                     const auto* activate = stages[i + 1].as<Activate>();
-                     const bool activates = activate != nullptr && !activate->gated();
-                     const Tensor out = activates ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     const Activate* const fused = fused_activation(stages, i);
+                     const Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
                      backend.run(MatmulForward{.out = out,
                                                .in = x,
                                                .weight = weight.weight,
                                                .bias = weight.bias,
-                                               .activation = activates ? activate->activation : Activation::none});
+                                               .activation = fused != nullptr ? fused->activation : Activation::none});
                      x = out;
                    },
                    [&](const Activate& activate) {
@@ -324,32 +329,32 @@ void InferencePass::State::run_batch(const BatchInput& input, std::span<const in
                    [&](const Rotate& rotate) {
                      backend.run(Rope{.qkv = sequences(x),
                                       .inverse_frequencies = transformer.inverse_frequencies(),
-                                      .positions = input.positions,
+                                      .positions = positions,
                                       .shape = rotate.shape});
                    },
                    [&](const Attend& attend) {
                      const Tensor out = result();
-                     const KvCacheView view = cache.view(stage.layer, slots);
+                     const KvCacheView view = cache.view(stage.layer, batch.slots);
                      backend.run(KvCacheAppend{.cache = view,
                                                .qkv = sequences(x),
-                                               .positions = input.positions,
-                                               .counts = input.counts,
+                                               .positions = positions,
+                                               .counts = batch.counts,
                                                .shape = attend.shape});
-                     if (continued) {
+                     if (batch.continued) {
                        backend.run(AttentionDecode{.out = sequences(out),
                                                    .qkv = sequences(x),
                                                    .cache = view,
-                                                   .positions = input.positions,
+                                                   .positions = positions,
                                                    .shape = attend.shape});
                      } else {
                        backend.run(AttentionForward{.out = sequences(out), .qkv = sequences(x), .shape = attend.shape});
                      }
                      x = out;
-                     if (stage.layer + 1 < config.layers || !input.last) return;
+                     if (stage.layer + 1 < config.layers || width == 1) return;
                      // Nothing but each sequence's last row is needed from here on.
                      const auto tail_of = [&](const std::string& name, const Tensor& all) {
                        const Tensor tail = rows_of("tail_" + name, count);
-                       backend.run(GatherRows{.out = tail, .in = all, .indices = input.last});
+                       backend.run(GatherRows{.out = tail, .in = all, .indices = batch.last});
                        return tail;
                      };
                      x = tail_of(result_name(stage), x);
@@ -403,6 +408,32 @@ Tensor InferencePass::State::output_head(const Tensor& hidden) {
   return logits;
 }
 
+Tensor InferencePass::State::step(std::span<const int> slots) {
+  const auto count = static_cast<std::int64_t>(slots.size());
+  std::vector<std::int32_t> firsts;
+  firsts.reserve(slots.size());
+  for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
+  cache.view(0, slots);  // uploads the block table
+  const Positions positions = {upload(activations, "first", firsts)};
+  std::unique_ptr<Recording>& recorded = steps[count];
+  if (!recorded) {
+    recorded = backend.record([&] {
+      const Tensor hidden = outputs.tensor("hidden").slice(0, count);
+      run_batch({.ids = outputs.tensor("next_tokens").slice(0, count).reshape({count, 1}),
+                 .counts = {},
+                 .positions = positions,
+                 .last = {},
+                 .slots = {slots.begin(), slots.end()},
+                 .continued = true},
+                hidden);
+      output_head(hidden);
+    });
+  }
+  backend.replay(*recorded);
+  for (const int slot : slots) cache.advance(slot, 1);
+  return outputs.tensor("logits").slice(0, count);
+}
+
 InferencePass::InferencePass(Transformer& transformer, KvCache& cache)
     : state_(std::make_unique<State>(transformer, cache)) {
   if (!cache.fits(transformer.config())) {
@@ -423,13 +454,17 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     rows = std::max(rows, static_cast<std::int64_t>(batch.members.size()) * batch.width);
   }
   state.make_room(rows, count);
+  if (rows == count && batches.size() == 1 && batches.front().continued) {
+    std::vector<std::int32_t> ids;
+    for (const std::span<const std::int32_t> each : tokens) ids.push_back(each.front());
+    state.upload(state.outputs, "next_tokens", ids);
+    return state.step(slots);
+  }
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
     const auto members = static_cast<std::int64_t>(batch.members.size());
-    std::vector<int> batch_slots;
-    for (const std::size_t member : batch.members) batch_slots.push_back(slots[member]);
-    const BatchInput input = state.upload_batch(batch, batch_slots, tokens);
-    state.run_batch(input, batch_slots, batch.continued, state.outputs.tensor("hidden").slice(done, members));
+    const State::Uploaded uploaded = state.upload_batch(batch, slots, tokens);
+    state.run_batch(uploaded, state.outputs.tensor("hidden").slice(done, members));
     done += members;
   }
   for (std::size_t i = 0; i < slots.size(); ++i) {
@@ -438,21 +473,17 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
   return state.output_head(state.in_order(batches, count));
 }
 
-Tensor InferencePass::step(std::span<const int> slots, const Tensor& tokens) {
-  State& state = *state_;
-  const auto count = static_cast<std::int64_t>(slots.size());
-  if (slots.empty() || !tokens || tokens.dtype() != DType::i32 || tokens.shape() != Shape{count}) {
-    fail(ErrorKind::input, "A step of {} slots needs tokens i32 [{}], and at least 1 slot; they are {}.", count, count,
-         tokens ? tokens.describe() : "absent");
-  }
+Tensor InferencePass::next_tokens(std::int64_t count) {
+  if (count < 1) fail(ErrorKind::input, "A step needs at least 1 slot, not {}.", count);
+  state_->make_room(count, count);
+  return state_->outputs.tensor("next_tokens").slice(0, count);
+}
+
+Tensor InferencePass::step(std::span<const int> slots) {
+  next_tokens(static_cast<std::int64_t>(slots.size()));
   State::check_slots(slots);
-  state.reserve(slots, [](std::size_t) { return 1; });
-  state.make_room(count, count);
-  const BatchInput input = {tokens.reshape({count, 1}), {}, state.upload_positions(slots), {}};
-  const Tensor hidden = state.outputs.tensor("hidden").slice(0, count);
-  state.run_batch(input, slots, true, hidden);
-  for (const int slot : slots) state.cache.advance(slot, 1);
-  return state.output_head(hidden);
+  state_->reserve(slots, [](std::size_t) { return std::int64_t{1}; });
+  return state_->step(slots);
 }
 
 }  // namespace mslt

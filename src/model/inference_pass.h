@@ -26,9 +26,13 @@ class InferencePass {
   // token. Slots must differ. Throws Error(input) naming an id outside the vocabulary, a sequence without tokens or a
   // slot given twice, and what KvCache::reserve throws; the cache is then as before.
   Tensor forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
-  // The same for one token each, i32 [slots] on the device, which may be still to be computed there: nothing waits for
-  // it, and nobody looks whether it is in the vocabulary.
-  Tensor step(std::span<const int> slots, const Tensor& tokens);
+
+  // Where step() reads the tokens of so many slots: i32 [count], valid until forward() or a call for more slots.
+  Tensor next_tokens(std::int64_t count);
+  // As forward() for one token each, which lie in next_tokens() or are still to be computed there: nothing waits for
+  // them. One that is outside the vocabulary counts as a row of zeros. The operations of the first step of so many
+  // slots are recorded, and every later one replays them.
+  Tensor step(std::span<const int> slots);
 
  private:
   struct State;

@@ -202,12 +202,10 @@ TEST_P(InferencePassTest, StepsByTokensOnTheDevice) {
   InferencePass pass(transformer_, cache);
   const std::vector<int> filled = {2, 1};
   pass.forward(filled, Tokens{std::span(ids).first(lengths[0]), std::span(ids).first(lengths[2])});
-  const auto buffer = backend_->allocate(12, "tokens");
-  const Tensor tokens(*buffer, 0, DType::i32, {3});
   for (std::size_t i = 0; i < 6; ++i) {
     const std::vector<std::int32_t> next = {ids[lengths[0] + i], ids[lengths[1] + i], ids[lengths[2] + i]};
-    backend_->upload(tokens, std::as_bytes(std::span(next)));
-    const Tensor logits = pass.step(slots, tokens);
+    backend_->upload(pass.next_tokens(3), std::as_bytes(std::span(next)));
+    const Tensor logits = pass.step(slots);
     for (std::size_t j = 0; j < 3; ++j) {
       expect_same(logits, static_cast<std::int64_t>(j),
                   {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(lengths[j] + i + 1)});
@@ -277,12 +275,8 @@ TEST(InferencePassErrors, LeaveTheCacheAsItWas) {
   expect_error(ErrorKind::input, {"1 for 2"}, [&] { pass.forward(two, Tokens{ids}); });
   expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.forward({}, {}); });
   expect_error(ErrorKind::usage, {"no slot 3"}, [&] { pass.forward(unknown, Tokens{ids}); });
-  const auto buffer = backend->allocate(12, "tokens");
-  const Tensor tokens(*buffer, 0, DType::i32, {2});
-  expect_error(ErrorKind::input, {"i32 [1]", "i32 [2]"}, [&] { pass.step(one, tokens); });
-  expect_error(ErrorKind::input, {"absent"}, [&] { pass.step(one, {}); });
-  expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.step({}, tokens); });
-  expect_error(ErrorKind::input, {"Slot 2 is given twice"}, [&] { pass.step(twice, tokens); });
+  expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.step({}); });
+  expect_error(ErrorKind::input, {"Slot 2 is given twice"}, [&] { pass.step(twice); });
   // The first sequence fits, the second does not: the first gives its blocks back.
   expect_error(ErrorKind::memory, {"2 are free"}, [&] { pass.forward(two, Tokens{ids, ids}); });
   EXPECT_EQ(cache.free_blocks(), free);

@@ -113,6 +113,12 @@ std::vector<Stage> stages_of(const Config& config) {
   return Builder(config).take();
 }
 
+const Activate* fused_activation(const std::vector<Stage>& stages, std::size_t i) {
+  if (stages[i].as<Linear>() == nullptr) return nullptr;
+  const auto* const next = stages[i + 1].as<Activate>();
+  return next != nullptr && !next->gated() ? next : nullptr;
+}
+
 std::vector<StageParameter> parameters_of(const Stage& stage, const Config& config) {
   std::vector<StageParameter> result;
   const auto add = [&](const std::string& name, const Shape& shape) {

@@ -2,6 +2,7 @@
 // all made from it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -77,6 +78,10 @@ struct Stage {
 };
 
 std::vector<Stage> stages_of(const Config& config);
+
+// The activation that the product of stage `i` applies to its result: the next stage's, unless that is gated; null
+// where there is none.
+const Activate* fused_activation(const std::vector<Stage>& stages, std::size_t i);
 
 // The names and shapes of a stage's parameters, biases last.
 struct StageParameter {

@@ -98,8 +98,8 @@ void TrainingPass::State::make_forward(DType dtype, const TensorMaker& make) {
     t.in = i == 0 ? embedded : tensors[i - 1].out;
     std::visit(
         Overloaded{[&](const Linear& linear) {
-                     const auto* activate = stages[i + 1].as<Activate>();
-                     if (activate == nullptr || activate->gated()) {
+                     const Activate* const activate = fused_activation(stages, i);
+                     if (activate == nullptr) {
                        t.out = result(i, linear.out);
                        return;
                      }

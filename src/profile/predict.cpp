@@ -5,15 +5,13 @@
 #include <array>
 #include <map>
 #include <memory>
-#include <span>
 #include <utility>
 
 #include "backend/msl/drivers/idle/idle_device.h"
 #include "backend/msl/msl_backend.h"
-#include "model/training_pass.h"
 #include "model/transformer.h"
 #include "profile/inner_loop.h"
-#include "train/optimizer.h"
+#include "train/training_step.h"
 
 namespace mslt {
 namespace {
@@ -76,20 +74,12 @@ StepPrediction predict_training_step(const Config& config, DType dtype, std::int
                                      const Chip& chip) {
   MslBackend backend(std::make_unique<msl::idle::IdleDevice>(chip.info(), chip.limits()));
   Transformer transformer(backend, config, dtype);
-  TrainingPass pass(transformer, batch, seq_len, TrainingPass::Mode::train);
-  AdamW optimizer(backend, transformer.parameters(), transformer.layout().decayed, AdamWConfig{});
-  const auto scalars = backend.allocate(768, "scalars");
-  const Tensor loss_sum(*scalars, 0, DType::f32, Shape{1});
-  const Tensor loss_scale(*scalars, 256, DType::f32, Shape{1});
-  const Tensor random_state = config.dropout > 0.0f ? Tensor(*scalars, 512, DType::u32, Shape{4}) : Tensor();
+  TrainingStep training(transformer, {.batch_size = batch, .seq_len = seq_len});
   const std::vector<std::int32_t> tokens(static_cast<std::size_t>(batch * seq_len), 0);
 
   Roofline roofline(chip);
   backend.recorder().observe([&roofline](const msl::DispatchRecord& record) { roofline.add(record); });
-  pass.zero_gradients();
-  pass.set_batch(tokens, tokens);
-  pass.forward_backward(loss_sum, loss_scale, random_state);
-  optimizer.step(pass.gradients(), 1, 1e-4, 1.0f, 1.0f);
+  training.run({.learning_rate = 1e-4, .tokens = tokens, .targets = tokens});
   backend.wait();
 
   StepPrediction step = roofline.result();

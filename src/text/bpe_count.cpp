@@ -34,7 +34,8 @@ std::size_t cut_of(std::string_view text, SplitPattern pattern) {
   return pattern == SplitPattern::none ? 0 : safe_cut(text);
 }
 
-// Distributes the blocks of a list of files, in order. Thread-safe.
+// Distributes the blocks of a list of files, in order. Thread-safe. After an error there are no more blocks, so that
+// the error reported is always that of the first bad file.
 class BlockReader {
  public:
   BlockReader(std::span<const std::filesystem::path> files, const CountOptions& options)
@@ -57,6 +58,19 @@ class BlockReader {
   // Puts the next block into `block`; false after the last one.
   bool next(std::string& block) {
     const std::lock_guard lock(mutex_);
+    if (failed_) return false;
+    failed_ = true;
+    const bool found = read_next(block);
+    failed_ = false;
+    return found;
+  }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { static_cast<void>(std::fclose(file)); }
+  };
+
+  bool read_next(std::string& block) {
     block.clear();
     block.swap(carried_);
     std::size_t want = block_bytes_;
@@ -83,11 +97,6 @@ class BlockReader {
       want = block.size();
     }
   }
-
- private:
-  struct Close {
-    void operator()(std::FILE* file) const { static_cast<void>(std::fclose(file)); }
-  };
 
   // Opens the next text file.
   bool open_next() {
@@ -136,6 +145,7 @@ class BlockReader {
   std::function<void(std::string_view)> on_skip_;
   std::string first_skipped_;
   bool any_text_ = false;
+  bool failed_ = false;
   std::unique_ptr<std::FILE, Close> stream_;
   std::string carried_;
 };

@@ -61,9 +61,8 @@ class PreTokenizer {
   const std::vector<PreTokenizerStep>& steps() const { return steps_; }
   // The pattern, if the only step is a split by one pattern, possibly after a prefix_space.
   std::optional<SplitPattern> single_pattern() const { return single_pattern_; }
-  // Whether the first step is a prefix_space, and whether another step is.
+  // Whether the first step is a prefix_space.
   bool starts_with_space() const { return starts_with_space_; }
-  bool adds_spaces_later() const { return adds_spaces_later_; }
 
   // Puts the pieces into `pieces`. `continues`: the text continues one that was cut off, so the first step adds no
   // space. Throws Error(input) if an expression takes too many steps.

@@ -10,7 +10,8 @@ namespace mslt {
 namespace {
 
 TEST(TextCheck, LooksForNulInAllOfAFile) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_text_check";
+  const auto path = std::filesystem::path(testing::TempDir()) /
+                    (std::string("mslt_text_check_") + testing::UnitTest::GetInstance()->current_test_info()->name());
   const auto reason = [&](const std::string& text) {
     write_file(path, text);
     return why_not_text(path);

@@ -54,7 +54,9 @@ std::string error_of(std::string_view text) {
 }
 
 std::filesystem::path write_temporary(std::string_view text) {
-  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "mslt_test.tiktoken";
+  const std::filesystem::path path =
+      std::filesystem::path(testing::TempDir()) /
+      (std::string("mslt_test_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".tiktoken");
   write_file(path, text);
   return path;
 }

@@ -73,7 +73,9 @@ TEST(TokenizerJson, WhatIsWrittenReadsBackTheSame) {
 }
 
 TEST(TokenizerJson, SaveAndLoad) {
-  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_tokenizer.json";
+  const auto path =
+      std::filesystem::path(testing::TempDir()) /
+      (std::string("mslt_tokenizer_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".json");
   trained(SplitPattern::qwen2).save(path);
   EXPECT_TRUE(Tokenizer::load(path).to_json() == trained(SplitPattern::qwen2).to_json());
   EXPECT_EQ(Tokenizer::load(path, SplitPattern::qwen2).pattern(), SplitPattern::qwen2);

@@ -26,13 +26,26 @@ std::string every(std::int64_t steps, const char* otherwise) {
 
 }  // namespace
 
-std::string MemoryEstimate::describe() const {
-  const auto line = [](const char* name, std::size_t bytes) {
-    return fmt::format("  {:<16}{:>12.1f} MiB\n", name, static_cast<double>(bytes) / (1024.0 * 1024.0));
+std::vector<std::pair<std::string, std::string>> describe_memory(const MemoryEstimate& memory) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  const auto row = [&](const char* name, std::size_t bytes) {
+    if (bytes > 0) rows.emplace_back(name, fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1024.0 * 1024.0)));
   };
-  std::string text = line("parameters", parameters) + line("gradients", gradients) + line("moments", moments);
-  if (master_weights > 0) text += line("master weights", master_weights);
-  return text + line("activations", activations) + line("together", total());
+  row("Parameters", memory.parameters);
+  row("Gradients", memory.gradients);
+  row("AdamW moments", memory.moments);
+  row("Master weights", memory.master_weights);
+  row("Activations", memory.activations);
+  row("Scratch", memory.scratch);
+  row("Staging", memory.staging);
+  row("Together", memory.total());
+  return rows;
+}
+
+std::string MemoryEstimate::describe() const {
+  std::string text;
+  for (const auto& [name, size] : describe_memory(*this)) text += fmt::format("  {:<16}{:>16}\n", name, size);
+  return text;
 }
 
 std::vector<std::pair<std::string, std::string>> describe_options(const TrainOptions& options) {

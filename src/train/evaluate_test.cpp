@@ -36,7 +36,9 @@ class EvaluateTest : public testing::Test {
 
   // Evaluates ids_ with a token before each window.
   EvaluationResult run(std::int64_t seq_len, std::vector<TokenId> prefix, std::int64_t max_batches = 0) {
-    const auto path = std::filesystem::path(testing::TempDir()) / "mslt_evaluate.bin";
+    const auto path =
+        std::filesystem::path(testing::TempDir()) /
+        (std::string("mslt_evaluate_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".bin");
     ShardWriter writer(path, token_width_for(60));
     writer.append(ids_);
     writer.finish();

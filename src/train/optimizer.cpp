@@ -49,8 +49,7 @@ void AdamW::initialize_master() {
   backend_.run(Cast{.out = view(*master_, parameters), .in = parameters});
 }
 
-void AdamW::step(const Arena& gradients, std::int64_t update, double learning_rate, float gradient_scale,
-                 float max_norm) {
+void AdamW::set_update(std::int64_t update, double learning_rate, float gradient_scale, float max_norm) {
   const auto inverse_correction = [&](float beta) {
     return static_cast<float>(1.0 / (1.0 - std::pow(static_cast<double>(beta), static_cast<double>(update))));
   };
@@ -61,6 +60,9 @@ void AdamW::step(const Arena& gradients, std::int64_t update, double learning_ra
   state[adamw_gradient_scale] = gradient_scale;
   state[adamw_max_norm] = max_norm;
   backend_.upload(state_, std::as_bytes(std::span(state)));
+}
+
+void AdamW::update(const Arena& gradients) {
   backend_.run(GlobalNorm{.out = norm_, .gradients = gradients.whole()});
   const std::size_t count = parameters_.layout().segments().size();
   if (decayed_ > 0) {

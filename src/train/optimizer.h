@@ -30,13 +30,15 @@ class AdamW {
   // values. Does nothing for f32.
   void initialize_master();
 
-  // Records one update from `gradients` (same layout as the parameters): uploads the step's state, measures the global
-  // norm over everything, and updates both ranges. `update` counts from 1 and sets the bias corrections
+  // Uploads what changes from update to update. `update` counts from 1 and sets the bias corrections
   // 1 / (1 - beta^update), computed in double. Gradients are multiplied by gradient_scale first; max_norm 0 clips
   // nothing.
-  void step(const Arena& gradients, std::int64_t update, double learning_rate, float gradient_scale, float max_norm);
+  void set_update(std::int64_t update, double learning_rate, float gradient_scale, float max_norm);
+  // One update as set, from `gradients` (same layout as the parameters): measures the global norm over everything, and
+  // updates both ranges. Runs nothing but operations, so that it can be recorded.
+  void update(const Arena& gradients);
 
-  // The norm that the last step measured, f32 [1], of the gradients before gradient_scale.
+  // The norm that the last update measured, f32 [1], of the gradients before gradient_scale.
   const Tensor& norm() const { return norm_; }
 
   // Calls visit(name, tensor) for every tensor of the state: first_moment.NAME, second_moment.NAME and, where there

@@ -1,20 +1,18 @@
 // Checking a run before it starts.
 #include "train/prepared_run.h"
 
-#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <system_error>
 
 #include "base/fail.h"
 #include "base/json.h"
-#include "base/parallel.h"
 #include "data/known_ids.h"
 #include "formats/hf_config.h"
-#include "model/training_pass.h"
 #include "text/vocabulary_files.h"
-#include "train/optimizer.h"
+#include "train/run_identity.h"
 #include "train/run_options.h"
 
 namespace mslt {
@@ -35,6 +33,34 @@ Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
   return tokenizer.with_text_prefix(prefix);
 }
 
+// What becomes of the examples of a split, in words.
+std::string describe_examples(const TokenStream& tokens, std::string_view purpose, std::int64_t seq_len) {
+  const std::uint64_t longest = tokens.longest_example();
+  const auto most = static_cast<std::uint64_t>(seq_len) + 1;
+  std::string text = fmt::format("{} examples for {}, the longest of {} tokens, each padded to {}", tokens.examples(),
+                                 purpose, longest, seq_len);
+  if (longest > most) {
+    text += fmt::format("; {} of them are longer and are cut there, by {} tokens in all. --seq-len {} would cut none",
+                        tokens.examples_above(most), tokens.example_targets(longest) - tokens.example_targets(most),
+                        longest - 1);
+  }
+  return text + ".";
+}
+
+// Where no length is given, and data are open.
+void choose_length(PreparedRun& run) {
+  std::int64_t& seq_len = run.options.seq_len;
+  if (seq_len == 0) {
+    seq_len = run.options.model.max_positions;
+    // More would be padding only.
+    const std::uint64_t longest = run.train_tokens->longest_example();
+    if (longest > 0) seq_len = std::min(seq_len, static_cast<std::int64_t>(longest) - 1);
+  }
+  if (!run.data.holds_examples()) return;
+  run.notes.push_back(describe_examples(*run.train_tokens, "training", seq_len));
+  if (run.val_tokens) run.notes.push_back(describe_examples(*run.val_tokens, "validation", seq_len));
+}
+
 // Everything that will be read, before the first step and before the run folder is touched.
 void open_data(PreparedRun& run) {
   const fs::path& folder = run.options.data;
@@ -45,6 +71,7 @@ void open_data(PreparedRun& run) {
     tokens->check_ids();
     if (tokens->size() > 1) run.val_tokens = tokens;
   }
+  choose_length(run);
   // Too few tokens are noticed here.
   const BatchLoader loader(run.train_tokens, (folder / "train").string(), training_loader_options(run.options));
   if (const auto change = run.watch->change()) {
@@ -101,6 +128,15 @@ void open_run_folder(PreparedRun& run) {
   }
 }
 
+// The model in init_from; once the run has begun, the run's own, which needs that folder no longer.
+Config initial_model(const TrainOptions& options) {
+  if (options.resume && holds_run(options.output) && is_there(RunPaths{options.output}.options())) {
+    return load_run_options(options.output).model;
+  }
+  const fs::path path = options.init_from / "config.json";
+  return parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
+}
+
 // The model as it will be trained: init_from's or the one asked for, with the data's vocabulary.
 Config resolve_model(PreparedRun& run) {
   const TrainOptions& options = run.options;
@@ -108,8 +144,7 @@ Config resolve_model(PreparedRun& run) {
   if (options.init_from.empty()) {
     config.vocab_size = run.data.vocab_size;
   } else {
-    const fs::path path = options.init_from / "config.json";
-    config = parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
+    config = initial_model(options);
     require_known_ids(options.data, run.data, *run.tokenizer, config.vocab_size,
                       fmt::format("the model in {}", options.init_from.string()));
   }
@@ -143,25 +178,6 @@ void check_initial_tokenizer(PreparedRun& run) {
       "{} is not the tokenizer that the data in {} was prepared with: each id keeps its embedding but means "
       "another token, which training has to learn anew.",
       path->string(), options.data.string()));
-}
-
-nlohmann::json identity_of(const PreparedRun& run) {
-  nlohmann::json identity = fixed_options(options_to_json(run.options));
-  identity.update(config_to_json(run.options.model));
-  identity["data_tokenizer"] = run.data.tokenizer_hash;
-  identity["data_train_tokens"] = run.data.train.tokens;
-  identity["data_val_tokens"] = run.data.val.tokens;
-  identity["data_train_shards"] = run.data.train.shards;
-  return identity;
-}
-
-void require_same_identity(const PreparedRun& run, const nlohmann::json& before) {
-  const auto differences = json_differences(run.identity, before);
-  if (differences.empty()) return;
-  fail(ErrorKind::usage,
-       "The run in {} cannot be resumed with another model, other data or other batches: {}. Repeat the options it was "
-       "started with, or begin a new run in another --output.",
-       run.paths.run.string(), fmt::join(differences, "; "));
 }
 
 // state.json of a checkpoint whose sums are right. Throws Error(input) where it is of another step.
@@ -206,7 +222,8 @@ void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
     if (run.store->holds_any()) {
       if (is_there(run.paths.options())) {
         const nlohmann::json before = read_json_file(run.paths.options(), std::uint64_t{1} << 20);
-        if (before.is_object() && before.contains("identity")) require_same_identity(run, before["identity"]);
+        if (before.is_object() && before.contains("identity"))
+          require_same_identity(run.paths.run, run.identity, before["identity"]);
       }
       run.notes.push_back(
           fmt::format("{} holds no complete checkpoint; the run begins at its first step.", run.paths.run.string()));
@@ -214,19 +231,13 @@ void find_checkpoint(PreparedRun& run, const nlohmann::json& arithmetic) {
     return;
   }
   run.state = load_state_of(*run.checkpoint);
-  require_same_identity(run, run.state.identity);
+  require_same_identity(run.paths.run, run.identity, run.state.identity);
   require_loader_state(run);
   if (run.state.step > run.options.steps) {
     fail(ErrorKind::usage, "--steps is {}, but the run in {} is at step {} already; --steps counts from its beginning.",
          run.options.steps, run.paths.run.string(), run.state.step);
   }
-  for (const std::string& difference :
-       json_differences(changeable_options(options_to_json(run.options)), changeable_options(run.state.options))) {
-    run.notes.push_back(fmt::format("Resumed with {}.", difference));
-  }
-  for (const std::string& difference : json_differences(arithmetic, run.state.arithmetic)) {
-    run.notes.push_back(fmt::format("Resumed on {}: losses may differ in their last digits.", difference));
-  }
+  for (std::string& change : changes_since(run.state, run.options, arithmetic)) run.notes.push_back(std::move(change));
 }
 
 void check_checkpoint_tokenizer(const PreparedRun& run) {
@@ -238,31 +249,32 @@ void check_checkpoint_tokenizer(const PreparedRun& run) {
 TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   const TrainOptions& options = run.options;
   const Config& config = options.model;
-  const DType dtype = dtype_from_name(options.dtype);
+  // Refuses more tokens at once than can be counted.
+  const MemoryEstimate memory =
+      TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options));
   TrainPlan plan;
   plan.model = config;
   plan.device = backend.device().name;
   plan.parameter_count = config.parameter_count();
   plan.first_step = run.state.step + 1;
   plan.steps = options.steps;
-  plan.tokens_per_step = options.batch_size * options.grad_accum * options.seq_len;
+  const std::int64_t sequences = options.batch_size * options.grad_accum;
+  plan.tokens_per_step = sequences * options.seq_len;
   plan.training_tokens = static_cast<std::int64_t>(run.data.train.tokens);
   plan.validation_tokens = static_cast<std::int64_t>(run.data.val.tokens);
+  if (const auto examples = static_cast<double>(run.train_tokens->examples()); examples > 0) {
+    const auto most = static_cast<std::uint64_t>(options.seq_len) + 1;
+    plan.training_tokens = static_cast<std::int64_t>(run.train_tokens->example_targets(most));
+    plan.validation_tokens = run.val_tokens ? static_cast<std::int64_t>(run.val_tokens->example_targets(most)) : 0;
+    plan.tokens_per_step = std::llround(static_cast<double>(sequences * plan.training_tokens) / examples);
+  }
   plan.flops_per_token = config.training_flops_per_token(options.seq_len);
-  const MemoryPlan pass =
-      TrainingPass::plan(config, dtype, options.batch_size, options.seq_len, TrainingPass::Mode::train);
-  const ArenaLayout layout = parameter_layout(config, dtype).arena;
-  plan.memory = {pass.parameters, pass.gradients, AdamW::moment_bytes(layout), AdamW::master_bytes(layout),
-                 pass.activations};
+  plan.memory = memory;
   if (run.checkpoint) plan.resumed_from = run.checkpoint->folder;
   return plan;
 }
 
 }  // namespace
-
-nlohmann::json arithmetic_of(const Backend& backend) {
-  return {{"device", backend.device().name}, {"threads", parallel_threads()}};
-}
 
 PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   options.validate();
@@ -277,16 +289,15 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.watch = std::make_unique<const DataWatch>(options.data, run.data);
   run.tokenizer = std::make_unique<const Tokenizer>(tokenizer_of(options.data, run.data));
   run.options.model = resolve_model(run);
-  if (run.options.seq_len == 0) run.options.seq_len = run.options.model.max_positions;
   if (run.options.seq_len > run.options.model.max_positions) {
     fail(ErrorKind::usage, "--seq-len is {}, but the model has positions for {} only.", run.options.seq_len,
          run.options.model.max_positions);
   }
   if (!options.resume) check_initial_tokenizer(run);
   open_data(run);
-  run.identity = identity_of(run);
+  run.identity = run_identity(run.options, run.data, run.train_tokens->examples());
   open_run_folder(run);
-  const nlohmann::json arithmetic = arithmetic_of(backend);
+  const nlohmann::json arithmetic = run_arithmetic(backend);
   if (options.resume) {
     find_checkpoint(run, arithmetic);
     if (run.checkpoint) {
@@ -309,6 +320,16 @@ LoaderOptions training_loader_options(const TrainOptions& options) {
   loading.seed = options.seed;
   loading.random_offset = true;
   return loading;
+}
+
+TrainingStepOptions step_options(const TrainOptions& options) {
+  return {.batch_size = options.batch_size,
+          .seq_len = options.seq_len,
+          .grad_accum = options.grad_accum,
+          .seed = options.seed,
+          .clip = options.clip,
+          .adamw = {static_cast<float>(options.beta1), static_cast<float>(options.beta2),
+                    static_cast<float>(options.epsilon), static_cast<float>(options.weight_decay)}};
 }
 
 void write_run_options(const PreparedRun& run) {

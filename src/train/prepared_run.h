@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +17,7 @@
 #include "train/checkpoint_choice.h"
 #include "train/run_folder.h"
 #include "train/run_state.h"
+#include "train/training_step.h"
 
 namespace mslt {
 
@@ -45,10 +45,10 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend);
 // How the training split is read; batches are not made ahead yet.
 LoaderOptions training_loader_options(const TrainOptions& options);
 
+// What of the options a step needs.
+TrainingStepOptions step_options(const TrainOptions& options);
+
 // Writes run.json.
 void write_run_options(const PreparedRun& run);
-
-// {"device", "threads"}: what the last bits of a run depend on beside its identity.
-nlohmann::json arithmetic_of(const Backend& backend);
 
 }  // namespace mslt

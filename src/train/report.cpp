@@ -81,10 +81,6 @@ std::string duration(double seconds) {
   return fmt::format("{} h {:02} min", whole / 3600, whole % 3600 / 60);
 }
 
-std::string mebibytes(std::size_t bytes) {
-  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1024.0 * 1024.0));
-}
-
 double median(std::vector<double> values) {
   if (values.empty()) return 0.0;
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -189,16 +185,6 @@ std::string samples(const MetricsHistory& history) {
   return html;
 }
 
-std::string memory_table(const MemoryEstimate& memory) {
-  Rows rows = {{"Parameters", mebibytes(memory.parameters)},
-               {"Gradients", mebibytes(memory.gradients)},
-               {"AdamW moments", mebibytes(memory.moments)}};
-  if (memory.master_weights > 0) rows.emplace_back("Master weights", mebibytes(memory.master_weights));
-  rows.emplace_back("Activations, planned", mebibytes(memory.activations));
-  rows.emplace_back("Together", mebibytes(memory.total()));
-  return table(rows);
-}
-
 }  // namespace
 
 std::string render_report(const ReportInput& input) {
@@ -221,7 +207,7 @@ std::string render_report(const ReportInput& input) {
   html += panel("Model", table(describe_model(input.plan.model)));
   html += panel("Training", table(describe_options(input.options)));
   html += "</div>\n<h2>Memory and environment</h2>\n<div class=\"columns\">\n";
-  html += panel("Memory", memory_table(input.plan.memory));
+  html += panel("Memory", table(describe_memory(input.plan.memory)));
   html += panel("Environment", table(input.environment));
   return html + "</div>\n</main>\n</body>\n</html>\n";
 }

@@ -31,5 +31,6 @@ std::vector<std::pair<std::string, std::string>> describe_environment();
 // The settings by the names of the command line's flags, in the order in which `--help` lists them.
 std::vector<std::pair<std::string, std::string>> describe_options(const TrainOptions& options);
 std::vector<std::pair<std::string, std::string>> describe_model(const Config& config);
+std::vector<std::pair<std::string, std::string>> describe_memory(const MemoryEstimate& memory);
 
 }  // namespace mslt

@@ -1,4 +1,4 @@
-// Making, locking, sweeping and following a run folder.
+// Making, locking, sweeping, filling and following a run folder.
 #include "train/run_folder.h"
 
 #include <fcntl.h>
@@ -74,6 +74,12 @@ RunFolder::RunFolder(const fs::path& folder) : folder_(folder) {
   lock_ = std::make_unique<FolderLock>(folder);
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor_ < 0) fail_io("open the run folder", folder, errno);
+}
+
+void RunFolder::publish(const fs::path& checkpoint) const {
+  for (const std::string_view name : model_folder_files()) {
+    if (fs::exists(checkpoint / name)) write_copy(checkpoint / name, folder_ / name);
+  }
 }
 
 RunFolder::~RunFolder() {

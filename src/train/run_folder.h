@@ -1,4 +1,5 @@
-// The folder of a run: made, locked, swept of what killed processes left, and found again where it was moved.
+// The folder of a run: made, locked, swept of what killed processes left, given a model to publish, and found again
+// where it was moved.
 #pragma once
 
 #include <filesystem>
@@ -33,9 +34,15 @@ class RunFolder {
   // called where the folder is known to be that of a run.
   void sweep() const;
 
+  // Puts the model of a checkpoint at the top of the folder: copies, so that whatever happens to them the checkpoint
+  // stays good. Throws Error(io).
+  void publish(const std::filesystem::path& checkpoint) const;
+
   // Where the folder is at present: `folder` as long as that leads to it, another path where it was moved, nothing
   // where it was removed. Where it cannot be looked at, `folder`.
   std::optional<std::filesystem::path> whereabouts() const;
+  // Follows it to another path.
+  void move_to(const std::filesystem::path& folder) { folder_ = folder; }
 
  private:
   std::filesystem::path folder_;

@@ -29,8 +29,9 @@ class Writer {
   void member(const char* name, const T& value) {
     json[name] = value;
   }
-  // The name of a folder may be any bytes, JSON holds UTF-8 only.
-  void member(const char* name, const std::filesystem::path& value) { json[name] = utf8_text(value.string()); }
+  // Texts and the names of folders may be any bytes, JSON holds UTF-8 only.
+  void member(const char* name, const std::string& value) { json[name] = utf8_text(value); }
+  void member(const char* name, const std::filesystem::path& value) { member(name, value.string()); }
   template <class T>
   void later_member(const char* name, const T& value) {
     member(name, value);
@@ -98,6 +99,9 @@ void visit_options(Archive& archive, O& options) {
   archive.later_member("force_tokenizer", options.force_tokenizer);
   archive.member("dropout", options.dropout);
   archive.member("device", options.device);
+  archive.later_member("tuning", options.tuning);
+  archive.later_member("attention", options.attention);
+  archive.later_member("products", options.products);
   archive.member("dtype", options.dtype);
   archive.member("steps", options.steps);
   archive.member("batch_size", options.batch_size);
@@ -117,16 +121,11 @@ void visit_options(Archive& archive, O& options) {
   archive.member("eval_every", options.eval_every);
   archive.member("eval_batches", options.eval_batches);
   archive.member("sample_every", options.sample_every);
+  archive.later_member("sample_prompt", options.sample_prompt);
   archive.member("save_every", options.save_every);
   archive.member("keep_checkpoints", options.keep_checkpoints);
   archive.member("tensorboard", options.tensorboard);
   archive.member("report", options.report);
-}
-
-Json select(const Json& options, std::initializer_list<const char*> names) {
-  Json selected = Json::object();
-  for (const char* name : names) selected[name] = options.at(name);
-  return selected;
 }
 
 }  // namespace
@@ -167,8 +166,7 @@ Json options_to_json(const TrainOptions& options) {
   return std::move(writer.json);
 }
 
-TrainOptions options_from_json(const Json& json, const std::string& source) {
-  TrainOptions options;
+TrainOptions options_from_json(const Json& json, const std::string& source, TrainOptions options) {
   const Reader reader(json, source);
   visit_options(reader, options);
   Json model;
@@ -177,37 +175,12 @@ TrainOptions options_from_json(const Json& json, const std::string& source) {
   return options;
 }
 
-TrainOptions load_run_options(const std::filesystem::path& folder) {
+TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOptions& others) {
   const std::filesystem::path path = folder / "run.json";
   if (!std::filesystem::exists(path)) {
     fail(ErrorKind::io, "{} holds no run: there is no run.json in it.", folder.string());
   }
-  return options_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string());
-}
-
-std::vector<std::string> json_differences(const Json& now, const Json& before) {
-  Json names = now;
-  names.update(before);
-  std::vector<std::string> differences;
-  const auto text = [](const Json& object, const std::string& name) {
-    if (!object.contains(name)) return std::string("nothing");
-    const Json& value = object[name];
-    return value.is_string() ? value.get<std::string>() : value.dump();
-  };
-  for (const auto& [name, value] : names.items()) {
-    if (now.contains(name) && before.contains(name) && now[name] == before[name]) continue;
-    differences.push_back(fmt::format("{} {} instead of {}", name, text(now, name), text(before, name)));
-  }
-  return differences;
-}
-
-Json fixed_options(const Json& options) {
-  return select(options, {"dtype", "batch_size", "seq_len", "grad_accum", "seed"});
-}
-
-Json changeable_options(const Json& options) {
-  return select(options, {"steps", "lr", "min_lr_ratio", "warmup", "schedule", "decay_fraction", "beta1", "beta2",
-                          "epsilon", "weight_decay", "clip"});
+  return options_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string(), others);
 }
 
 std::int64_t TrainOptions::warmup_steps() const {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/test_models.h"
+#include "train/run_identity.h"
 
 namespace mslt {
 namespace {

@@ -47,7 +47,7 @@ TEST_F(TrainerFaultsTest, AFailedEvaluationCostsNoStep) {
 TEST_F(TrainerFaultsTest, AFailedSampleCostsNoStep) {
   TrainOptions now = options();
   now.sample_every = 7;
-  on_sample_ = [](Transformer&, std::int64_t step) -> std::string {
+  on_sample_ = [](Model&, std::int64_t step) -> std::string {
     if (step == 14) fail(ErrorKind::io, "No sample today.");
     return "sample";
   };

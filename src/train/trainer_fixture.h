@@ -18,6 +18,7 @@
 #include "mslt/trainer.h"
 #include "train/metrics.h"
 #include "train/test_run.h"
+#include "train/trainer_parts.h"
 
 namespace mslt {
 
@@ -42,11 +43,11 @@ class TrainerTest : public testing::Test {
       events_.push_back(event);
       if (on_event_) on_event_(event);
     };
-    callbacks.sample = [&](Transformer& model, std::int64_t step) {
+    callbacks.sample = [&](Model& model, std::int64_t step) {
       return on_sample_ ? on_sample_(model, step) : "sample of step " + std::to_string(step);
     };
     callbacks.stop = &stop_;
-    Trainer trainer(options, std::move(callbacks), backend_);
+    Trainer trainer(std::make_unique<Trainer::Parts>(options, std::move(callbacks), backend_));
     return trainer.run();
   }
   // The message of the error that training ends with.
@@ -93,7 +94,7 @@ class TrainerTest : public testing::Test {
   std::vector<TrainEvent> events_;
   std::vector<std::string> notes_;
   std::function<void(const TrainEvent&)> on_event_;
-  std::function<std::string(Transformer&, std::int64_t)> on_sample_;
+  std::function<std::string(Model&, std::int64_t)> on_sample_;
 };
 
 }  // namespace mslt

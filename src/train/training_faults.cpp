@@ -77,6 +77,7 @@ bool TrainingRun::follow_run_folder() {
   }
   if (*place == before) return false;
   prepared_.paths.run = *place;
+  prepared_.folder->move_to(*place);
   store_.move_to(prepared_.paths.checkpoints());
   if (last_saved_) last_saved_->folder = prepared_.paths.checkpoints() / last_saved_->folder.filename();
   return true;

@@ -1,9 +1,7 @@
 // The training loop.
 #include "train/training_run.h"
 
-#include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <span>
 
@@ -13,21 +11,8 @@
 namespace mslt {
 namespace {
 
-// How many steps a result may be late: enough that an asynchronous device never idles.
-constexpr std::size_t readback_steps = 2;
 // How often data and run folder are looked at where nothing else happens between steps.
 constexpr std::int64_t watch_every = 50;
-
-float load_float(std::span<const std::byte> bytes) {
-  float value = 0.0f;
-  std::memcpy(&value, bytes.data(), sizeof value);
-  return value;
-}
-
-template <class T>
-void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
-  backend.upload(tensor, std::as_bytes(std::span(&value, 1)));
-}
 
 }  // namespace
 
@@ -35,7 +20,7 @@ bool TrainingRun::train() {
   if (state_.step == options_.steps && prepared_.checkpoint) {
     emit(NoteEvent{
         fmt::format("The run has reached step {} already; a larger --steps would continue it.", options_.steps)});
-    publish(prepared_.checkpoint->folder);
+    publish(*prepared_.checkpoint);
     tell_warnings();
   }
   bool interrupted = false;
@@ -43,8 +28,7 @@ bool TrainingRun::train() {
     const std::int64_t step = state_.step + 1;
     record_step(step);
     state_.step = step;
-    // A scale that adapts to each gradient needs its norm before the next step.
-    collect(dtype_ == DType::f16 ? 0 : readback_steps);
+    collect(TrainingStep::most_in_flight(dtype_));
     interrupted = stop_requested() && step < options_.steps;
     after_step(step);
     if ((interrupted || callback_failure_) && !is_saved(step)) save_now(step);
@@ -69,7 +53,7 @@ TrainResult TrainingRun::run() {
   result.best_validation_loss = state_.best_validation_loss.value_or(std::numeric_limits<double>::quiet_NaN());
   result.seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
   if (step_seconds_ > 0.0) {
-    result.tokens_per_second = static_cast<double>(steps_done_ * prepared_.plan.tokens_per_step) / step_seconds_;
+    result.tokens_per_second = static_cast<double>(tokens_done_) / step_seconds_;
   }
   if (last_saved_) result.checkpoint = last_saved_->folder;
   if (result.interrupted) {
@@ -80,61 +64,26 @@ TrainResult TrainingRun::run() {
   return result;
 }
 
-// Loads all batches of a step, so that the loss can be a mean over the step's targets; returns how many there are.
-std::int64_t TrainingRun::load_batches() {
-  const auto count = static_cast<std::size_t>(options_.batch_size * options_.seq_len);
-  std::int64_t valid = 0;
-  for (std::size_t micro = 0; micro < static_cast<std::size_t>(options_.grad_accum); ++micro) {
-    const std::span targets = std::span(targets_).subspan(micro * count, count);
-    loader_->next(std::span(tokens_).subspan(micro * count, count), targets);
-    for (const std::int32_t target : targets) valid += target >= 0 ? 1 : 0;
-  }
-  state_.loader = loader_->state();
-  return valid;
-}
-
 void TrainingRun::record_step(std::int64_t step) {
   const auto count = static_cast<std::size_t>(options_.batch_size * options_.seq_len);
-  const auto result = std::make_shared<Pending>();
-  result->step = step;
-  result->targets = load_batches();
-  recording_ = true;
-  result->learning_rate = schedule_.at(step);
-  result->gradient_scale = 1.0 / scaler_.scale();
-  backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
-  upload_scalar(backend_, loss_scale_, static_cast<float>(scaler_.scale() / static_cast<double>(result->targets)));
-  pass_->zero_gradients();
-  for (std::int64_t micro = 0; micro < options_.grad_accum; ++micro) {
-    const auto first = static_cast<std::size_t>(micro) * count;
-    pass_->set_batch(std::span(tokens_).subspan(first, count), std::span(targets_).subspan(first, count));
-    if (random_state_) {
-      const auto pass_number = static_cast<std::uint32_t>((step - 1) * options_.grad_accum + micro);
-      const std::array<std::uint32_t, 4> random = {static_cast<std::uint32_t>(options_.seed),
-                                                   static_cast<std::uint32_t>(options_.seed >> 32), pass_number, 0};
-      upload_scalar(backend_, random_state_, random);
-    }
-    pass_->forward_backward(loss_sum_, loss_scale_, random_state_);
+  for (std::size_t first = 0; first < tokens_.size(); first += count) {
+    loader_->next(std::span(tokens_).subspan(first, count), std::span(targets_).subspan(first, count));
   }
-  optimizer_->step(pass_->gradients(), ++state_.updates, result->learning_rate,
-                   static_cast<float>(result->gradient_scale), static_cast<float>(options_.clip));
-  pending_.push_back(result);
-  backend_.read_back(loss_sum_, [result](std::span<const std::byte> bytes) {
-    result->loss_sum = load_float(bytes);
-    ++result->arrived;
-  });
-  backend_.read_back(optimizer_->norm(), [result](std::span<const std::byte> bytes) {
-    result->norm = load_float(bytes);
-    ++result->arrived;
-  });
-  backend_.submit();
+  state_.loader = loader_->state();
+  recording_ = true;
+  pending_.push_back(step_->run({.step = step,
+                                 .update = ++state_.updates,
+                                 .learning_rate = schedule_.at(step),
+                                 .loss_scale = scaler_.scale(),
+                                 .tokens = tokens_,
+                                 .targets = targets_}));
   recording_ = false;
 }
 
 void TrainingRun::collect(std::size_t late) {
-  constexpr int parts = 2;
   backend_.throttle(late);
-  std::vector<std::shared_ptr<Pending>> arrived;
-  while (!pending_.empty() && pending_.front()->arrived == parts) {
+  std::vector<std::shared_ptr<const StepResult>> arrived;
+  while (!pending_.empty() && pending_.front()->is_complete()) {
     arrived.push_back(std::move(pending_.front()));
     pending_.pop_front();
   }
@@ -146,13 +95,13 @@ void TrainingRun::collect(std::size_t late) {
   for (const auto& result : arrived) finish_step(*result, each);
 }
 
-void TrainingRun::finish_step(const Pending& result, double step_seconds) {
+void TrainingRun::finish_step(const StepResult& result, double step_seconds) {
   StepEvent event;
   event.step = result.step;
   event.steps = options_.steps;
-  event.loss = static_cast<double>(result.loss_sum) / static_cast<double>(result.targets);
+  event.loss = result.loss();
   event.learning_rate = result.learning_rate;
-  event.gradient_norm = static_cast<double>(result.norm) * result.gradient_scale;
+  event.gradient_norm = result.gradient_norm();
   if (!std::isfinite(event.loss)) stop_not_finite(event.step, "loss", event.loss);
   const bool finite = std::isfinite(event.gradient_norm);
   if (dtype_ == DType::f16) {
@@ -165,8 +114,10 @@ void TrainingRun::finish_step(const Pending& result, double step_seconds) {
   step_seconds_ += step_seconds;
   state_.seconds += step_seconds;
   ++steps_done_;
+  tokens_done_ += result.targets;
   last_loss_ = event.loss;
-  event.tokens_per_second = static_cast<double>(prepared_.plan.tokens_per_step) / step_seconds;
+  event.tokens = result.targets;
+  event.tokens_per_second = static_cast<double>(event.tokens) / step_seconds;
   event.flops_per_second = event.tokens_per_second * prepared_.plan.flops_per_token;
   event.seconds = seconds();
   event.eta_seconds = event.seconds / static_cast<double>(steps_done_) * static_cast<double>(event.steps - event.step);

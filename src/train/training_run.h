@@ -13,15 +13,14 @@
 #include <vector>
 
 #include "data/loader.h"
-#include "formats/model_folder.h"
-#include "model/training_pass.h"
+#include "formats/model_parts.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
 #include "train/metrics.h"
-#include "train/optimizer.h"
 #include "train/prepared_run.h"
 #include "train/schedule.h"
 #include "train/tensorboard.h"
+#include "train/training_step.h"
 
 namespace mslt {
 
@@ -38,36 +37,25 @@ class TrainingRun {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // A step whose results are on their way back from the device.
-  struct Pending {
-    std::int64_t step = 0;
-    std::int64_t targets = 0;
-    double learning_rate = 0.0;
-    double gradient_scale = 1.0;
-    float loss_sum = 0.0f;
-    float norm = 0.0f;
-    int arrived = 0;  // of two
-  };
-
   // What may fail without ending the run.
   enum class SideTask : std::uint8_t { metrics, tensorboard, evaluation, sample, publishing, report };
   static constexpr std::size_t side_tasks = 6;
+
+  Transformer& transformer() { return *model_->parts().loaded.transformer; }
 
   // Setting up (training_setup.cpp).
   void load_weights();
   void take_over_folder();
   void open_logs();
-  void allocate_scalars();
 
   // Trains until the last step or until stopped; returns whether it was stopped before.
   bool train();
 
   // One step.
   void record_step(std::int64_t step);
-  std::int64_t load_batches();
   // Waits for the results more than `late` steps old, and takes in all that have arrived.
   void collect(std::size_t late);
-  void finish_step(const Pending& result, double seconds);
+  void finish_step(const StepResult& result, double seconds);
   [[noreturn]] void stop_not_finite(std::int64_t step, const char* what, double value) const;
 
   // Between steps.
@@ -77,7 +65,7 @@ class TrainingRun {
   void sample_now(std::int64_t step);
   void save_now(std::int64_t step);
   void require_finite_weights(std::int64_t step);
-  void publish(const std::filesystem::path& checkpoint);
+  void publish(const CheckpointInfo& checkpoint);
   void write_report() const;
   double seconds() const;
   bool is_saved(std::int64_t step) const { return last_saved_ && last_saved_->step == step; }
@@ -106,19 +94,15 @@ class TrainingRun {
   LearningRate schedule_;
   CheckpointStore& store_;
 
-  std::unique_ptr<Transformer> transformer_;
-  SaveModelOptions carried_;  // what of the model that the run began with stays as it was
-  std::unique_ptr<AdamW> optimizer_;
-  std::unique_ptr<TrainingPass> pass_;
+  std::optional<Model> model_;  // as the sample callback is given it
+  SaveModelOptions carried_;    // what of the model that the run began with stays as it was
+  std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<BatchLoader> loader_;
   std::unique_ptr<MetricsLog> metrics_;
   std::unique_ptr<TensorBoardWriter> tensorboard_;
   LossScaler scaler_;
 
-  std::unique_ptr<Buffer> scalars_;
-  Tensor loss_sum_;
-  Tensor loss_scale_;
-  Tensor random_state_;  // absent where nothing is dropped
+  std::unique_ptr<Buffer> scalar_;
   Tensor weight_norm_;
 
   std::vector<std::int32_t> tokens_;  // of all batches of a step
@@ -126,9 +110,9 @@ class TrainingRun {
   std::vector<std::uint32_t> bytes_of_token_;
 
   RunState& state_;
-  std::deque<std::shared_ptr<Pending>> pending_;
-  std::int64_t first_step_;  // steps done before this process
-  bool recording_ = false;   // a step is half handed over: the weights are between two steps
+  std::deque<std::shared_ptr<const StepResult>> pending_;  // steps whose results are on their way
+  std::int64_t first_step_;                                // steps done before this process
+  bool recording_ = false;  // a step is half handed over: the weights are between two steps
   bool saving_ = false;
   bool options_written_ = false;
   std::optional<CheckpointInfo> last_saved_;
@@ -141,6 +125,7 @@ class TrainingRun {
   Clock::time_point mark_;  // when the last result was taken in, or work between steps ended
   double step_seconds_ = 0.0;
   std::int64_t steps_done_ = 0;
+  std::int64_t tokens_done_ = 0;
 };
 
 }  // namespace mslt

@@ -1,11 +1,9 @@
-// What a training run does between steps: evaluations, samples, checkpoints, the published model, the report.
+// What a training run saves between steps: checkpoints, the published model, the report.
 #include <cmath>
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "base/file_copy.h"
 #include "formats/model_folder.h"
-#include "train/evaluate.h"
 #include "train/report.h"
 #include "train/training_run.h"
 
@@ -13,40 +11,10 @@ namespace mslt {
 
 namespace fs = std::filesystem;
 
-void TrainingRun::evaluate_now(std::int64_t step, bool whole) {
-  EvaluateOptions options;
-  options.data = options_.data;
-  options.tokens = prepared_.val_tokens;
-  options.batch = options_.batch_size;
-  options.seq_len = options_.seq_len;
-  options.max_batches = whole ? 0 : options_.eval_batches;
-  const EvaluationResult result = evaluate(backend_, *pass_, options, bytes_of_token_);
-  if (!std::isfinite(result.loss)) stop_not_finite(step, "validation loss after the update", result.loss);
-  EvaluationEvent event{step, result.loss, result.perplexity, result.bits_per_byte, false};
-  event.best = !state_.best_validation_loss || result.loss < *state_.best_validation_loss;
-  if (event.best) state_.best_validation_loss = result.loss;
-  last_evaluation_ = event;
-  attempt(SideTask::metrics, [&] { metrics_->evaluation(event, state_.seconds); });
-  if (tensorboard_) {
-    attempt(SideTask::tensorboard, [&] {
-      tensorboard_->scalar(step, "loss/validation", event.loss);
-      tensorboard_->scalar(step, "bits_per_byte/validation", event.bits_per_byte);
-    });
-  }
-  emit(event);
-}
-
-void TrainingRun::sample_now(std::int64_t step) {
-  const SampleEvent event{step, callbacks_.sample(*transformer_, step)};
-  attempt(SideTask::metrics, [&] { metrics_->sample(event, state_.seconds); });
-  if (tensorboard_) attempt(SideTask::tensorboard, [&] { tensorboard_->text(step, "sample", event.text); });
-  emit(event);
-}
-
 // A step whose loss was finite may still have ruined the weights; such weights never replace a good checkpoint.
 void TrainingRun::require_finite_weights(std::int64_t step) {
   float norm = 0.0f;
-  backend_.run(GlobalNorm{.out = weight_norm_, .gradients = transformer_->parameters().whole()});
+  backend_.run(GlobalNorm{.out = weight_norm_, .gradients = transformer().parameters().whole()});
   backend_.download(weight_norm_, std::as_writable_bytes(std::span(&norm, 1)));
   if (!std::isfinite(norm)) stop_not_finite(step, "norm of the weights after the update", norm);
 }
@@ -67,24 +35,19 @@ void TrainingRun::save_now(std::int64_t step) {
   last_saved_ = store_.save(step, validation_loss, options_.keep_checkpoints, [&](const fs::path& folder) {
     // A run has started with its first checkpoint; until then run.json would only tell of a failed start.
     if (!options_written_) write_run_options(prepared_);
-    save_model_folder(folder, *transformer_, prepared_.tokenizer.get(), carried_);
-    save_optimizer(folder / "optimizer.safetensors", backend_, *optimizer_);
+    save_model_folder(folder, transformer(), prepared_.tokenizer.get(), carried_);
+    save_optimizer(folder / "optimizer.safetensors", backend_, step_->optimizer());
     save_run_state(folder / "state.json", state_);
   });
   saving_ = false;
   options_written_ = true;
-  publish(last_saved_->folder);
+  publish(*last_saved_);
   if (options_.report) attempt(SideTask::report, [&] { write_report(); });
   emit(SaveEvent{step, last_saved_->folder, std::chrono::duration<double>(Clock::now() - begin).count()});
 }
 
-// The model folder at the top of the run: copies, so that whatever happens to them the checkpoint stays good.
-void TrainingRun::publish(const fs::path& checkpoint) {
-  attempt(SideTask::publishing, [&] {
-    for (const std::string_view name : model_folder_files()) {
-      if (fs::exists(checkpoint / name)) write_copy(checkpoint / name, prepared_.paths.run / name);
-    }
-  });
+void TrainingRun::publish(const CheckpointInfo& checkpoint) {
+  attempt(SideTask::publishing, [&] { prepared_.folder->publish(checkpoint.folder); });
 }
 
 void TrainingRun::write_report() const {

@@ -41,14 +41,13 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
       last_loss_(std::numeric_limits<double>::quiet_NaN()) {
   for (const std::string& note : prepared_.notes) emit(NoteEvent{note});
   load_weights();
-  allocate_scalars();
-  pass_ =
-      std::make_unique<TrainingPass>(*transformer_, options_.batch_size, options_.seq_len, TrainingPass::Mode::train);
+  scalar_ = backend_.allocate(sizeof(float), "norm of the weights");
+  weight_norm_ = Tensor(*scalar_, 0, DType::f32, {1});
   LoaderOptions loading = training_loader_options(options_);
   loading.prefetch = options_.grad_accum;
   loader_ = std::make_unique<BatchLoader>(prepared_.train_tokens, (options_.data / "train").string(), loading);
   loader_->restore(state_.loader);
-  const auto count = static_cast<std::size_t>(prepared_.plan.tokens_per_step);
+  const auto count = static_cast<std::size_t>(options_.batch_size * options_.grad_accum * options_.seq_len);
   tokens_.resize(count);
   targets_.resize(count);
   bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer, prepared_.data);
@@ -63,36 +62,31 @@ TrainingRun::~TrainingRun() = default;
 
 void TrainingRun::load_weights() {
   const Config& config = options_.model;
+  const Tokenizer& tokenizer = *prepared_.tokenizer;
+  LoadedModel model;
   if (prepared_.checkpoint || !options_.init_from.empty()) {
-    LoadedModel model =
+    model =
         load_model_folder(backend_, prepared_.checkpoint ? prepared_.checkpoint->folder : options_.init_from, dtype_);
     for (const std::string& note : model.notes) emit(NoteEvent{note});
-    carried_ = carried_over(model, prepared_.tokenizer.get());
-    begin_texts_as(*prepared_.tokenizer, carried_);
-    transformer_ = take_transformer(backend_, model, config, dtype_);
+    carried_ = carried_over(model, &tokenizer);
+    begin_texts_as(tokenizer, carried_);
+    model.transformer = take_transformer(backend_, model, config, dtype_);
   } else {
-    transformer_ = std::make_unique<Transformer>(backend_, config, dtype_);
-    transformer_->initialize(options_.seed);
+    model.transformer = std::make_unique<Transformer>(backend_, config, dtype_);
+    model.transformer->initialize(options_.seed);
   }
   if (carried_.generation.tokens.eos.empty()) carried_.generation.tokens.eos = {prepared_.data.eos_id};
-  const AdamWConfig adamw{static_cast<float>(options_.beta1), static_cast<float>(options_.beta2),
-                          static_cast<float>(options_.epsilon), static_cast<float>(options_.weight_decay)};
-  optimizer_ = std::make_unique<AdamW>(backend_, transformer_->parameters(), transformer_->layout().decayed, adamw);
+  model.tokenizer = tokenizer;
+  model.generation = carried_.generation;
+  model.text_prefix.assign(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end());
+  model_.emplace(std::make_unique<Model::Parts>(Model::Parts{nullptr, std::move(model), prepared_.paths.run}));
+  step_ = std::make_unique<TrainingStep>(transformer(), step_options(options_));
   if (prepared_.checkpoint) {
-    load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, *optimizer_);
+    load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
     if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);
   } else {
-    optimizer_->initialize_master();
+    step_->optimizer().initialize_master();
   }
-}
-
-void TrainingRun::allocate_scalars() {
-  constexpr std::size_t stride = 256;
-  scalars_ = backend_.allocate(4 * stride, "training scalars");
-  loss_sum_ = Tensor(*scalars_, 0, DType::f32, {1});
-  loss_scale_ = Tensor(*scalars_, stride, DType::f32, {1});
-  weight_norm_ = Tensor(*scalars_, 2 * stride, DType::f32, {1});
-  if (options_.model.dropout > 0.0f) random_state_ = Tensor(*scalars_, 3 * stride, DType::u32, {4});
 }
 
 // Makes way in the run folder, once everything that could refuse has been read and allocated.

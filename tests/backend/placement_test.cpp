@@ -229,7 +229,10 @@ TEST_P(PlacementTest, LossAndSampling) {
   expect_same([&](Maker& t) {
     const Tensor logits = t.make({5, 64});
     const Tensor losses = t.make(DType::f32, {5});
-    backend().run(Argmax{.out = t.make(DType::i32, {5}, {0, 0, 0, 0, 0}), .logits = logits, .vocab = 60});
+    backend().run(Argmax{.values = t.make(DType::f32, {5}),
+                         .indices = t.make(DType::i32, {5}, {0, 0, 0, 0, 0}),
+                         .logits = logits,
+                         .vocab = 60});
     backend().run(TopK{.values = t.make(DType::f32, {5, 3}),
                        .indices = t.integers(DType::i32, {5, 3}, 0, 3),
                        .logits = logits,

@@ -30,6 +30,9 @@ TEST_P(SamplingTest, FindsTheLargest) {
   const std::vector<Case> cases = {{1, 1, 1, 1},
                                    {3, 8, 5, 5},
                                    {2, 33, 33, 7},
+                                   {2, 136, 128, 1},
+                                   {2, 328, 320, 1},
+                                   {2, 329, 320, 1},
                                    {4, 100, 97, 40},
                                    {5, 128, 128, 128},
                                    {2, 3000, 2999, 50},
@@ -51,27 +54,31 @@ TEST_P(SamplingTest, FindsTheLargest) {
       }
       values = rounded(dtype, values);
       const Guarded logits = upload(backend(), dtype, {c.rows, c.columns}, values);
+      const Guarded largest(backend(), DType::f32, {c.rows});
       const Guarded best(backend(), DType::i32, {c.rows});
       const Guarded top(backend(), DType::f32, {c.rows, c.k});
       const Guarded indices(backend(), DType::i32, {c.rows, c.k});
-      backend().run(Argmax{.out = best, .logits = logits, .vocab = c.vocab});
+      backend().run(Argmax{.values = largest, .indices = best, .logits = logits, .vocab = c.vocab});
       backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = c.vocab});
       std::vector<double> expected_best;
+      std::vector<double> expected_largest;
       std::vector<double> expected_values;
       std::vector<double> expected_indices;
       for (std::int64_t row = 0; row < c.rows; ++row) {
         const double* begin = values.data() + row * c.columns;
         const std::vector<std::size_t> order = sorted_indices(begin, size(c.vocab));
         expected_best.push_back(static_cast<double>(order[0]));
+        expected_largest.push_back(begin[order[0]]);
         for (std::int64_t i = 0; i < c.k; ++i) {
           expected_indices.push_back(static_cast<double>(order[size(i)]));
           expected_values.push_back(begin[order[size(i)]]);
         }
       }
       EXPECT_EQ(best.values(), expected_best);
+      EXPECT_EQ(largest.values(), expected_largest);
       EXPECT_EQ(top.values(), expected_values);
       EXPECT_EQ(indices.values(), expected_indices);
-      EXPECT_TRUE(best.intact() && top.intact() && indices.intact() && logits.intact());
+      EXPECT_TRUE(best.intact() && largest.intact() && top.intact() && indices.intact() && logits.intact());
     }
   }
 }
@@ -84,18 +91,21 @@ TEST_P(SamplingTest, InfinitiesAreOrderedAndNanComesLast) {
   row[31] = infinity;
   row[35] = 2.0;
   const Guarded logits = upload(backend(), DType::f32, {1, 40}, row);
+  const Guarded largest(backend(), DType::f32, {1});
   const Guarded best(backend(), DType::i32, {1});
   const Guarded top(backend(), DType::f32, {1, 4});
   const Guarded indices(backend(), DType::i32, {1, 4});
-  backend().run(Argmax{.out = best, .logits = logits, .vocab = 40});
+  backend().run(Argmax{.values = largest, .indices = best, .logits = logits, .vocab = 40});
   backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = 40});
   EXPECT_EQ(best.values(), (std::vector<double>{31}));
+  EXPECT_EQ(largest.values(), (std::vector<double>{infinity}));
   EXPECT_EQ(indices.values(), (std::vector<double>{31, 35, 0, 1}));
   EXPECT_EQ(top.values(), (std::vector<double>{infinity, 2.0, -infinity, -infinity}));
   const Guarded none = upload(backend(), DType::f32, {1, 40}, std::vector<double>(40, nan));
-  backend().run(Argmax{.out = best, .logits = none, .vocab = 40});
+  backend().run(Argmax{.values = largest, .indices = best, .logits = none, .vocab = 40});
   backend().run(TopK{.values = top, .indices = indices, .logits = none, .vocab = 40});
   EXPECT_EQ(best.values(), (std::vector<double>{0}));
+  EXPECT_TRUE(std::isnan(largest.values()[0]));
   EXPECT_EQ(indices.values(), (std::vector<double>{0, 1, 2, 3}));
 }
 
@@ -109,10 +119,11 @@ TEST_P(SamplingTest, SubnormalsAreTold) {
     for (std::size_t i = 0; i < 40; ++i) row[i + 30] = least * (static_cast<double>(i) - 20.0);
     row[5] = -0.0;
     const Guarded logits = upload(backend(), dtype, {1, 77}, row);
+    const Guarded largest(backend(), DType::f32, {1});
     const Guarded best(backend(), DType::i32, {1});
     const Guarded top(backend(), DType::f32, {1, 41});
     const Guarded indices(backend(), DType::i32, {1, 41});
-    backend().run(Argmax{.out = best, .logits = logits, .vocab = 77});
+    backend().run(Argmax{.values = largest, .indices = best, .logits = logits, .vocab = 77});
     backend().run(TopK{.values = top, .indices = indices, .logits = logits, .vocab = 77});
     const std::vector<std::size_t> order = sorted_indices(row.data(), row.size());
     std::vector<double> expected_values;
@@ -122,6 +133,7 @@ TEST_P(SamplingTest, SubnormalsAreTold) {
       expected_values.push_back(row[order[i]]);
     }
     EXPECT_EQ(best.values(), (std::vector<double>{69}));
+    EXPECT_EQ(largest.values(), (std::vector<double>{row[69]}));
     EXPECT_EQ(indices.values(), expected_indices);
     EXPECT_EQ(top.values(), expected_values);
   }
@@ -135,11 +147,19 @@ TEST_P(SamplingTest, NamesWrongArguments) {
   const Guarded values(b, DType::f32, {3, 2});
   const Guarded indices(b, DType::i32, {3, 2});
   const Guarded nine(b, DType::f32, {3, 9});
-  refuses("argmax: ", "logits is absent", [&] { b.run(Argmax{.out = out, .logits = {}, .vocab = 8}); });
-  refuses("argmax: ", "logits is i32", [&] { b.run(Argmax{.out = out, .logits = out, .vocab = 3}); });
-  refuses("argmax: ", "vocab is 9", [&] { b.run(Argmax{.out = out, .logits = logits, .vocab = 9}); });
-  refuses("argmax: ", "vocab is 0", [&] { b.run(Argmax{.out = out, .logits = logits, .vocab = 0}); });
-  refuses("argmax: ", "out is i32 [4]", [&] { b.run(Argmax{.out = four, .logits = logits, .vocab = 8}); });
+  const Guarded largest(b, DType::f32, {3});
+  refuses("argmax: ", "logits is absent",
+          [&] { b.run(Argmax{.values = largest, .indices = out, .logits = {}, .vocab = 8}); });
+  refuses("argmax: ", "logits is i32",
+          [&] { b.run(Argmax{.values = largest, .indices = out, .logits = out, .vocab = 3}); });
+  refuses("argmax: ", "vocab is 9",
+          [&] { b.run(Argmax{.values = largest, .indices = out, .logits = logits, .vocab = 9}); });
+  refuses("argmax: ", "vocab is 0",
+          [&] { b.run(Argmax{.values = largest, .indices = out, .logits = logits, .vocab = 0}); });
+  refuses("argmax: ", "indices is i32 [4]",
+          [&] { b.run(Argmax{.values = largest, .indices = four, .logits = logits, .vocab = 8}); });
+  refuses("argmax: ", "values is f32 [3, 2]",
+          [&] { b.run(Argmax{.values = values, .indices = out, .logits = logits, .vocab = 8}); });
   refuses("top_k: ", "values is f32 [3, 9]",
           [&] { b.run(TopK{.values = nine, .indices = indices, .logits = logits, .vocab = 8}); });
   refuses("top_k: ", "values is i32",

@@ -17,6 +17,7 @@
 #include "tests/metal_double/metal_double.h"
 #include "train/metrics.h"
 #include "train/test_run.h"
+#include "train/trainer_parts.h"
 
 namespace mslt {
 namespace {
@@ -167,7 +168,7 @@ TEST_P(MetalRunTest, WaitsOnceAStep) {
     quiet.output = folder_.path() / std::to_string(steps);
     quiet.eval_every = 0;
     quiet.steps = steps;
-    Trainer(quiet, {}, *backend).run();
+    Trainer(std::make_unique<Trainer::Parts>(quiet, TrainCallbacks(), *backend)).run();
     return dynamic_cast<MslBackend&>(*backend).recorder().counters();
   };
   const msl::Counters fewer = counters_of(6);

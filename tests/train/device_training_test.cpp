@@ -12,6 +12,7 @@
 #include "model/transformer.h"
 #include "tests/backend/backend_under_test.h"
 #include "train/test_run.h"
+#include "train/trainer_parts.h"
 
 namespace mslt {
 namespace {
@@ -96,7 +97,7 @@ class DeviceTrainingTest : public testing::TestWithParam<std::string> {
         values.push_back(step->gradient_norm);
       }
     };
-    const TrainResult result = Trainer(options, std::move(callbacks), backend).run();
+    const TrainResult result = Trainer(std::make_unique<Trainer::Parts>(options, std::move(callbacks), backend)).run();
     values.push_back(result.validation.value().loss);
     return values;
   }

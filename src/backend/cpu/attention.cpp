@@ -208,6 +208,16 @@ HWY_EXPORT(backward_task);
 
 }  // namespace
 
+std::size_t scratch_floats(const AttentionForward& op) {
+  return static_cast<std::size_t>(HWY_DYNAMIC_DISPATCH(forward_floats)(op.shape.head_size) * parallel_threads());
+}
+
+std::size_t scratch_floats(const AttentionBackward& op) {
+  const std::int64_t floats =
+      HWY_DYNAMIC_DISPATCH(backward_floats)(op.shape.head_size, op.shape.heads / op.shape.kv_heads, op.qkv.shape()[1]);
+  return static_cast<std::size_t>(floats * parallel_threads());
+}
+
 void CpuBackend::execute(const AttentionForward& op) {
   require_f32(op);
   const std::int64_t batch = op.qkv.shape()[0];
@@ -221,7 +231,7 @@ void CpuBackend::execute(const AttentionForward& op) {
   auto* const out_data = data_of<float>(op.out);
   auto* const log_sum_exp_data = data_of<float>(op.log_sum_exp);
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(size);
-  float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
+  float* const workspace = scratch_->floats(scratch_floats(op));
 
   parallel_for_slots(batch * op.shape.heads * blocks, [&](std::int64_t unit, int slot) {
     // The longest blocks first, so that the last ones to finish are short.
@@ -265,7 +275,7 @@ void CpuBackend::execute(const AttentionBackward& op) {
   const auto* const dout_data = data_of<float>(op.dout);
   const auto* const log_sum_exp_data = data_of<float>(op.log_sum_exp);
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(size, group, length);
-  float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
+  float* const workspace = scratch_->floats(scratch_floats(op));
 
   parallel_for_slots(batch * op.shape.kv_heads, [&](std::int64_t unit, int slot) {
     const std::int64_t b = unit / op.shape.kv_heads;

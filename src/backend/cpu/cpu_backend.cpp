@@ -94,24 +94,37 @@ std::unique_ptr<Buffer> CpuBackend::wrap(std::span<const std::byte> memory, std:
 }
 
 void CpuBackend::upload(const Tensor& destination, std::span<const std::byte> source) {
+  require_not_recording("upload");
   check_transfer("upload", destination, source.size());
   if (!source.empty()) std::memcpy(bytes_of(destination), source.data(), source.size());
 }
 
 void CpuBackend::download(const Tensor& source, std::span<std::byte> destination) {
+  require_not_recording("download");
   check_transfer("download", source, destination.size());
   if (!destination.empty()) std::memcpy(destination.data(), bytes_of(source), destination.size());
 }
 
 void CpuBackend::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
+  require_not_recording("read_back");
   if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
   receive({bytes_of(source), source.bytes()});
 }
 
-void CpuBackend::submit() {}
+void CpuBackend::submit() {
+  require_not_recording("submit");
+}
 
-void CpuBackend::wait() {}
+void CpuBackend::wait() {
+  require_not_recording("wait");
+}
 
-void CpuBackend::throttle(std::size_t /*in_flight*/) {}
+void CpuBackend::throttle(std::size_t /*in_flight*/) {
+  require_not_recording("throttle");
+}
+
+WorkingMemory CpuBackend::working_memory() const {
+  return {.scratch = scratch_->capacity * sizeof(float)};
+}
 
 }  // namespace mslt

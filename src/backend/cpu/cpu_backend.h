@@ -23,6 +23,9 @@ class CpuBackend final : public Backend {
   void submit() override;
   void wait() override;
   void throttle(std::size_t in_flight) override;
+  WorkingMemory working_memory() const override;
+  // Counts what the operations of training ask for.
+  WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;
   void execute(const EmbeddingForward& op) override;
   void execute(const EmbeddingBackward& op) override;
   void execute(const Rope& op) override;

@@ -263,6 +263,12 @@ void CpuBackend::execute(const MatmulForward& op) {
   }
 }
 
+std::size_t scratch_floats(const MatmulBackwardInput& op) {
+  if (op.activation == Activation::none || !op.accumulate) return 0;
+  const std::int64_t columns = op.weight.shape()[1];
+  return static_cast<std::size_t>(std::min(op.dout.shape().rows(), rows_a_panel(columns)) * columns);
+}
+
 void CpuBackend::execute(const MatmulBackwardInput& op) {
   require_f32(op);
   const std::int64_t rows = op.dout.shape().rows();
@@ -277,7 +283,7 @@ void CpuBackend::execute(const MatmulBackwardInput& op) {
   }
   const auto* const pre_data = data_of<float>(op.pre_activation);
   const std::int64_t height = std::min(rows, rows_a_panel(columns));
-  float* const scratch = op.accumulate ? scratch_->floats(static_cast<std::size_t>(height * columns)) : nullptr;
+  float* const scratch = op.accumulate ? scratch_->floats(scratch_floats(op)) : nullptr;
   for (std::int64_t i = 0; i < rows; i += height) {
     const std::int64_t panel_rows = std::min(height, rows - i);
     float* const product = op.accumulate ? scratch : din_data + i * columns;

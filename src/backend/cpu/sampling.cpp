@@ -114,11 +114,14 @@ void CpuBackend::execute(const Argmax& op) {
   const std::int64_t columns = op.logits.shape()[-1];
   const std::int64_t rows = op.logits.shape().rows();
   const FloatData data(op.logits);
-  std::int32_t* result = op.out.host<std::int32_t>().data();
+  float* value = op.values.host<float>().data();
+  std::int32_t* index = op.indices.host<std::int32_t>().data();
   for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
     std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(op.vocab));
     const float* x = data.read(row * columns, op.vocab, buffer.data());
-    result[row] = static_cast<std::int32_t>(HWY_DYNAMIC_DISPATCH(first_largest)(x, op.vocab));
+    const std::int64_t at = HWY_DYNAMIC_DISPATCH(first_largest)(x, op.vocab);
+    value[row] = x[at];
+    index[row] = static_cast<std::int32_t>(at);
   });
 }
 

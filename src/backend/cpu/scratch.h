@@ -32,4 +32,13 @@ struct CpuBackend::Scratch {
   std::size_t capacity = 0;  // floats
 };
 
+// How many floats an operation of training asks for.
+template <class Op>
+std::size_t scratch_floats(const Op& /*op*/) {
+  return 0;
+}
+std::size_t scratch_floats(const MatmulBackwardInput& op);
+std::size_t scratch_floats(const AttentionForward& op);
+std::size_t scratch_floats(const AttentionBackward& op);
+
 }  // namespace mslt

@@ -5,7 +5,7 @@
 
 #include "backend/cuda/cuda_backend.h"
 #include "backend/msl/drivers/cuda/cuda_device.h"
-#include "backend/msl/tuning_store.h"
+#include "backend/msl/msl_backend.h"
 #include "base/fail.h"
 
 namespace mslt {

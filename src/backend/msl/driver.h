@@ -94,13 +94,13 @@ std::string identity_of(const Values&... values) {
   return identity;
 }
 
-// A sequence of dispatches that run in order: each sees the memory written by earlier ones. Encode, then commit once.
-class CommandBuffer {
+// A sequence of dispatches that run in order: each sees the memory written by earlier ones.
+class Commands {
  public:
-  CommandBuffer() = default;
-  CommandBuffer(const CommandBuffer&) = delete;
-  CommandBuffer& operator=(const CommandBuffer&) = delete;
-  virtual ~CommandBuffer() = default;
+  Commands() = default;
+  Commands(const Commands&) = delete;
+  Commands& operator=(const Commands&) = delete;
+  virtual ~Commands() = default;
 
   // Bindings hold until replaced; set_pipeline clears them all.
   virtual void set_pipeline(const Pipeline& pipeline) = 0;
@@ -130,6 +130,16 @@ class CommandBuffer {
                             const LibraryContext& /*context*/, LibraryCall /*call*/) {
     fail(ErrorKind::device, "The driver does not support library calls such as {}.", name);
   }
+};
+
+class CommandList;
+
+// Commands for the device. Encode, then commit once.
+class CommandBuffer : public Commands {
+ public:
+  // Encodes a list of commands, which may come again and again in other command buffers: where a driver gains by
+  // keeping something of it, such as a graph, it does so here. The list may be gone once the work is done.
+  virtual void play(const CommandList& list);
 
   // Called once when the work is done or has failed, from any thread, before wait() returns. `error` is empty on
   // success.

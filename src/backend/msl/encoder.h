@@ -106,7 +106,7 @@ class [[nodiscard]] Encoder {
   Recorder& recorder_;
   const KernelInfo& info_;
   const Pipeline& pipeline_;
-  CommandBuffer& commands_;
+  Commands& commands_;
   std::array<Binding, 31> buffers_;
   std::uint32_t buffer_count_ = 0;
   std::uint64_t bound_ = 0;  // bit i: info_.arguments[i] is bound

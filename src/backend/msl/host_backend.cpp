@@ -2,7 +2,7 @@
 #include "backend/msl/host_backend.h"
 
 #include "backend/msl/drivers/host/host_device.h"
-#include "backend/msl/tuning_store.h"
+#include "backend/msl/msl_backend.h"
 
 namespace mslt {
 
@@ -11,7 +11,7 @@ std::unique_ptr<msl::Device> make_msl_host_device() {
 }
 
 std::unique_ptr<Backend> make_msl_host_backend(std::string_view tuning) {
-  return msl::make_tuned_backend(make_msl_host_device(), tuning);
+  return make_tuned_backend(make_msl_host_device(), tuning);
 }
 
 std::vector<DeviceInfo> msl_host_devices() {

@@ -4,7 +4,7 @@
 #include "backend/msl/drivers/metal/metal_device.h"
 #include "backend/msl/drivers/metal/text.h"
 #include "backend/msl/kernel_source.h"
-#include "backend/msl/tuning_store.h"
+#include "backend/msl/msl_backend.h"
 
 namespace mslt {
 namespace {
@@ -25,7 +25,7 @@ std::unique_ptr<msl::Device> make_msl_metal_device(std::string_view device) {
 }
 
 std::unique_ptr<Backend> make_msl_metal_backend(std::string_view device, std::string_view tuning) {
-  return msl::make_tuned_backend(make_msl_metal_device(device), tuning);
+  return make_tuned_backend(make_msl_metal_device(device), tuning);
 }
 
 std::vector<DeviceInfo> msl_metal_devices() {

@@ -3,15 +3,15 @@
 
 #include <utility>
 
+#include "backend/msl/drivers/idle/idle_device.h"
+
 namespace mslt {
 
 MslBackend::MslBackend(std::unique_ptr<msl::Device> device) : MslBackend(std::move(device), msl::kernel_table()) {}
 
 MslBackend::MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels)
     : MslBackend(std::move(device), kernels, {}) {
-  msl::ChosenTuning chosen = msl::table_tuning(device_->info());
-  tuning_ = chosen.tuning;
-  tuning_origin_ = std::move(chosen.origin);
+  tuning_ = msl::table_tuning(device_->info()).tuning;
 }
 
 MslBackend::MslBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning)
@@ -21,9 +21,8 @@ MslBackend::MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl:
                        msl::ChosenTuning tuning)
     : device_(std::move(device)),
       tuning_(tuning.tuning),
-      tuning_origin_(std::move(tuning.origin)),
       recorder_(std::make_unique<msl::Recorder>(*device_, kernels)) {
-  msl::check_tuning(tuning_, tuning_origin_, limits().max_threads_per_threadgroup);
+  msl::check_tuning(tuning_, tuning.origin, limits().max_threads_per_threadgroup);
   warn(tuning.warning);
 }
 
@@ -57,6 +56,29 @@ void MslBackend::download(const Tensor& source, std::span<std::byte> destination
 
 void MslBackend::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
   recorder_->read_back(source, std::move(receive));
+}
+
+std::unique_ptr<Recording> MslBackend::record(const std::function<void()>& work) {
+  return recorder_->record(work);
+}
+
+void MslBackend::replay(const Recording& recording) {
+  const auto* const commands = dynamic_cast<const msl::RecordedCommands*>(&recording);
+  if (commands == nullptr) fail(ErrorKind::usage, "The recording is of another backend.");
+  recorder_->replay(*commands);
+}
+
+WorkingMemory MslBackend::rehearse(const std::function<void(Backend&)>& work) const {
+  msl::ChosenTuning tuning;
+  tuning.tuning = tuning_;
+  MslBackend backend(std::make_unique<msl::idle::IdleDevice>(device_->info(), device_->limits()), tuning);
+  work(backend);
+  return backend.working_memory();
+}
+
+std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<msl::Device> device, std::string_view tuning) {
+  msl::ChosenTuning chosen = msl::choose_tuning(device->info(), tuning);
+  return std::make_unique<MslBackend>(std::move(device), std::move(chosen));
 }
 
 void MslBackend::submit() {

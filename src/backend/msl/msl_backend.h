@@ -18,9 +18,8 @@
 
 namespace mslt {
 
-// Records every operation as dispatches of kernels/ and hands them over in batches; waits only in wait(), throttle()
-// and download(). Trains in f32, bf16 and f16. One file per operation group, named as in every backend; it encodes each
-// operation:
+// Records every operation as dispatches of kernels/ and hands them over in batches. Trains in f32, bf16 and f16. One
+// file per operation group, named as in every backend; it encodes each operation:
 //
 //   const CastArgs args = {.count = static_cast<std::uint64_t>(op.in.elements())};
 //   encode(msl::kernel_name("cast", op.in.dtype(), op.out.dtype()))
@@ -53,8 +52,6 @@ class MslBackend : public Backend {
   // The launch parameters. set_tuning applies to operations recorded afterwards and throws as the constructor does.
   const msl::Tuning& tuning() const { return tuning_; }
   void set_tuning(const msl::Tuning& tuning);
-  // The origin of the initial tuning.
-  std::string_view tuning_origin() const { return tuning_origin_; }
 
   const DeviceInfo& device() const override;
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label) override;
@@ -66,8 +63,13 @@ class MslBackend : public Backend {
   void submit() override;
   void wait() override;
   void throttle(std::size_t in_flight) override;
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
+  void replay(const Recording& recording) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
   std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
+  WorkingMemory working_memory() const override { return recorder_->working_memory(); }
+  // Counts what the kernels need, not what a library does in their place.
+  WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;
   void execute(const EmbeddingForward& op) override;
   void execute(const EmbeddingBackward& op) override;
   void execute(const Rope& op) override;
@@ -99,8 +101,8 @@ class MslBackend : public Backend {
 
  protected:
   // Records a library's work for `op`, in the order of the dispatches and counted as one. call.run is called once,
-  // later and possibly by another thread. It puts work into the given stream, waits for nothing, and throws Error if
-  // the library fails.
+  // later and possibly by another thread, and once for each replay of a recording. It puts work into the given stream,
+  // waits for nothing, and throws Error if the library fails.
   template <class Op>
   void library_call(std::string_view library, const Op& op, std::size_t workspace_bytes, msl::LibraryCall call) {
     const auto arguments = op.arguments();
@@ -123,8 +125,10 @@ class MslBackend : public Backend {
 
   std::unique_ptr<msl::Device> device_;
   msl::Tuning tuning_;
-  std::string tuning_origin_;
   std::unique_ptr<msl::Recorder> recorder_;
 };
+
+// The MSL backend on the device, its tuning chosen by what make_backend takes.
+std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<msl::Device> device, std::string_view tuning);
 
 }  // namespace mslt

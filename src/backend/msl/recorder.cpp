@@ -14,7 +14,7 @@
 namespace mslt::msl {
 namespace {
 
-// Committed batches that may hold staging memory before finished ones are retired.
+// With more committed batches than this, finished ones give their staging memory back at each commit.
 constexpr std::size_t most_batches = 1024;
 // Parts of uploads begin at multiples of so many bytes.
 constexpr std::size_t part_alignment = 256;
@@ -105,28 +105,68 @@ Recorder::Batch& Recorder::batch() {
   return *open_;
 }
 
-CommandBuffer& Recorder::commands() {
-  return *batch().commands;
+Commands& Recorder::commands() {
+  RecordedCommands* const recorded = recorded_.get();
+  if (recorded == nullptr) return *batch().commands;
+  if (std::exchange(part_is_full_, false)) recorded->parts.emplace_back();
+  return recorded->parts.back().commands;
 }
 
 void Recorder::dispatched(std::uint64_t bytes) {
-  ++counters_.dispatches;
-  ++batch().dispatches;
-  moved(bytes);
-  commit_full();
+  count(1, bytes);
 }
 
-void Recorder::moved(std::uint64_t bytes) {
-  batch().bytes += bytes;
-}
-
-void Recorder::commit_full() {
+void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes) {
   const DeviceLimits& limits = device_.limits();
-  if (open_ && (open_->dispatches >= limits.batch_dispatches || open_->bytes >= limits.batch_bytes)) commit();
+  const auto add_to = [&](auto& commands) {
+    commands.dispatches += dispatches;
+    commands.bytes += bytes;
+    return commands.dispatches >= limits.batch_dispatches || commands.bytes >= limits.batch_bytes;
+  };
+  if (RecordedCommands* const recorded = recorded_.get()) {
+    part_is_full_ = add_to(recorded->parts.back());
+    return;
+  }
+  counters_.dispatches += dispatches;
+  if (add_to(batch())) commit();
+}
+
+void Recorder::report(const DispatchRecord& record) const {
+  if (RecordedCommands* const recorded = recorded_.get()) {
+    recorded->reports.push_back({std::string(record.kernel), record.bytes, record.flops});
+  } else if (observer_) {
+    observer_(record);
+  }
+}
+
+std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& work) {
+  auto recording = std::make_unique<RecordedCommands>();
+  recording->of = this;
+  recording->parts.emplace_back();
+  recorded_.record(*recording, [&] {
+    part_is_full_ = false;
+    work();
+  });
+  return recording;
+}
+
+void Recorder::replay(const RecordedCommands& recording) {
+  recorded_.require_none("replay");
+  if (recording.of != this) fail(ErrorKind::usage, "The recording is of another backend.");
+  commit();
+  for (const RecordedCommands::Part& part : recording.parts) {
+    batch().commands->play(part.commands);
+    counters_.dispatches += part.dispatches;
+    commit();
+  }
+  for (const RecordedCommands::Report& each : recording.reports) report({each.kernel, each.bytes, each.flops});
 }
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
                                        bool host_visible) {
+  // So that any scalar's staging serves another's.
+  constexpr std::size_t unit = 256;
+  if (host_visible) bytes = (bytes + unit - 1) / unit * unit;
   // The smallest buffer that is large enough, but not more than twice as large.
   auto best = free.end();
   for (auto candidate = free.begin(); candidate != free.end(); ++candidate) {
@@ -139,8 +179,7 @@ std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& fre
     return buffer;
   }
   auto buffer = device_.allocate(bytes, host_visible ? "staging" : "scratch", host_visible);
-  held_bytes_ += bytes;
-  peak_bytes_ = std::max(peak_bytes_, held_bytes_);
+  (host_visible ? held_.staging : held_.scratch) += bytes;
   return buffer;
 }
 
@@ -171,7 +210,7 @@ void Recorder::recycle(std::vector<std::unique_ptr<Buffer>> staging) {
   auto oldest = free_staging_.begin();
   for (; kept > device_.limits().staging_bytes && std::next(oldest) != free_staging_.end(); ++oldest) {
     kept -= (*oldest)->size();
-    held_bytes_ -= (*oldest)->size();
+    held_.staging -= (*oldest)->size();
   }
   free_staging_.erase(free_staging_.begin(), oldest);
 }
@@ -211,20 +250,19 @@ void Recorder::copy(const Tensor& destination, const Tensor& source) {
   check_transfer("copy", source, destination.bytes());
   if (source.bytes() == 0) return;
   commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
-  moved(2 * source.bytes());
+  count(0, 2 * source.bytes());
   report({"copy", 2.0 * static_cast<double>(source.bytes()), 0.0});
-  commit_full();
 }
 
 void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   if (destination.bytes() == 0) return;
   commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
-  moved(destination.bytes());
+  count(0, destination.bytes());
   report({"fill", static_cast<double>(destination.bytes()), 0.0});
-  commit_full();
 }
 
 void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
+  recorded_.require_none("upload");
   check_transfer("upload", destination, source.size());
   if (source.empty()) return;
   poll();
@@ -237,12 +275,12 @@ void Recorder::upload(const Tensor& destination, std::span<const std::byte> sour
     Buffer& staging = stage(bytes.size());
     std::memcpy(staging.host(), bytes.data(), bytes.size());
     commands().copy(destination.buffer(), destination.offset() + begin, staging, 0, bytes.size());
-    moved(2 * bytes.size());
-    commit_full();
+    count(0, 2 * bytes.size());
   }
 }
 
 void Recorder::download(const Tensor& source, std::span<std::byte> destination) {
+  recorded_.require_none("download");
   check_transfer("download", source, destination.size());
   if (destination.empty()) {
     wait();
@@ -262,12 +300,12 @@ void Recorder::download(const Tensor& source, std::span<std::byte> destination) 
 }
 
 void Recorder::read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) {
+  recorded_.require_none("read_back");
   if (!source) fail(ErrorKind::input, "read_back: the tensor is absent, but required.");
   Buffer& staging = stage(std::max<std::size_t>(source.bytes(), 1));
   if (source.bytes() > 0) commands().copy(staging, 0, source.buffer(), source.offset(), source.bytes());
   batch().read_backs.push_back({&staging, source.bytes(), std::move(receive)});
-  moved(2 * source.bytes());
-  commit_full();
+  count(0, 2 * source.bytes());
 }
 
 void Recorder::commit() {
@@ -324,18 +362,21 @@ void Recorder::retire_until(std::size_t last) {
 }
 
 void Recorder::submit() {
+  recorded_.require_none("submit");
   commit();
   ++submissions_;
   poll();
 }
 
 void Recorder::wait() {
+  recorded_.require_none("wait");
   ++counters_.waits;
   commit();
   retire_until(0);
 }
 
 void Recorder::throttle(std::size_t in_flight) {
+  recorded_.require_none("throttle");
   ++counters_.waits;
   const auto runs_on = [&](const std::unique_ptr<Batch>& batch) {
     return batch->submission + in_flight >= submissions_;

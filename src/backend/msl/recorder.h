@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/msl/command_list.h"
 #include "backend/msl/driver.h"
 #include "backend/msl/kernel_info.h"
 #include "tensor/tensor.h"
@@ -34,6 +35,23 @@ struct DispatchRecord {
 };
 
 class Recorder;
+
+// Recorded work, divided into the command buffers that a replay commits.
+struct RecordedCommands final : Recording {
+  struct Part {
+    CommandList commands;
+    std::uint64_t dispatches = 0;
+    std::uint64_t bytes = 0;
+  };
+  struct Report {
+    std::string kernel;
+    double bytes = 0.0;
+    double flops = 0.0;
+  };
+  const Recorder* of = nullptr;
+  std::deque<Part> parts;
+  std::vector<Report> reports;
+};
 
 // A tensor from the recorder's pool for the partial results of one operation, undefined at first. Destroying it frees
 // the memory at once: its next user is recorded later and so runs later.
@@ -74,16 +92,15 @@ class Recorder {
   std::vector<std::string_view> used_kernels() const;
 
   Device& device() { return device_; }
-  // The command buffer for the next command; makes one if necessary.
-  CommandBuffer& commands();
+  // Takes the next command.
+  Commands& commands();
   // Reports a dispatch bound to `bytes` bytes that was encoded into commands().
   void dispatched(std::uint64_t bytes);
   // Calls `observer` with every later dispatch, copy and fill as it is recorded; an empty one stops that.
   void observe(std::function<void(const DispatchRecord&)> observer) { observer_ = std::move(observer); }
-  void report(const DispatchRecord& record) const {
-    if (observer_) observer_(record);
-  }
+  void report(const DispatchRecord& record) const;
 
+  // Scratch is given back to no one but the recorder, so that recordings may hold its address.
   Scratch scratch(DType dtype, const Shape& shape);
   // 16 bytes of zeros on the device, for absent arguments.
   Buffer& placeholder() { return *placeholder_; }
@@ -108,9 +125,14 @@ class Recorder {
   // As wait(), but leaves the last `in_flight` submissions running.
   void throttle(std::size_t in_flight);
 
+  // As the Backend's functions of these names. Every replay hands the same command buffers over, with nothing else in
+  // them, so that a driver can know them again.
+  std::unique_ptr<RecordedCommands> record(const std::function<void()>& work);
+  void replay(const RecordedCommands& recording);
+
   const Counters& counters() const { return counters_; }
-  // The largest sum so far of the bytes of scratch, staging and read-back memory.
-  std::size_t peak_bytes() const { return peak_bytes_; }
+  // What it holds. Staging is for uploads and read-backs.
+  const WorkingMemory& working_memory() const { return held_; }
 
  private:
   friend class Scratch;
@@ -125,12 +147,10 @@ class Recorder {
   // Of a large upload or download: some fit, so that the host fills one while the device reads another.
   std::size_t part_bytes() const;
   Batch& batch();
-  // Counts the bytes of a copy or fill.
-  void moved(std::uint64_t bytes);
+  // Counts a command, and ends the batch or the part of a recording that has reached the device's limits.
+  void count(std::uint64_t dispatches, std::uint64_t bytes);
   // Commits the open batch, if any.
   void commit();
-  // Commits the open batch if it has reached the device's limits.
-  void commit_full();
   // Waits for the oldest committed batch, delivers its read-backs and recycles its memory.
   void retire_first();
   // Retires finished batches without waiting.
@@ -145,13 +165,14 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_scratch_;
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
+  RecordingTarget<RecordedCommands> recorded_;  // what takes commands while work is being recorded
+  bool part_is_full_ = false;
   std::deque<std::unique_ptr<Batch>> committed_;
   std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
   Counters counters_;
   double device_end_ = 0.0;  // end of the last retired batch, by the device's clock
-  std::size_t held_bytes_ = 0;
-  std::size_t peak_bytes_ = 0;
+  WorkingMemory held_;
 };
 
 }  // namespace mslt::msl

@@ -119,12 +119,79 @@ TEST_F(RecorderTest, ReusesScratch) {
     const Scratch other = recorder_.scratch(DType::f32, {100});
     EXPECT_NE(first, &other.tensor().buffer());
   }
-  const std::size_t peak = recorder_.peak_bytes();
-  EXPECT_EQ(peak, 800u);
+  EXPECT_EQ(recorder_.working_memory().scratch, 800u);
   {
     const Scratch scratch = recorder_.scratch(DType::bf16, {150});
   }
-  EXPECT_EQ(recorder_.peak_bytes(), peak);
+  EXPECT_EQ(recorder_.working_memory().scratch, 800u);
+  EXPECT_EQ(recorder_.working_memory().staging, 0u);
+}
+
+TEST_F(RecorderTest, ReplaysWhatWasRecordedInTheSameCommandBuffers) {
+  x_.tensor.host<float>()[0] = 1e-30f;
+  std::vector<std::string> reports;
+  recorder_.observe([&](const DispatchRecord& record) { reports.emplace_back(record.kernel); });
+  const auto recording = recorder_.record([&] {
+    for (int i = 0; i < 70; ++i) record_doubling();
+  });
+  recorder_.wait();
+  EXPECT_EQ(x_.tensor.host<float>()[0], 1e-30f);
+  EXPECT_EQ(recorder_.counters().dispatches, 0u);
+  EXPECT_EQ(recorder_.counters().commits, 0u);
+  EXPECT_TRUE(reports.empty());
+
+  for (int i = 1; i <= 2; ++i) {
+    recorder_.replay(*recording);
+    EXPECT_EQ(recorder_.counters().dispatches, 70u * static_cast<unsigned>(i));
+    EXPECT_EQ(recorder_.counters().commits, 2u * static_cast<unsigned>(i));
+  }
+  // What is recorded around it stays in its place, and out of its command buffers.
+  record_doubling();
+  recorder_.replay(*recording);
+  EXPECT_EQ(recorder_.counters().commits, 7u);
+  EXPECT_EQ(reports.size(), 2u * (3 * 70 + 1));
+  EXPECT_EQ(reports.front(), "vector_add");
+  recorder_.wait();
+  EXPECT_EQ(x_.tensor.host<float>()[0], std::ldexp(1e-30f, 211));
+}
+
+TEST_F(RecorderTest, RecordingsKeepTheirScratch) {
+  const auto recording = recorder_.record([&] {
+    const Scratch scratch = recorder_.scratch(DType::f32, {4});
+    recorder_.copy(scratch, x_);
+    recorder_.copy(y_, scratch);
+  });
+  const WorkingMemory held = recorder_.working_memory();
+  for (int i = 0; i < 4; ++i) {
+    x_.tensor.host<float>()[0] = static_cast<float>(i);
+    recorder_.replay(*recording);
+    recorder_.wait();
+    EXPECT_EQ(y_.tensor.host<float>()[0], static_cast<float>(i));
+  }
+  EXPECT_EQ(recorder_.working_memory().scratch, held.scratch);
+}
+
+TEST_F(RecorderTest, RecordsNothingButCommands) {
+  const std::vector<float> values(4);
+  std::vector<float> result(4);
+  const auto refusal = [&](const std::function<void()>& work) {
+    return test::error_of(ErrorKind::usage, [&] { recorder_.record(work); });
+  };
+  EXPECT_NE(refusal([&] { recorder_.upload(x_, std::as_bytes(std::span(values))); }).find("upload"), std::string::npos);
+  EXPECT_NE(refusal([&] { recorder_.download(x_, std::as_writable_bytes(std::span(result))); }).find("download"),
+            std::string::npos);
+  EXPECT_NE(refusal([&] { recorder_.read_back(x_, {}); }).find("read_back"), std::string::npos);
+  EXPECT_NE(refusal([&] { recorder_.submit(); }).find("submit"), std::string::npos);
+  EXPECT_NE(refusal([&] { recorder_.wait(); }).find("wait"), std::string::npos);
+  EXPECT_NE(refusal([&] { recorder_.throttle(1); }).find("throttle"), std::string::npos);
+  EXPECT_NE(refusal([&] { recorder_.record([] {}); }).find("record"), std::string::npos);
+  // It is over then.
+  record_doubling();
+  recorder_.wait();
+  EXPECT_EQ(recorder_.counters().dispatches, 1u);
+  Recorder other(*device_, driver_test::kernel_table());
+  const auto recording = other.record([] {});
+  EXPECT_NE(test::error_of(ErrorKind::usage, [&] { recorder_.replay(*recording); }), "");
 }
 
 // A device of small staging memory, which counts what is allocated of it.

@@ -32,11 +32,12 @@ std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::in
 }  // namespace
 
 void MslBackend::execute(const Argmax& op) {
-  if (op.out.elements() == 0) return;
+  if (op.values.elements() == 0) return;
   encode(msl::kernel_name("argmax", op.logits.dtype()))
-      .buffer(0, op.out)
-      .buffer(1, op.logits)
-      .bytes(2, sampling_args(op.logits, op.vocab, 1))
+      .buffer(0, op.values)
+      .buffer(1, op.indices)
+      .buffer(2, op.logits)
+      .bytes(3, sampling_args(op.logits, op.vocab, 1))
       .dispatch(
           {msl::group_count(op.logits.shape().rows(), 1)},
           {sampling_threads(op.logits, op.vocab, 1, argmax_threads_of_many, limits().max_threads_per_threadgroup)});

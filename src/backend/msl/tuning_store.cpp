@@ -4,9 +4,7 @@
 #include <cctype>
 #include <cstdlib>
 #include <system_error>
-#include <utility>
 
-#include "backend/msl/msl_backend.h"
 #include "base/fail.h"
 
 namespace mslt::msl {
@@ -51,7 +49,7 @@ ChosenTuning tuning_of_file(const DeviceInfo& device, const std::filesystem::pat
     fail(ErrorKind::input, "{}: 'device' is '{}' on '{}', but this one is '{}' on '{}'.", path.string(), file.device,
          file.backend, device.name, device.backend);
   }
-  return {.tuning = file.tuning, .origin = path.string(), .is_stored = true, .warning = {}};
+  return {.tuning = file.tuning, .origin = path.string(), .warning = {}};
 }
 
 }  // namespace
@@ -64,10 +62,7 @@ std::filesystem::path stored_tuning_file(const DeviceInfo& device) {
 
 ChosenTuning table_tuning(const DeviceInfo& device) {
   const ChipFamily& family = chip_family(device);
-  return {.tuning = family.tuning,
-          .origin = fmt::format("the table's row '{}'", family.name),
-          .is_stored = false,
-          .warning = {}};
+  return {.tuning = family.tuning, .origin = fmt::format("the table's row '{}'", family.name), .warning = {}};
 }
 
 ChosenTuning choose_tuning(const DeviceInfo& device, std::string_view tuning) {
@@ -85,11 +80,6 @@ ChosenTuning choose_tuning(const DeviceInfo& device, std::string_view tuning) {
                     error.what(), chosen.origin, device.backend);
     return chosen;
   }
-}
-
-std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<Device> device, std::string_view tuning) {
-  ChosenTuning chosen = choose_tuning(device->info(), tuning);
-  return std::make_unique<MslBackend>(std::move(device), std::move(chosen));
 }
 
 }  // namespace mslt::msl

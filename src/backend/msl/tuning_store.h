@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -14,9 +13,8 @@ namespace mslt::msl {
 
 struct ChosenTuning {
   Tuning tuning;
-  std::string origin;      // "the table's row 'NVIDIA Hopper'", or the file
-  bool is_stored = false;  // from a file
-  std::string warning;     // sentences, if a stored file was skipped
+  std::string origin;   // "the table's row 'NVIDIA Hopper'", or the file
+  std::string warning;  // sentences, if a stored file was skipped
 };
 
 // Where mslt tune stores a device's tuning: mslt/tuning/BACKEND-DEVICE.json in $XDG_CACHE_HOME, else in ~/.cache (on
@@ -30,8 +28,5 @@ ChosenTuning table_tuning(const DeviceInfo& device);
 // warning if the file is unusable; otherwise a file. Throws Error(io) or Error(input) if that file cannot be read or is
 // for another backend, device or version.
 ChosenTuning choose_tuning(const DeviceInfo& device, std::string_view tuning);
-
-// The MSL backend on the device, with the tuning chosen that way.
-std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<Device> device, std::string_view tuning);
 
 }  // namespace mslt::msl

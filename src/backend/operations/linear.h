@@ -1,8 +1,6 @@
 // Matrix products.
 #pragma once
 
-#include <utility>
-
 #include "backend/operations/argument.h"
 #include "backend/operations/parameters.h"
 
@@ -16,7 +14,7 @@ namespace mslt {
 struct Weight {
   Weight() = default;
   // A plain tensor is a weight.
-  Weight(Tensor values, Tensor scales = {}) : values(std::move(values)), scales(std::move(scales)) {}
+  Weight(const Tensor& values, const Tensor& scales = {}) : values(values), scales(scales) {}
 
   Tensor values;  // kept, or i8 or u8
   Tensor scales;  // f16 [out, in / 32]; absent for plain weights

@@ -6,19 +6,14 @@
 #include <set>
 #include <string>
 
-#include "backend/for_each_operation.h"
+#include "backend/memoryless_backend.h"
 #include "mslt/error.h"
 
 namespace mslt {
 namespace {
 
-class PlainBuffer final : public Buffer {
- public:
-  explicit PlainBuffer(std::size_t bytes) : Buffer(bytes, nullptr, "plain") {}
-};
-
 // Records the names of the operations it executes.
-class Noting final : public ForEachOperation<Noting> {
+class Noting final : public MemorylessBackend<Noting> {
  public:
   template <class Op>
   void each(const Op& op) {
@@ -27,20 +22,6 @@ class Noting final : public ForEachOperation<Noting> {
   }
   std::vector<std::string> names;
   Work work;
-
-  const DeviceInfo& device() const override { return info_; }
-  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view /*label*/) override {
-    return std::make_unique<PlainBuffer>(bytes);
-  }
-  void upload(const Tensor& /*destination*/, std::span<const std::byte> /*source*/) override {}
-  void download(const Tensor& /*source*/, std::span<std::byte> /*destination*/) override {}
-  void read_back(const Tensor& /*source*/, std::function<void(std::span<const std::byte>)> /*receive*/) override {}
-  void submit() override {}
-  void wait() override {}
-  void throttle(std::size_t /*in_flight*/) override {}
-
- private:
-  DeviceInfo info_;
 };
 
 // Calls visit for a default-constructed value of every operation.
@@ -61,7 +42,7 @@ class OperationsTest : public testing::Test {
     }
     return "";
   }
-  PlainBuffer buffer_{4096};
+  SizeOnlyBuffer buffer_{4096, "plain"};
   Noting backend_;
 };
 

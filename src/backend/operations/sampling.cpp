@@ -7,7 +7,8 @@ namespace mslt {
 
 void Argmax::check(const Arguments& given) const {
   check_logits(given, logits, vocab);
-  given.vector(out, logits.shape().rows());
+  given.vector(values, logits.shape().rows());
+  given.vector(indices, logits.shape().rows());
 }
 
 void TopK::check(const Arguments& given) const {

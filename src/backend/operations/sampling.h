@@ -5,14 +5,18 @@
 
 namespace mslt {
 
-// out[n] = the index of the largest of logits[n, :vocab], the smallest index on ties.
+// The largest of logits[n, :vocab] and its index, the smallest index on ties.
 struct Argmax {
   static constexpr std::string_view name = "argmax";
-  Tensor out;     // i32 [N]
-  Tensor logits;  // f [N, V'], V' >= vocab
+  Tensor values;   // f32 [N]
+  Tensor indices;  // i32 [N]
+  Tensor logits;   // f [N, V'], V' >= vocab
   std::int64_t vocab;
 
-  auto arguments() const { return std::array{writes("out", out, Elements::i32), reads("logits", logits)}; }
+  auto arguments() const {
+    return std::array{writes("values", values, Elements::f32), writes("indices", indices, Elements::i32),
+                      reads("logits", logits)};
+  }
   void check(const Arguments& given) const;
 };
 

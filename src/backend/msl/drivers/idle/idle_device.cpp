@@ -47,10 +47,10 @@ class IdleCommands final : public CommandBuffer {
   void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
     handlers_.push_back(std::move(handler));
   }
-  void commit() override {
-    for (const auto& handler : handlers_) handler({}, {});
+  void commit() override {}
+  void wait() override {
+    for (const auto& handler : std::exchange(handlers_, {})) handler({}, {});
   }
-  void wait() override {}
 
  private:
   std::vector<std::function<void(const CommandTiming&, std::string_view)>> handlers_;

@@ -10,7 +10,7 @@
 namespace mslt::msl::idle {
 
 // Reports `info` and `limits` as its own. Buffers that need not be host_visible have a size but no memory. Commands are
-// dropped; read-backs deliver the staging memory's contents: zeros.
+// dropped, and done only when they are waited for; read-backs deliver the contents of the staging memory.
 class IdleDevice final : public Device {
  public:
   IdleDevice(DeviceInfo info, DeviceLimits limits);

@@ -1,22 +1,16 @@
 // Timing a large matrix product.
-#include "train/matmul_peak.h"
+#include "profile/matmul_peak.h"
 
 #include <algorithm>
-#include <chrono>
+#include <memory>
 
 namespace mslt {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
 // Square matrices of one size.
 struct Product {
-  Product(Backend& on, DType dtype, std::int64_t size)
-      : backend(on), flops(2.0 * static_cast<double>(size * size * size)) {
+  Product(Backend& on, DType dtype, std::int64_t size, const std::function<double()>& clock)
+      : backend(on), now(clock), flops(2.0 * static_cast<double>(size * size * size)) {
     const auto bytes = static_cast<std::size_t>(size * size) * size_of(dtype);
     for (std::size_t i = 0; i < 3; ++i) {
       buffers[i] = backend.allocate(bytes, "matrix of the peak measurement");
@@ -29,15 +23,16 @@ struct Product {
   }
   // The seconds that `count` products take, one after another.
   double time(int count) {
-    const Clock::time_point begin = Clock::now();
+    const double begin = now();
     for (int i = 0; i < count; ++i) {
       backend.run(MatmulForward{.out = tensors[0], .in = tensors[1], .weight = tensors[2]});
     }
     backend.submit();
     backend.wait();
-    return seconds_since(begin);
+    return now() - begin;
   }
   Backend& backend;
+  const std::function<double()>& now;
   double flops;
   std::unique_ptr<Buffer> buffers[3];
   Tensor tensors[3];
@@ -45,23 +40,23 @@ struct Product {
 
 }  // namespace
 
-double measure_matmul_peak(Backend& backend, DType dtype, double seconds) {
+double measure_matmul_peak(Backend& backend, DType dtype, double seconds, const std::function<double()>& now) {
   constexpr std::int64_t largest = 4096;
   constexpr double long_enough = 0.004;
-  auto product = std::make_unique<Product>(backend, dtype, 512);
+  auto product = std::make_unique<Product>(backend, dtype, 512, now);
   for (std::int64_t size = 1024;; size *= 2) {
     product->time(1);
     if (product->time(1) >= long_enough || size > largest) break;
     product = nullptr;
-    product = std::make_unique<Product>(backend, dtype, size);
+    product = std::make_unique<Product>(backend, dtype, size, now);
   }
   const double once = product->time(1);
   const int count = std::clamp(static_cast<int>(0.02 / std::max(once, 1e-6)), 1, 1000);
   double best = 0.0;
-  const Clock::time_point begin = Clock::now();
+  const double begin = now();
   do {
     best = std::max(best, count * product->flops / product->time(count));
-  } while (seconds_since(begin) < seconds);
+  } while (now() - begin < seconds);
   return best;
 }
 

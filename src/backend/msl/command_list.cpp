@@ -1,0 +1,45 @@
+// Encoding a list of commands.
+#include "backend/msl/command_list.h"
+
+#include <utility>
+
+namespace mslt::msl {
+
+void CommandList::set_bytes(std::uint32_t index, std::span<const std::byte> bytes) {
+  commands_.emplace_back(SetBytes{index, bytes_.size(), bytes.size()});
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+}
+
+void CommandList::library_call(std::string_view name, std::span<const BufferAccess> accesses,
+                               const LibraryContext& context, LibraryCall call) {
+  commands_.emplace_back(Library{std::string(name), {accesses.begin(), accesses.end()}, context, std::move(call)});
+}
+
+void CommandList::encode_into(Commands& commands) const {
+  struct Encode {
+    void operator()(const SetPipeline& set) const { to.set_pipeline(*set.pipeline); }
+    void operator()(const SetBuffer& set) const { to.set_buffer(set.index, *set.buffer, set.offset); }
+    void operator()(const SetRange& set) const {
+      to.set_buffer_range(set.index, *set.buffer, set.offset, set.bytes, set.access);
+    }
+    void operator()(const SetBytes& set) const { to.set_bytes(set.index, bytes.subspan(set.begin, set.count)); }
+    void operator()(const SetThreadgroupMemory& set) const { to.set_threadgroup_memory(set.index, set.bytes); }
+    void operator()(const Dispatch& dispatch) const { to.dispatch(dispatch.groups, dispatch.threads); }
+    void operator()(const Copy& copy) const {
+      to.copy(*copy.destination, copy.destination_offset, *copy.source, copy.source_offset, copy.bytes);
+    }
+    void operator()(const Fill& fill) const { to.fill(*fill.buffer, fill.offset, fill.bytes, fill.value); }
+    void operator()(const Library& library) const {
+      to.library_call(library.name, library.accesses, library.context, library.call);
+    }
+    Commands& to;
+    std::span<const std::byte> bytes;
+  };
+  for (const Command& command : commands_) std::visit(Encode{commands, bytes_}, command);
+}
+
+void CommandBuffer::play(const CommandList& list) {
+  list.encode_into(*this);
+}
+
+}  // namespace mslt::msl

@@ -1,0 +1,101 @@
+// CommandList: commands as values, to be encoded again and again.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "backend/msl/driver.h"
+
+namespace mslt::msl {
+
+// Holds addresses only: pipelines, buffers and what library calls captured must outlive it.
+class CommandList final : public Commands {
+ public:
+  void set_pipeline(const Pipeline& pipeline) override { commands_.emplace_back(SetPipeline{&pipeline}); }
+  void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) override {
+    commands_.emplace_back(SetBuffer{index, &buffer, offset});
+  }
+  void set_buffer_range(std::uint32_t index, Buffer& buffer, std::size_t offset, std::size_t bytes,
+                        ArgumentAccess access) override {
+    commands_.emplace_back(SetRange{index, &buffer, offset, bytes, access});
+  }
+  void set_bytes(std::uint32_t index, std::span<const std::byte> bytes) override;
+  void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) override {
+    commands_.emplace_back(SetThreadgroupMemory{index, bytes});
+  }
+  void dispatch(GridSize groups, GridSize threads) override { commands_.emplace_back(Dispatch{groups, threads}); }
+  void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
+            std::size_t bytes) override {
+    commands_.emplace_back(Copy{&destination, destination_offset, &source, source_offset, bytes});
+  }
+  void fill(Buffer& destination, std::size_t offset, std::size_t bytes, std::uint8_t value) override {
+    commands_.emplace_back(Fill{&destination, offset, bytes, value});
+  }
+  // The call is called once for each time that the list is encoded.
+  void library_call(std::string_view name, std::span<const BufferAccess> accesses, const LibraryContext& context,
+                    LibraryCall call) override;
+
+  // Encodes all of it into `commands`, in order.
+  void encode_into(Commands& commands) const;
+
+ private:
+  struct SetPipeline {
+    const Pipeline* pipeline;
+  };
+  struct SetBuffer {
+    std::uint32_t index;
+    Buffer* buffer;
+    std::size_t offset;
+  };
+  struct SetRange {
+    std::uint32_t index;
+    Buffer* buffer;
+    std::size_t offset;
+    std::size_t bytes;
+    ArgumentAccess access;
+  };
+  struct SetBytes {
+    std::uint32_t index;
+    std::size_t begin;  // in bytes_
+    std::size_t count;
+  };
+  struct SetThreadgroupMemory {
+    std::uint32_t index;
+    std::uint32_t bytes;
+  };
+  struct Dispatch {
+    GridSize groups;
+    GridSize threads;
+  };
+  struct Copy {
+    Buffer* destination;
+    std::size_t destination_offset;
+    Buffer* source;
+    std::size_t source_offset;
+    std::size_t bytes;
+  };
+  struct Fill {
+    Buffer* buffer;
+    std::size_t offset;
+    std::size_t bytes;
+    std::uint8_t value;
+  };
+  struct Library {
+    std::string name;
+    std::vector<BufferAccess> accesses;
+    LibraryContext context;
+    LibraryCall call;
+  };
+  using Command =
+      std::variant<SetPipeline, SetBuffer, SetRange, SetBytes, SetThreadgroupMemory, Dispatch, Copy, Fill, Library>;
+
+  std::vector<Command> commands_;
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace mslt::msl

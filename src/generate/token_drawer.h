@@ -1,0 +1,66 @@
+// Drawing the next tokens of several samples from the logits that a pass left on the device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "generate/sampler.h"
+#include "mslt/generator.h"
+#include "mslt/tokenizer.h"
+
+namespace mslt {
+
+// What a device has drawn.
+struct DrawnTokens {
+  std::vector<float> logits;
+  std::vector<std::int32_t> tokens;
+};
+
+// Throws Error(numeric) saying what could help where logits are not finite.
+void require_finite(std::span<const float> logits);
+
+// The device looks for the most likely token (temperature 0) or the top_k most likely ones, and the host receives these
+// alone. It receives all logits where the options leave every token possible (top_k 0), where a repetition penalty
+// changes the order, and where top_k is above most_candidates. One thread at a time; keeps a reference to the backend.
+class TokenDrawer {
+ public:
+  static constexpr std::int64_t most_candidates = 256;
+
+  // Draws for samples 0 to num - 1 from ids 0 to choices - 1, but none of `excluded`. Validates the options.
+  TokenDrawer(Backend& backend, const SamplingOptions& options, std::int64_t num, std::int64_t choices,
+              std::span<const TokenId> excluded = {});
+
+  // Takes from logits f32 [N, V], V >= choices, what draw() needs, and waits for it.
+  void load(const Tensor& logits);
+  // The next token of each of N samples, whose logits the rows are; `histories` as for Sampler::draw. Throws
+  // Error(numeric) where what was loaded is not finite.
+  std::vector<std::int32_t> draw(std::span<const int> samples,
+                                 const std::vector<std::span<const std::int32_t>>& histories);
+
+  // Whether the device can draw without the host.
+  bool draws_on_device() const { return candidates_ == 1; }
+  // Lets it: writes the tokens to `tokens`, i32 [N]. The host has them, too, once the work so far is done.
+  std::shared_ptr<DrawnTokens> draw_on_device(const Tensor& logits, const Tensor& tokens);
+
+ private:
+  bool on_device() const { return candidates_ > 0; }
+  void make_room(std::int64_t rows);
+  Candidates candidates_of(std::size_t row);
+
+  Backend& backend_;
+  std::vector<Sampler> samplers_;
+  std::int64_t choices_;
+  std::vector<std::int32_t> excluded_;
+  std::int64_t candidates_ = 0;  // that the device looks for in each row; 0: it looks for none
+  // Those of the device: their logits, then their ids.
+  std::unique_ptr<Buffer> found_;
+  std::int64_t room_ = 0;  // rows that `found_` has room for
+  std::int64_t columns_ = 0;
+  std::vector<float> logits_;
+  std::vector<std::int32_t> ids_;
+};
+
+}  // namespace mslt

@@ -1,0 +1,89 @@
+// Training and decoding take no more memory of the device once they run.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "backend/msl/drivers/idle/idle_device.h"
+#include "backend/msl/msl_backend.h"
+#include "model/inference_pass.h"
+#include "model/test_models.h"
+#include "train/training_step.h"
+
+namespace mslt {
+namespace {
+
+// A device as slow as can be, which is done with nothing before it is waited for, and counts what is allocated.
+class CountingDevice final : public msl::Device {
+ public:
+  explicit CountingDevice(int& allocations) : allocations_(allocations) {}
+  const DeviceInfo& info() const override { return idle_.info(); }
+  const msl::DeviceLimits& limits() const override { return idle_.limits(); }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override {
+    ++allocations_;
+    return idle_.allocate(bytes, label, host_visible);
+  }
+  const msl::Pipeline& pipeline(std::string_view name) override { return idle_.pipeline(name); }
+  std::unique_ptr<msl::CommandBuffer> command_buffer() override { return idle_.command_buffer(); }
+
+ private:
+  int& allocations_;
+  msl::idle::IdleDevice idle_{{.backend = "idle", .name = "idle", .trains_16_bit = true}, {}};
+};
+
+Config model() {
+  Config config = test::small_llama();
+  config.dropout = 0.1f;
+  return config;
+}
+
+TEST(SteadyState, TrainingTakesNoMoreMemory) {
+  int allocations = 0;
+  MslBackend backend(std::make_unique<CountingDevice>(allocations));
+  Transformer transformer(backend, model(), DType::bf16);
+  TrainingStep step(transformer, {.batch_size = 2, .seq_len = 20, .grad_accum = 3});
+  const auto ids = test::random_ids(120, model().vocab_size, 1);
+  const auto train = [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i <= last; ++i) {
+      step.run({.step = i, .update = i, .learning_rate = 1e-3, .tokens = ids, .targets = ids});
+      backend.throttle(TrainingStep::most_in_flight(DType::bf16));
+    }
+  };
+  train(1, 3);
+  const int before = allocations;
+  EXPECT_GT(before, 0);
+  train(4, 12);
+  EXPECT_EQ(allocations, before);
+}
+
+TEST(SteadyState, DecodingTakesNoMoreMemory) {
+  int allocations = 0;
+  MslBackend backend(std::make_unique<CountingDevice>(allocations));
+  Transformer transformer(backend, model(), DType::bf16);
+  KvCache cache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
+  InferencePass pass(transformer, cache);
+  const std::array<int, 3> slots = {2, 0, 1};
+  const auto ids = test::random_ids(3, model().vocab_size, 1);
+  std::vector<float> logits(static_cast<std::size_t>(3 * model().vocab_size));
+  const auto decode = [&](std::size_t sequences, int tokens) {
+    for (int i = 0; i < tokens; ++i) {
+      std::vector<std::span<const std::int32_t>> next;
+      for (std::size_t s = 0; s < sequences; ++s) next.push_back(std::span(ids).subspan(s, 1));
+      const Tensor out = pass.forward(std::span(slots).first(sequences), next);
+      backend.download(out, std::as_writable_bytes(std::span(logits).first(static_cast<std::size_t>(out.elements()))));
+    }
+  };
+  decode(3, 3);
+  decode(2, 2);
+  const int before = allocations;
+  // Across a block of the cache, and with the sequences as they were before.
+  decode(3, 20);
+  decode(2, 5);
+  EXPECT_EQ(allocations, before);
+}
+
+}  // namespace
+}  // namespace mslt

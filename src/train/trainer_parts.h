@@ -1,0 +1,25 @@
+// What a mslt::Trainer holds, for the library's other layers.
+#pragma once
+
+#include <memory>
+
+#include "backend/backend.h"
+#include "mslt/trainer.h"
+#include "train/prepared_run.h"
+
+namespace mslt {
+
+struct Trainer::Parts {
+  // On a backend of the caller's, which must outlive the trainer; options.device is not looked at. Throws as Trainer's
+  // constructor does.
+  Parts(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
+  Parts(const TrainOptions& options, TrainCallbacks callbacks, std::unique_ptr<Backend> own);
+
+  std::unique_ptr<Backend> owned;  // null where somebody else owns the backend
+  Backend& backend;
+  TrainCallbacks callbacks;
+  PreparedRun prepared;
+  bool has_run = false;
+};
+
+}  // namespace mslt

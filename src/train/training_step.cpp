@@ -1,0 +1,124 @@
+// The recipe of a step.
+#include "train/training_step.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <exception>
+#include <vector>
+
+#include "base/fail.h"
+
+namespace mslt {
+namespace {
+
+// Scalars lie apart, as devices want the beginning of what they bind.
+constexpr std::size_t stride = 256;
+
+template <class T>
+void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
+  backend.upload(tensor, std::as_bytes(std::span(&value, 1)));
+}
+
+// Reads a scalar of `result` back.
+void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<StepResult>& result,
+               float StepResult::* value) {
+  backend.read_back(tensor, [result, value](std::span<const std::byte> bytes) {
+    std::memcpy(&((*result).*value), bytes.data(), sizeof(float));
+    --result->missing;
+  });
+}
+
+}  // namespace
+
+TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options)
+    : backend_(transformer.backend()),
+      options_(options),
+      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train),
+      optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw),
+      scalars_(backend_.allocate(3 * stride, "scalars of a step")),
+      loss_sum_(*scalars_, 0, DType::f32, {1}),
+      loss_scale_(*scalars_, stride, DType::f32, {1}) {
+  if (options.grad_accum < 1) {
+    fail(ErrorKind::usage, "A step needs at least 1 batch, not {}.", options.grad_accum);
+  }
+  if (transformer.config().dropout > 0.0f) random_state_ = Tensor(*scalars_, 2 * stride, DType::u32, {4});
+}
+
+TrainingStep::~TrainingStep() {
+  try {
+    backend_.wait();
+  } catch (const std::exception&) {
+    return;  // nobody is left to be told
+  }
+}
+
+MemoryEstimate TrainingStep::plan(const Backend& backend, const Config& config, DType dtype,
+                                  const TrainingStepOptions& options) {
+  const MemoryPlan pass =
+      TrainingPass::plan(config, dtype, options.batch_size, options.seq_len, TrainingPass::Mode::train);
+  const ArenaLayout layout = parameter_layout(config, dtype).arena;
+  const WorkingMemory working = backend.rehearse([&](Backend& like) {
+    Transformer transformer(like, config, dtype);
+    TrainingStep step(transformer, options);
+    like.wait();
+    const std::vector<std::int32_t> ids(
+        static_cast<std::size_t>(options.batch_size * options.seq_len * options.grad_accum));
+    for (std::size_t i = 0; i <= most_in_flight(dtype) + 1; ++i) {
+      step.run({.tokens = ids, .targets = ids});
+      like.throttle(most_in_flight(dtype));
+    }
+  });
+  return {pass.parameters, pass.gradients, AdamW::moment_bytes(layout), AdamW::master_bytes(layout), pass.activations,
+          working.scratch, working.staging};
+}
+
+void TrainingStep::record() {
+  if (batch_) return;
+  batch_ = backend_.record([this] { pass_.forward_backward(loss_sum_, loss_scale_, random_state_); });
+  update_ = backend_.record([this] { optimizer_.update(pass_.gradients()); });
+}
+
+void TrainingStep::upload_random_state(const StepInput& input, std::int64_t batch) {
+  if (!random_state_) return;
+  const auto number = static_cast<std::uint32_t>((input.step - 1) * options_.grad_accum + batch);
+  upload_scalar(backend_, random_state_,
+                std::array<std::uint32_t, 4>{static_cast<std::uint32_t>(options_.seed),
+                                             static_cast<std::uint32_t>(options_.seed >> 32), number, 0});
+}
+
+std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
+  const auto count = static_cast<std::size_t>(options_.batch_size * options_.seq_len);
+  const std::size_t all = count * static_cast<std::size_t>(options_.grad_accum);
+  if (input.tokens.size() != all || input.targets.size() != all) {
+    fail(ErrorKind::input, "A step of {} batches needs {} tokens and targets; there are {} and {}.",
+         options_.grad_accum, all, input.tokens.size(), input.targets.size());
+  }
+  const auto result = std::make_shared<StepResult>();
+  result->step = input.step;
+  result->targets = std::ranges::count_if(input.targets, [](std::int32_t target) { return target >= 0; });
+  result->learning_rate = input.learning_rate;
+  result->loss_scale = input.loss_scale;
+  if (result->targets == 0) fail(ErrorKind::input, "Step {} has no target that counts.", input.step);
+
+  record();
+  optimizer_.set_update(input.update, input.learning_rate, static_cast<float>(1.0 / input.loss_scale),
+                        static_cast<float>(options_.clip));
+  backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
+  upload_scalar(backend_, loss_scale_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
+  pass_.zero_gradients();
+  for (std::int64_t batch = 0; batch < options_.grad_accum; ++batch) {
+    const std::size_t first = static_cast<std::size_t>(batch) * count;
+    pass_.set_batch(input.tokens.subspan(first, count), input.targets.subspan(first, count));
+    upload_random_state(input, batch);
+    backend_.replay(*batch_);
+  }
+  // Here several devices would add up their gradients; the targets of all of them are counted above then.
+  backend_.replay(*update_);
+  read_back(backend_, loss_sum_, result, &StepResult::loss_sum);
+  read_back(backend_, optimizer_.norm(), result, &StepResult::scaled_norm);
+  backend_.submit();
+  return result;
+}
+
+}  // namespace mslt

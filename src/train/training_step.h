@@ -1,0 +1,98 @@
+// TrainingStep: one update of a model's weights, from the batch to AdamW.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "model/training_pass.h"
+#include "model/transformer.h"
+#include "mslt/trainer.h"
+#include "train/optimizer.h"
+
+namespace mslt {
+
+struct TrainingStepOptions {
+  std::int64_t batch_size = 1;  // sequences of a batch
+  std::int64_t seq_len = 1;     // tokens of each
+  std::int64_t grad_accum = 1;  // batches of a step
+  std::uint64_t seed = 1;       // of dropout
+  double clip = 1.0;            // the largest global gradient norm; 0 clips nothing
+  AdamWConfig adamw = {};
+};
+
+// What changes from step to step.
+struct StepInput {
+  std::int64_t step = 1;    // counts from 1; dropout's masks are a function of it
+  std::int64_t update = 1;  // counts the steps that changed the weights, from 1
+  double learning_rate = 0.0;
+  double loss_scale = 1.0;  // LossScaler's
+  // Of all batches, one after another. Targets below 0 count nothing; at least one must count.
+  std::span<const std::int32_t> tokens = {};
+  std::span<const std::int32_t> targets = {};
+};
+
+// What comes back of a step.
+struct StepResult {
+  std::int64_t step = 0;
+  std::int64_t targets = 0;  // that count
+  double learning_rate = 0.0;
+  double loss_scale = 1.0;
+  float loss_sum = 0.0f;
+  float scaled_norm = 0.0f;  // of the gradients under the loss scale
+  int missing = 2;           // values still to arrive from the device
+
+  bool is_complete() const { return missing == 0; }
+  // The mean over the targets, before the update.
+  double loss() const { return static_cast<double>(loss_sum) / static_cast<double>(targets); }
+  // Before clipping.
+  double gradient_norm() const { return static_cast<double>(scaled_norm) * (1.0 / loss_scale); }
+};
+
+// The recipe of a step, for whoever trains, measures or predicts training: gradients of the mean loss over all batches,
+// their global norm, clipping, AdamW. Its operations are recorded by the first step and replayed by all of them; what
+// changes from step to step is uploaded. Owns gradients, activations and the optimiser's state. The transformer must
+// outlive it. One thread at a time.
+class TrainingStep {
+ public:
+  // Throws what TrainingPass and AdamW throw, and Error(usage) where grad_accum is below 1.
+  TrainingStep(Transformer& transformer, const TrainingStepOptions& options);
+  TrainingStep(const TrainingStep&) = delete;
+  TrainingStep& operator=(const TrainingStep&) = delete;
+  // Waits: steps may be under way.
+  ~TrainingStep();
+
+  // What it will hold on a device like the backend's, the backend's own memory counted. Allocates nothing there.
+  static MemoryEstimate plan(const Backend& backend, const Config& config, DType dtype,
+                             const TrainingStepOptions& options);
+
+  // How many steps may be under way while the next one is handed over: enough that an asynchronous device never idles.
+  // A loss scale that adapts to each gradient needs its norm before the next step.
+  static std::size_t most_in_flight(DType dtype) { return dtype == DType::f16 ? 0 : 2; }
+
+  // Hands one step to the device and returns; the result is complete once the device has come so far. Where the norm of
+  // the gradients is not finite, the weights stay as they were. Throws Error(input) for batches of another size and
+  // without targets, and what TrainingPass::set_batch throws; the weights are between two steps then.
+  std::shared_ptr<const StepResult> run(const StepInput& input);
+
+  TrainingPass& pass() { return pass_; }
+  AdamW& optimizer() { return optimizer_; }
+
+ private:
+  void record();
+  void upload_random_state(const StepInput& input, std::int64_t batch);
+
+  Backend& backend_;
+  TrainingStepOptions options_;
+  TrainingPass pass_;
+  AdamW optimizer_;
+  std::unique_ptr<Buffer> scalars_;
+  Tensor loss_sum_;
+  Tensor loss_scale_;
+  Tensor random_state_;                // absent where nothing is dropped
+  std::unique_ptr<Recording> batch_;   // adds the gradients of one batch
+  std::unique_ptr<Recording> update_;  // of the weights
+};
+
+}  // namespace mslt
