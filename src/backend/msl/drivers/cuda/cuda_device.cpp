@@ -225,7 +225,9 @@ const Pipeline& CudaDevice::pipeline(std::string_view name) {
   cudaFuncAttributes attributes{};
   check(cudaFuncGetAttributes(&attributes, found->function), fmt::format("loading '{}'", name));
   const auto threads = static_cast<std::uint32_t>(attributes.maxThreadsPerBlock);
-  auto pipeline = std::make_unique<CudaPipeline>(*found, *info, threads);
+  // Compiled for older GPUs, kernels do not wait.
+  constexpr int first_that_waits = 90;
+  auto pipeline = std::make_unique<CudaPipeline>(*found, *info, threads, attributes.ptxVersion >= first_that_waits);
   return *pipelines_.emplace(std::string(name), std::move(pipeline)).first->second;
 }
 

@@ -270,6 +270,30 @@ TEST_F(CudaDeviceTest, ForgetsGraphsOfMemoryThatIsFreed) {
   EXPECT_EQ(device_->graph_launches(), 2u);
 }
 
+// Though a kernel's threadgroups come up before the one in front of it has ended: large ones and small ones by turns.
+TEST_F(CudaDeviceTest, KernelsSeeWhatTheOnesBeforeThemWrote) {
+  constexpr std::int64_t count = 1 << 20;
+  const OwnedTensor x = tensor({count});
+  const OwnedTensor y = tensor({count});
+  const OwnedTensor few = tensor({4});
+  for (float& value : x.tensor.host<float>()) value = 1.0f;
+  for (int i = 1; i <= 5; ++i) {
+    const auto commands = device_->command_buffer();
+    for (int j = 0; j < 20; ++j) {
+      encode_add(*commands, x, y, y, 1.0f);      // y += 1
+      encode_add(*commands, y, few, few, 1.0f);  // few += the first of y
+      encode_add(*commands, few, few, few, 0.0f);
+    }
+    commands->commit();
+    commands->wait();
+    const auto values = y.tensor.host<float>();
+    ASSERT_TRUE(std::all_of(values.begin(), values.end(), [&](float value) { return value == 20.0f * i; })) << i;
+    const float last = 20.0f * static_cast<float>(i);
+    EXPECT_EQ(few.tensor.host<float>()[3], last * (last + 1.0f) / 2.0f);
+  }
+  EXPECT_EQ(device_->graph_launches(), 3u);
+}
+
 TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {
   const OwnedTensor x = tensor({1 << 20});
   std::atomic<int> calls = 0;
