@@ -40,9 +40,6 @@ class CudaBackend final : public MslBackend {
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
 
-  // Whether there were gradients: products of training have the same shapes in every step, so that timing them pays;
-  // those of prompts have many.
-  bool trains_ = false;
   Use product_use_;
   Use attention_use_;
   // Recorded calls share them until their work is done.

@@ -109,6 +109,8 @@ class MslBackend : public Backend {
     recorder_->library_call(fmt::format("{}_{}", library, Op::name), arguments, work_of(op), workspace_bytes,
                             std::move(call));
   }
+  // Whether record() runs, so that the operation comes again and again: choosing how to do it may take long.
+  bool is_recording() const { return recorder_->is_recording(); }
   // The tensor's address on the device, for a library; null for an absent tensor.
   void* address(const Tensor& tensor) const { return tensor ? device_->address(tensor) : nullptr; }
   // Memory for partial results of one operation, undefined at first; see recorder.h.

@@ -324,6 +324,13 @@ const CublasLtProducts::State::Plan& CublasLtProducts::State::plan(const Product
   key.alignment = std::clamp(key.alignment, 1, most_alignment);
   const auto known = plans.find(key);
   if (known != plans.end()) return known->second;
+  // What was timed serves those as well that are not worth the time. A product keeps the plan that it had first, whose
+  // workspace its callers have.
+  if (!key.timed && options.same_bits) {
+    Product timed = key;
+    timed.timed = true;
+    if (const auto better = plans.find(timed); better != plans.end()) return better->second;
+  }
   return plans.emplace(key, choose(key)).first->second;
 }
 

@@ -336,12 +336,18 @@ TEST_F(TimedProductsTest, GivesTheBitsOfProductsThatWereNotTimed) {
   }
 }
 
-// Prompts have many lengths.
+// Prompts have many lengths. What was timed already serves them, too, unless they have a plan.
 TEST_F(TimedProductsTest, LeavesOutTheTimingWhereAsked) {
   Product p = make(ProductKind::forward, DType::bf16, {1024, 768, 256});
-  EXPECT_GT(products_->plan(p).candidates, 0);
-  p.timed = false;
-  EXPECT_EQ(products_->plan(p).candidates, 0);
+  for (const int candidates_before : {0, 1}) {
+    p.rows += 256;
+    p.timed = candidates_before > 0;
+    EXPECT_EQ(products_->plan(p).candidates > 0, p.timed);
+    p.timed = !p.timed;
+    EXPECT_GT(products_->plan(p).candidates, 0);
+    p.timed = false;
+    EXPECT_EQ(products_->plan(p).candidates > 0, candidates_before > 0);
+  }
 }
 
 TEST_F(CublasLtProductsTest, SaysWhatItDoesNotServe) {
