@@ -192,7 +192,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     backend.wait();
     steps.clear();
     activations = Arena();
-    activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
+    activations = Arena(layout, backend.allocate(layout.bytes(), "activations of prompts"));
     capacity = rows;
   }
   if (sequence_count > sequences) {
@@ -208,7 +208,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     backend.wait();
     steps.clear();
     outputs = Arena();
-    outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
+    outputs = Arena(layout, backend.allocate(layout.bytes(), "logits of the next tokens"));
     sequences = sequence_count;
   }
 }

@@ -659,7 +659,8 @@ TEST_F(MetalMachineTest, IsWhatTheRegistryCallsMetal) {
   Settings settings = default_settings();
   settings.devices = {"Apple M2 Ultra", "Apple M4"};
   reset(settings);
-  EXPECT_EQ(available_devices().front().name, "Apple M2 Ultra");
+  EXPECT_EQ(available_devices()[0].info.name, "Apple M2 Ultra");
+  EXPECT_EQ(available_devices()[1].option, "metal:1");
   for (const auto& [which, name] :
        {std::pair{"metal", "Apple M2 Ultra"}, {"metal:M4", "Apple M4"}, {"auto", "Apple M2 Ultra"}}) {
     const std::unique_ptr<Backend> backend = make_backend(which);

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/msl/driver.h"
 #include "backend/msl/drivers/cuda/entry.h"
@@ -23,7 +24,10 @@ struct AllocatedBytes {
   std::size_t most = 0;
 };
 
-// The first GPU that CUDA lists. Command buffers are recorded on the host and launched into one stream when they are
+// The GPUs that this build's kernels run on, in CUDA's order. Throws Error(device) where there is no driver.
+std::vector<DeviceInfo> cuda_devices();
+
+// One GPU. Command buffers are recorded on the host and launched into one stream when they are
 // committed, so that one that is dropped never runs and order is that of the commits; commit() returns as soon as CUDA
 // has taken the launches, of which it holds about a thousand. Memory is the GPU's own; where host_visible, pinned
 // memory of the host. Freeing a buffer waits for what was committed.
@@ -34,11 +38,12 @@ class CudaDevice final : public Device {
     undefined,  // as it comes, for compute-sanitizer's initcheck: zeroing counts as initialising
   };
 
-  // The kernels of kernels/. Throws Error(device) where there is no driver or no GPU, or none that these kernels were
-  // compiled for.
-  explicit CudaDevice(Memory memory = Memory::zeroed);
+  // The kernels of kernels/ on the GPU that `which` names by its number or by a part of its name, or on the first.
+  // Throws Error(device) where there is no driver or no such GPU, or it is none that these kernels were compiled for.
+  explicit CudaDevice(std::string_view which = {}, Memory memory = Memory::zeroed);
   // Those given, with what mslc learnt of them; both must outlive the device.
-  CudaDevice(std::span<const CudaKernel> kernels, std::span<const KernelInfo> table, Memory memory = Memory::zeroed);
+  CudaDevice(std::span<const CudaKernel> kernels, std::span<const KernelInfo> table, Memory memory = Memory::zeroed,
+             std::string_view which = {});
   // Finishes what was committed.
   ~CudaDevice() override;
 
@@ -53,6 +58,10 @@ class CudaDevice final : public Device {
   std::uint64_t graph_launches() const;
 
  private:
+  // Lets CUDA's calls of this thread mean this GPU.
+  void make_current() const;
+
+  int number_ = 0;
   std::span<const CudaKernel> kernels_;
   std::span<const KernelInfo> table_;
   Memory memory_;

@@ -140,6 +140,7 @@ void Queue::release(const void* allocation) {
 
 void Queue::commit(const std::shared_ptr<Work>& work) {
   try {
+    check(cudaSetDevice(device_), "choosing the GPU");
     launch(*work);
   } catch (const Error& error) {
     work->error = error.what();
