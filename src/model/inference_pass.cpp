@@ -83,6 +83,7 @@ struct InferencePass::State {
   std::map<std::int64_t, std::unique_ptr<Recording>> steps;
   Tensor in_order(std::span<const Batch> batches, std::int64_t count);
   Tensor output_head(const Tensor& hidden);
+  Tensor as_f32(const Tensor& logits);
 };
 
 InferencePass::State::State(Transformer& transformer, KvCache& cache)
@@ -203,8 +204,8 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     layout.add("ordered_hidden", dtype, {sequence_count, config.channels});
     // As wide as fast products want them.
     const Shape logits = {sequence_count, weights.padded_lm_head.shape()[0]};
-    layout.add("logits", DType::f32, logits);
-    if (dtype != DType::f32) layout.add("stored_logits", dtype, logits);
+    layout.add("logits", dtype, logits);
+    if (dtype != DType::f32) layout.add("logits_f32", DType::f32, logits);
     backend.wait();
     steps.clear();
     outputs = Arena();
@@ -277,6 +278,10 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
   };
   Tensor spare = rows_of("x", rows);
   Tensor x = stream;
+  // In decoding, a product also does the norm before it and the addition of its branch to the stream.
+  const bool fuses = batch.continued && rows <= backend.fused_rows();
+  const StageWeights* norm_of_x = nullptr;  // that the next product has to do
+  bool is_added = false;                    // whether the stream has the branch already
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const Stage& stage = stages[i];
     const StageWeights& weight = weights.stages[i];
@@ -286,7 +291,24 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
     std::visit(
         Overloaded{[&](const Linear&) {
                      const Activate* const fused = fused_activation(stages, i);
-                     const Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     if (fuses) {
+                       const auto* const join = stages[i + 1].as<Join>();
+                       is_added = join != nullptr && join->adds;
+                       if (is_added) out = stream;
+                       backend.run(FusedProduct{.out = out,
+                                                .in = x,
+                                                .norm_weight = norm_of_x != nullptr ? norm_of_x->weight : Tensor(),
+                                                .norm_bias = norm_of_x != nullptr ? norm_of_x->bias : Tensor(),
+                                                .norm = norm_kind(config),
+                                                .weight = weight.weight,
+                                                .bias = weight.bias,
+                                                .activation = fused != nullptr ? fused->activation : Activation::none,
+                                                .accumulate = is_added});
+                       norm_of_x = nullptr;
+                       x = out;
+                       return;
+                     }
                      backend.run(MatmulForward{.out = out,
                                                .in = x,
                                                .weight = weight.weight,
@@ -327,6 +349,7 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                          .shape = heads.shape});
                    },
                    [&](const Rotate& rotate) {
+                     if (batch.continued) return;  // the attention does it
                      backend.run(Rope{.qkv = sequences(x),
                                       .inverse_frequencies = transformer.inverse_frequencies(),
                                       .positions = positions,
@@ -335,18 +358,21 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                    [&](const Attend& attend) {
                      const Tensor out = result();
                      const KvCacheView view = cache.view(stage.layer, batch.slots);
-                     backend.run(KvCacheAppend{.cache = view,
-                                               .qkv = sequences(x),
-                                               .positions = positions,
-                                               .counts = batch.counts,
-                                               .shape = attend.shape});
                      if (batch.continued) {
-                       backend.run(AttentionDecode{.out = sequences(out),
-                                                   .qkv = sequences(x),
-                                                   .cache = view,
-                                                   .positions = positions,
-                                                   .shape = attend.shape});
+                       const bool rotates = i > 0 && stages[i - 1].as<Rotate>() != nullptr;
+                       backend.run(AttentionDecode{
+                           .out = sequences(out),
+                           .qkv = sequences(x),
+                           .cache = view,
+                           .positions = positions,
+                           .shape = attend.shape,
+                           .inverse_frequencies = rotates ? transformer.inverse_frequencies() : Tensor()});
                      } else {
+                       backend.run(KvCacheAppend{.cache = view,
+                                                 .qkv = sequences(x),
+                                                 .positions = positions,
+                                                 .counts = batch.counts,
+                                                 .shape = attend.shape});
                        backend.run(AttentionForward{.out = sequences(out), .qkv = sequences(x), .shape = attend.shape});
                      }
                      x = out;
@@ -366,13 +392,21 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      x = spare;
                    },
                    [&](const Join& join) {
+                     const bool adds = join.adds && !is_added;
+                     is_added = false;
                      if (!join.normalizes) {
-                       backend.run(Add{.out = stream, .in = x});
+                       if (adds) backend.run(Add{.out = stream, .in = x});
+                       x = stream;
+                       return;
+                     }
+                     if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
+                         stages[i + 1].as<Linear>() != nullptr) {
+                       norm_of_x = &weight;
                        x = stream;
                        return;
                      }
                      const Tensor out = i + 1 == stages.size() ? hidden : spare;
-                     norm(out, stream, join.adds ? x : Tensor(), weight);
+                     norm(out, stream, adds ? x : Tensor(), weight);
                      if (join.stream_normalized) std::swap(stream, spare);
                      x = out;
                    }},
@@ -396,16 +430,16 @@ Tensor InferencePass::State::in_order(std::span<const Batch> batches, std::int64
 }
 
 Tensor InferencePass::State::output_head(const Tensor& hidden) {
-  const std::int64_t count = hidden.shape()[0];
-  const Tensor logits = outputs.tensor("logits").slice(0, count);
-  if (dtype == DType::f32) {
-    backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head});
-  } else {
-    const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
-    backend.run(MatmulForward{.out = stored, .in = hidden, .weight = weights.padded_lm_head});
-    backend.run(Cast{.out = logits, .in = stored});
-  }
+  const Tensor logits = outputs.tensor("logits").slice(0, hidden.shape()[0]);
+  backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head});
   return logits;
+}
+
+Tensor InferencePass::State::as_f32(const Tensor& logits) {
+  if (dtype == DType::f32) return logits;
+  const Tensor wide = outputs.tensor("logits_f32").slice(0, logits.shape()[0]);
+  backend.run(Cast{.out = wide, .in = logits});
+  return wide;
 }
 
 Tensor InferencePass::State::step(std::span<const int> slots) {
@@ -458,7 +492,7 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     std::vector<std::int32_t> ids;
     for (const std::span<const std::int32_t> each : tokens) ids.push_back(each.front());
     state.upload(state.outputs, "next_tokens", ids);
-    return state.step(slots);
+    return state.as_f32(state.step(slots));
   }
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
@@ -470,7 +504,7 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
   for (std::size_t i = 0; i < slots.size(); ++i) {
     state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
   }
-  return state.output_head(state.in_order(batches, count));
+  return state.as_f32(state.output_head(state.in_order(batches, count)));
 }
 
 Tensor InferencePass::next_tokens(std::int64_t count) {

@@ -29,9 +29,9 @@ class InferencePass {
 
   // Where step() reads the tokens of so many slots: i32 [count], valid until forward() or a call for more slots.
   Tensor next_tokens(std::int64_t count);
-  // As forward() for one token each, which lie in next_tokens() or are still to be computed there: nothing waits for
-  // them. One that is outside the vocabulary counts as a row of zeros. The operations of the first step of so many
-  // slots are recorded, and every later one replays them.
+  // As forward(), but with logits of the dtype it computes in, for one token each, which lie in next_tokens() or are
+  // still to be computed there: nothing waits for them. One that is outside the vocabulary counts as a row of zeros.
+  // The operations of the first step of so many slots are recorded, and every later one replays them.
   Tensor step(std::span<const int> slots);
 
  private:

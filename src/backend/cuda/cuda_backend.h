@@ -19,6 +19,8 @@ class CudaBackend final : public MslBackend {
   // Throws as MslBackend, and Error(device) where a library is chosen that this build has not.
   CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice);
 
+  // More go to the library.
+  std::int64_t fused_rows() const override;
   using MslBackend::execute;
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;

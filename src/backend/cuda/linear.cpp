@@ -82,6 +82,11 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
   return true;
 }
 
+std::int64_t CudaBackend::fused_rows() const {
+  if (product_use_ == Use::never) return MslBackend::fused_rows();
+  return product_use_ == Use::always ? 0 : rows_of_kernels;
+}
+
 void CudaBackend::execute(const MatmulForward& op) {
   if (!multiply_forward(op)) MslBackend::execute(op);
 }

@@ -66,6 +66,7 @@ class MslBackend : public Backend {
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
   void replay(const Recording& recording) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
+  std::int64_t fused_rows() const override { return tuning_.few_rows; }
   std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }
   // Counts what the kernels need, not what a library does in their place.
@@ -76,6 +77,7 @@ class MslBackend : public Backend {
   void execute(const ResidualNormForward& op) override;
   void execute(const ResidualNormBackward& op) override;
   void execute(const MatmulForward& op) override;
+  void execute(const FusedProduct& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
   void execute(const AttentionForward& op) override;
