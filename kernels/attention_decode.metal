@@ -36,18 +36,18 @@ constant constexpr uint decode_pairs = 128;
 template <uint spans>
 inline void rotate_head(thread float* x, thread const float* partner, threadgroup const float2* turns, uint part,
                         uint head_size) {
-  const uint half = head_size / 2;
+  const uint middle = head_size / 2;
 #pragma unroll
   for (uint s = 0; s < spans; ++s) {
     const uint column = (s * decode_lanes + part) * span_width;
     // Past the head's end, all are zeros and any turn will do.
-    const uint pair = column < half ? column : (column < head_size ? column - half : 0u);
+    const uint pair = column < middle ? column : (column < head_size ? column - middle : 0u);
 #pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       const float2 turn = turns[pair + k];
       const float turned = partner[s * span_width + k] * turn.y;
       const float kept = x[s * span_width + k] * turn.x;
-      x[s * span_width + k] = column < half ? kept - turned : kept + turned;
+      x[s * span_width + k] = column < middle ? kept - turned : kept + turned;
     }
   }
 }
@@ -56,11 +56,11 @@ inline void rotate_head(thread float* x, thread const float* partner, threadgrou
 template <uint spans, typename T>
 inline void load_head(device const T* qkv, ulong begin, uint part, bool other, constant AttentionDecodeArgs& args,
                       thread float* values) {
-  const uint half = args.head_size / 2;
+  const uint middle = args.head_size / 2;
 #pragma unroll
   for (uint s = 0; s < spans; ++s) {
     const uint column = (s * decode_lanes + part) * span_width;
-    const uint from = other ? (column < half ? column + half : column - half) : column;
+    const uint from = other ? (column < middle ? column + middle : column - middle) : column;
     Run<T, span_width> raw;
     fetch_span(qkv, begin + from, begin + (column < args.head_size ? args.head_size : 0u), args.aligned, raw);
     unpack_raw(raw, values + s * span_width);

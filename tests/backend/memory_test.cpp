@@ -57,6 +57,15 @@ TEST_P(MemoryTest, RefusesImpossibleSizes) {
     EXPECT_NE(message.find(std::to_string(bytes)), std::string::npos) << message;
     EXPECT_NE(message.find("free"), std::string::npos) << message;
   }
+  for (const auto& [label, flag] : {std::pair{"KV cache", "--max-new-tokens"},
+                                    {"activations", "--seq-len"},
+                                    {"activations of prompts", "--num"},
+                                    {"logits of the next tokens", "--num"},
+                                    {"scratch", "--batch-size"},
+                                    {"master weights", "--dtype bf16"}}) {
+    const std::string message = error_of(ErrorKind::memory, [&] { backend().allocate(std::size_t{1} << 50, label); });
+    EXPECT_NE(message.find(flag), std::string::npos) << message;
+  }
 }
 
 TEST_P(MemoryTest, CopiesToAndFro) {

@@ -126,7 +126,8 @@ std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_vie
   const std::uint64_t free = info_.memory_bytes - std::min<std::uint64_t>(info_.memory_bytes, used);
   if (bytes > limits_.max_buffer_bytes) {
     fail_no_room(label, bytes,
-                 fmt::format("a buffer of {} has at most {}", info_.name, binary_size(limits_.max_buffer_bytes)));
+                 fmt::format("a buffer of {} has at most {}, and {} are free", info_.name,
+                             binary_size(limits_.max_buffer_bytes), binary_size(free)));
   }
   Retained<id<MTLBuffer>> buffer;
   if (bytes <= free) {
