@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
+#include "backend/msl/host_backend.h"
 #include "model/test_models.h"
 #include "model/training_pass.h"
 
@@ -212,6 +215,39 @@ TEST_P(InferencePassTest, StepsByTokensOnTheDevice) {
     }
   }
   EXPECT_EQ(cache.length(2), 23);
+}
+
+// Where products do norms and additions, and attention rotates and stores: by steps, and by a few tokens at once. Head
+// sizes that kernels take whole, beside those of the families.
+TEST_P(InferencePassTest, AgreesOnADeviceThatFuses) {
+  if (msl_host_devices().empty()) GTEST_SKIP() << "this build has no msl-host";
+  const auto device = make_backend("msl-host");
+  ASSERT_GE(device->fused_rows(), 6);
+  for (const std::int64_t head_size : {config_.head_size, std::int64_t{16}}) {
+    Config config = config_;
+    config.head_size = head_size;
+    Transformer expected(*backend_, config, DType::f32);
+    Transformer transformer(*device, config, DType::f32);
+    test::randomize(expected);
+    test::randomize(transformer);
+    const std::vector<std::int32_t> ids = random_ids(24, config.vocab_size, 11);
+    KvCache cache(*device, config, DType::f32, 2, 80);
+    InferencePass pass(transformer, cache);
+    const std::vector<int> slots = {1, 0};
+    std::array<std::size_t, 2> done = {5, 9};
+    pass.forward(slots, Tokens{std::span(ids).first(done[0]), std::span(ids).first(done[1])});
+    for (const std::size_t count : {1u, 3u, 1u, 1u}) {
+      const Tensor logits =
+          pass.forward(slots, Tokens{std::span(ids).subspan(done[0], count), std::span(ids).subspan(done[1], count)});
+      for (std::size_t i = 0; i < 2; ++i) {
+        done[i] += count;
+        const std::vector<std::int32_t> seen(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(done[i]));
+        std::vector<float> row = download(*device, logits.slice(static_cast<std::int64_t>(i), 1));
+        row.resize(static_cast<std::size_t>(config.vocab_size));
+        EXPECT_LE(relative_error(row, uncached(expected, seen)), tolerance) << done[i] << " tokens, head " << head_size;
+      }
+    }
+  }
 }
 
 TEST_P(InferencePassTest, SameBitsEveryRun) {
