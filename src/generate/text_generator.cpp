@@ -178,17 +178,17 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
         histories.push_back(samples[i].history());
       }
       if (slots.empty()) break;
-      // Whether none has ended.
+      // Whether most of them still run.
       const auto take = [&](std::span<const std::int32_t> drawn) {
-        bool all_run = true;
+        std::size_t running = 0;
         for (std::size_t row = 0; row < slots.size(); ++row) {
           Sample& sample = samples[static_cast<std::size_t>(slots[row])];
           if (!sample.running()) continue;
           sample.take(drawn[row], eos_ids_, options, on_text);
           ++statistics_.new_tokens;
-          all_run = all_run && sample.running();
+          running += sample.running() ? 1 : 0;
         }
-        return all_run;
+        return 2 * running > slots.size();
       };
       if (!prefill && drawer.draws_on_device() &&
           std::ranges::all_of(tokens, [](auto pending) { return pending.size() == 1; })) {
@@ -200,6 +200,7 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
               std::min({steps, options.max_new_tokens - sample.length(), config.max_positions - cache.length(slot)});
           last.push_back(sample.pending().back());
         }
+        // Those that have ended run along until they are half of all: a step of fewer would have to be recorded first.
         DecodeSteps(transformer_.backend(), pass, drawer, slots, last).run(steps, [&](const auto& drawn) {
           transformer_.parameters().require_intact();
           return take(drawn);

@@ -58,7 +58,7 @@ int alignment_of(const ProductOperands& operands);
 struct ProductOptions {
   std::size_t workspace_bytes = std::size_t{32} << 20;  // that a plan may use
   // Products of so many FLOPs are timed where they may; others take the first choice of cuBLASLt.
-  double timed_flops = 2e9;
+  double timed_flops = 2e8;
   int candidates = 12;
   // Whether only such plans are candidates that give the bits of cuBLASLt's first choice, so that results do not depend
   // on what was measured. Else the fastest plan is taken.
