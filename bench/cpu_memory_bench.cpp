@@ -254,15 +254,6 @@ void top_k(benchmark::State& state) {
           [&] { cpu().run(TopK{.values = values, .indices = indices, .logits = logits, .vocab = vocab}); });
 }
 
-void split_qkv(benchmark::State& state) {
-  const Data qkv(DType::f32, {rows, 3 * channels});
-  const Data q(DType::f32, {rows, channels});
-  const Data k(DType::f32, {rows, channels});
-  const Data v(DType::f32, {rows, channels});
-  measure(state, 2.0 * bytes_of_all({qkv}),
-          [&] { cpu().run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = attention}); });
-}
-
 void cast(benchmark::State& state) {
   const Data in(static_cast<DType>(state.range(0)), {parameters});
   const Data out(static_cast<DType>(state.range(1)), {parameters});
@@ -303,7 +294,6 @@ BENCHMARK(global_norm)->Apply(settings);
 BENCHMARK(adamw)->Apply(settings);
 BENCHMARK(argmax)->Apply(settings);
 BENCHMARK(top_k)->Apply(settings);
-BENCHMARK(split_qkv)->Apply(settings);
 BENCHMARK(cast)
     ->Args({static_cast<int>(DType::f32), static_cast<int>(DType::bf16)})
     ->Args({static_cast<int>(DType::f32), static_cast<int>(DType::f16)})

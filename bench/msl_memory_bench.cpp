@@ -450,16 +450,6 @@ void Bench::matvec(DType dtype) {
 void Bench::layout(DType dtype) {
   const std::int64_t c = options_.channels;
   const Shape shape{options_.batch, options_.length, c};
-  if (wants("split_qkv") || wants("join_qkv")) {
-    const Tensor q = values(dtype, shape);
-    const Tensor k = values(dtype, shape);
-    const Tensor v = values(dtype, shape);
-    const Tensor qkv = values(dtype, {options_.batch, options_.length, 3 * c});
-    measure("split_qkv", dtype, 2.0 * bytes_of(qkv),
-            [&] { backend_.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = attention_}); });
-    measure("join_qkv", dtype, 2.0 * bytes_of(qkv),
-            [&] { backend_.run(JoinQkv{.qkv = qkv, .q = q, .k = k, .v = v, .shape = attention_}); });
-  }
   if (wants("cast") || wants("fill") || wants("copy") || wants("add")) {
     const std::int64_t n = options_.parameters;
     const DType other = dtype == DType::f32 ? DType::bf16 : DType::f32;

@@ -83,7 +83,7 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
     add_weighted_rows<depth>(sums, scores, values, args.columns, first, end, own.width, args, lane);
   }
 
-  const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
+  const float inverse = 1.0f / total;
   device T* target = out + out_at(args, sequence, head) + own.begin;
   store_rows<depth>(sums, inverse, target, args.out_columns, row, own.width, args, lane);
   if (args.has_statistics != 0 && part == 0 && fragment_column(lane) == 0 && own_row < args.steps) {

@@ -74,7 +74,8 @@ constant constexpr uint merged_runs = 8;
 // Rows, ordered by token, that one thread sums at a time.
 constant constexpr uint gradient_chunk = 32;
 
-// The token of rows without one: sorts after all others.
+// The token of a missing row: sorts after all others. Tokens outside the vocabulary come after those inside it: negative
+// ones count as large numbers.
 constant constexpr uint no_token = 0xffffffffu;
 
 // How many of the `count` sorted tokens are below `token`, or at most `token` if `or_equal`.
@@ -95,8 +96,8 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
 
 // keys[block] = the block's rows, sorted: 32 are placed by counting those before each, then eight neighbouring runs are
 // merged at a time. Rows of one token stay in order because those of an earlier run go first. A threadgroup of whole
-// simdgroups sorts as many rows as it has threads, at most sort_block; missing rows of the last one count as rows
-// without a token at the end.
+// simdgroups sorts as many rows as it has threads, at most sort_block; missing rows of the last one come at
+// the end.
 [[max_total_threads_per_threadgroup(1024)]] kernel void embedding_sort(
     device uint2* keys [[buffer(0)]], device const int* tokens [[buffer(1)]],
     constant EmbeddingSortArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
@@ -107,8 +108,7 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
   const uint lane = position % sort_run;
   uint token = no_token;
   if (begin + position < args.rows) {
-    const int given = tokens[begin + position];
-    token = given >= 0 && uint(given) < args.vocab ? uint(given) : no_token;
+    token = uint(tokens[begin + position]);
   }
   uint before = 0;
   for (uint i = 0; i < sort_run; ++i) {
@@ -215,14 +215,11 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
     total[k] = 0.0f;
   }
   for (uint i = 0; i < count; i += batch) {
-    // Rows without a token come last; past the end, the last key is read and does not count.
+    // Past the end, the last key is read and does not count.
     uint2 batch_keys[batch + 1];
 #pragma unroll
     for (uint j = 0; j <= batch; ++j) {
       batch_keys[j] = keys[begin + min(i + j, last - begin)];
-    }
-    if (batch_keys[0].x >= args.vocab) {
-      return;
     }
     Run<T, span_width> rows[batch];
     Run<T, span_width> sums[batch];
@@ -243,7 +240,8 @@ inline void add_chunk(device T* dtoken_weight, device float* heads, device float
     }
 #pragma unroll
     for (uint j = 0; j < batch; ++j) {
-      if (i + j < count && batch_keys[j].x < args.vocab) {
+      // Sums of tokens outside the vocabulary end in the chunk's head or tail, which nothing reads.
+      if (i + j < count) {
         unpack_raw(rows[j], values);
 #pragma unroll
         for (uint k = 0; k < span_width; ++k) {

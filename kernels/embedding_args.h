@@ -17,7 +17,6 @@ struct EmbeddingForwardArgs {
 
 struct EmbeddingSortArgs {
   uint32_t rows;
-  uint32_t vocab;
   uint32_t run;  // rows per sorted run so far
 };
 

@@ -95,68 +95,8 @@ kernel void copy_bytes(device uchar* out [[buffer(0)]], device const uchar* in [
   copy_sixteen(out, in, first, args.count, args.aligned);
 }
 
-// The kernels below move columns of 16 bits, two per f32 element: sixteen bytes per thread for every type.
-
-// q, k and v from fused rows. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along x,
-// as in all kernels below.
-kernel void split_qkv(device ushort* q [[buffer(0)]], device ushort* k [[buffer(1)]], device ushort* v [[buffer(2)]],
-                      device const ushort* qkv [[buffer(3)]], constant QkvArgs& args [[buffer(4)]],
-                      uint2 group [[threadgroup_position_in_grid]], uint2 position [[thread_position_in_threadgroup]],
-                      uint2 threads [[threads_per_threadgroup]]) {
-  const ulong row = ulong(group.x) * threads.y + position.y;
-  const ulong first = (ulong(group.y) * threads.x + position.x) * span_width;
-  const ulong query = args.query;
-  const ulong key = args.key;
-  const ulong columns = query + 2 * key;
-  if (row >= args.rows || first >= columns) {
-    return;
-  }
-  const ulong from = row * columns;
-  const ulong width = args.aligned != 0 ? span_width : 1;
-  const ulong last = min(first + span_width, columns);
-  for (ulong column = first; column < last; column += width) {
-    const ulong end = from + (args.aligned != 0 ? columns : column + 1);
-    if (column < query) {
-      copy_span(q, row * query + column, qkv, from + column, end, args.aligned);
-    } else if (column < query + key) {
-      copy_span(k, row * key + column - query, qkv, from + column, end, args.aligned);
-    } else {
-      copy_span(v, row * key + column - query - key, qkv, from + column, end, args.aligned);
-    }
-  }
-}
-
-// Fused rows from q, k and v.
-kernel void join_qkv(device ushort* qkv [[buffer(0)]], device const ushort* q [[buffer(1)]],
-                     device const ushort* k [[buffer(2)]], device const ushort* v [[buffer(3)]],
-                     constant QkvArgs& args [[buffer(4)]], uint2 group [[threadgroup_position_in_grid]],
-                     uint2 position [[thread_position_in_threadgroup]], uint2 threads [[threads_per_threadgroup]]) {
-  const ulong row = ulong(group.x) * threads.y + position.y;
-  const ulong first = (ulong(group.y) * threads.x + position.x) * span_width;
-  const ulong query = args.query;
-  const ulong key = args.key;
-  const ulong columns = query + 2 * key;
-  if (row >= args.rows || first >= columns) {
-    return;
-  }
-  const ulong to = row * columns;
-  const ulong width = args.aligned != 0 ? span_width : 1;
-  const ulong last = min(first + span_width, columns);
-  for (ulong column = first; column < last; column += width) {
-    if (column < query) {
-      const ulong at = row * query + column;
-      copy_span(qkv, to + column, q, at, at + width, args.aligned);
-    } else if (column < query + key) {
-      const ulong at = row * key + column - query;
-      copy_span(qkv, to + column, k, at, at + width, args.aligned);
-    } else {
-      const ulong at = row * key + column - query - key;
-      copy_span(qkv, to + column, v, at, at + width, args.aligned);
-    }
-  }
-}
-
-// out[m] = in[indices[m]], zeros if there is no such row.
+// out[m] = in[indices[m]], zeros if there is no such row. Columns have 16 bits, two for each f32 element. Threadgroups
+// of any width, spans along x and rows along y; in the grid, rows are along x.
 kernel void gather_rows(device ushort* out [[buffer(0)]], device const ushort* in [[buffer(1)]],
                         device const int* indices [[buffer(2)]], constant GatherArgs& args [[buffer(3)]],
                         uint2 group [[threadgroup_position_in_grid]],

@@ -16,14 +16,6 @@ struct FillArgs {
 };
 
 // Columns have 16 bits.
-struct QkvArgs {
-  uint32_t rows;
-  uint32_t query;    // columns of q
-  uint32_t key;      // columns of k, and of v
-  uint32_t aligned;  // all rows start at multiples of 16 bytes and their parts are whole spans
-};
-
-// Columns have 16 bits.
 struct GatherArgs {
   uint32_t rows;  // of the output
   uint32_t columns;

@@ -106,7 +106,7 @@ template <typename T>
     return;
   }
   const float scale = loss_scale[0];
-  const float factor = total == 0.0f ? 0.0f : scale / total;
+  const float factor = scale / total;
   const ulong target_at = begin + uint(target);
   // In reverse order: the most recently read elements are the nearest in the cache.
   for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {

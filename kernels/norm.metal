@@ -22,6 +22,13 @@ constant constexpr uint norm_simdgroups = 24;
 constant constexpr uint norm_gradient_rows = 32;
 constant constexpr uint norm_gradient_ahead = 8;
 
+// Where a row begins that may be a piece of a wider one.
+template <typename Args>
+inline ulong norm_row(constant Args& args, uint row) {
+  const uint wide = args.pieces == 1 ? row : row / args.pieces;
+  return ulong(wide) * args.stride + (row - wide * args.pieces) * args.columns;
+}
+
 // A lane's spans of a row of `columns`, which are whole and aligned. A lane with nothing left to load loads the last
 // span again and discards it, so no branch prevents loads from being issued together.
 template <typename T>
@@ -34,7 +41,7 @@ inline void load_row(device const T* row, uint columns, uint lane, thread float*
 }
 
 // sum = residual + dropout(x), out = its norm, for rows of at most 1,024 columns, which stay in registers, all whole
-// aligned spans. Threadgroups of whole simdgroups, one per row.
+// aligned spans. The rows of residual, x and out may be pieces of wider ones. Threadgroups of whole simdgroups, one per row.
 template <typename T, typename W>
 kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]], device float* mean [[buffer(2)]],
                          device float* rstd [[buffer(3)]], device const T* residual [[buffer(4)]],
@@ -47,7 +54,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
   if (row >= args.rows) {
     return;
   }
-  const ulong begin = row * args.columns;
+  const ulong begin = norm_row(args, uint(row));
   const float count = float(args.columns);
   float values[norm_kept * span_width];
   float added[norm_kept * span_width];
@@ -112,8 +119,8 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
     const uint column = step * norm_step + lane * span_width;
     thread float* part = values + step * span_width;
     if (column < args.columns) {
-      if (args.has_x != 0) {
-        store_aligned(sum + begin + column, part);
+      if (args.has_sum != 0) {
+        store_aligned(sum + row * args.columns + column, part);
       }
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
@@ -168,7 +175,7 @@ kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffe
   }
   float part[span_width];
   const uint steps = (args.columns + norm_step - 1) / norm_step;
-  const ulong begin = row * args.columns;
+  const ulong begin = norm_row(args, uint(row));
   const ulong end = begin + args.columns;
   const float count = float(args.columns);
   const DropoutStream dropout =
@@ -207,8 +214,8 @@ kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffe
     const uint column = step * norm_step + lane * span_width;
     if (column < args.columns) {
       load_norm_sum(residual, x, args, dropout, begin + column, end, part);
-      if (args.has_x != 0) {
-        store_span(sum, begin + column, end, args.aligned, part);
+      if (args.has_sum != 0) {
+        store_span(sum, row * args.columns + column, (row + 1) * args.columns, args.aligned, part);
       }
       float gain[span_width];
       load_span(weight, column, args.columns, args.weight_aligned, gain);
@@ -254,8 +261,8 @@ template <typename T>
     uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
   // By even and odd steps, simdgroups, rows, the two sums.
   threadgroup float shares[2][norm_simdgroups][norm_rows][2];
-  const ulong first_row = ulong(part) * args.rows_per_part;
-  const ulong last_row = min(first_row + args.rows_per_part, ulong(args.rows));
+  const uint first_row = part * args.rows_per_part;
+  const uint rows = min(args.rows_per_part, args.rows - first_row);
   const uint column = position * span_width;
   const bool inside = column < args.columns;
   // A thread beyond the row's end loads the last span and discards it.
@@ -271,29 +278,30 @@ template <typename T>
     bias_sums[k] = 0.0f;
   }
   uint turn = 0;
-  for (ulong row = first_row; row < last_row; row += norm_rows) {
+  for (uint row = 0; row < rows; row += norm_rows) {
     float gradient[norm_rows * span_width];
     float normal[norm_rows * span_width];
     float shortcut[norm_rows * span_width];
     // Rows past the last one repeat it.
 #pragma unroll
     for (uint r = 0; r < norm_rows; ++r) {
-      const ulong at = min(row + r, last_row - 1) * args.columns + loaded;
+      const uint taken = first_row + min(row + r, rows - 1);
+      const ulong at = norm_row(args, taken) + loaded;
       load_aligned(dout + at, gradient + r * span_width);
-      load_aligned(sum + at, normal + r * span_width);
+      load_aligned(sum + ulong(taken) * args.columns + loaded, normal + r * span_width);
       load_aligned((args.has_direct != 0 ? direct : dout) + at, shortcut + r * span_width);
     }
     float centres[norm_rows];
     float factors[norm_rows];
 #pragma unroll
     for (uint r = 0; r < norm_rows; ++r) {
-      const ulong at = min(row + r, last_row - 1);
+      const uint at = first_row + min(row + r, rows - 1);
       centres[r] = (args.rms != 0 ? rstd : mean)[at];
       factors[r] = rstd[at];
     }
 #pragma unroll
     for (uint r = 0; r < norm_rows; ++r) {
-      const bool counts = inside && row + r < last_row;
+      const bool counts = inside && row + r < rows;
       const float centre = args.rms != 0 ? 0.0f : centres[r];
       const float factor = factors[r];
       float product = 0.0f;
@@ -327,7 +335,7 @@ template <typename T>
       }
       product = product / count;
       total = args.rms != 0 ? 0.0f : total / count;
-      if (inside && row + r < last_row) {
+      if (inside && row + r < rows) {
         float result[span_width];
 #pragma unroll
         for (uint k = 0; k < span_width; ++k) {
@@ -335,7 +343,7 @@ template <typename T>
           result[k] = (gradient[i] - total - normal[i] * product) * factors[r];
           result[k] += args.has_direct != 0 ? shortcut[i] : 0.0f;
         }
-        store_aligned(dsum + (row + r) * args.columns + column, result);
+        store_aligned(dsum + norm_row(args, first_row + row + r) + column, result);
       }
     }
     turn = 1 - turn;
@@ -375,13 +383,14 @@ kernel void norm_backward_columns(device float* partial [[buffer(0)]], device co
     bias_sums[k] = 0.0f;
   }
   for (ulong row = first_row; row < last_row; ++row) {
-    const ulong begin = row * args.columns;
+    const ulong begin = norm_row(args, uint(row));
+    const ulong sum_begin = row * args.columns;
     const float centre = args.rms != 0 ? 0.0f : mean[row];
     const float factor = rstd[row];
     float gradient[span_width];
     float total[span_width];
     load_span(dout, begin + column, begin + args.columns, args.aligned, gradient);
-    load_span(sum, begin + column, begin + args.columns, args.aligned, total);
+    load_span(sum, sum_begin + column, sum_begin + args.columns, args.aligned, total);
 #pragma unroll
     for (uint k = 0; k < span_width; ++k) {
       weight_sums[k] += gradient[k] * ((total[k] - centre) * factor);
@@ -413,8 +422,10 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
     return;
   }
   const uint steps = (args.columns + norm_step - 1) / norm_step;
-  const ulong begin = row * args.columns;
+  const ulong begin = norm_row(args, uint(row));
   const ulong end = begin + args.columns;
+  const ulong sum_begin = row * args.columns;
+  const ulong sum_end = sum_begin + args.columns;
   const float count = float(args.columns);
   const float centre = args.rms != 0 ? 0.0f : mean[row];
   const float factor = rstd[row];
@@ -427,7 +438,7 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
     const uint column = step * norm_step + lane * span_width;
     if (column < args.columns) {
       load_span(dout, begin + column, end, args.aligned, gradient);
-      load_span(sum, begin + column, end, args.aligned, normal);
+      load_span(sum, sum_begin + column, sum_end, args.aligned, normal);
       load_span(weight, column, args.columns, args.weight_aligned, gain);
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
@@ -444,7 +455,7 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
     const uint column = step * norm_step + lane * span_width;
     if (column < args.columns) {
       load_span(dout, begin + column, end, args.aligned, gradient);
-      load_span(sum, begin + column, end, args.aligned, normal);
+      load_span(sum, sum_begin + column, sum_end, args.aligned, normal);
       load_span(weight, column, args.columns, args.weight_aligned, gain);
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {

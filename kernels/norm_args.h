@@ -3,13 +3,19 @@
 
 #include <stdint.h>
 
+// Rows may be pieces of wider rows, which are `stride` elements apart: the first `pieces · columns` of each. If they are
+// whole, `pieces` is 1 and `stride` is `columns`.
+
 struct NormForwardArgs {
   uint32_t rows;
   uint32_t columns;
+  uint32_t stride;  // of out, residual and x
+  uint32_t pieces;
   uint32_t aligned;         // all rows start at multiples of 16 bytes
   uint32_t weight_aligned;  // weight and bias do
   uint32_t rms;             // RMSNorm, else LayerNorm
   uint32_t has_x;
+  uint32_t has_sum;
   uint32_t has_bias;
   uint32_t has_mean;
   uint32_t has_rstd;
@@ -22,6 +28,8 @@ struct NormForwardArgs {
 struct NormBackwardArgs {
   uint32_t rows;
   uint32_t columns;
+  uint32_t stride;  // of dsum, dout and direct
+  uint32_t pieces;
   uint32_t aligned;
   uint32_t weight_aligned;
   uint32_t rms;

@@ -43,6 +43,13 @@ def of_isolated(splitter):
     return [ord(c) for c in ALL if len(splitter.pre_tokenize_str(f"a{c}a")) == 3]
 
 
+# What a set consists of, besides ranges of its own.
+WORD = ["Alphabetic", "Mn", "Mc", "Me", "Nd", "Pc"]
+PARTS = {
+    "Alphabetic": ["Lu", "Ll", "Lt", "Lm", "Lo", "Nl"], "word": WORD, "rust word": WORD, "numeric": ["Nd", "Nl", "No"],
+}  # fmt: skip
+
+
 def ranges_of(points):
     ranges = []
     for point in points:
@@ -52,6 +59,25 @@ def ranges_of(points):
         else:
             ranges.append([point, point])
     return ranges
+
+
+def strided(ranges):
+    """The ranges as (first, last, step), where single points at equal distances are one."""
+    result = []
+    for first, last in ranges:
+        if result and first == last:
+            begin, end, step = result[-1]
+            if begin == end and first - end == 2 or step > 1 and first - end == step:
+                result[-1] = (begin, first, first - end)
+                continue
+        result.append((first, last, 1))
+    return result
+
+
+def range_item(first, last, step):
+    if first == last:
+        return f"{{0x{first:X}}}"
+    return f"{{0x{first:X}, 0x{last:X}}}" if step == 1 else f"{{0x{first:X}, 0x{last:X}, {step}}}"
 
 
 def rows(items):
@@ -77,15 +103,22 @@ def main():
     assert sets["space"] == of_expression(r"\s")
     ranges, entries = [], []
     for name, points in sets.items():
-        own = ranges_of(points)
-        entries.append(f'{{"{name}", {len(ranges)}, {len(own)}}}')
+        of_parts = {point for part in PARTS.get(name, []) for point in sets[part]}
+        assert of_parts <= set(points)
+        own = strided(ranges_of([point for point in points if point not in of_parts]))
+        parts = "".join(f', "{part}"' for part in PARTS.get(name, []))
+        entries.append(f'{{"{name}", {len(ranges)}, {len(own)}{f", {{{parts[2:]}}}" if parts else ""}}}')
         ranges += own
     decompositions, parts = [], []
     for character in ALL:
         full = unicodedata2.normalize("NFKD", character)
         if full == unicodedata2.normalize("NFD", character):
             continue
-        decompositions.append(f"{{0x{ord(character):X}, {len(parts)}, {len(full)}}}")
+        point = ord(character)
+        if decompositions and decompositions[-1][1] == point - 1 and decompositions[-1][3] == len(full):
+            decompositions[-1][1] = point
+        else:
+            decompositions.append([point, point, len(parts), len(full)])
         parts += [f"0x{ord(part):X}" for part in full]
     lines = [
         "// Sets of characters and compatibility decompositions in the form that character_sets.h describes.",
@@ -98,11 +131,10 @@ def main():
         f"const NamedSet named_sets[{len(entries)}] = {{", *rows(entries), "};",
         f"const std::size_t named_set_count = {len(entries)};",
         "",
-        f"const CharacterRange set_ranges[{len(ranges)}] = {{",
-        *rows(f"{{0x{first:X}, 0x{last:X}}}" for first, last in ranges), "};",
+        f"const SteppedRange set_ranges[{len(ranges)}] = {{", *rows(range_item(*entry) for entry in ranges), "};",
         "",
         f"const CompatibilityDecomposition compatibility_decompositions[{len(decompositions)}] = {{",
-        *rows(decompositions), "};",
+        *rows(f"{{0x{first:X}, 0x{last:X}, {start}, {count}}}" for first, last, start, count in decompositions), "};",
         f"const std::size_t compatibility_decomposition_count = {len(decompositions)};",
         "",
         f"const char32_t compatibility_parts[{len(parts)}] = {{", *rows(parts), "};",

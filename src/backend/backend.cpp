@@ -1,4 +1,4 @@
-// Recorded work as a list of operations, for backends that have no better way.
+// Recorded work as a list of operations and slots as plain uploads, for backends that have no better way.
 #include "backend/backend.h"
 
 #include "base/fail.h"
@@ -25,6 +25,25 @@ void Backend::replay(const Recording& recording) {
     fail(ErrorKind::usage, "The recording is of another backend than {}.", device().backend);
   }
   for (const auto& operation : operations->operations) operation(*this);
+}
+
+namespace {
+
+class PlainSlot final : public UploadSlot {
+ public:
+  PlainSlot(Backend& backend, const Tensor& destination) : backend_(backend), destination_(destination) {}
+  void write(std::span<const std::byte> source) override { backend_.upload(destination_, source); }
+
+ private:
+  Backend& backend_;
+  Tensor destination_;
+};
+
+}  // namespace
+
+std::unique_ptr<UploadSlot> Backend::upload_slot(const Tensor& destination, std::size_t /*under_way*/,
+                                                 std::string_view /*label*/) {
+  return std::make_unique<PlainSlot>(*this, destination);
 }
 
 }  // namespace mslt

@@ -3,7 +3,7 @@
 // run() records or runs one operation on tensor views; operations/operations.h lists them. An operation sees the
 // results of all earlier ones. Views must stay valid until wait(). Every operation is deterministic: the same inputs,
 // device and thread count give the same bits. The host waits for the device only in wait(), throttle() and download(),
-// and in upload() and read_back() when the staging memory is full. One thread at a time uses a Backend.
+// and in uploads and read_back() when the staging memory is full. One thread at a time uses a Backend.
 #pragma once
 
 #include <cstddef>
@@ -69,6 +69,19 @@ class Recording {
   virtual ~Recording() = default;
 };
 
+// What the host uploads to one tensor again and again, from staging memory of its own: nothing is allocated for an
+// upload, and it comes from one of a few fixed addresses.
+class UploadSlot {
+ public:
+  UploadSlot() = default;
+  UploadSlot(const UploadSlot&) = delete;
+  UploadSlot& operator=(const UploadSlot&) = delete;
+  virtual ~UploadSlot() = default;
+
+  // As Backend::upload to the tensor of the slot. Waits if the device has not read the upload `under_way` times before.
+  virtual void write(std::span<const std::byte> source) = 0;
+};
+
 class Backend : public ExecutesAll<Operations> {
  public:
   virtual ~Backend() = default;
@@ -109,6 +122,10 @@ class Backend : public ExecutesAll<Operations> {
   // Copies host bytes into `destination`, in recording order; `source` may be reused on return. Waits for earlier work
   // if that work holds all staging memory of the device.
   virtual void upload(const Tensor& destination, std::span<const std::byte> source) = 0;
+  // A slot for `destination`, of whose uploads so many may be under way. Neither the backend nor the tensor's buffer
+  // may go before it.
+  virtual std::unique_ptr<UploadSlot> upload_slot(const Tensor& destination, std::size_t under_way,
+                                                  std::string_view label);
   // Copies `source` to the host, once the work recorded so far is done.
   virtual void download(const Tensor& source, std::span<std::byte> destination) = 0;
   // Calls `receive` with the bytes that `source` has at this point of the recording: at once, later from wait(), or
@@ -123,7 +140,7 @@ class Backend : public ExecutesAll<Operations> {
   virtual void throttle(std::size_t in_flight) = 0;
 
   // Recorded work. A recording holds the settings and addresses of its operations; values that change between replays
-  // lie in device memory and are uploaded between them.
+  // lie in device memory and are uploaded between them, through slots if they change each time.
 
   // Keeps the operations that `work` runs instead of running them. Their buffers must live as long as the recording.
   // Throws as run(), and Error(usage) if `work` does anything other than run operations.

@@ -181,10 +181,6 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     for (std::size_t i = 0; i < stages.size(); ++i) {
       if (fused_activation(stages, i) != nullptr) continue;
       const Stage& stage = stages[i];
-      if (const auto* heads = stage.as<NormalizeHeads>()) {
-        for (const char* name : {"queries", "normal_queries"}) add(name, heads->shape.query_columns());
-        for (const char* name : {"keys", "normal_keys", "values"}) add(name, heads->shape.key_columns());
-      }
       if (const std::int64_t columns = own_columns(stage); columns > 0) {
         add(result_name(stage), columns);
         if (stage.as<Attend>() != nullptr) add("tail_" + result_name(stage), columns);
@@ -323,30 +319,12 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      x = out;
                    },
                    [&](const NormalizeHeads& heads) {
-                     const auto part = [&](const char* name) {
-                       return rows_of(name, x.shape()[0]);
+                     const auto normalise = [&](const RowPieces& pieces, const Tensor& gain) {
+                       backend.run(ResidualNormForward{
+                           .out = x, .residual = x, .weight = gain, .kind = head_norm_kind(config), .pieces = pieces});
                      };
-                     const Tensor v = part("values");
-                     backend.run(SplitQkv{.q = sequences(part("queries")),
-                                          .k = sequences(part("keys")),
-                                          .v = sequences(v),
-                                          .qkv = sequences(x),
-                                          .shape = heads.shape});
-                     const auto normalise = [&](const Tensor& out, const Tensor& in, std::int64_t pieces,
-                                                const Tensor& gain) {
-                       const Shape shape = {in.shape()[0] * pieces, in.shape()[1] / pieces};
-                       backend.run(ResidualNormForward{.out = out.reshape(shape),
-                                                       .residual = in.reshape(shape),
-                                                       .weight = gain,
-                                                       .kind = head_norm_kind(config)});
-                       return sequences(out);
-                     };
-                     backend.run(JoinQkv{
-                         .qkv = sequences(x),
-                         .q = normalise(part("normal_queries"), part("queries"), heads.query_pieces, weight.weight),
-                         .k = normalise(part("normal_keys"), part("keys"), heads.key_pieces, weight.key_weight),
-                         .v = sequences(v),
-                         .shape = heads.shape});
+                     normalise(heads.queries, weight.weight);
+                     normalise(heads.keys, weight.key_weight);
                    },
                    [&](const Rotate& rotate) {
                      if (batch.continued) return;  // the attention does it

@@ -79,8 +79,13 @@ class Builder {
     add("qkv", Linear{config_.channels, shape.qkv_columns(), config.qkv_bias});
     if (config.qk_norm != QkNormType::none) {
       const bool each = config.qk_norm == QkNormType::head;
-      add("q_norm",
-          NormalizeHeads{shape, each ? shape.heads : 1, each ? shape.kv_heads : 1, layer_name(layer_, "k_norm")});
+      const std::int64_t queries = shape.query_columns();
+      const std::int64_t keys = shape.key_columns();
+      add("q_norm", NormalizeHeads{.queries = {0, each ? shape.heads : 1},
+                                   .keys = {queries, each ? shape.kv_heads : 1},
+                                   .query_size = each ? shape.head_size : queries,
+                                   .key_size = each ? shape.head_size : keys,
+                                   .key_name = layer_name(layer_, "k_norm")});
     }
     if (config.rotary) add("rotated", Rotate{shape});
     add("attention", Attend{shape, static_cast<std::uint32_t>(layer_ * 4 + 1)});
@@ -129,8 +134,8 @@ std::vector<StageParameter> parameters_of(const Stage& stage, const Config& conf
     if (linear->bias) add(stage.name + ".bias", {linear->out});
   }
   if (const auto* heads = stage.as<NormalizeHeads>()) {
-    add(stage.name + ".weight", {heads->shape.query_columns() / heads->query_pieces});
-    add(heads->key_name + ".weight", {heads->shape.key_columns() / heads->key_pieces});
+    add(stage.name + ".weight", {heads->query_size});
+    add(heads->key_name + ".weight", {heads->key_size});
   }
   const auto* join = stage.as<Join>();
   if (stage.as<Normalize>() != nullptr || (join != nullptr && join->normalizes)) {

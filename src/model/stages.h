@@ -33,11 +33,12 @@ struct Activate {
   bool gated() const { return activation == Activation::swiglu; }
 };
 
-// RMSNorm of the queries and the keys of x, in place: of so many equal pieces of each row.
+// RMSNorm of the queries and the keys of x, in place.
 struct NormalizeHeads {
-  AttentionShape shape;
-  std::int64_t query_pieces;
-  std::int64_t key_pieces;
+  RowPieces queries;
+  RowPieces keys;
+  std::int64_t query_size;  // columns of a piece
+  std::int64_t key_size;
   std::string key_name;  // of the keys' weight, as the stage's name is of the queries'
 };
 

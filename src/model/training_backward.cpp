@@ -19,24 +19,19 @@ void TrainingPass::State::backward_norm(const StageTensors& t) {
 
 // dout, which is din, in place.
 void TrainingPass::State::backward_heads(const NormalizeHeads& heads, const StageTensors& t) {
-  const Tensor dq = sequences(t.queries.gradient);
-  const Tensor dk = sequences(t.keys.gradient);
-  const Tensor dv = sequences(t.dvalues);
-  backend.run(SplitQkv{.q = dq, .k = dk, .v = dv, .qkv = sequences(t.dout), .shape = heads.shape});
-  const auto differentiate = [&](const HeadNormTensors& part, std::int64_t pieces, const Tensor& weight,
+  const auto differentiate = [&](const HeadNormTensors& part, const RowPieces& pieces, const Tensor& weight,
                                  const Tensor& dweight) {
-    const Shape shape = {rows * pieces, part.raw.shape()[1] / pieces};
-    backend.run(ResidualNormBackward{.dsum = part.gradient.reshape(shape),
+    backend.run(ResidualNormBackward{.dsum = t.din,
                                      .dweight = dweight,
-                                     .dout = part.gradient.reshape(shape),
-                                     .sum = part.raw.reshape(shape),
+                                     .dout = t.dout,
+                                     .sum = part.raw,
                                      .rstd = part.rstd,
                                      .weight = weight,
-                                     .kind = head_norm_kind(config)});
+                                     .kind = head_norm_kind(config),
+                                     .pieces = pieces});
   };
-  differentiate(t.queries, heads.query_pieces, t.weights.weight, t.gradients.weight);
-  differentiate(t.keys, heads.key_pieces, t.weights.key_weight, t.gradients.key_weight);
-  backend.run(JoinQkv{.qkv = sequences(t.din), .q = dq, .k = dk, .v = dv, .shape = heads.shape});
+  differentiate(t.queries, heads.queries, t.weights.weight, t.gradients.weight);
+  differentiate(t.keys, heads.keys, t.weights.key_weight, t.gradients.key_weight);
 }
 
 void TrainingPass::State::backward(const Tensor& random_state) {

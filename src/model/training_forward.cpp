@@ -24,27 +24,19 @@ void TrainingPass::State::forward_norm(const StageTensors& t, const Tensor& x, c
                                   .dropout = dropout});
 }
 
+// In place; keeps what was there for the backward pass.
 void TrainingPass::State::forward_heads(const NormalizeHeads& heads, const StageTensors& t) {
-  backend.run(SplitQkv{.q = sequences(t.queries.raw),
-                       .k = sequences(t.keys.raw),
-                       .v = sequences(t.values),
-                       .qkv = sequences(t.in),
-                       .shape = heads.shape});
-  const auto normalise = [&](const HeadNormTensors& part, std::int64_t pieces, const Tensor& weight) {
-    const Shape shape = {rows * pieces, part.raw.shape()[1] / pieces};
-    backend.run(ResidualNormForward{.out = part.normal.reshape(shape),
+  const auto normalise = [&](const HeadNormTensors& part, const RowPieces& pieces, const Tensor& weight) {
+    backend.run(ResidualNormForward{.out = t.out,
+                                    .sum = part.raw,
                                     .rstd = part.rstd,
-                                    .residual = part.raw.reshape(shape),
+                                    .residual = t.in,
                                     .weight = weight,
-                                    .kind = head_norm_kind(config)});
+                                    .kind = head_norm_kind(config),
+                                    .pieces = pieces});
   };
-  normalise(t.queries, heads.query_pieces, t.weights.weight);
-  normalise(t.keys, heads.key_pieces, t.weights.key_weight);
-  backend.run(JoinQkv{.qkv = sequences(t.out),
-                      .q = sequences(t.queries.normal),
-                      .k = sequences(t.keys.normal),
-                      .v = sequences(t.values),
-                      .shape = heads.shape});
+  normalise(t.queries, heads.queries, t.weights.weight);
+  normalise(t.keys, heads.keys, t.weights.key_weight);
 }
 
 void TrainingPass::State::forward(const Tensor& random_state) {

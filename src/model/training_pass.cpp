@@ -109,16 +109,14 @@ void TrainingPass::State::make_forward(DType dtype, const TensorMaker& make) {
                    },
                    [&](const Activate& activate) { t.out = activate.gated() ? matrix(name, activate.size) : t.in; },
                    [&](const NormalizeHeads& heads) {
-                     const auto make_part = [&](const std::string& part, std::int64_t columns, std::int64_t pieces) {
-                       HeadNormTensors made;
-                       made.raw = matrix(part + ".raw", columns);
-                       made.normal = matrix(part, columns);
-                       if (train) made.rstd = make(part + ".rstd", DType::f32, {rows * pieces});
-                       return made;
+                     const auto make_part = [&](const std::string& part, const RowPieces& pieces,
+                                                const Tensor& weight) -> HeadNormTensors {
+                       if (!train) return {};
+                       const Shape raw = {rows * pieces.count, weight.elements()};
+                       return {make(part + ".raw", dtype, raw), make(part + ".rstd", DType::f32, {raw[0]})};
                      };
-                     t.queries = make_part(name, heads.shape.query_columns(), heads.query_pieces);
-                     t.keys = make_part(heads.key_name, heads.shape.key_columns(), heads.key_pieces);
-                     t.values = matrix(name + ".values", heads.shape.key_columns());
+                     t.queries = make_part(name, heads.queries, t.weights.weight);
+                     t.keys = make_part(heads.key_name, heads.keys, t.weights.key_weight);
                      t.out = t.in;
                    },
                    [&](const Rotate&) { t.out = t.in; },
@@ -164,13 +162,8 @@ void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
                                 return t.accumulates ? stream : make_din();
                               },
                               [&](const Activate& activate) { return activate.gated() ? t.in : d; },
-                              [&](const NormalizeHeads& heads) {
-                                t.queries.gradient = make("d." + stages[i].name, dtype, t.queries.raw.shape());
-                                t.keys.gradient = make("d." + heads.key_name, dtype, t.keys.raw.shape());
-                                t.dvalues = make("d." + stages[i].name + ".values", dtype, t.values.shape());
-                                return d;
-                              },
-                              [&](const Rotate&) { return d; }, [&](const Attend&) { return make_din(); },
+                              [&](const NormalizeHeads&) { return d; }, [&](const Rotate&) { return d; },
+                              [&](const Attend&) { return make_din(); },
                               [&](const Normalize&) { return config.dropout > 0 ? d : make_din(); },
                               [&](const Join& join) {
                                 const bool goes_on = !join.stream_normalized && i + 1 < stages.size();
@@ -224,7 +217,8 @@ MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t ba
           plan_activations(config, dtype, batch, seq_len, mode).bytes()};
 }
 
-TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode)
+TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
+                           std::size_t under_way)
     : transformer_(transformer) {
   const Config& config = transformer.config();
   Backend& backend = transformer.backend();
@@ -244,6 +238,8 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
                                    [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
                                      return Tensor(*activations_, planner.offset(name), tensor_dtype, shape);
                                    });
+  tokens_ = backend.upload_slot(state_->tokens, under_way, "tokens of a batch");
+  targets_ = backend.upload_slot(state_->targets, under_way, "targets of a batch");
 }
 
 TrainingPass::~TrainingPass() = default;
@@ -269,8 +265,8 @@ void TrainingPass::set_batch(std::span<const std::int32_t> tokens, std::span<con
            targets[i], vocab_size - 1);
     }
   }
-  state_->backend.upload(state_->tokens, std::as_bytes(tokens));
-  state_->backend.upload(state_->targets, std::as_bytes(targets));
+  tokens_->write(std::as_bytes(tokens));
+  targets_->write(std::as_bytes(targets));
 }
 
 void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state) {

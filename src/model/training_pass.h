@@ -26,8 +26,9 @@ class TrainingPass {
   enum class Mode { train, evaluate };  // evaluate allocates no gradients and shares activations between layers
 
   // Throws Error(usage) where seq_len passes the model's max_positions or the device cannot train the parameters'
-  // dtype, Error(memory) where it does not fit.
-  TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode);
+  // dtype, Error(memory) where it does not fit. `under_way` batches may be on their way to the device at a time.
+  TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
+               std::size_t under_way = 2);
   TrainingPass(const TrainingPass&) = delete;
   TrainingPass& operator=(const TrainingPass&) = delete;
   ~TrainingPass();
@@ -68,6 +69,8 @@ class TrainingPass {
   std::unique_ptr<Buffer> activations_;
   std::unique_ptr<Buffer> logits_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<UploadSlot> tokens_;
+  std::unique_ptr<UploadSlot> targets_;
 };
 
 }  // namespace mslt

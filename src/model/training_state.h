@@ -10,12 +10,10 @@
 
 namespace mslt {
 
-// The queries, or the keys, of a NormalizeHeads: f [N, columns], apart.
+// What the backward pass needs of the queries, or of the keys, of a NormalizeHeads; absent without one.
 struct HeadNormTensors {
-  Tensor raw;
-  Tensor normal;
+  Tensor raw;   // f [N · pieces, columns of a piece]: before the norm
   Tensor rstd;  // f32 [N · pieces]
-  Tensor gradient;
 };
 
 // What one stage reads and makes; absent where it has no use for it. Matrices of activations are f [N, columns].
@@ -30,7 +28,6 @@ struct StageTensors {
   Tensor rstd;
   HeadNormTensors queries;
   HeadNormTensors keys;
-  Tensor values;                             // f [N, K·D], passing a NormalizeHeads
   Tensor log_sum_exp;                        // f32 [B, H, T]
   Activation activation = Activation::none;  // part of this product
   Tensor pre_activation;                     // its argument; absent where no backward pass needs it
@@ -38,7 +35,6 @@ struct StageTensors {
   // Backward: from dout to din, either of which may be the stream's gradient.
   Tensor dout;
   Tensor din;
-  Tensor dvalues;
   Tensor dstream;            // Join: the stream's gradient, where it reaches the sum past the norm
   Tensor dbranch;            // Join: din through dropout
   bool accumulates = false;  // din is added to

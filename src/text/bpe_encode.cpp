@@ -6,53 +6,20 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "text/pretoken_cache.h"
 #include "text/rank_queue.h"
 
 namespace mslt {
 namespace {
 
-// Pre-tokens up to this many bytes are cached; the sixteenth byte of a key is the length.
-constexpr std::size_t max_cached_bytes = 15;
-constexpr std::size_t max_cached_ids = 7;
-constexpr std::size_t cache_slots = std::size_t{1} << 13;
 // From this length on, the rank queue is faster than scanning for the lowest rank.
 constexpr std::size_t long_piece = 96;
 // A queue with more positions is not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
-struct Key {
-  std::uint64_t low = 0;
-  std::uint64_t high = 0;
-  bool operator==(const Key&) const = default;
-};
-
-struct Slot {
-  Key key;
-  std::uint32_t count = 0;
-  std::array<TokenId, max_cached_ids> ids{};
-};
-
-// `size` is 1 to 15. Reads 16 bytes if the text has them, so no branch depends on the length.
-Key key_of(const char* bytes, std::size_t size, std::size_t available) {
-  std::array<std::uint64_t, 2> words{};
-  if (available >= sizeof(words)) {
-    std::memcpy(words.data(), bytes, sizeof(words));
-    const __uint128_t mask = (__uint128_t{1} << (8 * size)) - 1;
-    words[0] &= static_cast<std::uint64_t>(mask);
-    words[1] &= static_cast<std::uint64_t>(mask >> 64);
-  } else {
-    std::memcpy(words.data(), bytes, size);
-  }
-  return {.low = words[0], .high = words[1] | (static_cast<std::uint64_t>(size) << 56)};
-}
-
-std::size_t slot_of(const Key& key) {
-  const __uint128_t product =
-      static_cast<__uint128_t>(key.low ^ 0x9E3779B97F4A7C15u) * (key.high ^ 0xD6E8FEB86659FD93u);
-  const auto mixed = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  return (mixed ^ (mixed >> 29)) % cache_slots;
-}
-
+// Slots of one and two cache lines.
+using ShortPieces = PretokenCache<1, 11, std::size_t{1} << 13>;
+using LongPieces = PretokenCache<3, 19, std::size_t{1} << 12>;
 std::uint64_t hash_bytes(std::string_view bytes) {
   std::uint64_t hash = bytes.size() * 0x9E3779B97F4A7C15u;
   const char* at = bytes.data();
@@ -117,8 +84,10 @@ TokenId TokenIndex::find(std::string_view bytes) const {
 }
 
 struct BpeEncoder::Workspace {
-  std::vector<Slot> slots = std::vector<Slot>(cache_slots);
+  ShortPieces short_pieces;
+  LongPieces long_pieces;
   std::vector<TokenId> ids;
+  std::vector<TokenId> symbols;
   RankQueue queue;
 };
 
@@ -158,6 +127,7 @@ BpeEncoder::BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules
       table_(rules),
       whole_(tokens, whole),
       has_whole_(!whole.empty()),
+      characters_(bytes, rules, table_, tokens),
       ranks_rise_(check_ranks_rise(rules)),
       rank_count_(0) {
   for (const MergeRule& rule : rules) rank_count_ = std::max(rank_count_, rule.rank + 1);
@@ -167,12 +137,19 @@ BpeEncoder::~BpeEncoder() {
   for (auto& place : pool_) delete place.load(std::memory_order_acquire);
 }
 
+std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
+  std::vector<TokenId> symbols;
+  characters_.append_symbols(piece, symbols);
+  return symbols;
+}
+
 void BpeEncoder::encode(std::string_view text, NextPretoken next, std::vector<TokenId>& ids) const {
   std::size_t begin = 0;
-  const auto next_piece = [&] {
-    if (begin == text.size()) return std::pair(std::string_view(), std::size_t{0});
+  const auto next_piece = [&](std::size_t& readable) {
+    readable = text.size() - begin;
+    if (readable == 0) return std::string_view();
     const std::size_t end = next(text, begin);
-    const std::pair piece(text.substr(begin, end - begin), text.size() - begin);
+    const std::string_view piece = text.substr(begin, end - begin);
     begin = end;
     return piece;
   };
@@ -181,56 +158,88 @@ void BpeEncoder::encode(std::string_view text, NextPretoken next, std::vector<To
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   std::size_t index = 0;
-  const auto next_piece = [&] {
+  const auto next_piece = [&](std::size_t& readable) {
     const std::string_view piece = index == pretokens.size() ? std::string_view() : pretokens[index++];
-    return std::pair(piece, piece.size());
+    readable = piece.size();
+    return piece;
   };
   encode_all(next_piece, ids);
 }
+
+// Ids are collected here first, which saves a capacity check per token.
+class BpeEncoder::IdBlock {
+ public:
+  explicit IdBlock(std::vector<TokenId>& ids) : ids_(ids) {}
+
+  void append_slot(const auto& slot) {
+    if (filled_ + slot.ids.size() > block_.size()) flush();
+    // Always copies all of them: a copy of fixed size needs no loop.
+    std::memcpy(block_.data() + filled_, slot.ids.data(), sizeof(slot.ids));
+    filled_ += slot.count;
+  }
+  void append(std::span<const TokenId> ids) {
+    flush();
+    ids_.insert(ids_.end(), ids.begin(), ids.end());
+  }
+  void flush() {
+    ids_.insert(ids_.end(), block_.begin(), block_.begin() + filled_);
+    filled_ = 0;
+  }
+
+ private:
+  std::vector<TokenId>& ids_;
+  std::array<TokenId, 1024> block_;
+  std::size_t filled_ = 0;
+};
 
 template <class NextPiece>
 void BpeEncoder::encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
   Workspace& workspace = *borrowed;
-  // Ids are collected here first, which saves a capacity check per token.
-  std::array<TokenId, 1024> block;
-  std::size_t filled = 0;
+  IdBlock block(ids);
+  // The slots of so many pieces load while the pieces before them are looked up.
+  struct Ahead {
+    std::string_view piece;
+    ShortPieces::Place place;
+  };
+  std::array<Ahead, 16> ahead;
   while (true) {
-    const auto [piece, available] = next_piece();
-    const std::size_t size = piece.size();
-    if (size == 0) break;
-    if (filled + max_cached_ids > block.size()) {
-      ids.insert(ids.end(), block.begin(), block.begin() + filled);
-      filled = 0;
+    std::size_t count = 0;
+    for (; count < ahead.size(); ++count) {
+      std::size_t readable = 0;
+      const std::string_view piece = next_piece(readable);
+      if (piece.empty()) break;
+      ahead[count].piece = piece;
+      if (piece.size() <= ShortPieces::max_bytes) ahead[count].place = workspace.short_pieces.place(piece, readable);
     }
-    if (size <= max_cached_bytes) {
-      const Key key = key_of(piece.data(), size, available);
-      Slot& slot = workspace.slots[slot_of(key)];
-      if (slot.key == key) [[likely]] {
-        // Always copies all of them: a copy of fixed size needs no loop.
-        std::memcpy(block.data() + filled, slot.ids.data(), sizeof(slot.ids));
-        filled += slot.count;
-        continue;
+    if (count == 0) break;
+    for (const Ahead& next : std::span(ahead).first(count)) {
+      if (next.piece.size() <= ShortPieces::max_bytes) {
+        encode_cached(next.piece, workspace.short_pieces, next.place, workspace, block);
+      } else if (next.piece.size() <= LongPieces::max_bytes) {
+        encode_cached(next.piece, workspace.long_pieces, workspace.long_pieces.place(next.piece, next.piece.size()),
+                      workspace, block);
+      } else {
+        workspace.ids.clear();
+        encode_uncached(next.piece, workspace, workspace.ids);
+        block.append(workspace.ids);
       }
-      workspace.ids.clear();
-      encode_uncached(piece, workspace, workspace.ids);
-      if (workspace.ids.size() <= max_cached_ids) {
-        slot.key = key;
-        slot.count = static_cast<std::uint32_t>(workspace.ids.size());
-        std::copy(workspace.ids.begin(), workspace.ids.end(), slot.ids.begin());
-        std::copy(workspace.ids.begin(), workspace.ids.end(), block.begin() + filled);
-        filled += workspace.ids.size();
-        continue;
-      }
-      ids.insert(ids.end(), block.begin(), block.begin() + filled);
-      ids.insert(ids.end(), workspace.ids.begin(), workspace.ids.end());
-    } else {
-      ids.insert(ids.end(), block.begin(), block.begin() + filled);
-      encode_uncached(piece, workspace, ids);
     }
-    filled = 0;
   }
-  ids.insert(ids.end(), block.begin(), block.begin() + filled);
+  block.flush();
+}
+
+template <class Cache>
+void BpeEncoder::encode_cached(std::string_view piece, Cache& cache, const typename Cache::Place& place,
+                               Workspace& workspace, IdBlock& block) const {
+  if (const auto* slot = cache.find(place)) [[likely]] {
+    block.append_slot(*slot);
+    return;
+  }
+  workspace.ids.clear();
+  encode_uncached(piece, workspace, workspace.ids);
+  if (workspace.ids.size() <= Cache::max_ids) cache.insert(place, workspace.ids);
+  block.append(workspace.ids);
 }
 
 void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
@@ -269,51 +278,59 @@ void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, std::
 }
 
 void BpeEncoder::merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
-  if (piece.size() == 1) {
-    ids.push_back(bytes_.byte_tokens[static_cast<unsigned char>(piece.front())]);
-  } else if (piece.size() < long_piece) {
-    merge_by_scanning(piece, ids);
+  std::vector<TokenId>& symbols = workspace.symbols;
+  symbols.clear();
+  characters_.append_symbols(piece, symbols);
+  if (symbols.size() == 1) {
+    ids.push_back(symbols.front());
+  } else if (symbols.size() < long_piece) {
+    merge_by_scanning(symbols, ids);
   } else if (ranks_rise_) {
-    merge_by_buckets(piece, workspace, ids);
+    merge_by_buckets(symbols, workspace, ids);
   } else {
-    merge_by_heap(piece, ids);
+    merge_by_heap(symbols, ids);
   }
+  if (symbols.capacity() > max_kept_positions) symbols = {};
 }
 
-void BpeEncoder::merge_by_scanning(std::string_view piece, std::vector<TokenId>& ids) const {
-  // symbols[i] may merge with its right neighbour into results[i] at ranks[i].
-  std::array<std::uint32_t, 3 * long_piece> small;
-  std::vector<std::uint32_t> large;
-  std::uint32_t* symbols = small.data();
-  std::size_t count = piece.size();
+void BpeEncoder::merge_by_scanning(std::span<const TokenId> given, std::vector<TokenId>& ids) const {
+  // symbols[i] may merge with its right neighbour: the rule's rank is the upper half of rules[i], its result the lower.
+  std::array<TokenId, long_piece> few_symbols;
+  std::array<std::uint64_t, long_piece> few_rules;
+  std::vector<TokenId> more_symbols;
+  std::vector<std::uint64_t> more_rules;
+  TokenId* symbols = few_symbols.data();
+  std::uint64_t* rules = few_rules.data();
+  std::size_t count = given.size();
   if (count > long_piece) {
-    large.resize(3 * count);
-    symbols = large.data();
+    more_symbols.resize(count);
+    more_rules.resize(count);
+    symbols = more_symbols.data();
+    rules = more_rules.data();
   }
-  std::uint32_t* ranks = symbols + count;
-  std::uint32_t* results = ranks + count;
-  const auto look_up = [&](std::size_t i) {
-    const MergeTable::Entry& rule = table_.find(symbols[i], symbols[i + 1]);
-    ranks[i] = rule.rank;
-    results[i] = rule.result;
+  constexpr std::uint64_t none = std::uint64_t{MergeTable::no_rank} << 32;
+  const auto rule_of = [&](TokenId left, TokenId right) {
+    const MergeTable::Entry& rule = table_.find(left, right);
+    return (std::uint64_t{rule.rank} << 32) | rule.result;
   };
-  for (std::size_t i = 0; i < count; ++i) symbols[i] = bytes_.byte_tokens[static_cast<unsigned char>(piece[i])];
-  for (std::size_t i = 0; i + 1 < count; ++i) look_up(i);
+  std::ranges::copy(given, symbols);
+  for (std::size_t i = 0; i + 1 < count; ++i) rules[i] = rule_of(symbols[i], symbols[i + 1]);
   while (count > 1) {
+    // Only rules of one result share a rank, so the lowest value is that of the leftmost rule of the lowest rank.
     std::size_t best = 0;
+    std::uint64_t lowest = rules[0];
     for (std::size_t i = 1; i + 1 < count; ++i) {
-      if (ranks[i] < ranks[best]) best = i;
+      best = rules[i] < lowest ? i : best;
+      lowest = std::min(lowest, rules[i]);
     }
-    if (ranks[best] == MergeTable::no_rank) break;
-    symbols[best] = results[best];
+    if (lowest >= none) break;
+    const auto result = static_cast<TokenId>(lowest);
+    symbols[best] = result;
     --count;
-    for (std::size_t i = best + 1; i < count; ++i) {
-      symbols[i] = symbols[i + 1];
-      ranks[i - 1] = ranks[i];
-      results[i - 1] = results[i];
-    }
-    if (best + 1 < count) look_up(best);
-    if (best > 0) look_up(best - 1);
+    std::copy(symbols + best + 2, symbols + count + 1, symbols + best + 1);
+    std::copy(rules + best + 1, rules + count, rules + best);
+    if (best + 1 < count) rules[best] = rule_of(result, symbols[best + 1]);
+    if (best > 0) rules[best - 1] = rule_of(symbols[best - 1], result);
   }
   ids.insert(ids.end(), symbols, symbols + count);
 }
@@ -322,7 +339,7 @@ namespace {
 
 constexpr std::uint32_t no_position = ~std::uint32_t{0};
 
-// The symbols of a long piece as a doubly linked list over byte positions; a merged symbol is at its first byte.
+// The symbols of a long piece as a doubly linked list by position; a merged symbol is at its first one's.
 struct SymbolList {
   struct Node {
     TokenId symbol = 0;
@@ -330,17 +347,16 @@ struct SymbolList {
     std::uint32_t previous = no_position;
   };
 
-  SymbolList(std::string_view piece, const std::array<TokenId, 256>& byte_tokens) {
-    if (piece.size() >= no_position) {
-      fail(ErrorKind::input, "A pre-token of {} bytes is too long to encode: at most {} are possible.", piece.size(),
-           no_position - 1);
+  explicit SymbolList(std::span<const TokenId> symbols) {
+    if (symbols.size() >= no_position) {
+      fail(ErrorKind::input, "A pre-token of {} symbols is too long to encode: at most {} are possible.",
+           symbols.size(), no_position - 1);
     }
-    nodes.reserve(piece.size());
-    const auto size = static_cast<std::uint32_t>(piece.size());
+    nodes.reserve(symbols.size());
+    const auto size = static_cast<std::uint32_t>(symbols.size());
     for (std::uint32_t i = 0; i < size; ++i) {
-      nodes.push_back({.symbol = byte_tokens[static_cast<unsigned char>(piece[i])],
-                       .next = i + 1 < size ? i + 1 : no_position,
-                       .previous = i > 0 ? i - 1 : no_position});
+      nodes.push_back(
+          {.symbol = symbols[i], .next = i + 1 < size ? i + 1 : no_position, .previous = i > 0 ? i - 1 : no_position});
     }
   }
 
@@ -366,15 +382,16 @@ struct SymbolList {
 
 }  // namespace
 
-void BpeEncoder::merge_by_buckets(std::string_view piece, std::vector<TokenId>& ids) const {
+void BpeEncoder::merge_by_buckets(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const {
   Workspace workspace;
-  merge_by_buckets(piece, workspace, ids);
+  merge_by_buckets(symbols, workspace, ids);
 }
 
-void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
-  SymbolList list(piece, bytes_.byte_tokens);
+void BpeEncoder::merge_by_buckets(std::span<const TokenId> symbols, Workspace& workspace,
+                                  std::vector<TokenId>& ids) const {
+  SymbolList list(symbols);
   RankQueue& queue = workspace.queue;
-  queue.prepare(rank_count_, piece.size());
+  queue.prepare(rank_count_, symbols.size());
   const auto update = [&](std::uint32_t position) {
     queue.erase(position);
     const std::uint32_t right = list[position].next;
@@ -382,7 +399,7 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
     const std::uint32_t rank = table_.find(list[position].symbol, list[right].symbol).rank;
     if (rank != MergeTable::no_rank) queue.insert(position, rank);
   };
-  for (std::uint32_t i = 0; i + 1 < piece.size(); ++i) update(i);
+  for (std::uint32_t i = 0; i + 1 < symbols.size(); ++i) update(i);
 
   while (!queue.empty()) {
     std::uint32_t position = queue.lowest();
@@ -408,12 +425,12 @@ void BpeEncoder::merge_by_buckets(std::string_view piece, Workspace& workspace, 
     }
     update(position);
   }
-  if (piece.size() > max_kept_positions) queue = RankQueue();
+  if (symbols.size() > max_kept_positions) queue = RankQueue();
   list.append_to(ids);
 }
 
-void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids) const {
-  SymbolList list(piece, bytes_.byte_tokens);
+void BpeEncoder::merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const {
+  SymbolList list(symbols);
   // Ordered by rank, then position: the leftmost of the lowest. Outdated entries are skipped when they surface.
   struct Candidate {
     std::uint32_t rank;
@@ -424,9 +441,9 @@ void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids
     return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
   };
   const auto end_of = [&](std::uint32_t position) {
-    return list[position].next == no_position ? static_cast<std::uint32_t>(piece.size()) : list[position].next;
+    return list[position].next == no_position ? static_cast<std::uint32_t>(symbols.size()) : list[position].next;
   };
-  std::vector<bool> gone(piece.size(), false);
+  std::vector<bool> gone(symbols.size(), false);
   std::vector<Candidate> heap;
   const auto push = [&](std::uint32_t position) {
     const std::uint32_t right = list[position].next;
@@ -436,7 +453,7 @@ void BpeEncoder::merge_by_heap(std::string_view piece, std::vector<TokenId>& ids
     heap.push_back({.rank = rank, .position = position, .length = end_of(right) - position});
     std::push_heap(heap.begin(), heap.end(), later);
   };
-  for (std::uint32_t i = 0; i + 1 < piece.size(); ++i) push(i);
+  for (std::uint32_t i = 0; i + 1 < symbols.size(); ++i) push(i);
 
   while (!heap.empty()) {
     std::pop_heap(heap.begin(), heap.end(), later);

@@ -13,46 +13,11 @@
 #include <vector>
 
 #include "mslt/tokenizer.h"
+#include "text/character_tokens.h"
+#include "text/merge_table.h"
 #include "text/split.h"
 
 namespace mslt {
-
-// Neighbours `left`, `right` become `result`; lower ranks first, among equal ranks the leftmost. Ranks may repeat (in a
-// .tiktoken file, several pairs can make one token).
-struct MergeRule {
-  TokenId left = 0;
-  TokenId right = 0;
-  TokenId result = 0;
-  std::uint32_t rank = 0;
-  bool operator==(const MergeRule&) const = default;
-};
-
-// Merge rules by pair, in an open-addressing table.
-class MergeTable {
- public:
-  struct Entry {
-    std::uint64_t pair = no_pair;
-    std::uint32_t rank = no_rank;
-    TokenId result = 0;
-  };
-  static constexpr std::uint64_t no_pair = ~std::uint64_t{0};
-  static constexpr std::uint32_t no_rank = ~std::uint32_t{0};
-
-  explicit MergeTable(std::span<const MergeRule> rules);
-
-  // The rule of this pair; its rank is no_rank if there is none. If a pair repeats, the first inserted rule applies.
-  const Entry& find(TokenId left, TokenId right) const {
-    const std::uint64_t pair = (std::uint64_t{left} << 32) | right;
-    std::size_t index = (pair * 0x9E3779B97F4A7C15u) >> shift_;
-    while (entries_[index].pair != pair && entries_[index].pair != no_pair) index = (index + 1) & mask_;
-    return entries_[index];
-  }
-
- private:
-  std::vector<Entry> entries_;
-  std::size_t mask_ = 0;
-  int shift_ = 0;
-};
 
 // Tokens by their bytes. Keeps views: the strings must outlive it and not move.
 class TokenIndex {
@@ -66,15 +31,6 @@ class TokenIndex {
  private:
   std::span<const std::string> tokens_;
   std::vector<TokenId> slots_;
-};
-
-// The tokens of single bytes.
-struct ByteTokens {
-  static constexpr TokenId none = ~TokenId{0};
-
-  std::array<TokenId, 256> byte_tokens{};         // `none` if a byte has no token
-  std::optional<TokenId> unknown = std::nullopt;  // replaces those bytes; without it they are dropped
-  bool fuse_unknown = false;                      // one `unknown` for several in a row
 };
 
 // Immutable except for a lock-free pool of caches; encode may be called from several threads.
@@ -93,32 +49,39 @@ class BpeEncoder {
   // The same for pre-tokens, each of at least one byte.
   void encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const;
 
-  // The ids of one pre-token of any length, only by merging: three algorithms with the same result. encode chooses by
-  // length; the tests compare them. Each byte of `piece` must have a token.
-  void merge_by_scanning(std::string_view piece, std::vector<TokenId>& ids) const;  // O(n²), fast when short
-  void merge_by_buckets(std::string_view piece, std::vector<TokenId>& ids) const;   // O(n); needs ranks_rise()
-  void merge_by_heap(std::string_view piece, std::vector<TokenId>& ids) const;      // O(n log n)
+  // The symbols of a pre-token that merging starts from. Each byte of `piece` must have a token.
+  std::vector<TokenId> symbols_of(std::string_view piece) const;
+  // The ids of a pre-token of any length, only by merging: three algorithms with the same result. encode chooses by
+  // length; the tests compare them.
+  void merge_by_scanning(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n²), fast when short
+  void merge_by_buckets(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n); needs ranks_rise()
+  void merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;     // O(n log n)
   // Whether each token's rank is above those of its parts, and no two pairs share a rank.
   bool ranks_rise() const { return ranks_rise_; }
 
  private:
   struct Workspace;
   class BorrowedWorkspace;
+  class IdBlock;
 
-  // Calls next_piece() -> (bytes, number of bytes readable from there) until it returns an empty piece.
+  // Calls next_piece(readable), which sets the number of bytes readable from its piece, until that is empty.
   template <class NextPiece>
   void encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const;
+  template <class Cache>
+  void encode_cached(std::string_view piece, Cache& cache, const typename Cache::Place& place, Workspace& workspace,
+                     IdBlock& block) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
   void merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
-  void merge_by_buckets(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
+  void merge_by_buckets(std::span<const TokenId> symbols, Workspace& workspace, std::vector<TokenId>& ids) const;
 
   ByteTokens bytes_;
   bool has_all_bytes_;
   MergeTable table_;
   TokenIndex whole_;
   bool has_whole_;
+  CharacterTokens characters_;
   bool ranks_rise_;
   std::uint32_t rank_count_;  // one above the highest
   mutable std::array<std::atomic<Workspace*>, 16> pool_{};

@@ -13,15 +13,15 @@
 namespace mslt {
 namespace {
 
-// A vocabulary over the letters a to c with random merges.
+// A vocabulary over the letters a to c, or over other bytes, with random merges.
 struct RandomVocabulary {
-  RandomVocabulary(std::uint64_t seed, std::size_t merges, bool rising) : random(seed, 0, 0) {
+  RandomVocabulary(std::uint64_t seed, std::size_t merges, bool rising, std::vector<TokenId> usable = {'a', 'b', 'c'})
+      : random(seed, 0, 0) {
     std::set<std::string> known;
     for (unsigned byte = 0; byte < 256; ++byte) {
       tokens.emplace_back(1, static_cast<char>(byte));
       byte_tokens[byte] = byte;
     }
-    std::vector<TokenId> usable = {'a', 'b', 'c'};
     while (rules.size() < merges) {
       const TokenId left = usable[random.below(usable.size())];
       const TokenId right = usable[random.below(usable.size())];
@@ -84,17 +84,45 @@ TEST(BpeEncode, AllAlgorithmsFollowTheDefinition) {
       const std::string text = vocabulary.text(size);
       const std::vector<TokenId> expected = merge_plainly(vocabulary, text);
       std::vector<TokenId> ids;
-      encoder.merge_by_scanning(text, ids);
+      encoder.merge_by_scanning(encoder.symbols_of(text), ids);
       EXPECT_EQ(ids, expected) << "scanning, seed " << seed << ", " << text;
       ids.clear();
-      encoder.merge_by_heap(text, ids);
+      encoder.merge_by_heap(encoder.symbols_of(text), ids);
       EXPECT_EQ(ids, expected) << "heap, seed " << seed << ", " << text;
       if (!encoder.ranks_rise()) continue;
       ids.clear();
-      encoder.merge_by_buckets(text, ids);
+      encoder.merge_by_buckets(encoder.symbols_of(text), ids);
       EXPECT_EQ(ids, expected) << "buckets, seed " << seed << ", " << text;
     }
   }
+}
+
+// Over the bytes of U+4E2D, U+4E38 and U+0438, with merges inside characters, across their ends and of later rank:
+// where merging starts from a whole character, it ends as if it had started from bytes. Also in invalid
+// UTF-8, such as a form of U+0438 that is too long.
+TEST(BpeEncode, MergingFromCharactersFollowsTheDefinition) {
+  constexpr std::string_view bytes = "\xE4\xB8\xAD\xD0 ";
+  const std::array<std::string_view, 7> words = {"\u4E2D", "\u4E38", "\u0438", " ", "\xB8", "\xE4\xB8", "\xE0\x90\xB8"};
+  std::size_t saved = 0;
+  std::size_t left = 0;
+  for (std::uint64_t seed = 0; seed < 150; ++seed) {
+    std::vector<TokenId> usable;
+    for (const char byte : bytes) usable.push_back(static_cast<unsigned char>(byte));
+    RandomVocabulary vocabulary(seed, 3 + seed / 3, seed % 2 == 0, usable);
+    const BpeEncoder encoder = vocabulary.encoder();
+    for (int i = 0; i < 20; ++i) {
+      std::string text;
+      for (int word = 0; word < 10; ++word) text += words[vocabulary.random.below(words.size())];
+      const std::vector<TokenId> symbols = encoder.symbols_of(text);
+      saved += text.size() - symbols.size();
+      left += symbols.size();
+      std::vector<TokenId> ids;
+      encoder.merge_by_scanning(symbols, ids);
+      ASSERT_EQ(ids, merge_plainly(vocabulary, text)) << "seed " << seed << ", " << testing::PrintToString(text);
+    }
+  }
+  EXPECT_GT(saved, 200u);
+  EXPECT_GT(left, 1000u);
 }
 
 TEST(BpeEncode, BucketsAndHeapAgreeOnLongPieces) {
@@ -103,8 +131,8 @@ TEST(BpeEncode, BucketsAndHeapAgreeOnLongPieces) {
   for (const std::string& text : {vocabulary.text(50000), std::string(100000, 'a'), std::string(99999, 'b')}) {
     std::vector<TokenId> by_buckets;
     std::vector<TokenId> by_heap;
-    encoder.merge_by_buckets(text, by_buckets);
-    encoder.merge_by_heap(text, by_heap);
+    encoder.merge_by_buckets(encoder.symbols_of(text), by_buckets);
+    encoder.merge_by_heap(encoder.symbols_of(text), by_heap);
     EXPECT_EQ(by_buckets, by_heap);
   }
 }
@@ -133,7 +161,7 @@ TEST(BpeEncode, CachedPretokensComeOutAsUncachedOnes) {
     piece.back() = 'd';
     const std::string text = piece + piece + piece;
     std::vector<TokenId> once;
-    encoder.merge_by_scanning(piece, once);
+    encoder.merge_by_scanning(encoder.symbols_of(piece), once);
     std::vector<TokenId> expected;
     for (int i = 0; i < 3; ++i) expected.insert(expected.end(), once.begin(), once.end());
     for (int i = 0; i < 2; ++i) {

@@ -9,6 +9,21 @@ namespace {
 
 constexpr char32_t last_code_point = 0x10FFFF;
 
+// Appends the ranges of a set of character_sets.h; none if no set has this name.
+void add_named(std::string_view name, std::vector<unicode::CharacterRange>& ranges) {
+  const std::span sets(unicode::named_sets, unicode::named_set_count);
+  const auto set = std::ranges::find(sets, name, &unicode::NamedSet::name);
+  if (set == sets.end() || name.empty()) return;
+  for (const unicode::SteppedRange& range : std::span(unicode::set_ranges + set->first_range, set->range_count)) {
+    if (range.step == 1) {
+      ranges.push_back({range.first, range.last});
+      continue;
+    }
+    for (char32_t point = range.first; point <= range.last; point += range.step) ranges.push_back({point, point});
+  }
+  for (const std::string_view part : set->parts) add_named(part, ranges);
+}
+
 }  // namespace
 
 CharacterSet::CharacterSet(std::vector<unicode::CharacterRange> ranges) {
@@ -32,8 +47,9 @@ CharacterSet CharacterSet::all() {
 }
 
 CharacterSet CharacterSet::named(std::string_view name) {
-  const auto ranges = unicode::ranges_of_set(name);
-  return CharacterSet(std::vector<unicode::CharacterRange>(ranges.begin(), ranges.end()));
+  std::vector<unicode::CharacterRange> ranges;
+  add_named(name, ranges);
+  return CharacterSet(std::move(ranges));
 }
 
 bool CharacterSet::contains_beyond_ascii(char32_t code_point) const {

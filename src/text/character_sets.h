@@ -5,9 +5,9 @@
 // (Digits) and "punctuation" (Punctuation). All functions here are safe to call from several threads.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 namespace mslt::unicode {
@@ -18,32 +18,35 @@ struct CharacterRange {
   bool operator==(const CharacterRange&) const = default;
 };
 
+// Every `step`-th code point from first to last, which are included.
+struct SteppedRange {
+  char32_t first;
+  char32_t last = first;
+  std::uint32_t step = 1;
+};
+
+// Its own ranges and the sets of these names.
 struct NamedSet {
   std::string_view name;
   std::uint32_t first_range;
   std::uint32_t range_count;
+  std::array<std::string_view, 6> parts = {};
 };
 
-// The full compatibility decomposition (NFKD) of code points, if it differs from the canonical one.
+// The full compatibility decompositions (NFKD) of neighbouring code points, if they differ from the canonical ones and
+// have equal lengths: `part_count` parts for each, one code point after another.
 struct CompatibilityDecomposition {
-  char32_t code_point;
+  char32_t first;
+  char32_t last;  // inclusive
   std::uint16_t first_part;
   std::uint8_t part_count;
 };
 
 extern const NamedSet named_sets[];
 extern const std::size_t named_set_count;
-extern const CharacterRange set_ranges[];
-extern const CompatibilityDecomposition compatibility_decompositions[];  // by ascending code point
+extern const SteppedRange set_ranges[];
+extern const CompatibilityDecomposition compatibility_decompositions[];  // ascending
 extern const std::size_t compatibility_decomposition_count;
 extern const char32_t compatibility_parts[];
-
-// The ranges of a set, ascending and disjoint; empty if no set has this name.
-inline std::span<const CharacterRange> ranges_of_set(std::string_view name) {
-  for (const NamedSet& set : std::span(named_sets, named_set_count)) {
-    if (set.name == name) return {set_ranges + set.first_range, set.range_count};
-  }
-  return {};
-}
 
 }  // namespace mslt::unicode

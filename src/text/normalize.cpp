@@ -144,15 +144,14 @@ void append_normalized(std::string& output, std::string_view segment, std::vecto
 void append_compatible(std::vector<Element>& elements, char32_t code_point) {
   const std::span<const unicode::CompatibilityDecomposition> table(unicode::compatibility_decompositions,
                                                                    unicode::compatibility_decomposition_count);
-  const auto found = std::lower_bound(
-      table.begin(), table.end(), code_point,
-      [](const unicode::CompatibilityDecomposition& entry, char32_t point) { return entry.code_point < point; });
-  if (found == table.end() || found->code_point != code_point) {
+  const auto found = std::ranges::lower_bound(table, code_point, {}, &unicode::CompatibilityDecomposition::last);
+  if (found == table.end() || code_point < found->first) {
     append_decomposed(elements, code_point);
     return;
   }
+  const std::size_t first = found->first_part + (code_point - found->first) * found->part_count;
   for (std::size_t i = 0; i < found->part_count; ++i) {
-    const char32_t part = unicode::compatibility_parts[found->first_part + i];
+    const char32_t part = unicode::compatibility_parts[first + i];
     elements.push_back({part, unicode::normalization_of(part).combining_class});
   }
 }

@@ -26,7 +26,8 @@ std::size_t AdamW::master_bytes(const ArenaLayout& parameters) {
   return has_master(parameters) ? sizeof(float) * arena_elements(parameters) : 0;
 }
 
-AdamW::AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config)
+AdamW::AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config,
+             std::size_t under_way)
     : backend_(backend), parameters_(parameters), decayed_(decayed), config_(config) {
   const std::size_t bytes = sizeof(float) * arena_elements(parameters.layout());
   first_moment_ = backend.allocate(bytes, "first moments");
@@ -36,6 +37,7 @@ AdamW::AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, con
   scalars_ = backend.allocate(2 * norm_offset, "optimiser scalars");
   state_ = Tensor(*scalars_, 0, DType::f32, {static_cast<std::int64_t>(adamw_state_size)});
   norm_ = Tensor(*scalars_, norm_offset, DType::f32, {1});
+  update_ = backend.upload_slot(state_, under_way, "settings of an update");
 }
 
 // The f32 elements of `buffer` that stand for the parameters in `like`, whose dtype may be narrower.
@@ -59,7 +61,7 @@ void AdamW::set_update(std::int64_t update, double learning_rate, float gradient
   state[adamw_inverse_correction2] = inverse_correction(config_.beta2);
   state[adamw_gradient_scale] = gradient_scale;
   state[adamw_max_norm] = max_norm;
-  backend_.upload(state_, std::as_bytes(std::span(state)));
+  update_->write(std::as_bytes(std::span(state)));
 }
 
 void AdamW::update(const Arena& gradients) {

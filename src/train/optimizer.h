@@ -19,8 +19,9 @@ namespace mslt {
 // layout alone. The backend and the parameters must outlive it. One thread at a time.
 class AdamW {
  public:
-  // Throws Error(memory) where the state does not fit.
-  AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config);
+  // Throws Error(memory) if the state does not fit. `under_way` updates may be on their way to the device at a time.
+  AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config,
+        std::size_t under_way = 2);
 
   // Bytes of the state for parameters of this layout.
   static std::size_t moment_bytes(const ArenaLayout& parameters);
@@ -59,6 +60,7 @@ class AdamW {
   std::unique_ptr<Buffer> scalars_;
   Tensor state_;
   Tensor norm_;
+  std::unique_ptr<UploadSlot> update_;  // to state_
 };
 
 // The dynamic loss scale of f16 training (Micikevicius et al., 2018): halved when a gradient norm is not finite,

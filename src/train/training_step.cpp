@@ -12,12 +12,24 @@
 namespace mslt {
 namespace {
 
-// Scalars lie apart, as devices want the beginning of what they bind.
+// Scalars lie apart: devices bind buffers at aligned offsets.
 constexpr std::size_t stride = 256;
 
 template <class T>
-void upload_scalar(Backend& backend, const Tensor& tensor, const T& value) {
-  backend.upload(tensor, std::as_bytes(std::span(&value, 1)));
+void write(UploadSlot& slot, const T& value) {
+  slot.write(std::as_bytes(std::span(&value, 1)));
+}
+
+// Steps whose uploads may be under way: those in flight, and the one that is handed over.
+std::size_t steps_under_way(const Transformer& transformer) {
+  return TrainingStep::most_in_flight(transformer.dtype()) + 1;
+}
+
+// Batches, of which a step may have many. With so many ahead of the device, the host may wait for it.
+std::size_t batches_under_way(const Transformer& transformer, std::int64_t grad_accum) {
+  constexpr std::size_t most = 16;
+  const std::size_t a_step = std::clamp<std::int64_t>(grad_accum, 1, most);
+  return std::min(steps_under_way(transformer) * a_step, most);
 }
 
 // Reads a scalar of `result` back.
@@ -34,15 +46,21 @@ void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<Ste
 TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options)
     : backend_(transformer.backend()),
       options_(options),
-      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train),
-      optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw),
+      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train,
+            batches_under_way(transformer, options.grad_accum)),
+      optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw,
+                 steps_under_way(transformer)),
       scalars_(backend_.allocate(3 * stride, "scalars of a step")),
       loss_sum_(*scalars_, 0, DType::f32, {1}),
       loss_scale_(*scalars_, stride, DType::f32, {1}) {
   if (options.grad_accum < 1) {
     fail(ErrorKind::usage, "A step needs at least 1 batch, not {}.", options.grad_accum);
   }
-  if (transformer.config().dropout > 0.0f) random_state_ = Tensor(*scalars_, 2 * stride, DType::u32, {4});
+  loss_scales_ = backend_.upload_slot(loss_scale_, steps_under_way(transformer), "loss scale");
+  if (transformer.config().dropout == 0.0f) return;
+  random_state_ = Tensor(*scalars_, 2 * stride, DType::u32, {4});
+  random_states_ =
+      backend_.upload_slot(random_state_, batches_under_way(transformer, options.grad_accum), "random state");
 }
 
 TrainingStep::~TrainingStep() {
@@ -79,12 +97,11 @@ void TrainingStep::record() {
   update_ = backend_.record([this] { optimizer_.update(pass_.gradients()); });
 }
 
-void TrainingStep::upload_random_state(const StepInput& input, std::int64_t batch) {
+void TrainingStep::write_random_state(const StepInput& input, std::int64_t batch) {
   if (!random_state_) return;
   const auto number = static_cast<std::uint32_t>((input.step - 1) * options_.grad_accum + batch);
-  upload_scalar(backend_, random_state_,
-                std::array<std::uint32_t, 4>{static_cast<std::uint32_t>(options_.seed),
-                                             static_cast<std::uint32_t>(options_.seed >> 32), number, 0});
+  write(*random_states_, std::array<std::uint32_t, 4>{static_cast<std::uint32_t>(options_.seed),
+                                                      static_cast<std::uint32_t>(options_.seed >> 32), number, 0});
 }
 
 std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
@@ -105,12 +122,12 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   optimizer_.set_update(input.update, input.learning_rate, static_cast<float>(1.0 / input.loss_scale),
                         static_cast<float>(options_.clip));
   backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
-  upload_scalar(backend_, loss_scale_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
+  write(*loss_scales_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
   pass_.zero_gradients();
   for (std::int64_t batch = 0; batch < options_.grad_accum; ++batch) {
     const std::size_t first = static_cast<std::size_t>(batch) * count;
     pass_.set_batch(input.tokens.subspan(first, count), input.targets.subspan(first, count));
-    upload_random_state(input, batch);
+    write_random_state(input, batch);
     backend_.replay(*batch_);
   }
   // Here several devices would add up their gradients; the targets of all of them are counted above then.

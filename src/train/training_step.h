@@ -56,7 +56,7 @@ struct StepResult {
 // outlive it. One thread at a time.
 class TrainingStep {
  public:
-  // Throws what TrainingPass and AdamW throw, and Error(usage) where grad_accum is below 1.
+  // Throws what TrainingPass and AdamW throw, and Error(usage) if grad_accum is below 1.
   TrainingStep(Transformer& transformer, const TrainingStepOptions& options);
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
@@ -81,7 +81,7 @@ class TrainingStep {
 
  private:
   void record();
-  void upload_random_state(const StepInput& input, std::int64_t batch);
+  void write_random_state(const StepInput& input, std::int64_t batch);
 
   Backend& backend_;
   TrainingStepOptions options_;
@@ -90,7 +90,9 @@ class TrainingStep {
   std::unique_ptr<Buffer> scalars_;
   Tensor loss_sum_;
   Tensor loss_scale_;
-  Tensor random_state_;                // absent where nothing is dropped
+  Tensor random_state_;  // absent if nothing is dropped
+  std::unique_ptr<UploadSlot> loss_scales_;
+  std::unique_ptr<UploadSlot> random_states_;
   std::unique_ptr<Recording> batch_;   // adds the gradients of one batch
   std::unique_ptr<Recording> update_;  // of the weights
 };

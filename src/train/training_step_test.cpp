@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/registry.h"
 #include "model/test_models.h"
 
 namespace mslt {
@@ -108,6 +109,28 @@ TEST_F(TrainingStepTest, RefusesWhatIsNoStep) {
   TrainingStepOptions empty = options();
   empty.grad_accum = 0;
   test::expect_error(ErrorKind::usage, {"at least 1 batch"}, [&] { TrainingStep(transformer_, empty); });
+}
+
+// Everything that changes from step to step comes from memory that the step has had since it was made: no step takes
+// more than its read-backs.
+TEST(TrainingStepUploads, GoThroughSlots) {
+  const auto backend = make_backend("msl-host");
+  Transformer transformer(*backend, model(), DType::f32);
+  backend->wait();
+  const std::size_t before = backend->working_memory().staging;
+  TrainingStep step(transformer, options());
+  const std::size_t slots = backend->working_memory().staging - before;
+  const std::size_t ids_bytes = batch_tokens * sizeof(std::int32_t);
+  constexpr std::size_t steps = 3;
+  constexpr std::size_t batches = 6;
+  EXPECT_EQ(slots, batches * (2 * ids_bytes + 16) + steps * (sizeof(float) + adamw_state_size * sizeof(float)));
+  const auto ids = random_ids(2 * batch_tokens, model().vocab_size, 1);
+  for (std::int64_t i = 1; i <= 5; ++i) {
+    step.run({.step = i, .update = i, .learning_rate = 1e-3, .tokens = ids, .targets = ids});
+    backend->throttle(TrainingStep::most_in_flight(DType::f32));
+  }
+  // Two scalars of each step come back, in 256 bytes each.
+  EXPECT_LE(backend->working_memory().staging - before - slots, steps * 2 * 256);
 }
 
 // What is printed before training is what training holds.

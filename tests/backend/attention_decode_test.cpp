@@ -23,10 +23,13 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-  return {{{0}, 1, 1, 1, 1},         {{0, 5}, 1, 2, 2, 5},      {{15, 16, 17}, 1, 4, 2, 16}, {{300}, 1, 6, 2, 64},
-          {{600, 3}, 1, 2, 1, 40},   {{255, 256}, 2, 2, 2, 24}, {{510, 0}, 7, 3, 1, 33},     {{0}, 8, 2, 1, 8},
-          {{13, 100}, 40, 4, 2, 32}, {{0, 20}, 300, 2, 1, 16},  {{1}, 63, 1, 1, 256},        {{70, 2}, 3, 2, 1, 80},
-          {{2500}, 1, 1, 1, 8},       {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8}};
+  return {{{0}, 1, 1, 1, 1},           {{0, 5}, 1, 2, 2, 5},
+          {{15, 16, 17}, 1, 4, 2, 16}, {{300}, 1, 6, 2, 64},
+          {{600, 3}, 1, 2, 1, 40},     {{255, 256}, 2, 2, 2, 24},
+          {{510, 0}, 7, 3, 1, 33},     {{0}, 8, 2, 1, 8},
+          {{13, 100}, 40, 4, 2, 32},   {{0, 20}, 300, 2, 1, 16},
+          {{1}, 63, 1, 1, 256},        {{70, 2}, 3, 2, 1, 80},
+          {{2500}, 1, 1, 1, 8},        {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8}};
 }
 
 // Sequences of queries, keys and values, their cache, and the call's arguments.
@@ -206,18 +209,21 @@ TEST_P(AttentionDecodeTest, RefusesDtypesThatDoNotMeet) {
 // Invalid positions and blocks: the CPU refuses them, below; other devices skip them.
 TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
   if (backend().device().backend == "cpu") return;
-  for (const std::int64_t length : {1, 2}) {
-    Pass pass(backend(), {{40, 20}, length, 4, 2, 8}, DType::f32, DType::f32);
+  // One row a sequence and two, in caches that are read at once and in several parts.
+  for (const auto& [length, longest] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 40}, {2, 40}, {1, 1100}, {2, 1100}}) {
+    Pass pass(backend(), {{longest, 40}, length, 4, 2, 8}, DType::f32, DType::f32);
     pass.decode(backend());
     const std::vector<double> before = pass.out.values();
     const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
     // The first sequence stays unchanged; the second begins at -5 or beyond its table, or loses its blocks.
     std::vector<double> table = pass.table_tensor.values();
     const std::size_t width = table.size() / 2;
-    for (std::size_t i = 0; i < width; ++i) table[width + i] = i % 2 == 0 ? -1.0 : 1e9;
+    const std::vector<double> none = {-1.0, 1e9, static_cast<double>(pass.key_tensor.tensor().shape()[0])};
+    for (std::size_t i = 0; i < width; ++i) table[width + i] = none[i % none.size()];
     const Guarded lost = upload(backend(), DType::i32, pass.table_tensor.tensor().shape(), table);
-    for (const double first : {-5.0, 1000.0, 20.0}) {
-      const Guarded starts = upload(backend(), DType::i32, {2}, {40.0, first});
+    for (const double first : {-5.0, 5000.0, 40.0}) {
+      const Guarded starts = upload(backend(), DType::i32, {2}, {static_cast<double>(longest), first});
       const KvCacheView cache = {pass.cache().keys, pass.cache().values, lost};
       backend().run(AttentionDecode{.out = pass.out,
                                     .qkv = pass.qkv_tensor,

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "tests/backend/backend_under_test.h"
 #include "tests/backend/numeric_check.h"
@@ -27,7 +28,7 @@ std::vector<Case> cases() {
           {1, 65, make_shape(2, 1, 33)},        {1, 63, make_shape(1, 1, 64, false)},
           {2, 129, make_shape(2, 2, 64)},       {1, 100, make_shape(6, 3, 48, false)},
           {1, 257, make_shape(2, 1, 31)},       {1, 70, make_shape(1, 1, 256)},
-          {2, 72, make_shape(2, 1, 160)},       {1, 64, make_shape(1, 1, 192, false)},
+          {2, 72, make_shape(2, 1, 168)},       {1, 64, make_shape(1, 1, 192, false)},
           {1, 104, make_shape(2, 1, 64)},       {1, 300, make_shape(1, 1, 80)},
           {1, 43, make_shape(2, 1, 100)},       {1, 600, make_shape(1, 1, 16)},
           {1, 77, make_shape(4, 2, 24), 0.25f}, {2, 130, make_shape(2, 2, 64, false), 0.5f}};
@@ -163,6 +164,17 @@ TEST_P(AttentionTest, KeepsNaN) {
   const Guarded out(backend(), DType::f32, {1, 40, 8});
   backend().run(AttentionForward{.out = out, .qkv = qkv, .shape = shape});
   EXPECT_TRUE(std::isnan(out.values()[20 * 8]));
+}
+
+TEST_P(AttentionTest, ShowsRowsThatSeeOnlyMinusInfinity) {
+  const AttentionShape shape = make_shape(1, 1, 8);
+  std::vector<double> values(40 * 24, 1.0);
+  values[20 * 24] = -std::numeric_limits<double>::infinity();
+  const Guarded qkv = upload(backend(), DType::f32, {1, 40, 24}, values);
+  const Guarded out(backend(), DType::f32, {1, 40, 8});
+  backend().run(AttentionForward{.out = out, .qkv = qkv, .shape = shape});
+  const std::vector<double> result = out.values();
+  for (std::size_t i = 0; i < result.size(); ++i) EXPECT_EQ(std::isnan(result[i]), i / 8 == 20) << i;
 }
 
 TEST_P(AttentionTest, RefusesWrongArguments) {

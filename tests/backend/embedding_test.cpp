@@ -1,6 +1,8 @@
 // Embedding and rotary positions against the reference, on every backend.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/parallel.h"
 #include "base/philox.h"
 #include "tests/backend/backend_under_test.h"
@@ -97,8 +99,9 @@ TEST(EmbeddingReference, GradientsAreFiniteDifferences) {
 }
 
 TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
-  // Rows sorted in one, two and nine blocks; the last are merged twice.
+  // Rows sorted in one block with a short last run, in two and in nine blocks; the last are merged twice.
   std::vector<EmbeddingSize> all = sizes();
+  all.push_back({3, 100, 3, 20, 100});
   all.push_back({9, 130, 24, 20, 131});
   all.push_back({65, 130, 3, 700, 130});
   for (const EmbeddingSize& s : all) {
@@ -121,6 +124,35 @@ TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
       expect_close(dtoken_weight.values(), dtoken, tolerance_of(dtype, 1e-6));
       expect_close(dplace_weight.values(), dplace, tolerance_of(dtype, 1e-6));
       EXPECT_TRUE(dtoken_weight.intact() && dplace_weight.intact() && dout.intact());
+    }
+  }
+}
+
+// A token may have the rows of several chunks, or of the last one, up to its last row, and not be in the table.
+TEST_P(EmbeddingTest, BackwardOfFewTokens) {
+  for (const std::size_t length : {32, 64, 77, 96}) {
+    const EmbeddingSize s{1, length, 8, 3, length};
+    const auto rows = static_cast<std::int64_t>(length);
+    for (const DType dtype : activation_types(backend())) {
+      const std::vector<double> gradients = random_values(dtype, rows * 8, 1);
+      const Guarded dout = upload(backend(), dtype, {1, rows, 8}, gradients);
+      for (const double token : {-1.0, 0.0, 2.0, 3.0}) {
+        for (const std::size_t others : {0, 32}) {
+          SCOPED_TRACE(std::to_string(length) + " rows of " + std::string(name_of(dtype)) + " token " +
+                       std::to_string(token) + " after " + std::to_string(others) + " others");
+          std::vector<double> token_values(length, token);
+          std::fill_n(token_values.begin(), others, 1.0);
+          std::vector<double> dtoken = random_values(dtype, 3 * 8, 2);
+          std::vector<double> dplace(length * 8, 0.0);
+          const Guarded tokens = upload(backend(), DType::i32, {1, rows}, token_values);
+          const Guarded dtoken_weight = upload(backend(), dtype, {3, 8}, dtoken);
+          reference_embedding_backward(s, token_values, gradients, 0.5, dtoken, dplace);
+          backend().run(
+              EmbeddingBackward{.dtoken_weight = dtoken_weight, .dout = dout, .tokens = tokens, .scale = 0.5f});
+          expect_close(dtoken_weight.values(), dtoken, tolerance_of(dtype, 1e-6));
+          EXPECT_TRUE(dtoken_weight.intact() && dout.intact());
+        }
+      }
     }
   }
 }

@@ -17,31 +17,6 @@ const std::vector<std::int64_t>& counts() {
   return all;
 }
 
-TEST_P(LayoutTest, SplitAndJoinAreInverse) {
-  for (const AttentionShape& shape : {AttentionShape{1, 1, 1}, AttentionShape{3, 1, 5}, AttentionShape{12, 4, 64}}) {
-    for (const DType dtype : floating_types()) {
-      for (const std::int64_t rows : {1, 3, 34}) {
-        const std::int64_t query = shape.heads * shape.head_size;
-        const std::int64_t key = shape.kv_heads * shape.head_size;
-        const std::int64_t columns = query + 2 * key;
-        const std::vector<double> values = random_values(dtype, rows * columns, 1);
-        const Guarded qkv = upload(backend(), dtype, {1, rows, columns}, values);
-        const Guarded q(backend(), dtype, {1, rows, query});
-        const Guarded k(backend(), dtype, {1, rows, key});
-        const Guarded v(backend(), dtype, {1, rows, key});
-        const Guarded joined(backend(), dtype, {1, rows, columns});
-        backend().run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = shape});
-        backend().run(JoinQkv{.qkv = joined, .q = q, .k = k, .v = v, .shape = shape});
-        EXPECT_EQ(joined.bytes(), qkv.bytes());
-        EXPECT_EQ(q.values()[size(rows * query - 1)], values[size((rows - 1) * columns + query - 1)]);
-        EXPECT_EQ(k.values()[size((rows - 1) * key)], values[size((rows - 1) * columns + query)]);
-        EXPECT_EQ(v.values()[size((rows - 1) * key)], values[size((rows - 1) * columns + query + key)]);
-        EXPECT_TRUE(q.intact() && k.intact() && v.intact() && joined.intact());
-      }
-    }
-  }
-}
-
 TEST_P(LayoutTest, CastRoundsToNearestEven) {
   const double infinity = std::numeric_limits<double>::infinity();
   for (const std::int64_t n : counts()) {
@@ -153,22 +128,11 @@ TEST_P(LayoutTest, EmptyTensorsAreNoWork) {
 
 TEST_P(LayoutTest, NamesWrongArguments) {
   Backend& b = backend();
-  const AttentionShape shape{2, 1, 4};
-  const Guarded qkv(b, DType::f32, {3, 16});
   const Guarded q(b, DType::f32, {3, 8});
   const Guarded k(b, DType::f32, {3, 4});
   const Guarded v(b, DType::f32, {3, 4});
   const Guarded half(b, DType::f16, {3, 4});
   const Guarded integers(b, DType::i32, {3});
-  refuses("split_qkv: ", "q is f32 [3, 4]",
-          [&] { b.run(SplitQkv{.q = k, .k = k, .v = v, .qkv = qkv, .shape = shape}); });
-  refuses("split_qkv: ", "k is f16", [&] { b.run(SplitQkv{.q = q, .k = half, .v = v, .qkv = qkv, .shape = shape}); });
-  refuses("split_qkv: ", "overlap", [&] { b.run(SplitQkv{.q = q, .k = v, .v = v, .qkv = qkv, .shape = shape}); });
-  refuses("split_qkv: ", "qkv is f32 [3, 8]",
-          [&] { b.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = q, .shape = shape}); });
-  refuses("split_qkv: ", "qkv is absent", [&] { b.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = {}, .shape = shape}); });
-  refuses("join_qkv: ", "v is absent", [&] { b.run(JoinQkv{.qkv = qkv, .q = q, .k = k, .v = {}, .shape = shape}); });
-  refuses("join_qkv: ", "qkv is f32 [3, 8]", [&] { b.run(JoinQkv{.qkv = q, .q = q, .k = k, .v = v, .shape = shape}); });
   refuses("cast: ", "out is f32 [3, 8]", [&] { b.run(Cast{.out = q, .in = k}); });
   refuses("cast: ", "in is i32", [&] { b.run(Cast{.out = q, .in = integers}); });
   refuses("cast: ", "out is f16 [3, 4] of 'guarded' and in is bf16 [3, 4] of 'guarded', but one of them must be f32",

@@ -1,6 +1,8 @@
 // Cross entropy and sums against the reference, on every backend.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "base/parallel.h"
@@ -96,6 +98,20 @@ TEST_P(LossTest, NanIsNotHidden) {
   const Guarded targets = upload(backend(), DType::i32, {2}, {0.0, 0.0});
   const Guarded losses(backend(), DType::f32, {2});
   backend().run(CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = 20});
+  EXPECT_TRUE(std::isnan(losses.values()[0]));
+  EXPECT_NEAR(losses.values()[1], std::log(20.0), 1e-6);
+}
+
+TEST_P(LossTest, ShowsRowsOfMinusInfinity) {
+  std::vector<double> values(40, -std::numeric_limits<double>::infinity());
+  std::fill(values.begin() + 20, values.end(), 1.0);
+  const Guarded logits = upload(backend(), DType::f32, {2, 20}, values);
+  const Guarded targets = upload(backend(), DType::i32, {2}, {0.0, 0.0});
+  const Guarded losses(backend(), DType::f32, {2});
+  const Guarded scale = upload(backend(), DType::f32, {1}, {1.0});
+  backend().run(CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = 20, .loss_scale = scale});
+  const std::vector<double> gradient = logits.values();
+  for (std::size_t i = 0; i < gradient.size(); ++i) EXPECT_EQ(std::isnan(gradient[i]), i < 20) << i;
   EXPECT_TRUE(std::isnan(losses.values()[0]));
   EXPECT_NEAR(losses.values()[1], std::log(20.0), 1e-6);
 }

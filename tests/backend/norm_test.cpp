@@ -98,6 +98,123 @@ TEST_P(NormTest, ForwardEqualsTheReference) {
   }
 }
 
+// Fused rows of queries and keys, of heads of C columns, and values.
+struct Fused {
+  std::int64_t rows, columns, query_heads, key_heads, values;
+  std::int64_t stride() const { return (query_heads + key_heads) * columns + values; }
+};
+
+const std::vector<Fused>& fused_sizes() {
+  static const std::vector<Fused> all = {{1, 1, 1, 1, 1},  {5, 8, 2, 1, 8},   {34, 64, 3, 2, 64},
+                                         {7, 33, 4, 2, 5}, {6, 16, 2, 1, 12}, {3, 1032, 1, 1, 8}};
+  return all;
+}
+
+// Columns [first, first + count) of each row, one row after the other.
+std::vector<std::byte> columns_of(const std::vector<std::byte>& bytes, const Fused& s, std::int64_t first,
+                                  std::int64_t count) {
+  const auto element = static_cast<std::int64_t>(bytes.size()) / (s.rows * s.stride());
+  std::vector<std::byte> result;
+  for (std::int64_t row = 0; row < s.rows; ++row) {
+    const auto begin = bytes.begin() + (row * s.stride() + first) * element;
+    result.insert(result.end(), begin, begin + count * element);
+  }
+  return result;
+}
+
+// The norm of pieces gives the bits of the norm of whole rows, in place or not, and leaves all other columns alone.
+TEST_P(NormTest, PiecesOfRowsEqualWholeRows) {
+  for (const Fused& s : fused_sizes()) {
+    const RowPieces queries{0, s.query_heads};
+    const RowPieces keys{s.query_heads * s.columns, s.key_heads};
+    const std::int64_t rest = (s.query_heads + s.key_heads) * s.columns;
+    const Shape shape{s.rows, s.stride()};
+    for (const DType dtype : activation_types(backend())) {
+      for (const bool rms : {false, true}) {
+        for (const bool in_place : {false, true}) {
+          SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms) +
+                       " in place " + std::to_string(in_place));
+          const NormKind kind = rms ? root : layer;
+          const std::vector<double> values = random_values(dtype, s.rows * s.stride(), 1);
+          const Guarded residual = upload(backend(), dtype, shape, values);
+          const Guarded apart = upload(backend(), dtype, shape, random_values(dtype, s.rows * s.stride(), 2));
+          const Guarded& out = in_place ? residual : apart;
+          const Guarded dout = upload(backend(), dtype, shape, random_values(dtype, s.rows * s.stride(), 3));
+          const Guarded dapart = upload(backend(), dtype, shape, random_values(dtype, s.rows * s.stride(), 4));
+          const Guarded& dsum = in_place ? dout : dapart;
+          const Guarded weight = upload(backend(), dtype, {s.columns}, random_values(dtype, s.columns, 5));
+          const std::vector<std::byte> residual_bytes = residual.bytes();
+          const std::vector<std::byte> out_before = out.bytes();
+          const std::vector<std::byte> dout_bytes = dout.bytes();
+          const std::vector<std::byte> dsum_before = dsum.bytes();
+          for (const RowPieces& pieces : {queries, keys}) {
+            const auto of_pieces = [&](const std::vector<std::byte>& bytes) {
+              return columns_of(bytes, s, pieces.first, pieces.count * s.columns);
+            };
+            const Shape whole{s.rows * pieces.count, s.columns};
+            const Guarded mean(backend(), DType::f32, {whole[0]});
+            const Guarded rstd(backend(), DType::f32, {whole[0]});
+            const Guarded sum(backend(), dtype, whole);
+            const Guarded dweight = upload(backend(), dtype, {s.columns}, random_values(dtype, s.columns, 6));
+            const Guarded whole_in(backend(), dtype, whole);
+            const Guarded whole_mean(backend(), DType::f32, {whole[0]});
+            const Guarded whole_rstd(backend(), DType::f32, {whole[0]});
+            const Guarded whole_out(backend(), dtype, whole);
+            const Guarded whole_dout(backend(), dtype, whole);
+            const Guarded whole_dsum(backend(), dtype, whole);
+            const Guarded whole_dweight = upload(backend(), dtype, {s.columns}, random_values(dtype, s.columns, 6));
+            backend().upload(whole_in, of_pieces(residual_bytes));
+            backend().upload(whole_dout, of_pieces(dout_bytes));
+            backend().run(ResidualNormForward{.out = out,
+                                              .sum = sum,
+                                              .mean = rms ? Tensor() : mean.tensor(),
+                                              .rstd = rstd,
+                                              .residual = residual,
+                                              .weight = weight,
+                                              .kind = kind,
+                                              .pieces = pieces});
+            backend().run(ResidualNormForward{.out = whole_out,
+                                              .mean = rms ? Tensor() : whole_mean.tensor(),
+                                              .rstd = whole_rstd,
+                                              .residual = whole_in,
+                                              .weight = weight,
+                                              .kind = kind});
+            EXPECT_EQ(of_pieces(out.bytes()), whole_out.bytes());
+            EXPECT_EQ(sum.bytes(), whole_in.bytes());
+            EXPECT_EQ(rstd.bytes(), whole_rstd.bytes());
+            if (!rms) {
+              EXPECT_EQ(mean.bytes(), whole_mean.bytes());
+            }
+            backend().run(ResidualNormBackward{.dsum = dsum,
+                                               .dweight = dweight,
+                                               .dout = dout,
+                                               .sum = sum,
+                                               .mean = rms ? Tensor() : mean.tensor(),
+                                               .rstd = rstd,
+                                               .weight = weight,
+                                               .kind = kind,
+                                               .pieces = pieces});
+            backend().run(ResidualNormBackward{.dsum = whole_dsum,
+                                               .dweight = whole_dweight,
+                                               .dout = whole_dout,
+                                               .sum = whole_in,
+                                               .mean = rms ? Tensor() : whole_mean.tensor(),
+                                               .rstd = whole_rstd,
+                                               .weight = weight,
+                                               .kind = kind});
+            EXPECT_EQ(of_pieces(dsum.bytes()), whole_dsum.bytes());
+            EXPECT_EQ(dweight.bytes(), whole_dweight.bytes());
+            EXPECT_TRUE(sum.intact() && mean.intact() && rstd.intact() && dweight.intact());
+          }
+          EXPECT_EQ(columns_of(out.bytes(), s, rest, s.values), columns_of(out_before, s, rest, s.values));
+          EXPECT_EQ(columns_of(dsum.bytes(), s, rest, s.values), columns_of(dsum_before, s, rest, s.values));
+          EXPECT_TRUE(out.intact() && residual.intact() && dout.intact() && dsum.intact());
+        }
+      }
+    }
+  }
+}
+
 TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
   for (const Size& s : sizes()) {
     SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns));
@@ -123,9 +240,9 @@ TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
 }
 
 TEST_P(NormTest, BackwardEqualsTheReference) {
-  // The last has so many rows that partial sums cover more than four.
+  // The last two have so many rows that partial sums cover more than four, which are three steps of norm_backward.
   std::vector<Size> all = sizes();
-  all.push_back({4099, 3});
+  all.insert(all.end(), {{4099, 3}, {4099, 8}});
   for (const Size& s : all) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
@@ -356,7 +473,6 @@ TEST_P(NormTest, NamesWrongArguments) {
   };
   names(forward(wide, {}, {}, {}, rows, {}, weight, {}, layer, {}), "out");
   names(forward(half, {}, {}, {}, rows, {}, weight, {}, layer, {}), "out");
-  names(forward(rows, {}, {}, {}, rows, {}, weight, {}, layer, {}), "out");
   names(forward(other, {}, {}, {}, rows, wide, weight, {}, layer, {}), "x");
   names(forward(half, rows, {}, {}, rows, other, weight, {}, layer, {}), "out");
   names(forward(wide, {}, {}, {}, {}, {}, weight, {}, layer, {}), "residual");
@@ -400,6 +516,41 @@ TEST_P(NormTest, NamesWrongArguments) {
   names(backward(rows, gradient, {}, rows, {}, other, {}, numbers, weight, layer), "mean");
   names(backward(rows, gradient, {}, rows, {}, other, numbers, integers, weight, layer), "rstd");
   names(backward(rows, gradient, {}, rows, {}, other, numbers, numbers, numbers, layer), "weight");
+}
+
+TEST_P(NormTest, NamesWrongPieces) {
+  Backend& b = backend();
+  const Guarded wide(b, DType::f32, {3, 20});
+  const Guarded rows(b, DType::f32, {6, 8});
+  const Guarded numbers(b, DType::f32, {6});
+  const Guarded weight(b, DType::f32, {8});
+  const Guarded gradient(b, DType::f32, {8});
+  const auto forward = [&](const Tensor& out, const Tensor& sum, const Tensor& x, const RowPieces& pieces) {
+    b.run(ResidualNormForward{
+        .out = out, .sum = sum, .residual = wide, .x = x, .weight = weight, .kind = root, .pieces = pieces});
+  };
+  const auto backward = [&](const Tensor& sum, const Tensor& direct, const RowPieces& pieces) {
+    b.run(ResidualNormBackward{.dsum = wide,
+                               .dweight = gradient,
+                               .dout = wide,
+                               .dsum_direct = direct,
+                               .sum = sum,
+                               .rstd = numbers,
+                               .weight = weight,
+                               .kind = root,
+                               .pieces = pieces});
+  };
+  forward(wide, rows, {}, {4, 2});
+  backward(rows, {}, {4, 2});
+  refuses("residual_norm_forward: ", "no room for 2 pieces", [&] { forward(wide, {}, {}, {5, 2}); });
+  refuses("residual_norm_forward: ", "no room for 3 pieces", [&] { forward(wide, {}, {}, {0, 3}); });
+  refuses("residual_norm_forward: ", "from column -1", [&] { forward(wide, {}, {}, {-1, 1}); });
+  refuses("residual_norm_forward: ", "out is", [&] { forward(rows, {}, {}, {0, 2}); });
+  refuses("residual_norm_forward: ", "sum is", [&] { forward(wide, wide, {}, {0, 1}); });
+  refuses("residual_norm_forward: ", "x is", [&] { forward(wide, {}, rows, {0, 2}); });
+  refuses("residual_norm_backward: ", "no room for 2 pieces", [&] { backward(rows, {}, {5, 2}); });
+  refuses("residual_norm_backward: ", "dsum_direct is", [&] { backward(rows, rows, {0, 2}); });
+  refuses("residual_norm_backward: ", "sum is", [&] { backward(wide, {}, {0, 2}); });
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, NormTest, testing::ValuesIn(test_backends()), test_backend_name);

@@ -29,6 +29,23 @@ TEST_P(OptimizerTest, NormEqualsTheReference) {
   }
 }
 
+// Squares that underflow or overflow, in one group and in several.
+TEST_P(OptimizerTest, NormOfVerySmallAndVeryLargeGradients) {
+  for (const std::int64_t n : {9, 100003}) {
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      for (const double factor : {0x1p-90, 0x1p-50, 0x1p50, 0x1p90}) {
+        std::vector<double> values = random_values(dtype, n, 1);
+        for (double& value : values) value *= factor;
+        const Guarded gradients = upload(backend(), dtype, {n}, values);
+        const Guarded out(backend(), DType::f32, {1});
+        backend().run(GlobalNorm{.out = out, .gradients = gradients});
+        const double expected = std::sqrt(dot(values, values));
+        EXPECT_NEAR(out.values()[0], expected, 1e-6 * expected) << n << " " << name_of(dtype) << " " << factor;
+      }
+    }
+  }
+}
+
 TEST_P(OptimizerTest, NormShowsWhatIsNotFinite) {
   std::vector<double> values(1000, 1.0);
   const Guarded out(backend(), DType::f32, {1});

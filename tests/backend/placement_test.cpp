@@ -174,6 +174,27 @@ TEST_P(PlacementTest, Norms) {
   }
 }
 
+TEST_P(PlacementTest, NormsOfPieces) {
+  expect_same([&](Maker& t) {
+    const RowPieces keys{64, 2};
+    backend().run(ResidualNormForward{.out = t.make({5, 128}),
+                                      .sum = t.make({10, 16}),
+                                      .rstd = t.make(DType::f32, {10}),
+                                      .residual = t.make({5, 128}),
+                                      .weight = t.make({16}),
+                                      .kind = {true, 1e-5f},
+                                      .pieces = keys});
+    backend().run(ResidualNormBackward{.dsum = t.make({5, 128}),
+                                       .dweight = t.make({16}),
+                                       .dout = t.make({5, 128}),
+                                       .sum = t.make({10, 16}),
+                                       .rstd = t.positive({10}),
+                                       .weight = t.make({16}),
+                                       .kind = {true, 1e-5f},
+                                       .pieces = keys});
+  });
+}
+
 TEST_P(PlacementTest, EmbeddingAndRotation) {
   expect_same([&](Maker& t) {
     const Tensor tokens = t.integers(DType::i32, {2, 40}, -1, 12);
@@ -213,15 +234,6 @@ TEST_P(PlacementTest, Elementwise) {
     backend().run(Cast{.out = t.make({320}), .in = t.make(DType::f32, {320})});
     backend().run(
         GatherRows{.out = t.make({3, 64}), .in = t.make({5, 64}), .indices = t.make(DType::i32, {3}, {4, -1, 2})});
-  });
-}
-
-TEST_P(PlacementTest, QueriesKeysAndValues) {
-  expect_same([&](Maker& t) {
-    backend().run(SplitQkv{
-        .q = t.make({5, 64}), .k = t.make({5, 32}), .v = t.make({5, 32}), .qkv = t.make({5, 128}), .shape = shape_});
-    backend().run(JoinQkv{
-        .qkv = t.make({5, 128}), .q = t.make({5, 64}), .k = t.make({5, 32}), .v = t.make({5, 32}), .shape = shape_});
   });
 }
 

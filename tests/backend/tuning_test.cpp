@@ -134,17 +134,6 @@ class Operations {
   }
 
   void layout() {
-    const AttentionShape shape{3, 1, 24, 1.0f, true};
-    const Guarded qkv = random({2, 7, 5 * 24});
-    const Guarded q(backend_, dtype_, {2, 7, 3 * 24});
-    const Guarded k(backend_, dtype_, {2, 7, 24});
-    const Guarded v(backend_, dtype_, {2, 7, 24});
-    const Guarded joined(backend_, dtype_, {2, 7, 5 * 24});
-    backend_.run(SplitQkv{.q = q, .k = k, .v = v, .qkv = qkv, .shape = shape});
-    backend_.run(JoinQkv{.qkv = joined, .q = q, .k = k, .v = v, .shape = shape});
-    keep("queries", q);
-    keep("values", v);
-    keep("joined", joined);
     const Guarded table = random({19, 77});
     const Guarded rows(backend_, dtype_, {11, 77});
     backend_.run(GatherRows{.out = rows, .in = table, .indices = integers({11}, 19)});

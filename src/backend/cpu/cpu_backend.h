@@ -48,8 +48,6 @@ class CpuBackend final : public Backend {
   void execute(const AdamWUpdate& op) override;
   void execute(const Argmax& op) override;
   void execute(const TopK& op) override;
-  void execute(const SplitQkv& op) override;
-  void execute(const JoinQkv& op) override;
   void execute(const Cast& op) override;
   void execute(const Fill& op) override;
   void execute(const Copy& op) override;

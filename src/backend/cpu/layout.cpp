@@ -22,55 +22,11 @@ std::byte* host_memory(const Tensor& tensor) {
 // Bytes per block of a plain copy.
 constexpr std::int64_t byte_block = 1 << 16;
 
-// The parts of fused rows in bytes.
-struct FusedRow {
-  std::int64_t query;
-  std::int64_t key;
-  std::int64_t whole() const { return query + 2 * key; }
-};
-
-FusedRow fused_row(const AttentionShape& shape, DType dtype) {
-  const auto element = static_cast<std::int64_t>(size_of(dtype));
-  return {shape.heads * shape.head_size * element, shape.kv_heads * shape.head_size * element};
-}
-
 void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) {
   std::memcpy(to, from, static_cast<std::size_t>(n));
 }
 
 }  // namespace
-
-void CpuBackend::execute(const SplitQkv& op) {
-  const FusedRow row = fused_row(op.shape, op.qkv.dtype());
-  std::byte* queries = host_memory(op.q);
-  std::byte* keys = host_memory(op.k);
-  std::byte* values = host_memory(op.v);
-  const std::byte* fused = host_memory(op.qkv);
-  for_blocks(op.qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t i = begin; i < begin + count; ++i) {
-      const std::byte* from = fused + i * row.whole();
-      copy_bytes(queries + i * row.query, from, row.query);
-      copy_bytes(keys + i * row.key, from + row.query, row.key);
-      copy_bytes(values + i * row.key, from + row.query + row.key, row.key);
-    }
-  });
-}
-
-void CpuBackend::execute(const JoinQkv& op) {
-  const FusedRow row = fused_row(op.shape, op.qkv.dtype());
-  const std::byte* queries = host_memory(op.q);
-  const std::byte* keys = host_memory(op.k);
-  const std::byte* values = host_memory(op.v);
-  std::byte* fused = host_memory(op.qkv);
-  for_blocks(op.qkv.shape().rows(), rows_for(row.whole(), byte_block), [&](std::int64_t begin, std::int64_t count) {
-    for (std::int64_t i = begin; i < begin + count; ++i) {
-      std::byte* to = fused + i * row.whole();
-      copy_bytes(to, queries + i * row.query, row.query);
-      copy_bytes(to + row.query, keys + i * row.key, row.key);
-      copy_bytes(to + row.query + row.key, values + i * row.key, row.key);
-    }
-  });
-}
 
 void CpuBackend::execute(const Cast& op) {
   const FloatData from(op.in);

@@ -1,6 +1,7 @@
 // LayerNorm and RMSNorm with the residual addition, on the CPU.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "backend/cpu/blocks.h"
@@ -157,56 +158,60 @@ void add_partial_sums(const Tensor& gradient, const float* partial, std::int64_t
 }  // namespace
 
 void CpuBackend::execute(const ResidualNormForward& op) {
-  const std::int64_t columns = op.residual.shape()[-1];
+  const NormRows view = op.rows();
+  const std::int64_t columns = view.columns;
   const DropoutState state(op.dropout);
   const Vector gain(op.weight);
   const Vector offset(op.bias);
   const FloatData outs(op.out);
-  const FloatData sums(op.x ? op.sum : Tensor());
+  const FloatData sums(op.sum);
   const FloatData residuals(op.residual);
   const FloatData inputs(op.x);
   float* means = data_of<float>(op.mean);
   float* rstds = data_of<float>(op.rstd);
+  const std::size_t row_bytes = static_cast<std::size_t>(columns) * size_of(op.residual.dtype());
   const bool buffered = op.residual.dtype() != DType::f32 || state.probability > 0.0f;
-  for_blocks(
-      op.residual.shape().rows(), rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
-        std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
-        float* first = scratch.data();
-        float* second = buffered ? first + columns : nullptr;
-        for (std::int64_t row = begin; row < begin + rows; ++row) {
-          const std::int64_t at = row * columns;
-          const float* total = residuals.read(at, columns, first);
-          float mean_value = 0.0f;
-          if (inputs) {
-            const float* values = inputs.read(at, columns, second);
-            if (state.probability > 0.0f) {
-              apply_dropout(state, at, columns, values, second);
-              values = second;
-            }
-            float* target = sums.target(at, first);
-            mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
-            sums.commit(at, columns, target);
-            total = target;
-          } else if (!op.kind.rms) {
-            mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
-          }
-          mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
-          const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
-          const float variance = squares / static_cast<float>(columns) + op.kind.epsilon;
-          // Without an epsilon, a constant row gives zeros.
-          const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
-          float* target = outs.target(at, second);
-          HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
-          outs.commit(at, columns, target);
-          if (means != nullptr) means[row] = mean_value;
-          if (rstds != nullptr) rstds[row] = rstd_value;
+  for_blocks(view.rows, rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
+    std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
+    float* first = scratch.data();
+    float* second = buffered ? first + columns : nullptr;
+    for (std::int64_t row = begin; row < begin + rows; ++row) {
+      const std::int64_t at = view.begin(row);
+      const std::int64_t sum_at = row * columns;
+      const float* total = residuals.read(at, columns, first);
+      float mean_value = 0.0f;
+      if (inputs) {
+        const float* values = inputs.read(at, columns, second);
+        if (state.probability > 0.0f) {
+          apply_dropout(state, at, columns, values, second);
+          values = second;
         }
-      });
+        float* target = sums.target(sum_at, first);
+        mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
+        sums.commit(sum_at, columns, target);
+        total = target;
+      } else {
+        if (sums) std::memmove(sums.at(sum_at), residuals.at(at), row_bytes);
+        if (!op.kind.rms) mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
+      }
+      mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
+      const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);
+      const float variance = squares / static_cast<float>(columns) + op.kind.epsilon;
+      // Without an epsilon, a constant row gives zeros.
+      const float rstd_value = variance == 0.0f ? 0.0f : 1.0f / std::sqrt(variance);
+      float* target = outs.target(at, second);
+      HWY_DYNAMIC_DISPATCH(normalise)(total, gain.data(), offset.data(), mean_value, rstd_value, columns, target);
+      outs.commit(at, columns, target);
+      if (means != nullptr) means[row] = mean_value;
+      if (rstds != nullptr) rstds[row] = rstd_value;
+    }
+  });
 }
 
 void CpuBackend::execute(const ResidualNormBackward& op) {
-  const std::int64_t rows = op.dout.shape().rows();
-  const std::int64_t columns = op.dout.shape()[-1];
+  const NormRows view = op.rows();
+  const std::int64_t rows = view.rows;
+  const std::int64_t columns = view.columns;
   // At most 64 blocks for any number of rows: the partial sums stay small and independent of the thread count.
   const std::int64_t block_rows = std::max<std::int64_t>(8, (rows + 63) / 64);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
@@ -227,9 +232,9 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
     float* dweights = partial.data() + begin / block_rows * stride;
     float* dbiases = op.dbias ? dweights + columns : nullptr;
     for (std::int64_t row = begin; row < begin + count; ++row) {
-      const std::int64_t at = row * columns;
+      const std::int64_t at = view.begin(row);
       const BackwardRow task{gradients.read(at, columns, buffer(0)),
-                             sums.read(at, columns, buffer(1)),
+                             sums.read(row * columns, columns, buffer(1)),
                              gain.data(),
                              direct ? direct.read(at, columns, buffer(2)) : nullptr,
                              means == nullptr ? 0.0f : means[row],

@@ -64,9 +64,7 @@ void MslBackend::execute(const EmbeddingBackward& op) {
   if (!op.dtoken_weight || op.dtoken_weight.elements() == 0) return;
 
   const std::int64_t block = msl::row_threads(rows, 1, sort_block);
-  EmbeddingSortArgs sort_args = {.rows = msl::count32(rows, backward),
-                                 .vocab = msl::count32(op.dtoken_weight.shape()[0], backward),
-                                 .run = static_cast<std::uint32_t>(block)};
+  EmbeddingSortArgs sort_args = {.rows = msl::count32(rows, backward), .run = static_cast<std::uint32_t>(block)};
   const msl::Scratch first_keys = scratch(DType::u32, {rows, 2});
   const msl::Scratch second_keys = scratch(DType::u32, {rows, 2});
   const Tensor* keys = &first_keys.tensor();
@@ -91,7 +89,7 @@ void MslBackend::execute(const EmbeddingBackward& op) {
   const msl::Scratch tails = scratch(DType::f32, {chunks, columns});
   const EmbeddingGradientArgs args = {.rows = sort_args.rows,
                                       .columns = msl::count32(columns, backward),
-                                      .vocab = sort_args.vocab,
+                                      .vocab = msl::count32(op.dtoken_weight.shape()[0], backward),
                                       .aligned = msl::aligned_rows(columns, op.dtoken_weight, op.dout),
                                       .scale = op.scale};
   encode(msl::kernel_name("embedding_gradient", op.dout.dtype()))

@@ -301,6 +301,11 @@ Encoder& Encoder::work(double flops, std::uint64_t read_again) {
   return *this;
 }
 
+Encoder& Encoder::skips(std::uint64_t bytes) {
+  skipped_bytes_ = bytes;
+  return *this;
+}
+
 Encoder& Encoder::moves(std::uint64_t bytes) {
   moved_bytes_ = bytes;
   return *this;
@@ -317,7 +322,8 @@ void Encoder::launch(GridSize groups, GridSize threads, bool fixed) {
   if (fixed) check_fixed(threads);
   commands_.dispatch(groups, threads);
   recorder_.dispatched(bound_bytes_);
-  recorder_.report({info_.name, static_cast<double>(moved_bytes_.value_or(bound_bytes_ + read_again_)), flops_});
+  const std::uint64_t moved = moved_bytes_.value_or(bound_bytes_ + read_again_ - skipped_bytes_);
+  recorder_.report({info_.name, static_cast<double>(moved), flops_});
 }
 
 void Encoder::dispatch_spans(std::int64_t count, std::int64_t threads) {

@@ -64,6 +64,8 @@ class [[nodiscard]] Encoder {
 
   // The FLOPs of the dispatch, and the bytes that it reads of tensors it also writes: for counters only.
   Encoder& work(double flops, std::uint64_t read_again = 0);
+  // Bytes of the bound tensors that the kernel does not access: for counters only.
+  Encoder& skips(std::uint64_t bytes);
   // Replaces the counted bytes, for a kernel that does not access all of its buffers.
   Encoder& moves(std::uint64_t bytes);
 
@@ -114,6 +116,7 @@ class [[nodiscard]] Encoder {
   std::uint64_t bound_bytes_ = 0;
   double flops_ = 0.0;
   std::uint64_t read_again_ = 0;
+  std::uint64_t skipped_bytes_ = 0;
   std::optional<std::uint64_t> moved_bytes_;
   std::array<std::pair<std::uint32_t, std::uint32_t>, 8> in_place_{};
   std::uint32_t in_place_count_ = 0;

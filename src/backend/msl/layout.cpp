@@ -31,45 +31,11 @@ std::uint32_t pattern_of(DType dtype, float value) {
   }
 }
 
-QkvArgs qkv_args(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& qkv) {
-  const std::int64_t query = half_columns(q);
-  const std::int64_t key = half_columns(k);
-  const bool whole = query % msl::span_width == 0;
-  return {.rows = msl::count32(qkv.shape().rows(), "qkv"),
-          .query = msl::count32(query, "qkv"),
-          .key = msl::count32(key, "qkv"),
-          .aligned = whole ? msl::aligned_rows(key, q, k, v, qkv) : 0u};
-}
-
 Tensor as_bytes(const Tensor& tensor) {
   return {tensor.buffer(), tensor.offset(), DType::u8, {static_cast<std::int64_t>(tensor.bytes())}};
 }
 
 }  // namespace
-
-void MslBackend::execute(const SplitQkv& op) {
-  if (op.qkv.elements() == 0) return;
-  const QkvArgs args = qkv_args(op.q, op.k, op.v, op.qkv);
-  encode("split_qkv")
-      .untyped(0, op.q)
-      .untyped(1, op.k)
-      .untyped(2, op.v)
-      .untyped(3, op.qkv)
-      .bytes(4, args)
-      .dispatch_tiles(args.rows, half_columns(op.qkv), tuning_.tile_threads);
-}
-
-void MslBackend::execute(const JoinQkv& op) {
-  if (op.qkv.elements() == 0) return;
-  const QkvArgs args = qkv_args(op.q, op.k, op.v, op.qkv);
-  encode("join_qkv")
-      .untyped(0, op.qkv)
-      .untyped(1, op.q)
-      .untyped(2, op.k)
-      .untyped(3, op.v)
-      .bytes(4, args)
-      .dispatch_tiles(args.rows, half_columns(op.qkv), tuning_.tile_threads);
-}
 
 void MslBackend::execute(const Cast& op) {
   if (op.out.dtype() == op.in.dtype()) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/msl/drivers/idle/idle_device.h"
+#include "backend/msl/staged_slot.h"
 
 namespace mslt {
 
@@ -48,6 +49,11 @@ std::unique_ptr<Buffer> MslBackend::wrap(std::span<const std::byte> memory, std:
 
 void MslBackend::upload(const Tensor& destination, std::span<const std::byte> source) {
   recorder_->upload(destination, source);
+}
+
+std::unique_ptr<UploadSlot> MslBackend::upload_slot(const Tensor& destination, std::size_t under_way,
+                                                    std::string_view label) {
+  return std::make_unique<msl::StagedSlot>(*recorder_, destination, under_way, label);
 }
 
 void MslBackend::download(const Tensor& source, std::span<std::byte> destination) {

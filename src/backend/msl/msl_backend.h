@@ -58,6 +58,8 @@ class MslBackend : public Backend {
   std::unique_ptr<Buffer> wrap(std::span<const std::byte> memory, std::string_view label,
                                std::shared_ptr<const void> owner) override;
   void upload(const Tensor& destination, std::span<const std::byte> source) override;
+  std::unique_ptr<UploadSlot> upload_slot(const Tensor& destination, std::size_t under_way,
+                                          std::string_view label) override;
   void download(const Tensor& source, std::span<std::byte> destination) override;
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive) override;
   void submit() override;
@@ -93,8 +95,6 @@ class MslBackend : public Backend {
   void execute(const AdamWUpdate& op) override;
   void execute(const Argmax& op) override;
   void execute(const TopK& op) override;
-  void execute(const SplitQkv& op) override;
-  void execute(const JoinQkv& op) override;
   void execute(const Cast& op) override;
   void execute(const Fill& op) override;
   void execute(const Copy& op) override;

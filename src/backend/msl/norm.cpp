@@ -22,62 +22,95 @@ constexpr std::int64_t fewest_rows_per_part = 4;
 constexpr std::uint32_t gradient_columns = 32;
 constexpr std::uint32_t gradient_rows = 32;
 
+// The argument struct of either direction, with the rows' number, columns and places.
+template <class Args>
+Args args_of(const NormRows& view, std::string_view operation) {
+  Args args = {};
+  args.rows = msl::count32(view.rows, operation);
+  args.columns = msl::count32(view.columns, operation);
+  args.stride = msl::count32(view.stride, operation);
+  args.pieces = msl::count32(view.pieces, operation);
+  return args;
+}
+
+// A tensor of wider rows from its first piece on, which is where the kernels count from.
+Tensor from_first(const NormRows& view, const Tensor& tensor) {
+  if (view.first == 0) return tensor;
+  const std::size_t skipped = static_cast<std::size_t>(view.first) * size_of(tensor.dtype());
+  return {tensor.buffer(), tensor.offset() + skipped, tensor.dtype(), {tensor.elements() - view.first}};
+}
+
+// Bytes of such a tensor that belong to no row.
+std::uint64_t bytes_between(const NormRows& view, const Tensor& tensor) {
+  return tensor.bytes() - static_cast<std::uint64_t>(view.rows * view.columns) * size_of(tensor.dtype());
+}
+
+// 1 if all rows start at multiples of 16 bytes and are whole spans.
+template <class... Tensors>
+std::uint32_t aligned_rows(const NormRows& view, const Tensors&... tensors) {
+  return view.stride % msl::span_width == 0 ? msl::aligned_rows(view.columns, tensors...) : 0;
+}
+
 }  // namespace
 
 void MslBackend::execute(const ResidualNormForward& op) {
   if (op.residual.elements() == 0) return;
-  const std::int64_t columns = op.residual.shape()[-1];
-  const Tensor written = op.x ? op.sum : Tensor();
-  const NormForwardArgs args = {.rows = msl::count32(op.residual.shape().rows(), "residual_norm_forward"),
-                                .columns = msl::count32(columns, "residual_norm_forward"),
-                                .aligned = msl::aligned_rows(columns, op.out, written, op.residual, op.x),
-                                .weight_aligned = msl::aligned_rows(columns, op.weight, op.bias),
-                                .rms = op.kind.rms ? 1u : 0u,
-                                .has_x = op.x ? 1u : 0u,
-                                .has_bias = op.bias ? 1u : 0u,
-                                .has_mean = op.mean ? 1u : 0u,
-                                .has_rstd = op.rstd ? 1u : 0u,
-                                .epsilon = op.kind.epsilon,
-                                .dropout_operation = op.dropout.operation,
-                                .dropout_probability = op.dropout.probability,
-                                .dropout_scale = 1.0f / (1.0f - op.dropout.probability)};
-  const bool kept = columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
+  const NormRows view = op.rows();
+  const Tensor out = from_first(view, op.out);
+  const Tensor residual = from_first(view, op.residual);
+  auto args = args_of<NormForwardArgs>(view, "residual_norm_forward");
+  args.aligned = aligned_rows(view, out, op.sum, residual, op.x);
+  args.weight_aligned = msl::aligned_rows(view.columns, op.weight, op.bias);
+  args.rms = op.kind.rms ? 1 : 0;
+  args.has_x = op.x ? 1 : 0;
+  args.has_sum = op.sum ? 1 : 0;
+  args.has_bias = op.bias ? 1 : 0;
+  args.has_mean = op.mean ? 1 : 0;
+  args.has_rstd = op.rstd ? 1 : 0;
+  args.epsilon = op.kind.epsilon;
+  args.dropout_operation = op.dropout.operation;
+  args.dropout_probability = op.dropout.probability;
+  args.dropout_scale = 1.0f / (1.0f - op.dropout.probability);
+  const bool kept = view.columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
   encode(msl::kernel_name(kept ? "norm_forward" : "norm_forward_wide", op.residual.dtype(), op.weight.dtype()))
-      .buffer(0, op.out)
-      .optional(1, written)
+      .buffer(0, out)
+      .optional(1, op.sum)
       .optional(2, op.mean)
       .optional(3, op.rstd)
-      .buffer(4, op.residual)
+      .buffer(4, residual)
       .optional(5, op.x)
       .buffer(6, op.weight)
       .optional(7, op.bias)
       .optional(8, op.dropout.random_state)
       .bytes(9, args)
       .in_place(1, 4)
+      .in_place(0, 4)
       .in_place(0, 5)
-      .work(8.0 * static_cast<double>(op.residual.elements()))
+      .work(8.0 * static_cast<double>(view.rows * view.columns))
+      .skips(2 * bytes_between(view, out))
       .dispatch_rows(args.rows, tuning_.norm_group_rows);
 }
 
 void MslBackend::execute(const ResidualNormBackward& op) {
   if (op.dout.elements() == 0) return;
-  const std::int64_t rows = op.dout.shape().rows();
-  const std::int64_t columns = op.dout.shape()[-1];
-  const std::int64_t rows_per_part = std::max(fewest_rows_per_part, (rows + most_parts - 1) / most_parts);
-  const std::int64_t parts = (rows + rows_per_part - 1) / rows_per_part;
-  const NormBackwardArgs args = {.rows = msl::count32(rows, "residual_norm_backward"),
-                                 .columns = msl::count32(columns, "residual_norm_backward"),
-                                 .aligned = msl::aligned_rows(columns, op.dsum, op.dout, op.dsum_direct, op.sum),
-                                 .weight_aligned = msl::aligned_rows(columns, op.weight),
-                                 .rms = op.kind.rms ? 1u : 0u,
-                                 .has_direct = op.dsum_direct ? 1u : 0u,
-                                 .rows_per_part = msl::count32(rows_per_part, "residual_norm_backward")};
+  const NormRows view = op.rows();
+  const Tensor dsum = from_first(view, op.dsum);
+  const Tensor dout = from_first(view, op.dout);
+  const std::int64_t columns = view.columns;
+  const std::int64_t rows_per_part = std::max(fewest_rows_per_part, (view.rows + most_parts - 1) / most_parts);
+  const std::int64_t parts = (view.rows + rows_per_part - 1) / rows_per_part;
+  auto args = args_of<NormBackwardArgs>(view, "residual_norm_backward");
+  args.aligned = aligned_rows(view, dsum, dout, op.dsum_direct, op.sum);
+  args.weight_aligned = msl::aligned_rows(columns, op.weight);
+  args.rms = op.kind.rms ? 1 : 0;
+  args.has_direct = op.dsum_direct ? 1 : 0;
+  args.rows_per_part = msl::count32(rows_per_part, "residual_norm_backward");
   const msl::Scratch partial = scratch(DType::f32, {parts, 2 * columns});
   if (columns <= most_backward_threads * msl::span_width && args.aligned != 0 && args.weight_aligned != 0) {
     encode(msl::kernel_name("norm_backward", op.dout.dtype()))
-        .buffer(0, op.dsum)
+        .buffer(0, dsum)
         .buffer(1, partial)
-        .buffer(2, op.dout)
+        .buffer(2, dout)
         .optional(3, op.dsum_direct)
         .buffer(4, op.sum)
         .optional(5, op.mean)
@@ -86,21 +119,23 @@ void MslBackend::execute(const ResidualNormBackward& op) {
         .bytes(8, args)
         .in_place(0, 2)
         .in_place(0, 3)
-        .work(14.0 * static_cast<double>(op.dout.elements()))
+        .work(14.0 * static_cast<double>(view.rows * columns))
+        .skips(2 * bytes_between(view, dsum))
         .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
   } else {
     // dsum may be dout, so the sums are computed first.
     encode(msl::kernel_name("norm_backward_columns", op.dout.dtype()))
         .buffer(0, partial)
-        .buffer(1, op.dout)
+        .buffer(1, dout)
         .buffer(2, op.sum)
         .optional(3, op.mean)
         .buffer(4, op.rstd)
         .bytes(5, args)
+        .skips(bytes_between(view, dout))
         .dispatch_tiles(parts, columns, tuning_.tile_threads);
     encode(msl::kernel_name("norm_backward_rows", op.dout.dtype()))
-        .buffer(0, op.dsum)
-        .buffer(1, op.dout)
+        .buffer(0, dsum)
+        .buffer(1, dout)
         .optional(2, op.dsum_direct)
         .buffer(3, op.sum)
         .optional(4, op.mean)
@@ -109,7 +144,8 @@ void MslBackend::execute(const ResidualNormBackward& op) {
         .bytes(7, args)
         .in_place(0, 1)
         .in_place(0, 2)
-        .dispatch_rows(rows, tuning_.norm_group_rows);
+        .skips(2 * bytes_between(view, dsum))
+        .dispatch_rows(view.rows, tuning_.norm_group_rows);
   }
   // Columns of the partial sums: the bias follows the weight.
   const std::int64_t summed = op.dbias ? 2 * columns : columns;

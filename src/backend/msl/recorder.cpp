@@ -45,6 +45,7 @@ struct Recorder::Batch {
     std::function<void(std::span<const std::byte>)> receive;
   };
 
+  std::uint64_t number = 0;  // from 1
   std::unique_ptr<CommandBuffer> commands;
   std::uint64_t dispatches = 0;
   std::uint64_t submission = 0;  // the number of the submit() that it belongs to
@@ -100,6 +101,7 @@ std::vector<std::string_view> Recorder::used_kernels() const {
 Recorder::Batch& Recorder::batch() {
   if (!open_) {
     open_ = std::make_unique<Batch>();
+    open_->number = ++batches_;
     open_->commands = device_.command_buffer();
   }
   return *open_;
@@ -261,15 +263,55 @@ void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   report({"fill", static_cast<double>(destination.bytes()), 0.0});
 }
 
-void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
+bool Recorder::upload_at_once(const Tensor& destination, std::span<const std::byte> source) {
   recorded_.require_none("upload");
   check_transfer("upload", destination, source.size());
-  if (source.empty()) return;
+  if (source.empty()) return true;
   poll();
-  if (!open_ && committed_.empty() && destination.buffer().host() != nullptr) {
-    std::memcpy(destination.buffer().host() + destination.offset(), source.data(), source.size());
-    return;
+  if (open_ || !committed_.empty() || destination.buffer().host() == nullptr) return false;
+  std::memcpy(destination.buffer().host() + destination.offset(), source.data(), source.size());
+  return true;
+}
+
+std::uint64_t Recorder::upload_from(Buffer& staging, const Tensor& destination) {
+  const std::uint64_t number = batch().number;
+  commands().copy(destination.buffer(), destination.offset(), staging, 0, destination.bytes());
+  count(0, 2 * destination.bytes());
+  return number;
+}
+
+std::unique_ptr<Buffer> Recorder::allocate_staging(std::size_t bytes, std::string_view label) {
+  auto buffer = device_.allocate(std::max<std::size_t>(bytes, 1), label, true);
+  held_.staging += buffer->size();
+  return buffer;
+}
+
+void Recorder::release_staging(std::unique_ptr<Buffer> staging, std::uint64_t batch) {
+  const auto reads = [batch](const std::unique_ptr<Batch>& each) {
+    return each->number == batch;
+  };
+  const auto reader = std::find_if(committed_.begin(), committed_.end(), reads);
+  if (open_ && reads(open_)) {
+    open_->staging.push_back(std::move(staging));
+  } else if (reader != committed_.end()) {
+    (*reader)->staging.push_back(std::move(staging));
+  } else {
+    held_.staging -= staging->size();
   }
+}
+
+void Recorder::finish(std::uint64_t batch) {
+  poll();
+  if (open_ && open_->number <= batch) commit();
+  const auto later = std::find_if(committed_.begin(), committed_.end(),
+                                  [batch](const std::unique_ptr<Batch>& each) { return each->number > batch; });
+  if (later == committed_.begin()) return;
+  ++counters_.waits;
+  retire_until(static_cast<std::size_t>(committed_.end() - later));
+}
+
+void Recorder::upload(const Tensor& destination, std::span<const std::byte> source) {
+  if (upload_at_once(destination, source)) return;
   for (std::size_t begin = 0; begin < source.size(); begin += part_bytes()) {
     const std::span<const std::byte> bytes = source.subspan(begin, std::min(part_bytes(), source.size() - begin));
     Buffer& staging = stage(bytes.size());

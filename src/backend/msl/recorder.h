@@ -119,6 +119,16 @@ class Recorder {
   void upload(const Tensor& destination, std::span<const std::byte> source);
   void download(const Tensor& source, std::span<std::byte> destination);
   void read_back(const Tensor& source, std::function<void(std::span<const std::byte>)> receive);
+  // For StagedSlot. Copies at once and returns true if nothing is under way and the host reaches the tensor. Throws
+  // Error(input) if the sizes differ.
+  bool upload_at_once(const Tensor& destination, std::span<const std::byte> source);
+  // Records a copy from `staging`, and returns the number of the batch that does it.
+  std::uint64_t upload_from(Buffer& staging, const Tensor& destination);
+  // Staging memory for the caller to keep, and to give back for release once the batch of that number is done.
+  std::unique_ptr<Buffer> allocate_staging(std::size_t bytes, std::string_view label);
+  void release_staging(std::unique_ptr<Buffer> staging, std::uint64_t batch);
+  // Returns when the batch of that number is done, after delivering the read-backs up to it. Throws as wait().
+  void finish(std::uint64_t batch);
   void submit();
   // Throws Error(device) if a command failed, or the Error that a receiver threw; nothing is pending then.
   void wait();
@@ -171,6 +181,7 @@ class Recorder {
   std::deque<std::unique_ptr<Batch>> committed_;
   std::function<void(const DispatchRecord&)> observer_;
   std::uint64_t submissions_ = 0;
+  std::uint64_t batches_ = 0;
   Counters counters_;
   double device_end_ = 0.0;  // end of the last retired batch, by the device's clock
   WorkingMemory held_;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/msl/encoder.h"
+#include "backend/msl/staged_slot.h"
 #include "backend/msl/test_kernels.h"
 
 namespace mslt::msl {
@@ -109,6 +110,97 @@ TEST_F(RecorderTest, UploadsInOrder) {
   recorder_.download(x_, std::as_writable_bytes(std::span(result)));
   EXPECT_EQ(result, (std::vector<float>{2.0f, 4.0f, 6.0f, 8.0f}));
   EXPECT_EQ(recorder_.counters().waits, 1u);
+}
+
+// Notes where copies come from.
+class NotingCommands final : public CommandBuffer {
+ public:
+  NotingCommands(std::unique_ptr<CommandBuffer> commands, std::vector<const Buffer*>& sources)
+      : commands_(std::move(commands)), sources_(sources) {}
+  void set_pipeline(const Pipeline& pipeline) override { commands_->set_pipeline(pipeline); }
+  void set_buffer(std::uint32_t index, Buffer& buffer, std::size_t offset) override {
+    commands_->set_buffer(index, buffer, offset);
+  }
+  void set_bytes(std::uint32_t index, std::span<const std::byte> bytes) override { commands_->set_bytes(index, bytes); }
+  void set_threadgroup_memory(std::uint32_t index, std::uint32_t bytes) override {
+    commands_->set_threadgroup_memory(index, bytes);
+  }
+  void dispatch(GridSize groups, GridSize threads) override { commands_->dispatch(groups, threads); }
+  void copy(Buffer& destination, std::size_t destination_offset, Buffer& source, std::size_t source_offset,
+            std::size_t bytes) override {
+    sources_.push_back(&source);
+    commands_->copy(destination, destination_offset, source, source_offset, bytes);
+  }
+  void fill(Buffer& buffer, std::size_t offset, std::size_t bytes, std::uint8_t value) override {
+    commands_->fill(buffer, offset, bytes, value);
+  }
+  void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
+    commands_->on_completed(std::move(handler));
+  }
+  void commit() override { commands_->commit(); }
+  void wait() override { commands_->wait(); }
+
+ private:
+  std::unique_ptr<CommandBuffer> commands_;
+  std::vector<const Buffer*>& sources_;
+};
+
+class NotingDevice final : public Device {
+ public:
+  NotingDevice(Device& device, std::vector<const Buffer*>& sources) : device_(device), sources_(sources) {}
+  const DeviceInfo& info() const override { return device_.info(); }
+  const DeviceLimits& limits() const override { return device_.limits(); }
+  std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override {
+    return device_.allocate(bytes, label, host_visible);
+  }
+  const Pipeline& pipeline(std::string_view name) override { return device_.pipeline(name); }
+  std::unique_ptr<CommandBuffer> command_buffer() override {
+    return std::make_unique<NotingCommands>(device_.command_buffer(), sources_);
+  }
+
+ private:
+  Device& device_;
+  std::vector<const Buffer*>& sources_;
+};
+
+TEST_F(RecorderTest, SlotsUploadFromFixedAddresses) {
+  std::vector<const Buffer*> sources;
+  NotingDevice noting(*device_, sources);
+  Recorder recorder(noting, driver_test::kernel_table());
+  const auto recording = recorder.record([&] { recorder.copy(y_, x_); });
+  std::vector<float> seen;
+  std::size_t held = 0;
+  {
+    StagedSlot slot(recorder, x_, 2, "x");
+    EXPECT_EQ(recorder.working_memory().staging, 32u);
+    for (int i = 0; i < 6; ++i) {
+      // The device has work, so the host may not write to the tensor itself.
+      recorder.fill_bytes(y_, 0);
+      const std::vector<float> values(4, static_cast<float>(i));
+      slot.write(std::as_bytes(std::span(values)));
+      recorder.replay(*recording);
+      recorder.read_back(y_, [&seen](std::span<const std::byte> bytes) {
+        float value = 0.0f;
+        std::memcpy(&value, bytes.data(), sizeof(value));
+        seen.push_back(value);
+      });
+    }
+    recorder.fill_bytes(y_, 0);
+    const std::vector<float> values(4, 6.0f);
+    slot.write(std::as_bytes(std::span(values)));
+    held = recorder.working_memory().staging;
+    EXPECT_EQ(test::error_of(ErrorKind::input, [&] { slot.write({}); }),
+              "upload: the tensor is f32 [4] of 'test', 16 bytes, but the host's memory has 0; both must be the same.");
+  }
+  // What is on its way when the slot goes keeps its memory, and arrives.
+  EXPECT_LE(held - recorder.working_memory().staging, 16u);
+  recorder.wait();
+  EXPECT_EQ(x_.tensor.host<float>()[0], 6.0f);
+  EXPECT_EQ(seen, (std::vector<float>{0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f}));
+  std::erase_if(sources, [&](const Buffer* source) { return source == x_.buffer.get() || source == y_.buffer.get(); });
+  ASSERT_EQ(sources.size(), 7u);
+  EXPECT_NE(sources[0], sources[1]);
+  for (std::size_t i = 2; i < 7; ++i) EXPECT_EQ(sources[i], sources[i - 2]);
 }
 
 TEST_F(RecorderTest, ReusesScratch) {

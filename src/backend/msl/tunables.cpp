@@ -244,10 +244,10 @@ Tunable tile_threads(const TuneShape& shape) {
   const DType dtype = shape.dtype;
   const std::int64_t rows = shape.batch * shape.steps;
   const auto path = value_of(&Tuning::tile_threads);
-  Tunable tunable{.member = &Tuning::tile_threads,
-                  .candidates = {32, 64, 128, 256, 512},
-                  .kernels = {"swiglu_", "embedding_", "position_gradient", "split_qkv", "join_qkv", "gather_rows",
-                              "kv_append", "norm_backward_columns"}};
+  Tunable tunable{
+      .member = &Tuning::tile_threads,
+      .candidates = {32, 64, 128, 256, 512},
+      .kernels = {"swiglu_", "embedding_", "position_gradient", "gather_rows", "kv_append", "norm_backward_columns"}};
   const Shape gates{rows, 2 * shape.ffn_size};
   const Shape gated{rows, shape.ffn_size};
   const Shape ids{shape.batch, shape.steps};

@@ -33,12 +33,21 @@ struct Argument {
   Elements elements;
   // A written tensor must not overlap any other, but may have the very same elements as these.
   std::array<const Tensor*, 2> in_place{};
+  double share = 1.0;  // of its elements, which the operation accesses
 
   bool is_written() const { return access != Access::read; }
   // The same argument, allowed to coincide with `other`.
   Argument over(const Tensor& other) const {
     Argument result = *this;
     (result.in_place[0] == nullptr ? result.in_place[0] : result.in_place[1]) = &other;
+    return result;
+  }
+  // The same argument, of which so many elements are accessed.
+  Argument of(std::int64_t elements) const {
+    Argument result = *this;
+    if (*tensor && tensor->elements() > 0) {
+      result.share = static_cast<double>(elements) / static_cast<double>(tensor->elements());
+    }
     return result;
   }
 };
@@ -56,7 +65,7 @@ inline Argument updates(std::string_view name, const Tensor& tensor, Elements el
 // The minimum work of an operation.
 struct Work {
   double flops = 0.0;  // of products and attention; other operations are limited by memory traffic
-  double bytes = 0.0;  // every tensor once, updated ones twice
+  double bytes = 0.0;  // every accessed element once, updated ones twice
 };
 
 template <class Op>
@@ -68,7 +77,8 @@ Work work_of(const Op& op) {
   } else {
     for (const Argument& argument : op.arguments()) {
       if (!*argument.tensor) continue;
-      work.bytes += (argument.access == Access::update ? 2.0 : 1.0) * static_cast<double>(argument.tensor->bytes());
+      const double times = argument.access == Access::update ? 2.0 : 1.0;
+      work.bytes += times * argument.share * static_cast<double>(argument.tensor->bytes());
     }
   }
   return work;

@@ -4,30 +4,6 @@
 #include "backend/operations/checks.h"
 
 namespace mslt {
-namespace {
-
-// For SplitQkv and JoinQkv.
-template <class Op>
-void check_parts(const Arguments& given, const Op& op) {
-  check_attention_shape(given, op.shape);
-  given.present(op.qkv);
-  const std::int64_t rows = op.qkv.shape().rows();
-  given.matrix(op.qkv, rows, op.shape.qkv_columns());
-  given.matrix(op.q, rows, op.shape.query_columns());
-  given.matrix(op.k, rows, op.shape.key_columns());
-  given.matrix(op.v, rows, op.shape.key_columns());
-}
-
-}  // namespace
-
-void SplitQkv::check(const Arguments& given) const {
-  check_parts(given, *this);
-}
-
-void JoinQkv::check(const Arguments& given) const {
-  check_parts(given, *this);
-}
-
 void Cast::check(const Arguments& given) const {
   given.elements(in);
   given.vector(out, in.elements());

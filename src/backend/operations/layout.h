@@ -1,36 +1,9 @@
-// Copies, casts and rearrangements.
+// Copies, casts, sums and gathered rows.
 #pragma once
 
 #include "backend/operations/argument.h"
-#include "backend/operations/parameters.h"
 
 namespace mslt {
-
-// Splits fused qkv into queries, keys and values.
-struct SplitQkv {
-  static constexpr std::string_view name = "split_qkv";
-  Tensor q;    // f [B, T, H·D]
-  Tensor k;    // f [B, T, K·D]
-  Tensor v;    // f [B, T, K·D]
-  Tensor qkv;  // f [B, T, (H+2K)·D]
-  AttentionShape shape;
-
-  auto arguments() const { return std::array{writes("q", q), writes("k", k), writes("v", v), reads("qkv", qkv)}; }
-  void check(const Arguments& given) const;
-};
-
-// The inverse of SplitQkv.
-struct JoinQkv {
-  static constexpr std::string_view name = "join_qkv";
-  Tensor qkv;
-  Tensor q;
-  Tensor k;
-  Tensor v;
-  AttentionShape shape;
-
-  auto arguments() const { return std::array{writes("qkv", qkv), reads("q", q), reads("k", k), reads("v", v)}; }
-  void check(const Arguments& given) const;
-};
 
 // out[i] = in[i], rounded to nearest even, between f32 and bf16 or f16, or from a dtype to itself.
 struct Cast {

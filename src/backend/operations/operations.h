@@ -32,6 +32,6 @@ using Operations =
     OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward, MatmulForward,
                   FusedProduct, MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward,
                   KvCacheAppend, AttentionDecode, ActivationForward, ActivationBackward, DropElements, CrossEntropy,
-                  Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, SplitQkv, JoinQkv, Cast, Fill, Copy, Add, GatherRows>;
+                  Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, Cast, Fill, Copy, Add, GatherRows>;
 
 }  // namespace mslt

@@ -30,8 +30,11 @@ struct Lane {
 
 namespace {
 
-// Undefined bytes are NaN in every floating type, so reading a value before it was written spoils the result.
-constexpr int undefined_byte = 0xFF;
+// What undefined bytes are, so that reading a value before it was written spoils the result: NaN in every floating type
+// or, as a maximum ignores NaN, large finite numbers in the reversed order.
+int undefined_byte(const RunOrder& order) {
+  return order.kind == RunOrder::Kind::reversed ? 0x7B : 0xFF;
+}
 
 // Threads that meet at one place.
 struct Meeting {
@@ -69,8 +72,8 @@ class ExactMemory {
   }
 
   void* data() const { return data_; }
-  void forget() const {
-    std::memset(data_, undefined_byte, bytes_);
+  void forget(int undefined) const {
+    std::memset(data_, undefined, bytes_);
     sanitizer::forget_values(data_, bytes_);
   }
 
@@ -267,7 +270,7 @@ void GroupRunner::Impl::start_threads_of_group() {
     for (std::size_t i = 0; i < simdgroups_.size(); ++i) simdgroups_[i].clocks = &clocks_->simdgroups[i];
     if (memory_.empty()) allocate_memory();
   }
-  for (const ExactMemory& memory : memory_) memory.forget();
+  for (const ExactMemory& memory : memory_) memory.forget(undefined_byte(dispatch_->order));
   if constexpr (sanitizer::sees_races) {
     for (Lane& lane : lanes_) lane.thread = sanitizer::create_thread();
     sanitizer::release(&clocks_->start);
