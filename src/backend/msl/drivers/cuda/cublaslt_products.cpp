@@ -313,7 +313,8 @@ CublasLtProducts::State::Plan CublasLtProducts::State::choose(const Product& pro
     return plan;
   }
   plan.candidate = all.front();
-  if (all.size() > 1 && product.timed && product_flops(product) >= options.timed_flops) time(product, all, plan);
+  const bool pays = product.rows >= options.timed_rows && product_flops(product) >= options.timed_flops;
+  if (all.size() > 1 && product.timed && pays) time(product, all, plan);
   plan.info.algorithm = algorithm_text(plan.candidate.algorithm);
   plan.info.workspace_bytes = plan.candidate.workspace_bytes;
   return plan;
