@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,7 +36,7 @@ double median_seconds(int repeats, Work&& work) {
   return seconds[static_cast<std::size_t>(repeats / 2)];
 }
 
-// Timed steps at most: what they take is kept for the median.
+// Timed steps at most.
 inline constexpr std::int64_t most_timed_steps = 1'000'000;
 
 struct TrainBenchOptions {
@@ -45,10 +46,13 @@ struct TrainBenchOptions {
   std::int64_t seq_len = 0;  // 0: the model's context
   std::int64_t vocab_size = 2048;
   std::int64_t steps = 5;
+  // Called with true where the timed steps begin and with false where they have ended.
+  std::function<void(bool)> timed = [](bool) {
+  };
 };
 struct TrainBenchResult {
   double tokens_per_second = 0.0;
-  double step_seconds = 0.0;    // median
+  double step_seconds = 0.0;    // of the timed steps together, until the device is done, over their number
   double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 where it has none
   double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
@@ -67,9 +71,12 @@ struct GenerateBenchOptions {
   std::int64_t prompt_tokens = 64;
   std::int64_t new_tokens = 64;
   SamplingOptions sampling;
+  std::function<void(bool)> timed = [](bool) {
+  };  // as in TrainBenchOptions; of decoding
 };
 struct GenerateBenchResult {
   double first_prompt_seconds = 0.0;  // of the first pass of all, which a device may have to prepare
+  double first_step_seconds = 0.0;    // of the first step of decoding, likewise
   double prefill_tokens_per_second = 0.0;
   double decode_tokens_per_second = 0.0;  // over the whole batch
   double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted
