@@ -76,18 +76,14 @@ inline void load_head(device const T* qkv, ulong begin, uint part, bool other, c
 // that share them stores them. Nobody reads them from the cache.
 template <typename T, typename C, uint spans>
 [[max_total_threads_per_threadgroup(256)]]
-kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
-                                   device const T* qkv [[buffer(2)]], device C* keys [[buffer(3)]],
-                                   device C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
-                                   device const int* first [[buffer(6)]],
-                                   constant AttentionDecodeArgs& args [[buffer(7)]],
-                                   device const float* inverse_frequencies [[buffer(8)]],
-                                   uint unit [[threadgroup_position_in_grid]],
-                                   uint thread_position [[thread_position_in_threadgroup]],
-                                   uint threads [[threads_per_threadgroup]],
-                                   uint simdgroup [[simdgroup_index_in_threadgroup]],
-                                   uint simdgroups [[simdgroups_per_threadgroup]],
-                                   uint lane [[thread_index_in_simdgroup]]) {
+kernel void attention_decode_split(
+    device T* out [[buffer(0)]], device float* partial [[buffer(1)]], device const T* qkv [[buffer(2)]],
+    device C* keys [[buffer(3)]], device C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
+    device const int* first [[buffer(6)]], constant AttentionDecodeArgs& args [[buffer(7)]],
+    device const float* inverse_frequencies [[buffer(8)]], uint unit [[threadgroup_position_in_grid]],
+    uint thread_position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint simdgroups [[simdgroups_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
   constexpr uint each = DecodeStep<C, spans>::each;
   constexpr uint step = each * decode_beside;
   constexpr uint stride = 64 * spans + 2;

@@ -83,7 +83,8 @@ inline void normalize_spans(thread float* x, thread const RowNorms<count>& norms
   }
 }
 
-// sums[r · each + c] += the products of a lane's chunks, from element k of its rows on, with row `row` + r of the input.
+// sums[r · each + c] += the products of a lane's chunks, from element k of its rows on, with row `row` + r of the
+// input.
 template <uint count, uint each, uint depth, typename T, typename W>
 inline void add_products(thread float* sums, device const T* in, device const W* weight, device const half* scales,
                          thread const ulong* starts, uint k, uint row, thread const RowNorms<count>& norms,
@@ -160,9 +161,9 @@ inline void put_result(device T* out, device const uchar* bias, float sum, uint 
 // Simdgroups of a threadgroup at most.
 constant constexpr uint matvec_simdgroups = 8;
 
-// out (+)= activation(norm(in) · weightᵀ + bias). A simdgroup has the results of MatvecShape::columns rows of the weight and
-// `count` rows of the input; or a threadgroup has, whose simdgroups then take turns along the rows and add up at last.
-// Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of the next.
+// out (+)= activation(norm(in) · weightᵀ + bias). A simdgroup has the results of MatvecShape::columns rows of the
+// weight and `count` rows of the input; or a threadgroup has, whose simdgroups then take turns along the rows and add
+// up at last. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of the next.
 template <typename T, typename W, uint count>
 [[max_total_threads_per_threadgroup(256)]]
 kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
