@@ -67,7 +67,7 @@ def main():
         result = mslt_result(arguments.mslt, arguments.steps)
         ours.append(result["tokens_per_second"])
         theirs.append(pytorch_tokens_per_second(step, arguments.steps))
-        print(f"round {number + 1}: mslt {ours[-1]:.0f} tokens/s ({100 * result['share_of_floor']:.0f} % of its floor), "
+        print(f"round {number + 1}: mslt {ours[-1]:.0f} tokens/s ({100 * result['share_of_ceiling']:.0f} % of its ceiling), "
               f"PyTorch {theirs[-1]:.0f} tokens/s", flush=True)
     print(f"ratio of the medians: {statistics.median(ours) / statistics.median(theirs):.2f}")
 

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Breaks kernels on purpose, one place at a time, and tells how many of the mutants the suites catch.
+"""Breaks kernels on purpose, one place at a time, and requires that the suites catch each mutant.
 
 A mutation takes away a barrier or a guard, moves a bound by one or turns a sign. All of them are planted into a copy of
 the C++ that mslc writes for the host, each behind a question for its number, and built there once; MSLT_MUTANT says
 which one a run has. A mutant is caught where a suite fails, crashes or does not end. The first run builds the copy.
+tools/equivalent_mutants.toml lists the mutants that do nothing wrong, with the reasons; they are not run. The exit status
+is 1 where another one survives, or where the list names what is no mutant.
 
     tools/mutate_kernels.py                             all of them
     tools/mutate_kernels.py --list                      what there is to mutate, once the copy is built
     tools/mutate_kernels.py --sample 20 --seed 1        a random sample, shared out evenly over the kinds
     tools/mutate_kernels.py --only norm.metal:137       those of one line
-    tools/mutate_kernels.py --checks host,reversed,metal,asan,tsan
+    tools/mutate_kernels.py --checks host,asan          only with these checks
+    tools/mutate_kernels.py --equivalent                those of the list, none of which a check may catch
 
 The checks: host, reversed and random run the suites on msl-host in that order of threads, metal on the double of Metal,
 asan and tsan on msl-host under the sanitizers. A mutant goes through them in turn until one catches it: through all
@@ -22,13 +25,15 @@ import os
 import pathlib
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+EQUIVALENT = ROOT / "tools" / "equivalent_mutants.toml"
 LEFT_OUT = "*EveryCandidateGivesTheTablesResults*"
 # A mutant may loop for ever: each check has so many seconds of processor time, of which the suites need a tenth.
 CHECKS = {
@@ -86,9 +91,17 @@ class Mutation:
     number: int  # what MSLT_MUTANT says
     before: str
     after: str
+    function: str
 
     def __str__(self):
-        return f"{self.kind:8} {self.file}:{self.line}: {self.before.strip()}  ->  {self.after.strip() or '(nothing)'}"
+        return f"{self.kind:8} {self.file}:{self.line}: {self.change()}"
+
+    def change(self):
+        return f"{self.before.strip()}  ->  {self.after.strip() or '(nothing)'}"
+
+    # Stays true when lines move. Mutants of one name differ only in the line of one function.
+    def name(self):
+        return f"{self.file} {self.function}: {self.change()}"
 
 
 COMPARED = r"(?:args\.\w+|count|columns|rows|last_row|end|last|limit|spans|steps|threads|simdgroups|vocab|\w+_count)"
@@ -134,6 +147,18 @@ def line_mutations(line, following):
             yield "sign", after, [(match.end(1) + 1, "::mutants::minus{{{n}}} - ")]
 
 
+FUNCTION = re.compile(r"(?:\[\[.*?\]\] )?(?:kernel|inline) .*?(\w+)\(")
+
+
+def function_at(file, line):
+    """The function of kernels/ that has this line."""
+    for text in reversed((ROOT / "kernels" / file).read_text().split("\n")[:line]):
+        match = FUNCTION.match(text)
+        if match:
+            return match[1]
+    return ""
+
+
 def plant(units):
     """Plants all mutations into these files, and returns them."""
     found = {}
@@ -155,7 +180,7 @@ def plant(units):
             for nth, (kind, after, planted) in enumerate(line_mutations(line, following)):
                 key = (file, number, nth)
                 if key not in found:
-                    found[key] = Mutation(kind, file, number, nth, len(found) + 1, line, after)
+                    found[key] = Mutation(kind, file, number, nth, len(found) + 1, line, after, function_at(file, number))
                 insertions += [(at, text.format(n=found[key].number)) for at, text in planted]
             # Of those at one place the later ones stand inside.
             for at, text in sorted(reversed(insertions), key=lambda insertion: insertion[0], reverse=True):
@@ -180,6 +205,15 @@ def suites_of(file):
             if name not in users and re.search(rf'#include "(lib/)?{path.name}"', other.read_text()):
                 users.append(name)
     return sorted(found)
+
+
+def equivalent_names(mutations):
+    """The names of the mutants that the list calls equivalent."""
+    names = [name for kind in tomllib.loads(EQUIVALENT.read_text())["kind"] for name in kind["mutants"]]
+    wrong = sorted({n for n in names if names.count(n) > 1} | set(names) - {m.name() for m in mutations})
+    if wrong:
+        sys.exit(f"{EQUIVALENT.name} lists twice, or without such a mutant:\n  " + "\n  ".join(wrong))
+    return set(names)
 
 
 def sample_of(mutations, count, seed):
@@ -245,10 +279,11 @@ class Copy:
         arguments = [f"--gtest_filter={names}", *arguments]
         path = self.folder / "build" / preset / FOLDERS[program] / program
         try:
-            done = subprocess.run([str(path), "--gtest_brief=1", "--gtest_fail_fast", *arguments], cwd=self.folder,
+            done = subprocess.run(["sh", "-c", 'ulimit -t "$0" && exec "$@"', str(seconds), str(path),
+                                   "--gtest_brief=1", "--gtest_fail_fast", *arguments], cwd=self.folder,
                                   capture_output=True, text=True, errors="replace", timeout=20 * seconds,
-                                  env={**os.environ, "MSLT_MUTANT": str(mutant)},
-                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds)))
+                                  env={**os.environ, "MSLT_MUTANT": str(mutant),
+                                       "LSAN_OPTIONS": f"suppressions={self.folder}/tests/lsan.supp"})
         except subprocess.TimeoutExpired:
             return "it does not end"
         if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
@@ -266,9 +301,10 @@ def main():
     parser.add_argument("--sample", type=int, help="try so many instead of all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample (1)")
     parser.add_argument("--only", action="append", default=[], help="FILE or FILE:LINE in kernels/; may be repeated")
-    parser.add_argument("--checks", default="host,reversed,metal", help="in this order (host,reversed,metal)")
+    parser.add_argument("--checks", default=",".join(CHECKS), help="in this order (%(default)s)")
+    parser.add_argument("--equivalent", action="store_true", help="try the listed mutants instead of the others")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build" / "mutants", help="for the copy")
-    parser.add_argument("--jobs", type=int, default=2, help="of the builds (2)")
+    parser.add_argument("--jobs", type=int, default=2, help="of the builds, and mutants at a time (2)")
     options = parser.parse_args()
     checks = options.checks.split(",")
     unknown = [check for check in checks if check not in CHECKS]
@@ -278,10 +314,14 @@ def main():
     copy = Copy(options.folder, options.jobs)
     presets = dict.fromkeys(CHECKS[check][0] for check in checks)
     mutations = [copy.plant(preset) for preset in presets][0]
+    listed = equivalent_names(mutations)
     if options.only:
         mutations = [m for m in mutations if m.file in options.only or f"{m.file}:{m.line}" in options.only]
     if options.sample is not None:
         mutations = sample_of(mutations, options.sample, options.seed)
+    equivalent = sum(m.name() in listed for m in mutations)
+    if not options.list:
+        mutations = [m for m in mutations if (m.name() in listed) == options.equivalent]
     if options.list:
         print(*mutations, sep="\n")
         print(f"{len(mutations)} mutations.")
@@ -295,21 +335,33 @@ def main():
         outcome = copy.run(check)
         if outcome:
             sys.exit(f"Without a mutation {check} fails: {outcome}")
-    survived = []
-    for tried, mutation in enumerate(mutations, 1):
-        verdict = "survives"
+
+    def verdict(mutation):
         for check in checks:
             outcome = copy.run(check, mutation.number, suites_of(mutation.file), others=check == checks[0])
             if outcome:
-                verdict = f"caught by {check}: {outcome}"
-                break
-        else:
-            survived.append(mutation)
-        print(f"[{tried}/{len(mutations)}] {mutation}\n    {verdict}", flush=True)
-    print(f"\n{len(mutations) - len(survived)} of {len(mutations)} mutants were caught.")
-    if survived:
-        print("Survivors:", *survived, sep="\n  ")
-    return 1 if survived else 0
+                return check, outcome
+        return "", ""
+
+    caught = dict.fromkeys(checks, 0)
+    wrong = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for tried, (mutation, (check, outcome)) in enumerate(zip(mutations, pool.map(verdict, mutations)), 1):
+            print(f"[{tried}/{len(mutations)}] {mutation}", flush=True)
+            print(f"    caught by {check}: {outcome}" if check else "    survives", flush=True)
+            if check:
+                caught[check] += 1
+            if bool(check) == options.equivalent:
+                wrong.append(mutation)
+    by = ", ".join(f"{check} {count}" for check, count in caught.items())
+    if options.equivalent:
+        print(f"\n{len(wrong)} of {len(mutations)} listed mutants were caught ({by}).")
+    else:
+        print(f"\n{sum(caught.values())} mutants were caught ({by}), {equivalent} are equivalent (reasoned), "
+              f"{len(wrong)} are unexplained.")
+    if wrong:
+        print("Unexplained:", *(m.name() for m in wrong), sep="\n  ")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ struct DeviceInfo {
   std::string name;                // "AMD EPYC", "NVIDIA H100", ...
   std::uint64_t memory_bytes = 0;  // total memory available for allocation
   int compute_units = 0;           // threads or multiprocessors
+  std::string instructions = {};   // of a CPU: the vector instructions that its operations use, such as "AVX2"
   bool trains_16_bit = false;      // whether the backward operations accept bf16 and f16
 };
 

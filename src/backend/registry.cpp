@@ -9,7 +9,7 @@
 #include "backend/msl/host_backend.h"
 #include "backend/msl/metal_backend.h"
 #include "base/fail.h"
-#include "base/parallel_start.h"
+#include "base/parallel.h"
 #include "base/suggest.h"
 
 namespace mslt {

@@ -1,4 +1,4 @@
-// Tests of base/: random numbers against published vectors, atomic files, locks, bounded JSON, parallel loops.
+// Tests of base/: random numbers against published vectors, atomic files, locks, bounded JSON.
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -233,14 +233,11 @@ TEST(MappedFile, IsReadByManyThreadsWhileItsFileIsCut) {
     const MappedFile file(path);
     const std::size_t page = file.bytes().size() / pages;
     std::atomic<int> letters = 0;
-    parallel_for(
-        2 * pages,
-        [&](std::int64_t i) {
-          const auto at = static_cast<std::size_t>(i) / 2 * page;
-          if (i == 16) std::filesystem::resize_file(path, page);
-          letters += (i % 2 == 0 ? whole : file).text()[at] == 'a' ? 1 : 0;
-        },
-        1);
+    parallel_for(2 * pages, large_cost, [&](std::int64_t i) {
+      const auto at = static_cast<std::size_t>(i) / 2 * page;
+      if (i == 16) std::filesystem::resize_file(path, page);
+      letters += (i % 2 == 0 ? whole : file).text()[at] == 'a' ? 1 : 0;
+    });
     EXPECT_GT(letters, static_cast<int>(pages));
     expect_not_intact(file);
     EXPECT_TRUE(whole.intact());  // although its table entry belonged to a damaged range before
@@ -301,57 +298,6 @@ TEST(Checked, OverflowIsAnError) {
   EXPECT_EQ(checked_multiply(3, 4, "x"), 12u);
   EXPECT_THROW(checked_multiply(std::uint64_t{1} << 40, std::uint64_t{1} << 40, "x"), Error);
   EXPECT_THROW(checked_add(~std::uint64_t{0}, 1, "x"), Error);
-}
-
-TEST(ParallelFor, CoversEveryIndexOnceAndPassesErrorsOn) {
-  std::vector<int> seen(1000);
-  parallel_for(1000, [&](std::int64_t i) { ++seen[static_cast<std::size_t>(i)]; });
-  EXPECT_EQ(std::accumulate(seen.begin(), seen.end(), 0), 1000);
-  EXPECT_THROW(parallel_for(8,
-                            [](std::int64_t i) {
-                              if (i == 5) fail(ErrorKind::input, "five");
-                            }),
-               Error);
-  EXPECT_GE(parallel_threads(), 1);
-}
-
-TEST(ParallelForSlots, CoversEveryIndexOnceAndNeverSharesASlot) {
-  std::vector<int> seen(1000);
-  std::vector<std::atomic<int>> busy(static_cast<std::size_t>(parallel_threads()));
-  parallel_for_slots(1000, [&](std::int64_t i, int slot) {
-    ASSERT_GE(slot, 0);
-    ASSERT_LT(slot, parallel_threads());
-    EXPECT_EQ(busy[static_cast<std::size_t>(slot)]++, 0);
-    ++seen[static_cast<std::size_t>(i)];
-    --busy[static_cast<std::size_t>(slot)];
-  });
-  EXPECT_EQ(seen, std::vector<int>(1000, 1));
-  EXPECT_THROW(parallel_for_slots(8,
-                                  [](std::int64_t i, int) {
-                                    if (i == 5) fail(ErrorKind::input, "five");
-                                  }),
-               Error);
-}
-
-TEST(ParallelFor, ReportsTheLowestIterationsError) {
-  std::atomic<int> failed = 0;
-  // Where threads allow it, the first iteration is the last to fail.
-  const auto body = [&](std::int64_t i) {
-    for (int wait = 0; failed < 3 - static_cast<int>(i) && wait < 10'000; ++wait) std::this_thread::yield();
-    ++failed;
-    fail(ErrorKind::input, "iteration {}", i);
-  };
-  const auto message = [](const auto& run) -> std::string {
-    try {
-      run();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  };
-  EXPECT_EQ(message([&] { parallel_for(4, body); }), "iteration 0");
-  failed = 0;
-  EXPECT_EQ(message([&] { parallel_for_slots(4, [&](std::int64_t i, int) { body(i); }); }), "iteration 0");
 }
 
 TEST(JsonValueTest, IsAValue) {

@@ -90,7 +90,7 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
     ++input.step;
     ++input.update;
     training.run(input);
-    // As training does, which leaves steps running while it hands over the next.
+    // As training does: steps run while the next is handed over.
     backend.throttle(TrainingStep::most_in_flight(dtype));
   };
   // A GPU's first steps choose plans and record graphs; elsewhere, where steps take long, one has to do.
@@ -101,7 +101,7 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   }
   backend.wait();
   TrainBenchResult result;
-  // Before the peak is measured, whose matrices would count as well.
+  // Before the peak is measured: its matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
   result.device_bytes = backend.peak_device_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
@@ -135,6 +135,7 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   const DType dtype = dtype_from_name(options.dtype);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
+  transformer.quantise(quantisation_from_name(options.quantize));
   const std::int64_t padded =
       (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
   const int slots = static_cast<int>(options.batch_size);
@@ -179,12 +180,13 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill;
   result.decode_tokens_per_second = static_cast<double>(options.batch_size * options.new_tokens) / decoding;
   const auto element = static_cast<double>(size_of(dtype));
-  const double read_weights =
-      static_cast<double>(config.non_embedding_parameter_count() + config.vocab_size * config.channels);
+  const double plain =
+      element * static_cast<double>(config.non_embedding_parameter_count() + config.vocab_size * config.channels);
+  const auto quantised = static_cast<double>(transformer.quantised().bytes());
   const double middle = static_cast<double>(options.prompt_tokens) + static_cast<double>(options.new_tokens) / 2.0;
   const double cached = 2.0 * static_cast<double>(config.layers * config.kv_heads * config.head_size) * middle *
                         static_cast<double>(options.batch_size);
-  result.bytes_per_step = element * (read_weights + cached);
+  result.bytes_per_step = (quantised > 0.0 ? quantised : plain) + element * cached;
   return result;
 }
 

@@ -70,12 +70,13 @@ struct GenerateBenchOptions {
   std::int64_t batch_size = 1;
   std::int64_t prompt_tokens = 64;
   std::int64_t new_tokens = 64;
+  std::string quantize = "none";
   SamplingOptions sampling;
   std::function<void(bool)> timed = [](bool) {
   };  // as in TrainBenchOptions; of decoding
 };
 struct GenerateBenchResult {
-  double first_prompt_seconds = 0.0;  // of the first pass of all, which a device may have to prepare
+  double first_prompt_seconds = 0.0;  // of the very first pass, which may include preparing the device
   double first_step_seconds = 0.0;    // of the first step of decoding, likewise
   double prefill_tokens_per_second = 0.0;
   double decode_tokens_per_second = 0.0;  // over the whole batch

@@ -1,4 +1,4 @@
-// mslt bench: the speed of training, generation, single operations and tokenizing, beside the limits of this machine.
+// mslt bench: the speed of training, generation, single operations and tokenizing, compared with this machine's limits.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -62,15 +62,14 @@ void add_train_bench(CLI::App& bench, Context& context) {
   const auto options = std::make_shared<TrainBenchOptions>();
   const auto model = std::make_shared<ModelOptions>();
   model->preset = "mini";
-  CLI::App* command =
-      add_command(bench, context, "train", "Tokens per second of training, and the share of the products' floor",
-                  "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n");
+  CLI::App* command = add_command(bench, context, "train",
+                                  "Tokens per second of training, and the share of the ceiling set by matrix products",
+                                  "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n");
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", options->seq_len, "Tokens of a sequence; 0 for the model's context",
-              seq_len_range);
+  add_integer(*command, "--seq-len", options->seq_len, "Tokens per sequence; 0 for the model's context", seq_len_range);
   add_integer(*command, "--vocab-size", options->vocab_size, "Tokens in the vocabulary", vocab_range);
   add_integer(*command, "--steps", options->steps, "Timed steps, after some that are not",
               {.least = 1, .most = most_timed_steps, .unit = "steps"});
@@ -88,7 +87,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
         return;
       }
       const TrainBenchResult result = bench_train(*backend, *options);
-      const double floor = result.flops_per_token / result.peak;
+      const double ceiling = result.peak / result.flops_per_token;
       const bool on_device = result.device_bytes > 0;
       const std::size_t used = on_device ? result.device_bytes : result.resident_bytes;
       if (context.json) {
@@ -97,8 +96,8 @@ void add_train_bench(CLI::App& bench, Context& context) {
                             {"device_seconds_a_step", result.device_seconds},
                             {"peak_flops_per_second", result.peak},
                             {"flops_per_token", result.flops_per_token},
-                            {"floor_tokens_per_second", 1.0 / floor},
-                            {"share_of_floor", result.tokens_per_second * floor},
+                            {"ceiling_tokens_per_second", ceiling},
+                            {"share_of_ceiling", result.tokens_per_second / ceiling},
                             {"planned_bytes", result.planned_bytes},
                             {"resident_bytes", result.resident_bytes},
                             {"device_bytes", result.device_bytes}});
@@ -107,15 +106,15 @@ void add_train_bench(CLI::App& bench, Context& context) {
       context.out << fmt::format("{} tokens/s; a step takes {} (mean of {})\n", format_count(result.tokens_per_second),
                                  format_duration(result.step_seconds), options->steps);
       if (result.device_seconds > 0.0) {
-        context.out << fmt::format("The device works for {} of a step, by its own clock\n",
+        context.out << fmt::format("Device time per step, by its own clock: {}\n",
                                    format_duration(result.device_seconds));
       }
       context.out << fmt::format(
-          "Products' floor: {} tokens/s at {}FLOP/s, measured here before and after; {:.0f} % of it reached\n"
-          "Memory: {} planned, {} {} at most ({:.2f} times)\n",
-          format_count(1.0 / floor), format_count(result.peak), 100.0 * result.tokens_per_second * floor,
+          "Ceiling set by matrix products: {} tokens/s at {}FLOP/s, measured before and after; {:.0f} % reached\n"
+          "Memory: {} planned, {} {} ({:.2f} times)\n",
+          format_count(ceiling), format_count(result.peak), 100.0 * result.tokens_per_second / ceiling,
           format_bytes(static_cast<double>(result.planned_bytes)), format_bytes(static_cast<double>(used)),
-          on_device ? "of the device's used" : "resident",
+          on_device ? "of the device's used at most" : "peak resident",
           static_cast<double>(used) / static_cast<double>(result.planned_bytes));
     };
   });
@@ -125,13 +124,14 @@ void add_generate_bench(CLI::App& bench, Context& context) {
   const auto options = std::make_shared<GenerateBenchOptions>();
   const auto model = std::make_shared<ModelOptions>();
   model->preset = "mini";
-  CLI::App* command =
-      add_command(bench, context, "generate", "Tokens per second of decoding, and the share of the memory's floor",
-                  "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n"
-                  "  mslt bench generate --preset mini --temperature 0\n");
+  CLI::App* command = add_command(bench, context, "generate",
+                                  "Tokens per second of decoding, and the share of the ceiling set by memory bandwidth",
+                                  "  mslt bench generate --preset gpt2 --batch-size 1 --dtype bf16\n"
+                                  "  mslt bench generate --preset mini --temperature 0\n");
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
+  add_quantize_option(*command, options->quantize);
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--prompt-tokens", options->prompt_tokens, "Tokens of the prompt", token_range);
   add_integer(*command, "--new-tokens", options->new_tokens, "Tokens to decode", token_range);
@@ -150,7 +150,7 @@ void add_generate_bench(CLI::App& bench, Context& context) {
         return;
       }
       const GenerateBenchResult result = bench_generate(*backend, *options);
-      const double floor_tokens = result.bandwidth / result.bytes_per_step * static_cast<double>(options->batch_size);
+      const double ceiling = result.bandwidth / result.bytes_per_step * static_cast<double>(options->batch_size);
       if (context.json) {
         context.print_json({{"first_prompt_seconds", result.first_prompt_seconds},
                             {"first_step_seconds", result.first_step_seconds},
@@ -158,17 +158,17 @@ void add_generate_bench(CLI::App& bench, Context& context) {
                             {"decode_tokens_per_second", result.decode_tokens_per_second},
                             {"bandwidth_bytes_per_second", result.bandwidth},
                             {"bytes_per_step", result.bytes_per_step},
-                            {"floor_tokens_per_second", floor_tokens},
-                            {"share_of_floor", result.decode_tokens_per_second / floor_tokens}});
+                            {"ceiling_tokens_per_second", ceiling},
+                            {"share_of_ceiling", result.decode_tokens_per_second / ceiling}});
         return;
       }
       context.out << fmt::format(
-          "Prompt: {} tokens/s, {} for the first of all; then {} tokens/s, {} for the first step of all\n"
-          "Memory's floor: {} tokens/s, reading {} a step at {}/s; {:.0f} % of it reached\n",
+          "Prompt: {} tokens/s, {} for the first prompt; then {} tokens/s, {} for the first step\n"
+          "Ceiling set by memory bandwidth: {} tokens/s, reading {} per step at {}/s; {:.0f} % reached\n",
           format_count(result.prefill_tokens_per_second), format_duration(result.first_prompt_seconds),
           format_count(result.decode_tokens_per_second), format_duration(result.first_step_seconds),
-          format_count(floor_tokens), format_bytes(result.bytes_per_step), format_bytes(result.bandwidth),
-          100.0 * result.decode_tokens_per_second / floor_tokens);
+          format_count(ceiling), format_bytes(result.bytes_per_step), format_bytes(result.bandwidth),
+          100.0 * result.decode_tokens_per_second / ceiling);
     };
   });
 }
@@ -235,7 +235,7 @@ void bench_tokenizer(const TokenizerArguments& arguments, Context& context) {
                         {"decode_bytes_per_second", bytes / decode_seconds}});
     return;
   }
-  context.out << fmt::format("{} of text, {:.2f} bytes a token\nTraining {} tokens: {}\n", format_bytes(bytes),
+  context.out << fmt::format("{} of text, {:.2f} bytes per token\nTraining {} tokens: {}\n", format_bytes(bytes),
                              bytes / static_cast<double>(ids.size()), tokenizer.vocab_size(),
                              format_duration(train_seconds))
               << fmt::format("Encoding: {}/s, decoding: {}/s, one thread\n", format_bytes(bytes / encode_seconds),
@@ -249,7 +249,7 @@ void add_tokenizer_bench(CLI::App& bench, Context& context) {
   add_texts(*command, "--input", arguments->inputs, "Text files")->required();
   add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens to train", trained_vocab_range);
   command->add_option("--pattern", arguments->pattern, "gpt2, llama3, qwen2, o200k or none");
-  add_integer(*command, "--repeats", arguments->repeats, "Runs, of which the median counts",
+  add_integer(*command, "--repeats", arguments->repeats, "Runs; the median counts",
               {.least = 1, .most = 1000, .unit = "runs"});
   command->callback([=, &context] {
     context.action = [=, &context] {
@@ -261,7 +261,7 @@ void add_tokenizer_bench(CLI::App& bench, Context& context) {
 }  // namespace
 
 void add_bench_command(CLI::App& app, Context& context) {
-  CLI::App* bench = app.add_subcommand("bench", "Measure speed on this machine, beside its limits");
+  CLI::App* bench = app.add_subcommand("bench", "Measure speed on this machine, compared with its limits");
   bench->require_subcommand(1);
   add_train_bench(*bench, context);
   add_generate_bench(*bench, context);

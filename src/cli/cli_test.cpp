@@ -58,7 +58,8 @@ TEST_F(CliTest, ARunIsNotOverwrittenAndResumes) {
 TEST_F(CliTest, ARunResumesWithItsSamplesAndTuning) {
   prepare_data();
   auto arguments = train_arguments();
-  arguments.insert(arguments.end(), {"--sample-every", "2", "--sample-prompt", "The prophet", "--tuning", "none"});
+  arguments.insert(arguments.end(),
+                   {"--sample-every", "2", "--sample-prompt", "The prophet", "--tuning", "none", "--seed", "3"});
   ASSERT_EQ(mslt(arguments).status, 0);
   const auto kept = [&](const char* name) {
     return nlohmann::json::parse(read_file(folder_ / "run" / "run.json", 1 << 20)).at(name).get<std::string>();
@@ -68,6 +69,15 @@ TEST_F(CliTest, ARunResumesWithItsSamplesAndTuning) {
   const Outcome resumed = mslt(resume);
   ASSERT_EQ(resumed.status, 0) << resumed.err;
   EXPECT_NE(resumed.err.find("step 8: The prophet"), std::string::npos) << resumed.err;
+  // The sample continues the prompt, as generation with its settings does.
+  std::string sample;
+  for (std::istringstream lines(read_file(folder_ / "run" / "metrics.jsonl", 1 << 20)); std::getline(lines, sample);) {
+    const auto line = nlohmann::json::parse(sample);
+    if (line.at("step") == 8 && line.contains("sample")) break;
+  }
+  const Outcome generated = mslt({"generate", "--model", path("run"), "--prompt", "The prophet", "--temperature", "0.8",
+                                  "--seed", "3", "--max-new-tokens", "100"});
+  EXPECT_EQ(nlohmann::json::parse(sample).at("sample").get<std::string>() + "\n", generated.out);
   EXPECT_EQ(kept("tuning"), "none");
   // A tuning is of one device, and a run from before it was kept has the default.
   resume.back() = "9";
@@ -284,6 +294,8 @@ TEST_F(CliTest, DevicesAreListed) {
   const auto list = nlohmann::json::parse(mslt({"devices", "--json"}).out);
   ASSERT_FALSE(list.empty());
   EXPECT_EQ(list.front()["device"], "cpu");
+  EXPECT_FALSE(list.front()["instructions"].empty());
+  EXPECT_NE(mslt({"devices", "--threads", "3"}).out.find(", 3 threads, "), std::string::npos);
 }
 
 }  // namespace

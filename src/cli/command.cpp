@@ -9,6 +9,7 @@
 #include <ostream>
 
 #include "base/fail.h"
+#include "base/parallel.h"
 #include "cli/config_file.h"
 #include "cli/exit_status.h"
 #include "cli/failure.h"
@@ -31,6 +32,20 @@ bool asks_for_json(const std::vector<std::string>& arguments) {
     return argument == "--json" || argument == "--json=true" || argument == "--json=1";
   });
 }
+
+// Sets the number of threads of parallel loops until it goes out of scope; 0 leaves it alone.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) {
+    if (threads > 0) set_parallel_threads(threads);
+  }
+  ~ThreadCount() { set_parallel_threads(before_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int before_ = parallel_threads();
+};
 
 // Parses, and runs the chosen command. Replaces `arguments` with those of the configuration file and its own.
 int parse_and_run(std::vector<std::string>& arguments, Context& context) {
@@ -60,6 +75,7 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   } catch (const CLI::ParseError& error) {
     fail(ErrorKind::usage, "{}", explain_usage_error(app, arguments, error));
   }
+  const ThreadCount until_end(context.threads);
   context.action();
   return context.status;
 }
@@ -75,6 +91,8 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
   CLI::App* command = parent.add_subcommand(name, description);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
   add_switch(*command, "--json", context.json, "Print results as JSON on standard output");
+  add_integer(*command, "--threads", context.threads, "Threads at most; 0 for OMP_NUM_THREADS, or one per core",
+              {.most = 1024, .unit = "threads"});
   command->add_option("--config", "Read options from this TOML file; the command line wins")->type_name("FILE.toml");
   command->footer("Examples:\n" + examples);
   return command;

@@ -20,6 +20,7 @@ struct Context {
   std::ostream& err;
   bool err_is_terminal = false;
   bool json = false;
+  int threads = 0;                    // of parallel loops; 0: the default
   std::function<void()> action = {};  // set by the chosen subcommand
   std::string program = "mslt";       // as the user called it, for suggested commands
   int status = 0;                     // of work that ends without an error; set by the action
@@ -39,7 +40,7 @@ void add_tune_command(CLI::App& app, Context& context);
 void add_profile_command(CLI::App& app, Context& context);
 void add_devices_command(CLI::App& app, Context& context);
 
-// A subcommand with the common parts: --json, --config FILE.toml, and examples below its help.
+// A subcommand with the common parts: --json, --threads, --config FILE.toml, and examples below its help.
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
                       const std::string& examples);
 

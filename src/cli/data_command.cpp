@@ -41,7 +41,7 @@ std::string describe_documents(const DataInfo& info, const PrepareArguments& arg
   };
   const std::string end = shown(std::span(&info.eos_id, 1));
   if (!info.document_prefix.empty()) {
-    return fmt::format("Each document begins with {}, as the tokenizer's files have it, and ends with {}.",
+    return fmt::format("Each document begins with {}, as the tokenizer's files say, and ends with {}.",
                        shown(info.document_prefix), end);
   }
   return fmt::format("Each document ends with {}; nothing is put before it.", end);
@@ -92,7 +92,7 @@ void prepare(const PrepareArguments& arguments, Context& context) {
     return;
   }
   if (!result.skipped.empty()) {
-    context.out << fmt::format("Skipped {} of {} files; --strict would stop at the first.\n", result.skipped.size(),
+    context.out << fmt::format("Skipped {} of {} files; --strict stops at the first.\n", result.skipped.size(),
                                options.inputs.size());
   }
   context.out << fmt::format("{} of text, {} tokens for training, {} for validation: {}\n",
@@ -127,21 +127,21 @@ void add_data_command(CLI::App& app, Context& context) {
                       "Split pattern of a .tiktoken file: gpt2, llama3, qwen2 or o200k");
   add_texts(*command, "--special", arguments->special, "Special tokens of a .tiktoken file, as NAME=ID");
   add_paths(*command, "--input", options->inputs, "Text files; each is a document")->required();
-  command->add_option("--output", options->output, "Data folder, made where it does not exist")->required();
+  command->add_option("--output", options->output, "Data folder, created if it does not exist")->required();
   add_real(*command, "--val-fraction", options->val_fraction, "Share kept for validation", {.most = 0.99});
   add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
   add_switch(
       *command, "--examples", options->examples,
       "Make each line, or the \"text\" of each record of .jsonl files, an example that training pads to one length");
-  add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or no text instead of skipping it");
+  add_switch(*command, "--strict", options->strict, "Stop at a file that is empty or not text instead of skipping it");
   command->add_option("--separator", options->document_separator, "A line that ends a document within a file");
-  command->add_option("--eos", arguments->eos, "The token that ends documents, where the tokenizer's files name none");
+  command->add_option("--eos", arguments->eos, "The token that ends documents, if the tokenizer's files name none");
   add_switch(
       *command, "--no-bos", arguments->no_bos,
-      "Do not put before each document what the tokenizer's files put before each text; models trained on the data "
-      "do not, either");
-  add_integer(*command, "--seed", options->seed, "Fixes which documents are kept for validation", seed_range);
-  add_integer(*command, "--shard-tokens", options->shard_tokens, "Tokens of one shard file at most",
+      "Leave out the prefix that the tokenizer's files put before each text; models trained on the data leave it out, "
+      "too");
+  add_integer(*command, "--seed", options->seed, "Chooses the documents kept for validation", seed_range);
+  add_integer(*command, "--shard-tokens", options->shard_tokens, "Most tokens per shard file",
               {.least = 1, .unit = "tokens"});
   command->callback([=, &context] {
     context.action = [=, &context] {

@@ -7,6 +7,7 @@
 #include <ostream>
 
 #include "backend/registry.h"
+#include "cli/units.h"
 
 namespace mslt::cli {
 
@@ -22,6 +23,10 @@ void add_library_options(CLI::App& command, std::string& attention, std::string&
                      "What attends over whole sequences on cuda: auto, msl for mslt's own kernels, or cudnn");
   command.add_option("--products", products,
                      "What multiplies matrices on cuda: auto, msl for mslt's own kernels, or cublas");
+}
+
+void add_quantize_option(CLI::App& command, std::string& quantize) {
+  command.add_option("--quantize", quantize, "Matrices in memory: none, int8 or int4, in groups of 32");
 }
 
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command) {
@@ -40,6 +45,12 @@ std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& con
 
 void print_notes(std::span<const std::string> notes, Context& context) {
   for (const std::string& note : notes) context.err << fmt::format("Warning: {}\n", note);
+}
+
+void print_quantised(const Transformer& transformer, Context& context) {
+  const std::size_t bytes = transformer.quantised().bytes();
+  if (bytes == 0) return;
+  context.err << fmt::format("Quantised matrices take {}.\n", format_bytes(static_cast<double>(bytes)));
 }
 
 void print_warning(const Backend& backend, Context& context) {

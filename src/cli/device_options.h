@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "backend/libraries.h"
 #include "cli/command.h"
+#include "model/transformer.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
@@ -30,11 +31,17 @@ void add_library_options(CLI::App& command, std::string& attention, std::string&
 // Adds --device, --tuning, --attention and --products.
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command);
 
+// Adds --quantize.
+void add_quantize_option(CLI::App& command, std::string& quantize);
+
 // The backend that they choose; prints its warning.
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& context);
 
 // Prints the backend's warnings, if there are any.
 void print_warning(const Backend& backend, Context& context);
+
+// Prints what the model's quantised matrices take, if there are any.
+void print_quantised(const Transformer& transformer, Context& context);
 
 // Prints one line for each sentence about converted or unusable parts of a file.
 void print_notes(std::span<const std::string> notes, Context& context);

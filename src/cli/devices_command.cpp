@@ -21,6 +21,11 @@ void list_devices(Context& context) {
                                     {"memory_bytes", device.memory_bytes},
                                     {"compute_units", device.compute_units},
                                     {"trains_16_bit", device.trains_16_bit}};
+    std::string units = fmt::format("{} compute units", device.compute_units);
+    if (device.backend == "cpu") {
+      entry["instructions"] = device.instructions;
+      units = fmt::format("{} threads, {}", device.compute_units, device.instructions);
+    }
     std::string launches;
     if (device.backend != "cpu") {
       const msl::ChosenTuning chosen = msl::choose_tuning(device, "auto");
@@ -31,7 +36,7 @@ void list_devices(Context& context) {
     }
     list.push_back(std::move(entry));
     if (!context.json) {
-      context.out << fmt::format("{:<9} {}, {} compute units, {}\n{}", option, device.name, device.compute_units,
+      context.out << fmt::format("{:<9} {}, {}, {}\n{}", option, device.name, units,
                                  format_bytes(static_cast<double>(device.memory_bytes)), launches);
     }
   }

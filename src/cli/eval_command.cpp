@@ -34,7 +34,7 @@ struct Arguments {
   EvaluateOptions options;
 };
 
-// Of examples: as long as the longest one, at most the context.
+// For examples: the longest one, at most the context.
 void choose_padded_shape(Arguments& arguments, const Config& config, DType dtype, std::uint64_t memory,
                          Context& context) {
   EvaluateOptions& options = arguments.options;
@@ -51,7 +51,7 @@ void choose_padded_shape(Arguments& arguments, const Config& config, DType dtype
                              options.batch, cut > 0 ? fmt::format("; {} are longer and are cut there", cut) : "");
 }
 
-// By the data and the memory, where nothing else is asked for, and says which.
+// Chosen from data and memory unless given; tells which.
 void choose_shape(Arguments& arguments, const Model& model, Context& context) {
   EvaluateOptions& options = arguments.options;
   const Config& config = model.config();
@@ -79,6 +79,7 @@ void evaluate_model(Arguments arguments, Context& context) {
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   print_notes(model.notes(), context);
+  print_quantised(*model.parts().loaded.transformer, context);
   if (model.has_tokenizer()) {
     require_same_tokenizer(model.tokenizer(), arguments.model, tokenizer, arguments.options.data);
   } else {
@@ -140,12 +141,12 @@ void add_eval_command(CLI::App& app, Context& context) {
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; otherwise 8 where they fit", batch_range);
+  add_quantize_option(*command, arguments->load.quantize);
+  add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; by default 8 if they fit", batch_range);
   add_integer(*command, "--seq-len", arguments->options.seq_len,
-              "Tokens of a sequence; 0 for as many as the model's context, the data and the memory allow",
-              seq_len_range);
+              "Tokens per sequence; 0 for as many as context, data and memory allow", seq_len_range);
   add_switch(*command, "--no-bos", arguments->no_bos,
-             "Do not put before each sequence what the tokenizer's files put before each text");
+             "Leave out the prefix that the tokenizer's files put before each text");
   add_integer(*command, "--max-batches", arguments->options.max_batches, "Batches to evaluate; 0 for all",
               {.unit = "batches"});
   command->callback([=, &context] {

@@ -47,7 +47,7 @@ void print_json(const std::vector<Generated>& results, const std::string& prompt
                       {"decode_seconds", statistics.decode_seconds}});
 }
 
-// Templates of chats often begin with the token that the tokenizer puts there as well.
+// Chat templates often begin with the token that the tokenizer adds as well.
 void warn_of_second_prefix(std::string_view prompt, const GenerateOptions& options, const Model& model,
                            Context& context) {
   if (!options.add_prefix || !options.parse_special || model.text_prefix().empty()) return;
@@ -67,12 +67,13 @@ void generate(const Arguments& arguments, Context& context) {
   Model model = Model::load(arguments.model, arguments.load);
   print_warning(*model.parts().backend, context);
   print_notes(model.notes(), context);
+  print_quantised(*model.parts().loaded.transformer, context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
   warn_of_second_prefix(prompt, options, model, context);
   Generator generator(model);
   const InterruptGuard interrupt;
   const bool stream = !context.json && options.num == 1;
-  // The prompt is shown with the first text, when nothing is left that could refuse it.
+  // The prompt is shown with the first text, once nothing can refuse it.
   bool shown = false;
   const auto show_prompt = [&] {
     if (stream && !std::exchange(shown, true)) context.out << prompt;
@@ -121,15 +122,16 @@ void add_generate_command(CLI::App& app, Context& context) {
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Tokens to generate at most", {.unit = "tokens"});
+  add_quantize_option(*command, arguments->load.quantize);
+  add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Most tokens to generate", {.unit = "tokens"});
   add_sampling_options(*command, options.sampling);
-  add_texts(*command, "--stop", options.stop, "End before this text, or where this special token is drawn");
+  add_texts(*command, "--stop", options.stop, "End before this text or at this special token");
   add_integer(*command, "--num", options.num, "Samples", {.least = 1, .most = 1024, .unit = "samples"});
-  command->add_option("--eos", arguments->eos, "The token that ends a text, where the model's files name another");
+  command->add_option("--eos", arguments->eos, "The token that ends a text, instead of the one the model's files name");
   add_switch(*command, "--no-bos", arguments->no_bos,
-             "Do not put before the prompt what the tokenizer's files put before each text");
+             "Leave out the prefix that the tokenizer's files put before each text");
   add_switch(*command, "--parse-special", options.parse_special,
-             "Let the spelling of a special token in the prompt be that token");
+             "Read the spelling of a special token in the prompt as that token");
   add_switch(*command, "--ignore-eos", options.ignore_eos, "Go on past the end-of-text token");
   command->callback([=, &context] {
     context.action = [=, &context] {

@@ -3,11 +3,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include <functional>
 #include <set>
 #include <sstream>
 
+#include "base/parallel.h"
 #include "cli/command.h"
 #include "cli/numbers.h"
 
@@ -95,6 +97,22 @@ TEST(Options, EveryNumberIsTheWholeTextInItsRange) {
     }
   });
   EXPECT_GT(numbers, 60);
+}
+
+TEST(Options, EveryCommandTakesTheNumberOfThreads) {
+  for_each_command([&](const std::vector<std::string>& words, const CLI::App& command) {
+    EXPECT_NE(command.get_option_no_throw("--threads"), nullptr) << words.front();
+  });
+  const int before = parallel_threads();
+  for (const int threads : {1, before + 3}) {
+    Streams streams;
+    ASSERT_EQ(run({"devices", "--json", "--threads", std::to_string(threads)}, streams.context), 0);
+    for (const auto& device : nlohmann::json::parse(streams.out.str())) {
+      if (device.at("device") != "cpu") continue;
+      EXPECT_EQ(device.at("compute_units"), threads);
+    }
+    EXPECT_EQ(parallel_threads(), before);
+  }
 }
 
 TEST(Options, AnEmptyValueDoesNotSwallowTheNextOption) {

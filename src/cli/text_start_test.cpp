@@ -55,9 +55,8 @@ class TextStartTest : public CliTest {
 
 TEST_F(TextStartTest, FollowsTheTokenizersFileUnlessTold) {
   make_model();
-  EXPECT_NE(
-      prepared_.out.find("Each document begins with [BOS], as the tokenizer's files have it, and ends with [EOS]."),
-      std::string::npos)
+  EXPECT_NE(prepared_.out.find("Each document begins with [BOS], as the tokenizer's files say, and ends with [EOS]."),
+            std::string::npos)
       << prepared_.out;
   const auto plain = static_cast<std::int64_t>(Tokenizer::load(folder_ / "run").encode("The king").size());
   EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);

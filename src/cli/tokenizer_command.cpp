@@ -11,6 +11,7 @@
 
 #include "base/fail.h"
 #include "base/mapped_file.h"
+#include "base/parallel.h"
 #include "base/printable.h"
 #include "cli/command.h"
 #include "cli/input_stream.h"
@@ -209,10 +210,9 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
   add_texts(*train_command, "--special", training->options.special, "Special tokens, first in the vocabulary");
   add_integer(*train_command, "--min-frequency", training->options.min_frequency, "Smallest frequency of a merged pair",
               {.least = 1, .most = std::uint64_t{1} << 62, .unit = "times"});
-  add_integer(*train_command, "--threads", training->options.threads, "Threads; 0 for one per core",
-              {.most = 1024, .unit = "threads"});
   train_command->callback([training, &context] {
     context.action = [=, &context] {
+      training->options.threads = parallel_threads();
       train(*training, context);
     };
   });

@@ -41,7 +41,7 @@ nlohmann::ordered_json number(double value) {
   return std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
 }
 
-// Tells what happens, as it happens, on standard error.
+// Reports events on standard error as they happen.
 class Reporter {
  public:
   explicit Reporter(Context& context) : progress_(context.err, context.err_is_terminal) {}
@@ -173,7 +173,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
   add_integer(command, "--seq-len", options.seq_len,
-              "Tokens of a sequence; 0 for the model's context, or what the longest example needs", seq_len_range);
+              "Tokens per sequence; 0 for the model's context, or as many as the longest example needs", seq_len_range);
   add_integer(command, "--grad-accum", options.grad_accum, "Batches whose gradients make one update",
               {.least = 1, .most = std::uint64_t{1} << 24, .unit = "batches"});
   add_real(command, "--lr", options.lr, "Highest learning rate", {.most = largest_real, .above_least = true});
@@ -198,11 +198,11 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--sample-prompt", options.sample_prompt, "What the samples begin with");
   add_integer(command, "--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end",
               {.unit = "steps"});
-  add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept beside the best",
+  add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept in addition to the best",
               {.least = 1, .most = std::uint64_t{1} << 20, .unit = "checkpoints"});
 }
 
-// The model of --init-from has a shape of its own, which these flags could only seem to change.
+// The model of --init-from has its own shape; these flags would have no effect.
 void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
   if (options.init_from.empty()) return;
   std::vector<std::string> flags;
@@ -216,7 +216,7 @@ void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
        fmt::join(flags, ", "), options.init_from.string(), flags.size() == 1 ? "it" : "them");
 }
 
-// The options of the run to resume, with those on the command line in their place.
+// The options of the run to resume, overridden by those on the command line.
 Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
   Arguments arguments;
   CLI::App app;

@@ -12,20 +12,18 @@ namespace mslt {
 // Applies cleaning steps, in the order given, to one document after another. The result does not depend on how a
 // document is cut into pieces. Bytes that are not valid UTF-8 pass through every step unchanged. The steps:
 //
-//   whitespace  Control characters are removed first (U+0000 to U+001F but for TAB, LF and CR; U+007F to U+009F). Then
-//   CR LF
-//               and CR alone become LF; each run of spaces (U+0020) and tabs becomes one space, or nothing at the end
-//               of a line; and of blank lines that follow one another the first stays. Other white space of Unicode
-//               (U+00A0, U+3000, ...) is left alone.
-//   lowercase   Each code point becomes its simple lowercase mapping (Unicode 17.0): one code point for one, in no
-//               language's own way, and without looking at its neighbours.
+//   whitespace  Removes control characters (U+0000 to U+001F except TAB, LF and CR; U+007F to U+009F). Then CR LF and
+//               CR alone become LF. Each run of spaces (U+0020) and tabs becomes one space, or nothing at the end of a
+//               line. Of consecutive blank lines the first stays. Other Unicode white space (U+00A0, U+3000, ...)
+//               stays.
+//   lowercase   Replaces each code point by its simple lowercase mapping (Unicode 17.0): one by one, without regard to
+//               language or neighbours.
 //   nfc         Unicode normalisation form C.
 //
-// One thread at a time; movable. Memory: a few bytes, but for `nfc`, which holds text back from the last ASCII
-// character on.
+// One thread at a time; movable. Each step holds a few bytes; `nfc` holds the text since the last ASCII character.
 class Cleaner {
  public:
-  // Throws Error(usage) listing the valid names where one is unknown, or naming one that is given twice.
+  // Throws Error(usage) for an unknown name, listing the valid ones, and for a name given twice.
   explicit Cleaner(std::span<const std::string> steps);
   Cleaner(Cleaner&&) noexcept;
   Cleaner& operator=(Cleaner&&) noexcept;

@@ -18,7 +18,7 @@ struct CorpusOptions {
   // Every line is a document instead (CR LF counts as a line end); in files named *.jsonl or *.ndjson it is the string
   // `text` of the JSON object that a line holds. Not together with a separator.
   bool line_documents = false;
-  // Files that are empty or no text are an error; otherwise they are passed over where others are left.
+  // Files that are empty or not text are an error; otherwise they are passed over where others are left.
   bool strict = false;
   std::size_t piece_bytes = std::size_t{1} << 20;  // how much is read at once; at least 1
 };
@@ -34,22 +34,21 @@ struct CorpusPiece {
 // piece_bytes, or of a line of JSON.
 class CorpusReader {
  public:
-  // Opens every file once, so that a wrong name shows before hours of work. Throws Error(io) where a file cannot be
-  // read, Error(input) where one is a folder, or is empty and may not be passed over, Error(usage) where there is none,
-  // the separator holds a line end, or there is one beside line_documents.
+  // Opens every file once, so a wrong name shows before hours of work. Throws Error(io) if a file cannot be read;
+  // Error(input) for a folder, and for an empty file if strict; Error(usage) if there are no files, the separator holds
+  // a line end, or both a separator and line_documents are set.
   CorpusReader(std::span<const std::filesystem::path> files, const CorpusOptions& options);
   CorpusReader(const CorpusReader&) = delete;
   CorpusReader& operator=(const CorpusReader&) = delete;
   ~CorpusReader();
 
-  // The next piece; false at the end of the last file. A file is looked at as a whole before its first piece is given:
-  // one that is empty or no text (see TextCheck) is passed over. Throws Error(input) naming the file where it may not
-  // be passed over, or where none is left; for what is no regular file, when it turns out; and naming the line that
-  // holds no object with a string `text`, or more than 64 MiB of one. Throws Error(io) where reading fails or a file is
-  // shorter than when the reader was made.
+  // The next piece; false at the end of the last file. A file is checked as a whole before its first piece is returned,
+  // and skipped if it is empty or not text (see TextCheck). A pipe is checked while it is read. Throws Error(input) for
+  // such a file if strict, if no file is left, and for a line that holds no object with a string `text` or more than
+  // 64 MiB of one; the error names the file or line. Throws Error(io) if reading fails or a file has become shorter.
   bool next(CorpusPiece& piece);
 
-  // A sentence on each file that was passed over.
+  // A sentence on each skipped file.
   const std::vector<std::string>& skipped() const;
 
   std::uint64_t bytes_read() const;

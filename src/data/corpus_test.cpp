@@ -1,4 +1,4 @@
-// Tests of corpus reading: documents, separators at every cut, and files that are no text.
+// Tests of corpus reading: documents, separators at every cut, and files that are not text.
 #include "data/corpus.h"
 
 #include <gtest/gtest.h>

@@ -65,12 +65,12 @@ void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path&
 
 // The tokens of one split as if its shards were one. Safe to read from several threads.
 //
-// An example of a split of examples is its document: the prefix, or the token that ends documents where there is none,
-// then its text, then the token that ends documents. So its first token of text is predicted, too.
+// In a split of examples, each document is an example: the prefix (without one, the token that ends documents), the
+// text, and the token that ends documents. So the first token of its text is predicted, too.
 class TokenStream {
  public:
-  // Opens the shards of split "train" or "val". Throws Error(usage) for another name, Error(input) where the split is
-  // empty, its shards or examples hold another number of tokens than data.json says or an example none, and what
+  // Opens the shards of split "train" or "val". Throws Error(usage) for another name; Error(input) if the split is
+  // empty, its shards or examples hold another number of tokens than data.json says, or an example is empty; and what
   // ShardReader throws.
   TokenStream(const std::filesystem::path& folder, std::string_view split);
   // The shards at `paths`, joined; ids are checked against `vocab_size`.
@@ -78,21 +78,21 @@ class TokenStream {
 
   std::uint64_t size() const { return starts_.back(); }
 
-  // Reads every token where there are at most `most` of them, else some hundred blocks spread from the first to the
-  // last of each shard, so that it takes no time to speak of; throws Error(input) as copy does.
+  // Reads every token if there are at most `most`, else some hundred blocks spread over each shard, which takes little
+  // time. Throws Error(input) as copy does.
   void check_ids(std::uint64_t most = std::uint64_t{1} << 25) const;
 
   // Tokens [first, first + ids.size()). Throws Error(usage) past size(), Error(input) on an id outside the vocabulary.
   void copy(std::uint64_t first, std::span<std::int32_t> ids) const;
 
-  // 0 where the split is none of examples.
+  // 0 if the split has no examples.
   std::uint64_t examples() const { return example_starts_.empty() ? 0 : example_starts_.size() - 1; }
   // The tokens of an example below examples().
   std::uint64_t example_size(std::uint64_t example) const;
   std::uint64_t longest_example() const;
   // How many examples have more than `tokens` tokens.
   std::uint64_t examples_above(std::uint64_t tokens) const;
-  // How many tokens there are to predict in all examples, of each in its first `tokens` tokens.
+  // Targets of all examples, each cut after `tokens` tokens.
   std::uint64_t example_targets(std::uint64_t tokens) const;
   // Copies the example's first tokens, as many as fit, and returns how many. Throws as copy does.
   std::size_t copy_example(std::uint64_t example, std::span<std::int32_t> ids) const;
@@ -104,7 +104,7 @@ class TokenStream {
   std::vector<ShardReader> shards_;
   std::vector<std::uint64_t> starts_ = {0};  // of each shard, and the end of the last
   std::uint32_t vocab_size_ = 0;
-  std::vector<std::uint64_t> example_starts_;  // and the end of the last; empty where there are no examples
+  std::vector<std::uint64_t> example_starts_;  // and the end of the last; empty if there are no examples
   std::optional<std::int32_t> lead_;           // stands before each example, and in no shard
 };
 

@@ -15,13 +15,13 @@ namespace mslt {
 // Remembers the identity of data.json, tokenizer.json and every shard of a data folder. One thread at a time.
 class DataWatch {
  public:
-  // Looks at the files as they are. Throws Error(io) where one cannot be looked at or read.
+  // Looks at the files as they are. Throws Error(io) if one cannot be looked at or read.
   DataWatch(const std::filesystem::path& folder, const DataInfo& info);
 
-  // What has become of the folder, in words that can follow its name ("was prepared anew ..."); nothing where its files
-  // are the same. Files are the same where device, inode, size and time of change are; data.json and tokenizer.json
-  // also where their content is. Takes one system call a file. What cannot be looked at for another reason than that it
-  // is gone counts as unchanged: what was opened stays readable.
+  // What happened to the folder, as words that follow its name ("was prepared anew ..."); empty if its files are the
+  // same. A file is the same if device, inode, size and time of change are; data.json and tokenizer.json also if their
+  // content is. Takes one system call per file. A file that exists but cannot be looked at counts as unchanged: what
+  // was opened stays readable.
   std::optional<std::string> change() const;
 
  private:

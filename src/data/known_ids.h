@@ -10,7 +10,7 @@
 
 namespace mslt {
 
-// Throws Error(input) where a split of the data folder holds an id that is not below `vocab_size`, naming the token and
+// Throws Error(input) if a split of the data folder holds an id that is not below `vocab_size`, naming the token and
 // `model`, whose vocabulary that is. Reads the ids only where data.json speaks of a larger vocabulary. `tokenizer` is
 // the folder's.
 void require_known_ids(const std::filesystem::path& folder, const DataInfo& info, const Tokenizer& tokenizer,

@@ -45,18 +45,18 @@ struct LoaderOptions {
   std::int64_t prefetch = 0;  // batches made ahead by a thread of the loader's own; 0: none, made by next() itself
 };
 
-// The N tokens of a split are cut into windows: window w covers tokens [o + w·T, o + w·T + T], the last of which is the
-// first of window w + 1, so that every token but the first is a target once an epoch. o is 0 or the epoch's random
-// offset; there are floor((N - 1 - o) / T) windows an epoch, or ceil((N - 1) / T) where mode is `once`. Epoch e visits
-// each once, in the order of Permutation(windows, seed, e). Of a split of examples, window w is example w, cut after T
-// + 1 tokens or padded; nothing offsets it. Row b of a batch of rank r is the window at place b·world + r from the
-// position on, and each batch moves the position on by B·world.
+// The N tokens of a split are cut into windows. Window w covers tokens [o + w·T, o + w·T + T]; its last token is the
+// first of window w + 1, so every token except the first is a target once per epoch. o is 0 or the epoch's random
+// offset. An epoch has floor((N - 1 - o) / T) windows, or ceil((N - 1) / T) in mode `once`. Epoch e visits each once,
+// in the order of Permutation(windows, seed, e). In a split of examples, window w is example w, cut after T + 1 tokens
+// or padded; there is no offset. Row b of a batch of rank r is the window at position + b·world + r; each batch
+// advances the position by B·world.
 //
-// What next() gives depends on the data, the options and the state alone. One thread at a time may use a loader.
+// The result of next() depends only on data, options and state. One thread at a time may use a loader.
 class BatchLoader {
  public:
-  // Throws Error(usage) on an option that is out of range, Error(input) where the split holds fewer than T + 1 tokens
-  // (2 where mode is `once`), naming both numbers, and what TokenStream throws.
+  // Throws Error(usage) on an option that is out of range, Error(input) if the split holds fewer than T + 1 tokens
+  // (2 in mode `once`), naming both numbers, and what TokenStream throws.
   BatchLoader(const std::filesystem::path& folder, std::string_view split, const LoaderOptions& options);
   // Windows over tokens that are open already; `source` names them in errors.
   BatchLoader(TokenStream tokens, std::string_view source, const LoaderOptions& options);
@@ -65,20 +65,20 @@ class BatchLoader {
   BatchLoader& operator=(const BatchLoader&) = delete;
   ~BatchLoader();
 
-  // Fills tokens [B, T] and targets [B, T], the tokens one place later. Returns how many rows hold windows: B, but
-  // fewer at the end where mode is `once`, and 0 after it; rows and positions without a window have token 0 and target
-  // -1. Throws Error(usage) on spans of another size, Error(input) on an id outside the vocabulary; the state is then
-  // that before the call.
+  // Fills tokens [B, T] and targets [B, T], the tokens one place later. Returns how many rows hold windows: B, in mode
+  // `once` fewer at the end and 0 after it. Rows and positions without a window have token 0 and target -1. Throws
+  // Error(usage) on spans of another size and Error(input) on an id outside the vocabulary, and leaves the state as it
+  // was.
   std::int64_t next(std::span<std::int32_t> tokens, std::span<std::int32_t> targets);
 
-  // After the batches handed out so far; those made ahead do not show. The position may have reached the epoch's end.
+  // After the batches handed out so far, without those made ahead. The position may be at the epoch's end.
   LoaderState state() const;
   // The next batch is the one that followed when state() was `state`, with the same data and options (of these, rank,
-  // world, batch and prefetch may differ). Throws Error(input) where the epoch has fewer windows than the position.
+  // world, batch and prefetch may differ). Throws Error(input) if the epoch has fewer windows than the position.
   void restore(const LoaderState& state);
 
-  // How many windows had been handed out, from epoch 0 on, when state() was `state`. Throws Error(input) where its
-  // epoch has fewer windows than its position, or where it is an epoch that `most` windows cannot reach.
+  // How many windows had been handed out since epoch 0 when state() was `state`. Throws Error(input) if its epoch has
+  // fewer windows than its position or lies beyond `most` windows.
   std::uint64_t handed_out(const LoaderState& state, std::uint64_t most) const;
 
   std::uint64_t windows(std::uint64_t epoch) const;

@@ -8,7 +8,6 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/parallel.h"
-#include "base/parallel_start.h"
 #include "base/paths.h"
 #include "base/printable.h"
 #include "base/system_error.h"
@@ -181,7 +180,7 @@ PrepareResult prepare(const PrepareOptions& options, const PrepareProgress& prog
       more = corpus.next(piece);
       if (more) cutter.push(piece, parts);
     }
-    parallel_for(static_cast<std::int64_t>(parts.size()), [&](std::int64_t i) {
+    parallel_for(static_cast<std::int64_t>(parts.size()), large_cost, [&](std::int64_t i) {
       Part& part = parts[static_cast<std::size_t>(i)];
       tokenizer.encode_append(part.text, part.ids, SpecialTokens::as_text, part.continues);
     });

@@ -34,7 +34,7 @@ class ShardView {
   TokenWidth width() const { return width_; }
   std::uint64_t size() const { return size_; }
 
-  // Writes ids [first, first + ids.size()) and returns the largest of them (0 for none). Throws Error(usage) where that
+  // Writes ids [first, first + ids.size()) and returns the largest of them (0 for none). Throws Error(usage) if that
   // reaches past size(). An id over 2^31 - 1, which no vocabulary has, comes out as 2^31 - 1.
   TokenId copy(std::uint64_t first, std::span<std::int32_t> ids) const;
 
@@ -47,7 +47,7 @@ class ShardView {
 // A shard in a memory-mapped file. Movable. Safe to read from several threads.
 class ShardReader {
  public:
-  // Throws Error(io) where the file is missing or cannot be read, and what ShardView throws.
+  // Throws Error(io) if the file is missing or cannot be read, and what ShardView throws.
   explicit ShardReader(const std::filesystem::path& path) : file_(path), view_(file_.bytes(), path.string()) {}
 
   const std::filesystem::path& path() const { return file_.path(); }
@@ -70,10 +70,10 @@ class ShardReader {
 // Writes one shard in a stream. The file appears under its name with finish(), not before. One thread at a time.
 class ShardWriter {
  public:
-  // Throws Error(io) where the folder does not exist or cannot be written.
+  // Throws Error(io) if the folder does not exist or cannot be written.
   ShardWriter(const std::filesystem::path& path, TokenWidth width);
 
-  // Throws Error(input) naming an id that does not fit the width, Error(io) where the disk is full.
+  // Throws Error(input) naming an id that does not fit the width, Error(io) if the disk is full.
   void append(std::span<const TokenId> ids);
   std::uint64_t size() const { return size_; }
 

@@ -22,18 +22,18 @@ struct SplitOptions {
   bool examples = false;             // documents are examples: their lengths are written, and none is split
 };
 
-// Throws Error(usage) where an option is out of range.
+// Throws Error(usage) if an option is out of range.
 void check_split_options(const SplitOptions& options);
 
 // Takes the tokens of documents one after another and writes train_000000.bin, train_000001.bin, ... and
-// val_000000.bin, ... into a folder, and of examples train_examples.bin and val_examples.bin, shards of their lengths.
-// How they are split depends on the documents and the options alone:
+// val_000000.bin, ... into a folder; for examples also train_examples.bin and val_examples.bin, shards of their
+// lengths. The split depends only on the documents and the options:
 //
-//   From 20 documents on, whole documents are set aside: document i (from 0) where u(i) < val_fraction, u(i) being a
-//   uniform number in [0, 1) from Philox under the seed; so that neither split is empty, of the first 20 documents the
-//   one with the smallest u always is, and the one with the largest never.
-//   Of fewer examples too. Of fewer documents otherwise, the last round(val_fraction · tokens) tokens of all of them
-//   are set aside, at least 1 and at most all but 1 (none where val_fraction is 0).
+//   20 or more documents, or any number of examples: document i (from 0) is set aside if u(i) < val_fraction, where
+//   u(i) is a uniform number in [0, 1) from Philox under the seed. So that neither split is empty, of the first 20
+//   documents the one with the smallest u is always set aside, and the one with the largest never. Fewer documents: the
+//   last round(val_fraction · tokens) tokens of all of them are set aside, at least 1 and at most all but 1 (none if
+//   val_fraction is 0).
 //
 // One thread at a time.
 class SplitWriter {
@@ -48,12 +48,12 @@ class SplitWriter {
   ~SplitWriter();
 
   // Appends to the current document, which begins with the prefix. Throws Error(input) on an id outside the vocabulary,
-  // Error(io) where the disk is full.
+  // Error(io) if the disk is full.
   void append(std::span<const TokenId> ids);
   // Appends the [EOS] that ends the current document; the next append starts another one.
   void end_document();
 
-  // Completes the shards; returns (train, val). Throws Error(input) where there are no tokens at all.
+  // Completes the shards; returns (train, val). Throws Error(input) if there are no tokens at all.
   std::pair<SplitInfo, SplitInfo> finish();
 
  private:

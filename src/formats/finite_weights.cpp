@@ -58,7 +58,7 @@ bool block_is_finite(std::span<const std::byte> bytes, FileFloat type) {
 std::optional<std::size_t> first_bad_block(std::span<const std::byte> bytes, FileFloat type) {
   const std::size_t blocks = (bytes.size() + block_bytes - 1) / block_bytes;
   std::atomic<std::size_t> first = blocks;
-  parallel_for(static_cast<std::int64_t>(blocks), [&](std::int64_t i) {
+  parallel_for(static_cast<std::int64_t>(blocks), Cost{.bytes = 1} * block_bytes, [&](std::int64_t i) {
     const auto block = static_cast<std::size_t>(i);
     const std::size_t begin = block * block_bytes;
     if (block_is_finite(bytes.subspan(begin, std::min(block_bytes, bytes.size() - begin)), type)) return;

@@ -173,7 +173,7 @@ Config parse_mistral(const JsonMembers& json) {
   return config;
 }
 
-// Every member is required, so that a misspelt one cannot silently take a default, but for those that earlier versions
+// Every member is required, so that a misspelt one cannot silently take a default, except those that earlier versions
 // did not write.
 Config parse_mslt(const JsonMembers& json) {
   Config config;

@@ -40,7 +40,7 @@ struct HfConfig {
 HfConfig parse_hf_config(std::string_view text, std::string_view source);
 
 // The config.json of a model of `dtype` parameters; ends with a newline. parse_hf_config gives back
-// `config`, but for settings that it has no use for (rope_theta without RoPE and the like). Of `others`, the object
+// `config`, except settings that it has no use for (rope_theta without RoPE and the like). Of `others`, the object
 // that the file held before, members that are not written otherwise are kept where the family is the same.
 std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens,
                              const nlohmann::ordered_json& others);

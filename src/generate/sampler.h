@@ -14,19 +14,19 @@ namespace mslt {
 // What one draw chooses among.
 struct Candidates {
   std::span<float> logits;                 // overwritten by the draw
-  std::span<const std::int32_t> ids = {};  // whose they are, in descending order; empty: of ids 0, 1, and so on
+  std::span<const std::int32_t> ids = {};  // their ids, by descending logit; empty: ids 0, 1, and so on
 };
 
-// Draws tokens for one sample. The n-th draw uses Philox at (seed, step n, operation `sample`): it depends on nothing
-// that other samples do. It takes the token at a random share of the probability, counted from the most likely token
-// on (of equals, from the smaller id on). Nothing is sorted for that. One thread at a time.
+// Draws tokens for one sample. The n-th draw uses Philox at (seed, step n, operation `sample`), so it does not depend
+// on other samples. It takes the token at a random share of the cumulative probability, from the most likely token on
+// (of equals, from the smaller id on), without sorting. One thread at a time.
 class Sampler {
  public:
   // Validates the options.
   Sampler(const SamplingOptions& options, std::uint32_t sample);
 
-  // The next token. `history` is every token so far, prompt included, for the repetition penalty, which wants the
-  // logits of all ids. Logits that are not finite count as impossible; throws Error(numeric) where none is possible.
+  // The next token. `history` holds every token so far, prompt included, for the repetition penalty, which needs the
+  // logits of all ids. Logits that are not finite count as impossible; throws Error(numeric) if none is possible.
   std::int32_t draw(Candidates candidates, std::span<const std::int32_t> history);
 
  private:

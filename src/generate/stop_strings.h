@@ -11,16 +11,15 @@ namespace mslt {
 // Throws Error(usage) for an empty stop string.
 void require_stop_strings(std::span<const std::string> stop);
 
-// Passes text through, holding back whatever may still become a stop string. One thread at a time.
+// Passes text through, but holds back what may become a stop string. One thread at a time.
 class StopStrings {
  public:
   // Throws Error(usage) for an empty stop string.
   explicit StopStrings(std::vector<std::string> stop);
 
-  // The part of everything pushed so far that is now certain to stand before any stop string. Once stopped() is true it
-  // returns nothing more.
+  // Returns the text that is now certain to precede any stop string; nothing once stopped() is true.
   std::string push(std::string_view piece);
-  // What was held back, once no more text comes.
+  // Returns what was held back, at the end of the text.
   std::string finish();
   bool stopped() const { return stopped_; }
 

@@ -19,13 +19,12 @@ using TextSink = std::function<bool(std::int64_t sample, std::string_view piece)
 // Holds references only; the cache lives during a call. One thread at a time.
 class TextGenerator {
  public:
-  // Texts end at any of eos_ids. The tokenizer may have tokens that the model lacks, and ids that have no token:
-  // neither is ever drawn.
+  // Texts end at any of eos_ids. Never draws tokens that the model lacks, nor ids without a token.
   TextGenerator(Transformer& transformer, const Tokenizer& tokenizer, std::span<const TokenId> eos_ids);
 
-  // See Generator::generate_from_tokens. An empty prompt starts with the tokenizer's [EOS], which stands between
-  // documents, or else the first of eos_ids, or else its [BOS]. Throws Error(input) naming a token of the prompt that
-  // the model lacks.
+  // See Generator::generate_from_tokens. An empty prompt starts with the tokenizer's [EOS], which separates documents;
+  // without one with the first of eos_ids, then its [BOS]. Throws Error(input) naming a token of the prompt that the
+  // model lacks.
   std::vector<Generated> generate(std::span<const TokenId> prompt, const GenerateOptions& options,
                                   const TextSink& on_text);
 

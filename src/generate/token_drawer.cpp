@@ -29,7 +29,7 @@ TokenDrawer::TokenDrawer(Backend& backend, const SamplingOptions& options, std::
   std::ranges::sort(excluded_);
   const std::int64_t wanted = options.temperature == 0.0f ? 1 : options.top_k;
   if (wanted == 0 || wanted > most_candidates || options.repetition_penalty != 1.0f) return;
-  // So many that, with all excluded ones among them, enough are left.
+  // Enough even if all excluded ids are among them.
   const std::int64_t looked_for = std::min(wanted + static_cast<std::int64_t>(excluded_.size()), choices);
   if (looked_for <= most_candidates) candidates_ = looked_for;
 }
@@ -60,7 +60,7 @@ void TokenDrawer::load(const Tensor& logits) {
   } else {
     backend_.run(TopK{.values = values, .indices = indices, .logits = logits, .vocab = choices_});
   }
-  // Both at once, since the host waits for each.
+  // Both in one download, since the host waits for each.
   std::vector<std::int32_t> words(2 * count);
   backend_.download(Tensor(*found_, 0, DType::i32, {2 * rows * candidates_}), std::as_writable_bytes(std::span(words)));
   std::ranges::transform(std::span(words).first(count), logits_.begin(),
@@ -110,8 +110,7 @@ std::vector<std::int32_t> TokenDrawer::draw(std::span<const int> samples,
     const auto row = static_cast<std::size_t>(i);
     tokens[row] = samplers_[static_cast<std::size_t>(samples[row])].draw(candidates_of(row), histories[row]);
   };
-  // A few candidates are not worth the threads' start.
-  parallel_for(rows, draw_row, on_device() ? rows + 1 : 2);
+  parallel_for(rows, Cost{.flops = 32} * (on_device() ? candidates_ : choices_), draw_row);
   return tokens;
 }
 

@@ -22,21 +22,21 @@ struct DrawnTokens {
 // Throws Error(numeric) saying what could help where logits are not finite.
 void require_finite(std::span<const float> logits);
 
-// The device looks for the most likely token (temperature 0) or the top_k most likely ones, and the host receives these
-// alone. It receives all logits where the options leave every token possible (top_k 0), where a repetition penalty
-// changes the order, and where top_k is above most_candidates. One thread at a time; keeps a reference to the backend.
+// The device looks for the most likely token (temperature 0) or the top_k most likely ones, and the host receives only
+// these. It receives all logits if every token is possible (top_k 0), if a repetition penalty changes the order, and if
+// top_k is above most_candidates. One thread at a time; keeps a reference to the backend.
 class TokenDrawer {
  public:
   static constexpr std::int64_t most_candidates = 256;
 
-  // Draws for samples 0 to num - 1 from ids 0 to choices - 1, but none of `excluded`. Validates the options.
+  // Draws for samples 0 to num - 1 from ids 0 to choices - 1, except `excluded`. Validates the options.
   TokenDrawer(Backend& backend, const SamplingOptions& options, std::int64_t num, std::int64_t choices,
               std::span<const TokenId> excluded = {});
 
   // Takes from logits f32 [N, V], V >= choices, what draw() needs, and waits for it.
   void load(const Tensor& logits);
   // The next token of each of N samples, whose logits the rows are; `histories` as for Sampler::draw. Throws
-  // Error(numeric) where what was loaded is not finite.
+  // Error(numeric) if what was loaded is not finite.
   std::vector<std::int32_t> draw(std::span<const int> samples,
                                  const std::vector<std::span<const std::int32_t>>& histories);
 

@@ -8,8 +8,8 @@
 
 namespace mslt {
 
-// Running a pass on it yields the lifetimes of the pass's tensors, so that the memory plan follows from the very code
-// that will use it. Its buffers have a size but no memory; every operation is one step of the schedule.
+// Running a pass on it yields the lifetimes of the pass's tensors, so the memory plan follows from the code that uses
+// it. Its buffers have a size but no memory; every operation is one step of the schedule.
 class DryRunBackend final : public MemorylessBackend<DryRunBackend> {
  public:
   DryRunBackend();

@@ -93,7 +93,7 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache)
       config(transformer.config()),
       stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
-      weights(bind_weights(stages, transformer.parameters())) {}
+      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
   std::vector<int> sorted(slots.begin(), slots.end());
@@ -307,7 +307,7 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      }
                      backend.run(MatmulForward{.out = out,
                                                .in = x,
-                                               .weight = weight.weight,
+                                               .weight = weight.product,
                                                .bias = weight.bias,
                                                .activation = fused != nullptr ? fused->activation : Activation::none});
                      x = out;

@@ -11,11 +11,11 @@
 namespace mslt {
 
 // Runs prompts (many tokens of a sequence at once) and single decode steps with the same parameters and cache.
-// Prompts of different lengths share one batch where little of it is padding. Activations are allocated for the largest
+// Prompts of different lengths share a batch if little of it is padding. Activations are allocated for the largest
 // call so far. The transformer and the cache must outlive it. One thread at a time.
 class InferencePass {
  public:
-  // Throws Error(usage) where the cache was made for another configuration.
+  // Throws Error(usage) if the cache was made for another configuration.
   InferencePass(Transformer& transformer, KvCache& cache);
   InferencePass(const InferencePass&) = delete;
   InferencePass& operator=(const InferencePass&) = delete;

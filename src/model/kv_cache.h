@@ -15,8 +15,8 @@ namespace mslt {
 // sequence of at most max_positions. One thread at a time; the backend must outlive it.
 class KvCache {
  public:
-  // Room for `slots` sequences that together hold any `positions` positions: the pool has what the worst division into
-  // blocks needs. dtype f32, bf16 or f16. Throws Error(usage) for other dtypes and for counts below 1.
+  // Room for `slots` sequences that hold `positions` positions together, however they divide into blocks. dtype f32,
+  // bf16 or f16. Throws Error(usage) for other dtypes and for counts below 1.
   KvCache(Backend& backend, const Config& config, DType dtype, int slots, std::int64_t positions);
 
   int slots() const { return static_cast<int>(lengths_.size()); }
@@ -29,16 +29,16 @@ class KvCache {
 
   // All of these throw Error(usage) for a slot or a count that does not exist.
 
-  // Makes room for `count` more positions of `slot`. Throws Error(memory) where the pool is exhausted (nothing
-  // changes), Error(usage) where the sequence would pass max_positions.
+  // Makes room for `count` more positions of `slot`. Throws Error(memory) if the pool is exhausted (nothing
+  // changes), Error(usage) if the sequence would pass max_positions.
   void reserve(int slot, std::int64_t count);
   // Counts `count` positions as filled, after the pass that filled them.
   void advance(int slot, std::int64_t count);
   // Forgets everything from `length` on and gives whole blocks back; truncate(slot, 0) empties the slot.
   void truncate(int slot, std::int64_t length);
 
-  // One layer's view whose rows are the given slots, in order; uploads the block table when it or the slots have
-  // changed. The views of one call of a pass are thus valid until the cache changes or other slots are asked for.
+  // One layer's view whose rows are the given slots, in order. Uploads the block table if it or the slots have changed.
+  // A view is valid until the cache changes or other slots are asked for.
   KvCacheView view(std::int64_t layer, std::span<const int> slots);
 
  private:

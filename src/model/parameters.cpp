@@ -62,13 +62,10 @@ void write_blocks(Backend& backend, const Tensor& tensor, Block&& block) {
     const std::int64_t count = std::min(piece, flat.elements() - begin);
     const std::int64_t blocks = (count + 3) / 4;
     values.resize(static_cast<std::size_t>(blocks * 4));
-    parallel_for(
-        blocks,
-        [&](std::int64_t i) {
-          const std::array<float, 4> four = block(begin / 4 + i);
-          std::copy(four.begin(), four.end(), values.begin() + i * 4);
-        },
-        1 << 10);
+    parallel_for(blocks, {.flops = 200}, [&](std::int64_t i) {
+      const std::array<float, 4> four = block(begin / 4 + i);
+      std::copy(four.begin(), four.end(), values.begin() + i * 4);
+    });
     backend.upload(flat.slice(begin, count),
                    as_stored(std::span(values).first(static_cast<std::size_t>(count)), tensor.dtype(), halves));
   }

@@ -21,10 +21,10 @@ namespace mslt {
 //   token_embedding.weight [V, C], position_embedding.weight [P, C] (learned positions only)
 //   layers.i.attention_norm.weight/.bias [C], layers.i.ffn_norm.weight/.bias [C]           all but "output" norms
 //   layers.i.attention_out_norm.weight/.bias [C], layers.i.ffn_out_norm.weight/.bias [C]   "sandwich" and "output"
-//   layers.i.q_norm.weight, layers.i.k_norm.weight   [D], or of whole rows [H·D] and [K·D]; where there are such norms
+//   layers.i.q_norm.weight, layers.i.k_norm.weight   [D], or [H·D] and [K·D] over whole rows; optional
 //   final_norm.weight/.bias [C]         all but "post" norms
-// The stages of stages.h name them. Biases are absent where the configuration says so. The matrix
-// that makes logits has spare rows, see weights.h.
+// The names come from the stages of stages.h. A configuration may leave out biases. The matrix of the output head has
+// spare rows, see weights.h.
 struct ParameterLayout {
   ArenaLayout arena;
   std::size_t decayed = 0;  // the first `decayed` segments take weight decay

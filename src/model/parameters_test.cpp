@@ -106,7 +106,7 @@ TEST(InitializeParameters, DeviationsMeansAndConstants) {
   for (const float value : values("layers.2.qkv.bias")) EXPECT_EQ(value, 0.0f);
 }
 
-// Value = f(seed, name, element): not of the other segments, nor of the dtype but for rounding.
+// Value = f(seed, name, element): not of the other segments, nor of the dtype except rounding.
 TEST(InitializeParameters, DependsOnSeedNameAndElementAlone) {
   const auto backend = make_backend("cpu");
   const auto values = [&](const Config& config, DType dtype, std::uint64_t seed, std::string_view name) {

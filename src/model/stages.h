@@ -15,9 +15,8 @@
 
 namespace mslt {
 
-// Rows of activations, x, go through the stages in order. Beside x runs the residual stream. A branch (attention, or
-// feed-forward) reads x as a Join leaves it, and the next Join adds the branch's result to the stream. Both begin as
-// the embedding.
+// Rows of activations, x, go through the stages in order, next to the residual stream. Both begin as the embedding. A
+// branch (attention or feed-forward) reads x as a Join leaves it; the next Join adds the branch's result to the stream.
 
 // x = x · weightᵀ + bias.
 struct Linear {
@@ -58,7 +57,7 @@ struct Normalize {};
 
 // stream = stream + dropout(x), then x = norm(stream).
 struct Join {
-  bool adds;               // false where no branch has run before
+  bool adds;               // false if no branch has run before
   bool normalizes;         // else x is the stream
   bool stream_normalized;  // the stream goes on as x
   std::uint32_t dropout;   // the number of its dropout operation
@@ -66,7 +65,7 @@ struct Join {
 
 struct Stage {
   std::string name;     // of its parameters and of its result: "layers.3.qkv"
-  std::int64_t layer;   // as many as there are layers behind the last
+  std::int64_t layer;   // the number of layers for a stage behind the last layer
   std::int64_t branch;  // parameters' order: two for each layer
   std::variant<Linear, Activate, NormalizeHeads, Rotate, Attend, Normalize, Join> kind;
 
@@ -80,8 +79,8 @@ struct Stage {
 
 std::vector<Stage> stages_of(const Config& config);
 
-// The activation that the product of stage `i` applies to its result: the next stage's, unless that is gated; null
-// where there is none.
+// The activation that the product of stage `i` applies to its result: that of the next stage, unless it is gated. Null
+// without one.
 const Activate* fused_activation(const std::vector<Stage>& stages, std::size_t i);
 
 // The names and shapes of a stage's parameters, biases last.

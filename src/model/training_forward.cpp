@@ -54,7 +54,7 @@ void TrainingPass::State::forward(const Tensor& random_state) {
     std::visit(Overloaded{[&](const Linear&) {
                             backend.run(MatmulForward{.out = t.out,
                                                       .in = t.in,
-                                                      .weight = t.weights.weight,
+                                                      .weight = t.weights.product,
                                                       .bias = t.weights.bias,
                                                       .activation = t.activation,
                                                       .pre_activation = t.pre_activation});
@@ -106,8 +106,8 @@ void TrainingPass::State::loss(const Tensor& loss_sum, const Tensor& loss_scale)
                              .vocab = config.vocab_size,
                              .loss_scale = loss_scale});
     if (!loss_scale) continue;
-    backend.run(MatmulBackwardWeight{.dweight = gradients.padded_lm_head, .dout = chunk_logits, .in = hidden});
-    backend.run(MatmulBackwardInput{.din = hidden, .dout = chunk_logits, .weight = weights.padded_lm_head});
+    backend.run(MatmulBackwardWeight{.dweight = gradients.padded_lm_head.values, .dout = chunk_logits, .in = hidden});
+    backend.run(MatmulBackwardInput{.din = hidden, .dout = chunk_logits, .weight = weights.padded_lm_head.values});
   }
   backend.run(Sum{.out = loss_sum, .in = losses, .accumulate = true});
 }

@@ -54,13 +54,13 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
       rows(batch * seq_len),
       mode(mode),
       stages(transformer.stages()),
-      weights(bind_weights(stages, transformer.parameters())),
+      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())),
       tensors(stages.size()) {
   if (gradient_arena) gradients = bind_weights(stages, gradient_arena);
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
-  logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.shape()[0]});
+  logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.values.shape()[0]});
   make_forward(dtype, make);
   if (mode == Mode::train) make_backward(dtype, make);
 }

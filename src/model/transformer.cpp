@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "model/weights.h"
 
 namespace mslt {
 namespace {
@@ -92,6 +93,14 @@ Transformer::Transformer(Backend& backend, const Config& config, DType dtype, Ma
     position_table_ = constants_.tensor("position_table");
     upload_rounded(backend, position_table_, sinusoidal_positions(config));
   }
+}
+
+void Transformer::quantise(Quantisation quantisation) {
+  std::vector<std::string> matrices = {std::string(head_name(layout_.arena))};
+  for (const Stage& stage : stages_) {
+    if (stage.as<Linear>() != nullptr) matrices.push_back(stage.name + ".weight");
+  }
+  quantised_ = QuantisedWeights(backend_, parameters_, matrices, matrices.front(), quantisation);
 }
 
 }  // namespace mslt

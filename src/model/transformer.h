@@ -6,6 +6,7 @@
 
 #include "backend/backend.h"
 #include "model/parameters.h"
+#include "model/quantised_weights.h"
 #include "mslt/config.h"
 #include "tensor/arena.h"
 
@@ -33,6 +34,12 @@ class Transformer {
   const Tensor& inverse_frequencies() const { return inverse_frequencies_; }
   const Tensor& position_table() const { return position_table_; }
 
+  // Copies of matrices that passes made from now on multiply by; none before quantise().
+  const QuantisedWeights& quantised() const { return quantised_; }
+  // Makes them, of all matrices but embeddings, and of the embedding where it makes logits. Throws as QuantisedWeights.
+  // Such a model is for inference.
+  void quantise(Quantisation quantisation);
+
   void initialize(std::uint64_t seed) { initialize_parameters(backend_, config_, parameters_, seed); }
 
  private:
@@ -42,6 +49,7 @@ class Transformer {
   std::vector<Stage> stages_;
   ParameterLayout layout_;
   Arena parameters_;
+  QuantisedWeights quantised_;
   Arena constants_;
   Tensor inverse_frequencies_;
   Tensor position_table_;

@@ -1,8 +1,10 @@
 // The tensors of a parameter arena by their role, looked up once.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
+#include "model/quantised_weights.h"
 #include "model/stages.h"
 #include "tensor/arena.h"
 
@@ -13,17 +15,21 @@ struct StageWeights {
   Tensor weight;
   Tensor bias;
   Tensor key_weight;  // NormalizeHeads
+  Weight product;     // Linear: what products forward read, the weight or its quantised copy
 };
 
 struct ModelWeights {
   Tensor token_embedding;
   Tensor position_embedding;
   std::vector<StageWeights> stages;
-  Tensor lm_head;         // token_embedding where tied
-  Tensor padded_lm_head;  // with its spare rows of zeros: [V', C]
+  Weight lm_head;         // token_embedding where tied, or its quantised copy
+  Weight padded_lm_head;  // with its spare rows of zeros: [V', C]
 };
 
-// Views of an arena laid out by parameter_layout; they are valid as long as it lives.
-ModelWeights bind_weights(const std::vector<Stage>& stages, const Arena& arena);
+// Views of an arena laid out by parameter_layout, and of the quantised copies; they are valid as long as both live.
+ModelWeights bind_weights(const std::vector<Stage>& stages, const Arena& arena, const QuantisedWeights& quantised = {});
+
+// The matrix of a model that makes logits.
+std::string_view head_name(const ArenaLayout& layout);
 
 }  // namespace mslt

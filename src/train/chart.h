@@ -46,7 +46,7 @@ std::string render_chart(std::span<const ChartSeries> series, const ChartOptions
 // finite are passed over.
 std::vector<double> smoothed(std::span<const double> values, double a);
 
-// &, <, >, " and ' as entities; control characters but for line ends and tabs as U+FFFD.
+// &, <, >, " and ' as entities; control characters except line ends and tabs as U+FFFD.
 std::string escape_html(std::string_view text);
 
 }  // namespace mslt

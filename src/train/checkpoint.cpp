@@ -55,7 +55,7 @@ bool is_set_aside(std::string_view name) {
   return dot != std::string_view::npos && number_after(step_prefix, name.substr(0, dot)).has_value();
 }
 
-// The entries of a folder; none where it does not exist. Throws Error(io) where it cannot be listed to its end.
+// The entries of a folder; none if it does not exist. Throws Error(io) if it cannot be listed to its end.
 std::vector<fs::path> entries_of(const fs::path& folder) {
   std::vector<fs::path> entries;
   std::error_code error;

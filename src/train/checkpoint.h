@@ -23,7 +23,7 @@ struct CheckpointInfo {
 enum class CheckpointHealth {
   complete,  // manifest, sizes and sums are right
   damaged,   // something in it is missing or wrong
-  doubtful,  // the operating system did not let it be read: permissions, descriptors, a failing disk
+  doubtful,  // it could not be read: permissions, descriptors, a failing disk
 };
 
 // What was found in one folder step-N.
@@ -35,8 +35,8 @@ struct CheckpointFinding {
 
 // The folder RUN/checkpoints. A checkpoint is the folder step-N; it holds whatever its writer put there and
 // manifest.json, which lists every other file with its size and CRC-32C. A folder is written under a temporary name,
-// all of it is flushed, and then it is renamed: step-N exists only as a whole. To be used by the process that holds the
-// run's lock. One thread at a time.
+// flushed and renamed, so step-N exists only as a whole. Only the process that holds the run's lock may use it. One
+// thread at a time.
 class CheckpointStore {
  public:
   // `folder` need not exist, but the folder that it lies in has to.
@@ -48,20 +48,19 @@ class CheckpointStore {
   // Removes what processes that died while saving left behind.
   void remove_unfinished() const;
 
-  // Whether there is any checkpoint, whatever its state and also where it was set aside. Throws Error(io) where the
-  // folder cannot be listed.
+  // Whether there is any checkpoint, in whatever state, set aside or not. Throws Error(io) if the folder cannot be
+  // listed.
   bool holds_any() const;
 
   // Every step-N folder, the newest first, read and compared with its sums. `check` may look further into a folder
-  // whose sums are right; an Error(input) that it throws makes it damaged, another Error doubtful. Throws Error(io)
-  // where the folder cannot be listed.
+  // whose sums are right: if it throws Error(input), the folder is damaged; on another Error, doubtful. Throws
+  // Error(io) if the folder cannot be listed.
   std::vector<CheckpointFinding> examine(const std::function<void(const CheckpointInfo&)>& check = {});
 
-  // Lets `write` fill a temporary folder, then makes it the checkpoint of `step`, then prunes: of the checkpoints that
-  // this object saved or found complete, the newest `keep` (at least 1) and the one of lowest validation loss stay. All
-  // others in the folder stay as they are. A folder that has the name already is set aside. Returns what was saved. On
-  // any error nothing has changed: what was saved before is still there. Throws Error(io) naming the newest complete
-  // checkpoint, and what `write` throws.
+  // Lets `write` fill a temporary folder, makes it the checkpoint of `step`, and prunes. Of the checkpoints that this
+  // object saved or found complete, the newest `keep` (at least 1) and the one of lowest validation loss stay; other
+  // folders are left alone. A folder that already has the name is set aside. Returns what was saved. An error changes
+  // nothing. Throws Error(io) naming the newest complete checkpoint, and what `write` throws.
   CheckpointInfo save(std::int64_t step, std::optional<double> validation_loss, std::int64_t keep,
                       const std::function<void(const std::filesystem::path& folder)>& write);
 
@@ -72,7 +71,7 @@ class CheckpointStore {
   // The checkpoints that this object saved or found complete, the newest first.
   std::vector<CheckpointInfo> complete() const;
 
-  // What save() does at its end, for a process that died before it got there.
+  // Prunes as save() does, for a process that died before that.
   void prune(std::int64_t keep);
 
  private:

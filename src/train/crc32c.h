@@ -18,7 +18,7 @@ struct FileSum {
   bool operator==(const FileSum&) const = default;
 };
 
-// Size and sum of a file, read in blocks. Throws Error(io) where it cannot be read.
+// Size and sum of a file, read in blocks. Throws Error(io) if it cannot be read.
 FileSum sum_file(const std::filesystem::path& path);
 
 }  // namespace mslt

@@ -13,14 +13,14 @@
 
 namespace mslt {
 
-// Appends lines; each is handed to the operating system at once, so that a killed process loses none, but flushed to
-// the disk by sync() alone. A line that cannot be written (Error(io)) is kept and written before the next one: a disk
-// that was full for a while costs none, and the file never ends in part of a line. Numbers are written with as many
-// digits as it takes to read back the same bits. One thread at a time.
+// Appends lines. Each goes to the operating system at once, so a killed process loses none; only sync() flushes to the
+// disk. A line that cannot be written (Error(io)) is kept and written before the next one, so a full disk costs no
+// line, and the file never ends in part of a line. Numbers have enough digits to read back the same bits. One thread at
+// a time.
 class MetricsLog {
  public:
   // Opens or creates the file and cuts it to its first `keep_bytes` bytes, or to the end of the last whole line in
-  // them. Throws Error(io) where it cannot be written.
+  // them. Throws Error(io) if it cannot be written.
   MetricsLog(const std::filesystem::path& path, std::uint64_t keep_bytes);
   MetricsLog(const MetricsLog&) = delete;
   MetricsLog& operator=(const MetricsLog&) = delete;
@@ -34,7 +34,7 @@ class MetricsLog {
   void sample(const SampleEvent& event, double time);
 
   std::uint64_t bytes() const { return bytes_; }
-  // Writes what is still to be written and flushes all. Throws Error(io).
+  // Writes kept lines and flushes the file. Throws Error(io).
   void sync();
 
  private:
@@ -68,7 +68,7 @@ struct MetricsHistory {
 };
 
 // Reads a file that MetricsLog wrote; a last line cut short is passed over. Throws Error(input) naming a line that is
-// no such object, Error(io) where the file cannot be read.
+// no such object, Error(io) if the file cannot be read.
 MetricsHistory read_metrics(const std::filesystem::path& path);
 
 }  // namespace mslt

@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <numeric>
+#include <set>
+#include <sstream>
 
 #include "base/json.h"
 #include "formats/model_folder.h"
@@ -25,9 +27,8 @@ class PaddedExamplesTest : public TrainerTest {
  protected:
   void SetUp() override {
     TrainerTest::SetUp();
-    std::string text = lines();
-    std::ranges::replace(text, '.', ',');
-    spill(folder_.path() / "lines.txt", text);
+    std::ranges::replace(text_, '.', ',');
+    spill(folder_.path() / "lines.txt", text_);
     PrepareOptions prepare;
     prepare.inputs = {folder_.path() / "lines.txt"};
     prepare.tokenizer = folder_.path() / "tokenizer.json";
@@ -73,8 +74,34 @@ class PaddedExamplesTest : public TrainerTest {
     return sum / static_cast<double>(targets_);
   }
 
+  std::string text_ = lines();
   std::int64_t targets_ = 0;
 };
+
+TEST_F(PaddedExamplesTest, ExamplesAreTheLines) {
+  const Tokenizer tokenizer = Tokenizer::load(folder_.path() / "tokenizer.json");
+  const auto eos = static_cast<std::int32_t>(tokenizer.eos_id().value());
+  std::multiset<std::vector<std::int32_t>> expected;
+  std::istringstream text(text_);
+  for (std::string line; std::getline(text, line);) {
+    const std::vector<TokenId> ids = tokenizer.encode(line);
+    std::vector<std::int32_t> example = {eos};
+    example.insert(example.end(), ids.begin(), ids.end());
+    example.push_back(eos);
+    expected.insert(example);
+  }
+  std::multiset<std::vector<std::int32_t>> found;
+  for (const char* const split : {"train", "val"}) {
+    const TokenStream examples(folder_.path() / "examples", split);
+    for (std::uint64_t i = 0; i < examples.examples(); ++i) {
+      std::vector<std::int32_t> example(1000);
+      example.resize(examples.copy_example(i, example));
+      EXPECT_EQ(example.size(), examples.example_size(i));
+      found.insert(example);
+    }
+  }
+  EXPECT_EQ(found, expected);
+}
 
 TEST_F(PaddedExamplesTest, ALossIsThatOfTheExamplesOneByOne) {
   const TokenStream examples(folder_.path() / "examples", "train");

@@ -25,7 +25,7 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// The model's prompts are to begin as the data's documents do, also where the data's tokenizer.json does not say so.
+// Prompts of the model begin as the data's documents do, even if the data's tokenizer.json does not say so.
 Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
   Tokenizer tokenizer = load_data_tokenizer(folder, data);
   const std::vector<TokenId>& prefix = data.document_prefix;
@@ -33,7 +33,7 @@ Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
   return tokenizer.with_text_prefix(prefix);
 }
 
-// What becomes of the examples of a split, in words.
+// Says how the examples of a split are padded and cut.
 std::string describe_examples(const TokenStream& tokens, std::string_view purpose, std::int64_t seq_len) {
   const std::uint64_t longest = tokens.longest_example();
   const auto most = static_cast<std::uint64_t>(seq_len) + 1;
@@ -47,7 +47,7 @@ std::string describe_examples(const TokenStream& tokens, std::string_view purpos
   return text + ".";
 }
 
-// Where no length is given, and data are open.
+// Chooses a length if none is given; the data are open.
 void choose_length(PreparedRun& run) {
   std::int64_t& seq_len = run.options.seq_len;
   if (seq_len == 0) {
@@ -61,7 +61,7 @@ void choose_length(PreparedRun& run) {
   if (run.val_tokens) run.notes.push_back(describe_examples(*run.val_tokens, "validation", seq_len));
 }
 
-// Everything that will be read, before the first step and before the run folder is touched.
+// Opens everything that will be read, before the run folder is touched.
 void open_data(PreparedRun& run) {
   const fs::path& folder = run.options.data;
   run.train_tokens = std::make_shared<const TokenStream>(folder, "train");
@@ -114,7 +114,7 @@ void open_run_folder(PreparedRun& run) {
          "starts from the model.",
          folder.string(), name, folder.string());
   }
-  // A run has started once it has a checkpoint; what came to its end before that is in nobody's way.
+  // A run has started once it has a checkpoint. Without one, a former attempt does not matter.
   const bool earlier = is_there(run.paths.options()) || is_there(run.paths.metrics());
   require_regular_files(run.paths);
   if (earlier || is_there(run.paths.checkpoints())) run.folder->sweep();
@@ -154,7 +154,7 @@ Config resolve_model(PreparedRun& run) {
   return config;
 }
 
-// The weights of init_from are of use with their own tokenizer alone, or where the user says otherwise.
+// The weights of init_from need their own tokenizer, unless the user says otherwise.
 void check_initial_tokenizer(PreparedRun& run) {
   const TrainOptions& options = run.options;
   if (options.init_from.empty()) return;
@@ -180,7 +180,7 @@ void check_initial_tokenizer(PreparedRun& run) {
       path->string(), options.data.string()));
 }
 
-// state.json of a checkpoint whose sums are right. Throws Error(input) where it is of another step.
+// state.json of a checkpoint whose sums are right. Throws Error(input) if it is of another step.
 RunState load_state_of(const CheckpointInfo& checkpoint) {
   for (const char* name : {"config.json", "model.safetensors", "optimizer.safetensors", "state.json"}) {
     if (std::find(checkpoint.files.begin(), checkpoint.files.end(), name) != checkpoint.files.end()) continue;

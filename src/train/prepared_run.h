@@ -29,7 +29,7 @@ struct PreparedRun {
   DataInfo data;
   std::unique_ptr<const DataWatch> watch;
   std::shared_ptr<const TokenStream> train_tokens;  // open from here on, so that removing their files costs no step
-  std::shared_ptr<const TokenStream> val_tokens;    // absent where there is nothing to evaluate on
+  std::shared_ptr<const TokenStream> val_tokens;    // absent if there is nothing to evaluate on
   std::unique_ptr<const Tokenizer> tokenizer;
   JsonValue identity;  // what a resumption must share: model, data, batch shape, seed
   CheckpointChoice choice;

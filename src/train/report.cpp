@@ -88,7 +88,7 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-// Smoothing over a fortieth of the run, 50 steps at most: short runs are not delayed, long ones are smooth.
+// Smooths over a fortieth of the run, at most 50 steps: short runs are not delayed, long ones are smooth.
 double smoothing(std::size_t steps) {
   const double span = std::clamp(static_cast<double>(steps) / 40.0, 1.0, 50.0);
   return 1.0 - 2.0 / (span + 1.0);

@@ -17,7 +17,7 @@ struct ReportInput {
   TrainOptions options;
   TrainPlan plan;
   MetricsHistory history;
-  double peak_flops = 0.0;                                       // measured; 0 where it was not
+  double peak_flops = 0.0;                                       // measured; 0 if it was not
   std::vector<std::pair<std::string, std::string>> environment;  // name and value, such as compiler, threads
 };
 

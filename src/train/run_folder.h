@@ -1,5 +1,5 @@
-// The folder of a run: made, locked, swept of what killed processes left, given a model to publish, and found again
-// where it was moved.
+// The folder of a run: creating and locking it, removing what killed processes left, publishing a model, and finding
+// the folder again after it was moved.
 #pragma once
 
 #include <filesystem>
@@ -24,22 +24,21 @@ struct RunPaths {
 class RunFolder {
  public:
   // Creates the folder where it does not exist and locks it. Throws Error(usage) for a folder inside the checkpoints of
-  // a run, Error(io) where it cannot be created or another process holds the lock.
+  // a run, Error(io) if it cannot be created or another process holds the lock.
   explicit RunFolder(const std::filesystem::path& folder);
   RunFolder(const RunFolder&) = delete;
   RunFolder& operator=(const RunFolder&) = delete;
   ~RunFolder();
 
-  // Removes unfinished files of processes that died: those that have exactly the names which this program gives. To be
-  // called where the folder is known to be that of a run.
+  // Removes unfinished files of processes that died, by the exact names that this program gives them. Only for a folder
+  // that is known to be a run's.
   void sweep() const;
 
-  // Puts the model of a checkpoint at the top of the folder: copies, so that whatever happens to them the checkpoint
-  // stays good. Throws Error(io).
+  // Copies the model of a checkpoint to the top of the folder. Throws Error(io).
   void publish(const std::filesystem::path& checkpoint) const;
 
-  // Where the folder is at present: `folder` as long as that leads to it, another path where it was moved, nothing
-  // where it was removed. Where it cannot be looked at, `folder`.
+  // Where the folder is: `folder` if that still leads to it or cannot be looked at, another path if it was moved,
+  // nothing if it was removed.
   std::optional<std::filesystem::path> whereabouts() const;
   // Follows it to another path.
   void move_to(const std::filesystem::path& folder) { folder_ = folder; }

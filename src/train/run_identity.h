@@ -1,4 +1,4 @@
-// What of a run a resumption has to share, what it may change, and what the last bits of a run depend on.
+// What a resumed run must share with the first one, what it may change, and what its last bits depend on.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,16 @@
 
 namespace mslt {
 
-// What no run can go on without: model, data, batches, seed. The options are those that hold in the end; `examples`
-// counts those of the training split, 0 for running text.
+// What must not change: model, data, batches, seed. The options are the resolved ones; `examples` counts those of the
+// training split, 0 for running text.
 nlohmann::json run_identity(const TrainOptions& options, const DataInfo& data, std::uint64_t examples);
 // Throws Error(usage) naming the members of two identities that differ; `run` is the folder.
 void require_same_identity(const std::filesystem::path& run, const nlohmann::json& now, const nlohmann::json& before);
 
-// {"device", "threads"}: what the last bits of a run depend on beside its identity.
+// {"device", "threads"}: what the last bits of a run depend on besides its identity.
 nlohmann::json run_arithmetic(const Backend& backend);
 
-// A sentence for each option that makes the run another one than it was, and for each difference in arithmetic.
+// A sentence for each changed option that affects the result, and for each difference in arithmetic.
 std::vector<std::string> changes_since(const RunState& before, const TrainOptions& options,
                                        const nlohmann::json& arithmetic);
 

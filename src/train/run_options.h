@@ -9,7 +9,7 @@
 
 namespace mslt {
 
-// Every member under its own name, in both directions, but for those that belong to one start: resume, from_step,
+// Every member under its own name, in both directions, except those that belong to one start: resume, from_step,
 // discard_damaged. Members that are not there, as earlier versions wrote fewer, are as in `others`. Reading throws
 // Error(input) naming `source` and the member that is missing or of the wrong type.
 nlohmann::json options_to_json(const TrainOptions& options);

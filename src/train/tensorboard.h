@@ -23,7 +23,7 @@ class TensorBoardWriter {
 
   const std::filesystem::path& path() const { return path_; }
 
-  // Throw Error(io) where the event cannot be written; the file then ends with the one before.
+  // Throw Error(io) if the event cannot be written; the file then ends with the one before.
   void scalar(std::int64_t step, std::string_view tag, double value);
   // Shown by TensorBoard's text tab, as preformatted text.
   void text(std::int64_t step, std::string_view tag, std::string_view text);

@@ -10,8 +10,8 @@
 namespace mslt {
 
 struct Trainer::Parts {
-  // On a backend of the caller's, which must outlive the trainer; options.device is not looked at. Throws as Trainer's
-  // constructor does.
+  // On the caller's backend, which must outlive the trainer; ignores options.device. Throws as Trainer's constructor
+  // does.
   Parts(const TrainOptions& options, TrainCallbacks callbacks, Backend& backend);
   Parts(const TrainOptions& options, TrainCallbacks callbacks, std::unique_ptr<Backend> own);
 

@@ -1,4 +1,4 @@
-// What a training run does when something beside the training itself goes wrong: no step that was done is lost to it.
+// What a training run does when something other than the training itself fails: finished steps are not lost.
 #include <system_error>
 
 #include "base/fail.h"

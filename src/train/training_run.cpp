@@ -11,7 +11,7 @@
 namespace mslt {
 namespace {
 
-// How often data and run folder are looked at where nothing else happens between steps.
+// Steps between checks of data and run folder, if nothing else happens between steps.
 constexpr std::int64_t watch_every = 50;
 
 }  // namespace
@@ -163,7 +163,7 @@ void TrainingRun::after_step(std::int64_t step) {
   if (samples) attempt(SideTask::sample, [&] { sample_now(step); });
   // After the evaluation, which can still be made: a run that goes on later from here has it then.
   if (works || due(watch_every)) check_surroundings();
-  // Where something failed, what was trained so far is brought into safety first.
+  // After a failure, the trained weights are saved first.
   const bool rescues = !warnings_.empty();
   if (saves || rescues) save_now(step);
   tell_warnings();

@@ -79,7 +79,7 @@ class TrainingRun {
   void tell_warnings();
   // Throws Error where the data folder was changed, or the run folder moved or removed.
   void check_surroundings();
-  // Takes the paths to where the run folder is; returns whether it was moved. Throws Error(io) where it was removed.
+  // Takes the paths to where the run folder is; returns whether it was moved. Throws Error(io) if it was removed.
   bool follow_run_folder();
   void require_run_folder();
   // Saves the last step done, where the error leaves it sound, and throws the error with a sentence about that.

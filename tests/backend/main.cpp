@@ -2,7 +2,7 @@
 //   --devices=cuda,cuda-msl  only these; one that does not exist here is an error
 //   --undefined-memory    does not zero memory of cuda, for compute-sanitizer's initcheck
 //   --order=reversed      order of threadgroups and threads on msl-host; random chooses a seed and prints it,
-//                         random:SEED repeats it
+//                         random:SEED repeats it; without it forward, or random:1 under ThreadSanitizer
 //   --every_kernel        succeeds only if passing tests used every kernel of kernels/
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "backend/msl/drivers/host/run_order.h"
+#include "backend/msl/drivers/host/sanitizer_hooks.h"
 #include "backend/msl/kernel_info.h"
 #include "backend/registry.h"
 #include "mslt/error.h"
@@ -69,8 +70,12 @@ std::vector<std::string> split(std::string_view list) {
 int main(int argc, char** argv) {
   constexpr std::string_view devices = "--devices=";
   constexpr std::string_view order = "--order=";
+  // ThreadSanitizer confuses threads of one number of different groups if they always start in the same order, and so
+  // does not see their races.
+  const std::string usual_order = mslt::msl::host::sanitizer::sees_races ? "random:1" : "forward";
   bool every_kernel = false;
   mslt::test::TestOptions& options = mslt::test::test_options();
+  options.order = usual_order;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     if (argument.starts_with(devices)) options.devices = mslt::test::split(argument.substr(devices.size()));
@@ -81,7 +86,7 @@ int main(int argc, char** argv) {
   try {
     // The seed of a random order is chosen once for all tests.
     options.order = mslt::msl::host::to_string(mslt::msl::host::parse_run_order(options.order));
-    if (options.order != "forward") fmt::print("msl-host runs groups and threads in the order {}.\n", options.order);
+    if (options.order != usual_order) fmt::print("msl-host runs groups and threads in the order {}.\n", options.order);
     for (const std::string& device : options.devices) mslt::test::make_test_backend(device);
   } catch (const mslt::Error& error) {
     fmt::print(stderr, "{}\n", error.what());

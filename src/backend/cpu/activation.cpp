@@ -95,10 +95,13 @@ HWY_EXPORT(swiglu_backward);
 
 using Block = std::array<float, element_block>;
 
+constexpr Cost activation_cost = {.flops = 32, .bytes = 12};
+
 // Calls body(row, first column, count) for pieces of at most element_block columns of every row.
 template <class Body>
 void for_row_pieces(std::int64_t rows, std::int64_t columns, const Body& body) {
-  for_blocks(rows, rows_for(columns, 2 * element_block), [&](std::int64_t begin, std::int64_t count) {
+  const Cost cost = activation_cost * columns;
+  for_blocks(rows, rows_for(columns, 2 * element_block), cost, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t row = begin; row < begin + count; ++row) {
       for (std::int64_t c = 0; c < columns; c += element_block) {
         body(row, c, std::min(element_block, columns - c));
@@ -129,7 +132,7 @@ void CpuBackend::execute(const ActivationForward& op) {
   const auto kernel = op.activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_forward)
                       : op.activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_forward)
                                                               : HWY_DYNAMIC_DISPATCH(relu_forward);
-  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.in.elements(), element_block, activation_cost, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     const float* x = from.read(first, n, buffer.data());
     float* target = to.target(first, buffer.data());
@@ -164,7 +167,7 @@ void CpuBackend::execute(const ActivationBackward& op) {
   const auto kernel = op.activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_backward)
                       : op.activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_backward)
                                                               : HWY_DYNAMIC_DISPATCH(relu_backward);
-  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.in.elements(), element_block, activation_cost, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block dout_buffer;
     const float* x = from.read(first, n, buffer.data());

@@ -233,7 +233,9 @@ void CpuBackend::execute(const AttentionForward& op) {
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(forward_floats)(size);
   float* const workspace = scratch_->floats(scratch_floats(op));
 
-  parallel_for_slots(batch * op.shape.heads * blocks, [&](std::int64_t unit, int slot) {
+  // Half of the keys are seen on average; two products of them.
+  const Cost cost = Cost{.flops = 2} * (query_block * length * size);
+  parallel_for_slots(batch * op.shape.heads * blocks, cost, [&](std::int64_t unit, int slot) {
     // The longest blocks first, so that the last ones to finish are short.
     const std::int64_t row = (blocks - 1 - unit / (batch * op.shape.heads)) * query_block;
     const std::int64_t b = unit % (batch * op.shape.heads) / op.shape.heads;
@@ -277,7 +279,8 @@ void CpuBackend::execute(const AttentionBackward& op) {
   const std::int64_t floats = HWY_DYNAMIC_DISPATCH(backward_floats)(size, group, length);
   float* const workspace = scratch_->floats(scratch_floats(op));
 
-  parallel_for_slots(batch * op.shape.kv_heads, [&](std::int64_t unit, int slot) {
+  const Cost cost = Cost{.flops = 5} * (group * length * length * size);
+  parallel_for_slots(batch * op.shape.kv_heads, cost, [&](std::int64_t unit, int slot) {
     const std::int64_t b = unit / op.shape.kv_heads;
     const std::int64_t kv_head = unit % op.shape.kv_heads;
     const std::int64_t first_head = kv_head * group;

@@ -319,7 +319,8 @@ void CpuBackend::execute(const AttentionDecode& op) {
     const std::int64_t blocks = (length + query_block - 1) / query_block;
     const std::int64_t floats = HWY_DYNAMIC_DISPATCH(decode_floats)(size);
     float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
-    parallel_for_slots(batch * heads * blocks, [&](std::int64_t unit, int slot) {
+    const Cost cost = Cost{.flops = 2} * (query_block * decoding.longest() * size);
+    parallel_for_slots(batch * heads * blocks, cost, [&](std::int64_t unit, int slot) {
       const std::int64_t row = (blocks - 1 - unit / (batch * heads)) * query_block;
       const std::int64_t b = unit % (batch * heads) / heads;
       const std::int64_t h = unit % heads;
@@ -343,7 +344,9 @@ void CpuBackend::execute(const AttentionDecode& op) {
   const std::int64_t rows = length * group;
   const std::int64_t split_stride = rows * (size + 2);
   float* const partial = scratch_->floats(static_cast<std::size_t>(batch * kv_heads * splits * split_stride));
-  parallel_for_slots(batch * kv_heads * splits, [&](std::int64_t unit, int) {
+  const std::int64_t keys = std::min(decoding.longest(), split_length);
+  const Cost cost = Cost{.flops = 4} * (rows * keys * size) + Cost{.bytes = 8} * (keys * size);
+  parallel_for_slots(batch * kv_heads * splits, cost, [&](std::int64_t unit, int) {
     const std::int64_t b = unit / (kv_heads * splits);
     const std::int64_t kv_head = unit / splits % kv_heads;
     SplitTask task = {};
@@ -368,7 +371,7 @@ void CpuBackend::execute(const AttentionDecode& op) {
     (partial + (b * kv_heads + kv_head) * splits * split_stride + r * (size + 2), split_stride, splits, size,
      decoding.out(b, r / group, kv_head * group + r % group));
   };
-  parallel_for(batch * kv_heads * rows, join, 64);
+  parallel_for(batch * kv_heads * rows, Cost{.flops = 2, .bytes = 4} * (splits * size), join);
 }
 
 }  // namespace mslt

@@ -12,10 +12,12 @@ namespace mslt {
 // stack.
 inline constexpr std::int64_t element_block = 2048;
 
-// Calls body(first, count) for consecutive blocks of [0, n), each of `block` elements except the last, in parallel.
+// Calls body(first, count) for consecutive blocks of [0, n), each of `block` elements except the last, in parallel;
+// `element` is what one of the n costs.
 template <class Body>
-void for_blocks(std::int64_t n, std::int64_t block, Body&& body) {
-  parallel_for((n + block - 1) / block, [&](std::int64_t i) { body(i * block, std::min(block, n - i * block)); });
+void for_blocks(std::int64_t n, std::int64_t block, const Cost& element, Body&& body) {
+  parallel_for((n + block - 1) / block, element * std::min(n, block),
+               [&](std::int64_t i) { body(i * block, std::min(block, n - i * block)); });
 }
 
 // Rows per block, so that a block has about `elements` elements and at least one row.

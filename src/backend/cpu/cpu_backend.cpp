@@ -1,6 +1,7 @@
 // The CPU backend's memory and order: operations run when they are called, so nothing ever waits.
 #include "backend/cpu/cpu_backend.h"
 
+#include <hwy/targets.h>
 #include <sys/mman.h>
 
 #include <cstring>
@@ -50,6 +51,13 @@ void ask_for_huge_pages(void* pages, std::size_t bytes) {
 void ask_for_huge_pages(void* /*pages*/, std::size_t /*bytes*/) {}
 #endif
 
+// The best instructions of this processor that operations are compiled for. Highway calls AVX-512 AVX3.
+std::string vector_instructions() {
+  const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
+  const std::string name = hwy::TargetName(usable & -usable);
+  return name.starts_with("AVX3") ? "AVX-512" + name.substr(4) : name;
+}
+
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
   if (!tensor) fail(ErrorKind::input, "{}: the tensor is absent, but required.", operation);
   if (tensor.bytes() != bytes) {
@@ -65,6 +73,7 @@ CpuBackend::CpuBackend() : scratch_(std::make_unique<Scratch>()) {
   device_.name = host_processor_name();
   device_.memory_bytes = host_memory_bytes();
   device_.compute_units = parallel_threads();
+  device_.instructions = vector_instructions();
   device_.trains_16_bit = false;
 }
 

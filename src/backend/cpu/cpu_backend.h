@@ -56,7 +56,7 @@ class CpuBackend final : public Backend {
 
  private:
   struct Scratch;
-  // The product alone, for few rows or a quantised weight: each weight is read once.
+  // The product alone, for few rows: each weight is read once.
   void matvec(const MatmulForward& op);
   // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;

@@ -145,7 +145,7 @@ void CpuBackend::execute(const DropElements& op) {
   const DropoutState state(op.dropout);
   const FloatData from(op.in);
   const FloatData to(op.out);
-  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.in.elements(), element_block, {.flops = 64, .bytes = 8}, [&](std::int64_t first, std::int64_t n) {
     alignas(64) std::array<float, element_block> buffer;
     const float* values = from.read(first, n, buffer.data());
     float* target = to.target(first, buffer.data());

@@ -52,7 +52,8 @@ void CpuBackend::execute(const EmbeddingForward& op) {
   const FloatData result(op.out);
   const FloatData weight(op.token_weight);
   const FloatData position(op.position_weight);
-  for_blocks(rows, rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
+  const Cost cost = Cost{.bytes = 12} * columns;
+  for_blocks(rows, rows_for(columns, 4 * element_block), cost, [&](std::int64_t begin, std::int64_t count) {
     alignas(64) Columns token_buffer;
     alignas(64) Columns position_buffer;
     alignas(64) Columns out_buffer;
@@ -107,7 +108,8 @@ void CpuBackend::execute(const EmbeddingBackward& op) {
     }
     starts.push_back(order.size());
     const auto buckets = static_cast<std::int64_t>(starts.size()) - 1;
-    for_blocks(buckets * chunks, 8, [&](std::int64_t begin, std::int64_t count) {
+    const Cost cost = Cost{.bytes = 12} * (rows * columns / std::max<std::int64_t>(1, buckets * chunks));
+    for_blocks(buckets * chunks, 8, cost, [&](std::int64_t begin, std::int64_t count) {
       for (std::int64_t task = begin; task < begin + count; ++task) {
         const auto bucket = static_cast<std::size_t>(task / chunks);
         const std::int64_t c = task % chunks * column_block;
@@ -121,7 +123,8 @@ void CpuBackend::execute(const EmbeddingBackward& op) {
     const std::int64_t sequences = op.tokens.shape()[0];
     const std::int64_t steps = op.tokens.shape()[1];
     const FloatData weight(op.dposition_weight);
-    for_blocks(steps * chunks, 8, [&](std::int64_t begin, std::int64_t count) {
+    const Cost cost = Cost{.bytes = 12} * (rows * columns / (steps * chunks));
+    for_blocks(steps * chunks, 8, cost, [&](std::int64_t begin, std::int64_t count) {
       std::vector<std::int32_t> sources(static_cast<std::size_t>(sequences));
       for (std::int64_t task = begin; task < begin + count; ++task) {
         const std::int64_t step = task / chunks;

@@ -14,8 +14,9 @@ struct GemmMatrix {
 };
 
 // C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0). C is row-major with rows `c_stride` apart and is read only if
-// accumulated to; none of m, n, k is 0. oneDNN and OpenBLAS give the same bits for the same thread count; Accelerate
-// does not guarantee it. Throws Error(memory) if the library has no memory left, Error(device) if it refuses.
+// accumulated to; none of m, n, k is 0. oneDNN gives the same bits for any thread count, OpenBLAS for the same;
+// Accelerate does not guarantee it. Throws Error(memory) if the library has no memory left, Error(device) if it
+// refuses.
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,
           std::int64_t c_stride, bool accumulate);
 

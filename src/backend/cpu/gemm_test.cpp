@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/parallel.h"
 #include "base/philox.h"
 
 namespace mslt {
@@ -73,6 +74,22 @@ TEST(Gemm, GivesTheSameBitsEveryTime) {
     gemm(301, 259, 517, a.view(), b.view(), again.data(), 259, false);
     ASSERT_EQ(again, first);
   }
+}
+
+TEST(Gemm, GivesTheSameBitsForAnyThreadCount) {
+  const int before = parallel_threads();
+  for (const std::int64_t n : {128, 700}) {
+    const Stored a = random_matrix(301, 517, 0, true, 1);
+    const Stored b = random_matrix(517, n, 0, false, 2);
+    std::vector<std::vector<float>> results;
+    for (const int threads : {1, 2, 5}) {
+      set_parallel_threads(threads);
+      results.emplace_back(static_cast<std::size_t>(301 * n));
+      gemm(301, n, 517, a.view(), b.view(), results.back().data(), n, false);
+      EXPECT_EQ(results.back(), results.front()) << n << ' ' << threads;
+    }
+  }
+  set_parallel_threads(before);
 }
 
 }  // namespace

@@ -48,16 +48,18 @@ void CpuBackend::execute(const KvCacheAppend& op) {
   const FloatData from(op.qkv);
   const FloatData keys(op.cache.keys);
   const FloatData values(op.cache.values);
-  for_blocks(sequences * steps, rows_for(2 * width, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
-    std::vector<float> buffer(from.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(width));
-    for (std::int64_t row = begin; row < begin + count; ++row) {
-      const std::int64_t place = places[static_cast<std::size_t>(row)];
-      if (place < 0) continue;
-      const std::int64_t at = row * columns + keys_at;
-      narrow(keys.at(place * width), keys.dtype(), from.read(at, width, buffer.data()), width);
-      narrow(values.at(place * width), values.dtype(), from.read(at + width, width, buffer.data()), width);
-    }
-  });
+  const Cost cost = Cost{.bytes = 8} * (2 * width);
+  for_blocks(sequences * steps, rows_for(2 * width, 4 * element_block), cost,
+             [&](std::int64_t begin, std::int64_t count) {
+               std::vector<float> buffer(from.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(width));
+               for (std::int64_t row = begin; row < begin + count; ++row) {
+                 const std::int64_t place = places[static_cast<std::size_t>(row)];
+                 if (place < 0) continue;
+                 const std::int64_t at = row * columns + keys_at;
+                 narrow(keys.at(place * width), keys.dtype(), from.read(at, width, buffer.data()), width);
+                 narrow(values.at(place * width), values.dtype(), from.read(at + width, width, buffer.data()), width);
+               }
+             });
 }
 
 }  // namespace mslt

@@ -21,6 +21,7 @@ std::byte* host_memory(const Tensor& tensor) {
 
 // Bytes per block of a plain copy.
 constexpr std::int64_t byte_block = 1 << 16;
+constexpr Cost copied_byte = {.bytes = 2};
 
 void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) {
   std::memcpy(to, from, static_cast<std::size_t>(n));
@@ -31,7 +32,7 @@ void copy_bytes(std::byte* to, const std::byte* from, std::int64_t n) {
 void CpuBackend::execute(const Cast& op) {
   const FloatData from(op.in);
   const FloatData to(op.out);
-  for_blocks(op.in.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.in.elements(), element_block, {.bytes = 8}, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     narrow(to.at(first), to.dtype(), from.read(first, n, buffer.data()), n);
   });
@@ -41,7 +42,7 @@ void CpuBackend::execute(const Fill& op) {
   const FloatData to(op.out);
   alignas(64) Block values;
   values.fill(op.value);
-  for_blocks(op.out.elements(), element_block,
+  for_blocks(op.out.elements(), element_block, {.bytes = 4},
              [&](std::int64_t first, std::int64_t n) { narrow(to.at(first), to.dtype(), values.data(), n); });
 }
 
@@ -49,14 +50,14 @@ void CpuBackend::execute(const Copy& op) {
   std::byte* to = host_memory(op.out);
   const std::byte* from = host_memory(op.in);
   if (to == from) return;
-  for_blocks(static_cast<std::int64_t>(op.in.bytes()), byte_block,
+  for_blocks(static_cast<std::int64_t>(op.in.bytes()), byte_block, copied_byte,
              [&](std::int64_t first, std::int64_t n) { copy_bytes(to + first, from + first, n); });
 }
 
 void CpuBackend::execute(const Add& op) {
   const FloatData from(op.in);
   const FloatData to(op.out);
-  for_blocks(op.out.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  for_blocks(op.out.elements(), element_block, {.bytes = 12}, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block buffer;
     alignas(64) Block out_buffer;
     const float* values = from.read(first, n, buffer.data());
@@ -73,7 +74,8 @@ void CpuBackend::execute(const GatherRows& op) {
   const std::int32_t* index = op.indices.host<std::int32_t>().data();
   std::byte* to = host_memory(op.out);
   const std::byte* from = host_memory(op.in);
-  for_blocks(op.indices.elements(), rows_for(row_bytes, byte_block), [&](std::int64_t begin, std::int64_t count) {
+  const Cost cost = copied_byte * row_bytes;
+  for_blocks(op.indices.elements(), rows_for(row_bytes, byte_block), cost, [&](std::int64_t begin, std::int64_t count) {
     for (std::int64_t i = begin; i < begin + count; ++i) {
       if (index[i] >= 0 && index[i] < rows) {
         copy_bytes(to + i * row_bytes, from + index[i] * row_bytes, row_bytes);

@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <span>
 
 #include "backend/backend.h"
 #include "backend/cpu/float_vectors-inl.h"
@@ -143,6 +144,7 @@ HWY_AFTER_NAMESPACE();
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
 #include "base/parallel.h"
+#include "tensor/quantize.h"
 
 namespace mslt {
 namespace {
@@ -184,19 +186,28 @@ void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count
   }
 }
 
+// One row of a weight as floats.
+void convert_row(const Weight& weight, std::int64_t row, std::int64_t inner, float* to) {
+  const std::span<float> floats(to, static_cast<std::size_t>(inner));
+  const auto part = [row]<class T>(const T* all, std::int64_t width) {
+    return std::span(all + row * width, static_cast<std::size_t>(width));
+  };
+  if (!weight.scales) return convert_serially(weight.values, row * inner, inner, to);
+  const auto scales = part(data_of<Float16>(weight.scales), inner / quantisation_group);
+  if (weight.values.dtype() == DType::i8) {
+    dequantise_8_bit(part(data_of<std::int8_t>(weight.values), inner), scales, floats);
+  } else {
+    dequantise_4_bit(part(data_of<std::uint8_t>(weight.values), inner / 2), scales, floats);
+  }
+}
+
 std::int64_t rows_a_panel(std::int64_t columns) {
   return std::max(least_panel_rows,
                   panel_bytes / static_cast<std::int64_t>(sizeof(float)) / std::max<std::int64_t>(columns, 1));
 }
 
-// Applies body(row) to all rows, in runs long enough for a thread to be worth waking.
-template <class Body>
-void for_rows(std::int64_t rows, std::int64_t columns, const Body& body) {
-  const std::int64_t run = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(columns, 1));
-  parallel_for((rows + run - 1) / run, [&](std::int64_t r) {
-    for (std::int64_t i = r * run; i < std::min(rows, (r + 1) * run); ++i) body(i);
-  });
-}
+// What an element costs to convert, or to apply an activation or its derivative to.
+constexpr Cost element_cost = {.flops = 32, .bytes = 12};
 
 }  // namespace
 
@@ -209,10 +220,10 @@ void CpuBackend::execute(const MatmulForward& op) {
   auto* const out_data = data_of<float>(op.out);
   const auto* const in_data = data_of<float>(op.in);
   auto* const pre_data = data_of<float>(op.pre_activation);
-  const bool reads_weight_once = op.weight.scales || rows <= few_rows;
+  const bool reads_weight_once = rows <= few_rows;
   if (reads_weight_once) matvec(op);
 
-  // A 16-bit weight is converted some of its rows at a time, which are columns of the output.
+  // A narrower weight is converted some of its rows at a time, which are columns of the output.
   const bool converts = !reads_weight_once && weight.dtype() != DType::f32;
   const std::int64_t width = converts
                                  ? std::clamp<std::int64_t>(panel_bytes / static_cast<std::int64_t>(sizeof(float)) /
@@ -237,8 +248,8 @@ void CpuBackend::execute(const MatmulForward& op) {
     const std::int64_t panel_columns = std::min(width, columns - j);
     const float* weight_data = nullptr;
     if (converts) {
-      for_rows(panel_columns, inner,
-               [&](std::int64_t i) { convert_serially(weight, (j + i) * inner, inner, scratch + i * inner); });
+      parallel_for(panel_columns, element_cost * inner,
+                   [&](std::int64_t i) { convert_row(op.weight, j + i, inner, scratch + i * inner); });
       weight_data = scratch;
     } else if (!reads_weight_once) {
       weight_data = data_of<float>(weight);
@@ -253,7 +264,7 @@ void CpuBackend::execute(const MatmulForward& op) {
                  columns, false);
       }
       if (!finishes) continue;
-      for_rows(panel_rows, panel_columns, [&](std::int64_t r) {
+      parallel_for(panel_rows, element_cost * panel_columns, [&](std::int64_t r) {
         const std::int64_t at = (i + r) * columns + j;
         HWY_DYNAMIC_DISPATCH(finish_row)
         (out_data + at, product + r * columns, bias_data == nullptr ? nullptr : bias_data + j,
@@ -310,7 +321,7 @@ void CpuBackend::execute(const MatmulBackwardInput& op) {
     float* const product = op.accumulate ? scratch : din_data + i * columns;
     multiply(panel_rows, columns, inner, {dout_data + i * inner, inner}, {weight_data, columns}, product, columns,
              false);
-    for_rows(panel_rows, columns, [&](std::int64_t r) {
+    parallel_for(panel_rows, element_cost * columns, [&](std::int64_t r) {
       const std::int64_t at = (i + r) * columns;
       HWY_DYNAMIC_DISPATCH(derive_row)
       (din_data + at, product + r * columns, pre_data + at, columns, op.activation, op.accumulate);
@@ -329,7 +340,7 @@ void CpuBackend::execute(const MatmulBackwardWeight& op) {
   if (!op.dbias) return;
   constexpr std::int64_t stripe = 128;
   auto* const dbias_data = data_of<float>(op.dbias);
-  parallel_for((columns + stripe - 1) / stripe, [&](std::int64_t s) {
+  parallel_for((columns + stripe - 1) / stripe, Cost{.bytes = 4} * (rows * stripe), [&](std::int64_t s) {
     const std::int64_t begin = s * stripe;
     HWY_DYNAMIC_DISPATCH(add_column_sums)
     (dbias_data + begin, dout_data + begin, rows, columns, std::min(stripe, columns - begin));

@@ -96,7 +96,7 @@ void CpuBackend::execute(const CrossEntropy& op) {
   const std::int32_t* target = op.targets.host<std::int32_t>().data();
   const bool backward = static_cast<bool>(op.loss_scale);
   const float scale = backward ? op.loss_scale.host<float>()[0] : 0.0f;
-  for_blocks(op.logits.shape().rows(), rows_for(columns, 8 * element_block),
+  for_blocks(op.logits.shape().rows(), rows_for(columns, 8 * element_block), Cost{.flops = 32, .bytes = 8} * columns,
              [&](std::int64_t begin, std::int64_t rows) {
                std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(columns));
                for (std::int64_t row = begin; row < begin + rows; ++row) {
@@ -134,7 +134,7 @@ void CpuBackend::execute(const Sum& op) {
   const float* values = op.in.host<float>().data();
   constexpr std::int64_t block = 4 * element_block;
   std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
-  for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
+  for_blocks(n, block, {.flops = 2, .bytes = 4}, [&](std::int64_t first, std::int64_t count) {
     partial[static_cast<std::size_t>(first / block)] = HWY_DYNAMIC_DISPATCH(sum_doubles)(values + first, count);
   });
   float& result = op.out.host<float>()[0];

@@ -35,8 +35,11 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr std::int64_t group = 32;
-constexpr std::int64_t weight_rows = 4;
 constexpr std::int64_t vector_lanes = HWY_MIN(HWY_LANES(float), 16);
+// Sums of an output element at a time, which hide the latency of additions.
+constexpr std::int64_t chains = 4;
+// Rows of the input that share a weight in a register: as many as leave registers for it, of 32 or 16.
+constexpr std::int64_t rows_at_once = vector_lanes >= 16 ? 4 : 2;
 
 // Elements [k + j, k + j + lanes) of a row of weights, j < group, for k a multiple of the group; unscaled.
 template <class T>
@@ -64,76 +67,81 @@ inline constexpr std::int64_t elements_a_byte = 1;
 template <>
 inline constexpr std::int64_t elements_a_byte<std::uint8_t> = 2;
 
-// Dot products of W rows of the weight with R rows of in. scales: [W][inner / group], as floats.
-template <class T, std::int64_t R, std::int64_t W>
-HWY_INLINE void dot_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales) {
+// Adds group k of a row of weights times R rows of in to sums[chain][r].
+template <class T, std::int64_t R>
+HWY_INLINE void add_group(const T* weights, const float* const* in, std::int64_t k, const float* scales,
+                          std::int64_t chain, Floats* sums) {
   const FloatTag d;
-  const T* weights[W];
-  const float* in[R];
-  Floats sums[R * W];
-  for (std::int64_t w = 0; w < W; ++w) weights[w] = task.values + (n + w) * (task.inner / elements_a_byte<T>);
-  for (std::int64_t r = 0; r < R; ++r) in[r] = task.in + (i + r) * task.inner;
-  HWY_UNROLL(16)
-  for (std::int64_t s = 0; s < R * W; ++s) sums[s] = hn::Zero(d);
-  std::int64_t k = 0;
-  for (; k + group <= task.inner; k += group) {
-    Floats scale[W];
+  if constexpr (is_quantised<T>) {
+    Floats parts[R];
     HWY_UNROLL(4)
-    for (std::int64_t w = 0; w < W; ++w) {
-      scale[w] = is_quantised<T> ? hn::Set(d, scales[w * (task.inner / group) + k / group]) : hn::Zero(d);
-    }
+    for (std::int64_t r = 0; r < R; ++r) parts[r] = hn::Zero(d);
     HWY_UNROLL(8)
     for (std::int64_t j = 0; j < group; j += vector_lanes) {
-      Floats x[R];
+      const Floats weight = load_weights(d, weights, k, j);
       HWY_UNROLL(4)
-      for (std::int64_t r = 0; r < R; ++r) x[r] = hn::LoadU(d, in[r] + k + j);
-      HWY_UNROLL(4)
-      for (std::int64_t w = 0; w < W; ++w) {
-        Floats weight = load_weights(d, weights[w], k, j);
-        if constexpr (is_quantised<T>) weight = hn::Mul(weight, scale[w]);
-        HWY_UNROLL(4)
-        for (std::int64_t r = 0; r < R; ++r) sums[r * W + w] = hn::MulAdd(weight, x[r], sums[r * W + w]);
+      for (std::int64_t r = 0; r < R; ++r) {
+        parts[r] = hn::MulAdd(weight, hn::LoadU(d, in[r] + k + j), parts[r]);
       }
     }
+    const Floats scale = hn::Set(d, scales[k / group]);
+    HWY_UNROLL(4)
+    for (std::int64_t r = 0; r < R; ++r) sums[chain * R + r] = hn::MulAdd(scale, parts[r], sums[chain * R + r]);
+  } else {
+    HWY_UNROLL(8)
+    for (std::int64_t j = 0; j < group; j += vector_lanes) {
+      const Floats weight = load_weights(d, weights, k, j);
+      Floats* const to = sums + (chain + j / vector_lanes) % chains * R;
+      HWY_UNROLL(4)
+      for (std::int64_t r = 0; r < R; ++r) to[r] = hn::MulAdd(weight, hn::LoadU(d, in[r] + k + j), to[r]);
+    }
   }
+}
+
+// Dot products of row n of the weight with rows i to i + R - 1 of in. The order of additions does not depend on R.
+// scales: of the row, as floats.
+template <class T, std::int64_t R>
+HWY_INLINE void dot_row(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales) {
+  const FloatTag d;
+  const T* const weights = task.values + n * (task.inner / elements_a_byte<T>);
+  const float* in[R];
+  for (std::int64_t r = 0; r < R; ++r) in[r] = task.in + (i + r) * task.inner;
+  Floats sums[chains * R];
+  HWY_UNROLL(16)
+  for (std::int64_t s = 0; s < chains * R; ++s) sums[s] = hn::Zero(d);
+  std::int64_t k = 0;
+  for (; k + 2 * group <= task.inner; k += 2 * group) {
+    add_group<T, R>(weights, in, k, scales, 0, sums);
+    add_group<T, R>(weights, in, k + group, scales, chains / 2, sums);
+  }
+  for (; k + group <= task.inner; k += group) add_group<T, R>(weights, in, k, scales, 0, sums);
   for (std::int64_t r = 0; r < R; ++r) {
-    for (std::int64_t w = 0; w < W; ++w) {
-      float sum = hn::GetLane(hn::SumOfLanes(d, sums[r * W + w]));
-      if constexpr (!is_quantised<T>) {
-        for (std::int64_t e = k; e < task.inner; ++e) sum += to_float(weights[w][e]) * in[r][e];
-      }
-      task.out[(i + r) * task.columns + n + w] = sum;
+    const Floats total = hn::Add(hn::Add(sums[r], sums[R + r]), hn::Add(sums[2 * R + r], sums[3 * R + r]));
+    float sum = hn::GetLane(hn::SumOfLanes(d, total));
+    if constexpr (!is_quantised<T>) {
+      for (std::int64_t e = k; e < task.inner; ++e) sum += to_float(weights[e]) * in[r][e];
     }
+    task.out[(i + r) * task.columns + n] = sum;
   }
 }
 
-template <class T, std::int64_t W>
-HWY_INLINE void all_rows(const MatvecTask<T>& task, std::int64_t n, const float* scales) {
-  std::int64_t i = 0;
-  for (; i + 4 <= task.rows; i += 4) dot_rows<T, 4, W>(task, i, n, scales);
-  for (; i + 2 <= task.rows; i += 2) dot_rows<T, 2, W>(task, i, n, scales);
-  for (; i < task.rows; ++i) dot_rows<T, 1, W>(task, i, n, scales);
-}
-
-template <class T, std::int64_t W>
-HWY_INLINE void weight_row_block(const MatvecTask<T>& task, std::int64_t n, float* scales) {
-  if constexpr (is_quantised<T>) {
-    const std::int64_t groups = task.inner / group;
-    const Float16* from = task.scales + n * groups;
-    const FloatTag d;
-    std::int64_t g = 0;
-    for (; g + vector_lanes <= W * groups; g += vector_lanes) hn::StoreU(load_floats(d, from + g), d, scales + g);
-    for (; g < W * groups; ++g) scales[g] = to_float(from[g]);
-  }
-  all_rows<T, W>(task, n, scales);
-}
-
-// Columns [begin, end) of the output. scales: room for weight_rows · inner / group floats.
+// Columns [begin, end) of the output, one row of the weight after the other: the processor fetches one stream ahead,
+// but not several that are less than a page long. scales: room for inner / group floats.
 template <class T>
 HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  std::int64_t n = begin;
-  for (; n + weight_rows <= end; n += weight_rows) weight_row_block<T, weight_rows>(task, n, scales);
-  for (; n < end; ++n) weight_row_block<T, 1>(task, n, scales);
+  for (std::int64_t n = begin; n < end; ++n) {
+    if constexpr (is_quantised<T>) {
+      const std::int64_t groups = task.inner / group;
+      const Float16* from = task.scales + n * groups;
+      const FloatTag d;
+      std::int64_t g = 0;
+      for (; g + vector_lanes <= groups; g += vector_lanes) hn::StoreU(load_floats(d, from + g), d, scales + g);
+      for (; g < groups; ++g) scales[g] = to_float(from[g]);
+    }
+    std::int64_t i = 0;
+    for (; i + rows_at_once <= task.rows; i += rows_at_once) dot_row<T, rows_at_once>(task, i, n, scales);
+    for (; i < task.rows; ++i) dot_row<T, 1>(task, i, n, scales);
+  }
 }
 
 void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* scales) {
@@ -172,27 +180,21 @@ HWY_EXPORT(matvec_f16);
 HWY_EXPORT(matvec_i8);
 HWY_EXPORT(matvec_u8);
 
-// Output columns that a thread takes at a time, a multiple of those that are computed together.
+// Output columns of an iteration.
 constexpr std::int64_t columns_a_task = 32;
 constexpr std::int64_t scale_group = 32;
-constexpr std::int64_t rows_of_scales = 4;
 
 template <class T, class Kernel>
 void run_matvec(const MatvecTask<T>& task, float* scratch, Kernel kernel) {
-  const std::int64_t scales = rows_of_scales * (task.inner / scale_group);
+  const std::int64_t scales = task.inner / scale_group;
   const auto body = [&](std::int64_t block, int slot) {
     const std::int64_t begin = block * columns_a_task;
     const std::int64_t end = std::min(task.columns, begin + columns_a_task);
     kernel(task, begin, end, scratch + slot * scales);
   };
   const std::int64_t blocks = (task.columns + columns_a_task - 1) / columns_a_task;
-  // Waking threads costs some microseconds, as much as a product of this size.
-  constexpr std::int64_t least_work = 1 << 16;
-  if (task.rows * task.inner * task.columns < least_work) {
-    for (std::int64_t block = 0; block < blocks; ++block) body(block, 0);
-  } else {
-    parallel_for_slots(blocks, body);
-  }
+  const Cost weight = {.flops = 2 * static_cast<double>(task.rows), .bytes = sizeof(T)};
+  parallel_for_slots(blocks, weight * (task.inner * std::min(columns_a_task, task.columns)), body);
 }
 
 }  // namespace
@@ -202,7 +204,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.values.shape()[0];
   const bool quantised = static_cast<bool>(op.weight.scales);
-  const std::int64_t scales = quantised ? rows_of_scales * (inner / scale_group) * parallel_threads() : 0;
+  const std::int64_t scales = quantised ? inner / scale_group * parallel_threads() : 0;
   float* const scratch = scratch_->floats(static_cast<std::size_t>(scales));
   const auto start = [&]<class T>(const T* values, auto kernel) {
     const Float16* const scale_data = quantised ? data_of<Float16>(op.weight.scales) : nullptr;

@@ -142,7 +142,8 @@ class Vector {
 // gradient[i] += the sum over blocks of partial[block · stride + i], in the order of blocks.
 void add_partial_sums(const Tensor& gradient, const float* partial, std::int64_t blocks, std::int64_t stride) {
   const FloatData data(gradient);
-  for_blocks(gradient.elements(), 64, [&](std::int64_t first, std::int64_t n) {
+  const Cost cost = Cost{.flops = 4, .bytes = 4} * blocks;
+  for_blocks(gradient.elements(), 64, cost, [&](std::int64_t first, std::int64_t n) {
     float buffer[64];
     float* target = data.target(first, buffer);
     const float* old = data.read(first, n, buffer);
@@ -171,7 +172,8 @@ void CpuBackend::execute(const ResidualNormForward& op) {
   float* rstds = data_of<float>(op.rstd);
   const std::size_t row_bytes = static_cast<std::size_t>(columns) * size_of(op.residual.dtype());
   const bool buffered = op.residual.dtype() != DType::f32 || state.probability > 0.0f;
-  for_blocks(view.rows, rows_for(columns, 4 * element_block), [&](std::int64_t begin, std::int64_t rows) {
+  const Cost cost = Cost{.flops = 16, .bytes = 16} * columns;
+  for_blocks(view.rows, rows_for(columns, 4 * element_block), cost, [&](std::int64_t begin, std::int64_t rows) {
     std::vector<float> scratch(buffered ? static_cast<std::size_t>(2 * columns) : 0);
     float* first = scratch.data();
     float* second = buffered ? first + columns : nullptr;
@@ -224,7 +226,8 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
   const FloatData sums(op.sum);
   const float* means = data_of<float>(op.mean);
   const float* rstds = data_of<float>(op.rstd);
-  for_blocks(rows, block_rows, [&](std::int64_t begin, std::int64_t count) {
+  const Cost cost = Cost{.flops = 24, .bytes = 20} * columns;
+  for_blocks(rows, block_rows, cost, [&](std::int64_t begin, std::int64_t count) {
     std::vector<float> scratch(op.dout.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(3 * columns));
     const auto buffer = [&](std::int64_t i) {
       return scratch.empty() ? nullptr : scratch.data() + i * columns;

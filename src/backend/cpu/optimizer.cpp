@@ -101,7 +101,7 @@ void CpuBackend::execute(const GlobalNorm& op) {
   const FloatData data(op.gradients);
   constexpr std::int64_t block = 8 * element_block;
   std::vector<double> partial(static_cast<std::size_t>((n + block - 1) / block));
-  for_blocks(n, block, [&](std::int64_t first, std::int64_t count) {
+  for_blocks(n, block, {.flops = 2, .bytes = 4}, [&](std::int64_t first, std::int64_t count) {
     alignas(64) Block buffer;
     double total = 0.0;
     for (std::int64_t i = first; i < first + count; i += element_block) {
@@ -137,7 +137,8 @@ void CpuBackend::execute(const AdamWUpdate& op) {
   const FloatData gradient(op.gradients);
   float* m = op.first_moment.host<float>().data();
   float* v = op.second_moment.host<float>().data();
-  for_blocks(op.parameters.elements(), element_block, [&](std::int64_t first, std::int64_t n) {
+  const Cost cost = {.flops = 16, .bytes = 28};
+  for_blocks(op.parameters.elements(), element_block, cost, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block parameter_buffer;
     alignas(64) Block gradient_buffer;
     updated.read(first, n, parameter_buffer.data());

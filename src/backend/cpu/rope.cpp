@@ -79,7 +79,9 @@ void CpuBackend::execute(const Rope& op) {
   // Without `first`, the rows of one step in all sequences share one table.
   const std::int64_t sharing = first == nullptr ? sequences : 1;
   const std::int64_t tables = sequences * steps / std::max<std::int64_t>(1, sharing);
-  for_blocks(tables, rows_for(sharing * columns, 4 * element_block), [&](std::int64_t begin, std::int64_t count) {
+  const std::int64_t block = rows_for(sharing * columns, 4 * element_block);
+  const Cost cost = Cost{.flops = 100} * half + Cost{.bytes = 8} * (sharing * columns);
+  for_blocks(tables, block, cost, [&](std::int64_t begin, std::int64_t count) {
     std::vector<float> scratch(static_cast<std::size_t>(2 * half + heads * op.shape.head_size));
     float* cosine = scratch.data();
     float* sine = cosine + half;

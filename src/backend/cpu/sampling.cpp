@@ -116,7 +116,7 @@ void CpuBackend::execute(const Argmax& op) {
   const FloatData data(op.logits);
   float* value = op.values.host<float>().data();
   std::int32_t* index = op.indices.host<std::int32_t>().data();
-  for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
+  for_blocks(rows, 1, Cost{.flops = 4, .bytes = 4} * op.vocab, [&](std::int64_t row, std::int64_t) {
     std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(op.vocab));
     const float* x = data.read(row * columns, op.vocab, buffer.data());
     const std::int64_t at = HWY_DYNAMIC_DISPATCH(first_largest)(x, op.vocab);
@@ -132,7 +132,7 @@ void CpuBackend::execute(const TopK& op) {
   const FloatData data(op.logits);
   float* value = op.values.host<float>().data();
   std::int32_t* index = op.indices.host<std::int32_t>().data();
-  for_blocks(rows, 1, [&](std::int64_t row, std::int64_t) {
+  for_blocks(rows, 1, Cost{.flops = 4, .bytes = 4} * op.vocab, [&](std::int64_t row, std::int64_t) {
     std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(op.vocab));
     const float* x = data.read(row * columns, op.vocab, buffer.data());
     const std::vector<std::uint64_t> keys = largest_keys(x, op.vocab, k);

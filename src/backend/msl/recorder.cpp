@@ -18,6 +18,12 @@ namespace {
 constexpr std::size_t most_batches = 1024;
 // Parts of uploads begin at multiples of so many bytes.
 constexpr std::size_t part_alignment = 256;
+// Staging memory has a multiple of so many bytes, so that any scalar's serves another's.
+constexpr std::size_t staging_unit = 256;
+
+std::size_t in_staging_units(std::size_t bytes) {
+  return (bytes + staging_unit - 1) / staging_unit * staging_unit;
+}
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
   if (!tensor) fail(ErrorKind::input, "{}: the tensor is absent, but required.", operation);
@@ -166,9 +172,7 @@ void Recorder::replay(const RecordedCommands& recording) {
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
                                        bool host_visible) {
-  // So that any scalar's staging serves another's.
-  constexpr std::size_t unit = 256;
-  if (host_visible) bytes = (bytes + unit - 1) / unit * unit;
+  if (host_visible) bytes = in_staging_units(bytes);
   // The smallest buffer that is large enough, but not more than twice as large.
   auto best = free.end();
   for (auto candidate = free.begin(); candidate != free.end(); ++candidate) {
@@ -281,7 +285,7 @@ std::uint64_t Recorder::upload_from(Buffer& staging, const Tensor& destination) 
 }
 
 std::unique_ptr<Buffer> Recorder::allocate_staging(std::size_t bytes, std::string_view label) {
-  auto buffer = device_.allocate(std::max<std::size_t>(bytes, 1), label, true);
+  auto buffer = device_.allocate(in_staging_units(std::max<std::size_t>(bytes, 1)), label, true);
   held_.staging += buffer->size();
   return buffer;
 }
@@ -296,7 +300,9 @@ void Recorder::release_staging(std::unique_ptr<Buffer> staging, std::uint64_t ba
   } else if (reader != committed_.end()) {
     (*reader)->staging.push_back(std::move(staging));
   } else {
-    held_.staging -= staging->size();
+    std::vector<std::unique_ptr<Buffer>> unread;
+    unread.push_back(std::move(staging));
+    recycle(std::move(unread));
   }
 }
 

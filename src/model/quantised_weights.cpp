@@ -1,0 +1,104 @@
+// Quantising the matrices of a parameter arena.
+#include "model/quantised_weights.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fail.h"
+#include "base/parallel.h"
+#include "tensor/quantize.h"
+
+namespace mslt {
+namespace {
+
+constexpr std::string_view values_suffix = ".values";
+constexpr std::string_view scales_suffix = ".scales";
+
+std::string joined(std::string_view name, std::string_view suffix) {
+  return std::string(name) + std::string(suffix);
+}
+
+std::vector<float> download_floats(Backend& backend, const Tensor& tensor) {
+  const auto count = static_cast<std::size_t>(tensor.elements());
+  std::vector<float> floats(count);
+  if (tensor.dtype() == DType::f32) {
+    backend.download(tensor, std::as_writable_bytes(std::span(floats)));
+    return floats;
+  }
+  std::vector<std::uint16_t> halves(count);
+  backend.download(tensor, std::as_writable_bytes(std::span(halves)));
+  std::ranges::transform(halves, floats.begin(), [&](std::uint16_t bits) {
+    return tensor.dtype() == DType::bf16 ? to_float(BFloat16{bits}) : to_float(Float16{bits});
+  });
+  return floats;
+}
+
+template <class Value>
+void quantise(Backend& backend, const Tensor& matrix, const Tensor& values, const Tensor& scales, std::string_view name,
+              void (*quantise_row)(std::span<const float>, std::span<Value>, std::span<Float16>)) {
+  const std::vector<float> floats = download_floats(backend, matrix);
+  std::vector<Value> quantised(values.bytes());
+  std::vector<Float16> factors(static_cast<std::size_t>(scales.elements()));
+  const auto rows = static_cast<std::size_t>(matrix.shape()[0]);
+  const auto part = [rows](auto& all, std::int64_t row) {
+    const std::size_t width = all.size() / rows;
+    return std::span(all).subspan(static_cast<std::size_t>(row) * width, width);
+  };
+  try {
+    parallel_for(static_cast<std::int64_t>(rows), Cost{.flops = 50} * matrix.shape()[1],
+                 [&](std::int64_t row) { quantise_row(part(floats, row), part(quantised, row), part(factors, row)); });
+  } catch (const Error& error) {
+    fail(error.kind(), "The matrix '{}' cannot be quantised: {}", name, error.what());
+  }
+  backend.upload(values, std::as_bytes(std::span(quantised)));
+  backend.upload(scales, std::as_bytes(std::span(factors)));
+}
+
+}  // namespace
+
+Quantisation quantisation_from_name(std::string_view name) {
+  if (name == "none") return Quantisation::none;
+  if (name == "int8") return Quantisation::int8;
+  if (name == "int4") return Quantisation::int4;
+  fail(ErrorKind::usage, "'{}' is no quantisation; valid are none, int8 and int4.", name);
+}
+
+QuantisedWeights::QuantisedWeights(Backend& backend, const Arena& parameters, std::span<const std::string> matrices,
+                                   std::string_view head, Quantisation quantisation) {
+  if (quantisation == Quantisation::none) return;
+  ArenaLayout layout;
+  std::vector<std::string> chosen;
+  const auto plain = [&](const std::string& name) {
+    return name == head ? parameters.with_spare(name) : parameters.tensor(name);
+  };
+  for (const std::string& name : matrices) {
+    const Shape shape = plain(name).shape();
+    if (shape[1] % quantisation_group != 0) continue;
+    const bool four_bits = quantisation == Quantisation::int4 && name != head;
+    layout.add(joined(name, values_suffix), four_bits ? DType::u8 : DType::i8,
+               {shape[0], four_bits ? shape[1] / 2 : shape[1]});
+    layout.add(joined(name, scales_suffix), DType::f16, {shape[0], shape[1] / quantisation_group});
+    chosen.push_back(name);
+  }
+  arena_ = Arena(layout, backend.allocate(layout.bytes(), "quantised weights"));
+  for (const std::string& name : chosen) {
+    const Weight to = find(name, {});
+    if (to.values.dtype() == DType::u8) {
+      quantise<std::uint8_t>(backend, plain(name), to.values, to.scales, name, quantise_4_bit);
+    } else {
+      quantise<std::int8_t>(backend, plain(name), to.values, to.scales, name, quantise_8_bit);
+    }
+  }
+  parameters.require_intact();
+}
+
+Weight QuantisedWeights::find(std::string_view name, const Tensor& plain) const {
+  const std::string values = joined(name, values_suffix);
+  if (!arena_ || !arena_.layout().contains(values)) return plain;
+  return {arena_.tensor(values), arena_.tensor(joined(name, scales_suffix))};
+}
+
+}  // namespace mslt

@@ -1,0 +1,36 @@
+// Copies of a model's matrices in 8 or 4 bits, for inference.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "backend/backend.h"
+#include "tensor/arena.h"
+
+namespace mslt {
+
+enum class Quantisation { none, int8, int4 };
+// "none", "int8" or "int4"; throws Error(usage) for another name.
+Quantisation quantisation_from_name(std::string_view name);
+
+// Which of a model's matrices products read in 8 or 4 bits, in groups of 32 with a scale in f16 (tensor/quantize.h).
+class QuantisedWeights {
+ public:
+  QuantisedWeights() = default;
+  // Copies those matrices [out, in] of `parameters` that `matrices` names, where `in` is whole groups; `head`, which
+  // makes logits, with its spare rows and never in less than 8 bits. Throws as quantise_8_bit does, naming the matrix.
+  QuantisedWeights(Backend& backend, const Arena& parameters, std::span<const std::string> matrices,
+                   std::string_view head, Quantisation quantisation);
+
+  // The copy of that matrix; `plain` where there is none.
+  Weight find(std::string_view name, const Tensor& plain) const;
+  // What the copies take.
+  std::size_t bytes() const { return arena_ ? arena_.layout().bytes() : 0; }
+
+ private:
+  Arena arena_;
+};
+
+}  // namespace mslt
