@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Training speed beside PyTorch on an NVIDIA GPU: the same GPT-2, batch and optimiser, in turn, in one run.
+"""Training speed beside PyTorch on an NVIDIA GPU: the same model, batch and optimiser, in turn, in one run.
 
-Usage: bench/train_vs_pytorch_cuda.py --mslt build/cuda/bin/mslt [--preset gpt2|gpt2-medium] [--batch-size 32]
+Usage: bench/train_vs_pytorch_cuda.py --mslt build/cuda/bin/mslt [--preset gpt2|gpt2-medium|llama-1b] [--batch-size 32]
            [--rounds 3] [--products msl] [--attention msl] [--eager]
 Needs PyTorch. Its model is compiled by torch.compile, in bf16 with f32 master weights (autocast), its attention is
 scaled_dot_product_attention and its optimiser fused AdamW. Prints tokens/s of both, round by round, and the ratio of
@@ -14,11 +14,10 @@ import statistics
 import subprocess
 import time
 
-# Layers, heads, channels.
-PRESETS = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024)}
+# Layers, heads, key/value heads, channels, columns of the feed-forward network, tokens.
+PRESETS = {"gpt2": (12, 12, 12, 768, 3072, 50257), "gpt2-medium": (24, 16, 16, 1024, 4096, 50257),
+           "llama-1b": (22, 32, 4, 2048, 5632, 32000)}
 TIME = 1024
-VOCAB = 50257
-PADDED_VOCAB = 50304
 
 
 def make_pytorch_step(preset, batch, eager):
@@ -26,43 +25,71 @@ def make_pytorch_step(preset, batch, eager):
     from torch import nn
     from torch.nn import functional
 
-    layers, heads, channels = PRESETS[preset]
+    layers, heads, kv_heads, channels, inner, vocab = PRESETS[preset]
+    padded_vocab = (vocab + 127) // 128 * 128
+    size = channels // heads
+    llama = preset.startswith("llama")
+    norm = nn.RMSNorm if llama else nn.LayerNorm
+
+    def linear(inputs, outputs):
+        return nn.Linear(inputs, outputs, bias=not llama)
+
+    angles = torch.outer(torch.arange(TIME), 10000.0 ** (-torch.arange(0, size, 2) / size)).repeat(1, 2).cuda()
+    cosines, sines = angles.cos(), angles.sin()
+
+    def rotate(x):
+        low, high = x.chunk(2, dim=-1)
+        return (x * cosines + torch.cat((-high, low), dim=-1) * sines).to(x.dtype)
 
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
-            self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-            self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-            self.up, self.down = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
+            self.norm1, self.norm2 = norm(channels), norm(channels)
+            self.qkv, self.out = linear(channels, channels + 2 * kv_heads * size), linear(channels, channels)
+            self.up, self.down = linear(channels, 2 * inner if llama else inner), linear(inner, channels)
 
         def forward(self, x):
-            rows = [part.view(x.shape[0], TIME, heads, -1).transpose(1, 2)
-                    for part in self.qkv(self.norm1(x)).split(channels, dim=2)]
-            mixed = functional.scaled_dot_product_attention(*rows, is_causal=True)
+            query, key, value = [
+                part.view(x.shape[0], TIME, -1, size).transpose(1, 2)
+                for part in self.qkv(self.norm1(x)).split([channels, kv_heads * size, kv_heads * size], dim=2)]
+            if llama:
+                query, key = rotate(query), rotate(key)
+            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True,
+                                                            enable_gqa=kv_heads < heads)
             x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
-            return x + self.down(functional.gelu(self.up(self.norm2(x)), approximate="tanh"))
+            up = self.up(self.norm2(x))
+            if not llama:
+                return x + self.down(functional.gelu(up, approximate="tanh"))
+            gate, up = up.chunk(2, dim=-1)
+            return x + self.down(functional.silu(gate) * up)
 
-    class Gpt2(nn.Module):
+    class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens, self.positions = nn.Embedding(PADDED_VOCAB, channels), nn.Embedding(TIME, channels)
+            self.tokens = nn.Embedding(padded_vocab, channels)
+            self.positions = None if llama else nn.Embedding(TIME, channels)
             self.blocks = nn.ModuleList(Block() for _ in range(layers))
-            self.norm = nn.LayerNorm(channels)
+            self.norm = norm(channels)
+            self.head = nn.Linear(channels, padded_vocab, bias=False)
+            if not llama:
+                self.head.weight = self.tokens.weight
 
         def forward(self, tokens, targets):
-            x = self.tokens(tokens) + self.positions.weight
+            x = self.tokens(tokens)
+            if not llama:
+                x = x + self.positions.weight
             for block in self.blocks:
                 x = block(x)
-            logits = functional.linear(self.norm(x), self.tokens.weight)
-            return functional.cross_entropy(logits.view(-1, PADDED_VOCAB).float(), targets.view(-1))
+            logits = self.head(self.norm(x))
+            return functional.cross_entropy(logits.view(-1, padded_vocab).float(), targets.view(-1))
 
     torch.manual_seed(1)
     torch.set_float32_matmul_precision("high")
-    model = Gpt2().cuda()
+    model = Model().cuda()
     run = model if eager else torch.compile(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.1, fused=True)
-    tokens = torch.randint(VOCAB, (batch, TIME), device="cuda")
-    targets = torch.randint(VOCAB, (batch, TIME), device="cuda")
+    tokens = torch.randint(vocab, (batch, TIME), device="cuda")
+    targets = torch.randint(vocab, (batch, TIME), device="cuda")
 
     def step():
         with torch.autocast("cuda", dtype=torch.bfloat16):
@@ -86,7 +113,13 @@ def pytorch_tokens_per_second(step, batch, steps):
 
 
 def mslt_tokens_per_second(arguments):
-    command = [arguments.mslt, "bench", "train", "--preset", arguments.preset, "--vocab-size", str(VOCAB),
+    layers, heads, kv_heads, channels, inner, vocab = PRESETS[arguments.preset]
+    model = ["--preset", arguments.preset]
+    if arguments.preset == "llama-1b":
+        model = ["--preset", "smollm-135m", "--tied-embeddings", "false", "--layers", str(layers), "--channels",
+                 str(channels), "--heads", str(heads), "--kv-heads", str(kv_heads), "--head-size",
+                 str(channels // heads), "--ffn-size", str(inner)]
+    command = [arguments.mslt, "bench", "train", *model, "--vocab-size", str(vocab), "--seq-len", str(TIME),
                "--batch-size", str(arguments.batch_size), "--device", "cuda", "--dtype", "bf16", "--steps",
                str(arguments.steps), "--products", arguments.products, "--attention", arguments.attention, "--json"]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -103,7 +103,9 @@ TestOptions& test_options() {
 std::vector<std::string> test_backends() {
   if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
-  for (const DeviceInfo& device : available_devices()) {
+  for (const auto& [option, device] : available_devices()) {
+    if (!names.empty() && names.back() == cuda_kernels_device && device.backend == "cuda")
+      continue;  // the first will do
     names.push_back(device.backend);
     if (device.backend == "cuda") names.emplace_back(cuda_kernels_device);
   }
@@ -112,9 +114,9 @@ std::vector<std::string> test_backends() {
 
 std::unique_ptr<Backend> make_test_backend(const std::string& device) {
   if (device == cuda_kernels_device) {
-    return make_msl_cuda_backend(test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
+    return make_msl_cuda_backend({}, test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
   }
-  if (device == "cuda") return make_msl_cuda_backend(test_options().zeroed);
+  if (device == "cuda") return make_msl_cuda_backend({}, test_options().zeroed);
   if (device != "msl-host" || test_options().order == "forward") return make_backend(device);
   const msl::host::RunOrder order = msl::host::parse_run_order(test_options().order);
   return std::make_unique<MslBackend>(std::make_unique<msl::host::HostDevice>(order));

@@ -19,6 +19,8 @@ class CudaBackend final : public MslBackend {
   // Throws as MslBackend, and Error(device) where a library is chosen that this build has not.
   CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice);
 
+  // More go to the library.
+  std::int64_t fused_rows() const override;
   using MslBackend::execute;
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;
@@ -40,9 +42,6 @@ class CudaBackend final : public MslBackend {
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
 
-  // Whether there were gradients: products of training have the same shapes in every step, so that timing them pays;
-  // those of prompts have many.
-  bool trains_ = false;
   Use product_use_;
   Use attention_use_;
   // Recorded calls share them until their work is done.

@@ -222,9 +222,12 @@ TEST_F(RecorderTest, ReplaysWhatWasRecordedInTheSameCommandBuffers) {
   x_.tensor.host<float>()[0] = 1e-30f;
   std::vector<std::string> reports;
   recorder_.observe([&](const DispatchRecord& record) { reports.emplace_back(record.kernel); });
+  EXPECT_FALSE(recorder_.is_recording());
   const auto recording = recorder_.record([&] {
+    EXPECT_TRUE(recorder_.is_recording());
     for (int i = 0; i < 70; ++i) record_doubling();
   });
+  EXPECT_FALSE(recorder_.is_recording());
   recorder_.wait();
   EXPECT_EQ(x_.tensor.host<float>()[0], 1e-30f);
   EXPECT_EQ(recorder_.counters().dispatches, 0u);

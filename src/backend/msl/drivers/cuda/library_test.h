@@ -87,9 +87,12 @@ class GuardedArray {
 
   // The whole array holds `period` again and again.
   void set_bytes(const std::vector<std::byte>& period) const {
-    for (std::size_t at = 0; at < bytes_; at += period.size()) {
-      check(cudaMemcpy(data() + at, period.data(), std::min(period.size(), bytes_ - at), cudaMemcpyHostToDevice),
-            "copying");
+    std::size_t done = std::min(period.size(), bytes_);
+    check(cudaMemcpy(data(), period.data(), done, cudaMemcpyHostToDevice), "copying");
+    // What is there is repeated, twice as much each time: a copy of few bytes takes as long as one of many.
+    for (std::size_t more = 0; done > 0 && done < bytes_; done += more) {
+      more = std::min(done, bytes_ - done);
+      check(cudaMemcpy(data() + done, data(), more, cudaMemcpyDeviceToDevice), "copying");
     }
   }
 
