@@ -140,6 +140,23 @@ TEST_P(DeviceTrainingTest, RepeatsItselfToTheBit) {
   EXPECT_EQ(train(run, GetParam()), train(run, GetParam()));
 }
 
+// With the workspaces of libraries.
+TEST_P(DeviceTrainingTest, HoldsTheScratchMemoryThatWasPlanned) {
+  const std::unique_ptr<Backend> backend = test::make_test_backend(GetParam());
+  Config model = gpt2_model();
+  model.vocab_size = 100;
+  model.dropout = 0.0f;
+  TrainingStepOptions step_options = {.batch_size = 3, .seq_len = 19};
+  const MemoryEstimate plan = TrainingStep::plan(*backend, model, DType::bf16, step_options);
+  step_options.recompute = plan.recompute;
+  Transformer transformer(*backend, model, DType::bf16);
+  TrainingStep step(transformer, step_options);
+  const std::vector<std::int32_t> ids(3 * 19);
+  for (int i = 0; i < 4; ++i) step.run({.tokens = ids, .targets = ids});
+  backend->wait();
+  EXPECT_EQ(backend->working_memory().scratch, plan.scratch);
+}
+
 // Where libraries may add up in another order each time: heads of 64 and many sequences.
 TEST_P(DeviceTrainingTest, RepeatsItselfToTheBitInLargeBatches) {
   if (!GetParam().starts_with("cuda")) GTEST_SKIP() << "large batches take too long on " << GetParam();

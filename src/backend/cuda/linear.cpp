@@ -30,7 +30,7 @@ bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, cons
     return false;
   }
   library_call("cublas", op, products().plan(product).workspace_bytes,
-               {[products = products_, product, operands](const msl::LibraryContext& context) {
+               {[products = libraries_->products, product, operands](const msl::LibraryContext& context) {
                   products->run(product, operands, context.workspace, static_cast<cudaStream_t>(context.stream));
                 },
                 identity_of(product, operands)});

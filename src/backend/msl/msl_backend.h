@@ -71,7 +71,6 @@ class MslBackend : public Backend {
   std::int64_t fused_rows() const override { return tuning_.few_rows; }
   std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }
-  // Counts what the kernels need, not what a library does in their place.
   WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;
   void execute(const EmbeddingForward& op) override;
   void execute(const EmbeddingBackward& op) override;
@@ -102,6 +101,8 @@ class MslBackend : public Backend {
   void execute(const GatherRows& op) override;
 
  protected:
+  // A backend that does on `device` what this one does. One that overrides operations overrides it, too.
+  virtual std::unique_ptr<MslBackend> same_on(std::unique_ptr<msl::Device> device) const;
   // Records a library's work for `op`, in the order of the dispatches and counted as one. call.run is called once,
   // later and possibly by another thread, and once for each replay of a recording. It puts work into the given stream,
   // waits for nothing, and throws Error if the library fails.
