@@ -79,8 +79,13 @@ class UploadSlot {
   UploadSlot& operator=(const UploadSlot&) = delete;
   virtual ~UploadSlot() = default;
 
-  // As Backend::upload to the tensor of the slot. Waits if the device has not read the upload `under_way` times before.
+  // As Backend::upload to the tensor of the slot, or to its first elements if `source` has fewer bytes. Waits if the
+  // device has not read the upload `under_way` times before.
   virtual void write(std::span<const std::byte> source) = 0;
+
+ protected:
+  // The first elements of the tensor, of so many bytes; all where it has not so many.
+  static Tensor beginning(const Tensor& tensor, std::size_t bytes);
 };
 
 class Backend : public ExecutesAll<Operations> {

@@ -12,7 +12,7 @@ DecodeSteps::DecodeSteps(Backend& backend, InferencePass& pass, TokenDrawer& dra
       drawer_(drawer),
       slots_(slots.begin(), slots.end()),
       tokens_(pass.next_tokens(static_cast<std::int64_t>(slots.size()))) {
-  backend_.upload(tokens_, std::as_bytes(tokens));
+  pass_.set_next_tokens(tokens);
 }
 
 DecodeSteps::~DecodeSteps() {

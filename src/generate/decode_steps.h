@@ -36,7 +36,7 @@ class DecodeSteps {
   }
 
  private:
-  static constexpr std::size_t most_started = 2;
+  static constexpr std::size_t most_started = decode_steps_under_way;
 
   void start();
   // The tokens of the first step that was started and not taken; waits for it alone.

@@ -54,6 +54,9 @@ struct InferencePass::State {
   std::int64_t sequences = 0;
   Arena activations;
   Arena outputs;
+  // To outputs, for step().
+  std::unique_ptr<UploadSlot> token_slot;
+  std::unique_ptr<UploadSlot> position_slot;
 
   static void check_slots(std::span<const int> slots);
   void check(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
@@ -195,6 +198,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
   if (sequence_count > sequences) {
     ArenaLayout layout;
     layout.add("next_tokens", DType::i32, {sequence_count});
+    layout.add("next_positions", DType::i32, {sequence_count});
     layout.add("order", DType::i32, {sequence_count});
     layout.add("hidden", dtype, {sequence_count, config.channels});
     layout.add("ordered_hidden", dtype, {sequence_count, config.channels});
@@ -204,8 +208,13 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     if (dtype != DType::f32) layout.add("logits_f32", DType::f32, logits);
     backend.wait();
     steps.clear();
+    token_slot.reset();
+    position_slot.reset();
     outputs = Arena();
     outputs = Arena(layout, backend.allocate(layout.bytes(), "logits of the next tokens"));
+    token_slot = backend.upload_slot(outputs.tensor("next_tokens"), decode_steps_under_way, "tokens of a step");
+    position_slot =
+        backend.upload_slot(outputs.tensor("next_positions"), decode_steps_under_way, "positions of a step");
     sequences = sequence_count;
   }
 }
@@ -426,7 +435,8 @@ Tensor InferencePass::State::step(std::span<const int> slots) {
   firsts.reserve(slots.size());
   for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
   cache.view(0, slots);  // uploads the block table
-  const Positions positions = {upload(activations, "first", firsts)};
+  position_slot->write(std::as_bytes(std::span(firsts)));
+  const Positions positions = {outputs.tensor("next_positions").slice(0, count)};
   std::unique_ptr<Recording>& recorded = steps[count];
   if (!recorded) {
     recorded = backend.record([&] {
@@ -469,7 +479,7 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
   if (rows == count && batches.size() == 1 && batches.front().continued) {
     std::vector<std::int32_t> ids;
     for (const std::span<const std::int32_t> each : tokens) ids.push_back(each.front());
-    state.upload(state.outputs, "next_tokens", ids);
+    state.token_slot->write(std::as_bytes(std::span(ids)));
     return state.as_f32(state.step(slots));
   }
   std::int64_t done = 0;
@@ -489,6 +499,11 @@ Tensor InferencePass::next_tokens(std::int64_t count) {
   if (count < 1) fail(ErrorKind::input, "A step needs at least 1 slot, not {}.", count);
   state_->make_room(count, count);
   return state_->outputs.tensor("next_tokens").slice(0, count);
+}
+
+void InferencePass::set_next_tokens(std::span<const std::int32_t> tokens) {
+  next_tokens(static_cast<std::int64_t>(tokens.size()));
+  state_->token_slot->write(std::as_bytes(tokens));
 }
 
 Tensor InferencePass::step(std::span<const int> slots) {

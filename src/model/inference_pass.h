@@ -29,6 +29,8 @@ class InferencePass {
 
   // Where step() reads the tokens of so many slots: i32 [count], valid until forward() or a call for more slots.
   Tensor next_tokens(std::int64_t count);
+  // Uploads tokens to there.
+  void set_next_tokens(std::span<const std::int32_t> tokens);
   // As forward(), but with logits of the dtype it computes in, for one token each, which lie in next_tokens() or are
   // still to be computed there: nothing waits for them. One that is outside the vocabulary counts as a row of zeros.
   // The operations of the first step of so many slots are recorded, and every later one replays them.

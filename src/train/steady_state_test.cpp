@@ -87,6 +87,30 @@ TEST(SteadyState, DecodingTakesNoMoreMemory) {
   EXPECT_EQ(allocations, before);
 }
 
+// Of its own: the device, which is done with nothing here, would hold more of the pool for every step.
+TEST(SteadyState, StepsUploadFromTheSameMemory) {
+  int allocations = 0;
+  MslBackend backend(std::make_unique<CountingDevice>(allocations));
+  Transformer transformer(backend, model(), DType::bf16);
+  KvCache cache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
+  InferencePass pass(transformer, cache);
+  const std::array<int, 3> slots = {2, 0, 1};
+  const auto ids = test::random_ids(3, model().vocab_size, 1);
+  const auto decode = [&](std::size_t sequences, int steps) {
+    for (int i = 0; i < steps; ++i) {
+      pass.set_next_tokens(std::span(ids).first(sequences));
+      pass.step(std::span(slots).first(sequences));
+    }
+  };
+  decode(3, 3);
+  decode(2, 1);
+  const int before = allocations;
+  // Across a block of the cache.
+  decode(3, 20);
+  decode(2, 5);
+  EXPECT_EQ(allocations, before);
+}
+
 // The launches that each layer adds to a step of so many sequences.
 std::uint64_t launches_a_layer(Config config, std::int64_t sequences) {
   std::vector<int> slots(static_cast<std::size_t>(sequences));
