@@ -100,7 +100,7 @@ TEST(Options, EveryNumberIsTheWholeTextInItsRange) {
       }
     }
   });
-  EXPECT_GT(numbers[integer_type] + numbers[real_type], 60);
+  EXPECT_GT(numbers[std::string(integer_type)] + numbers[std::string(real_type)], 60);
 }
 
 TEST(Options, EveryCommandTakesTheNumberOfThreads) {
