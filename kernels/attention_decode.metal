@@ -4,6 +4,7 @@
 #include "attention_decode_args.h"
 #include "lib/instantiate.h"
 #include "lib/raw_span.h"
+#include "lib/soft_cap.h"
 
 using namespace metal;
 
@@ -72,6 +73,12 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   }
   const uint seen = uint(clamp(long(asked_first) + long(row % args.steps) + 1, long(0), long(args.positions)));
   const uint end = min((split + 1) * args.split_positions, seen);
+  const uint low = seen - min(seen, args.window);
+  uint start = begin;
+  if (low > begin) {
+    start += (low - begin) / together * together;
+    next_block = block_table[table + min(start, args.positions - 1) / block_size];
+  }
 
   float query[spans * span_width];
   float sums[spans * span_width];
@@ -85,7 +92,7 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   }
   float largest = lowest_score;
   float total = 0.0f;
-  for (uint position = begin; position < end; position += together) {
+  for (uint position = start; position < end; position += together) {
     const int block = next_block;
     // A step's block is loaded one step ahead.
     next_block = block_table[table + min(position + together, end - 1) / block_size];
@@ -140,8 +147,8 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
       score += simd_shuffle_xor(score, 1);
       score += simd_shuffle_xor(score, 2);
       score += simd_shuffle_xor(score, 4);
-      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
-      scores[j] = counts ? score * args.scale : absent_score;
+      const uint own = position + j * decode_beside + lane / decode_lanes;
+      scores[j] = own >= low && own < end ? soft_cap(score * args.scale, args.softcap) : absent_score;
       next = max(next, scores[j]);
     }
     const float shrink = exp(largest - next);

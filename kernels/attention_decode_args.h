@@ -16,5 +16,7 @@ struct AttentionDecodeArgs {
   uint32_t split_positions;  // positions per split
   uint32_t aligned;          // parts of heads are whole spans at multiples of 16 bytes
   uint32_t has_first;
-  float scale;  // of the scores
+  uint32_t window;  // positions that a query sees at most
+  float scale;      // of the scores
+  float softcap;    // of the scaled scores; 0 for none
 };

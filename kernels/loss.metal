@@ -1,8 +1,9 @@
-// Cross entropy with its gradient in place, and sums.
+// Cross entropy with its gradient in place, soft caps of logits, and sums.
 #include <metal_stdlib>
 
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
+#include "lib/soft_cap.h"
 #include "lib/span.h"
 #include "loss_args.h"
 
@@ -12,6 +13,29 @@ using namespace metal;
 constant constexpr uint loss_ahead = 4;
 
 constant constexpr float log2_e = 1.4426950408889634f;
+
+// out = cap · tanh(in / cap). Any threadgroup of one dimension.
+template <typename T>
+kernel void soft_cap_elements(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
+                              constant SoftCapArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
+                              uint position [[thread_position_in_threadgroup]],
+                              uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * span_width;
+  if (first >= args.count) {
+    return;
+  }
+  float x[span_width];
+  load_span(in, first, args.count, args.aligned, x);
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    x[k] = soft_cap(x[k], args.cap);
+  }
+  store_span(out, first, args.count, args.aligned, x);
+}
+
+MSLT_INSTANTIATE(soft_cap_f32, soft_cap_elements, float)
+MSLT_INSTANTIATE(soft_cap_bf16, soft_cap_elements, bfloat)
+MSLT_INSTANTIATE(soft_cap_f16, soft_cap_elements, half)
 
 // exp of a difference of logits. The error of the fast exponential is far below the effect of its argument's rounding.
 inline float exp_difference(float difference) {
@@ -118,9 +142,11 @@ template <typename T>
 #pragma unroll
     for (uint step = 0; step < loss_ahead; ++step) {
       const ulong at = i + step * stride;
+      float slopes[span_width];
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const uint v = step * span_width + k;
+        slopes[k] = soft_cap_slope(values[v], args.softcap);
         values[v] = exp_difference(values[v] - maximum) * factor;
       }
       const ulong target_in = target_at - at;
@@ -131,6 +157,10 @@ template <typename T>
           values[v] = k == target_in ? values[v] - scale : values[v];
         }
       }
+#pragma unroll
+      for (uint k = 0; k < span_width; ++k) {
+        values[step * span_width + k] *= slopes[k];
+      }
       store_aligned(logits + at, values + step * span_width);
     }
   }
@@ -138,8 +168,9 @@ template <typename T>
     load_span(logits, i, end, args.aligned, values);
 #pragma unroll
     for (uint k = 0; k < span_width; ++k) {
-      const float gradient = i + k < vocab_end ? exp_difference(values[k] - maximum) * factor : 0.0f;
-      values[k] = i + k == target_at ? gradient - scale : gradient;
+      const float slope = soft_cap_slope(values[k], args.softcap);
+      const float gradient = exp_difference(values[k] - maximum) * factor - (i + k == target_at ? scale : 0.0f);
+      values[k] = i + k < vocab_end ? gradient * slope : 0.0f;
     }
     store_span(logits, i, end, args.aligned, values);
   }

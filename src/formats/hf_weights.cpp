@@ -71,8 +71,11 @@ std::vector<WeightPiece> gpt2_pieces(const Config& config, const ArenaLayout& pa
   return list.take();
 }
 
-std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& parameters) {
+// All families but GPT-2. Norms are called by the order in which they stand, so a name means another place where
+// branches end in norms. Phi-3's matrices of queries, keys and values, and of gate and up, are one each, as ours are.
+std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& parameters, bool fused) {
   PieceList list(parameters);
+  const bool behind_branches = config.norm_position != NormPosition::pre;
   const std::int64_t query_rows = config.heads * config.head_size;
   const std::int64_t kv_rows = config.kv_heads * config.head_size;
   for (std::int64_t i = 0; i < config.layers; ++i) {
@@ -81,16 +84,27 @@ std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& p
     for (const std::string_view kind : {"weight", "bias"}) {
       const std::string qkv = fmt::format("{}qkv.{}", ours, kind);
       const std::string up = fmt::format("{}ffn_up.{}", ours, kind);
+      list.add(fmt::format("{}self_attn.o_proj.{}", theirs, kind), fmt::format("{}attention_out.{}", ours, kind));
+      list.add(fmt::format("{}mlp.down_proj.{}", theirs, kind), fmt::format("{}ffn_down.{}", ours, kind));
+      if (fused) {
+        list.add(fmt::format("{}self_attn.qkv_proj.{}", theirs, kind), qkv);
+        list.add(fmt::format("{}mlp.gate_up_proj.{}", theirs, kind), up);
+        continue;
+      }
       list.add_rows(fmt::format("{}self_attn.q_proj.{}", theirs, kind), qkv, 0, query_rows);
       list.add_rows(fmt::format("{}self_attn.k_proj.{}", theirs, kind), qkv, query_rows, kv_rows);
       list.add_rows(fmt::format("{}self_attn.v_proj.{}", theirs, kind), qkv, query_rows + kv_rows, kv_rows);
-      list.add(fmt::format("{}self_attn.o_proj.{}", theirs, kind), fmt::format("{}attention_out.{}", ours, kind));
       list.add_rows(fmt::format("{}mlp.gate_proj.{}", theirs, kind), up, 0, config.ffn_size);
       list.add_rows(fmt::format("{}mlp.up_proj.{}", theirs, kind), up, config.ffn_size, config.ffn_size);
-      list.add(fmt::format("{}mlp.down_proj.{}", theirs, kind), fmt::format("{}ffn_down.{}", ours, kind));
     }
     list.add(theirs + "input_layernorm.weight", ours + "attention_norm.weight");
-    list.add(theirs + "post_attention_layernorm.weight", ours + "ffn_norm.weight");
+    list.add(theirs + "self_attn.q_norm.weight", ours + "q_norm.weight");
+    list.add(theirs + "self_attn.k_norm.weight", ours + "k_norm.weight");
+    list.add(theirs + "post_attention_layernorm.weight",
+             ours + (behind_branches ? "attention_out_norm.weight" : "ffn_norm.weight"));
+    if (!behind_branches) continue;
+    list.add(theirs + "pre_feedforward_layernorm.weight", ours + "ffn_norm.weight");
+    list.add(theirs + "post_feedforward_layernorm.weight", ours + "ffn_out_norm.weight");
   }
   list.add("lm_head.weight", "lm_head.weight");
   list.add("model.embed_tokens.weight", "token_embedding.weight");
@@ -126,8 +140,8 @@ std::string_view optional_prefix(std::string_view name) {
 constexpr NamePair wrappers[] = {{"_orig_mod.", "torch.compile"}, {"module.", "DataParallel"}};
 
 bool holds_no_parameter(std::string_view name, const ArenaLayout& parameters) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
-         name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && !parameters.contains(name));
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq") ||
+         (name == "lm_head.weight" && !parameters.contains(name));
 }
 
 // The tensors of a file by name, without wrapper parts.
@@ -225,7 +239,14 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
     case ModelFamily::llama:
     case ModelFamily::qwen2:
     case ModelFamily::mistral:
-      return llama_pieces(config, parameters);
+    case ModelFamily::qwen3:
+    case ModelFamily::smollm3:
+    case ModelFamily::olmo2:
+    case ModelFamily::gemma2:
+    case ModelFamily::gemma3:
+      return llama_pieces(config, parameters, false);
+    case ModelFamily::phi3:
+      return llama_pieces(config, parameters, true);
     case ModelFamily::mslt:
       break;
   }

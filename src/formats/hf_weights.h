@@ -27,9 +27,9 @@ struct WeightPiece {
 
 // The tensors of a model of `family` with these parameters (model/parameters.h), in the order of the parameters:
 //   gpt2           transformer.h.N.attn.c_attn.weight and so on; matrices are [in, out] in the file
-//   llama, qwen2,  model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
-//   mistral        rows of ffn_up
 //   mslt           our own names and shapes
+//   others         model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
+//                  rows of ffn_up; in phi3, qkv_proj and gate_up_proj are all of them
 // A tied output head is not a tensor.
 std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family);
 

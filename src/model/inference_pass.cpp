@@ -295,7 +295,7 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                    },
                    [&](const Rotate& rotate) {
                      backend.run(Rope{.qkv = sequences(x),
-                                      .inverse_frequencies = transformer.inverse_frequencies(),
+                                      .inverse_frequencies = transformer.inverse_frequencies(rotate),
                                       .positions = positions,
                                       .shape = rotate.shape});
                    },
@@ -368,6 +368,9 @@ Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::in
     const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
     backend.run(MatmulForward{.out = stored, .in = hidden, .weight = weights.lm_head});
     backend.run(Cast{.out = logits, .in = stored});
+  }
+  if (config.logit_softcap > 0) {
+    backend.run(SoftCap{.out = logits, .in = logits, .cap = config.logit_softcap});
   }
   return logits;
 }

@@ -65,7 +65,9 @@ void MslBackend::execute(const AttentionDecode& op) {
       .split_positions = msl::count32(split_positions, "attention_decode"),
       .aligned = whole ? msl::aligned_rows(op.shape.head_size, op.qkv, op.cache.keys, op.cache.values) : 0u,
       .has_first = op.positions.first ? 1u : 0u,
-      .scale = op.shape.scale};
+      .window = msl::window_of(op.shape),
+      .scale = op.shape.scale,
+      .softcap = op.shape.softcap};
   msl::count32(heads * splits, "attention_decode");
   const msl::Scratch partial =
       scratch(DType::f32, {splits == 1 ? 0 : heads, splits, std::int64_t{op.shape.head_size} + 2});
