@@ -158,8 +158,8 @@ HWY_EXPORT(add_column_sums);
 constexpr std::int64_t panel_bytes = std::int64_t{4} << 20;
 // Fewer rows would spend a product's time on packing the weight.
 constexpr std::int64_t least_panel_rows = 256;
-// Up to here the kernels of matvec are faster than the library.
-constexpr std::int64_t few_rows = 8;
+// Up to here the kernels of matvec are as fast as the library, which packs the weight, and at first has it converted.
+constexpr std::int64_t few_rows = 64;
 
 // C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0).
 void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,

@@ -47,30 +47,20 @@ template <class T>
 HWY_INLINE void prefetch(const T* at, std::int64_t bytes) {
   __builtin_prefetch(reinterpret_cast<const char*>(at) + bytes, 0, 2);
 }
-constexpr std::int64_t prefetch_distance = 2048;  // measured
 
-// A product with one row: reading the weight is all that takes time, so rows of it follow each other in memory. The
-// processor fetches one stream ahead, but not several that are less than a page long.
+// A product of one row with a plain weight: reading the weight is all that takes time, so rows of it follow each other
+// in memory. The processor fetches one stream ahead, but not several that are less than a page long.
 template <class T>
-HWY_INLINE float dot_row(const MatvecTask<T>& task, std::int64_t n, const float* scales) {
+HWY_INLINE float dot_row(const MatvecTask<T>& task, std::int64_t n) {
   const FloatTag d;
   const T* const weights = task.values + n * task.inner;
   const float* const in = task.in;
   Floats sums[chains] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
   const auto add_group = [&](std::int64_t k, std::int64_t chain) HWY_ATTR {
-    if constexpr (is_quantised<T>) {
-      Floats part = hn::Mul(load_weights(d, weights, k, 0), hn::LoadU(d, in + k));
-      HWY_UNROLL(8)
-      for (std::int64_t j = vector_lanes; j < group; j += vector_lanes) {
-        part = hn::MulAdd(load_weights(d, weights, k, j), hn::LoadU(d, in + k + j), part);
-      }
-      sums[chain] = hn::MulAdd(hn::Set(d, scales[k / group]), part, sums[chain]);
-    } else {
-      HWY_UNROLL(8)
-      for (std::int64_t j = 0; j < group; j += vector_lanes) {
-        Floats& sum = sums[(chain + j / vector_lanes) % chains];
-        sum = hn::MulAdd(load_weights(d, weights, k, j), hn::LoadU(d, in + k + j), sum);
-      }
+    HWY_UNROLL(8)
+    for (std::int64_t j = 0; j < group; j += vector_lanes) {
+      Floats& sum = sums[(chain + j / vector_lanes) % chains];
+      sum = hn::MulAdd(load_weights(d, weights, k, j), hn::LoadU(d, in + k + j), sum);
     }
   };
   std::int64_t k = 0;
@@ -81,27 +71,63 @@ HWY_INLINE float dot_row(const MatvecTask<T>& task, std::int64_t n, const float*
   for (; k + group <= task.inner; k += group) add_group(k, 0);
   const Floats total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
   float sum = hn::GetLane(hn::SumOfLanes(d, total));
-  if constexpr (!is_quantised<T>) {
-    for (; k < task.inner; ++k) sum += to_float(weights[k]) * in[k];
-  }
+  for (; k < task.inner; ++k) sum += to_float(weights[k]) * in[k];
   return sum;
 }
 
-// The same for 4 bits: task.in is in the order of chunks.
-HWY_INLINE float dot_row(const MatvecTask<std::uint8_t>& task, std::int64_t n, const float* scales) {
+// One row with N rows of a quantised weight, which share what they read of the input: unpacking takes longer than
+// reading the weight, so these are fetched ahead. A group's sum is multiplied by its scale.
+constexpr std::int64_t rows_unpacked = 4;
+
+template <std::int64_t N>
+HWY_INLINE void add_rows(const MatvecTask<std::int8_t>& task, std::int64_t n, const float* scales, std::int64_t groups,
+                         Floats* sums) {
   const FloatTag d;
-  const std::uint8_t* const weights = task.values + n * (task.inner / 2);
-  Floats sum = hn::Zero(d);
-  for (std::int64_t c = 0; c < chunks_of(task.inner); ++c) {
-    const float* const in = task.in + c * chunk_elements;
-    prefetch(weights + c * chunk_elements / 2, prefetch_distance);
-    Floats part = hn::Zero(d);
-    for_each_nibble(d, load_chunk(weights, c, task.inner), [&](std::int64_t p, Floats weight) HWY_ATTR {
-      part = hn::MulAdd(weight, hn::LoadU(d, in + p * vector_lanes), part);
-    });
-    sum = hn::MulAdd(load_chunk_factors(d, scales, c), part, sum);
+  const std::int8_t* const weights = task.values + n * task.inner;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    HWY_UNROLL(4)
+    for (std::int64_t c = 0; c < N; ++c) {
+      const std::int8_t* const row = weights + c * task.inner;
+      if (g % 2 == 0) prefetch(row + g * group, task.inner * N);
+      Floats part = hn::Mul(load_weights(d, row, g * group, 0), hn::LoadU(d, task.in + g * group));
+      HWY_UNROLL(8)
+      for (std::int64_t j = vector_lanes; j < group; j += vector_lanes) {
+        part = hn::MulAdd(load_weights(d, row, g * group, j), hn::LoadU(d, task.in + g * group + j), part);
+      }
+      sums[c] = hn::MulAdd(hn::Set(d, scales[c * groups + g]), part, sums[c]);
+    }
   }
-  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
+// Of 4 bits: task.in is in the order of chunks.
+template <std::int64_t N>
+HWY_INLINE void add_rows(const MatvecTask<std::uint8_t>& task, std::int64_t n, const float* scales, std::int64_t groups,
+                         Floats* sums) {
+  const FloatTag d;
+  const std::int64_t row_bytes = task.inner / 2;
+  const std::uint8_t* const weights = task.values + n * row_bytes;
+  for (std::int64_t chunk = 0; chunk < chunks_of(task.inner); ++chunk) {
+    const float* const in = task.in + chunk * chunk_elements;
+    HWY_UNROLL(4)
+    for (std::int64_t c = 0; c < N; ++c) {
+      const std::uint8_t* const row = weights + c * row_bytes;
+      prefetch(row + chunk * chunk_elements / 2, row_bytes * N);
+      Floats part = hn::Zero(d);
+      for_each_nibble(d, load_chunk(row, chunk, task.inner), [&](std::int64_t p, Floats weight) HWY_ATTR {
+        part = hn::MulAdd(weight, hn::LoadU(d, in + p * vector_lanes), part);
+      });
+      sums[c] = hn::MulAdd(load_chunk_factors(d, scales + c * groups, chunk), part, sums[c]);
+    }
+  }
+}
+
+template <class T, std::int64_t N>
+HWY_INLINE void dot_rows(const MatvecTask<T>& task, std::int64_t n, const float* scales, std::int64_t groups) {
+  const FloatTag d;
+  Floats sums[N];
+  for (std::int64_t c = 0; c < N; ++c) sums[c] = hn::Zero(d);
+  add_rows<N>(task, n, scales, groups, sums);
+  for (std::int64_t c = 0; c < N; ++c) task.out[n + c] = hn::GetLane(hn::SumOfLanes(d, sums[c]));
 }
 
 // Several rows: a tile of R rows of the input and N of the weight has its sums in registers, 32 or 16, and reads R + N
@@ -202,12 +228,18 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
     convert(task.scales + begin * groups, scales, count);
     hn::StoreU(hn::Zero(d), d, scales + count);
   }
+  std::int64_t n = begin;
   if (task.rows == 1) {
-    for (std::int64_t n = begin; n < end; ++n) task.out[n] = dot_row(task, n, scales + (n - begin) * groups);
+    if constexpr (is_quantised<T>) {
+      constexpr std::int64_t width = rows_unpacked;
+      for (; n + width <= end; n += width) dot_rows<T, width>(task, n, scales + (n - begin) * groups, groups);
+      for (; n < end; ++n) dot_rows<T, 1>(task, n, scales + (n - begin) * groups, groups);
+    } else {
+      for (; n < end; ++n) task.out[n] = dot_row(task, n);
+    }
     return;
   }
   constexpr std::int64_t width = tile_columns<T>;
-  std::int64_t n = begin;
   for (; n + width <= end; n += width) output_tiles<T, width>(task, n, scales + (n - begin) * groups, groups);
   for (; n < end; ++n) output_tiles<T, 1>(task, n, scales + (n - begin) * groups, groups);
 }
