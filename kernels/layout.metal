@@ -60,8 +60,8 @@ kernel void fill_bytes(device uchar* out [[buffer(0)]], constant FillArgs& args 
 }
 
 // out += in. out may be in.
-template <typename T>
-kernel void add_elements(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
+template <typename T, typename V>
+kernel void add_elements(device T* out [[buffer(0)]], device const V* in [[buffer(1)]],
                          constant SpanArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
                          uint position [[thread_position_in_threadgroup]],
                          uint threads [[threads_per_threadgroup]]) {
@@ -80,9 +80,11 @@ kernel void add_elements(device T* out [[buffer(0)]], device const T* in [[buffe
   store_span(out, first, args.count, args.aligned, values);
 }
 
-MSLT_INSTANTIATE(add_f32, add_elements, float)
-MSLT_INSTANTIATE(add_bf16, add_elements, bfloat)
-MSLT_INSTANTIATE(add_f16, add_elements, half)
+MSLT_INSTANTIATE(add_f32, add_elements, float, float)
+MSLT_INSTANTIATE(add_f32_bf16, add_elements, float, bfloat)
+MSLT_INSTANTIATE(add_f32_f16, add_elements, float, half)
+MSLT_INSTANTIATE(add_bf16, add_elements, bfloat, bfloat)
+MSLT_INSTANTIATE(add_f16, add_elements, half, half)
 
 // out = in, byte for byte; `count` is in bytes, a thread copies sixteen.
 kernel void copy_bytes(device uchar* out [[buffer(0)]], device const uchar* in [[buffer(1)]],

@@ -40,6 +40,12 @@ inline void load_row(device const T* row, uint columns, uint lane, thread float*
   }
 }
 
+// What is normalised is the sum as it is stored: its norm can be computed again from it, bit for bit.
+template <typename T>
+inline float stored_sum(float residual, float x) {
+  return float(T(residual + x));
+}
+
 // sum = residual + dropout(x), out = its norm, for rows of at most 1,024 columns, which stay in registers, all whole
 // aligned spans. The rows of residual, x and out may be pieces of wider ones. Threadgroups of whole simdgroups, one per row.
 template <typename T, typename W>
@@ -75,7 +81,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
       }
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
-        values[at + k] += added[at + k];
+        values[at + k] = stored_sum<T>(values[at + k], added[at + k]);
       }
     }
   }
@@ -155,7 +161,7 @@ inline void load_norm_sum(device const T* residual, device const T* x, constant 
     drop_span(dropout, first, added);
 #pragma unroll
     for (uint k = 0; k < span_width; ++k) {
-      values[k] += added[k];
+      values[k] = stored_sum<T>(values[k], added[k]);
     }
   }
 }

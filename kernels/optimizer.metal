@@ -3,6 +3,7 @@
 
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
+#include "lib/philox.h"
 #include "lib/raw_span.h"
 #include "optimizer_args.h"
 
@@ -188,8 +189,8 @@ inline float adamw_element(float p, float gradient, thread float& m, thread floa
 }
 
 // The span of parameters in `p` after the step; moments are updated in memory.
-template <typename T>
-inline void adamw_span(thread float* p, device const T* gradients, device float* first_moment,
+template <typename G>
+inline void adamw_span(thread float* p, device const G* gradients, device float* first_moment,
                        device float* second_moment, device const float* state, float norm, ulong first,
                        constant AdamWArgs& args) {
   float g[span_width];
@@ -208,8 +209,8 @@ inline void adamw_span(thread float* p, device const T* gradients, device float*
 }
 
 // One step on the parameters themselves; writes nothing if the norm is not finite. Any threadgroup of one dimension.
-template <typename T>
-kernel void adamw_step(device T* parameters [[buffer(0)]], device const T* gradients [[buffer(1)]],
+template <typename T, typename G>
+kernel void adamw_step(device T* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
                        device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
                        device const float* state [[buffer(4)]], device const float* norm [[buffer(5)]],
                        constant AdamWArgs& args [[buffer(6)]], uint group [[threadgroup_position_in_grid]],
@@ -224,16 +225,18 @@ kernel void adamw_step(device T* parameters [[buffer(0)]], device const T* gradi
   store_span(parameters, first, args.count, args.aligned, p);
 }
 
-MSLT_INSTANTIATE(adamw_f32, adamw_step, float)
-MSLT_INSTANTIATE(adamw_bf16, adamw_step, bfloat)
-MSLT_INSTANTIATE(adamw_f16, adamw_step, half)
+MSLT_INSTANTIATE(adamw_f32, adamw_step, float, float)
+MSLT_INSTANTIATE(adamw_bf16, adamw_step, bfloat, bfloat)
+MSLT_INSTANTIATE(adamw_bf16_f32, adamw_step, bfloat, float)
+MSLT_INSTANTIATE(adamw_f16, adamw_step, half, half)
+MSLT_INSTANTIATE(adamw_f16_f32, adamw_step, half, float)
 
 // One step on the master weights; the parameters get the rounded values.
-template <typename T>
-kernel void adamw_master_step(device T* parameters [[buffer(0)]], device const T* gradients [[buffer(1)]],
+template <typename T, typename G>
+kernel void adamw_master_step(device T* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
                               device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
-                              device float* master [[buffer(4)]], device const float* state [[buffer(5)]],
-                              device const float* norm [[buffer(6)]], constant AdamWArgs& args [[buffer(7)]],
+                              device const float* state [[buffer(4)]], device const float* norm [[buffer(5)]],
+                              constant AdamWArgs& args [[buffer(6)]], device float* master [[buffer(7)]],
                               uint group [[threadgroup_position_in_grid]],
                               uint position [[thread_position_in_threadgroup]],
                               uint threads [[threads_per_threadgroup]]) {
@@ -248,5 +251,44 @@ kernel void adamw_master_step(device T* parameters [[buffer(0)]], device const T
   store_span(parameters, first, args.count, args.aligned, p);
 }
 
-MSLT_INSTANTIATE(adamw_master_bf16, adamw_master_step, bfloat)
-MSLT_INSTANTIATE(adamw_master_f16, adamw_master_step, half)
+MSLT_INSTANTIATE(adamw_master_bf16, adamw_master_step, bfloat, bfloat)
+MSLT_INSTANTIATE(adamw_master_bf16_f32, adamw_master_step, bfloat, float)
+MSLT_INSTANTIATE(adamw_master_f16, adamw_master_step, half, half)
+MSLT_INSTANTIATE(adamw_master_f16_f32, adamw_master_step, half, float)
+
+// x rounded to bf16 by 16 random bits; what is not finite stays.
+inline float rounded_at_random(float x, uint random) {
+  const uint bits = as_type<uint>(x);
+  const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+  return as_type<float>(finite ? (bits + random) & 0xffff0000u : bits);
+}
+
+// One step on bf16 parameters, rounded at random: a block of random numbers serves a span.
+template <typename G>
+kernel void adamw_stochastic_step(device bfloat* parameters [[buffer(0)]], device const G* gradients [[buffer(1)]],
+                                  device float* first_moment [[buffer(2)]], device float* second_moment [[buffer(3)]],
+                                  device const float* state [[buffer(4)]], device const float* norm [[buffer(5)]],
+                                  constant AdamWArgs& args [[buffer(6)]],
+                                  device const uint* random_state [[buffer(7)]],
+                                  uint group [[threadgroup_position_in_grid]],
+                                  uint position [[thread_position_in_threadgroup]],
+                                  uint threads [[threads_per_threadgroup]]) {
+  const ulong span = ulong(group) * threads + position;
+  const ulong first = span * span_width;
+  if (first >= args.count || !isfinite(norm[0])) {
+    return;
+  }
+  float p[span_width];
+  load_span(parameters, first, args.count, args.aligned, p);
+  adamw_span(p, gradients, first_moment, second_moment, state, norm[0], first, args);
+  const uint4 words = philox_block(uint2(random_state[0], random_state[1]), random_state[2], args.operation, span);
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    const uint word = philox_word_of(words, k / 2);
+    p[k] = rounded_at_random(p[k], (k & 1u) == 0 ? word & 0xffffu : word >> 16);
+  }
+  store_span(parameters, first, args.count, args.aligned, p);
+}
+
+MSLT_INSTANTIATE(adamw_stochastic_bf16, adamw_stochastic_step, bfloat)
+MSLT_INSTANTIATE(adamw_stochastic_bf16_f32, adamw_stochastic_step, float)

@@ -21,5 +21,5 @@ struct AdamWArgs {
   float beta2;
   float epsilon;
   float weight_decay;
-  uint32_t reserved;
+  uint32_t operation;  // of the random numbers
 };

@@ -19,6 +19,15 @@ enum class ActivationType { gelu, gelu_erf, relu, swiglu, geglu };
 // RMSNorm of queries and keys before they are rotated: of each head, or of all heads together.
 enum class QkNormType { none, head, row };
 
+// What the backward pass of a training computes again instead of keeping it, least first: nothing; what costs a layer
+// no product (the norms' results, the activations of feed-forward); whole layers from their inputs. automatic is the
+// first whose memory plan fits the device. Losses and gradients have the same bits with each.
+enum class Recompute { none, activations, layers, automatic };
+// What a training keeps beside bf16 parameters: f32 weights, which updates change, or none: updates round at random.
+enum class MasterWeights { f32, none };
+// What the gradients of a step's batches are added up in: as the parameters, or in f32.
+enum class GradientSums { as_parameters, f32 };
+
 // Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor), `llama3` (low frequencies
 // divided by factor, high ones kept, smooth between) or `yarn` (the same by the number of a frequency, and rotated
 // queries and keys multiplied by attention_factor).
@@ -123,7 +132,8 @@ std::span<const std::string_view> preset_names();
 template <class T>
 concept Setting =
     std::is_same_v<T, NormType> || std::is_same_v<T, NormPosition> || std::is_same_v<T, PositionType> ||
-    std::is_same_v<T, ActivationType> || std::is_same_v<T, QkNormType> || std::is_same_v<T, RopeScalingType>;
+    std::is_same_v<T, ActivationType> || std::is_same_v<T, QkNormType> || std::is_same_v<T, RopeScalingType> ||
+    std::is_same_v<T, Recompute> || std::is_same_v<T, MasterWeights> || std::is_same_v<T, GradientSums>;
 template <Setting T>
 std::string_view name_of(T value);
 // Throws Error(usage) listing the valid names.

@@ -46,6 +46,9 @@ struct TrainOptions {
   std::string attention = "auto";  // which libraries a GPU uses, as in LoadOptions
   std::string products = "auto";
   std::string dtype = "f32";  // f32, bf16 or f16, of parameters and activations
+  Recompute recompute = Recompute::automatic;
+  MasterWeights master_weights = MasterWeights::f32;  // none: with bf16 only
+  GradientSums grad_dtype = GradientSums::as_parameters;
 
   // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens. Examples are padded to
   // seq_len, and cut there.
@@ -99,6 +102,7 @@ struct MemoryEstimate {
   std::size_t moments = 0;
   std::size_t master_weights = 0;  // only with 16-bit parameters
   std::size_t activations = 0;
+  Recompute recompute = Recompute::none;  // the level that makes them so few, never automatic
   std::size_t scratch = 0;  // partial results of the device's kernels, as far as they are known beforehand
   std::size_t staging = 0;  // batches and results on their way to and from the device
   std::size_t total() const {

@@ -138,6 +138,11 @@ inline void finish_forward_rows(thread simdgroup_float8x8* sums, device T* out, 
       }
       if (args.has_pre != 0) {
         store_span(pre, begin + first, begin + args.columns, args.out_aligned, values);
+        // As they are read again.
+#pragma unroll
+        for (uint k = 0; k < span_width; ++k) {
+          values[k] = float(T(values[k]));
+        }
       }
       if (args.activation != activation_of_none) {
 #pragma unroll

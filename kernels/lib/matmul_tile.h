@@ -40,6 +40,8 @@ inline void finish_forward(thread simdgroup_float8x8* sums, device T* out, devic
         }
         if (args.has_pre != 0) {
           pre[at] = T(x);
+          // As it is read again.
+          x = float(T(x));
         }
         out[at] = T(activate(args.activation, x));
       }

@@ -93,7 +93,14 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   const DType dtype = dtype_from_name(options.dtype);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
-  const TrainingStepOptions shape = {.batch_size = options.batch_size, .seq_len = seq_len};
+  TrainingStepOptions shape = {.batch_size = options.batch_size,
+                               .seq_len = seq_len,
+                               .recompute = options.recompute,
+                               .master_weights = options.master_weights,
+                               .grad_dtype = options.grad_dtype};
+  TrainBenchResult result;
+  result.plan = TrainingStep::plan(backend, config, dtype, shape);
+  shape.recompute = result.plan.recompute;
   TrainingStep training(transformer, shape);
   training.optimizer().initialize_master();
 
@@ -113,7 +120,6 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   double warm_seconds = 0.0;
   for (int i = 0; i < most_warm_steps && warm_seconds < enough_warm_seconds; ++i) warm_seconds += time_once(step);
   backend.wait();
-  TrainBenchResult result;
   // Before the peak is measured: its matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
@@ -124,7 +130,6 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   result.peak = std::max(result.peak, measure_matmul_peak(backend, dtype));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);
-  result.planned_bytes = TrainingStep::plan(backend, config, transformer.dtype(), shape).total();
   return result;
 }
 

@@ -12,6 +12,7 @@
 #include "backend/backend.h"
 #include "mslt/config.h"
 #include "mslt/generator.h"
+#include "mslt/trainer.h"
 
 namespace mslt::cli {
 
@@ -45,6 +46,9 @@ struct TrainBenchOptions {
   std::int64_t seq_len = 0;  // 0: the model's context
   std::int64_t vocab_size = 2048;
   std::int64_t steps = 5;
+  Recompute recompute = Recompute::automatic;
+  MasterWeights master_weights = MasterWeights::f32;
+  GradientSums grad_dtype = GradientSums::as_parameters;
 };
 struct TrainBenchResult {
   double tokens_per_second = 0.0;
@@ -52,7 +56,7 @@ struct TrainBenchResult {
   double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 if it has none
   double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
-  std::size_t planned_bytes = 0;
+  MemoryEstimate plan;
   std::size_t resident_bytes = 0;  // peak of the process
 };
 // Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does, and Error(usage)

@@ -14,6 +14,7 @@
 #include "cli/numbers.h"
 #include "cli/ranges.h"
 #include "cli/sampling_options.h"
+#include "cli/settings.h"
 #include "cli/texts.h"
 #include "cli/units.h"
 #include "mslt/tokenizer.h"
@@ -31,6 +32,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
+  add_memory_options(*command, *options);
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--seq-len", options->seq_len, "Tokens per sequence; 0 for the model's context", seq_len_range);
   add_integer(*command, "--vocab-size", options->vocab_size, "Tokens in the vocabulary", vocab_range);
@@ -49,7 +51,8 @@ void add_train_bench(CLI::App& bench, Context& context) {
                             {"flops_per_token", result.flops_per_token},
                             {"ceiling_tokens_per_second", ceiling},
                             {"share_of_ceiling", result.tokens_per_second / ceiling},
-                            {"planned_bytes", result.planned_bytes},
+                            {"recompute", name_of(result.plan.recompute)},
+                            {"planned_bytes", result.plan.total()},
                             {"resident_bytes", result.resident_bytes}});
         return;
       }
@@ -64,9 +67,9 @@ void add_train_bench(CLI::App& bench, Context& context) {
           "Ceiling set by matrix products: {} tokens/s at {}FLOP/s, measured before and after; {:.0f} % reached\n"
           "Memory: {} planned, {} peak resident ({:.2f} times)\n",
           format_count(ceiling), format_count(result.peak), 100.0 * result.tokens_per_second / ceiling,
-          format_bytes(static_cast<double>(result.planned_bytes)),
+          format_bytes(static_cast<double>(result.plan.total())),
           format_bytes(static_cast<double>(result.resident_bytes)),
-          static_cast<double>(result.resident_bytes) / static_cast<double>(result.planned_bytes));
+          static_cast<double>(result.resident_bytes) / static_cast<double>(result.plan.total()));
     };
   });
 }

@@ -20,6 +20,7 @@
 #include "cli/numbers.h"
 #include "cli/progress.h"
 #include "cli/ranges.h"
+#include "cli/settings.h"
 #include "cli/shell_quote.h"
 #include "cli/units.h"
 #include "mslt/generator.h"
@@ -170,6 +171,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   add_tuning_option(command, options.tuning);
   add_library_options(command, options.attention, options.products);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
+  add_memory_options(command, options);
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
   add_integer(command, "--seq-len", options.seq_len,

@@ -136,6 +136,18 @@ template <>
 Names names_of<RopeScalingType>() {
   return {"RoPE scaling", {"none", "linear", "llama3", "yarn"}};
 }
+template <>
+Names names_of<Recompute>() {
+  return {"level of recomputation", {"none", "activations", "layers", "auto"}};
+}
+template <>
+Names names_of<MasterWeights>() {
+  return {"kind of master weights", {"f32", "none"}};
+}
+template <>
+Names names_of<GradientSums>() {
+  return {"data type of sums of gradients", {"auto", "f32"}};
+}
 
 }  // namespace
 
@@ -256,11 +268,17 @@ template std::string_view name_of(PositionType);
 template std::string_view name_of(ActivationType);
 template std::string_view name_of(QkNormType);
 template std::string_view name_of(RopeScalingType);
+template std::string_view name_of(Recompute);
+template std::string_view name_of(MasterWeights);
+template std::string_view name_of(GradientSums);
 template NormType from_name(std::string_view);
 template NormPosition from_name(std::string_view);
 template PositionType from_name(std::string_view);
 template ActivationType from_name(std::string_view);
 template QkNormType from_name(std::string_view);
 template RopeScalingType from_name(std::string_view);
+template Recompute from_name(std::string_view);
+template MasterWeights from_name(std::string_view);
+template GradientSums from_name(std::string_view);
 
 }  // namespace mslt

@@ -37,7 +37,13 @@ void TrainingPass::State::backward_heads(const NormalizeHeads& heads, const Stag
 void TrainingPass::State::backward(const Tensor& random_state) {
   const Tensor& stream = final_hidden();
   for (std::size_t i = stages.size(); i-- > 0;) {
-    const StageTensors& t = tensors[i];
+    for (const Recomputed& again : recomputed) {
+      if (again.before != i) continue;
+      for (std::size_t k = again.first; k <= again.last; ++k) {
+        forward_stage(k, returned[k], random_state, k == again.first);
+      }
+    }
+    const StageTensors& t = returned[i];
     std::visit(Overloaded{[&](const Linear&) {
                             backend.run(MatmulBackwardWeight{
                                 .dweight = t.gradients.weight, .dbias = t.gradients.bias, .dout = t.dout, .in = t.in});

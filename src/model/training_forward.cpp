@@ -49,48 +49,52 @@ void TrainingPass::State::forward(const Tensor& random_state) {
   if (random_state) {
     backend.run(DropElements{.out = embedded, .in = embedded, .dropout = dropout(0, random_state)});
   }
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    const StageTensors& t = tensors[i];
-    std::visit(Overloaded{[&](const Linear&) {
-                            backend.run(MatmulForward{.out = t.out,
-                                                      .in = t.in,
-                                                      .weight = t.weights.product,
-                                                      .bias = t.weights.bias,
-                                                      .activation = t.activation,
-                                                      .pre_activation = t.pre_activation});
-                          },
-                          [&](const Activate& activate) {
-                            if (!activate.gated()) return;
-                            backend.run(ActivationForward{.activation = activate.activation, .out = t.out, .in = t.in});
-                          },
-                          [&](const NormalizeHeads& heads) { forward_heads(heads, t); },
-                          [&](const Rotate& rotate) {
-                            backend.run(Rope{.qkv = sequences(t.out),
-                                             .inverse_frequencies = transformer.inverse_frequencies(rotate),
-                                             .shape = rotate.shape});
-                          },
-                          [&](const Attend& attend) {
-                            backend.run(AttentionForward{.out = sequences(t.out),
-                                                         .log_sum_exp = t.log_sum_exp,
-                                                         .qkv = sequences(t.in),
-                                                         .shape = attend.shape,
-                                                         .dropout = dropout(attend.dropout, random_state)});
-                          },
-                          [&](const Normalize&) { forward_norm(t, {}, {}); },
-                          [&](const Join& join) {
-                            const Dropout dropped = dropout(join.dropout, random_state);
-                            if (join.normalizes) {
-                              forward_norm(t, join.adds ? t.in : Tensor(), join.adds ? dropped : Dropout());
-                              return;
-                            }
-                            if (random_state) {
-                              backend.run(DropElements{.out = t.in, .in = t.in, .dropout = dropped});
-                            }
-                            backend.run(Copy{.out = t.sum, .in = t.residual});
-                            backend.run(Add{.out = t.sum, .in = t.in});
-                          }},
-               stages[i].kind);
-  }
+  for (std::size_t i = 0; i < stages.size(); ++i) forward_stage(i, tensors[i], random_state, false);
+}
+
+void TrainingPass::State::forward_stage(std::size_t i, const StageTensors& t, const Tensor& random_state,
+                                        bool resumes) {
+  std::visit(Overloaded{[&](const Linear&) {
+                          backend.run(MatmulForward{.out = t.out,
+                                                    .in = t.in,
+                                                    .weight = t.weights.product,
+                                                    .bias = t.weights.bias,
+                                                    .activation = t.activation,
+                                                    .pre_activation = t.pre_activation});
+                        },
+                        [&](const Activate& activate) {
+                          if (!activate.gated() && !resumes) return;
+                          backend.run(ActivationForward{.activation = activate.activation, .out = t.out, .in = t.in});
+                        },
+                        [&](const NormalizeHeads& heads) { forward_heads(heads, t); },
+                        [&](const Rotate& rotate) {
+                          backend.run(Rope{.qkv = sequences(t.out),
+                                           .inverse_frequencies = transformer.inverse_frequencies(rotate),
+                                           .shape = rotate.shape});
+                        },
+                        [&](const Attend& attend) {
+                          backend.run(AttentionForward{.out = sequences(t.out),
+                                                       .log_sum_exp = t.log_sum_exp,
+                                                       .qkv = sequences(t.in),
+                                                       .shape = attend.shape,
+                                                       .dropout = dropout(attend.dropout, random_state)});
+                        },
+                        [&](const Normalize&) { forward_norm(t, {}, {}); },
+                        [&](const Join& join) {
+                          const bool adds = join.adds && !resumes;
+                          const Dropout dropped = dropout(join.dropout, random_state);
+                          if (join.normalizes) {
+                            forward_norm(t, adds ? t.in : Tensor(), adds ? dropped : Dropout());
+                            return;
+                          }
+                          if (resumes) return;
+                          if (random_state) {
+                            backend.run(DropElements{.out = t.in, .in = t.in, .dropout = dropped});
+                          }
+                          backend.run(Copy{.out = t.sum, .in = t.residual});
+                          backend.run(Add{.out = t.sum, .in = t.in});
+                        }},
+             stages[i].kind);
 }
 
 void TrainingPass::State::cap(const Tensor& some_logits) {

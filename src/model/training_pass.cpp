@@ -44,8 +44,8 @@ void check_shape(const Config& config, std::int64_t batch, std::int64_t seq_len)
 
 }  // namespace
 
-TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode, DType dtype,
-                           const Arena& gradient_arena, const TensorMaker& make)
+TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
+                           Recompute recompute, DType dtype, const Arena& gradient_arena, const TensorMaker& make)
     : transformer(transformer),
       backend(transformer.backend()),
       config(transformer.config()),
@@ -62,90 +62,116 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
   losses = make("losses", DType::f32, {rows});
   logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.values.shape()[0]});
   make_forward(dtype, make);
-  if (mode == Mode::train) make_backward(dtype, make);
+  if (mode != Mode::train) return;
+  recomputed = recomputed_stages(config, stages, recompute);
+  make_recomputed(dtype, make);
+  make_backward(dtype, make);
 }
 
 void TrainingPass::State::make_forward(DType dtype, const TensorMaker& make) {
+  embedded = make("embedded", dtype, {rows, config.channels});
+  Tensor stream = embedded;
+  for (std::size_t i = 0; i < stages.size(); ++i) make_stage(i, nullptr, stream, dtype, make);
+}
+
+// The planner lets what is made again share memory: it lives in the backward pass of its layer alone.
+void TrainingPass::State::make_recomputed(DType dtype, const TensorMaker& make) {
+  returned = tensors;
+  const TensorMaker make_again = [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
+    return make(std::string(name) + ".again", tensor_dtype, shape);
+  };
+  for (const Recomputed& again : recomputed) {
+    Tensor stream = again.first == 0 ? embedded : tensors[again.first - 1].out;
+    for (std::size_t i = again.first; i <= again.last; ++i) make_stage(i, &again, stream, dtype, make_again);
+    // What the backward pass has been through before read the result that was kept.
+    if (again.before > again.last) returned[again.last + 1].in = returned[again.last].out;
+  }
+}
+
+void TrainingPass::State::make_stage(std::size_t i, const Recomputed* again, Tensor& stream, DType dtype,
+                                     const TensorMaker& make) {
   const bool train = mode == Mode::train;
-  const auto matrix = [&](const std::string& name, std::int64_t columns) {
-    return make(name, dtype, {rows, columns});
+  std::vector<StageTensors>& made = again != nullptr ? returned : tensors;
+  const bool resumes = again != nullptr && again->first == i;
+  const std::string& name = stages[i].name;
+  const auto matrix = [&](const std::string& tensor, std::int64_t columns) {
+    return make(tensor, dtype, {rows, columns});
   };
-  const auto make_statistics = [&](const std::string& name, StageTensors& t) {
-    if (train && config.norm != NormType::rmsnorm) t.mean = make(name + ".mean", DType::f32, {rows});
-    if (train) t.rstd = make(name + ".rstd", DType::f32, {rows});
+  const auto make_statistics = [&](const std::string& norm, StageTensors& t) {
+    if (train && config.norm != NormType::rmsnorm) t.mean = make(norm + ".mean", DType::f32, {rows});
+    if (train) t.rstd = make(norm + ".rstd", DType::f32, {rows});
   };
-  const auto make_join = [&](const std::string& name, const Join& join, StageTensors& t) {
-    if (join.adds) t.sum = matrix(name + ".sum", config.channels);
+  const auto make_join = [&](const std::string& norm, const Join& join, StageTensors& t) {
+    if (join.adds && !resumes) t.sum = matrix(norm + ".sum", config.channels);
     if (!join.normalizes) return;
-    t.out = matrix(name + ".out", config.channels);
-    make_statistics(name, t);
+    t.out = matrix(norm + ".out", config.channels);
+    make_statistics(norm, t);
   };
-  // Where the result of stage i goes: a Join that normalises writes over what it reads.
-  const auto result = [&](std::size_t i, std::int64_t columns) {
+  // Where the stage's result goes: a Join that normalises writes over what it reads.
+  const auto result = [&](std::int64_t columns) {
     const auto* join = i + 1 < stages.size() ? stages[i + 1].as<Join>() : nullptr;
-    if (join == nullptr || !join->normalizes) return matrix(stages[i].name, columns);
-    make_join(stages[i + 1].name, *join, tensors[i + 1]);
-    return tensors[i + 1].out;
+    const bool follows = join != nullptr && join->normalizes && (again == nullptr || i < again->last);
+    if (!follows) return matrix(name, columns);
+    make_join(stages[i + 1].name, *join, made[i + 1]);
+    return made[i + 1].out;
   };
 
-  embedded = matrix("embedded", config.channels);
-  Tensor stream = embedded;
-  for (std::size_t i = 0; i < stages.size(); ++i) {
-    const std::string& name = stages[i].name;
-    StageTensors& t = tensors[i];
-    t.weights = weights.stages[i];
-    if (train) t.gradients = gradients.stages[i];
-    t.in = i == 0 ? embedded : tensors[i - 1].out;
-    std::visit(
-        Overloaded{[&](const Linear& linear) {
-                     const Activate* const activate = fused_activation(stages, i);
-                     if (activate == nullptr) {
-                       t.out = result(i, linear.out);
-                       return;
-                     }
-                     t.activation = activate->activation;
-                     if (train) t.pre_activation = matrix(name, linear.out);
-                     t.out = matrix(stages[i + 1].name, linear.out);
-                   },
-                   [&](const Activate& activate) { t.out = activate.gated() ? matrix(name, activate.size) : t.in; },
-                   [&](const NormalizeHeads& heads) {
-                     const auto make_part = [&](const std::string& part, const RowPieces& pieces,
-                                                const Tensor& weight) -> HeadNormTensors {
-                       if (!train) return {};
-                       const Shape raw = {rows * pieces.count, weight.elements()};
-                       return {make(part + ".raw", dtype, raw), make(part + ".rstd", DType::f32, {raw[0]})};
-                     };
-                     t.queries = make_part(name, heads.queries, t.weights.weight);
-                     t.keys = make_part(heads.key_name, heads.keys, t.weights.key_weight);
-                     t.out = t.in;
-                   },
-                   [&](const Rotate&) { t.out = t.in; },
-                   [&](const Attend& attend) {
-                     t.out = matrix(name, attend.shape.query_columns());
-                     if (!train) return;
-                     t.log_sum_exp = make(name + ".log_sum_exp", DType::f32, {batch, attend.shape.heads, seq_len});
-                   },
-                   [&](const Normalize&) {
-                     t.sum = t.in;
-                     t.out = result(i, config.channels);
-                     make_statistics(name, t);
-                   },
-                   [&](const Join& join) {
-                     t.residual = stream;
-                     if (!t.out) make_join(name, join, t);
-                     if (!join.adds) t.sum = stream;
-                     if (!join.normalizes) t.out = t.sum;
-                     stream = join.stream_normalized ? t.out : t.sum;
-                   }},
-        stages[i].kind);
-  }
+  StageTensors& t = made[i];
+  t.weights = weights.stages[i];
+  if (train) t.gradients = gradients.stages[i];
+  t.in = i == 0 ? embedded : (resumes ? tensors : made)[i - 1].out;
+  std::visit(Overloaded{[&](const Linear& linear) {
+                          const Activate* const activate = fused_activation(stages, i);
+                          if (activate == nullptr) {
+                            t.out = result(linear.out);
+                            return;
+                          }
+                          t.activation = activate->activation;
+                          if (train) t.pre_activation = matrix(name, linear.out);
+                          t.out = matrix(stages[i + 1].name, linear.out);
+                        },
+                        [&](const Activate& activate) {
+                          if (resumes && !activate.gated()) t.in = tensors[i - 1].pre_activation;
+                          t.out = resumes || activate.gated() ? matrix(name, activate.size) : t.in;
+                        },
+                        [&](const NormalizeHeads& heads) {
+                          const auto make_part = [&](const std::string& part, const RowPieces& pieces,
+                                                     const Tensor& weight) -> HeadNormTensors {
+                            if (!train) return {};
+                            const Shape raw = {rows * pieces.count, weight.elements()};
+                            return {make(part + ".raw", dtype, raw), make(part + ".rstd", DType::f32, {raw[0]})};
+                          };
+                          t.queries = make_part(name, heads.queries, t.weights.weight);
+                          t.keys = make_part(heads.key_name, heads.keys, t.weights.key_weight);
+                          t.out = t.in;
+                        },
+                        [&](const Rotate&) { t.out = t.in; },
+                        [&](const Attend& attend) {
+                          t.out = matrix(name, attend.shape.query_columns());
+                          if (!train) return;
+                          t.log_sum_exp = make(name + ".log_sum_exp", DType::f32, {batch, attend.shape.heads, seq_len});
+                        },
+                        [&](const Normalize&) {
+                          t.sum = t.in;
+                          t.out = result(config.channels);
+                          make_statistics(name, t);
+                        },
+                        [&](const Join& join) {
+                          t.residual = stream;
+                          const bool begun = join.adds && join.normalizes && !resumes;  // by the stage before
+                          if (!begun) make_join(name, join, t);
+                          if (!join.adds) t.sum = stream;
+                          if (!join.normalizes) t.out = t.sum;
+                          stream = join.stream_normalized ? t.out : t.sum;
+                        }},
+             stages[i].kind);
 }
 
 void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
   const Tensor& stream = final_hidden();
   Tensor d = stream;
   for (std::size_t i = stages.size(); i-- > 0;) {
-    StageTensors& t = tensors[i];
+    StageTensors& t = returned[i];
     const Stage* before = i > 0 ? &stages[i - 1] : nullptr;
     const auto make_din = [&] {
       return make("d." + before->name, dtype, t.in.shape());
@@ -156,8 +182,8 @@ void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
                                 t.accumulates = before == nullptr ||
                                                 (join != nullptr && (!join->normalizes || join->stream_normalized));
                                 if (before != nullptr && before->as<Activate>() != nullptr) {
-                                  t.input_activation = tensors[i - 2].activation;
-                                  t.input_pre_activation = tensors[i - 2].pre_activation;
+                                  t.input_activation = returned[i - 2].activation;
+                                  t.input_pre_activation = returned[i - 2].pre_activation;
                                 }
                                 return t.accumulates ? stream : make_din();
                               },
@@ -180,12 +206,12 @@ void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
 
 // The activations' offsets, from a dry run of the passes that the mode allows.
 MemoryPlanner TrainingPass::plan_activations(const Config& config, DType dtype, std::int64_t batch,
-                                             std::int64_t seq_len, Mode mode) {
+                                             std::int64_t seq_len, Mode mode, Recompute recompute) {
   DryRunBackend backend;
   Transformer transformer(backend, config, dtype);
   const ArenaLayout& layout = transformer.layout().arena;
   const Arena gradients = mode == Mode::train ? Arena(layout, backend.allocate(layout.bytes(), "gradients")) : Arena();
-  State state(transformer, batch, seq_len, mode, dtype, gradients,
+  State state(transformer, batch, seq_len, mode, recompute, dtype, gradients,
               [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
                 return backend.track(name, tensor_dtype, shape);
               });
@@ -209,16 +235,17 @@ MemoryPlanner TrainingPass::plan_activations(const Config& config, DType dtype, 
   return MemoryPlanner(backend.lifetimes(), ArenaLayout::alignment);
 }
 
-MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len, Mode mode) {
+MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len, Mode mode,
+                              Recompute recompute) {
   config.validate();
   check_shape(config, batch, seq_len);
   const std::size_t parameters = parameter_layout(config, dtype).arena.bytes();
   return {parameters, mode == Mode::train ? parameters : 0,
-          plan_activations(config, dtype, batch, seq_len, mode).bytes()};
+          plan_activations(config, dtype, batch, seq_len, mode, recompute).bytes()};
 }
 
 TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-                           std::size_t under_way)
+                           Recompute recompute, std::size_t under_way)
     : transformer_(transformer) {
   const Config& config = transformer.config();
   Backend& backend = transformer.backend();
@@ -228,13 +255,13 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
          name_of(transformer.dtype()));
   }
   const DType dtype = activation_dtype(transformer);
-  const MemoryPlanner planner = plan_activations(config, dtype, batch, seq_len, mode);
+  const MemoryPlanner planner = plan_activations(config, dtype, batch, seq_len, mode, recompute);
   const ArenaLayout& layout = transformer.layout().arena;
   if (mode == Mode::train) gradients_ = Arena(layout, backend.allocate(layout.bytes(), "gradients"));
   activations_ = backend.allocate(planner.bytes(), "activations");
   memory_ = {transformer.parameters().buffer().size(), gradients_ ? gradients_.buffer().size() : 0,
              activations_->size()};
-  state_ = std::make_unique<State>(transformer, batch, seq_len, mode, dtype, gradients_,
+  state_ = std::make_unique<State>(transformer, batch, seq_len, mode, recompute, dtype, gradients_,
                                    [&](std::string_view name, DType tensor_dtype, const Shape& shape) {
                                      return Tensor(*activations_, planner.offset(name), tensor_dtype, shape);
                                    });

@@ -26,16 +26,18 @@ class TrainingPass {
   enum class Mode { train, evaluate };  // evaluate allocates no gradients and shares activations between layers
 
   // Throws Error(usage) where seq_len passes the model's max_positions or the device cannot train the parameters'
-  // dtype, Error(memory) where it does not fit. `under_way` batches may be on their way to the device at a time.
+  // dtype, Error(memory) where it does not fit. `recompute` is a level other than automatic; it holds for training.
+  // `under_way` batches may be on their way to the device at a time.
   TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-               std::size_t under_way = 2);
+               Recompute recompute = Recompute::none, std::size_t under_way = 2);
   TrainingPass(const TrainingPass&) = delete;
   TrainingPass& operator=(const TrainingPass&) = delete;
   ~TrainingPass();
 
   // The same sums without allocating anything, for activations of the parameters' dtype. (A device that does not train
   // in 16 bits evaluates on f32 activations.)
-  static MemoryPlan plan(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len, Mode mode);
+  static MemoryPlan plan(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len, Mode mode,
+                         Recompute recompute = Recompute::none);
   const MemoryPlan& memory() const { return memory_; }
   const Transformer& transformer() const { return transformer_; }
 
@@ -61,7 +63,7 @@ class TrainingPass {
  private:
   struct State;
   static MemoryPlanner plan_activations(const Config& config, DType dtype, std::int64_t batch, std::int64_t seq_len,
-                                        Mode mode);
+                                        Mode mode, Recompute recompute);
 
   Transformer& transformer_;
   MemoryPlan memory_;

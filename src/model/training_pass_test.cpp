@@ -1,5 +1,6 @@
 #include "model/training_pass.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "model/test_models.h"
@@ -249,6 +250,46 @@ TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
   EXPECT_EQ(step(0.0f), step(100.0f));
 }
 
+// Three layers, so that one that runs again lies between another and the last; rows that no span fills, in 16 bits.
+TEST_P(TrainingPassTest, RecomputationChangesNoBit) {
+  struct Case {
+    const char* device;
+    DType dtype;
+    std::int64_t channels;
+  };
+  for (const Case& each : {Case{"cpu", DType::f32, 24}, Case{"msl-host", DType::f32, 24},
+                           Case{"msl-host", DType::bf16, 20}, Case{"msl-host", DType::f16, 24}}) {
+    SCOPED_TRACE(fmt::format("{} {}", each.device, name_of(each.dtype)));
+    const auto backend = make_backend(each.device);
+    Scalars scalars(*backend);
+    Config config = config_;
+    config.layers = 3;
+    config.channels = each.channels;
+    config.dropout = 0.2f;
+    Transformer transformer(*backend, config, each.dtype);
+    test::randomize(transformer);
+    std::vector<float> expected;
+    std::size_t activations = 0;
+    for (const Recompute level : {Recompute::none, Recompute::activations, Recompute::layers}) {
+      SCOPED_TRACE(name_of(level));
+      TrainingPass pass(transformer, 2, 7, Mode::train, level);
+      pass.set_batch(random_ids(14, config.vocab_size, 15), random_ids(14, config.vocab_size, 16));
+      std::vector<float> all = {static_cast<float>(scalars.forward_backward(pass))};
+      const std::vector<float> found = download(*backend, pass.gradients().whole());
+      all.insert(all.end(), found.begin(), found.end());
+      const auto planned = TrainingPass::plan(config, each.dtype, 2, 7, Mode::train, level);
+      EXPECT_EQ(pass.memory().activations, planned.activations);
+      if (level == Recompute::none) {
+        expected = all;
+      } else {
+        EXPECT_LT(planned.activations, activations);
+        EXPECT_TRUE(all == expected);
+      }
+      activations = planned.activations;
+    }
+  }
+}
+
 TEST_P(TrainingPassTest, GradientMatchesFiniteDifferences) {
   for (const float dropout : {0.0f, 0.3f}) expect_gradient(dropout);
 }
@@ -283,6 +324,23 @@ TEST(TrainingPassPlan, LayersShareMemory) {
   EXPECT_EQ(a_layer, kept);
   // Gradients of activations live in what the backward pass has freed, but for one layer's.
   EXPECT_LT(activations(12, Mode::train), 14 * kept);
+}
+
+// Bytes of a row that another layer adds: all but norms and activations, which the backward pass makes again, or the
+// stream alone.
+TEST(TrainingPassPlan, RecomputationKeepsLessOfALayer) {
+  Config config = test::small_gpt2();
+  const auto a_layer = [&](Recompute level) {
+    const auto activations = [&](std::int64_t layers) {
+      config.layers = layers;
+      return TrainingPass::plan(config, DType::f32, 8, 40, Mode::train, level).activations;
+    };
+    return (activations(12) - activations(11)) / (8 * 40 * sizeof(float));
+  };
+  EXPECT_EQ(a_layer(Recompute::none), 8 * 24u + 2 * 40 + 4 + 3);
+  EXPECT_EQ(a_layer(Recompute::activations), 6 * 24u + 40 + 3);
+  EXPECT_EQ(a_layer(Recompute::layers), 24u);
+  expect_error(ErrorKind::usage, {"other than auto"}, [&] { a_layer(Recompute::automatic); });
 }
 
 TEST(TrainingPassPlan, SixteenBitActivationsTakeHalf) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "model/recomputation.h"
 #include "model/training_pass.h"
 #include "model/weights.h"
 #include "tensor/planner.h"
@@ -47,7 +48,7 @@ using TensorMaker = std::function<Tensor(std::string_view name, DType dtype, con
 
 struct TrainingPass::State {
   // `make` is called once for each activation, in a fixed order. `gradients` is empty in evaluate mode.
-  State(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode, DType dtype,
+  State(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode, Recompute recompute, DType dtype,
         const Arena& gradients, const TensorMaker& make);
 
   // Fills everything up to final_hidden. `random_state` is absent where nothing is dropped.
@@ -77,17 +78,25 @@ struct TrainingPass::State {
   Tensor tokens;   // i32 [B, T]
   Tensor targets;  // i32 [N]
   Tensor embedded;
-  std::vector<StageTensors> tensors;  // of each stage
-  Tensor losses;                      // f32 [N]
-  Tensor logits;                      // f [rows of a chunk, V']
+  std::vector<StageTensors> tensors;   // of each stage in the forward pass
+  std::vector<StageTensors> returned;  // of each stage in the backward pass: what was kept or is made again
+  std::vector<Recomputed> recomputed;
+  Tensor losses;  // f32 [N]
+  Tensor logits;  // f [rows of a chunk, V']
 
  private:
   void make_forward(DType dtype, const TensorMaker& make);
+  void make_recomputed(DType dtype, const TensorMaker& make);
+  // Makes what stage i writes, in tensors, or in returned for stages that run again as part of `again`. `stream` is the
+  // residual stream before the stage, and then the one behind it.
+  void make_stage(std::size_t i, const Recomputed* again, Tensor& stream, DType dtype, const TensorMaker& make);
   void make_backward(DType dtype, const TensorMaker& make);
   // Rows as sequences: [B, T, columns].
   Tensor sequences(const Tensor& matrix) const { return matrix.reshape({batch, seq_len, matrix.shape()[-1]}); }
   Dropout dropout(std::uint32_t operation, const Tensor& random_state) const;
 
+  // Runs stage i on its tensors `t`. `resumes` at the first stage that runs again.
+  void forward_stage(std::size_t i, const StageTensors& t, const Tensor& random_state, bool resumes);
   void forward_norm(const StageTensors& t, const Tensor& x, const Dropout& dropout);
   void forward_heads(const NormalizeHeads& heads, const StageTensors& t);
   void backward_norm(const StageTensors& t);

@@ -36,6 +36,7 @@ std::vector<std::pair<std::string, std::string>> describe_memory(const MemoryEst
   row("AdamW moments", memory.moments);
   row("Master weights", memory.master_weights);
   row("Activations", memory.activations);
+  if (memory.recompute != Recompute::none) rows.emplace_back("Recomputed", name_of(memory.recompute));
   row("Scratch", memory.scratch);
   row("Staging", memory.staging);
   row("Together", memory.total());
@@ -57,6 +58,11 @@ std::vector<std::pair<std::string, std::string>> describe_options(const TrainOpt
   if (!options.init_from.empty()) row("Initial weights", options.init_from.string());
   row("Device", options.device);
   row("Data type", options.dtype);
+  if (options.dtype != "f32") {
+    row("Master weights", std::string(name_of(options.master_weights)));
+    if (options.grad_dtype == GradientSums::f32) row("Sums of gradients", "f32");
+  }
+  row("Recomputation", std::string(name_of(options.recompute)));
   row("Steps", fmt::format("{}", options.steps));
   row("Batch", fmt::format("{} × {} tokens{}", options.batch_size, options.seq_len,
                            options.grad_accum > 1 ? fmt::format(", {} accumulated", options.grad_accum) : ""));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,11 +20,13 @@ namespace mslt {
 // layout alone. The backend and the parameters must outlive it. One thread at a time.
 class AdamW {
  public:
-  // Throws Error(memory) if the state does not fit. `under_way` updates may be on their way to the device at a time.
+  // With a rounding_seed, which only bf16 parameters take, there are no master weights: each update rounds the
+  // parameters at random, by the seed and the update's number (AdamWUpdate). `under_way` updates may be on their way to
+  // the device at a time. Throws Error(usage) for other parameters, Error(memory) if the state does not fit.
   AdamW(Backend& backend, const Arena& parameters, std::size_t decayed, const AdamWConfig& config,
-        std::size_t under_way = 2);
+        std::optional<std::uint64_t> rounding_seed = {}, std::size_t under_way = 2);
 
-  // Bytes of the state for parameters of this layout.
+  // Bytes of the state for parameters of this layout, without a rounding_seed.
   static std::size_t moment_bytes(const ArenaLayout& parameters);
   static std::size_t master_bytes(const ArenaLayout& parameters);
 
@@ -35,9 +38,11 @@ class AdamW {
   // 1 / (1 - beta^update), computed in double. Gradients are multiplied by gradient_scale first; max_norm 0 clips
   // nothing.
   void set_update(std::int64_t update, double learning_rate, float gradient_scale, float max_norm);
-  // One update as set, from `gradients` (same layout as the parameters): measures the global norm over everything, and
-  // updates both ranges. Runs nothing but operations, so that it can be recorded.
-  void update(const Arena& gradients);
+  // One update as set, from `gradients`, all of the parameters' arena as Arena::whole() gives them, in the parameters'
+  // dtype or f32: measures the global norm over everything, and updates both ranges. Runs nothing but operations, so
+  // that it can be recorded.
+  void update(const Tensor& gradients);
+  void update(const Arena& gradients) { update(gradients.whole()); }
 
   // The norm that the last update measured, f32 [1], of the gradients before gradient_scale.
   const Tensor& norm() const { return norm_; }
@@ -48,7 +53,7 @@ class AdamW {
 
  private:
   Tensor view(Buffer& buffer, const Tensor& like) const;
-  void update_range(const Tensor& parameters, const Tensor& gradients, float weight_decay);
+  void update_range(std::size_t first, std::size_t last, const Tensor& gradients, float weight_decay);
 
   Backend& backend_;
   const Arena& parameters_;
@@ -60,7 +65,10 @@ class AdamW {
   std::unique_ptr<Buffer> scalars_;
   Tensor state_;
   Tensor norm_;
-  std::unique_ptr<UploadSlot> update_;  // to state_
+  std::optional<std::uint64_t> rounding_seed_;
+  Tensor random_state_;                        // u32 [4]; absent without a seed
+  std::unique_ptr<UploadSlot> update_;         // to state_
+  std::unique_ptr<UploadSlot> random_states_;  // to random_state_
 };
 
 // The dynamic loss scale of f16 training (Micikevicius et al., 2018): halved when a gradient norm is not finite,

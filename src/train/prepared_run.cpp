@@ -329,7 +329,10 @@ TrainingStepOptions step_options(const TrainOptions& options) {
           .seed = options.seed,
           .clip = options.clip,
           .adamw = {static_cast<float>(options.beta1), static_cast<float>(options.beta2),
-                    static_cast<float>(options.epsilon), static_cast<float>(options.weight_decay)}};
+                    static_cast<float>(options.epsilon), static_cast<float>(options.weight_decay)},
+          .recompute = options.recompute,
+          .master_weights = options.master_weights,
+          .grad_dtype = options.grad_dtype};
 }
 
 void write_run_options(const PreparedRun& run) {

@@ -31,6 +31,8 @@ Json changeable_options(const Json& options) {
 
 Json run_identity(const TrainOptions& options, const DataInfo& data, std::uint64_t examples) {
   Json identity = select(options_to_json(options), {"dtype", "batch_size", "seq_len", "grad_accum", "seed"});
+  if (options.master_weights != MasterWeights::f32) identity["master_weights"] = name_of(options.master_weights);
+  if (options.grad_dtype != GradientSums::as_parameters) identity["grad_dtype"] = name_of(options.grad_dtype);
   identity.update(config_to_json(options.model));
   identity["data_tokenizer"] = data.tokenizer_hash;
   identity["data_train_tokens"] = data.train.tokens;

@@ -36,6 +36,10 @@ class Writer {
   void later_member(const char* name, const T& value) {
     member(name, value);
   }
+  template <Setting T>
+  void later_member(const char* name, const T& value) {
+    json[name] = name_of(value);
+  }
   template <class T>
   void member(const char* name, const std::optional<T>& value) {
     json[name] = value ? Json(*value) : Json();
@@ -72,6 +76,10 @@ class Reader {
   void later_member(const char* name, T& value) const {
     if (json_.is_object() && json_.contains(name)) member(name, value);
   }
+  template <Setting T>
+  void later_member(const char* name, T& value) const {
+    if (json_.is_object() && json_.contains(name)) named(name, value, from_name<T>);
+  }
   template <class Enum, class FromName>
   void named(const char* name, Enum& value, FromName from_name) const {
     read(name, [&](const Json& found) { value = from_name(found.get<std::string>()); });
@@ -103,6 +111,9 @@ void visit_options(Archive& archive, O& options) {
   archive.later_member("attention", options.attention);
   archive.later_member("products", options.products);
   archive.member("dtype", options.dtype);
+  archive.later_member("recompute", options.recompute);
+  archive.later_member("master_weights", options.master_weights);
+  archive.later_member("grad_dtype", options.grad_dtype);
   archive.member("steps", options.steps);
   archive.member("batch_size", options.batch_size);
   archive.member("seq_len", options.seq_len);
@@ -215,6 +226,9 @@ void TrainOptions::validate() const {
   constexpr std::array<std::string_view, 3> dtypes = {"f32", "bf16", "f16"};
   if (std::find(dtypes.begin(), dtypes.end(), dtype) == dtypes.end()) {
     reject(fmt::format("--dtype is {}; valid are f32, bf16 and f16.{}", dtype, near_name_hint(dtype, dtypes)));
+  }
+  if (master_weights == MasterWeights::none && dtype != "bf16") {
+    reject(fmt::format("--master-weights none goes with --dtype bf16, not {}.", dtype));
   }
   whole("--steps", steps, 1, many);
   whole("--batch-size", batch_size, 1, std::int64_t{1} << 24);

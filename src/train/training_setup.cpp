@@ -80,7 +80,9 @@ void TrainingRun::load_weights() {
   model.generation = carried_.generation;
   model.text_prefix.assign(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end());
   model_.emplace(std::make_unique<Model::Parts>(Model::Parts{nullptr, std::move(model), prepared_.paths.run}));
-  step_ = std::make_unique<TrainingStep>(transformer(), step_options(options_));
+  TrainingStepOptions step = step_options(options_);
+  step.recompute = prepared_.plan.memory.recompute;
+  step_ = std::make_unique<TrainingStep>(transformer(), step);
   if (prepared_.checkpoint) {
     load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
     if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "base/fail.h"
@@ -32,6 +33,34 @@ std::size_t batches_under_way(const Transformer& transformer, std::int64_t grad_
   return std::min(steps_under_way(transformer) * a_step, most);
 }
 
+// Those to try, one after another.
+std::vector<Recompute> levels_of(Recompute level) {
+  if (level != Recompute::automatic) return {level};
+  return {Recompute::none, Recompute::activations, Recompute::layers};
+}
+
+bool sums_in_f32(const TrainingStepOptions& options, DType dtype) {
+  return options.grad_dtype == GradientSums::f32 && dtype != DType::f32;
+}
+
+std::optional<std::uint64_t> rounding_seed(const TrainingStepOptions& options) {
+  if (options.master_weights == MasterWeights::f32) return std::nullopt;
+  return options.seed;
+}
+
+bool fits(const MemoryEstimate& memory, const DeviceInfo& device) {
+  return device.memory_bytes == 0 || memory.total() <= device.memory_bytes - device.memory_bytes / 16;
+}
+
+// The options with the level of recomputation that the device needs.
+TrainingStepOptions with_level(const Transformer& transformer, TrainingStepOptions options) {
+  if (options.recompute == Recompute::automatic) {
+    options.recompute =
+        TrainingStep::plan(transformer.backend(), transformer.config(), transformer.dtype(), options).recompute;
+  }
+  return options;
+}
+
 // Reads a scalar of `result` back.
 void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<StepResult>& result,
                float StepResult::* value) {
@@ -45,16 +74,21 @@ void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<Ste
 
 TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options)
     : backend_(transformer.backend()),
-      options_(options),
-      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train,
+      options_(with_level(transformer, options)),
+      pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train, options_.recompute,
             batches_under_way(transformer, options.grad_accum)),
       optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw,
-                 steps_under_way(transformer)),
+                 rounding_seed(options), steps_under_way(transformer)),
       scalars_(backend_.allocate(3 * stride, "scalars of a step")),
       loss_sum_(*scalars_, 0, DType::f32, {1}),
       loss_scale_(*scalars_, stride, DType::f32, {1}) {
   if (options.grad_accum < 1) {
     fail(ErrorKind::usage, "A step needs at least 1 batch, not {}.", options.grad_accum);
+  }
+  if (sums_in_f32(options, transformer.dtype())) {
+    const std::int64_t elements = transformer.parameters().whole().elements();
+    sum_buffer_ = backend_.allocate(static_cast<std::size_t>(elements) * sizeof(float), "sums of gradients");
+    sums_ = Tensor(*sum_buffer_, 0, DType::f32, {elements});
   }
   loss_scales_ = backend_.upload_slot(loss_scale_, steps_under_way(transformer), "loss scale");
   if (transformer.config().dropout == 0.0f) return;
@@ -73,8 +107,20 @@ TrainingStep::~TrainingStep() {
 
 MemoryEstimate TrainingStep::plan(const Backend& backend, const Config& config, DType dtype,
                                   const TrainingStepOptions& options) {
-  const MemoryPlan pass =
-      TrainingPass::plan(config, dtype, options.batch_size, options.seq_len, TrainingPass::Mode::train);
+  MemoryEstimate memory;
+  for (const Recompute level : levels_of(options.recompute)) {
+    TrainingStepOptions chosen = options;
+    chosen.recompute = level;
+    memory = plan_level(backend, config, dtype, chosen);
+    if (fits(memory, backend.device())) break;
+  }
+  return memory;
+}
+
+MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& config, DType dtype,
+                                        const TrainingStepOptions& options) {
+  const MemoryPlan pass = TrainingPass::plan(config, dtype, options.batch_size, options.seq_len,
+                                             TrainingPass::Mode::train, options.recompute);
   const ArenaLayout layout = parameter_layout(config, dtype).arena;
   const WorkingMemory working = backend.rehearse([&](Backend& like) {
     Transformer transformer(like, config, dtype);
@@ -87,14 +133,24 @@ MemoryEstimate TrainingStep::plan(const Backend& backend, const Config& config, 
       like.throttle(most_in_flight(dtype));
     }
   });
-  return {pass.parameters, pass.gradients, AdamW::moment_bytes(layout), AdamW::master_bytes(layout), pass.activations,
-          working.scratch, working.staging};
+  return {.parameters = pass.parameters,
+          .gradients = pass.gradients + (sums_in_f32(options, dtype) ? AdamW::moment_bytes(layout) / 2 : 0),
+          .moments = AdamW::moment_bytes(layout),
+          .master_weights = options.master_weights == MasterWeights::f32 ? AdamW::master_bytes(layout) : 0,
+          .activations = pass.activations,
+          .recompute = options.recompute,
+          .scratch = working.scratch,
+          .staging = working.staging};
 }
 
 void TrainingStep::record() {
   if (batch_) return;
-  batch_ = backend_.record([this] { pass_.forward_backward(loss_sum_, loss_scale_, random_state_); });
-  update_ = backend_.record([this] { optimizer_.update(pass_.gradients()); });
+  const Tensor gradients = pass_.gradients().whole();
+  batch_ = backend_.record([&] {
+    pass_.forward_backward(loss_sum_, loss_scale_, random_state_);
+    if (sums_) backend_.run(Add{.out = sums_, .in = gradients});
+  });
+  update_ = backend_.record([&] { optimizer_.update(sums_ ? sums_ : gradients); });
 }
 
 void TrainingStep::write_random_state(const StepInput& input, std::int64_t batch) {
@@ -123,8 +179,9 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
                         static_cast<float>(options_.clip));
   backend_.run(Fill{.out = loss_sum_, .value = 0.0f});
   write(*loss_scales_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
-  pass_.zero_gradients();
+  if (sums_) backend_.run(Fill{.out = sums_, .value = 0.0f});
   for (std::int64_t batch = 0; batch < options_.grad_accum; ++batch) {
+    if (batch == 0 || sums_) pass_.zero_gradients();
     const std::size_t first = static_cast<std::size_t>(batch) * count;
     pass_.set_batch(input.tokens.subspan(first, count), input.targets.subspan(first, count));
     write_random_state(input, batch);

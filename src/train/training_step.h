@@ -20,6 +20,9 @@ struct TrainingStepOptions {
   std::uint64_t seed = 1;       // of dropout
   double clip = 1.0;            // the largest global gradient norm; 0 clips nothing
   AdamWConfig adamw = {};
+  Recompute recompute = Recompute::none;
+  MasterWeights master_weights = MasterWeights::f32;
+  GradientSums grad_dtype = GradientSums::as_parameters;
 };
 
 // What changes from step to step.
@@ -63,7 +66,8 @@ class TrainingStep {
   // Waits: steps may be under way.
   ~TrainingStep();
 
-  // What it will hold on a device like the backend's, the backend's own memory counted. Allocates nothing there.
+  // What it will hold on a device like the backend's, the backend's own memory counted. Allocates nothing there. For
+  // Recompute::automatic, of the first level that leaves a sixteenth of the device's memory to others, or of the last.
   static MemoryEstimate plan(const Backend& backend, const Config& config, DType dtype,
                              const TrainingStepOptions& options);
 
@@ -80,6 +84,8 @@ class TrainingStep {
   AdamW& optimizer() { return optimizer_; }
 
  private:
+  static MemoryEstimate plan_level(const Backend& backend, const Config& config, DType dtype,
+                                   const TrainingStepOptions& options);
   void record();
   void write_random_state(const StepInput& input, std::int64_t batch);
 
@@ -87,6 +93,8 @@ class TrainingStep {
   TrainingStepOptions options_;
   TrainingPass pass_;
   AdamW optimizer_;
+  std::unique_ptr<Buffer> sum_buffer_;
+  Tensor sums_;  // of all batches' gradients, f32; absent where they are added up in the parameters' dtype
   std::unique_ptr<Buffer> scalars_;
   Tensor loss_sum_;
   Tensor loss_scale_;

@@ -88,6 +88,17 @@ TEST_P(LayoutTest, FillsCopiesAndAdds) {
       EXPECT_TRUE(out.intact() && in.intact());
     }
   }
+  // Sums in f32 of 16-bit numbers.
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    const std::vector<double> values = random_values(DType::f32, 77, 1);
+    const std::vector<double> more = random_values(dtype, 77, 2);
+    const Guarded sums = upload(backend(), DType::f32, {77}, values);
+    backend().run(Add{.out = sums, .in = upload(backend(), dtype, {77}, more)});
+    std::vector<double> sum = values;
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += more[i];
+    EXPECT_EQ(sums.values(), rounded(DType::f32, sum));
+    EXPECT_TRUE(sums.intact());
+  }
   const Guarded integers = upload(backend(), DType::i32, {3}, {1, -2, 3});
   const Guarded out(backend(), DType::i32, {3});
   backend().run(Copy{.out = out, .in = integers});
@@ -144,7 +155,7 @@ TEST_P(LayoutTest, NamesWrongArguments) {
   refuses("copy: ", "out is f32", [&] { b.run(Copy{.out = k, .in = half}); });
   refuses("copy: ", "in is absent", [&] { b.run(Copy{.out = k, .in = {}}); });
   refuses("add: ", "out is f32 [3, 8]", [&] { b.run(Add{.out = q, .in = k}); });
-  refuses("add: ", "out is f32", [&] { b.run(Add{.out = k, .in = half}); });
+  refuses("add: ", "in is f32", [&] { b.run(Add{.out = half, .in = v}); });
   refuses("add: ", "in is i32", [&] { b.run(Add{.out = k, .in = integers}); });
   refuses("gather_rows: ", "out is f32 [3, 8]", [&] { b.run(GatherRows{.out = q, .in = k, .indices = integers}); });
   refuses("gather_rows: ", "indices is f32", [&] { b.run(GatherRows{.out = v, .in = k, .indices = q}); });

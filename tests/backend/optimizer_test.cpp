@@ -1,9 +1,12 @@
 // The gradients' norm and AdamW against the reference, on every backend.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <limits>
 
+#include "backend/registry.h"
 #include "base/parallel.h"
+#include "base/philox.h"
 #include "tests/backend/backend_under_test.h"
 #include "tests/backend/numeric_check.h"
 #include "tests/backend/reference_elementwise.h"
@@ -121,6 +124,131 @@ TEST_P(OptimizerTest, AdamWUpdatesTheMasterAndRoundsIt) {
     EXPECT_EQ(parameters.values(), rounded(dtype, master.values()));
     EXPECT_TRUE(parameters.intact() && master.intact());
   }
+}
+
+// One update of values, as f32 master weights or as bf16 parameters rounded at random.
+struct RoundedUpdate {
+  std::vector<double> values;     // of bf16
+  std::vector<double> gradients;  // of bf16
+  DType gradient_dtype = DType::bf16;
+  double rate = 1e-3;
+  float weight_decay = 0.0f;
+
+  std::vector<double> run(Backend& backend, bool at_random) const {
+    const auto n = static_cast<std::int64_t>(values.size());
+    const Guarded parameters = upload(backend, DType::bf16, {n}, values);
+    const Guarded master = upload(backend, DType::f32, {n}, values);
+    const Guarded first(backend, DType::f32, {n});
+    const Guarded second(backend, DType::f32, {n});
+    backend.run(Fill{.out = first, .value = 0.25f});
+    backend.run(Fill{.out = second, .value = 0.5f});
+    const Guarded random = upload(backend, DType::u32, {4}, {7, 9, 11, 0});
+    const Guarded gradient = upload(backend, gradient_dtype, {n}, gradients);
+    const Guarded state = upload(backend, DType::f32, {5}, rounded(DType::f32, {rate, 10.0, 20.0, 1.0, 0.0}));
+    const Guarded norm = upload(backend, DType::f32, {1}, {1.0});
+    backend.run(AdamWUpdate{.parameters = parameters,
+                            .gradients = gradient,
+                            .first_moment = first,
+                            .second_moment = second,
+                            .master = at_random ? Tensor() : master.tensor(),
+                            .random_state = at_random ? random.tensor() : Tensor(),
+                            .operation = 13,
+                            .state = state,
+                            .norm = norm,
+                            .config = {0.9f, 0.95f, 1e-8f, weight_decay}});
+    EXPECT_TRUE(parameters.intact() && first.intact() && second.intact());
+    return at_random ? parameters.values() : master.values();
+  }
+};
+
+TEST_P(OptimizerTest, AdamWRoundsAtRandomBitForBit) {
+  for (const std::int64_t n : {1, 7, 40, 5003}) {
+    for (const DType gradient_dtype : {DType::bf16, DType::f32}) {
+      SCOPED_TRACE(std::to_string(n) + " " + std::string(name_of(gradient_dtype)));
+      RoundedUpdate update{random_values(DType::bf16, n, 1), random_values(DType::bf16, n, 2), gradient_dtype};
+      if (n > 10) {
+        update.values[3] = std::numeric_limits<double>::infinity();
+        update.values[4] = std::nan("");
+        update.values[10] = -std::numeric_limits<double>::infinity();
+      }
+      std::vector<double> expected = update.run(backend(), false);
+      for (std::int64_t e = 0; e < n; ++e) {
+        const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(expected[size(e)]));
+        if (!std::isfinite(expected[size(e)])) continue;
+        const std::uint32_t word = philox_block(std::uint64_t{9} << 32 | 7, 11, 13,
+                                                static_cast<std::uint64_t>(e / 8))[static_cast<std::size_t>(e / 2 % 4)];
+        const std::uint32_t random = e % 2 == 0 ? word & 0xffffu : word >> 16;
+        expected[size(e)] = static_cast<double>(std::bit_cast<float>((bits + random) & 0xffff0000u));
+      }
+      const std::vector<double> found = update.run(backend(), true);
+      for (std::int64_t e = 0; e < n; ++e) {
+        if (std::isnan(expected[size(e)])) {
+          EXPECT_TRUE(std::isnan(found[size(e)]));
+        } else {
+          EXPECT_EQ(found[size(e)], expected[size(e)]) << e;
+        }
+      }
+      if (backend().device().backend != "msl-host" || n < 10) continue;
+      update.values[3] = update.values[4] = update.values[10] = 1.0;
+      EXPECT_EQ(update.run(backend(), true), update.run(*make_backend("cpu"), true));
+    }
+  }
+}
+
+// Sums of 16-bit gradients are f32; here they are numbers that 16 bits hold.
+TEST_P(OptimizerTest, GradientsInF32MakeTheSameUpdate) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const bool has_master : {false, true}) {
+      constexpr std::int64_t n = 1003;
+      const std::vector<double> gradients = random_values(dtype, n, 2);
+      std::vector<std::vector<double>> results;
+      for (const DType gradient_dtype : {dtype, DType::f32}) {
+        const Guarded parameters = upload(backend(), dtype, {n}, random_values(dtype, n, 1));
+        const Guarded master = upload(backend(), DType::f32, {n}, random_values(DType::f32, n, 1));
+        const Guarded first = upload(backend(), DType::f32, {n}, std::vector<double>(size(n), 0.0));
+        const Guarded second = upload(backend(), DType::f32, {n}, std::vector<double>(size(n), 0.0));
+        const Guarded gradient = upload(backend(), gradient_dtype, {n}, gradients);
+        const Guarded state = upload(backend(), DType::f32, {5}, {0.125, 10.0, 20.0, 1.0, 0.0});
+        const Guarded norm = upload(backend(), DType::f32, {1}, {1.0});
+        backend().run(AdamWUpdate{.parameters = parameters,
+                                  .gradients = gradient,
+                                  .first_moment = first,
+                                  .second_moment = second,
+                                  .master = has_master ? master.tensor() : Tensor(),
+                                  .state = state,
+                                  .norm = norm});
+        results.push_back(parameters.values());
+        EXPECT_TRUE(parameters.intact() && master.intact());
+      }
+      EXPECT_EQ(results[0], results[1]) << name_of(dtype) << " " << has_master;
+      EXPECT_NE(results[0], random_values(dtype, n, 1));
+    }
+  }
+}
+
+// An update moves 1 to where bf16 has no number; those around it lie 2^-8 apart.
+TEST_P(OptimizerTest, RoundingAtRandomKeepsTheMean) {
+  constexpr std::int64_t n = 40000;
+  const std::vector<double> zeros(size(n), 0.0);
+  for (const double distance : {0.0011, 0.0003, 0.0025}) {
+    RoundedUpdate update{std::vector<double>(size(n), 1.0), zeros, DType::bf16, 0.0, 1.0f};
+    update.rate = distance;
+    const double exact = update.run(backend(), false)[0];
+    const std::vector<double> found = update.run(backend(), true);
+    const double below = std::floor(exact * 256) / 256;
+    double sum = 0.0;
+    for (const double value : found) {
+      EXPECT_TRUE(value == below || value == below + 1.0 / 256) << value;
+      sum += value;
+    }
+    const double share = (exact - below) * 256;
+    const double deviation = std::sqrt(share * (1 - share) / n) / 256;
+    EXPECT_NEAR(sum / n, exact, 4 * deviation);
+  }
+  // What bf16 holds stays.
+  const std::vector<double> values = random_values(DType::bf16, 3000, 3);
+  const RoundedUpdate still{values, std::vector<double>(3000, 0.0), DType::bf16, 0.0};
+  EXPECT_EQ(still.run(backend(), true), values);
 }
 
 TEST_P(OptimizerTest, AdamWWritesNothingWhereTheNormIsNotFinite) {
@@ -281,9 +409,10 @@ TEST_P(OptimizerTest, RefusesDtypesThatDoNotMeet) {
   const Guarded state(b, DType::f32, {adamw_state_size});
   const Guarded norm(b, DType::f32, {1});
   for (const auto& [dtype, other] : refused_pairs()) {
+    if (other == DType::f32) continue;
     const Guarded parameters(b, dtype, {8});
     const Guarded gradients(b, other, {8});
-    refuses("adamw: ", unlike("parameters", parameters, "gradients", gradients), [&] {
+    refuses("adamw: ", "but gradients must be f32 or of the same dtype", [&] {
       b.run(AdamWUpdate{.parameters = parameters,
                         .gradients = gradients,
                         .first_moment = first,
@@ -292,6 +421,34 @@ TEST_P(OptimizerTest, RefusesDtypesThatDoNotMeet) {
                         .norm = norm});
     });
   }
+}
+
+TEST_P(OptimizerTest, RefusesToRoundAtRandomToOtherThanBf16) {
+  Backend& b = backend();
+  const Guarded first(b, DType::f32, {8});
+  const Guarded second(b, DType::f32, {8});
+  const Guarded master(b, DType::f32, {8});
+  const Guarded state(b, DType::f32, {adamw_state_size});
+  const Guarded norm(b, DType::f32, {1});
+  const Guarded random(b, DType::u32, {4});
+  const Guarded gradients(b, DType::f32, {8});
+  const auto step = [&](std::string_view part, const Tensor& parameters, const Tensor& masters, const Tensor& words) {
+    refuses("adamw: ", part, [&] {
+      b.run(AdamWUpdate{.parameters = parameters,
+                        .gradients = gradients,
+                        .first_moment = first,
+                        .second_moment = second,
+                        .master = masters,
+                        .random_state = words,
+                        .state = state,
+                        .norm = norm});
+    });
+  };
+  const Guarded bf16(b, DType::bf16, {8});
+  step("random_state rounds to bf16 only", Guarded(b, DType::f16, {8}), {}, random);
+  step("master is f32 [8]", bf16, master, random);
+  step("random_state is f32", bf16, {}, norm);
+  step("random_state is u32 [3]", bf16, {}, Guarded(b, DType::u32, {3}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, OptimizerTest, testing::ValuesIn(test_backends()), test_backend_name);

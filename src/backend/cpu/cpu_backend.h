@@ -8,7 +8,7 @@ namespace mslt {
 // Runs every operation at once, on the threads of base/parallel.h: oneDNN for large matrix products, Highway with
 // run-time dispatch for the rest. Training is in f32. Inference takes bf16 and f16 weights and caches with f32
 // activations, and quantised weights in products. One file per operation group, named as in every backend.
-class CpuBackend final : public Backend {
+class CpuBackend : public Backend {
  public:
   CpuBackend();
   ~CpuBackend() override;

@@ -195,10 +195,13 @@ void CpuBackend::execute(const ResidualNormForward& op) {
         float* target = sums.target(sum_at, first);
         mean_value = HWY_DYNAMIC_DISPATCH(add_rows)(total, values, columns, target);
         sums.commit(sum_at, columns, target);
-        total = target;
-      } else {
-        if (sums) std::memmove(sums.at(sum_at), residuals.at(at), row_bytes);
-        if (!op.kind.rms) mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
+        total = sums.read(sum_at, columns, first);
+      } else if (sums) {
+        std::memmove(sums.at(sum_at), residuals.at(at), row_bytes);
+      }
+      // As stored in 16 bits, the sum has another mean.
+      if (!op.kind.rms && (!inputs || sums.dtype() != DType::f32)) {
+        mean_value = HWY_DYNAMIC_DISPATCH(sum_row)(total, columns);
       }
       mean_value = op.kind.rms ? 0.0f : mean_value / static_cast<float>(columns);
       const float squares = HWY_DYNAMIC_DISPATCH(squared_distance)(total, mean_value, columns);

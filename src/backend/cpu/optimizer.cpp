@@ -1,12 +1,15 @@
 // The gradients' norm and AdamW on the CPU.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
+#include "base/philox.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/optimizer.cpp"
@@ -94,6 +97,24 @@ HWY_EXPORT(adamw_step);
 
 using Block = std::array<float, element_block>;
 
+// Rounds `count` elements from `first` on to bf16 at random, as AdamWUpdate says.
+void round_at_random(float* p, std::int64_t first, std::int64_t count, std::span<const std::uint32_t> random_state,
+                     std::uint32_t operation) {
+  constexpr std::int64_t a_block = 8;
+  static_assert(element_block % a_block == 0);
+  const std::uint64_t seed = random_state[0] | std::uint64_t{random_state[1]} << 32;
+  for (std::int64_t i = 0; i < count; i += a_block) {
+    const PhiloxBlock words =
+        philox_block(seed, random_state[2], operation, static_cast<std::uint64_t>((first + i) / a_block));
+    for (std::int64_t k = 0; k < std::min(a_block, count - i); ++k) {
+      const auto bits = std::bit_cast<std::uint32_t>(p[i + k]);
+      if ((bits & 0x7f800000u) == 0x7f800000u) continue;
+      const std::uint32_t random = words[static_cast<std::size_t>(k / 2)] >> (16 * (k % 2)) & 0xffffu;
+      p[i + k] = std::bit_cast<float>((bits + random) & 0xffff0000u);
+    }
+  }
+}
+
 }  // namespace
 
 void CpuBackend::execute(const GlobalNorm& op) {
@@ -137,13 +158,14 @@ void CpuBackend::execute(const AdamWUpdate& op) {
   const FloatData gradient(op.gradients);
   float* m = op.first_moment.host<float>().data();
   float* v = op.second_moment.host<float>().data();
-  const Cost cost = {.flops = 16, .bytes = 28};
+  const Cost cost = {.flops = op.random_state ? 32.0 : 16.0, .bytes = 28};
   for_blocks(op.parameters.elements(), element_block, cost, [&](std::int64_t first, std::int64_t n) {
     alignas(64) Block parameter_buffer;
     alignas(64) Block gradient_buffer;
     updated.read(first, n, parameter_buffer.data());
     float* p = updated.target(first, parameter_buffer.data());
     HWY_DYNAMIC_DISPATCH(adamw_step)(p, gradient.read(first, n, gradient_buffer.data()), m + first, v + first, n, step);
+    if (op.random_state) round_at_random(p, first, n, op.random_state.host<std::uint32_t>(), op.operation);
     if (op.master) {
       narrow(stored.at(first), stored.dtype(), p, n);
     } else {

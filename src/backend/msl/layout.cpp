@@ -75,7 +75,8 @@ void MslBackend::execute(const Copy& op) {
 
 void MslBackend::execute(const Add& op) {
   if (op.out.elements() == 0) return;
-  encode(msl::kernel_name("add", op.out.dtype()))
+  const DType dtype = op.out.dtype();
+  encode(op.in.dtype() == dtype ? msl::kernel_name("add", dtype) : msl::kernel_name("add", dtype, op.in.dtype()))
       .buffer(0, op.out)
       .buffer(1, op.in)
       .bytes(2, span_args(op.out, op.in))

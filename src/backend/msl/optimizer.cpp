@@ -44,31 +44,23 @@ void MslBackend::execute(const AdamWUpdate& op) {
                           .beta2 = op.config.beta2,
                           .epsilon = op.config.epsilon,
                           .weight_decay = op.config.weight_decay,
-                          .reserved = 0};
-  if (op.master) {
-    encode(msl::kernel_name("adamw_master", op.parameters.dtype()))
-        .buffer(0, op.parameters)
-        .buffer(1, op.gradients)
-        .buffer(2, op.first_moment)
-        .buffer(3, op.second_moment)
-        .buffer(4, op.master)
-        .buffer(5, op.state)
-        .buffer(6, op.norm)
-        .bytes(7, args)
-        .work(15.0 * static_cast<double>(op.parameters.elements()), 3 * op.master.bytes())
-        .dispatch_spans(op.parameters.elements(), tuning_.adamw_threads);
-    return;
-  }
-  encode(msl::kernel_name("adamw", op.parameters.dtype()))
-      .buffer(0, op.parameters)
+                          .operation = op.operation};
+  const std::string_view step = op.master ? "adamw_master" : op.random_state ? "adamw_stochastic" : "adamw";
+  const DType dtype = op.parameters.dtype();
+  msl::Encoder encoder = encode(op.gradients.dtype() == dtype ? msl::kernel_name(step, dtype)
+                                                              : msl::kernel_name(step, dtype, op.gradients.dtype()));
+  encoder.buffer(0, op.parameters)
       .buffer(1, op.gradients)
       .buffer(2, op.first_moment)
       .buffer(3, op.second_moment)
       .buffer(4, op.state)
       .buffer(5, op.norm)
-      .bytes(6, args)
+      .bytes(6, args);
+  if (op.master) encoder.buffer(7, op.master);
+  if (op.random_state) encoder.buffer(7, op.random_state);
+  encoder
       .work(15.0 * static_cast<double>(op.parameters.elements()),
-            op.parameters.bytes() + op.first_moment.bytes() + op.second_moment.bytes())
+            (op.master ? op.master : op.parameters).bytes() + op.first_moment.bytes() + op.second_moment.bytes())
       .dispatch_spans(op.parameters.elements(), tuning_.adamw_threads);
 }
 

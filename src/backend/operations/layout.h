@@ -43,9 +43,9 @@ struct Copy {
 struct Add {
   static constexpr std::string_view name = "add";
   Tensor out;  // f; may be in
-  Tensor in;   // f
+  Tensor in;   // kept
 
-  auto arguments() const { return std::array{updates("out", out).over(in), reads("in", in)}; }
+  auto arguments() const { return std::array{updates("out", out).over(in), reads("in", in, Elements::kept)}; }
   void check(const Arguments& given) const;
 };
 

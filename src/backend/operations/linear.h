@@ -20,8 +20,9 @@ struct Weight {
   Tensor scales;  // f16 [out, in / 32]; absent for plain weights
 };
 
-// out = activation(in · weightᵀ + bias). Where rows are few, reading the weight is what takes the time; the backend
-// knows how few, and does those another way.
+// out = activation(in · weightᵀ + bias), of the argument as pre_activation stores it where that is given. (A library
+// may take it before it is rounded.) Where rows are few, reading the weight is what takes the time; the backend knows
+// how few, and does those another way.
 struct MatmulForward {
   static constexpr std::string_view name = "matmul_forward";
   Tensor out;                                // f [M, N]

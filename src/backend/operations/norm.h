@@ -37,7 +37,8 @@ struct NormRows {
   std::int64_t begin(std::int64_t row) const { return row / pieces * stride + first + row % pieces * columns; }
 };
 
-// sum = residual + dropout(x); out = LayerNorm(sum) or RMSNorm(sum), over the last dimension:
+// sum = residual + dropout(x); out = LayerNorm(sum) or RMSNorm(sum), of the sum as it is stored, over the last
+// dimension:
 //   LayerNorm: (sum - mean) · rstd · weight + bias, rstd = 1 / sqrt(variance + epsilon)     (Ba et al., 2016)
 //   RMSNorm:   sum · rstd · weight,                 rstd = 1 / sqrt(mean square + epsilon)  (Zhang & Sennrich, 2019)
 // With `pieces`, out and residual are [M, W], and their pieces of C elements are the N = M · pieces.count rows. Other

@@ -21,12 +21,21 @@ void AdamWUpdate::check(const Arguments& given) const {
   given.elements(parameters);
   const std::int64_t n = parameters.elements();
   given.vector(gradients, n);
+  given.require(gradients.dtype() == DType::f32 || gradients.dtype() == parameters.dtype(),
+                "parameters is {} and gradients is {}, but gradients must be f32 or of the same dtype.",
+                parameters.describe(), gradients.describe());
   given.vector(first_moment, n);
   given.vector(second_moment, n);
   if (parameters.dtype() == DType::f32) {
     given.absent(master, "with f32 parameters");
   } else if (master) {
     given.vector(master, n);
+  }
+  if (random_state) {
+    given.require(parameters.dtype() == DType::bf16, "parameters is {}, but random_state rounds to bf16 only.",
+                  parameters.describe());
+    given.absent(master, "with random_state");
+    given.vector(random_state, 4);
   }
   given.vector(state, adamw_state_size);
   given.vector(norm, 1);

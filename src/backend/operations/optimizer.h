@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "backend/operations/argument.h"
 
@@ -42,25 +43,32 @@ struct GlobalNorm {
 //   g = gradient · gradient_scale · min(1, max_norm / (norm · gradient_scale + 1e-6))
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
 //   p -= learning_rate · (m · correction1 / (sqrt(v · correction2) + epsilon) + weight_decay · p)
-// If norm is not finite, nothing is written.
+// If norm is not finite, nothing is written. With a random_state, p is rounded to bf16 at random, up or down, so that
+// its mean is what it was before: 16 random bits are added to the f32's bits, of which the upper 16 stay. Element e
+// takes its bits from word e / 2 % 4 of block e / 8 of (seed, step, operation) in base/philox.h, the lower half if e is
+// even. bf16 values and those that are not finite stay as they are.
 struct AdamWUpdate {
   static constexpr std::string_view name = "adamw";
   Tensor parameters;     // f [n]
-  Tensor gradients;      // f [n]
+  Tensor gradients;      // f32, or as parameters [n]
   Tensor first_moment;   // f32 [n]
   Tensor second_moment;  // f32 [n]
   // f32 [n], only with 16-bit parameters: if given, p is the master weight, and parameters receives its rounded value.
   Tensor master = {};
+  // u32 [4] as in Dropout, only with bf16 parameters and without master.
+  Tensor random_state = {};
+  std::uint32_t operation = 0;
   Tensor state;  // f32 [adamw_state_size]
   Tensor norm;   // f32 [1], of the gradients before gradient_scale
   AdamWConfig config = {};
 
   auto arguments() const {
     return std::array{master ? writes("parameters", parameters) : updates("parameters", parameters),
-                      reads("gradients", gradients),
+                      reads("gradients", gradients, Elements::floating),
                       updates("first_moment", first_moment, Elements::f32),
                       updates("second_moment", second_moment, Elements::f32),
                       updates("master", master, Elements::f32),
+                      reads("random_state", random_state, Elements::u32),
                       reads("state", state, Elements::f32),
                       reads("norm", norm, Elements::f32)};
   }

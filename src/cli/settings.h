@@ -1,0 +1,34 @@
+// Options whose values are names.
+#pragma once
+
+#include <string>
+
+#include "cli/numbers.h"
+#include "mslt/config.h"
+
+namespace mslt::cli {
+
+// Adds an option for a setting, whose current value is the default. A name that it does not have throws Error(usage)
+// out of CLI::App's parse.
+template <Setting T>
+void add_setting(CLI::App& command, const std::string& flag, T& value, const std::string& description) {
+  detail::add_value(
+      command, flag, description, "TEXT", "", [](const std::string& text) { from_name<T>(text); },
+      [&value](const std::string& text) { value = from_name<T>(text); },
+      [&value] { return std::string(name_of(value)); });
+}
+
+// Options of training, as the command's own structure holds them.
+template <class Options>
+void add_memory_options(CLI::App& command, Options& options) {
+  add_setting(command, "--master-weights", options.master_weights,
+              "What updates change with --dtype bf16 and f16: f32 weights kept beside the parameters, or none: bf16 "
+              "parameters rounded at random");
+  add_setting(command, "--grad-dtype", options.grad_dtype,
+              "What the gradients of several batches are added up in: auto, as the parameters, or f32");
+  add_setting(command, "--recompute", options.recompute,
+              "What the backward pass computes again to save memory: none, activations (and norms), layers, or auto "
+              "for the first that fits the device");
+}
+
+}  // namespace mslt::cli
