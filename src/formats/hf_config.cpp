@@ -74,6 +74,7 @@ bool computes(ModelFamily family, const Config& config) {
   }
   if (family == ModelFamily::gemma3) {
     return computes_gemma(config) && even_biases && config.qk_norm == QkNormType::head &&
+           (config.window == 0 || config.local_rope_theta > 0) &&
            says_all({"qk_norm", "window", "window_from", "full_attention_every", "local_rope_theta", "attention_scale",
                      "attention_softcap", "logit_softcap", "norm_weight_offset"},
                     config);

@@ -1,4 +1,5 @@
 // Reading each family's config.json.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -157,6 +158,9 @@ Config Reader::common() const {
   config.vocab_size = json_.size("vocab_size");
   config.max_positions = json_.size("max_position_embeddings");
   config.layers = json_.size("num_hidden_layers");
+  if (config.layers > max_config_layers) {
+    json_.reject("num_hidden_layers", fmt::format("valid are up to {} layers", max_config_layers));
+  }
   config.channels = json_.size("hidden_size");
   config.heads = json_.size("num_attention_heads");
   config.kv_heads = json_.size("num_key_value_heads", config.heads);
@@ -217,10 +221,8 @@ void Reader::windows(Config& config, std::vector<bool> slides) const {
     }
     return true;
   };
-  if (fits(first - slides.begin(), 0)) return;
-  for (std::int64_t every = 2; every <= config.layers; ++every) {
-    if (fits(0, every)) return;
-  }
+  const auto full = std::find(slides.begin(), slides.end(), false);
+  if (fits(first - slides.begin(), 0) || fits(0, full - slides.begin() + 1)) return;
   json_.reject("layer_types", "supported is full_attention in every n-th layer or in the first ones");
 }
 
@@ -263,25 +265,27 @@ Config Reader::smollm3() const {
   attention_biases(config);
   config.ffn_bias = json_.boolean("mlp_bias", false);
   require_absent_or("use_sliding_window", false);
-  windows(config, {});
+  for (const bool slides : layer_types(config)) {
+    if (slides) json_.reject("layer_types", "supported is full_attention for every layer");
+  }
   const std::int64_t interval = json_.size("no_rope_layer_interval", 4);
   config.no_rope_every = interval <= config.layers ? interval : 0;
   if (!json_.has("no_rope_layers")) return config;
-  const nlohmann::json& rotates = object_["no_rope_layers"];
-  const auto fits = [&](std::int64_t every) {
-    config.no_rope_every = every;
-    for (std::int64_t i = 0; i < config.layers; ++i) {
-      const nlohmann::json& value = rotates[static_cast<std::size_t>(i)];
-      if ((value == 0 || value == false) == config.layer(i).attention.rotary) return false;
-    }
-    return true;
-  };
-  if (rotates.is_array() && rotates.size() >= static_cast<std::size_t>(config.layers)) {
-    for (std::int64_t every = 0; every <= config.layers; ++every) {
-      if (fits(every)) return config;
+  const nlohmann::json& list = object_["no_rope_layers"];
+  std::vector<bool> rotates;
+  if (list.is_array()) {
+    for (const nlohmann::json& value : list) rotates.push_back(value != 0 && value != false);
+  }
+  constexpr std::string_view expected = "supported is 0 for every n-th layer and 1 for the others";
+  if (rotates.size() < static_cast<std::size_t>(config.layers)) json_.reject("no_rope_layers", expected);
+  const auto first = std::find(rotates.begin(), rotates.begin() + config.layers, false) - rotates.begin();
+  config.no_rope_every = first < config.layers ? first + 1 : 0;
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    if (config.layer(i).attention.rotary != rotates[static_cast<std::size_t>(i)]) {
+      json_.reject("no_rope_layers", expected);
     }
   }
-  json_.reject("no_rope_layers", "supported is 0 for every n-th layer and 1 for the others");
+  return config;
 }
 
 Config Reader::phi3() const {

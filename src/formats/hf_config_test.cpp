@@ -242,6 +242,8 @@ TEST(HfConfig, ReadsSmolLm3) {
   expect_refused(json, "no_rope_layers", {0, 1, 1}, "supported is 0 for every n-th layer");
   expect_refused(json, "no_rope_layers", {1, 1}, "supported is 0 for every n-th layer");
   expect_refused(json, "use_sliding_window", true, "supported is false");
+  expect_refused(json, "layer_types", {"full_attention", "full_attention", "sliding_attention"},
+                 "supported is full_attention for every layer");
 }
 
 TEST(HfConfig, ReadsPhi3) {
@@ -473,6 +475,7 @@ TEST(HfConfig, RefusesWhatMakesNoSense) {
     expect_refused(gpt2_json(), "n_layer", value, "valid is a whole number");
     expect_refused(llama_json(), "hidden_size", value, "valid is a whole number");
   }
+  expect_refused(llama_json(), "num_hidden_layers", 5000, "valid are up to 4096 layers");
   expect_refused(gpt2_json(), "n_head", 5, "must divide n_embd, 24");
   expect_refused(gpt2_json(), "layer_norm_epsilon", "small", "valid is a number");
   expect_refused(gpt2_json(), "tie_word_embeddings", 1, "valid are true and false");

@@ -57,6 +57,9 @@ void check_rope_scaling(const Config& config, Problems& problems) {
     problems.add("rope_scaling has low_freq_factor {} and high_freq_factor {}; it needs low < high.",
                  scaling.low_freq_factor, scaling.high_freq_factor);
   }
+  if (scaling.type == RopeScalingType::yarn && config.rope_theta <= 1) {
+    problems.add("rope_theta is {}; rope_scaling yarn needs it above 1.", config.rope_theta);
+  }
   if (scaling.type == RopeScalingType::yarn && scaling.beta_fast <= scaling.beta_slow) {
     problems.add("rope_scaling has beta_fast {} and beta_slow {}; it needs slow < fast.", scaling.beta_fast,
                  scaling.beta_slow);

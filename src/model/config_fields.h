@@ -91,7 +91,10 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
         rope.beta_fast);
   visit(positive("rope_beta_slow", "yarn: scales what turns less often").at("rope_scaling.beta_slow").since_later(),
         rope.beta_slow);
-  visit(positive("rope_attention_factor", "yarn: multiplies rotated queries and keys")
+  visit(ConfigField{.name = "rope_attention_factor",
+                    .help = "yarn: multiplies rotated queries and keys",
+                    .most = 1000,
+                    .above_least = true}
             .at("rope_scaling.attention_factor")
             .since_later(),
         rope.attention_factor);

@@ -138,6 +138,12 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
          c.position = PositionType::rope;
          c.rope_scaling = {.type = RopeScalingType::yarn, .factor = 8.0, .beta_fast = 2.0, .beta_slow = 2.0};
        }},
+      {"rope_theta is 1; rope_scaling yarn needs it above 1",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rope_theta = 1;
+         c.rope_scaling.type = RopeScalingType::yarn;
+       }},
       {"window is -1",
        [](Config& c) {
          c.window = -1;
