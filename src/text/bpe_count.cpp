@@ -192,7 +192,7 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
   std::uint64_t done = 0;
   bool stop = false;
   std::exception_ptr error;
-  const NextPretoken next = next_pretoken(options.pattern);
+  const NextPretokens next = next_pretokens(options.pattern);
   std::uint64_t reported = 0;
   const auto report = [&](std::uint64_t now) {
     reported = now;
@@ -205,11 +205,8 @@ PretokenCounts count_blocks(Reader& reader, const CountOptions& options) {
       Block block;
       while (reader.next(block)) {
         const std::string_view text = block;
-        for (std::size_t begin = 0; begin < text.size();) {
-          const std::size_t end = next(text, begin);
-          counts.add(text.substr(begin, end - begin), 1);
-          begin = end;
-        }
+        for_each_pretoken(text, next,
+                          [&](std::size_t begin, std::size_t end) { counts.add(text.substr(begin, end - begin), 1); });
         std::uint64_t done_now = 0;
         {
           const std::lock_guard lock(mutex);

@@ -17,8 +17,8 @@ constexpr std::size_t long_piece = 96;
 // A queue with more positions is not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
-// Slots of one and two cache lines.
-using ShortPieces = PretokenCache<1, 11, std::size_t{1} << 13>;
+// Slots of half a cache line and of two; the latter also for short pieces of more tokens.
+using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
 using LongPieces = PretokenCache<3, 19, std::size_t{1} << 12>;
 
 std::uint64_t hash_bytes(std::string_view bytes) {
@@ -132,29 +132,6 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   return symbols;
 }
 
-void BpeEncoder::encode(std::string_view text, NextPretoken next, std::vector<TokenId>& ids) const {
-  std::size_t begin = 0;
-  const auto next_piece = [&](std::size_t& readable) {
-    readable = text.size() - begin;
-    if (readable == 0) return std::string_view();
-    const std::size_t end = next(text, begin);
-    const std::string_view piece = text.substr(begin, end - begin);
-    begin = end;
-    return piece;
-  };
-  encode_all(next_piece, ids);
-}
-
-void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
-  std::size_t index = 0;
-  const auto next_piece = [&](std::size_t& readable) {
-    const std::string_view piece = index == pretokens.size() ? std::string_view() : pretokens[index++];
-    readable = piece.size();
-    return piece;
-  };
-  encode_all(next_piece, ids);
-}
-
 // Ids are collected here first, which saves a capacity check per token.
 class BpeEncoder::IdBlock {
  public:
@@ -181,54 +158,84 @@ class BpeEncoder::IdBlock {
   std::size_t filled_ = 0;
 };
 
-template <class NextPiece>
-void BpeEncoder::encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const {
+// Pieces whose slots of the cache are being loaded.
+struct BpeEncoder::Batch {
+  std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
+  std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
+  std::size_t count = 0;
+
+  // `readable` bytes of memory from the piece's start may be read.
+  void add(std::string_view piece, std::size_t readable, ShortPieces& cache) {
+    pieces[count] = piece;
+    if (piece.size() <= ShortPieces::max_bytes) places[count] = cache.place(piece, readable);
+    ++count;
+  }
+};
+
+void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
-  Workspace& workspace = *borrowed;
+  PretokenEnds ends;
+  std::size_t begin = 0;
+  encode_batches(ids, *borrowed, [&](Batch& batch) {
+    if (begin == text.size()) return;
+    for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
+      batch.add(text.substr(begin, end - begin), text.size() - begin, (*borrowed).short_pieces);
+      begin = end;
+    }
+  });
+}
+
+void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
+  const BorrowedWorkspace borrowed(*this);
+  encode_batches(ids, *borrowed, [&](Batch& batch) {
+    for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
+      batch.add(pretokens.front(), pretokens.front().size(), (*borrowed).short_pieces);
+    }
+  });
+}
+
+// The slots of one batch load while the batch before it is encoded.
+template <class Fill>
+void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace, const Fill& fill) const {
   IdBlock block(ids);
-  // The slots of so many pieces load while the pieces before them are looked up.
-  struct Ahead {
-    std::string_view piece;
-    ShortPieces::Place place;
-  };
-  std::array<Ahead, 16> ahead;
-  while (true) {
-    std::size_t count = 0;
-    for (; count < ahead.size(); ++count) {
-      std::size_t readable = 0;
-      const std::string_view piece = next_piece(readable);
-      if (piece.empty()) break;
-      ahead[count].piece = piece;
-      if (piece.size() <= ShortPieces::max_bytes) ahead[count].place = workspace.short_pieces.place(piece, readable);
-    }
-    if (count == 0) break;
-    for (const Ahead& next : std::span(ahead).first(count)) {
-      if (next.piece.size() <= ShortPieces::max_bytes) {
-        encode_cached(next.piece, workspace.short_pieces, next.place, workspace, block);
-      } else if (next.piece.size() <= LongPieces::max_bytes) {
-        encode_cached(next.piece, workspace.long_pieces, workspace.long_pieces.place(next.piece, next.piece.size()),
-                      workspace, block);
-      } else {
-        workspace.ids.clear();
-        encode_uncached(next.piece, workspace, workspace.ids);
-        block.append(workspace.ids);
-      }
-    }
+  std::array<Batch, 2> batches;
+  fill(batches[0]);
+  for (std::size_t current = 0; batches[current].count > 0; current = 1 - current) {
+    Batch& next = batches[1 - current];
+    next.count = 0;
+    fill(next);
+    encode_batch(batches[current], workspace, block);
   }
   block.flush();
 }
 
-template <class Cache>
-void BpeEncoder::encode_cached(std::string_view piece, Cache& cache, const typename Cache::Place& place,
-                               Workspace& workspace, IdBlock& block) const {
-  if (const auto* slot = cache.find(place)) [[likely]] {
-    block.append_slot(*slot);
-    return;
+void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    const std::string_view piece = batch.pieces[i];
+    const bool is_short = piece.size() <= ShortPieces::max_bytes;
+    if (is_short) {
+      if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
+        block.append_slot(*slot);
+        continue;
+      }
+    }
+    std::optional<LongPieces::Place> place;
+    if (piece.size() <= LongPieces::max_bytes) {
+      place = workspace.long_pieces.place(piece, piece.size());
+      if (const auto* slot = workspace.long_pieces.find(*place)) {
+        block.append_slot(*slot);
+        continue;
+      }
+    }
+    workspace.ids.clear();
+    encode_uncached(piece, workspace, workspace.ids);
+    if (is_short && workspace.ids.size() <= ShortPieces::max_ids) {
+      workspace.short_pieces.insert(batch.places[i], workspace.ids);
+    } else if (place && workspace.ids.size() <= LongPieces::max_ids) {
+      workspace.long_pieces.insert(*place, workspace.ids);
+    }
+    block.append(workspace.ids);
   }
-  workspace.ids.clear();
-  encode_uncached(piece, workspace, workspace.ids);
-  if (workspace.ids.size() <= Cache::max_ids) cache.insert(place, workspace.ids);
-  block.append(workspace.ids);
 }
 
 void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {

@@ -45,7 +45,7 @@ class BpeEncoder {
 
   // Appends the ids of each pre-token of `text`. O(text) for any lengths of pre-tokens, if no token is made from one
   // with a higher rank (always true after training); O(n log n) in the longest pre-token otherwise.
-  void encode(std::string_view text, NextPretoken next, std::vector<TokenId>& ids) const;
+  void encode(std::string_view text, NextPretokens next, std::vector<TokenId>& ids) const;
   // The same for pre-tokens, each of at least one byte.
   void encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const;
 
@@ -63,13 +63,12 @@ class BpeEncoder {
   struct Workspace;
   class BorrowedWorkspace;
   class IdBlock;
+  struct Batch;
 
-  // Calls next_piece(readable), which sets the number of bytes readable from its piece, until that is empty.
-  template <class NextPiece>
-  void encode_all(NextPiece&& next_piece, std::vector<TokenId>& ids) const;
-  template <class Cache>
-  void encode_cached(std::string_view piece, Cache& cache, const typename Cache::Place& place, Workspace& workspace,
-                     IdBlock& block) const;
+  // Calls fill(batch), which adds the next pieces, until it adds none.
+  template <class Fill>
+  void encode_batches(std::vector<TokenId>& ids, Workspace& workspace, const Fill& fill) const;
+  void encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
   void merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;

@@ -152,8 +152,9 @@ TEST(BpeEncode, RanksRiseOnlyWhereNoTokenIsMadeOfALaterOne) {
 TEST(BpeEncode, CachedPretokensComeOutAsUncachedOnes) {
   RandomVocabulary vocabulary(5, 40, true);
   const BpeEncoder encoder = vocabulary.encoder();
-  const NextPretoken next = [](std::string_view text, std::size_t begin) {
-    return std::min(text.find('d', begin), text.size() - 1) + 1;
+  const NextPretokens next = [](std::string_view text, std::size_t begin, PretokenEnds& ends) {
+    ends[0] = std::min(text.find('d', begin), text.size() - 1) + 1;
+    return std::size_t{1};
   };
   for (std::size_t size = 1; size < 130; ++size) {
     std::string piece = vocabulary.text(size);
@@ -177,8 +178,9 @@ TEST(BpeEncode, WholeTokensComeFirst) {
   auto tokens = vocabulary.tokens;
   tokens.emplace_back("abcabcabcabcabcabc");
   const std::array<TokenId, 1> whole = {static_cast<TokenId>(tokens.size() - 1)};
-  const NextPretoken all = [](std::string_view text, std::size_t) {
-    return text.size();
+  const NextPretokens all = [](std::string_view text, std::size_t, PretokenEnds& ends) {
+    ends[0] = text.size();
+    return std::size_t{1};
   };
   std::vector<TokenId> ids;
   BpeEncoder({.byte_tokens = vocabulary.byte_tokens}, vocabulary.rules, tokens, whole).encode(tokens.back(), all, ids);
@@ -191,8 +193,9 @@ TEST(BpeEncode, WholeTokensComeFirst) {
 TEST(BpeEncode, ThreadsShareAnEncoder) {
   RandomVocabulary vocabulary(7, 100, true);
   const BpeEncoder encoder = vocabulary.encoder();
-  const NextPretoken next = [](std::string_view text, std::size_t begin) {
-    return std::min(text.find('d', begin), text.size() - 1) + 1;
+  const NextPretokens next = [](std::string_view text, std::size_t begin, PretokenEnds& ends) {
+    ends[0] = std::min(text.find('d', begin), text.size() - 1) + 1;
+    return std::size_t{1};
   };
   const std::string text = vocabulary.text(20000);
   std::vector<TokenId> expected;

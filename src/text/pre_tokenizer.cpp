@@ -139,7 +139,7 @@ class PreTokenizer::Splitter {
     if (step.expression) {
       matcher_.emplace(*step.expression);
     } else {
-      next_ = next_pretoken(step.pattern);
+      next_ = next_pretokens(step.pattern);
     }
   }
 
@@ -218,16 +218,12 @@ class PreTokenizer::Splitter {
       certain_ = 0;
       uncertain_from_ = limit;
     }
-    for (std::size_t begin = 0; begin < piece.size();) {
-      const std::size_t end = next_(piece, begin);
-      spans_.push_back({begin, end, true});
-      begin = end;
-    }
+    for_each_pretoken(piece, next_, [&](std::size_t begin, std::size_t end) { spans_.push_back({begin, end, true}); });
   }
 
   const PreTokenizerStep& step_;
   std::optional<ExpressionMatcher> matcher_;
-  NextPretoken next_ = nullptr;
+  NextPretokens next_ = nullptr;
   std::vector<Span> spans_;
   std::size_t certain_ = 0;
   std::size_t uncertain_from_ = 0;

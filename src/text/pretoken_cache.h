@@ -1,5 +1,5 @@
 // A cache of the ids of recent pre-tokens: exact keys, two to a set, so that a rare one does not push out a frequent
-// one.
+// one. A set of short pieces is one cache line.
 #pragma once
 
 #include <algorithm>
@@ -27,10 +27,10 @@ class PretokenCache {
   static constexpr std::size_t max_bytes = sizeof(Key) - 1;
   static constexpr std::size_t max_ids = ids_in_slot;
 
-  struct alignas(64) Slot {
+  struct Slot {
     Key key{};
-    std::uint32_t count = 0;
     std::array<TokenId, ids_in_slot> ids{};
+    std::uint32_t count = 0;
   };
 
   // Where a piece is, if it is here.
@@ -49,7 +49,7 @@ class PretokenCache {
   Place place(std::string_view piece, std::size_t readable) {
     Place place;
     place.key_ = key_of(piece, readable);
-    place.set_ = slots_.data() + set_of(place.key_);
+    place.set_ = sets_[set_of(place.key_)].slots.data();
     __builtin_prefetch(place.set_);
     return place;
   }
@@ -95,8 +95,12 @@ class PretokenCache {
           (static_cast<std::uint64_t>(pair >> 64) ^ 0xD6E8FEB86659FD93u);
       hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
     }
-    return 2 * ((hash ^ (hash >> 29)) % sets);
+    return (hash ^ (hash >> 29)) % sets;
   }
+
+  struct alignas(64) Set {
+    std::array<Slot, 2> slots;
+  };
 
   // Without a branch for each pair.
   static bool equal(const Key& a, const Key& b) {
@@ -118,7 +122,7 @@ class PretokenCache {
     return bytes;
   }();
 
-  std::vector<Slot> slots_ = std::vector<Slot>(2 * sets);
+  std::vector<Set> sets_ = std::vector<Set>(sets);
 };
 
 }  // namespace mslt

@@ -1,11 +1,14 @@
-// The pre-tokenizers, each a hand-written equivalent of its regular expression, with a fast path for ASCII.
+// The pre-tokenizers, each a hand-written equivalent of its regular expression, with fast paths for ASCII and for runs
+// of letters of some scripts.
 #include "text/split.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
 
+#include "text/ascii_masks.h"
 #include "text/unicode_tables.h"
 #include "text/utf8.h"
 
@@ -83,6 +86,33 @@ inline std::size_t leading_letters(const char* bytes) {
   return static_cast<std::size_t>(std::countr_zero(others)) / 8;
 }
 
+// The number of leading bytes of the eight at `bytes` that are whole Cyrillic letters of U+0400 to U+047F.
+inline std::size_t leading_cyrillic(const char* bytes) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  const std::uint64_t others = (word & 0xC0FEC0FEC0FEC0FE) ^ 0x80D080D080D080D0;
+  return static_cast<std::size_t>(std::countr_zero(others)) / 16 * 2;
+}
+
+// Whether the four bytes at `bytes` start with a Chinese character of U+4E00 to U+9FFF.
+inline bool is_chinese(const char* bytes) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  const std::uint32_t code_point = ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
+  return (word & 0xC0C0F0) == 0x8080E0 && code_point - 0x4E00 < 0xA000 - 0x4E00;
+}
+
+// The end of a run of letters of a script that starts at `position`, after one of them of `length` bytes.
+inline std::size_t skip_script(std::string_view text, std::size_t position, std::size_t length) {
+  std::size_t count = 8;
+  while (length == 2 && count == 8 && text.size() - position >= 8) {
+    count = leading_cyrillic(text.data() + position);
+    position += count;
+  }
+  while (length == 3 && text.size() - position >= 4 && is_chinese(text.data() + position)) position += 3;
+  return position;
+}
+
 // The end of the longest run of characters of the set starting at `position`.
 template <ClassMask set>
 inline std::size_t skip(std::string_view text, std::size_t position) {
@@ -101,6 +131,9 @@ inline std::size_t skip(std::string_view text, std::size_t position) {
       return position;
     }
     position += character.length;
+    if constexpr ((set & letter) == letter && std::endian::native == std::endian::little) {
+      position = skip_script(text, position, character.length);
+    }
   }
 }
 
@@ -177,6 +210,22 @@ std::size_t next_whole(std::string_view text, std::size_t /*begin*/) {
   return text.size();
 }
 
+// Sixteen pre-tokens by `next`, or fewer before text where `goes_on` is false.
+template <std::size_t (*next)(std::string_view, std::size_t), class GoesOn>
+std::size_t in_turn(std::string_view text, std::size_t begin, PretokenEnds& ends, const GoesOn& goes_on) {
+  std::size_t count = 0;
+  do {
+    begin = next(text, begin);
+    ends[count++] = begin;
+  } while (count < 16 && begin < text.size() && goes_on(begin));
+  return count;
+}
+
+template <std::size_t (*next)(std::string_view, std::size_t)>
+std::size_t in_turn(std::string_view text, std::size_t begin, PretokenEnds& ends) {
+  return in_turn<next>(text, begin, ends, [](std::size_t) { return true; });
+}
+
 std::size_t next_gpt2(std::string_view text, std::size_t begin) {
   if (text[begin] == '\'') {
     const std::size_t end = skip_contraction<false>(text, begin);
@@ -197,6 +246,48 @@ std::size_t next_gpt2(std::string_view text, std::size_t begin) {
     return skip<punctuation>(text, next);
   }
   return end_of_spaces(text, begin, skip<white_space>(text, begin));
+}
+
+// Where pre-tokens of gpt2 start among the bytes 1 to 62 of the 64 at `bytes`, which lie in a longer text and whose
+// first byte starts one, as a mask. Says nothing of the last byte before a character that is not ASCII, nor of what
+// follows.
+std::uint64_t starts_of_gpt2(const char* bytes) {
+  const AsciiMasks masks = ascii_masks(bytes);
+  const std::uint64_t symbols = ~(masks.letters | masks.numbers | masks.white | masks.others);
+  const auto follow = [](std::uint64_t mask) {
+    return mask << 1;
+  };
+  // A character that is no white space continues its own kind, or a space before it.
+  const std::uint64_t continued = (masks.letters & follow(masks.letters)) | (masks.numbers & follow(masks.numbers)) |
+                                  (symbols & follow(symbols)) | follow(masks.spaces);
+  // White space starts a pre-token after another kind of character, and before one: the run's last character.
+  const std::uint64_t white_starts = masks.white & (~follow(masks.white) | ~(masks.white >> 1));
+  std::uint64_t starts = (~masks.white & ~continued) | white_starts | 1;
+  for (std::uint64_t left = masks.apostrophes & starts; left != 0; left &= left - 1) {
+    const auto at = static_cast<std::size_t>(std::countr_zero(left));
+    if (at > 60) {
+      starts &= (std::uint64_t{2} << at) - 1;  // the bytes after it may belong to a contraction
+      break;
+    }
+    const std::size_t end = skip_contraction<false>(std::string_view(bytes, 64), at);
+    if (end != at) starts = (starts & ~(std::uint64_t{2} << at)) | (std::uint64_t{1} << end);
+  }
+  const int known = std::min(std::countr_zero(masks.others), 64) - 1;
+  return known <= 1 ? 0 : starts & ((std::uint64_t{1} << known) - 2);
+}
+
+std::size_t next_gpt2_block(std::string_view text, std::size_t begin, PretokenEnds& ends) {
+  if (text.size() - begin > 64) {
+    std::size_t count = 0;
+    for (std::uint64_t starts = starts_of_gpt2(text.data() + begin); starts != 0; starts &= starts - 1) {
+      ends[count++] = begin + static_cast<std::size_t>(std::countr_zero(starts));
+    }
+    if (count > 0) return count;
+  }
+  // Until blocks pay again.
+  return in_turn<next_gpt2>(text, begin, ends, [&](std::size_t at) {
+    return text.size() - at < 2 || static_cast<signed char>(text[at] | text[at + 1]) < 0;
+  });
 }
 
 // Shared by llama3, qwen2 and o200k: numbers of up to max_digits, then ` ?[^\s\p{L}\p{N}]+` and what `trail` skips
@@ -315,20 +406,20 @@ bool is_safe_between(std::string_view text, std::size_t end, Previous left, Clas
 
 }  // namespace
 
-NextPretoken next_pretoken(SplitPattern pattern) {
+NextPretokens next_pretokens(SplitPattern pattern) {
   switch (pattern) {
     case SplitPattern::gpt2:
-      return next_gpt2;
+      return next_gpt2_block;
     case SplitPattern::llama3:
-      return next_llama3<3>;
+      return in_turn<next_llama3<3>>;
     case SplitPattern::qwen2:
-      return next_llama3<1>;
+      return in_turn<next_llama3<1>>;
     case SplitPattern::o200k:
-      return next_o200k;
+      return in_turn<next_o200k>;
     case SplitPattern::none:
       break;
   }
-  return next_whole;
+  return in_turn<next_whole>;
 }
 
 std::size_t safe_cut(std::string_view text) {

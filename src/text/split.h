@@ -17,18 +17,34 @@
 // All functions here are safe to call from several threads.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "mslt/tokenizer.h"
 
 namespace mslt {
 
-// The end (> begin) of the pre-token that starts at `begin`, which must be below text.size() and be 0 or the end of
-// another pre-token. Splitting a whole text takes time linear in its length for any content.
-using NextPretoken = std::size_t (*)(std::string_view text, std::size_t begin);
+// Finds the pre-tokens that follow each other from `begin` on, which must be below text.size() and be 0 or the end of
+// another pre-token: writes their ends, at least one, and returns how many. Splitting a whole text takes time linear in
+// its length for any content.
+using PretokenEnds = std::array<std::size_t, 64>;
+using NextPretokens = std::size_t (*)(std::string_view text, std::size_t begin, PretokenEnds& ends);
 
-NextPretoken next_pretoken(SplitPattern pattern);
+NextPretokens next_pretokens(SplitPattern pattern);
+
+// Calls visit(begin, end) for each pre-token of a text in order.
+template <class Visit>
+void for_each_pretoken(std::string_view text, NextPretokens next, const Visit& visit) {
+  PretokenEnds ends;
+  for (std::size_t begin = 0; begin < text.size();) {
+    for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
+      visit(begin, end);
+      begin = end;
+    }
+  }
+}
 
 // The largest position below text.size() where text may be cut so that, for each pattern except `none`, the pre-tokens
 // of both sides are those of the whole, whatever is appended; 0 if none is found. To split text that arrives in pieces,

@@ -5,10 +5,15 @@
 
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "text/expression.h"
+#include "text/pattern_texts.h"
 
 namespace mslt {
 namespace {
@@ -21,17 +26,12 @@ constexpr std::pair<const char*, SplitPattern> patterns[] = {{"gpt2", SplitPatte
                                                              {"o200k", SplitPattern::o200k}};
 
 Pieces split(SplitPattern pattern, std::string_view text) {
-  const NextPretoken next = next_pretoken(pattern);
   Pieces pieces;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = next(text, begin);
-    if (end <= begin || end > text.size()) {
-      ADD_FAILURE() << "a pre-token from " << begin << " to " << end << " in " << text.size() << " bytes";
-      break;
-    }
+  for_each_pretoken(text, next_pretokens(pattern), [&](std::size_t begin, std::size_t end) {
+    EXPECT_LT(begin, end);
+    EXPECT_LE(end, text.size());
     pieces.emplace_back(text.substr(begin, end - begin));
-    begin = end;
-  }
+  });
   return pieces;
 }
 
@@ -51,6 +51,40 @@ TEST(Split, AgreesWithGoldenTexts) {
         lengths.push_back(piece.size());
       }
       EXPECT_EQ(lengths, entry.at(name).get<std::vector<std::size_t>>()) << name << ' ' << entry.at("text");
+    }
+  }
+}
+
+// Long texts of all kinds of neighbours: words of several scripts, contractions, runs of white space.
+TEST(Split, AgreesWithTheExpressionsOnLongTexts) {
+  constexpr std::string_view parts[] = {"a",      "Be",     "word",
+                                        "1",      "23",     " ",
+                                        "  ",     "\n",     "\t",
+                                        "'",      "'s",     "'ll",
+                                        "'re",    "'LL",    "l",
+                                        "e",      "!",      "/",
+                                        "\u00E9", "\u0416", "\u0436\u0438\u0432\u043E\u0442",
+                                        "\u0482", "\u0487", "\u4E2D\u6587",
+                                        "\u4DFF", "\u9FFF", "\u00A0",
+                                        "\u3000", "\u00BD", "\U0001F600"};
+  std::minstd_rand random(1);
+  const auto below = [&](std::size_t limit) {
+    return static_cast<std::size_t>(random() / 7) % limit;
+  };
+  for (const auto& [pattern, regex] : pattern_texts) {
+    const Expression expression(regex);
+    for (int repeat = 0; repeat < 200; ++repeat) {
+      std::string text;
+      // Many texts have few kinds of parts, so that long runs occur too.
+      const std::size_t kinds = 1 + below(std::size(parts));
+      const std::size_t first = below(std::size(parts));
+      while (text.size() < 400) text += parts[(first + below(kinds)) % std::size(parts)];
+      Pieces expected;
+      ExpressionMatcher matcher(expression);
+      matcher.start(text, std::string_view::npos);
+      while (const auto match = matcher.next())
+        expected.emplace_back(text.substr(match->begin, match->end - match->begin));
+      ASSERT_EQ(split(pattern, text), expected) << regex << " on " << text;
     }
   }
 }
@@ -119,14 +153,12 @@ TEST(Split, LongRunsTakeLinearTime) {
     const std::string text = repeat(part);
     for (const std::string& whole : {text, text + "B", "\n" + text + "\nb", "!" + text + "1"}) {
       for (const auto& [name, pattern] : patterns) {
-        const NextPretoken next = next_pretoken(pattern);
-        std::size_t begin = 0;
-        while (begin < whole.size()) {
-          const std::size_t end = next(whole, begin);
-          ASSERT_GT(end, begin) << name;
-          begin = end;
-        }
-        ASSERT_EQ(begin, whole.size()) << name;
+        std::size_t last = 0;
+        for_each_pretoken(whole, next_pretokens(pattern), [&](std::size_t begin, std::size_t end) {
+          if (begin >= end) ADD_FAILURE() << name;
+          last = end;
+        });
+        ASSERT_EQ(last, whole.size()) << name;
       }
     }
   }

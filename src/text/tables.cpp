@@ -26,8 +26,8 @@ std::vector<TokenId> whole_tokens(const TokenizerParts& parts) {
 Tokenizer::Tables::Tables(TokenizerParts given, const std::array<TokenId, 256>& bytes)
     : parts(std::move(given)),
       byte_tokens(bytes),
-      next_pretoken(parts.pre_tokenizer.single_pattern() ? mslt::next_pretoken(*parts.pre_tokenizer.single_pattern())
-                                                         : nullptr),
+      next_pretokens(parts.pre_tokenizer.single_pattern() ? mslt::next_pretokens(*parts.pre_tokenizer.single_pattern())
+                                                          : nullptr),
       is_special(parts.tokens.size(), false),
       encoder({.byte_tokens = byte_tokens, .unknown = parts.unknown, .fuse_unknown = parts.fuse_unknown}, parts.merges,
               parts.tokens, whole_tokens(parts)) {

@@ -42,7 +42,7 @@ struct Tokenizer::Tables {
 
   TokenizerParts parts;
   std::array<TokenId, 256> byte_tokens;
-  NextPretoken next_pretoken;  // if one pattern splits the text; else null
+  NextPretokens next_pretokens;  // if one pattern splits the text; else null
   std::vector<SpecialToken> special;
   std::vector<bool> is_special;  // by id
   AddedTokenMatcher raw_added;   // found before normalisation

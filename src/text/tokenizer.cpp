@@ -217,15 +217,15 @@ void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, 
   Pieces pieces;
   const auto encode_plain = [&](std::string_view plain, bool goes_on) {
     const PreTokenizer& pre_tokenizer = tables.parts.pre_tokenizer;
-    if (tables.next_pretoken == nullptr) {
+    if (tables.next_pretokens == nullptr) {
       pre_tokenizer.split(plain, goes_on, pieces);
       tables.encoder.encode(pieces.views, ids);
     } else if (pre_tokenizer.starts_with_space() && !goes_on && plain.front() != ' ') {
       std::string prefixed(1, ' ');
       prefixed += plain;
-      tables.encoder.encode(prefixed, tables.next_pretoken, ids);
+      tables.encoder.encode(prefixed, tables.next_pretokens, ids);
     } else {
-      tables.encoder.encode(plain, tables.next_pretoken, ids);
+      tables.encoder.encode(plain, tables.next_pretokens, ids);
     }
   };
   const auto encode_raw = [&](std::string_view raw, bool goes_on) {

@@ -18,14 +18,12 @@ void require(bool condition) {
   }
 }
 
-std::vector<std::size_t> ends_of(mslt::NextPretoken next, std::string_view text, std::size_t offset) {
+std::vector<std::size_t> ends_of(mslt::NextPretokens next, std::string_view text, std::size_t offset) {
   std::vector<std::size_t> ends;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = next(text, begin);
+  mslt::for_each_pretoken(text, next, [&](std::size_t begin, std::size_t end) {
     require(end > begin && end <= text.size());
     ends.push_back(offset + end);
-    begin = end;
-  }
+  });
   return ends;
 }
 
@@ -56,7 +54,7 @@ void check_splitting(std::string_view text) {
   require(cut < text.size() || text.empty());
   for (const SplitPattern pattern :
        {SplitPattern::gpt2, SplitPattern::llama3, SplitPattern::qwen2, SplitPattern::o200k}) {
-    const mslt::NextPretoken next = mslt::next_pretoken(pattern);
+    const mslt::NextPretokens next = mslt::next_pretokens(pattern);
     std::vector<std::size_t> parts = ends_of(next, text.substr(0, cut), 0);
     const std::vector<std::size_t> rest = ends_of(next, text.substr(cut), cut);
     parts.insert(parts.end(), rest.begin(), rest.end());

@@ -65,26 +65,20 @@ std::string result_of(std::string_view mode, std::string_view text) {
   }
   const auto* pattern =
       std::find_if(std::begin(patterns), std::end(patterns), [&](const auto& entry) { return entry.first == mode; });
-  const mslt::NextPretoken next = mslt::next_pretoken(pattern->second);
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = next(text, begin);
-    append_number(result, end - begin);
-    begin = end;
-  }
+  mslt::for_each_pretoken(text, mslt::next_pretokens(pattern->second),
+                          [&](std::size_t begin, std::size_t end) { append_number(result, end - begin); });
   return result;
 }
 
 void time_patterns(std::string_view text) {
   for (const auto& [name, pattern] : patterns) {
-    const mslt::NextPretoken next = mslt::next_pretoken(pattern);
+    const mslt::NextPretokens next = mslt::next_pretokens(pattern);
     double best = 1e9;
     std::size_t count = 0;
     for (int round = 0; round < 20; ++round) {
       const auto start = std::chrono::steady_clock::now();
       count = 0;
-      for (std::size_t begin = 0; begin < text.size(); begin = next(text, begin)) {
-        ++count;
-      }
+      mslt::for_each_pretoken(text, next, [&](std::size_t, std::size_t) { ++count; });
       best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     std::cout << name << ": " << static_cast<double>(text.size()) / best / 1e6 << " MB/s, " << count << " pre-tokens\n";
