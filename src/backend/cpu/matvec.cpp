@@ -1,4 +1,4 @@
-// Products of few rows with plain and quantised weights, bound by reading the weight.
+// Products of few rows with plain and quantised weights, which are read once and as they are.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/matvec.cpp"
 #include <hwy/foreach_target.h>
