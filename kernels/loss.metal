@@ -64,6 +64,23 @@ inline void take_logits(thread RunningSum& sum, thread const float* values, ulon
   }
 }
 
+// Logits of a row from `from` on, every `stride`-th span, become gradients; softcap is of the logits, 0 for none.
+template <typename T>
+inline void take_gradients(device T* logits, ulong from, ulong end, ulong vocab_end, ulong target_at, ulong stride,
+                           uint aligned, float maximum, float factor, float scale, float softcap) {
+  float values[span_width];
+  for (ulong i = from; i < end; i += stride) {
+    load_span(logits, i, end, aligned, values);
+#pragma unroll
+    for (uint k = 0; k < span_width; ++k) {
+      const float slope = soft_cap_slope(values[k], softcap);
+      const float gradient = exp_difference(values[k] - maximum) * factor - (i + k == target_at ? scale : 0.0f);
+      values[k] = i + k < vocab_end ? gradient * slope : 0.0f;
+    }
+    store_span(logits, i, end, aligned, values);
+  }
+}
+
 // losses[row] = log Σ exp(logits) - logits[target]; with `backward` the row becomes scale · (softmax - one-hot), zeros
 // from vocab on. One threadgroup of whole simdgroups per row. One pass finds maximum and sum, each thread rescaling its
 // sum when its maximum grows; a second pass computes the gradient from the cache. Few rows are in flight at a time,
@@ -132,6 +149,10 @@ template <typename T>
   const float scale = loss_scale[0];
   const float factor = scale / total;
   const ulong target_at = begin + uint(target);
+  if (args.softcap != 0.0f) {
+    take_gradients(logits, first, end, vocab_end, target_at, stride, args.aligned, maximum, factor, scale, args.softcap);
+    return;
+  }
   // In reverse order: the most recently read elements are the nearest in the cache.
   for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
     const ulong i = first + (chunks - 1) * chunk;
@@ -142,11 +163,9 @@ template <typename T>
 #pragma unroll
     for (uint step = 0; step < loss_ahead; ++step) {
       const ulong at = i + step * stride;
-      float slopes[span_width];
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const uint v = step * span_width + k;
-        slopes[k] = soft_cap_slope(values[v], args.softcap);
         values[v] = exp_difference(values[v] - maximum) * factor;
       }
       const ulong target_in = target_at - at;
@@ -157,23 +176,11 @@ template <typename T>
           values[v] = k == target_in ? values[v] - scale : values[v];
         }
       }
-#pragma unroll
-      for (uint k = 0; k < span_width; ++k) {
-        values[step * span_width + k] *= slopes[k];
-      }
       store_aligned(logits + at, values + step * span_width);
     }
   }
-  for (ulong i = chunks_end + position * span_width; i < end; i += stride) {
-    load_span(logits, i, end, args.aligned, values);
-#pragma unroll
-    for (uint k = 0; k < span_width; ++k) {
-      const float slope = soft_cap_slope(values[k], args.softcap);
-      const float gradient = exp_difference(values[k] - maximum) * factor - (i + k == target_at ? scale : 0.0f);
-      values[k] = i + k < vocab_end ? gradient * slope : 0.0f;
-    }
-    store_span(logits, i, end, args.aligned, values);
-  }
+  take_gradients(logits, chunks_end + position * span_width, end, vocab_end, target_at, stride, args.aligned, maximum,
+                 factor, scale, 0.0f);
 }
 
 MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)

@@ -52,8 +52,11 @@ class GgufTokenizerTest : public testing::Test {
     return gguf;
   }
 
+  // Tests run side by side, so each has a file of its own.
+  static std::string test_name() { return testing::UnitTest::GetInstance()->current_test_info()->name(); }
+
   static Tokenizer load(const TestGguf& gguf) {
-    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "mslt_tokenizer.gguf";
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + ".gguf");
     std::ofstream(path, std::ios::binary) << gguf.bytes();
     return Tokenizer::load(path);
   }
@@ -64,7 +67,7 @@ class GgufTokenizerTest : public testing::Test {
       ADD_FAILURE() << "accepted, instead of: " << reason;
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::input);
-      EXPECT_NE(std::string_view(error.what()).find("mslt_tokenizer.gguf"), std::string_view::npos) << error.what();
+      EXPECT_NE(std::string_view(error.what()).find(test_name() + ".gguf"), std::string_view::npos) << error.what();
       EXPECT_NE(std::string_view(error.what()).find(reason), std::string_view::npos) << error.what();
     }
   }
