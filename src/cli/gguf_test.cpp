@@ -83,6 +83,14 @@ TEST_F(GgufTest, ServesEveryCommand) {
   accepted({"train", "--init-from", model, "--data", path("data"), "--output", path("run"), "--steps", "20", "--lr",
             "1e-2", "--batch-size", "4", "--seq-len", "16"});
   EXPECT_LT(loss(path("run")), before - 0.5);
+  const auto info = nlohmann::json::parse(accepted({"info", model, "--json"}).out);
+  EXPECT_EQ(info["format"], "GGUF version 3");
+  EXPECT_EQ(info["weights"]["Q8_0"]["tensors"], 8);
+  EXPECT_EQ(info["eos_token_ids"], nlohmann::json::array({2}));
+  const std::string shown = accepted({"info", path("run")}).out;
+  EXPECT_NE(shown.find("Format       Hugging Face folder\nFamily       llama\n"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("Context      32 tokens\nWeights      F32 in"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("end '[EOS]' (id 2)"), std::string::npos) << shown;
   // The run needs the file no longer.
   std::filesystem::remove(model);
   accepted({"train", "--resume", "--data", path("data"), "--output", path("run"), "--steps", "21"});

@@ -26,16 +26,21 @@ void load_tokenizer(const Gguf& file, const std::filesystem::path& path, LoadedM
 
 }  // namespace
 
-LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype) {
-  const GgufFile mapped(path);
-  const Gguf& file = mapped.contents();
-  const HfConfig hf = config_from_gguf(file);
+LoadedModel describe_gguf(const Gguf& file, const std::filesystem::path& path, HfConfig& hf) {
+  hf = config_from_gguf(file);
   LoadedModel result;
   result.family = hf.family;
   result.notes = hf.notes;
   result.generation.tokens = hf.tokens;
   load_tokenizer(file, path, result);
+  return result;
+}
 
+LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype) {
+  const GgufFile mapped(path);
+  const Gguf& file = mapped.contents();
+  HfConfig hf;
+  LoadedModel result = describe_gguf(file, path, hf);
   const std::vector<FileTensor> weights = gguf_weights(file);
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = gguf_pieces(hf, layout);

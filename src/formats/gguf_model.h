@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "base/gguf.h"
 #include "formats/model_folder.h"
 
 namespace mslt {
@@ -13,5 +14,8 @@ namespace mslt {
 // files. Throws Error(input) naming the file and the key or tensor that cannot be accepted, and Error as
 // load_model_folder.
 LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype);
+
+// The same but the transformer, and what the file's keys say; `path` is the file's.
+LoadedModel describe_gguf(const Gguf& file, const std::filesystem::path& path, HfConfig& hf);
 
 }  // namespace mslt

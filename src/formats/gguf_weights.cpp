@@ -12,19 +12,19 @@
 namespace mslt {
 namespace {
 
-struct NamePair {
+struct GgufName {
   std::string_view theirs;  // Hugging Face's, without prefix, number of the layer, and kind
   std::string_view gguf;
 };
 
-constexpr std::array<NamePair, 6> outer_names = {{{"model.embed_tokens", "token_embd"},
+constexpr std::array<GgufName, 6> outer_names = {{{"model.embed_tokens", "token_embd"},
                                                   {"model.norm", "output_norm"},
                                                   {"lm_head", "output"},
                                                   {"transformer.wte", "token_embd"},
                                                   {"transformer.wpe", "position_embd"},
                                                   {"transformer.ln_f", "output_norm"}}};
 
-constexpr std::array<NamePair, 15> layer_names = {{{"self_attn.q_proj", "attn_q"},
+constexpr std::array<GgufName, 15> layer_names = {{{"self_attn.q_proj", "attn_q"},
                                                    {"self_attn.k_proj", "attn_k"},
                                                    {"self_attn.v_proj", "attn_v"},
                                                    {"self_attn.o_proj", "attn_output"},
@@ -40,8 +40,8 @@ constexpr std::array<NamePair, 15> layer_names = {{{"self_attn.q_proj", "attn_q"
                                                    {"ln_1", "attn_norm"},
                                                    {"ln_2", "ffn_norm"}}};
 
-std::string translated(std::span<const NamePair> names, std::string_view theirs) {
-  const auto found = std::ranges::find(names, theirs, &NamePair::theirs);
+std::string translated(std::span<const GgufName> names, std::string_view theirs) {
+  const auto found = std::ranges::find(names, theirs, &GgufName::theirs);
   if (found == names.end()) fail(ErrorKind::input, "The tensor '{}' has no name in GGUF files.", theirs);
   return std::string(found->gguf);
 }

@@ -87,9 +87,7 @@ std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, c
 
 }  // namespace
 
-LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
-                              WeightMemory memory) {
-  if (is_gguf_file(folder)) return load_gguf_model(backend, folder, dtype);
+LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
   if (!is_folder(folder)) {
     fail(ErrorKind::io,
          "{} is not a folder; a model is a folder with config.json and model.safetensors, or a GGUF file.",
@@ -97,7 +95,7 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   }
   const std::filesystem::path config_path = folder / "config.json";
   std::string config_text = read_file(config_path, max_config_bytes);
-  const HfConfig hf = parse_hf_config(config_text, config_path.string());
+  hf = parse_hf_config(config_text, config_path.string());
   LoadedModel result;
   result.family = hf.family;
   result.notes = hf.notes;
@@ -114,7 +112,14 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
     result.text_prefix = text_prefix_beside(folder, *result.tokenizer);
   }
   drop_impossible_ids(tokens, hf.config.vocab_size);
+  return result;
+}
 
+LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
+                              WeightMemory memory) {
+  if (is_gguf_file(folder)) return load_gguf_model(backend, folder, dtype);
+  HfConfig hf;
+  LoadedModel result = describe_folder(folder, hf);
   const auto weights = std::make_shared<const SafetensorsModel>(folder);
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = weight_pieces(hf.config, layout, hf.family);

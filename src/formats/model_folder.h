@@ -45,7 +45,11 @@ enum class WeightMemory { copied, mapped };
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder,
                               std::optional<DType> dtype = std::nullopt, WeightMemory memory = WeightMemory::copied);
 
-// The configuration of the same, without its weights.
+// The parts of a folder besides its weights: all but the transformer, and what its config.json says. Throws as
+// load_model_folder does.
+LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf);
+
+// The configuration of what load_model_folder opens.
 Config load_model_config(const std::filesystem::path& model);
 
 struct SaveModelOptions {
