@@ -89,8 +89,8 @@ void print(const ModelInfo& info, Context& context) {
   row("Vocabulary", fmt::format("{}, {} output head", config.vocab_size, config.tied_embeddings ? "tied" : "separate"));
   row("Context", fmt::format("{} tokens", config.max_positions));
   for (const auto& [type, weights] : info.weights) {
-    row("Weights",
-        fmt::format("{} in {} tensors: {}", type, weights.tensors, format_bytes(static_cast<double>(weights.bytes))));
+    row("Weights", fmt::format("{} in {} tensor{}: {}", type, weights.tensors, weights.tensors == 1 ? "" : "s",
+                               format_bytes(static_cast<double>(weights.bytes))));
   }
   row("Memory", fmt::format("{} of weights in f32, and {} for each token of context; {} to train, without activations",
                             format_bytes(run_bytes_per_parameter * parameters),
