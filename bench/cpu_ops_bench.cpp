@@ -4,10 +4,13 @@
 
 #include <cmath>
 #include <memory>
+#include <numeric>
+#include <span>
 #include <vector>
 
 #include "backend/cpu/gemm.h"
 #include "backend/registry.h"
+#include "base/parallel.h"
 #include "base/philox.h"
 
 namespace mslt {
@@ -169,6 +172,24 @@ void attention_backward(benchmark::State& state) {
 }
 BENCHMARK(attention_backward)->Apply(attention_shapes);
 
+// The floor of the next: a plain loop that reads as many bytes as its weight has in f32.
+void read(benchmark::State& state) {
+  const Random memory(DType::u8, {std::int64_t{8192} * 4096 * 4});
+  const std::span words(reinterpret_cast<const std::uint64_t*>(memory.buffer->host()), memory.buffer->size() / 8);
+  constexpr std::int64_t blocks = 128;
+  std::vector<std::uint64_t> sums(blocks);
+  for (auto _ : state) {
+    parallel_for(blocks, large_cost, [&](std::int64_t i) {
+      const auto block = words.subspan(static_cast<std::size_t>(i) * words.size() / blocks, words.size() / blocks);
+      sums[static_cast<std::size_t>(i)] = std::accumulate(block.begin(), block.end(), std::uint64_t{0});
+    });
+    benchmark::DoNotOptimize(sums.data());
+    benchmark::ClobberMemory();
+  }
+  report_bytes(state, static_cast<double>(memory.buffer->size()));
+}
+BENCHMARK(read)->UseRealTime()->Unit(benchmark::kMillisecond);
+
 // A weight larger than any cache: [8192, 4096].
 void matvec(benchmark::State& state) {
   constexpr std::int64_t columns = 8192;
@@ -184,10 +205,11 @@ void matvec(benchmark::State& state) {
         .out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
   }
   state.SetLabel(std::string(name_of(dtype)));
-  report_bytes(state, static_cast<double>(weight.tensor.bytes()));
+  report_bytes(state, static_cast<double>(weight.tensor.bytes() + (quantised ? scales.tensor.bytes() : 0)));
+  report_flops(state, 2.0 * static_cast<double>(state.range(0) * columns * inner));
 }
 BENCHMARK(matvec)
-    ->ArgsProduct({{1, 8},
+    ->ArgsProduct({{1, 4, 8, 64},
                    {static_cast<int>(DType::f32), static_cast<int>(DType::bf16), static_cast<int>(DType::f16),
                     static_cast<int>(DType::i8), static_cast<int>(DType::u8)}})
     ->ArgNames({"rows", "dtype"})

@@ -1,4 +1,4 @@
-// GELU, ReLU and SwiGLU, forward and backward: one span per thread.
+// GELU, ReLU, SwiGLU and GeGLU, forward and backward: one span per thread.
 #include <metal_stdlib>
 
 #include "activation_args.h"
@@ -86,12 +86,16 @@ MSLT_INSTANTIATE(relu_backward_f32, activation_backward, float, activation_relu)
 MSLT_INSTANTIATE(relu_backward_bf16, activation_backward, bfloat, activation_relu)
 MSLT_INSTANTIATE(relu_backward_f16, activation_backward, half, activation_relu)
 
-// out = silu(gate) · up. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along x.
-template <typename T>
-kernel void swiglu_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
-                           constant SwigluArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
-                           uint2 position [[thread_position_in_threadgroup]],
-                           uint2 threads [[threads_per_threadgroup]]) {
+// What multiplies `up` in gated activations.
+constant constexpr uint gate_silu = 0;
+constant constexpr uint gate_gelu = 1;
+
+// out = silu(gate) · up, or gelu(gate) · up. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along x.
+template <typename T, uint kind>
+kernel void gated_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
+                          constant GatedArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
+                          uint2 position [[thread_position_in_threadgroup]],
+                          uint2 threads [[threads_per_threadgroup]]) {
   const ulong row = ulong(group.x) * threads.y + position.y;
   const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
   if (row >= args.rows || column >= args.columns) {
@@ -106,22 +110,25 @@ kernel void swiglu_forward(device T* out [[buffer(0)]], device const T* in [[buf
   load_span(in, up_at + column, up_at + args.columns, args.aligned, up);
 #pragma unroll
   for (uint k = 0; k < span_width; ++k) {
-    gate[k] = silu(gate[k]) * up[k];
+    gate[k] = (kind == gate_silu ? silu(gate[k]) : gelu(gate[k])) * up[k];
   }
   store_span(out, begin + column, begin + args.columns, args.aligned, gate);
 }
 
-MSLT_INSTANTIATE(swiglu_forward_f32, swiglu_forward, float)
-MSLT_INSTANTIATE(swiglu_forward_bf16, swiglu_forward, bfloat)
-MSLT_INSTANTIATE(swiglu_forward_f16, swiglu_forward, half)
+MSLT_INSTANTIATE(swiglu_forward_f32, gated_forward, float, gate_silu)
+MSLT_INSTANTIATE(swiglu_forward_bf16, gated_forward, bfloat, gate_silu)
+MSLT_INSTANTIATE(swiglu_forward_f16, gated_forward, half, gate_silu)
+MSLT_INSTANTIATE(geglu_forward_f32, gated_forward, float, gate_gelu)
+MSLT_INSTANTIATE(geglu_forward_bf16, gated_forward, bfloat, gate_gelu)
+MSLT_INSTANTIATE(geglu_forward_f16, gated_forward, half, gate_gelu)
 
 // The gradients of gate and up; din may be in. Shapes as in the forward pass.
-template <typename T>
-kernel void swiglu_backward(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
-                            device const T* in [[buffer(2)]], constant SwigluArgs& args [[buffer(3)]],
-                            uint2 group [[threadgroup_position_in_grid]],
-                            uint2 position [[thread_position_in_threadgroup]],
-                            uint2 threads [[threads_per_threadgroup]]) {
+template <typename T, uint kind>
+kernel void gated_backward(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
+                           device const T* in [[buffer(2)]], constant GatedArgs& args [[buffer(3)]],
+                           uint2 group [[threadgroup_position_in_grid]],
+                           uint2 position [[thread_position_in_threadgroup]],
+                           uint2 threads [[threads_per_threadgroup]]) {
   const ulong row = ulong(group.x) * threads.y + position.y;
   const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
   if (row >= args.rows || column >= args.columns) {
@@ -139,13 +146,16 @@ kernel void swiglu_backward(device T* din [[buffer(0)]], device const T* dout [[
 #pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     const float upstream = gradient[k];
-    gradient[k] = upstream * up[k] * silu_derivative(gate[k]);
-    up[k] = upstream * silu(gate[k]);
+    gradient[k] = upstream * up[k] * (kind == gate_silu ? silu_derivative(gate[k]) : gelu_derivative(gate[k]));
+    up[k] = upstream * (kind == gate_silu ? silu(gate[k]) : gelu(gate[k]));
   }
   store_span(din, gate_at + column, up_at, args.aligned, gradient);
   store_span(din, up_at + column, up_at + args.columns, args.aligned, up);
 }
 
-MSLT_INSTANTIATE(swiglu_backward_f32, swiglu_backward, float)
-MSLT_INSTANTIATE(swiglu_backward_bf16, swiglu_backward, bfloat)
-MSLT_INSTANTIATE(swiglu_backward_f16, swiglu_backward, half)
+MSLT_INSTANTIATE(swiglu_backward_f32, gated_backward, float, gate_silu)
+MSLT_INSTANTIATE(swiglu_backward_bf16, gated_backward, bfloat, gate_silu)
+MSLT_INSTANTIATE(swiglu_backward_f16, gated_backward, half, gate_silu)
+MSLT_INSTANTIATE(geglu_backward_f32, gated_backward, float, gate_gelu)
+MSLT_INSTANTIATE(geglu_backward_bf16, gated_backward, bfloat, gate_gelu)
+MSLT_INSTANTIATE(geglu_backward_f16, gated_backward, half, gate_gelu)

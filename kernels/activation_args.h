@@ -9,7 +9,7 @@ struct ActivationArgs {
   uint32_t reserved;
 };
 
-struct SwigluArgs {
+struct GatedArgs {
   uint32_t rows;
   uint32_t columns;  // of the output; the input has twice as many
   uint32_t aligned;  // rows start at multiples of 16 bytes

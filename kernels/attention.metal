@@ -46,7 +46,7 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
   float largest = -FLT_MAX;
   float total = 0.0f;
   uint turn = 0;
-  for (uint first = 0; first < end; first += attention_step) {
+  for (uint first = first_step(args, row); first < end; first += attention_step) {
     simdgroup_float8x8 scores[attention_fragments];
     multiply_rows(scores, queries, args.columns, row, keys, args.columns, first, end, own.width, args, lane);
     join_products<parts>(scores, exchange, turn, part, lane);
@@ -56,7 +56,9 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
     for (uint i = 0; i < 2 * attention_fragments; ++i) {
       const uint key = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
       if (is_visible(args, own_row, key)) {
-        lane_largest = max(lane_largest, scores[i / 2].thread_elements()[i % 2] * args.scale);
+        const float score = score_of(args, scores[i / 2].thread_elements()[i % 2]);
+        scores[i / 2].thread_elements()[i % 2] = score;
+        lane_largest = max(lane_largest, score);
       }
     }
     const float next = max(largest, fragment_row_max(lane_largest));
@@ -68,7 +70,7 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
       const uint key = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
       float p = 0.0f;
       if (is_visible(args, own_row, key)) {
-        p = exp(scores[i / 2].thread_elements()[i % 2] * args.scale - largest);
+        p = exp(scores[i / 2].thread_elements()[i % 2] - largest);
         lane_total += p;
         p *= dropout_factor(dropout, own_element + key);
       }

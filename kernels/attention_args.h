@@ -14,9 +14,11 @@ struct AttentionArgs {
   uint32_t aligned;      // rows of a head are whole spans at multiples of 16 bytes in all tensors
   uint32_t blocks;       // blocks of eight rows per sequence
   uint32_t causal;
+  uint32_t window;  // keys that a query sees at most, if causal; beyond all positions where there is no window
   uint32_t has_statistics;
   uint32_t dropout_operation;
   float dropout_probability;
   float dropout_scale;
-  float scale;  // of the scores
+  float scale;    // of the scores
+  float softcap;  // of the scaled scores; 0 for none
 };

@@ -1,7 +1,7 @@
 // Backward attention: separate kernels for dQ and dK/dV, each sum in one simdgroup and one order.
 //
 // Probabilities are recomputed from the scores and the saved log-sum-exp:
-//   p = exp(scale q·k - L), dp = dO·v, ds = scale p (factor dp - D), D = rowsum(dO · O)
+//   s = cap(scale q·k), p = exp(s - L), dp = dO·v, ds = scale cap' p (factor dp - D), D = rowsum(dO · O)
 //   dQ = ds K, dK = dsᵀ Q, dV = (factor p)ᵀ dO, where factor is dropout's
 #include <metal_stdlib>
 
@@ -78,7 +78,7 @@ kernel void attention_query_gradient(
   uint turn = 0;
   simdgroup_float8x8 sums[depth];
   clear_fragments<depth>(sums);
-  for (uint first = 0; first < end; first += attention_step) {
+  for (uint first = first_step(args, row); first < end; first += attention_step) {
     simdgroup_float8x8 scores[attention_fragments];
     simdgroup_float8x8 slopes[attention_fragments];
     multiply_rows(scores, queries, args.columns, row, keys, args.columns, first, end, own.width, args, lane);
@@ -90,9 +90,10 @@ kernel void attention_query_gradient(
       const uint key = first + i / 2 * fragment_width + fragment_column(lane) + i % 2;
       float ds = 0.0f;
       if (is_visible(args, own_row, key)) {
-        const float p = exp(scores[i / 2].thread_elements()[i % 2] * args.scale - own_logarithm);
+        const float score = score_of(args, scores[i / 2].thread_elements()[i % 2]);
+        const float p = exp(score - own_logarithm);
         const float dp = slopes[i / 2].thread_elements()[i % 2] * dropout_factor(dropout, own_element + key);
-        ds = p * (dp - own_product) * args.scale;
+        ds = p * (dp - own_product) * score_slope(args, score);
       }
       scores[i / 2].thread_elements()[i % 2] = ds;
     }
@@ -137,6 +138,7 @@ kernel void attention_key_gradient(
   const uint kv_head = uint(kv_plane % args.kv_heads);
   const uint row = uint(unit % args.blocks) * fragment_width;
   const uint readers = args.heads / args.kv_heads;
+  const uint end = queries_end(args, row);
   device const T* keys = qkv + key_at(args, sequence, kv_head) + own.begin;
   device const T* values = qkv + value_at(args, sequence, kv_head) + own.begin;
   const DropoutStream dropout =
@@ -153,12 +155,11 @@ kernel void attention_key_gradient(
     const ulong plane = ulong(sequence) * args.heads + head;
     device const T* queries = qkv + query_at(args, sequence, head) + own.begin;
     device const T* gradients = dout + out_at(args, sequence, head) + own.begin;
-    for (uint first = args.causal != 0 ? row : 0; first < args.steps; first += attention_step) {
+    for (uint first = args.causal != 0 ? row : 0; first < end; first += attention_step) {
       simdgroup_float8x8 scores[attention_fragments];
       simdgroup_float8x8 slopes[attention_fragments];
-      multiply_rows(scores, keys, args.columns, row, queries, args.columns, first, args.steps, own.width, args, lane);
-      multiply_rows(slopes, values, args.columns, row, gradients, args.out_columns, first, args.steps, own.width, args,
-                    lane);
+      multiply_rows(scores, keys, args.columns, row, queries, args.columns, first, end, own.width, args, lane);
+      multiply_rows(slopes, values, args.columns, row, gradients, args.out_columns, first, end, own.width, args, lane);
       join_both<parts>(scores, slopes, exchange, turn, part, lane);
       turn = 1 - turn;
 #pragma unroll
@@ -169,16 +170,16 @@ kernel void attention_key_gradient(
         if (is_visible(args, query, own_key)) {
           const ulong at = plane * args.steps + query;
           const float factor = dropout_factor(dropout, at * args.steps + own_key);
-          p = exp(scores[i / 2].thread_elements()[i % 2] * args.scale - log_sum_exp[at]);
-          ds = p * (slopes[i / 2].thread_elements()[i % 2] * factor - products[at]) * args.scale;
+          const float score = score_of(args, scores[i / 2].thread_elements()[i % 2]);
+          p = exp(score - log_sum_exp[at]);
+          ds = p * (slopes[i / 2].thread_elements()[i % 2] * factor - products[at]) * score_slope(args, score);
           p *= factor;
         }
         scores[i / 2].thread_elements()[i % 2] = p;
         slopes[i / 2].thread_elements()[i % 2] = ds;
       }
-      add_weighted_rows<depth>(value_sums, scores, gradients, args.out_columns, first, args.steps, own.width, args,
-                               lane);
-      add_weighted_rows<depth>(key_sums, slopes, queries, args.columns, first, args.steps, own.width, args, lane);
+      add_weighted_rows<depth>(value_sums, scores, gradients, args.out_columns, first, end, own.width, args, lane);
+      add_weighted_rows<depth>(key_sums, slopes, queries, args.columns, first, end, own.width, args, lane);
     }
   }
   device T* key_target = dqkv + key_at(args, sequence, kv_head) + own.begin;

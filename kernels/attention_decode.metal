@@ -4,6 +4,7 @@
 #include "attention_decode_args.h"
 #include "lib/instantiate.h"
 #include "lib/raw_span.h"
+#include "lib/soft_cap.h"
 
 using namespace metal;
 
@@ -113,6 +114,13 @@ kernel void attention_decode_split(
   // The last one seen is the row's own, if it has a place.
   const bool has_own = args.appends != 0 && asked_first >= 0 && uint(asked_first) < args.positions;
   const uint end = min((split + 1) * args.split_positions, has_own ? seen - 1 : seen);
+  const uint low = seen - min(seen, args.window);
+  const uint together = step * simdgroups;
+  uint start = begin;
+  if (low > begin) {
+    start += (low - begin) / together * together;
+    next_block = block_table[table + min(start, args.positions - 1) / block_size];
+  }
 
   float query[spans * span_width];
   float sums[spans * span_width];
@@ -137,10 +145,10 @@ kernel void attention_decode_split(
   }
   float largest = lowest_score;
   float total = 0.0f;
-  for (uint position = begin; position < end; position += step * simdgroups) {
+  for (uint position = start; position < end; position += together) {
     const int block = next_block;
     // A step's block is loaded one step ahead.
-    next_block = block_table[table + min(position + step * simdgroups, end - 1) / block_size];
+    next_block = block_table[table + min(position + together, end - 1) / block_size];
     if (block < 0 || uint(block) >= args.blocks) {
       continue;
     }
@@ -192,8 +200,8 @@ kernel void attention_decode_split(
       score += simd_shuffle_xor(score, 1);
       score += simd_shuffle_xor(score, 2);
       score += simd_shuffle_xor(score, 4);
-      const bool counts = position + j * decode_beside + lane / decode_lanes < end;
-      scores[j] = counts ? score * args.scale : absent_score;
+      const uint own = position + j * decode_beside + lane / decode_lanes;
+      scores[j] = own >= low && own < end ? soft_cap(score * args.scale, args.softcap) : absent_score;
       next = max(next, scores[j]);
     }
     const float shrink = exp(largest - next);
@@ -252,7 +260,7 @@ kernel void attention_decode_split(
     score += simd_shuffle_xor(score, 2);
     score += simd_shuffle_xor(score, 4);
     // Of the lanes that had other positions, those of one count it.
-    score = lane < decode_lanes ? score * args.scale : absent_score;
+    score = lane < decode_lanes ? soft_cap(score * args.scale, args.softcap) : absent_score;
     const float next = max(largest, score);
     const float shrink = exp(largest - next);
     const float weight = exp(score - next);

@@ -1,8 +1,9 @@
-// Cross entropy with its gradient in place, and sums.
+// Cross entropy with its gradient in place, soft caps of logits, and sums.
 #include <metal_stdlib>
 
 #include "lib/group_reduce.h"
 #include "lib/instantiate.h"
+#include "lib/soft_cap.h"
 #include "lib/span.h"
 #include "loss_args.h"
 
@@ -12,6 +13,29 @@ using namespace metal;
 constant constexpr uint loss_ahead = 4;
 
 constant constexpr float log2_e = 1.4426950408889634f;
+
+// out = cap · tanh(in / cap). Any threadgroup of one dimension.
+template <typename T>
+kernel void soft_cap_elements(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
+                              constant SoftCapArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
+                              uint position [[thread_position_in_threadgroup]],
+                              uint threads [[threads_per_threadgroup]]) {
+  const ulong first = (ulong(group) * threads + position) * span_width;
+  if (first >= args.count) {
+    return;
+  }
+  float x[span_width];
+  load_span(in, first, args.count, args.aligned, x);
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    x[k] = soft_cap(x[k], args.cap);
+  }
+  store_span(out, first, args.count, args.aligned, x);
+}
+
+MSLT_INSTANTIATE(soft_cap_f32, soft_cap_elements, float)
+MSLT_INSTANTIATE(soft_cap_bf16, soft_cap_elements, bfloat)
+MSLT_INSTANTIATE(soft_cap_f16, soft_cap_elements, half)
 
 // exp of a difference of logits. The error of the fast exponential is far below the effect of its argument's rounding.
 inline float exp_difference(float difference) {
@@ -37,6 +61,23 @@ inline void take_logits(thread RunningSum& sum, thread const float* values, ulon
 #pragma unroll
   for (uint k = 0; k < count; ++k) {
     sum.total += k < valid ? exp_difference(values[k] - top) : 0.0f;
+  }
+}
+
+// Logits of a row from `from` on, every `stride`-th span, become gradients; softcap is of the logits, 0 for none.
+template <typename T>
+inline void take_gradients(device T* logits, ulong from, ulong end, ulong vocab_end, ulong target_at, ulong stride,
+                           uint aligned, float maximum, float factor, float scale, float softcap) {
+  float values[span_width];
+  for (ulong i = from; i < end; i += stride) {
+    load_span(logits, i, end, aligned, values);
+#pragma unroll
+    for (uint k = 0; k < span_width; ++k) {
+      const float slope = soft_cap_slope(values[k], softcap);
+      const float gradient = exp_difference(values[k] - maximum) * factor - (i + k == target_at ? scale : 0.0f);
+      values[k] = i + k < vocab_end ? gradient * slope : 0.0f;
+    }
+    store_span(logits, i, end, aligned, values);
   }
 }
 
@@ -108,6 +149,10 @@ template <typename T>
   const float scale = loss_scale[0];
   const float factor = scale / total;
   const ulong target_at = begin + uint(target);
+  if (args.softcap != 0.0f) {
+    take_gradients(logits, first, end, vocab_end, target_at, stride, args.aligned, maximum, factor, scale, args.softcap);
+    return;
+  }
   // In reverse order: the most recently read elements are the nearest in the cache.
   for (ulong chunks = (chunks_end - begin) / chunk; chunks > 0; --chunks) {
     const ulong i = first + (chunks - 1) * chunk;
@@ -134,15 +179,8 @@ template <typename T>
       store_aligned(logits + at, values + step * span_width);
     }
   }
-  for (ulong i = chunks_end + position * span_width; i < end; i += stride) {
-    load_span(logits, i, end, args.aligned, values);
-#pragma unroll
-    for (uint k = 0; k < span_width; ++k) {
-      const float gradient = i + k < vocab_end ? exp_difference(values[k] - maximum) * factor : 0.0f;
-      values[k] = i + k == target_at ? gradient - scale : gradient;
-    }
-    store_span(logits, i, end, args.aligned, values);
-  }
+  take_gradients(logits, chunks_end + position * span_width, end, vocab_end, target_at, stride, args.aligned, maximum,
+                 factor, scale, 0.0f);
 }
 
 MSLT_INSTANTIATE(cross_entropy_f32, cross_entropy_rows, float)

@@ -72,7 +72,7 @@ inline void normalize_spans(thread float* x, thread const RowNorms<count>& norms
 #pragma unroll
   for (uint i = 0; i < count * span_width; ++i) {
     const uint r = i / span_width;
-    x[i] = (x[i] - norms.centres[r]) * norms.factors[r] * span[i % span_width];
+    x[i] = (x[i] - norms.centres[r]) * norms.factors[r] * (span[i % span_width] + args.weight_offset);
   }
   if (args.has_norm_bias != 0) {
     load_any_span(offset, args.norm_type, k, span);

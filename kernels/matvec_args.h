@@ -17,4 +17,5 @@ struct MatvecArgs {
   uint32_t norm_type;   // of its weight and bias, as bias_type
   uint32_t has_norm_bias;
   float epsilon;
+  float weight_offset;  // added to the norm's weight
 };

@@ -131,7 +131,7 @@ kernel void norm_forward(device T* out [[buffer(0)]], device T* sum [[buffer(1)]
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
         const uint at = step * span_width + k;
-        part[k] = (part[k] - centre) * factor * gain[at] + (args.has_bias != 0 ? offset[at] : 0.0f);
+        part[k] = (part[k] - centre) * factor * (gain[at] + args.weight_offset) + (args.has_bias != 0 ? offset[at] : 0.0f);
       }
       store_aligned(out + begin + column, part);
     }
@@ -227,7 +227,7 @@ kernel void norm_forward_wide(device T* out [[buffer(0)]], device T* sum [[buffe
       load_span(weight, column, args.columns, args.weight_aligned, gain);
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
-        part[k] = (part[k] - centre) * factor * gain[k];
+        part[k] = (part[k] - centre) * factor * (gain[k] + args.weight_offset);
       }
       if (args.has_bias != 0) {
         float offset[span_width];
@@ -319,7 +319,7 @@ template <typename T>
         normal[i] = (normal[i] - centre) * factor;
         weight_sums[k] += raw * normal[i];
         bias_sums[k] += raw;
-        gradient[i] = raw * gain[k];
+        gradient[i] = raw * (gain[k] + args.weight_offset);
         product += gradient[i] * normal[i];
         total += gradient[i];
       }
@@ -448,7 +448,7 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
       load_span(weight, column, args.columns, args.weight_aligned, gain);
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
-        const float scaled = gradient[k] * gain[k];
+        const float scaled = gradient[k] * (gain[k] + args.weight_offset);
         product += scaled * ((normal[k] - centre) * factor);
         total += scaled;
       }
@@ -465,7 +465,7 @@ kernel void norm_backward_rows(device T* dsum [[buffer(0)]], device const T* dou
       load_span(weight, column, args.columns, args.weight_aligned, gain);
 #pragma unroll
       for (uint k = 0; k < span_width; ++k) {
-        gradient[k] = (gradient[k] * gain[k] - total - (normal[k] - centre) * factor * product) * factor;
+        gradient[k] = (gradient[k] * (gain[k] + args.weight_offset) - total - (normal[k] - centre) * factor * product) * factor;
       }
       if (args.has_direct != 0) {
         load_span(direct, begin + column, end, args.aligned, normal);

@@ -20,6 +20,7 @@ struct NormForwardArgs {
   uint32_t has_mean;
   uint32_t has_rstd;
   float epsilon;
+  float weight_offset;  // added to weights
   uint32_t dropout_operation;
   float dropout_probability;
   float dropout_scale;  // 1 / (1 - probability)
@@ -35,6 +36,7 @@ struct NormBackwardArgs {
   uint32_t rms;
   uint32_t has_direct;
   uint32_t rows_per_part;  // rows per partial sum
+  float weight_offset;     // added to weights
 };
 
 struct NormGradientArgs {

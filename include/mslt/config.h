@@ -28,15 +28,19 @@ enum class MasterWeights { f32, none };
 // What the gradients of a step's batches are added up in: as the parameters, or in f32.
 enum class GradientSums { as_parameters, f32 };
 
-// Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor) or `llama3` (low
-// frequencies divided by factor, high ones kept, smooth between).
-enum class RopeScalingType { none, linear, llama3 };
+// Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor), `llama3` (low frequencies
+// divided by factor, high ones kept, smooth between) or `yarn` (the same by the number of a frequency, and rotated
+// queries and keys multiplied by attention_factor).
+enum class RopeScalingType { none, linear, llama3, yarn };
 struct RopeScaling {
   RopeScalingType type = RopeScalingType::none;
   double factor = 1.0;
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   std::int64_t original_max_positions = 8192;
+  double beta_fast = 32.0;        // yarn: keeps what turns more often in original_max_positions
+  double beta_slow = 1.0;         // yarn: divides what turns less often
+  double attention_factor = 1.0;  // yarn
   bool operator==(const RopeScaling&) const = default;
 };
 
@@ -95,6 +99,12 @@ struct Config {
   float attention_scale = 0.0f;    // of q·k; 0 for 1 / sqrt(head_size)
   float attention_softcap = 0.0f;  // of scores, 0 for none
   float logit_softcap = 0.0f;      // of logits, 0 for none
+  // Layers that differ, counted from 1: every n-th, or none where it is 0.
+  std::int64_t window_from = 0;           // layers before the first that has the window; others see all
+  std::int64_t full_attention_every = 0;  // of the rest, every n-th layer sees all, too
+  std::int64_t no_rope_every = 0;         // every n-th layer does not rotate queries and keys
+  double local_rope_theta = 0.0;          // of layers with a window, without rescaling; 0 for rope_theta
+  float norm_weight_offset = 0.0f;        // added to the weights of norms; 1 in Gemma
   bool operator==(const Config&) const = default;
 
   // Layer i, from 0 on.

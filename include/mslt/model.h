@@ -32,7 +32,8 @@ struct LoadOptions {
 class Model {
  public:
   // Opens a Hugging Face folder (config.json, model.safetensors, tokenizer.json) of a supported family, a run folder
-  // written by train, or any folder written by save(). Throws Error naming the file and member that it cannot accept.
+  // written by train, any folder written by save(), or a GGUF file, whose weights are unpacked. Throws Error naming the
+  // file and member that it cannot accept.
   static Model load(const std::filesystem::path& folder, const LoadOptions& options = {});
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;

@@ -61,11 +61,11 @@ struct TokenizerTrainOptions {
 class Tokenizer {
  public:
   // Reads a Hugging Face tokenizer.json (byte-level BPE; merges as pairs or as strings); vocab.json with merges.txt
-  // from one folder, given either name; a folder with one of these; or a .tiktoken file. The last has neither pattern
-  // nor special tokens: `pattern` gives the former; the latter are `special`, plus those of GPT-2, p50k_base,
-  // cl100k_base or o200k_base if the file has as many ranks as theirs. Throws Error(input) naming the unsupported or
-  // invalid part of the file, Error(usage) if `pattern` is missing, contradicts the tokenizer.json, or `special` is
-  // given for one, Error(io).
+  // from one folder, given either name; a folder with one of these; the tokenizer inside a GGUF file; or a .tiktoken
+  // file. The last has neither pattern nor special tokens: `pattern` gives the former; the latter are `special`, plus
+  // those of GPT-2, p50k_base, cl100k_base or o200k_base if the file has as many ranks as theirs. Throws Error(input)
+  // naming the unsupported or invalid part of the file, Error(usage) if `pattern` is missing, contradicts the
+  // tokenizer.json, or `special` is given for one, Error(io).
   static Tokenizer load(const std::filesystem::path& path, std::optional<SplitPattern> pattern = std::nullopt,
                         std::span<const SpecialToken> special = {});
   // The same from a text in memory; `source` names it in errors.

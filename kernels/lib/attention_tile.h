@@ -5,6 +5,7 @@
 #include "lib/dropout.h"
 #include "lib/fragment.h"
 #include "lib/operand.h"
+#include "lib/soft_cap.h"
 #include "lib/span.h"
 
 // Adjacent fragments of keys (forward, dQ) or queries (dK and dV) processed at a time.
@@ -30,7 +31,28 @@ inline ulong out_at(constant AttentionArgs& args, uint sequence, uint head) {
 
 // Query i sees key j.
 inline bool is_visible(constant AttentionArgs& args, uint i, uint j) {
-  return i < args.steps && j < args.steps && (args.causal == 0 || j <= i);
+  return i < args.steps && j < args.steps && (args.causal == 0 || (j <= i && i - j < args.window));
+}
+
+// The first step of keys that any of the queries from `row` on sees.
+inline uint first_step(constant AttentionArgs& args, uint row) {
+  return row < args.window ? 0 : (row - args.window + 1) / attention_step * attention_step;
+}
+
+// Behind the last query that sees any of the eight keys from `row` on.
+inline uint queries_end(constant AttentionArgs& args, uint row) {
+  const bool all = args.causal == 0 || args.window >= args.steps;
+  return all ? args.steps : min(args.steps, row + fragment_width - 1 + args.window);
+}
+
+// A score from a query's product with a key.
+inline float score_of(constant AttentionArgs& args, float product) {
+  return soft_cap(product * args.scale, args.softcap);
+}
+
+// The score's derivative with respect to the product.
+inline float score_slope(constant AttentionArgs& args, float score) {
+  return soft_cap_slope(score, args.softcap) * args.scale;
 }
 
 // The columns of a head that one of `parts` simdgroups has when they share the head.

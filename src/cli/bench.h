@@ -83,9 +83,11 @@ struct GenerateBenchResult {
   double first_prompt_seconds = 0.0;  // of the very first pass, which may include preparing the device
   double first_step_seconds = 0.0;    // of the first step of decoding, likewise
   double prefill_tokens_per_second = 0.0;
-  double decode_tokens_per_second = 0.0;  // over the whole batch
-  double bandwidth = 0.0;                 // bytes per second of a large device copy, read and written bytes counted
-  double bytes_per_step = 0.0;            // weights and half-filled cache that one decode step reads
+  double decode_tokens_per_second = 0.0;  // of the whole batch
+  // Bytes per second of a large device copy, read and written bytes counted; on the CPU of a read loop, if that is
+  // more.
+  double bandwidth = 0.0;
+  double bytes_per_step = 0.0;  // weights and half-filled cache that one decode step reads
 };
 // Prefill and decoding as `mslt generate` does them, draws included, with random weights. Throws Error(usage) for a
 // size out of range.

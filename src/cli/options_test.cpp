@@ -36,6 +36,7 @@ void for_each_command(const std::function<void(const std::vector<std::string>&, 
   add_bench_command(app, streams.context);
   add_tune_command(app, streams.context);
   add_profile_command(app, streams.context);
+  add_info_command(app, streams.context);
   add_devices_command(app, streams.context);
   const std::function<void(std::vector<std::string>, const CLI::App&)> walk = [&](std::vector<std::string> words,
                                                                                   const CLI::App& command) {

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "formats/convert_elements.h"
+#include "formats/gguf_blocks.h"
 
 namespace mslt {
 namespace {
@@ -54,42 +55,62 @@ bool block_is_finite(std::span<const std::byte> bytes, FileFloat type) {
   return true;
 }
 
-// The first block with a non-finite element.
-std::optional<std::size_t> first_bad_block(std::span<const std::byte> bytes, FileFloat type) {
-  const std::size_t blocks = (bytes.size() + block_bytes - 1) / block_bytes;
-  std::atomic<std::size_t> first = blocks;
-  parallel_for(static_cast<std::int64_t>(blocks), Cost{.bytes = 1} * block_bytes, [&](std::int64_t i) {
-    const auto block = static_cast<std::size_t>(i);
-    const std::size_t begin = block * block_bytes;
-    if (block_is_finite(bytes.subspan(begin, std::min(block_bytes, bytes.size() - begin)), type)) return;
-    std::size_t known = first.load();
-    while (block < known && !first.compare_exchange_weak(known, block)) {
-    }
-  });
-  if (first == blocks) return std::nullopt;
-  return first;
+// The first stretch of about a megabyte, a multiple of `unit` bytes, that is_finite refuses: its first byte.
+template <class IsFinite>
+std::optional<std::size_t> first_bad_stretch(std::span<const std::byte> bytes, std::size_t unit, IsFinite is_finite) {
+  const std::size_t length = std::max(block_bytes / unit, std::size_t{1}) * unit;
+  const std::size_t stretches = (bytes.size() + length - 1) / length;
+  std::atomic<std::size_t> first = stretches;
+  parallel_for(static_cast<std::int64_t>(stretches), Cost{.bytes = 1} * static_cast<std::int64_t>(length),
+               [&](std::int64_t i) {
+                 const auto stretch = static_cast<std::size_t>(i);
+                 const std::size_t begin = stretch * length;
+                 if (is_finite(bytes.subspan(begin, std::min(length, bytes.size() - begin)))) return;
+                 std::size_t known = first.load();
+                 while (stretch < known && !first.compare_exchange_weak(known, stretch)) {
+                 }
+               });
+  if (first == stretches) return std::nullopt;
+  return first * length;
+}
+
+// The first unit that is_finite refuses.
+template <class IsFinite>
+std::optional<std::size_t> first_bad_unit(std::span<const std::byte> bytes, std::size_t unit, IsFinite is_finite) {
+  const auto stretch = first_bad_stretch(bytes, unit, is_finite);
+  if (!stretch) return std::nullopt;
+  std::size_t at = *stretch;
+  while (is_finite(bytes.subspan(at, unit))) at += unit;
+  return at / unit;
 }
 
 }  // namespace
 
 bool all_finite(std::span<const std::byte> bytes, DType dtype) {
-  return !is_floating(dtype) || !first_bad_block(bytes, file_float(dtype));
+  if (!is_floating(dtype)) return true;
+  const FileFloat type = file_float(dtype);
+  return !first_bad_stretch(bytes, size_of(type), [&](auto part) { return block_is_finite(part, type); });
 }
 
 void require_finite(std::span<const FileTensor* const> tensors, std::string_view source) {
+  constexpr std::string_view advice =
+      "Nothing can be computed with such weights; use an earlier checkpoint or an undamaged copy.";
   for (const FileTensor* tensor : tensors) {
-    const auto type = file_float(tensor->dtype);
-    if (!type) continue;
-    const auto block = first_bad_block(tensor->data, *type);
-    if (!block) continue;
-    const std::size_t element = size_of(*type);
-    std::size_t at = *block * block_bytes;
-    while (block_is_finite(tensor->data.subspan(at, element), *type)) at += element;
-    fail(ErrorKind::numeric,
-         "{}: the tensor '{}' holds NaN or an infinity{} (element {} of {}, counted from 0). Nothing can be computed "
-         "with such weights; use an earlier checkpoint or an undamaged copy.",
-         source, tensor->name, *type == FileFloat::f64 ? ", or a number too large for F32" : "", at / element,
-         tensor->data.size() / element);
+    if (const auto type = file_float(tensor->dtype)) {
+      const std::size_t element = size_of(*type);
+      const auto bad = first_bad_unit(tensor->data, element, [&](auto part) { return block_is_finite(part, *type); });
+      if (!bad) continue;
+      fail(ErrorKind::numeric, "{}: the tensor '{}' holds NaN or an infinity{} (element {} of {}, counted from 0). {}",
+           source, tensor->name, *type == FileFloat::f64 ? ", or a number too large for F32" : "", *bad,
+           tensor->data.size() / element, advice);
+    }
+    if (const auto block = quantised_block(tensor->dtype)) {
+      const auto bad =
+          first_bad_unit(tensor->data, block->bytes, [&](auto part) { return finite_blocks(part, *block); });
+      if (!bad) continue;
+      fail(ErrorKind::numeric, "{}: the tensor '{}' holds NaN or an infinity (block {} of {}, counted from 0). {}",
+           source, tensor->name, *bad, tensor->data.size() / block->bytes, advice);
+    }
   }
 }
 

@@ -11,7 +11,8 @@ namespace mslt {
 
 // Throws Error(numeric) naming `source`, the first of `tensors` that contains NaN or infinity, and the element. Reads
 // every byte once, on all threads; the first token of a generation, or the first batch of an evaluation, would read the
-// same bytes from disk. F64 elements must stay finite as floats. Skips tensors of non-floating dtypes.
+// same bytes from disk. F64 elements must stay finite as floats. Of quantised blocks, it
+// names the block. Skips tensors of other dtypes.
 void require_finite(std::span<const FileTensor* const> tensors, std::string_view source);
 
 // Whether all elements of `bytes` are finite; `dtype` is f32, bf16 or f16.

@@ -11,10 +11,11 @@
 namespace mslt {
 
 // The model classes of transformers that a Config can be saved as. `mslt` is everything that none of them computes,
-// such as post-norm and sinusoidal positions; transformers does not open it.
-enum class ModelFamily { gpt2, llama, qwen2, mistral, mslt };
+// such as post-norm and sinusoidal positions; transformers does not open it. phi3 is read only: it computes what
+// mistral does.
+enum class ModelFamily { gpt2, llama, qwen2, mistral, qwen3, smollm3, phi3, olmo2, gemma2, gemma3, mslt };
 
-// "gpt2", "llama", "qwen2", "mistral", "mslt-transformer": what config.json calls model_type.
+// What config.json calls model_type: the same names, but "gemma3_text" and "mslt-transformer".
 std::string_view name_of(ModelFamily family);
 
 // The first family, in the order above, that computes exactly what `config` says.
@@ -29,13 +30,13 @@ struct HfConfig {
   Config config;
   ModelFamily family = ModelFamily::mslt;
   ModelTokenIds tokens;
-  std::vector<std::string> notes;  // a sentence for each token id that cannot be used
+  std::vector<std::string> notes;  // a sentence for each member that is read, but has no effect or cannot be used
 };
 
 // Reads one config.json; `source` names it in errors. Members that change what the model computes and that mslt does
 // not support, or that are missing, throw Error(input) naming the file, the member, its value and what is supported;
 // members that do not are ignored. The result has passed Config::validate(). Both forms of RoPE's settings are read
-// (rope_theta with rope_scaling, and rope_parameters). GPT-2's dropout is resid_pdrop, Llama's and Qwen2's
+// (rope_theta with rope_scaling, and rope_parameters). The dropout of GPT-2 and Phi-3 is resid_pdrop, the others'
 // attention_dropout. Token ids that cannot be used are left out with a note.
 HfConfig parse_hf_config(std::string_view text, std::string_view source);
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -144,8 +145,23 @@ TEST(HfConfig, ReadsQwen2) {
   EXPECT_NO_THROW(parse(window));
   window["use_sliding_window"] = true;
   EXPECT_NO_THROW(parse(window));
-  window["max_window_layers"] = 0;
-  EXPECT_THROW(parse(window), Error);
+  EXPECT_EQ(parse(window).window, 0);
+  window["num_hidden_layers"] = 3;
+  window["max_window_layers"] = 1;
+  EXPECT_EQ(parse(window).window, 64);
+  EXPECT_EQ(parse(window).window_from, 1);
+  window["sliding_window"] = 128;  // as long as any sequence
+  EXPECT_EQ(parse(window).window, 0);
+  window["sliding_window"] = 64;
+  window["layer_types"] = {"sliding_attention", "full_attention", "sliding_attention"};
+  EXPECT_EQ(parse(window).full_attention_every, 2);
+  expect_refused(window, "layer_types", {"full_attention", "sliding_attention", "full_attention"},
+                 "supported is full_attention in every n-th layer or in the first ones");
+  expect_refused(window, "layer_types", {"full_attention", "chunked_attention", "full_attention"}, "valid is a list");
+  expect_refused(window, "layer_types", {"full_attention"}, "one for each layer");
+  expect_refused(window, "layer_types", "full_attention", "one for each layer");
+  window["use_sliding_window"] = false;
+  refusal(window, [](Json&) {});
 }
 
 TEST(HfConfig, TellsTheFormsOfGelu) {
@@ -171,16 +187,176 @@ TEST(HfConfig, ReadsMistral) {
     json["sliding_window"] = window;
     EXPECT_EQ(parse_hf_config(json.dump(), "c.json").family, ModelFamily::mistral);
   }
-  expect_refused(json, "sliding_window", 127, "supported are null and numbers from max_position_embeddings, 128, on");
+  EXPECT_EQ(parse(json).window, 0);
+  json["sliding_window"] = 127;
+  EXPECT_EQ(parse(json).window, 127);
+  EXPECT_EQ(family_of(parse(json)), ModelFamily::mistral);
+  expect_refused(json, "sliding_window", 0, "valid is a whole number");
   // Absent, it is 4096, and there are 8 heads for keys and values.
   json.erase("sliding_window");
-  EXPECT_NO_THROW(parse(json));
+  EXPECT_EQ(parse(json).window, 0);
   json["max_position_embeddings"] = 8192;
-  EXPECT_THROW(parse(json), Error);
+  EXPECT_EQ(parse(json).window, 4096);
   json["max_position_embeddings"] = 64;
   json["num_attention_heads"] = 8;
   json.erase("num_key_value_heads");
   EXPECT_EQ(parse(json).kv_heads, 8);
+}
+
+// A configuration of `family` with this changed; it is read as the family, and written and read again.
+Config family_config(const std::string& type, ModelFamily family, const std::function<void(Json&)>& change) {
+  Json json = llama_json();
+  json["model_type"] = type;
+  json["rope_parameters"] = Json{{"rope_type", "default"}, {"rope_theta", 10000.0}};
+  change(json);
+  const HfConfig hf = parse_hf_config(json.dump(), "c.json");
+  EXPECT_EQ(hf.family, family) << type;
+  EXPECT_EQ(parse_hf_config(format_hf_config(hf.config, DType::f32, {}), "c.json").config, hf.config) << type;
+  return hf.config;
+}
+
+TEST(HfConfig, ReadsQwen3) {
+  const Config config = family_config("qwen3", ModelFamily::qwen3, [](Json& json) { json.erase("head_dim"); });
+  EXPECT_EQ(config.qk_norm, QkNormType::head);
+  EXPECT_EQ(config.head_size, 128);
+  EXPECT_FALSE(config.qkv_bias);
+  EXPECT_EQ(family_of(config), ModelFamily::qwen3);
+}
+
+TEST(HfConfig, ReadsSmolLm3) {
+  const auto read = [](const std::function<void(Json&)>& change) {
+    return family_config("smollm3", ModelFamily::smollm3, change);
+  };
+  EXPECT_EQ(read([](Json&) {}).no_rope_every, 0);  // of three layers, none is the fourth
+  EXPECT_EQ(read([](Json& json) { json["num_hidden_layers"] = 5; }).no_rope_every, 4);
+  const Config config = read([](Json& json) {
+    json["no_rope_layers"] = {1, 0, 1, 0};  // the last of no layer
+    json.erase("tie_word_embeddings");
+  });
+  EXPECT_EQ(config.no_rope_every, 2);
+  EXPECT_TRUE(config.tied_embeddings);
+  EXPECT_EQ(family_of(config), ModelFamily::smollm3);
+  EXPECT_EQ(read([](Json& json) { json["no_rope_layers"] = {1, 1, 1}; }).no_rope_every, 0);
+  Json json = llama_json();
+  json["model_type"] = "smollm3";
+  expect_refused(json, "no_rope_layers", {0, 1, 1}, "supported is 0 for every n-th layer");
+  expect_refused(json, "no_rope_layers", {1, 1}, "supported is 0 for every n-th layer");
+  expect_refused(json, "use_sliding_window", true, "supported is false");
+  expect_refused(json, "layer_types", {"full_attention", "full_attention", "sliding_attention"},
+                 "supported is full_attention for every layer");
+}
+
+TEST(HfConfig, ReadsPhi3) {
+  const Config config = family_config("phi3", ModelFamily::phi3, [](Json& json) { json["sliding_window"] = 40; });
+  EXPECT_EQ(config.window, 40);
+  EXPECT_EQ(family_of(config), ModelFamily::mistral);
+  Json json = llama_json();
+  json["model_type"] = "phi3";
+  json.erase("rope_parameters");
+  json["rope_scaling"] = Json{{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}};
+  EXPECT_NE(refusal(json, [](Json&) {}).find("'rope_scaling.type' is \"longrope\"; supported is default"),
+            std::string::npos);
+  json.erase("rope_scaling");
+  expect_refused(json, "partial_rotary_factor", 0.75, "supported is 1");
+}
+
+TEST(HfConfig, ReadsOlmo2) {
+  const Config config = family_config("olmo2", ModelFamily::olmo2, [](Json& json) { json.erase("rms_norm_eps"); });
+  EXPECT_EQ(config.norm_position, NormPosition::output);
+  EXPECT_EQ(config.qk_norm, QkNormType::row);
+  EXPECT_EQ(config.norm_epsilon, 1e-5f);
+  EXPECT_EQ(family_of(config), ModelFamily::olmo2);
+}
+
+TEST(HfConfig, ReadsGemma2) {
+  const Config config = family_config("gemma2", ModelFamily::gemma2, [](Json& json) {
+    json["sliding_window"] = 40;
+    json["query_pre_attn_scalar"] = 6;
+  });
+  EXPECT_EQ(config.norm_position, NormPosition::sandwich);
+  EXPECT_EQ(config.activation, ActivationType::geglu);
+  EXPECT_EQ(config.norm_weight_offset, 1.0f);
+  EXPECT_EQ(config.embedding_scale, std::sqrt(24.0f));
+  EXPECT_EQ(config.attention_scale, 1.0f / std::sqrt(6.0f));
+  EXPECT_EQ(config.attention_softcap, 50.0f);
+  EXPECT_EQ(config.logit_softcap, 30.0f);
+  EXPECT_EQ(config.window, 40);
+  EXPECT_EQ(config.full_attention_every, 2);
+  EXPECT_EQ(family_of(config), ModelFamily::gemma2);
+  Config other = config;
+  other.attention_scale = 0.3f;  // of no whole number
+  EXPECT_EQ(family_of(other), ModelFamily::mslt);
+  other = config;
+  other.norm_weight_offset = 0.0f;
+  EXPECT_EQ(family_of(other), ModelFamily::mslt);
+  Json json = llama_json();
+  json["model_type"] = "gemma2";
+  expect_refused(json, "hidden_activation", "gelu", "supported is gelu_pytorch_tanh");
+  expect_refused(json, "use_bidirectional_attention", true, "supported is false");
+}
+
+TEST(HfConfig, ReadsGemma3InBothForms) {
+  const Config config = family_config("gemma3_text", ModelFamily::gemma3, [](Json& json) {
+    json["sliding_window"] = 40;
+    json["query_pre_attn_scalar"] = 8;
+    json["rope_parameters"] = {{"full_attention", {{"rope_type", "linear"}, {"factor", 8.0}, {"rope_theta", 5000.0}}},
+                               {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 100.0}}}};
+    json["sliding_window_pattern"] = 3;
+  });
+  EXPECT_EQ(config.qk_norm, QkNormType::head);
+  EXPECT_EQ(config.attention_scale, 0.0f);  // as the head size says
+  EXPECT_EQ(config.attention_softcap, 0.0f);
+  EXPECT_EQ(config.rope_theta, 5000.0);
+  EXPECT_EQ(config.rope_scaling.factor, 8.0);
+  EXPECT_EQ(config.local_rope_theta, 100.0);
+  EXPECT_EQ(config.full_attention_every, 3);
+  EXPECT_EQ(family_of(config), ModelFamily::gemma3);
+  const Config older = family_config("gemma3_text", ModelFamily::gemma3, [](Json& json) {
+    json["sliding_window"] = 40;
+    json["query_pre_attn_scalar"] = 8;
+    json.erase("rope_parameters");
+    json["rope_theta"] = 5000.0;
+    json["rope_local_base_freq"] = 100.0;
+    json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 8.0}};
+    json["sliding_window_pattern"] = 3;
+  });
+  EXPECT_EQ(older, config);
+  Json json = llama_json();
+  json["model_type"] = "gemma3";
+  EXPECT_NE(refusal(json, [](Json&) {}).find("of gemma3, which sees images, too, only the text model"),
+            std::string::npos);
+}
+
+TEST(HfConfig, ReadsYarnAndDynamicRope) {
+  const auto read = [](const Json& rope) {
+    Json json = llama_json();
+    json["rope_parameters"] = rope;
+    return parse_hf_config(json.dump(), "c.json");
+  };
+  const Json yarn = {
+      {"rope_type", "yarn"}, {"rope_theta", 100.0}, {"factor", 4.0}, {"original_max_position_embeddings", 32}};
+  const RopeScaling scaling = read(yarn).config.rope_scaling;
+  EXPECT_EQ(scaling.type, RopeScalingType::yarn);
+  EXPECT_EQ(scaling.original_max_positions, 32);
+  EXPECT_EQ(scaling.beta_fast, 32.0);
+  EXPECT_EQ(scaling.beta_slow, 1.0);
+  EXPECT_DOUBLE_EQ(scaling.attention_factor, 0.1 * std::log(4.0) + 1.0);
+  Json deep = yarn;
+  deep["mscale"] = 1.0;
+  deep["mscale_all_dim"] = 0.5;
+  EXPECT_DOUBLE_EQ(read(deep).config.rope_scaling.attention_factor,
+                   (0.1 * std::log(4.0) + 1.0) / (0.05 * std::log(4.0) + 1.0));
+  deep["attention_factor"] = 1.5;
+  EXPECT_EQ(read(deep).config.rope_scaling.attention_factor, 1.5);
+  deep["truncate"] = false;
+  EXPECT_THROW(read(deep), Error);
+  const Config config = read(yarn).config;
+  EXPECT_EQ(family_of(config), ModelFamily::llama);
+  EXPECT_EQ(parse_hf_config(format_hf_config(config, DType::f32, {}), "c.json").config, config);
+  const HfConfig dynamic = read({{"rope_type", "dynamic"}, {"rope_theta", 100.0}, {"factor", 4.0}});
+  EXPECT_EQ(dynamic.config.rope_scaling, RopeScaling());
+  ASSERT_EQ(dynamic.notes.size(), 1u);
+  EXPECT_NE(dynamic.notes[0].find("'rope_parameters.rope_type' is \"dynamic\""), std::string::npos);
 }
 
 // transformers refuses such models of Llama's, but computes the same under Mistral's name, or Qwen2's with biases.
@@ -285,12 +461,12 @@ TEST(HfConfig, RefusesWhatItCannotCompute) {
   expect_refused(llama_json(), "hidden_act", "gelu", "supported is silu");
   expect_refused(llama_json(), "partial_rotary_factor", 0.5, "supported is 1");
   expect_refused(llama_json(), "model_type", "mixtral",
-                 "supported are gpt2, llama, qwen2, mistral and mslt-transformer");
-  expect_refused(qwen2_json(), "layer_types", {"sliding_attention"}, "full_attention");
-  const std::string yarn = refusal(llama_json(), [](Json& json) { json["rope_parameters"]["rope_type"] = "yarn"; });
-  EXPECT_NE(yarn.find("'rope_parameters.rope_type' is \"yarn\"; supported are default, linear and llama3"),
+                 "supported are gpt2, llama, qwen2, mistral, qwen3, smollm3, phi3, olmo2, gemma2, gemma3_text, "
+                 "mslt-transformer");
+  const std::string rope = refusal(llama_json(), [](Json& json) { json["rope_parameters"]["rope_type"] = "longrope"; });
+  EXPECT_NE(rope.find("'rope_parameters.rope_type' is \"longrope\"; supported are default, linear, llama3, yarn"),
             std::string::npos)
-      << yarn;
+      << rope;
 }
 
 TEST(HfConfig, RefusesWhatMakesNoSense) {
@@ -299,6 +475,7 @@ TEST(HfConfig, RefusesWhatMakesNoSense) {
     expect_refused(gpt2_json(), "n_layer", value, "valid is a whole number");
     expect_refused(llama_json(), "hidden_size", value, "valid is a whole number");
   }
+  expect_refused(llama_json(), "num_hidden_layers", 5000, "valid are up to 4096 layers");
   expect_refused(gpt2_json(), "n_head", 5, "must divide n_embd, 24");
   expect_refused(gpt2_json(), "layer_norm_epsilon", "small", "valid is a number");
   expect_refused(gpt2_json(), "tie_word_embeddings", 1, "valid are true and false");

@@ -3,14 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <set>
 #include <utility>
 
 #include "base/fail.h"
+#include "base/parallel.h"
 #include "formats/convert_elements.h"
 #include "formats/finite_weights.h"
+#include "formats/gguf_blocks.h"
 #include "formats/safetensors.h"
 
 namespace mslt {
@@ -38,7 +41,7 @@ class PieceList {
   void add_rows(std::string file_name, const std::string& parameter, std::int64_t first_row, std::int64_t rows,
                 bool transposed = false) {
     if (!parameters_.contains(parameter)) return;
-    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed});
+    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed, 0});
   }
 
   std::vector<WeightPiece> take() { return std::move(pieces_); }
@@ -71,8 +74,11 @@ std::vector<WeightPiece> gpt2_pieces(const Config& config, const ArenaLayout& pa
   return list.take();
 }
 
-std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& parameters) {
+// All families but GPT-2. Norms are called by the order in which they stand, so a name means another place where
+// branches end in norms. Phi-3's matrices of queries, keys and values, and of gate and up, are one each, as ours are.
+std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& parameters, bool fused) {
   PieceList list(parameters);
+  const bool behind_branches = config.norm_position != NormPosition::pre;
   const std::int64_t query_rows = config.heads * config.head_size;
   const std::int64_t kv_rows = config.kv_heads * config.head_size;
   for (std::int64_t i = 0; i < config.layers; ++i) {
@@ -81,16 +87,27 @@ std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& p
     for (const std::string_view kind : {"weight", "bias"}) {
       const std::string qkv = fmt::format("{}qkv.{}", ours, kind);
       const std::string up = fmt::format("{}ffn_up.{}", ours, kind);
+      list.add(fmt::format("{}self_attn.o_proj.{}", theirs, kind), fmt::format("{}attention_out.{}", ours, kind));
+      list.add(fmt::format("{}mlp.down_proj.{}", theirs, kind), fmt::format("{}ffn_down.{}", ours, kind));
+      if (fused) {
+        list.add(fmt::format("{}self_attn.qkv_proj.{}", theirs, kind), qkv);
+        list.add(fmt::format("{}mlp.gate_up_proj.{}", theirs, kind), up);
+        continue;
+      }
       list.add_rows(fmt::format("{}self_attn.q_proj.{}", theirs, kind), qkv, 0, query_rows);
       list.add_rows(fmt::format("{}self_attn.k_proj.{}", theirs, kind), qkv, query_rows, kv_rows);
       list.add_rows(fmt::format("{}self_attn.v_proj.{}", theirs, kind), qkv, query_rows + kv_rows, kv_rows);
-      list.add(fmt::format("{}self_attn.o_proj.{}", theirs, kind), fmt::format("{}attention_out.{}", ours, kind));
       list.add_rows(fmt::format("{}mlp.gate_proj.{}", theirs, kind), up, 0, config.ffn_size);
       list.add_rows(fmt::format("{}mlp.up_proj.{}", theirs, kind), up, config.ffn_size, config.ffn_size);
-      list.add(fmt::format("{}mlp.down_proj.{}", theirs, kind), fmt::format("{}ffn_down.{}", ours, kind));
     }
     list.add(theirs + "input_layernorm.weight", ours + "attention_norm.weight");
-    list.add(theirs + "post_attention_layernorm.weight", ours + "ffn_norm.weight");
+    list.add(theirs + "self_attn.q_norm.weight", ours + "q_norm.weight");
+    list.add(theirs + "self_attn.k_norm.weight", ours + "k_norm.weight");
+    list.add(theirs + "post_attention_layernorm.weight",
+             ours + (behind_branches ? "attention_out_norm.weight" : "ffn_norm.weight"));
+    if (!behind_branches) continue;
+    list.add(theirs + "pre_feedforward_layernorm.weight", ours + "ffn_norm.weight");
+    list.add(theirs + "post_feedforward_layernorm.weight", ours + "ffn_out_norm.weight");
   }
   list.add("lm_head.weight", "lm_head.weight");
   list.add("model.embed_tokens.weight", "token_embedding.weight");
@@ -126,8 +143,8 @@ std::string_view optional_prefix(std::string_view name) {
 constexpr NamePair wrappers[] = {{"_orig_mod.", "torch.compile"}, {"module.", "DataParallel"}};
 
 bool holds_no_parameter(std::string_view name, const ArenaLayout& parameters) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
-         name.ends_with(".rotary_emb.inv_freq") || (name == "lm_head.weight" && !parameters.contains(name));
+  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name.ends_with("rotary_emb.inv_freq") ||
+         (name == "lm_head.weight" && !parameters.contains(name));
 }
 
 // The tensors of a file by name, without wrapper parts.
@@ -196,8 +213,8 @@ class Problems {
   }
   void raise(std::string_view source) const {
     if (count_ == 0) return;
-    fail(ErrorKind::input, "The tensors of {} do not match config.json; {} {}:{}", source, count_,
-         count_ == 1 ? "differs" : "differ", text_);
+    fail(ErrorKind::input, "The tensors of {} do not match {}; {} {}:{}", source,
+         source.ends_with(".gguf") ? "its keys" : "config.json", count_, count_ == 1 ? "differs" : "differ", text_);
   }
 
  private:
@@ -216,6 +233,52 @@ void note_other_head(const FileTensor& embedding, const FileTensor& head, std::s
                   source, head.name, embedding.name));
 }
 
+FileFloat require_float(const FileTensor& tensor) {
+  const auto type = file_float(tensor.dtype);
+  if (!type) fail(ErrorKind::input, "{} has the dtype {}, which is not supported.", tensor.name, tensor.dtype);
+  return *type;
+}
+
+// Elements [first, first + count) of a tensor as `dtype`; `first` is a multiple of a quantised block. `floats` is
+// scratch memory.
+void read_elements(const FileTensor& tensor, std::int64_t first, std::int64_t count, DType dtype,
+                   std::vector<float>& floats, std::span<std::byte> out) {
+  const auto quantised = quantised_block(tensor.dtype);
+  if (!quantised) {
+    const FileFloat type = require_float(tensor);
+    convert_elements(tensor.data.subspan(static_cast<std::size_t>(first) * size_of(type)), type, out, dtype);
+    return;
+  }
+  // A multiple of every block.
+  constexpr std::int64_t at_once = 1 << 14;
+  floats.resize(static_cast<std::size_t>(count));
+  const auto bytes_of = [&](std::int64_t elements) {
+    return static_cast<std::size_t>(elements) / quantised->elements * quantised->bytes;
+  };
+  parallel_for((count + at_once - 1) / at_once, Cost{.flops = 4, .bytes = 5} * at_once, [&](std::int64_t i) {
+    const std::int64_t begin = i * at_once;
+    const std::int64_t size = std::min(at_once, count - begin);
+    dequantise(tensor.data.subspan(bytes_of(first + begin), bytes_of(size)), *quantised,
+               std::span(floats).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size)));
+  });
+  convert_elements(std::as_bytes(std::span(floats)), FileFloat::f32, out, dtype);
+}
+
+// Reorders the rows of each head from those of both halves in turn to the first half, then the second. `ordered` is
+// scratch memory.
+void separate_halves(std::vector<std::byte>& rows, std::int64_t head, std::int64_t count,
+                     std::vector<std::byte>& ordered) {
+  ordered.resize(rows.size());
+  const std::size_t row_bytes = rows.size() / static_cast<std::size_t>(count);
+  for (std::int64_t row = 0; row < count; ++row) {
+    const std::int64_t in_head = row % head;
+    const std::int64_t to = row - in_head + in_head % 2 * (head / 2) + in_head / 2;
+    std::memcpy(ordered.data() + static_cast<std::size_t>(to) * row_bytes,
+                rows.data() + static_cast<std::size_t>(row) * row_bytes, row_bytes);
+  }
+  rows.swap(ordered);
+}
+
 }  // namespace
 
 std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family) {
@@ -225,7 +288,14 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
     case ModelFamily::llama:
     case ModelFamily::qwen2:
     case ModelFamily::mistral:
-      return llama_pieces(config, parameters);
+    case ModelFamily::qwen3:
+    case ModelFamily::smollm3:
+    case ModelFamily::olmo2:
+    case ModelFamily::gemma2:
+    case ModelFamily::gemma3:
+      return llama_pieces(config, parameters, false);
+    case ModelFamily::phi3:
+      return llama_pieces(config, parameters, true);
     case ModelFamily::mslt:
       break;
   }
@@ -263,10 +333,10 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
                    shape_text(expected));
     }
     const auto type = file_float(tensor->dtype);
-    if (!type) {
-      problems.add("{} has the dtype {}, supported are F32, BF16, F16 and F64", tensor->name, tensor->dtype);
-    } else if (*type == FileFloat::f64) {
-      ++doubles;
+    if (type == FileFloat::f64) ++doubles;
+    if (!type && !quantised_block(tensor->dtype)) {
+      problems.add("{} has the dtype {}, supported are F32, BF16, F16 and F64, and in GGUF files {}", tensor->name,
+                   tensor->dtype, quantised_block_names());
     }
   }
   for (const auto& [name, tensor] : named) {
@@ -289,31 +359,32 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors) {
   std::vector<std::byte> block;
+  std::vector<std::byte> ordered;
+  std::vector<float> floats;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const WeightPiece& piece = pieces[i];
     if (parameters.is_mapped(piece.parameter)) continue;
     const FileTensor& tensor = *tensors[i];
-    const auto file_type = file_float(tensor.dtype);
-    if (!file_type) fail(ErrorKind::input, "{} has the dtype {}, which is not supported.", tensor.name, tensor.dtype);
     const Tensor destination = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
     const std::int64_t columns = destination.elements() / std::max<std::int64_t>(piece.rows, 1);
-    const std::int64_t rows_at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns, 1), 1);
-    const std::size_t file_row = static_cast<std::size_t>(columns) * size_of(*file_type);
+    const std::int64_t heads_of = std::max<std::int64_t>(piece.alternating, 1);
+    const std::int64_t rows_at_once =
+        std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns * heads_of, 1), 1) * heads_of;
     for (std::int64_t row = 0; row < piece.rows; row += rows_at_once) {
       const std::int64_t count = std::min(rows_at_once, piece.rows - row);
       const Tensor rows = destination.slice(row, count);
       block.resize(rows.bytes());
       if (piece.transposed) {
-        transpose_elements(tensor.data, *file_type, columns, piece.rows, row, count, block, rows.dtype());
+        transpose_elements(tensor.data, require_float(tensor), columns, piece.rows, row, count, block, rows.dtype());
       } else {
-        convert_elements(tensor.data.subspan(static_cast<std::size_t>(row) * file_row), *file_type, block,
-                         rows.dtype());
+        read_elements(tensor, row * columns, count * columns, rows.dtype(), floats, block);
       }
       // No other conversion can exceed a type's range.
-      if (rows.dtype() == DType::f16 && *file_type != FileFloat::f16 && !all_finite(block, DType::f16)) {
+      if (rows.dtype() == DType::f16 && file_float(tensor.dtype) != FileFloat::f16 && !all_finite(block, DType::f16)) {
         fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.",
              tensor.name);
       }
+      if (piece.alternating > 0) separate_halves(block, piece.alternating, count, ordered);
       backend.upload(rows, block);
     }
   }

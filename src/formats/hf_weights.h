@@ -23,13 +23,15 @@ struct WeightPiece {
   std::int64_t first_row = 0;
   std::int64_t rows = 0;
   bool transposed = false;  // the file stores [in, out]
+  // Rows per head if the file has a head's rows in another order: those of its first and second half alternate.
+  std::int64_t alternating = 0;
 };
 
 // The tensors of a model of `family` with these parameters (model/parameters.h), in the order of the parameters:
 //   gpt2           transformer.h.N.attn.c_attn.weight and so on; matrices are [in, out] in the file
-//   llama, qwen2,  model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
-//   mistral        rows of ffn_up
 //   mslt           our own names and shapes
+//   others         model.layers.N.self_attn.q_proj.weight, k_proj, v_proj are rows of qkv; mlp.gate_proj, up_proj are
+//                  rows of ffn_up; in phi3, qkv_proj and gate_up_proj are all of them
 // A tied output head is not a tensor.
 std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& parameters, ModelFamily family);
 
@@ -39,12 +41,13 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
 // parameters: the causal masks of old GPT-2 files, RoPE's inverse frequencies, an output head in addition to the
 // embedding that it is tied to. Adds a sentence to `notes` for wrapper prefixes and for F64, which is rounded. Throws
 // Error(input) naming `source` and the first ten tensors that are missing, unexpected, of another shape, or of a dtype
-// other than F32, BF16, F16 and F64; or two that differ only in wrapper prefixes.
+// other than F32, BF16, F16, F64 and quantised_block's; or two that differ only in wrapper prefixes.
 std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
                                              std::span<const FileTensor> tensors, std::string_view source,
                                              std::vector<std::string>& notes);
 
-// Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs.
+// Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs;
+// quantised blocks become floats first.
 // `tensors` is match_weights's result. Throws Error(numeric) naming the tensor if a number is beyond the range of f16.
 // Uses a few megabytes in addition to the mapped file and the parameters.
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -137,7 +138,37 @@ TEST(MatchWeights, AcceptsWhatOldFilesHold) {
   EXPECT_NO_THROW(match(small_gpt2(), sorted(bare)));
   std::vector<FileTensor> llama = file_tensors(small_llama());
   llama.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", "F32", {3}, {}});
+  llama.push_back({"rotary_emb.inv_freq", "F32", {3}, {}});
   EXPECT_NO_THROW(match(small_llama(), sorted(llama)));
+}
+
+// Fused matrices, and norms whose names mean other places where branches end in norms.
+TEST(MatchWeights, NamesTensorsAsEachFamilyDoes) {
+  const auto names = [](const Config& config, ModelFamily family) {
+    std::map<std::string, std::string> result;  // by the file's name
+    for (const WeightPiece& piece : weight_pieces(config, parameter_layout(config, DType::f32).arena, family)) {
+      result[piece.file_name] = piece.parameter;
+    }
+    return result;
+  };
+  const std::string layer = "model.layers.1.";
+  auto found = names(small_llama(), ModelFamily::phi3);
+  EXPECT_EQ(found[layer + "self_attn.qkv_proj.weight"], "layers.1.qkv.weight");
+  EXPECT_EQ(found[layer + "mlp.gate_up_proj.weight"], "layers.1.ffn_up.weight");
+  EXPECT_EQ(found[layer + "post_attention_layernorm.weight"], "layers.1.ffn_norm.weight");
+  EXPECT_FALSE(found.contains(layer + "self_attn.q_proj.weight"));
+  Config config = small_llama();
+  config.norm_position = NormPosition::sandwich;
+  config.qk_norm = QkNormType::head;
+  found = names(config, ModelFamily::gemma3);
+  EXPECT_EQ(found[layer + "post_attention_layernorm.weight"], "layers.1.attention_out_norm.weight");
+  EXPECT_EQ(found[layer + "pre_feedforward_layernorm.weight"], "layers.1.ffn_norm.weight");
+  EXPECT_EQ(found[layer + "post_feedforward_layernorm.weight"], "layers.1.ffn_out_norm.weight");
+  EXPECT_EQ(found[layer + "self_attn.k_norm.weight"], "layers.1.k_norm.weight");
+  config.norm_position = NormPosition::output;
+  found = names(config, ModelFamily::olmo2);
+  EXPECT_EQ(found[layer + "post_attention_layernorm.weight"], "layers.1.attention_out_norm.weight");
+  EXPECT_FALSE(found.contains(layer + "input_layernorm.weight"));
 }
 
 TEST(MatchWeights, NamesEverythingThatDiffers) {

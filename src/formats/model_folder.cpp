@@ -12,6 +12,8 @@
 #include "base/file.h"
 #include "base/paths.h"
 #include "formats/finite_weights.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_model.h"
 #include "formats/hf_weights.h"
 #include "formats/mapped_weights.h"
 #include "formats/safetensors.h"
@@ -29,12 +31,6 @@ constexpr std::array<std::string_view, 8> folder_files = {
 // Those that are only kept as text and refer to a tokenizer's tokens.
 constexpr std::array<std::string_view, 4> tokenizer_files = {"tokenizer_config.json", "special_tokens_map.json",
                                                              "chat_template.jinja", "chat_template.json"};
-
-ModelTokenIds token_ids_of(const Tokenizer& tokenizer) {
-  ModelTokenIds ids{tokenizer.bos_id(), tokenizer.pad_id(), {}};
-  if (const auto eos = tokenizer.eos_id()) ids.eos.push_back(*eos);
-  return ids;
-}
 
 // Default configurations have GPT-2's ids even for small vocabularies, where no such token can occur.
 void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
@@ -91,15 +87,15 @@ std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, c
 
 }  // namespace
 
-LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
-                              WeightMemory memory) {
+LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
   if (!is_folder(folder)) {
-    fail(ErrorKind::io, "{} is not a folder; a model is a folder with config.json and model.safetensors.",
+    fail(ErrorKind::io,
+         "{} is not a folder; a model is a folder with config.json and model.safetensors, or a GGUF file.",
          folder.string());
   }
   const std::filesystem::path config_path = folder / "config.json";
   std::string config_text = read_file(config_path, max_config_bytes);
-  const HfConfig hf = parse_hf_config(config_text, config_path.string());
+  hf = parse_hf_config(config_text, config_path.string());
   LoadedModel result;
   result.family = hf.family;
   result.notes = hf.notes;
@@ -116,7 +112,14 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
     result.text_prefix = text_prefix_beside(folder, *result.tokenizer);
   }
   drop_impossible_ids(tokens, hf.config.vocab_size);
+  return result;
+}
 
+LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
+                              WeightMemory memory) {
+  if (is_gguf_file(folder)) return load_gguf_model(backend, folder, dtype);
+  HfConfig hf;
+  LoadedModel result = describe_folder(folder, hf);
   const auto weights = std::make_shared<const SafetensorsModel>(folder);
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = weight_pieces(hf.config, layout, hf.family);
@@ -130,6 +133,12 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
   weights->require_intact();
   return result;
+}
+
+Config load_model_config(const std::filesystem::path& model) {
+  if (is_gguf_file(model)) return config_from_gguf(GgufFile(model).contents()).config;
+  const std::filesystem::path path = model / "config.json";
+  return parse_hf_config(read_file(path, max_config_bytes), path.string()).config;
 }
 
 SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokenizer) {
@@ -159,7 +168,7 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
   const Config& config = transformer.config();
   const DType dtype = options.dtype.value_or(transformer.dtype());
   GenerationSettings generation = options.generation;
-  if (tokenizer != nullptr) fill_token_ids(generation.tokens, token_ids_of(*tokenizer));
+  if (tokenizer != nullptr) fill_token_ids(generation.tokens, customary_token_ids(*tokenizer));
   drop_impossible_ids(generation.tokens, config.vocab_size);
   make_folders(folder);
 

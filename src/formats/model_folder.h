@@ -1,5 +1,5 @@
 // Model folders: config.json, model.safetensors, tokenizer.json, tokenizer_config.json and generation_config.json, as
-// transformers reads and writes them (docs/file-formats.md).
+// transformers reads and writes them (docs/file-formats.md). Loading also takes GGUF files.
 #pragma once
 
 #include <filesystem>
@@ -37,13 +37,20 @@ struct LoadedModel {
 // not change.
 enum class WeightMemory { copied, mapped };
 
-// Opens a folder written by transformers, train or save_model_folder. Parameters get `dtype`, or the file's if none is
-// given. Everything is checked before memory for the parameters is allocated. The tokenizer may have more tokens than
-// the model; only using one of them is an error. Throws Error(io) if config.json or the weights are missing;
-// Error(input) naming the file and the member or tensor that cannot be accepted; Error(numeric) naming a tensor that
-// contains NaN or infinity; Error(memory) if the model does not fit.
+// Opens a folder written by transformers, train or save_model_folder, or a GGUF file (load_gguf_model). Parameters get
+// `dtype`, or the file's if none is given. Everything is checked before memory for the parameters is allocated. The
+// tokenizer may have more tokens than the model; only using one of them is an error. Throws Error(io) if config.json or
+// the weights are missing; Error(input) naming the file and the member or tensor that cannot be accepted;
+// Error(numeric) naming a tensor that contains NaN or infinity; Error(memory) if the model does not fit.
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder,
                               std::optional<DType> dtype = std::nullopt, WeightMemory memory = WeightMemory::copied);
+
+// The parts of a folder besides its weights: all but the transformer, and what its config.json says. Throws as
+// load_model_folder does.
+LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf);
+
+// The configuration of what load_model_folder opens.
+Config load_model_config(const std::filesystem::path& model);
 
 struct SaveModelOptions {
   std::optional<DType> dtype = std::nullopt;  // of the file; absent: the parameters'

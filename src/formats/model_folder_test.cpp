@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <cstring>
@@ -15,12 +16,14 @@
 #include <string>
 #include <vector>
 
+#include "backend/download_floats.h"
 #include "backend/registry.h"
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
+#include "model/inference_pass.h"
 #include "mslt/model.h"
 
 namespace mslt {
@@ -431,9 +434,49 @@ TEST_P(SavedByTransformers, GivesTheSameLogits) {
   EXPECT_LT(largest, 2e-5f);
 }
 
+// Saved again here, it is the same model, and still of its family, or of one that computes the same.
+TEST_P(SavedByTransformers, IsSavedAgain) {
+  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / GetParam();
+  const auto expected = read_json_file(folder / "expected.json");
+  const auto ids = expected["ids"].get<std::vector<std::int32_t>>();
+  Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
+  const auto again = fresh_folder("again_" + GetParam());
+  model.save(again);
+  Model saved = Model::load(again, {.device = "cpu", .dtype = "f32"});
+  EXPECT_EQ(saved.config(), model.config());
+  EXPECT_EQ(saved.logits(ids), model.logits(ids));
+  EXPECT_NE(read_json_file(again / "config.json")["model_type"], "mslt-transformer");
+}
+
+// expected.json of these has the 64 ids that follow greedily; here they come one by one over the cache.
+class WrittenByTransformers : public testing::TestWithParam<std::string> {};
+
+TEST_P(WrittenByTransformers, GoesOnAlike) {
+  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / GetParam();
+  const auto expected = read_json_file(folder / "expected.json");
+  const auto backend = make_backend("cpu");
+  const LoadedModel loaded = load_model_folder(*backend, folder, DType::f32);
+  KvCache cache(*backend, loaded.transformer->config(), DType::f32, 1, 96);
+  InferencePass pass(*loaded.transformer, cache);
+  auto next = expected["ids"].get<std::vector<std::int32_t>>();
+  std::vector<std::int32_t> found;
+  for (int i = 0; i < 64; ++i) {
+    const std::array<int, 1> slots = {0};
+    const std::array<std::span<const std::int32_t>, 1> rows = {next};
+    const std::vector<float> logits = download_floats(*backend, pass.forward(slots, rows));
+    next = {static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin())};
+    found.push_back(next[0]);
+  }
+  EXPECT_EQ(found, expected["greedy"].get<std::vector<std::int32_t>>());
+}
+
 INSTANTIATE_TEST_SUITE_P(Golden, SavedByTransformers,
                          testing::Values("hf_gpt2", "hf_gpt2_erf", "hf_llama", "hf_llama_tied", "hf_mistral",
                                          "hf_qwen2"));
+const auto with_text = testing::Values("hf_llama_yarn", "hf_mistral_window", "hf_qwen2_window", "hf_qwen3",
+                                       "hf_smollm3", "hf_phi3", "hf_olmo2", "hf_gemma2", "hf_gemma3");
+INSTANTIATE_TEST_SUITE_P(LongGolden, SavedByTransformers, with_text);
+INSTANTIATE_TEST_SUITE_P(LongGolden, WrittenByTransformers, with_text);
 
 TEST(Model, ChecksItsTokens) {
   const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / "hf_gpt2";

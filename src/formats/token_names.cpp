@@ -81,11 +81,15 @@ TokenId require_token(const Tokenizer& tokenizer, std::string_view text, std::st
                     : fmt::format("its special tokens are {}", fmt::join(some, ", ")));
 }
 
+ModelTokenIds customary_token_ids(const Tokenizer& tokenizer) {
+  ModelTokenIds ids{tokenizer.bos_id(), tokenizer.pad_id(), {}};
+  if (const auto eos = tokenizer.eos_id()) ids.eos.push_back(*eos);
+  return ids;
+}
+
 ModelTokenIds named_token_ids(const std::filesystem::path& folder, const Tokenizer& tokenizer, Notes& notes) {
   ModelTokenIds ids = files_ids(folder, tokenizer, notes);
-  ModelTokenIds customary{tokenizer.bos_id(), tokenizer.pad_id(), {}};
-  if (const auto eos = tokenizer.eos_id()) customary.eos.push_back(*eos);
-  fill_token_ids(ids, customary);
+  fill_token_ids(ids, customary_token_ids(tokenizer));
   return ids;
 }
 

@@ -20,8 +20,11 @@ std::optional<TokenId> find_token(const Tokenizer& tokenizer, std::string_view t
 // The same; throws Error(usage) naming `option` and some special tokens if there is none.
 TokenId require_token(const Tokenizer& tokenizer, std::string_view text, std::string_view option);
 
+// The tokenizer's by the usual spellings (Tokenizer::eos_id and so on).
+ModelTokenIds customary_token_ids(const Tokenizer& tokenizer);
+
 // The bos_token, pad_token and eos_token of tokenizer_config.json in `folder`, then of special_tokens_map.json, then
-// the tokenizer's by the usual spellings (Tokenizer::eos_id). A name may be a text or an object with "content". Throws
+// customary_token_ids. A name may be a text or an object with "content". Throws
 // nothing: unreadable files and names that are not tokens add a sentence to `notes`.
 ModelTokenIds named_token_ids(const std::filesystem::path& folder, const Tokenizer& tokenizer,
                               std::vector<std::string>& notes);

@@ -57,20 +57,25 @@ void check_rope_scaling(const Config& config, Problems& problems) {
     problems.add("rope_scaling has low_freq_factor {} and high_freq_factor {}; it needs low < high.",
                  scaling.low_freq_factor, scaling.high_freq_factor);
   }
+  if (scaling.type == RopeScalingType::yarn && config.rope_theta <= 1) {
+    problems.add("rope_theta is {}; rope_scaling yarn needs it above 1.", config.rope_theta);
+  }
+  if (scaling.type == RopeScalingType::yarn && scaling.beta_fast <= scaling.beta_slow) {
+    problems.add("rope_scaling has beta_fast {} and beta_slow {}; it needs slow < fast.", scaling.beta_fast,
+                 scaling.beta_slow);
+  }
 }
 
-// Parts that can be said, but that no operation computes.
-void check_operations(const Config& config, Problems& problems) {
-  if (config.activation == ActivationType::geglu) {
-    problems.add("activation is geglu, which cannot be run; valid are gelu, gelu_erf, relu and swiglu.");
+// Settings of single layers that need RoPE.
+void check_rotated_layers(const Config& config, Problems& problems) {
+  if (config.position == PositionType::rope) return;
+  if (config.no_rope_every != 0) {
+    problems.add("no_rope_every is {}, but position is {}; it must be rope.", config.no_rope_every,
+                 name_of(config.position));
   }
-  if (config.window > 0 && config.window < config.max_positions) {
-    problems.add("window is {}; sliding windows cannot be run, so it must be 0 or at least max_positions, which is {}.",
-                 config.window, config.max_positions);
-  }
-  for (const auto& [name, softcap] :
-       {std::pair("attention_softcap", config.attention_softcap), std::pair("logit_softcap", config.logit_softcap)}) {
-    if (softcap != 0) problems.add("{} is {}; soft caps cannot be run, so it must be 0.", name, softcap);
+  if (config.local_rope_theta != 0) {
+    problems.add("local_rope_theta is {}, but position is {}; it must be rope.", config.local_rope_theta,
+                 name_of(config.position));
   }
 }
 
@@ -132,7 +137,7 @@ Names names_of<QkNormType>() {
 }
 template <>
 Names names_of<RopeScalingType>() {
-  return {"RoPE scaling", {"none", "linear", "llama3"}};
+  return {"RoPE scaling", {"none", "linear", "llama3", "yarn"}};
 }
 template <>
 Names names_of<Recompute>() {
@@ -159,22 +164,33 @@ void Config::validate() const {
     problems.add("head_size is {}; with position rope it must be even.", head_size);
   }
   check_rope_scaling(*this, problems);
-  check_operations(*this, problems);
+  check_rotated_layers(*this, problems);
   if (norm == NormType::rmsnorm && norm_bias) {
     problems.add("norm_bias is true; norm rmsnorm has no bias, so it must be false.");
   }
   if (!problems.text().empty()) fail(ErrorKind::usage, "The model configuration is not valid. {}", problems.text());
 }
 
-LayerConfig Config::layer(std::int64_t /*i*/) const {
-  const float scale = attention_scale > 0 ? attention_scale : 1.0f / std::sqrt(static_cast<float>(head_size));
+LayerConfig Config::layer(std::int64_t i) const {
+  const auto is_every = [&](std::int64_t n) {
+    return n > 0 && (i + 1) % n == 0;
+  };
+  const bool windowed = window > 0 && i >= window_from && !is_every(full_attention_every);
+  const bool rotary = position == PositionType::rope && !is_every(no_rope_every);
+  const bool local = windowed && local_rope_theta > 0;
+  const RopeScaling scaling = local ? RopeScaling() : rope_scaling;
+  float scale = attention_scale > 0 ? attention_scale : 1.0f / std::sqrt(static_cast<float>(head_size));
+  // What both queries and keys are multiplied by.
+  if (rotary && scaling.type == RopeScalingType::yarn) {
+    scale *= static_cast<float>(scaling.attention_factor * scaling.attention_factor);
+  }
   return {.attention = {.heads = heads,
                         .kv_heads = kv_heads,
                         .head_size = head_size,
-                        .window = window,
-                        .rotary = position == PositionType::rope,
-                        .rope_theta = rope_theta,
-                        .rope_scaling = rope_scaling,
+                        .window = windowed ? window : 0,
+                        .rotary = rotary,
+                        .rope_theta = local ? local_rope_theta : rope_theta,
+                        .rope_scaling = scaling,
                         .qk_norm = qk_norm,
                         .qkv_bias = qkv_bias,
                         .out_bias = attention_out_bias,
@@ -201,9 +217,12 @@ double Config::training_flops_per_token(std::int64_t seq_len) const {
   double multiplications = static_cast<double>(vocab_size) * static_cast<double>(channels);
   for (const Stage& stage : stages_of(*this)) {
     if (const auto* linear = stage.as<Linear>()) multiplications += static_cast<double>(linear->in * linear->out);
-    // Scores and weighted values: two products of D multiply-adds a head and key, over half of seq_len keys on average.
+    // Scores and weighted values: two products of D multiply-adds a head and key, over half of seq_len keys on average,
+    // fewer with a window.
     if (const auto* attend = stage.as<Attend>()) {
-      multiplications += static_cast<double>(attend->shape.query_columns()) * static_cast<double>(seq_len);
+      const auto length = static_cast<double>(seq_len);
+      const double seen = attend->shape.window > 0 ? std::min<double>(attend->shape.window, length) : length;
+      multiplications += static_cast<double>(attend->shape.query_columns()) * seen * (2.0 - seen / length);
     }
   }
   // A multiply-add is two operations, and the backward pass costs two forward passes.

@@ -77,16 +77,28 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
   visit(plain("position", "learned, sinusoidal, rope or none"), c.position);
   visit(positive("rope_theta", "Base of RoPE's frequencies"), c.rope_theta);
   auto& rope = c.rope_scaling;
-  visit(plain("rope_scaling", "Of RoPE's frequencies: none, linear or llama3").at("rope_scaling.type"), rope.type);
+  visit(plain("rope_scaling", "Of RoPE's frequencies: none, linear, llama3 or yarn").at("rope_scaling.type"),
+        rope.type);
   visit(from(1, huge, "rope_scaling_factor", "Divides the scaled frequencies").at("rope_scaling.factor"), rope.factor);
   visit(positive("rope_low_freq_factor", "llama3: scales what turns less often").at("rope_scaling.low_freq_factor"),
         rope.low_freq_factor);
   visit(positive("rope_high_freq_factor", "llama3: keeps what turns more often").at("rope_scaling.high_freq_factor"),
         rope.high_freq_factor);
-  visit(size("rope_original_max_positions", "llama3: where turns are counted", max_config_positions, "positions")
+  visit(size("rope_original_max_positions", "llama3, yarn: where turns are counted", max_config_positions, "positions")
             .at("rope_scaling.original_max_positions"),
         rope.original_max_positions);
-  visit(plain("activation", "gelu (tanh), gelu_erf (exact), relu or swiglu"), c.activation);
+  visit(positive("rope_beta_fast", "yarn: keeps what turns more often").at("rope_scaling.beta_fast").since_later(),
+        rope.beta_fast);
+  visit(positive("rope_beta_slow", "yarn: scales what turns less often").at("rope_scaling.beta_slow").since_later(),
+        rope.beta_slow);
+  visit(ConfigField{.name = "rope_attention_factor",
+                    .help = "yarn: multiplies rotated queries and keys",
+                    .most = 1000,
+                    .above_least = true}
+            .at("rope_scaling.attention_factor")
+            .since_later(),
+        rope.attention_factor);
+  visit(plain("activation", "gelu (tanh), gelu_erf (exact), relu, swiglu or geglu"), c.activation);
   visit(plain("qkv_bias", "Whether queries, keys and values have biases"), c.qkv_bias);
   visit(plain("attention_out_bias", "Whether attention's result has a bias"), c.attention_out_bias);
   visit(plain("ffn_bias", "Whether the feed-forward products have biases"), c.ffn_bias);
@@ -102,6 +114,15 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
   visit(from(0, huge, "attention_softcap", "Soft cap of attention's scores; 0 for none").since_later(),
         c.attention_softcap);
   visit(from(0, huge, "logit_softcap", "Soft cap of logits; 0 for none").since_later(), c.logit_softcap);
+  visit(from(0, max_config_layers, "window_from", "Layers before the first that has the window").since_later(),
+        c.window_from);
+  visit(from(0, max_config_layers, "full_attention_every", "Every n-th layer has no window; 0 for none").since_later(),
+        c.full_attention_every);
+  visit(from(0, max_config_layers, "no_rope_every", "Every n-th layer has no RoPE; 0 for none").since_later(),
+        c.no_rope_every);
+  visit(from(0, huge, "local_rope_theta", "RoPE's base in layers with a window; 0 for rope_theta").since_later(),
+        c.local_rope_theta);
+  visit(from(0, 1, "norm_weight_offset", "Added to the weights of norms").since_later(), c.norm_weight_offset);
 }
 
 // The same for the fields of two configurations side by side: visit(field, value, other's value).

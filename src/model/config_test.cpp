@@ -133,21 +133,40 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
          c.position = PositionType::rope;
          c.rope_scaling = {RopeScalingType::llama3, 8.0, 1.0, 4.0, 0};
        }},
-      {"activation is geglu",
+      {"beta_fast 2 and beta_slow 2",
        [](Config& c) {
-         c.activation = ActivationType::geglu;
+         c.position = PositionType::rope;
+         c.rope_scaling = {.type = RopeScalingType::yarn, .factor = 8.0, .beta_fast = 2.0, .beta_slow = 2.0};
        }},
-      {"window is 127; sliding windows cannot be run, so it must be 0 or at least max_positions, which is 128",
+      {"rope_theta is 1; rope_scaling yarn needs it above 1",
        [](Config& c) {
-         c.window = 127;
+         c.position = PositionType::rope;
+         c.rope_theta = 1;
+         c.rope_scaling.type = RopeScalingType::yarn;
        }},
-      {"attention_softcap is 50",
+      {"window is -1",
        [](Config& c) {
-         c.attention_softcap = 50;
+         c.window = -1;
        }},
-      {"logit_softcap is 30",
+      {"attention_softcap is -50",
        [](Config& c) {
-         c.logit_softcap = 30;
+         c.attention_softcap = -50;
+       }},
+      {"logit_softcap is nan",
+       [nan](Config& c) {
+         c.logit_softcap = nan;
+       }},
+      {"no_rope_every is 2, but position is learned",
+       [](Config& c) {
+         c.no_rope_every = 2;
+       }},
+      {"local_rope_theta is 100, but position is learned",
+       [](Config& c) {
+         c.local_rope_theta = 100;
+       }},
+      {"norm_weight_offset is 2",
+       [](Config& c) {
+         c.norm_weight_offset = 2;
        }},
       {"attention_scale is nan",
        [nan](Config& c) {

@@ -338,7 +338,7 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                    [&](const Rotate& rotate) {
                      if (batch.continued) return;  // the attention does it
                      backend.run(Rope{.qkv = sequences(x),
-                                      .inverse_frequencies = transformer.inverse_frequencies(),
+                                      .inverse_frequencies = transformer.inverse_frequencies(rotate),
                                       .positions = positions,
                                       .shape = rotate.shape});
                    },
@@ -346,14 +346,15 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      const Tensor out = result();
                      const KvCacheView view = cache.view(stage.layer, batch.slots);
                      if (batch.continued) {
-                       const bool rotates = i > 0 && stages[i - 1].as<Rotate>() != nullptr;
-                       backend.run(AttentionDecode{
-                           .out = sequences(out),
-                           .qkv = sequences(x),
-                           .cache = view,
-                           .positions = positions,
-                           .shape = attend.shape,
-                           .inverse_frequencies = rotates ? transformer.inverse_frequencies() : Tensor()});
+                       const Rotate* const rotate = i > 0 ? stages[i - 1].as<Rotate>() : nullptr;
+                       backend.run(AttentionDecode{.out = sequences(out),
+                                                   .qkv = sequences(x),
+                                                   .cache = view,
+                                                   .positions = positions,
+                                                   .shape = attend.shape,
+                                                   .inverse_frequencies = rotate != nullptr
+                                                                              ? transformer.inverse_frequencies(*rotate)
+                                                                              : Tensor()});
                      } else {
                        backend.run(KvCacheAppend{.cache = view,
                                                  .qkv = sequences(x),
@@ -419,6 +420,9 @@ Tensor InferencePass::State::in_order(std::span<const Batch> batches, std::int64
 Tensor InferencePass::State::output_head(const Tensor& hidden) {
   const Tensor logits = outputs.tensor("logits").slice(0, hidden.shape()[0]);
   backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head});
+  if (config.logit_softcap > 0) {
+    backend.run(SoftCap{.out = logits, .in = logits, .cap = config.logit_softcap});
+  }
   return logits;
 }
 

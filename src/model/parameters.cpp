@@ -118,7 +118,7 @@ void initialize_parameters(Backend& backend, const Config& config, const Arena& 
   for (const Segment& segment : parameters.layout().segments()) {
     const Tensor tensor = parameters.tensor(segment);
     if (ends_with_any(segment.name, {".bias", "norm.weight"})) {
-      const float value = segment.name.ends_with(".bias") ? 0.0f : 1.0f;
+      const float value = segment.name.ends_with(".bias") ? 0.0f : 1.0f - config.norm_weight_offset;
       write_blocks(backend, tensor, [&](std::int64_t) { return std::array<float, 4>{value, value, value, value}; });
       continue;
     }

@@ -15,7 +15,7 @@ namespace mslt {
 // AdamW is one range with decay and one without. With i from 0 to layers - 1:
 //   layers.i.qkv.weight [(H+2K)·D, C]   rows: queries, keys, values      layers.i.qkv.bias [(H+2K)·D]
 //   layers.i.attention_out.weight [C, H·D]                               layers.i.attention_out.bias [C]
-//   layers.i.ffn_up.weight [F, C], or [2F, C] for swiglu: gate, then up  layers.i.ffn_up.bias
+//   layers.i.ffn_up.weight [F, C], or [2F, C] where gated: gate, then up  layers.i.ffn_up.bias
 //   layers.i.ffn_down.weight [C, F]                                      layers.i.ffn_down.bias [C]
 //   lm_head.weight [V, C]               unless tied
 //   token_embedding.weight [V, C], position_embedding.weight [P, C] (learned positions only)
@@ -33,7 +33,8 @@ ParameterLayout parameter_layout(const Config& config, DType dtype);
 
 // Writes initial weights into `parameters`, which must be in host memory or is uploaded segment by segment: matrices
 // and embeddings normal with deviation 0.02, those that close a residual branch (attention_out, ffn_down) with 0.02 /
-// sqrt(2 · layers), norm weights 1, biases 0. Each segment draws from its own Philox stream, so that a value depends on
+// sqrt(2 · layers), norm weights 1 with their
+// offset, biases 0. Each segment draws from its own Philox stream, so that a value depends on
 // (seed, name, element) alone and not on the order or the dtype.
 void initialize_parameters(Backend& backend, const Config& config, const Arena& parameters, std::uint64_t seed);
 

@@ -22,7 +22,7 @@ Activation activation_of(ActivationType type) {
     case ActivationType::swiglu:
       return Activation::swiglu;
     case ActivationType::geglu:
-      break;
+      return Activation::geglu;
   }
   fail(ErrorKind::usage, "No operation computes the activation {}.", name_of(type));
 }
@@ -87,7 +87,7 @@ class Builder {
                                    .key_size = each ? shape.head_size : keys,
                                    .key_name = layer_name(layer_, "k_norm")});
     }
-    if (config.rotary) add("rotated", Rotate{shape});
+    if (config.rotary) add("rotated", Rotate{shape, config.rope_theta, config.rope_scaling});
     add("attention", Attend{shape, static_cast<std::uint32_t>(layer_ * 4 + 1)});
     add("attention_out", Linear{shape.query_columns(), config_.channels, config.out_bias});
   }
@@ -153,15 +153,17 @@ AttentionShape attention_shape(const AttentionConfig& attention) {
   return {.heads = static_cast<int>(attention.heads),
           .kv_heads = static_cast<int>(attention.kv_heads),
           .head_size = static_cast<int>(attention.head_size),
-          .scale = attention.scale};
+          .scale = attention.scale,
+          .window = static_cast<int>(attention.window),
+          .softcap = attention.softcap};
 }
 
 NormKind norm_kind(const Config& config) {
-  return {config.norm == NormType::rmsnorm, config.norm_epsilon};
+  return {config.norm == NormType::rmsnorm, config.norm_epsilon, config.norm_weight_offset};
 }
 
 NormKind head_norm_kind(const Config& config) {
-  return {true, config.norm_epsilon};
+  return {true, config.norm_epsilon, config.norm_weight_offset};
 }
 
 }  // namespace mslt

@@ -29,7 +29,7 @@ struct Linear {
 struct Activate {
   Activation activation;
   std::int64_t size;  // columns of the result
-  bool gated() const { return activation == Activation::swiglu; }
+  bool gated() const { return is_gated(activation); }
 };
 
 // RMSNorm of the queries and the keys of x, in place.
@@ -44,6 +44,9 @@ struct NormalizeHeads {
 // Rotates the queries and keys of x by their positions, in place.
 struct Rotate {
   AttentionShape shape;
+  double theta;
+  RopeScaling scaling;
+  bool rotates_like(const Rotate& other) const { return theta == other.theta && scaling == other.scaling; }
 };
 
 // x = attention of the queries, keys and values in x.

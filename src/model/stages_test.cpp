@@ -56,6 +56,26 @@ TEST(Stages, DescribeAttention) {
   EXPECT_TRUE(norm_kind(config).rms);
 }
 
+TEST(Stages, LayersDifferAsTheirNumbersSay) {
+  Config config = test::small_llama();
+  config.layers = 6;
+  config.window = 7;
+  config.window_from = 1;
+  config.full_attention_every = 3;
+  config.no_rope_every = 2;
+  std::vector<std::int64_t> windows;
+  std::vector<bool> rotary;
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    windows.push_back(attention_shape(config.layer(i).attention).window);
+    rotary.push_back(config.layer(i).attention.rotary);
+  }
+  EXPECT_EQ(windows, (std::vector<std::int64_t>{0, 7, 0, 7, 7, 0}));
+  EXPECT_EQ(rotary, (std::vector<bool>{true, false, true, false, true, false}));
+  config.rope_scaling = {.type = RopeScalingType::yarn, .factor = 4.0, .attention_factor = 2.0};
+  EXPECT_FLOAT_EQ(config.layer(0).attention.scale, 4.0f / std::sqrt(10.0f));
+  EXPECT_FLOAT_EQ(config.layer(1).attention.scale, 1.0f / std::sqrt(10.0f));
+}
+
 // Every place of dropout draws from a stream of its own, wherever the norms stand. Operation 0 is the embedding's.
 TEST(Stages, NumberDropoutByItsPlace) {
   for (const NormPosition position :

@@ -73,7 +73,8 @@ inline Config small_odd() {
   return config;
 }
 
-// Norms on both sides of each branch and of each query and key, as in Gemma 3, and a scale of attention of its own.
+// What Gemma 2 and 3 have between them: norms on both sides of each branch and of each query and key, weights of norms
+// with an offset, GeGLU, windows in every other layer with a rotation of their own, soft caps, a scale of attention.
 inline Config small_sandwich() {
   Config config = small_llama();
   config.norm_position = NormPosition::sandwich;
@@ -81,15 +82,30 @@ inline Config small_sandwich() {
   config.embedding_scale = std::sqrt(24.0f);
   config.attention_scale = 0.4f;
   config.qk_norm = QkNormType::head;
+  config.activation = ActivationType::geglu;
+  config.norm_weight_offset = 1.0f;
+  config.window = 5;
+  config.full_attention_every = 2;
+  config.local_rope_theta = 50.0;
+  config.attention_softcap = 4.0f;
+  config.logit_softcap = 3.0f;
   return config;
 }
 
-// Norms behind each branch only, and of queries and keys as a whole, as in OLMo 2, but with biases.
+// Norms behind each branch only, and of queries and keys as a whole, as in OLMo 2, but with biases; a layer without
+// RoPE, as in SmolLM3, and YaRN.
 inline Config small_output_norm() {
   Config config = small_gpt2();
   config.norm_position = NormPosition::output;
   config.position = PositionType::rope;
   config.qk_norm = QkNormType::row;
+  config.no_rope_every = 2;
+  config.rope_scaling = {.type = RopeScalingType::yarn,
+                         .factor = 4.0,
+                         .original_max_positions = 16,
+                         .beta_fast = 2.0,
+                         .beta_slow = 0.5,
+                         .attention_factor = 1.2};
   return config;
 }
 

@@ -62,7 +62,7 @@ void TrainingPass::State::backward(const Tensor& random_state) {
                           [&](const NormalizeHeads& heads) { backward_heads(heads, t); },
                           [&](const Rotate& rotate) {
                             backend.run(Rope{.qkv = sequences(t.din),
-                                             .inverse_frequencies = transformer.inverse_frequencies(),
+                                             .inverse_frequencies = transformer.inverse_frequencies(rotate),
                                              .shape = rotate.shape,
                                              .backward = true});
                           },

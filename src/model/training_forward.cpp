@@ -69,7 +69,7 @@ void TrainingPass::State::forward_stage(std::size_t i, const StageTensors& t, co
                         [&](const NormalizeHeads& heads) { forward_heads(heads, t); },
                         [&](const Rotate& rotate) {
                           backend.run(Rope{.qkv = sequences(t.out),
-                                           .inverse_frequencies = transformer.inverse_frequencies(),
+                                           .inverse_frequencies = transformer.inverse_frequencies(rotate),
                                            .shape = rotate.shape});
                         },
                         [&](const Attend& attend) {
@@ -97,6 +97,11 @@ void TrainingPass::State::forward_stage(std::size_t i, const StageTensors& t, co
              stages[i].kind);
 }
 
+void TrainingPass::State::cap(const Tensor& some_logits) {
+  if (config.logit_softcap == 0) return;
+  backend.run(SoftCap{.out = some_logits, .in = some_logits, .cap = config.logit_softcap});
+}
+
 void TrainingPass::State::loss(const Tensor& loss_sum, const Tensor& loss_scale) {
   const std::int64_t chunk = logits.shape()[0];
   for (std::int64_t begin = 0; begin < rows; begin += chunk) {
@@ -104,11 +109,13 @@ void TrainingPass::State::loss(const Tensor& loss_sum, const Tensor& loss_scale)
     const Tensor hidden = final_hidden().slice(begin, count);
     const Tensor chunk_logits = logits.slice(0, count);
     backend.run(MatmulForward{.out = chunk_logits, .in = hidden, .weight = weights.padded_lm_head});
+    cap(chunk_logits);
     backend.run(CrossEntropy{.losses = losses.slice(begin, count),
                              .logits = chunk_logits,
                              .targets = targets.slice(begin, count),
                              .vocab = config.vocab_size,
-                             .loss_scale = loss_scale});
+                             .loss_scale = loss_scale,
+                             .softcap = config.logit_softcap});
     if (!loss_scale) continue;
     backend.run(MatmulBackwardWeight{.dweight = gradients.padded_lm_head.values, .dout = chunk_logits, .in = hidden});
     backend.run(MatmulBackwardInput{.din = hidden, .dout = chunk_logits, .weight = weights.padded_lm_head.values});

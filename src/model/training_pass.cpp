@@ -326,6 +326,7 @@ Tensor TrainingPass::forward_logits() {
   const Tensor logits(*logits_, 0, dtype, shape);
   state_->forward({});
   backend.run(MatmulForward{.out = logits, .in = state_->final_hidden(), .weight = state_->weights.lm_head});
+  state_->cap(logits);
   return logits;
 }
 

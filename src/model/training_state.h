@@ -53,6 +53,8 @@ struct TrainingPass::State {
 
   // Fills everything up to final_hidden. `random_state` is absent where nothing is dropped.
   void forward(const Tensor& random_state);
+  // The soft cap of products with the output head, in place; nothing without one.
+  void cap(const Tensor& some_logits);
   // Losses of all rows; with `loss_scale`, the gradients of lm_head and of final_hidden (written over it) as well.
   void loss(const Tensor& loss_sum, const Tensor& loss_scale);
   // From final_hidden's gradient to every parameter's.

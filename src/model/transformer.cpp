@@ -1,6 +1,8 @@
 // Allocation of a model's parameters and of its constant tables.
 #include "model/transformer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -19,25 +21,46 @@ Config validated(Config config) {
   return config;
 }
 
-// RoPE's frequencies theta^(-2i/D), rescaled as Hugging Face does: `linear` divides all by the factor; `llama3` divides
-// those whose wavelength passes original / low_freq_factor, keeps those below original / high_freq_factor, and blends
-// between.
-std::vector<float> rope_frequencies(const Config& config) {
-  const RopeScaling& scaling = config.rope_scaling;
-  const auto original = static_cast<double>(scaling.original_max_positions);
+// How much of frequency i is kept by yarn: all below the number whose frequency turns beta_fast times in the original
+// positions, nothing above that of beta_slow (Peng et al., 2023).
+double yarn_share(const Rotate& rotate, std::int64_t i) {
+  const auto size = static_cast<double>(rotate.shape.head_size);
+  const auto number = [&](double turns) {
+    const auto original = static_cast<double>(rotate.scaling.original_max_positions);
+    return size * std::log(original / (turns * 2.0 * std::numbers::pi)) / (2.0 * std::log(rotate.theta));
+  };
+  const double low = std::max(std::floor(number(rotate.scaling.beta_fast)), 0.0);
+  double high = std::min(std::ceil(number(rotate.scaling.beta_slow)), size - 1.0);
+  if (low == high) high += 0.001;
+  return 1.0 - std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
+}
+
+// How much of a frequency is kept, where the rest is divided by the factor. `llama3` divides those whose wavelength
+// passes original / low_freq_factor, keeps those below original / high_freq_factor, and blends between.
+double kept_share(const Rotate& rotate, std::int64_t i, double frequency) {
+  const RopeScaling& scaling = rotate.scaling;
+  switch (scaling.type) {
+    case RopeScalingType::none:
+      return 1.0;
+    case RopeScalingType::linear:
+      return 0.0;
+    case RopeScalingType::yarn:
+      return yarn_share(rotate, i);
+    case RopeScalingType::llama3:
+      break;
+  }
+  const double turns = static_cast<double>(scaling.original_max_positions) * frequency / (2.0 * std::numbers::pi);
+  return std::clamp((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0.0, 1.0);
+}
+
+// RoPE's frequencies theta^(-2i/D), rescaled as Hugging Face does.
+std::vector<float> rope_frequencies(const Rotate& rotate) {
   std::vector<float> result;
-  for (std::int64_t i = 0; i < config.head_size / 2; ++i) {
-    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config.head_size);
-    const double frequency = 1.0 / std::pow(config.rope_theta, exponent);
-    double scaled = frequency;
-    if (scaling.type == RopeScalingType::linear) scaled = frequency / scaling.factor;
-    if (scaling.type == RopeScalingType::llama3) {
-      const double turns = original * frequency / (2.0 * std::numbers::pi);
-      const double share = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-      const double kept = std::clamp(share, 0.0, 1.0);
-      scaled = (1.0 - kept) * frequency / scaling.factor + kept * frequency;
-    }
-    result.push_back(static_cast<float>(scaled));
+  for (std::int64_t i = 0; i < rotate.shape.head_size / 2; ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(rotate.shape.head_size);
+    const double frequency = 1.0 / std::pow(rotate.theta, exponent);
+    const double kept = kept_share(rotate, i, frequency);
+    result.push_back(static_cast<float>((1.0 - kept) * frequency / rotate.scaling.factor + kept * frequency));
   }
   return result;
 }
@@ -79,20 +102,39 @@ Transformer::Transformer(Backend& backend, const Config& config, DType dtype, Ma
       layout_(parameter_layout(config, dtype)) {
   std::unique_ptr<Buffer> memory = backend.allocate(layout_.arena.without(mapped).bytes(), "parameters");
   parameters_ = Arena(layout_.arena, std::move(memory), std::move(mapped));
-  const bool rope = config.position == PositionType::rope;
+  for (const Stage& stage : stages_) {
+    const auto* rotate = stage.as<Rotate>();
+    if (rotate == nullptr || std::any_of(frequencies_.begin(), frequencies_.end(), [&](const Frequencies& known) {
+          return known.rotate.rotates_like(*rotate);
+        })) {
+      continue;
+    }
+    frequencies_.push_back({*rotate, {}});
+  }
   const bool sinusoidal = config.position == PositionType::sinusoidal;
-  if (!rope && !sinusoidal) return;
+  if (frequencies_.empty() && !sinusoidal) return;
   ArenaLayout constants;
-  if (rope) constants.add("inverse_frequencies", DType::f32, {config.head_size / 2});
+  const auto name = [](std::size_t i) {
+    return fmt::format("inverse_frequencies.{}", i);
+  };
+  for (std::size_t i = 0; i < frequencies_.size(); ++i) constants.add(name(i), DType::f32, {config.head_size / 2});
   if (sinusoidal) constants.add("position_table", dtype, {config.max_positions, config.channels});
   constants_ = Arena(constants, backend.allocate(constants.bytes(), "position constants"));
-  if (rope) {
-    inverse_frequencies_ = constants_.tensor("inverse_frequencies");
-    upload_rounded(backend, inverse_frequencies_, rope_frequencies(config));
-  } else {
+  for (std::size_t i = 0; i < frequencies_.size(); ++i) {
+    frequencies_[i].inverse = constants_.tensor(name(i));
+    upload_rounded(backend, frequencies_[i].inverse, rope_frequencies(frequencies_[i].rotate));
+  }
+  if (sinusoidal) {
     position_table_ = constants_.tensor("position_table");
     upload_rounded(backend, position_table_, sinusoidal_positions(config));
   }
+}
+
+const Tensor& Transformer::inverse_frequencies(const Rotate& rotate) const {
+  const auto found = std::find_if(frequencies_.begin(), frequencies_.end(),
+                                  [&](const Frequencies& known) { return known.rotate.rotates_like(rotate); });
+  if (found == frequencies_.end()) fail(ErrorKind::usage, "The model has no such rotation.");
+  return found->inverse;
 }
 
 void Transformer::quantise(Quantisation quantisation) {

@@ -29,9 +29,15 @@ class Transformer {
   const std::vector<Stage>& stages() const { return stages_; }
   const ParameterLayout& layout() const { return layout_; }
   const Arena& parameters() const { return parameters_; }
-  // What does not train and is not saved: RoPE's inverse frequencies f32 [D/2], sinusoidal positions f [P, C]; absent
-  // where the configuration has no use for it.
-  const Tensor& inverse_frequencies() const { return inverse_frequencies_; }
+  // What does not train and is not saved: inverse frequencies f32 [D/2] of each kind of rotation among the stages, and
+  // sinusoidal positions f [P, C], absent where the configuration has no use for them.
+  struct Frequencies {
+    Rotate rotate;
+    Tensor inverse;
+  };
+  const std::vector<Frequencies>& frequencies() const { return frequencies_; }
+  // Those of a stage.
+  const Tensor& inverse_frequencies(const Rotate& rotate) const;
   const Tensor& position_table() const { return position_table_; }
 
   // Copies of matrices that passes made from now on multiply by; none before quantise().
@@ -51,7 +57,7 @@ class Transformer {
   Arena parameters_;
   QuantisedWeights quantised_;
   Arena constants_;
-  Tensor inverse_frequencies_;
+  std::vector<Frequencies> frequencies_;
   Tensor position_table_;
 };
 

@@ -19,7 +19,7 @@ constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
 // Slots of half a cache line and of two; the latter also for short pieces of more tokens.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
-using LongPieces = PretokenCache<3, 19, std::size_t{1} << 12>;
+using LongPieces = PretokenCache<3, 19, std::size_t{1} << 14>;
 
 std::uint64_t hash_bytes(std::string_view bytes) {
   std::uint64_t hash = bytes.size() * 0x9E3779B97F4A7C15u;
@@ -162,24 +162,33 @@ class BpeEncoder::IdBlock {
 struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
+  std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
   std::size_t count = 0;
 
   // `readable` bytes of memory from the piece's start may be read.
-  void add(std::string_view piece, std::size_t readable, ShortPieces& cache) {
+  void add(std::string_view piece, std::size_t readable, Workspace& workspace) {
     pieces[count] = piece;
-    if (piece.size() <= ShortPieces::max_bytes) places[count] = cache.place(piece, readable);
+    if (piece.size() <= ShortPieces::max_bytes) {
+      places[count] = workspace.short_pieces.place(piece, readable);
+    } else if (piece.size() <= LongPieces::max_bytes) {
+      long_places[count] = workspace.long_pieces.place(piece, readable);
+    }
     ++count;
   }
 };
 
 void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<TokenId>& ids) const {
+  // Tokens of English have about four bytes; growing step by step would copy the first ids several times.
+  if (const std::size_t expected = text.size() / 4; ids.capacity() - ids.size() < expected) {
+    ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
+  }
   const BorrowedWorkspace borrowed(*this);
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
-      batch.add(text.substr(begin, end - begin), text.size() - begin, (*borrowed).short_pieces);
+      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed);
       begin = end;
     }
   });
@@ -189,7 +198,7 @@ void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector
   const BorrowedWorkspace borrowed(*this);
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), (*borrowed).short_pieces);
+      batch.add(pretokens.front(), pretokens.front().size(), *borrowed);
     }
   });
 }
@@ -221,7 +230,7 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
     }
     std::optional<LongPieces::Place> place;
     if (piece.size() <= LongPieces::max_bytes) {
-      place = workspace.long_pieces.place(piece, piece.size());
+      place = is_short ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
       if (const auto* slot = workspace.long_pieces.find(*place)) {
         block.append_slot(*slot);
         continue;

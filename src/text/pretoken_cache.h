@@ -6,10 +6,12 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "mslt/tokenizer.h"
 
@@ -28,9 +30,9 @@ class PretokenCache {
   static constexpr std::size_t max_ids = ids_in_slot;
 
   struct Slot {
-    Key key{};
-    std::array<TokenId, ids_in_slot> ids{};
-    std::uint32_t count = 0;
+    Key key;
+    std::array<TokenId, ids_in_slot> ids;
+    std::uint32_t count;
   };
 
   // Where a piece is, if it is here.
@@ -50,7 +52,8 @@ class PretokenCache {
     Place place;
     place.key_ = key_of(piece, readable);
     place.set_ = sets_[set_of(place.key_)].slots.data();
-    __builtin_prefetch(place.set_);
+    for (std::size_t line = 0; line < sizeof(Slot); line += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(place.set_) + line);
     return place;
   }
 
@@ -102,6 +105,13 @@ class PretokenCache {
     std::array<Slot, 2> slots;
   };
 
+  Set* first_set() {
+    if (!memory_) throw std::bad_alloc();
+    void* first = memory_.get();
+    std::size_t space = (sets + 1) * sizeof(Set);
+    return static_cast<Set*>(std::align(alignof(Set), sets * sizeof(Set), first, space));
+  }
+
   // Without a branch for each pair.
   static bool equal(const Key& a, const Key& b) {
     __uint128_t difference = 0;
@@ -122,7 +132,13 @@ class PretokenCache {
     return bytes;
   }();
 
-  std::vector<Set> sets_ = std::vector<Set>(sets);
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+
+  // From calloc, which takes large memory from the system as zeros: only what is used costs time. All zeros is no key.
+  std::unique_ptr<void, Free> memory_{std::calloc(sets + 1, sizeof(Set))};
+  Set* sets_ = first_set();
 };
 
 }  // namespace mslt

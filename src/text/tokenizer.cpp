@@ -16,6 +16,7 @@
 #include "base/suggest.h"
 #include "text/bpe_train.h"
 #include "text/byte_characters.h"
+#include "text/gguf_tokenizer.h"
 #include "text/pipeline_json.h"
 #include "text/tables.h"
 #include "text/tiktoken_file.h"
@@ -141,8 +142,10 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<Split
                           std::span<const SpecialToken> special) {
   const std::filesystem::path file = tokenizer_file(path);
   const std::string source = file.string();
-  std::string text = is_vocabulary_file(file) ? json_from_vocabulary_files(file.parent_path())
-                                              : read_file(file, max_tokenizer_file_bytes);
+  const bool is_gguf = is_gguf_file(file);
+  std::string text = is_gguf                    ? std::string()
+                     : is_vocabulary_file(file) ? json_from_vocabulary_files(file.parent_path())
+                                                : read_file(file, max_tokenizer_file_bytes);
   if (looks_like_tiktoken(text)) {
     if (!pattern) {
       fail(ErrorKind::usage,
@@ -154,7 +157,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path, std::optional<Split
   if (!special.empty()) {
     fail(ErrorKind::usage, "{} contains its special tokens; they can only be given for a .tiktoken file.", source);
   }
-  TokenizerParts parts = parts_from_json(text, source);
+  TokenizerParts parts = is_gguf ? parts_from_gguf_file(file) : parts_from_json(text, source);
   text = std::string();  // freed before the tables are built
   Tokenizer tokenizer(make_tables(std::move(parts), source));
   if (pattern && tokenizer.pattern() != pattern) {

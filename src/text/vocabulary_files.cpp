@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/paths.h"
+#include "text/gguf_tokenizer.h"
 #include "text/pattern_texts.h"
 #include "text/tokenizer_json.h"
 
@@ -141,6 +142,7 @@ void set_class(json& document, const json& config, const ClassName& given) {
 }  // namespace
 
 std::optional<std::filesystem::path> tokenizer_file_in(const std::filesystem::path& folder) {
+  if (is_gguf_file(folder)) return has_tokenizer(GgufFile(folder).contents()) ? std::optional(folder) : std::nullopt;
   if (path_exists(folder / "tokenizer.json")) return folder / "tokenizer.json";
   if (path_exists(folder / "vocab.json") && path_exists(folder / "merges.txt")) return folder / "vocab.json";
   return std::nullopt;

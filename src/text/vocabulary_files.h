@@ -8,7 +8,7 @@
 namespace mslt {
 
 // The tokenizer of a folder: its tokenizer.json, else its vocab.json if there is a merges.txt too; nothing if it has
-// neither. Throws as path_exists does.
+// neither. A GGUF file is its own, if one is inside. Throws as path_exists and GgufFile do.
 std::optional<std::filesystem::path> tokenizer_file_in(const std::filesystem::path& folder);
 
 // The file that a path names as a tokenizer: the path itself, or the tokenizer of a folder. Throws Error(input) saying

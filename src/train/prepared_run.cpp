@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "data/known_ids.h"
 #include "formats/hf_config.h"
+#include "formats/model_folder.h"
 #include "text/vocabulary_files.h"
 #include "train/run_identity.h"
 #include "train/run_options.h"
@@ -133,8 +134,7 @@ Config initial_model(const TrainOptions& options) {
   if (options.resume && holds_run(options.output) && is_there(RunPaths{options.output}.options())) {
     return load_run_options(options.output).model;
   }
-  const fs::path path = options.init_from / "config.json";
-  return parse_hf_config(read_file(path, std::uint64_t{1} << 24), path.string()).config;
+  return load_model_config(options.init_from);
 }
 
 // The model as it will be trained: init_from's or the one asked for, with the data's vocabulary.

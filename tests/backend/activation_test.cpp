@@ -22,7 +22,7 @@ const std::vector<Size>& sizes() {
 
 const std::vector<Activation>& activations() {
   static const std::vector<Activation> all = {Activation::gelu, Activation::gelu_erf, Activation::relu,
-                                              Activation::swiglu};
+                                              Activation::swiglu, Activation::geglu};
   return all;
 }
 
@@ -39,7 +39,7 @@ std::vector<double> wide_values(DType dtype, std::int64_t n, std::uint64_t seed)
 TEST(ActivationReference, GradientsAreFiniteDifferences) {
   const std::vector<double> dout = random_values(DType::f32, 12, 1);
   for (const Activation activation : activations()) {
-    const std::vector<double> in = random_values(DType::f32, activation == Activation::swiglu ? 24 : 12, 2);
+    const std::vector<double> in = random_values(DType::f32, is_gated(activation) ? 24 : 12, 2);
     const std::vector<double> gradient = reference_activation_backward(activation, dout, in, 4);
     EXPECT_LT(
         gradient_error(in, gradient, [&](const auto& v) { return dot(dout, reference_activation(activation, v, 4)); }),
@@ -53,7 +53,7 @@ TEST_P(ActivationTest, EqualsTheReference) {
       for (const Activation activation : activations()) {
         SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns) + " " + std::string(name_of(dtype)) +
                      " activation " + std::to_string(static_cast<int>(activation)));
-        const std::int64_t width = activation == Activation::swiglu ? 2 * s.columns : s.columns;
+        const std::int64_t width = is_gated(activation) ? 2 * s.columns : s.columns;
         const std::vector<double> in_values = wide_values(dtype, s.rows * width, 1);
         const std::vector<double> dout_values = random_values(dtype, s.rows * s.columns, 2);
         const Guarded in = upload(backend(), dtype, {s.rows, width}, in_values);
@@ -67,8 +67,8 @@ TEST_P(ActivationTest, EqualsTheReference) {
         const std::vector<double> gradient =
             reference_activation_backward(activation, dout_values, in_values, size(s.columns));
         expect_close(din.values(), gradient, tolerance);
-        // In place: over dout, or over the input of swiglu.
-        const Guarded& place = activation == Activation::swiglu ? in : dout;
+        // In place: over dout, or over the input of a gated one.
+        const Guarded& place = is_gated(activation) ? in : dout;
         backend().run(ActivationBackward{.activation = activation, .din = place, .dout = dout, .in = in});
         EXPECT_EQ(place.bytes(), din.bytes());
         EXPECT_TRUE(in.intact() && dout.intact() && out.intact() && din.intact());

@@ -20,22 +20,40 @@ struct Case {
   int heads;
   int kv_heads;
   int head_size;
+  int window = 0;
+  float softcap = 0.0f;
 };
 
 std::vector<Case> cases() {
-  return {{{0}, 1, 1, 1, 1},           {{0, 5}, 1, 2, 2, 5},
-          {{15, 16, 17}, 1, 4, 2, 16}, {{300}, 1, 6, 2, 64},
-          {{600, 3}, 1, 2, 1, 40},     {{255, 256}, 2, 2, 2, 24},
-          {{510, 0}, 7, 3, 1, 33},     {{0}, 8, 2, 1, 8},
-          {{13, 100}, 40, 4, 2, 32},   {{0, 20}, 300, 2, 1, 16},
-          {{1}, 63, 1, 1, 256},        {{70, 2}, 3, 2, 1, 80},
-          {{2500}, 1, 1, 1, 8},        {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8}};
+  return {{{0}, 1, 1, 1, 1},
+          {{0, 5}, 1, 2, 2, 5},
+          {{15, 16, 17}, 1, 4, 2, 16},
+          {{300}, 1, 6, 2, 64},
+          {{600, 3}, 1, 2, 1, 40},
+          {{255, 256}, 2, 2, 2, 24},
+          {{510, 0}, 7, 3, 1, 33},
+          {{0}, 8, 2, 1, 8},
+          {{13, 100}, 40, 4, 2, 32},
+          {{0, 20}, 300, 2, 1, 16},
+          {{1}, 63, 1, 1, 256},
+          {{70, 2}, 3, 2, 1, 80},
+          {{2500}, 1, 1, 1, 8},
+          {{40, 3}, 1, 4, 2, 16, 1},
+          {{300, 70}, 2, 4, 2, 24, 33},
+          {{20, 500}, 20, 2, 1, 16, 70, 0.8f},
+          {{1000}, 1, 2, 1, 40, 100, 1.5f},
+          {{3, 200}, 3, 2, 2, 8, 0, 0.5f},
+          {{0, 31, 32}, 1, 4, 2, 32, 32, 2.0f},
+          {{5, 1040}, 1, 2, 1, 8, 70, 0.5f},
+          {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8},
+          {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8, 20}};
 }
 
 // Sequences of queries, keys and values, their cache, and the call's arguments.
 struct Pass {
   Pass(Backend& backend, const Case& c, DType dtype, DType cache_dtype)
-      : shape{c.heads, c.kv_heads, c.head_size, 1.0f / std::sqrt(static_cast<float>(c.head_size)), true},
+      : shape{c.heads, c.kv_heads, c.head_size, 1.0f / std::sqrt(static_cast<float>(c.head_size)),
+              true,    c.window,   c.softcap},
         width((c.heads + 2 * c.kv_heads) * c.head_size),
         kv_width(std::int64_t{c.kv_heads} * c.head_size) {
     const auto batch = static_cast<std::int64_t>(c.first.size());
@@ -120,8 +138,9 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
       for (const DType cache_dtype : kept_types(dtype)) {
         if (c.length > 100 && cache_dtype != DType::f32) continue;  // like any other length, but slow
         SCOPED_TRACE(testing::Message() << "B " << c.first.size() << " first " << c.first[0] << " T " << c.length
-                                        << " H " << c.heads << " K " << c.kv_heads << " D " << c.head_size << " "
-                                        << name_of(dtype) << " with " << name_of(cache_dtype));
+                                        << " H " << c.heads << " K " << c.kv_heads << " D " << c.head_size << " window "
+                                        << c.window << " soft cap " << c.softcap << " " << name_of(dtype) << " with "
+                                        << name_of(cache_dtype));
         Pass pass(backend(), c, dtype, cache_dtype);
         pass.decode(backend());
         expect_close(pass.out.values(), pass.expected, tolerance_of(dtype, 5e-7));
@@ -138,6 +157,7 @@ TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
                                          {{70}, 1, 2, 1, 80},
                                          {{5, 1030}, 1, 2, 2, 24},
                                          {{9}, 1, 1, 1, 256},
+                                         {{300, 0}, 1, 6, 2, 64, 70, 2.0f},
                                          {{40, 3}, 3, 4, 2, 32}}) {
     SCOPED_TRACE(testing::Message() << "first " << c.first[0] << " T " << c.length << " D " << c.head_size);
     std::vector<double> frequencies;

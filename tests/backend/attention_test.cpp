@@ -22,16 +22,38 @@ AttentionShape make_shape(int heads, int kv_heads, int head_size, bool causal = 
   return {heads, kv_heads, head_size, 1.0f / std::sqrt(static_cast<float>(head_size)), causal};
 }
 
+AttentionShape limited(AttentionShape shape, int window, float softcap = 0.0f) {
+  shape.window = window;
+  shape.softcap = softcap;
+  return shape;
+}
+
 std::vector<Case> cases() {
-  return {{1, 1, make_shape(1, 1, 1)},          {2, 3, make_shape(2, 2, 5)},
-          {1, 7, make_shape(3, 1, 8)},          {2, 33, make_shape(4, 2, 16)},
-          {1, 65, make_shape(2, 1, 33)},        {1, 63, make_shape(1, 1, 64, false)},
-          {2, 129, make_shape(2, 2, 64)},       {1, 100, make_shape(6, 3, 48, false)},
-          {1, 257, make_shape(2, 1, 31)},       {1, 70, make_shape(1, 1, 256)},
-          {2, 72, make_shape(2, 1, 168)},       {1, 64, make_shape(1, 1, 192, false)},
-          {1, 104, make_shape(2, 1, 64)},       {1, 300, make_shape(1, 1, 80)},
-          {1, 43, make_shape(2, 1, 100)},       {1, 600, make_shape(1, 1, 16)},
-          {1, 77, make_shape(4, 2, 24), 0.25f}, {2, 130, make_shape(2, 2, 64, false), 0.5f}};
+  return {{1, 5, limited(make_shape(1, 1, 4), 1)},
+          {2, 200, limited(make_shape(4, 2, 16), 7)},
+          {1, 150, limited(make_shape(2, 1, 33), 64)},
+          {1, 90, limited(make_shape(1, 1, 192), 33, 0.7f)},
+          {1, 131, limited(make_shape(2, 2, 24), 131, 2.0f)},
+          {1, 40, limited(make_shape(2, 1, 8, false), 0, 0.5f)},
+          {2, 77, limited(make_shape(4, 2, 24), 20, 1.5f), 0.25f},
+          {1, 1, make_shape(1, 1, 1)},
+          {2, 3, make_shape(2, 2, 5)},
+          {1, 7, make_shape(3, 1, 8)},
+          {2, 33, make_shape(4, 2, 16)},
+          {1, 65, make_shape(2, 1, 33)},
+          {1, 63, make_shape(1, 1, 64, false)},
+          {2, 129, make_shape(2, 2, 64)},
+          {1, 100, make_shape(6, 3, 48, false)},
+          {1, 257, make_shape(2, 1, 31)},
+          {1, 70, make_shape(1, 1, 256)},
+          {2, 72, make_shape(2, 1, 168)},
+          {1, 64, make_shape(1, 1, 192, false)},
+          {1, 104, make_shape(2, 1, 64)},
+          {1, 300, make_shape(1, 1, 80)},
+          {1, 43, make_shape(2, 1, 100)},
+          {1, 600, make_shape(1, 1, 16)},
+          {1, 77, make_shape(4, 2, 24), 0.25f},
+          {2, 130, make_shape(2, 2, 64, false), 0.5f}};
 }
 
 constexpr std::uint64_t seed = 0x1234567800000009u;
@@ -80,7 +102,8 @@ TEST_P(AttentionTest, EqualsTheReference) {
       if (c.length > 200 && dtype != DType::f32) continue;  // like any other length, but slow
       SCOPED_TRACE(testing::Message() << "B " << c.batch << " T " << c.length << " H " << c.shape.heads << " K "
                                       << c.shape.kv_heads << " D " << c.shape.head_size << " causal " << c.shape.causal
-                                      << " dropout " << c.dropout << " " << name_of(dtype));
+                                      << " window " << c.shape.window << " soft cap " << c.shape.softcap << " dropout "
+                                      << c.dropout << " " << name_of(dtype));
       const Pass pass(backend(), c, dtype);
       const ReferenceAttention expected =
           reference_attention(pass.qkv_values, pass.dout_values, static_cast<std::size_t>(c.batch),
@@ -143,6 +166,22 @@ TEST_P(AttentionTest, LaterRowsDoNotChangeEarlierOnes) {
   EXPECT_NE(before, after);
 }
 
+TEST_P(AttentionTest, RowsBeforeTheWindowDoNotChangeLaterOnes) {
+  const Case c = {1, 150, limited(make_shape(2, 1, 16), 20)};
+  const Pass pass(backend(), c);
+  std::vector<double> changed = pass.qkv_values;
+  std::fill_n(changed.begin(), 100 * pass.width, 1e3);
+  const Guarded qkv = upload(backend(), DType::f32, pass.qkv.tensor().shape(), changed);
+  const Guarded out(backend(), DType::f32, pass.out.tensor().shape());
+  backend().run(AttentionForward{.out = out, .qkv = qkv, .shape = c.shape});
+  const std::vector<double> before = pass.out.values();
+  const std::vector<double> after = out.values();
+  // Row 119 sees keys 100 to 119, and is the first that sees no other.
+  const auto same = static_cast<std::ptrdiff_t>(119 * pass.out_width);
+  EXPECT_TRUE(std::equal(before.begin() + same, before.end(), after.begin() + same));
+  EXPECT_FALSE(std::equal(before.begin() + same - pass.out_width, before.end(), after.begin() + same - pass.out_width));
+}
+
 TEST_P(AttentionTest, SurvivesLargeScores) {
   // exp of these scores overflows; the softmax does not.
   const AttentionShape shape = {1, 1, 4, 1.0f, true};
@@ -201,6 +240,9 @@ TEST_P(AttentionTest, RefusesWrongArguments) {
   EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, make_shape(1, 1, 257)), op, "head size is 257"));
   EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, shape, {0.5f, 0, {}}), op, "random_state is absent"));
   EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, shape, {1.0f, 0, pass.state}), op, "probability is 1"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, limited(shape, -1)), op, "window is -1"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, limited(make_shape(4, 2, 8, false), 3)), op, "window is 3"));
+  EXPECT_TRUE(names(forward(pass.out, {}, pass.qkv, limited(shape, 0, -1.0f)), op, "soft cap is -1"));
   const Guarded integers(backend(), DType::i32, pass.out.tensor().shape());
   EXPECT_TRUE(names(forward(integers, {}, pass.qkv, shape), op, "out is i32"));
 

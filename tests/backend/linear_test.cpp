@@ -6,6 +6,7 @@
 #include "tests/backend/backend_under_test.h"
 #include "tests/backend/numeric_check.h"
 #include "tests/backend/reference_linear.h"
+#include "tests/backend/reference_norm.h"
 
 namespace mslt::test {
 namespace {
@@ -254,25 +255,6 @@ TEST_P(LinearTest, EveryKindOfWeightEqualsTheReference) {
   }
 }
 
-// The norm of each row of in [rows, columns].
-std::vector<double> normalized(const std::vector<double>& in, const std::vector<double>& gain,
-                               const std::vector<double>& offset, NormKind kind) {
-  const std::size_t columns = gain.size();
-  std::vector<double> out(in.size());
-  for (std::size_t begin = 0; begin < in.size(); begin += columns) {
-    double centre = 0.0;
-    for (std::size_t k = 0; k < columns && !kind.rms; ++k) centre += in[begin + k] / static_cast<double>(columns);
-    double squares = kind.epsilon;
-    for (std::size_t k = 0; k < columns; ++k) {
-      squares += (in[begin + k] - centre) * (in[begin + k] - centre) / static_cast<double>(columns);
-    }
-    for (std::size_t k = 0; k < columns; ++k) {
-      out[begin + k] = (in[begin + k] - centre) / std::sqrt(squares) * gain[k] + (offset.empty() ? 0.0 : offset[k]);
-    }
-  }
-  return out;
-}
-
 TEST_P(LinearTest, FusedProductsEqualTheReference) {
   // Whole spans, some of them shared; then rows that the kernels do not normalise; then too many rows.
   const std::vector<Size> shapes = {{1, 70, 64}, {3, 33, 96}, {1, 9, 1312}, {5, 33, 800}, {2, 7, 36}, {70, 12, 64}};
@@ -294,11 +276,10 @@ TEST_P(LinearTest, FusedProductsEqualTheReference) {
         const Guarded offset = upload(backend(), plain, {s.k}, offset_values);
         for (const int norm : {0, 1, 2}) {  // none, LayerNorm, RMSNorm
           SCOPED_TRACE(describe(s) + " " + describe(dtype, kept) + " norm " + std::to_string(norm));
-          const NormKind kind{.rms = norm == 2, .epsilon = 1e-5f};
-          const bool has_offset = norm == 1;
+          const NormKind kind{.rms = norm == 2, .epsilon = 1e-5f, .weight_offset = norm == 2 ? 1.0f : 0.0f};
+          const std::vector<double> offsets = norm == 1 ? offset_values : std::vector<double>();
           const std::vector<double> x =
-              norm == 0 ? in_values
-                        : normalized(in_values, gain_values, has_offset ? offset_values : std::vector<double>(), kind);
+              norm == 0 ? in_values : reference_norm(in_values, gain_values, offsets, kind).out;
           const Activation activation = norm == 0 ? Activation::none : Activation::relu;
           std::vector<double> expected =
               reference_matmul(x, weight.meaning, bias_values, count(s.m), count(s.n), count(s.k));
@@ -308,7 +289,7 @@ TEST_P(LinearTest, FusedProductsEqualTheReference) {
             backend().run(FusedProduct{.out = out,
                                        .in = in,
                                        .norm_weight = norm == 0 ? Tensor() : gain.tensor(),
-                                       .norm_bias = has_offset ? offset.tensor() : Tensor(),
+                                       .norm_bias = norm == 1 ? offset.tensor() : Tensor(),
                                        .norm = kind,
                                        .weight = weight.weight(),
                                        .bias = bias,
@@ -342,8 +323,10 @@ TEST_P(LinearTest, FusedProductsRefuseWrongArguments) {
       refusal({.out = out, .in = in, .norm_weight = gain, .norm_bias = out, .weight = {weight}}).find("norm_bias"),
       std::string::npos);
   EXPECT_NE(refusal({.out = in, .in = in, .weight = {weight}}).find("out is f32 [2, 6]"), std::string::npos);
-  EXPECT_NE(refusal({.out = out, .in = in, .weight = {weight}, .activation = Activation::swiglu}).find("swiglu"),
-            std::string::npos);
+  for (const Activation gated : {Activation::swiglu, Activation::geglu}) {
+    EXPECT_NE(refusal({.out = out, .in = in, .weight = {weight}, .activation = gated}).find("gated"),
+              std::string::npos);
+  }
 }
 
 TEST_P(LinearTest, RefusesWrongArguments) {

@@ -91,6 +91,59 @@ TEST_P(LossTest, EqualsTheReference) {
   }
 }
 
+// The gradient of capped logits, by the chain rule through the reference's own.
+TEST_P(LossTest, SoftCapsEqualTheReference) {
+  for (const Size& s : sizes()) {
+    for (const DType dtype : floating_types()) {
+      SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)));
+      constexpr double cap = 1.5;
+      std::vector<double> values = random_values(dtype, s.rows * s.columns, 1);
+      for (std::size_t i = 0; i < values.size(); i += 3) values[i] *= 4.0;
+      values = rounded(dtype, values);
+      const std::vector<double> target_values = random_targets(s);
+      const Guarded targets = upload(backend(), DType::i32, {s.rows}, target_values);
+      const Guarded in = upload(backend(), dtype, {s.rows, s.columns}, values);
+      const Guarded logits(backend(), dtype, {s.rows, s.columns});
+      const Guarded losses(backend(), DType::f32, {s.rows});
+      const Guarded scale = upload(backend(), DType::f32, {1}, {0.125});
+      backend().run(SoftCap{.out = logits, .in = in, .cap = static_cast<float>(cap)});
+      std::vector<double> expected = values;
+      for (double& value : expected) value = cap * std::tanh(value / cap);
+      const std::vector<double> capped = logits.values();
+      expect_close(capped, expected, tolerance_of(dtype, 2e-7));
+      backend().run(SoftCap{.out = in, .in = in, .cap = static_cast<float>(cap)});
+      EXPECT_EQ(in.bytes(), logits.bytes());
+      backend().run(CrossEntropy{.losses = losses,
+                                 .logits = logits,
+                                 .targets = targets,
+                                 .vocab = s.vocab,
+                                 .loss_scale = scale,
+                                 .softcap = static_cast<float>(cap)});
+      const ReferenceLoss reference =
+          reference_cross_entropy(capped, target_values, size(s.columns), size(s.vocab), 0.125);
+      expect_close(losses.values(), reference.losses, 2e-7);
+      std::vector<double> gradient = reference.dlogits;
+      for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] *= 1.0 - capped[i] * capped[i] / (cap * cap);
+      if (s.vocab > 1) expect_close(logits.values(), gradient, tolerance_of(dtype));
+      EXPECT_TRUE(logits.intact() && losses.intact() && in.intact());
+    }
+  }
+}
+
+TEST_P(LossTest, SoftCapsKeepSmallValuesAndTails) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  const Guarded in = upload(backend(), DType::f32, {6}, {1e-6, -1e-3, 1e6, -1e30, infinity, std::nan("")});
+  const Guarded out(backend(), DType::f32, {6});
+  backend().run(SoftCap{.out = out, .in = in, .cap = 30.0f});
+  const std::vector<double> values = out.values();
+  EXPECT_NEAR(values[0], 1e-6, 3e-13);
+  EXPECT_NEAR(values[1], -1e-3, 3e-10);
+  EXPECT_EQ(values[2], 30.0);
+  EXPECT_EQ(values[3], -30.0);
+  EXPECT_EQ(values[4], 30.0);
+  EXPECT_TRUE(std::isnan(values[5]));
+}
+
 TEST_P(LossTest, NanIsNotHidden) {
   std::vector<double> values(40, 1.0);
   values[3] = std::nan("");
@@ -171,6 +224,11 @@ TEST_P(LossTest, NamesWrongArguments) {
   entropy("vocab is 9", losses, logits, targets, 9, {});
   entropy("vocab is 0", losses, logits, targets, 0, {});
   entropy("loss_scale is f32 [3]", losses, logits, targets, 8, losses);
+  refuses("cross_entropy: ", "soft cap is -1", [&] {
+    b.run(CrossEntropy{.losses = losses, .logits = logits, .targets = targets, .vocab = 8, .softcap = -1.0f});
+  });
+  refuses("soft_cap: ", "cap is 0", [&] { b.run(SoftCap{.out = logits, .in = logits, .cap = 0.0f}); });
+  refuses("soft_cap: ", "in is absent", [&] { b.run(SoftCap{.out = logits, .in = {}, .cap = 1.0f}); });
   refuses("sum: ", "in is i32", [&] { b.run(Sum{.out = scale, .in = targets}); });
   refuses("sum: ", "out is f32 [3]", [&] { b.run(Sum{.out = losses, .in = losses}); });
   refuses("sum: ", "out is absent", [&] { b.run(Sum{.out = {}, .in = losses}); });

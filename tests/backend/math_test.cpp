@@ -41,6 +41,11 @@ void test_gelu_erf_derivative(const float* in, float* out, std::int64_t n) {
                    HWY_ATTR { hn::StoreU(gelu_erf_derivative(d, hn::LoadU(d, in + i)), d, out + i); });
 }
 
+void test_hyperbolic_tangent(const float* in, float* out, std::int64_t n) {
+  for_lanes(
+      n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(hyperbolic_tangent(d, hn::LoadU(d, in + i)), d, out + i); });
+}
+
 bool fuses() {
   return HWY_NATIVE_FMA != 0;
 }
@@ -80,6 +85,7 @@ HWY_EXPORT(test_gelu);
 HWY_EXPORT(test_gelu_derivative);
 HWY_EXPORT(test_gelu_erf);
 HWY_EXPORT(test_gelu_erf_derivative);
+HWY_EXPORT(test_hyperbolic_tangent);
 HWY_EXPORT(fuses);
 HWY_EXPORT(test_cos_sin);
 
@@ -220,6 +226,17 @@ TEST(VectorMath, ExactGeluDerivativeIsAccurate) {
     }
     testing::Test::RecordProperty("gelu_erf_derivative_error", std::to_string(largest * 1e6));
     EXPECT_LT(largest, 5e-7);
+  });
+}
+
+TEST(VectorMath, HyperbolicTangentIsAccurate) {
+  for_each_target([] {
+    const double error = largest_error(
+        floats_between(-50.0f, 50.0f, 997),
+        [](auto... arguments) { HWY_DYNAMIC_DISPATCH(test_hyperbolic_tangent)(arguments...); },
+        [](double x) { return std::tanh(x); });
+    testing::Test::RecordProperty("tanh_ulp", std::to_string(error));
+    EXPECT_LT(error, 3.0);
   });
 }
 

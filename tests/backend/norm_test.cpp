@@ -24,7 +24,7 @@ const std::vector<Size>& sizes() {
 }
 
 const NormKind layer{false, 1e-5f};
-const NormKind root{true, 1e-6f};
+const NormKind root{true, 1e-6f, 0.75f};
 
 class NormTest : public BackendTest {};
 

@@ -56,14 +56,24 @@ inline ReferenceAttention reference_attention(const std::vector<double>& qkv, co
       };
       for (std::size_t i = 0; i < length; ++i) {
         const std::size_t seen = shape.causal ? i + 1 : length;
+        const auto window = static_cast<std::size_t>(shape.window);
+        const std::size_t first = window > 0 && seen > window ? seen - window : 0;
+        const auto cap = static_cast<double>(shape.softcap);
         const std::size_t row = (b * heads + h) * length + i;
         const std::size_t at = (b * length + i) * heads * size + h * size;
         std::vector<double> p(seen);
+        std::vector<double> slope(seen, 1.0);
         double denominator = 0.0;
-        for (std::size_t j = 0; j < seen; ++j) {
+        for (std::size_t j = first; j < seen; ++j) {
           double score = 0.0;
           for (std::size_t d = 0; d < size; ++d) score += qkv[query(i) + d] * qkv[key(j) + d];
-          p[j] = std::exp(static_cast<double>(shape.scale) * score);
+          score *= static_cast<double>(shape.scale);
+          if (cap > 0.0) {
+            const double share = std::tanh(score / cap);
+            score = cap * share;
+            slope[j] = 1.0 - share * share;
+          }
+          p[j] = std::exp(score);
           denominator += p[j];
         }
         result.log_sum_exp[row] = std::log(denominator);
@@ -84,7 +94,7 @@ inline ReferenceAttention reference_attention(const std::vector<double>& qkv, co
           mean += p[j] * dp[j];
         }
         for (std::size_t j = 0; j < seen; ++j) {
-          const double dscore = p[j] * (dp[j] - mean) * static_cast<double>(shape.scale);
+          const double dscore = p[j] * (dp[j] - mean) * slope[j] * static_cast<double>(shape.scale);
           for (std::size_t d = 0; d < size; ++d) {
             result.dqkv[query(i) + d] += dscore * qkv[key(j) + d];
             result.dqkv[key(j) + d] += dscore * qkv[query(i) + d];

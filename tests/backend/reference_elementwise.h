@@ -11,17 +11,27 @@
 
 namespace mslt::test {
 
-// Rows of `columns` outputs; swiglu's inputs are twice as wide.
+inline double reference_gate(Activation activation, double x) {
+  return activation == Activation::geglu ? activate(Activation::gelu, x) : x / (1.0 + std::exp(-x));
+}
+
+inline double reference_gate_derivative(Activation activation, double x) {
+  if (activation == Activation::geglu) return activation_derivative(Activation::gelu, x);
+  const double s = 1.0 / (1.0 + std::exp(-x));
+  return s + x * s * (1.0 - s);
+}
+
+// Rows of `columns` outputs; a gated activation's inputs are twice as wide.
 inline std::vector<double> reference_activation(Activation activation, const std::vector<double>& in,
                                                 std::size_t columns) {
   std::vector<double> out;
-  if (activation != Activation::swiglu) {
+  if (!is_gated(activation)) {
     for (const double x : in) out.push_back(activate(activation, x));
     return out;
   }
   for (std::size_t row = 0; row < in.size(); row += 2 * columns) {
     for (std::size_t c = 0; c < columns; ++c) {
-      out.push_back(in[row + c] / (1.0 + std::exp(-in[row + c])) * in[row + columns + c]);
+      out.push_back(reference_gate(activation, in[row + c]) * in[row + columns + c]);
     }
   }
   return out;
@@ -30,16 +40,15 @@ inline std::vector<double> reference_activation(Activation activation, const std
 inline std::vector<double> reference_activation_backward(Activation activation, const std::vector<double>& dout,
                                                          const std::vector<double>& in, std::size_t columns) {
   std::vector<double> din(in.size());
-  if (activation != Activation::swiglu) {
+  if (!is_gated(activation)) {
     for (std::size_t i = 0; i < in.size(); ++i) din[i] = dout[i] * activation_derivative(activation, in[i]);
     return din;
   }
   for (std::size_t i = 0; i < dout.size(); ++i) {
     const std::size_t gate = i / columns * 2 * columns + i % columns;
     const std::size_t up = gate + columns;
-    const double s = 1.0 / (1.0 + std::exp(-in[gate]));
-    din[gate] = dout[i] * in[up] * (s + in[gate] * s * (1.0 - s));
-    din[up] = dout[i] * in[gate] * s;
+    din[gate] = dout[i] * in[up] * reference_gate_derivative(activation, in[gate]);
+    din[up] = dout[i] * reference_gate(activation, in[gate]);
   }
   return din;
 }

@@ -25,6 +25,7 @@ struct ReferenceNormGradient {
 inline ReferenceNorm reference_norm(const std::vector<double>& sum, const std::vector<double>& weight,
                                     const std::vector<double>& bias, const NormKind& kind) {
   const std::size_t columns = weight.size();
+  const auto offset = static_cast<double>(kind.weight_offset);
   ReferenceNorm result;
   for (std::size_t at = 0; at < sum.size(); at += columns) {
     double mean = 0.0;
@@ -36,7 +37,7 @@ inline ReferenceNorm reference_norm(const std::vector<double>& sum, const std::v
     }
     const double rstd = 1.0 / std::sqrt(variance + static_cast<double>(kind.epsilon));
     for (std::size_t c = 0; c < columns; ++c) {
-      result.out.push_back((sum[at + c] - mean) * rstd * weight[c] + (bias.empty() ? 0.0 : bias[c]));
+      result.out.push_back((sum[at + c] - mean) * rstd * (weight[c] + offset) + (bias.empty() ? 0.0 : bias[c]));
     }
     result.mean.push_back(mean);
     result.rstd.push_back(rstd);
@@ -49,6 +50,7 @@ inline ReferenceNormGradient reference_norm_backward(const std::vector<double>& 
                                                      const std::vector<double>& weight, const NormKind& kind) {
   const std::size_t columns = weight.size();
   const auto n = static_cast<double>(columns);
+  const auto offset = static_cast<double>(kind.weight_offset);
   const ReferenceNorm forward = reference_norm(sum, weight, {}, kind);
   ReferenceNormGradient result;
   result.dsum.assign(sum.size(), 0.0);
@@ -62,8 +64,8 @@ inline ReferenceNormGradient reference_norm_backward(const std::vector<double>& 
     double dmean = 0.0;
     for (std::size_t c = 0; c < columns; ++c) {
       const double centred = sum[at + c] - mean;
-      drstd += dout[at + c] * weight[c] * centred;
-      dmean -= dout[at + c] * weight[c] * rstd;
+      drstd += dout[at + c] * (weight[c] + offset) * centred;
+      dmean -= dout[at + c] * (weight[c] + offset) * rstd;
       result.dweight[c] += dout[at + c] * centred * rstd;
       result.dbias[c] += dout[at + c];
     }
@@ -71,7 +73,7 @@ inline ReferenceNormGradient reference_norm_backward(const std::vector<double>& 
     // n.
     const double dvariance = -0.5 * rstd * rstd * rstd * drstd;
     for (std::size_t c = 0; c < columns; ++c) {
-      result.dsum[at + c] = dout[at + c] * weight[c] * rstd + dvariance * 2.0 * (sum[at + c] - mean) / n;
+      result.dsum[at + c] = dout[at + c] * (weight[c] + offset) * rstd + dvariance * 2.0 * (sum[at + c] - mean) / n;
       if (!kind.rms) result.dsum[at + c] += dmean / n;
     }
   }

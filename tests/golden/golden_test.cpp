@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "golden_file.h"
+#include "model/config_fields.h"
 #include "model/training_pass.h"
 #include "tests/backend/backend_under_test.h"
 
@@ -19,36 +20,19 @@ constexpr double forward_tolerance = 2e-6;
 constexpr double gradient_tolerance = 1e-5;
 constexpr double trained_tolerance = 2e-5;
 
+// The fields that `json` has; rope_scaling's are in an object of their own.
 Config config_of(const nlohmann::json& json) {
   Config config;
-  json.at("vocab_size").get_to(config.vocab_size);
-  json.at("max_positions").get_to(config.max_positions);
-  json.at("layers").get_to(config.layers);
-  json.at("channels").get_to(config.channels);
-  json.at("heads").get_to(config.heads);
-  json.at("kv_heads").get_to(config.kv_heads);
-  json.at("head_size").get_to(config.head_size);
-  json.at("ffn_size").get_to(config.ffn_size);
-  config.norm = from_name<NormType>(json.at("norm").get<std::string>());
-  config.norm_position = from_name<NormPosition>(json.at("norm_position").get<std::string>());
-  json.at("norm_epsilon").get_to(config.norm_epsilon);
-  config.position = from_name<PositionType>(json.at("position").get<std::string>());
-  json.at("rope_theta").get_to(config.rope_theta);
-  if (json.contains("rope_scaling")) {
-    const nlohmann::json& scaling = json.at("rope_scaling");
-    config.rope_scaling.type = RopeScalingType::llama3;
-    scaling.at("factor").get_to(config.rope_scaling.factor);
-    scaling.at("low_freq_factor").get_to(config.rope_scaling.low_freq_factor);
-    scaling.at("high_freq_factor").get_to(config.rope_scaling.high_freq_factor);
-    scaling.at("original_max_positions").get_to(config.rope_scaling.original_max_positions);
-  }
-  config.activation = from_name<ActivationType>(json.at("activation").get<std::string>());
-  json.at("qkv_bias").get_to(config.qkv_bias);
-  json.at("attention_out_bias").get_to(config.attention_out_bias);
-  json.at("ffn_bias").get_to(config.ffn_bias);
-  json.at("norm_bias").get_to(config.norm_bias);
-  json.at("tied_embeddings").get_to(config.tied_embeddings);
-  json.at("embedding_scale").get_to(config.embedding_scale);
+  visit_fields(config, [&]<class T>(const ConfigField& field, T& value) {
+    const nlohmann::json& place = field.is_nested() ? json.value("rope_scaling", nlohmann::json::object()) : json;
+    const std::string name(field.member());
+    if (!place.contains(name)) return;
+    if constexpr (std::is_enum_v<T>) {
+      value = from_name<T>(place.at(name).get<std::string>());
+    } else {
+      place.at(name).get_to(value);
+    }
+  });
   return config;
 }
 
@@ -189,7 +173,8 @@ TEST_P(Golden, TenStepsOfAdamW) {
 }
 
 INSTANTIATE_TEST_SUITE_P(PyTorch, Golden,
-                         testing::Combine(testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm", "gpt2_erf"),
+                         testing::Combine(testing::Values("gpt2", "llama", "llama3", "qwen2", "post_norm", "gpt2_erf",
+                                                          "qwen3", "smollm3", "olmo2", "gemma2", "gemma3"),
                                           testing::ValuesIn(test::test_backends())),
                          [](const auto& instance) {
                            const std::string& device = std::get<1>(instance.param);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the golden files that golden_test.cpp compares with: small models run by PyTorch on the CPU.
 
-    python3 make_golden.py [FOLDER]        needs torch, transformers, safetensors
+    python3 make_golden.py [FOLDER [NAME...]]        needs torch, transformers, safetensors
 
 Each NAME.safetensors holds, in f32 and under mslt's parameter names:
     initial.P    the parameters P before training
@@ -71,10 +71,18 @@ def llama_names(model, config):
         names["lm_head.weight"] = [(model.lm_head.weight, False)]
     for i, block in enumerate(body.layers):
         attention, mlp = block.self_attn, block.mlp
-        modules = {"attention_norm": [block.input_layernorm],
-                   "qkv": [attention.q_proj, attention.k_proj, attention.v_proj],
-                   "attention_out": [attention.o_proj], "ffn_norm": [block.post_attention_layernorm],
+        modules = {"qkv": [attention.q_proj, attention.k_proj, attention.v_proj],
+                   "attention_out": [attention.o_proj],
                    "ffn_up": [mlp.gate_proj, mlp.up_proj], "ffn_down": [mlp.down_proj]}
+        if config["norm_position"] == "pre":
+            modules.update(attention_norm=[block.input_layernorm], ffn_norm=[block.post_attention_layernorm])
+        else:
+            modules.update(attention_out_norm=[block.post_attention_layernorm],
+                           ffn_out_norm=[block.post_feedforward_layernorm])
+        if config["norm_position"] == "sandwich":
+            modules.update(attention_norm=[block.input_layernorm], ffn_norm=[block.pre_feedforward_layernorm])
+        if config.get("qk_norm", "none") != "none":
+            modules.update(q_norm=[attention.q_norm], k_norm=[attention.k_norm])
         for name, parts in modules.items():
             names[f"layers.{i}.{name}.weight"] = [(part.weight, False) for part in parts]
         if config["qkv_bias"]:
@@ -83,9 +91,9 @@ def llama_names(model, config):
 
 
 def llama_config(**changes):
-    return base_config(kv_heads=2, ffn_size=44, norm="rmsnorm", norm_epsilon=1e-6, position="rope",
-                       activation="swiglu", qkv_bias=False, attention_out_bias=False, ffn_bias=False,
-                       norm_bias=False, **changes)
+    return base_config(**{**dict(kv_heads=2, ffn_size=44, norm="rmsnorm", norm_epsilon=1e-6, position="rope",
+                                 activation="swiglu", qkv_bias=False, attention_out_bias=False, ffn_bias=False,
+                                 norm_bias=False), **changes})
 
 
 def hugging_face_llama(config, model_class, config_class, **arguments):
@@ -119,6 +127,50 @@ def qwen2():
     config["qkv_bias"] = True
     return hugging_face_llama(config, transformers.Qwen2ForCausalLM, transformers.Qwen2Config,
                               rope_parameters={"rope_type": "default", "rope_theta": 10000.0})
+
+
+def qwen3():
+    config = llama_config(tied_embeddings=True, qk_norm="head")
+    return hugging_face_llama(config, transformers.Qwen3ForCausalLM, transformers.Qwen3Config,
+                              head_dim=config["head_size"])
+
+
+def smollm3():
+    """With YaRN in the layer that rotates."""
+    config = llama_config(tied_embeddings=True, no_rope_every=2, rope_theta=50.0)
+    rope = {"rope_type": "yarn", "rope_theta": 50.0, "factor": 4.0, "original_max_position_embeddings": 8,
+            "beta_fast": 1.0, "beta_slow": 0.2, "attention_factor": 1.3}
+    config["rope_scaling"] = {"type": "yarn", "factor": 4.0, "original_max_positions": 8, "beta_fast": 1.0,
+                              "beta_slow": 0.2, "attention_factor": 1.3}
+    return hugging_face_llama(config, transformers.SmolLM3ForCausalLM, transformers.SmolLM3Config,
+                              no_rope_layer_interval=2, rope_parameters=rope, pad_token_id=None)
+
+
+def olmo2():
+    config = llama_config(tied_embeddings=False, norm_position="output", qk_norm="row")
+    return hugging_face_llama(config, transformers.Olmo2ForCausalLM, transformers.Olmo2Config, pad_token_id=None)
+
+
+def gemma_config(**changes):
+    return llama_config(tied_embeddings=True, **{**dict(
+        norm_position="sandwich", activation="geglu", norm_weight_offset=1.0, embedding_scale=math.sqrt(CHANNELS),
+        window=4, full_attention_every=2, attention_scale=1 / math.sqrt(5)), **changes})
+
+
+def gemma2():
+    config = gemma_config(attention_softcap=2.0, logit_softcap=3.0)
+    return hugging_face_llama(config, transformers.Gemma2ForCausalLM, transformers.Gemma2Config,
+                              head_dim=config["head_size"], query_pre_attn_scalar=5, sliding_window=4,
+                              attn_logit_softcapping=2.0, final_logit_softcapping=3.0)
+
+
+def gemma3():
+    config = gemma_config(qk_norm="head", rope_theta=1000.0, local_rope_theta=50.0)
+    return hugging_face_llama(config, transformers.Gemma3ForCausalLM, transformers.Gemma3TextConfig,
+                              head_dim=config["head_size"], query_pre_attn_scalar=5, sliding_window=4,
+                              layer_types=["sliding_attention", "full_attention"], rope_parameters={
+                                  "full_attention": {"rope_type": "default", "rope_theta": 1000.0},
+                                  "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}})
 
 
 class PostNorm(torch.nn.Module):
@@ -175,7 +227,8 @@ def make(name, family, seed, folder):
     # Weights far enough from zero that attention, norms and biases all matter.
     for key, parts in names.items():
         for tensor, _ in parts:
-            torch.nn.init.normal_(tensor, mean=1.0 if key.endswith("norm.weight") else 0.0,
+            norm_mean = 1.0 - config.get("norm_weight_offset", 0.0)
+            torch.nn.init.normal_(tensor, mean=norm_mean if key.endswith("norm.weight") else 0.0,
                                   std=0.3 if "embedding" in key or key.endswith("lm_head.weight") else 0.2)
     assert sum(stored(parts).numel() for parts in names.values()) == sum(p.numel() for p in model.parameters())
     tokens = torch.randint(VOCAB, (BATCH, TIME))
@@ -218,9 +271,10 @@ def make(name, family, seed, folder):
 def main():
     torch.set_num_threads(1)
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parent
-    families = [gpt2, llama, llama3, qwen2, post_norm, gpt2_erf]
+    families = [gpt2, llama, llama3, qwen2, post_norm, gpt2_erf, qwen3, smollm3, olmo2, gemma2, gemma3]
     for seed, family in enumerate(families):
-        make(family.__name__, family, seed, folder)
+        if not sys.argv[2:] or family.__name__ in sys.argv[2:]:
+            make(family.__name__, family, seed, folder)
 
 
 if __name__ == "__main__":

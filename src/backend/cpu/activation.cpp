@@ -1,4 +1,4 @@
-// GELU, ReLU and SwiGLU on the CPU.
+// GELU, ReLU, SwiGLU and GeGLU on the CPU.
 #include <algorithm>
 #include <array>
 
@@ -75,6 +75,22 @@ void swiglu_backward(const float* gate, const float* up, const float* dout, std:
   });
 }
 
+void geglu_forward(const float* gate, const float* up, std::int64_t n, float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Mul(gelu(d, hn::LoadU(d, gate + i)), hn::LoadU(d, up + i)), d, out + i);
+  });
+}
+
+void geglu_backward(const float* gate, const float* up, const float* dout, std::int64_t n, float* dgate, float* dup) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto g = hn::LoadU(d, gate + i);
+    const auto u = hn::LoadU(d, up + i);
+    const auto upstream = hn::LoadU(d, dout + i);
+    hn::StoreU(hn::Mul(hn::Mul(upstream, u), gelu_derivative(d, g)), d, dgate + i);
+    hn::StoreU(hn::Mul(upstream, gelu(d, g)), d, dup + i);
+  });
+}
+
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace mslt
@@ -92,6 +108,8 @@ HWY_EXPORT(relu_forward);
 HWY_EXPORT(relu_backward);
 HWY_EXPORT(swiglu_forward);
 HWY_EXPORT(swiglu_backward);
+HWY_EXPORT(geglu_forward);
+HWY_EXPORT(geglu_backward);
 
 using Block = std::array<float, element_block>;
 
@@ -115,7 +133,10 @@ void for_row_pieces(std::int64_t rows, std::int64_t columns, const Body& body) {
 void CpuBackend::execute(const ActivationForward& op) {
   const FloatData from(op.in);
   const FloatData to(op.out);
-  if (op.activation == Activation::swiglu) {
+  if (is_gated(op.activation)) {
+    // Without &: depending on Highway's version, the macro yields a function or a pointer to one.
+    const auto kernel = op.activation == Activation::swiglu ? HWY_DYNAMIC_DISPATCH(swiglu_forward)
+                                                            : HWY_DYNAMIC_DISPATCH(geglu_forward);
     const std::int64_t columns = op.out.shape()[-1];
     for_row_pieces(op.out.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
       alignas(64) Block gate_buffer;
@@ -123,12 +144,11 @@ void CpuBackend::execute(const ActivationForward& op) {
       const float* gate = from.read(row * 2 * columns + c, n, gate_buffer.data());
       const float* up = from.read((row * 2 + 1) * columns + c, n, up_buffer.data());
       float* target = to.target(row * columns + c, gate_buffer.data());
-      HWY_DYNAMIC_DISPATCH(swiglu_forward)(gate, up, n, target);
+      kernel(gate, up, n, target);
       to.commit(row * columns + c, n, target);
     });
     return;
   }
-  // Without &: depending on Highway's version, the macro yields a function or a pointer to one.
   const auto kernel = op.activation == Activation::gelu       ? HWY_DYNAMIC_DISPATCH(gelu_forward)
                       : op.activation == Activation::gelu_erf ? HWY_DYNAMIC_DISPATCH(gelu_erf_forward)
                                                               : HWY_DYNAMIC_DISPATCH(relu_forward);
@@ -145,7 +165,9 @@ void CpuBackend::execute(const ActivationBackward& op) {
   const FloatData from(op.in);
   const FloatData gradient(op.dout);
   const FloatData to(op.din);
-  if (op.activation == Activation::swiglu) {
+  if (is_gated(op.activation)) {
+    const auto kernel = op.activation == Activation::swiglu ? HWY_DYNAMIC_DISPATCH(swiglu_backward)
+                                                            : HWY_DYNAMIC_DISPATCH(geglu_backward);
     const std::int64_t columns = op.dout.shape()[-1];
     for_row_pieces(op.dout.shape().rows(), columns, [&](std::int64_t row, std::int64_t c, std::int64_t n) {
       alignas(64) Block gate_buffer;
@@ -158,7 +180,7 @@ void CpuBackend::execute(const ActivationBackward& op) {
       const float* upstream = gradient.read(row * columns + c, n, dout_buffer.data());
       float* dgate = to.target(gate_at, gate_buffer.data());
       float* dup = to.target(up_at, up_buffer.data());
-      HWY_DYNAMIC_DISPATCH(swiglu_backward)(gate, up, upstream, n, dgate, dup);
+      kernel(gate, up, upstream, n, dgate, dup);
       to.commit(gate_at, n, dgate);
       to.commit(up_at, n, dup);
     });

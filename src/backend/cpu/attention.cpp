@@ -43,7 +43,8 @@ struct BackwardTask {
   std::int64_t length;
   std::int64_t head_size;
   float scale;
-  bool causal;
+  float softcap;
+  Visibility visibility;
   const DropoutState* dropout;
   std::int64_t first_element;  // of the first query head's row 0
 };
@@ -94,17 +95,23 @@ HWY_INLINE float dot(const float* a, const float* b, std::int64_t count) {
 }
 
 // One row of a tile. In: scores q·k and products dout·v. Out: scores become probabilities (with dropout), products
-// become the scores' gradients p · (product - mean) · scale; both 0 from `valid` on. `factors` is dropout's, or null.
+// become the gradients of q·k, p · (product - mean) · scale, and the soft cap's slope; both 0 where not seen. `factors`
+// is dropout's, or null.
 HWY_INLINE void differentiate_row(float* HWY_RESTRICT scores, float* HWY_RESTRICT products, const float* factors,
-                                  std::int64_t valid, std::int64_t columns, float scale, float log_sum_exp,
-                                  float mean) {
+                                  const SeenKeys& seen, std::int64_t columns, float scale, float softcap,
+                                  float log_sum_exp, float mean) {
   const FloatTag d;
-  const Floats f = hn::Set(d, scale * log2_e);
+  const Floats f = hn::Set(d, (softcap > 0.0f ? 1.0f : scale) * log2_e);
   const Floats shift = hn::Set(d, log_sum_exp * log2_e);
+  if (softcap > 0.0f) cap_row(scores, columns, scale, softcap);
   for (std::int64_t j = 0; j < columns; j += lanes) {
-    Floats p = exp2(d, hn::MulSub(hn::Load(d, scores + j), f, shift));
-    if (j + lanes > valid) {
-      p = hn::IfThenElseZero(hn::Lt(hn::Iota(d, static_cast<float>(j)), hn::Set(d, static_cast<float>(valid))), p);
+    const Floats score = hn::Load(d, scores + j);
+    Floats p = exp2(d, hn::MulSub(score, f, shift));
+    if (j + lanes > seen.last || j < seen.first) {
+      const Floats key = hn::Iota(d, static_cast<float>(j));
+      p = hn::IfThenElseZero(hn::And(hn::Ge(key, hn::Set(d, static_cast<float>(seen.first))),
+                                     hn::Lt(key, hn::Set(d, static_cast<float>(seen.last)))),
+                             p);
     }
     Floats product = hn::Load(d, products + j);
     Floats dropped = p;
@@ -114,7 +121,12 @@ HWY_INLINE void differentiate_row(float* HWY_RESTRICT scores, float* HWY_RESTRIC
       dropped = hn::Mul(p, factor);
     }
     hn::Store(dropped, d, scores + j);
-    hn::Store(hn::Mul(hn::Mul(p, hn::Sub(product, hn::Set(d, mean))), hn::Set(d, scale)), d, products + j);
+    Floats slope = hn::Set(d, scale);
+    if (softcap > 0.0f) {
+      const Floats share = hn::Div(score, hn::Set(d, softcap));
+      slope = hn::Mul(slope, hn::NegMulAdd(share, share, hn::Set(d, 1.0f)));
+    }
+    hn::Store(hn::Mul(hn::Mul(p, hn::Sub(product, hn::Set(d, mean))), slope), d, products + j);
   }
 }
 
@@ -137,6 +149,7 @@ void backward_task(const BackwardTask& task, float* workspace) {
     for (std::int64_t i = 0; i < task.length; ++i) {
       const std::int64_t at = i * task.out_stride + h * size;
       means[h * task.length + i] = dot(task.dout + at, task.out + at, size);
+      std::fill_n(task.dqueries + i * task.stride + h * size, size, 0.0f);
     }
   }
   for (std::int64_t j = 0; j < task.length; j += key_block) {
@@ -150,13 +163,14 @@ void backward_task(const BackwardTask& task, float* workspace) {
       std::fill_n(task.dvalues + offset + r * task.stride, size, 0.0f);
     }
     for (std::int64_t h = 0; h < task.heads; ++h) {
-      for (std::int64_t i = task.causal ? j : 0; i < task.length; i += query_tile) {
+      const std::int64_t rows_end = task.visibility.queries_end(j + count - 1, task.length);
+      for (std::int64_t i = task.visibility.causal ? j : 0; i < rows_end; i += query_tile) {
         const std::int64_t rows = std::min(query_tile, task.length - i);
-        const auto visible = [&](std::int64_t r) {
-          return task.causal ? std::min(count, i + r + 1 - j) : count;
+        const auto seen_by = [&](std::int64_t r) {
+          return task.visibility.seen(i + r, j, count);
         };
-        const std::int64_t seen = visible(rows - 1);
-        const std::int64_t columns = round_to_panels(seen);
+        const std::int64_t last = seen_by(rows - 1).last;
+        const std::int64_t columns = round_to_panels(last);
         const float* const query_rows = task.queries + i * task.stride + h * size;
         const float* const dout_rows = task.dout + i * task.out_stride + h * size;
         multiply_tile(rows, columns, size, {query_rows, task.stride, 1}, keys_transposed, size, scores, key_block,
@@ -169,19 +183,19 @@ void backward_task(const BackwardTask& task, float* workspace) {
           if (drops) {
             std::fill_n(factors, key_block, 1.0f);
             const std::int64_t element = task.first_element + row * task.length + j;
-            apply_dropout(*task.dropout, element, visible(r), factors, factors);
+            apply_dropout(*task.dropout, element, seen_by(r).last, factors, factors);
           }
-          differentiate_row(scores + r * key_block, products + r * key_block, drops ? factors : nullptr, visible(r),
-                            columns, task.scale, task.log_sum_exp[row], means[row]);
+          differentiate_row(scores + r * key_block, products + r * key_block, drops ? factors : nullptr, seen_by(r),
+                            columns, task.scale, task.softcap, task.log_sum_exp[row], means[row]);
         }
         pack_rows(query_rows, task.stride, rows, size, query_tile, queries);
         pack_rows(dout_rows, task.out_stride, rows, size, query_tile, dout);
-        multiply_tile(seen, size, rows, {scores, 1, key_block}, dout, query_tile, task.dvalues + offset, task.stride,
+        multiply_tile(last, size, rows, {scores, 1, key_block}, dout, query_tile, task.dvalues + offset, task.stride,
                       true);
-        multiply_tile(seen, size, rows, {products, 1, key_block}, queries, query_tile, task.dkeys + offset, task.stride,
+        multiply_tile(last, size, rows, {products, 1, key_block}, queries, query_tile, task.dkeys + offset, task.stride,
                       true);
-        multiply_tile(rows, size, seen, {products, key_block, 1}, keys, key_block,
-                      task.dqueries + i * task.stride + h * size, task.stride, j != 0);
+        multiply_tile(rows, size, last, {products, key_block, 1}, keys, key_block,
+                      task.dqueries + i * task.stride + h * size, task.stride, true);
       }
     }
   }
@@ -253,7 +267,8 @@ void CpuBackend::execute(const AttentionForward& op) {
     task.block.keys = length;
     task.block.head_size = size;
     task.block.scale = op.shape.scale;
-    task.block.causal = op.shape.causal;
+    task.block.softcap = op.shape.softcap;
+    task.block.visibility = {op.shape.causal, op.shape.window};
     task.keys = rows + (op.shape.heads + h / group) * size;
     task.values = task.keys + op.shape.kv_heads * size;
     task.stride = stride;
@@ -304,7 +319,8 @@ void CpuBackend::execute(const AttentionBackward& op) {
     task.length = length;
     task.head_size = size;
     task.scale = op.shape.scale;
-    task.causal = op.shape.causal;
+    task.softcap = op.shape.softcap;
+    task.visibility = {op.shape.causal, op.shape.window};
     task.dropout = &state;
     task.first_element = statistics * length;
     HWY_DYNAMIC_DISPATCH(backward_task)(task, workspace + slot * floats);

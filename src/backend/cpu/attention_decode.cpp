@@ -46,6 +46,8 @@ struct SplitTask {
   std::int64_t begin;
   std::int64_t end;
   float scale;
+  float softcap;
+  Visibility visibility;
   // For each row: the unnormalised output [D], the largest exponent, the denominator; rows are ordered by t · G + g.
   float* partial;
 };
@@ -106,22 +108,25 @@ HWY_INLINE void split(const SplitTask& task) {
     float* const partial = task.partial + r * (size + 2);
     std::fill_n(partial, size, 0.0f);
     float largest = -std::numeric_limits<float>::infinity();
-    const std::int64_t visible = std::min(task.end, task.position + t + 1) - task.begin;
+    const std::int64_t begin = std::max(task.begin, task.visibility.first_key(task.position + t));
+    const std::int64_t visible = std::min(task.end, task.position + t + 1) - begin;
     partial[size] = largest;
     partial[size + 1] = 0.0f;
     if (visible <= 0) continue;
     const float* const query = task.queries + t * task.query_stride + r % task.heads * size;
     for (std::int64_t j = 0; j < visible; ++j) {
-      scores[j] = dot(query, keys + task.pages.offset(task.begin + j), size);
+      scores[j] = dot(query, keys + task.pages.offset(begin + j), size);
     }
     const std::int64_t columns = (visible + lanes - 1) / lanes * lanes;
     std::fill(scores + visible, scores + columns, 0.0f);
-    partial[size + 1] = exponentiate_row(scores, visible, columns, task.scale * log2_e, largest);
+    if (task.softcap > 0.0f) cap_row(scores, columns, task.scale, task.softcap);
+    const float factor = (task.softcap > 0.0f ? 1.0f : task.scale) * log2_e;
+    partial[size + 1] = exponentiate_row(scores, visible, columns, factor, largest);
     partial[size] = largest;
     for (std::int64_t j = 0; j < visible; j += page) {
       const std::int64_t count = std::min(page, visible - j);
       const T* value_rows[page];
-      for (std::int64_t k = 0; k < count; ++k) value_rows[k] = values + task.pages.offset(task.begin + j + k);
+      for (std::int64_t k = 0; k < count; ++k) value_rows[k] = values + task.pages.offset(begin + j + k);
       add_weighted(partial, scores + j, value_rows, count, size);
     }
   }
@@ -334,7 +339,8 @@ void CpuBackend::execute(const AttentionDecode& op) {
       block.keys = decoding.end(b);
       block.head_size = size;
       block.scale = op.shape.scale;
-      block.causal = true;
+      block.softcap = op.shape.softcap;
+      block.visibility = {true, op.shape.window};
       decode_block(dtype, block, decoding.pages(b, h / group), workspace + slot * floats);
     });
     return;
@@ -360,6 +366,8 @@ void CpuBackend::execute(const AttentionDecode& op) {
     task.head_size = size;
     task.position = decoding.position(b);
     task.scale = op.shape.scale;
+    task.softcap = op.shape.softcap;
+    task.visibility = {true, op.shape.window};
     task.partial = partial + unit * split_stride;
     split(dtype, task);
   });

@@ -42,6 +42,7 @@ class CpuBackend : public Backend {
   void execute(const ActivationForward& op) override;
   void execute(const ActivationBackward& op) override;
   void execute(const DropElements& op) override;
+  void execute(const SoftCap& op) override;
   void execute(const CrossEntropy& op) override;
   void execute(const Sum& op) override;
   void execute(const GlobalNorm& op) override;

@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "backend/cpu/attention_blocks.h"
+#include "backend/cpu/math-inl.h"
 #include "backend/cpu/tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,6 +25,15 @@ namespace {
 HWY_INLINE std::int64_t forward_workspace(std::int64_t head_size) {
   const std::int64_t width = round_to_panels(head_size);
   return head_size * key_block + width * key_block + query_tile * key_block + query_block * width + 2 * query_block;
+}
+
+// Products of queries and keys become softcap · tanh(scale · product / softcap).
+HWY_INLINE void cap_row(float* HWY_RESTRICT products, std::int64_t columns, float scale, float softcap) {
+  const FloatTag d;
+  for (std::int64_t j = 0; j < columns; j += lanes) {
+    const Floats share = hn::Div(hn::Mul(hn::Load(d, products + j), hn::Set(d, scale)), hn::Set(d, softcap));
+    hn::Store(hn::Mul(hyperbolic_tangent(d, share), hn::Set(d, softcap)), d, products + j);
+  }
 }
 
 // scores[j] becomes 2^(scores[j] · factor - shift) for j < valid and 0 for valid <= j < columns, where shift is the
@@ -71,44 +81,47 @@ HWY_INLINE void flash_forward(const QueryBlock& block, float* workspace, const P
   float* const sums = scores + query_tile * key_block;  // unnormalised output [query_block, width]
   float* const largest = sums + query_block * width;
   float* const denominators = largest + query_block;
-  const float factor = block.scale * log2_e;
-  const std::int64_t end = block.causal ? std::min(block.keys, block.position + block.rows) : block.keys;
+  const float factor = (block.softcap > 0.0f ? 1.0f : block.scale) * log2_e;
+  const Visibility& visibility = block.visibility;
+  const std::int64_t end = visibility.causal ? std::min(block.keys, block.position + block.rows) : block.keys;
+  std::fill_n(sums, block.rows * width, 0.0f);
+  std::fill_n(largest, block.rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(denominators, block.rows, 0.0f);
 
-  for (std::int64_t j = 0; j < end; j += key_block) {
+  for (std::int64_t j = visibility.first_key(block.position) / key_block * key_block; j < end; j += key_block) {
     const std::int64_t count = std::min(key_block, end - j);
     pack(j, count, keys, values);
     // The first rows that see any of these keys.
-    const std::int64_t skipped = block.causal ? std::max<std::int64_t>(0, j - block.position) : 0;
-    for (std::int64_t i = skipped / query_tile * query_tile; i < block.rows; i += query_tile) {
+    const std::int64_t skipped = visibility.causal ? std::max<std::int64_t>(0, j - block.position) : 0;
+    const std::int64_t rows_end =
+        std::min(block.rows, visibility.queries_end(j + count - 1, block.position + block.rows) - block.position);
+    for (std::int64_t i = skipped / query_tile * query_tile; i < rows_end; i += query_tile) {
       const std::int64_t rows = std::min(query_tile, block.rows - i);
-      // Of this block, row r of the tile sees the first visible(r) keys.
-      const auto visible = [&](std::int64_t r) {
-        return block.causal ? std::clamp<std::int64_t>(block.position + i + r + 1 - j, 0, count) : count;
+      const auto seen_by = [&](std::int64_t r) {
+        return visibility.seen(block.position + i + r, j, count);
       };
-      const std::int64_t seen = visible(rows - 1);
-      const std::int64_t columns = round_to_panels(seen);
+      const std::int64_t last = seen_by(rows - 1).last;
+      const std::int64_t columns = round_to_panels(last);
       multiply_tile(rows, columns, block.head_size, {block.queries + i * block.query_stride, block.query_stride, 1},
                     keys, block.head_size, scores, key_block, false);
       for (std::int64_t r = 0; r < rows; ++r) {
         float* const row = scores + r * key_block;
-        if (visible(r) == 0) {
+        const SeenKeys seen = seen_by(r);
+        if (seen.none()) {
           std::fill_n(row, columns, 0.0f);
           continue;
         }
+        if (block.softcap > 0.0f) cap_row(row, columns, block.scale, block.softcap);
+        std::fill_n(row, seen.first, -std::numeric_limits<float>::infinity());
         float& shift = largest[i + r];
-        if (j == 0) {
-          shift = -std::numeric_limits<float>::infinity();
-          denominators[i + r] = exponentiate_row(row, visible(r), columns, factor, shift);
-        } else {
-          const float before = shift;
-          const float sum = exponentiate_row(row, visible(r), columns, factor, shift);
-          const float decay = before == shift ? 1.0f : std::exp2(before - shift);
-          denominators[i + r] = denominators[i + r] * decay + sum;
-          if (decay != 1.0f) scale_row(sums + (i + r) * width, width, decay);
-        }
-        drop(row, i + r, j, visible(r));
+        const float before = shift;
+        const float sum = exponentiate_row(row, seen.last, columns, factor, shift);
+        const float decay = before == shift ? 1.0f : std::exp2(before - shift);
+        denominators[i + r] = denominators[i + r] * decay + sum;
+        if (decay != 1.0f) scale_row(sums + (i + r) * width, width, decay);
+        drop(row, i + r, j, seen.last);
       }
-      multiply_tile(rows, width, seen, {scores, key_block, 1}, values, key_block, sums + i * width, width, j != 0);
+      multiply_tile(rows, width, last, {scores, key_block, 1}, values, key_block, sums + i * width, width, true);
     }
   }
   for (std::int64_t i = 0; i < block.rows; ++i) {

@@ -9,6 +9,8 @@
 
 #include <hwy/highway.h>
 
+#include <cstdint>
+
 #include "tensor/half.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -53,6 +55,16 @@ HWY_INLINE Floats load_floats(FloatTag d, const BFloat16* from) {
 HWY_INLINE Floats load_floats(FloatTag d, const Float16* from) {
   const hn::Rebind<hwy::float16_t, FloatTag> half;
   return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+
+// to[i] = from[i] for i < count.
+template <class T>
+HWY_INLINE void convert(const T* from, float* to, std::int64_t count) {
+  const FloatTag d;
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) hn::StoreU(load_floats(d, from + i), d, to + i);
+  for (; i < count; ++i) to[i] = to_float(from[i]);
 }
 
 }  // namespace

@@ -6,31 +6,28 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <span>
 
 #include "backend/backend.h"
-#include "backend/cpu/float_vectors-inl.h"
 #include "backend/cpu/math-inl.h"
+#include "backend/cpu/weight_groups-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-template <class T>
-HWY_INLINE void convert(const T* from, float* to, std::int64_t count) {
-  const FloatTag d;
-  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + step <= count; i += step) hn::StoreU(load_floats(d, from + i), d, to + i);
-  for (; i < count; ++i) to[i] = to_float(from[i]);
-}
-
 void convert_bf16(const BFloat16* from, float* to, std::int64_t count) {
   convert(from, to, count);
 }
 void convert_f16(const Float16* from, float* to, std::int64_t count) {
   convert(from, to, count);
+}
+
+void dequantise_i8(const std::int8_t* row, const Float16* scales, std::int64_t count, float* to) {
+  dequantise_row(row, scales, count, to);
+}
+void dequantise_u8(const std::uint8_t* row, const Float16* scales, std::int64_t count, float* to) {
+  dequantise_row(row, scales, count, to);
 }
 
 // apply(vector, i) for all of [0, count): the last ones, fewer than a vector, through a copy of it.
@@ -151,6 +148,8 @@ namespace {
 
 HWY_EXPORT(convert_bf16);
 HWY_EXPORT(convert_f16);
+HWY_EXPORT(dequantise_i8);
+HWY_EXPORT(dequantise_u8);
 HWY_EXPORT(finish_row);
 HWY_EXPORT(derive_row);
 HWY_EXPORT(add_column_sums);
@@ -159,8 +158,8 @@ HWY_EXPORT(add_column_sums);
 constexpr std::int64_t panel_bytes = std::int64_t{4} << 20;
 // Fewer rows would spend a product's time on packing the weight.
 constexpr std::int64_t least_panel_rows = 256;
-// Up to here the kernels of matvec are faster than the library.
-constexpr std::int64_t few_rows = 8;
+// Up to here the kernels of matvec are as fast as the library, which packs the weight, and at first has it converted.
+constexpr std::int64_t few_rows = 64;
 
 // C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0).
 void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,
@@ -188,16 +187,12 @@ void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count
 
 // One row of a weight as floats.
 void convert_row(const Weight& weight, std::int64_t row, std::int64_t inner, float* to) {
-  const std::span<float> floats(to, static_cast<std::size_t>(inner));
-  const auto part = [row]<class T>(const T* all, std::int64_t width) {
-    return std::span(all + row * width, static_cast<std::size_t>(width));
-  };
   if (!weight.scales) return convert_serially(weight.values, row * inner, inner, to);
-  const auto scales = part(data_of<Float16>(weight.scales), inner / quantisation_group);
+  const Float16* const scales = data_of<Float16>(weight.scales) + row * (inner / quantisation_group);
   if (weight.values.dtype() == DType::i8) {
-    dequantise_8_bit(part(data_of<std::int8_t>(weight.values), inner), scales, floats);
+    HWY_DYNAMIC_DISPATCH(dequantise_i8)(data_of<std::int8_t>(weight.values) + row * inner, scales, inner, to);
   } else {
-    dequantise_4_bit(part(data_of<std::uint8_t>(weight.values), inner / 2), scales, floats);
+    HWY_DYNAMIC_DISPATCH(dequantise_u8)(data_of<std::uint8_t>(weight.values) + row * inner / 2, scales, inner, to);
   }
 }
 

@@ -1,5 +1,6 @@
-// Cross entropy and sums on the CPU.
+// Cross entropy, soft caps of logits and sums on the CPU.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -56,6 +57,22 @@ float take_exponentials(float* x, float shift, std::int64_t n) {
   });
 }
 
+void cap_floats(const float* x, float cap, std::int64_t n, float* out) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto share = hn::Div(hn::LoadU(d, x + i), hn::Set(d, cap));
+    hn::StoreU(hn::Mul(hyperbolic_tangent(d, share), hn::Set(d, cap)), d, out + i);
+  });
+}
+
+// gradient[i] *= 1 - (capped[i] / cap)².
+void slope_of_cap(const float* capped, float cap, std::int64_t n, float* gradient) {
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
+    const auto share = hn::Div(hn::LoadU(d, capped + i), hn::Set(d, cap));
+    const auto slope = hn::NegMulAdd(share, share, hn::Set(d, 1.0f));
+    hn::StoreU(hn::Mul(hn::LoadU(d, gradient + i), slope), d, gradient + i);
+  });
+}
+
 // The sum in double, whose rounding no float sum can show.
 double sum_doubles(const float* x, std::int64_t n) {
   const hn::ScalableTag<double> dd;
@@ -86,8 +103,22 @@ HWY_EXPORT(maximum);
 HWY_EXPORT(sum_exponentials);
 HWY_EXPORT(take_exponentials);
 HWY_EXPORT(sum_doubles);
+HWY_EXPORT(cap_floats);
+HWY_EXPORT(slope_of_cap);
 
 }  // namespace
+
+void CpuBackend::execute(const SoftCap& op) {
+  const FloatData from(op.in);
+  const FloatData to(op.out);
+  for_blocks(op.in.elements(), element_block, {.flops = 32, .bytes = 8}, [&](std::int64_t first, std::int64_t n) {
+    alignas(64) std::array<float, element_block> buffer;
+    const float* x = from.read(first, n, buffer.data());
+    float* target = to.target(first, buffer.data());
+    HWY_DYNAMIC_DISPATCH(cap_floats)(x, op.cap, n, target);
+    to.commit(first, n, target);
+  });
+}
 
 void CpuBackend::execute(const CrossEntropy& op) {
   const std::int64_t columns = op.logits.shape()[-1];
@@ -99,6 +130,7 @@ void CpuBackend::execute(const CrossEntropy& op) {
   for_blocks(op.logits.shape().rows(), rows_for(columns, 8 * element_block), Cost{.flops = 32, .bytes = 8} * columns,
              [&](std::int64_t begin, std::int64_t rows) {
                std::vector<float> buffer(data.dtype() == DType::f32 ? 0 : static_cast<std::size_t>(columns));
+               std::vector<float> capped;
                for (std::int64_t row = begin; row < begin + rows; ++row) {
                  const std::int64_t at = row * columns;
                  const std::int64_t wanted = target[row];
@@ -114,6 +146,7 @@ void CpuBackend::execute(const CrossEntropy& op) {
                  const float* x = data.read(at, columns, buffer.data());
                  const float largest = HWY_DYNAMIC_DISPATCH(maximum)(x, op.vocab);
                  const float wanted_logit = x[wanted];
+                 if (backward && op.softcap > 0.0f) capped.assign(x, x + op.vocab);
                  // Backward: a 16-bit row has been copied; an f32 row is overwritten in place.
                  float* gradient = data.target(at, buffer.data());
                  const float total = backward ? HWY_DYNAMIC_DISPATCH(take_exponentials)(gradient, largest, op.vocab)
@@ -123,6 +156,7 @@ void CpuBackend::execute(const CrossEntropy& op) {
                  if (!backward) continue;
                  scale_floats(gradient, gradient, scale / total, op.vocab);
                  gradient[wanted] -= scale;
+                 if (!capped.empty()) HWY_DYNAMIC_DISPATCH(slope_of_cap)(capped.data(), op.softcap, op.vocab, gradient);
                  std::fill(gradient + op.vocab, gradient + columns, 0.0f);
                  data.commit(at, columns, gradient);
                }

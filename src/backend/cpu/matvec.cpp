@@ -1,4 +1,4 @@
-// Products of few rows with plain and quantised weights, bound by reading the weight.
+// Products of few rows with plain and quantised weights, which are read once and as they are.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/matvec.cpp"
 #include <hwy/foreach_target.h>
@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
-#include "backend/cpu/float_vectors-inl.h"
-#include "tensor/quantize.h"
+#include "backend/cpu/weight_groups-inl.h"
 
 #ifndef MSLT_BACKEND_CPU_MATVEC_ONCE
 #define MSLT_BACKEND_CPU_MATVEC_ONCE
@@ -35,114 +35,213 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-constexpr std::int64_t group = quantisation_group;
-constexpr std::int64_t vector_lanes = HWY_MIN(HWY_LANES(float), 16);
-// Sums of an output element at a time, which hide the latency of additions.
-constexpr std::int64_t chains = 4;
-// Rows of the input that share a weight in a register: as many as leave registers for it, of 32 or 16.
-constexpr std::int64_t rows_at_once = vector_lanes >= 16 ? 4 : 2;
-
-// Elements [k + j, k + j + lanes) of a row of weights, j < group, for k a multiple of the group; unscaled.
-template <class T>
-HWY_INLINE Floats load_weights(FloatTag d, const T* row, std::int64_t k, std::int64_t j) {
-  return load_floats(d, row + k + j);
-}
-HWY_INLINE Floats load_weights(FloatTag d, const std::int8_t* row, std::int64_t k, std::int64_t j) {
-  const hn::Rebind<std::int8_t, FloatTag> d8;
-  const hn::RebindToSigned<FloatTag> d32;
-  return hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, row + k + j)));
-}
-HWY_INLINE Floats load_weights(FloatTag d, const std::uint8_t* row, std::int64_t k, std::int64_t j) {
-  const hn::Rebind<std::uint8_t, FloatTag> d8;
-  const hn::RebindToSigned<FloatTag> d32;
-  constexpr std::int64_t half = group / 2;
-  const auto bytes = hn::PromoteTo(d32, hn::LoadU(d8, row + k / 2 + j % half));
-  const auto nibbles = j < half ? hn::And(bytes, hn::Set(d32, 15)) : hn::ShiftRight<4>(bytes);
-  return hn::ConvertTo(d, hn::Sub(nibbles, hn::Set(d32, 8)));
-}
-
 template <class T>
 inline constexpr bool is_quantised = sizeof(T) == 1;
-template <class T>
-inline constexpr std::int64_t elements_a_byte = 1;
-template <>
-inline constexpr std::int64_t elements_a_byte<std::uint8_t> = 2;
 
-// Adds group k of a row of weights times R rows of in to sums[chain][r].
-template <class T, std::int64_t R>
-HWY_INLINE void add_group(const T* weights, const float* const* in, std::int64_t k, const float* scales,
-                          std::int64_t chain, Floats* sums) {
-  const FloatTag d;
-  if constexpr (is_quantised<T>) {
-    Floats parts[R];
-    HWY_UNROLL(4)
-    for (std::int64_t r = 0; r < R; ++r) parts[r] = hn::Zero(d);
-    HWY_UNROLL(8)
-    for (std::int64_t j = 0; j < group; j += vector_lanes) {
-      const Floats weight = load_weights(d, weights, k, j);
-      HWY_UNROLL(4)
-      for (std::int64_t r = 0; r < R; ++r) {
-        parts[r] = hn::MulAdd(weight, hn::LoadU(d, in[r] + k + j), parts[r]);
-      }
-    }
-    const Floats scale = hn::Set(d, scales[k / group]);
-    HWY_UNROLL(4)
-    for (std::int64_t r = 0; r < R; ++r) sums[chain * R + r] = hn::MulAdd(scale, parts[r], sums[chain * R + r]);
-  } else {
-    HWY_UNROLL(8)
-    for (std::int64_t j = 0; j < group; j += vector_lanes) {
-      const Floats weight = load_weights(d, weights, k, j);
-      Floats* const to = sums + (chain + j / vector_lanes) % chains * R;
-      HWY_UNROLL(4)
-      for (std::int64_t r = 0; r < R; ++r) to[r] = hn::MulAdd(weight, hn::LoadU(d, in[r] + k + j), to[r]);
-    }
-  }
+// Sums of an output element at a time, which hide the latency of additions.
+constexpr std::int64_t chains = 4;
+
+// Fetches what lies `bytes` after `at` into the second-level cache: where a kernel computes longer than it reads, or
+// reads several short rows at once, the processor by itself fetches too late.
+template <class T>
+HWY_INLINE void prefetch(const T* at, std::int64_t bytes) {
+  __builtin_prefetch(reinterpret_cast<const char*>(at) + bytes, 0, 2);
 }
 
-// Dot products of row n of the weight with rows i to i + R - 1 of in. The order of additions does not depend on R.
-// scales: of the row, as floats.
-template <class T, std::int64_t R>
-HWY_INLINE void dot_row(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales) {
+// A product of one row with a plain weight: reading the weight is all that takes time, so rows of it follow each other
+// in memory. The processor fetches one stream ahead, but not several that are less than a page long.
+template <class T>
+HWY_INLINE float dot_row(const MatvecTask<T>& task, std::int64_t n) {
   const FloatTag d;
-  const T* const weights = task.values + n * (task.inner / elements_a_byte<T>);
-  const float* in[R];
-  for (std::int64_t r = 0; r < R; ++r) in[r] = task.in + (i + r) * task.inner;
-  Floats sums[chains * R];
-  HWY_UNROLL(16)
-  for (std::int64_t s = 0; s < chains * R; ++s) sums[s] = hn::Zero(d);
+  const T* const weights = task.values + n * task.inner;
+  const float* const in = task.in;
+  Floats sums[chains] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
+  const auto add_group = [&](std::int64_t k, std::int64_t chain) HWY_ATTR {
+    HWY_UNROLL(8)
+    for (std::int64_t j = 0; j < group; j += vector_lanes) {
+      Floats& sum = sums[(chain + j / vector_lanes) % chains];
+      sum = hn::MulAdd(load_weights(d, weights, k, j), hn::LoadU(d, in + k + j), sum);
+    }
+  };
   std::int64_t k = 0;
   for (; k + 2 * group <= task.inner; k += 2 * group) {
-    add_group<T, R>(weights, in, k, scales, 0, sums);
-    add_group<T, R>(weights, in, k + group, scales, chains / 2, sums);
+    add_group(k, 0);
+    add_group(k + group, chains / 2);
   }
-  for (; k + group <= task.inner; k += group) add_group<T, R>(weights, in, k, scales, 0, sums);
-  for (std::int64_t r = 0; r < R; ++r) {
-    const Floats total = hn::Add(hn::Add(sums[r], sums[R + r]), hn::Add(sums[2 * R + r], sums[3 * R + r]));
-    float sum = hn::GetLane(hn::SumOfLanes(d, total));
-    if constexpr (!is_quantised<T>) {
-      for (std::int64_t e = k; e < task.inner; ++e) sum += to_float(weights[e]) * in[r][e];
+  for (; k + group <= task.inner; k += group) add_group(k, 0);
+  const Floats total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
+  float sum = hn::GetLane(hn::SumOfLanes(d, total));
+  for (; k < task.inner; ++k) sum += to_float(weights[k]) * in[k];
+  return sum;
+}
+
+// One row with N rows of a quantised weight, which share what they read of the input: unpacking takes longer than
+// reading the weight, so these are fetched ahead. A group's sum is multiplied by its scale.
+constexpr std::int64_t rows_unpacked = 4;
+
+template <std::int64_t N>
+HWY_INLINE void add_rows(const MatvecTask<std::int8_t>& task, std::int64_t n, const float* scales, std::int64_t groups,
+                         Floats* sums) {
+  const FloatTag d;
+  const std::int8_t* const weights = task.values + n * task.inner;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    HWY_UNROLL(4)
+    for (std::int64_t c = 0; c < N; ++c) {
+      const std::int8_t* const row = weights + c * task.inner;
+      if (g % 2 == 0) prefetch(row + g * group, task.inner * N);
+      Floats part = hn::Mul(load_weights(d, row, g * group, 0), hn::LoadU(d, task.in + g * group));
+      HWY_UNROLL(8)
+      for (std::int64_t j = vector_lanes; j < group; j += vector_lanes) {
+        part = hn::MulAdd(load_weights(d, row, g * group, j), hn::LoadU(d, task.in + g * group + j), part);
+      }
+      sums[c] = hn::MulAdd(hn::Set(d, scales[c * groups + g]), part, sums[c]);
     }
-    task.out[(i + r) * task.columns + n] = sum;
   }
 }
 
-// Columns [begin, end) of the output, one row of the weight after the other: the processor fetches one stream ahead,
-// but not several that are less than a page long. scales: room for inner / group floats.
+// Of 4 bits: task.in is in the order of chunks.
+template <std::int64_t N>
+HWY_INLINE void add_rows(const MatvecTask<std::uint8_t>& task, std::int64_t n, const float* scales, std::int64_t groups,
+                         Floats* sums) {
+  const FloatTag d;
+  const std::int64_t row_bytes = task.inner / 2;
+  const std::uint8_t* const weights = task.values + n * row_bytes;
+  for (std::int64_t chunk = 0; chunk < chunks_of(task.inner); ++chunk) {
+    const float* const in = task.in + chunk * chunk_elements;
+    HWY_UNROLL(4)
+    for (std::int64_t c = 0; c < N; ++c) {
+      const std::uint8_t* const row = weights + c * row_bytes;
+      prefetch(row + chunk * chunk_elements / 2, row_bytes * N);
+      Floats part = hn::Zero(d);
+      for_each_nibble(d, load_chunk(row, chunk, task.inner), [&](std::int64_t p, Floats weight) HWY_ATTR {
+        part = hn::MulAdd(weight, hn::LoadU(d, in + p * vector_lanes), part);
+      });
+      sums[c] = hn::MulAdd(load_chunk_factors(d, scales + c * groups, chunk), part, sums[c]);
+    }
+  }
+}
+
+template <class T, std::int64_t N>
+HWY_INLINE void dot_rows(const MatvecTask<T>& task, std::int64_t n, const float* scales, std::int64_t groups) {
+  const FloatTag d;
+  Floats sums[N];
+  for (std::int64_t c = 0; c < N; ++c) sums[c] = hn::Zero(d);
+  add_rows<N>(task, n, scales, groups, sums);
+  for (std::int64_t c = 0; c < N; ++c) task.out[n + c] = hn::GetLane(hn::SumOfLanes(d, sums[c]));
+}
+
+// Several rows: a tile of R rows of the input and N of the weight has its sums in registers, 32 or 16, and reads R + N
+// vectors for R · N products. The order of additions does not depend on R and N. A value times its scale is exact.
+constexpr std::int64_t tile_rows = vector_lanes >= 16 ? 4 : 2;
+template <class T>
+constexpr std::int64_t tile_columns = std::is_same_v<T, std::uint8_t> ? 2 : 4;
+
+template <class T, std::int64_t R, std::int64_t N>
+HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales,
+                         std::int64_t groups, Floats* sums) {
+  const FloatTag d;
+  const T* const weights = task.values + n * task.inner;
+  const float* const in = task.in + i * task.inner;
+  for (std::int64_t k = 0; k + group <= task.inner; k += group) {
+    HWY_UNROLL(8)
+    for (std::int64_t j = 0; j < group; j += vector_lanes) {
+      Floats x[R];
+      for (std::int64_t r = 0; r < R; ++r) x[r] = hn::LoadU(d, in + r * task.inner + k + j);
+      HWY_UNROLL(4)
+      for (std::int64_t c = 0; c < N; ++c) {
+        const T* const row = weights + c * task.inner;
+        if (j * sizeof(T) % 64 == 0) prefetch(row + k + j, task.inner * sizeof(T) * N);
+        Floats weight = load_weights(d, row, k, j);
+        if constexpr (is_quantised<T>) weight = hn::Mul(weight, hn::Set(d, scales[c * groups + k / group]));
+        HWY_UNROLL(4)
+        for (std::int64_t r = 0; r < R; ++r) sums[c * R + r] = hn::MulAdd(weight, x[r], sums[c * R + r]);
+      }
+    }
+  }
+}
+
+template <class T, std::int64_t R, std::int64_t N>
+  requires std::is_same_v<T, std::uint8_t>
+HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales,
+                         std::int64_t groups, Floats* sums) {
+  const FloatTag d;
+  const std::int64_t row_bytes = task.inner / 2;
+  const std::int64_t chunks = chunks_of(task.inner);
+  const std::uint8_t* const weights = task.values + n * row_bytes;
+  const float* const in = task.in + i * chunks * chunk_elements;
+  for (std::int64_t c = 0; c < chunks; ++c) {
+    HWY_UNROLL(4)
+    for (std::int64_t column = 0; column < N; ++column) {
+      const std::uint8_t* const row = weights + column * row_bytes;
+      prefetch(row + c * chunk_elements / 2, row_bytes * N);
+      const Floats scale = load_chunk_factors(d, scales + column * groups, c);
+      for_each_nibble(d, load_chunk(row, c, task.inner), [&](std::int64_t p, Floats weight) HWY_ATTR {
+        weight = hn::Mul(weight, scale);
+        HWY_UNROLL(4)
+        for (std::int64_t r = 0; r < R; ++r) {
+          const Floats x = hn::LoadU(d, in + (r * chunks + c) * chunk_elements + p * vector_lanes);
+          sums[column * R + r] = hn::MulAdd(weight, x, sums[column * R + r]);
+        }
+      });
+    }
+  }
+}
+
+template <class T, std::int64_t R, std::int64_t N>
+HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales,
+                            std::int64_t groups) {
+  const FloatTag d;
+  Floats sums[R * N];
+  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
+  add_tile<T, R, N>(task, i, n, scales, groups, sums);
+  for (std::int64_t c = 0; c < N; ++c) {
+    for (std::int64_t r = 0; r < R; ++r) {
+      float sum = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
+      if constexpr (!is_quantised<T>) {
+        const T* const row = task.values + (n + c) * task.inner;
+        const float* const in = task.in + (i + r) * task.inner;
+        for (std::int64_t k = task.inner / group * group; k < task.inner; ++k) sum += to_float(row[k]) * in[k];
+      }
+      task.out[(i + r) * task.columns + n + c] = sum;
+    }
+  }
+}
+
+template <class T, std::int64_t N>
+HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t n, const float* scales, std::int64_t groups) {
+  std::int64_t i = 0;
+  for (; i + tile_rows <= task.rows; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, scales, groups);
+  if (i + 2 <= task.rows) {
+    output_tile<T, 2, N>(task, i, n, scales, groups);
+    i += 2;
+  }
+  if (i < task.rows) output_tile<T, 1, N>(task, i, n, scales, groups);
+}
+
+// Columns [begin, end) of the output. scales: room for those of the columns, and one vector after them.
 template <class T>
 HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  for (std::int64_t n = begin; n < end; ++n) {
-    if constexpr (is_quantised<T>) {
-      const std::int64_t groups = task.inner / group;
-      const Float16* from = task.scales + n * groups;
-      const FloatTag d;
-      std::int64_t g = 0;
-      for (; g + vector_lanes <= groups; g += vector_lanes) hn::StoreU(load_floats(d, from + g), d, scales + g);
-      for (; g < groups; ++g) scales[g] = to_float(from[g]);
-    }
-    std::int64_t i = 0;
-    for (; i + rows_at_once <= task.rows; i += rows_at_once) dot_row<T, rows_at_once>(task, i, n, scales);
-    for (; i < task.rows; ++i) dot_row<T, 1>(task, i, n, scales);
+  const std::int64_t groups = is_quantised<T> ? task.inner / group : 0;
+  if constexpr (is_quantised<T>) {
+    const FloatTag d;
+    const std::int64_t count = (end - begin) * groups;
+    convert(task.scales + begin * groups, scales, count);
+    hn::StoreU(hn::Zero(d), d, scales + count);
   }
+  std::int64_t n = begin;
+  if (task.rows == 1) {
+    if constexpr (is_quantised<T>) {
+      constexpr std::int64_t width = rows_unpacked;
+      for (; n + width <= end; n += width) dot_rows<T, width>(task, n, scales + (n - begin) * groups, groups);
+      for (; n < end; ++n) dot_rows<T, 1>(task, n, scales + (n - begin) * groups, groups);
+    } else {
+      for (; n < end; ++n) task.out[n] = dot_row(task, n);
+    }
+    return;
+  }
+  constexpr std::int64_t width = tile_columns<T>;
+  for (; n + width <= end; n += width) output_tiles<T, width>(task, n, scales + (n - begin) * groups, groups);
+  for (; n < end; ++n) output_tiles<T, 1>(task, n, scales + (n - begin) * groups, groups);
 }
 
 void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* scales) {
@@ -159,6 +258,13 @@ void matvec_i8(const MatvecTask<std::int8_t>& task, std::int64_t begin, std::int
 }
 void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::int64_t end, float* scales) {
   output_columns(task, begin, end, scales);
+}
+
+std::int64_t spread_floats(std::int64_t count) {
+  return chunks_of(count) * chunk_elements;
+}
+void spread(const float* from, std::int64_t count, float* to) {
+  spread_input(from, count, to);
 }
 
 }  // namespace
@@ -180,20 +286,28 @@ HWY_EXPORT(matvec_bf16);
 HWY_EXPORT(matvec_f16);
 HWY_EXPORT(matvec_i8);
 HWY_EXPORT(matvec_u8);
+HWY_EXPORT(spread_floats);
+HWY_EXPORT(spread);
 
 // Output columns of an iteration.
 constexpr std::int64_t columns_a_task = 32;
+constexpr std::int64_t largest_vector = 16;  // floats
+
+// Floats of scratch memory that a thread needs for the scales of its columns.
+std::int64_t scale_floats(const Weight& weight, std::int64_t inner) {
+  return weight.scales ? columns_a_task * (inner / quantisation_group) + largest_vector : 0;
+}
 
 template <class T, class Kernel>
-void run_matvec(const MatvecTask<T>& task, float* scratch, Kernel kernel) {
-  const std::int64_t scales = task.inner / quantisation_group;
+void run_matvec(const MatvecTask<T>& task, float* scratch, std::int64_t scratch_a_slot, double bytes_an_element,
+                Kernel kernel) {
   const auto body = [&](std::int64_t block, int slot) {
     const std::int64_t begin = block * columns_a_task;
     const std::int64_t end = std::min(task.columns, begin + columns_a_task);
-    kernel(task, begin, end, scratch + slot * scales);
+    kernel(task, begin, end, scratch + slot * scratch_a_slot);
   };
   const std::int64_t blocks = (task.columns + columns_a_task - 1) / columns_a_task;
-  const Cost weight = {.flops = 2 * static_cast<double>(task.rows), .bytes = sizeof(T)};
+  const Cost weight = {.flops = 2 * static_cast<double>(task.rows), .bytes = bytes_an_element};
   parallel_for_slots(blocks, weight * (task.inner * std::min(columns_a_task, task.columns)), body);
 }
 
@@ -203,13 +317,21 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t rows = op.in.shape().rows();
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.values.shape()[0];
-  const bool quantised = static_cast<bool>(op.weight.scales);
-  const std::int64_t scales = quantised ? inner / quantisation_group * parallel_threads() : 0;
-  float* const scratch = scratch_->floats(static_cast<std::size_t>(scales));
+  const bool spreads = op.weight.values.dtype() == DType::u8;
+  const std::int64_t scales = scale_floats(op.weight, inner);
+  const std::int64_t spread_row = spreads ? HWY_DYNAMIC_DISPATCH(spread_floats)(inner) : 0;
+  float* const scratch = scratch_->floats(static_cast<std::size_t>(rows * spread_row + scales * parallel_threads()));
+  const float* in = data_of<float>(op.in);
+  if (spreads) {
+    parallel_for(rows, Cost{.bytes = 16} * inner, [&](std::int64_t r) {
+      HWY_DYNAMIC_DISPATCH(spread)(data_of<float>(op.in) + r * inner, inner, scratch + r * spread_row);
+    });
+    in = scratch;
+  }
   const auto start = [&]<class T>(const T* values, auto kernel) {
-    const Float16* const scale_data = quantised ? data_of<Float16>(op.weight.scales) : nullptr;
-    run_matvec(MatvecTask<T>{data_of<float>(op.out), data_of<float>(op.in), values, scale_data, rows, inner, columns},
-               scratch, kernel);
+    const Float16* const scale_data = op.weight.scales ? data_of<Float16>(op.weight.scales) : nullptr;
+    run_matvec(MatvecTask<T>{data_of<float>(op.out), in, values, scale_data, rows, inner, columns},
+               scratch + rows * spread_row, scales, spreads ? 0.5 : sizeof(T), kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:

@@ -126,11 +126,15 @@ HWY_EXPORT(squared_distance);
 HWY_EXPORT(normalise);
 HWY_EXPORT(backward_row);
 
-// A weight or bias as floats: in place, or widened once per call. Null if absent.
+// A weight or bias as floats, with `offset` added: in place, or copied once per call. Null if absent.
 class Vector {
  public:
-  explicit Vector(const Tensor& tensor) : widened_(tensor && tensor.dtype() != DType::f32 ? tensor.elements() : 0) {
+  explicit Vector(const Tensor& tensor, float offset = 0.0f)
+      : widened_(tensor && (offset != 0.0f || tensor.dtype() != DType::f32) ? tensor.elements() : 0) {
     if (tensor) data_ = FloatData(tensor).read(0, tensor.elements(), widened_.data());
+    if (offset == 0.0f) return;
+    std::transform(data_, data_ + widened_.size(), widened_.begin(), [=](float value) { return value + offset; });
+    data_ = widened_.data();
   }
   const float* data() const { return data_; }
 
@@ -162,7 +166,7 @@ void CpuBackend::execute(const ResidualNormForward& op) {
   const NormRows view = op.rows();
   const std::int64_t columns = view.columns;
   const DropoutState state(op.dropout);
-  const Vector gain(op.weight);
+  const Vector gain(op.weight, op.kind.weight_offset);
   const Vector offset(op.bias);
   const FloatData outs(op.out);
   const FloatData sums(op.sum);
@@ -222,7 +226,7 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
   const std::int64_t stride = 2 * columns;
   std::vector<float> partial(static_cast<std::size_t>(blocks * stride));
-  const Vector gain(op.weight);
+  const Vector gain(op.weight, op.kind.weight_offset);
   const FloatData results(op.dsum);
   const FloatData gradients(op.dout);
   const FloatData direct(op.dsum_direct);

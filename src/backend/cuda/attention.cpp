@@ -30,9 +30,11 @@ std::string identity_of(const msl::cuda::AttentionProblem& p) {
                           p.statistics);
 }
 
-// Why the library does not take operands that lie so.
+// Why the library does not take such attention, or operands that lie so.
 template <class Op>
-std::string unaligned(const Op& op) {
+std::string refusal(const Op& op) {
+  if (op.shape.window > 0 && op.shape.window < op.qkv.shape()[1]) return "cuDNN is not asked for sliding windows.";
+  if (op.shape.softcap > 0.0f) return "cuDNN is not asked for soft caps.";
   for (const Argument& argument : op.arguments()) {
     if (*argument.tensor && argument.tensor->offset() % 16 != 0) {
       return "cuDNN takes tensors that begin at a multiple of 16 bytes.";
@@ -54,7 +56,7 @@ void CudaBackend::execute(const AttentionForward& op) {
     return MslBackend::execute(op);
   }
   const msl::cuda::AttentionProblem problem = problem_of(op.qkv, op.shape, op.dropout, has_statistics);
-  std::string why = unaligned(op);
+  std::string why = refusal(op);
   if (why.empty()) why = attention().forward_refusal(problem);
   if (!why.empty()) {
     if (attention_use_ == Use::always) fail_unserved(AttentionForward::name, why);
@@ -72,7 +74,7 @@ void CudaBackend::execute(const AttentionForward& op) {
 void CudaBackend::execute(const AttentionBackward& op) {
   if (attention_use_ == Use::never || op.qkv.elements() == 0) return MslBackend::execute(op);
   const msl::cuda::AttentionProblem problem = problem_of(op.qkv, op.shape, op.dropout, true);
-  std::string why = unaligned(op);
+  std::string why = refusal(op);
   if (why.empty()) why = attention().backward_refusal(problem);
   if (!why.empty()) {
     if (attention_use_ == Use::always) fail_unserved(AttentionBackward::name, why);

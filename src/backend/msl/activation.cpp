@@ -1,6 +1,8 @@
 // Activations as MSL kernels.
 #include <fmt/format.h>
 
+#include <array>
+
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/activation_args.h"
@@ -14,26 +16,26 @@ ActivationArgs elementwise_args(const Tensor& in, const Tensor& out, const Tenso
           .reserved = 0};
 }
 
-SwigluArgs gated_args(const Tensor& narrow, const Tensor& in, const Tensor& wide) {
+GatedArgs gated_args(const Tensor& narrow, const Tensor& in, const Tensor& wide) {
   const std::int64_t columns = narrow.shape()[-1];
-  return {.rows = msl::count32(narrow.shape().rows(), "swiglu"),
-          .columns = msl::count32(columns, "swiglu"),
+  return {.rows = msl::count32(narrow.shape().rows(), "gated activation"),
+          .columns = msl::count32(columns, "gated activation"),
           .aligned = msl::aligned_rows(columns, narrow, in, wide)};
 }
 
-// For the kernel of an elementwise activation.
+// Of the activation's kernels.
 std::string_view stem_of(Activation activation) {
-  if (activation == Activation::gelu) return "gelu";
-  return activation == Activation::gelu_erf ? "gelu_erf" : "relu";
+  constexpr std::array<std::string_view, 6> stems = {"", "gelu", "gelu_erf", "relu", "swiglu", "geglu"};
+  return stems[static_cast<std::size_t>(activation)];
 }
 
 }  // namespace
 
 void MslBackend::execute(const ActivationForward& op) {
   if (op.out.elements() == 0) return;
-  if (op.activation == Activation::swiglu) {
-    const SwigluArgs args = gated_args(op.out, op.in, {});
-    encode(msl::kernel_name("swiglu_forward", op.in.dtype()))
+  if (is_gated(op.activation)) {
+    const GatedArgs args = gated_args(op.out, op.in, {});
+    encode(msl::kernel_name(fmt::format("{}_forward", stem_of(op.activation)), op.in.dtype()))
         .buffer(0, op.out)
         .buffer(1, op.in)
         .bytes(2, args)
@@ -51,9 +53,9 @@ void MslBackend::execute(const ActivationForward& op) {
 
 void MslBackend::execute(const ActivationBackward& op) {
   if (op.dout.elements() == 0) return;
-  if (op.activation == Activation::swiglu) {
-    const SwigluArgs args = gated_args(op.dout, op.in, op.din);
-    encode(msl::kernel_name("swiglu_backward", op.in.dtype()))
+  if (is_gated(op.activation)) {
+    const GatedArgs args = gated_args(op.dout, op.in, op.din);
+    encode(msl::kernel_name(fmt::format("{}_backward", stem_of(op.activation)), op.in.dtype()))
         .buffer(0, op.din)
         .buffer(1, op.dout)
         .buffer(2, op.in)

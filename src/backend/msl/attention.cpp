@@ -40,11 +40,13 @@ AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, cons
           .aligned = in_reach ? msl::aligned_rows(shape.head_size, qkv, first, second) : 0,
           .blocks = msl::group_count(steps, rows_a_simdgroup),
           .causal = shape.causal ? 1u : 0u,
+          .window = msl::window_of(shape),
           .has_statistics = has_statistics ? 1u : 0u,
           .dropout_operation = dropout.operation,
           .dropout_probability = dropout.probability,
           .dropout_scale = 1.0f / (1.0f - dropout.probability),
-          .scale = shape.scale};
+          .scale = shape.scale,
+          .softcap = shape.softcap};
 }
 
 // One simdgroup for each block of rows of each head; all simdgroups of a threadgroup for wide heads, since the kernels

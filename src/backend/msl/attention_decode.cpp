@@ -85,7 +85,9 @@ void MslBackend::execute(const AttentionDecode& op) {
                                     .split_positions = msl::count32(split_positions, "attention_decode"),
                                     .aligned = aligned,
                                     .has_first = op.positions.first ? 1u : 0u,
+                                    .window = msl::window_of(op.shape),
                                     .scale = op.shape.scale,
+                                    .softcap = op.shape.softcap,
                                     .appends = appends ? 1u : 0u,
                                     .rotates = rotates ? 1u : 0u};
   msl::count32(heads * splits, "attention_decode");

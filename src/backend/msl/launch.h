@@ -8,6 +8,7 @@
 
 #include "backend/msl/driver.h"
 #include "backend/msl/encoder.h"
+#include "backend/operations/parameters.h"
 #include "base/fail.h"
 #include "tensor/tensor.h"
 
@@ -29,6 +30,11 @@ inline std::uint32_t count32(std::int64_t count, std::string_view operation) {
          std::numeric_limits<std::uint32_t>::max());
   }
   return static_cast<std::uint32_t>(count);
+}
+
+// AttentionShape's window as the kernels count it: no window is one beyond all positions.
+inline std::uint32_t window_of(const AttentionShape& shape) {
+  return shape.window > 0 ? static_cast<std::uint32_t>(shape.window) : std::numeric_limits<std::uint32_t>::max();
 }
 
 // Whether the tensor starts at a multiple of 16 bytes, or is absent.

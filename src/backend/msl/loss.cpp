@@ -1,4 +1,4 @@
-// Cross entropy and sums as MSL kernels.
+// Cross entropy, soft caps and sums as MSL kernels.
 #include <algorithm>
 
 #include "backend/msl/launch.h"
@@ -13,13 +13,28 @@ constexpr std::int64_t elements_a_group = 8192;
 
 }  // namespace
 
+void MslBackend::execute(const SoftCap& op) {
+  if (op.in.elements() == 0) return;
+  const SoftCapArgs args = {.count = static_cast<std::uint64_t>(op.in.elements()),
+                            .aligned = msl::aligned_rows(msl::span_width, op.in, op.out),
+                            .cap = op.cap};
+  encode(msl::kernel_name("soft_cap", op.in.dtype()))
+      .buffer(0, op.out)
+      .buffer(1, op.in)
+      .bytes(2, args)
+      .in_place(0, 1)
+      .work(10.0 * static_cast<double>(op.in.elements()))
+      .dispatch_spans(op.in.elements(), tuning_.span_threads);
+}
+
 void MslBackend::execute(const CrossEntropy& op) {
   if (op.losses.elements() == 0) return;
   const std::int64_t columns = op.logits.shape()[-1];
   const CrossEntropyArgs args = {.columns = msl::count32(columns, "cross_entropy"),
                                  .vocab = msl::count32(op.vocab, "cross_entropy"),
                                  .aligned = msl::aligned_rows(columns, op.logits),
-                                 .backward = op.loss_scale ? 1u : 0u};
+                                 .backward = op.loss_scale ? 1u : 0u,
+                                 .softcap = op.softcap};
   encode(msl::kernel_name("cross_entropy", op.logits.dtype()))
       .buffer(0, op.losses)
       .buffer(1, op.logits)

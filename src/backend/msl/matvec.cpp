@@ -66,7 +66,8 @@ void encode_matvec(Recorder& recorder, const Tuning& tuning, const FusedProduct&
                                                    : 1u,
                            .norm_type = any_float_type(op.norm_weight),
                            .has_norm_bias = op.norm_bias ? 1u : 0u,
-                           .epsilon = op.norm.epsilon};
+                           .epsilon = op.norm.epsilon,
+                           .weight_offset = op.norm.weight_offset};
   const std::int64_t at_a_time = one_row ? 1 : rows_at_a_time;
   const std::int64_t across = group_count(columns, (shared ? 1 : simdgroups) * columns_each);
   const std::int64_t down = group_count(rows, at_a_time);

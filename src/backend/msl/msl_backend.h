@@ -88,6 +88,7 @@ class MslBackend : public Backend {
   void execute(const ActivationForward& op) override;
   void execute(const ActivationBackward& op) override;
   void execute(const DropElements& op) override;
+  void execute(const SoftCap& op) override;
   void execute(const CrossEntropy& op) override;
   void execute(const Sum& op) override;
   void execute(const GlobalNorm& op) override;

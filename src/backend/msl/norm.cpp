@@ -68,6 +68,7 @@ void MslBackend::execute(const ResidualNormForward& op) {
   args.has_mean = op.mean ? 1 : 0;
   args.has_rstd = op.rstd ? 1 : 0;
   args.epsilon = op.kind.epsilon;
+  args.weight_offset = op.kind.weight_offset;
   args.dropout_operation = op.dropout.operation;
   args.dropout_probability = op.dropout.probability;
   args.dropout_scale = 1.0f / (1.0f - op.dropout.probability);
@@ -105,6 +106,7 @@ void MslBackend::execute(const ResidualNormBackward& op) {
   args.rms = op.kind.rms ? 1 : 0;
   args.has_direct = op.dsum_direct ? 1 : 0;
   args.rows_per_part = msl::count32(rows_per_part, "residual_norm_backward");
+  args.weight_offset = op.kind.weight_offset;
   const msl::Scratch partial = scratch(DType::f32, {parts, 2 * columns});
   if (columns <= most_backward_threads * msl::span_width && args.aligned != 0 && args.weight_aligned != 0) {
     encode(msl::kernel_name("norm_backward", op.dout.dtype()))

@@ -6,12 +6,13 @@
 namespace mslt {
 namespace {
 
-// `narrow` has the activation's outputs; `wide` its inputs, twice as many a row for swiglu.
+// `narrow` has the activation's outputs; `wide` its inputs, twice as many a row for gated ones.
 void check_widths(const Arguments& given, Activation activation, const Tensor& narrow, const Tensor& wide) {
-  given.require(activation != Activation::none, "the activation is none, but must be gelu, gelu_erf, relu or swiglu.");
+  given.require(activation != Activation::none,
+                "the activation is none, but must be gelu, gelu_erf, relu, swiglu or geglu.");
   given.rows(narrow);
   const std::int64_t columns = narrow.shape()[-1];
-  given.matrix(wide, narrow.shape().rows(), activation == Activation::swiglu ? 2 * columns : columns);
+  given.matrix(wide, narrow.shape().rows(), is_gated(activation) ? 2 * columns : columns);
 }
 
 }  // namespace

@@ -11,11 +11,12 @@ namespace mslt {
 //   gelu_erf: 0.5 x (1 + erf(x / sqrt(2)))
 //   relu:     max(x, 0)
 //   swiglu:   silu(gate) · up (Shazeer, 2020), where a row of `in` holds gate, then up
+//   geglu:    gelu(gate) · up
 struct ActivationForward {
   static constexpr std::string_view name = "activation_forward";
   Activation activation;
   Tensor out;  // f [N, F]
-  Tensor in;   // f [N, F], or [N, 2F] for swiglu
+  Tensor in;   // f [N, F], or [N, 2F] for swiglu and geglu
 
   auto arguments() const { return std::array{writes("out", out), reads("in", in)}; }
   void check(const Arguments& given) const;
@@ -24,13 +25,12 @@ struct ActivationForward {
 struct ActivationBackward {
   static constexpr std::string_view name = "activation_backward";
   Activation activation;
-  Tensor din;   // f, as in; may be `in` for swiglu, dout for the others
+  Tensor din;   // f, as in; may be `in` for swiglu and geglu, dout for the others
   Tensor dout;  // f [N, F]
   Tensor in;    // of the forward pass
 
   auto arguments() const {
-    return std::array{writes("din", din).over(activation == Activation::swiglu ? in : dout), reads("dout", dout),
-                      reads("in", in)};
+    return std::array{writes("din", din).over(is_gated(activation) ? in : dout), reads("dout", dout), reads("in", in)};
   }
   void check(const Arguments& given) const;
 };

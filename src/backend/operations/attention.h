@@ -15,9 +15,10 @@ struct KvCacheView {
   Tensor block_table;  // i32 [B, blocks a sequence]
 };
 
-// out[b,i,h] = sum_j p_ij v_j, p = softmax(scale · q_i·k_j over j <= i), in one pass that never stores T×T (Dao et al.,
-// 2022). Dropout acts on p; its element number is ((b·H + h)·T + i)·T + j. Right-padded rows need no mask: causality
-// hides them from the rows before them.
+// out[b,i,h] = sum_j p_ij v_j, p = softmax(cap(scale · q_i·k_j) over i - window < j <= i), in one pass that never
+// stores T×T (Dao et al., 2022). Without a window it is over all j <= i; cap is AttentionShape's soft cap. Dropout acts
+// on p; its element number is ((b·H + h)·T + i)·T + j. Right-padded rows need no mask: causality hides them from the
+// rows before them.
 struct AttentionForward {
   static constexpr std::string_view name = "attention_forward";
   Tensor out;               // f [B, T, H·D]
@@ -87,9 +88,10 @@ struct KvCacheAppend {
   }
 };
 
-// Attention of the queries in qkv over the cache: row (b, t) sees cache positions 0 to position(b, t). T is 1 for
-// decode, more when a prompt is continued. With inverse_frequencies, the queries and keys of qkv are rotated first, as
-// Rope does it; qkv is then undefined. Then the keys and values are stored, as KvCacheAppend does it.
+// Attention of the queries in qkv over the cache: row (b, t) sees cache positions 0 to position(b, t), of these the
+// last `window` if there is one. T is 1 for decode, more when a prompt is continued. With inverse_frequencies, the
+// queries and keys of qkv are rotated first, as Rope does it; qkv is then undefined. Then the keys and values are
+// stored, as KvCacheAppend does it.
 struct AttentionDecode {
   static constexpr std::string_view name = "attention_decode";
   Tensor out;  // f [B, T, H·D]

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "backend/operations/limits.h"
 
@@ -161,6 +162,10 @@ void check_attention_shape(const Arguments& given, const AttentionShape& shape) 
                 shape.kv_heads, shape.heads);
   given.require(shape.head_size >= 1 && shape.head_size <= max_head_size, "the head size is {}, but must be in 1…{}.",
                 shape.head_size, max_head_size);
+  given.require(shape.window >= 0 && (shape.window == 0 || shape.causal),
+                "the window is {}, but must be 0, or above it where attention is causal.", shape.window);
+  given.require(shape.softcap >= 0.0f && std::isfinite(shape.softcap),
+                "the soft cap is {}, but must be 0 or a number above it.", shape.softcap);
 }
 
 void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape) {

@@ -9,9 +9,9 @@ namespace {
 constexpr std::int64_t quantised_group = 32;
 
 void check_plain_activation(const Arguments& given, Activation activation) {
-  given.require(activation != Activation::swiglu,
-                "the activation is swiglu, but must be none, gelu, gelu_erf or relu: swiglu is an operation of its "
-                "own.");
+  given.require(!is_gated(activation),
+                "the activation is gated, but must be none, gelu, gelu_erf or relu: swiglu and geglu are operations of "
+                "their own.");
 }
 
 template <class Op>

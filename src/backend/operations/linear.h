@@ -30,7 +30,7 @@ struct MatmulForward {
   Tensor in;                                 // f [M, K]
   Weight weight;                             // [N, K]
   Tensor bias = {};                          // kept [N]
-  Activation activation = Activation::none;  // any except swiglu
+  Activation activation = Activation::none;  // any except gated ones
   Tensor pre_activation = {};                // f [M, N]: stores the activation's argument; not for quantised weights
 
   auto arguments() const {
@@ -58,7 +58,7 @@ struct FusedProduct {
   NormKind norm = {};
   Weight weight;                             // [N, K]
   Tensor bias = {};                          // kept [N]
-  Activation activation = Activation::none;  // any except swiglu
+  Activation activation = Activation::none;  // any except gated ones
   bool accumulate = false;                   // adds to out
 
   auto arguments() const {

@@ -5,9 +5,21 @@
 
 namespace mslt {
 
+// out[i] = cap · tanh(in[i] / cap): soft caps of logits (Gemma Team, 2024).
+struct SoftCap {
+  static constexpr std::string_view name = "soft_cap";
+  Tensor out;  // f; may be in
+  Tensor in;   // f, as many elements
+  float cap;
+
+  auto arguments() const { return std::array{writes("out", out).over(in), reads("in", in)}; }
+  void check(const Arguments& given) const;
+};
+
 // losses[n] = log_sum_exp(logits[n, :vocab]) - logits[n, targets[n]], or 0 if targets[n] < 0 (padding). Targets from
 // vocab on count as padding; callers check beforehand. With loss_scale, logits becomes dlogits in place: loss_scale ·
-// (softmax - one-hot), zeros in padding rows and in columns from vocab on.
+// (softmax - one-hot), zeros in padding rows and in columns from vocab on. With softcap, logits are the results of
+// SoftCap, and dlogits the gradient of what it read.
 struct CrossEntropy {
   static constexpr std::string_view name = "cross_entropy";
   Tensor losses;   // f32 [N]
@@ -15,6 +27,7 @@ struct CrossEntropy {
   Tensor targets;  // i32 [N]
   std::int64_t vocab;
   Tensor loss_scale = {};  // f32 [1]
+  float softcap = 0.0f;
 
   auto arguments() const {
     return std::array{writes("losses", losses, Elements::f32),

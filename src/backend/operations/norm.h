@@ -9,6 +9,7 @@ namespace mslt {
 struct NormKind {
   bool rms = false;  // RMSNorm if true, else LayerNorm
   float epsilon = 1e-5f;
+  float weight_offset = 0.0f;  // added to weights where they are used; 1 in Gemma
 };
 
 // Rows that are pieces of wider rows, such as the heads of fused queries, keys and values.

@@ -31,7 +31,7 @@ struct OperationList {};
 using Operations =
     OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward, MatmulForward,
                   FusedProduct, MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward,
-                  KvCacheAppend, AttentionDecode, ActivationForward, ActivationBackward, DropElements, CrossEntropy,
-                  Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, Cast, Fill, Copy, Add, GatherRows>;
+                  KvCacheAppend, AttentionDecode, ActivationForward, ActivationBackward, DropElements, SoftCap,
+                  CrossEntropy, Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, Cast, Fill, Copy, Add, GatherRows>;
 
 }  // namespace mslt

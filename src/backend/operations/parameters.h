@@ -1,13 +1,18 @@
 // Arguments of several operations other than tensors.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "tensor/tensor.h"
 
 namespace mslt {
 
-enum class Activation { none, gelu, gelu_erf, relu, swiglu };
+// The last two multiply one half of a row by the other's activation: SiLU, and GELU's tanh form.
+enum class Activation { none, gelu, gelu_erf, relu, swiglu, geglu };
+constexpr bool is_gated(Activation activation) {
+  return activation == Activation::swiglu || activation == Activation::geglu;
+}
 
 // Positions. Row (b, t) of a batch is at position first[b] + t, or at t if `first` is absent.
 struct Positions {
@@ -28,6 +33,8 @@ struct AttentionShape {
   int head_size = 1;
   float scale = 1.0f;  // of q·k, usually 1 / sqrt(D)
   bool causal = true;
+  int window = 0;        // keys that a query sees, its own position's the last; 0 for all; only where causal
+  float softcap = 0.0f;  // scaled products s become softcap · tanh(s / softcap); 0 for none
 
   // (H+2K)·D: columns of fused queries, keys and values.
   std::int64_t qkv_columns() const { return (std::int64_t{heads} + 2 * std::int64_t{kv_heads}) * head_size; }
@@ -39,7 +46,8 @@ struct AttentionShape {
   // `batch` sequences of `steps`.
   double pair_flops(std::int64_t batch, std::int64_t steps) const {
     const auto t = static_cast<double>(steps);
-    const double pairs = causal ? t * (t + 1.0) / 2.0 : t * t;
+    const double seen = window > 0 ? std::min<double>(window, t) : t;
+    const double pairs = causal ? seen * (seen + 1.0) / 2.0 + (t - seen) * seen : t * t;
     return 2.0 * static_cast<double>(batch) * static_cast<double>(query_columns()) * pairs;
   }
 };

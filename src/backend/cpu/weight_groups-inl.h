@@ -1,0 +1,147 @@
+// Unpacking weights in registers, plain ones and groups that share a scale. Include it after foreach_target.h.
+#if defined(MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H
+#undef MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H
+#else
+#define MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H
+#endif
+
+#include <cstdint>
+
+#include "backend/cpu/float_vectors-inl.h"
+#include "tensor/quantize.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+using WordTag = hn::RebindToUnsigned<FloatTag>;
+using Words = hn::Vec<WordTag>;
+
+constexpr std::int64_t group = quantisation_group;
+constexpr std::int64_t vector_lanes = HWY_MIN(HWY_LANES(float), 16);
+
+// Elements [k + j, k + j + lanes) of a row of weights, j < group, for k a multiple of the group; unscaled.
+template <class T>
+HWY_INLINE Floats load_weights(FloatTag d, const T* row, std::int64_t k, std::int64_t j) {
+  return load_floats(d, row + k + j);
+}
+HWY_INLINE Floats load_weights(FloatTag d, const std::int8_t* row, std::int64_t k, std::int64_t j) {
+  const hn::Rebind<std::int8_t, FloatTag> d8;
+  const hn::RebindToSigned<FloatTag> d32;
+  return hn::ConvertTo(d, hn::PromoteTo(d32, hn::LoadU(d8, row + k + j)));
+}
+HWY_INLINE Floats load_weights(FloatTag d, const std::uint8_t* row, std::int64_t k, std::int64_t j) {
+  const hn::Rebind<std::int8_t, FloatTag> d8;
+  const hn::RebindToSigned<FloatTag> d32;
+  constexpr std::int64_t half = group / 2;
+  const auto bytes = hn::PromoteTo(d32, hn::LoadU(hn::RebindToUnsigned<decltype(d8)>(), row + k / 2 + j % half));
+  const auto nibbles = j < half ? hn::And(bytes, hn::Set(d32, 15)) : hn::ShiftRight<4>(bytes);
+  return hn::ConvertTo(d, hn::Sub(nibbles, hn::Set(d32, 8)));
+}
+
+// Weights of 4 bits in the order of their memory: a chunk is one vector of words, each with eight nibbles of one group.
+// Vector p holds the p-th nibble of every word; word l has bytes 4·(l mod 4) and the next three of group l / 4. So no
+// weight is moved from lane to lane, and `spread_input` puts the other factor in the same order.
+constexpr std::int64_t nibbles_a_word = 8;
+constexpr std::int64_t words_a_group = 4;
+constexpr std::int64_t chunk_elements = nibbles_a_word * vector_lanes;
+
+HWY_INLINE std::int64_t chunks_of(std::int64_t elements) {
+  return (elements + chunk_elements - 1) / chunk_elements;
+}
+
+// Nibble S of each word, less 8. A float of 2^(23 - 4S) has its bits of value 1 where the nibble is: no shift is
+// needed.
+template <int S>
+HWY_INLINE Floats nibble_at(FloatTag d, Words words) {
+  const WordTag dw;
+  static_assert(S <= 4);
+  constexpr int exponent = 23 - 4 * S;
+  constexpr std::uint32_t mask = std::uint32_t{15} << (4 * S);
+  constexpr std::uint32_t power = std::uint32_t{127 + exponent} << 23;
+  const Words bits = hn::OrAnd(hn::Set(dw, power), words, hn::Set(dw, mask));
+  return hn::Sub(hn::BitCast(d, bits), hn::Set(d, static_cast<float>((1 << exponent) + 8)));
+}
+
+// use(p, weights) for the eight vectors of a chunk.
+template <class Use>
+HWY_INLINE void for_each_nibble(FloatTag d, Words words, const Use& use) {
+  const Words rest = hn::ShiftRight<12>(words);
+  use(0, nibble_at<0>(d, words));
+  use(1, nibble_at<1>(d, words));
+  use(2, nibble_at<2>(d, words));
+  use(3, nibble_at<3>(d, words));
+  use(4, nibble_at<4>(d, words));
+  use(5, nibble_at<2>(d, rest));
+  use(6, nibble_at<3>(d, rest));
+  use(7, nibble_at<4>(d, rest));
+}
+
+// The words of chunk c of a row of `count` elements; zeros after its last group.
+HWY_INLINE Words load_chunk(const std::uint8_t* row, std::int64_t c, std::int64_t count) {
+  const WordTag dw;
+  const auto* const words = reinterpret_cast<const std::uint32_t*>(row) + c * vector_lanes;
+  const std::int64_t rest = count / nibbles_a_word - c * vector_lanes;
+  if (rest >= vector_lanes) return hn::LoadU(dw, words);
+  return hn::MaskedLoad(hn::FirstN(dw, static_cast<std::size_t>(rest)), dw, words);
+}
+
+// One factor a group, for each word of chunk c. Reads up to a vector beyond those of the chunk.
+HWY_INLINE Floats load_chunk_factors(FloatTag d, const float* factors, std::int64_t c) {
+  const WordTag dw;
+  const auto places = hn::ShiftRight<2>(hn::Iota(dw, 0));
+  return hn::TableLookupLanes(hn::LoadU(d, factors + c * vector_lanes / words_a_group),
+                              hn::IndicesFromVec(d, hn::BitCast(hn::RebindToSigned<FloatTag>(), places)));
+}
+
+// Copies `count` elements, whole groups, in the order of chunks: vector p of chunk c at to + (8c + p) · lanes. What
+// lies between the last group and the end of its chunk becomes zero.
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void spread_input(const float* from, std::int64_t count, float* to) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t word = i / nibbles_a_word;
+    const std::int64_t p = i % nibbles_a_word;
+    to[i] = from[word / words_a_group * group + word % words_a_group * 4 + p / 2 + p % 2 * (group / 2)];
+  }
+}
+#else
+HWY_INLINE void spread_input(const float* from, std::int64_t count, float* to) {
+  using Quarter = hn::CappedTag<float, words_a_group>;
+  const Quarter d;
+  constexpr std::int64_t groups_a_chunk = vector_lanes / words_a_group;
+  for (std::int64_t g = 0; g < chunks_of(count) * groups_a_chunk; ++g) {
+    float* const place = to + g / groups_a_chunk * chunk_elements + g % groups_a_chunk * words_a_group;
+    for (std::int64_t half = 0; half < 2; ++half) {
+      hn::Vec<Quarter> v0 = hn::Zero(d);
+      hn::Vec<Quarter> v1 = v0;
+      hn::Vec<Quarter> v2 = v0;
+      hn::Vec<Quarter> v3 = v0;
+      if (g * group < count) hn::LoadInterleaved4(d, from + g * group + half * group / 2, v0, v1, v2, v3);
+      hn::StoreU(v0, d, place + (0 + half) * vector_lanes);
+      hn::StoreU(v1, d, place + (2 + half) * vector_lanes);
+      hn::StoreU(v2, d, place + (4 + half) * vector_lanes);
+      hn::StoreU(v3, d, place + (6 + half) * vector_lanes);
+    }
+  }
+}
+#endif
+
+// A row of quantised weights as floats: value · scale.
+template <class T>
+HWY_INLINE void dequantise_row(const T* row, const Float16* scales, std::int64_t count, float* to) {
+  const FloatTag d;
+  for (std::int64_t k = 0; k < count; k += group) {
+    const Floats scale = hn::Set(d, to_float(scales[k / group]));
+    for (std::int64_t j = 0; j < group; j += vector_lanes) {
+      hn::StoreU(hn::Mul(load_weights(d, row, k, j), scale), d, to + k + j);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+#endif

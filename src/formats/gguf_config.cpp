@@ -1,0 +1,204 @@
+// Translating a GGUF file's keys into the members of config.json.
+#include "formats/gguf_config.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fail.h"
+#include "formats/gguf_rope.h"
+
+namespace mslt {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view architecture_key = "general.architecture";
+
+// The architectures that are read, with config.json's model_type.
+struct Architecture {
+  std::string_view name;
+  ModelFamily family;
+};
+constexpr std::array<Architecture, 4> architectures = {{{"llama", ModelFamily::llama},
+                                                        {"mistral", ModelFamily::mistral},
+                                                        {"qwen2", ModelFamily::qwen2},
+                                                        {"gpt2", ModelFamily::gpt2}}};
+
+// The keys of one architecture.
+class Keys {
+ public:
+  Keys(const Gguf& file, std::string_view architecture) : file_(file), architecture_(architecture) {}
+
+  const Gguf& file() const { return file_; }
+  std::string key(std::string_view name) const { return fmt::format("{}.{}", architecture_, name); }
+  bool has(std::string_view name) const { return file_.has(key(name)); }
+  double number(std::string_view name) const { return file_.number(key(name)); }
+  double number(std::string_view name, double fallback) const { return file_.number(key(name), fallback); }
+
+  // One size, or a list with the same one for each layer.
+  std::int64_t size(std::string_view name) const {
+    const std::string name_of_key = key(name);
+    if (!file_.is_array(name_of_key)) return file_.size(name_of_key);
+    const auto sizes = file_.integers(name_of_key);
+    const std::set<std::int64_t> different(sizes.begin(), sizes.end());
+    if (different.size() != 1 || *different.begin() < 1) {
+      file_.reject(name_of_key, "supported is one size from 1 on for all layers");
+    }
+    return *different.begin();
+  }
+  std::int64_t size(std::string_view name, std::int64_t fallback) const { return has(name) ? size(name) : fallback; }
+
+  // Refuses a key that changes what the model computes.
+  void require_absent(std::string_view name, std::string_view what) const {
+    if (has(name) && number(name) != 0.0) file_.reject(key(name), fmt::format("{} are not supported", what));
+  }
+
+ private:
+  const Gguf& file_;
+  std::string_view architecture_;
+};
+
+const GgufTensor& require_tensor(const Gguf& file, std::string_view name) {
+  const GgufTensor* const tensor = file.find_tensor(name);
+  if (tensor == nullptr) fail(ErrorKind::input, "{}: the tensor '{}' is missing.", file.source(), name);
+  return *tensor;
+}
+
+std::vector<float> floats_of(const GgufTensor& tensor) {
+  std::vector<float> values(tensor.data.size() / sizeof(float));
+  std::memcpy(values.data(), tensor.data.data(), values.size() * sizeof(float));
+  return values;
+}
+
+json llama3_scaling(const RopeScaling& scaling) {
+  return {{"rope_type", "llama3"},
+          {"factor", scaling.factor},
+          {"low_freq_factor", scaling.low_freq_factor},
+          {"high_freq_factor", scaling.high_freq_factor},
+          {"original_max_position_embeddings", scaling.original_max_positions}};
+}
+
+// rope_scaling of config.json, or null.
+json rope_scaling(const Keys& keys, double theta) {
+  const Gguf& file = keys.file();
+  constexpr std::string_view divisors = "rope_freqs.weight";
+  if (const GgufTensor* const tensor = file.find_tensor(divisors)) {
+    const auto scaling = tensor->block.name == "F32" ? scaling_from_divisors(floats_of(*tensor), theta) : std::nullopt;
+    if (!scaling) {
+      fail(ErrorKind::input,
+           "{}: the tensor '{}' holds divisors of RoPE's frequencies of no known kind; supported are those of the "
+           "scalings linear and llama3, in F32.",
+           file.source(), divisors);
+    }
+    if (scaling->type == RopeScalingType::llama3) return llama3_scaling(*scaling);
+    if (scaling->type == RopeScalingType::linear) return {{"rope_type", "linear"}, {"factor", scaling->factor}};
+  }
+  const std::string type_key = keys.key("rope.scaling.type");
+  const std::string_view type = file.text(type_key, keys.has("rope.scale_linear") ? "linear" : "none");
+  if (type == "none") return nullptr;
+  if (type != "linear") file.reject(type_key, "supported are none and linear");
+  const double factor =
+      keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
+  if (factor == 1.0) return nullptr;
+  return {{"rope_type", "linear"}, {"factor", factor}};
+}
+
+// The members that llama's relatives share.
+json llama_like(const Keys& keys) {
+  const Gguf& file = keys.file();
+  keys.require_absent("expert_count", "mixtures of experts");
+  keys.require_absent("attention.sliding_window", "windows");
+  json members;
+  members["num_hidden_layers"] = keys.size("block_count");
+  members["max_position_embeddings"] = keys.size("context_length");
+  members["intermediate_size"] = keys.size("feed_forward_length");
+  const std::int64_t channels = keys.size("embedding_length");
+  const std::int64_t heads = keys.size("attention.head_count");
+  members["hidden_size"] = channels;
+  members["num_attention_heads"] = heads;
+  members["num_key_value_heads"] = keys.size("attention.head_count_kv", heads);
+  if (!keys.has("attention.key_length") && channels % heads != 0) {
+    file.reject(keys.key("attention.head_count"),
+                fmt::format("it must divide {}, {}", keys.key("embedding_length"), channels));
+  }
+  const std::int64_t head_size = keys.size("attention.key_length", channels / heads);
+  members["head_dim"] = head_size;
+  for (const std::string_view same : {"attention.value_length", "rope.dimension_count"}) {
+    if (keys.size(same, head_size) != head_size) {
+      file.reject(keys.key(same), fmt::format("supported is the size of a head, {}", head_size));
+    }
+  }
+  members["rms_norm_eps"] = keys.number("attention.layer_norm_rms_epsilon");
+  members["hidden_act"] = "silu";
+  const double theta = keys.number("rope.freq_base", 10000.0);
+  members["rope_theta"] = theta;
+  members["rope_scaling"] = rope_scaling(keys, theta);
+  members["attention_bias"] = file.find_tensor("blk.0.attn_q.bias") != nullptr;
+  members["mlp_bias"] = file.find_tensor("blk.0.ffn_up.bias") != nullptr;
+  members["sliding_window"] = nullptr;
+  return members;
+}
+
+json gpt2(const Keys& keys) {
+  return {{"n_layer", keys.size("block_count")},
+          {"n_positions", keys.size("context_length")},
+          {"n_embd", keys.size("embedding_length")},
+          {"n_inner", keys.size("feed_forward_length")},
+          {"n_head", keys.size("attention.head_count")},
+          {"layer_norm_epsilon", keys.number("attention.layer_norm_epsilon")},
+          {"activation_function", "gelu_new"}};
+}
+
+// Tokens by the tokenizer's keys; a text may end in several ways.
+ModelTokenIds token_ids(const Gguf& file, std::int64_t vocab_size) {
+  const auto id = [&](std::string_view name) -> std::optional<std::uint32_t> {
+    const auto found = file.unsigned_number(fmt::format("tokenizer.ggml.{}_token_id", name));
+    if (!found || *found >= static_cast<std::uint64_t>(vocab_size)) return std::nullopt;
+    return static_cast<std::uint32_t>(*found);
+  };
+  ModelTokenIds tokens{id("bos"), id("padding"), {}};
+  for (const std::string_view name : {"eos", "eot", "eom"}) {
+    const auto end = id(name);
+    if (end && std::ranges::find(tokens.eos, *end) == tokens.eos.end()) tokens.eos.push_back(*end);
+  }
+  return tokens;
+}
+
+}  // namespace
+
+bool has_tied_head(const Gguf& file) {
+  const GgufTensor* const head = file.find_tensor("output.weight");
+  if (head == nullptr) return true;
+  const GgufTensor& embedding = require_tensor(file, "token_embd.weight");
+  return head->block.type == embedding.block.type && head->shape == embedding.shape &&
+         std::ranges::equal(head->data, embedding.data);
+}
+
+HfConfig config_from_gguf(const Gguf& file) {
+  const std::string_view name = file.text(architecture_key);
+  const auto* const known = std::ranges::find(architectures, name, &Architecture::name);
+  if (known == architectures.end()) {
+    std::vector<std::string_view> names;
+    for (const Architecture& architecture : architectures) names.push_back(architecture.name);
+    file.reject(architecture_key, fmt::format("supported are {}", fmt::join(names, ", ")));
+  }
+  const Keys keys(file, name);
+  json members = known->family == ModelFamily::gpt2 ? gpt2(keys) : llama_like(keys);
+  members["model_type"] = name_of(known->family);
+  members["vocab_size"] = require_tensor(file, "token_embd.weight").shape.front();
+  members["tie_word_embeddings"] = has_tied_head(file);
+  HfConfig result = parse_hf_config(members.dump(), file.source());
+  result.tokens = token_ids(file, result.config.vocab_size);
+  return result;
+}
+
+}  // namespace mslt

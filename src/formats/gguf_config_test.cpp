@@ -1,0 +1,139 @@
+// Tests of configurations from a GGUF file's keys: the families, and what is refused.
+#include "formats/gguf_config.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/test_gguf.h"
+#include "mslt/error.h"
+
+namespace mslt {
+namespace {
+
+const std::string zeros(1 << 16, '\0');
+
+// The keys and the tensors that a configuration depends on; `without` leaves out one key.
+TestGguf llama(std::string_view architecture = "llama", std::string_view without = "") {
+  TestGguf file;
+  file.text("general.architecture", architecture);
+  for (const auto& [name, value] : std::vector<std::pair<std::string, std::uint32_t>>{{"block_count", 2},
+                                                                                      {"context_length", 64},
+                                                                                      {"embedding_length", 32},
+                                                                                      {"feed_forward_length", 48},
+                                                                                      {"attention.head_count", 4},
+                                                                                      {"attention.head_count_kv", 2}}) {
+    if (name != without) file.number(std::string(architecture) + "." + name, value);
+  }
+  file.real(std::string(architecture) + ".attention.layer_norm_rms_epsilon", 1e-5f);
+  file.tensor("token_embd.weight", {50, 32}, 1, std::string_view(zeros).substr(0, 50 * 32 * 2));
+  return file;
+}
+
+HfConfig read(const TestGguf& file) {
+  const std::string bytes = file.bytes();
+  return config_from_gguf(Gguf(std::as_bytes(std::span(bytes.data(), bytes.size())), "x.gguf"));
+}
+
+void expect_refused(const TestGguf& file, std::string_view reason) {
+  try {
+    read(file);
+    ADD_FAILURE() << "accepted, instead of: " << reason;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::input);
+    EXPECT_NE(std::string_view(error.what()).find("x.gguf"), std::string_view::npos) << error.what();
+    EXPECT_NE(std::string_view(error.what()).find(reason), std::string_view::npos) << error.what();
+  }
+}
+
+TEST(GgufConfigTest, ReadsLlama) {
+  TestGguf file = llama();
+  file.real("llama.rope.freq_base", 5000.0f).number("llama.rope.dimension_count", 8);
+  file.number("tokenizer.ggml.bos_token_id", 1).number("tokenizer.ggml.eos_token_id", 2);
+  file.number("tokenizer.ggml.eot_token_id", 3).number("tokenizer.ggml.eom_token_id", 2);
+  file.number("tokenizer.ggml.padding_token_id", 99).number("llama.expert_count", 0);
+  const HfConfig hf = read(file);
+  EXPECT_EQ(hf.family, ModelFamily::llama);
+  const Config& config = hf.config;
+  EXPECT_EQ(config.vocab_size, 50);
+  EXPECT_EQ(config.layers, 2);
+  EXPECT_EQ(config.max_positions, 64);
+  EXPECT_EQ(config.channels, 32);
+  EXPECT_EQ(config.ffn_size, 48);
+  EXPECT_EQ(config.heads, 4);
+  EXPECT_EQ(config.kv_heads, 2);
+  EXPECT_EQ(config.head_size, 8);
+  EXPECT_EQ(config.norm_epsilon, 1e-5f);
+  EXPECT_EQ(config.rope_theta, 5000.0);
+  EXPECT_EQ(config.activation, ActivationType::swiglu);
+  EXPECT_TRUE(config.tied_embeddings);
+  EXPECT_FALSE(config.qkv_bias || config.attention_out_bias || config.ffn_bias);
+  EXPECT_EQ(hf.tokens.bos, 1U);
+  // Not in the vocabulary.
+  EXPECT_EQ(hf.tokens.pad, std::nullopt);
+  EXPECT_EQ(hf.tokens.eos, (std::vector<std::uint32_t>{2, 3}));
+}
+
+TEST(GgufConfigTest, ReadsOtherFormsAndFamilies) {
+  // Lists with one value for all layers; a head of its own.
+  TestGguf lists = llama("llama", "feed_forward_length");
+  lists.integers("llama.feed_forward_length", {40, 40});
+  lists.tensor("output.weight", {50, 32}, 1, std::string(50 * 32 * 2, 'x'));
+  EXPECT_EQ(read(lists).config.ffn_size, 40);
+  EXPECT_FALSE(read(lists).config.tied_embeddings);
+  // A copy of the embedding is none.
+  TestGguf copy = llama();
+  copy.tensor("output.weight", {50, 32}, 1, std::string_view(zeros).substr(0, 50 * 32 * 2));
+  EXPECT_TRUE(read(copy).config.tied_embeddings);
+  // As many heads for keys as for queries where nothing is said.
+  EXPECT_EQ(read(llama("llama", "attention.head_count_kv")).config.kv_heads, 4);
+  const HfConfig qwen = read(llama("qwen2"));
+  EXPECT_EQ(qwen.family, ModelFamily::qwen2);
+  EXPECT_TRUE(qwen.config.qkv_bias);
+  EXPECT_FALSE(qwen.config.attention_out_bias);
+  TestGguf linear = llama();
+  linear.text("llama.rope.scaling.type", "linear").real("llama.rope.scaling.factor", 4.0f);
+  EXPECT_EQ(read(linear).config.rope_scaling.type, RopeScalingType::linear);
+  EXPECT_EQ(read(linear).config.rope_scaling.factor, 4.0);
+  TestGguf older = llama();
+  older.real("llama.rope.scale_linear", 2.0f);
+  EXPECT_EQ(read(older).config.rope_scaling.factor, 2.0);
+}
+
+TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
+  expect_refused(TestGguf(), "the key 'general.architecture' is missing");
+  expect_refused(llama("mamba"),
+                 "the key 'general.architecture' is \"mamba\"; supported are llama, mistral, qwen2, gpt2");
+  expect_refused(llama("llama", "block_count"), "the key 'llama.block_count' is missing");
+  const auto refuse = [](const std::function<void(TestGguf&)>& change, std::string_view reason,
+                         std::string_view without = "") {
+    TestGguf file = llama("llama", without);
+    change(file);
+    expect_refused(file, reason);
+  };
+  refuse([](TestGguf& file) { file.number("llama.expert_count", 8); },
+         "the key 'llama.expert_count' is 8; mixtures of experts are not supported");
+  refuse([](TestGguf& file) { file.integers("llama.attention.head_count_kv", {2, 1}); },
+         "the key 'llama.attention.head_count_kv' is an array of 2 values", "attention.head_count_kv");
+  refuse([](TestGguf& file) { file.number("llama.attention.head_count", 5); },
+         "the key 'llama.attention.head_count' is 5; it must divide llama.embedding_length, 32",
+         "attention.head_count");
+  refuse([](TestGguf& file) { file.number("llama.attention.value_length", 16); },
+         "the key 'llama.attention.value_length' is 16; supported is the size of a head, 8");
+  refuse([](TestGguf& file) { file.number("llama.rope.dimension_count", 4); },
+         "the key 'llama.rope.dimension_count' is 4");
+  refuse([](TestGguf& file) { file.text("llama.rope.scaling.type", "longrope"); },
+         "the key 'llama.rope.scaling.type' is \"longrope\"");
+  refuse([](TestGguf& file) { file.floats("rope_freqs.weight", {4}, {1, 2, 1, 2}); },
+         "the tensor 'rope_freqs.weight' holds divisors");
+  refuse([](TestGguf& file) { file.number("llama.attention.head_count_kv", 3); }, "describes a model that cannot be",
+         "attention.head_count_kv");
+  TestGguf bare;
+  bare.text("general.architecture", "gpt2");
+  expect_refused(bare, "the key 'gpt2.block_count' is missing");
+}
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,21 @@
+// Models in GGUF files, with their tokenizer.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "base/gguf.h"
+#include "formats/model_folder.h"
+
+namespace mslt {
+
+// Opens a GGUF file as load_model_folder does a folder. The weights are copied and no longer quantised; `dtype` is by
+// default the file's where that is a float, else f32. The chat template becomes the chat_template.jinja among the
+// files. Throws Error(input) naming the file and the key or tensor that cannot be accepted, and Error as
+// load_model_folder.
+LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype);
+
+// The same but the transformer, and what the file's keys say; `path` is the file's.
+LoadedModel describe_gguf(const Gguf& file, const std::filesystem::path& path, HfConfig& hf);
+
+}  // namespace mslt

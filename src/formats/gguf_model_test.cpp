@@ -1,0 +1,178 @@
+// Tests of models in GGUF files: the golden files are those of the golden folders (tests/golden/make_gguf.py), and
+// quantised ones are equal to unpacked ones.
+#include "formats/gguf_model.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "backend/registry.h"
+#include "base/test_gguf.h"
+#include "formats/gguf_blocks.h"
+#include "mslt/error.h"
+#include "mslt/model.h"
+
+namespace mslt {
+namespace {
+
+const std::filesystem::path golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
+
+std::filesystem::path written(const std::string& name, const TestGguf& file) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mslt_" + name + ".gguf");
+  std::ofstream(path, std::ios::binary) << file.bytes();
+  return path;
+}
+
+std::vector<std::byte> parameter_bytes(const Transformer& model) {
+  const Tensor all = model.parameters().whole();
+  std::vector<std::byte> bytes(all.bytes());
+  model.backend().download(all, bytes);
+  return bytes;
+}
+
+std::string message_of(const std::function<void()>& action, ErrorKind kind) {
+  try {
+    action();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), kind) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+class GgufModelTest : public testing::Test {
+ protected:
+  // A small Llama whose rows are whole blocks of 256 elements, all of `type`; as floats if `unpacked`. Norms are ones.
+  static TestGguf quantised(std::string_view type, bool unpacked) {
+    const GgufBlock block = *gguf_block(type);
+    TestGguf file;
+    file.text("general.architecture", "llama").number("llama.block_count", 1).number("llama.context_length", 16);
+    file.number("llama.embedding_length", 256).number("llama.feed_forward_length", 256);
+    file.number("llama.attention.head_count", 4).number("llama.attention.head_count_kv", 2);
+    file.real("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    unsigned seed = 1;
+    const auto matrix = [&](const std::string& name, std::uint64_t rows) {
+      std::string bytes(rows * 256 / block.elements * block.bytes, '\0');
+      for (std::size_t i = 0; i < bytes.size(); ++i) {
+        seed = seed * 1664525u + 1013904223u;
+        bytes[i] = static_cast<char>(seed >> 24);
+      }
+      // Scales that are numbers.
+      for (std::size_t at = 0; at < bytes.size(); at += block.bytes) {
+        for (const std::size_t half : {std::size_t{1}, std::size_t{3}, std::size_t{209}}) {
+          if (half < block.bytes) bytes[at + half] = '\x20';
+        }
+      }
+      if (!unpacked) {
+        file.tensor(name, {rows, 256}, block.type, bytes);
+        return;
+      }
+      std::vector<float> values(rows * 256);
+      dequantise(std::as_bytes(std::span(bytes)), block, values);
+      file.floats(name, {rows, 256}, values);
+    };
+    const std::vector<float> ones(256, 1.0f);
+    matrix("token_embd.weight", 40);
+    file.floats("output_norm.weight", {256}, ones).floats("blk.0.attn_norm.weight", {256}, ones);
+    file.floats("blk.0.ffn_norm.weight", {256}, ones);
+    matrix("blk.0.attn_q.weight", 256);
+    matrix("blk.0.attn_k.weight", 128);
+    matrix("blk.0.attn_v.weight", 128);
+    matrix("blk.0.attn_output.weight", 256);
+    matrix("blk.0.ffn_gate.weight", 256);
+    matrix("blk.0.ffn_up.weight", 256);
+    matrix("blk.0.ffn_down.weight", 256);
+    return file;
+  }
+
+  std::unique_ptr<Backend> backend = make_backend("cpu");
+};
+
+TEST_F(GgufModelTest, HoldsTheModelsOfTheGoldenFolders) {
+  const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8};
+  for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2"}) {
+    const auto folder = golden / ("hf_" + name);
+    const auto file = golden / "gguf" / (name + ".gguf");
+    const LoadedModel expected = load_model_folder(*backend, folder);
+    const LoadedModel found = load_model_folder(*backend, file);
+    EXPECT_EQ(parameter_bytes(*found.transformer), parameter_bytes(*expected.transformer)) << name;
+    EXPECT_EQ(found.transformer->dtype(), DType::f32);
+    EXPECT_EQ(found.generation.tokens.eos, std::vector<std::uint32_t>{2}) << name;
+    EXPECT_EQ(load_model_config(file), found.transformer->config()) << name;
+    EXPECT_FALSE(found.tokenizer) << name;
+    // Which shows that the configurations compute the same.
+    Model one = Model::load(folder, {.device = "cpu", .dtype = "f32"});
+    Model other = Model::load(file, {.device = "cpu", .dtype = "f32"});
+    EXPECT_EQ(other.logits(ids), one.logits(ids)) << name;
+  }
+}
+
+TEST_F(GgufModelTest, UnpacksQuantisedWeights) {
+  for (const std::string name : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"}) {
+    const auto packed = written("packed", quantised(name, false));
+    const auto unpacked = written("unpacked", quantised(name, true));
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      const LoadedModel found = load_gguf_model(*backend, packed, dtype);
+      const LoadedModel expected = load_gguf_model(*backend, unpacked, dtype);
+      EXPECT_EQ(parameter_bytes(*found.transformer), parameter_bytes(*expected.transformer)) << name;
+    }
+    EXPECT_EQ(load_gguf_model(*backend, packed, std::nullopt).transformer->dtype(), DType::f32);
+  }
+}
+
+TEST_F(GgufModelTest, CarriesTokenizerAndTemplate) {
+  const Tokenizer tokenizer = Tokenizer::train_on_text("the cat and the hat", {.vocab_size = 259, .threads = 1});
+  std::vector<std::string> tokens;
+  std::vector<std::int32_t> types;
+  TestGguf file = quantised("Q8_0", false);
+  file.text("tokenizer.ggml.model", "gpt2")
+      .text("tokenizer.ggml.pre", "gpt-2")
+      .text("tokenizer.chat_template", "{{x}}");
+  for (const std::string name : {"<|endoftext|>", "!", "\"", "#"}) {
+    tokens.push_back(name);
+    types.push_back(name.size() > 1 ? 3 : 1);
+  }
+  file.texts("tokenizer.ggml.tokens", tokens).integers("tokenizer.ggml.token_type", types);
+  file.texts("tokenizer.ggml.merges", {}).number("tokenizer.ggml.bos_token_id", 0);
+  file.boolean("tokenizer.ggml.add_bos_token", true);
+  const LoadedModel model = load_model_folder(*backend, written("tokenizer", file));
+  ASSERT_TRUE(model.tokenizer);
+  EXPECT_EQ(model.tokenizer->encode("#!"), (std::vector<TokenId>{3, 1}));
+  EXPECT_EQ(model.text_prefix, std::vector<TokenId>{0});
+  EXPECT_EQ(model.generation.tokens.eos, std::vector<std::uint32_t>{0});
+  EXPECT_EQ(model.files.at("chat_template.jinja"), "{{x}}");
+}
+
+TEST_F(GgufModelTest, RefusesOtherTensorsByName) {
+  const auto refusal = [&](const std::string& name, const TestGguf& file, ErrorKind kind = ErrorKind::input) {
+    const auto path = written(name, file);
+    const std::string message = message_of([&] { load_model_folder(*backend, path); }, kind);
+    EXPECT_NE(message.find(path.string()), std::string::npos) << message;
+    return message;
+  };
+  const auto contains = [](const std::string& message, std::string_view part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  TestGguf more = quantised("Q8_0", false);
+  more.floats("blk.0.attn_q.bias", {256}, std::vector<float>(256));
+  contains(refusal("more", more), "do not match its keys");
+  TestGguf other = quantised("Q8_0", false);
+  other.floats("blk.7.ffn_up.weight", {4}, std::vector<float>(4));
+  contains(refusal("other", other), "blk.7.ffn_up.weight [4] is not expected");
+  contains(refusal("type", quantised("Q4_0", false).tensor("output.weight", {40, 256}, 10, std::string(40 * 84, '\0'))),
+           "output.weight has the dtype Q2_K, supported are F32, BF16, F16 and F64, and in GGUF files Q4_0, Q4_1");
+  TestGguf infinite = quantised("Q8_0", false);
+  std::string blocks(40 * 8 * 34, '\0');
+  blocks[5 * 34 + 1] = '\x7C';
+  infinite.tensor("output.weight", {40, 256}, 8, blocks);
+  contains(refusal("infinite", infinite, ErrorKind::numeric),
+           "the tensor 'output.weight' holds NaN or an infinity (block 5 of 320");
+}
+
+}  // namespace
+}  // namespace mslt

@@ -1,0 +1,16 @@
+// RoPE's rescaling from the divisors of frequencies that GGUF files hold.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "mslt/config.h"
+
+namespace mslt {
+
+// The scaling whose frequencies are those of `theta` divided by `divisors`, one for each pair of elements of a head, to
+// one part in 10^4: none if all are 1, linear if all are alike, llama3 otherwise. Of its settings, divisors tell only
+// ratios; low_freq_factor is taken to be 1. Nothing if there is no such scaling.
+std::optional<RopeScaling> scaling_from_divisors(std::span<const float> divisors, double theta);
+
+}  // namespace mslt

@@ -1,0 +1,39 @@
+// Summing up a model's tensors.
+#include "formats/model_info.h"
+
+#include <fmt/format.h>
+
+#include "formats/gguf_config.h"
+#include "formats/gguf_model.h"
+#include "formats/safetensors.h"
+
+namespace mslt {
+
+ModelInfo read_model_info(const std::filesystem::path& path) {
+  ModelInfo info;
+  const auto count = [&](std::string_view type, std::uint64_t bytes) {
+    ModelInfo::Weights& weights = info.weights[std::string(type)];
+    ++weights.tensors;
+    weights.bytes += bytes;
+  };
+  HfConfig hf;
+  if (is_gguf_file(path)) {
+    const GgufFile file(path);
+    info.format = fmt::format("GGUF version {}", file.contents().version());
+    info.model = describe_gguf(file.contents(), path, hf);
+    for (const GgufTensor& tensor : file.contents().tensors()) count(tensor.block.name, tensor.data.size());
+    file.require_intact();
+  } else {
+    info.format = "Hugging Face folder";
+    info.model = describe_folder(path, hf);
+    for (const FileTensor& tensor : SafetensorsModel(path).tensors()) count(tensor.dtype, tensor.data.size());
+  }
+  info.config = hf.config;
+  return info;
+}
+
+std::uint64_t cache_bytes_per_position(const Config& config) {
+  return static_cast<std::uint64_t>(2 * config.layers * config.kv_heads * config.head_size) * sizeof(float);
+}
+
+}  // namespace mslt

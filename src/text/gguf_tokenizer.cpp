@@ -1,0 +1,248 @@
+// Tokens, types, merges and the split of a GGUF file's tokenizer.
+#include "text/gguf_tokenizer.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <utility>
+
+#include "base/fail.h"
+#include "base/printable.h"
+#include "base/suggest.h"
+#include "text/byte_characters.h"
+#include "text/pattern_texts.h"
+#include "text/pipeline_json.h"
+
+namespace mslt {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view model_key = "tokenizer.ggml.model";
+constexpr std::string_view pre_key = "tokenizer.ggml.pre";
+constexpr std::string_view tokens_key = "tokenizer.ggml.tokens";
+constexpr std::string_view types_key = "tokenizer.ggml.token_type";
+constexpr std::string_view merges_key = "tokenizer.ggml.merges";
+constexpr std::string_view bos_key = "tokenizer.ggml.bos_token_id";
+
+enum class Type : std::int64_t { normal = 1, unknown, control, user_defined, unused, byte };
+
+// How text is split.
+enum class Splitting : std::uint8_t { gpt2, digits_gpt2, llama3, qwen2, o200k, tekken, llama_cpp };
+
+struct Pre {
+  std::string_view name;
+  Splitting splitting;
+  bool whole_tokens_first = false;
+  bool begins_texts = false;  // with the BOS token, where the file does not say
+};
+constexpr std::array<Pre, 19> pres = {{
+    {"gpt-2", Splitting::gpt2},
+    {"phi-2", Splitting::gpt2},
+    {"smollm", Splitting::digits_gpt2},
+    {"starcoder", Splitting::digits_gpt2},
+    {"refact", Splitting::digits_gpt2},
+    {"command-r", Splitting::digits_gpt2},
+    {"codeshell", Splitting::digits_gpt2},
+    {"llama-bpe", Splitting::llama3, true, true},
+    {"llama3", Splitting::llama3, true, true},
+    {"llama-v3", Splitting::llama3, true, true},
+    {"falcon3", Splitting::llama3, true, true},
+    {"dbrx", Splitting::llama3},
+    {"smaug-bpe", Splitting::llama3},
+    {"qwen2", Splitting::qwen2},
+    {"deepseek-r1-qwen", Splitting::qwen2},
+    {"gpt-4o", Splitting::o200k},
+    {"llama4", Splitting::o200k},
+    {"tekken", Splitting::tekken, true, true},
+    {"default", Splitting::llama_cpp},
+}};
+
+// Mistral's expression: o200k's without contractions, and with single digits.
+constexpr std::string_view tekken_regex =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+json byte_level(bool splits) {
+  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", splits}};
+}
+
+json split(std::string_view regex) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
+json sequence(json steps) {
+  return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
+}
+
+json split_by(SplitPattern pattern) {
+  const auto* const known = std::ranges::find(pattern_texts, pattern, &PatternText::pattern);
+  return sequence(json::array({split(known->regex), byte_level(false)}));
+}
+
+// The normalizer and pre_tokenizer of a tokenizer.json with the same splitting.
+json pipeline(Splitting splitting) {
+  switch (splitting) {
+    case Splitting::gpt2:
+      return {{"pre_tokenizer", byte_level(true)}};
+    case Splitting::digits_gpt2:
+      return {{"pre_tokenizer",
+               sequence(json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}))}};
+    case Splitting::llama3:
+      return {{"pre_tokenizer", split_by(SplitPattern::llama3)}};
+    case Splitting::qwen2:
+      return {{"normalizer", {{"type", "NFC"}}}, {"pre_tokenizer", split_by(SplitPattern::qwen2)}};
+    case Splitting::o200k:
+      return {{"pre_tokenizer", split_by(SplitPattern::o200k)}};
+    case Splitting::tekken:
+      return {{"pre_tokenizer", sequence(json::array({split(tekken_regex), byte_level(false)}))}};
+    case Splitting::llama_cpp:
+      break;
+  }
+  return {{"pre_tokenizer", sequence(json::array({split(R"([\p{P}\$\+<=>\^~\|]+)"), split(pattern_texts.front().regex),
+                                                  split(R"(\p{N}+)"), split("[0-9][0-9][0-9]"), byte_level(false)}))}};
+}
+
+const Pre& pre_of(const Gguf& file) {
+  const std::string_view name = file.text(pre_key, "default");
+  const auto* const known = std::ranges::find(pres, name, &Pre::name);
+  if (known == pres.end()) {
+    std::vector<std::string_view> names;
+    for (const Pre& pre : pres) names.push_back(pre.name);
+    file.reject(pre_key, fmt::format("supported are {}{}", fmt::join(names, ", "), near_name_hint(name, names)));
+  }
+  return *known;
+}
+
+class GgufTokenizer {
+ public:
+  explicit GgufTokenizer(const Gguf& file) : file_(file), texts_(file.texts(tokens_key)) {
+    if (texts_.empty() || texts_.size() > max_vocab_size) {
+      file.reject(tokens_key, fmt::format("valid are 1 to {} tokens", max_vocab_size));
+    }
+  }
+
+  TokenizerParts take() {
+    const Pre& pre = pre_of(file_);
+    const json steps = pipeline(pre.splitting);
+    read_pipeline(JsonMember(steps, "", file_.source()), parts_);
+    parts_.whole_tokens_first = pre.whole_tokens_first;
+    read_tokens();
+    read_merges();
+    if (file_.boolean("tokenizer.ggml.add_bos_token", pre.begins_texts)) set_prefix();
+    return std::move(parts_);
+  }
+
+ private:
+  [[noreturn]] void reject_token(std::size_t id, std::string_view how) const {
+    fail(ErrorKind::input, "{}: the token \"{}\" (id {}) of '{}' {}.", file_.source(), printable(texts_[id]), id,
+         tokens_key, how);
+  }
+
+  std::vector<std::int64_t> types() const {
+    if (!file_.has(types_key)) return std::vector<std::int64_t>(texts_.size(), static_cast<std::int64_t>(Type::normal));
+    auto types = file_.integers(types_key);
+    if (types.size() != texts_.size()) file_.reject(types_key, fmt::format("there are {} tokens", texts_.size()));
+    return types;
+  }
+
+  void read_tokens() {
+    const auto kinds = types();
+    std::vector<TokenId> ordinary;
+    for (std::size_t i = 0; i < texts_.size(); ++i) {
+      const auto id = static_cast<TokenId>(i);
+      const auto kind = static_cast<Type>(kinds[i]);
+      parts_.tokens.emplace_back();
+      if (kind == Type::unused) continue;
+      if (texts_[i].empty()) reject_token(i, "has no text");
+      if (kind == Type::control || kind == Type::user_defined || kind == Type::unknown) {
+        parts_.tokens.back() = texts_[i];
+        parts_.added.push_back({.text = std::string(texts_[i]), .id = id, .special = kind != Type::user_defined});
+        continue;
+      }
+      if (kind != Type::normal) reject_token(i, fmt::format("is of type {}; valid are 1 to 5", kinds[i]));
+      auto bytes = from_byte_characters(texts_[i]);
+      if (!bytes) reject_token(i, "is no byte-level token: each of its characters must stand for a byte");
+      parts_.tokens.back() = std::move(*bytes);
+      ordinary.push_back(id);
+    }
+    // Added tokens with an ordinary spelling may also be parts of merges.
+    mergeable_ = ordinary;
+    for (const AddedToken& token : parts_.added) {
+      if (is_its_own_spelling(token.text)) mergeable_.push_back(token.id);
+    }
+    const TokenIndex index(parts_.tokens, mergeable_);
+    for (const TokenId id : ordinary) {
+      if (const TokenId first = index.find(parts_.tokens[id]); first != id) {
+        reject_token(id, fmt::format("is the token {}, too", first));
+      }
+    }
+  }
+
+  void read_merges() {
+    const TokenIndex index(parts_.tokens, mergeable_);
+    const auto merges = file_.texts(merges_key);
+    std::set<std::pair<TokenId, TokenId>> pairs;
+    for (std::size_t rank = 0; rank < merges.size(); ++rank) {
+      const auto reject = [&](std::string_view how) {
+        fail(ErrorKind::input, "{}: the merge \"{}\" (number {} of '{}') {}.", file_.source(), printable(merges[rank]),
+             rank, merges_key, how);
+      };
+      const std::size_t space = merges[rank].find(' ');
+      if (space == std::string_view::npos || merges[rank].find(' ', space + 1) != std::string_view::npos) {
+        reject("is not two tokens with a space between");
+      }
+      const auto left = from_byte_characters(merges[rank].substr(0, space));
+      const auto right = from_byte_characters(merges[rank].substr(space + 1));
+      const auto find = [&](const std::optional<std::string>& bytes) {
+        const TokenId id = bytes && !bytes->empty() ? index.find(*bytes) : TokenIndex::no_token;
+        if (id == TokenIndex::no_token) reject("joins or makes what is no token");
+        return id;
+      };
+      const MergeRule rule{.left = find(left),
+                           .right = find(right),
+                           .result = find(left.value_or("") + right.value_or("")),
+                           .rank = static_cast<std::uint32_t>(rank)};
+      if (!pairs.emplace(rule.left, rule.right).second) reject("occurs twice");
+      parts_.merges.push_back(rule);
+    }
+  }
+
+  void set_prefix() {
+    const auto id = file_.unsigned_number(bos_key);
+    if (!id)
+      fail(ErrorKind::input, "{}: texts begin with the BOS token, but the key '{}' is missing.", file_.source(),
+           bos_key);
+    if (*id >= parts_.tokens.size() || parts_.tokens[*id].empty()) file_.reject(bos_key, "no token has this id");
+    parts_.text_prefix = {static_cast<TokenId>(*id)};
+    parts_.post_processor = template_processor_json(parts_).dump();
+  }
+
+  const Gguf& file_;
+  std::vector<std::string_view> texts_;
+  std::vector<TokenId> mergeable_;
+  TokenizerParts parts_;
+};
+
+}  // namespace
+
+bool has_tokenizer(const Gguf& file) {
+  return file.has(model_key);
+}
+
+TokenizerParts parts_from_gguf(const Gguf& file) {
+  if (file.text(model_key) != "gpt2") file.reject(model_key, "supported is gpt2, byte-level BPE");
+  return GgufTokenizer(file).take();
+}
+
+TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
+  const GgufFile file(path);
+  TokenizerParts parts = parts_from_gguf(file.contents());
+  file.require_intact();
+  return parts;
+}
+
+}  // namespace mslt

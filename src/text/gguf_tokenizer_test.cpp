@@ -1,0 +1,196 @@
+// Tests of the tokenizers inside of GGUF files, against the same ones in tokenizer.json.
+#include "text/gguf_tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/test_gguf.h"
+#include "mslt/error.h"
+#include "mslt/tokenizer.h"
+#include "text/byte_characters.h"
+
+namespace mslt {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view hard_text =
+    "Съешь ещё этих мягких французских булок 2024 года,\n\n  да выпей чаю!\t\t我能吞下玻璃. 1234567 I'LL it's naïve "
+    "e\u0301 \U0001F469\u200D\U0001F469\u200D\U0001F467 \U0001F1E9\U0001F1EA  for (int i=0;i<10;++i) { x[i] += 0x1F; }"
+    "   \r\n\r\n <|end|> \u00bd \u00b2 \u2167 $100.00 ~~ ^|=";
+
+// The vocabulary of a small trained tokenizer as JSON, to which the tests add what splits text.
+json trained() {
+  std::string text;
+  for (int i = 0; i < 20; ++i) text += hard_text;
+  const Tokenizer tokenizer =
+      Tokenizer::train_on_text(text, {.vocab_size = 400, .special = {"<|begin|>", "<|end|>"}, .min_frequency = 2});
+  return json::parse(tokenizer.to_json());
+}
+
+class GgufTokenizerTest : public testing::Test {
+ protected:
+  GgufTokenizerTest() : document_(trained()) {
+    tokens_.resize(document_["model"]["vocab"].size());
+    for (const auto& [name, id] : document_["model"]["vocab"].items()) tokens_[id] = name;
+    types_.assign(tokens_.size(), 1);
+    types_[0] = types_[1] = 3;
+    for (const auto& pair : document_["model"]["merges"]) {
+      merges_.push_back(pair[0].get<std::string>() + " " + pair[1].get<std::string>());
+    }
+  }
+
+  TestGguf file(std::string_view pre = "gpt-2") const {
+    TestGguf gguf;
+    gguf.text("tokenizer.ggml.model", "gpt2");
+    if (!pre.empty()) gguf.text("tokenizer.ggml.pre", pre);
+    gguf.texts("tokenizer.ggml.tokens", tokens_).integers("tokenizer.ggml.token_type", types_);
+    gguf.texts("tokenizer.ggml.merges", merges_).number("tokenizer.ggml.bos_token_id", 0);
+    return gguf;
+  }
+
+  // Tests run side by side, so each has a file of its own.
+  static std::string test_name() { return testing::UnitTest::GetInstance()->current_test_info()->name(); }
+
+  static Tokenizer load(const TestGguf& gguf) {
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + ".gguf");
+    std::ofstream(path, std::ios::binary) << gguf.bytes();
+    return Tokenizer::load(path);
+  }
+
+  static void expect_refused(const TestGguf& gguf, std::string_view reason) {
+    try {
+      load(gguf);
+      ADD_FAILURE() << "accepted, instead of: " << reason;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::input);
+      EXPECT_NE(std::string_view(error.what()).find(test_name() + ".gguf"), std::string_view::npos) << error.what();
+      EXPECT_NE(std::string_view(error.what()).find(reason), std::string_view::npos) << error.what();
+    }
+  }
+
+  json document_;
+  std::vector<std::string> tokens_;
+  std::vector<std::int32_t> types_;
+  std::vector<std::string> merges_;
+};
+
+TEST_F(GgufTokenizerTest, SplitsTextAsTheTokenizerJsonOfTheSameModels) {
+  const json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  json gpt2 = bytes;
+  gpt2["use_regex"] = true;
+  const auto split = [&](const char* regex) -> json {
+    const json step = {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+    return {{"type", "Sequence"}, {"pretokenizers", json::array({step, bytes})}};
+  };
+  const json digits = {{"type", "Sequence"},
+                       {"pretokenizers", json::array({{{"type", "Digits"}, {"individual_digits", true}}, gpt2})}};
+  // As the models' own files have them.
+  const json llama3 = split(
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
+  const json qwen2 = split(
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
+  const json tekken = split(
+      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)");
+  const json nfc = {{"type", "NFC"}};
+  struct Case {
+    const char* pre;
+    json pre_tokenizer;
+    json normalizer;
+    bool ignores_merges;
+  };
+  for (const Case& known : {Case{"gpt-2", gpt2, nullptr, false}, Case{"smollm", digits, nullptr, false},
+                            Case{"starcoder", digits, nullptr, false}, Case{"llama-bpe", llama3, nullptr, true},
+                            Case{"dbrx", llama3, nullptr, false}, Case{"qwen2", qwen2, nfc, false},
+                            Case{"tekken", tekken, nullptr, true}}) {
+    json document = document_;
+    document["pre_tokenizer"] = known.pre_tokenizer;
+    document["normalizer"] = known.normalizer;
+    document["model"]["ignore_merges"] = known.ignores_merges;
+    const Tokenizer expected = Tokenizer::from_json(document.dump(), "tokenizer.json");
+    const Tokenizer found = load(file(known.pre).boolean("tokenizer.ggml.add_bos_token", false));
+    for (const SpecialTokens special : {SpecialTokens::as_text, SpecialTokens::parse}) {
+      EXPECT_EQ(found.encode(hard_text, special), expected.encode(hard_text, special)) << known.pre;
+    }
+    EXPECT_TRUE(found.encodes_like(expected)) << known.pre;
+    EXPECT_TRUE(found.text_prefix().empty()) << known.pre;
+    // Written out, it stays the same.
+    EXPECT_TRUE(Tokenizer::from_json(found.to_json(), "again").encodes_like(found)) << known.pre;
+  }
+}
+
+TEST_F(GgufTokenizerTest, SplitsAsLlamaCppByDefault) {
+  const Tokenizer tokenizer = load(file(""));
+  EXPECT_TRUE(tokenizer.encodes_like(load(file("default"))));
+  // Punctuation is apart, also from the space before it; digits go in threes.
+  const auto pieces = [&](std::string_view text) {
+    std::vector<std::string> result;
+    for (const TokenId id : tokenizer.encode(text)) result.emplace_back(tokenizer.token_bytes(id));
+    return result;
+  };
+  EXPECT_EQ(pieces(" !"), (std::vector<std::string>{" ", "!"}));
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode(hard_text)), hard_text);
+}
+
+TEST_F(GgufTokenizerTest, BeginsTextsWhereTheFileOrTheKindSaysSo) {
+  const auto prefix = [](const TestGguf& gguf) {
+    const Tokenizer tokenizer = load(gguf);
+    return std::vector<TokenId>(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end());
+  };
+  EXPECT_EQ(prefix(file("gpt-2")), std::vector<TokenId>{});
+  EXPECT_EQ(prefix(file("llama-bpe")), std::vector<TokenId>{0});
+  EXPECT_EQ(prefix(file("llama-bpe").boolean("tokenizer.ggml.add_bos_token", false)), std::vector<TokenId>{});
+  EXPECT_EQ(prefix(file("gpt-2").boolean("tokenizer.ggml.add_bos_token", true)), std::vector<TokenId>{0});
+}
+
+TEST_F(GgufTokenizerTest, TakesTheKindsOfTokens) {
+  tokens_.insert(tokens_.end(), {"<tool>", "[PAD401]"});
+  types_.insert(types_.end(), {4, 5});
+  const auto user = static_cast<TokenId>(tokens_.size() - 2);
+  const Tokenizer tokenizer = load(file());
+  EXPECT_EQ(tokenizer.encode("<tool>"), std::vector<TokenId>{user});
+  EXPECT_FALSE(tokenizer.is_special(user));
+  EXPECT_TRUE(tokenizer.is_special(1));
+  EXPECT_EQ(tokenizer.encode("<|end|>", SpecialTokens::parse), std::vector<TokenId>{1});
+  EXPECT_GT(tokenizer.encode("<|end|>").size(), 1U);
+  EXPECT_FALSE(tokenizer.has_token(user + 1));
+}
+
+TEST_F(GgufTokenizerTest, RefusesWhatItCannotReproduceByName) {
+  TestGguf words;
+  words.text("tokenizer.ggml.model", "bert");
+  expect_refused(words, "the key 'tokenizer.ggml.model' is \"bert\"");
+  expect_refused(file("qwen3"), "the key 'tokenizer.ggml.pre' is \"qwen3\"; supported are gpt-2");
+  TestGguf none;
+  none.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "gpt-2");
+  expect_refused(none, "the key 'tokenizer.ggml.tokens' is missing");
+  const auto changed = [&](auto change, std::string_view reason) {
+    const auto [tokens, types, merges] = std::tuple(tokens_, types_, merges_);
+    change();
+    expect_refused(file(), reason);
+    std::tie(tokens_, types_, merges_) = std::tuple(tokens, types, merges);
+  };
+  changed([&] { types_.pop_back(); }, "the key 'tokenizer.ggml.token_type' is an array of 399 values");
+  changed([&] { types_[5] = 6; }, "is of type 6; valid are 1 to 5");
+  changed([&] { tokens_[7] = "две"; }, "(id 7) of 'tokenizer.ggml.tokens' is no byte-level token");
+  changed([&] { tokens_[7].clear(); }, "(id 7) of 'tokenizer.ggml.tokens' has no text");
+  changed([&] { tokens_[9] = tokens_[8]; }, "(id 9) of 'tokenizer.ggml.tokens' is the token 8, too");
+  changed([&] { tokens_[1] = tokens_[0]; }, "is listed twice");
+  changed([&] { merges_[3] = "ab"; }, "(number 3 of 'tokenizer.ggml.merges') is not two tokens");
+  changed([&] { merges_[3] = "a zzzz"; }, "(number 3 of 'tokenizer.ggml.merges') joins or makes what is no token");
+  changed([&] { merges_[4] = merges_[2]; }, "(number 4 of 'tokenizer.ggml.merges') occurs twice");
+  changed(
+      [&] {
+        tokens_ = {};
+        types_ = {};
+      },
+      "the key 'tokenizer.ggml.tokens' is an array of 0 values");
+  TestGguf bos = file().boolean("tokenizer.ggml.add_bos_token", true);
+  EXPECT_EQ(load(bos).text_prefix().size(), 1U);
+}
+
+}  // namespace
+}  // namespace mslt
