@@ -50,8 +50,9 @@ class Keys {
     if (!file_.is_array(name_of_key)) return file_.size(name_of_key);
     const auto sizes = file_.integers(name_of_key);
     const std::set<std::int64_t> different(sizes.begin(), sizes.end());
-    if (different.size() != 1 || *different.begin() < 1) {
-      file_.reject(name_of_key, "supported is one size from 1 on for all layers");
+    if (different.size() != 1 || *different.begin() < 1 ||
+        static_cast<std::int64_t>(sizes.size()) != file_.size(key("block_count"))) {
+      file_.reject(name_of_key, "supported is one size from 1 on for all layers, once for each");
     }
     return *different.begin();
   }
@@ -87,11 +88,25 @@ json llama3_scaling(const RopeScaling& scaling) {
           {"original_max_position_embeddings", scaling.original_max_positions}};
 }
 
-// rope_scaling of config.json, or null.
-json rope_scaling(const Keys& keys, double theta) {
+// rope_scaling of config.json, or null. Without a type, a factor is that of linear scaling, as in llama.cpp.
+json rope_scaling(const Keys& keys, double theta, std::int64_t head_size) {
   const Gguf& file = keys.file();
+  const std::string type_key = keys.key("rope.scaling.type");
+  const std::string_view type = file.text(type_key, "linear");
+  if (type != "none" && type != "linear") file.reject(type_key, "supported are none and linear");
+  const double factor =
+      keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
+  const bool scales = type == "linear" && factor != 1.0;
   constexpr std::string_view divisors = "rope_freqs.weight";
   if (const GgufTensor* const tensor = file.find_tensor(divisors)) {
+    if (tensor->shape != std::vector<std::uint64_t>{static_cast<std::uint64_t>(head_size / 2)}) {
+      fail(ErrorKind::input, "{}: the tensor '{}' has the shape [{}], expected is [{}].", file.source(), divisors,
+           fmt::join(tensor->shape, ", "), head_size / 2);
+    }
+    if (scales) {
+      fail(ErrorKind::input, "{}: the tensor '{}' and the factor {} of '{}' both scale RoPE; supported is one of them.",
+           file.source(), divisors, factor, keys.key("rope.scaling"));
+    }
     const auto scaling = tensor->block.name == "F32" ? scaling_from_divisors(floats_of(*tensor), theta) : std::nullopt;
     if (!scaling) {
       fail(ErrorKind::input,
@@ -102,13 +117,7 @@ json rope_scaling(const Keys& keys, double theta) {
     if (scaling->type == RopeScalingType::llama3) return llama3_scaling(*scaling);
     if (scaling->type == RopeScalingType::linear) return {{"rope_type", "linear"}, {"factor", scaling->factor}};
   }
-  const std::string type_key = keys.key("rope.scaling.type");
-  const std::string_view type = file.text(type_key, keys.has("rope.scale_linear") ? "linear" : "none");
-  if (type == "none") return nullptr;
-  if (type != "linear") file.reject(type_key, "supported are none and linear");
-  const double factor =
-      keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
-  if (factor == 1.0) return nullptr;
+  if (!scales) return nullptr;
   return {{"rope_type", "linear"}, {"factor", factor}};
 }
 
@@ -141,7 +150,7 @@ json llama_like(const Keys& keys) {
   members["hidden_act"] = "silu";
   const double theta = keys.number("rope.freq_base", 10000.0);
   members["rope_theta"] = theta;
-  members["rope_scaling"] = rope_scaling(keys, theta);
+  members["rope_scaling"] = rope_scaling(keys, theta, head_size);
   members["attention_bias"] = file.find_tensor("blk.0.attn_q.bias") != nullptr;
   members["mlp_bias"] = file.find_tensor("blk.0.ffn_up.bias") != nullptr;
   members["sliding_window"] = nullptr;

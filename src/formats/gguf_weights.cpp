@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/fail.h"
+#include "formats/gguf_blocks.h"
 #include "formats/gguf_config.h"
 
 namespace mslt {
@@ -80,7 +81,8 @@ std::vector<FileTensor> gguf_weights(const Gguf& file) {
   std::vector<FileTensor> tensors;
   for (const GgufTensor& tensor : file.tensors()) {
     if (tensor.name == "rope_freqs.weight" || (tied && tensor.name == "output.weight")) continue;
-    tensors.push_back({tensor.name, std::string(tensor.block.name), tensor.shape, tensor.data});
+    tensors.push_back(
+        {tensor.name, std::string(tensor.block.name), tensor.shape, tensor.data, quantised_block(tensor.block.name)});
   }
   return tensors;
 }

@@ -128,7 +128,10 @@ TEST_F(ModelFolder, TakesTheDtypeAskedFor) {
 }
 
 TEST_F(ModelFolder, SaysWhatIsMissing) {
-  EXPECT_NE(message_of([&] { load_model_folder(*backend, "/nonexistent"); }, ErrorKind::io).find("not a folder"),
+  EXPECT_NE(message_of([&] { load_model_folder(*backend, "/nonexistent"); }, ErrorKind::io).find("There is no"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { load_model_folder(*backend, MSLT_TEST_DATA "/golden/split.json"); }, ErrorKind::io)
+                .find("not a folder"),
             std::string::npos);
   for (const char* name : {"config.json", "model.safetensors"}) {
     const auto folder = saved("missing");

@@ -10,7 +10,6 @@
 
 #include "base/fail.h"
 #include "base/printable.h"
-#include "base/suggest.h"
 #include "text/byte_characters.h"
 #include "text/pattern_texts.h"
 #include "text/pipeline_json.h"
@@ -112,7 +111,7 @@ const Pre& pre_of(const Gguf& file) {
   if (known == pres.end()) {
     std::vector<std::string_view> names;
     for (const Pre& pre : pres) names.push_back(pre.name);
-    file.reject(pre_key, fmt::format("supported are {}{}", fmt::join(names, ", "), near_name_hint(name, names)));
+    file.reject(pre_key, fmt::format("supported are {}", fmt::join(names, ", ")));
   }
   return *known;
 }
