@@ -469,7 +469,7 @@ Config read_family(ModelFamily family, const nlohmann::json& object, std::string
                    std::vector<std::string>& notes) {
   Config config = read_as(family, Reader(object, source, notes));
   if (family == ModelFamily::mslt) return config;
-  return without_idle_settings(std::move(config));
+  return without_idle_settings(config);
 }
 
 Config without_idle_settings(Config config) {
