@@ -15,6 +15,7 @@
 
 #include "base/fail.h"
 #include "formats/gguf_rope.h"
+#include "formats/hf_families.h"
 
 namespace mslt {
 namespace {
@@ -80,16 +81,8 @@ std::vector<float> floats_of(const GgufTensor& tensor) {
   return values;
 }
 
-json llama3_scaling(const RopeScaling& scaling) {
-  return {{"rope_type", "llama3"},
-          {"factor", scaling.factor},
-          {"low_freq_factor", scaling.low_freq_factor},
-          {"high_freq_factor", scaling.high_freq_factor},
-          {"original_max_position_embeddings", scaling.original_max_positions}};
-}
-
-// rope_scaling of config.json, or null. Without a type, a factor is that of linear scaling, as in llama.cpp.
-json rope_scaling(const Keys& keys, double theta, std::int64_t head_size) {
+// Without a type, a factor is that of linear scaling, as in llama.cpp.
+RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t head_size) {
   const Gguf& file = keys.file();
   const std::string type_key = keys.key("rope.scaling.type");
   const std::string_view type = file.text(type_key, "linear");
@@ -114,11 +107,9 @@ json rope_scaling(const Keys& keys, double theta, std::int64_t head_size) {
            "scalings linear and llama3, in F32.",
            file.source(), divisors);
     }
-    if (scaling->type == RopeScalingType::llama3) return llama3_scaling(*scaling);
-    if (scaling->type == RopeScalingType::linear) return {{"rope_type", "linear"}, {"factor", scaling->factor}};
+    return *scaling;
   }
-  if (!scales) return nullptr;
-  return {{"rope_type", "linear"}, {"factor", factor}};
+  return scales ? RopeScaling{.type = RopeScalingType::linear, .factor = factor} : RopeScaling();
 }
 
 // The members that llama's relatives share.
@@ -150,7 +141,7 @@ json llama_like(const Keys& keys) {
   members["hidden_act"] = "silu";
   const double theta = keys.number("rope.freq_base", 10000.0);
   members["rope_theta"] = theta;
-  members["rope_scaling"] = rope_scaling(keys, theta, head_size);
+  members["rope_scaling"] = rope_settings(rope_scaling(keys, theta, head_size));
   members["attention_bias"] = file.find_tensor("blk.0.attn_q.bias") != nullptr;
   members["mlp_bias"] = file.find_tensor("blk.0.ffn_up.bias") != nullptr;
   members["sliding_window"] = nullptr;
@@ -182,8 +173,7 @@ ModelTokenIds token_ids(const Gguf& file, std::int64_t vocab_size) {
   return tokens;
 }
 
-}  // namespace
-
+// Whether the output head is the token embedding: there is no other, or it has the same bytes.
 bool has_tied_head(const Gguf& file) {
   const GgufTensor* const head = file.find_tensor("output.weight");
   if (head == nullptr) return true;
@@ -191,6 +181,8 @@ bool has_tied_head(const Gguf& file) {
   return head->block.type == embedding.block.type && head->shape == embedding.shape &&
          std::ranges::equal(head->data, embedding.data);
 }
+
+}  // namespace
 
 HfConfig config_from_gguf(const Gguf& file) {
   const std::string_view name = file.text(architecture_key);

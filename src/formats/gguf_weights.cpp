@@ -76,8 +76,7 @@ std::vector<WeightPiece> gguf_pieces(const HfConfig& hf, const ArenaLayout& para
   return pieces;
 }
 
-std::vector<FileTensor> gguf_weights(const Gguf& file) {
-  const bool tied = has_tied_head(file);
+std::vector<FileTensor> gguf_weights(const Gguf& file, bool tied) {
   std::vector<FileTensor> tensors;
   for (const GgufTensor& tensor : file.tensors()) {
     if (tensor.name == "rope_freqs.weight" || (tied && tensor.name == "output.weight")) continue;

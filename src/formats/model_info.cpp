@@ -23,10 +23,10 @@ ModelInfo read_model_info(const std::filesystem::path& path) {
   if (is_gguf_file(path)) {
     const GgufFile file(path);
     info.format = fmt::format("GGUF version {}", file.contents().version());
-    info.model = describe_gguf(file.contents(), path, hf);
+    info.model = describe_gguf(file.contents(), hf);
     const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
-    match_weights(gguf_pieces(hf, layout), layout, gguf_weights(file.contents()), file.contents().source(),
-                  info.model.notes);
+    match_weights(gguf_pieces(hf, layout), layout, gguf_weights(file.contents(), hf.config.tied_embeddings),
+                  file.contents().source(), info.model.notes);
     for (const GgufTensor& tensor : file.contents().tensors()) count(tensor.block.name, tensor.data.size());
     file.require_intact();
   } else {
