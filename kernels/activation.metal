@@ -90,7 +90,8 @@ MSLT_INSTANTIATE(relu_backward_f16, activation_backward, half, activation_relu)
 constant constexpr uint gate_silu = 0;
 constant constexpr uint gate_gelu = 1;
 
-// out = silu(gate) · up, or gelu(gate) · up. Threadgroups of any width, spans along x and rows along y; in the grid, rows are along x.
+// out = silu(gate) · up, or gelu(gate) · up. Threadgroups of any width, spans along x and rows along y; in the grid,
+// rows are along x.
 template <typename T, uint kind>
 kernel void gated_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                           constant GatedArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],

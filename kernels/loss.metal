@@ -150,7 +150,8 @@ template <typename T>
   const float factor = scale / total;
   const ulong target_at = begin + uint(target);
   if (args.softcap != 0.0f) {
-    take_gradients(logits, first, end, vocab_end, target_at, stride, args.aligned, maximum, factor, scale, args.softcap);
+    take_gradients(logits, first, end, vocab_end, target_at, stride, args.aligned, maximum, factor, scale,
+                   args.softcap);
     return;
   }
   // In reverse order: the most recently read elements are the nearest in the cache.

@@ -138,10 +138,11 @@ class Tokenizer {
   std::optional<TokenId> bos_id() const;
   std::optional<TokenId> eos_id() const;
 
+  // What readers of files make inside the library.
   struct Tables;
+  explicit Tokenizer(std::shared_ptr<const Tables> tables);
 
  private:
-  explicit Tokenizer(std::shared_ptr<const Tables> tables);
   std::shared_ptr<const Tables> tables_;
 };
 

@@ -121,7 +121,9 @@ void add_data_command(CLI::App& app, Context& context) {
                   "  mslt data prepare --tokenizer tokenizer.json --input book.txt --output data\n"
                   "  mslt data prepare --tokenizer t.json --input a.txt b.txt --clean whitespace,nfc --output data\n"
                   "  mslt data prepare --tokenizer t.json --input answers.jsonl --examples --output data\n");
-  command->add_option("--tokenizer", options->tokenizer, "A tokenizer.json or .tiktoken file with an end-of-text token")
+  command
+      ->add_option("--tokenizer", options->tokenizer,
+                   "A tokenizer.json, .tiktoken or GGUF file, or a model folder, with an end-of-text token")
       ->required();
   command->add_option("--pattern", arguments->pattern,
                       "Split pattern of a .tiktoken file: gpt2, llama3, qwen2 or o200k");

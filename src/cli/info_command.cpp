@@ -26,7 +26,9 @@ bool has_template(const ModelInfo& info) {
   const auto& files = info.model.files;
   if (files.contains("chat_template.jinja") || files.contains("chat_template.json")) return true;
   const auto config = files.find("tokenizer_config.json");
-  return config != files.end() && nlohmann::json::parse(config->second, nullptr, false).contains("chat_template");
+  if (config == files.end()) return false;
+  const auto json = nlohmann::json::parse(config->second, nullptr, false);
+  return json.is_object() && !json.value("chat_template", nlohmann::json()).is_null();
 }
 
 void print_json(const ModelInfo& info, Context& context) {
@@ -57,6 +59,7 @@ void print_json(const ModelInfo& info, Context& context) {
                       {"bos_token_id", optional(tokens.bos)},
                       {"eos_token_ids", tokens.eos},
                       {"pad_token_id", optional(tokens.pad)},
+                      {"text_prefix", info.model.text_prefix},
                       {"chat_template", has_template(info)}});
 }
 

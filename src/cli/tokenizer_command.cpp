@@ -181,7 +181,7 @@ void decode(const CodeArguments& arguments, Context& context) {
 }
 
 void add_code_options(CLI::App* command, CodeArguments& arguments) {
-  command->add_option("--tokenizer", arguments.tokenizer, "A tokenizer.json or .tiktoken file, or a folder")
+  command->add_option("--tokenizer", arguments.tokenizer, "A tokenizer.json, .tiktoken or GGUF file, or a folder")
       ->required();
   command->add_option("--pattern", arguments.pattern,
                       "Split pattern of a .tiktoken file: gpt2, llama3, qwen2 or o200k");

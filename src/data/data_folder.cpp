@@ -189,7 +189,7 @@ void require_same_tokenizer(const Tokenizer& model, const std::filesystem::path&
   fail(ErrorKind::input,
        "The data in {} was prepared with another tokenizer than the model in {} has: the same ids mean other tokens. "
        "Prepare it with the model's: mslt data prepare --tokenizer {} ...",
-       data_folder.string(), model_folder.string(), (model_folder / "tokenizer.json").string());
+       data_folder.string(), model_folder.string(), model_folder.string());
 }
 
 TokenStream::TokenStream(const std::filesystem::path& folder, std::string_view split) {

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/test_errors.h"
 #include "data/clean.h"
 #include "data/shard.h"
-#include "mslt/error.h"
 
 namespace mslt::test {
 
@@ -29,19 +29,6 @@ inline std::filesystem::path fresh_folder() {
 inline std::filesystem::path write_text(const std::filesystem::path& path, std::string_view text) {
   write_file(path, text);
   return path;
-}
-
-// The message of the Error of this kind that `body` throws; a failure of the test where it throws none.
-template <class Body>
-std::string error_of(ErrorKind kind, Body&& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "no Error was thrown";
-  return {};
 }
 
 // Cleaner on one whole document.

@@ -104,7 +104,7 @@ void require_finite(std::span<const FileTensor* const> tensors, std::string_view
            source, tensor->name, *type == FileFloat::f64 ? ", or a number too large for F32" : "", *bad,
            tensor->data.size() / element, advice);
     }
-    if (const auto block = quantised_block(tensor->dtype)) {
+    if (const auto& block = tensor->block) {
       const auto bad =
           first_bad_unit(tensor->data, block->bytes, [&](auto part) { return finite_blocks(part, *block); });
       if (!bad) continue;

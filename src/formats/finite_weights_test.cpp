@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/test_errors.h"
 #include "formats/model_folder.h"
 #include "formats/safetensors.h"
 #include "model/test_models.h"
@@ -19,17 +20,7 @@
 namespace mslt {
 namespace {
 
-template <class Call>
-std::string message_of(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::numeric) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "accepted";
-  return "";
-}
+using test::error_of;
 
 template <class Bits>
 void expect_found(const std::string& dtype, Bits largest, const std::vector<Bits>& bad) {
@@ -43,7 +34,8 @@ void expect_found(const std::string& dtype, Bits largest, const std::vector<Bits
         std::vector<Bits> other = values;
         other[at] = value;
         const FileTensor tensor{"layer.x", dtype, {count}, std::as_bytes(std::span(other))};
-        const std::string message = message_of([&] { require_finite(std::array{&good, &tensor}, "file"); });
+        const std::string message =
+            error_of(ErrorKind::numeric, [&] { require_finite(std::array{&good, &tensor}, "file"); });
         EXPECT_NE(message.find("file: the tensor 'layer.x'"), std::string::npos) << message;
         EXPECT_NE(message.find("element " + std::to_string(at) + " of " + std::to_string(count)), std::string::npos)
             << message;
@@ -94,7 +86,8 @@ TEST_F(FiniteModel, IsRefusedByTheNameOfItsTensor) {
   for (const float value : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     const auto folder = folder_with(name, value);
     for (const WeightMemory memory : {WeightMemory::copied, WeightMemory::mapped}) {
-      const std::string message = message_of([&] { load_model_folder(*backend_, folder, DType::f32, memory); });
+      const std::string message =
+          error_of(ErrorKind::numeric, [&] { load_model_folder(*backend_, folder, DType::f32, memory); });
       EXPECT_NE(message.find("'" + name + "' holds NaN or an infinity (element 2 "), std::string::npos) << message;
       EXPECT_NE(message.find((folder / "model.safetensors").string()), std::string::npos) << message;
     }
@@ -105,7 +98,7 @@ TEST_F(FiniteModel, IsRefusedWhereItsTypeIsTooNarrow) {
   const std::string name = "model.layers.0.self_attn.o_proj.weight";
   const auto folder = folder_with(name, 1e6f);
   EXPECT_NO_THROW(load_model_folder(*backend_, folder, DType::bf16));
-  const std::string message = message_of([&] { load_model_folder(*backend_, folder, DType::f16); });
+  const std::string message = error_of(ErrorKind::numeric, [&] { load_model_folder(*backend_, folder, DType::f16); });
   EXPECT_NE(message.find("'" + name + "' holds numbers beyond the range of f16"), std::string::npos) << message;
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/fail.h"
 #include "formats/gguf_rope.h"
+#include "formats/hf_families.h"
 
 namespace mslt {
 namespace {
@@ -50,8 +51,9 @@ class Keys {
     if (!file_.is_array(name_of_key)) return file_.size(name_of_key);
     const auto sizes = file_.integers(name_of_key);
     const std::set<std::int64_t> different(sizes.begin(), sizes.end());
-    if (different.size() != 1 || *different.begin() < 1) {
-      file_.reject(name_of_key, "supported is one size from 1 on for all layers");
+    if (different.size() != 1 || *different.begin() < 1 ||
+        static_cast<std::int64_t>(sizes.size()) != file_.size(key("block_count"))) {
+      file_.reject(name_of_key, "supported is one size from 1 on for all layers, once for each");
     }
     return *different.begin();
   }
@@ -79,19 +81,25 @@ std::vector<float> floats_of(const GgufTensor& tensor) {
   return values;
 }
 
-json llama3_scaling(const RopeScaling& scaling) {
-  return {{"rope_type", "llama3"},
-          {"factor", scaling.factor},
-          {"low_freq_factor", scaling.low_freq_factor},
-          {"high_freq_factor", scaling.high_freq_factor},
-          {"original_max_position_embeddings", scaling.original_max_positions}};
-}
-
-// rope_scaling of config.json, or null.
-json rope_scaling(const Keys& keys, double theta) {
+// Without a type, a factor is that of linear scaling, as in llama.cpp.
+RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t head_size) {
   const Gguf& file = keys.file();
+  const std::string type_key = keys.key("rope.scaling.type");
+  const std::string_view type = file.text(type_key, "linear");
+  if (type != "none" && type != "linear") file.reject(type_key, "supported are none and linear");
+  const double factor =
+      keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
+  const bool scales = type == "linear" && factor != 1.0;
   constexpr std::string_view divisors = "rope_freqs.weight";
   if (const GgufTensor* const tensor = file.find_tensor(divisors)) {
+    if (tensor->shape != std::vector<std::uint64_t>{static_cast<std::uint64_t>(head_size / 2)}) {
+      fail(ErrorKind::input, "{}: the tensor '{}' has the shape [{}], expected is [{}].", file.source(), divisors,
+           fmt::join(tensor->shape, ", "), head_size / 2);
+    }
+    if (scales) {
+      fail(ErrorKind::input, "{}: the tensor '{}' and the factor {} of '{}' both scale RoPE; supported is one of them.",
+           file.source(), divisors, factor, keys.key("rope.scaling"));
+    }
     const auto scaling = tensor->block.name == "F32" ? scaling_from_divisors(floats_of(*tensor), theta) : std::nullopt;
     if (!scaling) {
       fail(ErrorKind::input,
@@ -99,17 +107,9 @@ json rope_scaling(const Keys& keys, double theta) {
            "scalings linear and llama3, in F32.",
            file.source(), divisors);
     }
-    if (scaling->type == RopeScalingType::llama3) return llama3_scaling(*scaling);
-    if (scaling->type == RopeScalingType::linear) return {{"rope_type", "linear"}, {"factor", scaling->factor}};
+    return *scaling;
   }
-  const std::string type_key = keys.key("rope.scaling.type");
-  const std::string_view type = file.text(type_key, keys.has("rope.scale_linear") ? "linear" : "none");
-  if (type == "none") return nullptr;
-  if (type != "linear") file.reject(type_key, "supported are none and linear");
-  const double factor =
-      keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
-  if (factor == 1.0) return nullptr;
-  return {{"rope_type", "linear"}, {"factor", factor}};
+  return scales ? RopeScaling{.type = RopeScalingType::linear, .factor = factor} : RopeScaling();
 }
 
 // The members that llama's relatives share.
@@ -141,7 +141,7 @@ json llama_like(const Keys& keys) {
   members["hidden_act"] = "silu";
   const double theta = keys.number("rope.freq_base", 10000.0);
   members["rope_theta"] = theta;
-  members["rope_scaling"] = rope_scaling(keys, theta);
+  members["rope_scaling"] = rope_settings(rope_scaling(keys, theta, head_size));
   members["attention_bias"] = file.find_tensor("blk.0.attn_q.bias") != nullptr;
   members["mlp_bias"] = file.find_tensor("blk.0.ffn_up.bias") != nullptr;
   members["sliding_window"] = nullptr;
@@ -173,8 +173,7 @@ ModelTokenIds token_ids(const Gguf& file, std::int64_t vocab_size) {
   return tokens;
 }
 
-}  // namespace
-
+// Whether the output head is the token embedding: there is no other, or it has the same bytes.
 bool has_tied_head(const Gguf& file) {
   const GgufTensor* const head = file.find_tensor("output.weight");
   if (head == nullptr) return true;
@@ -182,6 +181,8 @@ bool has_tied_head(const Gguf& file) {
   return head->block.type == embedding.block.type && head->shape == embedding.shape &&
          std::ranges::equal(head->data, embedding.data);
 }
+
+}  // namespace
 
 HfConfig config_from_gguf(const Gguf& file) {
   const std::string_view name = file.text(architecture_key);

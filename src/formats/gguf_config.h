@@ -12,7 +12,4 @@ namespace mslt {
 // Error(input) naming the file and the key, its value and what is supported.
 HfConfig config_from_gguf(const Gguf& file);
 
-// Whether the output head is the token embedding: there is no other, or it has the same bytes.
-bool has_tied_head(const Gguf& file);
-
 }  // namespace mslt

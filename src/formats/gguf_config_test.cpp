@@ -100,6 +100,9 @@ TEST(GgufConfigTest, ReadsOtherFormsAndFamilies) {
   TestGguf older = llama();
   older.real("llama.rope.scale_linear", 2.0f);
   EXPECT_EQ(read(older).config.rope_scaling.factor, 2.0);
+  TestGguf plain = llama();
+  plain.real("llama.rope.scaling.factor", 8.0f);
+  EXPECT_EQ(read(plain).config.rope_scaling.factor, 8.0);
 }
 
 TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
@@ -128,6 +131,13 @@ TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
          "the key 'llama.rope.scaling.type' is \"longrope\"");
   refuse([](TestGguf& file) { file.floats("rope_freqs.weight", {4}, {1, 2, 1, 2}); },
          "the tensor 'rope_freqs.weight' holds divisors");
+  refuse([](TestGguf& file) { file.floats("rope_freqs.weight", {1}, {2}); },
+         "the tensor 'rope_freqs.weight' has the shape [1], expected is [4]");
+  refuse(
+      [](TestGguf& file) {
+        file.floats("rope_freqs.weight", {4}, {2, 2, 2, 2}).real("llama.rope.scaling.factor", 4.0f);
+      },
+      "both scale RoPE");
   refuse([](TestGguf& file) { file.number("llama.attention.head_count_kv", 3); }, "describes a model that cannot be",
          "attention.head_count_kv");
   TestGguf bare;

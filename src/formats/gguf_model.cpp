@@ -11,13 +11,14 @@
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
 #include "text/gguf_tokenizer.h"
+#include "text/tables.h"
 
 namespace mslt {
 namespace {
 
-void load_tokenizer(const Gguf& file, const std::filesystem::path& path, LoadedModel& result) {
+void load_tokenizer(const Gguf& file, LoadedModel& result) {
   if (!has_tokenizer(file)) return;
-  const Tokenizer& tokenizer = result.tokenizer.emplace(Tokenizer::load(path));
+  const Tokenizer& tokenizer = result.tokenizer.emplace(make_tables(parts_from_gguf(file), file.source()));
   result.text_prefix.assign(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end());
   fill_token_ids(result.generation.tokens, customary_token_ids(tokenizer));
   constexpr std::string_view template_key = "tokenizer.chat_template";
@@ -26,13 +27,13 @@ void load_tokenizer(const Gguf& file, const std::filesystem::path& path, LoadedM
 
 }  // namespace
 
-LoadedModel describe_gguf(const Gguf& file, const std::filesystem::path& path, HfConfig& hf) {
+LoadedModel describe_gguf(const Gguf& file, HfConfig& hf) {
   hf = config_from_gguf(file);
   LoadedModel result;
   result.family = hf.family;
   result.notes = hf.notes;
   result.generation.tokens = hf.tokens;
-  load_tokenizer(file, path, result);
+  load_tokenizer(file, result);
   return result;
 }
 
@@ -40,8 +41,8 @@ LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path,
   const GgufFile mapped(path);
   const Gguf& file = mapped.contents();
   HfConfig hf;
-  LoadedModel result = describe_gguf(file, path, hf);
-  const std::vector<FileTensor> weights = gguf_weights(file);
+  LoadedModel result = describe_gguf(file, hf);
+  const std::vector<FileTensor> weights = gguf_weights(file, hf.config.tied_embeddings);
   const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
   const auto pieces = gguf_pieces(hf, layout);
   const auto tensors = match_weights(pieces, layout, weights, file.source(), result.notes);

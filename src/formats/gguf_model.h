@@ -15,7 +15,7 @@ namespace mslt {
 // load_model_folder.
 LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype);
 
-// The same but the transformer, and what the file's keys say; `path` is the file's.
-LoadedModel describe_gguf(const Gguf& file, const std::filesystem::path& path, HfConfig& hf);
+// The same but the transformer, and what the file's keys say.
+LoadedModel describe_gguf(const Gguf& file, HfConfig& hf);
 
 }  // namespace mslt

@@ -6,18 +6,20 @@
 
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "backend/registry.h"
+#include "base/test_errors.h"
 #include "base/test_gguf.h"
 #include "formats/gguf_blocks.h"
-#include "mslt/error.h"
+#include "formats/test_parameters.h"
 #include "mslt/model.h"
 
 namespace mslt {
 namespace {
+
+using test::error_of;
 
 const std::filesystem::path golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
 
@@ -25,24 +27,6 @@ std::filesystem::path written(const std::string& name, const TestGguf& file) {
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mslt_" + name + ".gguf");
   std::ofstream(path, std::ios::binary) << file.bytes();
   return path;
-}
-
-std::vector<std::byte> parameter_bytes(const Transformer& model) {
-  const Tensor all = model.parameters().whole();
-  std::vector<std::byte> bytes(all.bytes());
-  model.backend().download(all, bytes);
-  return bytes;
-}
-
-std::string message_of(const std::function<void()>& action, ErrorKind kind) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "accepted";
-  return {};
 }
 
 class GgufModelTest : public testing::Test {
@@ -151,7 +135,7 @@ TEST_F(GgufModelTest, CarriesTokenizerAndTemplate) {
 TEST_F(GgufModelTest, RefusesOtherTensorsByName) {
   const auto refusal = [&](const std::string& name, const TestGguf& file, ErrorKind kind = ErrorKind::input) {
     const auto path = written(name, file);
-    const std::string message = message_of([&] { load_model_folder(*backend, path); }, kind);
+    const std::string message = error_of(kind, [&] { load_model_folder(*backend, path); });
     EXPECT_NE(message.find(path.string()), std::string::npos) << message;
     return message;
   };

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/fail.h"
+#include "formats/gguf_blocks.h"
 #include "formats/gguf_config.h"
 
 namespace mslt {
@@ -75,12 +76,12 @@ std::vector<WeightPiece> gguf_pieces(const HfConfig& hf, const ArenaLayout& para
   return pieces;
 }
 
-std::vector<FileTensor> gguf_weights(const Gguf& file) {
-  const bool tied = has_tied_head(file);
+std::vector<FileTensor> gguf_weights(const Gguf& file, bool tied) {
   std::vector<FileTensor> tensors;
   for (const GgufTensor& tensor : file.tensors()) {
     if (tensor.name == "rope_freqs.weight" || (tied && tensor.name == "output.weight")) continue;
-    tensors.push_back({tensor.name, std::string(tensor.block.name), tensor.shape, tensor.data});
+    tensors.push_back(
+        {tensor.name, std::string(tensor.block.name), tensor.shape, tensor.data, quantised_block(tensor.block.name)});
   }
   return tensors;
 }

@@ -14,7 +14,8 @@ namespace mslt {
 // in another order (WeightPiece::alternating).
 std::vector<WeightPiece> gguf_pieces(const HfConfig& hf, const ArenaLayout& parameters);
 
-// The tensors that hold parameters: all but RoPE's divisors and a second copy of the embedding.
-std::vector<FileTensor> gguf_weights(const Gguf& file);
+// The tensors that hold parameters: all but RoPE's divisors, and without a second copy of the embedding if the head is
+// tied.
+std::vector<FileTensor> gguf_weights(const Gguf& file, bool tied);
 
 }  // namespace mslt

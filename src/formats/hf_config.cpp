@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -124,7 +125,10 @@ std::string_view name_of(ModelFamily family) {
 
 std::int64_t pre_attention_scalar(const Config& config) {
   if (config.attention_scale == 0) return config.head_size;
-  const auto scalar = static_cast<std::int64_t>(std::lround(std::pow(static_cast<double>(config.attention_scale), -2)));
+  const double inverse = std::round(std::pow(static_cast<double>(config.attention_scale), -2));
+  // The largest number that is read back.
+  if (!(inverse <= std::numeric_limits<std::int32_t>::max())) return 0;
+  const auto scalar = static_cast<std::int64_t>(inverse);
   return scalar > 0 && 1.0f / std::sqrt(static_cast<float>(scalar)) == config.attention_scale ? scalar : 0;
 }
 

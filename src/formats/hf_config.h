@@ -40,9 +40,13 @@ struct HfConfig {
 // attention_dropout. Token ids that cannot be used are left out with a note.
 HfConfig parse_hf_config(std::string_view text, std::string_view source);
 
+// `config` with the usual value of each setting that changes nothing: RoPE's settings that its kind does not use, a
+// window that no layer has, and so on.
+Config without_idle_settings(Config config);
+
 // The config.json of a model of `dtype` parameters; ends with a newline. parse_hf_config gives back
-// `config`, except settings that it has no use for (rope_theta without RoPE and the like). Of `others`, the object
-// that the file held before, members that are not written otherwise are kept where the family is the same.
+// `config`, except for idle settings, as above. Of `others`, the object that the file held before, members that are not
+// written otherwise are kept where the family is the same.
 std::string format_hf_config(const Config& config, DType dtype, const ModelTokenIds& tokens,
                              const nlohmann::ordered_json& others);
 // The same without others.

@@ -210,20 +210,11 @@ std::vector<bool> Reader::layer_types(const Config& config) const {
 // Sets the fields by which exactly the layers that slide have the window.
 void Reader::windows(Config& config, std::vector<bool> slides) const {
   if (std::vector<bool> types = layer_types(config); !types.empty()) slides = std::move(types);
-  const auto first = std::find(slides.begin(), slides.end(), true);
-  if (first == slides.end()) return;
+  if (std::find(slides.begin(), slides.end(), true) == slides.end()) return;
   config.window = json_.size("sliding_window");
-  const auto fits = [&](std::int64_t from, std::int64_t every) {
-    config.window_from = from;
-    config.full_attention_every = every;
-    for (std::size_t i = 0; i < slides.size(); ++i) {
-      if ((config.layer(static_cast<std::int64_t>(i)).attention.window > 0) != slides[i]) return false;
-    }
-    return true;
-  };
-  const auto full = std::find(slides.begin(), slides.end(), false);
-  if (fits(first - slides.begin(), 0) || fits(0, full - slides.begin() + 1)) return;
-  json_.reject("layer_types", "supported is full_attention in every n-th layer or in the first ones");
+  if (!slide_in(slides, config)) {
+    json_.reject("layer_types", "supported is full_attention in the first layers, in every n-th, or in both");
+  }
 }
 
 Config Reader::qwen2() const {
@@ -457,11 +448,7 @@ Config read_family(ModelFamily family, const nlohmann::json& object, std::string
                    std::vector<std::string>& notes) {
   Config config = read_as(family, Reader(object, source, notes));
   if (family == ModelFamily::mslt) return config;
-  // Layers with a window as long as any sequence are as those without, but for a rotation of their own.
-  if (config.window == 0) config.local_rope_theta = 0;
-  if (config.local_rope_theta == 0 && config.window >= config.max_positions) config.window = 0;
-  if (config.window == 0) config.window_from = config.full_attention_every = 0;
-  return config;
+  return without_idle_settings(config);
 }
 
 }  // namespace mslt

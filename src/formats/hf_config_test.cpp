@@ -155,8 +155,11 @@ TEST(HfConfig, ReadsQwen2) {
   window["sliding_window"] = 64;
   window["layer_types"] = {"sliding_attention", "full_attention", "sliding_attention"};
   EXPECT_EQ(parse(window).full_attention_every, 2);
-  expect_refused(window, "layer_types", {"full_attention", "sliding_attention", "full_attention"},
-                 "supported is full_attention in every n-th layer or in the first ones");
+  window["layer_types"] = {"full_attention", "sliding_attention", "full_attention"};
+  EXPECT_EQ(parse(window).window_from, 1);
+  EXPECT_EQ(parse(window).full_attention_every, 3);
+  expect_refused(window, "layer_types", {"sliding_attention", "full_attention", "full_attention"},
+                 "supported is full_attention in the first layers, in every n-th, or in both");
   expect_refused(window, "layer_types", {"full_attention", "chunked_attention", "full_attention"}, "valid is a list");
   expect_refused(window, "layer_types", {"full_attention"}, "one for each layer");
   expect_refused(window, "layer_types", "full_attention", "one for each layer");
@@ -539,6 +542,52 @@ TEST(HfConfig, EveryFamilyRoundTrips) {
   Config scaled = preset("llama-15m");
   scaled.rope_scaling = {RopeScalingType::linear, 4.0};
   EXPECT_EQ(parse_hf_config(format_hf_config(scaled, DType::f32, {}), "c.json").config, scaled);
+}
+
+TEST(HfConfig, WhatIsWrittenIsReadAgainButForIdleSettings) {
+  const auto again = [](const Config& config) {
+    return parse_hf_config(format_hf_config(config, DType::f32, {}), "c.json").config;
+  };
+  Config qwen3 = preset("llama-15m");
+  qwen3.qk_norm = QkNormType::head;
+  qwen3.window = 4;
+  for (qwen3.window_from = 0; qwen3.window_from <= qwen3.layers + 1; ++qwen3.window_from) {
+    for (qwen3.full_attention_every = 0; qwen3.full_attention_every <= qwen3.layers + 1; ++qwen3.full_attention_every) {
+      const Config found = again(qwen3);
+      EXPECT_EQ(found, without_idle_settings(qwen3));
+      for (std::int64_t i = 0; i < qwen3.layers; ++i) {
+        EXPECT_EQ(found.layer(i).attention.window, qwen3.layer(i).attention.window)
+            << i << ' ' << qwen3.window_from << ' ' << qwen3.full_attention_every;
+      }
+    }
+  }
+  const std::vector<std::function<void(Config&)>> idle = {
+      [](Config& c) { c.rope_scaling.factor = 7; },
+      [](Config& c) { c.rope_scaling = {.type = RopeScalingType::linear, .factor = 2, .low_freq_factor = 3}; },
+      [](Config& c) { c.rope_scaling = {.type = RopeScalingType::llama3, .factor = 2, .attention_factor = 2}; },
+      [](Config& c) { c.rope_scaling = {.type = RopeScalingType::yarn, .factor = 2, .low_freq_factor = 3}; },
+      [](Config& c) { c.window = c.max_positions; },
+      [](Config& c) {
+        c.no_rope_every = c.layers + 1;
+      }};
+  for (const auto& change : idle) {
+    Config llama = preset("llama-15m");
+    change(llama);
+    EXPECT_NE(family_of(llama), ModelFamily::mslt);
+    EXPECT_EQ(again(llama), without_idle_settings(llama));
+  }
+  Config gpt2 = preset("gpt2");
+  gpt2.rope_theta = 5;
+  EXPECT_EQ(again(gpt2), preset("gpt2"));
+  // Gemma's query_pre_attn_scalar would be 10^10.
+  Config gemma = preset("llama-15m");
+  gemma.activation = ActivationType::geglu;
+  gemma.norm_position = NormPosition::sandwich;
+  gemma.norm_weight_offset = 1.0f;
+  gemma.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(gemma.channels)));
+  EXPECT_EQ(family_of(gemma), ModelFamily::gemma2);
+  gemma.attention_scale = 1e-5f;
+  EXPECT_EQ(again(gemma), gemma);
 }
 
 TEST(HfConfig, MixedConfigurationsAreOurOwnFamily) {

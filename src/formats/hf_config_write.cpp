@@ -37,31 +37,7 @@ Json format_gpt2(const Config& config) {
 }
 
 Json rope_settings(double theta, const RopeScaling& scaling) {
-  Json json;
-  switch (scaling.type) {
-    case RopeScalingType::none:
-      json["rope_type"] = "default";
-      break;
-    case RopeScalingType::linear:
-      json["rope_type"] = "linear";
-      json["factor"] = scaling.factor;
-      break;
-    case RopeScalingType::llama3:
-      json["rope_type"] = "llama3";
-      json["factor"] = scaling.factor;
-      json["low_freq_factor"] = scaling.low_freq_factor;
-      json["high_freq_factor"] = scaling.high_freq_factor;
-      json["original_max_position_embeddings"] = scaling.original_max_positions;
-      break;
-    case RopeScalingType::yarn:
-      json["rope_type"] = "yarn";
-      json["factor"] = scaling.factor;
-      json["original_max_position_embeddings"] = scaling.original_max_positions;
-      json["beta_fast"] = scaling.beta_fast;
-      json["beta_slow"] = scaling.beta_slow;
-      json["attention_factor"] = scaling.attention_factor;
-      break;
-  }
+  Json json = rope_settings(scaling);
   json["rope_theta"] = theta;
   return json;
 }
@@ -70,10 +46,8 @@ Json rope_settings(double theta, const RopeScaling& scaling) {
 void format_rope(Json& json, const Config& config) {
   json["rope_parameters"] = rope_settings(config.rope_theta, config.rope_scaling);
   json["rope_theta"] = config.rope_theta;
-  Json& scaling = json["rope_scaling"];
-  if (config.rope_scaling.type == RopeScalingType::none) return;
-  scaling = json["rope_parameters"];
-  scaling.erase("rope_theta");
+  const bool scales = config.rope_scaling.type != RopeScalingType::none;
+  json["rope_scaling"] = scales ? rope_settings(config.rope_scaling) : Json(nullptr);
 }
 
 // What all families but GPT-2 share.
@@ -203,6 +177,35 @@ double shortest_double(float value) {
   const auto written = std::to_chars(text.data(), text.data() + text.size(), value);
   // Apple's library has no std::from_chars for floating point.
   return Json::parse(text.data(), written.ptr).get<double>();
+}
+
+Json rope_settings(const RopeScaling& scaling) {
+  Json json;
+  switch (scaling.type) {
+    case RopeScalingType::none:
+      json["rope_type"] = "default";
+      break;
+    case RopeScalingType::linear:
+      json["rope_type"] = "linear";
+      json["factor"] = scaling.factor;
+      break;
+    case RopeScalingType::llama3:
+      json["rope_type"] = "llama3";
+      json["factor"] = scaling.factor;
+      json["low_freq_factor"] = scaling.low_freq_factor;
+      json["high_freq_factor"] = scaling.high_freq_factor;
+      json["original_max_position_embeddings"] = scaling.original_max_positions;
+      break;
+    case RopeScalingType::yarn:
+      json["rope_type"] = "yarn";
+      json["factor"] = scaling.factor;
+      json["original_max_position_embeddings"] = scaling.original_max_positions;
+      json["beta_fast"] = scaling.beta_fast;
+      json["beta_slow"] = scaling.beta_slow;
+      json["attention_factor"] = scaling.attention_factor;
+      break;
+  }
+  return json;
 }
 
 Json write_family(ModelFamily family, const Config& config) {

@@ -19,6 +19,13 @@ std::string_view activation_name(ActivationType type);
 // The double with the fewest digits that is this float, so that 1e-5f is written as 1e-05.
 double shortest_double(float value);
 
+// rope_scaling of config.json: how frequencies are rescaled, "default" where they are not.
+nlohmann::ordered_json rope_settings(const RopeScaling& scaling);
+
+// Sets window_from and full_attention_every so that exactly the layers that slide, one or more, have the window; false
+// if no numbers do that. The same layers always give the same two numbers.
+bool slide_in(const std::vector<bool>& slides, Config& config);
+
 // Gemma's query_pre_attn_scalar: the number whose inverse root is the scale of attention; 0 if no whole number is.
 std::int64_t pre_attention_scalar(const Config& config);
 

@@ -243,7 +243,7 @@ FileFloat require_float(const FileTensor& tensor) {
 // scratch memory.
 void read_elements(const FileTensor& tensor, std::int64_t first, std::int64_t count, DType dtype,
                    std::vector<float>& floats, std::span<std::byte> out) {
-  const auto quantised = quantised_block(tensor.dtype);
+  const auto& quantised = tensor.block;
   if (!quantised) {
     const FileFloat type = require_float(tensor);
     convert_elements(tensor.data.subspan(static_cast<std::size_t>(first) * size_of(type)), type, out, dtype);
@@ -334,7 +334,7 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
     }
     const auto type = file_float(tensor->dtype);
     if (type == FileFloat::f64) ++doubles;
-    if (!type && !quantised_block(tensor->dtype)) {
+    if (!type && !tensor->block) {
       problems.add("{} has the dtype {}, supported are F32, BF16, F16 and F64, and in GGUF files {}", tensor->name,
                    tensor->dtype, quantised_block_names());
     }

@@ -252,6 +252,11 @@ TEST(MatchWeights, PrefixesOfWrappersAreLeftOut) {
   std::vector<FileTensor> odd = file_tensors(small_gpt2());
   odd.push_back({"module.submodule.weight", "F32", {3}, {}});
   EXPECT_NE(mismatch(small_gpt2(), odd).find("module.submodule.weight [3] is not expected"), std::string::npos);
+  // A type of GGUF files, whose bytes no reader has counted.
+  std::vector<FileTensor> packed = file_tensors(small_llama());
+  packed.front().dtype = "Q8_0";
+  packed.front().data = {};
+  EXPECT_NE(mismatch(small_llama(), packed).find("has the dtype Q8_0, supported are F32"), std::string::npos);
 }
 
 TEST(MatchWeights, DoublesAreNotedAndEightBitsRefused) {

@@ -60,7 +60,7 @@ const Config& Model::config() const {
 
 const Tokenizer& Model::tokenizer() const {
   const std::optional<Tokenizer>& tokenizer = parts_->loaded.tokenizer;
-  if (!tokenizer) fail(ErrorKind::input, "{} has no tokenizer.json.", parts_->folder.string());
+  if (!tokenizer) fail(ErrorKind::input, "{} holds no tokenizer.", parts_->folder.string());
   return *tokenizer;
 }
 

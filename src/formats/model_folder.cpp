@@ -89,8 +89,10 @@ std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, c
 
 LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
   if (!is_folder(folder)) {
+    if (!path_exists(folder)) fail(ErrorKind::io, "There is no {}.", folder.string());
     fail(ErrorKind::io,
-         "{} is not a folder; a model is a folder with config.json and model.safetensors, or a GGUF file.",
+         "{} is not a folder, nor does it begin with \"GGUF\"; a model is a folder with config.json and "
+         "model.safetensors, or a GGUF file.",
          folder.string());
   }
   const std::filesystem::path config_path = folder / "config.json";

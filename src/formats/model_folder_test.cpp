@@ -21,7 +21,9 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/test_errors.h"
 #include "formats/safetensors.h"
+#include "formats/test_parameters.h"
 #include "formats/token_names.h"
 #include "model/inference_pass.h"
 #include "mslt/model.h"
@@ -29,22 +31,13 @@
 namespace mslt {
 namespace {
 
+using test::error_of;
+
 std::filesystem::path fresh_folder(const std::string& name) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_model_folder_" + name);
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
-}
-
-std::string message_of(const std::function<void()>& action, ErrorKind kind) {
-  try {
-    action();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "accepted";
-  return {};
 }
 
 Tokenizer small_tokenizer() {
@@ -64,13 +57,6 @@ Config small_config() {
   config.head_size = 8;
   config.ffn_size = 24;
   return config;
-}
-
-std::vector<std::byte> parameter_bytes(const Transformer& model) {
-  const Tensor all = model.parameters().whole();
-  std::vector<std::byte> bytes(all.bytes());
-  model.backend().download(all, bytes);
-  return bytes;
 }
 
 class ModelFolder : public testing::Test {
@@ -128,12 +114,15 @@ TEST_F(ModelFolder, TakesTheDtypeAskedFor) {
 }
 
 TEST_F(ModelFolder, SaysWhatIsMissing) {
-  EXPECT_NE(message_of([&] { load_model_folder(*backend, "/nonexistent"); }, ErrorKind::io).find("not a folder"),
+  EXPECT_NE(error_of(ErrorKind::io, [&] { load_model_folder(*backend, "/nonexistent"); }).find("There is no"),
+            std::string::npos);
+  EXPECT_NE(error_of(ErrorKind::io, [&] { load_model_folder(*backend, MSLT_TEST_DATA "/golden/split.json"); })
+                .find("not a folder"),
             std::string::npos);
   for (const char* name : {"config.json", "model.safetensors"}) {
     const auto folder = saved("missing");
     std::filesystem::remove(folder / name);
-    EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::io).find(name), std::string::npos);
+    EXPECT_NE(error_of(ErrorKind::io, [&] { load_model_folder(*backend, folder); }).find(name), std::string::npos);
   }
   const auto folder = saved("bare");
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}) {
@@ -166,7 +155,7 @@ TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
   auto config = nlohmann::json::parse(read_file(folder / "config.json", 10000));
   config["n_inner"] = 32;
   write_file(folder / "config.json", config.dump());
-  const std::string message = message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input);
+  const std::string message = error_of(ErrorKind::input, [&] { load_model_folder(*backend, folder); });
   EXPECT_NE(message.find("transformer.h.0.mlp.c_fc.weight has the shape [16, 24], expected is [16, 32]"),
             std::string::npos)
       << message;
@@ -174,7 +163,7 @@ TEST_F(ModelFolder, RefusesWeightsThatDoNotMatch) {
   config["n_inner"] = nullptr;
   config["vocab_size"] = 2'000'000'000;
   write_file(folder / "config.json", config.dump());
-  EXPECT_NE(message_of([&] { load_model_folder(*backend, folder); }, ErrorKind::input).find("[2000000000, 16]"),
+  EXPECT_NE(error_of(ErrorKind::input, [&] { load_model_folder(*backend, folder); }).find("[2000000000, 16]"),
             std::string::npos);
 }
 
@@ -292,7 +281,7 @@ TEST_F(ModelFolder, FindsTheEndOfTextsWhereverItIsNamed) {
   Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
   model.end_at("<start>");
   EXPECT_EQ(Ids(model.eos_ids().begin(), model.eos_ids().end()), Ids{0});
-  const std::string message = message_of([&] { model.end_at("<none>"); }, ErrorKind::usage);
+  const std::string message = error_of(ErrorKind::usage, [&] { model.end_at("<none>"); });
   EXPECT_NE(message.find("its special tokens are <start>, <stop>, <halt>"), std::string::npos) << message;
   // add_bos_token applies if the tokenizer's own file puts nothing before texts, as transformers does for vocab.json
   // and merges.txt.

@@ -10,7 +10,6 @@
 
 #include "base/fail.h"
 #include "base/printable.h"
-#include "base/suggest.h"
 #include "text/byte_characters.h"
 #include "text/pattern_texts.h"
 #include "text/pipeline_json.h"
@@ -19,6 +18,7 @@ namespace mslt {
 namespace {
 
 using nlohmann::json;
+using nlohmann::ordered_json;
 
 constexpr std::string_view model_key = "tokenizer.ggml.model";
 constexpr std::string_view pre_key = "tokenizer.ggml.pre";
@@ -66,44 +66,30 @@ constexpr std::string_view tekken_regex =
     R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
     R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-json byte_level(bool splits) {
-  return {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", splits}};
-}
-
-json split(std::string_view regex) {
-  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-}
-
-json sequence(json steps) {
-  return {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}};
-}
-
-json split_by(SplitPattern pattern) {
-  const auto* const known = std::ranges::find(pattern_texts, pattern, &PatternText::pattern);
-  return sequence(json::array({split(known->regex), byte_level(false)}));
-}
-
 // The normalizer and pre_tokenizer of a tokenizer.json with the same splitting.
 json pipeline(Splitting splitting) {
   switch (splitting) {
     case Splitting::gpt2:
-      return {{"pre_tokenizer", byte_level(true)}};
+      return {{"pre_tokenizer", byte_level_json(false, true)}};
     case Splitting::digits_gpt2:
-      return {{"pre_tokenizer",
-               sequence(json::array({{{"type", "Digits"}, {"individual_digits", true}}, byte_level(true)}))}};
+      return {{"pre_tokenizer", sequence_json(ordered_json::array({{{"type", "Digits"}, {"individual_digits", true}},
+                                                                   byte_level_json(false, true)}))}};
     case Splitting::llama3:
-      return {{"pre_tokenizer", split_by(SplitPattern::llama3)}};
+      return {{"pre_tokenizer", pattern_json(SplitPattern::llama3)}};
     case Splitting::qwen2:
-      return {{"normalizer", {{"type", "NFC"}}}, {"pre_tokenizer", split_by(SplitPattern::qwen2)}};
+      return {{"normalizer", {{"type", "NFC"}}}, {"pre_tokenizer", pattern_json(SplitPattern::qwen2)}};
     case Splitting::o200k:
-      return {{"pre_tokenizer", split_by(SplitPattern::o200k)}};
+      return {{"pre_tokenizer", pattern_json(SplitPattern::o200k)}};
     case Splitting::tekken:
-      return {{"pre_tokenizer", sequence(json::array({split(tekken_regex), byte_level(false)}))}};
+      return {{"pre_tokenizer",
+               sequence_json(ordered_json::array({split_json(tekken_regex), byte_level_json(false, false)}))}};
     case Splitting::llama_cpp:
       break;
   }
-  return {{"pre_tokenizer", sequence(json::array({split(R"([\p{P}\$\+<=>\^~\|]+)"), split(pattern_texts.front().regex),
-                                                  split(R"(\p{N}+)"), split("[0-9][0-9][0-9]"), byte_level(false)}))}};
+  return {{"pre_tokenizer",
+           sequence_json(ordered_json::array({split_json(R"([\p{P}\$\+<=>\^~\|]+)"),
+                                              split_json(pattern_texts.front().regex), split_json(R"(\p{N}+)"),
+                                              split_json("[0-9][0-9][0-9]"), byte_level_json(false, false)}))}};
 }
 
 const Pre& pre_of(const Gguf& file) {
@@ -112,7 +98,7 @@ const Pre& pre_of(const Gguf& file) {
   if (known == pres.end()) {
     std::vector<std::string_view> names;
     for (const Pre& pre : pres) names.push_back(pre.name);
-    file.reject(pre_key, fmt::format("supported are {}{}", fmt::join(names, ", "), near_name_hint(name, names)));
+    file.reject(pre_key, fmt::format("supported are {}", fmt::join(names, ", ")));
   }
   return *known;
 }
@@ -169,21 +155,15 @@ class GgufTokenizer {
       parts_.tokens.back() = std::move(*bytes);
       ordinary.push_back(id);
     }
-    // Added tokens with an ordinary spelling may also be parts of merges.
-    mergeable_ = ordinary;
-    for (const AddedToken& token : parts_.added) {
-      if (is_its_own_spelling(token.text)) mergeable_.push_back(token.id);
-    }
-    const TokenIndex index(parts_.tokens, mergeable_);
+    index_.emplace(parts_.tokens, mergeable_tokens(parts_, ordinary));
     for (const TokenId id : ordinary) {
-      if (const TokenId first = index.find(parts_.tokens[id]); first != id) {
+      if (const TokenId first = index_->find(parts_.tokens[id]); first != id) {
         reject_token(id, fmt::format("is the token {}, too", first));
       }
     }
   }
 
   void read_merges() {
-    const TokenIndex index(parts_.tokens, mergeable_);
     const auto merges = file_.texts(merges_key);
     std::set<std::pair<TokenId, TokenId>> pairs;
     for (std::size_t rank = 0; rank < merges.size(); ++rank) {
@@ -191,14 +171,12 @@ class GgufTokenizer {
         fail(ErrorKind::input, "{}: the merge \"{}\" (number {} of '{}') {}.", file_.source(), printable(merges[rank]),
              rank, merges_key, how);
       };
-      const std::size_t space = merges[rank].find(' ');
-      if (space == std::string_view::npos || merges[rank].find(' ', space + 1) != std::string_view::npos) {
-        reject("is not two tokens with a space between");
-      }
-      const auto left = from_byte_characters(merges[rank].substr(0, space));
-      const auto right = from_byte_characters(merges[rank].substr(space + 1));
+      const auto sides = merge_sides(merges[rank]);
+      if (!sides) reject("is not two tokens with a space between");
+      const auto left = from_byte_characters(sides->first);
+      const auto right = from_byte_characters(sides->second);
       const auto find = [&](const std::optional<std::string>& bytes) {
-        const TokenId id = bytes && !bytes->empty() ? index.find(*bytes) : TokenIndex::no_token;
+        const TokenId id = bytes && !bytes->empty() ? index_->find(*bytes) : TokenIndex::no_token;
         if (id == TokenIndex::no_token) reject("joins or makes what is no token");
         return id;
       };
@@ -223,7 +201,7 @@ class GgufTokenizer {
 
   const Gguf& file_;
   std::vector<std::string_view> texts_;
-  std::vector<TokenId> mergeable_;
+  std::optional<TokenIndex> index_;  // of the tokens that merges may name
   TokenizerParts parts_;
 };
 

@@ -1,10 +1,16 @@
-// Fills the table of merge rules.
+// Merge rules as text and in their table.
 #include "text/merge_table.h"
 
 #include <algorithm>
 #include <bit>
 
 namespace mslt {
+
+std::optional<std::pair<std::string_view, std::string_view>> merge_sides(std::string_view text) {
+  const std::size_t space = text.find(' ');
+  if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) return std::nullopt;
+  return std::pair(text.substr(0, space), text.substr(space + 1));
+}
 
 MergeTable::MergeTable(std::span<const MergeRule> rules) {
   const std::size_t size = std::bit_ceil(std::max<std::size_t>(16, 2 * rules.size()));

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "mslt/tokenizer.h"
@@ -20,6 +22,9 @@ struct MergeRule {
   std::uint32_t rank = 0;
   bool operator==(const MergeRule&) const = default;
 };
+
+// Both sides of a merge as files spell it, "left right"; nothing unless it has exactly one space.
+std::optional<std::pair<std::string_view, std::string_view>> merge_sides(std::string_view text);
 
 // Merge rules by pair, in an open-addressing table.
 class MergeTable {

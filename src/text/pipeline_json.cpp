@@ -222,11 +222,6 @@ std::vector<TokenId> text_prefix(const JsonMember& processor, const TokenizerPar
   return ids;
 }
 
-ordered_json byte_level(bool add_prefix_space, bool use_regex) {
-  return {
-      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
-}
-
 }  // namespace
 
 void read_pipeline(const JsonMember& top, TokenizerParts& parts) {
@@ -259,6 +254,24 @@ void read_text_prefix(const JsonMember& top, TokenizerParts& parts) {
   if (top.is_set("post_processor")) parts.text_prefix = text_prefix(top.at("post_processor"), parts, 0);
 }
 
+ordered_json byte_level_json(bool add_prefix_space, bool use_regex) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+ordered_json split_json(std::string_view regex) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", regex}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
+ordered_json sequence_json(const ordered_json& steps) {
+  return {{"type", "Sequence"}, {"pretokenizers", steps}};
+}
+
+ordered_json pattern_json(SplitPattern pattern) {
+  const auto* const known = std::ranges::find(pattern_texts, pattern, &PatternText::pattern);
+  return sequence_json(ordered_json::array({split_json(known->regex), byte_level_json(false, false)}));
+}
+
 ordered_json normalizer_json(const TokenizerParts& parts) {
   if (!parts.normalizer_json.empty()) return ordered_json::parse(parts.normalizer_json);
   return parts.normalizer.empty() ? ordered_json(nullptr) : ordered_json{{"type", "NFC"}};
@@ -268,13 +281,9 @@ ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
   if (!parts.pre_tokenizer_json.empty()) return ordered_json::parse(parts.pre_tokenizer_json);
   const bool space = parts.pre_tokenizer.starts_with_space();
   const SplitPattern pattern = parts.pre_tokenizer.single_pattern().value_or(SplitPattern::none);
-  if (pattern == SplitPattern::gpt2) return byte_level(space, true);
-  if (pattern == SplitPattern::none) return byte_level(space, false);
-  const auto* const known = std::find_if(pattern_texts.begin(), pattern_texts.end(),
-                                         [&](const PatternText& text) { return text.pattern == pattern; });
-  const ordered_json split = {
-      {"type", "Split"}, {"pattern", {{"Regex", known->regex}}}, {"behavior", "Isolated"}, {"invert", false}};
-  return {{"type", "Sequence"}, {"pretokenizers", ordered_json::array({split, byte_level(false, false)})}};
+  if (pattern == SplitPattern::gpt2) return byte_level_json(space, true);
+  if (pattern == SplitPattern::none) return byte_level_json(space, false);
+  return pattern_json(pattern);
 }
 
 ordered_json post_processor_json(const TokenizerParts& parts) {
@@ -307,7 +316,7 @@ json template_processor_json(const TokenizerParts& parts) {
 }
 
 ordered_json decoder_json() {
-  return byte_level(true, true);
+  return byte_level_json(true, true);
 }
 
 }  // namespace mslt

@@ -22,6 +22,12 @@ nlohmann::ordered_json normalizer_json(const TokenizerParts& parts);
 nlohmann::ordered_json pre_tokenizer_json(const TokenizerParts& parts);
 nlohmann::ordered_json post_processor_json(const TokenizerParts& parts);
 nlohmann::ordered_json decoder_json();
+// Steps of pre-tokenizers: bytes as characters (gpt2's pattern first with use_regex), the matches of an expression and
+// what lies between, several steps, and those of a pattern other than gpt2 and none.
+nlohmann::ordered_json byte_level_json(bool add_prefix_space, bool use_regex);
+nlohmann::ordered_json split_json(std::string_view regex);
+nlohmann::ordered_json sequence_json(const nlohmann::ordered_json& steps);
+nlohmann::ordered_json pattern_json(SplitPattern pattern);
 // The post_processor that only puts parts.text_prefix before each text. Its members are in alphabetical order, like
 // those of a kept post-processor.
 nlohmann::json template_processor_json(const TokenizerParts& parts);

@@ -132,12 +132,13 @@ class PretokenCache {
     return bytes;
   }();
 
+  // NOLINTBEGIN(cppcoreguidelines-no-malloc): calloc takes large memory from the system as zeros, so only what is used
+  // costs time; no container does. All zeros is no key.
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
-
-  // From calloc, which takes large memory from the system as zeros: only what is used costs time. All zeros is no key.
   std::unique_ptr<void, Free> memory_{std::calloc(sets + 1, sizeof(Set))};
+  // NOLINTEND(cppcoreguidelines-no-malloc)
   Set* sets_ = first_set();
 };
 

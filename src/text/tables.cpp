@@ -23,6 +23,13 @@ std::vector<TokenId> whole_tokens(const TokenizerParts& parts) {
 
 }  // namespace
 
+std::vector<TokenId> mergeable_tokens(const TokenizerParts& parts, std::vector<TokenId> ordinary) {
+  for (const AddedToken& token : parts.added) {
+    if (is_its_own_spelling(token.text)) ordinary.push_back(token.id);
+  }
+  return ordinary;
+}
+
 Tokenizer::Tables::Tables(TokenizerParts given, const std::array<TokenId, 256>& bytes)
     : parts(std::move(given)),
       byte_tokens(bytes),

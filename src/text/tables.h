@@ -34,6 +34,9 @@ struct TokenizerParts {
   std::vector<AddedToken> added;     // by id; their texts are also in `tokens`
 };
 
+// The tokens that merges may name: the ordinary ones, then added tokens with an ordinary spelling.
+std::vector<TokenId> mergeable_tokens(const TokenizerParts& parts, std::vector<TokenId> ordinary);
+
 // Immutable; shared by the copies of a Tokenizer.
 struct Tokenizer::Tables {
   Tables(TokenizerParts given, const std::array<TokenId, 256>& byte_tokens);

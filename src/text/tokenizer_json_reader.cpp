@@ -228,12 +228,7 @@ class EntryWalker : public JsonWalker {
     for (TokenId id = 0; id < parts_.tokens.size(); ++id) {
       if (!parts_.tokens[id].empty() && !is_added(id)) ordinary.push_back(id);
     }
-    // Added tokens with an ordinary spelling in the vocabulary may also be parts of merges.
-    std::vector<TokenId> mergeable = ordinary;
-    for (const AddedToken& token : parts_.added) {
-      if (is_its_own_spelling(token.text)) mergeable.push_back(token.id);
-    }
-    index_.emplace(parts_.tokens, mergeable);
+    index_.emplace(parts_.tokens, mergeable_tokens(parts_, ordinary));
     for (const TokenId id : ordinary) {
       const TokenId first = index_->find(parts_.tokens[id]);
       if (first == id) continue;
@@ -249,11 +244,9 @@ class EntryWalker : public JsonWalker {
       return {merge.at(std::size_t{0}).string(), merge.at(std::size_t{1}).string()};
     }
     const std::string& text = merge.string();
-    const std::size_t space = text.find(' ');
-    if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) {
-      merge.reject(fmt::format("(\"{}\") is not two tokens with a space between", text));
-    }
-    return {text.substr(0, space), text.substr(space + 1)};
+    const auto both = merge_sides(text);
+    if (!both) merge.reject(fmt::format("(\"{}\") is not two tokens with a space between", text));
+    return {std::string(both->first), std::string(both->second)};
   }
 
   void take_merge(const json& value) {

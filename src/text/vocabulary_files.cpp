@@ -14,7 +14,7 @@
 #include "base/json.h"
 #include "base/paths.h"
 #include "text/gguf_tokenizer.h"
-#include "text/pattern_texts.h"
+#include "text/pipeline_json.h"
 #include "text/tokenizer_json.h"
 
 namespace mslt {
@@ -90,11 +90,6 @@ json merges_of(std::string_view text) {
   return merges;
 }
 
-json byte_level_json(bool add_prefix_space, bool use_regex) {
-  return {
-      {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", true}, {"use_regex", use_regex}};
-}
-
 // A tokenizer's class and the file that names it.
 struct ClassName {
   std::string name;
@@ -124,13 +119,8 @@ void set_class(json& document, const json& config, const ClassName& given) {
     const auto space = config.find("add_prefix_space");
     document["pre_tokenizer"] = byte_level_json(space != config.end() && *space == true, true);
   } else if (name == "Qwen2Tokenizer") {
-    const auto* const known = std::find_if(pattern_texts.begin(), pattern_texts.end(),
-                                           [](const PatternText& text) { return text.pattern == SplitPattern::qwen2; });
-    const json split = {
-        {"type", "Split"}, {"pattern", {{"Regex", known->regex}}}, {"behavior", "Isolated"}, {"invert", false}};
     document["normalizer"] = {{"type", "NFC"}};
-    document["pre_tokenizer"] = {{"type", "Sequence"},
-                                 {"pretokenizers", json::array({split, byte_level_json(false, false)})}};
+    document["pre_tokenizer"] = pattern_json(SplitPattern::qwen2);
   } else {
     fail(ErrorKind::input,
          "{}: tokenizer_class is \"{}\"; with vocab.json and merges.txt alone, GPT2Tokenizer, CodeGenTokenizer and "

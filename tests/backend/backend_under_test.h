@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "mslt/error.h"
+#include "base/test_errors.h"
 #include "tests/backend/values.h"
 
 namespace mslt::test {
@@ -75,19 +75,6 @@ std::vector<DType> kept_types(DType dtype);
 // A guarded tensor holding `values`.
 Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values,
                std::size_t shift = 0);
-
-// The message of the Error(kind) that `call` throws; fails the test if it throws none or another kind.
-template <class Call>
-std::string error_of(ErrorKind kind, Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), kind) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "Nothing was thrown.";
-  return {};
-}
 
 // The property of a test that names its kernels, separated by spaces.
 inline constexpr char used_kernels_property[] = "used_kernels";

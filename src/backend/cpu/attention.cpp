@@ -101,9 +101,9 @@ HWY_INLINE void differentiate_row(float* HWY_RESTRICT scores, float* HWY_RESTRIC
                                   const SeenKeys& seen, std::int64_t columns, float scale, float softcap,
                                   float log_sum_exp, float mean) {
   const FloatTag d;
-  const Floats f = hn::Set(d, (softcap > 0.0f ? 1.0f : scale) * log2_e);
+  const Floats f = hn::Set(d, exponent_factor(scale, softcap));
   const Floats shift = hn::Set(d, log_sum_exp * log2_e);
-  if (softcap > 0.0f) cap_row(scores, columns, scale, softcap);
+  cap_row(scores, columns, scale, softcap);
   for (std::int64_t j = 0; j < columns; j += lanes) {
     const Floats score = hn::Load(d, scores + j);
     Floats p = exp2(d, hn::MulSub(score, f, shift));
@@ -122,10 +122,7 @@ HWY_INLINE void differentiate_row(float* HWY_RESTRICT scores, float* HWY_RESTRIC
     }
     hn::Store(dropped, d, scores + j);
     Floats slope = hn::Set(d, scale);
-    if (softcap > 0.0f) {
-      const Floats share = hn::Div(score, hn::Set(d, softcap));
-      slope = hn::Mul(slope, hn::NegMulAdd(share, share, hn::Set(d, 1.0f)));
-    }
+    if (softcap > 0.0f) slope = hn::Mul(slope, soft_cap_slope(d, score, softcap));
     hn::Store(hn::Mul(hn::Mul(p, hn::Sub(product, hn::Set(d, mean))), slope), d, products + j);
   }
 }

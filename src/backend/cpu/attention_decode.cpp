@@ -119,8 +119,8 @@ HWY_INLINE void split(const SplitTask& task) {
     }
     const std::int64_t columns = (visible + lanes - 1) / lanes * lanes;
     std::fill(scores + visible, scores + columns, 0.0f);
-    if (task.softcap > 0.0f) cap_row(scores, columns, task.scale, task.softcap);
-    const float factor = (task.softcap > 0.0f ? 1.0f : task.scale) * log2_e;
+    cap_row(scores, columns, task.scale, task.softcap);
+    const float factor = exponent_factor(task.scale, task.softcap);
     partial[size + 1] = exponentiate_row(scores, visible, columns, factor, largest);
     partial[size] = largest;
     for (std::int64_t j = 0; j < visible; j += page) {

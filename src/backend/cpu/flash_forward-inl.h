@@ -27,13 +27,18 @@ HWY_INLINE std::int64_t forward_workspace(std::int64_t head_size) {
   return head_size * key_block + width * key_block + query_tile * key_block + query_block * width + 2 * query_block;
 }
 
-// Products of queries and keys become softcap · tanh(scale · product / softcap).
+// Products of queries and keys become softcap · tanh(scale · product / softcap), if there is a soft cap.
 HWY_INLINE void cap_row(float* HWY_RESTRICT products, std::int64_t columns, float scale, float softcap) {
+  if (!(softcap > 0.0f)) return;
   const FloatTag d;
   for (std::int64_t j = 0; j < columns; j += lanes) {
-    const Floats share = hn::Div(hn::Mul(hn::Load(d, products + j), hn::Set(d, scale)), hn::Set(d, softcap));
-    hn::Store(hn::Mul(hyperbolic_tangent(d, share), hn::Set(d, softcap)), d, products + j);
+    hn::Store(soft_cap(d, hn::Mul(hn::Load(d, products + j), hn::Set(d, scale)), softcap), d, products + j);
   }
+}
+
+// What a row is multiplied by in the exponents of 2 after cap_row, which has scaled it if there is a soft cap.
+HWY_INLINE float exponent_factor(float scale, float softcap) {
+  return (softcap > 0.0f ? 1.0f : scale) * log2_e;
 }
 
 // scores[j] becomes 2^(scores[j] · factor - shift) for j < valid and 0 for valid <= j < columns, where shift is the
@@ -81,7 +86,7 @@ HWY_INLINE void flash_forward(const QueryBlock& block, float* workspace, const P
   float* const sums = scores + query_tile * key_block;  // unnormalised output [query_block, width]
   float* const largest = sums + query_block * width;
   float* const denominators = largest + query_block;
-  const float factor = (block.softcap > 0.0f ? 1.0f : block.scale) * log2_e;
+  const float factor = exponent_factor(block.scale, block.softcap);
   const Visibility& visibility = block.visibility;
   const std::int64_t end = visibility.causal ? std::min(block.keys, block.position + block.rows) : block.keys;
   std::fill_n(sums, block.rows * width, 0.0f);
@@ -111,7 +116,7 @@ HWY_INLINE void flash_forward(const QueryBlock& block, float* workspace, const P
           std::fill_n(row, columns, 0.0f);
           continue;
         }
-        if (block.softcap > 0.0f) cap_row(row, columns, block.scale, block.softcap);
+        cap_row(row, columns, block.scale, block.softcap);
         std::fill_n(row, seen.first, -std::numeric_limits<float>::infinity());
         float& shift = largest[i + r];
         const float before = shift;

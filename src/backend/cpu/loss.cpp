@@ -58,17 +58,13 @@ float take_exponentials(float* x, float shift, std::int64_t n) {
 }
 
 void cap_floats(const float* x, float cap, std::int64_t n, float* out) {
-  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
-    const auto share = hn::Div(hn::LoadU(d, x + i), hn::Set(d, cap));
-    hn::StoreU(hn::Mul(hyperbolic_tangent(d, share), hn::Set(d, cap)), d, out + i);
-  });
+  for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR { hn::StoreU(soft_cap(d, hn::LoadU(d, x + i), cap), d, out + i); });
 }
 
 // gradient[i] *= 1 - (capped[i] / cap)².
 void slope_of_cap(const float* capped, float cap, std::int64_t n, float* gradient) {
   for_lanes(n, [=](auto d, std::int64_t i) HWY_ATTR {
-    const auto share = hn::Div(hn::LoadU(d, capped + i), hn::Set(d, cap));
-    const auto slope = hn::NegMulAdd(share, share, hn::Set(d, 1.0f));
+    const auto slope = soft_cap_slope(d, hn::LoadU(d, capped + i), cap);
     hn::StoreU(hn::Mul(hn::LoadU(d, gradient + i), slope), d, gradient + i);
   });
 }

@@ -154,6 +154,19 @@ HWY_INLINE hn::Vec<D> hyperbolic_tangent(D d, hn::Vec<D> x) {
   return hn::IfThenElse(hn::Lt(t, hn::Set(d, 0.625f)), near, hn::CopySign(far, x));
 }
 
+// cap · tanh(x / cap), a soft cap (Gemma Team, 2024).
+template <class D>
+HWY_INLINE hn::Vec<D> soft_cap(D d, hn::Vec<D> x, float cap) {
+  return hn::Mul(hyperbolic_tangent(d, hn::Div(x, hn::Set(d, cap))), hn::Set(d, cap));
+}
+
+// Its derivative, from the result.
+template <class D>
+HWY_INLINE hn::Vec<D> soft_cap_slope(D d, hn::Vec<D> capped, float cap) {
+  const auto share = hn::Div(capped, hn::Set(d, cap));
+  return hn::NegMulAdd(share, share, hn::Set(d, 1.0f));
+}
+
 // cos and sin of `angle`, within 1.5 ulp of 1 for |angle| below 2^24.
 // The angle is reduced to |r| <= π/4 in double, where the product with the leading 29 bits of π/2 is exact.
 template <class D>

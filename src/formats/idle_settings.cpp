@@ -1,0 +1,69 @@
+// Settings of a model that change nothing, and windows said in the fewest numbers.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "formats/hf_config.h"
+#include "formats/hf_families.h"
+
+namespace mslt {
+
+bool slide_in(const std::vector<bool>& slides, Config& config) {
+  const auto first = std::find(slides.begin(), slides.end(), true);
+  const auto fits = [&](std::int64_t every) {
+    config.full_attention_every = every;
+    for (std::size_t i = 0; i < slides.size(); ++i) {
+      if ((config.layer(static_cast<std::int64_t>(i)).attention.window > 0) != slides[i]) return false;
+    }
+    return true;
+  };
+  config.window_from = first - slides.begin();
+  if (fits(0)) return true;
+  // The first layer without after one with it is the n-th, the 2n-th or so.
+  const std::int64_t full = std::find(first, slides.end(), false) - slides.begin() + 1;
+  for (std::int64_t n = 2; n <= full; ++n) {
+    if (full % n == 0 && fits(n)) return true;
+  }
+  return false;
+}
+
+Config without_idle_settings(Config config) {
+  const RopeScaling all = std::exchange(config.rope_scaling, {.type = config.rope_scaling.type});
+  switch (all.type) {
+    case RopeScalingType::none:
+      break;
+    case RopeScalingType::linear:
+      config.rope_scaling.factor = all.factor;
+      break;
+    case RopeScalingType::llama3:
+      config.rope_scaling.factor = all.factor;
+      config.rope_scaling.low_freq_factor = all.low_freq_factor;
+      config.rope_scaling.high_freq_factor = all.high_freq_factor;
+      config.rope_scaling.original_max_positions = all.original_max_positions;
+      break;
+    case RopeScalingType::yarn:
+      config.rope_scaling = all;
+      config.rope_scaling.low_freq_factor = RopeScaling().low_freq_factor;
+      config.rope_scaling.high_freq_factor = RopeScaling().high_freq_factor;
+      break;
+  }
+  if (config.position != PositionType::rope) config.rope_theta = Config().rope_theta;
+  if (config.no_rope_every > config.layers) config.no_rope_every = 0;
+  if (config.attention_scale == 1.0f / std::sqrt(static_cast<float>(config.head_size))) config.attention_scale = 0;
+  // Layers with a window as long as any sequence are as those without, but for a rotation of their own.
+  if (config.local_rope_theta == 0 && config.window >= config.max_positions) config.window = 0;
+  if (config.window > 0) {
+    std::vector<bool> slides;
+    for (std::int64_t i = 0; i < config.layers; ++i) slides.push_back(config.layer(i).attention.window > 0);
+    const bool any = std::find(slides.begin(), slides.end(), true) != slides.end();
+    if (!any || !slide_in(slides, config)) config.window = 0;
+  }
+  if (config.window == 0) {
+    config.window_from = config.full_attention_every = 0;
+    config.local_rope_theta = 0;
+  }
+  return config;
+}
+
+}  // namespace mslt
