@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Compares mslt's tokenizers of characters, as SentencePiece's are, with the package tokenizers and, where it is
-installed, transformers.
+installed, transformers and, for the same vocabulary in a GGUF file, llama.cpp (xllamacpp).
 
     piece_tokenizer_oracle.py TOOL [--random N]
 
@@ -16,7 +16,7 @@ import random
 import sys
 import tempfile
 
-from tokenizer_oracle import HARD, Report, Tool, check_huggingface, check_transformers, load, random_texts, training_text
+from tokenizer_oracle import HARD, Report, Tool, check_huggingface, check_transformers, huggingface_ids, load, random_texts, training_text
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 SPACE = "\u2581"
@@ -116,7 +116,7 @@ def shapes_of(document, crossing):
 
 def texts_of(rng):
     pieces = ["<think>", "<n>", "a b", " <l> ", "<r>  ", "the", " the ", "<lr>", " <lr>  ", "</s>", "<s>", "<unk>", "<0x41>", SPACE, SPACE * 2, "  ",
-              "<|end|>\n", "<|user|> ", "<table>", "\n\n", "\n", "☃", "🦜", "e\u0301", "é", "中", "\u3000", "\t", "a", "ab", "hello ", "."]
+              "<|end|>\n", "<tool>", "<|user|> ", "<table>", "\n\n", "\n", "☃", "🦜", "e\u0301", "é", "中", "\u3000", "\t", "a", "ab", "hello ", "."]
     return ["".join(rng.choices(pieces, k=rng.choice([1, 2, 4, 9, 30]))) for _ in range(1500)] + [
         "あいうえお" * 20_000, "the " * 25_000, "🦜" * 20_000, " " * 100_000, SPACE * 30_001, "ab cd" * 20_000]
 
@@ -142,6 +142,98 @@ def check_decoding(report, tool, folder, name, document, rng, count):
     report.compare(f"{name}, streamed decoding, tokenizers", lists, [text.decode() for text in tool.decode(path, lists, "stream")], theirs)
 
 
+def write_gguf(document, path, space):
+    """A random llama of one layer around the vocabulary; scores fall with the ids, as SentencePiece gives them."""
+    import gguf
+    import numpy
+    vocabulary = document["model"]["vocab"]
+    names = sorted(vocabulary, key=vocabulary.get)
+    generator = numpy.random.default_rng(3)
+    width, rows = 32, len(names)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(256)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(width)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width // 2)
+    writer.add_vocab_size(rows)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(names)
+    writer.add_token_scores([0.0 if id < 259 else 259.0 - id for id in range(rows)])
+    writer.add_token_types([2 if id == 0 else 3 if id < 3 else 6 if id < 259 else 4 if name == "<tool>" else 1
+                            for id, name in enumerate(names)])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(space)
+    matrices = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    shapes = {"token_embd": (rows, width), "output_norm": (width,), "output": (rows, width), "blk.0.attn_norm": (width,),
+              "blk.0.ffn_norm": (width,)} | {f"blk.0.{name}": (width, width) for name in matrices}
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", generator.standard_normal(shape).astype(numpy.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def llama_cpp_ids(path, texts, special):
+    """The ids that llama.cpp's server gives."""
+    import urllib.request
+    import xllamacpp
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx = 256
+    parameters.warmup = False
+    parameters.verbosity = -1
+    server = xllamacpp.Server(parameters)
+    ids = []
+    for text in texts:
+        data = json.dumps({"content": text, "add_special": False, "parse_special": special == "parse"}).encode()
+        request = urllib.request.Request(server.listening_address + "/tokenize", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as reply:
+            ids.append(json.load(reply)["tokens"])
+    return ids
+
+
+def check_gguf(report, tool, folder, document, texts):
+    """The same vocabulary in a GGUF file, as llama.cpp and transformers read it."""
+    document = copy.deepcopy(document)
+    document["model"]["vocab"]["<tool>"] = len(document["model"]["vocab"])
+    raw = [text.encode() for text in texts]
+    for space in (True, False):
+        path = folder / f"space_{space}.gguf"
+        try:
+            write_gguf(document, path, space)
+        except ImportError as error:
+            print(f"GGUF: skipped, {error}")
+            return
+        for special in ("text", "parse"):
+            try:
+                theirs = llama_cpp_ids(path, texts, special)
+            except ImportError as error:
+                print(f"llama.cpp: skipped, {error}")
+                break
+            report.compare(f"GGUF, add_space_prefix {space}, encode {special}, llama.cpp", texts,
+                           tool.encode(path, raw, special), theirs)
+        try:
+            from transformers import AutoTokenizer
+            theirs = AutoTokenizer.from_pretrained(folder, gguf_file=path.name)
+        except ImportError as error:
+            print(f"GGUF, transformers: skipped, {error}")
+            continue
+        report.compare(f"GGUF, add_space_prefix {space}, transformers", texts, tool.encode(path, raw, "parse"),
+                       [theirs.encode(text, add_special_tokens=False) for text in texts])
+        tool.run("convert", path, "-", folder / "converted")
+        rewritten = Tokenizer.from_file(str(folder / "converted" / "tokenizer.json"))
+        report.compare(f"GGUF, add_space_prefix {space}, written as tokenizer.json, tokenizers", texts,
+                       tool.encode(path, raw), huggingface_ids(rewritten, texts, "text"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool")
@@ -158,6 +250,8 @@ def main():
         for shape, shaped in shapes_of(document, llama(corpus, 1500, words=False)).items():
             check_huggingface(report, tool, folder, shape, shaped, texts + random_texts(rng, arguments.random))
             check_decoding(report, tool, folder, shape, shaped, rng, 1000)
+        # llama.cpp takes minutes for long texts.
+        check_gguf(report, tool, folder, document, [text for text in texts if "\0" not in text and len(text) < 2000])
         check_transformers(report, tool, folder, document, HARD, ("<s>", "</s>", None))
     print(f"{report.differences} differences")
     return 1 if report.differences else 0
