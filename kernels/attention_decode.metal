@@ -26,31 +26,70 @@ struct DecodeStep {
 constant constexpr float lowest_score = -0.25f * FLT_MAX;
 constant constexpr float absent_score = -FLT_MAX;
 
-// Simdgroups of a threadgroup. Each leaves its partial results in threadgroup memory: the sums of a head's columns, the
-// largest score and the sum of weights.
-constant constexpr uint decode_simdgroups = 4;
+// Threadgroup memory for the partial results of its simdgroups: for each, the sums of a head's columns, the largest
+// score and the sum of weights.
+constant constexpr uint decode_simdgroups = 8;
 
-// Attention of query row `row` and head `head` over split `split` of the cache: one threadgroup each, of
+// The most pairs that a head rotates.
+constant constexpr uint decode_pairs = 128;
+
+// Rotates a lane's spans of a head, whose other halves `partner` has, by turns of cosines and sines.
+template <uint spans>
+inline void rotate_head(thread float* x, thread const float* partner, threadgroup const float2* turns, uint part,
+                        uint head_size) {
+  const uint middle = head_size / 2;
+#pragma unroll
+  for (uint s = 0; s < spans; ++s) {
+    const uint column = (s * decode_lanes + part) * span_width;
+    // Past the head's end, all are zeros and any turn will do.
+    const uint pair = column < middle ? column : (column < head_size ? column - middle : 0u);
+#pragma unroll
+    for (uint k = 0; k < span_width; ++k) {
+      const float2 turn = turns[pair + k];
+      const float turned = partner[s * span_width + k] * turn.y;
+      const float kept = x[s * span_width + k] * turn.x;
+      x[s * span_width + k] = column < middle ? kept - turned : kept + turned;
+    }
+  }
+}
+
+// A lane's spans of the head at `begin`, and with `other` of the other half of each; zeros past the head's end.
+template <uint spans, typename T>
+inline void load_head(device const T* qkv, ulong begin, uint part, bool other, constant AttentionDecodeArgs& args,
+                      thread float* values) {
+  const uint middle = args.head_size / 2;
+#pragma unroll
+  for (uint s = 0; s < spans; ++s) {
+    const uint column = (s * decode_lanes + part) * span_width;
+    const uint from = other ? (column < middle ? column + middle : column - middle) : column;
+    Run<T, span_width> raw;
+    fetch_span(qkv, begin + from, begin + (column < args.head_size ? args.head_size : 0u), args.aligned, raw);
+    unpack_raw(raw, values + s * span_width);
+  }
+}
+
+// Attention of query row `row` and head `head` over split `split` of the cache: one threadgroup each, of at most
 // decode_simdgroups whole simdgroups, which share the split's positions. With one split, out = the values weighted by
 // exp(score - largest) over the sum of the weights, zeros without positions. Otherwise partial[(row · H + head) ·
 // splits + split] = the head_size sums of weighted values, then the largest score and the sum of weights; a split
-// without positions stores zeros and the lowest score. For head sizes up to 64 · spans.
+// without positions stores zeros and the lowest score. For head sizes up to 64 · spans. With args.appends, which is for
+// one row a sequence, the row's own key and value come from qkv, rounded as the cache has them; the first head of those
+// that share them stores them. Nobody reads them from the cache.
 template <typename T, typename C, uint spans>
-[[max_total_threads_per_threadgroup(128)]]
-kernel void attention_decode_split(device T* out [[buffer(0)]], device float* partial [[buffer(1)]],
-                                   device const T* qkv [[buffer(2)]], device const C* keys [[buffer(3)]],
-                                   device const C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
-                                   device const int* first [[buffer(6)]],
-                                   constant AttentionDecodeArgs& args [[buffer(7)]],
-                                   uint unit [[threadgroup_position_in_grid]],
-                                   uint thread_position [[thread_position_in_threadgroup]],
-                                   uint simdgroup [[simdgroup_index_in_threadgroup]],
-                                   uint lane [[thread_index_in_simdgroup]]) {
+[[max_total_threads_per_threadgroup(256)]]
+kernel void attention_decode_split(
+    device T* out [[buffer(0)]], device float* partial [[buffer(1)]], device const T* qkv [[buffer(2)]],
+    device C* keys [[buffer(3)]], device C* values [[buffer(4)]], device const int* block_table [[buffer(5)]],
+    device const int* first [[buffer(6)]], constant AttentionDecodeArgs& args [[buffer(7)]],
+    device const float* inverse_frequencies [[buffer(8)]], uint unit [[threadgroup_position_in_grid]],
+    uint thread_position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]], uint simdgroups [[simdgroups_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]]) {
   constexpr uint each = DecodeStep<C, spans>::each;
   constexpr uint step = each * decode_beside;
-  constexpr uint together = step * decode_simdgroups;
   constexpr uint stride = 64 * spans + 2;
   threadgroup float joined[decode_simdgroups * stride];
+  threadgroup float2 turns[decode_pairs];
   const uint split = unit % args.splits;
   const uint head = unit / args.splits % args.heads;
   const uint row = unit / args.splits / args.heads;
@@ -72,8 +111,11 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     fetch_span(qkv, query_begin + column, query_begin + args.head_size, args.aligned, raw_query[s]);
   }
   const uint seen = uint(clamp(long(asked_first) + long(row % args.steps) + 1, long(0), long(args.positions)));
-  const uint end = min((split + 1) * args.split_positions, seen);
+  // The last one seen is the row's own, if it has a place.
+  const bool has_own = args.appends != 0 && asked_first >= 0 && uint(asked_first) < args.positions;
+  const uint end = min((split + 1) * args.split_positions, has_own ? seen - 1 : seen);
   const uint low = seen - min(seen, args.window);
+  const uint together = step * simdgroups;
   uint start = begin;
   if (low > begin) {
     start += (low - begin) / together * together;
@@ -89,6 +131,17 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     for (uint k = 0; k < span_width; ++k) {
       sums[s * span_width + k] = 0.0f;
     }
+  }
+  if (args.rotates != 0) {
+    float partner[spans * span_width];
+    load_head<spans>(qkv, query_begin, part, true, args, partner);
+    for (uint pair = thread_position; pair < args.head_size / 2; pair += threads) {
+      const float angle = float(asked_first) * inverse_frequencies[pair];
+      // Angles go far beyond the range of the fast functions.
+      turns[pair] = float2(precise::cos(angle), precise::sin(angle));
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    rotate_head<spans>(query, partner, turns, part, args.head_size);
   }
   float largest = lowest_score;
   float total = 0.0f;
@@ -174,6 +227,51 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
     }
   }
 
+  const int own_block = has_own ? block_table[table + (seen - 1) / block_size] : -1;
+  if (simdgroup == 0 && own_block >= 0 && uint(own_block) < args.blocks && (seen - 1) / args.split_positions == split) {
+    float key[spans * span_width];
+    float value[spans * span_width];
+    const ulong key_begin = ulong(row) * args.columns + ulong(args.heads + kv_head) * args.head_size;
+    load_head<spans>(qkv, key_begin, part, false, args, key);
+    load_head<spans>(qkv, key_begin + width, part, false, args, value);
+    if (args.rotates != 0) {
+      float partner[spans * span_width];
+      load_head<spans>(qkv, key_begin, part, true, args, partner);
+      rotate_head<spans>(key, partner, turns, part, args.head_size);
+    }
+    if (head % (args.heads / args.kv_heads) == 0 && lane < decode_lanes) {
+      const ulong at =
+          (ulong(own_block) * block_size + (seen - 1) % block_size) * width + ulong(kv_head) * args.head_size;
+#pragma unroll
+      for (uint s = 0; s < spans; ++s) {
+        const uint column = (s * decode_lanes + part) * span_width;
+        if (column < args.head_size) {
+          store_span(keys, at + column, at + args.head_size, args.aligned, key + s * span_width);
+          store_span(values, at + column, at + args.head_size, args.aligned, value + s * span_width);
+        }
+      }
+    }
+    float score = 0.0f;
+#pragma unroll
+    for (uint k = 0; k < spans * span_width; ++k) {
+      score = fma(query[k], float(C(key[k])), score);
+    }
+    score += simd_shuffle_xor(score, 1);
+    score += simd_shuffle_xor(score, 2);
+    score += simd_shuffle_xor(score, 4);
+    // Of the lanes that had other positions, those of one count it.
+    score = lane < decode_lanes ? soft_cap(score * args.scale, args.softcap) : absent_score;
+    const float next = max(largest, score);
+    const float shrink = exp(largest - next);
+    const float weight = exp(score - next);
+    largest = next;
+    total = total * shrink + weight;
+#pragma unroll
+    for (uint k = 0; k < spans * span_width; ++k) {
+      sums[k] = fma(weight, float(C(value[k])), sums[k] * shrink);
+    }
+  }
+
   // Joins lanes that had other positions; both lanes of a pair compute the same.
   for (uint mask = decode_lanes; mask < 32; mask *= 2) {
     const float other = simd_shuffle_xor(largest, ushort(mask));
@@ -200,22 +298,24 @@ kernel void attention_decode_split(device T* out [[buffer(0)]], device float* pa
   threadgroup_barrier(mem_flags::mem_threadgroup);
   float group_largest = lowest_score;
   for (uint i = 0; i < decode_simdgroups; ++i) {
-    group_largest = max(group_largest, joined[i * stride + stride - 2]);
+    group_largest = max(group_largest, joined[min(i, simdgroups - 1) * stride + stride - 2]);
   }
   float factors[decode_simdgroups];
   float group_total = 0.0f;
 #pragma unroll
   for (uint i = 0; i < decode_simdgroups; ++i) {
-    factors[i] = exp(joined[i * stride + stride - 2] - group_largest);
-    group_total += joined[i * stride + stride - 1] * factors[i];
+    const uint from = min(i, simdgroups - 1) * stride + stride - 2;
+    const float factor = exp(joined[from] - group_largest);
+    factors[i] = i < simdgroups ? factor : 0.0f;
+    group_total += joined[from + 1] * factors[i];
   }
   const float inverse = group_total == 0.0f ? 0.0f : 1.0f / group_total;
   const ulong target = ulong(unit) * (args.head_size + 2);
-  for (uint column = thread_position; column < args.head_size; column += decode_simdgroups * 32) {
+  for (uint column = thread_position; column < args.head_size; column += threads) {
     float sum = 0.0f;
 #pragma unroll
     for (uint i = 0; i < decode_simdgroups; ++i) {
-      sum += joined[i * stride + column] * factors[i];
+      sum += joined[min(i, simdgroups - 1) * stride + column] * factors[i];
     }
     if (args.splits == 1) {
       out[ulong(unit) * args.head_size + column] = T(sum * inverse);

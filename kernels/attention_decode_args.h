@@ -16,7 +16,9 @@ struct AttentionDecodeArgs {
   uint32_t split_positions;  // positions per split
   uint32_t aligned;          // parts of heads are whole spans at multiples of 16 bytes
   uint32_t has_first;
-  uint32_t window;  // positions that a query sees at most
-  float scale;      // of the scores
-  float softcap;    // of the scaled scores; 0 for none
+  uint32_t window;   // positions that a query sees at most
+  float scale;       // of the scores
+  float softcap;     // of the scaled scores; 0 for none
+  uint32_t appends;  // the row's own key and value are not in the cache yet: stores them
+  uint32_t rotates;  // with appends: rotates queries and keys before
 };

@@ -21,10 +21,74 @@ struct MatvecShape {
   static constant constexpr uint columns = each * beside;
 };
 
-// sums[r · each + c] += the products of a lane's chunks, from element k of its rows on, with row `row` + r of the input.
+// The norm of the input's rows: (x - centre) · factor · gain + offset.
+template <uint count>
+struct RowNorms {
+  float centres[count];
+  float factors[count];
+};
+
+// Each simdgroup reads the rows for itself: no threadgroup has to wait for another.
+template <uint count, typename T>
+inline void norms_of_rows(device const T* in, uint row, uint lane, constant MatvecArgs& args,
+                          thread RowNorms<count>& norms) {
+  const float length = float(args.inner);
+#pragma unroll
+  for (uint r = 0; r < count; ++r) {
+    const ulong begin = ulong(min(row + r, args.rows - 1)) * args.inner;
+    float values[span_width];
+    float total = 0.0f;
+    if (args.norm == 1) {
+      for (uint k = lane * span_width; k < args.inner; k += 32 * span_width) {
+        load_aligned(in + begin + k, values);
+#pragma unroll
+        for (uint e = 0; e < span_width; ++e) {
+          total += values[e];
+        }
+      }
+    }
+    const float centre = simd_sum(total) / length;
+    float squares = 0.0f;
+    for (uint k = lane * span_width; k < args.inner; k += 32 * span_width) {
+      load_aligned(in + begin + k, values);
+#pragma unroll
+      for (uint e = 0; e < span_width; ++e) {
+        const float distance = values[e] - centre;
+        squares += distance * distance;
+      }
+    }
+    const float variance = simd_sum(squares) / length + args.epsilon;
+    norms.centres[r] = centre;
+    norms.factors[r] = variance == 0.0f ? 0.0f : 1.0f / sqrt(variance);
+  }
+}
+
+// x [count · span_width] = the norm of elements k and on of each row, where there is one.
+template <uint count>
+inline void normalize_spans(thread float* x, thread const RowNorms<count>& norms, device const uchar* gain,
+                            device const uchar* offset, uint k, constant MatvecArgs& args) {
+  float span[span_width];
+  load_any_span(gain, args.norm_type, k, span);
+#pragma unroll
+  for (uint i = 0; i < count * span_width; ++i) {
+    const uint r = i / span_width;
+    x[i] = (x[i] - norms.centres[r]) * norms.factors[r] * (span[i % span_width] + args.weight_offset);
+  }
+  if (args.has_norm_bias != 0) {
+    load_any_span(offset, args.norm_type, k, span);
+#pragma unroll
+    for (uint i = 0; i < count * span_width; ++i) {
+      x[i] += span[i % span_width];
+    }
+  }
+}
+
+// sums[r · each + c] += the products of a lane's chunks, from element k of its rows on, with row `row` + r of the
+// input.
 template <uint count, uint each, uint depth, typename T, typename W>
 inline void add_products(thread float* sums, device const T* in, device const W* weight, device const half* scales,
-                         thread const ulong* starts, uint k, uint row, constant MatvecArgs& args) {
+                         thread const ulong* starts, uint k, uint row, thread const RowNorms<count>& norms,
+                         device const uchar* gain, device const uchar* offset, constant MatvecArgs& args) {
   constexpr uint spans = WeightChunk<W>::spans;
   WeightChunk<W> chunks[depth * each];
 #pragma unroll
@@ -54,6 +118,9 @@ inline void add_products(thread float* sums, device const T* in, device const W*
       for (uint r = 0; r < count; ++r) {
         unpack_raw(raw[r], x + r * span_width);
       }
+      if (args.norm != 0) {
+        normalize_spans<count>(x, norms, gain, offset, k + d * weight_step + s * span_width, args);
+      }
 #pragma unroll
       for (uint c = 0; c < each; ++c) {
         float weights[span_width];
@@ -79,24 +146,30 @@ inline void add_products(thread float* sums, device const T* in, device const W*
   }
 }
 
-// out[row, column] = activation(sum + bias), where there is such an element.
+// out[row, column] (+)= activation(sum + bias), where there is such an element.
 template <typename T>
 inline void put_result(device T* out, device const uchar* bias, float sum, uint row, ulong column,
                        constant MatvecArgs& args) {
   if (row < args.rows && column < args.columns) {
     const float x = args.has_bias != 0 ? sum + load_any(bias, args.bias_type, column) : sum;
-    out[ulong(row) * args.columns + column] = T(activate(args.activation, x));
+    const ulong at = ulong(row) * args.columns + column;
+    const float result = activate(args.activation, x);
+    out[at] = T(args.accumulate != 0 ? float(out[at]) + result : result);
   }
 }
 
-// out = activation(in · weightᵀ + bias). A simdgroup has the results of MatvecShape::columns rows of the weight and
-// `count` rows of the input. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of
-// the next.
+// Simdgroups of a threadgroup at most.
+constant constexpr uint matvec_simdgroups = 8;
+
+// out (+)= activation(norm(in) · weightᵀ + bias). A simdgroup has the results of MatvecShape::columns rows of the
+// weight and `count` rows of the input; or a threadgroup has, whose simdgroups then take turns along the rows and add
+// up at last. Threadgroups of whole simdgroups, which cover the columns of the first rows, then those of the next.
 template <typename T, typename W, uint count>
 [[max_total_threads_per_threadgroup(256)]]
 kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                         device const W* weight [[buffer(2)]], device const half* scales [[buffer(3)]],
                         device const uchar* bias [[buffer(4)]], constant MatvecArgs& args [[buffer(5)]],
+                        device const uchar* gain [[buffer(6)]], device const uchar* offset [[buffer(7)]],
                         uint group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
                         uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
   constexpr uint lanes = WeightChunk<W>::lanes;
@@ -104,9 +177,12 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
   constexpr uint depth = MatvecShape<W, count>::depth;
   constexpr uint beside = MatvecShape<W, count>::beside;
   constexpr uint results = count * each;
-  const uint columns = simdgroups * MatvecShape<W, count>::columns;
+  threadgroup float shares[matvec_simdgroups * 32];
+  const uint turns = args.shared != 0 ? simdgroups : 1;
+  const uint turn = args.shared != 0 ? simdgroup : 0;
+  const uint columns = simdgroups / turns * MatvecShape<W, count>::columns;
   const uint across = (args.columns + columns - 1) / columns;
-  const ulong first_column = ulong(group % across) * columns + simdgroup * MatvecShape<W, count>::columns;
+  const ulong first_column = ulong(group % across) * columns + (simdgroup - turn) * MatvecShape<W, count>::columns;
   const uint first_row = group / across * count;
   if (first_column >= args.columns) {
     return;
@@ -129,6 +205,14 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
     return;
   }
 
+  RowNorms<count> norms;
+#pragma unroll
+  for (uint r = 0; r < count; ++r) {
+    norms.centres[r] = norms.factors[r] = 0.0f;
+  }
+  if (args.norm != 0) {
+    norms_of_rows<count>(in, first_row, lane, args, norms);
+  }
   // A lane has the rows first_column + its place + c · beside.
   const uint place = lane / lanes;
   ulong starts[each];
@@ -142,16 +226,28 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
   for (uint i = 0; i < results; ++i) {
     sums[i] = 0.0f;
   }
-  uint k = lane % lanes * (WeightChunk<W>::spans * span_width);
+  uint k = lane % lanes * (WeightChunk<W>::spans * span_width) + turn * depth * weight_step;
+  for (; k + (depth - 1) * weight_step < args.inner; k += turns * depth * weight_step) {
+    add_products<count, each, depth>(sums, in, weight, scales, starts, k, first_row, norms, gain, offset, args);
+  }
   if (depth > 1) {
-    for (; k + (depth - 1) * weight_step < args.inner; k += depth * weight_step) {
-      add_products<count, each, depth>(sums, in, weight, scales, starts, k, first_row, args);
+    // What is left of a turn that the row's end cuts short.
+    for (uint d = 1; d < depth && k < args.inner; ++d) {
+      add_products<count, each, 1>(sums, in, weight, scales, starts, k, first_row, norms, gain, offset, args);
+      k += weight_step;
     }
   }
-  for (; k < args.inner; k += weight_step) {
-    add_products<count, each, 1>(sums, in, weight, scales, starts, k, first_row, args);
-  }
   spread_sums<results, lanes>(sums, lane);
+  if (args.shared != 0) {
+    shares[simdgroup * 32 + lane] = sums[0];
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (simdgroup != 0) {
+      return;
+    }
+    for (uint i = 1; i < simdgroups; ++i) {
+      sums[0] += shares[i * 32 + lane];
+    }
+  }
   constexpr uint alike = lanes / results;
   if (lane % alike == 0) {
     const uint i = lane % lanes / alike;

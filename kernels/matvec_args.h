@@ -11,4 +11,11 @@ struct MatvecArgs {
   uint32_t activation;  // as MatmulArgs has it
   uint32_t has_bias;
   uint32_t bias_type;
+  uint32_t shared;      // all simdgroups of a threadgroup have the same columns, and share their rows of the weight
+  uint32_t accumulate;  // adds to out
+  uint32_t norm;        // of the input's rows: 0 none, 1 LayerNorm, 2 RMSNorm; needs `aligned`
+  uint32_t norm_type;   // of its weight and bias, as bias_type
+  uint32_t has_norm_bias;
+  float epsilon;
+  float weight_offset;  // added to the norm's weight
 };

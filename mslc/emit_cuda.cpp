@@ -88,8 +88,8 @@ std::string cuda_entry(const KernelEntry& entry) {
   const std::string bounds = entry.max_threads_per_threadgroup > threads_without_bounds
                                  ? fmt::format("__launch_bounds__({}) ", entry.max_threads_per_threadgroup)
                                  : "";
-  return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  {}{}(\n    {});\n}}\n", bounds,
-                     entry.host_name, parameters, entry.function->name, entry.template_arguments, call);
+  return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  mslt_begin();\n  {}{}(\n    {});\n}}\n",
+                     bounds, entry.host_name, parameters, entry.function->name, entry.template_arguments, call);
 }
 
 }  // namespace

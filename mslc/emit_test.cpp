@@ -85,7 +85,7 @@ TEST_F(Emit, CudaEntriesTakeArgumentsThenOffsets) {
       text,
       "extern \"C\" __global__ void mslt_scale_rows_bf16(\n    const bfloat* mslt_argument_0,\n    const float* "
       "mslt_argument_1,\n    bfloat* mslt_argument_2,\n    const ScaleRowsArgs mslt_argument_3,\n    unsigned "
-      "int mslt_argument_4)");
+      "int mslt_argument_4) {\n  mslt_begin();\n");
   expect_holds(text, "reinterpret_cast<float*>(mslt_dynamic + mslt_argument_4)");
   expect_holds(cuda(1), "__launch_bounds__(1024) mslt_row_sum(");
   expect_holds(cuda(0), "static __device__ const constexpr uint lanes_per_thread = 4;");

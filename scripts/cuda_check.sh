@@ -1,31 +1,40 @@
 #!/usr/bin/env bash
-# Tests a CUDA build on a machine with an NVIDIA GPU: the suites of the backend and of the driver, the same training on
-# cpu and on cuda, and the suites again under compute-sanitizer's four tools.
-# Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|sanitize ...]; all of them without names
+# Tests a CUDA build on a machine with an NVIDIA GPU: all suites that run on cuda, the same training on cpu and on cuda, a
+# long training in bf16 and in f32, and the backend's suites again under compute-sanitizer's four tools.
+# Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|proof|sanitize ...]; all of them without names
+# Exits with status 77 where there is no such GPU.
 # COMPUTE_SANITIZER names that program if it is neither on the PATH nor in /usr/local/cuda/bin.
 # SANITIZE_FILTER restricts its suites (a GoogleTest filter), SANITIZE_TOOLS its tools.
 # RUN_WRAPPER precedes every program of the build, for builds that carry their own libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build=${1:?"Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|sanitize ...]"}
+build=${1:?"Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|proof|sanitize ...]"}
 shift
 parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(suites train sanitize)
+[[ ${#parts[@]} -gt 0 ]] || parts=(suites train proof sanitize)
 read -ra wrapper <<<"${RUN_WRAPPER:-}"
 suites=$build/tests/backend/backend_tests
 driver=$build/src/backend/msl/cuda_tests
 libraries=$build/src/backend/msl/cuda_libraries_tests
+golden=$build/tests/golden/golden_tests
+training=$build/tests/train/device_training_tests
 mslt=$build/bin/mslt
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 run() { "${wrapper[@]}" "$@"; }
 
+found=$(run "$mslt" devices)
+[[ $'\n'$found == *$'\ncuda'* ]] || { echo "skipped: $mslt finds no NVIDIA GPU"; exit 77; }
+
 check_suites() {
-  run "$suites" --devices=cuda --gtest_brief=1
+  local device
+  for device in cuda cuda-msl; do run "$suites" --devices="$device" --gtest_brief=1; done
   run "$driver" --gtest_brief=1
   run "$libraries" --gtest_brief=1
+  run "$golden" '--gtest_filter=*cuda*' --gtest_brief=1
+  run "$training" '--gtest_filter=*cuda*' --gtest_brief=1
 }
 
 # losses RUN: "step loss" of each step
@@ -42,10 +51,14 @@ compare() {
           exit !(steps > 0 && largest <= tolerance) }'
 }
 
-check_train() {
+prepare() { # VOCAB_SIZE
   cat README.md CONTRIBUTING.md docs/*.md >"$work/text"
-  run "$mslt" tokenizer train --input "$work/text" --vocab-size 600 --output "$work/tokenizer.json" >/dev/null 2>&1
+  run "$mslt" tokenizer train --input "$work/text" --vocab-size "$1" --output "$work/tokenizer.json" >/dev/null 2>&1
   run "$mslt" data prepare --tokenizer "$work/tokenizer.json" --input "$work/text" --output "$work/data" >/dev/null 2>&1
+}
+
+check_train() {
+  prepare 600
   local common=(train --data "$work/data" --layers 2 --channels 96 --heads 3 --max-positions 64 --batch-size 4
     --steps 30 --lr 1e-3 --warmup 5 --seed 7 --eval-every 0 --save-every 0)
   local -A models=(
@@ -64,6 +77,12 @@ check_train() {
     compare "$name f32, cpu and cuda" 1e-4 "$work/$name-cpu" "$work/$name-cuda"
     compare "$name f32 and bf16" 2e-2 "$work/$name-cpu" "$work/$name-bf16"
   done
+}
+
+check_proof() {
+  rm -rf "$work/data"
+  prepare 2048
+  run scripts/cuda_proof.sh "$mslt" "$work/data" "$work/proof"
 }
 
 check_sanitize() {

@@ -27,12 +27,20 @@ void Backend::replay(const Recording& recording) {
   for (const auto& operation : operations->operations) operation(*this);
 }
 
+Tensor UploadSlot::beginning(const Tensor& tensor, std::size_t bytes) {
+  if (bytes >= tensor.bytes()) return tensor;
+  const std::size_t elements = bytes / size_of(tensor.dtype());
+  return {tensor.buffer(), tensor.offset(), tensor.dtype(), {static_cast<std::int64_t>(elements)}};
+}
+
 namespace {
 
 class PlainSlot final : public UploadSlot {
  public:
   PlainSlot(Backend& backend, const Tensor& destination) : backend_(backend), destination_(destination) {}
-  void write(std::span<const std::byte> source) override { backend_.upload(destination_, source); }
+  void write(std::span<const std::byte> source) override {
+    backend_.upload(beginning(destination_, source.size()), source);
+  }
 
  private:
   Backend& backend_;

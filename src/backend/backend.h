@@ -79,8 +79,13 @@ class UploadSlot {
   UploadSlot& operator=(const UploadSlot&) = delete;
   virtual ~UploadSlot() = default;
 
-  // As Backend::upload to the tensor of the slot. Waits if the device has not read the upload `under_way` times before.
+  // As Backend::upload to the tensor of the slot, or to its first elements if `source` has fewer bytes. Waits if the
+  // device has not read the upload `under_way` times before.
   virtual void write(std::span<const std::byte> source) = 0;
+
+ protected:
+  // The first elements of the tensor, of so many bytes; all where it has not so many.
+  static Tensor beginning(const Tensor& tensor, std::size_t bytes);
 };
 
 class Backend : public ExecutesAll<Operations> {
@@ -150,9 +155,14 @@ class Backend : public ExecutesAll<Operations> {
   // allocating device memory. Throws Error(usage) for a recording of another backend.
   virtual void replay(const Recording& recording);
 
+  // Up to so many rows FusedProduct is faster than the operations that it stands for.
+  virtual std::int64_t fused_rows() const { return 0; }
+
   // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
   // without such a clock.
   virtual double device_seconds() const { return 0.0; }
+  // The most bytes of the device's own memory that were allocated at a time; 0 where it works in the host's.
+  virtual std::size_t peak_device_bytes() const { return 0; }
 
   // What the backend holds for itself at present; it gives nothing of it back.
   virtual WorkingMemory working_memory() const { return {}; }

@@ -16,7 +16,7 @@ void check_choice(std::string_view option, std::string_view choice, std::string_
     fail(ErrorKind::usage, "{} {}: there is no such choice. Valid are auto, msl and {}.{}", option, choice, library,
          near_name_hint(choice, names));
   }
-  if (choice == library && device != "cuda") {
+  if (choice == library && device != "cuda" && !device.starts_with("cuda:")) {
     fail(ErrorKind::usage, "{} {} is for the device cuda, but the device is {}; valid is {}.", option, choice, device,
          device == "cpu" ? "auto" : "auto or msl");
   }

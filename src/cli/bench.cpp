@@ -11,6 +11,7 @@
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "base/philox.h"
+#include "generate/decode_steps.h"
 #include "generate/token_drawer.h"
 #include "model/inference_pass.h"
 #include "profile/matmul_peak.h"
@@ -46,11 +47,15 @@ double copy_bandwidth(Backend& backend) {
   const auto destination = backend.allocate(elements * 4, "bandwidth destination");
   const Tensor from(*source, 0, DType::f32, Shape{elements});
   const Tensor to(*destination, 0, DType::f32, Shape{elements});
-  const double seconds = median_seconds(5, [&] {
-    backend.run(Copy{.out = to, .in = from});
+  // So many one after another that handing them over takes no part of the time.
+  const auto copies = [&](int count) {
+    for (int i = 0; i < count; ++i) backend.run(Copy{.out = to, .in = from});
     backend.wait();
-  });
-  return 2.0 * 4.0 * static_cast<double>(elements) / seconds;
+  };
+  copies(1);
+  constexpr double long_enough = 0.01;
+  const int count = std::clamp(static_cast<int>(long_enough / time_once([&] { copies(1); })), 1, 100);
+  return 2.0 * 4.0 * static_cast<double>(elements) * count / median_seconds(5, [&] { copies(count); });
 }
 
 // Of a plain loop over host memory, on all threads: faster than a copy where writing costs more than reading.
@@ -116,16 +121,26 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
     // As training does: steps run while the next is handed over.
     backend.throttle(TrainingStep::most_in_flight(dtype));
   };
-  // A GPU's first steps choose plans and record graphs. If steps take long, one is enough.
+  // A GPU's first steps choose plans and record graphs; elsewhere, where steps take long, one has to do.
+  const bool prepares = backend.peak_device_bytes() > 0;
   double warm_seconds = 0.0;
-  for (int i = 0; i < most_warm_steps && warm_seconds < enough_warm_seconds; ++i) warm_seconds += time_once(step);
+  for (int i = 0; i < most_warm_steps && (prepares || warm_seconds < enough_warm_seconds); ++i) {
+    warm_seconds += time_once(step);
+  }
   backend.wait();
   // Before the peak is measured: its matrices would count as well.
   result.resident_bytes = largest_resident_bytes();
+  result.device_bytes = backend.peak_device_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
   const double device_before = backend.device_seconds();
-  result.step_seconds = median_seconds(static_cast<int>(options.steps), step);
-  backend.wait();
+  // All steps together, since handing one over takes no time where those before it are still running.
+  options.timed(true);
+  result.step_seconds = time_once([&] {
+                          for (std::int64_t i = 0; i < options.steps; ++i) step();
+                          backend.wait();
+                        }) /
+                        static_cast<double>(options.steps);
+  options.timed(false);
   result.device_seconds = (backend.device_seconds() - device_before) / static_cast<double>(options.steps);
   result.peak = std::max(result.peak, measure_matmul_peak(backend, dtype));
   result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
@@ -156,27 +171,41 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   std::vector<int> slot_list(static_cast<std::size_t>(slots));
   for (int i = 0; i < slots; ++i) slot_list[static_cast<std::size_t>(i)] = i;
   const auto prompt = random_tokens(options.prompt_tokens, config.vocab_size, 0);
-  std::vector<std::span<const std::int32_t>> tokens(slot_list.size(), prompt);
+  const std::vector<std::span<const std::int32_t>> tokens(slot_list.size(), prompt);
   TokenDrawer drawer(backend, options.sampling, options.batch_size, config.vocab_size);
   std::vector<std::vector<std::int32_t>> histories(slot_list.size(), prompt);
-  const auto forward = [&] {
-    drawer.load(pass.forward(slot_list, tokens));
-    const std::vector<std::int32_t> next = drawer.draw(slot_list, {histories.begin(), histories.end()});
+  std::vector<std::int32_t> next;
+  const auto forward = [&](std::span<const std::span<const std::int32_t>> each) {
+    drawer.load(pass.forward(slot_list, each));
+    next = drawer.draw(slot_list, {histories.begin(), histories.end()});
     for (std::size_t i = 0; i < next.size(); ++i) histories[i].push_back(next[i]);
   };
 
   GenerateBenchResult result;
   result.bandwidth = copy_bandwidth(backend);
   if (backend.device().backend == "cpu") result.bandwidth = std::max(result.bandwidth, host_read_bandwidth(backend));
-  result.first_prompt_seconds = time_once(forward);
+  const auto decode = [&](std::int64_t steps) {
+    if (drawer.draws_on_device()) {
+      DecodeSteps(backend, pass, drawer, slot_list, next).run(steps, [](const auto&) { return true; });
+      return;
+    }
+    std::vector<std::span<const std::int32_t>> last(slot_list.size());
+    for (std::int64_t i = 0; i < steps; ++i) {
+      for (std::size_t row = 0; row < last.size(); ++row) last[row] = std::span(histories[row]).last(1);
+      forward(last);
+    }
+  };
+  result.first_prompt_seconds = time_once([&] { forward(tokens); });
+  result.first_step_seconds = time_once([&] { decode(1); });
+  decode(std::min<std::int64_t>(options.new_tokens - 1, most_warm_steps));
   for (const int slot : slot_list) cache.truncate(slot, 0);
-  const double prefill = time_once(forward);
-  const double decode = median_seconds(static_cast<int>(options.new_tokens), [&] {
-    for (std::size_t row = 0; row < tokens.size(); ++row) tokens[row] = std::span(histories[row]).last(1);
-    forward();
-  });
+  histories.assign(slot_list.size(), prompt);
+  const double prefill = time_once([&] { forward(tokens); });
+  options.timed(true);
+  const double decoding = time_once([&] { decode(options.new_tokens); });
+  options.timed(false);
   result.prefill_tokens_per_second = static_cast<double>(options.batch_size * options.prompt_tokens) / prefill;
-  result.decode_tokens_per_second = static_cast<double>(options.batch_size) / decode;
+  result.decode_tokens_per_second = static_cast<double>(options.batch_size * options.new_tokens) / decoding;
   const auto element = static_cast<double>(size_of(dtype));
   const double plain =
       element * static_cast<double>(config.non_embedding_parameter_count() + config.vocab_size * config.channels);

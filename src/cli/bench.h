@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,7 @@ double median_seconds(int repeats, Work&& work) {
   return seconds[static_cast<std::size_t>(repeats / 2)];
 }
 
-// The most timed steps: the time of each is kept for the median.
+// Timed steps at most.
 inline constexpr std::int64_t most_timed_steps = 1'000'000;
 
 struct TrainBenchOptions {
@@ -49,15 +50,19 @@ struct TrainBenchOptions {
   Recompute recompute = Recompute::automatic;
   MasterWeights master_weights = MasterWeights::f32;
   GradientSums grad_dtype = GradientSums::as_parameters;
+  // Called with true where the timed steps begin and with false where they have ended.
+  std::function<void(bool)> timed = [](bool) {
+  };
 };
 struct TrainBenchResult {
   double tokens_per_second = 0.0;
-  double step_seconds = 0.0;    // median
-  double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 if it has none
+  double step_seconds = 0.0;    // of the timed steps together, until the device is done, over their number
+  double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 where it has none
   double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
   MemoryEstimate plan;
-  std::size_t resident_bytes = 0;  // peak of the process
+  std::size_t resident_bytes = 0;  // the process at its largest
+  std::size_t device_bytes = 0;    // of the device's own memory, at most; 0 where it works in the host's
 };
 // Whole training steps (forward, backward, clipping, AdamW) on random tokens. Throws as training does, and Error(usage)
 // for a size out of range.
@@ -71,11 +76,14 @@ struct GenerateBenchOptions {
   std::int64_t new_tokens = 64;
   std::string quantize = "none";
   SamplingOptions sampling;
+  std::function<void(bool)> timed = [](bool) {
+  };  // as in TrainBenchOptions; of decoding
 };
 struct GenerateBenchResult {
   double first_prompt_seconds = 0.0;  // of the very first pass, which may include preparing the device
+  double first_step_seconds = 0.0;    // of the first step of decoding, likewise
   double prefill_tokens_per_second = 0.0;
-  double decode_tokens_per_second = 0.0;  // of the whole batch, at the median time of a step
+  double decode_tokens_per_second = 0.0;  // of the whole batch
   // Bytes per second of a large device copy, read and written bytes counted; on the CPU of a read loop, if that is
   // more.
   double bandwidth = 0.0;

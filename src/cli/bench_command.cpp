@@ -3,8 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <ostream>
+#include <utility>
+#include <vector>
 
 #include "base/mapped_file.h"
 #include "cli/bench.h"
@@ -12,6 +16,7 @@
 #include "cli/device_options.h"
 #include "cli/model_options.h"
 #include "cli/numbers.h"
+#include "cli/operation_times.h"
 #include "cli/ranges.h"
 #include "cli/sampling_options.h"
 #include "cli/settings.h"
@@ -21,6 +26,38 @@
 
 namespace mslt::cli {
 namespace {
+
+// Where the time of `steps` steps goes: what each operation takes alone. `bench` runs them on the backend that it is
+// given, and is handed what to call where they begin and end.
+template <class Bench>
+void print_operations(Backend& backend, std::int64_t steps, const Context& context, const Bench& bench) {
+  OperationTimes timing(backend);
+  bench(timing, [&](bool begins) { timing.keep(begins); });
+  using Row = std::pair<OperationTimes::Key, OperationTimes::Times>;
+  std::vector<Row> rows(timing.times().begin(), timing.times().end());
+  std::ranges::sort(rows, std::greater(), [](const Row& row) { return row.second.seconds; });
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  double together = 0.0;
+  for (const auto& [key, times] : rows) {
+    const double calls = static_cast<double>(times.calls) / static_cast<double>(steps);
+    const double each = times.seconds / static_cast<double>(times.calls);
+    together += calls * each;
+    json.push_back({{"operation", std::get<0>(key)},
+                    {"shape", std::get<1>(key)},
+                    {"calls_a_step", calls},
+                    {"seconds", each},
+                    {"flops_per_second", times.work.flops / each},
+                    {"bytes_per_second", times.work.bytes / each}});
+    if (context.json) continue;
+    context.out << fmt::format("{:<23} {:<16} {:>5} x {:>7.1f} us = {:>8.1f} us  {:>7}FLOP/s  {:>7}/s\n",
+                               std::get<0>(key), std::get<1>(key), calls, 1e6 * each, 1e6 * calls * each,
+                               format_count(times.work.flops / each), format_bytes(times.work.bytes / each));
+  }
+  if (context.json) return context.print_json(json);
+  context.out << fmt::format("Together, one after another: {} a step\n", format_duration(together));
+}
+
+constexpr const char* operations_help = "Print instead what each operation of a step takes alone";
 
 void add_train_bench(CLI::App& bench, Context& context) {
   const auto options = std::make_shared<TrainBenchOptions>();
@@ -38,14 +75,26 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_integer(*command, "--vocab-size", options->vocab_size, "Tokens in the vocabulary", vocab_range);
   add_integer(*command, "--steps", options->steps, "Timed steps, after some that are not",
               {.least = 1, .most = most_timed_steps, .unit = "steps"});
+  const auto operations = std::make_shared<bool>(false);
+  add_switch(*command, "--operations", *operations, operations_help);
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
-      const TrainBenchResult result = bench_train(*make_backend(*device, context), *options);
+      const std::unique_ptr<Backend> backend = make_backend(*device, context);
+      if (*operations) {
+        print_operations(*backend, options->steps, context, [&](Backend& timing, const auto& timed) {
+          options->timed = timed;
+          bench_train(timing, *options);
+        });
+        return;
+      }
+      const TrainBenchResult result = bench_train(*backend, *options);
       const double ceiling = result.peak / result.flops_per_token;
+      const bool on_device = result.device_bytes > 0;
+      const std::size_t used = on_device ? result.device_bytes : result.resident_bytes;
       if (context.json) {
         context.print_json({{"tokens_per_second", result.tokens_per_second},
-                            {"median_step_seconds", result.step_seconds},
+                            {"step_seconds", result.step_seconds},
                             {"device_seconds_a_step", result.device_seconds},
                             {"peak_flops_per_second", result.peak},
                             {"flops_per_token", result.flops_per_token},
@@ -53,23 +102,23 @@ void add_train_bench(CLI::App& bench, Context& context) {
                             {"share_of_ceiling", result.tokens_per_second / ceiling},
                             {"recompute", name_of(result.plan.recompute)},
                             {"planned_bytes", result.plan.total()},
-                            {"resident_bytes", result.resident_bytes}});
+                            {"resident_bytes", result.resident_bytes},
+                            {"device_bytes", result.device_bytes}});
         return;
       }
-      context.out << fmt::format("{} tokens/s; a step takes {} (median of {})\n",
-                                 format_count(result.tokens_per_second), format_duration(result.step_seconds),
-                                 options->steps);
+      context.out << fmt::format("{} tokens/s; a step takes {} (mean of {})\n", format_count(result.tokens_per_second),
+                                 format_duration(result.step_seconds), options->steps);
       if (result.device_seconds > 0.0) {
         context.out << fmt::format("Device time per step, by its own clock: {}\n",
                                    format_duration(result.device_seconds));
       }
       context.out << fmt::format(
           "Ceiling set by matrix products: {} tokens/s at {}FLOP/s, measured before and after; {:.0f} % reached\n"
-          "Memory: {} planned, {} peak resident ({:.2f} times)\n",
+          "Memory: {} planned, {} {} ({:.2f} times)\n",
           format_count(ceiling), format_count(result.peak), 100.0 * result.tokens_per_second / ceiling,
-          format_bytes(static_cast<double>(result.plan.total())),
-          format_bytes(static_cast<double>(result.resident_bytes)),
-          static_cast<double>(result.resident_bytes) / static_cast<double>(result.plan.total()));
+          format_bytes(static_cast<double>(result.plan.total())), format_bytes(static_cast<double>(used)),
+          on_device ? "of the device's used at most" : "peak resident",
+          static_cast<double>(used) / static_cast<double>(result.plan.total()));
     };
   });
 }
@@ -90,13 +139,24 @@ void add_generate_bench(CLI::App& bench, Context& context) {
   add_integer(*command, "--prompt-tokens", options->prompt_tokens, "Tokens of the prompt", token_range);
   add_integer(*command, "--new-tokens", options->new_tokens, "Tokens to decode", token_range);
   add_sampling_options(*command, options->sampling);
+  const auto operations = std::make_shared<bool>(false);
+  add_switch(*command, "--operations", *operations, operations_help);
   command->callback([=, &context] {
     context.action = [=, &context] {
       options->model = model->config();
-      const GenerateBenchResult result = bench_generate(*make_backend(*device, context), *options);
+      const std::unique_ptr<Backend> backend = make_backend(*device, context);
+      if (*operations) {
+        print_operations(*backend, options->new_tokens, context, [&](Backend& timing, const auto& timed) {
+          options->timed = timed;
+          bench_generate(timing, *options);
+        });
+        return;
+      }
+      const GenerateBenchResult result = bench_generate(*backend, *options);
       const double ceiling = result.bandwidth / result.bytes_per_step * static_cast<double>(options->batch_size);
       if (context.json) {
         context.print_json({{"first_prompt_seconds", result.first_prompt_seconds},
+                            {"first_step_seconds", result.first_step_seconds},
                             {"prefill_tokens_per_second", result.prefill_tokens_per_second},
                             {"decode_tokens_per_second", result.decode_tokens_per_second},
                             {"bandwidth_bytes_per_second", result.bandwidth},
@@ -106,11 +166,12 @@ void add_generate_bench(CLI::App& bench, Context& context) {
         return;
       }
       context.out << fmt::format(
-          "Prompt: {} tokens/s, {} for the first prompt; then {} tokens/s\n"
+          "Prompt: {} tokens/s, {} for the first prompt; then {} tokens/s, {} for the first step\n"
           "Ceiling set by memory bandwidth: {} tokens/s, reading {} per step at {}/s; {:.0f} % reached\n",
           format_count(result.prefill_tokens_per_second), format_duration(result.first_prompt_seconds),
-          format_count(result.decode_tokens_per_second), format_count(ceiling), format_bytes(result.bytes_per_step),
-          format_bytes(result.bandwidth), 100.0 * result.decode_tokens_per_second / ceiling);
+          format_count(result.decode_tokens_per_second), format_duration(result.first_step_seconds),
+          format_count(ceiling), format_bytes(result.bytes_per_step), format_bytes(result.bandwidth),
+          100.0 * result.decode_tokens_per_second / ceiling);
     };
   });
 }

@@ -31,7 +31,7 @@ void add_quantize_option(CLI::App& command, std::string& quantize) {
 
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command) {
   auto options = std::make_shared<DeviceOptions>();
-  command.add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host");
+  command.add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
   add_tuning_option(command, options->tuning);
   add_library_options(command, options->libraries.attention, options->libraries.products);
   return options;

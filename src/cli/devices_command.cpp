@@ -15,8 +15,8 @@ namespace {
 
 void list_devices(Context& context) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (const DeviceInfo& device : available_devices()) {
-    nlohmann::ordered_json entry = {{"device", device.backend},
+  for (const auto& [option, device] : available_devices()) {
+    nlohmann::ordered_json entry = {{"device", option},
                                     {"name", device.name},
                                     {"memory_bytes", device.memory_bytes},
                                     {"compute_units", device.compute_units},
@@ -36,7 +36,7 @@ void list_devices(Context& context) {
     }
     list.push_back(std::move(entry));
     if (!context.json) {
-      context.out << fmt::format("{:<9} {}, {}, {}\n{}", device.backend, device.name, units,
+      context.out << fmt::format("{:<9} {}, {}, {}\n{}", option, device.name, units,
                                  format_bytes(static_cast<double>(device.memory_bytes)), launches);
     }
   }

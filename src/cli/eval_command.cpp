@@ -137,7 +137,8 @@ void add_eval_command(CLI::App& app, Context& context) {
       ->required();
   command->add_option("--data", arguments->options.data, "Folder that data prepare wrote")->required();
   command->add_option("--split", arguments->options.split, "val or train");
-  command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
+  command->add_option("--device", arguments->load.device,
+                      "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");

@@ -118,7 +118,8 @@ void add_generate_command(CLI::App& app, Context& context) {
   command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
       ->required();
   command->add_option("--prompt", arguments->prompt, "What to continue; - for standard input")->required();
-  command->add_option("--device", arguments->load.device, "auto, cpu, cuda, metal or msl-host");
+  command->add_option("--device", arguments->load.device,
+                      "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
   add_tuning_option(*command, arguments->load.tuning);
   add_library_options(*command, arguments->load.attention, arguments->load.products);
   command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");

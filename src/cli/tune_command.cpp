@@ -168,7 +168,7 @@ void add_tune_command(CLI::App& app, Context& context) {
                                   "  mslt tune --device metal --preset mini --output m2.json\n"
                                   "  mslt train --data data --output run --tuning m2.json\n");
   add_model_options(*command, arguments->model);
-  command->add_option("--device", arguments->device, "auto, cuda, metal or msl-host");
+  command->add_option("--device", arguments->device, "auto, cuda, metal or msl-host; of several GPUs cuda:1, say");
   command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
   add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--seq-len", arguments->seq_len, "Tokens per sequence; 0 for the model's context",

@@ -41,7 +41,7 @@ class PieceList {
   void add_rows(std::string file_name, const std::string& parameter, std::int64_t first_row, std::int64_t rows,
                 bool transposed = false) {
     if (!parameters_.contains(parameter)) return;
-    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed, 0});
+    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed});
   }
 
   std::vector<WeightPiece> take() { return std::move(pieces_); }
@@ -264,6 +264,15 @@ void read_elements(const FileTensor& tensor, std::int64_t first, std::int64_t co
   convert_elements(std::as_bytes(std::span(floats)), FileFloat::f32, out, dtype);
 }
 
+// read_elements less `offset`.
+void read_less(const FileTensor& tensor, std::int64_t first, std::int64_t count, float offset, DType dtype,
+               std::vector<float>& floats, std::span<std::byte> out) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  read_elements(tensor, first, count, DType::f32, floats, std::as_writable_bytes(std::span(values)));
+  for (float& value : values) value -= offset;
+  convert_elements(std::as_bytes(std::span(values)), FileFloat::f32, out, dtype);
+}
+
 // Reorders the rows of each head from those of both halves in turn to the first half, then the second. `ordered` is
 // scratch memory.
 void separate_halves(std::vector<std::byte>& rows, std::int64_t head, std::int64_t count,
@@ -376,6 +385,8 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
       block.resize(rows.bytes());
       if (piece.transposed) {
         transpose_elements(tensor.data, require_float(tensor), columns, piece.rows, row, count, block, rows.dtype());
+      } else if (piece.offset != 0) {
+        read_less(tensor, row * columns, count * columns, piece.offset, rows.dtype(), floats, block);
       } else {
         read_elements(tensor, row * columns, count * columns, rows.dtype(), floats, block);
       }

@@ -25,6 +25,7 @@ struct WeightPiece {
   bool transposed = false;  // the file stores [in, out]
   // Rows per head if the file has a head's rows in another order: those of its first and second half alternate.
   std::int64_t alternating = 0;
+  float offset = 0.0f;  // by which the file's numbers are greater
 };
 
 // The tensors of a model of `family` with these parameters (model/parameters.h), in the order of the parameters:

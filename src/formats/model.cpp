@@ -26,7 +26,7 @@ std::vector<float> logits_by_inference(Transformer& transformer, std::span<const
     const std::array<std::span<const std::int32_t>, 1> token = {tokens.subspan(i, 1)};
     const std::vector<float> row = download_floats(transformer.backend(), pass.forward(slots, token));
     transformer.parameters().require_intact();
-    all.insert(all.end(), row.begin(), row.end());
+    all.insert(all.end(), row.begin(), row.begin() + transformer.config().vocab_size);
   }
   return all;
 }

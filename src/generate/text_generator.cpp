@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/fail.h"
+#include "generate/decode_steps.h"
 #include "generate/stop_strings.h"
 #include "generate/token_drawer.h"
 #include "model/inference_pass.h"
@@ -34,6 +35,7 @@ class Sample {
   }
 
   bool running() const { return running_; }
+  std::int64_t length() const { return static_cast<std::int64_t>(result_.tokens.size()); }
   std::span<const std::int32_t> pending() const { return pending_; }
   std::span<const std::int32_t> history() const { return history_; }
 
@@ -179,13 +181,38 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
         histories.push_back(samples[i].history());
       }
       if (slots.empty()) break;
-      drawer.load(pass.forward(slots, tokens));
-      transformer_.parameters().require_intact();
-      const std::vector<std::int32_t> drawn = drawer.draw(slots, histories);
-      for (std::size_t row = 0; row < slots.size(); ++row) {
-        samples[static_cast<std::size_t>(slots[row])].take(drawn[row], eos_ids_, options, on_text);
+      // Whether most of them still run.
+      const auto take = [&](std::span<const std::int32_t> drawn) {
+        std::size_t running = 0;
+        for (std::size_t row = 0; row < slots.size(); ++row) {
+          Sample& sample = samples[static_cast<std::size_t>(slots[row])];
+          if (!sample.running()) continue;
+          sample.take(drawn[row], eos_ids_, options, on_text);
+          ++statistics_.new_tokens;
+          running += sample.running() ? 1 : 0;
+        }
+        return 2 * running > slots.size();
+      };
+      if (!prefill && drawer.draws_on_device() &&
+          std::ranges::all_of(tokens, [](auto pending) { return pending.size() == 1; })) {
+        std::int64_t steps = config.max_positions;
+        std::vector<std::int32_t> last;
+        for (const int slot : slots) {
+          const Sample& sample = samples[static_cast<std::size_t>(slot)];
+          steps =
+              std::min({steps, options.max_new_tokens - sample.length(), config.max_positions - cache.length(slot)});
+          last.push_back(sample.pending().back());
+        }
+        // Those that have ended run along until they are half of all: a step of fewer would have to be recorded first.
+        DecodeSteps(transformer_.backend(), pass, drawer, slots, last).run(steps, [&](const auto& drawn) {
+          transformer_.parameters().require_intact();
+          return take(drawn);
+        });
+      } else {
+        drawer.load(pass.forward(slots, tokens));
+        transformer_.parameters().require_intact();
+        take(drawer.draw(slots, histories));
       }
-      statistics_.new_tokens += static_cast<std::int64_t>(slots.size());
       (prefill ? statistics_.prefill_seconds : statistics_.decode_seconds) += seconds_since(clock);
       clock = std::chrono::steady_clock::now();
       prefill = false;

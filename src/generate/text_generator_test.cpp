@@ -73,6 +73,33 @@ TEST_F(TextGeneratorTest, ASampleDoesNotDependOnTheOthersBesideIt) {
   EXPECT_EQ(alone[0].tokens, together[0].tokens);
 }
 
+// A penalty that changes next to nothing makes the host choose.
+TEST_F(TextGeneratorTest, TheDeviceChoosesTheTokensThatTheHostWould) {
+  GenerateOptions options{.sampling = {.temperature = 0.0f}, .max_new_tokens = 27, .num = 2};
+  GenerateOptions by_host = options;
+  by_host.sampling.repetition_penalty = 1.0000001f;
+  ASSERT_NE(by_host.sampling.repetition_penalty, 1.0f);
+  // Those that reach the end of the context as well, and those that end early.
+  for (const std::int64_t most : {1, 2, 3, 27, 50}) {
+    SCOPED_TRACE(most);
+    options.max_new_tokens = by_host.max_new_tokens = most;
+    const std::vector<Generated> expected = generate("the cat", by_host);
+    const std::vector<Generated> actual = generate("the cat", options);
+    ASSERT_EQ(actual.size(), 2u);
+    EXPECT_EQ(actual[0].tokens, expected[0].tokens);
+    EXPECT_EQ(actual[1].text, expected[1].text);
+    EXPECT_EQ(actual[0].tokens.size(), static_cast<std::size_t>(most));
+  }
+  eos_ids_ = {generate("the cat", options)[0].tokens[9]};
+  EXPECT_EQ(generate("the cat", options)[1].tokens, generate("the cat", by_host)[1].tokens);
+  eos_ids_.clear();
+  int pieces = 0;
+  const auto cancelled =
+      generate("the cat", options, [&](std::int64_t sample, std::string_view) { return sample != 0 || ++pieces < 3; });
+  EXPECT_EQ(cancelled[0].reason, FinishReason::cancelled);
+  EXPECT_EQ(cancelled[1].tokens, generate("the cat", options)[1].tokens);
+}
+
 TEST_F(TextGeneratorTest, StreamedPiecesMakeUpTheText) {
   std::vector<std::string> streamed(2);
   const auto results =
@@ -280,13 +307,23 @@ TEST_F(TextGeneratorTest, OutputThatIsNotFiniteIsAnError) {
   const Tensor norm = transformer_.parameters().tensor("final_norm.weight");
   const std::vector<float> huge(16, 3e38f);
   backend_->upload(norm, std::as_bytes(std::span(huge)));
-  try {
-    generate("the cat", {.max_new_tokens = 5});
-    FAIL() << "a text came of no numbers";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::numeric);
-    EXPECT_NE(std::string(error.what()).find("not finite"), std::string::npos) << error.what();
-  }
+  const auto expect_refused = [&](float temperature, const TextSink& sink) {
+    try {
+      generate("the cat", {.sampling = {.temperature = temperature}, .max_new_tokens = 20, .ignore_eos = true}, sink);
+      FAIL() << "a text came of no numbers";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::numeric);
+      EXPECT_NE(std::string(error.what()).find("not finite"), std::string::npos) << error.what();
+    }
+  };
+  expect_refused(1.0f, {});
+  // Where the device chooses, too.
+  const std::vector<float> ones(16, 1.0f);
+  backend_->upload(norm, std::as_bytes(std::span(ones)));
+  expect_refused(0.0f, [&](std::int64_t, std::string_view) {
+    backend_->upload(norm, std::as_bytes(std::span(huge)));
+    return true;
+  });
 }
 
 }  // namespace

@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "base/fail.h"
 #include "base/parallel.h"
 
 namespace mslt {
-namespace {
-
 void require_finite(std::span<const float> logits) {
   if (std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) return;
   fail(
@@ -19,8 +18,6 @@ void require_finite(std::span<const float> logits) {
       "The model's output is not finite: with these weights, numbers leave the range of the type they are computed in. "
       "Try --dtype f32.");
 }
-
-}  // namespace
 
 TokenDrawer::TokenDrawer(Backend& backend, const SamplingOptions& options, std::int64_t num, std::int64_t choices,
                          std::span<const TokenId> excluded)
@@ -69,6 +66,24 @@ void TokenDrawer::load(const Tensor& logits) {
   std::ranges::transform(std::span(words).first(count), logits_.begin(),
                          [](std::int32_t word) { return std::bit_cast<float>(word); });
   ids_.assign(words.begin() + static_cast<std::ptrdiff_t>(count), words.end());
+}
+
+std::shared_ptr<DrawnTokens> TokenDrawer::draw_on_device(const Tensor& logits, const Tensor& tokens) {
+  const std::int64_t rows = logits.shape()[0];
+  make_room(rows);
+  const Tensor values(*found_, 0, DType::f32, {rows});
+  backend_.run(Argmax{.values = values, .indices = tokens, .logits = logits, .vocab = choices_});
+  auto drawn = std::make_shared<DrawnTokens>();
+  drawn->logits.resize(static_cast<std::size_t>(rows));
+  drawn->tokens.resize(static_cast<std::size_t>(rows));
+  const auto copy_to = [&](auto DrawnTokens::* member) {
+    return [drawn, member](std::span<const std::byte> bytes) {
+      std::memcpy(((*drawn).*member).data(), bytes.data(), bytes.size());
+    };
+  };
+  backend_.read_back(values, copy_to(&DrawnTokens::logits));
+  backend_.read_back(tokens, copy_to(&DrawnTokens::tokens));
+  return drawn;
 }
 
 Candidates TokenDrawer::candidates_of(std::size_t row) {

@@ -13,6 +13,15 @@
 
 namespace mslt {
 
+// What a device has drawn.
+struct DrawnTokens {
+  std::vector<float> logits;
+  std::vector<std::int32_t> tokens;
+};
+
+// Throws Error(numeric) saying what could help where logits are not finite.
+void require_finite(std::span<const float> logits);
+
 // The device looks for the most likely token (temperature 0) or the top_k most likely ones, and the host receives only
 // these. It receives all logits if every token is possible (top_k 0), if a repetition penalty changes the order, and if
 // top_k is above most_candidates. One thread at a time; keeps a reference to the backend.
@@ -30,6 +39,11 @@ class TokenDrawer {
   // Error(numeric) if what was loaded is not finite.
   std::vector<std::int32_t> draw(std::span<const int> samples,
                                  const std::vector<std::span<const std::int32_t>>& histories);
+
+  // Whether the device can draw without the host.
+  bool draws_on_device() const { return candidates_ == 1; }
+  // Lets it: writes the tokens to `tokens`, i32 [N]. The host has them, too, once the work so far is done.
+  std::shared_ptr<DrawnTokens> draw_on_device(const Tensor& logits, const Tensor& tokens);
 
  private:
   bool on_device() const { return candidates_ > 0; }

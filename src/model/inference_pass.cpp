@@ -54,9 +54,15 @@ struct InferencePass::State {
   std::int64_t sequences = 0;
   Arena activations;
   Arena outputs;
+  // To outputs, for step().
+  std::unique_ptr<UploadSlot> token_slot;
+  std::unique_ptr<UploadSlot> position_slot;
 
+  static void check_slots(std::span<const int> slots);
   void check(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
-  void reserve(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // tokens_of(i): how many come to slots[i].
+  template <class TokensOf>
+  void reserve(std::span<const int> slots, const TokensOf& tokens_of);
   std::vector<Batch> divide(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) const;
   void make_room(std::int64_t rows, std::int64_t sequence_count);
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
@@ -74,12 +80,13 @@ struct InferencePass::State {
   Uploaded upload_batch(const Batch& batch, std::span<const int> slots,
                         std::span<const std::span<const std::int32_t>> tokens);
   void run_batch(const Uploaded& batch, const Tensor& hidden);
-  void advance(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
-  // One more token for each sequence of the only batch.
-  Tensor decode(const Batch& batch, std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+  // One more token for each slot, which has room for it.
+  Tensor step(std::span<const int> slots);
   // Its operations, which are the same every time, by the number of sequences.
-  std::map<std::int64_t, std::unique_ptr<Recording>> decode_steps;
-  Tensor output_head(std::span<const Batch> batches, std::int64_t count);
+  std::map<std::int64_t, std::unique_ptr<Recording>> steps;
+  Tensor in_order(std::span<const Batch> batches, std::int64_t count);
+  Tensor output_head(const Tensor& hidden);
+  Tensor as_f32(const Tensor& logits);
 };
 
 InferencePass::State::State(Transformer& transformer, KvCache& cache)
@@ -91,16 +98,20 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache)
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
       weights(bind_weights(stages, transformer.parameters(), transformer.quantised())) {}
 
+void InferencePass::State::check_slots(std::span<const int> slots) {
+  std::vector<int> sorted(slots.begin(), slots.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) fail(ErrorKind::input, "Slot {} is given twice in one pass.", *twice);
+}
+
 void InferencePass::State::check(std::span<const int> slots,
                                  std::span<const std::span<const std::int32_t>> tokens) const {
   if (slots.empty() || slots.size() != tokens.size()) {
     fail(ErrorKind::input, "A pass needs as many token sequences as slots, at least 1; there are {} for {}.",
          tokens.size(), slots.size());
   }
-  std::vector<int> sorted(slots.begin(), slots.end());
-  std::sort(sorted.begin(), sorted.end());
-  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end()) fail(ErrorKind::input, "Slot {} is given twice in one pass.", *twice);
+  check_slots(slots);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (tokens[i].empty()) fail(ErrorKind::input, "There are no tokens for slot {}.", slots[i]);
     for (const std::int32_t id : tokens[i]) {
@@ -111,10 +122,11 @@ void InferencePass::State::check(std::span<const int> slots,
   }
 }
 
-void InferencePass::State::reserve(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
+template <class TokensOf>
+void InferencePass::State::reserve(std::span<const int> slots, const TokensOf& tokens_of) {
   std::size_t done = 0;
   try {
-    for (; done < slots.size(); ++done) cache.reserve(slots[done], static_cast<std::int64_t>(tokens[done].size()));
+    for (; done < slots.size(); ++done) cache.reserve(slots[done], tokens_of(done));
   } catch (...) {
     for (std::size_t i = 0; i < done; ++i) cache.truncate(slots[i], cache.length(slots[i]));
     throw;
@@ -178,22 +190,31 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
       }
     }
     backend.wait();
-    decode_steps.clear();
+    steps.clear();
     activations = Arena();
-    activations = Arena(layout, backend.allocate(layout.bytes(), "activations"));
+    activations = Arena(layout, backend.allocate(layout.bytes(), "activations of prompts"));
     capacity = rows;
   }
   if (sequence_count > sequences) {
     ArenaLayout layout;
+    layout.add("next_tokens", DType::i32, {sequence_count});
+    layout.add("next_positions", DType::i32, {sequence_count});
     layout.add("order", DType::i32, {sequence_count});
     layout.add("hidden", dtype, {sequence_count, config.channels});
     layout.add("ordered_hidden", dtype, {sequence_count, config.channels});
-    layout.add("logits", DType::f32, {sequence_count, config.vocab_size});
-    if (dtype != DType::f32) layout.add("stored_logits", dtype, {sequence_count, config.vocab_size});
+    // As wide as fast products want them.
+    const Shape logits = {sequence_count, weights.padded_lm_head.values.shape()[0]};
+    layout.add("logits", dtype, logits);
+    if (dtype != DType::f32) layout.add("logits_f32", DType::f32, logits);
     backend.wait();
-    decode_steps.clear();
+    steps.clear();
+    token_slot.reset();
+    position_slot.reset();
     outputs = Arena();
-    outputs = Arena(layout, backend.allocate(layout.bytes(), "logits"));
+    outputs = Arena(layout, backend.allocate(layout.bytes(), "logits of the next tokens"));
+    token_slot = backend.upload_slot(outputs.tensor("next_tokens"), decode_steps_under_way, "tokens of a step");
+    position_slot =
+        backend.upload_slot(outputs.tensor("next_positions"), decode_steps_under_way, "positions of a step");
     sequences = sequence_count;
   }
 }
@@ -262,6 +283,10 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
   };
   Tensor spare = rows_of("x", rows);
   Tensor x = stream;
+  // In decoding, a product also does the norm before it and the addition of its branch to the stream.
+  const bool fuses = batch.continued && rows <= backend.fused_rows();
+  const StageWeights* norm_of_x = nullptr;  // that the next product has to do
+  bool is_added = false;                    // whether the stream has the branch already
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const Stage& stage = stages[i];
     const StageWeights& weight = weights.stages[i];
@@ -271,7 +296,24 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
     std::visit(
         Overloaded{[&](const Linear&) {
                      const Activate* const fused = fused_activation(stages, i);
-                     const Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     if (fuses) {
+                       const auto* const join = stages[i + 1].as<Join>();
+                       is_added = join != nullptr && join->adds;
+                       if (is_added) out = stream;
+                       backend.run(FusedProduct{.out = out,
+                                                .in = x,
+                                                .norm_weight = norm_of_x != nullptr ? norm_of_x->weight : Tensor(),
+                                                .norm_bias = norm_of_x != nullptr ? norm_of_x->bias : Tensor(),
+                                                .norm = norm_kind(config),
+                                                .weight = weight.product,
+                                                .bias = weight.bias,
+                                                .activation = fused != nullptr ? fused->activation : Activation::none,
+                                                .accumulate = is_added});
+                       norm_of_x = nullptr;
+                       x = out;
+                       return;
+                     }
                      backend.run(MatmulForward{.out = out,
                                                .in = x,
                                                .weight = weight.product,
@@ -294,6 +336,7 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      normalise(heads.keys, weight.key_weight);
                    },
                    [&](const Rotate& rotate) {
+                     if (batch.continued) return;  // the attention does it
                      backend.run(Rope{.qkv = sequences(x),
                                       .inverse_frequencies = transformer.inverse_frequencies(rotate),
                                       .positions = positions,
@@ -302,18 +345,22 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                    [&](const Attend& attend) {
                      const Tensor out = result();
                      const KvCacheView view = cache.view(stage.layer, batch.slots);
-                     backend.run(KvCacheAppend{.cache = view,
-                                               .qkv = sequences(x),
-                                               .positions = positions,
-                                               .counts = batch.counts,
-                                               .shape = attend.shape});
                      if (batch.continued) {
+                       const Rotate* const rotate = i > 0 ? stages[i - 1].as<Rotate>() : nullptr;
                        backend.run(AttentionDecode{.out = sequences(out),
                                                    .qkv = sequences(x),
                                                    .cache = view,
                                                    .positions = positions,
-                                                   .shape = attend.shape});
+                                                   .shape = attend.shape,
+                                                   .inverse_frequencies = rotate != nullptr
+                                                                              ? transformer.inverse_frequencies(*rotate)
+                                                                              : Tensor()});
                      } else {
+                       backend.run(KvCacheAppend{.cache = view,
+                                                 .qkv = sequences(x),
+                                                 .positions = positions,
+                                                 .counts = batch.counts,
+                                                 .shape = attend.shape});
                        backend.run(AttentionForward{.out = sequences(out), .qkv = sequences(x), .shape = attend.shape});
                      }
                      x = out;
@@ -333,13 +380,21 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      x = spare;
                    },
                    [&](const Join& join) {
+                     const bool adds = join.adds && !is_added;
+                     is_added = false;
                      if (!join.normalizes) {
-                       backend.run(Add{.out = stream, .in = x});
+                       if (adds) backend.run(Add{.out = stream, .in = x});
+                       x = stream;
+                       return;
+                     }
+                     if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
+                         stages[i + 1].as<Linear>() != nullptr) {
+                       norm_of_x = &weight;
                        x = stream;
                        return;
                      }
                      const Tensor out = i + 1 == stages.size() ? hidden : spare;
-                     norm(out, stream, join.adds ? x : Tensor(), weight);
+                     norm(out, stream, adds ? x : Tensor(), weight);
                      if (join.stream_normalized) std::swap(stream, spare);
                      x = out;
                    }},
@@ -347,53 +402,61 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
   }
 }
 
-// Logits of the batches' hidden states, back in the order of forward's arguments.
-Tensor InferencePass::State::output_head(std::span<const Batch> batches, std::int64_t count) {
+// The batches' hidden states in the order of forward's arguments.
+Tensor InferencePass::State::in_order(std::span<const Batch> batches, std::int64_t count) {
   std::vector<std::int32_t> row_of_argument(static_cast<std::size_t>(count));
   std::int32_t row = 0;
   for (const Batch& batch : batches) {
     for (const std::size_t member : batch.members) row_of_argument[member] = row++;
   }
-  Tensor hidden = outputs.tensor("hidden").slice(0, count);
-  if (!std::is_sorted(row_of_argument.begin(), row_of_argument.end())) {
-    const Tensor order = upload(outputs, "order", row_of_argument);
-    const Tensor ordered = outputs.tensor("ordered_hidden").slice(0, count);
-    backend.run(GatherRows{.out = ordered, .in = hidden, .indices = order});
-    hidden = ordered;
-  }
-  const Tensor logits = outputs.tensor("logits").slice(0, count);
-  if (dtype == DType::f32) {
-    backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.lm_head});
-  } else {
-    const Tensor stored = outputs.tensor("stored_logits").slice(0, count);
-    backend.run(MatmulForward{.out = stored, .in = hidden, .weight = weights.lm_head});
-    backend.run(Cast{.out = logits, .in = stored});
-  }
+  const Tensor hidden = outputs.tensor("hidden").slice(0, count);
+  if (std::is_sorted(row_of_argument.begin(), row_of_argument.end())) return hidden;
+  const Tensor order = upload(outputs, "order", row_of_argument);
+  const Tensor ordered = outputs.tensor("ordered_hidden").slice(0, count);
+  backend.run(GatherRows{.out = ordered, .in = hidden, .indices = order});
+  return ordered;
+}
+
+Tensor InferencePass::State::output_head(const Tensor& hidden) {
+  const Tensor logits = outputs.tensor("logits").slice(0, hidden.shape()[0]);
+  backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head});
   if (config.logit_softcap > 0) {
     backend.run(SoftCap{.out = logits, .in = logits, .cap = config.logit_softcap});
   }
   return logits;
 }
 
-void InferencePass::State::advance(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
-  for (std::size_t i = 0; i < slots.size(); ++i) {
-    cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
-  }
+Tensor InferencePass::State::as_f32(const Tensor& logits) {
+  if (dtype == DType::f32) return logits;
+  const Tensor wide = outputs.tensor("logits_f32").slice(0, logits.shape()[0]);
+  backend.run(Cast{.out = wide, .in = logits});
+  return wide;
 }
 
-Tensor InferencePass::State::decode(const Batch& batch, std::span<const int> slots,
-                                    std::span<const std::span<const std::int32_t>> tokens) {
+Tensor InferencePass::State::step(std::span<const int> slots) {
   const auto count = static_cast<std::int64_t>(slots.size());
-  const Uploaded uploaded = upload_batch(batch, slots, tokens);
-  std::unique_ptr<Recording>& step = decode_steps[count];
-  if (!step) {
-    step = backend.record([&] {
-      run_batch(uploaded, outputs.tensor("hidden").slice(0, count));
-      output_head({&batch, 1}, count);
+  std::vector<std::int32_t> firsts;
+  firsts.reserve(slots.size());
+  for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
+  cache.view(0, slots);  // uploads the block table
+  position_slot->write(std::as_bytes(std::span(firsts)));
+  const Positions positions = {outputs.tensor("next_positions").slice(0, count)};
+  std::unique_ptr<Recording>& recorded = steps[count];
+  if (!recorded) {
+    recorded = backend.record([&] {
+      const Tensor hidden = outputs.tensor("hidden").slice(0, count);
+      run_batch({.ids = outputs.tensor("next_tokens").slice(0, count).reshape({count, 1}),
+                 .counts = {},
+                 .positions = positions,
+                 .last = {},
+                 .slots = {slots.begin(), slots.end()},
+                 .continued = true},
+                hidden);
+      output_head(hidden);
     });
   }
-  backend.replay(*step);
-  advance(slots, tokens);
+  backend.replay(*recorded);
+  for (const int slot : slots) cache.advance(slot, 1);
   return outputs.tensor("logits").slice(0, count);
 }
 
@@ -409,7 +472,7 @@ InferencePass::~InferencePass() = default;
 Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens) {
   State& state = *state_;
   state.check(slots, tokens);
-  state.reserve(slots, tokens);
+  state.reserve(slots, [&](std::size_t i) { return static_cast<std::int64_t>(tokens[i].size()); });
   const std::vector<Batch> batches = state.divide(slots, tokens);
   const auto count = static_cast<std::int64_t>(slots.size());
   std::int64_t rows = 0;
@@ -418,7 +481,10 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
   }
   state.make_room(rows, count);
   if (rows == count && batches.size() == 1 && batches.front().continued) {
-    return state.decode(batches.front(), slots, tokens);
+    std::vector<std::int32_t> ids;
+    for (const std::span<const std::int32_t> each : tokens) ids.push_back(each.front());
+    state.token_slot->write(std::as_bytes(std::span(ids)));
+    return state.as_f32(state.step(slots));
   }
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
@@ -427,8 +493,28 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     state.run_batch(uploaded, state.outputs.tensor("hidden").slice(done, members));
     done += members;
   }
-  state.advance(slots, tokens);
-  return state.output_head(batches, count);
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
+  }
+  return state.as_f32(state.output_head(state.in_order(batches, count)));
+}
+
+Tensor InferencePass::next_tokens(std::int64_t count) {
+  if (count < 1) fail(ErrorKind::input, "A step needs at least 1 slot, not {}.", count);
+  state_->make_room(count, count);
+  return state_->outputs.tensor("next_tokens").slice(0, count);
+}
+
+void InferencePass::set_next_tokens(std::span<const std::int32_t> tokens) {
+  next_tokens(static_cast<std::int64_t>(tokens.size()));
+  state_->token_slot->write(std::as_bytes(tokens));
+}
+
+Tensor InferencePass::step(std::span<const int> slots) {
+  next_tokens(static_cast<std::int64_t>(slots.size()));
+  State::check_slots(slots);
+  state_->reserve(slots, [](std::size_t) { return std::int64_t{1}; });
+  return state_->step(slots);
 }
 
 }  // namespace mslt

@@ -22,10 +22,19 @@ class InferencePass {
   ~InferencePass();
 
   // Appends tokens[i] (one or more ids, of any length each) to slots[i], advances the cache, and returns the logits f32
-  // [slots, V] of each sequence's last token, valid until the next call. Slots must differ. Throws Error(input) naming
-  // an id outside the vocabulary, a sequence without tokens or a slot given twice, and what KvCache::reserve throws;
-  // the cache is then as before.
+  // [slots, V'] of each sequence's last token, valid until the next call: those of the vocabulary, then columns of no
+  // token. Slots must differ. Throws Error(input) naming an id outside the vocabulary, a sequence without tokens or a
+  // slot given twice, and what KvCache::reserve throws; the cache is then as before.
   Tensor forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+
+  // Where step() reads the tokens of so many slots: i32 [count], valid until forward() or a call for more slots.
+  Tensor next_tokens(std::int64_t count);
+  // Uploads tokens to there.
+  void set_next_tokens(std::span<const std::int32_t> tokens);
+  // As forward(), but with logits of the dtype it computes in, for one token each, which lie in next_tokens() or are
+  // still to be computed there: nothing waits for them. One that is outside the vocabulary counts as a row of zeros.
+  // The operations of the first step of so many slots are recorded, and every later one replays them.
+  Tensor step(std::span<const int> slots);
 
  private:
   struct State;

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
+#include "backend/msl/host_backend.h"
 #include "model/test_models.h"
 #include "model/training_pass.h"
 
@@ -193,6 +196,60 @@ TEST_P(InferencePassTest, SixteenBitWeightsAndCache) {
   }
 }
 
+// Tokens that lie on the device, in slots of different lengths, one of them empty.
+TEST_P(InferencePassTest, StepsByTokensOnTheDevice) {
+  const std::vector<std::int32_t> ids = random_ids(38, config_.vocab_size, 9);
+  const std::vector<std::size_t> lengths = {17, 0, 32};
+  const std::vector<int> slots = {2, 0, 1};
+  KvCache cache(*backend_, config_, DType::f32, 3, 120);
+  InferencePass pass(transformer_, cache);
+  const std::vector<int> filled = {2, 1};
+  pass.forward(filled, Tokens{std::span(ids).first(lengths[0]), std::span(ids).first(lengths[2])});
+  for (std::size_t i = 0; i < 6; ++i) {
+    const std::vector<std::int32_t> next = {ids[lengths[0] + i], ids[lengths[1] + i], ids[lengths[2] + i]};
+    pass.set_next_tokens(next);
+    const Tensor logits = pass.step(slots);
+    for (std::size_t j = 0; j < 3; ++j) {
+      expect_same(logits, static_cast<std::int64_t>(j),
+                  {ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(lengths[j] + i + 1)});
+    }
+  }
+  EXPECT_EQ(cache.length(2), 23);
+}
+
+// Where products do norms and additions, and attention rotates and stores: by steps, and by a few tokens at once. Head
+// sizes that kernels take whole, beside those of the families.
+TEST_P(InferencePassTest, AgreesOnADeviceThatFuses) {
+  if (msl_host_devices().empty()) GTEST_SKIP() << "this build has no msl-host";
+  const auto device = make_backend("msl-host");
+  ASSERT_GE(device->fused_rows(), 6);
+  for (const std::int64_t head_size : {config_.head_size, std::int64_t{16}}) {
+    Config config = config_;
+    config.head_size = head_size;
+    Transformer expected(*backend_, config, DType::f32);
+    Transformer transformer(*device, config, DType::f32);
+    test::randomize(expected);
+    test::randomize(transformer);
+    const std::vector<std::int32_t> ids = random_ids(24, config.vocab_size, 11);
+    KvCache cache(*device, config, DType::f32, 2, 80);
+    InferencePass pass(transformer, cache);
+    const std::vector<int> slots = {1, 0};
+    std::array<std::size_t, 2> done = {5, 9};
+    pass.forward(slots, Tokens{std::span(ids).first(done[0]), std::span(ids).first(done[1])});
+    for (const std::size_t count : {1u, 3u, 1u, 1u}) {
+      const Tensor logits =
+          pass.forward(slots, Tokens{std::span(ids).subspan(done[0], count), std::span(ids).subspan(done[1], count)});
+      for (std::size_t i = 0; i < 2; ++i) {
+        done[i] += count;
+        const std::vector<std::int32_t> seen(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(done[i]));
+        std::vector<float> row = download(*device, logits.slice(static_cast<std::int64_t>(i), 1));
+        row.resize(static_cast<std::size_t>(config.vocab_size));
+        EXPECT_LE(relative_error(row, uncached(expected, seen)), tolerance) << done[i] << " tokens, head " << head_size;
+      }
+    }
+  }
+}
+
 TEST_P(InferencePassTest, SameBitsEveryRun) {
   const std::vector<std::int32_t> ids = random_ids(23, config_.vocab_size, 7);
   const auto run = [&] {
@@ -207,6 +264,29 @@ TEST_P(InferencePassTest, SameBitsEveryRun) {
 
 INSTANTIATE_TEST_SUITE_P(Families, InferencePassTest, testing::ValuesIn(test::families()),
                          [](const auto& instance) { return std::string(instance.param.name); });
+
+// Columns behind the vocabulary change nothing in it.
+TEST(InferencePassVocabulary, IsPaddedInside) {
+  const auto backend = make_backend("cpu");
+  Config config = test::small_gpt2();
+  config.vocab_size = 1100;
+  const std::vector<std::int32_t> ids = random_ids(9, config.vocab_size, 10);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    Transformer transformer(*backend, config, dtype);
+    test::randomize(transformer);
+    TrainingPass whole(transformer, 1, 9, TrainingPass::Mode::evaluate);
+    whole.set_batch(ids, ids);
+    const std::vector<float> all = download(*backend, whole.forward_logits());
+    KvCache cache(*backend, config, DType::f32, 1, 40);
+    InferencePass pass(transformer, cache);
+    const std::vector<int> slots = {0};
+    const Tensor logits = pass.forward(slots, Tokens{ids});
+    ASSERT_EQ(logits.shape(), (Shape{1, 1152}));
+    std::vector<float> row = download(*backend, logits);
+    row.resize(1100);
+    EXPECT_LE(relative_error(row, {all.end() - 1100, all.end()}), tolerance) << name_of(dtype);
+  }
+}
 
 TEST(InferencePassErrors, LeaveTheCacheAsItWas) {
   const auto backend = make_backend("cpu");
@@ -231,6 +311,8 @@ TEST(InferencePassErrors, LeaveTheCacheAsItWas) {
   expect_error(ErrorKind::input, {"1 for 2"}, [&] { pass.forward(two, Tokens{ids}); });
   expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.forward({}, {}); });
   expect_error(ErrorKind::usage, {"no slot 3"}, [&] { pass.forward(unknown, Tokens{ids}); });
+  expect_error(ErrorKind::input, {"at least 1"}, [&] { pass.step({}); });
+  expect_error(ErrorKind::input, {"Slot 2 is given twice"}, [&] { pass.step(twice); });
   // The first sequence fits, the second does not: the first gives its blocks back.
   expect_error(ErrorKind::memory, {"2 are free"}, [&] { pass.forward(two, Tokens{ids, ids}); });
   EXPECT_EQ(cache.free_blocks(), free);

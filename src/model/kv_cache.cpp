@@ -49,6 +49,8 @@ KvCache::KvCache(Backend& backend, const Config& config, DType dtype, int slots,
   storage_ = Arena(layout, backend.allocate(layout.bytes(), "KV cache"));
   const auto table_entries = static_cast<std::size_t>(slots * blocks_per_slot_);
   block_table_ = backend.allocate(table_entries * sizeof(std::int32_t), "block tables of the KV cache");
+  block_tables_ = backend.upload_slot(Tensor(*block_table_, 0, DType::i32, {slots, blocks_per_slot_}),
+                                      decode_steps_under_way, "block tables on their way");
   lengths_.resize(static_cast<std::size_t>(slots));
   tables_.resize(static_cast<std::size_t>(slots));
   // Blocks are taken from the end, the lowest first.
@@ -127,7 +129,7 @@ KvCacheView KvCache::view(std::int64_t layer, std::span<const int> slots) {
       std::copy(blocks.begin(), blocks.end(), row);
       row += blocks_per_slot_;
     }
-    backend_.upload(table, std::as_bytes(std::span(entries)));
+    block_tables_->write(std::as_bytes(std::span(entries)));
     uploaded_slots_.assign(slots.begin(), slots.end());
   }
   return {storage_.tensor(key_name(layer)), storage_.tensor(value_name(layer)), table};

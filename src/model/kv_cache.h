@@ -11,6 +11,9 @@
 
 namespace mslt {
 
+// Steps of decoding that may be on their way to the device at a time without waiting for each other's uploads.
+inline constexpr std::size_t decode_steps_under_way = 2;
+
 // A pool of blocks of KvCacheView::block_size positions for all layers, and a block table a slot. A slot holds one
 // sequence of at most max_positions. One thread at a time; the backend must outlive it.
 class KvCache {
@@ -52,7 +55,8 @@ class KvCache {
   std::vector<std::int32_t> free_;
   Arena storage_;
   std::unique_ptr<Buffer> block_table_;
-  std::vector<int> uploaded_slots_;  // whose tables block_table_ holds; none where a table has changed since
+  std::unique_ptr<UploadSlot> block_tables_;  // to block_table_
+  std::vector<int> uploaded_slots_;           // whose tables block_table_ holds; none where a table has changed since
 };
 
 }  // namespace mslt

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -67,13 +68,14 @@ TEST(SteadyState, DecodingTakesNoMoreMemory) {
   InferencePass pass(transformer, cache);
   const std::array<int, 3> slots = {2, 0, 1};
   const auto ids = test::random_ids(3, model().vocab_size, 1);
-  std::vector<float> logits(static_cast<std::size_t>(3 * model().vocab_size));
+  std::vector<float> logits;
   const auto decode = [&](std::size_t sequences, int tokens) {
     for (int i = 0; i < tokens; ++i) {
       std::vector<std::span<const std::int32_t>> next;
       for (std::size_t s = 0; s < sequences; ++s) next.push_back(std::span(ids).subspan(s, 1));
       const Tensor out = pass.forward(std::span(slots).first(sequences), next);
-      backend.download(out, std::as_writable_bytes(std::span(logits).first(static_cast<std::size_t>(out.elements()))));
+      logits.resize(static_cast<std::size_t>(out.elements()));
+      backend.download(out, std::as_writable_bytes(std::span(logits)));
     }
   };
   decode(3, 3);
@@ -83,6 +85,69 @@ TEST(SteadyState, DecodingTakesNoMoreMemory) {
   decode(3, 20);
   decode(2, 5);
   EXPECT_EQ(allocations, before);
+}
+
+// Of its own: the device, which is done with nothing here, would hold more of the pool for every step.
+TEST(SteadyState, StepsUploadFromTheSameMemory) {
+  int allocations = 0;
+  MslBackend backend(std::make_unique<CountingDevice>(allocations));
+  Transformer transformer(backend, model(), DType::bf16);
+  KvCache cache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
+  InferencePass pass(transformer, cache);
+  const std::array<int, 3> slots = {2, 0, 1};
+  const auto ids = test::random_ids(3, model().vocab_size, 1);
+  const auto decode = [&](std::size_t sequences, int steps) {
+    for (int i = 0; i < steps; ++i) {
+      pass.set_next_tokens(std::span(ids).first(sequences));
+      pass.step(std::span(slots).first(sequences));
+    }
+  };
+  decode(3, 3);
+  decode(2, 1);
+  const int before = allocations;
+  // Across a block of the cache.
+  decode(3, 20);
+  decode(2, 5);
+  EXPECT_EQ(allocations, before);
+}
+
+// The launches that each layer adds to a step of so many sequences.
+std::uint64_t launches_a_layer(Config config, std::int64_t sequences) {
+  std::vector<int> slots(static_cast<std::size_t>(sequences));
+  std::iota(slots.begin(), slots.end(), 0);
+  const auto launches = [&](std::int64_t layers) {
+    config.layers = layers;
+    int allocations = 0;
+    MslBackend backend(std::make_unique<CountingDevice>(allocations));
+    Transformer transformer(backend, config, DType::bf16);
+    KvCache cache(backend, config, DType::bf16, static_cast<int>(sequences), sequences * config.max_positions);
+    InferencePass pass(transformer, cache);
+    pass.step(slots);
+    const std::uint64_t before = backend.recorder().counters().dispatches;
+    pass.step(slots);
+    return backend.recorder().counters().dispatches - before;
+  };
+  return launches(3) - launches(2);
+}
+
+TEST(SteadyState, DecodingLaunchesFewKernelsALayer) {
+  Config gpt2;
+  gpt2.max_positions = 64;
+  gpt2.channels = 64;
+  gpt2.heads = gpt2.kv_heads = 2;
+  gpt2.head_size = 32;
+  gpt2.ffn_size = 256;
+  EXPECT_EQ(launches_a_layer(gpt2, 1), 5u);
+  EXPECT_EQ(launches_a_layer(gpt2, 8), 5u);
+  // More sequences: the norms, with the residual, are launches of their own.
+  EXPECT_EQ(launches_a_layer(gpt2, 9), 7u);
+  Config llama = gpt2;
+  llama.norm = NormType::rmsnorm;
+  llama.position = PositionType::rope;
+  llama.activation = ActivationType::swiglu;
+  llama.qkv_bias = llama.attention_out_bias = llama.ffn_bias = llama.norm_bias = false;
+  // The gated activation is one, too.
+  EXPECT_EQ(launches_a_layer(llama, 1), 6u);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // attention_decode against the reference over whole sequences, on every backend.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "backend/registry.h"
@@ -41,7 +42,11 @@ std::vector<Case> cases() {
           {{300, 70}, 2, 4, 2, 24, 33},
           {{20, 500}, 20, 2, 1, 16, 70, 0.8f},
           {{1000}, 1, 2, 1, 40, 100, 1.5f},
-          {{3, 200}, 3, 2, 2, 8, 0, 0.5f}};
+          {{3, 200}, 3, 2, 2, 8, 0, 0.5f},
+          {{0, 31, 32}, 1, 4, 2, 32, 32, 2.0f},
+          {{5, 1040}, 1, 2, 1, 8, 70, 0.5f},
+          {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8},
+          {std::vector<std::int64_t>(64, 37), 1, 6, 2, 8, 20}};
 }
 
 // Sequences of queries, keys and values, their cache, and the call's arguments.
@@ -60,6 +65,7 @@ struct Pass {
     std::vector<double> table(static_cast<std::size_t>(batch * pages), 123456789.0);
     std::vector<double> keys(static_cast<std::size_t>(blocks * page * kv_width), std::nan(""));
     std::vector<double> values = keys;
+    kept_keys = kept_values = keys;
     std::vector<double> queries;
     for (std::int64_t b = 0; b < batch; ++b) {
       const std::int64_t first = c.first[static_cast<std::size_t>(b)];
@@ -74,8 +80,11 @@ struct Pass {
           const auto key = static_cast<std::size_t>(p * width + c.heads * c.head_size + i);
           const auto value = key + static_cast<std::size_t>(kv_width);
           const auto slot = static_cast<std::size_t>((block * page + p % page) * kv_width + i);
-          keys[slot] = qkv[key] = stored[key];
-          values[slot] = qkv[value] = stored[value];
+          kept_keys[slot] = qkv[key] = stored[key];
+          kept_values[slot] = qkv[value] = stored[value];
+          if (p >= first) continue;  // the call stores it
+          keys[slot] = stored[key];
+          values[slot] = stored[value];
         }
       }
       const auto tail = static_cast<std::ptrdiff_t>(first * width);
@@ -94,15 +103,29 @@ struct Pass {
 
   KvCacheView cache() const { return {key_tensor.tensor(), value_tensor.tensor(), table_tensor.tensor()}; }
   Positions positions() const { return {first_tensor.tensor()}; }
-  void decode(Backend& backend) {
-    backend.run(
-        AttentionDecode{.out = out, .qkv = qkv_tensor, .cache = cache(), .positions = positions(), .shape = shape});
+  void decode(Backend& backend, const Tensor& inverse_frequencies = {}) {
+    backend.run(AttentionDecode{.out = out,
+                                .qkv = qkv_tensor,
+                                .cache = cache(),
+                                .positions = positions(),
+                                .shape = shape,
+                                .inverse_frequencies = inverse_frequencies});
+  }
+  // Whether the cache holds what it held and the keys and values of qkv, and nothing else.
+  bool has_stored() const {
+    const auto alike = [](double a, double b) {
+      return a == b || (std::isnan(a) && std::isnan(b));
+    };
+    return std::ranges::equal(key_tensor.values(), kept_keys, alike) &&
+           std::ranges::equal(value_tensor.values(), kept_values, alike) && key_tensor.intact() &&
+           value_tensor.intact();
   }
 
   AttentionShape shape;
   std::int64_t width;
   std::int64_t kv_width;
   std::vector<double> expected;
+  std::vector<double> kept_keys, kept_values;  // of the cache afterwards
   Guarded qkv_tensor, out, key_tensor, value_tensor, table_tensor, first_tensor;
 };
 
@@ -122,8 +145,39 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
         pass.decode(backend());
         expect_close(pass.out.values(), pass.expected, tolerance_of(dtype, 5e-7));
         EXPECT_TRUE(pass.out.intact());
+        EXPECT_TRUE(pass.has_stored());
       }
     }
+  }
+}
+
+TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
+  for (const Case& c : std::vector<Case>{{{15, 16, 17}, 1, 4, 2, 16},
+                                         {{300, 0}, 1, 6, 2, 64},
+                                         {{70}, 1, 2, 1, 80},
+                                         {{5, 1030}, 1, 2, 2, 24},
+                                         {{9}, 1, 1, 1, 256},
+                                         {{300, 0}, 1, 6, 2, 64, 70, 2.0f},
+                                         {{40, 3}, 3, 4, 2, 32}}) {
+    SCOPED_TRACE(testing::Message() << "first " << c.first[0] << " T " << c.length << " D " << c.head_size);
+    std::vector<double> frequencies;
+    for (int i = 0; i < c.head_size / 2; ++i) frequencies.push_back(std::pow(1000.0, -2.0 * i / c.head_size));
+    const Guarded inverse = upload(backend(), DType::f32, {c.head_size / 2}, frequencies);
+    Pass apart(backend(), c, DType::f32, DType::f32);
+    backend().run(Rope{
+        .qkv = apart.qkv_tensor, .inverse_frequencies = inverse, .positions = apart.positions(), .shape = apart.shape});
+    apart.decode(backend());
+    Pass together(backend(), c, DType::f32, DType::f32);
+    together.decode(backend(), inverse);
+    expect_close(together.out.values(), apart.out.values(), 1e-6);
+    const auto stored = [](const Guarded& tensor) {
+      std::vector<double> values = tensor.values();
+      std::erase_if(values, [](double value) { return std::isnan(value); });
+      return values;
+    };
+    expect_close(stored(together.key_tensor), stored(apart.key_tensor), 1e-6);
+    EXPECT_EQ(stored(together.value_tensor), stored(apart.value_tensor));
+    EXPECT_TRUE(together.out.intact() && together.key_tensor.intact() && together.value_tensor.intact());
   }
 }
 
@@ -175,9 +229,10 @@ TEST_P(AttentionDecodeTest, RefusesDtypesThatDoNotMeet) {
 // Invalid positions and blocks: the CPU refuses them, below; other devices skip them.
 TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
   if (backend().device().backend == "cpu") return;
-  // Caches that are read at once and in several parts.
-  for (const std::int64_t longest : {40, 140}) {
-    Pass pass(backend(), {{longest, 40}, 2, 4, 2, 8}, DType::f32, DType::f32);
+  // One row a sequence and two, in caches that are read at once and in several parts.
+  for (const auto& [length, longest] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 40}, {2, 40}, {1, 1100}, {2, 1100}}) {
+    Pass pass(backend(), {{longest, 40}, length, 4, 2, 8}, DType::f32, DType::f32);
     pass.decode(backend());
     const std::vector<double> before = pass.out.values();
     const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
@@ -187,7 +242,7 @@ TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
     const std::vector<double> none = {-1.0, 1e9, static_cast<double>(pass.key_tensor.tensor().shape()[0])};
     for (std::size_t i = 0; i < width; ++i) table[width + i] = none[i % none.size()];
     const Guarded lost = upload(backend(), DType::i32, pass.table_tensor.tensor().shape(), table);
-    for (const double first : {-5.0, 1000.0, 40.0}) {
+    for (const double first : {-5.0, 5000.0, 40.0}) {
       const Guarded starts = upload(backend(), DType::i32, {2}, {static_cast<double>(longest), first});
       const KvCacheView cache = {pass.cache().keys, pass.cache().values, lost};
       backend().run(AttentionDecode{.out = pass.out,
@@ -199,6 +254,7 @@ TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
       EXPECT_TRUE(std::equal(before.begin(), before.begin() + half, after.begin()));
       for (auto value = after.begin() + half; value != after.end(); ++value) EXPECT_EQ(*value, 0.0);
       EXPECT_TRUE(pass.out.intact());
+      EXPECT_TRUE(pass.has_stored());
     }
   }
 }

@@ -4,9 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
 #include <memory>
 #include <utility>
 
@@ -14,7 +11,6 @@
 #include "backend/msl/drivers/host/host_device.h"
 #include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
-#include "base/philox.h"
 #include "tests/backend/guard_bands.h"
 
 namespace mslt::test {
@@ -22,72 +18,6 @@ namespace {
 
 constexpr std::size_t guard = 192;
 constexpr std::byte poison{0xFF};
-
-template <class T>
-std::vector<double> as_doubles(const std::vector<std::byte>& bytes) {
-  std::vector<T> elements(bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(elements.data(), bytes.data(), bytes.size());
-  std::vector<double> values;
-  values.reserve(elements.size());
-  for (const T element : elements) {
-    if constexpr (std::is_class_v<T>) {
-      values.push_back(to_float(element));
-    } else {
-      values.push_back(static_cast<double>(element));
-    }
-  }
-  return values;
-}
-
-template <class T, class Convert>
-std::vector<std::byte> as_bytes(const std::vector<double>& values, Convert convert) {
-  std::vector<std::byte> bytes(values.size() * sizeof(T));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const T element = convert(values[i]);
-    std::memcpy(bytes.data() + i * sizeof(T), &element, sizeof(T));
-  }
-  return bytes;
-}
-
-std::vector<std::byte> encode(DType dtype, const std::vector<double>& values) {
-  switch (dtype) {
-    case DType::f32:
-      return as_bytes<float>(values, [](double v) { return static_cast<float>(v); });
-    case DType::bf16:
-      return as_bytes<BFloat16>(values, [](double v) { return to_bfloat16(static_cast<float>(v)); });
-    case DType::f16:
-      return as_bytes<Float16>(values, [](double v) { return to_float16(static_cast<float>(v)); });
-    case DType::i32:
-      return as_bytes<std::int32_t>(values, [](double v) { return static_cast<std::int32_t>(v); });
-    case DType::u32:
-      return as_bytes<std::uint32_t>(values, [](double v) { return static_cast<std::uint32_t>(v); });
-    case DType::i8:
-      return as_bytes<std::int8_t>(values, [](double v) { return static_cast<std::int8_t>(v); });
-    case DType::u8:
-      return as_bytes<std::uint8_t>(values, [](double v) { return static_cast<std::uint8_t>(v); });
-  }
-  return {};
-}
-
-std::vector<double> decode(DType dtype, const std::vector<std::byte>& bytes) {
-  switch (dtype) {
-    case DType::f32:
-      return as_doubles<float>(bytes);
-    case DType::bf16:
-      return as_doubles<BFloat16>(bytes);
-    case DType::f16:
-      return as_doubles<Float16>(bytes);
-    case DType::i32:
-      return as_doubles<std::int32_t>(bytes);
-    case DType::u32:
-      return as_doubles<std::uint32_t>(bytes);
-    case DType::i8:
-      return as_doubles<std::int8_t>(bytes);
-    case DType::u8:
-      return as_doubles<std::uint8_t>(bytes);
-  }
-  return {};
-}
 
 Tensor all_bytes(Buffer& buffer) {
   return {buffer, 0, DType::u8, {static_cast<std::int64_t>(buffer.size())}};
@@ -103,7 +33,9 @@ TestOptions& test_options() {
 std::vector<std::string> test_backends() {
   if (!test_options().devices.empty()) return test_options().devices;
   std::vector<std::string> names;
-  for (const DeviceInfo& device : available_devices()) {
+  for (const auto& [option, device] : available_devices()) {
+    // Of several GPUs, the first will do.
+    if (device.backend == "cuda" && !names.empty() && names.back() == cuda_kernels_device) continue;
     names.push_back(device.backend);
     if (device.backend == "cuda") names.emplace_back(cuda_kernels_device);
   }
@@ -112,9 +44,9 @@ std::vector<std::string> test_backends() {
 
 std::unique_ptr<Backend> make_test_backend(const std::string& device) {
   if (device == cuda_kernels_device) {
-    return make_msl_cuda_backend(test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
+    return make_msl_cuda_backend({}, test_options().zeroed, "none", {.attention = "msl", .products = "msl"});
   }
-  if (device == "cuda") return make_msl_cuda_backend(test_options().zeroed);
+  if (device == "cuda") return make_msl_cuda_backend({}, test_options().zeroed);
   if (device != "msl-host" || test_options().order == "forward") return make_backend(device);
   const msl::host::RunOrder order = msl::host::parse_run_order(test_options().order);
   return std::make_unique<MslBackend>(std::make_unique<msl::host::HostDevice>(order));
@@ -194,10 +126,6 @@ bool Guarded::intact() const {
   return std::all_of(all.begin(), all.begin() + begin, poisoned) && std::all_of(all.end() - guard, all.end(), poisoned);
 }
 
-std::vector<double> rounded(DType dtype, std::vector<double> values) {
-  return decode(dtype, encode(dtype, values));
-}
-
 std::vector<DType> activation_types(const Backend& backend) {
   if (!backend.device().trains_16_bit) return {DType::f32};
   return {DType::f32, DType::bf16, DType::f16};
@@ -208,31 +136,11 @@ std::vector<DType> kept_types(DType dtype) {
   return {DType::f32, DType::bf16, DType::f16};
 }
 
-std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed) {
-  PhiloxStream stream(seed, 0, 0);
-  std::vector<double> values(static_cast<std::size_t>(count));
-  for (double& value : values) value = stream.normal();
-  return rounded(dtype, std::move(values));
-}
-
 Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values,
                std::size_t shift) {
   Guarded guarded(backend, dtype, shape, shift);
   backend.upload(guarded, encode(dtype, values));
   return guarded;
-}
-
-double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
-  if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
-  double difference = 0.0;
-  double norm = 0.0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (!std::isfinite(actual[i])) return std::numeric_limits<double>::infinity();
-    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  if (difference == 0.0) return 0.0;
-  return std::sqrt(difference / norm);
 }
 
 BackendTest::BackendTest() : backend_(make_test_backend(GetParam())) {}

@@ -1,4 +1,4 @@
-// Shared by the tests of every backend: the list of backends, guarded tensors, random values and error norms.
+// Shared by the tests of every backend: the list of backends and guarded tensors.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -10,6 +10,7 @@
 
 #include "backend/backend.h"
 #include "base/test_errors.h"
+#include "tests/backend/values.h"
 
 namespace mslt::test {
 
@@ -65,24 +66,15 @@ class Guarded {
   Tensor tensor_;
 };
 
-// `values` rounded to `dtype`.
-std::vector<double> rounded(DType dtype, std::vector<double> values);
-
 // The dtypes of activations that the device accepts in every operation, including backward ones.
 std::vector<DType> activation_types(const Backend& backend);
 
 // The dtypes allowed for weights and caches with activations of `dtype`.
 std::vector<DType> kept_types(DType dtype);
 
-// Standard normal values, rounded to `dtype`; a function of the seed.
-std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed);
-
 // A guarded tensor holding `values`.
 Guarded upload(Backend& backend, DType dtype, const Shape& shape, const std::vector<double>& values,
                std::size_t shift = 0);
-
-// ‖actual - expected‖ / ‖expected‖, infinite if sizes differ or an element of `actual` is not finite.
-double relative_error(const std::vector<double>& actual, const std::vector<double>& expected);
 
 // The property of a test that names its kernels, separated by spaces.
 inline constexpr char used_kernels_property[] = "used_kernels";

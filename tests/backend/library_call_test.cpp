@@ -47,6 +47,10 @@ class LibraryBackend final : public MslBackend {
                  }});
   }
 
+  std::unique_ptr<MslBackend> same_on(std::unique_ptr<msl::Device> device) const override {
+    return std::make_unique<LibraryBackend>(std::move(device));
+  }
+
   int inherited = 0;
   int calls = 0;  // read after wait()
   bool fails = false;
@@ -138,6 +142,22 @@ TEST(LibraryCallTest, IsOnlyCountedByAnIdleDevice) {
   backend.wait();
   EXPECT_EQ(backend.recorder().counters().dispatches, 1u);
   EXPECT_EQ(backend.calls, 0);
+}
+
+TEST(LibraryCallTest, ItsWorkspaceIsPlanned) {
+  const auto multiply = [](Backend& like) {
+    const auto memory = like.allocate(1024, "tensors");
+    like.run(MatmulForward{.out = Tensor(*memory, 0, DType::f32, {2, 4}),
+                           .in = Tensor(*memory, 256, DType::f32, {2, 5}),
+                           .weight = Tensor(*memory, 512, DType::f32, {4, 5})});
+    like.wait();
+  };
+  EXPECT_EQ(MslBackend(make_msl_host_device()).rehearse(multiply).scratch, 0u);
+  LibraryBackend backend(make_msl_host_device());
+  const std::size_t planned = backend.rehearse(multiply).scratch;
+  EXPECT_GT(planned, 0u);
+  multiply(backend);
+  EXPECT_EQ(backend.working_memory().scratch, planned);
 }
 
 }  // namespace

@@ -57,6 +57,15 @@ TEST_P(MemoryTest, RefusesImpossibleSizes) {
     EXPECT_NE(message.find(std::to_string(bytes)), std::string::npos) << message;
     EXPECT_NE(message.find("free"), std::string::npos) << message;
   }
+  for (const auto& [label, flag] : {std::pair{"KV cache", "--max-new-tokens"},
+                                    {"activations", "--seq-len"},
+                                    {"activations of prompts", "--num"},
+                                    {"logits of the next tokens", "--num"},
+                                    {"scratch", "--batch-size"},
+                                    {"master weights", "--dtype bf16"}}) {
+    const std::string message = error_of(ErrorKind::memory, [&] { backend().allocate(std::size_t{1} << 50, label); });
+    EXPECT_NE(message.find(flag), std::string::npos) << message;
+  }
 }
 
 TEST_P(MemoryTest, CopiesToAndFro) {
@@ -110,10 +119,13 @@ TEST_P(MemoryTest, RefusesTransfersOfOtherSizes) {
 INSTANTIATE_TEST_SUITE_P(Backends, MemoryTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 TEST(RegistryTest, MakesWhatItLists) {
-  const std::vector<DeviceInfo> devices = available_devices();
+  const std::vector<AvailableDevice> devices = available_devices();
   ASSERT_FALSE(devices.empty());
-  for (const DeviceInfo& device : devices) EXPECT_EQ(make_backend(device.backend)->device().backend, device.backend);
-  EXPECT_EQ(make_backend("auto")->device().backend, devices.front().backend);
+  for (const auto& [option, info] : devices) {
+    EXPECT_TRUE(option.starts_with(info.backend));
+    EXPECT_EQ(make_backend(option)->device().name, info.name);
+  }
+  EXPECT_EQ(make_backend("auto")->device().backend, devices.front().info.backend);
 }
 
 TEST(RegistryTest, RefusesUnknownDevices) {
@@ -123,11 +135,11 @@ TEST(RegistryTest, RefusesUnknownDevices) {
 }
 
 TEST(RegistryTest, SaysWhatThisBuildLacks) {
-  for (const char* name : {"cuda", "metal", "msl-host"}) {
-    const std::vector<DeviceInfo> devices = available_devices();
-    if (std::any_of(devices.begin(), devices.end(), [&](const DeviceInfo& d) { return d.backend == name; })) continue;
+  const std::vector<AvailableDevice> devices = available_devices();
+  for (const std::string name : {"cuda", "cuda:1", "metal", "metal:1", "msl-host"}) {
+    if (std::ranges::any_of(devices, [&](const auto& each) { return name.starts_with(each.info.backend); })) continue;
     const std::string message = error_of(ErrorKind::device, [&] { make_backend(name); });
-    EXPECT_NE(message.find(name), std::string::npos) << message;
+    EXPECT_NE(message.find(name.substr(0, name.find(':'))), std::string::npos) << message;
     EXPECT_NE(message.find("cpu"), std::string::npos) << message;
   }
 }

@@ -13,12 +13,6 @@
 
 namespace mslt::test {
 
-// The tolerated relative error of norms for a result stored as `dtype`; `f32` is that of floats.
-inline double tolerance_of(DType dtype, double f32 = 1e-6) {
-  if (dtype == DType::bf16) return 4e-3;
-  return dtype == DType::f16 ? 5e-4 : f32;
-}
-
 // Expects a relative error within the tolerance; for expected zeros, exact zeros.
 inline void expect_close(const std::vector<double>& actual, const std::vector<double>& expected, double tolerance) {
   EXPECT_LE(relative_error(actual, expected), tolerance);

@@ -1,13 +1,19 @@
-// Whole models against PyTorch: logits, loss, every gradient and ten AdamW steps.
+// Whole models against PyTorch: logits, also over the cache, loss, every gradient and ten AdamW steps.
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
+#include <span>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "golden_file.h"
 #include "model/config_fields.h"
+#include "model/inference_pass.h"
 #include "model/training_pass.h"
 #include "tests/backend/backend_under_test.h"
 
@@ -19,6 +25,8 @@ namespace {
 constexpr double forward_tolerance = 2e-6;
 constexpr double gradient_tolerance = 1e-5;
 constexpr double trained_tolerance = 2e-5;
+// Of single rows of logits.
+constexpr double cached_tolerance = 1e-5;
 
 // The fields that `json` has; rope_scaling's are in an object of their own.
 Config config_of(const nlohmann::json& json) {
@@ -104,6 +112,38 @@ class Golden : public testing::TestWithParam<std::tuple<std::string, std::string
 TEST_P(Golden, Logits) {
   const std::vector<float> logits = download(*backend_, pass_->forward_logits());
   EXPECT_LE(relative_error(logits, file_->read<float>("logits")), forward_tolerance);
+}
+
+// A prompt of half of each sequence, then its other tokens one by one, as generation does it.
+TEST_P(Golden, LogitsOverTheCache) {
+  const std::vector<std::int64_t> shape = file_->shape("tokens");
+  const auto length = static_cast<std::size_t>(shape[1]);
+  const std::vector<std::int64_t> stored = file_->read<std::int64_t>("tokens");
+  const std::vector<std::int32_t> tokens(stored.begin(), stored.end());
+  const std::vector<float> expected = file_->read<float>("logits");
+  const std::size_t columns = expected.size() / tokens.size();
+  const Config& config = transformer_->config();
+  std::vector<int> slots(static_cast<std::size_t>(shape[0]));
+  std::iota(slots.begin(), slots.end(), 0);
+  KvCache cache(*backend_, config, DType::f32, static_cast<int>(slots.size()), shape[0] * config.max_positions);
+  InferencePass pass(*transformer_, cache);
+  std::size_t count = length / 2;
+  for (std::size_t done = 0; done < length; done += std::exchange(count, 1)) {
+    std::vector<std::span<const std::int32_t>> next;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      next.push_back(std::span(tokens).subspan(i * length + done, count));
+    }
+    const std::vector<float> logits = download(*backend_, pass.forward(slots, next));
+    ASSERT_EQ(logits.size(), slots.size() * columns);
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      const auto row = [&](const std::vector<float>& rows, std::size_t number) {
+        const auto begin = rows.begin() + static_cast<std::ptrdiff_t>(number * columns);
+        return std::vector<float>(begin, begin + static_cast<std::ptrdiff_t>(columns));
+      };
+      EXPECT_LE(relative_error(row(logits, i), row(expected, i * length + done + count - 1)), cached_tolerance)
+          << "sequence " << i << ", " << done + count << " tokens";
+    }
+  }
 }
 
 TEST_P(Golden, LossAndGradients) {

@@ -8,11 +8,13 @@
 
 #include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
+#include "base/philox.h"
 #include "generate/text_generator.h"
 #include "model/transformer.h"
 #include "tests/backend/backend_under_test.h"
 #include "train/test_run.h"
 #include "train/trainer_parts.h"
+#include "train/training_step.h"
 
 namespace mslt {
 namespace {
@@ -136,6 +138,59 @@ TEST_P(DeviceTrainingTest, RepeatsItselfToTheBit) {
   TrainOptions run = options(gpt2_model());
   run.steps = 4;
   EXPECT_EQ(train(run, GetParam()), train(run, GetParam()));
+}
+
+// With the workspaces of libraries.
+TEST_P(DeviceTrainingTest, HoldsTheScratchMemoryThatWasPlanned) {
+  const std::unique_ptr<Backend> backend = test::make_test_backend(GetParam());
+  Config model = gpt2_model();
+  model.vocab_size = 100;
+  model.dropout = 0.0f;
+  TrainingStepOptions step_options = {.batch_size = 3, .seq_len = 19};
+  const MemoryEstimate plan = TrainingStep::plan(*backend, model, DType::bf16, step_options);
+  step_options.recompute = plan.recompute;
+  Transformer transformer(*backend, model, DType::bf16);
+  TrainingStep step(transformer, step_options);
+  const std::vector<std::int32_t> ids(3 * 19);
+  for (int i = 0; i < 4; ++i) step.run({.tokens = ids, .targets = ids});
+  backend->wait();
+  EXPECT_EQ(backend->working_memory().scratch, plan.scratch);
+}
+
+// Where libraries may add up in another order each time: heads of 64 and many sequences.
+TEST_P(DeviceTrainingTest, RepeatsItselfToTheBitInLargeBatches) {
+  if (!GetParam().starts_with("cuda")) GTEST_SKIP() << "large batches take too long on " << GetParam();
+  Config model = gpt2_model();
+  model.vocab_size = 2048;
+  model.max_positions = 1024;
+  model.channels = 384;
+  model.heads = model.kv_heads = 6;
+  model.head_size = 64;
+  model.ffn_size = 1536;
+  model.dropout = 0.0f;
+  const auto weights_after = [&](std::int64_t batch) {
+    const std::unique_ptr<Backend> backend = test::make_test_backend(GetParam());
+    Transformer transformer(*backend, model, DType::bf16);
+    transformer.initialize(5);
+    TrainingStep step(transformer, {.batch_size = batch, .seq_len = model.max_positions});
+    step.optimizer().initialize_master();
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(batch * model.max_positions) + 1);
+    PhiloxStream stream(1, 2, 3);
+    for (std::int32_t& token : tokens) token = static_cast<std::int32_t>(stream.below(2048));
+    const std::span<const std::int32_t> all(tokens);
+    for (std::int64_t i = 1; i <= 5; ++i) {
+      step.run({.step = i,
+                .update = i,
+                .learning_rate = 1e-3,
+                .tokens = all.first(tokens.size() - 1),
+                .targets = all.subspan(1)});
+    }
+    const Tensor whole = transformer.parameters().whole();
+    std::vector<std::byte> bytes(whole.bytes());
+    backend->download(whole, bytes);
+    return bytes;
+  };
+  for (const std::int64_t batch : {32, 64}) EXPECT_TRUE(weights_after(batch) == weights_after(batch)) << batch;
 }
 
 TEST_P(DeviceTrainingTest, WaitsOnceAStep) {

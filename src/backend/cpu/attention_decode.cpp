@@ -307,6 +307,11 @@ void CpuBackend::execute(const AttentionDecode& op) {
   require_f32(op);
   if (op.qkv.elements() == 0) return;
   const Decoding decoding(op.out, op.qkv, op.cache, op.positions, op.shape);
+  if (op.inverse_frequencies) {
+    execute(Rope{
+        .qkv = op.qkv, .inverse_frequencies = op.inverse_frequencies, .positions = op.positions, .shape = op.shape});
+  }
+  execute(KvCacheAppend{.cache = op.cache, .qkv = op.qkv, .positions = op.positions, .counts = {}, .shape = op.shape});
   const DType dtype = op.cache.keys.dtype();
   const std::int64_t batch = op.qkv.shape()[0];
   const std::int64_t length = decoding.length();

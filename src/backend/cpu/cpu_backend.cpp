@@ -11,6 +11,7 @@
 #include "backend/cpu/host_info.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
+#include "backend/no_room.h"
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "base/process_limits.h"
@@ -50,11 +51,6 @@ void ask_for_huge_pages(void* pages, std::size_t bytes) {
 void ask_for_huge_pages(void* /*pages*/, std::size_t /*bytes*/) {}
 #endif
 
-[[noreturn]] void fail_allocation(std::size_t bytes, std::string_view label, std::uint64_t free) {
-  fail(ErrorKind::memory, "There is no room for '{}', {} ({} bytes): {}.", label, binary_size(bytes), bytes,
-       explain_memory(bytes, free));
-}
-
 // The best instructions of this processor that operations are compiled for. Highway calls AVX-512 AVX3.
 std::string vector_instructions() {
   const std::int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
@@ -89,10 +85,10 @@ const DeviceInfo& CpuBackend::device() const {
 
 std::unique_ptr<Buffer> CpuBackend::allocate(std::size_t bytes, std::string_view label) {
   const std::uint64_t free = host_free_bytes();
-  if (bytes > free) fail_allocation(bytes, label, free);
+  if (bytes > free) fail_no_room(label, bytes, explain_memory(bytes, free));
   const std::size_t mapped = bytes == 0 ? 1 : bytes;
   void* pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED) fail_allocation(bytes, label, free);
+  if (pages == MAP_FAILED) fail_no_room(label, bytes, explain_memory(bytes, free));
   ask_for_huge_pages(pages, mapped);
   return std::make_unique<HostBuffer>(bytes, pages, mapped, label);
 }

@@ -32,6 +32,7 @@ class CpuBackend : public Backend {
   void execute(const ResidualNormForward& op) override;
   void execute(const ResidualNormBackward& op) override;
   void execute(const MatmulForward& op) override;
+  void execute(const FusedProduct& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
   void execute(const AttentionForward& op) override;

@@ -269,6 +269,27 @@ void CpuBackend::execute(const MatmulForward& op) {
   }
 }
 
+// One operation after another: none of them takes less time for being one with others.
+void CpuBackend::execute(const FusedProduct& op) {
+  require_f32(op);
+  MatmulForward product = {
+      .out = op.out, .in = op.in, .weight = op.weight, .bias = op.bias, .activation = op.activation};
+  std::unique_ptr<Buffer> normalized;
+  if (op.norm_weight) {
+    normalized = allocate(op.in.bytes(), "normalised rows");
+    product.in = Tensor(*normalized, 0, DType::f32, op.in.shape());
+    execute(ResidualNormForward{
+        .out = product.in, .residual = op.in, .weight = op.norm_weight, .bias = op.norm_bias, .kind = op.norm});
+  }
+  std::unique_ptr<Buffer> added;
+  if (op.accumulate) {
+    added = allocate(op.out.bytes(), "rows to add");
+    product.out = Tensor(*added, 0, DType::f32, op.out.shape());
+  }
+  execute(product);
+  if (op.accumulate) execute(Add{.out = op.out, .in = product.out});
+}
+
 std::size_t scratch_floats(const MatmulBackwardInput& op) {
   if (op.activation == Activation::none || !op.accumulate) return 0;
   const std::int64_t columns = op.weight.shape()[1];

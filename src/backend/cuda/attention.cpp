@@ -65,7 +65,7 @@ void CudaBackend::execute(const AttentionForward& op) {
   const msl::cuda::AttentionForward tensors = {
       .out = address(op.out), .log_sum_exp = address(op.log_sum_exp), .qkv = address(op.qkv)};
   library_call("cudnn", op, attention().forward_plan(problem).workspace_bytes,
-               {[attention = attention_, problem, tensors](const msl::LibraryContext& context) {
+               {[attention = libraries_->attention, problem, tensors](const msl::LibraryContext& context) {
                   attention->forward(problem, tensors, context.workspace, static_cast<cudaStream_t>(context.stream));
                 },
                 identity_of(problem) + msl::identity_of(tensors.out, tensors.log_sum_exp, tensors.qkv)});
@@ -86,7 +86,7 @@ void CudaBackend::execute(const AttentionBackward& op) {
                                                 .out = address(op.out),
                                                 .log_sum_exp = address(op.log_sum_exp)};
   library_call("cudnn", op, attention().backward_plan(problem).workspace_bytes,
-               {[attention = attention_, problem, tensors](const msl::LibraryContext& context) {
+               {[attention = libraries_->attention, problem, tensors](const msl::LibraryContext& context) {
                   attention->backward(problem, tensors, context.workspace, static_cast<cudaStream_t>(context.stream));
                 },
                 identity_of(problem) +

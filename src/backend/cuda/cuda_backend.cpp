@@ -39,28 +39,40 @@ CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning 
   require(attention_use_, msl::cuda::CudnnAttention::available(), "--attention cudnn", "cuDNN");
 }
 
+CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, const CudaBackend& other)
+    : MslBackend(std::move(device), msl::ChosenTuning{other.tuning(), {}, {}}),
+      product_use_(other.product_use_),
+      attention_use_(other.attention_use_),
+      libraries_(other.libraries_) {}
+
+std::unique_ptr<MslBackend> CudaBackend::same_on(std::unique_ptr<msl::Device> device) const {
+  return std::unique_ptr<MslBackend>(new CudaBackend(std::move(device), *this));
+}
+
 msl::cuda::CublasLtProducts& CudaBackend::products() {
-  if (products_) return *products_;
+  std::shared_ptr<msl::cuda::CublasLtProducts>& products = libraries_->products;
+  if (products) return *products;
   try {
-    products_ = std::make_shared<msl::cuda::CublasLtProducts>();
+    products = std::make_shared<msl::cuda::CublasLtProducts>();
   } catch (const Error& error) {
     fail(error.kind(), "{} --products msl does without it.", error.what());
   }
-  return *products_;
+  return *products;
 }
 
 msl::cuda::CudnnAttention& CudaBackend::attention() {
-  if (attention_) return *attention_;
+  std::shared_ptr<msl::cuda::CudnnAttention>& attention = libraries_->attention;
+  if (attention) return *attention;
   std::size_t free = 0;
   std::size_t total = 0;
   msl::cuda::check(cudaMemGetInfo(&free, &total), "asking for free memory");
   const std::size_t workspace = std::clamp(free / 4, least_attention_workspace, most_attention_workspace);
   try {
-    attention_ = std::make_shared<msl::cuda::CudnnAttention>(msl::cuda::AttentionOptions{.workspace_bytes = workspace});
+    attention = std::make_shared<msl::cuda::CudnnAttention>(msl::cuda::AttentionOptions{.workspace_bytes = workspace});
   } catch (const Error& error) {
     fail(error.kind(), "{} --attention msl does without it.", error.what());
   }
-  return *attention_;
+  return *attention;
 }
 
 }  // namespace mslt

@@ -19,6 +19,8 @@ class CudaBackend final : public MslBackend {
   // Throws as MslBackend, and Error(device) where a library is chosen that this build has not.
   CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice);
 
+  // More go to the library.
+  std::int64_t fused_rows() const override;
   using MslBackend::execute;
   void execute(const MatmulForward& op) override;
   void execute(const MatmulBackwardInput& op) override;
@@ -26,9 +28,15 @@ class CudaBackend final : public MslBackend {
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
 
+ protected:
+  std::unique_ptr<MslBackend> same_on(std::unique_ptr<msl::Device> device) const override;
+
  private:
   enum class Use { never, where_it_serves, always };
   static Use use_of(std::string_view choice);
+
+  // As another on its GPU, with the libraries and the plans of that.
+  CudaBackend(std::unique_ptr<msl::Device> device, const CudaBackend& other);
 
   // The libraries, started by the first call. Throw Error(device) where they cannot be used.
   msl::cuda::CublasLtProducts& products();
@@ -40,14 +48,14 @@ class CudaBackend final : public MslBackend {
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
 
-  // Whether there were gradients: products of training have the same shapes in every step, so that timing them pays;
-  // those of prompts have many.
-  bool trains_ = false;
   Use product_use_;
   Use attention_use_;
-  // Recorded calls share them until their work is done.
-  std::shared_ptr<msl::cuda::CublasLtProducts> products_;
-  std::shared_ptr<msl::cuda::CudnnAttention> attention_;
+  struct Libraries {
+    // Recorded calls share them until their work is done.
+    std::shared_ptr<msl::cuda::CublasLtProducts> products;
+    std::shared_ptr<msl::cuda::CudnnAttention> attention;
+  };
+  std::shared_ptr<Libraries> libraries_ = std::make_shared<Libraries>();
 };
 
 }  // namespace mslt

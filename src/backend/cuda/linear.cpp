@@ -30,7 +30,7 @@ bool CudaBackend::multiply(const Op& op, const msl::cuda::Product& product, cons
     return false;
   }
   library_call("cublas", op, products().plan(product).workspace_bytes,
-               {[products = products_, product, operands](const msl::LibraryContext& context) {
+               {[products = libraries_->products, product, operands](const msl::LibraryContext& context) {
                   products->run(product, operands, context.workspace, static_cast<cudaStream_t>(context.stream));
                 },
                 identity_of(product, operands)});
@@ -57,7 +57,7 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
                                 .outputs = outputs,
                                 .inputs = inputs,
                                 .bias = static_cast<bool>(op.bias),
-                                .timed = trains_};
+                                .timed = is_recording()};
   product.alignment = alignment_of(operands);
   if (op.activation == Activation::none) {
     if (!multiply(op, product, operands)) return false;
@@ -82,6 +82,11 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
   return true;
 }
 
+std::int64_t CudaBackend::fused_rows() const {
+  if (product_use_ == Use::never) return MslBackend::fused_rows();
+  return product_use_ == Use::always ? 0 : rows_of_kernels;
+}
+
 void CudaBackend::execute(const MatmulForward& op) {
   if (!multiply_forward(op)) MslBackend::execute(op);
 }
@@ -91,7 +96,6 @@ void CudaBackend::execute(const MatmulBackwardInput& op) {
   const std::int64_t outputs = op.weight.shape()[0];
   const std::int64_t inputs = op.weight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
-  trains_ = true;
   const bool is_active = op.activation != Activation::none;
   // The sum of what was there and of a product of its own.
   std::optional<msl::Scratch> product_alone;
@@ -127,7 +131,6 @@ void CudaBackend::execute(const MatmulBackwardWeight& op) {
   const std::int64_t outputs = op.dweight.shape()[0];
   const std::int64_t inputs = op.dweight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
-  trains_ = true;
   const ProductOperands operands = {.in = address(op.in), .dout = address(op.dout), .result = address(op.dweight)};
   const msl::cuda::Product product = {.kind = ProductKind::weight_gradient,
                                       .activations = op.dout.dtype(),

@@ -13,12 +13,16 @@
 namespace mslt {
 namespace {
 
-// As in kernels/attention_decode.metal: the simdgroups that share a split, and the heads per group of the join.
-constexpr std::int64_t split_simdgroups = 4;
-constexpr std::uint32_t split_threads = split_simdgroups * msl::simdgroup_width;
-// Threadgroups that fill any device, and the fewest positions worth a threadgroup.
+// As in kernels/attention_decode.metal: the most simdgroups that share a split. Where there are many heads, fewer do.
+constexpr std::int64_t most_simdgroups = 8;
+constexpr std::int64_t simdgroups_of_many = 4;
+// The heads per group of the join.
+constexpr std::int64_t join_simdgroups = 4;
+// Threadgroups that fill any device, and the fewest positions worth a threadgroup. A cache of few positions is not
+// split at all, which saves the join.
 constexpr std::int64_t enough_splits = 384;
 constexpr std::int64_t least_positions = 64;
+constexpr std::int64_t few_positions = 1024;
 
 // As in kernels/attention_decode.metal: a step of a simdgroup lies in one block.
 static_assert(KvCacheView::block_size == 16);
@@ -45,29 +49,47 @@ void MslBackend::execute(const AttentionDecode& op) {
   }
   const std::int64_t rows = op.qkv.shape().rows();
   const std::int64_t heads = rows * op.shape.heads;
+  const bool whole = op.shape.head_size % msl::span_width == 0;
+  const std::uint32_t aligned =
+      whole ? msl::aligned_rows(op.shape.head_size, op.qkv, op.cache.keys, op.cache.values) : 0u;
+  // One kernel does it all for one row a sequence. Its spans must not straddle the halves of a head.
+  const bool appends =
+      op.qkv.shape()[1] == 1 && (!op.inverse_frequencies || op.shape.head_size % (2 * msl::span_width) == 0);
+  const bool rotates = appends && op.inverse_frequencies;
+  if (!appends) {
+    if (op.inverse_frequencies) {
+      execute(Rope{
+          .qkv = op.qkv, .inverse_frequencies = op.inverse_frequencies, .positions = op.positions, .shape = op.shape});
+    }
+    execute(
+        KvCacheAppend{.cache = op.cache, .qkv = op.qkv, .positions = op.positions, .counts = {}, .shape = op.shape});
+  }
   const std::int64_t wanted =
-      std::clamp<std::int64_t>(enough_splits / heads, 1, (capacity + least_positions - 1) / least_positions);
+      capacity <= few_positions
+          ? 1
+          : std::clamp<std::int64_t>(enough_splits / heads, 1, (capacity + least_positions - 1) / least_positions);
+  const std::int64_t simdgroups = heads < enough_splits ? most_simdgroups : simdgroups_of_many;
   // Whole blocks, so no two splits read the same page.
   const std::int64_t split_blocks = (capacity / KvCacheView::block_size + wanted - 1) / wanted;
   const std::int64_t split_positions = split_blocks * KvCacheView::block_size;
   const std::int64_t splits = (capacity + split_positions - 1) / split_positions;
-  const bool whole = op.shape.head_size % msl::span_width == 0;
-  const AttentionDecodeArgs args = {
-      .rows = msl::count32(rows, "attention_decode"),
-      .steps = msl::count32(op.qkv.shape()[1], "attention_decode"),
-      .heads = static_cast<std::uint32_t>(op.shape.heads),
-      .kv_heads = static_cast<std::uint32_t>(op.shape.kv_heads),
-      .head_size = static_cast<std::uint32_t>(op.shape.head_size),
-      .columns = msl::count32(op.qkv.shape()[2], "attention_decode"),
-      .blocks = msl::count32(op.cache.keys.shape()[0], "attention_decode"),
-      .positions = msl::count32(capacity, "attention_decode"),
-      .splits = msl::count32(splits, "attention_decode"),
-      .split_positions = msl::count32(split_positions, "attention_decode"),
-      .aligned = whole ? msl::aligned_rows(op.shape.head_size, op.qkv, op.cache.keys, op.cache.values) : 0u,
-      .has_first = op.positions.first ? 1u : 0u,
-      .window = msl::window_of(op.shape),
-      .scale = op.shape.scale,
-      .softcap = op.shape.softcap};
+  const AttentionDecodeArgs args = {.rows = msl::count32(rows, "attention_decode"),
+                                    .steps = msl::count32(op.qkv.shape()[1], "attention_decode"),
+                                    .heads = static_cast<std::uint32_t>(op.shape.heads),
+                                    .kv_heads = static_cast<std::uint32_t>(op.shape.kv_heads),
+                                    .head_size = static_cast<std::uint32_t>(op.shape.head_size),
+                                    .columns = msl::count32(op.qkv.shape()[2], "attention_decode"),
+                                    .blocks = msl::count32(op.cache.keys.shape()[0], "attention_decode"),
+                                    .positions = msl::count32(capacity, "attention_decode"),
+                                    .splits = msl::count32(splits, "attention_decode"),
+                                    .split_positions = msl::count32(split_positions, "attention_decode"),
+                                    .aligned = aligned,
+                                    .has_first = op.positions.first ? 1u : 0u,
+                                    .window = msl::window_of(op.shape),
+                                    .scale = op.shape.scale,
+                                    .softcap = op.shape.softcap,
+                                    .appends = appends ? 1u : 0u,
+                                    .rotates = rotates ? 1u : 0u};
   msl::count32(heads * splits, "attention_decode");
   const msl::Scratch partial =
       scratch(DType::f32, {splits == 1 ? 0 : heads, splits, std::int64_t{op.shape.head_size} + 2});
@@ -80,13 +102,16 @@ void MslBackend::execute(const AttentionDecode& op) {
       .buffer(5, op.cache.block_table)
       .optional(6, op.positions.first)
       .bytes(7, args)
-      .dispatch({msl::group_count(heads * splits, 1), 1, 1}, {split_threads, 1, 1});
+      .optional(8, op.inverse_frequencies)
+      .dispatch({msl::group_count(heads * splits, 1), 1, 1},
+                {static_cast<std::uint32_t>(simdgroups * msl::simdgroup_width), 1, 1});
   if (splits == 1) return;
   encode(msl::kernel_name("attention_decode_join", op.out.dtype()))
       .buffer(0, op.out)
       .buffer(1, partial)
       .bytes(2, args)
-      .dispatch({msl::group_count(heads, split_simdgroups), 1, 1}, {split_threads, 1, 1});
+      .dispatch({msl::group_count(heads, join_simdgroups), 1, 1},
+                {static_cast<std::uint32_t>(join_simdgroups * msl::simdgroup_width), 1, 1});
 }
 
 }  // namespace mslt

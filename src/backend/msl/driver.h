@@ -162,6 +162,8 @@ class Device {
   // Zeroed memory aligned to 256 bytes. If host_visible, Buffer::host() is its address (shared or pinned memory); on
   // devices without shared memory, other buffers have no host address. Throws Error(memory).
   virtual std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) = 0;
+  // As Backend::peak_device_bytes.
+  virtual std::size_t peak_bytes() const { return 0; }
   // As Backend::wrap.
   virtual std::unique_ptr<Buffer> wrap(std::span<const std::byte> /*memory*/, std::string_view /*label*/,
                                        std::shared_ptr<const void> /*owner*/) {

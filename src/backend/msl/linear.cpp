@@ -1,6 +1,7 @@
 // Matrix products as MSL kernels.
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "backend/msl/any_float.h"
@@ -73,7 +74,8 @@ void MslBackend::execute(const MatmulForward& op) {
   const std::int64_t columns = weight.shape()[0];
   const std::int64_t inner = weight.shape()[1];
   if (op.weight.scales || (rows <= tuning_.few_rows && !op.pre_activation)) {
-    msl::encode_matvec(*recorder_, tuning_, op);
+    msl::encode_matvec(*recorder_, tuning_,
+                       {.out = op.out, .in = op.in, .weight = op.weight, .bias = op.bias, .activation = op.activation});
     return;
   }
   const MatmulArgs args = {.rows = side(rows, "matmul_forward"),
@@ -93,6 +95,26 @@ void MslBackend::execute(const MatmulForward& op) {
   encoder.buffer(0, op.out).optional(1, op.pre_activation).buffer(2, op.in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, op.bias);
   encoder.bytes(5, args).work(op.flops()).dispatch(launch.groups, launch.threads);
+}
+
+void MslBackend::execute(const FusedProduct& op) {
+  if (op.out.elements() == 0) return;
+  if ((op.weight.scales || op.in.shape().rows() <= tuning_.few_rows) && msl::matvec_takes(op)) {
+    msl::encode_matvec(*recorder_, tuning_, op);
+    return;
+  }
+  MatmulForward product = {
+      .out = op.out, .in = op.in, .weight = op.weight, .bias = op.bias, .activation = op.activation};
+  std::optional<msl::Scratch> normalized;
+  if (op.norm_weight) {
+    product.in = normalized.emplace(scratch(op.in.dtype(), op.in.shape()));
+    execute(ResidualNormForward{
+        .out = product.in, .residual = op.in, .weight = op.norm_weight, .bias = op.norm_bias, .kind = op.norm});
+  }
+  std::optional<msl::Scratch> added;
+  if (op.accumulate) product.out = added.emplace(scratch(op.out.dtype(), op.out.shape()));
+  execute(product);
+  if (op.accumulate) execute(Add{.out = op.out, .in = product.out});
 }
 
 void MslBackend::execute(const MatmulBackwardInput& op) {

@@ -9,8 +9,11 @@
 
 namespace mslt::msl {
 
-// The operation was checked, its output is not empty, and it keeps no argument of the activation.
-void encode_matvec(Recorder& recorder, const Tuning& tuning, const MatmulForward& op);
+// Whether the kernels normalise the rows of `op` where it asks for that, which must be aligned.
+bool matvec_takes(const FusedProduct& op);
+
+// The operation was checked, its output is not empty, and matvec_takes it.
+void encode_matvec(Recorder& recorder, const Tuning& tuning, const FusedProduct& op);
 
 // Simdgroups of a threadgroup of the matvec whose weight has so many rows of that dtype, for one row of input or more.
 std::int64_t matvec_simdgroups(const Tuning& tuning, std::int64_t columns, DType weight, bool one_row);

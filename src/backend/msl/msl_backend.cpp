@@ -75,11 +75,14 @@ void MslBackend::replay(const Recording& recording) {
 }
 
 WorkingMemory MslBackend::rehearse(const std::function<void(Backend&)>& work) const {
-  msl::ChosenTuning tuning;
-  tuning.tuning = tuning_;
-  MslBackend backend(std::make_unique<msl::idle::IdleDevice>(device_->info(), device_->limits()), tuning);
-  work(backend);
-  return backend.working_memory();
+  const std::unique_ptr<MslBackend> rehearsal =
+      same_on(std::make_unique<msl::idle::IdleDevice>(device_->info(), device_->limits()));
+  work(*rehearsal);
+  return rehearsal->working_memory();
+}
+
+std::unique_ptr<MslBackend> MslBackend::same_on(std::unique_ptr<msl::Device> device) const {
+  return std::make_unique<MslBackend>(std::move(device), msl::ChosenTuning{tuning_, {}, {}});
 }
 
 std::unique_ptr<Backend> make_tuned_backend(std::unique_ptr<msl::Device> device, std::string_view tuning) {

@@ -68,8 +68,9 @@ class MslBackend : public Backend {
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
   void replay(const Recording& recording) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
+  std::int64_t fused_rows() const override { return tuning_.few_rows; }
+  std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }
-  // Counts what the kernels need, not what a library does in their place.
   WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;
   void execute(const EmbeddingForward& op) override;
   void execute(const EmbeddingBackward& op) override;
@@ -77,6 +78,7 @@ class MslBackend : public Backend {
   void execute(const ResidualNormForward& op) override;
   void execute(const ResidualNormBackward& op) override;
   void execute(const MatmulForward& op) override;
+  void execute(const FusedProduct& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
   void execute(const AttentionForward& op) override;
@@ -100,6 +102,8 @@ class MslBackend : public Backend {
   void execute(const GatherRows& op) override;
 
  protected:
+  // A backend that does on `device` what this one does. One that overrides operations overrides it, too.
+  virtual std::unique_ptr<MslBackend> same_on(std::unique_ptr<msl::Device> device) const;
   // Records a library's work for `op`, in the order of the dispatches and counted as one. call.run is called once,
   // later and possibly by another thread, and once for each replay of a recording. It puts work into the given stream,
   // waits for nothing, and throws Error if the library fails.
@@ -109,6 +113,8 @@ class MslBackend : public Backend {
     recorder_->library_call(fmt::format("{}_{}", library, Op::name), arguments, work_of(op), workspace_bytes,
                             std::move(call));
   }
+  // Whether record() runs, so that the operation comes again and again: choosing how to do it may take long.
+  bool is_recording() const { return recorder_->is_recording(); }
   // The tensor's address on the device, for a library; null for an absent tensor.
   void* address(const Tensor& tensor) const { return tensor ? device_->address(tensor) : nullptr; }
   // Memory for partial results of one operation, undefined at first; see recorder.h.

@@ -138,6 +138,7 @@ class Recorder {
   // As the Backend's functions of these names. Every replay hands the same command buffers over, with nothing else in
   // them, so that a driver can know them again.
   std::unique_ptr<RecordedCommands> record(const std::function<void()>& work);
+  bool is_recording() const { return recorded_.get() != nullptr; }
   void replay(const RecordedCommands& recording);
 
   const Counters& counters() const { return counters_; }

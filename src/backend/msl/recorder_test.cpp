@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstring>
@@ -187,19 +188,24 @@ TEST_F(RecorderTest, SlotsUploadFromFixedAddresses) {
     recorder.fill_bytes(y_, 0);
     const std::vector<float> values(4, 6.0f);
     slot.write(std::as_bytes(std::span(values)));
-    EXPECT_EQ(test::error_of(ErrorKind::input, [&] { slot.write({}); }),
-              "upload: the tensor is f32 [4] of 'test', 16 bytes, but the host's memory has 0; both must be the same.");
+    const std::vector<float> fewer(2, 7.0f);
+    slot.write(std::as_bytes(std::span(fewer)));
+    const std::array<std::byte, 20> more{};
+    EXPECT_EQ(
+        test::error_of(ErrorKind::input, [&] { slot.write(more); }),
+        "upload: the tensor is f32 [4] of 'test', 16 bytes, but the host's memory has 20; both must be the same.");
   }
   // What is on its way when the slot goes keeps its memory, and arrives, whatever takes staging memory next.
   const std::vector<float> others(4, 9.0f);
   for (int i = 0; i < 10; ++i) recorder.upload(y_, std::as_bytes(std::span(others)));
   recorder.wait();
-  EXPECT_EQ(x_.tensor.host<float>()[0], 6.0f);
+  const auto left = x_.tensor.host<float>();
+  EXPECT_EQ(std::vector<float>(left.begin(), left.end()), (std::vector<float>{7.0f, 7.0f, 6.0f, 6.0f}));
   EXPECT_EQ(seen, (std::vector<float>{0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f}));
   std::erase_if(sources, [&](const Buffer* source) { return source == x_.buffer.get() || source == y_.buffer.get(); });
-  ASSERT_EQ(sources.size(), 17u);
+  ASSERT_EQ(sources.size(), 18u);
   EXPECT_NE(sources[0], sources[1]);
-  for (std::size_t i = 2; i < 7; ++i) EXPECT_EQ(sources[i], sources[i - 2]);
+  for (std::size_t i = 2; i < 8; ++i) EXPECT_EQ(sources[i], sources[i - 2]);
 }
 
 TEST_F(RecorderTest, ReusesScratch) {
@@ -222,9 +228,12 @@ TEST_F(RecorderTest, ReplaysWhatWasRecordedInTheSameCommandBuffers) {
   x_.tensor.host<float>()[0] = 1e-30f;
   std::vector<std::string> reports;
   recorder_.observe([&](const DispatchRecord& record) { reports.emplace_back(record.kernel); });
+  EXPECT_FALSE(recorder_.is_recording());
   const auto recording = recorder_.record([&] {
+    EXPECT_TRUE(recorder_.is_recording());
     for (int i = 0; i < 70; ++i) record_doubling();
   });
+  EXPECT_FALSE(recorder_.is_recording());
   recorder_.wait();
   EXPECT_EQ(x_.tensor.host<float>()[0], 1e-30f);
   EXPECT_EQ(recorder_.counters().dispatches, 0u);

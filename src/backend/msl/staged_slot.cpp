@@ -16,11 +16,12 @@ StagedSlot::~StagedSlot() {
 }
 
 void StagedSlot::write(std::span<const std::byte> source) {
-  if (recorder_.upload_at_once(destination_, source)) return;
+  const Tensor destination = beginning(destination_, source.size());
+  if (recorder_.upload_at_once(destination, source)) return;
   Piece& piece = pieces_[next_];
   recorder_.finish(piece.batch);
   std::memcpy(piece.memory->host(), source.data(), source.size());
-  piece.batch = recorder_.upload_from(*piece.memory, destination_);
+  piece.batch = recorder_.upload_from(*piece.memory, destination);
   next_ = (next_ + 1) % pieces_.size();
 }
 

@@ -88,9 +88,10 @@ struct KvCacheAppend {
   }
 };
 
-// Attention of the queries in qkv over the cache: row (b, t) sees cache positions 0 to position(b, t), of these
-// the last `window` if there is one. Its own keys and
-// values have been appended before. T is 1 for decode, more when a prompt is continued.
+// Attention of the queries in qkv over the cache: row (b, t) sees cache positions 0 to position(b, t), of these the
+// last `window` if there is one. T is 1 for decode, more when a prompt is continued. With inverse_frequencies, the
+// queries and keys of qkv are rotated first, as Rope does it; qkv is then undefined. Then the keys and values are
+// stored, as KvCacheAppend does it.
 struct AttentionDecode {
   static constexpr std::string_view name = "attention_decode";
   Tensor out;  // f [B, T, H·D]
@@ -98,16 +99,23 @@ struct AttentionDecode {
   KvCacheView cache;
   Positions positions = {};
   AttentionShape shape;
+  Tensor inverse_frequencies = {};  // f32 [D/2]
 
   auto arguments() const {
     return std::array{writes("out", out),
-                      reads("qkv", qkv),
-                      reads("cache.keys", cache.keys, Elements::kept),
-                      reads("cache.values", cache.values, Elements::kept),
+                      inverse_frequencies ? updates("qkv", qkv) : reads("qkv", qkv),
+                      updates("cache.keys", cache.keys, Elements::kept),
+                      updates("cache.values", cache.values, Elements::kept),
                       reads("cache.block_table", cache.block_table, Elements::i32),
-                      reads("positions.first", positions.first, Elements::i32)};
+                      reads("positions.first", positions.first, Elements::i32),
+                      reads("inverse_frequencies", inverse_frequencies, Elements::f32)};
   }
   void check(const Arguments& given) const;
+  // The cache is read once, whatever little is stored.
+  double bytes() const {
+    return static_cast<double>(out.bytes() + qkv.bytes() + cache.keys.bytes() + cache.values.bytes() +
+                               cache.block_table.bytes());
+  }
 };
 
 }  // namespace mslt

@@ -14,11 +14,10 @@ void check_plain_activation(const Arguments& given, Activation activation) {
                 "their own.");
 }
 
-}  // namespace
-
-void MatmulForward::check(const Arguments& given) const {
-  check_plain_activation(given, activation);
-  const Tensor& values = weight.values;
+template <class Op>
+void check_product(const Arguments& given, const Op& op) {
+  check_plain_activation(given, op.activation);
+  const Tensor& values = op.weight.values;
   given.present(values);
   given.require(values.shape().rank() == 2, "weight is {}, but must have 2 dimensions.", values.describe());
   const bool nibbles = values.dtype() == DType::u8;
@@ -31,17 +30,33 @@ void MatmulForward::check(const Arguments& given) const {
     given.require(inner % quantised_group == 0,
                   "weight is {}, rows of {} weights, but their number must be a multiple of {}.", values.describe(),
                   inner, quantised_group);
-    given.shaped(weight.scales, {columns, inner / quantised_group});
-    given.absent(pre_activation, "for a quantised weight");
+    given.shaped(op.weight.scales, {columns, inner / quantised_group});
   } else {
-    given.absent(weight.scales, "for a plain weight");
+    given.absent(op.weight.scales, "for a plain weight");
   }
-  given.present(in);
-  const std::int64_t rows = in.shape().rows();
-  given.matrix(in, rows, inner);
-  given.matrix(out, rows, columns);
-  if (bias) given.shaped(bias, {columns});
-  if (pre_activation) given.matrix(pre_activation, rows, columns);
+  given.present(op.in);
+  const std::int64_t rows = op.in.shape().rows();
+  given.matrix(op.in, rows, inner);
+  given.matrix(op.out, rows, columns);
+  if (op.bias) given.shaped(op.bias, {columns});
+}
+
+}  // namespace
+
+void MatmulForward::check(const Arguments& given) const {
+  check_product(given, *this);
+  if (weight.scales) given.absent(pre_activation, "for a quantised weight");
+  if (pre_activation) given.matrix(pre_activation, in.shape().rows(), weight.values.shape()[0]);
+}
+
+void FusedProduct::check(const Arguments& given) const {
+  check_product(given, *this);
+  if (norm_weight) {
+    given.vector(norm_weight, in.shape()[-1]);
+  } else {
+    given.absent(norm_bias, "without a norm");
+  }
+  if (norm_bias) given.vector(norm_bias, in.shape()[-1]);
 }
 
 void MatmulBackwardInput::check(const Arguments& given) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/operations/argument.h"
+#include "backend/operations/norm.h"
 #include "backend/operations/parameters.h"
 
 namespace mslt {
@@ -39,6 +40,35 @@ struct MatmulForward {
                       reads("weight.scales", weight.scales, Elements::f16),
                       reads("bias", bias, Elements::kept),
                       writes("pre_activation", pre_activation)};
+  }
+  void check(const Arguments& given) const;
+  double flops() const {
+    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
+  }
+};
+
+// out (+)= activation(norm(in) · weightᵀ + bias): a product of few rows with the norm before it and the addition behind
+// it, for Backend::fused_rows() rows at most. More rows give the same, but slower than operations of their own.
+struct FusedProduct {
+  static constexpr std::string_view name = "fused_product";
+  Tensor out;               // f [M, N]
+  Tensor in;                // f [M, K]
+  Tensor norm_weight = {};  // kept [K], of the norm, as in ResidualNormForward; absent for no norm
+  Tensor norm_bias = {};    // kept [K]
+  NormKind norm = {};
+  Weight weight;                             // [N, K]
+  Tensor bias = {};                          // kept [N]
+  Activation activation = Activation::none;  // any except gated ones
+  bool accumulate = false;                   // adds to out
+
+  auto arguments() const {
+    return std::array{accumulate ? updates("out", out) : writes("out", out),
+                      reads("in", in),
+                      reads("norm_weight", norm_weight, Elements::kept),
+                      reads("norm_bias", norm_bias, Elements::kept),
+                      reads("weight", weight.values, weight.scales ? Elements::any : Elements::kept),
+                      reads("weight.scales", weight.scales, Elements::f16),
+                      reads("bias", bias, Elements::kept)};
   }
   void check(const Arguments& given) const;
   double flops() const {

@@ -30,8 +30,8 @@ struct OperationList {};
 
 using Operations =
     OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward, MatmulForward,
-                  MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward, KvCacheAppend,
-                  AttentionDecode, ActivationForward, ActivationBackward, DropElements, SoftCap, CrossEntropy, Sum,
-                  GlobalNorm, AdamWUpdate, Argmax, TopK, Cast, Fill, Copy, Add, GatherRows>;
+                  FusedProduct, MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward,
+                  KvCacheAppend, AttentionDecode, ActivationForward, ActivationBackward, DropElements, SoftCap,
+                  CrossEntropy, Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, Cast, Fill, Copy, Add, GatherRows>;
 
 }  // namespace mslt

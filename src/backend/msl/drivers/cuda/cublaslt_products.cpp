@@ -313,7 +313,8 @@ CublasLtProducts::State::Plan CublasLtProducts::State::choose(const Product& pro
     return plan;
   }
   plan.candidate = all.front();
-  if (all.size() > 1 && product.timed && product_flops(product) >= options.timed_flops) time(product, all, plan);
+  const bool pays = product.rows >= options.timed_rows && product_flops(product) >= options.timed_flops;
+  if (all.size() > 1 && product.timed && pays) time(product, all, plan);
   plan.info.algorithm = algorithm_text(plan.candidate.algorithm);
   plan.info.workspace_bytes = plan.candidate.workspace_bytes;
   return plan;
@@ -324,6 +325,13 @@ const CublasLtProducts::State::Plan& CublasLtProducts::State::plan(const Product
   key.alignment = std::clamp(key.alignment, 1, most_alignment);
   const auto known = plans.find(key);
   if (known != plans.end()) return known->second;
+  // What was timed serves those as well that are not worth the time. A product keeps the plan that it had first, whose
+  // workspace its callers have.
+  if (!key.timed && options.same_bits) {
+    Product timed = key;
+    timed.timed = true;
+    if (const auto better = plans.find(timed); better != plans.end()) return better->second;
+  }
   return plans.emplace(key, choose(key)).first->second;
 }
 

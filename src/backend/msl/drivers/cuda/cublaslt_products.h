@@ -59,6 +59,8 @@ struct ProductOptions {
   std::size_t workspace_bytes = std::size_t{32} << 20;  // that a plan may use
   // Products of so many FLOPs are timed where they may; others take the first choice of cuBLASLt.
   double timed_flops = 2e9;
+  // Those of fewer rows are not: they are of decoding, which is over before the time has paid.
+  std::int64_t timed_rows = 512;
   int candidates = 12;
   // Whether only such plans are candidates that give the bits of cuBLASLt's first choice, so that results do not depend
   // on what was measured. Else the fastest plan is taken.

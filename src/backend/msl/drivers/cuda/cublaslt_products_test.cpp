@@ -63,34 +63,35 @@ Product make(ProductKind kind, DType dtype, const Size& s) {
   return p;
 }
 
-// The operands of one product, on the host and on the GPU.
+// The operands of one product, on the host and on the GPU; those that it has not are empty.
 class Operands {
  public:
   Operands(const Product& p, std::size_t shift = 0)
       : p_(p),
         forward_(p.kind == ProductKind::forward),
-        in_values_(random_values(p.activations, p.rows * p.inputs, 1)),
-        weight_values_(random_values(p.weights, p.outputs * p.inputs, 2)),
-        dout_values_(random_values(p.activations, p.rows * p.outputs, 3)),
-        bias_values_(random_values(p.weights, p.outputs, 4)),
-        pre_values_(random_values(p.result, p.rows * p.inputs, 5)),
-        before_(random_values(p.result, result_count(), 6)),
+        in_values_(random_values(p.activations, has_in() ? p.rows * p.inputs : 0, 1)),
+        weight_values_(random_values(p.weights, has_weight() ? p.outputs * p.inputs : 0, 2)),
+        dout_values_(random_values(p.activations, forward_ ? 0 : p.rows * p.outputs, 3)),
+        bias_values_(random_values(p.weights, p.bias ? p.outputs : 0, 4)),
+        pre_values_(random_values(p.result, has_pre() && !forward_ ? p.rows * p.inputs : 0, 5)),
+        before_(random_values(p.result, p.accumulate ? result_count() : 0, 6)),
         in_(p.activations, in_values_, shift),
         weight_(p.weights, weight_values_, shift),
         dout_(p.activations, dout_values_, shift),
         bias_(p.weights, bias_values_, shift),
-        pre_(forward_ ? GuardedArray(p.result, p.rows * p.outputs, shift) : GuardedArray(p.result, pre_values_, shift)),
-        bias_gradient_(p.result, p.outputs, shift),
+        pre_(forward_ ? GuardedArray(p.result, has_pre() ? p.rows * p.outputs : 0, shift)
+                      : GuardedArray(p.result, pre_values_, shift)),
+        bias_gradient_(p.result, p.bias_gradient ? p.outputs : 0, shift),
         result_(p.accumulate ? GuardedArray(p.result, before_, shift) : GuardedArray(p.result, result_count(), shift)) {
   }
 
   ProductOperands addresses() const {
     ProductOperands operands;
-    if (p_.kind != ProductKind::input_gradient) operands.in = in_.data();
-    if (p_.kind != ProductKind::weight_gradient) operands.weight = weight_.data();
+    if (has_in()) operands.in = in_.data();
+    if (has_weight()) operands.weight = weight_.data();
     if (!forward_) operands.dout = dout_.data();
     if (p_.bias) operands.bias = bias_.data();
-    if (p_.gelu && (p_.keeps || !forward_)) operands.pre_activation = pre_.data();
+    if (has_pre()) operands.pre_activation = pre_.data();
     if (p_.bias_gradient) operands.bias_gradient = bias_gradient_.data();
     operands.result = result_.data();
     return operands;
@@ -145,6 +146,9 @@ class Operands {
   }
 
  private:
+  bool has_in() const { return p_.kind != ProductKind::input_gradient; }
+  bool has_weight() const { return p_.kind != ProductKind::weight_gradient; }
+  bool has_pre() const { return p_.gelu && (p_.keeps || !forward_); }
   std::int64_t result_count() const {
     if (forward_) return p_.rows * p_.outputs;
     return p_.kind == ProductKind::input_gradient ? p_.rows * p_.inputs : p_.outputs * p_.inputs;
@@ -293,7 +297,10 @@ TEST_F(CublasLtProductsTest, LongSumsGiveTheSameBitsAgain) {
 
 class TimedProductsTest : public CublasLtProductsTest {
  protected:
-  TimedProductsTest() { options_.timed_flops = 0.0; }
+  TimedProductsTest() {
+    options_.timed_flops = 0.0;
+    options_.timed_rows = 0;
+  }
 };
 
 TEST_F(TimedProductsTest, TimingLeavesOperandsAlone) {
@@ -336,12 +343,24 @@ TEST_F(TimedProductsTest, GivesTheBitsOfProductsThatWereNotTimed) {
   }
 }
 
-// Prompts have many lengths.
+// Prompts have many lengths. What was timed already serves them, too, unless they have a plan.
 TEST_F(TimedProductsTest, LeavesOutTheTimingWhereAsked) {
   Product p = make(ProductKind::forward, DType::bf16, {1024, 768, 256});
-  EXPECT_GT(products_->plan(p).candidates, 0);
-  p.timed = false;
-  EXPECT_EQ(products_->plan(p).candidates, 0);
+  for (const int candidates_before : {0, 1}) {
+    p.rows += 256;
+    p.timed = candidates_before > 0;
+    EXPECT_EQ(products_->plan(p).candidates > 0, p.timed);
+    p.timed = !p.timed;
+    EXPECT_GT(products_->plan(p).candidates, 0);
+    p.timed = false;
+    EXPECT_EQ(products_->plan(p).candidates > 0, candidates_before > 0);
+  }
+}
+
+// A step of decoding is short, and so are most texts.
+TEST_F(CublasLtProductsTest, TimesNoProductsOfDecoding) {
+  EXPECT_EQ(products_->plan(make(ProductKind::forward, DType::bf16, {256, 50304, 768})).candidates, 0);
+  EXPECT_GT(products_->plan(make(ProductKind::forward, DType::bf16, {512, 50304, 768})).candidates, 0);
 }
 
 TEST_F(CublasLtProductsTest, SaysWhatItDoesNotServe) {

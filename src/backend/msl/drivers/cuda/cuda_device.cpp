@@ -8,6 +8,9 @@
 #include "backend/msl/drivers/cuda/cuda_pipeline.h"
 #include "backend/msl/drivers/cuda/cuda_queue.h"
 #include "backend/msl/drivers/cuda/cuda_status.h"
+#include "backend/msl/gpu_choice.h"
+#include "backend/no_room.h"
+#include "base/process_limits.h"
 
 namespace mslt::msl::cuda {
 namespace {
@@ -15,20 +18,29 @@ namespace {
 // As Metal's, so that what fits here fits there.
 constexpr std::uint32_t threadgroup_memory_bytes = 32768;
 
+// A step of decoding is one graph, and that of training a few.
+constexpr std::uint32_t batch_dispatches = 256;
+
 // CUDA's limits of a grid.
 constexpr std::uint32_t max_groups_x = 0x7fffffffu;
 constexpr std::uint32_t max_groups_yz = 65535;
 
 class CudaBuffer final : public Buffer {
  public:
-  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, Queue& queue)
-      : Buffer(bytes, host, label), data_(data), queue_(queue) {}
+  CudaBuffer(std::size_t bytes, std::byte* data, std::byte* host, std::string_view label, Queue& queue,
+             AllocatedBytes& allocated)
+      : Buffer(bytes, host, label), data_(data), queue_(queue), allocated_(allocated) {
+    if (host != nullptr) return;
+    allocated_.now += bytes;
+    allocated_.most = std::max(allocated_.most, allocated_.now);
+  }
   ~CudaBuffer() override {
     queue_.release(data_);
     if (host() != nullptr) {
       cudaFreeHost(host());
     } else {
       cudaFree(data_);
+      allocated_.now -= size();
     }
   }
   // The address for the GPU.
@@ -37,6 +49,7 @@ class CudaBuffer final : public Buffer {
  private:
   std::byte* data_;
   Queue& queue_;
+  AllocatedBytes& allocated_;
 };
 
 std::byte* address_of(const Buffer& buffer, std::size_t offset) {
@@ -135,43 +148,83 @@ class CudaCommandBuffer final : public CommandBuffer {
   std::vector<std::byte> parameters_;
 };
 
-}  // namespace
-
-CudaDevice::CudaDevice(Memory memory) : CudaDevice(cuda_kernels(), kernel_table(), memory) {}
-
-CudaDevice::CudaDevice(std::span<const CudaKernel> kernels, std::span<const KernelInfo> table, Memory memory)
-    : kernels_(kernels), table_(table), memory_(memory) {
-  constexpr int device = 0;
+std::vector<cudaDeviceProp> listed_gpus() {
   int count = 0;
   // Where there is no driver at all, CUDA says that it is too old.
   check(cudaGetDeviceCount(&count), "there is no NVIDIA GPU with a driver for it");
-  if (count == 0) fail(ErrorKind::device, "cuda: there is no NVIDIA GPU.");
-  cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, device), "asking for the GPU's properties");
-  check(cudaSetDevice(device), "choosing the GPU");
-  if (!kernels_.empty()) {
-    cudaFuncAttributes attributes{};
-    const cudaError_t status = cudaFuncGetAttributes(&attributes, kernels_.front().function);
-    if (status != cudaSuccess) {
-      cudaGetLastError();
-      fail(ErrorKind::device, "cuda: this build's kernels do not run on '{}', of compute capability {}.{}: {}.",
-           properties.name, properties.major, properties.minor, describe(status));
-    }
+  std::vector<cudaDeviceProp> gpus(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    check(cudaGetDeviceProperties(&gpus[static_cast<std::size_t>(i)], i), "asking for the GPU's properties");
   }
-  info_.backend = "cuda";
-  info_.name = properties.name;
-  info_.memory_bytes = properties.totalGlobalMem;
-  info_.compute_units = properties.multiProcessorCount;
-  info_.trains_16_bit = true;
+  return gpus;
+}
+
+DeviceInfo info_of(const cudaDeviceProp& gpu) {
+  return {.backend = "cuda",
+          .name = gpu.name,
+          .memory_bytes = gpu.totalGlobalMem,
+          .compute_units = gpu.multiProcessorCount,
+          .trains_16_bit = true};
+}
+
+// Whether the current GPU has code among these kernels.
+cudaError_t try_kernels(std::span<const CudaKernel> kernels) {
+  if (kernels.empty()) return cudaSuccess;
+  cudaFuncAttributes attributes{};
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, kernels.front().function);
+  if (status != cudaSuccess) cudaGetLastError();
+  return status;
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> cuda_devices() {
+  int current = 0;
+  check(cudaGetDevice(&current), "asking for the device");
+  std::vector<DeviceInfo> infos;
+  const std::vector<cudaDeviceProp> gpus = listed_gpus();
+  for (std::size_t i = 0; i < gpus.size(); ++i) {
+    if (cudaSetDevice(static_cast<int>(i)) != cudaSuccess || try_kernels(cuda_kernels()) != cudaSuccess) continue;
+    infos.push_back(info_of(gpus[i]));
+  }
+  check(cudaSetDevice(current), "choosing the GPU");
+  return infos;
+}
+
+CudaDevice::CudaDevice(std::string_view which, Memory memory)
+    : CudaDevice(cuda_kernels(), kernel_table(), memory, which) {}
+
+CudaDevice::CudaDevice(std::span<const CudaKernel> kernels, std::span<const KernelInfo> table, Memory memory,
+                       std::string_view which)
+    : kernels_(kernels), table_(table), memory_(memory) {
+  const std::vector<cudaDeviceProp> gpus = listed_gpus();
+  if (gpus.empty()) fail(ErrorKind::device, "cuda: there is no NVIDIA GPU.");
+  std::vector<std::string> names;
+  for (const cudaDeviceProp& gpu : gpus) names.emplace_back(gpu.name);
+  const std::size_t number = which.empty() ? 0 : choose_gpu("cuda", which, names);
+  const cudaDeviceProp& properties = gpus[number];
+  number_ = static_cast<int>(number);
+  make_current();
+  if (const cudaError_t status = try_kernels(kernels_); status != cudaSuccess) {
+    fail(ErrorKind::device, "cuda: this build's kernels do not run on '{}', of compute capability {}.{}: {}.",
+         properties.name, properties.major, properties.minor, describe(status));
+  }
+  info_ = info_of(properties);
   limits_.max_threads_per_threadgroup = static_cast<std::uint32_t>(properties.maxThreadsPerBlock);
   limits_.threadgroup_memory_bytes = threadgroup_memory_bytes;
   limits_.max_buffer_bytes = properties.totalGlobalMem;
+  limits_.batch_dispatches = batch_dispatches;
   queue_ = std::make_unique<Queue>();
 }
 
 CudaDevice::~CudaDevice() = default;
 
+void CudaDevice::make_current() const {
+  check(cudaSetDevice(number_), "choosing the GPU");
+}
+
 std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view label, bool host_visible) {
+  make_current();
   const std::size_t size = std::max<std::size_t>(bytes, 1);
   void* data = nullptr;
   const bool possible = size <= limits_.max_buffer_bytes;
@@ -180,18 +233,17 @@ std::unique_ptr<Buffer> CudaDevice::allocate(std::size_t bytes, std::string_view
                                             : cudaMalloc(&data, size);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
+    if (host_visible) fail_no_room(label, bytes, "the host's memory cannot be pinned for it");
     std::size_t free = 0;
     std::size_t total = 0;
     cudaMemGetInfo(&free, &total);
-    fail(ErrorKind::memory,
-         "There is no room for '{}' in the {}: it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) of the GPU's "
-         "memory are free.",
-         label, host_visible ? "host's pinned memory" : "GPU's memory", bytes, static_cast<double>(bytes) / 0x1p30,
-         free, static_cast<double>(free) / 0x1p30);
+    fail_no_room(label, bytes,
+                 fmt::format("on {}, mslt uses {}, and {} of {} are free", info_.name, binary_size(allocated_.now),
+                             binary_size(free), binary_size(total)));
   }
   check(status, fmt::format("allocating '{}'", label));
   auto* start = static_cast<std::byte*>(data);
-  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, *queue_);
+  auto buffer = std::make_unique<CudaBuffer>(bytes, start, host_visible ? start : nullptr, label, *queue_, allocated_);
   if (host_visible) {
     std::memset(data, 0, size);
   } else if (memory_ == Memory::zeroed) {
@@ -215,10 +267,13 @@ const Pipeline& CudaDevice::pipeline(std::string_view name) {
   if (found == kernels_.end() || info == table_.end()) {
     fail(ErrorKind::device, "cuda: there is no kernel '{}' among its {}.", name, kernels_.size());
   }
+  make_current();
   cudaFuncAttributes attributes{};
   check(cudaFuncGetAttributes(&attributes, found->function), fmt::format("loading '{}'", name));
   const auto threads = static_cast<std::uint32_t>(attributes.maxThreadsPerBlock);
-  auto pipeline = std::make_unique<CudaPipeline>(*found, *info, threads);
+  // Compiled for older GPUs, kernels do not wait.
+  constexpr int first_that_waits = 90;
+  auto pipeline = std::make_unique<CudaPipeline>(*found, *info, threads, attributes.ptxVersion >= first_that_waits);
   return *pipelines_.emplace(std::string(name), std::move(pipeline)).first->second;
 }
 

@@ -270,6 +270,30 @@ TEST_F(CudaDeviceTest, ForgetsGraphsOfMemoryThatIsFreed) {
   EXPECT_EQ(device_->graph_launches(), 2u);
 }
 
+// Though a kernel's threadgroups come up before the one in front of it has ended: large ones and small ones by turns.
+TEST_F(CudaDeviceTest, KernelsSeeWhatTheOnesBeforeThemWrote) {
+  constexpr std::int64_t count = 1 << 20;
+  const OwnedTensor x = tensor({count});
+  const OwnedTensor y = tensor({count});
+  const OwnedTensor few = tensor({4});
+  for (float& value : x.tensor.host<float>()) value = 1.0f;
+  for (int i = 1; i <= 5; ++i) {
+    const auto commands = device_->command_buffer();
+    for (int j = 0; j < 20; ++j) {
+      encode_add(*commands, x, y, y, 1.0f);      // y += 1
+      encode_add(*commands, y, few, few, 1.0f);  // few += the first of y
+      encode_add(*commands, few, few, few, 0.0f);
+    }
+    commands->commit();
+    commands->wait();
+    const auto values = y.tensor.host<float>();
+    ASSERT_TRUE(std::all_of(values.begin(), values.end(), [&](float value) { return value == 20.0f * i; })) << i;
+    const float last = 20.0f * static_cast<float>(i);
+    EXPECT_EQ(few.tensor.host<float>()[3], last * (last + 1.0f) / 2.0f);
+  }
+  EXPECT_EQ(device_->graph_launches(), 3u);
+}
+
 TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {
   const OwnedTensor x = tensor({1 << 20});
   std::atomic<int> calls = 0;
@@ -307,6 +331,20 @@ TEST_F(CudaDeviceTest, AllocatesZeroedMemoryUnlessToldOtherwise) {
     EXPECT_TRUE(std::all_of(host->host(), host->host() + bytes, [](std::byte b) { return b == std::byte{0}; }));
   }
   EXPECT_EQ(test_device(CudaDevice::Memory::undefined)->allocate(16, "undefined", false)->size(), 16u);
+}
+
+TEST_F(CudaDeviceTest, CountsTheBytesOfItsOwnMemory) {
+  const std::size_t before = device_->peak_bytes();
+  {
+    const auto first = device_->allocate(1000, "first", false);
+    const auto second = device_->allocate(500, "second", false);
+    const auto pinned = device_->allocate(4000, "pinned", true);
+  }
+  EXPECT_EQ(device_->peak_bytes(), before + 1500);
+  const auto third = device_->allocate(1400, "third", false);
+  EXPECT_EQ(device_->peak_bytes(), before + 1500);
+  const auto fourth = device_->allocate(200, "fourth", false);
+  EXPECT_EQ(device_->peak_bytes(), before + 1600);
 }
 
 TEST_F(CudaDeviceTest, RefusesWhatCannotRun) {

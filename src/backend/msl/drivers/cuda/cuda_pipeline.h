@@ -22,8 +22,9 @@ class CudaPipeline final : public Pipeline {
     std::size_t bytes = 0;
   };
 
-  CudaPipeline(const CudaKernel& kernel, const KernelInfo& info, std::uint32_t max_threads)
-      : kernel_(kernel), max_threads_(max_threads) {
+  // `waits_itself`: it may be launched before the kernel in front of it has ended, see msl_begin.cuh.
+  CudaPipeline(const CudaKernel& kernel, const KernelInfo& info, std::uint32_t max_threads, bool waits_itself)
+      : kernel_(kernel), max_threads_(max_threads), waits_itself_(waits_itself) {
     for (const ArgumentInfo& argument : info.arguments) {
       if (argument.kind != ArgumentKind::threadgroup) add(argument);
     }
@@ -34,6 +35,7 @@ class CudaPipeline final : public Pipeline {
 
   std::string_view name() const override { return kernel_.name; }
   std::uint32_t max_threads_per_threadgroup() const override { return max_threads_; }
+  bool waits_itself() const { return waits_itself_; }
   const void* function() const { return kernel_.function; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   std::size_t parameter_bytes() const { return parameter_bytes_; }
@@ -49,6 +51,7 @@ class CudaPipeline final : public Pipeline {
 
   CudaKernel kernel_;
   std::uint32_t max_threads_;
+  bool waits_itself_;
   std::vector<Parameter> parameters_;
   std::size_t parameter_bytes_ = 0;
 };

@@ -22,8 +22,17 @@ cudaError_t run(const Launch& launch, Work& work, cudaStream_t stream) {
   for (const CudaPipeline::Parameter& parameter : launch.pipeline->parameters()) {
     pointers.at(count++) = work.parameters.data() + launch.parameters + parameter.offset;
   }
-  return cudaLaunchKernel(launch.pipeline->function(), dimensions(launch.groups), dimensions(launch.threads),
-                          pointers.data(), launch.dynamic_bytes, stream);
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dimensions(launch.groups);
+  config.blockDim = dimensions(launch.threads);
+  config.dynamicSmemBytes = launch.dynamic_bytes;
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = launch.pipeline->waits_itself() ? 1 : 0;
+  return cudaLaunchKernelExC(&config, launch.pipeline->function(), pointers.data());
 }
 
 cudaError_t run(const Copy& copy, Work& /*work*/, cudaStream_t stream) {
@@ -131,6 +140,7 @@ void Queue::release(const void* allocation) {
 
 void Queue::commit(const std::shared_ptr<Work>& work) {
   try {
+    check(cudaSetDevice(device_), "choosing the GPU");
     launch(*work);
   } catch (const Error& error) {
     work->error = error.what();

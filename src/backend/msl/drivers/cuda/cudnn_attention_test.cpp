@@ -104,9 +104,9 @@ class CudnnAttentionTest : public testing::Test {
     attention_ = std::make_unique<CudnnAttention>();
   }
 
-  static void expect_close(const Pass& pass) {
+  static void expect_close(const Pass& pass) { expect_close(pass, pass.expected()); }
+  static void expect_close(const Pass& pass, const ReferenceAttention& expected) {
     const DType dtype = pass.problem.dtype;
-    const ReferenceAttention expected = pass.expected();
     EXPECT_LE(relative_error(pass.out.values(), expected.out), tolerance_of(dtype));
     EXPECT_LE(relative_error(pass.log_sum_exp.values(), expected.log_sum_exp), 1e-5);
     // The softmax and its gradient are rounded between the products, too.
@@ -146,6 +146,7 @@ TEST_F(CudnnAttentionTest, RunsInPartsThatFit) {
   const AttentionProblem whole = make(DType::bf16, 8, 256, 8, 4, 64);
   const std::size_t one = attention_->backward_plan(make(DType::bf16, 1, 256, 8, 4, 64)).workspace_bytes;
   EXPECT_EQ(attention_->backward_plan(whole).parts, 1);
+  const ReferenceAttention expected = Pass(whole).expected();
   struct Case {
     std::size_t bytes;
     int least_parts;
@@ -160,7 +161,7 @@ TEST_F(CudnnAttentionTest, RunsInPartsThatFit) {
     const Pass pass(whole);
     pass.forward(in_parts);
     pass.backward(in_parts);
-    expect_close(pass);
+    expect_close(pass, expected);
   }
   CudnnAttention without_room(AttentionOptions{.workspace_bytes = 1000});
   EXPECT_NE(without_room.backward_refusal(whole), "");
@@ -176,7 +177,7 @@ TEST_F(CudnnAttentionTest, GivesTheSameBitsAgainInLargeBatches) {
     const std::vector<std::byte> out = pass.out.bytes();
     const std::vector<std::byte> log_sum_exp = pass.log_sum_exp.bytes();
     const std::vector<std::byte> dqkv = pass.dqkv.bytes();
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < 3; ++i) {
       pass.dqkv.set_bytes(std::vector<std::byte>(4096, std::byte{0xFF}));
       pass.forward(*attention_);
       pass.backward(*attention_);

@@ -11,6 +11,7 @@
 //     ...
 //   }
 //   extern "C" __global__ void mslt_scale_f32(float* x, const ScaleArgs args, std::uint32_t scratch_offset) {
+//     mslt_begin();
 //     scale<float>(x, args, reinterpret_cast<float*>(mslt_dynamic + scratch_offset), uint3(blockIdx.x, ...), ...);
 //   }
 //   }
@@ -22,7 +23,8 @@
 //      shared memory of the launch. The driver chooses the offsets, multiples of 16 bytes.
 // Threads are threadIdx, threadgroups blockIdx, simdgroups the warps of 32 consecutive linear thread numbers. A kernel
 // with [[max_total_threads_per_threadgroup(n)]] carries __launch_bounds__(n). Helper functions are __device__,
-// constants of file scope constexpr. msl_cuda.cuh provides namespace metal; mslc defines mslt_dynamic itself.
+// constants of file scope constexpr. msl_cuda.cuh provides namespace metal and mslt_begin; mslc defines mslt_dynamic
+// itself.
 #pragma once
 
 #include <cstdint>

@@ -73,7 +73,7 @@ class GraphCacheTest : public testing::Test {
   }
 
   std::array<std::byte, 64> memory_{};
-  CudaPipeline pipeline_{{"scale", nullptr}, {"scale", "scale.metal", 1, arguments}, 1024};
+  CudaPipeline pipeline_{{"scale", nullptr}, {"scale", "scale.metal", 1, arguments}, 1024, true};
   Calls calls_;
   GraphCache cache_{std::make_unique<CountingMaker>(calls_), 4};
 };

@@ -1,22 +1,16 @@
-// What the tests of NVIDIA's libraries share: arrays on the GPU between guard bands, random values and error norms.
+// What the tests of NVIDIA's libraries share: arrays on the GPU between guard bands.
 #pragma once
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
-#include <string>
 #include <vector>
 
 #include "backend/msl/drivers/cuda/device_memory.h"
-#include "base/philox.h"
-#include "tensor/dtype.h"
-#include "tensor/half.h"
+#include "tests/backend/values.h"
 
 namespace mslt::msl::cuda::test {
 
@@ -27,44 +21,11 @@ inline bool has_gpu() {
   return found;
 }
 
-inline std::vector<std::byte> encode(DType dtype, const std::vector<double>& values) {
-  std::vector<std::byte> bytes(values.size() * size_of(dtype));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const auto value = static_cast<float>(values[i]);
-    const BFloat16 as_bfloat = to_bfloat16(value);
-    const Float16 as_half = to_float16(value);
-    const void* from = dtype == DType::bf16  ? static_cast<const void*>(&as_bfloat)
-                       : dtype == DType::f16 ? static_cast<const void*>(&as_half)
-                                             : static_cast<const void*>(&value);
-    std::memcpy(bytes.data() + i * size_of(dtype), from, size_of(dtype));
-  }
-  return bytes;
-}
-
-inline std::vector<double> decode(DType dtype, const std::vector<std::byte>& bytes) {
-  std::vector<double> values(bytes.size() / size_of(dtype));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const std::byte* from = bytes.data() + i * size_of(dtype);
-    float value = 0.0f;
-    std::uint16_t bits = 0;
-    if (dtype == DType::f32) {
-      std::memcpy(&value, from, sizeof(value));
-    } else {
-      std::memcpy(&bits, from, sizeof(bits));
-      value = dtype == DType::bf16 ? to_float(BFloat16{bits}) : to_float(Float16{bits});
-    }
-    values[i] = value;
-  }
-  return values;
-}
-
-// Standard normal values, rounded to the dtype.
-inline std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed) {
-  PhiloxStream stream(seed, 0, 0);
-  std::vector<double> values(static_cast<std::size_t>(count));
-  for (double& value : values) value = stream.normal();
-  return decode(dtype, encode(dtype, values));
-}
+using mslt::test::decode;
+using mslt::test::encode;
+using mslt::test::random_values;
+using mslt::test::relative_error;
+using mslt::test::tolerance_of;
 
 // An array on the GPU between guard bands. All of it starts as 0xFF bytes, which are NaN.
 class GuardedArray {
@@ -87,9 +48,12 @@ class GuardedArray {
 
   // The whole array holds `period` again and again.
   void set_bytes(const std::vector<std::byte>& period) const {
-    for (std::size_t at = 0; at < bytes_; at += period.size()) {
-      check(cudaMemcpy(data() + at, period.data(), std::min(period.size(), bytes_ - at), cudaMemcpyHostToDevice),
-            "copying");
+    std::size_t done = std::min(period.size(), bytes_);
+    check(cudaMemcpy(data(), period.data(), done, cudaMemcpyHostToDevice), "copying");
+    // What is there is repeated, twice as much each time: a copy of few bytes takes as long as one of many.
+    for (std::size_t more = 0; done > 0 && done < bytes_; done += more) {
+      more = std::min(done, bytes_ - done);
+      check(cudaMemcpy(data() + done, data(), more, cudaMemcpyDeviceToDevice), "copying");
     }
   }
 
@@ -119,24 +83,5 @@ class GuardedArray {
   std::size_t begin_;
   DeviceMemory memory_;
 };
-
-// ‖actual - expected‖ / ‖expected‖, infinite where an element is not finite.
-inline double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
-  if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
-  double difference = 0.0;
-  double norm = 0.0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (!std::isfinite(actual[i])) return std::numeric_limits<double>::infinity();
-    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  return difference == 0.0 ? 0.0 : std::sqrt(difference / norm);
-}
-
-// As tests/backend has it.
-inline double tolerance_of(DType dtype, double f32 = 1e-6) {
-  if (dtype == DType::bf16) return 4e-3;
-  return dtype == DType::f16 ? 5e-4 : f32;
-}
 
 }  // namespace mslt::msl::cuda::test

@@ -7,6 +7,7 @@
 
 #include "backend/msl/drivers/cuda/entry.h"
 #include "backend/msl/drivers/cuda/msl_atomics.cuh"
+#include "backend/msl/drivers/cuda/msl_begin.cuh"
 #include "backend/msl/drivers/cuda/msl_math.cuh"
 #include "backend/msl/drivers/cuda/msl_simd.cuh"
 #include "backend/msl/drivers/cuda/msl_simdgroup_matrix.cuh"

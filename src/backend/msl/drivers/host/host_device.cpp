@@ -17,6 +17,7 @@
 #include "backend/cpu/host_info.h"
 #include "backend/msl/drivers/host/group_runner.h"
 #include "backend/msl/drivers/host/team.h"
+#include "backend/no_room.h"
 #include "base/fail.h"
 #include "base/joining_thread.h"
 #include "base/parallel.h"
@@ -236,8 +237,7 @@ std::unique_ptr<Buffer> HostDevice::allocate(std::size_t bytes, std::string_view
   const std::uint64_t free = host_free_bytes();
   void* data = bytes > free ? nullptr : ::operator new(bytes, buffer_alignment, std::nothrow);
   if (data == nullptr) {
-    fail(ErrorKind::memory, "There is no room for '{}', {} ({} bytes): {}.", label, binary_size(bytes), bytes,
-         explain_memory(bytes, free));
+    fail_no_room(label, bytes, explain_memory(bytes, free));
   }
   std::memset(data, 0, bytes);
   return std::make_unique<HostBuffer>(bytes, static_cast<std::byte*>(data), label);

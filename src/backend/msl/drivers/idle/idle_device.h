@@ -19,7 +19,8 @@ class IdleDevice final : public Device {
   const DeviceInfo& info() const override { return info_; }
   const DeviceLimits& limits() const override { return limits_; }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override;
-  void* address(const Tensor& /*tensor*/) const override { return nullptr; }
+  // Aligned as on any other device.
+  void* address(const Tensor& tensor) const override { return reinterpret_cast<void*>(tensor.offset()); }
   const Pipeline& pipeline(std::string_view name) override;
   std::unique_ptr<CommandBuffer> command_buffer() override;
 

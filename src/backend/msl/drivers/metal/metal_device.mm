@@ -1,18 +1,19 @@
 // Choosing a GPU, its memory, its pipelines.
 #include "backend/msl/drivers/metal/metal_device.h"
 
-#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
 #include "backend/msl/drivers/metal/gpu_cores.h"
 #include "backend/msl/drivers/metal/metal_buffer.h"
 #include "backend/msl/drivers/metal/metal_command_buffer.h"
 #include "backend/msl/drivers/metal/text.h"
+#include "backend/msl/gpu_choice.h"
+#include "backend/no_room.h"
 #include "base/fail.h"
+#include "base/process_limits.h"
 
 namespace mslt::msl::metal {
 namespace {
@@ -59,14 +60,6 @@ DeviceInfo describe_device(id<MTLDevice> device) {
   return info;
 }
 
-std::string list_of(const std::vector<DeviceHandle>& devices) {
-  std::vector<std::string> names;
-  for (const DeviceHandle& device : devices) {
-    names.push_back(fmt::format("{} '{}'", names.size(), to_string([device.get() name])));
-  }
-  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
-}
-
 // The system's default GPU, or the first listed one if the default is nil: so in programs without CoreGraphics, and
 // observed over SSH and in terminal multiplexers.
 DeviceHandle default_device() {
@@ -87,15 +80,10 @@ DeviceHandle default_device() {
 
 DeviceHandle chosen_device(const std::string& which) {
   if (which.empty()) return default_device();
-  std::vector<DeviceHandle> devices = usable_devices();
-  std::size_t number = 0;
-  const auto parsed = std::from_chars(which.data(), which.data() + which.size(), number);
-  const bool numeric = parsed.ec == std::errc() && parsed.ptr == which.data() + which.size();
-  for (std::size_t i = 0; i < devices.size(); ++i) {
-    const bool named = to_string([devices[i].get() name]).find(which) != std::string::npos;
-    if (numeric ? i == number : named) return devices[i];
-  }
-  fail(ErrorKind::device, "metal: there is no GPU '{}'; there are: {}.", which, list_of(devices));
+  const std::vector<DeviceHandle> devices = usable_devices();
+  std::vector<std::string> names;
+  for (const DeviceHandle& device : devices) names.push_back(to_string([device.get() name]));
+  return devices[choose_gpu("metal", which, names)];
 }
 
 }  // namespace
@@ -137,10 +125,9 @@ std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_vie
   const std::uint64_t used = [device_.get() currentAllocatedSize];
   const std::uint64_t free = info_.memory_bytes - std::min<std::uint64_t>(info_.memory_bytes, used);
   if (bytes > limits_.max_buffer_bytes) {
-    fail(ErrorKind::memory,
-         "There is no room for '{}': it takes {} bytes ({:.1f} GiB); a buffer of {} has at most {} bytes, and {} are "
-         "free.",
-         label, bytes, static_cast<double>(bytes) / 0x1p30, info_.name, limits_.max_buffer_bytes, free);
+    fail_no_room(label, bytes,
+                 fmt::format("a buffer of {} has at most {}, and {} are free", info_.name,
+                             binary_size(limits_.max_buffer_bytes), binary_size(free)));
   }
   Retained<id<MTLBuffer>> buffer;
   if (bytes <= free) {
@@ -149,9 +136,8 @@ std::unique_ptr<Buffer> MetalDevice::allocate(std::size_t bytes, std::string_vie
                                                                        options:buffer_options]);
   }
   if (!buffer) {
-    fail(ErrorKind::memory,
-         "There is no room for '{}' on {}: it takes {} bytes ({:.1f} GiB), and {} bytes ({:.1f} GiB) are free.", label,
-         info_.name, bytes, static_cast<double>(bytes) / 0x1p30, free, static_cast<double>(free) / 0x1p30);
+    fail_no_room(label, bytes,
+                 fmt::format("on {}, {} are used and {} are free", info_.name, binary_size(used), binary_size(free)));
   }
   const Retained<NSString*> name = to_nsstring(label);
   [buffer.get() setLabel:name.get()];
