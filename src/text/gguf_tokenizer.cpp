@@ -330,6 +330,10 @@ TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
 
 void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size) {
   const TokenizerParts parts = parts_from_json(tokenizer.to_json(), "The tokenizer");
+  if (!parts.byte_level) {
+    fail(ErrorKind::input,
+         "The tokenizer's tokens are characters, not bytes, and are not written to GGUF files; export an HF folder.");
+  }
   const Pre* const pre = pre_of(parts);
   if (pre == nullptr) {
     fail(ErrorKind::input,
