@@ -194,6 +194,33 @@ TEST_F(GgufTokenizerTest, RefusesWhatItCannotReproduceByName) {
   EXPECT_EQ(load(bos).text_prefix().size(), 1U);
 }
 
+// What is written for the tokenizer of a file is that file's tokenizer again, whatever splits its text.
+TEST_F(GgufTokenizerTest, WritesWhatItReads) {
+  types_[5] = 4;
+  types_[7] = 5;
+  for (const std::string pre : {"gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "gpt-4o", "tekken", "default"}) {
+    const Tokenizer tokenizer = load(file(pre));
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + "_2.gguf");
+    GgufWriter writer;
+    write_gguf_tokenizer(writer, tokenizer, static_cast<std::int64_t>(tokens_.size()) + 3);
+    writer.set_boolean("tokenizer.ggml.add_bos_token", false);
+    AtomicFile written(path);
+    writer.write_head(written);
+    written.commit();
+    EXPECT_EQ(GgufFile(path).contents().text("tokenizer.ggml.pre"), pre);
+    const Tokenizer again = Tokenizer::load(path);
+    EXPECT_EQ(again.vocab_size(), tokens_.size() + 3);
+    EXPECT_FALSE(again.has_token(7));
+    EXPECT_FALSE(again.has_token(static_cast<TokenId>(tokens_.size())));
+    const std::string text(hard_text);
+    EXPECT_EQ(again.encode(text, SpecialTokens::parse), tokenizer.encode(text, SpecialTokens::parse)) << pre;
+  }
+  GgufWriter writer;
+  const Tokenizer whole = Tokenizer::train_on_text(hard_text, {.vocab_size = 260, .pattern = SplitPattern::none});
+  EXPECT_THROW(write_gguf_tokenizer(writer, whole, 1000), Error);
+  EXPECT_THROW(write_gguf_tokenizer(writer, load(file()), 100), Error);
+}
+
 // A vocabulary of characters with scores, as SentencePiece's BPE has.
 class GgufPiecesTest : public GgufTokenizerTest {
  protected:
