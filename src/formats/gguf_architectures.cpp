@@ -106,8 +106,8 @@ std::span<const GgufArchitecture> gguf_architectures() {
 }
 
 const GgufArchitecture* written_architecture(ModelFamily family) {
-  // llama.cpp knows no architecture of this name.
-  if (family == ModelFamily::mistral) return nullptr;
+  // llama.cpp knows no architecture of that name.
+  if (family == ModelFamily::mistral) family = ModelFamily::llama;
   const auto* const found = std::ranges::find(architectures, family, &GgufArchitecture::family);
   return found == architectures.end() ? nullptr : found;
 }

@@ -13,6 +13,7 @@
 #include "text/byte_characters.h"
 #include "text/pattern_texts.h"
 #include "text/pipeline_json.h"
+#include "text/tokenizer_json.h"
 #include "text/utf8.h"
 
 namespace mslt {
@@ -22,6 +23,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::string_view model_key = "tokenizer.ggml.model";
+constexpr std::string_view no_vocabulary = "no_vocab";
 constexpr std::string_view pre_key = "tokenizer.ggml.pre";
 constexpr std::string_view tokens_key = "tokenizer.ggml.tokens";
 constexpr std::string_view types_key = "tokenizer.ggml.token_type";
@@ -118,6 +120,34 @@ const Pre& pre_of(const Gguf& file) {
     file.reject(pre_key, fmt::format("supported are {}", fmt::join(names, ", ")));
   }
   return *known;
+}
+
+// What each of these parts' rules for splitting tells from the others.
+constexpr std::string_view probe =
+    "Hello World's IT'S we'LL don't camelCASEWords Ab1cd 1234567 \u0661\u0662\u0663\u0664 \u2167\u00BD x1\u00B2y  two  "
+    " "
+    "three\t\ttabs \n\n  \n indented\r\n\r\nend. foo->bar != $5+3 <=> ^~| [[a]](b){c}\"d\" ...!!!\n\n///x /path/to\n "
+    "e\u0301 \u00E9 \u4E2D\u6587\uFF0C\u3002 \u1E9E\u01C5 \U0001F469\u200D\U0001F469 \u0915\u093F\u0924\u093E "
+    "'s 'S 're\u017F' \u00A0\u3000x _under_score -- 12,345.67 trailing   ";
+
+// The probe, split.
+std::vector<std::string> pieces_of(const TokenizerParts& parts) {
+  const std::string text = parts.normalizer.apply(probe);
+  Pieces pieces;
+  parts.pre_tokenizer.split(text, false, pieces);
+  return {pieces.views.begin(), pieces.views.end()};
+}
+
+const Pre* pre_of(const TokenizerParts& parts) {
+  const auto pieces = pieces_of(parts);
+  const auto* const found = std::ranges::find_if(pres, [&](const Pre& pre) {
+    if (pre.whole_tokens_first != parts.whole_tokens_first) return false;
+    TokenizerParts known;
+    const json steps = pipeline(pre.splitting);
+    read_pipeline(JsonMember(steps, "", "a pre-tokenizer"), known);
+    return pieces_of(known) == pieces;
+  });
+  return found == pres.end() ? nullptr : found;
 }
 
 class GgufTokenizer {
@@ -280,7 +310,7 @@ class GgufTokenizer {
 }  // namespace
 
 bool has_tokenizer(const Gguf& file) {
-  return file.has(model_key);
+  return file.has(model_key) && file.text(model_key) != no_vocabulary;
 }
 
 TokenizerParts parts_from_gguf(const Gguf& file) {
@@ -296,6 +326,48 @@ TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
   TokenizerParts parts = parts_from_gguf(file.contents());
   file.require_intact();
   return parts;
+}
+
+void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size) {
+  const TokenizerParts parts = parts_from_json(tokenizer.to_json(), "The tokenizer");
+  if (!parts.byte_level) {
+    fail(ErrorKind::input,
+         "The tokenizer's tokens are characters, not bytes, and are not written to GGUF files; export an HF folder.");
+  }
+  const Pre* const pre = pre_of(parts);
+  if (pre == nullptr) {
+    fail(ErrorKind::input,
+         "The tokenizer splits text in a way that has no name in GGUF files, so the model cannot be written as one.");
+  }
+  const auto rows = static_cast<std::size_t>(vocab_size);
+  if (parts.tokens.size() > rows) {
+    fail(ErrorKind::input,
+         "The tokenizer has the id {}, but the model's vocabulary ends at {}; a GGUF file needs a row for each token.",
+         parts.tokens.size() - 1, vocab_size - 1);
+  }
+  std::vector<std::string> texts(rows);
+  std::vector<std::int32_t> types(rows, static_cast<std::int32_t>(Type::normal));
+  for (std::size_t id = 0; id < rows; ++id) {
+    if (id < parts.tokens.size() && !parts.tokens[id].empty()) {
+      texts[id] = to_byte_characters(parts.tokens[id]);
+    } else {
+      texts[id] = fmt::format("[PAD{}]", id);
+      types[id] = static_cast<std::int32_t>(Type::unused);
+    }
+  }
+  for (const AddedToken& token : parts.added) {
+    texts[token.id] = token.text;
+    types[token.id] = static_cast<std::int32_t>(token.special ? Type::control : Type::user_defined);
+  }
+  std::vector<std::string> merges;
+  for (const MergeRule& rule : parts.merges) {
+    merges.push_back(to_byte_characters(parts.tokens[rule.left]) + " " + to_byte_characters(parts.tokens[rule.right]));
+  }
+  file.set_text(model_key, "gpt2");
+  file.set_text(pre_key, pre->name);
+  file.set_texts(tokens_key, texts);
+  file.set_integers(types_key, types);
+  file.set_texts(merges_key, merges);
 }
 
 }  // namespace mslt

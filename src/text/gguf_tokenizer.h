@@ -1,14 +1,16 @@
 // The tokenizer inside a GGUF file.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 
 #include "base/gguf.h"
+#include "base/gguf_writer.h"
 #include "text/tables.h"
 
 namespace mslt {
 
-// Whether the file says that it has one: the key tokenizer.ggml.model.
+// Whether the file says that it has one: the key tokenizer.ggml.model, with another value than "no_vocab".
 bool has_tokenizer(const Gguf& file);
 
 // The parts of a BPE tokenizer: of bytes (tokenizer.ggml.model "gpt2") or of characters ("llama", SentencePiece's,
@@ -21,5 +23,10 @@ bool has_tokenizer(const Gguf& file);
 TokenizerParts parts_from_gguf(const Gguf& file);
 // The same from a path. Throws Error(io), too.
 TokenizerParts parts_from_gguf_file(const std::filesystem::path& path);
+
+// The inverse: the keys of `tokenizer` for a model of `vocab_size` rows, the ids of special tokens apart. Ids without a
+// token become unused ones. The value of tokenizer.ggml.pre is the first one known that splits a text of all kinds of
+// characters in the same way. Throws Error(input) if there is none, or for more tokens than rows.
+void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size);
 
 }  // namespace mslt
