@@ -270,7 +270,7 @@ class GgufTokenizer {
   void make_merges() {
     const std::vector<double> scores = file_.numbers(scores_key);
     if (scores.size() != texts_.size()) file_.reject(scores_key, fmt::format("there are {} tokens", texts_.size()));
-    std::ranges::stable_sort(pieces_, std::ranges::greater(), [&](TokenId id) { return scores[id]; });
+    std::ranges::sort(pieces_, {}, [&](TokenId id) { return std::pair(-scores[id], id); });
     std::uint32_t rank = 0;
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
       const TokenId id = pieces_[i];
