@@ -13,12 +13,13 @@ namespace mslt {
 // Whether the file says that it has one: the key tokenizer.ggml.model, with another value than "no_vocab".
 bool has_tokenizer(const Gguf& file);
 
-// The parts of a byte-level BPE tokenizer (tokenizer.ggml.model "gpt2"). tokenizer.ggml.pre chooses how text is split,
-// as the original tokenizers of those models do it; without it, text is split as llama.cpp does by default. Control
-// tokens become special tokens, user-defined ones added tokens that are always found; unused ones have no text.
-// text_prefix is the token for the beginning of texts where tokenizer.ggml.add_bos_token, or the kind of tokenizer,
-// asks for it. Throws Error(input) naming the file and the key, and the token or merge, that is missing, invalid,
-// unsupported or occurs twice.
+// The parts of a BPE tokenizer: of bytes (tokenizer.ggml.model "gpt2") or of characters ("llama", SentencePiece's,
+// whose scores order the merges; of equal ones the leftmost comes first). For the former, tokenizer.ggml.pre chooses
+// how text is split, as the original tokenizers of those models do it; without it, text is split as llama.cpp does by
+// default. Control tokens become special tokens, user-defined ones added tokens that are always found; unused ones have
+// no text. text_prefix is the token for the beginning of texts where tokenizer.ggml.add_bos_token, or the kind of
+// tokenizer, asks for it. Throws Error(input) naming the file and the key, and the token or merge, that is missing,
+// invalid, unsupported or occurs twice.
 TokenizerParts parts_from_gguf(const Gguf& file);
 // The same from a path. Throws Error(io), too.
 TokenizerParts parts_from_gguf_file(const std::filesystem::path& path);
