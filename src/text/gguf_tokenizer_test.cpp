@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/test_errors.h"
 #include "base/test_gguf.h"
 #include "mslt/error.h"
 #include "mslt/tokenizer.h"
@@ -274,6 +275,40 @@ TEST_F(GgufPiecesTest, JoinsTheNeighboursOfTheHighestScore) {
   EXPECT_EQ(plain.encode("ab ab"), (Ids{260, 262}));
   EXPECT_EQ(plain.decode(Ids{262}), " ab");
   EXPECT_TRUE(plain.text_prefix().empty());
+}
+
+TEST_F(GgufPiecesTest, WritesWhatItReads) {
+  for (const bool adds_space : {true, false}) {
+    const Tokenizer tokenizer = load(file().boolean("tokenizer.ggml.add_space_prefix", adds_space));
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + "_2.gguf");
+    GgufWriter writer;
+    write_gguf_tokenizer(writer, tokenizer, static_cast<std::int64_t>(tokens_.size()) + 3);
+    AtomicFile written(path);
+    writer.write_head(written);
+    written.commit();
+    const GgufFile again(path);
+    EXPECT_EQ(again.contents().boolean("tokenizer.ggml.add_space_prefix", !adds_space), adds_space);
+    EXPECT_EQ(again.contents().integers("tokenizer.ggml.token_type")[0], 2);
+    for (const char* const text : {"ab  baab\u00E9 <tool>x", "  aa<s>\n", ""}) {
+      EXPECT_EQ(Tokenizer::load(path).encode(text, SpecialTokens::parse), tokenizer.encode(text, SpecialTokens::parse));
+    }
+  }
+}
+
+TEST_F(GgufPiecesTest, DoesNotWriteMergesThatScoresCannotOrder) {
+  const std::string json = load(file()).to_json();
+  const auto changed = [&](auto change, std::string_view reason) {
+    auto document = nlohmann::ordered_json::parse(json);
+    change(document["model"]["merges"]);
+    const Tokenizer tokenizer = Tokenizer::from_json(document.dump(), "changed");
+    GgufWriter writer;
+    const std::string message = test::error_of(
+        ErrorKind::input, [&] { write_gguf_tokenizer(writer, tokenizer, static_cast<std::int64_t>(tokens_.size())); });
+    EXPECT_NE(message.find(reason), std::string::npos) << message;
+  };
+  changed([](auto& merges) { merges.erase(merges.begin()); }, "not all pairs");
+  // The two ways to make "▁ab" no longer follow each other.
+  changed([](auto& merges) { std::swap(merges[2], merges[3]); }, "no score can stand for them");
 }
 
 TEST_F(GgufPiecesTest, RefusesWhatIsNoVocabulary) {
