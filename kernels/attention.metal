@@ -7,6 +7,7 @@
 #include "attention_args.h"
 #include "lib/attention_tile.h"
 #include "lib/instantiate.h"
+#include "target/attention_forward.h"
 
 using namespace metal;
 
@@ -21,6 +22,10 @@ kernel void attention_forward(device T* out [[buffer(0)]], device float* log_sum
                               uint simdgroup [[simdgroup_index_in_threadgroup]],
                               uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
   threadgroup float exchange[parts == 1 ? 1 : 2 * parts * exchange_size];
+  if (attention_forward_tile<T, depth, parts>(out, log_sum_exp, qkv, random_state, args, group,
+                                              simdgroup * 32 + lane)) {
+    return;
+  }
   const ulong unit = parts == 1 ? ulong(group) * simdgroups + simdgroup : ulong(group);
   const uint part = parts == 1 ? 0 : simdgroup;
   const HeadPart own = head_part<parts>(args, part);

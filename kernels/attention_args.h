@@ -12,7 +12,7 @@ struct AttentionArgs {
   uint32_t columns;      // of a row of qkv
   uint32_t out_columns;  // of a row of out
   uint32_t aligned;      // rows of a head are whole spans at multiples of 16 bytes in all tensors
-  uint32_t blocks;       // blocks of eight rows per sequence
+  uint32_t blocks;       // blocks of rows per sequence: eight each, or a tile of the target's own
   uint32_t causal;
   uint32_t window;  // keys that a query sees at most, if causal; beyond all positions where there is no window
   uint32_t has_statistics;

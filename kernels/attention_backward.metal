@@ -8,6 +8,7 @@
 #include "attention_args.h"
 #include "lib/attention_tile.h"
 #include "lib/instantiate.h"
+#include "target/attention_backward.h"
 
 using namespace metal;
 
@@ -51,6 +52,10 @@ kernel void attention_query_gradient(
     uint group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
   threadgroup float exchange[parts == 1 ? 1 : 4 * parts * exchange_size];
+  if (attention_query_tile<T, depth, parts>(dqkv, dout, qkv, log_sum_exp, products, random_state, args, group,
+                                            simdgroup * 32 + lane)) {
+    return;
+  }
   const ulong unit = parts == 1 ? ulong(group) * simdgroups + simdgroup : ulong(group);
   const uint part = parts == 1 ? 0 : simdgroup;
   const HeadPart own = head_part<parts>(args, part);
@@ -127,6 +132,10 @@ kernel void attention_key_gradient(
     uint group [[threadgroup_position_in_grid]], uint simdgroup [[simdgroup_index_in_threadgroup]],
     uint simdgroups [[simdgroups_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
   threadgroup float exchange[parts == 1 ? 1 : 4 * parts * exchange_size];
+  if (attention_key_tile<T, depth, parts>(dqkv, dout, qkv, log_sum_exp, products, random_state, args, group,
+                                          simdgroup * 32 + lane)) {
+    return;
+  }
   const ulong unit = parts == 1 ? ulong(group) * simdgroups + simdgroup : ulong(group);
   const uint part = parts == 1 ? 0 : simdgroup;
   const HeadPart own = head_part<parts>(args, part);

@@ -5,8 +5,9 @@
 
 #include "lib/instantiate.h"
 #include "lib/matmul_direct.h"
-#include "lib/matmul_staged.h"
 #include "linear_args.h"
+#include "target/direct_product.h"
+#include "target/staged_product.h"
 
 using namespace metal;
 
@@ -17,19 +18,16 @@ kernel void matmul_forward_staged(device T* out [[buffer(0)]], device T* pre [[b
                                   device const T* in [[buffer(2)]], device const W* weight [[buffer(3)]],
                                   device const uchar* bias [[buffer(4)]], constant MatmulArgs& args [[buffer(5)]],
                                   uint group [[threadgroup_position_in_grid]],
-                                  uint position [[thread_index_in_threadgroup]],
-                                  uint lane [[thread_index_in_simdgroup]]) {
+                                  uint position [[thread_index_in_threadgroup]]) {
   threadgroup uint4 a_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   threadgroup uint4 b_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
   const uint column = tile.x * staged_side;
-  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  staged_product<false, true>(sums, staged_elements<T>(a_words), staged_elements<T>(b_words), in, weight, args, row,
-                              column, position);
-  const uint quarter = position / 32;
-  finish_forward(sums, out, pre, bias, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
+  simdgroup_float8x8 sums[staged_fragments];
+  staged_product<false, true, T>(sums, a_words, b_words, in, weight, args, row, column, position);
+  staged_finish_forward(sums, a_words, out, pre, bias, args, row, column, position);
 }
 
 MSLT_INSTANTIATE(matmul_forward_staged_f32_f32, matmul_forward_staged, float, float)
@@ -48,6 +46,9 @@ kernel void matmul_forward_direct(device T* out [[buffer(0)]], device T* pre [[b
                                   uint simdgroup [[simdgroup_index_in_threadgroup]],
                                   uint simdgroups [[simdgroups_per_threadgroup]],
                                   uint lane [[thread_index_in_simdgroup]]) {
+  if (direct_forward_tile(out, pre, in, weight, bias, args, group, simdgroups, simdgroup * 32 + lane)) {
+    return;
+  }
   const uint2 place = direct_place(group, simdgroup, simdgroups, args);
   const uint row = place.y;
   const uint column = place.x;
@@ -71,19 +72,16 @@ template <typename T>
 kernel void matmul_input_staged(device T* din [[buffer(0)]], device const T* dout [[buffer(1)]],
                                 device const T* weight [[buffer(2)]], device const T* pre [[buffer(3)]],
                                 constant MatmulArgs& args [[buffer(4)]], uint group [[threadgroup_position_in_grid]],
-                                uint position [[thread_index_in_threadgroup]],
-                                uint lane [[thread_index_in_simdgroup]]) {
+                                uint position [[thread_index_in_threadgroup]]) {
   threadgroup uint4 a_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   threadgroup uint4 b_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
   const uint column = tile.x * staged_side;
-  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  staged_product<false, false>(sums, staged_elements<T>(a_words), staged_elements<T>(b_words), dout, weight, args, row,
-                               column, position);
-  const uint quarter = position / 32;
-  finish_backward(sums, din, pre, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
+  simdgroup_float8x8 sums[staged_fragments];
+  staged_product<false, false, T>(sums, a_words, b_words, dout, weight, args, row, column, position);
+  staged_finish_backward(sums, a_words, din, pre, args, row, column, position);
 }
 
 MSLT_INSTANTIATE(matmul_input_staged_f32, matmul_input_staged, float)
@@ -99,6 +97,9 @@ kernel void matmul_input_direct(device T* din [[buffer(0)]], device const T* dou
                                 uint simdgroup [[simdgroup_index_in_threadgroup]],
                                 uint simdgroups [[simdgroups_per_threadgroup]],
                                 uint lane [[thread_index_in_simdgroup]]) {
+  if (direct_input_tile(din, dout, weight, pre, args, group, simdgroups, simdgroup * 32 + lane)) {
+    return;
+  }
   const uint2 place = direct_place(group, simdgroup, simdgroups, args);
   const uint row = place.y;
   const uint column = place.x;
@@ -120,19 +121,16 @@ template <typename T>
 kernel void matmul_weight_staged(device T* dweight [[buffer(0)]], device const T* dout [[buffer(1)]],
                                  device const T* in [[buffer(2)]], constant MatmulArgs& args [[buffer(3)]],
                                  uint group [[threadgroup_position_in_grid]],
-                                 uint position [[thread_index_in_threadgroup]],
-                                 uint lane [[thread_index_in_simdgroup]]) {
+                                 uint position [[thread_index_in_threadgroup]]) {
   threadgroup uint4 a_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   threadgroup uint4 b_words[sizeof(T) == 4 ? staged_words_4 : staged_words_2];
   const uint2 tile =
       tile_place(group, (args.columns + staged_side - 1) / staged_side, (args.rows + staged_side - 1) / staged_side);
   const uint row = tile.y * staged_side;
   const uint column = tile.x * staged_side;
-  simdgroup_float8x8 sums[tile_fragments * tile_fragments];
-  staged_product<true, false>(sums, staged_elements<T>(a_words), staged_elements<T>(b_words), dout, in, args, row,
-                              column, position);
-  const uint quarter = position / 32;
-  finish_gradient(sums, dweight, args, row + quarter / 2 * tile_side, column + quarter % 2 * tile_side, lane);
+  simdgroup_float8x8 sums[staged_fragments];
+  staged_product<true, false, T>(sums, a_words, b_words, dout, in, args, row, column, position);
+  staged_finish_gradient(sums, a_words, dweight, args, row, column, position);
 }
 
 MSLT_INSTANTIATE(matmul_weight_staged_f32, matmul_weight_staged, float)
@@ -148,6 +146,9 @@ kernel void matmul_weight_direct(device T* dweight [[buffer(0)]], device const T
                                  uint simdgroup [[simdgroup_index_in_threadgroup]],
                                  uint simdgroups [[simdgroups_per_threadgroup]],
                                  uint lane [[thread_index_in_simdgroup]]) {
+  if (direct_weight_tile(dweight, dout, in, args, group, simdgroups, simdgroup * 32 + lane)) {
+    return;
+  }
   const uint2 place = direct_place(group, simdgroup, simdgroups, args);
   const uint row = place.y;
   const uint column = place.x;

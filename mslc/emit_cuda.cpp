@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
+#include <set>
 
 #include "mslc/emit.h"
 #include "mslc/rewrite.h"
@@ -92,6 +94,25 @@ std::string cuda_entry(const KernelEntry& entry) {
                      bounds, entry.host_name, parameters, entry.function->name, entry.template_arguments, call);
 }
 
+// The driver's folder for its own versions of the headers in kernels/target/.
+constexpr std::string_view target_folder = "backend/msl/drivers/cuda/target";
+
+// Leaves out what the headers of a folder named target/ define and includes the driver's file of the same name there.
+void replace_target_headers(const Syntax& syntax, Rewrite& rewrite) {
+  std::set<std::string_view> replaced;
+  for (std::size_t i = 0; i + 1 < syntax.unit.tokens.size(); ++i) {
+    const Token& token = syntax.token(i);
+    if (!is_target_header(token.at.file) || token.kind == TokenKind::directive) {
+      continue;
+    }
+    rewrite.drop(i);
+    if (replaced.insert(token.at.file).second) {
+      const std::string name = std::filesystem::path(token.at.file).stem().string();
+      rewrite.before(i, fmt::format("\n#include \"{}/{}.cuh\"\n", target_folder, name));
+    }
+  }
+}
+
 }  // namespace
 
 std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entries, const EmitOptions& options) {
@@ -99,11 +120,15 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   rewrite_common(syntax, rewrite);
   drop_address_spaces(syntax, rewrite);
   for (std::size_t i = 0; i + 1 < syntax.unit.tokens.size(); ++i) {
-    if (is_unroll(syntax.token(i))) {
+    if (is_unroll(syntax.token(i)) && !is_target_header(syntax.token(i).at.file)) {
       rewrite.before(i, unroll_pragma);
     }
   }
+  replace_target_headers(syntax, rewrite);
   for (const Function& function : syntax.functions) {
+    if (is_target_header(syntax.token(function.name_at).at.file)) {
+      continue;
+    }
     rewrite.before(function.specifiers.begin, "__device__ ");
     if (function.is_kernel) {
       for (const ThreadgroupDeclaration& array : threadgroup_declarations(syntax, function)) {
@@ -112,6 +137,9 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
     }
   }
   for (const Variable& variable : syntax.variables) {
+    if (is_target_header(syntax.token(variable.name_at).at.file)) {
+      continue;
+    }
     rewrite.before(variable.whole.begin, "static __device__ ");
     for (std::size_t i = variable.type.begin; i < variable.type.end; ++i) {
       if (syntax.token(i).is("static") || syntax.token(i).is("inline")) {

@@ -104,6 +104,29 @@ TEST_F(Emit, CudaKeepsUnrolling) {
   expect_lacks(emit_host(unit.syntax, unit.entries, {}), "unroll");
 }
 
+TEST_F(Emit, CudaHasItsOwnTargetHeaders) {
+  FrontEnd front_end(std::filesystem::path(MSLT_MSLC_TEST_DATA).parent_path(), MSLT_MSLC_TEST_DATA);
+  front_end.add_text(
+      "#include \"target/twice.h\"\nkernel void a(device float* x [[buffer(0)]]) { x[0] = twice(x[1]); }\n", "a.metal");
+  front_end.finish();
+  ASSERT_EQ(front_end.diagnostics().text(), "");
+  const CheckedUnit& unit = *front_end.units()[0];
+  const std::string cuda = emit_cuda(unit.syntax, unit.entries, {});
+  const std::string include = "\n#include \"backend/msl/drivers/cuda/target/twice.cuh\"\n";
+  expect_holds(cuda, include);
+  EXPECT_EQ(cuda.find(include), cuda.rfind(include));
+  // What the header includes comes before it, and the text behind it goes on where it was.
+  EXPECT_LT(cuda.find("threadgroup_sum("), cuda.find(include));
+  expect_holds(cuda, include + "\n#line 2 \"a.metal\"\n");
+  expect_lacks(cuda, "_Pragma");
+  for (const char* part : {"twice_step", "float twice"}) {
+    expect_lacks(cuda, part);
+    expect_holds(emit_host(unit.syntax, unit.entries, {}), part);
+    expect_holds(emit_clcpp(unit.syntax, unit.entries, {}), part);
+    expect_holds(metal_text({&unit.syntax}), part);
+  }
+}
+
 TEST_F(Emit, CudaAndHostTablesHaveDifferentNames) {
   expect_holds(cuda(0), " cuda_unit_kernels() {");
   expect_holds(host(0), " unit_kernels() {");

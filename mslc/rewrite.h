@@ -17,7 +17,7 @@ class Rewrite {
   void drop(Range range);
   // Prints `text` in the token's place.
   void replace(std::size_t index, std::string text);
-  // Prints `text`, which contains no line end, before or after the token; replaces an earlier text at that place.
+  // Prints `text` before or after the token, beyond earlier texts at that place.
   void before(std::size_t index, std::string text) { edits_[index].before = std::move(text) + edits_[index].before; }
   void after(std::size_t index, const std::string& text) { edits_[index].after += text; }
 

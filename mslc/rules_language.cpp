@@ -85,7 +85,8 @@ class LanguageRules {
   const Token& before(std::size_t index) const { return index > 0 ? token(index - 1) : syntax_.unit.tokens.back(); }
 
   static bool in_library(const Token& token) {
-    return token.at.file.find("/lib/") != std::string_view::npos || token.at.file.starts_with("lib/");
+    return token.at.file.find("/lib/") != std::string_view::npos || token.at.file.starts_with("lib/") ||
+           is_target_header(token.at.file);
   }
 
   void check_directive(const Token& token) {
@@ -195,7 +196,8 @@ class LanguageRules {
     if (to_thread) {
       diagnostics_.error(at.at, "a cast to a thread pointer reads a value's bits; write as_type<T>(value)");
     } else if (!in_library(at)) {
-      diagnostics_.error(at.at, "pointers are cast only in kernels/lib; use a load or store helper from there");
+      diagnostics_.error(
+          at.at, "pointers are cast only in kernels/lib and kernels/target; use a load or store helper from there");
     }
   }
 

@@ -388,11 +388,13 @@ TEST(RulesTogether, HostNamesAreUniqueAcrossFiles) {
       << front_end.diagnostics().text();
 }
 
-TEST(RulesTogether, PointersMayBeCastInTheLibrary) {
-  FrontEnd front_end("/", "/nonexistent");
-  front_end.add_text("inline uint h(device float* x) { return *(device uint*)x; }\n", "kernels/lib/load.h");
-  front_end.finish();
-  EXPECT_EQ(front_end.diagnostics().text(), "");
+TEST(RulesTogether, PointersMayBeCastInTheLibraryAndInHelpersOfATarget) {
+  for (const char* file : {"kernels/lib/load.h", "kernels/target/load.h"}) {
+    FrontEnd front_end("/", "/nonexistent");
+    front_end.add_text("inline uint h(device float* x) { return *(device uint*)x; }\n", file);
+    front_end.finish();
+    EXPECT_EQ(front_end.diagnostics().text(), "");
+  }
 }
 
 TEST(RulesTogether, EveryErrorIsReportedOnceInOrder) {

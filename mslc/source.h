@@ -24,6 +24,12 @@ struct Unit {
   const Token& token(std::size_t index) const { return tokens[std::min(index, tokens.size() - 1)]; }
 };
 
+// Whether the file, as in diagnostics, lies in a folder named target: a header whose definitions a target may replace
+// by its own.
+inline bool is_target_header(std::string_view file) {
+  return std::filesystem::path(file).parent_path().filename() == "target";
+}
+
 // Owns the text of every file read. One thread at a time.
 class Sources {
  public:

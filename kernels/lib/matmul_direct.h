@@ -115,97 +115,50 @@ inline void row_of_sums(thread simdgroup_float8x8* sums, uint i, thread float* v
   }
 }
 
-// out = activation(sum + bias) for the tile at (row, column); stores the argument in `pre` if requested.
+// finish_forward_span for the tile at (row, column).
 template <typename T>
 inline void finish_forward_rows(thread simdgroup_float8x8* sums, device T* out, device T* pre, device const uchar* bias,
                                 constant MatmulArgs& args, uint row, uint column, uint lane) {
   const uint first = column + tile_fragments * fragment_column(lane);
   float offsets[span_width];
-#pragma unroll
-  for (uint k = 0; k < span_width; ++k) {
-    offsets[k] = args.has_bias != 0 && first + k < args.columns ? load_any(bias, args.bias_type, first + k) : 0.0f;
-  }
+  load_offsets(bias, args, first, offsets);
 #pragma unroll
   for (uint i = 0; i < tile_fragments; ++i) {
     const uint r = row + tile_fragments * fragment_row(lane) + i;
     if (r < args.rows) {
-      const ulong begin = ulong(r) * args.columns;
       float values[span_width];
       row_of_sums(sums, i, values);
-#pragma unroll
-      for (uint k = 0; k < span_width; ++k) {
-        values[k] = args.has_bias != 0 ? values[k] + offsets[k] : values[k];
-      }
-      if (args.has_pre != 0) {
-        store_span(pre, begin + first, begin + args.columns, args.out_aligned, values);
-        // As they are read again.
-#pragma unroll
-        for (uint k = 0; k < span_width; ++k) {
-          values[k] = float(T(values[k]));
-        }
-      }
-      if (args.activation != activation_of_none) {
-#pragma unroll
-        for (uint k = 0; k < span_width; ++k) {
-          values[k] = activate(args.activation, values[k]);
-        }
-      }
-      store_span(out, begin + first, begin + args.columns, args.out_aligned, values);
+      finish_forward_span(values, offsets, out, pre, args, r, first);
     }
   }
 }
 
-// din (+)= sum · activation'(pre).
+// finish_backward_span for the tile.
 template <typename T>
 inline void finish_backward_rows(thread simdgroup_float8x8* sums, device T* din, device const T* pre,
                                  constant MatmulArgs& args, uint row, uint column, uint lane) {
-  const uint first = column + tile_fragments * fragment_column(lane);
 #pragma unroll
   for (uint i = 0; i < tile_fragments; ++i) {
     const uint r = row + tile_fragments * fragment_row(lane) + i;
     if (r < args.rows) {
-      const ulong begin = ulong(r) * args.columns;
       float values[span_width];
-      float others[span_width];
       row_of_sums(sums, i, values);
-      if (args.has_pre != 0) {
-        load_span(pre, begin + first, begin + args.columns, args.out_aligned, others);
-#pragma unroll
-        for (uint k = 0; k < span_width; ++k) {
-          values[k] *= activation_slope(args.activation, others[k]);
-        }
-      }
-      if (args.accumulate != 0) {
-        load_span(din, begin + first, begin + args.columns, args.out_aligned, others);
-#pragma unroll
-        for (uint k = 0; k < span_width; ++k) {
-          values[k] += others[k];
-        }
-      }
-      store_span(din, begin + first, begin + args.columns, args.out_aligned, values);
+      finish_backward_span(values, din, pre, args, r, column + tile_fragments * fragment_column(lane));
     }
   }
 }
 
-// target += sum.
+// finish_gradient_span for the tile.
 template <typename D>
 inline void finish_gradient_rows(thread simdgroup_float8x8* sums, device D* target, constant MatmulArgs& args, uint row,
                                  uint column, uint lane) {
-  const uint first = column + tile_fragments * fragment_column(lane);
 #pragma unroll
   for (uint i = 0; i < tile_fragments; ++i) {
     const uint r = row + tile_fragments * fragment_row(lane) + i;
     if (r < args.rows) {
-      const ulong begin = ulong(r) * args.columns;
       float values[span_width];
-      float others[span_width];
       row_of_sums(sums, i, values);
-      load_span(target, begin + first, begin + args.columns, args.out_aligned, others);
-#pragma unroll
-      for (uint k = 0; k < span_width; ++k) {
-        values[k] = others[k] + values[k];
-      }
-      store_span(target, begin + first, begin + args.columns, args.out_aligned, values);
+      finish_gradient_span(values, target, args, r, column + tile_fragments * fragment_column(lane));
     }
   }
 }

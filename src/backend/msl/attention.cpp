@@ -1,5 +1,6 @@
 // Attention over whole sequences as MSL kernels.
 #include <string>
+#include <utility>
 
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
@@ -25,11 +26,18 @@ std::string head_kernel(std::string_view operation, std::string_view kernel, con
        shape.head_size, max_head_size);
 }
 
+// Whether the device's own tiles are used.
+bool has_tiles(const msl::TargetTiles& tiles, const Tensor& qkv, const AttentionShape& shape) {
+  return qkv.dtype() != DType::f32 && std::cmp_less_equal(shape.head_size, tiles.attention_head);
+}
+
 // `first` and `second` are tensors whose rows of a head are read or written in addition to those of qkv.
-AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, const AttentionShape& shape,
-                             const Dropout& dropout, bool has_statistics, const Tensor& first, const Tensor& second) {
+AttentionArgs attention_args(std::string_view operation, const msl::TargetTiles& tiles, const Tensor& qkv,
+                             const AttentionShape& shape, const Dropout& dropout, bool has_statistics,
+                             const Tensor& first, const Tensor& second) {
   const std::int64_t steps = qkv.shape()[1];
   const bool in_reach = qkv.shape()[2] <= operand_reach;
+  const std::int64_t rows = has_tiles(tiles, qkv, shape) ? tiles.attention_rows : rows_a_simdgroup;
   return {.batch = msl::count32(qkv.shape()[0], operation),
           .steps = msl::count32(steps, operation),
           .heads = static_cast<std::uint32_t>(shape.heads),
@@ -38,7 +46,7 @@ AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, cons
           .columns = msl::count32(qkv.shape()[2], operation),
           .out_columns = msl::count32(std::int64_t{shape.heads} * shape.head_size, operation),
           .aligned = in_reach ? msl::aligned_rows(shape.head_size, qkv, first, second) : 0,
-          .blocks = msl::group_count(steps, rows_a_simdgroup),
+          .blocks = msl::group_count(steps, rows),
           .causal = shape.causal ? 1u : 0u,
           .window = msl::window_of(shape),
           .has_statistics = has_statistics ? 1u : 0u,
@@ -49,10 +57,11 @@ AttentionArgs attention_args(std::string_view operation, const Tensor& qkv, cons
           .softcap = shape.softcap};
 }
 
-// One simdgroup for each block of rows of each head; all simdgroups of a threadgroup for wide heads, since the kernels
-// for heads of 256 have registers for a quarter in each.
-msl::GridSize head_groups(const AttentionArgs& args, std::int64_t heads) {
-  const std::int64_t blocks = args.head_size > 128 ? 1 : simdgroups;
+// One threadgroup for each of the device's tiles of each head. Else one simdgroup for each block of rows; all
+// simdgroups of a threadgroup for wide heads, since the kernels for heads of 256 have registers for a quarter in each.
+msl::GridSize head_groups(const msl::TargetTiles& tiles, const AttentionArgs& args, const Tensor& qkv,
+                          const AttentionShape& shape, std::int64_t heads) {
+  const std::int64_t blocks = has_tiles(tiles, qkv, shape) || args.head_size > 128 ? 1 : simdgroups;
   return {msl::group_count(std::int64_t{args.batch} * heads * args.blocks, blocks), 1, 1};
 }
 
@@ -61,8 +70,8 @@ msl::GridSize head_groups(const AttentionArgs& args, std::int64_t heads) {
 void MslBackend::execute(const AttentionForward& op) {
   const std::string kernel = head_kernel("attention_forward", "attention_forward", op.qkv, op.shape);
   if (op.qkv.elements() == 0) return;
-  const AttentionArgs args =
-      attention_args("attention_forward", op.qkv, op.shape, op.dropout, static_cast<bool>(op.log_sum_exp), op.out, {});
+  const AttentionArgs args = attention_args("attention_forward", limits().tiles, op.qkv, op.shape, op.dropout,
+                                            static_cast<bool>(op.log_sum_exp), op.out, {});
   encode(kernel)
       .buffer(0, op.out)
       .optional(1, op.log_sum_exp)
@@ -70,14 +79,15 @@ void MslBackend::execute(const AttentionForward& op) {
       .optional(3, op.dropout.random_state)
       .bytes(4, args)
       .work(op.flops())
-      .dispatch(head_groups(args, op.shape.heads), {threads, 1, 1});
+      .dispatch(head_groups(limits().tiles, args, op.qkv, op.shape, op.shape.heads), {threads, 1, 1});
 }
 
 void MslBackend::execute(const AttentionBackward& op) {
   const std::string query_kernel = head_kernel("attention_backward", "attention_query_gradient", op.qkv, op.shape);
   const std::string key_kernel = head_kernel("attention_backward", "attention_key_gradient", op.qkv, op.shape);
   if (op.qkv.elements() == 0) return;
-  const AttentionArgs args = attention_args("attention_backward", op.qkv, op.shape, op.dropout, true, op.dqkv, op.dout);
+  const AttentionArgs args =
+      attention_args("attention_backward", limits().tiles, op.qkv, op.shape, op.dropout, true, op.dqkv, op.dout);
   // Both kernels recompute the probabilities and their gradients: seven products instead of five.
   const msl::Scratch products = scratch(DType::f32, op.log_sum_exp.shape());
   encode(msl::kernel_name("attention_row_products", op.qkv.dtype()))
@@ -96,7 +106,7 @@ void MslBackend::execute(const AttentionBackward& op) {
       .optional(5, op.dropout.random_state)
       .bytes(6, args)
       .work(3.0 / 5.0 * op.flops())
-      .dispatch(head_groups(args, op.shape.heads), {threads, 1, 1});
+      .dispatch(head_groups(limits().tiles, args, op.qkv, op.shape, op.shape.heads), {threads, 1, 1});
   encode(key_kernel)
       .buffer(0, op.dqkv)
       .buffer(1, op.dout)
@@ -106,7 +116,7 @@ void MslBackend::execute(const AttentionBackward& op) {
       .optional(5, op.dropout.random_state)
       .bytes(6, args)
       .work(4.0 / 5.0 * op.flops())
-      .dispatch(head_groups(args, op.shape.kv_heads), {threads, 1, 1});
+      .dispatch(head_groups(limits().tiles, args, op.qkv, op.shape, op.shape.kv_heads), {threads, 1, 1});
 }
 
 }  // namespace mslt

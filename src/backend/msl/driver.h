@@ -21,6 +21,16 @@
 
 namespace mslt::msl {
 
+// The tiles of a device's own versions of the headers in kernels/target/, which launches must know; by default those of
+// the headers themselves.
+struct TargetTiles {
+  std::uint32_t product_side = 64;  // rows and columns of a threadgroup's results in the staged products
+  // Rows of a head that a threadgroup of the attention kernels has, for 16-bit types and heads of up to so many
+  // elements. Elsewhere each simdgroup has eight.
+  std::uint32_t attention_rows = 0;
+  std::uint32_t attention_head = 0;
+};
+
 // The device's limits, read from the device itself.
 struct DeviceLimits {
   std::uint32_t max_threads_per_threadgroup = 1024;
@@ -34,6 +44,7 @@ struct DeviceLimits {
   // Of the host's memory through which data goes to the device and back. The recorder keeps no more for later, and
   // waits for older work before it has more in use, except for a single tensor that is larger.
   std::uint64_t staging_bytes = std::uint64_t{64} << 20;
+  TargetTiles tiles = {};
 };
 
 struct GridSize {

@@ -27,8 +27,10 @@ struct TileDesign {
   std::int64_t simdgroups;
 };
 
-// 64×64 results through threadgroup memory by four simdgroups.
-constexpr TileDesign staged_design = {"staged", 64, 64, 4};
+// Tiles of the device's side through threadgroup memory by four simdgroups.
+constexpr TileDesign staged_design(const msl::TargetTiles& tiles) {
+  return {"staged", tiles.product_side, tiles.product_side, 4};
+}
 
 // 32×32 by each simdgroup straight from device memory: one, two below one another, or two by two.
 constexpr TileDesign direct_design(std::int64_t simdgroups) {
@@ -36,7 +38,7 @@ constexpr TileDesign direct_design(std::int64_t simdgroups) {
   return {"direct", 32 * down, 32 * (simdgroups / down), simdgroups};
 }
 
-// Tiles reach up to 63 rows or columns beyond a size, which 32 bits must hold.
+// Tiles reach up to a side less one beyond a size, which 32 bits must hold.
 std::uint32_t side(std::int64_t size, std::string_view operation) {
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
   if (size > largest) {
@@ -53,11 +55,11 @@ struct Product {
 
 // The kernel, without its dtypes, and launch of a product of [rows, columns] results, of which the direct design takes
 // so many at most, by so many simdgroups a group.
-Product product(std::int64_t direct_results, std::int64_t direct_simdgroups, std::string_view operation,
-                std::int64_t rows, std::int64_t columns) {
+Product product(const msl::TargetTiles& tiles, std::int64_t direct_results, std::int64_t direct_simdgroups,
+                std::string_view operation, std::int64_t rows, std::int64_t columns) {
   // rows · columns may be more than 64 bits hold.
   const bool is_direct = columns == 0 || rows <= direct_results / columns;
-  const TileDesign design = is_direct ? direct_design(direct_simdgroups) : staged_design;
+  const TileDesign design = is_direct ? direct_design(direct_simdgroups) : staged_design(tiles);
   const std::int64_t down = msl::group_count(rows, design.down);
   const std::int64_t across = msl::group_count(columns, design.across);
   return {std::string(operation) + "_" + std::string(design.suffix),
@@ -89,8 +91,8 @@ void MslBackend::execute(const MatmulForward& op) {
                            .bias_type = msl::any_float_type(op.bias),
                            .has_pre = op.pre_activation ? 1u : 0u,
                            .accumulate = 0};
-  const Product launch =
-      product(tuning_.direct_results_forward, tuning_.direct_simdgroups, "matmul_forward", rows, columns);
+  const Product launch = product(limits().tiles, tuning_.direct_results_forward, tuning_.direct_simdgroups,
+                                 "matmul_forward", rows, columns);
   msl::Encoder encoder = encode(msl::kernel_name(launch.kernel, op.in.dtype(), weight.dtype()));
   encoder.buffer(0, op.out).optional(1, op.pre_activation).buffer(2, op.in).buffer(3, weight);
   msl::bind_any_float(encoder, 4, op.bias);
@@ -134,7 +136,7 @@ void MslBackend::execute(const MatmulBackwardInput& op) {
                            .has_pre = op.pre_activation ? 1u : 0u,
                            .accumulate = op.accumulate ? 1u : 0u};
   const Product launch =
-      product(tuning_.direct_results_input, tuning_.direct_simdgroups, "matmul_input", rows, columns);
+      product(limits().tiles, tuning_.direct_results_input, tuning_.direct_simdgroups, "matmul_input", rows, columns);
   encode(msl::kernel_name(launch.kernel, op.din.dtype()))
       .buffer(0, op.din)
       .buffer(1, op.dout)
@@ -163,8 +165,8 @@ void MslBackend::execute(const MatmulBackwardWeight& op) {
                              .bias_type = 0,
                              .has_pre = 0,
                              .accumulate = 1};
-    const Product launch =
-        product(tuning_.direct_results_weight, tuning_.direct_simdgroups, "matmul_weight", rows, columns);
+    const Product launch = product(limits().tiles, tuning_.direct_results_weight, tuning_.direct_simdgroups,
+                                   "matmul_weight", rows, columns);
     encode(msl::kernel_name(launch.kernel, op.dweight.dtype()))
         .buffer(0, op.dweight)
         .buffer(1, op.dout)

@@ -8,6 +8,7 @@
 #include "backend/msl/drivers/cuda/cuda_pipeline.h"
 #include "backend/msl/drivers/cuda/cuda_queue.h"
 #include "backend/msl/drivers/cuda/cuda_status.h"
+#include "backend/msl/drivers/cuda/target_sizes.h"
 #include "backend/msl/gpu_choice.h"
 #include "backend/no_room.h"
 #include "base/process_limits.h"
@@ -214,6 +215,8 @@ CudaDevice::CudaDevice(std::span<const CudaKernel> kernels, std::span<const Kern
   limits_.threadgroup_memory_bytes = threadgroup_memory_bytes;
   limits_.max_buffer_bytes = properties.totalGlobalMem;
   limits_.batch_dispatches = batch_dispatches;
+  limits_.tiles = {
+      .product_side = product_side, .attention_rows = attention_tile, .attention_head = attention_tile_head};
   queue_ = std::make_unique<Queue>();
 }
 

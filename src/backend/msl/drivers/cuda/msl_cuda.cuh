@@ -11,4 +11,6 @@
 #include "backend/msl/drivers/cuda/msl_math.cuh"
 #include "backend/msl/drivers/cuda/msl_simd.cuh"
 #include "backend/msl/drivers/cuda/msl_simdgroup_matrix.cuh"
+#include "backend/msl/drivers/cuda/msl_tensor_core.cuh"
 #include "backend/msl/drivers/cuda/msl_types.cuh"
+#include "backend/msl/drivers/cuda/target_sizes.h"

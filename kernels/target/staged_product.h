@@ -1,10 +1,16 @@
 // The staged design: 64×64 results per threadgroup of four simdgroups, operands 16 deep through threadgroup memory.
+//
+// A target that has a file of its own in this one's place chooses the sides of the tile, its memory and who has which
+// results; the kernels use staged_side, staged_fragments, staged_words_4, staged_words_2, staged_product and the three
+// staged_finish functions.
 #pragma once
 
 #include "lib/matmul_tile.h"
 #include "lib/span.h"
 
+// Rows and columns of a threadgroup's results, and the fragments of a simdgroup's.
 constant constexpr uint staged_side = 64;
+constant constexpr uint staged_fragments = tile_fragments * tile_fragments;
 constant constexpr uint staged_depth = 16;
 constant constexpr uint staged_padding = 16;  // bytes after each row, against bank conflicts
 // 16-byte words for a padded tile of either shape, [64, 16] or [16, 64], of 4-byte and of 2-byte elements.
@@ -103,9 +109,11 @@ inline void multiply_staged(thread simdgroup_float8x8* sums, threadgroup const S
 // rows] if transposed; B is [inner, columns], or [columns, inner] if transposed. Only tiles at an edge are tested
 // against the bounds.
 template <bool a_transposed, bool b_transposed, typename S, typename A, typename B>
-inline void staged_product(thread simdgroup_float8x8* sums, threadgroup S* a_tile, threadgroup S* b_tile,
+inline void staged_product(thread simdgroup_float8x8* sums, threadgroup uint4* a_words, threadgroup uint4* b_words,
                            device const A* a, device const B* b, constant MatmulArgs& args, uint row, uint column,
                            uint position) {
+  threadgroup S* a_tile = staged_elements<S>(a_words);
+  threadgroup S* b_tile = staged_elements<S>(b_words);
   const uint quarter = position / 32;
   const bool a_inside = args.a_aligned != 0 && row + staged_side <= args.rows;
   const bool b_inside = args.b_aligned != 0 && column + staged_side <= args.columns;
@@ -125,5 +133,92 @@ inline void staged_product(thread simdgroup_float8x8* sums, threadgroup S* a_til
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     multiply_staged<a_transposed, b_transposed>(sums, a_tile, b_tile, quarter / 2 * tile_side, quarter % 2 * tile_side);
+  }
+}
+
+// The row and the column of the first element that a lane has of its simdgroup's quarter.
+inline uint staged_quarter_row(uint position) {
+  return position / 64 * tile_side + fragment_row(position % 32);
+}
+
+inline uint staged_quarter_column(uint position) {
+  return position / 32 % 2 * tile_side + fragment_column(position % 32);
+}
+
+// out = activation(sum + bias) for the tile at (row, column); stores the argument in `pre` if requested.
+template <typename T>
+inline void staged_finish_forward(thread simdgroup_float8x8* sums, threadgroup uint4* /*words*/, device T* out,
+                                  device T* pre, device const uchar* bias, constant MatmulArgs& args, uint row,
+                                  uint column, uint position) {
+  const uint first_row = row + staged_quarter_row(position);
+  const uint first_column = column + staged_quarter_column(position);
+#pragma unroll
+  for (uint i = 0; i < staged_fragments; ++i) {
+    const uint r = first_row + i / tile_fragments * fragment_width;
+#pragma unroll
+    for (uint k = 0; k < 2; ++k) {
+      const uint c = first_column + i % tile_fragments * fragment_width + k;
+      if (r < args.rows && c < args.columns) {
+        const ulong at = ulong(r) * args.columns + c;
+        float x = sums[i].thread_elements()[k];
+        if (args.has_bias != 0) {
+          x += load_any(bias, args.bias_type, c);
+        }
+        if (args.has_pre != 0) {
+          pre[at] = T(x);
+          // As it is read again.
+          x = float(T(x));
+        }
+        out[at] = T(activate(args.activation, x));
+      }
+    }
+  }
+}
+
+// din (+)= sum · activation'(pre).
+template <typename T>
+inline void staged_finish_backward(thread simdgroup_float8x8* sums, threadgroup uint4* /*words*/, device T* din,
+                                   device const T* pre, constant MatmulArgs& args, uint row, uint column,
+                                   uint position) {
+  const uint first_row = row + staged_quarter_row(position);
+  const uint first_column = column + staged_quarter_column(position);
+#pragma unroll
+  for (uint i = 0; i < staged_fragments; ++i) {
+    const uint r = first_row + i / tile_fragments * fragment_width;
+#pragma unroll
+    for (uint k = 0; k < 2; ++k) {
+      const uint c = first_column + i % tile_fragments * fragment_width + k;
+      if (r < args.rows && c < args.columns) {
+        const ulong at = ulong(r) * args.columns + c;
+        float x = sums[i].thread_elements()[k];
+        if (args.has_pre != 0) {
+          x *= activation_slope(args.activation, float(pre[at]));
+        }
+        if (args.accumulate != 0) {
+          x += float(din[at]);
+        }
+        din[at] = T(x);
+      }
+    }
+  }
+}
+
+// target += sum.
+template <typename D>
+inline void staged_finish_gradient(thread simdgroup_float8x8* sums, threadgroup uint4* /*words*/, device D* target,
+                                   constant MatmulArgs& args, uint row, uint column, uint position) {
+  const uint first_row = row + staged_quarter_row(position);
+  const uint first_column = column + staged_quarter_column(position);
+#pragma unroll
+  for (uint i = 0; i < staged_fragments; ++i) {
+    const uint r = first_row + i / tile_fragments * fragment_width;
+#pragma unroll
+    for (uint k = 0; k < 2; ++k) {
+      const uint c = first_column + i % tile_fragments * fragment_width + k;
+      if (r < args.rows && c < args.columns) {
+        const ulong at = ulong(r) * args.columns + c;
+        target[at] = D(float(target[at]) + sums[i].thread_elements()[k]);
+      }
+    }
   }
 }
