@@ -16,10 +16,9 @@
 namespace mslt {
 
 struct LoadOptions {
-  std::string device = "auto";  // as --device: auto, cpu, cuda, metal, msl-host
-  std::string dtype;            // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
-  std::string quantize =
-      "none";  // of matrices: "int8" or "int4" copies in groups of 32 (int4: the head's of 8 bits), for inference alone
+  std::string device = "auto";    // as --device: auto, cpu, cuda, metal, msl-host
+  std::string dtype;              // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
+  std::string quantize = "none";  // of matrices: "int8" or "int4" copies in groups of 32, for inference alone
   // Launch parameters of a GPU's kernels: "none" for the built-in table; "auto" for what mslt tune stored for the
   // device, else the table; or a tuning file. Results differ by rounding only.
   std::string tuning = "none";
