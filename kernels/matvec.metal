@@ -105,6 +105,12 @@ inline void add_products(thread float* sums, device const T* in, device const W*
     for (uint i = 0; i < count * each; ++i) {
       parts[i] = WeightChunk<W>::has_scale ? 0.0f : sums[i];
     }
+    // Of the input along the chunk, for its minimum.
+    float totals[count];
+#pragma unroll
+    for (uint r = 0; r < count; ++r) {
+      totals[r] = 0.0f;
+    }
     for (uint s = 0; s < spans; ++s) {
       Run<T, span_width> raw[count];
       float x[count * span_width];
@@ -120,6 +126,12 @@ inline void add_products(thread float* sums, device const T* in, device const W*
       }
       if (args.norm != 0) {
         normalize_spans<count>(x, norms, gain, offset, k + d * weight_step + s * span_width, args);
+      }
+      if (WeightChunk<W>::has_minimum) {
+#pragma unroll
+        for (uint i = 0; i < count * span_width; ++i) {
+          totals[i / span_width] += x[i];
+        }
       }
 #pragma unroll
       for (uint c = 0; c < each; ++c) {
@@ -137,9 +149,13 @@ inline void add_products(thread float* sums, device const T* in, device const W*
 #pragma unroll
     for (uint c = 0; c < each; ++c) {
       const float scale = chunk_scale(chunks[d * each + c]);
+      const float minimum = chunk_minimum(chunks[d * each + c]);
 #pragma unroll
       for (uint r = 0; r < count; ++r) {
         const uint i = r * each + c;
+        if (WeightChunk<W>::has_minimum) {
+          sums[i] = fma(minimum, totals[r], sums[i]);
+        }
         sums[i] = WeightChunk<W>::has_scale ? fma(scale, parts[i], sums[i]) : parts[i];
       }
     }

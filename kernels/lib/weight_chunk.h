@@ -1,4 +1,5 @@
-// A lane's portion of a row of a weight: plain, or quantised in groups of 32 with one scale each.
+// A lane's portion of a row of a weight: plain, or quantised in groups of 32 with one scale each, and a minimum for 4
+// bits.
 #pragma once
 
 #include "lib/raw_span.h"
@@ -13,6 +14,7 @@ constant constexpr uint weight_step = 256;
 template <typename W>
 struct WeightChunk {
   static constant constexpr bool has_scale = false;
+  static constant constexpr bool has_minimum = false;
   static constant constexpr uint spans = 1;
   static constant constexpr uint lanes = 32;
   Run<W, span_width> raw;
@@ -21,23 +23,27 @@ struct WeightChunk {
 template <>
 struct WeightChunk<char> {
   static constant constexpr bool has_scale = true;
+  static constant constexpr bool has_minimum = false;
   static constant constexpr uint spans = 2;
   static constant constexpr uint lanes = 16;
   uint4 words;
   half scale;
 };
 
-// Two weights per byte: in a group's 16 bytes, byte j holds element j in its low and j + 16 in its high half, plus 8.
+// Two weights per byte: in a group's 16 bytes, byte j holds element j in its low and j + 16 in its high half. A scale
+// and a minimum lie side by side.
 template <>
 struct WeightChunk<uchar> {
   static constant constexpr bool has_scale = true;
+  static constant constexpr bool has_minimum = true;
   static constant constexpr uint spans = 4;
   static constant constexpr uint lanes = 8;
   uint4 words;
-  half scale;
+  Run<half, 2> factors;
 };
 
-// The chunk that begins with element `at` of a weight whose rows and groups start at multiples of 16 bytes.
+// The chunk that begins with element `at` of a weight whose rows and groups start at multiples of 16 bytes, and the
+// factors of a group at one of their size.
 template <typename W>
 inline void fetch_chunk(device const W* weight, device const half* /*scales*/, ulong at, thread WeightChunk<W>& chunk) {
   fetch_run(weight + at, chunk.raw);
@@ -52,7 +58,7 @@ inline void fetch_chunk(device const char* weight, device const half* scales, ul
 inline void fetch_chunk(device const uchar* weight, device const half* scales, ulong at,
                         thread WeightChunk<uchar>& chunk) {
   chunk.words = *(device const uint4*)(weight + at / 2);
-  chunk.scale = scales[at / weight_group];
+  fetch_run(scales + at / weight_group * 2, chunk.factors);
 }
 
 // 2^(23 - shift) as a float: or-ing in a small number, shifted up by `shift` bits, adds that number.
@@ -70,15 +76,15 @@ inline float signed_byte(uint word, uint byte) {
   return as_type<float>(bits) - (base + 128.0f);
 }
 
-// The half byte starting at bit 0 or 4, minus 8.
-inline float signed_half(uint word, uint byte, uint bit) {
+// The half byte starting at bit 0 or 4.
+inline float half_byte(uint word, uint byte, uint bit) {
   const uint shift = 8 * (byte & 1u) + bit;
   const uint low = byte < 2 ? word : word >> 16;
   const float base = float_holding(shift);
-  return as_type<float>((low & (15u << shift)) | as_type<uint>(base)) - (base + 8.0f);
+  return as_type<float>((low & (15u << shift)) | as_type<uint>(base)) - base;
 }
 
-// Elements [8 · s, 8 · s + 8) of a chunk, before scaling.
+// Elements [8 · s, 8 · s + 8) of a chunk, before scale and minimum.
 template <typename W>
 inline void chunk_span(thread const WeightChunk<W>& chunk, uint /*s*/, thread float* values) {
   unpack_raw(chunk.raw, values);
@@ -99,8 +105,8 @@ inline void chunk_span(thread const WeightChunk<uchar>& chunk, uint s, thread fl
   const uint high = (s & 1u) == 0 ? chunk.words.y : chunk.words.w;
 #pragma unroll
   for (uint k = 0; k < 4; ++k) {
-    values[k] = signed_half(low, k, 4 * (s / 2));
-    values[k + 4] = signed_half(high, k, 4 * (s / 2));
+    values[k] = half_byte(low, k, 4 * (s / 2));
+    values[k + 4] = half_byte(high, k, 4 * (s / 2));
   }
 }
 
@@ -114,7 +120,16 @@ inline float chunk_scale(thread const WeightChunk<char>& chunk) {
 }
 
 inline float chunk_scale(thread const WeightChunk<uchar>& chunk) {
-  return float(chunk.scale);
+  return float(run_element(chunk.factors, 0));
+}
+
+template <typename W>
+inline float chunk_minimum(thread const WeightChunk<W>& /*chunk*/) {
+  return 0.0f;
+}
+
+inline float chunk_minimum(thread const WeightChunk<uchar>& chunk) {
+  return float(run_element(chunk.factors, 1));
 }
 
 // One element, for any alignment.
@@ -131,5 +146,6 @@ inline float weight_element(device const uchar* weight, device const half* scale
   const uint place = uint(at % weight_group);
   const ulong byte = at / weight_group * (weight_group / 2) + place % (weight_group / 2);
   const uint bits = (uint(weight[byte]) >> (place < weight_group / 2 ? 0 : 4)) & 15u;
-  return (float(bits) - 8.0f) * float(scales[at / weight_group]);
+  const ulong pair = at / weight_group * 2;
+  return fma(float(bits), float(scales[pair]), float(scales[pair + 1]));
 }

@@ -34,7 +34,7 @@ void quantise(Backend& backend, const Tensor& matrix, const Tensor& values, cons
     return std::span(all).subspan(static_cast<std::size_t>(row) * width, width);
   };
   try {
-    parallel_for(static_cast<std::int64_t>(rows), Cost{.flops = 50} * matrix.shape()[1],
+    parallel_for(static_cast<std::int64_t>(rows), Cost{.flops = 200} * matrix.shape()[1],
                  [&](std::int64_t row) { quantise_row(part(floats, row), part(quantised, row), part(factors, row)); });
   } catch (const Error& error) {
     fail(error.kind(), "The matrix '{}' cannot be quantised: {}", name, error.what());
@@ -66,7 +66,9 @@ QuantisedWeights::QuantisedWeights(Backend& backend, const Arena& parameters, st
     const bool four_bits = quantisation == Quantisation::int4 && name != head;
     layout.add(joined(name, values_suffix), four_bits ? DType::u8 : DType::i8,
                {shape[0], four_bits ? shape[1] / 2 : shape[1]});
-    layout.add(joined(name, scales_suffix), DType::f16, {shape[0], shape[1] / quantisation_group});
+    const std::int64_t groups = shape[1] / quantisation_group;
+    layout.add(joined(name, scales_suffix), DType::f16,
+               four_bits ? Shape{shape[0], groups, 2} : Shape{shape[0], groups});
     chosen.push_back(name);
   }
   arena_ = Arena(layout, backend.allocate(layout.bytes(), "quantised weights"));

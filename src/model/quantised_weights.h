@@ -15,7 +15,7 @@ enum class Quantisation { none, int8, int4 };
 // "none", "int8" or "int4"; throws Error(usage) for another name.
 Quantisation quantisation_from_name(std::string_view name);
 
-// Which of a model's matrices products read in 8 or 4 bits, in groups of 32 with a scale in f16 (tensor/quantize.h).
+// Which of a model's matrices products read in 8 or 4 bits, in groups of 32 as tensor/quantize.h makes them.
 class QuantisedWeights {
  public:
   QuantisedWeights() = default;

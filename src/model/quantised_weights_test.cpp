@@ -28,7 +28,7 @@ Config config() {
 
 std::vector<float> rounded(const std::vector<float>& plain, Quantisation kind) {
   std::vector<float> result(plain.size());
-  std::vector<Float16> scales(plain.size() / 32);
+  std::vector<Float16> scales(plain.size() / 32 * (kind == Quantisation::int4 ? 2 : 1));
   if (kind == Quantisation::int8) {
     std::vector<std::int8_t> values(plain.size());
     quantise_8_bit(plain, values, scales);

@@ -38,16 +38,69 @@ TEST(Quantize, EightBitsEqualGguf) {
   EXPECT_EQ(scales[1].bits, 0x2e4d);
 }
 
-TEST(Quantize, FourBitsEqualGguf) {
-  const std::vector<std::uint8_t> expected = {224, 70,  172, 242, 88,  189, 19,  121, 223, 53,  139,
-                                              224, 70,  172, 242, 104, 242, 88,  190, 19,  121, 223,
-                                              53,  155, 241, 71,  172, 2,   104, 206, 36,  138};
-  std::vector<std::uint8_t> values(32);
-  std::vector<Float16> scales(2);
-  quantise_4_bit(sample(), values, scales);
-  EXPECT_EQ(values, expected);
-  EXPECT_EQ(scales[0].bits, 0x3640);
-  EXPECT_EQ(scales[1].bits, 0x3e40);
+struct FourBits {
+  explicit FourBits(const std::vector<float>& elements)
+      : values(elements.size() / 2), factors(elements.size() / 16), meaning(elements.size()) {
+    quantise_4_bit(elements, values, factors);
+    dequantise_4_bit(values, factors, meaning);
+  }
+
+  std::vector<std::uint8_t> values;
+  std::vector<Float16> factors;
+  std::vector<float> meaning;
+};
+
+double squared_error(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    sum += difference * difference;
+  }
+  return sum;
+}
+
+// Blocks of GGUF's Q4_1 keep their bits; those of Q4_0, whose minimum is -8 times a scale of either sign, their
+// meaning.
+TEST(Quantize, FourBitsOfGgufStayWhatTheyAre) {
+  PhiloxStream stream(2, 0, 0);
+  const auto uniform = [&](float low, float high) {
+    return low + (high - low) * stream.uniform();
+  };
+  for (int block = 0; block < 200; ++block) {
+    const bool has_minimum = block % 2 == 0;
+    std::vector<std::uint8_t> values(16);
+    for (std::uint8_t& pair : values) pair = static_cast<std::uint8_t>(uniform(0.0f, 256.0f));
+    values[3] = has_minimum ? 0xf0 : 0x70;
+    const float scale = to_float(to_float16(uniform(1e-3f, 0.1f))) * (block % 4 == 1 ? -1.0f : 1.0f);
+    const float minimum = has_minimum ? uniform(-1.0f, 0.1f) : -8.0f * scale;
+    const std::vector<Float16> factors = {to_float16(scale), to_float16(minimum)};
+    std::vector<float> elements(32);
+    dequantise_4_bit(values, factors, elements);
+    const FourBits again(elements);
+    EXPECT_EQ(again.meaning, elements) << block;
+    if (!has_minimum) continue;
+    EXPECT_EQ(again.values, values) << block;
+    EXPECT_EQ(again.factors[0].bits, factors[0].bits) << block;
+    EXPECT_EQ(again.factors[1].bits, factors[1].bits) << block;
+  }
+}
+
+// Of normal numbers, a grid from end to end leaves 0.0062, and the best of some hundred 0.0049.
+TEST(Quantize, FourBitsMinimiseTheSquaredError) {
+  PhiloxStream stream(1, 0, 1);
+  std::vector<float> elements(32 * 500);
+  for (float& element : elements) element = stream.normal();
+  const double error = squared_error(FourBits(elements).meaning, elements) / static_cast<double>(elements.size());
+  EXPECT_LT(error, 0.0053);
+}
+
+// Far from the others, one element does not take the steps of all.
+TEST(Quantize, FourBitsGiveUpPartOfAnOutlier) {
+  std::vector<float> elements(32);
+  for (std::size_t i = 0; i < 32; ++i) elements[i] = static_cast<float>(i % 16);
+  elements[7] = 18.0f;
+  const FourBits quantised(elements);
+  EXPECT_LT(squared_error(quantised.meaning, elements), 31.0 * 0.12);
 }
 
 TEST(Quantize, RoundTripsWithinHalfAStep) {
@@ -64,12 +117,13 @@ TEST(Quantize, RoundTripsWithinHalfAStep) {
     EXPECT_LE(std::abs(back[i] - elements[i]), to_float(scales[i / 32]) * (0.5f + 127.0f * 0x1p-11f + 1e-4f));
   }
   std::vector<std::uint8_t> halves(elements.size() / 2);
-  quantise_4_bit(elements, halves, scales);
-  dequantise_4_bit(halves, scales, back);
+  std::vector<Float16> pairs(100);
+  quantise_4_bit(elements, halves, pairs);
+  dequantise_4_bit(halves, pairs, back);
   for (std::size_t i = 0; i < elements.size(); ++i) {
-    // The end opposite to the extreme is clamped at 7 steps, one short of symmetry.
-    const float step = std::abs(to_float(scales[i / 32]));
-    EXPECT_LE(std::abs(back[i] - elements[i]), step * 1.01f) << i;
+    // Ends may lie outside the grid, for the others' sake.
+    const float step = std::abs(to_float(pairs[i / 32 * 2]));
+    EXPECT_LE(std::abs(back[i] - elements[i]), step * 2.0f) << i;
   }
 }
 
@@ -84,8 +138,9 @@ TEST(Quantize, ZerosAndTinyValuesBecomeZeros) {
     dequantise_8_bit(bytes, scales, back);
     EXPECT_EQ(back, std::vector<float>(32, 0.0f));
     back.assign(32, 1.0f);
-    quantise_4_bit(elements, halves, scales);
-    dequantise_4_bit(halves, scales, back);
+    std::vector<Float16> pair(2);
+    quantise_4_bit(elements, halves, pair);
+    dequantise_4_bit(halves, pair, back);
     EXPECT_EQ(back, std::vector<float>(32, 0.0f));
   }
 }
@@ -94,11 +149,12 @@ TEST(Quantize, RefusesWhatHasNoScale) {
   std::vector<Float16> scales(1);
   std::vector<std::int8_t> bytes(32);
   std::vector<std::uint8_t> halves(16);
+  std::vector<Float16> pair(2);
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), 1e30f}) {
     std::vector<float> elements(32, 1.0f);
     elements[17] = bad;
     EXPECT_THROW(quantise_8_bit(elements, bytes, scales), Error);
-    EXPECT_THROW(quantise_4_bit(elements, halves, scales), Error);
+    EXPECT_THROW(quantise_4_bit(elements, halves, pair), Error);
   }
 }
 
@@ -109,11 +165,13 @@ TEST(Quantize, RefusesSizesThatDoNotFit) {
   std::vector<std::uint8_t> halves(32);
   const std::span<float> part(elements.data(), 40);
   EXPECT_THROW(quantise_8_bit(part, bytes, scales), Error);
-  EXPECT_THROW(quantise_4_bit(part, halves, scales), Error);
+  std::vector<Float16> pairs(4);
+  EXPECT_THROW(quantise_4_bit(part, halves, pairs), Error);
   EXPECT_THROW(quantise_8_bit(elements, std::span(bytes).first(32), scales), Error);
-  EXPECT_THROW(quantise_4_bit(elements, std::span(halves).first(16), scales), Error);
+  EXPECT_THROW(quantise_4_bit(elements, std::span(halves).first(16), pairs), Error);
+  EXPECT_THROW(quantise_4_bit(elements, halves, scales), Error);
   EXPECT_THROW(dequantise_8_bit(bytes, std::span(scales).first(1), elements), Error);
-  EXPECT_THROW(dequantise_4_bit(halves, scales, part), Error);
+  EXPECT_THROW(dequantise_4_bit(halves, pairs, part), Error);
 }
 
 }  // namespace

@@ -185,7 +185,7 @@ TEST_P(LinearTest, GivesTheSameBitsAgain) {
   EXPECT_EQ(runs[0], runs[1]);
 }
 
-// A random weight of `dtype`, its scales, and the values it represents.
+// A random weight of `dtype`, its scales and minima, and the values it represents.
 struct TestWeight {
   TestWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k) {
     const bool quantised = dtype == DType::i8 || dtype == DType::u8;
@@ -195,21 +195,30 @@ struct TestWeight {
       return;
     }
     const std::vector<double> random = random_values(DType::f32, n * k, 2);
-    const double bound = dtype == DType::i8 ? 127.0 : 7.0;
+    const bool bytes = dtype == DType::i8;
+    const double lowest = bytes ? -128.0 : 0.0;
+    const double highest = bytes ? 127.0 : 15.0;
     std::vector<double> integers;
     for (const double value : random) {
-      integers.push_back(std::clamp(std::nearbyint(value * bound / 3.0), -bound - 1.0, bound));
+      integers.push_back(
+          std::clamp(std::nearbyint((value / 6.0 + 0.5) * (highest - lowest) + lowest), lowest, highest));
     }
-    const std::vector<double> scale_values = random_values(DType::f16, n * k / 32, 3);
-    for (std::size_t i = 0; i < integers.size(); ++i) meaning.push_back(integers[i] * scale_values[i / 32]);
-    scales = upload(backend, DType::f16, {n, k / 32}, scale_values);
-    if (dtype == DType::i8) {
+    const std::int64_t groups = k / 32;
+    if (bytes) {
+      const std::vector<double> scale_values = random_values(DType::f16, n * groups, 3);
+      for (std::size_t i = 0; i < integers.size(); ++i) meaning.push_back(integers[i] * scale_values[i / 32]);
+      scales = upload(backend, DType::f16, {n, groups}, scale_values);
       values = upload(backend, dtype, {n, k}, integers);
       return;
     }
+    const std::vector<double> pairs = random_values(DType::f16, 2 * n * groups, 3);
+    for (std::size_t i = 0; i < integers.size(); ++i) {
+      meaning.push_back(integers[i] * pairs[i / 32 * 2] + pairs[i / 32 * 2 + 1]);
+    }
+    scales = upload(backend, DType::f16, {n, groups, 2}, pairs);
     std::vector<double> packed;
     for (std::size_t g = 0; g < integers.size(); g += 32) {
-      for (std::size_t j = 0; j < 16; ++j) packed.push_back((integers[g + j] + 8) + 16 * (integers[g + j + 16] + 8));
+      for (std::size_t j = 0; j < 16; ++j) packed.push_back(integers[g + j] + 16 * integers[g + j + 16]);
     }
     values = upload(backend, dtype, {n, k / 2}, packed);
   }
@@ -441,7 +450,7 @@ TEST_P(LinearTest, RefusesWrongWeights) {
   refuses(out, in, {plain, scales}, {}, "weight.scales is f16");
   refuses(out, in, {bytes, {}}, {}, "weight.scales is absent");
   refuses(out, in, {bytes, wrong}, {}, "weight.scales is f16 [5, 3]");
-  refuses(out, in, {nibbles, wrong}, {}, "weight.scales is f16 [5, 3]");
+  refuses(out, in, {nibbles, scales}, {}, "must be f16 [5, 2, 2]");
   refuses(out, in, {uneven, scales}, {}, "multiple of 32");
   refuses(out, out, {plain, {}}, {}, "in is f32 [2, 5]");
   refuses(in, in, {plain, {}}, {}, "out is f32 [2, 64]");

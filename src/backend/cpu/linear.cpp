@@ -23,11 +23,11 @@ void convert_f16(const Float16* from, float* to, std::int64_t count) {
   convert(from, to, count);
 }
 
-void dequantise_i8(const std::int8_t* row, const Float16* scales, std::int64_t count, float* to) {
-  dequantise_row(row, scales, count, to);
+void dequantise_i8(const std::int8_t* row, const Float16* factors, std::int64_t count, float* to) {
+  dequantise_row(row, factors, count, to);
 }
-void dequantise_u8(const std::uint8_t* row, const Float16* scales, std::int64_t count, float* to) {
-  dequantise_row(row, scales, count, to);
+void dequantise_u8(const std::uint8_t* row, const Float16* factors, std::int64_t count, float* to) {
+  dequantise_row(row, factors, count, to);
 }
 
 // apply(vector, i) for all of [0, count): the last ones, fewer than a vector, through a copy of it.
@@ -188,11 +188,11 @@ void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count
 // One row of a weight as floats.
 void convert_row(const Weight& weight, std::int64_t row, std::int64_t inner, float* to) {
   if (!weight.scales) return convert_serially(weight.values, row * inner, inner, to);
-  const Float16* const scales = data_of<Float16>(weight.scales) + row * (inner / quantisation_group);
+  const Float16* const factors = data_of<Float16>(weight.scales.slice(row, 1));
   if (weight.values.dtype() == DType::i8) {
-    HWY_DYNAMIC_DISPATCH(dequantise_i8)(data_of<std::int8_t>(weight.values) + row * inner, scales, inner, to);
+    HWY_DYNAMIC_DISPATCH(dequantise_i8)(data_of<std::int8_t>(weight.values) + row * inner, factors, inner, to);
   } else {
-    HWY_DYNAMIC_DISPATCH(dequantise_u8)(data_of<std::uint8_t>(weight.values) + row * inner / 2, scales, inner, to);
+    HWY_DYNAMIC_DISPATCH(dequantise_u8)(data_of<std::uint8_t>(weight.values) + row * inner / 2, factors, inner, to);
   }
 }
 

@@ -21,8 +21,8 @@ struct MatvecTask {
   float* out;
   const float* in;
   const T* values;
-  const Float16* scales;  // null for plain weights
-  std::int64_t rows;      // of in and out
+  const Float16* factors;  // null for plain weights
+  std::int64_t rows;       // of in and out
   std::int64_t inner;
   std::int64_t columns;  // of out: rows of the weight
 };
@@ -37,6 +37,10 @@ namespace {
 
 template <class T>
 inline constexpr bool is_quantised = sizeof(T) == 1;
+
+// Of a group: a scale, and with 4 bits a minimum.
+template <class T>
+inline constexpr std::int64_t factors_a_group = is_quantised<T> ? (std::is_same_v<T, std::uint8_t> ? 2 : 1) : 0;
 
 // Sums of an output element at a time, which hide the latency of additions.
 constexpr std::int64_t chains = 4;
@@ -76,15 +80,16 @@ HWY_INLINE float dot_row(const MatvecTask<T>& task, std::int64_t n) {
 }
 
 // One row with N rows of a quantised weight, which share what they read of the input: unpacking takes longer than
-// reading the weight, so these are fetched ahead. A group's sum is multiplied by its scale.
+// reading the weight, so these are fetched ahead. A group's sum is multiplied by its scale. The factors of each row are
+// `width` floats.
 constexpr std::int64_t rows_unpacked = 4;
 
 template <std::int64_t N>
-HWY_INLINE void add_rows(const MatvecTask<std::int8_t>& task, std::int64_t n, const float* scales, std::int64_t groups,
+HWY_INLINE void add_rows(const MatvecTask<std::int8_t>& task, std::int64_t n, const float* factors, std::int64_t width,
                          Floats* sums) {
   const FloatTag d;
   const std::int8_t* const weights = task.values + n * task.inner;
-  for (std::int64_t g = 0; g < groups; ++g) {
+  for (std::int64_t g = 0; g < width; ++g) {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
       const std::int8_t* const row = weights + c * task.inner;
@@ -94,20 +99,21 @@ HWY_INLINE void add_rows(const MatvecTask<std::int8_t>& task, std::int64_t n, co
       for (std::int64_t j = vector_lanes; j < group; j += vector_lanes) {
         part = hn::MulAdd(load_weights(d, row, g * group, j), hn::LoadU(d, task.in + g * group + j), part);
       }
-      sums[c] = hn::MulAdd(hn::Set(d, scales[c * groups + g]), part, sums[c]);
+      sums[c] = hn::MulAdd(hn::Set(d, factors[c * width + g]), part, sums[c]);
     }
   }
 }
 
-// Of 4 bits: task.in is in the order of chunks.
+// Of 4 bits: task.in is in the order of chunks. The minimum is multiplied by the sum of the input.
 template <std::int64_t N>
-HWY_INLINE void add_rows(const MatvecTask<std::uint8_t>& task, std::int64_t n, const float* scales, std::int64_t groups,
+HWY_INLINE void add_rows(const MatvecTask<std::uint8_t>& task, std::int64_t n, const float* factors, std::int64_t width,
                          Floats* sums) {
   const FloatTag d;
   const std::int64_t row_bytes = task.inner / 2;
   const std::uint8_t* const weights = task.values + n * row_bytes;
   for (std::int64_t chunk = 0; chunk < chunks_of(task.inner); ++chunk) {
-    const float* const in = task.in + chunk * chunk_elements;
+    const float* const in = task.in + chunk * chunk_floats;
+    const Floats in_sums = hn::LoadU(d, in + chunk_elements);
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
       const std::uint8_t* const row = weights + c * row_bytes;
@@ -116,29 +122,31 @@ HWY_INLINE void add_rows(const MatvecTask<std::uint8_t>& task, std::int64_t n, c
       for_each_nibble(d, load_chunk(row, chunk, task.inner), [&](std::int64_t p, Floats weight) HWY_ATTR {
         part = hn::MulAdd(weight, hn::LoadU(d, in + p * vector_lanes), part);
       });
-      sums[c] = hn::MulAdd(load_chunk_factors(d, scales + c * groups, chunk), part, sums[c]);
+      const Factors own = load_chunk_factors(d, factors + c * width, chunk);
+      sums[c] = hn::MulAdd(own.scales, part, hn::MulAdd(own.minima, in_sums, sums[c]));
     }
   }
 }
 
 template <class T, std::int64_t N>
-HWY_INLINE void dot_rows(const MatvecTask<T>& task, std::int64_t n, const float* scales, std::int64_t groups) {
+HWY_INLINE void dot_rows(const MatvecTask<T>& task, std::int64_t n, const float* factors, std::int64_t width) {
   const FloatTag d;
   Floats sums[N];
   for (std::int64_t c = 0; c < N; ++c) sums[c] = hn::Zero(d);
-  add_rows<N>(task, n, scales, groups, sums);
+  add_rows<N>(task, n, factors, width, sums);
   for (std::int64_t c = 0; c < N; ++c) task.out[n + c] = hn::GetLane(hn::SumOfLanes(d, sums[c]));
 }
 
 // Several rows: a tile of R rows of the input and N of the weight has its sums in registers, 32 or 16, and reads R + N
-// vectors for R · N products. The order of additions does not depend on R and N. A value times its scale is exact.
+// vectors for R · N products. The order of additions does not depend on R and N. A value times its
+// scale is exact, and rounds once with its minimum.
 constexpr std::int64_t tile_rows = vector_lanes >= 16 ? 4 : 2;
 template <class T>
 constexpr std::int64_t tile_columns = std::is_same_v<T, std::uint8_t> ? 2 : 4;
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales,
-                         std::int64_t groups, Floats* sums) {
+HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+                         std::int64_t width, Floats* sums) {
   const FloatTag d;
   const T* const weights = task.values + n * task.inner;
   const float* const in = task.in + i * task.inner;
@@ -152,7 +160,7 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
         const T* const row = weights + c * task.inner;
         if (j * sizeof(T) % 64 == 0) prefetch(row + k + j, task.inner * sizeof(T) * N);
         Floats weight = load_weights(d, row, k, j);
-        if constexpr (is_quantised<T>) weight = hn::Mul(weight, hn::Set(d, scales[c * groups + k / group]));
+        if constexpr (is_quantised<T>) weight = hn::Mul(weight, hn::Set(d, factors[c * width + k / group]));
         HWY_UNROLL(4)
         for (std::int64_t r = 0; r < R; ++r) sums[c * R + r] = hn::MulAdd(weight, x[r], sums[c * R + r]);
       }
@@ -162,24 +170,24 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
 
 template <class T, std::int64_t R, std::int64_t N>
   requires std::is_same_v<T, std::uint8_t>
-HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales,
-                         std::int64_t groups, Floats* sums) {
+HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+                         std::int64_t width, Floats* sums) {
   const FloatTag d;
   const std::int64_t row_bytes = task.inner / 2;
   const std::int64_t chunks = chunks_of(task.inner);
   const std::uint8_t* const weights = task.values + n * row_bytes;
-  const float* const in = task.in + i * chunks * chunk_elements;
+  const float* const in = task.in + i * chunks * chunk_floats;
   for (std::int64_t c = 0; c < chunks; ++c) {
     HWY_UNROLL(4)
     for (std::int64_t column = 0; column < N; ++column) {
       const std::uint8_t* const row = weights + column * row_bytes;
       prefetch(row + c * chunk_elements / 2, row_bytes * N);
-      const Floats scale = load_chunk_factors(d, scales + column * groups, c);
+      const Factors own = load_chunk_factors(d, factors + column * width, c);
       for_each_nibble(d, load_chunk(row, c, task.inner), [&](std::int64_t p, Floats weight) HWY_ATTR {
-        weight = hn::Mul(weight, scale);
+        weight = hn::MulAdd(weight, own.scales, own.minima);
         HWY_UNROLL(4)
         for (std::int64_t r = 0; r < R; ++r) {
-          const Floats x = hn::LoadU(d, in + (r * chunks + c) * chunk_elements + p * vector_lanes);
+          const Floats x = hn::LoadU(d, in + (r * chunks + c) * chunk_floats + p * vector_lanes);
           sums[column * R + r] = hn::MulAdd(weight, x, sums[column * R + r]);
         }
       });
@@ -188,12 +196,12 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
 }
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* scales,
-                            std::int64_t groups) {
+HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+                            std::int64_t width) {
   const FloatTag d;
   Floats sums[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
-  add_tile<T, R, N>(task, i, n, scales, groups, sums);
+  add_tile<T, R, N>(task, i, n, factors, width, sums);
   for (std::int64_t c = 0; c < N; ++c) {
     for (std::int64_t r = 0; r < R; ++r) {
       float sum = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
@@ -208,60 +216,60 @@ HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int6
 }
 
 template <class T, std::int64_t N>
-HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t n, const float* scales, std::int64_t groups) {
+HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t n, const float* factors, std::int64_t width) {
   std::int64_t i = 0;
-  for (; i + tile_rows <= task.rows; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, scales, groups);
+  for (; i + tile_rows <= task.rows; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, factors, width);
   if (i + 2 <= task.rows) {
-    output_tile<T, 2, N>(task, i, n, scales, groups);
+    output_tile<T, 2, N>(task, i, n, factors, width);
     i += 2;
   }
-  if (i < task.rows) output_tile<T, 1, N>(task, i, n, scales, groups);
+  if (i < task.rows) output_tile<T, 1, N>(task, i, n, factors, width);
 }
 
-// Columns [begin, end) of the output. scales: room for those of the columns, and one vector after them.
+// Columns [begin, end) of the output. `factors` is room for those of the columns, and one vector after them.
 template <class T>
-HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  const std::int64_t groups = is_quantised<T> ? task.inner / group : 0;
+HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* factors) {
+  const std::int64_t width = task.inner / group * factors_a_group<T>;
   if constexpr (is_quantised<T>) {
     const FloatTag d;
-    const std::int64_t count = (end - begin) * groups;
-    convert(task.scales + begin * groups, scales, count);
-    hn::StoreU(hn::Zero(d), d, scales + count);
+    const std::int64_t count = (end - begin) * width;
+    convert(task.factors + begin * width, factors, count);
+    hn::StoreU(hn::Zero(d), d, factors + count);
   }
   std::int64_t n = begin;
   if (task.rows == 1) {
     if constexpr (is_quantised<T>) {
-      constexpr std::int64_t width = rows_unpacked;
-      for (; n + width <= end; n += width) dot_rows<T, width>(task, n, scales + (n - begin) * groups, groups);
-      for (; n < end; ++n) dot_rows<T, 1>(task, n, scales + (n - begin) * groups, groups);
+      constexpr std::int64_t side = rows_unpacked;
+      for (; n + side <= end; n += side) dot_rows<T, side>(task, n, factors + (n - begin) * width, width);
+      for (; n < end; ++n) dot_rows<T, 1>(task, n, factors + (n - begin) * width, width);
     } else {
       for (; n < end; ++n) task.out[n] = dot_row(task, n);
     }
     return;
   }
-  constexpr std::int64_t width = tile_columns<T>;
-  for (; n + width <= end; n += width) output_tiles<T, width>(task, n, scales + (n - begin) * groups, groups);
-  for (; n < end; ++n) output_tiles<T, 1>(task, n, scales + (n - begin) * groups, groups);
+  constexpr std::int64_t side = tile_columns<T>;
+  for (; n + side <= end; n += side) output_tiles<T, side>(task, n, factors + (n - begin) * width, width);
+  for (; n < end; ++n) output_tiles<T, 1>(task, n, factors + (n - begin) * width, width);
 }
 
-void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  output_columns(task, begin, end, scales);
+void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* factors) {
+  output_columns(task, begin, end, factors);
 }
-void matvec_bf16(const MatvecTask<BFloat16>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  output_columns(task, begin, end, scales);
+void matvec_bf16(const MatvecTask<BFloat16>& task, std::int64_t begin, std::int64_t end, float* factors) {
+  output_columns(task, begin, end, factors);
 }
-void matvec_f16(const MatvecTask<Float16>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  output_columns(task, begin, end, scales);
+void matvec_f16(const MatvecTask<Float16>& task, std::int64_t begin, std::int64_t end, float* factors) {
+  output_columns(task, begin, end, factors);
 }
-void matvec_i8(const MatvecTask<std::int8_t>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  output_columns(task, begin, end, scales);
+void matvec_i8(const MatvecTask<std::int8_t>& task, std::int64_t begin, std::int64_t end, float* factors) {
+  output_columns(task, begin, end, factors);
 }
-void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::int64_t end, float* scales) {
-  output_columns(task, begin, end, scales);
+void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::int64_t end, float* factors) {
+  output_columns(task, begin, end, factors);
 }
 
 std::int64_t spread_floats(std::int64_t count) {
-  return chunks_of(count) * chunk_elements;
+  return chunks_of(count) * chunk_floats;
 }
 void spread(const float* from, std::int64_t count, float* to) {
   spread_input(from, count, to);
@@ -293,9 +301,11 @@ HWY_EXPORT(spread);
 constexpr std::int64_t columns_a_task = 32;
 constexpr std::int64_t largest_vector = 16;  // floats
 
-// Floats of scratch memory that a thread needs for the scales of its columns.
-std::int64_t scale_floats(const Weight& weight, std::int64_t inner) {
-  return weight.scales ? columns_a_task * (inner / quantisation_group) + largest_vector : 0;
+// Floats of scratch memory that a thread needs for the scales and minima of its columns.
+std::int64_t factor_floats(const Weight& weight) {
+  if (!weight.scales) return 0;
+  const std::int64_t a_row = weight.scales.elements() / std::max<std::int64_t>(weight.scales.shape()[0], 1);
+  return columns_a_task * a_row + largest_vector;
 }
 
 template <class T, class Kernel>
@@ -318,9 +328,9 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.values.shape()[0];
   const bool spreads = op.weight.values.dtype() == DType::u8;
-  const std::int64_t scales = scale_floats(op.weight, inner);
+  const std::int64_t factors = factor_floats(op.weight);
   const std::int64_t spread_row = spreads ? HWY_DYNAMIC_DISPATCH(spread_floats)(inner) : 0;
-  float* const scratch = scratch_->floats(static_cast<std::size_t>(rows * spread_row + scales * parallel_threads()));
+  float* const scratch = scratch_->floats(static_cast<std::size_t>(rows * spread_row + factors * parallel_threads()));
   const float* in = data_of<float>(op.in);
   if (spreads) {
     parallel_for(rows, Cost{.bytes = 16} * inner, [&](std::int64_t r) {
@@ -329,9 +339,9 @@ void CpuBackend::matvec(const MatmulForward& op) {
     in = scratch;
   }
   const auto start = [&]<class T>(const T* values, auto kernel) {
-    const Float16* const scale_data = op.weight.scales ? data_of<Float16>(op.weight.scales) : nullptr;
-    run_matvec(MatvecTask<T>{data_of<float>(op.out), in, values, scale_data, rows, inner, columns},
-               scratch + rows * spread_row, scales, spreads ? 0.5 : sizeof(T), kernel);
+    const Float16* const factor_data = op.weight.scales ? data_of<Float16>(op.weight.scales) : nullptr;
+    run_matvec(MatvecTask<T>{data_of<float>(op.out), in, values, factor_data, rows, inner, columns},
+               scratch + rows * spread_row, factors, spreads ? 0.5 : sizeof(T), kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:

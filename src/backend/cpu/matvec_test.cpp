@@ -47,7 +47,8 @@ struct StoredWeight {
   StoredWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k) : meaning(normals(n * k, 1)) {
     const std::size_t size = meaning.size();
     if (dtype == DType::i8 || dtype == DType::u8) {
-      std::vector<Float16> factors(size / static_cast<std::size_t>(quantisation_group));
+      const std::size_t groups = size / static_cast<std::size_t>(quantisation_group);
+      std::vector<Float16> factors(dtype == DType::u8 ? 2 * groups : groups);
       if (dtype == DType::i8) {
         std::vector<std::int8_t> bytes(size);
         quantise_8_bit(meaning, bytes, factors);
@@ -59,7 +60,9 @@ struct StoredWeight {
         dequantise_4_bit(bytes, factors, meaning);
         values.emplace_back(backend, dtype, Shape{n, k / 2}, bytes);
       }
-      values.emplace_back(backend, DType::f16, Shape{n, k / quantisation_group}, factors);
+      const std::int64_t row_groups = k / quantisation_group;
+      values.emplace_back(backend, DType::f16, dtype == DType::u8 ? Shape{n, row_groups, 2} : Shape{n, row_groups},
+                          factors);
       return;
     }
     if (dtype == DType::f32) {

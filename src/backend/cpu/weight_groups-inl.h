@@ -1,4 +1,4 @@
-// Unpacking weights in registers, plain ones and groups that share a scale. Include it after foreach_target.h.
+// Unpacking weights in registers, plain ones and quantised groups. Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H
 #undef MSLT_BACKEND_CPU_WEIGHT_GROUPS_INL_H
@@ -7,6 +7,7 @@
 #endif
 
 #include <cstdint>
+#include <type_traits>
 
 #include "backend/cpu/float_vectors-inl.h"
 #include "tensor/quantize.h"
@@ -38,7 +39,7 @@ HWY_INLINE Floats load_weights(FloatTag d, const std::uint8_t* row, std::int64_t
   constexpr std::int64_t half = group / 2;
   const auto bytes = hn::PromoteTo(d32, hn::LoadU(hn::RebindToUnsigned<decltype(d8)>(), row + k / 2 + j % half));
   const auto nibbles = j < half ? hn::And(bytes, hn::Set(d32, 15)) : hn::ShiftRight<4>(bytes);
-  return hn::ConvertTo(d, hn::Sub(nibbles, hn::Set(d32, 8)));
+  return hn::ConvertTo(d, nibbles);
 }
 
 // Weights of 4 bits in the order of their memory: a chunk is one vector of words, each with eight nibbles of one group.
@@ -47,12 +48,14 @@ HWY_INLINE Floats load_weights(FloatTag d, const std::uint8_t* row, std::int64_t
 constexpr std::int64_t nibbles_a_word = 8;
 constexpr std::int64_t words_a_group = 4;
 constexpr std::int64_t chunk_elements = nibbles_a_word * vector_lanes;
+// Floats of the other factor: behind a chunk's elements, the sum of those of each word.
+constexpr std::int64_t chunk_floats = chunk_elements + vector_lanes;
 
 HWY_INLINE std::int64_t chunks_of(std::int64_t elements) {
   return (elements + chunk_elements - 1) / chunk_elements;
 }
 
-// Nibble S of each word, less 8. A float of 2^(23 - 4S) has its bits of value 1 where the nibble is: no shift is
+// Nibble S of each word. A float of 2^(23 - 4S) has its bits of value 1 where the nibble is: no shift is
 // needed.
 template <int S>
 HWY_INLINE Floats nibble_at(FloatTag d, Words words) {
@@ -62,7 +65,7 @@ HWY_INLINE Floats nibble_at(FloatTag d, Words words) {
   constexpr std::uint32_t mask = std::uint32_t{15} << (4 * S);
   constexpr std::uint32_t power = std::uint32_t{127 + exponent} << 23;
   const Words bits = hn::OrAnd(hn::Set(dw, power), words, hn::Set(dw, mask));
-  return hn::Sub(hn::BitCast(d, bits), hn::Set(d, static_cast<float>((1 << exponent) + 8)));
+  return hn::Sub(hn::BitCast(d, bits), hn::Set(d, static_cast<float>(1 << exponent)));
 }
 
 // use(p, weights) for the eight vectors of a chunk.
@@ -88,31 +91,45 @@ HWY_INLINE Words load_chunk(const std::uint8_t* row, std::int64_t c, std::int64_
   return hn::MaskedLoad(hn::FirstN(dw, static_cast<std::size_t>(rest)), dw, words);
 }
 
-// One factor a group, for each word of chunk c. Reads up to a vector beyond those of the chunk.
-HWY_INLINE Floats load_chunk_factors(FloatTag d, const float* factors, std::int64_t c) {
-  const WordTag dw;
-  const auto places = hn::ShiftRight<2>(hn::Iota(dw, 0));
-  return hn::TableLookupLanes(hn::LoadU(d, factors + c * vector_lanes / words_a_group),
-                              hn::IndicesFromVec(d, hn::BitCast(hn::RebindToSigned<FloatTag>(), places)));
-}
+// A weight is nibble · scale + minimum.
+struct Factors {
+  Floats scales;
+  Floats minima;
+};
 
-// Copies `count` elements, whole groups, in the order of chunks: vector p of chunk c at to + (8c + p) · lanes. What
+// Those of each word of chunk c, from the pairs of a row's groups. Reads up to a vector beyond those of the chunk.
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE Factors load_chunk_factors(FloatTag d, const float* factors, std::int64_t c) {
+  const float* const pair = factors + 2 * (c / words_a_group);
+  return {hn::Set(d, pair[0]), hn::Set(d, pair[1])};
+}
+#else
+HWY_INLINE Factors load_chunk_factors(FloatTag d, const float* factors, std::int64_t c) {
+  const hn::RebindToSigned<FloatTag> di;
+  const auto places = hn::ShiftLeft<1>(hn::ShiftRight<2>(hn::Iota(di, 0)));
+  const Floats pairs = hn::LoadU(d, factors + 2 * (c * vector_lanes / words_a_group));
+  return {hn::TableLookupLanes(pairs, hn::IndicesFromVec(d, places)),
+          hn::TableLookupLanes(pairs, hn::IndicesFromVec(d, hn::Add(places, hn::Set(di, 1))))};
+}
+#endif
+
+// Copies `count` elements, whole groups, in the order of chunks: vector p of chunk c at to + (9c + p) · lanes. What
 // lies between the last group and the end of its chunk becomes zero.
 #if HWY_TARGET == HWY_SCALAR
-HWY_INLINE void spread_input(const float* from, std::int64_t count, float* to) {
+HWY_INLINE void spread_elements(const float* from, std::int64_t count, float* to) {
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t word = i / nibbles_a_word;
     const std::int64_t p = i % nibbles_a_word;
-    to[i] = from[word / words_a_group * group + word % words_a_group * 4 + p / 2 + p % 2 * (group / 2)];
+    to[i + word] = from[word / words_a_group * group + word % words_a_group * 4 + p / 2 + p % 2 * (group / 2)];
   }
 }
 #else
-HWY_INLINE void spread_input(const float* from, std::int64_t count, float* to) {
+HWY_INLINE void spread_elements(const float* from, std::int64_t count, float* to) {
   using Quarter = hn::CappedTag<float, words_a_group>;
   const Quarter d;
   constexpr std::int64_t groups_a_chunk = vector_lanes / words_a_group;
   for (std::int64_t g = 0; g < chunks_of(count) * groups_a_chunk; ++g) {
-    float* const place = to + g / groups_a_chunk * chunk_elements + g % groups_a_chunk * words_a_group;
+    float* const place = to + g / groups_a_chunk * chunk_floats + g % groups_a_chunk * words_a_group;
     for (std::int64_t half = 0; half < 2; ++half) {
       hn::Vec<Quarter> v0 = hn::Zero(d);
       hn::Vec<Quarter> v1 = v0;
@@ -128,14 +145,28 @@ HWY_INLINE void spread_input(const float* from, std::int64_t count, float* to) {
 }
 #endif
 
-// A row of quantised weights as floats: value · scale.
+// The same, and behind each chunk its sums.
+HWY_INLINE void spread_input(const float* from, std::int64_t count, float* to) {
+  const FloatTag d;
+  spread_elements(from, count, to);
+  for (std::int64_t c = 0; c < chunks_of(count); ++c, to += chunk_floats) {
+    Floats sum = hn::LoadU(d, to);
+    for (std::int64_t p = 1; p < nibbles_a_word; ++p) sum = hn::Add(sum, hn::LoadU(d, to + p * vector_lanes));
+    hn::StoreU(sum, d, to + chunk_elements);
+  }
+}
+
+// A row of quantised weights as floats.
 template <class T>
-HWY_INLINE void dequantise_row(const T* row, const Float16* scales, std::int64_t count, float* to) {
+HWY_INLINE void dequantise_row(const T* row, const Float16* factors, std::int64_t count, float* to) {
+  constexpr bool has_minimum = std::is_same_v<T, std::uint8_t>;
   const FloatTag d;
   for (std::int64_t k = 0; k < count; k += group) {
-    const Floats scale = hn::Set(d, to_float(scales[k / group]));
+    const Float16* const own = factors + k / group * (has_minimum ? 2 : 1);
+    const Floats scale = hn::Set(d, to_float(own[0]));
+    const Floats minimum = has_minimum ? hn::Set(d, to_float(own[1])) : hn::Zero(d);
     for (std::int64_t j = 0; j < group; j += vector_lanes) {
-      hn::StoreU(hn::Mul(load_weights(d, row, k, j), scale), d, to + k + j);
+      hn::StoreU(hn::MulAdd(load_weights(d, row, k, j), scale, minimum), d, to + k + j);
     }
   }
 }

@@ -37,7 +37,8 @@ std::int64_t matvec_simdgroups(const Tuning& tuning, std::int64_t columns, DType
 }
 
 bool matvec_takes(const FusedProduct& op) {
-  return !op.norm_weight || aligned_rows(op.in.shape()[-1], op.in, op.weight.values, op.norm_weight, op.norm_bias) != 0;
+  return !op.norm_weight ||
+         aligned_rows(op.in.shape()[-1], op.in, op.weight.values, op.weight.scales, op.norm_weight, op.norm_bias) != 0;
 }
 
 void encode_matvec(Recorder& recorder, const Tuning& tuning, const FusedProduct& op) {
@@ -49,7 +50,7 @@ void encode_matvec(Recorder& recorder, const Tuning& tuning, const FusedProduct&
   const std::int64_t columns_each = columns_of_a_simdgroup(weight.dtype(), one_row);
   const std::int64_t wanted = group_count(enough_simdgroups, std::max<std::int64_t>(columns / columns_each, 1));
   const std::int64_t turns = std::min<std::int64_t>({wanted, group_count(inner, inner_a_turn), most_turns});
-  const std::uint32_t aligned = aligned_rows(inner, op.in, weight);
+  const std::uint32_t aligned = aligned_rows(inner, op.in, weight, op.weight.scales);
   const bool shared = turns > 1 && aligned != 0;
   const std::int64_t simdgroups = shared ? turns : matvec_simdgroups(tuning, columns, weight.dtype(), one_row);
   const MatvecArgs args = {.rows = count32(rows, "matvec"),

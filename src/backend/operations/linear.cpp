@@ -30,7 +30,8 @@ void check_product(const Arguments& given, const Op& op) {
     given.require(inner % quantised_group == 0,
                   "weight is {}, rows of {} weights, but their number must be a multiple of {}.", values.describe(),
                   inner, quantised_group);
-    given.shaped(op.weight.scales, {columns, inner / quantised_group});
+    const std::int64_t groups = inner / quantised_group;
+    given.shaped(op.weight.scales, nibbles ? Shape{columns, groups, 2} : Shape{columns, groups});
   } else {
     given.absent(op.weight.scales, "for a plain weight");
   }

@@ -8,17 +8,17 @@
 namespace mslt {
 
 // A weight matrix [out, in], plain or quantised. In quantised ones, groups of 32 neighbours in a row share a scale, and
-// `in` is a multiple of 32:
+// those of 4 bits a minimum; `in` is a multiple of 32:
 //   i8: values [out, in];     w = value · scale
 //   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
-//       element j + 16 in its high half; w = (half - 8) · scale
+//       element j + 16 in its high half; w = half · scale + minimum
 struct Weight {
   Weight() = default;
   // A plain tensor is a weight.
   Weight(const Tensor& values, const Tensor& scales = {}) : values(values), scales(scales) {}
 
   Tensor values;  // kept, or i8 or u8
-  Tensor scales;  // f16 [out, in / 32]; absent for plain weights
+  Tensor scales;  // f16 [out, in / 32]; for u8 [out, in / 32, 2], of scale and minimum; absent for plain weights
 };
 
 // out = activation(in · weightᵀ + bias), of the argument as pre_activation stores it where that is given. (A library
