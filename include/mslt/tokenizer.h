@@ -1,4 +1,4 @@
-// Byte-level BPE tokenizers: training, encoding, decoding, and their files.
+// BPE tokenizers, of bytes or, as SentencePiece's, of characters: training, encoding, decoding, and their files.
 #pragma once
 
 #include <cstdint>
@@ -60,12 +60,12 @@ struct TokenizerTrainOptions {
 // An immutable tokenizer. All const members are safe to call from several threads at once. Copies share the tables.
 class Tokenizer {
  public:
-  // Reads a Hugging Face tokenizer.json (byte-level BPE; merges as pairs or as strings); vocab.json with merges.txt
-  // from one folder, given either name; a folder with one of these; the tokenizer inside a GGUF file; or a .tiktoken
-  // file. The last has neither pattern nor special tokens: `pattern` gives the former; the latter are `special`, plus
-  // those of GPT-2, p50k_base, cl100k_base or o200k_base if the file has as many ranks as theirs. Throws Error(input)
-  // naming the unsupported or invalid part of the file, Error(usage) if `pattern` is missing, contradicts the
-  // tokenizer.json, or `special` is given for one, Error(io).
+  // Reads a Hugging Face tokenizer.json (BPE of bytes or of characters; merges as pairs or as strings); vocab.json with
+  // merges.txt from one folder, given either name; a folder with one of these; the tokenizer inside a GGUF file; or a
+  // .tiktoken file. The last has neither pattern nor special tokens: `pattern` gives the former; the latter are
+  // `special`, plus those of GPT-2, p50k_base, cl100k_base or o200k_base if the file has as many ranks as theirs.
+  // Throws Error(input) naming the unsupported or invalid part of the file, Error(usage) if `pattern` is missing,
+  // contradicts the tokenizer.json, or `special` is given for one, Error(io).
   static Tokenizer load(const std::filesystem::path& path, std::optional<SplitPattern> pattern = std::nullopt,
                         std::span<const SpecialToken> special = {});
   // The same from a text in memory; `source` names it in errors.
@@ -85,16 +85,17 @@ class Tokenizer {
   static Tokenizer train_on_text(std::string_view text, const TokenizerTrainOptions& options);
 
   // Writes tokenizer.json as Hugging Face's tokenizers package reads it: merges as pairs, ByteLevel decoder, the
-  // special tokens under added_tokens.
+  // special tokens under added_tokens. One of characters keeps its steps as they were read.
   void save(const std::filesystem::path& path) const;
   std::string to_json() const;
 
-  // Encodes any bytes; invalid UTF-8 round-trips too. Linear in the length of the text. Each invalid byte is
-  // pre-tokenised as a symbol that is neither letter, digit nor white space. If normalizes(), the text is first
-  // converted to Unicode's composed form (NFC). Added tokens that the file does not call special are always recognised;
-  // if several match, the leftmost, then the longest. Appending is all or nothing: an exception leaves `ids` unchanged.
-  // A byte without a token (possible in vocabularies trained elsewhere) becomes the model's unknown token, or nothing
-  // if there is none. `continues`: the text goes on where the previous one was cut (see find_cut).
+  // Encodes any bytes; with a byte-level vocabulary, invalid UTF-8 round-trips too. Linear in the length of the text,
+  // or nearly so. Each invalid byte is pre-tokenised as a symbol that is neither letter, digit nor white space. If
+  // normalizes(), the text is first converted to Unicode's composed form (NFC). Added tokens that the file does not
+  // call special are always recognised; if several match, the leftmost, then the longest. Appending is all or nothing:
+  // an exception leaves `ids` unchanged. A byte without a token (possible in vocabularies trained elsewhere) becomes
+  // the model's unknown token, or nothing if there is none. `continues`: the text goes on where the previous one was
+  // cut (see find_cut).
   std::vector<TokenId> encode(std::string_view text, SpecialTokens special = SpecialTokens::as_text) const;
   void encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special = SpecialTokens::as_text,
                      bool continues = false) const;
@@ -105,11 +106,14 @@ class Tokenizer {
   std::optional<TextCut> find_cut(std::string_view text, SpecialTokens special = SpecialTokens::as_text,
                                   bool continues = false) const;
 
-  // The joined bytes of the tokens; special tokens as their text unless skipped. Ids without a token give nothing;
+  // The joined bytes of the tokens; special tokens as their text unless skipped. With a vocabulary of characters, the
+  // text that the file's decoder makes: a run of bytes that is not valid UTF-8 becomes one U+FFFD for each, and the
+  // space put before texts is removed. Ids without a token give nothing;
   // `without_token`, if given, receives their number.
   std::string decode(std::span<const TokenId> ids, bool skip_special = false,
                      std::size_t* without_token = nullptr) const;
-  // The bytes of one token, empty if no token has this id; the view lives as long as any copy of the tokenizer.
+  // The bytes of one token inside of a text, empty if no token has this id; the view lives as long as any copy of the
+  // tokenizer.
   std::string_view token_bytes(TokenId id) const;
   // Whether a token has this id. Vocabularies may have gaps, and models may have more rows than tokens.
   bool has_token(TokenId id) const;
@@ -143,24 +147,38 @@ class Tokenizer {
   explicit Tokenizer(std::shared_ptr<const Tables> tables);
 
  private:
+  friend class StreamDecoder;
   std::shared_ptr<const Tables> tables_;
 };
 
 // Turns a stream of tokens into text without ever emitting part of a character. Bytes that may still become a character
 // are held back; other bytes are replaced by U+FFFD at once, as in Python's utf-8 decoder with errors="replace"; a
-// genuine U+FFFD passes through. One thread at a time; the tokenizer is copied (cheaply) and need not outlive it.
+// genuine U+FFFD passes through. What it emits is what Tokenizer::decode gives (with invalid bytes replaced), so with a
+// vocabulary of characters a run of byte tokens is held back to its end. One thread at a time; the tokenizer is copied
+// (cheaply) and need not outlive it.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true);
+  // `continues`: the tokens go on a text that is known, so no space is removed from their start.
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool skip_special = true, bool continues = false);
   // The text that this token completes; may be empty.
   std::string push(TokenId id);
-  // The bytes still held back, as U+FFFD; resets the decoder.
+  // What is still held back; resets the decoder.
   std::string finish();
 
+  // What is held back, and what the next text loses at its start.
+  struct State {
+    std::string pending;
+    std::uint64_t to_strip = 0;
+    bool is_first = false;
+  };
+
  private:
+  State start() const;
+
   Tokenizer tokenizer_;
-  std::string pending_;
   bool skip_special_;
+  bool continues_;
+  State state_;
 };
 
 }  // namespace mslt

@@ -432,6 +432,21 @@ std::vector<std::int64_t> Gguf::integers(std::string_view key) const {
   return result;
 }
 
+std::vector<double> Gguf::numbers(std::string_view key) const {
+  const Value& value = require(key);
+  std::vector<double> result;
+  const std::uint64_t size = value.type == GgufType::array ? least_bytes(value.element) : 1;
+  for (std::uint64_t i = 0; i < value.count; ++i) {
+    double element = std::numeric_limits<double>::infinity();
+    with_number(value.element, value.bytes.subspan(static_cast<std::size_t>(i * size)),
+                [&](auto number) { element = static_cast<double>(number); });
+    if (!std::isfinite(element)) reject(key, "valid is an array of finite numbers");
+    result.push_back(element);
+  }
+  if (value.type != GgufType::array) reject(key, "valid is an array of finite numbers");
+  return result;
+}
+
 bool is_gguf_file(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) return false;

@@ -75,6 +75,7 @@ class Gguf {
   // Arrays.
   std::vector<std::string_view> texts(std::string_view key) const;
   std::vector<std::int64_t> integers(std::string_view key) const;
+  std::vector<double> numbers(std::string_view key) const;
 
   // Throws Error(input): "FILE: the key 'KEY' is VALUE; EXPECTED."
   [[noreturn]] void reject(std::string_view key, std::string_view expected) const;

@@ -55,6 +55,11 @@ class TestGguf {
     for (const std::int32_t value : values) all += raw(value);
     return key(name, GgufType::array, raw_array(GgufType::i32, values.size(), all));
   }
+  TestGguf& reals(std::string_view name, const std::vector<float>& values) {
+    std::string all;
+    for (const float value : values) all += raw(value);
+    return key(name, GgufType::array, raw_array(GgufType::f32, values.size(), all));
+  }
 
   // A tensor, whose last dimension is contiguous. `offset` places it elsewhere than behind the others.
   TestGguf& tensor(std::string_view name, const std::vector<std::uint64_t>& shape, std::uint32_t type,

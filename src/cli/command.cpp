@@ -61,6 +61,7 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   add_bench_command(app, context);
   add_tune_command(app, context);
   add_profile_command(app, context);
+  add_export_command(app, context);
   add_info_command(app, context);
   add_devices_command(app, context);
 

@@ -38,6 +38,7 @@ void add_generate_command(CLI::App& app, Context& context);
 void add_bench_command(CLI::App& app, Context& context);
 void add_tune_command(CLI::App& app, Context& context);
 void add_profile_command(CLI::App& app, Context& context);
+void add_export_command(CLI::App& app, Context& context);
 void add_info_command(CLI::App& app, Context& context);
 void add_devices_command(CLI::App& app, Context& context);
 

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "formats/gguf_architectures.h"
 #include "formats/gguf_rope.h"
 #include "formats/hf_families.h"
 
@@ -23,16 +23,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view architecture_key = "general.architecture";
-
-// The architectures that are read, with config.json's model_type.
-struct Architecture {
-  std::string_view name;
-  ModelFamily family;
-};
-constexpr std::array<Architecture, 4> architectures = {{{"llama", ModelFamily::llama},
-                                                        {"mistral", ModelFamily::mistral},
-                                                        {"qwen2", ModelFamily::qwen2},
-                                                        {"gpt2", ModelFamily::gpt2}}};
 
 // The keys of one architecture.
 class Keys {
@@ -58,6 +48,17 @@ class Keys {
     return *different.begin();
   }
   std::int64_t size(std::string_view name, std::int64_t fallback) const { return has(name) ? size(name) : fallback; }
+
+  // The members of config.json by the table; without those whose keys are missing but not required.
+  json members(std::span<const GgufKey> table) const {
+    json members = json::object();
+    for (const GgufKey& entry : table) {
+      if (!entry.is_required && !has(entry.key)) continue;
+      json& member = members[std::string(entry.member)];
+      entry.kind == GgufKey::Kind::size ? member = size(entry.key) : member = number(entry.key);
+    }
+    return members;
+  }
 
   // Refuses a key that changes what the model computes.
   void require_absent(std::string_view name, std::string_view what) const {
@@ -112,50 +113,35 @@ RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t head_size)
   return scales ? RopeScaling{.type = RopeScalingType::linear, .factor = factor} : RopeScaling();
 }
 
-// The members that llama's relatives share.
-json llama_like(const Keys& keys) {
+// What llama's relatives share.
+void complete_llama(const Keys& keys, json& members) {
   const Gguf& file = keys.file();
   keys.require_absent("expert_count", "mixtures of experts");
-  keys.require_absent("attention.sliding_window", "windows");
-  json members;
-  members["num_hidden_layers"] = keys.size("block_count");
-  members["max_position_embeddings"] = keys.size("context_length");
-  members["intermediate_size"] = keys.size("feed_forward_length");
-  const std::int64_t channels = keys.size("embedding_length");
-  const std::int64_t heads = keys.size("attention.head_count");
-  members["hidden_size"] = channels;
-  members["num_attention_heads"] = heads;
-  members["num_key_value_heads"] = keys.size("attention.head_count_kv", heads);
-  if (!keys.has("attention.key_length") && channels % heads != 0) {
-    file.reject(keys.key("attention.head_count"),
-                fmt::format("it must divide {}, {}", keys.key("embedding_length"), channels));
+  const auto channels = members["hidden_size"].get<std::int64_t>();
+  const auto heads = members["num_attention_heads"].get<std::int64_t>();
+  if (!members.contains("head_dim")) {
+    if (channels % heads != 0) {
+      file.reject(keys.key("attention.head_count"),
+                  fmt::format("it must divide {}, {}", keys.key("embedding_length"), channels));
+    }
+    members["head_dim"] = channels / heads;
   }
-  const std::int64_t head_size = keys.size("attention.key_length", channels / heads);
-  members["head_dim"] = head_size;
+  const auto head_size = members["head_dim"].get<std::int64_t>();
+  if (!members.contains("num_key_value_heads")) members["num_key_value_heads"] = heads;
+  if (!members.contains("rope_theta")) members["rope_theta"] = 10000.0;
   for (const std::string_view same : {"attention.value_length", "rope.dimension_count"}) {
     if (keys.size(same, head_size) != head_size) {
       file.reject(keys.key(same), fmt::format("supported is the size of a head, {}", head_size));
     }
   }
-  members["rms_norm_eps"] = keys.number("attention.layer_norm_rms_epsilon");
   members["hidden_act"] = "silu";
-  const double theta = keys.number("rope.freq_base", 10000.0);
-  members["rope_theta"] = theta;
-  members["rope_scaling"] = rope_settings(rope_scaling(keys, theta, head_size));
+  members["rope_scaling"] = rope_settings(rope_scaling(keys, members["rope_theta"].get<double>(), head_size));
   members["attention_bias"] = file.find_tensor("blk.0.attn_q.bias") != nullptr;
   members["mlp_bias"] = file.find_tensor("blk.0.ffn_up.bias") != nullptr;
-  members["sliding_window"] = nullptr;
-  return members;
-}
-
-json gpt2(const Keys& keys) {
-  return {{"n_layer", keys.size("block_count")},
-          {"n_positions", keys.size("context_length")},
-          {"n_embd", keys.size("embedding_length")},
-          {"n_inner", keys.size("feed_forward_length")},
-          {"n_head", keys.size("attention.head_count")},
-          {"layer_norm_epsilon", keys.number("attention.layer_norm_epsilon")},
-          {"activation_function", "gelu_new"}};
+  if (!members.contains("sliding_window")) {
+    keys.require_absent("attention.sliding_window", "windows");
+    members["sliding_window"] = nullptr;
+  }
 }
 
 // Tokens by the tokenizer's keys; a text may end in several ways.
@@ -186,15 +172,26 @@ bool has_tied_head(const Gguf& file) {
 
 HfConfig config_from_gguf(const Gguf& file) {
   const std::string_view name = file.text(architecture_key);
-  const auto* const known = std::ranges::find(architectures, name, &Architecture::name);
-  if (known == architectures.end()) {
+  const auto known = std::ranges::find(gguf_architectures(), name, &GgufArchitecture::name);
+  if (known == gguf_architectures().end()) {
     std::vector<std::string_view> names;
-    for (const Architecture& architecture : architectures) names.push_back(architecture.name);
+    for (const GgufArchitecture& architecture : gguf_architectures()) names.push_back(architecture.name);
     file.reject(architecture_key, fmt::format("supported are {}", fmt::join(names, ", ")));
   }
   const Keys keys(file, name);
-  json members = known->family == ModelFamily::gpt2 ? gpt2(keys) : llama_like(keys);
-  members["model_type"] = name_of(known->family);
+  json members = keys.members(known->keys);
+  const ModelFamily family = known->family;
+  if (family == ModelFamily::gpt2) {
+    members["activation_function"] = "gelu_new";
+  } else {
+    complete_llama(keys, members);
+  }
+  if (family == ModelFamily::gemma2 || family == ModelFamily::gemma3) {
+    members["query_pre_attn_scalar"] = gemma_scalar(
+        family, members["num_hidden_layers"].get<std::int64_t>(), members["hidden_size"].get<std::int64_t>(),
+        members["num_attention_heads"].get<std::int64_t>(), members["head_dim"].get<std::int64_t>());
+  }
+  members["model_type"] = name_of(family);
   members["vocab_size"] = require_tensor(file, "token_embd.weight").shape.front();
   members["tie_word_embeddings"] = has_tied_head(file);
   HfConfig result = parse_hf_config(members.dump(), file.source());

@@ -108,7 +108,8 @@ TEST(GgufConfigTest, ReadsOtherFormsAndFamilies) {
 TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
   expect_refused(TestGguf(), "the key 'general.architecture' is missing");
   expect_refused(llama("mamba"),
-                 "the key 'general.architecture' is \"mamba\"; supported are llama, mistral, qwen2, gpt2");
+                 "the key 'general.architecture' is \"mamba\"; supported are llama, mistral, qwen2, gpt2, qwen3, "
+                 "smollm3, olmo2, gemma2, gemma3");
   expect_refused(llama("llama", "block_count"), "the key 'llama.block_count' is missing");
   const auto refuse = [](const std::function<void(TestGguf&)>& change, std::string_view reason,
                          std::string_view without = "") {

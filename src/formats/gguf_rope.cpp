@@ -67,4 +67,12 @@ std::optional<RopeScaling> scaling_from_divisors(std::span<const float> divisors
   return scaling;
 }
 
+std::vector<float> divisors_of(const RopeScaling& scaling, double theta, std::int64_t head_size) {
+  std::vector<float> divisors(static_cast<std::size_t>(head_size / 2));
+  for (std::size_t i = 0; i < divisors.size(); ++i) {
+    divisors[i] = static_cast<float>(divisor(scaling, turns(i, divisors.size(), theta)));
+  }
+  return divisors;
+}
+
 }  // namespace mslt

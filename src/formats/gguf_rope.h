@@ -1,8 +1,10 @@
 // RoPE's rescaling from the divisors of frequencies that GGUF files hold.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "mslt/config.h"
 
@@ -12,5 +14,8 @@ namespace mslt {
 // one part in 10^4: none if all are 1, linear if all are alike, llama3 otherwise. Of its settings, divisors tell only
 // ratios; low_freq_factor is taken to be 1. Nothing if there is no such scaling.
 std::optional<RopeScaling> scaling_from_divisors(std::span<const float> divisors, double theta);
+
+// The inverse, for scalings by llama3: a divisor for each pair of elements of a head.
+std::vector<float> divisors_of(const RopeScaling& scaling, double theta, std::int64_t head_size);
 
 }  // namespace mslt

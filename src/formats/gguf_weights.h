@@ -10,8 +10,8 @@
 
 namespace mslt {
 
-// weight_pieces with GGUF's names and forms: all matrices are [out, in], and the rows of llama's queries and keys are
-// in another order (WeightPiece::alternating).
+// weight_pieces with GGUF's names and forms: all matrices are [out, in], the rows of llama's queries and keys are in
+// another order (WeightPiece::alternating), and the weights of Gemma's norms are greater by one (WeightPiece::offset).
 std::vector<WeightPiece> gguf_pieces(const HfConfig& hf, const ArenaLayout& parameters);
 
 // The tensors that hold parameters: all but RoPE's divisors, and without a second copy of the embedding if the head is

@@ -41,7 +41,7 @@ class PieceList {
   void add_rows(std::string file_name, const std::string& parameter, std::int64_t first_row, std::int64_t rows,
                 bool transposed = false) {
     if (!parameters_.contains(parameter)) return;
-    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed, 0});
+    pieces_.push_back({std::move(file_name), parameter, first_row, rows, transposed});
   }
 
   std::vector<WeightPiece> take() { return std::move(pieces_); }
@@ -119,15 +119,6 @@ std::vector<WeightPiece> llama_pieces(const Config& config, const ArenaLayout& p
 Shape piece_shape(const WeightPiece& piece, const Shape& parameter) {
   if (parameter.rank() == 1) return Shape{piece.rows};
   return Shape{piece.rows, parameter[1]};
-}
-
-std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayout& parameters) {
-  const Shape shape = piece_shape(piece, parameters.segment(piece.parameter).shape);
-  std::vector<std::uint64_t> result;
-  result.reserve(Shape::max_rank);
-  for (int i = 0; i < shape.rank(); ++i) result.push_back(static_cast<std::uint64_t>(shape[i]));
-  if (piece.transposed) std::swap(result[0], result[1]);
-  return result;
 }
 
 constexpr std::string_view optional_prefixes[] = {"transformer.", "model."};
@@ -233,6 +224,11 @@ void note_other_head(const FileTensor& embedding, const FileTensor& head, std::s
                   source, head.name, embedding.name));
 }
 
+void require_in_f16(std::span<const std::byte> elements, std::string_view tensor) {
+  if (all_finite(elements, DType::f16)) return;
+  fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.", tensor);
+}
+
 FileFloat require_float(const FileTensor& tensor) {
   const auto type = file_float(tensor.dtype);
   if (!type) fail(ErrorKind::input, "{} has the dtype {}, which is not supported.", tensor.name, tensor.dtype);
@@ -262,6 +258,15 @@ void read_elements(const FileTensor& tensor, std::int64_t first, std::int64_t co
                std::span(floats).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(size)));
   });
   convert_elements(std::as_bytes(std::span(floats)), FileFloat::f32, out, dtype);
+}
+
+// read_elements less `offset`.
+void read_less(const FileTensor& tensor, std::int64_t first, std::int64_t count, float offset, DType dtype,
+               std::vector<float>& floats, std::span<std::byte> out) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  read_elements(tensor, first, count, DType::f32, floats, std::as_writable_bytes(std::span(values)));
+  for (float& value : values) value -= offset;
+  convert_elements(std::as_bytes(std::span(values)), FileFloat::f32, out, dtype);
 }
 
 // Reorders the rows of each head from those of both halves in turn to the first half, then the second. `ordered` is
@@ -302,6 +307,15 @@ std::vector<WeightPiece> weight_pieces(const Config& config, const ArenaLayout& 
   PieceList list(parameters);
   for (const Segment& segment : parameters.segments()) list.add(segment.name, segment.name);
   return list.take();
+}
+
+std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayout& parameters) {
+  const Shape shape = piece_shape(piece, parameters.segment(piece.parameter).shape);
+  std::vector<std::uint64_t> result;
+  result.reserve(Shape::max_rank);
+  for (int i = 0; i < shape.rank(); ++i) result.push_back(static_cast<std::uint64_t>(shape[i]));
+  if (piece.transposed) std::swap(result[0], result[1]);
+  return result;
 }
 
 std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces, const ArenaLayout& parameters,
@@ -376,14 +390,13 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
       block.resize(rows.bytes());
       if (piece.transposed) {
         transpose_elements(tensor.data, require_float(tensor), columns, piece.rows, row, count, block, rows.dtype());
+      } else if (piece.offset != 0) {
+        read_less(tensor, row * columns, count * columns, piece.offset, rows.dtype(), floats, block);
       } else {
         read_elements(tensor, row * columns, count * columns, rows.dtype(), floats, block);
       }
       // No other conversion can exceed a type's range.
-      if (rows.dtype() == DType::f16 && file_float(tensor.dtype) != FileFloat::f16 && !all_finite(block, DType::f16)) {
-        fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.",
-             tensor.name);
-      }
+      if (rows.dtype() == DType::f16 && file_float(tensor.dtype) != FileFloat::f16) require_in_f16(block, tensor.name);
       if (piece.alternating > 0) separate_halves(block, piece.alternating, count, ordered);
       backend.upload(rows, block);
     }
@@ -400,6 +413,10 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
   SafetensorsWriter writer(file, declarations);
   std::vector<std::byte> block;
   std::vector<std::byte> converted;
+  const auto write = [&](const WeightPiece& piece, DType from) {
+    if (dtype == DType::f16 && from != DType::f16) require_in_f16(converted, piece.file_name);
+    writer.write(converted);
+  };
   for (const WeightPiece& piece : pieces) {
     const Tensor source = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
     const std::int64_t columns = source.elements() / std::max<std::int64_t>(piece.rows, 1);
@@ -411,7 +428,7 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
         const std::int64_t count = std::min(at_once, columns - row);
         converted.resize(static_cast<std::size_t>(count * piece.rows) * size_of(dtype));
         transpose_elements(block, file_float(source.dtype()), piece.rows, columns, row, count, converted, dtype);
-        writer.write(converted);
+        write(piece, source.dtype());
       }
       continue;
     }
@@ -422,7 +439,7 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
       backend.download(rows, block);
       converted.resize(static_cast<std::size_t>(rows.elements()) * size_of(dtype));
       convert_elements(block, file_float(rows.dtype()), converted, dtype);
-      writer.write(converted);
+      write(piece, source.dtype());
     }
   }
   writer.finish();

@@ -25,6 +25,7 @@ struct WeightPiece {
   bool transposed = false;  // the file stores [in, out]
   // Rows per head if the file has a head's rows in another order: those of its first and second half alternate.
   std::int64_t alternating = 0;
+  float offset = 0.0f;  // by which the file's numbers are greater
 };
 
 // The tensors of a model of `family` with these parameters (model/parameters.h), in the order of the parameters:
@@ -53,8 +54,12 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors);
 
+// The shape of a piece in the file.
+std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayout& parameters);
+
 // Writes all pieces as one safetensors file with elements of `dtype` (f32, bf16 or f16), one tensor at a time; does not
-// commit `file`. Throws Error(io) if the disk is full.
+// commit `file`. Throws Error(io) if the disk is full, Error(numeric) naming a tensor with numbers beyond the range of
+// f16.
 void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   DType dtype);
 

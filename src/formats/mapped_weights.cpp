@@ -15,7 +15,7 @@ bool in_place(std::span<const WeightPiece> pieces, std::span<const FileTensor* c
   std::int64_t row = 0;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const FileTensor& tensor = *tensors[i];
-    if (pieces[i].transposed || pieces[i].alternating > 0 || pieces[i].first_row != row ||
+    if (pieces[i].transposed || pieces[i].alternating > 0 || pieces[i].offset != 0 || pieces[i].first_row != row ||
         dtype_from_safetensors(tensor.dtype) != dtype || tensor.data.data() != next) {
       return false;
     }

@@ -85,6 +85,39 @@ std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, c
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
+// Writes the weights as one file, or as several with an index behind them.
+void save_shards(const std::filesystem::path& folder, const Transformer& transformer, DType dtype,
+                 std::uint64_t shard_bytes, std::deque<AtomicFile>& files) {
+  const Config& config = transformer.config();
+  const ArenaLayout& layout = transformer.layout().arena;
+  const auto pieces = weight_pieces(config, layout, family_of(config));
+  std::vector<std::size_t> ends;  // of the pieces of each file
+  std::uint64_t total = 0;
+  std::uint64_t in_file = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::uint64_t bytes = size_of(dtype);
+    for (const std::uint64_t size : file_shape(pieces[i], layout)) bytes *= size;
+    if (shard_bytes > 0 && in_file > 0 && in_file + bytes > shard_bytes) {
+      ends.push_back(i);
+      in_file = 0;
+    }
+    in_file += bytes;
+    total += bytes;
+  }
+  ends.push_back(pieces.size());
+  auto index = nlohmann::ordered_json::object({{"metadata", {{"total_size", total}}}});
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < ends.size(); ++i) {
+    const std::string name =
+        ends.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, ends.size());
+    const auto own = std::span(pieces).subspan(begin, ends[i] - begin);
+    save_weights(files.emplace_back(folder / name), transformer.backend(), transformer.parameters(), own, dtype);
+    for (const WeightPiece& piece : own) index["weight_map"][piece.file_name] = name;
+    begin = ends[i];
+  }
+  if (ends.size() > 1) files.emplace_back(folder / "model.safetensors.index.json").write(index.dump(2) + "\n");
+}
+
 }  // namespace
 
 LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
@@ -176,9 +209,7 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
 
   // In the order of folder_files, in which they are renamed.
   std::deque<AtomicFile> files;
-  const auto pieces = weight_pieces(config, transformer.layout().arena, family_of(config));
-  save_weights(files.emplace_back(folder / "model.safetensors"), transformer.backend(), transformer.parameters(),
-               pieces, dtype);
+  save_shards(folder, transformer, dtype, options.shard_bytes, files);
   if (tokenizer != nullptr) {
     files.emplace_back(folder / "tokenizer.json").write(tokenizer->to_json());
     for (const std::string_view name : tokenizer_files) {

@@ -2,6 +2,7 @@
 // transformers reads and writes them (docs/file-formats.md). Loading also takes GGUF files.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -58,6 +59,8 @@ struct SaveModelOptions {
   // Further text files for the folder, as in LoadedModel::files. From config.json and generation_config.json, only
   // members that are not written otherwise are used.
   std::map<std::string, std::string> files = {};
+  // Weights beyond this size are split over files of about it, with an index; 0 for one file.
+  std::uint64_t shard_bytes = 0;
 };
 
 // The parts that stay unchanged when a trained `model` is saved with `tokenizer`. If that is not the model's own

@@ -24,7 +24,10 @@ class Sample {
       : index_(index),
         history_(prompt.begin(), prompt.end()),
         pending_(prompt.begin(), prompt.end()),
-        decoder_(tokenizer),
+        // After a prompt, a space at the start belongs to the text.
+        decoder_(tokenizer, true,
+                 std::ranges::any_of(prompt,
+                                     [&](std::int32_t id) { return !tokenizer.is_special(static_cast<TokenId>(id)); })),
         stop_(options.stop) {
     for (const std::string& text : options.stop) {
       if (const auto id = tokenizer.special_id(text)) stop_ids_.push_back(*id);

@@ -29,7 +29,7 @@ std::string value_name(std::int64_t layer) {
 }  // namespace
 
 KvCache::KvCache(Backend& backend, const Config& config, DType dtype, int slots, std::int64_t positions)
-    : backend_(backend), max_positions_(config.max_positions), blocks_per_slot_(blocks_of(config.max_positions)) {
+    : max_positions_(config.max_positions), blocks_per_slot_(blocks_of(config.max_positions)) {
   if (!is_floating(dtype)) fail(ErrorKind::usage, "A KV cache is f32, bf16 or f16, not {}.", name_of(dtype));
   if (slots < 1) fail(ErrorKind::usage, "A KV cache needs at least 1 slot, not {}.", slots);
   if (positions < 1) fail(ErrorKind::usage, "A KV cache needs at least 1 position, not {}.", positions);

@@ -47,7 +47,6 @@ class KvCache {
  private:
   std::size_t checked_slot(int slot) const;
 
-  Backend& backend_;
   std::int64_t max_positions_;
   std::int64_t blocks_per_slot_;
   std::vector<std::int64_t> lengths_;

@@ -20,6 +20,7 @@ struct AddedToken {
   bool single_word = false;  // only if no word character (\w) is next to it
   bool lstrip = false;       // includes the white space before it
   bool rstrip = false;       // includes the white space after it
+  bool ordinary = false;     // is in the model's vocabulary of characters, so that plain text may make it
   bool operator==(const AddedToken&) const = default;
 };
 

@@ -110,14 +110,20 @@ class BpeEncoder::BorrowedWorkspace {
 };
 
 BpeEncoder::BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules, std::span<const std::string> tokens,
-                       std::span<const TokenId> whole)
+                       std::span<const TokenId> whole, std::optional<CharacterVocabulary> characters)
     : bytes_(bytes),
       has_all_bytes_(std::ranges::find(bytes.byte_tokens, ByteTokens::none) == bytes.byte_tokens.end()),
       table_(rules),
       whole_(tokens, whole),
       has_whole_(!whole.empty()),
-      characters_(bytes, rules, table_, tokens),
+      character_tokens_(characters ? std::nullopt : std::optional(CharacterTokens(bytes, rules, table_, tokens))),
+      vocabulary_(std::move(characters)),
+      parts_words_(vocabulary_ && !has_whole_ && vocabulary_->parts_words(rules, tokens)),
       ranks_rise_(check_ranks_rise(rules)),
+      ranks_tie_(std::ranges::adjacent_find(rules,
+                                            [](const MergeRule& a, const MergeRule& b) {
+                                              return a.rank == b.rank && a.result != b.result;
+                                            }) != rules.end()),
       rank_count_(0) {
   for (const MergeRule& rule : rules) rank_count_ = std::max(rank_count_, rule.rank + 1);
 }
@@ -128,7 +134,11 @@ BpeEncoder::~BpeEncoder() {
 
 std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   std::vector<TokenId> symbols;
-  characters_.append_symbols(piece, symbols);
+  if (vocabulary_) {
+    vocabulary_->append_symbols(piece, symbols);
+  } else {
+    character_tokens_->append_symbols(piece, symbols);
+  }
   return symbols;
 }
 
@@ -254,7 +264,11 @@ void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, s
       return;
     }
   }
-  if (has_all_bytes_) {
+  if (vocabulary_) {
+    workspace.symbols.clear();
+    vocabulary_->append_symbols(piece, workspace.symbols);
+    merge_symbols(workspace, ids);
+  } else if (has_all_bytes_) {
     merge(piece, workspace, ids);
   } else {
     merge_known(piece, workspace, ids);
@@ -283,11 +297,17 @@ void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, std::
 }
 
 void BpeEncoder::merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
+  workspace.symbols.clear();
+  character_tokens_->append_symbols(piece, workspace.symbols);
+  merge_symbols(workspace, ids);
+}
+
+void BpeEncoder::merge_symbols(Workspace& workspace, std::vector<TokenId>& ids) const {
   std::vector<TokenId>& symbols = workspace.symbols;
-  symbols.clear();
-  characters_.append_symbols(piece, symbols);
-  if (symbols.size() == 1) {
-    ids.push_back(symbols.front());
+  if (symbols.size() < 2) {
+    ids.insert(ids.end(), symbols.begin(), symbols.end());
+  } else if (ranks_tie_) {
+    merge_by_heap(symbols, ids);
   } else if (symbols.size() < long_piece) {
     merge_by_scanning(symbols, ids);
   } else if (ranks_rise_) {

@@ -1,4 +1,4 @@
-// Byte-level BPE encoding: from pre-tokens to ids by merging the pair of lowest rank first.
+// BPE encoding: from pre-tokens to ids by merging the pair of lowest rank first.
 #pragma once
 
 #include <array>
@@ -14,6 +14,7 @@
 
 #include "mslt/tokenizer.h"
 #include "text/character_tokens.h"
+#include "text/character_vocabulary.h"
 #include "text/merge_table.h"
 #include "text/split.h"
 
@@ -37,8 +38,9 @@ class TokenIndex {
 class BpeEncoder {
  public:
   // `whole`: tokens that a pre-token with the same bytes becomes without merging; `tokens` must outlive the encoder.
+  // With `characters`, merging starts from their symbols instead of those of bytes. `rules` are by rising rank.
   BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules, std::span<const std::string> tokens,
-             std::span<const TokenId> whole);
+             std::span<const TokenId> whole, std::optional<CharacterVocabulary> characters = std::nullopt);
   BpeEncoder(const BpeEncoder&) = delete;
   BpeEncoder& operator=(const BpeEncoder&) = delete;
   ~BpeEncoder();
@@ -58,6 +60,8 @@ class BpeEncoder {
   void merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;     // O(n log n)
   // Whether each token's rank is above those of its parts, and no two pairs share a rank.
   bool ranks_rise() const { return ranks_rise_; }
+  // See CharacterVocabulary::parts_words.
+  bool parts_words() const { return parts_words_; }
 
  private:
   struct Workspace;
@@ -71,6 +75,7 @@ class BpeEncoder {
   void encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
   void merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
+  void merge_symbols(Workspace& workspace, std::vector<TokenId>& ids) const;
   void merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
   void merge_by_buckets(std::span<const TokenId> symbols, Workspace& workspace, std::vector<TokenId>& ids) const;
@@ -80,8 +85,11 @@ class BpeEncoder {
   MergeTable table_;
   TokenIndex whole_;
   bool has_whole_;
-  CharacterTokens characters_;
+  std::optional<CharacterTokens> character_tokens_;  // without a vocabulary of characters
+  std::optional<CharacterVocabulary> vocabulary_;
+  bool parts_words_;
   bool ranks_rise_;
+  bool ranks_tie_;            // rules of different results share a rank
   std::uint32_t rank_count_;  // one above the highest
   mutable std::array<std::atomic<Workspace*>, 16> pool_{};
 };

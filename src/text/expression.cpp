@@ -41,6 +41,12 @@ bool node_looks_back(const ExpressionNode& node) {
   return std::any_of(node.children.begin(), node.children.end(), node_looks_back);
 }
 
+bool node_looks_ahead(const ExpressionNode& node) {
+  using Kind = ExpressionNode::Kind;
+  return node.kind == Kind::look_ahead || node.kind == Kind::assertion ||
+         std::any_of(node.children.begin(), node.children.end(), node_looks_ahead);
+}
+
 }  // namespace
 
 struct Expression::Compiler {
@@ -234,6 +240,7 @@ void Expression::build(const ExpressionNode& tree) {
   const Compiler::Ends ends = compiler.analyse(tree);
   first_ = compiler.union_of(ends.first);
   looks_back_ = node_looks_back(tree);
+  looks_ahead_ = node_looks_ahead(tree);
   can_be_empty_ = node_can_be_empty(tree);
 }
 

@@ -42,8 +42,10 @@ class Expression {
   bool may_join(char32_t left, char32_t right) const;
   // Whether a match can start with this character.
   bool may_start_with(char32_t code_point) const { return first_.contains(code_point); }
-  // Whether the text before a position can affect a match from there, and whether the empty text can match.
+  // Whether the text before a position can affect a match from there, or that after a match the match, and whether the
+  // empty text can match.
   bool looks_back() const { return looks_back_; }
+  bool looks_ahead() const { return looks_ahead_; }
   bool can_be_empty() const { return can_be_empty_; }
 
  private:
@@ -85,6 +87,7 @@ class Expression {
   };
   std::vector<Follow> follows_;
   bool looks_back_ = false;
+  bool looks_ahead_ = false;
   bool can_be_empty_ = false;
 };
 

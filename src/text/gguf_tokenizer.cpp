@@ -13,6 +13,8 @@
 #include "text/byte_characters.h"
 #include "text/pattern_texts.h"
 #include "text/pipeline_json.h"
+#include "text/tokenizer_json.h"
+#include "text/utf8.h"
 
 namespace mslt {
 namespace {
@@ -21,10 +23,12 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::string_view model_key = "tokenizer.ggml.model";
+constexpr std::string_view no_vocabulary = "no_vocab";
 constexpr std::string_view pre_key = "tokenizer.ggml.pre";
 constexpr std::string_view tokens_key = "tokenizer.ggml.tokens";
 constexpr std::string_view types_key = "tokenizer.ggml.token_type";
 constexpr std::string_view merges_key = "tokenizer.ggml.merges";
+constexpr std::string_view scores_key = "tokenizer.ggml.scores";
 constexpr std::string_view bos_key = "tokenizer.ggml.bos_token_id";
 
 enum class Type : std::int64_t { normal = 1, unknown, control, user_defined, unused, byte };
@@ -92,6 +96,21 @@ json pipeline(Splitting splitting) {
                                               split_json("[0-9][0-9][0-9]"), byte_level_json(false, false)}))}};
 }
 
+// The same for tokens made of characters, of which texts may begin with a space.
+json piece_pipeline(bool adds_space) {
+  const auto replace = [](std::string_view from, std::string_view to) -> json {
+    return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+  };
+  json normalizers = json::array({replace(" ", space_mark)});
+  json decoders = json::array({replace(space_mark, " "), {{"type", "ByteFallback"}}, {{"type", "Fuse"}}});
+  if (adds_space) {
+    normalizers.insert(normalizers.begin(), json{{"type", "Prepend"}, {"prepend", space_mark}});
+    decoders.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1U}, {"stop", 0U}});
+  }
+  return {{"normalizer", {{"type", "Sequence"}, {"normalizers", normalizers}}},
+          {"decoder", {{"type", "Sequence"}, {"decoders", decoders}}}};
+}
+
 const Pre& pre_of(const Gguf& file) {
   const std::string_view name = file.text(pre_key, "default");
   const auto* const known = std::ranges::find(pres, name, &Pre::name);
@@ -103,26 +122,66 @@ const Pre& pre_of(const Gguf& file) {
   return *known;
 }
 
+// What each of these parts' rules for splitting tells from the others.
+constexpr std::string_view probe =
+    "Hello World's IT'S we'LL don't camelCASEWords Ab1cd 1234567 \u0661\u0662\u0663\u0664 \u2167\u00BD x1\u00B2y  two  "
+    " "
+    "three\t\ttabs \n\n  \n indented\r\n\r\nend. foo->bar != $5+3 <=> ^~| [[a]](b){c}\"d\" ...!!!\n\n///x /path/to\n "
+    "e\u0301 \u00E9 \u4E2D\u6587\uFF0C\u3002 \u1E9E\u01C5 \U0001F469\u200D\U0001F469 \u0915\u093F\u0924\u093E "
+    "'s 'S 're\u017F' \u00A0\u3000x _under_score -- 12,345.67 trailing   ";
+
+// The probe, split.
+std::vector<std::string> pieces_of(const TokenizerParts& parts) {
+  const std::string text = parts.normalizer.apply(probe);
+  Pieces pieces;
+  parts.pre_tokenizer.split(text, false, pieces);
+  return {pieces.views.begin(), pieces.views.end()};
+}
+
+const Pre* pre_of(const TokenizerParts& parts) {
+  const auto pieces = pieces_of(parts);
+  const auto* const found = std::ranges::find_if(pres, [&](const Pre& pre) {
+    if (pre.whole_tokens_first != parts.whole_tokens_first) return false;
+    TokenizerParts known;
+    const json steps = pipeline(pre.splitting);
+    read_pipeline(JsonMember(steps, "", "a pre-tokenizer"), known);
+    return pieces_of(known) == pieces;
+  });
+  return found == pres.end() ? nullptr : found;
+}
+
 class GgufTokenizer {
  public:
-  explicit GgufTokenizer(const Gguf& file) : file_(file), texts_(file.texts(tokens_key)) {
+  GgufTokenizer(const Gguf& file, bool byte_level) : file_(file), texts_(file.texts(tokens_key)) {
+    parts_.byte_level = byte_level;
     if (texts_.empty() || texts_.size() > max_vocab_size) {
       file.reject(tokens_key, fmt::format("valid are 1 to {} tokens", max_vocab_size));
     }
   }
 
   TokenizerParts take() {
-    const Pre& pre = pre_of(file_);
-    const json steps = pipeline(pre.splitting);
-    read_pipeline(JsonMember(steps, "", file_.source()), parts_);
-    parts_.whole_tokens_first = pre.whole_tokens_first;
-    read_tokens();
-    read_merges();
-    if (file_.boolean("tokenizer.ggml.add_bos_token", pre.begins_texts)) set_prefix();
+    bool begins_texts = true;
+    if (parts_.byte_level) {
+      const Pre& pre = pre_of(file_);
+      read_steps(pipeline(pre.splitting));
+      parts_.whole_tokens_first = pre.whole_tokens_first;
+      begins_texts = pre.begins_texts;
+      read_tokens();
+      read_merges();
+    } else {
+      read_steps(piece_pipeline(file_.boolean("tokenizer.ggml.add_space_prefix", true)));
+      parts_.byte_fallback = true;
+      parts_.fuse_unknown = true;
+      read_tokens();
+      make_merges();
+    }
+    if (file_.boolean("tokenizer.ggml.add_bos_token", begins_texts)) set_prefix();
     return std::move(parts_);
   }
 
  private:
+  void read_steps(const json& steps) { read_pipeline(JsonMember(steps, "", file_.source()), parts_); }
+
   [[noreturn]] void reject_token(std::size_t id, std::string_view how) const {
     fail(ErrorKind::input, "{}: the token \"{}\" (id {}) of '{}' {}.", file_.source(), printable(texts_[id]), id,
          tokens_key, how);
@@ -146,16 +205,33 @@ class GgufTokenizer {
       if (texts_[i].empty()) reject_token(i, "has no text");
       if (kind == Type::control || kind == Type::user_defined || kind == Type::unknown) {
         parts_.tokens.back() = texts_[i];
-        parts_.added.push_back({.text = std::string(texts_[i]), .id = id, .special = kind != Type::user_defined});
+        parts_.added.push_back({.text = std::string(texts_[i]),
+                                .id = id,
+                                .special = kind != Type::user_defined,
+                                .ordinary = !parts_.byte_level});
+        if (kind == Type::unknown && !parts_.byte_level) parts_.unknown = id;
+        if (kind == Type::user_defined && !parts_.byte_level) ordinary.push_back(id);
         continue;
       }
-      if (kind != Type::normal) reject_token(i, fmt::format("is of type {}; valid are 1 to 5", kinds[i]));
-      auto bytes = from_byte_characters(texts_[i]);
+      const bool is_byte = kind == Type::byte && !parts_.byte_level;
+      if (kind != Type::normal && !is_byte) {
+        reject_token(i, fmt::format("is of type {}; valid are 1 to {}", kinds[i], parts_.byte_level ? 5 : 6));
+      }
+      if (is_byte && !byte_of_token(texts_[i])) reject_token(i, "is no byte; valid are <0x00> to <0xFF>");
+      auto bytes = parts_.byte_level ? from_byte_characters(texts_[i]) : std::optional(std::string(texts_[i]));
       if (!bytes) reject_token(i, "is no byte-level token: each of its characters must stand for a byte");
       parts_.tokens.back() = std::move(*bytes);
       ordinary.push_back(id);
     }
-    index_.emplace(parts_.tokens, mergeable_tokens(parts_, ordinary));
+    if (!parts_.byte_level) {
+      for (std::size_t i = 0; i < texts_.size(); ++i) {
+        if (!is_utf8(texts_[i])) reject_token(i, "is not valid UTF-8");
+      }
+      index_.emplace(parts_.tokens, ordinary);
+      pieces_ = ordinary;
+    } else {
+      index_.emplace(parts_.tokens, mergeable_tokens(parts_, ordinary));
+    }
     for (const TokenId id : ordinary) {
       if (const TokenId first = index_->find(parts_.tokens[id]); first != id) {
         reject_token(id, fmt::format("is the token {}, too", first));
@@ -189,8 +265,33 @@ class GgufTokenizer {
     }
   }
 
+  // SentencePiece joins any two neighbours that make a token, that of the highest score first, then the leftmost: rules
+  // whose ranks are the places of the scores.
+  void make_merges() {
+    const std::vector<double> scores = file_.numbers(scores_key);
+    if (scores.size() != texts_.size()) file_.reject(scores_key, fmt::format("there are {} tokens", texts_.size()));
+    std::ranges::stable_sort(pieces_, std::ranges::greater(), [&](TokenId id) { return scores[id]; });
+    std::uint32_t rank = 0;
+    for (std::size_t i = 0; i < pieces_.size(); ++i) {
+      const TokenId id = pieces_[i];
+      const std::string_view text = parts_.tokens[id];
+      // All ways to cut it in two are tried.
+      constexpr std::size_t longest = 512;
+      if (text.size() > longest) reject_token(id, fmt::format("is longer than {} bytes", longest));
+      if (i > 0 && scores[id] != scores[pieces_[i - 1]]) ++rank;
+      for (std::size_t cut = decode_utf8(text, 0).length; cut < text.size(); cut += decode_utf8(text, cut).length) {
+        const TokenId left = index_->find(text.substr(0, cut));
+        const TokenId right = left == TokenIndex::no_token ? left : index_->find(text.substr(cut));
+        if (right == TokenIndex::no_token) continue;
+        parts_.merges.push_back({.left = left, .right = right, .result = id, .rank = rank});
+      }
+    }
+  }
+
   void set_prefix() {
-    const auto id = file_.unsigned_number(bos_key);
+    constexpr std::uint64_t usual_bos = 1;
+    auto id = file_.unsigned_number(bos_key);
+    if (!id && !parts_.byte_level) id = usual_bos;
     if (!id)
       fail(ErrorKind::input, "{}: texts begin with the BOS token, but the key '{}' is missing.", file_.source(),
            bos_key);
@@ -202,18 +303,22 @@ class GgufTokenizer {
   const Gguf& file_;
   std::vector<std::string_view> texts_;
   std::optional<TokenIndex> index_;  // of the tokens that merges may name
+  std::vector<TokenId> pieces_;      // those tokens, if made of characters
   TokenizerParts parts_;
 };
 
 }  // namespace
 
 bool has_tokenizer(const Gguf& file) {
-  return file.has(model_key);
+  return file.has(model_key) && file.text(model_key) != no_vocabulary;
 }
 
 TokenizerParts parts_from_gguf(const Gguf& file) {
-  if (file.text(model_key) != "gpt2") file.reject(model_key, "supported is gpt2, byte-level BPE");
-  return GgufTokenizer(file).take();
+  const std::string_view model = file.text(model_key);
+  if (model != "gpt2" && model != "llama") {
+    file.reject(model_key, "supported are gpt2, byte-level BPE, and llama, SentencePiece's BPE");
+  }
+  return GgufTokenizer(file, model == "gpt2").take();
 }
 
 TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
@@ -221,6 +326,48 @@ TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
   TokenizerParts parts = parts_from_gguf(file.contents());
   file.require_intact();
   return parts;
+}
+
+void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size) {
+  const TokenizerParts parts = parts_from_json(tokenizer.to_json(), "The tokenizer");
+  if (!parts.byte_level) {
+    fail(ErrorKind::input,
+         "The tokenizer's tokens are characters, not bytes, and are not written to GGUF files; export an HF folder.");
+  }
+  const Pre* const pre = pre_of(parts);
+  if (pre == nullptr) {
+    fail(ErrorKind::input,
+         "The tokenizer splits text in a way that has no name in GGUF files, so the model cannot be written as one.");
+  }
+  const auto rows = static_cast<std::size_t>(vocab_size);
+  if (parts.tokens.size() > rows) {
+    fail(ErrorKind::input,
+         "The tokenizer has the id {}, but the model's vocabulary ends at {}; a GGUF file needs a row for each token.",
+         parts.tokens.size() - 1, vocab_size - 1);
+  }
+  std::vector<std::string> texts(rows);
+  std::vector<std::int32_t> types(rows, static_cast<std::int32_t>(Type::normal));
+  for (std::size_t id = 0; id < rows; ++id) {
+    if (id < parts.tokens.size() && !parts.tokens[id].empty()) {
+      texts[id] = to_byte_characters(parts.tokens[id]);
+    } else {
+      texts[id] = fmt::format("[PAD{}]", id);
+      types[id] = static_cast<std::int32_t>(Type::unused);
+    }
+  }
+  for (const AddedToken& token : parts.added) {
+    texts[token.id] = token.text;
+    types[token.id] = static_cast<std::int32_t>(token.special ? Type::control : Type::user_defined);
+  }
+  std::vector<std::string> merges;
+  for (const MergeRule& rule : parts.merges) {
+    merges.push_back(to_byte_characters(parts.tokens[rule.left]) + " " + to_byte_characters(parts.tokens[rule.right]));
+  }
+  file.set_text(model_key, "gpt2");
+  file.set_text(pre_key, pre->name);
+  file.set_texts(tokens_key, texts);
+  file.set_integers(types_key, types);
+  file.set_texts(merges_key, merges);
 }
 
 }  // namespace mslt

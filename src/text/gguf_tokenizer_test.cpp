@@ -5,12 +5,14 @@
 
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/test_gguf.h"
 #include "mslt/error.h"
 #include "mslt/tokenizer.h"
 #include "text/byte_characters.h"
+#include "text/piece_decoder.h"
 
 namespace mslt {
 namespace {
@@ -190,6 +192,77 @@ TEST_F(GgufTokenizerTest, RefusesWhatItCannotReproduceByName) {
       "the key 'tokenizer.ggml.tokens' is an array of 0 values");
   TestGguf bos = file().boolean("tokenizer.ggml.add_bos_token", true);
   EXPECT_EQ(load(bos).text_prefix().size(), 1U);
+}
+
+// A vocabulary of characters with scores, as SentencePiece's BPE has.
+class GgufPiecesTest : public GgufTokenizerTest {
+ protected:
+  static constexpr TokenId first_byte = 3;
+  // From 259 on.
+  GgufPiecesTest() {
+    tokens_ = {"<unk>", "<s>", "</s>"};
+    types_ = {2, 3, 3};
+    for (unsigned byte = 0; byte < 256; ++byte) {
+      tokens_.push_back(token_of_byte(static_cast<unsigned char>(byte)));
+      types_.push_back(6);
+    }
+    scores_.assign(tokens_.size(), 0.0f);
+    const std::vector<std::pair<std::string, float>> pieces = {
+        {"\u2581a", -1}, {"ab", -2}, {"\u2581\u2581", -3}, {"\u2581ab", -4}, {"aa", -5}, {"ba", -5}, {"\u2581", -6},
+        {"a", -7},       {"b", -8},  {"\u00E9", -9}};
+    for (const auto& [piece, score] : pieces) {
+      tokens_.push_back(piece);
+      types_.push_back(1);
+      scores_.push_back(score);
+    }
+    tokens_.emplace_back("<tool>");
+    types_.push_back(4);
+    scores_.push_back(0);
+  }
+
+  TestGguf file() const {
+    TestGguf gguf;
+    gguf.text("tokenizer.ggml.model", "llama").texts("tokenizer.ggml.tokens", tokens_);
+    return gguf.integers("tokenizer.ggml.token_type", types_).reals("tokenizer.ggml.scores", scores_);
+  }
+
+  std::vector<float> scores_;
+};
+
+TEST_F(GgufPiecesTest, JoinsTheNeighboursOfTheHighestScore) {
+  using Ids = std::vector<TokenId>;
+  const Tokenizer tokenizer = load(file());
+  EXPECT_EQ(tokenizer.encode("ab"), Ids{262});
+  EXPECT_EQ(tokenizer.encode(" ab"), (Ids{265, 262}));
+  EXPECT_EQ(tokenizer.encode("  b"), (Ids{261, 265, 267}));
+  // "aa" and "ba" have one score: the leftmost is joined first.
+  EXPECT_EQ(tokenizer.encode("baa"), (Ids{265, 264, 266}));
+  EXPECT_EQ(tokenizer.encode("\u00E9x<tool>a"), (Ids{265, 268, first_byte + 'x', 269, 259}));
+  EXPECT_EQ(tokenizer.text_prefix().size(), 1U);
+  EXPECT_EQ(tokenizer.text_prefix().front(), 1U);
+  EXPECT_EQ(tokenizer.decode(Ids{262, 259}), "ab a");
+  EXPECT_TRUE(Tokenizer::from_json(tokenizer.to_json(), "again").encode("ab  baab") == tokenizer.encode("ab  baab"));
+  const Tokenizer plain =
+      load(file().boolean("tokenizer.ggml.add_space_prefix", false).boolean("tokenizer.ggml.add_bos_token", false));
+  EXPECT_EQ(plain.encode("ab ab"), (Ids{260, 262}));
+  EXPECT_EQ(plain.decode(Ids{262}), " ab");
+  EXPECT_TRUE(plain.text_prefix().empty());
+}
+
+TEST_F(GgufPiecesTest, RefusesWhatIsNoVocabulary) {
+  const auto changed = [&](auto change, std::string_view reason) {
+    const auto [tokens, types, scores] = std::tuple(tokens_, types_, scores_);
+    change();
+    expect_refused(file(), reason);
+    std::tie(tokens_, types_, scores_) = std::tuple(tokens, types, scores);
+  };
+  changed([&] { scores_.pop_back(); }, "the key 'tokenizer.ggml.scores' is an array of 269 values");
+  changed([&] { scores_[3] = std::numeric_limits<float>::quiet_NaN(); }, "valid is an array of finite numbers");
+  changed([&] { tokens_[5] = "<0x5>"; }, "(id 5) of 'tokenizer.ggml.tokens' is no byte");
+  changed([&] { types_[5] = 7; }, "is of type 7; valid are 1 to 6");
+  changed([&] { tokens_[260] = "\xFF"; }, "is not valid UTF-8");
+  changed([&] { tokens_[260] = tokens_[261]; }, "(id 261) of 'tokenizer.ggml.tokens' is the token 260, too");
+  changed([&] { tokens_[260].assign(513, 'a'); }, "(id 260) of 'tokenizer.ggml.tokens' is longer than 512 bytes");
 }
 
 }  // namespace

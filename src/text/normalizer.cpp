@@ -71,18 +71,47 @@ std::string_view without_space(std::string_view text, bool left, bool right) {
 
 }  // namespace
 
+std::string replace_text(std::string_view text, std::string_view from, std::string_view to) {
+  std::string output;
+  std::size_t copied = 0;
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string_view::npos; copied = at) {
+    output.append(text, copied, at - copied);
+    output += to;
+    at += from.size();
+  }
+  output.append(text, copied, text.size() - copied);
+  return output;
+}
+
 bool Normalizer::is_nfc() const {
   return steps_.size() == 1 && steps_.front().kind == NormalizerStep::Kind::form &&
          steps_.front().form == NormalizationForm::nfc;
 }
 
 bool Normalizer::is_local() const {
-  return std::all_of(steps_.begin(), steps_.end(), [](const NormalizerStep& step) {
-    return step.kind == NormalizerStep::Kind::form || step.kind == NormalizerStep::Kind::lowercase;
-  });
+  using Kind = NormalizerStep::Kind;
+  bool has_form = false;
+  bool replaces = false;
+  for (const NormalizerStep& step : steps_) {
+    has_form = has_form || step.kind == Kind::form;
+    if (step.kind == Kind::replace) {
+      // A single character, by something: no match spans a cut, and no part becomes empty.
+      const bool is_simple =
+          !step.literal.empty() && !step.content.empty() && decode_utf8(step.literal, 0).length == step.literal.size();
+      if (!is_simple) return false;
+      replaces = true;
+    }
+    if (step.kind == Kind::strip) return false;
+  }
+  // A form may join what another step puts there.
+  return !(has_form && (replaces || prepends()));
 }
 
-std::string Normalizer::apply(std::string_view text) const {
+bool Normalizer::prepends() const {
+  return std::ranges::find(steps_, NormalizerStep::Kind::prepend, &NormalizerStep::kind) != steps_.end();
+}
+
+std::string Normalizer::apply(std::string_view text, bool continues) const {
   std::string output(text);
   for (const NormalizerStep& step : steps_) {
     switch (step.kind) {
@@ -93,10 +122,11 @@ std::string Normalizer::apply(std::string_view text) const {
         output = lowercase_text(output);
         break;
       case NormalizerStep::Kind::prepend:
-        if (!output.empty()) output.insert(0, step.content);
+        if (!continues && !output.empty()) output.insert(0, step.content);
         break;
       case NormalizerStep::Kind::replace:
-        output = replace_matches(output, *step.expression, step.content);
+        output = step.expression ? replace_matches(output, *step.expression, step.content)
+                                 : replace_text(output, step.literal, step.content);
         break;
       case NormalizerStep::Kind::strip:
         output = std::string(without_space(output, step.strips_left, step.strips_right));

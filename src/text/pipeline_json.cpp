@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "text/byte_characters.h"
+#include "text/character_vocabulary.h"
 #include "text/pattern_texts.h"
+#include "text/utf8.h"
 
 namespace mslt {
 namespace {
@@ -45,6 +46,18 @@ PatternMember read_pattern(const JsonMember& owner) {
   pattern.reject("is neither a \"String\" nor a \"Regex\"");
 }
 
+NormalizerStep read_replace(const JsonMember& owner) {
+  const PatternMember pattern = read_pattern(owner);
+  NormalizerStep step{
+      .kind = NormalizerStep::Kind::replace, .content = owner.at("content").string(), .expression = nullptr};
+  if (pattern.is_expression) {
+    step.expression = expression_at(pattern.place, [&] { return std::make_shared<const Expression>(pattern.text); });
+  } else {
+    step.literal = pattern.text;
+  }
+  return step;
+}
+
 void read_normalizer(const JsonMember& normalizer, int depth, std::vector<NormalizerStep>& steps) {
   const std::string& type = normalizer.type();
   if (depth > max_sequence_depth) normalizer.reject("has too many nested sequences");
@@ -65,14 +78,7 @@ void read_normalizer(const JsonMember& normalizer, int depth, std::vector<Normal
     steps.push_back(
         {.kind = NormalizerStep::Kind::prepend, .content = normalizer.at("prepend").string(), .expression = nullptr});
   } else if (type == "Replace") {
-    const PatternMember pattern = read_pattern(normalizer);
-    NormalizerStep step{
-        .kind = NormalizerStep::Kind::replace, .content = normalizer.at("content").string(), .expression = nullptr};
-    step.expression = expression_at(pattern.place, [&] {
-      return std::make_shared<const Expression>(pattern.is_expression ? Expression(pattern.text)
-                                                                      : Expression::literal(pattern.text));
-    });
-    steps.push_back(std::move(step));
+    steps.push_back(read_replace(normalizer));
   } else if (type == "Strip") {
     steps.push_back({.kind = NormalizerStep::Kind::strip,
                      .content = {},
@@ -118,6 +124,30 @@ PreTokenizerStep read_split(const JsonMember& split) {
   return expression_at(pattern.place, [&] { return split_by_expression(pattern.text, behaviour, invert); });
 }
 
+// The character of a Metaspace, and whether it adds one to the start of texts, pieces, or none.
+std::string read_sign(const JsonMember& metaspace) {
+  if (!metaspace.is_set("replacement")) return std::string(space_mark);
+  const std::string& sign = metaspace.at("replacement").string();
+  if (sign.empty() || decode_utf8(sign, 0).length != sign.size()) {
+    metaspace.at("replacement").reject("is not one character");
+  }
+  return sign;
+}
+
+PreTokenizerStep::Prefix read_prefix(const JsonMember& metaspace) {
+  using Prefix = PreTokenizerStep::Prefix;
+  if (!metaspace.is_set("prepend_scheme")) {
+    return metaspace.boolean("add_prefix_space", true) ? Prefix::piece : Prefix::never;
+  }
+  const JsonMember scheme = metaspace.at("prepend_scheme");
+  if (scheme.string() == "always") return Prefix::piece;
+  if (scheme.string() == "first") return Prefix::text;
+  if (scheme.string() != "never") {
+    scheme.reject(fmt::format("is \"{}\"; supported are always, first and never", scheme.string()));
+  }
+  return Prefix::never;
+}
+
 // Appends the steps; true if the last one is a ByteLevel, after which text is bytes.
 bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreTokenizerStep>& steps) {
   const std::string& type = given.type();
@@ -146,12 +176,14 @@ bool read_pre_tokenizer(const JsonMember& given, int depth, std::vector<PreToken
     steps.push_back(white_space_split_step());
   } else if (type == "Whitespace") {
     steps.push_back(words_step());
+  } else if (type == "Metaspace") {
+    steps.push_back(metaspace_step(read_sign(given), read_prefix(given), given.boolean("split", true)));
   } else if (type == "CharDelimiterSplit") {
     steps.push_back(split_by_text(given.at("delimiter").string(), SplitBehaviour::removed, false));
   } else {
     given.reject(
-        fmt::format("is of type \"{}\"; supported are ByteLevel, Split, Digits, Punctuation, Whitespace, "
-                    "WhitespaceSplit, CharDelimiterSplit and a Sequence of them that ends with ByteLevel",
+        fmt::format("is of type \"{}\"; supported are ByteLevel, Metaspace, Split, Digits, Punctuation, "
+                    "Whitespace, WhitespaceSplit, CharDelimiterSplit and a Sequence of them",
                     type));
   }
   return false;
@@ -171,6 +203,74 @@ bool check_decoder(const JsonMember& decoder, int depth) {
   }
   decoder.reject(fmt::format("is of type \"{}\"; supported are ByteLevel, Fuse and a Sequence of them", type));
 }
+
+// The decoders of tokens made of characters, in the order that DecoderSteps has.
+class DecoderReader {
+ public:
+  DecoderSteps take(const JsonMember& decoder) {
+    read(decoder, 0);
+    steps_.replacements = Normalizer(std::move(replacements_));
+    return std::move(steps_);
+  }
+
+ private:
+  enum class Stage : std::uint8_t { metaspace, replace, byte_fallback, fuse, strip };
+
+  void enter(Stage stage, const JsonMember& decoder) {
+    const bool repeats = stage == stage_ && stage == Stage::strip;
+    if (stage < stage_ || repeats || (stage == Stage::strip && !fuses_)) {
+      decoder.reject(
+          fmt::format("is a {} out of place; supported are Metaspace, Replace, ByteFallback, Fuse, and after "
+                      "a Fuse one Strip, in this order",
+                      decoder.type()));
+    }
+    stage_ = stage;
+  }
+
+  void read(const JsonMember& decoder, int depth) {
+    const std::string& type = decoder.type();
+    if (depth > max_sequence_depth) decoder.reject("has too many nested sequences");
+    if (type == "Sequence") {
+      const JsonMember list = decoder.at("decoders");
+      for (std::size_t i = 0; i < list.array_size(); ++i) read(list.at(i), depth + 1);
+    } else if (type == "Metaspace") {
+      enter(Stage::metaspace, decoder);
+      steps_.space_sign = read_sign(decoder);
+      steps_.first_loses_spaces = read_prefix(decoder) != PreTokenizerStep::Prefix::never;
+      stage_ = Stage::replace;
+    } else if (type == "Replace") {
+      enter(Stage::replace, decoder);
+      replacements_.push_back(read_replace(decoder));
+    } else if (type == "ByteFallback") {
+      enter(Stage::byte_fallback, decoder);
+      steps_.byte_fallback = true;
+    } else if (type == "Fuse") {
+      enter(Stage::fuse, decoder);
+      fuses_ = true;
+    } else if (type == "Strip") {
+      enter(Stage::strip, decoder);
+      steps_.stripped = decoder.at("content").string();
+      steps_.most_stripped = decoder.at("start").id();
+      if (steps_.stripped.empty() || decode_utf8(steps_.stripped, 0).length != steps_.stripped.size()) {
+        decoder.at("content").reject("is not one character");
+      }
+      if (decoder.is_set("stop") && decoder.at("stop").id() != 0) {
+        decoder.at("stop").reject("is not 0; text can only be stripped at its start, as its end is not known before");
+      }
+    } else {
+      decoder.reject(
+          fmt::format("is of type \"{}\"; supported are Metaspace, Replace, ByteFallback, Fuse, Strip and a "
+                      "Sequence of them for tokens made of characters, and ByteLevel after a pre_tokenizer "
+                      "that ends with ByteLevel",
+                      type));
+    }
+  }
+
+  DecoderSteps steps_;
+  std::vector<NormalizerStep> replacements_;
+  Stage stage_ = Stage::metaspace;
+  bool fuses_ = false;
+};
 
 TokenId prefix_id(const JsonMember& member, const TokenizerParts& parts) {
   const std::uint64_t id = member.id();
@@ -232,20 +332,22 @@ void read_pipeline(const JsonMember& top, TokenizerParts& parts) {
     parts.normalizer = Normalizer(std::move(steps));
     if (!parts.normalizer.empty() && !parts.normalizer.is_nfc()) parts.normalizer_json = normalizer.value().dump();
   }
-  if (!top.is_set("pre_tokenizer")) {
-    top.reject("has no \"pre_tokenizer\"; one that ends with ByteLevel is needed, as only byte-level BPE is supported");
-  }
-  const JsonMember pre_tokenizer = top.at("pre_tokenizer");
   std::vector<PreTokenizerStep> steps;
-  if (!read_pre_tokenizer(pre_tokenizer, 0, steps)) {
-    pre_tokenizer.reject("does not end with ByteLevel; only byte-level BPE is supported");
-  }
+  const bool has_steps = top.is_set("pre_tokenizer");
+  parts.byte_level = has_steps && read_pre_tokenizer(top.at("pre_tokenizer"), 0, steps);
   parts.pre_tokenizer = PreTokenizer(std::move(steps));
-  if (!parts.pre_tokenizer.single_pattern()) parts.pre_tokenizer_json = pre_tokenizer.value().dump();
-  if (top.is_set("decoder")) {
-    const JsonMember decoder = top.at("decoder");
-    if (!check_decoder(decoder, 0))
-      decoder.reject("has no ByteLevel, which is needed to make text of byte-level tokens");
+  const bool is_simple = parts.byte_level && parts.pre_tokenizer.single_pattern();
+  if (has_steps && !is_simple) parts.pre_tokenizer_json = top.at("pre_tokenizer").value().dump();
+  if (!parts.byte_level) {
+    if (!top.is_set("decoder")) {
+      top.reject(
+          "has neither a pre_tokenizer that ends with ByteLevel nor a \"decoder\", which is needed to make text "
+          "of tokens made of characters");
+    }
+    parts.decoder = DecoderReader().take(top.at("decoder"));
+    parts.decoder_json = top.at("decoder").value().dump();
+  } else if (top.is_set("decoder") && !check_decoder(top.at("decoder"), 0)) {
+    top.at("decoder").reject("has no ByteLevel, which is needed to make text of byte-level tokens");
   }
   if (top.is_set("post_processor")) parts.post_processor = top.at("post_processor").value().dump();
 }
@@ -279,6 +381,7 @@ ordered_json normalizer_json(const TokenizerParts& parts) {
 
 ordered_json pre_tokenizer_json(const TokenizerParts& parts) {
   if (!parts.pre_tokenizer_json.empty()) return ordered_json::parse(parts.pre_tokenizer_json);
+  if (!parts.byte_level) return nullptr;
   const bool space = parts.pre_tokenizer.starts_with_space();
   const SplitPattern pattern = parts.pre_tokenizer.single_pattern().value_or(SplitPattern::none);
   if (pattern == SplitPattern::gpt2) return byte_level_json(space, true);
@@ -297,7 +400,7 @@ json template_processor_json(const TokenizerParts& parts) {
   const auto name_of = [&](TokenId id) {
     const auto found =
         std::find_if(parts.added.begin(), parts.added.end(), [&](const AddedToken& token) { return token.id == id; });
-    return found == parts.added.end() ? to_byte_characters(parts.tokens[id]) : found->text;
+    return found == parts.added.end() ? spelling_of(parts, id) : found->text;
   };
   const auto append_text = [&](json& items, const char* text, int type) {
     for (const TokenId id : parts.text_prefix) {
@@ -315,7 +418,8 @@ json template_processor_json(const TokenizerParts& parts) {
   return {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
 }
 
-ordered_json decoder_json() {
+ordered_json decoder_json(const TokenizerParts& parts) {
+  if (!parts.decoder_json.empty()) return ordered_json::parse(parts.decoder_json);
   return byte_level_json(true, true);
 }
 

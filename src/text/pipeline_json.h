@@ -21,7 +21,7 @@ void read_text_prefix(const JsonMember& top, TokenizerParts& parts);
 nlohmann::ordered_json normalizer_json(const TokenizerParts& parts);
 nlohmann::ordered_json pre_tokenizer_json(const TokenizerParts& parts);
 nlohmann::ordered_json post_processor_json(const TokenizerParts& parts);
-nlohmann::ordered_json decoder_json();
+nlohmann::ordered_json decoder_json(const TokenizerParts& parts);
 // Steps of pre-tokenizers: bytes as characters (gpt2's pattern first with use_regex), the matches of an expression and
 // what lies between, several steps, and those of a pattern other than gpt2 and none.
 nlohmann::ordered_json byte_level_json(bool add_prefix_space, bool use_regex);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "text/normalizer.h"
 #include "text/utf8.h"
 
 namespace mslt {
@@ -132,6 +133,41 @@ PreTokenizerStep prefix_space_step() {
   return {.kind = PreTokenizerStep::Kind::prefix_space, .expression = nullptr};
 }
 
+PreTokenizerStep metaspace_step(std::string_view sign, PreTokenizerStep::Prefix prefix, bool splits) {
+  return {.kind = PreTokenizerStep::Kind::metaspace,
+          .expression = nullptr,
+          .sign = std::string(sign),
+          .prefix = prefix,
+          .splits = splits};
+}
+
+namespace {
+
+// Applies a metaspace step. `starts`: the first piece is at the start of its text.
+void apply_metaspace(const PreTokenizerStep& step, bool starts, bool continues, Pieces& pieces) {
+  using Prefix = PreTokenizerStep::Prefix;
+  std::vector<std::string_view> views;
+  for (const std::string_view& view : pieces.views) {
+    const bool is_first = &view == &pieces.views.front();
+    std::string text = replace_text(view, " ", step.sign);
+    const bool adds = step.prefix == Prefix::piece ? !(is_first && continues)
+                                                   : step.prefix == Prefix::text && is_first && starts && !continues;
+    if (adds && !text.starts_with(step.sign)) text.insert(0, step.sign);
+    pieces.copies.push_back(std::move(text));
+    std::string_view rest = pieces.copies.back();
+    while (step.splits && !rest.empty()) {
+      const std::size_t next = rest.find(step.sign, rest.starts_with(step.sign) ? step.sign.size() : 0);
+      if (next == std::string_view::npos) break;
+      views.push_back(rest.substr(0, next));
+      rest.remove_prefix(next);
+    }
+    if (!rest.empty()) views.push_back(rest);
+  }
+  pieces.views = std::move(views);
+}
+
+}  // namespace
+
 // Runs one split step on pieces, reusing its memory.
 class PreTokenizer::Splitter {
  public:
@@ -236,6 +272,9 @@ PreTokenizer::PreTokenizer(std::vector<PreTokenizerStep> steps) : steps_(std::mo
     if (step.kind == PreTokenizerStep::Kind::prefix_space) {
       (i == 0 ? starts_with_space_ : adds_spaces_later_) = true;
       expressions_.push_back(nullptr);
+    } else if (step.kind == PreTokenizerStep::Kind::metaspace) {
+      adds_spaces_later_ = true;
+      expressions_.push_back(nullptr);
     } else {
       ++splits;
       expressions_.push_back(step.expression ? step.expression
@@ -256,8 +295,14 @@ void PreTokenizer::split(std::string_view text, bool continues, Pieces& pieces) 
   if (text.empty()) return;
   pieces.views.push_back(text);
   std::vector<std::string_view> cut;
+  bool starts = true;
   for (const PreTokenizerStep& step : steps_) {
+    if (pieces.views.empty()) return;
     const bool is_first = &step == &steps_.front();
+    if (step.kind == PreTokenizerStep::Kind::metaspace) {
+      apply_metaspace(step, starts, continues, pieces);
+      continue;
+    }
     if (step.kind == PreTokenizerStep::Kind::prefix_space) {
       if (is_first && continues) continue;
       for (std::string_view& view : pieces.views) {
@@ -270,8 +315,26 @@ void PreTokenizer::split(std::string_view text, bool continues, Pieces& pieces) 
     Splitter splitter(step);
     cut.clear();
     for (const std::string_view view : pieces.views) splitter.split(view, cut);
+    starts = starts && !cut.empty() && cut.front().data() == pieces.views.front().data();
     pieces.views.swap(cut);
   }
+}
+
+bool PreTokenizer::prefixes_only_texts() const {
+  return std::ranges::find(steps_, PreTokenizerStep::Prefix::text, &PreTokenizerStep::prefix) != steps_.end();
+}
+
+bool PreTokenizer::replaces_spaces_by(std::string_view sign) const {
+  return std::ranges::find(steps_, sign, &PreTokenizerStep::sign) != steps_.end();
+}
+
+bool PreTokenizer::keeps_apart(char32_t left, char32_t right) const {
+  using Kind = PreTokenizerStep::Kind;
+  const bool only_splits = std::ranges::all_of(steps_, [](const PreTokenizerStep& step) {
+    return step.kind == Kind::split && step.expression && !step.expression->looks_ahead();
+  });
+  // A metaspace step by itself keeps a space apart from what is before it.
+  return only_splits ? may_cut_between(left, right) : steps_.size() == 1 && steps_.front().kind == Kind::metaspace;
 }
 
 // Whether no step can match a text containing both characters. Steps then find the same matches on both sides of a cut

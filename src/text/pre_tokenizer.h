@@ -27,13 +27,18 @@ struct PreTokenizerStep {
   enum class Kind : std::uint8_t {
     split,         // each piece by `expression`, or if absent by `pattern`, which matches all of a text
     prefix_space,  // adds a space before each piece that does not start with one
+    metaspace,     // replaces each space by `sign`, adds one as `prefix` says, and may split before each
   };
+  enum class Prefix : std::uint8_t { never, text, piece };
 
   Kind kind = Kind::split;
   SplitPattern pattern = SplitPattern::none;
   std::shared_ptr<const Expression> expression;
   SplitBehaviour behaviour = SplitBehaviour::isolated;
   bool invert = false;  // swaps matches and the rest
+  std::string sign = {};
+  Prefix prefix = Prefix::never;  // before pieces that do not start with one: none, that at a text's start, or all
+  bool splits = false;
 };
 
 // The steps that make up the pre-tokenizers of the tokenizers package.
@@ -45,6 +50,7 @@ PreTokenizerStep punctuation_step(SplitBehaviour behaviour);  // Punctuation
 PreTokenizerStep white_space_split_step();                    // WhitespaceSplit
 PreTokenizerStep words_step();                                // Whitespace
 PreTokenizerStep prefix_space_step();
+PreTokenizerStep metaspace_step(std::string_view sign, PreTokenizerStep::Prefix prefix, bool splits);
 
 // The pieces of a text: views of it, or of copies with an added space.
 struct Pieces {
@@ -63,9 +69,16 @@ class PreTokenizer {
   std::optional<SplitPattern> single_pattern() const { return single_pattern_; }
   // Whether the first step is a prefix_space.
   bool starts_with_space() const { return starts_with_space_; }
+  // Whether a step adds a space at the start of texts, but not where they go on after an added token.
+  bool prefixes_only_texts() const;
+  // Whether a text may be cut between `left` and `right`, a space or its sign: the pieces of both sides are those of
+  // the whole, but for one that spans the cut and is cut in two. May be false more often than necessary.
+  bool keeps_apart(char32_t left, char32_t right) const;
+  // Whether a step replaces spaces by this.
+  bool replaces_spaces_by(std::string_view sign) const;
 
-  // Puts the pieces into `pieces`. `continues`: the text continues one that was cut off, so the first step adds no
-  // space. Throws Error(input) if an expression takes too many steps.
+  // Puts the pieces into `pieces`. `continues`: the text continues one that was cut off, so no space is added at its
+  // start. Throws Error(input) if an expression takes too many steps.
   void split(std::string_view text, bool continues, Pieces& pieces) const;
 
   // The largest position below `limit` where `text` may be cut so that the pieces of both sides are those of the whole,

@@ -35,15 +35,6 @@ constexpr std::array<std::pair<SplitPattern, std::string_view>, 5> pattern_names
     {SplitPattern::o200k, "o200k"},
 }};
 
-bool is_utf8(std::string_view text) {
-  for (std::size_t at = 0; at < text.size();) {
-    const Utf8Result character = decode_utf8(text, at);
-    if (character.status != Utf8Status::valid) return false;
-    at += character.length;
-  }
-  return true;
-}
-
 void check_special(const std::vector<std::string>& special) {
   std::unordered_set<std::string_view> seen;
   for (const std::string& text : special) {
@@ -109,6 +100,9 @@ TokenizerParts train_parts(const PretokenCounts& counts, std::size_t merges, con
   for (const MergeRule& rule : parts.merges) parts.tokens.push_back(parts.tokens[rule.left] + parts.tokens[rule.right]);
   return parts;
 }
+
+// Where a part of a text is: at its start, where a previous part was cut, or after an added token.
+enum class Place : std::uint8_t { starts, continues, after_token };
 
 std::optional<TokenId> first_special(const Tokenizer& tokenizer, std::initializer_list<std::string_view> spellings) {
   for (const std::string_view spelling : spellings) {
@@ -201,12 +195,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, SpecialTokens spec
 void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, SpecialTokens special,
                               bool continues) const {
   const Tables& tables = *tables_;
-  // Calls `between` for each part of `whole` without any of the matcher's tokens; the part at its start continues the
-  // previous text if `whole` does.
-  const auto split = [&](const AddedTokenMatcher& matcher, std::string_view whole, bool goes_on, const auto& between) {
+  // Calls `between` for each part of `whole` without any of the matcher's tokens; the part at its start is where
+  // `whole` is.
+  const auto split = [&](const AddedTokenMatcher& matcher, std::string_view whole, Place place, const auto& between) {
     std::size_t at = 0;
     const auto stretch = [&](std::size_t end) {
-      if (end > at) between(whole.substr(at, end - at), goes_on && at == 0);
+      if (end > at) between(whole.substr(at, end - at), at == 0 ? place : Place::after_token);
     };
     if (!matcher.empty()) {
       matcher.for_each(whole, special, [&](const AddedTokenMatcher::Match& match) {
@@ -218,12 +212,17 @@ void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, 
     stretch(whole.size());
   };
   Pieces pieces;
-  const auto encode_plain = [&](std::string_view plain, bool goes_on) {
+  const auto encode_plain = [&](std::string_view plain, Place place) {
     const PreTokenizer& pre_tokenizer = tables.parts.pre_tokenizer;
-    if (tables.next_pretokens == nullptr) {
-      pre_tokenizer.split(plain, goes_on, pieces);
+    const bool adds_no_space =
+        place == Place::continues || (place == Place::after_token && pre_tokenizer.prefixes_only_texts());
+    if (tables.words != nullptr) {
+      pre_tokenizer.split(plain, adds_no_space, pieces);
+      for (const std::string_view piece : pieces.views) tables.encoder.encode(piece, tables.words, ids);
+    } else if (tables.next_pretokens == nullptr) {
+      pre_tokenizer.split(plain, adds_no_space, pieces);
       tables.encoder.encode(pieces.views, ids);
-    } else if (pre_tokenizer.starts_with_space() && !goes_on && plain.front() != ' ') {
+    } else if (pre_tokenizer.starts_with_space() && !adds_no_space && plain.front() != ' ') {
       std::string prefixed(1, ' ');
       prefixed += plain;
       tables.encoder.encode(prefixed, tables.next_pretokens, ids);
@@ -231,16 +230,16 @@ void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, 
       tables.encoder.encode(plain, tables.next_pretokens, ids);
     }
   };
-  const auto encode_raw = [&](std::string_view raw, bool goes_on) {
+  const auto encode_raw = [&](std::string_view raw, Place place) {
     if (tables.parts.normalizer.empty()) {
-      split(tables.late_added, raw, goes_on, encode_plain);
+      split(tables.late_added, raw, place, encode_plain);
     } else {
-      split(tables.late_added, tables.parts.normalizer.apply(raw), goes_on, encode_plain);
+      split(tables.late_added, tables.parts.normalizer.apply(raw, place == Place::continues), place, encode_plain);
     }
   };
   const std::size_t size = ids.size();
   try {
-    split(tables.raw_added, text, continues, encode_raw);
+    split(tables.raw_added, text, continues ? Place::continues : Place::starts, encode_raw);
   } catch (...) {
     ids.resize(size);
     throw;
@@ -250,21 +249,29 @@ void Tokenizer::encode_append(std::string_view text, std::vector<TokenId>& ids, 
 std::string Tokenizer::decode(std::span<const TokenId> ids, bool skip_special, std::size_t* without_token) const {
   std::string text;
   std::size_t missing = 0;
+  const auto& pieces = tables_->pieces;
+  StreamDecoder::State state = pieces ? pieces->start(false) : StreamDecoder::State();
   for (const TokenId id : ids) {
     if (!has_token(id)) ++missing;
-    if (!skip_special || !is_special(id)) text += token_bytes(id);
+    if (skip_special && is_special(id)) continue;
+    if (pieces) {
+      pieces->push(id, state, text);
+    } else {
+      text += token_bytes(id);
+    }
   }
+  if (pieces) pieces->finish(state, text);
   if (without_token != nullptr) *without_token = missing;
   return text;
 }
 
 std::string_view Tokenizer::token_bytes(TokenId id) const {
-  const auto& tokens = tables_->parts.tokens;
-  return id < tokens.size() ? std::string_view(tokens[id]) : std::string_view();
+  if (!has_token(id)) return {};
+  return tables_->pieces ? tables_->pieces->bytes(id) : tables_->parts.tokens[id];
 }
 
 bool Tokenizer::has_token(TokenId id) const {
-  return !token_bytes(id).empty();
+  return id < tables_->parts.tokens.size() && !tables_->parts.tokens[id].empty();
 }
 
 bool Tokenizer::encodes_like(const Tokenizer& other) const {
@@ -272,6 +279,7 @@ bool Tokenizer::encodes_like(const Tokenizer& other) const {
   const TokenizerParts& b = other.tables_->parts;
   return tables_ == other.tables_ ||
          (normalizer_json(a) == normalizer_json(b) && pre_tokenizer_json(a) == pre_tokenizer_json(b) &&
+          a.decoder_json == b.decoder_json && a.byte_level == b.byte_level && a.byte_fallback == b.byte_fallback &&
           a.unknown == b.unknown && a.fuse_unknown == b.fuse_unknown && a.whole_tokens_first == b.whole_tokens_first &&
           a.tokens == b.tokens && a.merges == b.merges && a.added == b.added);
 }

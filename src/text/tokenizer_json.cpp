@@ -20,7 +20,7 @@ auto names_of_tokens(const TokenizerParts& parts) {
   std::vector<const std::string*> added(parts.tokens.size(), nullptr);
   for (const AddedToken& token : parts.added) added[token.id] = &token.text;
   return [&parts, added = std::move(added)](TokenId id) {
-    return added[id] != nullptr ? *added[id] : to_byte_characters(parts.tokens[id]);
+    return added[id] != nullptr ? *added[id] : spelling_of(parts, id);
   };
 }
 
@@ -34,7 +34,7 @@ ordered_json model_json(const TokenizerParts& parts) {
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
           {"fuse_unk", parts.fuse_unknown},
-          {"byte_fallback", false},
+          {"byte_fallback", parts.byte_fallback},
           {"ignore_merges", parts.whole_tokens_first},
           {"vocab", ordered_json::object()},
           {"merges", ordered_json::array()}};
@@ -57,14 +57,17 @@ void fill_list(std::string& text, std::string_view name, char open, char close, 
 }
 
 void fill_lists(std::string& text, const TokenizerParts& parts) {
-  // As JSON, with quotes. The vocabulary includes special tokens: the tokenizers package takes their ids from there.
+  // As JSON, with quotes. The vocabulary includes special tokens: the tokenizers package takes their ids from there. In
+  // a vocabulary of characters, that would let plain text make tokens it could not make before.
   const auto plain_name = names_of_tokens(parts);
   const auto name = [&](TokenId id) {
     return ordered_json(plain_name(id)).dump();
   };
+  std::vector<bool> apart(parts.tokens.size(), false);
+  for (const AddedToken& token : parts.added) apart[token.id] = !parts.byte_level && !token.ordinary;
   std::vector<TokenId> used;
   for (TokenId id = 0; id < parts.tokens.size(); ++id) {
-    if (!parts.tokens[id].empty()) used.push_back(id);
+    if (!parts.tokens[id].empty() && !apart[id]) used.push_back(id);
   }
   fill_list(text, "vocab", '{', '}', used.size(),
             [&](std::size_t i) { text += fmt::format("   {}: {}", name(used[i]), used[i]); });
@@ -93,7 +96,7 @@ std::string json_from_parts(const TokenizerParts& parts) {
                                  {"normalizer", normalizer_json(parts)},
                                  {"pre_tokenizer", pre_tokenizer_json(parts)},
                                  {"post_processor", post_processor_json(parts)},
-                                 {"decoder", decoder_json()},
+                                 {"decoder", decoder_json(parts)},
                                  {"model", model_json(parts)}};
   std::string text = document.dump(1, ' ') + "\n";
   fill_lists(text, parts);

@@ -1,5 +1,6 @@
 // Reading tokenizer.json: its outline as JSON, its long lists directly into a tokenizer's parts.
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -19,15 +20,24 @@ using nlohmann::json;
 // Ids may be this far above the number of entries: vocabularies have gaps before their special tokens.
 constexpr std::uint64_t max_holes = std::uint64_t{1} << 16;
 
+struct OtherModel {
+  std::string_view type;
+  std::string_view needs;
+};
+constexpr std::array<OtherModel, 3> other_models = {{
+    {"Unigram", ", which takes a search for the likeliest tokens of a text"},
+    {"WordPiece", ", which takes a search for the longest tokens of a word"},
+    {"WordLevel", ", which takes a token for each word"},
+}};
+
 void check_model(const JsonMember& model) {
   if (model.has("type") && model.type() != "BPE") {
-    model.reject(fmt::format("is of type \"{}\"; supported is BPE", model.type()));
+    const auto* const other = std::ranges::find(other_models, model.type(), &OtherModel::type);
+    model.reject(fmt::format("is of type \"{}\"{}; supported is BPE, of bytes or of characters", model.type(),
+                             other == other_models.end() ? "" : other->needs));
   }
   if (model.is_set("dropout") && model.at("dropout").value() != 0.0) {
     model.at("dropout").reject("is set; encoding with dropout is not supported");
-  }
-  if (model.boolean("byte_fallback", false)) {
-    model.at("byte_fallback").reject("is true; only byte-level BPE is supported, which needs no fallback");
   }
   for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (model.is_set(name) && !model.at(name).string().empty()) model.at(name).reject("is set, which is not supported");
@@ -208,16 +218,24 @@ class EntryWalker : public JsonWalker {
 
   bool is_added(std::uint64_t id) const { return id < added_.size() && added_[id]; }
 
+  // The bytes of a token spelled like this, or of characters the spelling; nothing if it is no token's.
+  std::optional<std::string> bytes_of(const std::string& name) const {
+    return parts_.byte_level ? from_byte_characters(name) : std::optional(name);
+  }
+
   // Ordinary tokens; those that are also added tokens must have the same id there.
   void take_token(std::uint64_t id) {
     if (unknown_ == name_ && id < limit_) parts_.unknown = static_cast<TokenId>(id);
-    if (is_added(id) && parts_.tokens[id] == name_) return;
-    auto bytes = from_byte_characters(name_);
+    if (is_added(id) && parts_.tokens[id] == name_) {
+      if (!parts_.byte_level) std::ranges::lower_bound(parts_.added, id, {}, &AddedToken::id)->ordinary = true;
+      return;
+    }
+    auto bytes = bytes_of(name_);
     if (!bytes || bytes->empty()) {
       reject("model.vocab",
-             fmt::format("has the entry \"{}\" (id {}), which is no byte-level token: each of its characters must "
-                         "stand for a byte",
-                         name_, id));
+             fmt::format("has the entry \"{}\" (id {}), which is no {}", name_, id,
+                         parts_.byte_level ? "byte-level token: each of its characters must stand for a byte"
+                                           : "token: it is empty"));
     }
     place(id, std::move(*bytes), "model.vocab", name_);
   }
@@ -232,8 +250,12 @@ class EntryWalker : public JsonWalker {
     for (const TokenId id : ordinary) {
       const TokenId first = index_->find(parts_.tokens[id]);
       if (first == id) continue;
-      reject("model.vocab",
-             fmt::format("gives \"{}\" the ids {} and {}", to_byte_characters(parts_.tokens[id]), first, id));
+      reject("model.vocab", fmt::format("gives \"{}\" the ids {} and {}", spelling_of(parts_, id), first, id));
+    }
+    for (const AddedToken& token : parts_.added) {
+      const TokenId id = parts_.byte_level ? TokenIndex::no_token : index_->find(token.text);
+      if (id == TokenIndex::no_token || id == token.id) continue;
+      reject("model.vocab", fmt::format("gives \"{}\" the id {}, but added_tokens {}", token.text, id, token.id));
     }
   }
 
@@ -253,7 +275,7 @@ class EntryWalker : public JsonWalker {
     const std::size_t rank = parts_.merges.size();
     const auto [left, right] = sides({value, merge_path(rank), source()});
     const auto find = [&](const std::string& name) {
-      const auto bytes = from_byte_characters(name);
+      const auto bytes = bytes_of(name);
       const TokenId id = bytes && !bytes->empty() ? index_->find(*bytes) : TokenIndex::no_token;
       if (id == TokenIndex::no_token) {
         reject(merge_path(rank), fmt::format("names \"{}\", which is not in model.vocab", name));
@@ -288,6 +310,10 @@ TokenizerParts parts_from_json(std::string_view text, std::string_view source) {
   check_model(model);
   parts.whole_tokens_first = model.boolean("ignore_merges", false);
   read_pipeline(top, parts);
+  parts.byte_fallback = model.boolean("byte_fallback", false);
+  if (parts.byte_level && parts.byte_fallback) {
+    model.at("byte_fallback").reject("is true, but the pre_tokenizer ends with ByteLevel, which leaves nothing to it");
+  }
   parts.fuse_unknown = model.boolean("fuse_unk", false);
   if (top.is_set("added_tokens")) top.at("added_tokens").array_size();
   if (!model.at("vocab").value().is_object()) model.at("vocab").reject("is not an object of tokens and ids");

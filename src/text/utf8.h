@@ -61,6 +61,16 @@ inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
   return {code_point, length, Utf8Status::valid};
 }
 
+// Whether all of a text is valid.
+inline bool is_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Result character = decode_utf8(text, at);
+    if (character.status != Utf8Status::valid) return false;
+    at += character.length;
+  }
+  return true;
+}
+
 // Whether the byte can only be one after the first of a character.
 inline bool continues_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;

@@ -89,7 +89,8 @@ struct Pass {
       }
       const auto tail = static_cast<std::ptrdiff_t>(first * width);
       queries.insert(queries.end(), qkv.begin() + tail, qkv.end());
-      const ReferenceAttention all = reference_attention(qkv, {}, 1, static_cast<std::size_t>(end), shape, {});
+      const ReferenceAttention all =
+          reference_attention(qkv, {}, 1, static_cast<std::size_t>(end), shape, {}, static_cast<std::size_t>(first));
       expected.insert(expected.end(), all.out.begin() + static_cast<std::ptrdiff_t>(first * c.heads * c.head_size),
                       all.out.end());
     }

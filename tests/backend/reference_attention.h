@@ -30,10 +30,10 @@ struct ReferenceDropout {
   }
 };
 
-// qkv [batch, length, (H + 2K) · D], dout [batch, length, H · D] or empty.
+// qkv [batch, length, (H + 2K) · D], dout [batch, length, H · D] or empty. Rows before `first_query` stay zeros.
 inline ReferenceAttention reference_attention(const std::vector<double>& qkv, const std::vector<double>& dout,
                                               std::size_t batch, std::size_t length, const AttentionShape& shape,
-                                              const ReferenceDropout& dropout) {
+                                              const ReferenceDropout& dropout, std::size_t first_query = 0) {
   const auto heads = static_cast<std::size_t>(shape.heads);
   const auto kv_heads = static_cast<std::size_t>(shape.kv_heads);
   const auto size = static_cast<std::size_t>(shape.head_size);
@@ -54,7 +54,7 @@ inline ReferenceAttention reference_attention(const std::vector<double>& qkv, co
       const auto value = [&](std::size_t j) {
         return key(j) + kv_heads * size;
       };
-      for (std::size_t i = 0; i < length; ++i) {
+      for (std::size_t i = first_query; i < length; ++i) {
         const std::size_t seen = shape.causal ? i + 1 : length;
         const auto window = static_cast<std::size_t>(shape.window);
         const std::size_t first = window > 0 && seen > window ? seen - window : 0;

@@ -14,6 +14,7 @@
 #include "text/tables.h"
 #include "text/tiktoken_file.h"
 #include "text/tokenizer_json.h"
+#include "text/utf8.h"
 
 namespace {
 
@@ -23,7 +24,7 @@ void check(bool holds) {
 
 // Whether no text is rewritten, dropped, or stripped of spaces around a token.
 bool keeps_all(const mslt::TokenizerParts& parts) {
-  if (!parts.normalizer.empty() || !parts.pre_tokenizer.single_pattern()) return false;
+  if (!parts.byte_level || !parts.normalizer.empty() || !parts.pre_tokenizer.single_pattern()) return false;
   for (const mslt::AddedToken& token : parts.added) {
     if (token.lstrip || token.rstrip) return false;
   }
@@ -34,7 +35,7 @@ bool keeps_all(const mslt::TokenizerParts& parts) {
   return std::find(has_token.begin(), has_token.end(), false) == has_token.end();
 }
 
-void use(const mslt::Tokenizer& tokenizer, bool keeps) {
+void use(const mslt::Tokenizer& tokenizer, bool keeps, bool byte_level) {
   std::string text = "The quick brown fox, 1234 times!\n\xFF\xC3\xA9\xE2\x82 [EOS]<|endoftext|>";
   text.append(200, 'a');
   for (const auto special : {mslt::SpecialTokens::as_text, mslt::SpecialTokens::parse}) {
@@ -42,9 +43,17 @@ void use(const mslt::Tokenizer& tokenizer, bool keeps) {
     const std::string decoded = tokenizer.decode(ids);
     // A leading space may have been added.
     if (keeps && decoded.size() == text.size()) check(decoded == text);
+    mslt::StreamDecoder decoder(tokenizer, false);
+    std::string streamed;
+    for (const auto id : ids) streamed += decoder.push(id);
+    streamed += decoder.finish();
+    std::string replaced;
+    const std::size_t whole = mslt::append_replacing_invalid(decoded, replaced);
+    if (whole < decoded.size()) mslt::append_utf8(replaced, mslt::replacement_character);
+    check(streamed == replaced);
     for (const auto id : ids) {
       const bool may_be_special =
-          special == mslt::SpecialTokens::parse || mslt::is_its_own_spelling(tokenizer.token_bytes(id));
+          special == mslt::SpecialTokens::parse || !byte_level || mslt::is_its_own_spelling(tokenizer.token_bytes(id));
       check(may_be_special || !tokenizer.is_special(id));
     }
     for (std::size_t known = 1; known <= text.size(); known += 7) {
@@ -66,8 +75,8 @@ void use(const mslt::Tokenizer& tokenizer, bool keeps) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   try {
-    const bool keeps = keeps_all(mslt::parts_from_json(text, "input"));
-    use(mslt::Tokenizer::from_json(text, "input"), keeps);
+    const mslt::TokenizerParts parts = mslt::parts_from_json(text, "input");
+    use(mslt::Tokenizer::from_json(text, "input"), keeps_all(parts), parts.byte_level);
   } catch (const mslt::Error&) {
     // Invalid tokenizers are rejected.
   }

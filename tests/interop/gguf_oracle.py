@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Compares the unpacking of quantised blocks with the package gguf, bit for bit.
+"""Compares the packing and unpacking of quantised blocks with the package gguf, bit for bit.
 
     python tests/interop/gguf_oracle.py build/release/tests/interop/gguf_tool
 
-Random blocks of every type that is read. Exits with status 1 on any difference, 77 where a package is missing.
+Random blocks of every type that is read, random numbers for every type that is written. Exits with status 1 on any difference, 77 where a package is missing.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ import sys
 try:
     import numpy
     import gguf
-    from gguf.quants import dequantize
+    from gguf.quants import dequantize, quantize
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -36,6 +36,14 @@ def main():
         numbers = ~numpy.isnan(theirs)
         same = (numpy.isnan(ours) == ~numbers).all() and (ours.view(numpy.uint32) == theirs.view(numpy.uint32))[numbers].all()
         print(f"{name}: {len(theirs)} elements {'are equal' if same else 'DIFFER'}")
+        failures += not same
+    values = generator.standard_normal((4000, 32)) * 10.0 ** generator.integers(-9, 4, (4000, 1))
+    values = values.astype(numpy.float32)
+    values[0], values[1], values[2, 1:], values[3] = 0, -3.25, 0, numpy.arange(32) - 16
+    for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"):
+        ours = subprocess.run([tool, "quantise", name], input=values.tobytes(), capture_output=True, check=True).stdout
+        same = ours == quantize(values, gguf.GGMLQuantizationType[name]).tobytes()
+        print(f"{name}: {values.size} elements are packed {'equally' if same else 'DIFFERENTLY'}")
         failures += not same
     sys.exit(1 if failures else 0)
 

@@ -1,6 +1,7 @@
-// Unpacks quantised blocks, encodes texts and continues them greedily, for the scripts in this folder.
+// Packs and unpacks quantised blocks, encodes texts and continues them greedily, for the scripts in this folder.
 #include <fmt/format.h>
 
+#include <cstring>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "formats/gguf_blocks.h"
+#include "formats/gguf_quantise.h"
 #include "mslt/error.h"
 #include "mslt/generator.h"
 #include "mslt/model.h"
@@ -51,6 +53,26 @@ void generate(const std::string& path, const std::string& count) {
   std::cout << results.dump() << "\n";
 }
 
+// A JSON list of ids; the logits behind each as little-endian f32 in the file `output`.
+void logits(const std::string& path, const std::string& output) {
+  mslt::Model model = mslt::Model::load(path, {.device = "cpu", .dtype = "f32"});
+  const std::vector<float> values = model.logits(nlohmann::json::parse(std::cin).get<std::vector<std::int32_t>>());
+  std::ofstream(output, std::ios::binary)
+      .write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+}
+
+// Floats on standard input, blocks on standard output.
+void quantise(const std::string& type) {
+  const std::string bytes{std::istreambuf_iterator<char>(std::cin), {}};
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(float));
+  const auto block = mslt::packed_block(type);
+  if (!block) throw mslt::Error(mslt::ErrorKind::usage, type + " is no type that is written.");
+  std::vector<std::byte> blocks(values.size() / block->elements * block->bytes);
+  mslt::quantise(values, *block, blocks);
+  std::cout.write(reinterpret_cast<const char*>(blocks.data()), static_cast<std::streamsize>(blocks.size()));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -58,12 +80,17 @@ int main(int argc, char** argv) {
   try {
     if (argc == 3 && arguments[1] == "dequantise") {
       dequantise(arguments[2]);
+    } else if (argc == 3 && arguments[1] == "quantise") {
+      quantise(arguments[2]);
+    } else if (argc == 4 && arguments[1] == "logits") {
+      logits(arguments[2], arguments[3]);
     } else if (argc == 3 && arguments[1] == "encode") {
       encode(arguments[2]);
     } else if (argc == 4 && arguments[1] == "generate") {
       generate(arguments[2], arguments[3]);
     } else {
-      std::cerr << "usage: gguf_tool dequantise TYPE | encode FILE | generate FILE COUNT\n";
+      std::cerr << "usage: gguf_tool dequantise TYPE | quantise TYPE | encode FILE | generate FILE COUNT | logits FILE "
+                   "OUTPUT\n";
       return 2;
     }
   } catch (const mslt::Error& error) {

@@ -400,7 +400,7 @@ def check_invalid(report, tool, path, rng, count):
                    [text.decode() for text in tool.decode(path, ids, "stream")], [text.decode("utf-8", "replace") for text in texts])
 
 
-def check_transformers(report, tool, folder, document, texts):
+def check_transformers(report, tool, folder, document, texts, special):
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
@@ -413,7 +413,7 @@ def check_transformers(report, tool, folder, document, texts):
     report.compare("transformers opens the folder", texts, tool.encode(path, [text.encode() for text in texts], "parse"),
                    [opened.encode(text, add_special_tokens=False) for text in texts])
     names = ["bos_token", "eos_token", "pad_token", "model_max_length"]
-    report.compare("transformers, special tokens", names, ["[BOS]", "[EOS]", "[PAD]", 1024],
+    report.compare("transformers, special tokens", names, [*special, 1024],
                    [getattr(opened, name) for name in names])
 
 
@@ -450,7 +450,7 @@ def main():
         path = folder / "gpt2.json"
         check_decoding(report, tool, path, "gpt2", json.loads(path.read_text()), rng, 3000)
         check_invalid(report, tool, path, rng, 2000)
-        check_transformers(report, tool, folder, document, HARD)
+        check_transformers(report, tool, folder, document, HARD, ("[BOS]", "[EOS]", "[PAD]"))
     print(f"{report.differences} differences")
     return 1 if report.differences else 0
 

@@ -1,0 +1,153 @@
+// mslt export: a model as the files of other programs.
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <system_error>
+
+#include "backend/registry.h"
+#include "base/fail.h"
+#include "base/paths.h"
+#include "cli/command.h"
+#include "cli/device_options.h"
+#include "cli/units.h"
+#include "formats/gguf_export.h"
+#include "formats/gguf_quantise.h"
+#include "formats/model_info.h"
+#include "formats/safetensors.h"
+
+namespace mslt::cli {
+namespace {
+
+// As transformers splits them.
+constexpr std::uint64_t shard_bytes = 5'000'000'000;
+
+struct Arguments {
+  std::string model;
+  std::string format;
+  std::string dtype;
+  std::string quantize;
+  std::string output;
+};
+
+// A folder may be there if it is empty. That of a file must be there.
+void require_free(const std::filesystem::path& output, bool is_folder) {
+  const std::filesystem::path above = std::filesystem::absolute(output).parent_path();
+  if (!is_folder && !path_exists(above)) {
+    fail(ErrorKind::io, "There is no folder {}; make it, or choose another --output.", above.string());
+  }
+  if (!path_exists(output)) return;
+  std::error_code error;
+  if (is_folder && std::filesystem::is_directory(output, error) && std::filesystem::is_empty(output, error)) return;
+  fail(ErrorKind::usage, "{} exists already; choose another --output, or remove it.", output.string());
+}
+
+void require_space(const std::filesystem::path& output, std::uint64_t bytes) {
+  std::filesystem::path folder = std::filesystem::absolute(output).parent_path();
+  while (!path_exists(folder) && folder.has_relative_path()) folder = folder.parent_path();
+  std::error_code error;
+  const auto space = std::filesystem::space(folder, error);
+  if (error || space.available >= bytes) return;
+  fail(ErrorKind::io, "{} needs {}, but {} has only {} free; make room on it or choose another --output.",
+       output.string(), format_bytes(static_cast<double>(bytes)), folder.string(),
+       format_bytes(static_cast<double>(space.available)));
+}
+
+// The type of most of the file's weights, if it is a float.
+DType stored_dtype(const ModelInfo& info) {
+  std::uint64_t most = 0;
+  DType result = DType::f32;
+  for (const auto& [type, weights] : info.weights) {
+    if (weights.bytes <= most) continue;
+    most = weights.bytes;
+    result = dtype_from_safetensors(type).value_or(DType::f32);
+  }
+  return result;
+}
+
+GgufBlock gguf_type(const Arguments& arguments, DType dtype) {
+  if (arguments.quantize.empty()) return *gguf_block(safetensors_dtype(dtype));
+  const auto block = packed_block(arguments.quantize);
+  if (!block) {
+    fail(ErrorKind::usage, "--quantize is {}; valid are {}.", arguments.quantize, packed_block_names());
+  }
+  return *block;
+}
+
+void print(const Arguments& arguments, std::string_view type, std::uint64_t bytes, const Context& context) {
+  if (context.json) {
+    context.print_json({{"format", arguments.format}, {"output", arguments.output}, {"type", type}, {"bytes", bytes}});
+    return;
+  }
+  context.out << fmt::format("{}: {} of {} weights\n", arguments.output, format_bytes(static_cast<double>(bytes)),
+                             type);
+}
+
+void export_model(const Arguments& arguments, Context& context) {
+  const bool is_gguf = arguments.format == "gguf";
+  if (!is_gguf && arguments.format != "hf") {
+    fail(ErrorKind::usage, "--format is {}; valid are hf and gguf.", arguments.format);
+  }
+  if (!arguments.quantize.empty() && (!is_gguf || !arguments.dtype.empty())) {
+    fail(ErrorKind::usage, "--quantize cannot be combined with {}.", is_gguf ? "--dtype" : "--format hf");
+  }
+  const std::filesystem::path output = arguments.output;
+  require_free(output, !is_gguf);
+  const ModelInfo info = read_model_info(arguments.model);
+  const DType dtype = arguments.dtype.empty() ? stored_dtype(info) : dtype_from_name(arguments.dtype);
+  const auto load = [&](Backend& backend) {
+    LoadedModel model = load_model_folder(backend, arguments.model, DType::f32, WeightMemory::mapped);
+    print_notes(model.notes, context);
+    return model;
+  };
+  const std::unique_ptr<Backend> backend = mslt::make_backend("cpu");
+  if (is_gguf) {
+    const GgufBlock type = gguf_type(arguments, dtype);
+    const GgufExport file(info.config, info.model, type);
+    require_space(output, file.head().file_bytes());
+    const LoadedModel model = load(*backend);
+    print_notes(file.notes(), context);
+    file.write(*model.transformer, output);
+    print(arguments, type.name, file.head().file_bytes(), context);
+    return;
+  }
+  const std::uint64_t bytes = static_cast<std::uint64_t>(info.config.parameter_count()) * size_of(dtype);
+  require_space(output, bytes);
+  const LoadedModel model = load(*backend);
+  if (const std::string note = own_form_note(info.config); !note.empty()) context.err << "Note: " << note << '\n';
+  const Tokenizer* const tokenizer = model.tokenizer ? &*model.tokenizer : nullptr;
+  SaveModelOptions options = carried_over(model, tokenizer);
+  options.dtype = dtype;
+  options.shard_bytes = shard_bytes;
+  save_model_folder(output, *model.transformer, tokenizer, options);
+  print(arguments, safetensors_dtype(dtype), bytes, context);
+}
+
+}  // namespace
+
+void add_export_command(CLI::App& app, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = add_command(app, context, "export", "Write a model as a Hugging Face folder or a GGUF file",
+                                  "  mslt export --model run --format gguf --output model.gguf\n"
+                                  "  mslt export --model run --format gguf --quantize q8_0 --output small.gguf\n"
+                                  "  mslt export --model model.gguf --format hf --dtype bf16 --output folder\n");
+  command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
+      ->required();
+  command->add_option("--format", arguments->format, "hf, a folder for transformers, or gguf, a file for llama.cpp")
+      ->required();
+  command->add_option("--output", arguments->output, "The new folder or file; it must not exist")->required();
+  command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16; by default the model's, f32 if it is quantised");
+  command->add_option("--quantize", arguments->quantize, "Of matrices in a GGUF file: " + packed_block_names());
+  command->callback([=, &context] {
+    context.action = [=, &context] {
+      export_model(*arguments, context);
+    };
+  });
+}
+
+}  // namespace mslt::cli

@@ -1,0 +1,105 @@
+// Tests of export: round trips of a trained model, and what is refused before work begins.
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/cli_fixture.h"
+
+namespace mslt::cli {
+namespace {
+
+class ExportTest : public CliTest {
+ protected:
+  // A Llama and its tokenizer.
+  void train_model() {
+    prepare_data();
+    std::vector<std::string> arguments = train_arguments();
+    for (const char* const argument : {"--position", "rope", "--norm", "rmsnorm", "--activation", "swiglu",
+                                       "--qkv-bias", "false", "--attention-out-bias", "false", "--ffn-bias", "false"}) {
+      arguments.emplace_back(argument);
+    }
+    const Outcome outcome = mslt(arguments);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    write_file(folder_ / "run" / "chat_template.jinja", "{{ messages }}");
+  }
+
+  Outcome exported(const std::string& from, const std::string& format, const std::string& to,
+                   std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"export", "--model", path(from), "--format", format, "--output", path(to)});
+    Outcome outcome = mslt(more);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome;
+  }
+
+  std::string content(const std::string& name) const { return read_file(folder_ / name, 1 << 24); }
+};
+
+TEST_F(ExportTest, RoundTripsGiveTheSameFiles) {
+  train_model();
+  exported("run", "hf", "first");
+  exported("first", "gguf", "model.gguf");
+  const std::string said = exported("model.gguf", "hf", "second").out;
+  EXPECT_NE(said.find("of F32 weights"), std::string::npos) << said;
+  for (const char* const file :
+       {"model.safetensors", "tokenizer.json", "generation_config.json", "config.json", "chat_template.jinja"}) {
+    EXPECT_EQ(content(std::string("second/") + file), content(std::string("first/") + file)) << file;
+  }
+  exported("second", "gguf", "again.gguf");
+  EXPECT_EQ(content("again.gguf"), content("model.gguf"));
+  // 16 bits, which the file then has.
+  exported("run", "hf", "half", {"--dtype", "bf16"});
+  exported("half", "gguf", "half.gguf");
+  exported("half.gguf", "hf", "half_again");
+  EXPECT_EQ(content("half_again/model.safetensors"), content("half/model.safetensors"));
+}
+
+TEST_F(ExportTest, QuantisedFilesGenerate) {
+  train_model();
+  const auto json = nlohmann::json::parse(exported("run", "gguf", "small.gguf", {"--quantize", "q8_0", "--json"}).out);
+  EXPECT_EQ(json["bytes"], std::filesystem::file_size(path("small.gguf")));
+  EXPECT_EQ(json["type"], "Q8_0");
+  const Outcome text = mslt({"generate", "--model", path("small.gguf"), "--prompt", "The", "--max-new-tokens", "3"});
+  EXPECT_EQ(text.status, 0) << text.err;
+  // Rows of 16 elements are no whole blocks.
+  const auto info = nlohmann::json::parse(mslt({"info", path("small.gguf"), "--json"}).out);
+  EXPECT_TRUE(info["weights"].contains("F16"));
+  EXPECT_TRUE(info["weights"].contains("Q8_0"));
+}
+
+TEST_F(ExportTest, RefusesBeforeItWorks) {
+  train_model();
+  const auto refusal = [&](std::vector<std::string> arguments, int status) {
+    arguments.insert(arguments.begin(), "export");
+    const Outcome outcome = mslt(arguments);
+    EXPECT_EQ(outcome.status, status) << outcome.err;
+    return outcome.err;
+  };
+  const auto contains = [](const std::string& message, const std::string& part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  const std::string run = path("run");
+  const std::string text = path("text.txt");
+  contains(refusal({"--model", run, "--format", "gguf", "--output", text}, 2), text + " exists already");
+  contains(refusal({"--model", run, "--format", "hf", "--output", path("data")}, 2), "exists already");
+  EXPECT_EQ(content("text.txt"), mslt::cli::text());
+  const std::string out = path("out");
+  contains(refusal({"--model", run, "--format", "onnx", "--output", out}, 2), "valid are hf and gguf");
+  contains(refusal({"--model", run, "--format", "gguf", "--quantize", "q3", "--output", out}, 2),
+           "valid are q4_0, q4_1, q5_0, q5_1, q8_0");
+  contains(refusal({"--model", run, "--format", "hf", "--quantize", "q8_0", "--output", out}, 2), "--format hf");
+  contains(refusal({"--model", run, "--format", "gguf", "--dtype", "f64", "--output", out}, 2), "f64");
+  contains(refusal({"--model", run, "--format", "gguf", "--output", path("no/where.gguf")}, 1),
+           "There is no folder " + path("no"));
+  // The original Transformer.
+  std::vector<std::string> other = train_arguments();
+  other[4] = path("other");
+  other.insert(other.end(), {"--norm-position", "post"});
+  ASSERT_EQ(mslt(other).status, 0);
+  contains(refusal({"--model", path("other"), "--format", "gguf", "--output", out}, 1),
+           "cannot be written as a GGUF file: no architecture of llama.cpp");
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+}  // namespace
+}  // namespace mslt::cli

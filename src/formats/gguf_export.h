@@ -1,0 +1,45 @@
+// Writing models as GGUF files, which llama.cpp and other programs run.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/gguf_writer.h"
+#include "formats/hf_weights.h"
+#include "formats/model_folder.h"
+
+namespace mslt {
+
+// A GGUF file to be: its head, made from all of a model but the values of its weights, so what cannot be written is
+// refused before they are loaded.
+class GgufExport {
+ public:
+  // `model` needs no transformer. Matrices get `type`: F32, F16, BF16 or one of packed_block's. Of the quantised types,
+  // those of 4 and 5 bits leave the embedding and the output head in Q8_0, and a matrix whose rows are no whole blocks
+  // is F16. Vectors, and positions that are learned, are F32. Throws Error(input) naming what no architecture of
+  // llama.cpp computes, or what its tokenizers cannot do.
+  GgufExport(const Config& config, const LoadedModel& model, const GgufBlock& type);
+
+  // Sentences about what the file cannot say.
+  const std::vector<std::string>& notes() const { return notes_; }
+  const GgufWriter& head() const { return head_; }
+
+  // Writes the file under a temporary name, flushes it and renames it. `transformer` has the configuration and f32
+  // parameters. Throws Error(io); Error(numeric) naming a tensor with numbers beyond the range of its type.
+  void write(const Transformer& transformer, const std::filesystem::path& path) const;
+
+ private:
+  void add_config(const Config& config, ModelFamily family);
+  void add_tokens(const LoadedModel& model, const Config& config);
+  void add_tensors(const Config& config, ModelFamily family, const GgufBlock& type);
+
+  GgufWriter head_;
+  std::vector<WeightPiece> pieces_;   // of the tensors behind `divisors_`
+  std::vector<float> divisors_ = {};  // of RoPE's frequencies
+  std::vector<std::string> notes_;
+};
+
+}  // namespace mslt

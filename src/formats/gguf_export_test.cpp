@@ -1,0 +1,120 @@
+// Tests of written GGUF files: models of the golden folders come back with the same bits, and what is refused.
+#include "formats/gguf_export.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "backend/download_floats.h"
+#include "backend/registry.h"
+#include "base/test_errors.h"
+#include "formats/gguf_architectures.h"
+#include "formats/gguf_model.h"
+#include "formats/test_parameters.h"
+#include "mslt/model.h"
+
+namespace mslt {
+namespace {
+
+using test::error_of;
+
+const std::filesystem::path golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
+
+class GgufExportTest : public testing::Test {
+ protected:
+  std::filesystem::path exported(const LoadedModel& model, const std::string& name, std::string_view type = "F32") {
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mslt_export_" + name + ".gguf");
+    const GgufExport file(model.transformer->config(), model, *gguf_block(type));
+    file.write(*model.transformer, path);
+    EXPECT_EQ(std::filesystem::file_size(path), file.head().file_bytes()) << name;
+    return path;
+  }
+
+  std::unique_ptr<Backend> backend = make_backend("cpu");
+};
+
+TEST_F(GgufExportTest, ModelsComeBackWithTheSameBits) {
+  const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9, 7, 9};
+  for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2", "qwen3"}) {
+    const auto folder = golden / ("hf_" + name);
+    const LoadedModel model = load_model_folder(*backend, folder, DType::f32);
+    const auto path = exported(model, name);
+    const LoadedModel found = load_model_folder(*backend, path);
+    EXPECT_EQ(parameter_bytes(*found.transformer), parameter_bytes(*model.transformer)) << name;
+    EXPECT_EQ(found.generation.tokens, model.generation.tokens) << name;
+    Model one = Model::load(folder, {.device = "cpu", .dtype = "f32"});
+    Model other = Model::load(path, {.device = "cpu", .dtype = "f32"});
+    EXPECT_EQ(other.logits(ids), one.logits(ids)) << name;
+  }
+}
+
+// With the settings that llama.cpp takes for granted. The weights of Gemma's norms lose bits when one is added.
+TEST_F(GgufExportTest, ModelsWithFixedSettingsComeBack) {
+  for (const std::string name : {"smollm3", "olmo2", "gemma2", "gemma3"}) {
+    Config config = load_model_config(golden / ("hf_" + name));
+    const bool is_gemma = config.norm_weight_offset != 0;
+    config.layers = 6;
+    if (is_gemma) {
+      config.attention_scale = 0.0f;
+      config.tied_embeddings = true;
+      config.full_attention_every = name == "gemma2" ? 2 : 6;
+      if (name == "gemma3") config.local_rope_theta = 10000.0;
+    }
+    if (name == "smollm3") config.no_rope_every = 4;
+    if (name == "olmo2") config.qkv_bias = config.attention_out_bias = false;
+    LoadedModel model;
+    model.transformer = std::make_unique<Transformer>(*backend, config, DType::f32);
+    model.transformer->initialize(7);
+    const LoadedModel found = load_model_folder(*backend, exported(model, name));
+    EXPECT_EQ(found.transformer->config(), config) << name;
+    for (const Segment& segment : model.transformer->layout().arena.segments()) {
+      const auto expected = download_floats(*backend, model.transformer->parameters().tensor(segment.name));
+      const auto values = download_floats(*backend, found.transformer->parameters().tensor(segment.name));
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        ASSERT_NEAR(values[i], expected[i], is_gemma ? 1e-7 : 0) << segment.name;
+    }
+  }
+}
+
+TEST_F(GgufExportTest, RefusesWhatLlamaCppDoesNotCompute) {
+  const auto refusal = [&](const std::string& name, std::string_view why) {
+    const LoadedModel model = load_model_folder(*backend, golden / ("hf_" + name), DType::f32);
+    const std::string message = error_of(ErrorKind::input, [&] { exported(model, "refused"); });
+    EXPECT_NE(message.find("cannot be written as a GGUF file"), std::string::npos) << message;
+    EXPECT_NE(message.find(why), std::string::npos) << message;
+  };
+  refusal("gpt2_erf", "an activation other than gelu_new");
+  refusal("gemma2", "gemma2 does not have its query_pre_attn_scalar");
+  refusal("olmo2", "olmo2 does not have its biases");
+  refusal("smollm3", "smollm3 does not have layers without RoPE other than every fourth");
+  refusal("llama_yarn", "its scaling of RoPE");
+  refusal("phi3", "llama does not have windows");
+  refusal("mistral_window", "llama does not have windows");
+  refusal("qwen2_window", "qwen2 does not have windows");
+}
+
+TEST_F(GgufExportTest, RefusesNumbersBeyondTheType) {
+  LoadedModel model = load_model_folder(*backend, golden / "hf_llama", DType::f32);
+  const Tensor embedding = model.transformer->parameters().tensor("token_embedding.weight");
+  const std::vector<float> large(static_cast<std::size_t>(embedding.elements()), 1e5f);
+  backend->upload(embedding, std::as_bytes(std::span(large)));
+  EXPECT_NE(error_of(ErrorKind::numeric, [&] { exported(model, "large", "F16"); }).find("'token_embd.weight'"),
+            std::string::npos);
+  exported(model, "large", "BF16");
+}
+
+// As llama.cpp names and orders them.
+TEST(GgufArchitecturesTest, NamesTensors) {
+  const auto name = [](std::string file_name, std::string parameter) {
+    return gguf_tensor_name({.file_name = std::move(file_name), .parameter = std::move(parameter)});
+  };
+  EXPECT_EQ(name("model.layers.3.post_attention_layernorm.weight", "layers.3.ffn_norm.weight"),
+            "blk.3.ffn_norm.weight");
+  EXPECT_EQ(name("model.layers.3.post_attention_layernorm.weight", "layers.3.attention_out_norm.weight"),
+            "blk.3.post_attention_norm.weight");
+  EXPECT_EQ(name("lm_head.weight", "lm_head.weight"), "output.weight");
+}
+
+}  // namespace
+}  // namespace mslt
