@@ -199,7 +199,7 @@ void matvec(benchmark::State& state) {
   const Random in(DType::f32, {state.range(0), inner});
   const Random out(DType::f32, {state.range(0), columns});
   const Random weight(dtype, {columns, dtype == DType::u8 ? inner / 2 : inner});
-  const Random scales(DType::f16, {columns, inner / 32});
+  const Random scales(DType::f16, dtype == DType::u8 ? Shape{columns, inner / 32, 2} : Shape{columns, inner / 32});
   for (auto _ : state) {
     cpu().run(MatmulForward{
         .out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});

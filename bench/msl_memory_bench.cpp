@@ -436,6 +436,7 @@ void Bench::matvec(DType dtype) {
   const Tensor bytes = make(DType::i8, {v, c});
   const Tensor halves = make(DType::u8, {v, c / 2});
   const Tensor scales = values(DType::f16, {v, c / 32}, 0.0f, 0.1f);
+  const Tensor lines = values(DType::f16, {v, c / 32, 2}, 0.0f, 0.1f);
   const double other = bytes_of(one) + bytes_of(out_one);
   measure("matvec of the output head", dtype, bytes_of(plain) + other,
           [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = plain}); });
@@ -443,8 +444,8 @@ void Bench::matvec(DType dtype) {
           [&] { backend_.run(MatmulForward{.out = out, .in = in, .weight = plain}); });
   measure("matvec of the output head, i8", dtype, bytes_of(bytes) + bytes_of(scales) + other,
           [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {bytes, scales}}); });
-  measure("matvec of the output head, 4 bits", dtype, bytes_of(halves) + bytes_of(scales) + other,
-          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {halves, scales}}); });
+  measure("matvec of the output head, 4 bits", dtype, bytes_of(halves) + bytes_of(lines) + other,
+          [&] { backend_.run(MatmulForward{.out = out_one, .in = one, .weight = {halves, lines}}); });
 }
 
 void Bench::layout(DType dtype) {

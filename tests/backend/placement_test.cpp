@@ -112,7 +112,7 @@ TEST_P(PlacementTest, ProductsOfFewRows) {
           MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
     expect_same([&](Maker& t) {
-      const Weight weight{t.integers(DType::u8, {40, 32}, 0, 256), t.make(DType::f16, {40, 2})};
+      const Weight weight{t.integers(DType::u8, {40, 32}, 0, 256), t.make(DType::f16, {40, 2, 2})};
       backend().run(
           MatmulForward{.out = t.make({m, 40}), .in = t.make({m, 64}), .weight = weight, .bias = t.make({40})});
     });
