@@ -79,6 +79,13 @@ void GgufWriter::set_integers(std::string_view key, std::span<const std::int32_t
   for (const std::int32_t value : values) append(keys_, value);
 }
 
+void GgufWriter::set_reals(std::string_view key, std::span<const float> values) {
+  add_key(key, GgufType::array);
+  append_type(keys_, GgufType::f32);
+  append(keys_, std::uint64_t{values.size()});
+  for (const float value : values) append(keys_, value);
+}
+
 void GgufWriter::add_tensor(std::string name, const GgufBlock& block, std::vector<std::uint64_t> shape) {
   std::uint64_t units = block.bytes;
   for (std::size_t d = 0; d < shape.size(); ++d) {

@@ -33,6 +33,7 @@ class GgufWriter {
   void set_text(std::string_view key, std::string_view value);
   void set_texts(std::string_view key, std::span<const std::string> values);
   void set_integers(std::string_view key, std::span<const std::int32_t> values);
+  void set_reals(std::string_view key, std::span<const float> values);
 
   // Throws Error(input) naming the tensor if its size overflows.
   void add_tensor(std::string name, const GgufBlock& block, std::vector<std::uint64_t> shape);

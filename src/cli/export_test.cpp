@@ -67,6 +67,37 @@ TEST_F(ExportTest, QuantisedFilesGenerate) {
   EXPECT_TRUE(info["weights"].contains("Q8_0"));
 }
 
+TEST_F(ExportTest, InfoDescribesEveryKindOfFile) {
+  train_model();
+  exported("run", "gguf", "model.gguf", {"--dtype", "f16"});
+  const auto info = [&](const std::string& name) {
+    const Outcome shown = mslt({"info", path(name)});
+    EXPECT_EQ(shown.status, 0) << shown.err;
+    const Outcome outcome = mslt({"info", path(name), "--json"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto file = info("model.gguf");
+  const auto run = info("run");
+  EXPECT_EQ(run["format"], "Hugging Face folder, of a run");
+  EXPECT_EQ(info("run/checkpoints/step-6")["format"], "Hugging Face folder, a checkpoint of a run");
+  for (const char* const member : {"family", "parameters", "context", "heads", "eos_token_ids", "chat_template"}) {
+    EXPECT_EQ(file[member], run[member]) << member;
+  }
+  EXPECT_EQ(run["run_bytes"], run["parameters"].get<std::int64_t>() * 4);
+  EXPECT_EQ(run["train_bytes"], run["parameters"].get<std::int64_t>() * 16);
+  EXPECT_TRUE(file["weights"].contains("F16"));
+  EXPECT_EQ(info("run/model.safetensors")["weights"], run["weights"]);
+  const auto data = info("data");
+  EXPECT_EQ(data["vocab_size"], 300);
+  EXPECT_EQ(info("data/train_000000.bin")["tokens"], data["train_tokens"]);
+  EXPECT_EQ(info("tokenizer.json")["special_tokens"]["[EOS]"], 2);
+  EXPECT_EQ(info("tokenizer.json")["pattern"], "gpt2");
+  write_file(folder_ / "model.pt", "PK\x03\x04");
+  EXPECT_NE(mslt({"info", path("model.pt")}).err.find("is a PyTorch file"), std::string::npos);
+  EXPECT_NE(mslt({"info", path("nothing")}).err.find("There is no"), std::string::npos);
+}
+
 TEST_F(ExportTest, RefusesBeforeItWorks) {
   train_model();
   const auto refusal = [&](std::vector<std::string> arguments, int status) {

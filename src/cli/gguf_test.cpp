@@ -88,7 +88,7 @@ TEST_F(GgufTest, ServesEveryCommand) {
   EXPECT_EQ(info["weights"]["Q8_0"]["tensors"], 8);
   EXPECT_EQ(info["eos_token_ids"], nlohmann::json::array({2}));
   const std::string shown = accepted({"info", path("run")}).out;
-  EXPECT_NE(shown.find("Format       Hugging Face folder\nFamily       llama\n"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("Format       Hugging Face folder, of a run\nFamily       llama\n"), std::string::npos) << shown;
   EXPECT_NE(shown.find("Context      32 tokens\nWeights      F32 in"), std::string::npos) << shown;
   EXPECT_NE(shown.find("end '[EOS]' (id 2)"), std::string::npos) << shown;
   // The run needs the file no longer.

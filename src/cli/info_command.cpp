@@ -1,26 +1,61 @@
-// mslt info: what a model's files hold.
+// mslt info: what the files of models, tokenizers and data hold.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/fail.h"
+#include "base/gguf.h"
+#include "base/paths.h"
+#include "base/printable.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/units.h"
+#include "data/data_folder.h"
+#include "data/shard.h"
 #include "formats/model_info.h"
+#include "formats/pytorch_files.h"
+#include "text/gguf_tokenizer.h"
 #include "text/token_label.h"
+#include "text/vocabulary_files.h"
 
 namespace mslt::cli {
 namespace {
 
 // Elements of f32: the weights; to train, gradients and two moments as well.
-constexpr double run_bytes_per_parameter = 4.0;
-constexpr double train_bytes_per_parameter = 16.0;
+constexpr std::uint64_t run_bytes_per_parameter = 4;
+constexpr std::uint64_t train_bytes_per_parameter = 16;
+
+using AllWeights = std::map<std::string, ModelInfo::Weights>;
+
+nlohmann::ordered_json weights_json(const AllWeights& all) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const auto& [type, weights] : all) json[type] = {{"tensors", weights.tensors}, {"bytes", weights.bytes}};
+  return json;
+}
+
+void print_row(std::string_view name, std::string_view value, Context& context) {
+  context.out << fmt::format("{:<12} {}\n", name, value);
+}
+
+void print_weights(const AllWeights& all, Context& context) {
+  for (const auto& [type, weights] : all) {
+    print_row("Weights",
+              fmt::format("{} in {} tensor{}: {}", type, weights.tensors, weights.tensors == 1 ? "" : "s",
+                          format_bytes(static_cast<double>(weights.bytes))),
+              context);
+  }
+}
 
 bool has_template(const ModelInfo& info) {
   const auto& files = info.model.files;
@@ -34,10 +69,8 @@ bool has_template(const ModelInfo& info) {
 void print_json(const ModelInfo& info, Context& context) {
   const Config& config = info.config;
   const ModelTokenIds& tokens = info.model.generation.tokens;
-  nlohmann::ordered_json weights = nlohmann::ordered_json::object();
-  for (const auto& [type, of_type] : info.weights) {
-    weights[type] = {{"tensors", of_type.tensors}, {"bytes", of_type.bytes}};
-  }
+  const nlohmann::ordered_json weights = weights_json(info.weights);
+  const auto parameters = static_cast<std::uint64_t>(config.parameter_count());
   const auto optional = [](const auto& id) {
     return id ? nlohmann::ordered_json(*id) : nlohmann::ordered_json(nullptr);
   };
@@ -54,6 +87,8 @@ void print_json(const ModelInfo& info, Context& context) {
                       {"vocab_size", config.vocab_size},
                       {"tied_embeddings", config.tied_embeddings},
                       {"weights", weights},
+                      {"run_bytes", run_bytes_per_parameter * parameters},
+                      {"train_bytes", train_bytes_per_parameter * parameters},
                       {"cache_bytes_per_token", cache_bytes_per_position(config)},
                       {"tokens", info.model.tokenizer ? info.model.tokenizer->vocab_size() : 0},
                       {"bos_token_id", optional(tokens.bos)},
@@ -78,8 +113,8 @@ std::string special_tokens(const ModelInfo& info) {
 
 void print(const ModelInfo& info, Context& context) {
   const Config& config = info.config;
-  const auto row = [&](std::string_view name, const std::string& value) {
-    context.out << fmt::format("{:<12} {}\n", name, value);
+  const auto row = [&](std::string_view name, std::string_view value) {
+    print_row(name, value, context);
   };
   const auto parameters = static_cast<double>(config.parameter_count());
   row("Format", info.format);
@@ -91,31 +126,139 @@ void print(const ModelInfo& info, Context& context) {
                   config.channels, config.heads, config.head_size, config.kv_heads, config.ffn_size));
   row("Vocabulary", fmt::format("{}, {} output head", config.vocab_size, config.tied_embeddings ? "tied" : "separate"));
   row("Context", fmt::format("{} tokens", config.max_positions));
-  for (const auto& [type, weights] : info.weights) {
-    row("Weights", fmt::format("{} in {} tensor{}: {}", type, weights.tensors, weights.tensors == 1 ? "" : "s",
-                               format_bytes(static_cast<double>(weights.bytes))));
-  }
-  row("Memory", fmt::format("{} of weights in f32, and {} for each token of context; {} to train, without activations",
-                            format_bytes(run_bytes_per_parameter * parameters),
-                            format_bytes(static_cast<double>(cache_bytes_per_position(config))),
-                            format_bytes(train_bytes_per_parameter * parameters)));
+  print_weights(info.weights, context);
+  row("Memory",
+      fmt::format("to run, {} of weights in f32 (half in 16 bits), and {} for each token of context; to train, {} "
+                  "without activations",
+                  format_bytes(static_cast<double>(run_bytes_per_parameter) * parameters),
+                  format_bytes(static_cast<double>(cache_bytes_per_position(config))),
+                  format_bytes(static_cast<double>(train_bytes_per_parameter) * parameters)));
   row("Tokenizer", info.model.tokenizer ? fmt::format("{} tokens", info.model.tokenizer->vocab_size()) : "none");
   row("Tokens", special_tokens(info));
   row("Template", has_template(info) ? "for chats" : "none");
+}
+
+void describe_shard(const std::filesystem::path& path, Context& context) {
+  const ShardReader shard(path);
+  const auto bits = 8 * static_cast<int>(shard.width());
+  if (context.json) {
+    context.print_json({{"format", "token shard"}, {"tokens", shard.size()}, {"bits", bits}});
+    return;
+  }
+  print_row("Format", fmt::format("token shard, {} bits for each", bits), context);
+  print_row("Tokens", fmt::format("{}", shard.size()), context);
+}
+
+void describe_data(const std::filesystem::path& folder, Context& context) {
+  const DataInfo data = read_data_info(folder);
+  if (context.json) {
+    context.print_json({{"format", "data folder"},
+                        {"train_tokens", data.train.tokens},
+                        {"validation_tokens", data.val.tokens},
+                        {"train_documents", data.train.documents},
+                        {"validation_documents", data.val.documents},
+                        {"vocab_size", data.vocab_size},
+                        {"eos_token_id", data.eos_id}});
+    return;
+  }
+  print_row("Format", "data folder", context);
+  const auto split = [&](std::string_view name, const SplitInfo& info) {
+    print_row(name,
+              fmt::format("{} tokens of {} {} in {} shards", info.tokens, info.documents,
+                          data.holds_examples() ? "examples" : "documents", info.shards.size()),
+              context);
+  };
+  split("Training", data.train);
+  split("Validation", data.val);
+  print_row("Tokenizer", fmt::format("{} tokens; the id {} ends texts", data.vocab_size, data.eos_id), context);
+}
+
+void describe_safetensors(const std::filesystem::path& path, Context& context) {
+  const AllWeights weights = read_safetensors_info(path);
+  if (context.json) {
+    context.print_json({{"format", "safetensors file"}, {"weights", weights_json(weights)}});
+    return;
+  }
+  print_row("Format", "safetensors file", context);
+  print_weights(weights, context);
+}
+
+void describe_tokenizer(const std::filesystem::path& path, Context& context) {
+  // A .tiktoken file does not say how text is split, which does not matter here.
+  const bool is_tiktoken = path.extension() == ".tiktoken";
+  const Tokenizer tokenizer =
+      Tokenizer::load(path, is_tiktoken ? std::optional(SplitPattern::none) : std::optional<SplitPattern>());
+  const std::string splitting = is_tiktoken           ? "unknown"
+                                : tokenizer.pattern() ? std::string(name_of(*tokenizer.pattern()))
+                                                      : "steps of its own";
+  if (context.json) {
+    nlohmann::ordered_json special = nlohmann::ordered_json::object();
+    for (const SpecialToken& token : tokenizer.special_tokens()) special[printable(token.text)] = token.id;
+    context.print_json(
+        {{"format", "tokenizer"},
+         {"tokens", tokenizer.vocab_size()},
+         {"pattern", splitting},
+         {"special_tokens", special},
+         {"text_prefix", std::vector<TokenId>(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end())}});
+    return;
+  }
+  print_row("Format", "tokenizer", context);
+  print_row("Vocabulary",
+            fmt::format("{} tokens, {} of them special", tokenizer.vocab_size(), tokenizer.special_tokens().size()),
+            context);
+  print_row("Pattern", splitting, context);
+  std::vector<std::string> labels;
+  const auto add = [&](std::string_view what, std::optional<TokenId> id) {
+    if (id) labels.push_back(fmt::format("{} {}", what, token_label(tokenizer, *id)));
+  };
+  if (!tokenizer.text_prefix().empty()) add("before texts", tokenizer.text_prefix().front());
+  add("begin", tokenizer.bos_id());
+  add("end", tokenizer.eos_id());
+  add("padding", tokenizer.pad_id());
+  print_row("Tokens", labels.empty() ? "none" : fmt::format("{}", fmt::join(labels, ", ")), context);
+}
+
+void describe_model(const std::filesystem::path& path, Context& context) {
+  const ModelInfo info = read_model_info(path);
+  print_notes(info.model.notes, context);
+  context.json ? print_json(info, context) : print(info, context);
+}
+
+void describe(const std::filesystem::path& path, Context& context) {
+  if (is_gguf_file(path)) {
+    const GgufFile file(path);
+    // Some hold a tokenizer alone.
+    const bool has_weights = !file.contents().tensors().empty() || !has_tokenizer(file.contents());
+    return has_weights ? describe_model(path, context) : describe_tokenizer(path, context);
+  }
+  if (is_folder(path)) {
+    if (path_exists(path / "config.json")) return describe_model(path, context);
+    if (path_exists(path / "data.json")) return describe_data(path, context);
+    if (tokenizer_file_in(path)) return describe_tokenizer(path, context);
+    return describe_model(path, context);
+  }
+  if (is_shard(path)) return describe_shard(path, context);
+  if (path.extension() == ".safetensors") return describe_safetensors(path, context);
+  refuse_pytorch_files(path);
+  if (!path_exists(path)) fail(ErrorKind::io, "There is no {}.", path.string());
+  describe_tokenizer(path, context);
 }
 
 }  // namespace
 
 void add_info_command(CLI::App& app, Context& context) {
   const auto path = std::make_shared<std::string>();
-  CLI::App* command = add_command(app, context, "info", "What a model folder or GGUF file holds",
-                                  "  mslt info run\n  mslt info model.gguf --json\n");
-  command->add_option("path", *path, "A run folder, a Hugging Face model folder or a GGUF file")->required();
+  CLI::App* command =
+      add_command(app, context, "info", "What the files of a model, a tokenizer or data hold",
+                  "  mslt info run\n  mslt info model.gguf --json\n  mslt info data/train_000000.bin\n");
+  command
+      ->add_option(
+          "path", *path,
+          "A run, checkpoint, Hugging Face or data folder; a GGUF or safetensors file, token shard or tokenizer")
+      ->required();
   command->callback([=, &context] {
     context.action = [=, &context] {
-      const ModelInfo info = read_model_info(*path);
-      print_notes(info.model.notes, context);
-      context.json ? print_json(info, context) : print(info, context);
+      describe(*path, context);
     };
   });
 }

@@ -5,7 +5,9 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <fstream>
 #include <limits>
+#include <system_error>
 #include <vector>
 
 #include "base/checked.h"
@@ -114,6 +116,16 @@ void ShardReader::check_ids(std::uint32_t vocab_size) const {
     const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(block.size(), size() - first));
     copy(first, std::span(block).first(count), vocab_size);
   }
+}
+
+bool is_shard(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  std::ifstream file(path, std::ios::binary);
+  std::array<char, sizeof(std::uint32_t)> begin{};
+  if (!file.read(begin.data(), begin.size())) return false;
+  const auto magic = std::bit_cast<std::uint32_t>(begin);
+  return magic == magic_two || magic == magic_four;
 }
 
 ShardWriter::ShardWriter(const std::filesystem::path& path, TokenWidth width)

@@ -67,6 +67,9 @@ class ShardReader {
   ShardView view_;
 };
 
+// Whether the file begins as shards do.
+bool is_shard(const std::filesystem::path& path);
+
 // Writes one shard in a stream. The file appears under its name with finish(), not before. One thread at a time.
 class ShardWriter {
  public:

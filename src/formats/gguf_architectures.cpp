@@ -33,6 +33,13 @@ constexpr auto gemma_keys = std::to_array<GgufKey>({
     {"attn_logit_softcapping", "attn_logit_softcapping", GgufKey::Kind::real, false},
     {"final_logit_softcapping", "final_logit_softcapping", GgufKey::Kind::real, false},
 });
+// Phi-3's files say 0 where there is no window.
+constexpr auto phi3_keys = [] {
+  std::array<GgufKey, 10> keys{};
+  std::copy_n(gemma_keys.begin(), keys.size(), keys.begin());
+  keys.back().is_required = false;
+  return keys;
+}();
 constexpr std::span<const GgufKey> llama_keys = std::span(gemma_keys).first(9);
 
 constexpr auto architectures = std::to_array<GgufArchitecture>({
@@ -43,6 +50,7 @@ constexpr auto architectures = std::to_array<GgufArchitecture>({
     {"qwen3", ModelFamily::qwen3, llama_keys},
     {"smollm3", ModelFamily::smollm3, llama_keys, true},
     {"olmo2", ModelFamily::olmo2, llama_keys},
+    {"phi3", ModelFamily::phi3, phi3_keys},
     {"gemma2", ModelFamily::gemma2, gemma_keys},
     {"gemma3", ModelFamily::gemma3, gemma_keys},
 });

@@ -49,11 +49,13 @@ class Keys {
   }
   std::int64_t size(std::string_view name, std::int64_t fallback) const { return has(name) ? size(name) : fallback; }
 
-  // The members of config.json by the table; without those whose keys are missing but not required.
+  bool is_zero(std::string_view name) const { return !file_.is_array(key(name)) && number(name) == 0.0; }
+
+  // The members of config.json by the table; without those whose keys are missing, or zero, but not required.
   json members(std::span<const GgufKey> table) const {
     json members = json::object();
     for (const GgufKey& entry : table) {
-      if (!entry.is_required && !has(entry.key)) continue;
+      if (!entry.is_required && (!has(entry.key) || is_zero(entry.key))) continue;
       json& member = members[std::string(entry.member)];
       entry.kind == GgufKey::Kind::size ? member = size(entry.key) : member = number(entry.key);
     }

@@ -105,11 +105,40 @@ TEST(GgufConfigTest, ReadsOtherFormsAndFamilies) {
   EXPECT_EQ(read(plain).config.rope_scaling.factor, 8.0);
 }
 
+// What llama.cpp takes for granted of a family stands in no key.
+TEST(GgufConfigTest, KnowsTheLayersOfItsFamilies) {
+  const auto of = [](std::string_view architecture, std::uint32_t layers, std::uint32_t window) {
+    TestGguf file = llama(architecture, "block_count");
+    const std::string prefix = std::string(architecture) + ".";
+    file.number(prefix + "block_count", layers).number(prefix + "attention.sliding_window", window);
+    return read(file).config;
+  };
+  const Config gemma2 = of("gemma2", 3, 16);
+  EXPECT_EQ(gemma2.attention_softcap, 50.0f);
+  EXPECT_EQ(gemma2.logit_softcap, 30.0f);
+  EXPECT_EQ(gemma2.attention_scale, 0.0f);  // of the size of a head
+  EXPECT_EQ(gemma2.norm_weight_offset, 1.0f);
+  const Config gemma3 = of("gemma3", 12, 16);
+  EXPECT_EQ(gemma3.local_rope_theta, 10000.0);
+  for (std::int64_t i = 0; i < 12; ++i) {
+    EXPECT_EQ(gemma3.layer(i).attention.window, i == 5 || i == 11 ? 0 : 16) << i;
+    EXPECT_EQ(gemma2.layer(i % 3).attention.window, i % 3 == 1 ? 0 : 16) << i;
+  }
+  const Config smollm3 = of("smollm3", 8, 0);
+  for (std::int64_t i = 0; i < 8; ++i) EXPECT_EQ(smollm3.layer(i).attention.rotary, i % 4 != 3) << i;
+  EXPECT_EQ(of("phi3", 2, 0).window, 0);
+  EXPECT_EQ(of("phi3", 2, 16).window, 16);
+  EXPECT_EQ(read(llama("phi3")).config.window, 0);
+  TestGguf longer = llama("phi3");
+  longer.text("phi3.rope.scaling.type", "longrope");
+  expect_refused(longer, "the key 'phi3.rope.scaling.type' is \"longrope\"");
+}
+
 TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
   expect_refused(TestGguf(), "the key 'general.architecture' is missing");
   expect_refused(llama("mamba"),
                  "the key 'general.architecture' is \"mamba\"; supported are llama, mistral, qwen2, gpt2, qwen3, "
-                 "smollm3, olmo2, gemma2, gemma3");
+                 "smollm3, olmo2, phi3, gemma2, gemma3");
   expect_refused(llama("llama", "block_count"), "the key 'llama.block_count' is missing");
   const auto refuse = [](const std::function<void(TestGguf&)>& change, std::string_view reason,
                          std::string_view without = "") {

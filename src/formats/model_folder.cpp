@@ -16,6 +16,7 @@
 #include "formats/gguf_model.h"
 #include "formats/hf_weights.h"
 #include "formats/mapped_weights.h"
+#include "formats/pytorch_files.h"
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
 #include "text/tokenizer_json.h"
@@ -121,6 +122,7 @@ void save_shards(const std::filesystem::path& folder, const Transformer& transfo
 }  // namespace
 
 LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
+  refuse_pytorch_files(folder);
   if (!is_folder(folder)) {
     if (!path_exists(folder)) fail(ErrorKind::io, "There is no {}.", folder.string());
     fail(ErrorKind::io,

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/paths.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_model.h"
 #include "formats/gguf_weights.h"
@@ -12,13 +13,24 @@
 
 namespace mslt {
 
+namespace {
+
+void count(std::map<std::string, ModelInfo::Weights>& all, std::string_view type, std::uint64_t bytes) {
+  ModelInfo::Weights& weights = all[std::string(type)];
+  ++weights.tensors;
+  weights.bytes += bytes;
+}
+
+std::string format_of(const std::filesystem::path& folder) {
+  if (path_exists(folder / "manifest.json")) return "Hugging Face folder, a checkpoint of a run";
+  if (path_exists(folder / "run.json")) return "Hugging Face folder, of a run";
+  return "Hugging Face folder";
+}
+
+}  // namespace
+
 ModelInfo read_model_info(const std::filesystem::path& path) {
   ModelInfo info;
-  const auto count = [&](std::string_view type, std::uint64_t bytes) {
-    ModelInfo::Weights& weights = info.weights[std::string(type)];
-    ++weights.tensors;
-    weights.bytes += bytes;
-  };
   HfConfig hf;
   if (is_gguf_file(path)) {
     const GgufFile file(path);
@@ -27,19 +39,29 @@ ModelInfo read_model_info(const std::filesystem::path& path) {
     const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
     match_weights(gguf_pieces(hf, layout), layout, gguf_weights(file.contents(), hf.config.tied_embeddings),
                   file.contents().source(), info.model.notes);
-    for (const GgufTensor& tensor : file.contents().tensors()) count(tensor.block.name, tensor.data.size());
+    for (const GgufTensor& tensor : file.contents().tensors())
+      count(info.weights, tensor.block.name, tensor.data.size());
     file.require_intact();
   } else {
-    info.format = "Hugging Face folder";
+    info.format = format_of(path);
     info.model = describe_folder(path, hf);
     const SafetensorsModel weights(path);
     const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
     match_weights(weight_pieces(hf.config, layout, hf.family), layout, weights.tensors(), weights.source(),
                   info.model.notes);
-    for (const FileTensor& tensor : weights.tensors()) count(tensor.dtype, tensor.data.size());
+    for (const FileTensor& tensor : weights.tensors()) count(info.weights, tensor.dtype, tensor.data.size());
   }
   info.config = hf.config;
   return info;
+}
+
+std::map<std::string, ModelInfo::Weights> read_safetensors_info(const std::filesystem::path& path) {
+  std::map<std::string, ModelInfo::Weights> weights;
+  const SafetensorsFile file(path);
+  for (const SafetensorsEntry& entry : file.entries()) {
+    count(weights, entry.dtype, entry.end - entry.begin);
+  }
+  return weights;
 }
 
 std::uint64_t cache_bytes_per_position(const Config& config) {

@@ -27,10 +27,7 @@ SafetensorsModel::SafetensorsModel(const std::filesystem::path& folder) {
   const std::filesystem::path index = folder / "model.safetensors.index.json";
   if (path_exists(single) || !path_exists(index)) {
     if (!path_exists(single)) {
-      fail(ErrorKind::io, "{} holds neither model.safetensors nor model.safetensors.index.json.{}", folder.string(),
-           path_exists(folder / "pytorch_model.bin")
-               ? " Its pytorch_model.bin is not read: save the model again with safe_serialization=True."
-               : "");
+      fail(ErrorKind::io, "{} holds neither model.safetensors nor model.safetensors.index.json.", folder.string());
     }
     source_ = single.string();
     add_file(single);

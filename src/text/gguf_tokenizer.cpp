@@ -150,6 +150,30 @@ const Pre* pre_of(const TokenizerParts& parts) {
   return found == pres.end() ? nullptr : found;
 }
 
+// All ways to cut a token of characters in two are tried.
+constexpr std::size_t longest_piece = 512;
+
+// SentencePiece joins any two neighbours that make a token, that of the highest score first, then the leftmost: rules
+// whose ranks are the places of the scores.
+std::vector<MergeRule> merges_of_scores(const std::vector<std::string>& tokens, std::vector<TokenId> pieces,
+                                        const std::vector<double>& scores, const TokenIndex& index) {
+  std::ranges::stable_sort(pieces, std::ranges::greater(), [&](TokenId id) { return scores[id]; });
+  std::vector<MergeRule> merges;
+  std::uint32_t rank = 0;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const TokenId id = pieces[i];
+    const std::string_view text = tokens[id];
+    if (i > 0 && scores[id] != scores[pieces[i - 1]]) ++rank;
+    for (std::size_t cut = decode_utf8(text, 0).length; cut < text.size(); cut += decode_utf8(text, cut).length) {
+      const TokenId left = index.find(text.substr(0, cut));
+      const TokenId right = left == TokenIndex::no_token ? left : index.find(text.substr(cut));
+      if (right == TokenIndex::no_token) continue;
+      merges.push_back({.left = left, .right = right, .result = id, .rank = rank});
+    }
+  }
+  return merges;
+}
+
 class GgufTokenizer {
  public:
   GgufTokenizer(const Gguf& file, bool byte_level) : file_(file), texts_(file.texts(tokens_key)) {
@@ -265,27 +289,13 @@ class GgufTokenizer {
     }
   }
 
-  // SentencePiece joins any two neighbours that make a token, that of the highest score first, then the leftmost: rules
-  // whose ranks are the places of the scores.
   void make_merges() {
     const std::vector<double> scores = file_.numbers(scores_key);
     if (scores.size() != texts_.size()) file_.reject(scores_key, fmt::format("there are {} tokens", texts_.size()));
-    std::ranges::stable_sort(pieces_, std::ranges::greater(), [&](TokenId id) { return scores[id]; });
-    std::uint32_t rank = 0;
-    for (std::size_t i = 0; i < pieces_.size(); ++i) {
-      const TokenId id = pieces_[i];
-      const std::string_view text = parts_.tokens[id];
-      // All ways to cut it in two are tried.
-      constexpr std::size_t longest = 512;
-      if (text.size() > longest) reject_token(id, fmt::format("is longer than {} bytes", longest));
-      if (i > 0 && scores[id] != scores[pieces_[i - 1]]) ++rank;
-      for (std::size_t cut = decode_utf8(text, 0).length; cut < text.size(); cut += decode_utf8(text, cut).length) {
-        const TokenId left = index_->find(text.substr(0, cut));
-        const TokenId right = left == TokenIndex::no_token ? left : index_->find(text.substr(cut));
-        if (right == TokenIndex::no_token) continue;
-        parts_.merges.push_back({.left = left, .right = right, .result = id, .rank = rank});
-      }
+    for (const TokenId id : pieces_) {
+      if (texts_[id].size() > longest_piece) reject_token(id, fmt::format("is longer than {} bytes", longest_piece));
     }
+    parts_.merges = merges_of_scores(parts_.tokens, std::move(pieces_), scores, *index_);
   }
 
   void set_prefix() {
@@ -306,6 +316,90 @@ class GgufTokenizer {
   std::vector<TokenId> pieces_;      // those tokens, if made of characters
   TokenizerParts parts_;
 };
+
+// What is particular to tokens of bytes.
+void write_bytes(GgufWriter& file, const TokenizerParts& parts) {
+  const Pre* const pre = pre_of(parts);
+  if (pre == nullptr) {
+    fail(ErrorKind::input,
+         "The tokenizer splits text in a way that has no name in GGUF files, so the model cannot be written as one.");
+  }
+  std::vector<std::string> merges;
+  for (const MergeRule& rule : parts.merges) {
+    merges.push_back(to_byte_characters(parts.tokens[rule.left]) + " " + to_byte_characters(parts.tokens[rule.right]));
+  }
+  file.set_text(model_key, "gpt2");
+  file.set_text(pre_key, pre->name);
+  file.set_texts(merges_key, merges);
+}
+
+bool is_byte(const TokenizerParts& parts, std::string_view text) {
+  return !parts.byte_level && parts.byte_fallback && byte_of_token(text);
+}
+
+// Whether texts begin with a space, where both read texts as SentencePiece does.
+std::optional<bool> adds_space(const TokenizerParts& parts) {
+  for (const bool adds : {true, false}) {
+    TokenizerParts known;
+    known.byte_level = false;
+    const json steps = piece_pipeline(adds);
+    read_pipeline(JsonMember(steps, "", "a pre-tokenizer"), known);
+    const auto joined = [](const TokenizerParts& of, std::string_view text) {
+      std::string all;
+      const std::string normal = of.normalizer.apply(text);
+      Pieces pieces;
+      of.pre_tokenizer.split(normal, false, pieces);
+      for (const std::string_view piece : pieces.views) all += piece;
+      return all;
+    };
+    const auto alike = [&](std::string_view text) {
+      return joined(known, text) == joined(parts, text);
+    };
+    if (alike(probe) && alike(" a") && alike("a b") && alike("\n")) return adds;
+  }
+  return std::nullopt;
+}
+
+// What is particular to tokens of characters: scores that order the merges as their ranks do.
+void write_pieces(GgufWriter& file, const TokenizerParts& parts, std::size_t rows) {
+  const auto fail_for = [](std::string_view what) {
+    fail(ErrorKind::input, "The model cannot be written as a GGUF file: its tokenizer's {}.", what);
+  };
+  const std::optional<bool> adds = adds_space(parts);
+  if (!adds) fail_for("normalizer or pre_tokenizer is not SentencePiece's");
+  std::vector<double> scores(rows, 0.0);
+  std::vector<TokenId> pieces;
+  for (std::size_t id = 0; id < parts.tokens.size(); ++id) {
+    const bool is_control =
+        std::ranges::any_of(parts.added, [&](const AddedToken& token) { return token.id == id && token.special; });
+    if (!parts.tokens[id].empty() && parts.tokens[id].size() <= longest_piece && !is_control) {
+      pieces.push_back(static_cast<TokenId>(id));
+    }
+  }
+  // The first rule that makes a token says when it is made.
+  for (const MergeRule& rule : parts.merges) {
+    if (scores[rule.result] == 0.0) scores[rule.result] = -1.0 - static_cast<double>(rule.rank);
+  }
+  const TokenIndex index(parts.tokens, pieces);
+  const auto sorted = [](std::vector<MergeRule> merges) {
+    std::vector<std::array<TokenId, 3>> rules;
+    for (const MergeRule& rule : merges) rules.push_back({rule.result, rule.left, rule.right});
+    std::ranges::sort(rules);
+    return rules;
+  };
+  if (sorted(merges_of_scores(parts.tokens, std::move(pieces), scores, index)) != sorted(parts.merges)) {
+    fail_for("merges are not all pairs of tokens that make a token, which is what llama.cpp tries");
+  }
+  for (std::size_t i = 1; i < parts.merges.size(); ++i) {
+    if (scores[parts.merges[i].result] > scores[parts.merges[i - 1].result]) {
+      fail_for("merges into one token do not follow each other, so that no score can stand for them");
+    }
+  }
+  file.set_text(model_key, "llama");
+  file.set_text(pre_key, "default");
+  file.set_boolean("tokenizer.ggml.add_space_prefix", *adds);
+  file.set_reals(scores_key, std::vector<float>(scores.begin(), scores.end()));
+}
 
 }  // namespace
 
@@ -330,15 +424,6 @@ TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
 
 void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size) {
   const TokenizerParts parts = parts_from_json(tokenizer.to_json(), "The tokenizer");
-  if (!parts.byte_level) {
-    fail(ErrorKind::input,
-         "The tokenizer's tokens are characters, not bytes, and are not written to GGUF files; export an HF folder.");
-  }
-  const Pre* const pre = pre_of(parts);
-  if (pre == nullptr) {
-    fail(ErrorKind::input,
-         "The tokenizer splits text in a way that has no name in GGUF files, so the model cannot be written as one.");
-  }
   const auto rows = static_cast<std::size_t>(vocab_size);
   if (parts.tokens.size() > rows) {
     fail(ErrorKind::input,
@@ -349,7 +434,8 @@ void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int
   std::vector<std::int32_t> types(rows, static_cast<std::int32_t>(Type::normal));
   for (std::size_t id = 0; id < rows; ++id) {
     if (id < parts.tokens.size() && !parts.tokens[id].empty()) {
-      texts[id] = to_byte_characters(parts.tokens[id]);
+      texts[id] = spelling_of(parts, static_cast<TokenId>(id));
+      if (is_byte(parts, texts[id])) types[id] = static_cast<std::int32_t>(Type::byte);
     } else {
       texts[id] = fmt::format("[PAD{}]", id);
       types[id] = static_cast<std::int32_t>(Type::unused);
@@ -359,15 +445,14 @@ void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int
     texts[token.id] = token.text;
     types[token.id] = static_cast<std::int32_t>(token.special ? Type::control : Type::user_defined);
   }
-  std::vector<std::string> merges;
-  for (const MergeRule& rule : parts.merges) {
-    merges.push_back(to_byte_characters(parts.tokens[rule.left]) + " " + to_byte_characters(parts.tokens[rule.right]));
+  if (parts.byte_level) {
+    write_bytes(file, parts);
+  } else {
+    if (parts.unknown) types[*parts.unknown] = static_cast<std::int32_t>(Type::unknown);
+    write_pieces(file, parts, rows);
   }
-  file.set_text(model_key, "gpt2");
-  file.set_text(pre_key, pre->name);
   file.set_texts(tokens_key, texts);
   file.set_integers(types_key, types);
-  file.set_texts(merges_key, merges);
 }
 
 }  // namespace mslt

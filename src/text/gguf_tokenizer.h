@@ -26,7 +26,8 @@ TokenizerParts parts_from_gguf_file(const std::filesystem::path& path);
 
 // The inverse: the keys of `tokenizer` for a model of `vocab_size` rows, the ids of special tokens apart. Ids without a
 // token become unused ones. The value of tokenizer.ggml.pre is the first one known that splits a text of all kinds of
-// characters in the same way. Throws Error(input) if there is none, or for more tokens than rows.
+// characters in the same way. Merges of characters become scores. Throws Error(input) if no value splits so or no
+// scores order the merges so, or for more tokens than rows.
 void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size);
 
 }  // namespace mslt

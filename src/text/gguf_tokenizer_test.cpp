@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/test_errors.h"
 #include "base/test_gguf.h"
 #include "mslt/error.h"
 #include "mslt/tokenizer.h"
@@ -194,6 +195,33 @@ TEST_F(GgufTokenizerTest, RefusesWhatItCannotReproduceByName) {
   EXPECT_EQ(load(bos).text_prefix().size(), 1U);
 }
 
+// What is written for the tokenizer of a file is that file's tokenizer again, whatever splits its text.
+TEST_F(GgufTokenizerTest, WritesWhatItReads) {
+  types_[5] = 4;
+  types_[7] = 5;
+  for (const std::string pre : {"gpt-2", "smollm", "llama-bpe", "dbrx", "qwen2", "gpt-4o", "tekken", "default"}) {
+    const Tokenizer tokenizer = load(file(pre));
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + "_2.gguf");
+    GgufWriter writer;
+    write_gguf_tokenizer(writer, tokenizer, static_cast<std::int64_t>(tokens_.size()) + 3);
+    writer.set_boolean("tokenizer.ggml.add_bos_token", false);
+    AtomicFile written(path);
+    writer.write_head(written);
+    written.commit();
+    EXPECT_EQ(GgufFile(path).contents().text("tokenizer.ggml.pre"), pre);
+    const Tokenizer again = Tokenizer::load(path);
+    EXPECT_EQ(again.vocab_size(), tokens_.size() + 3);
+    EXPECT_FALSE(again.has_token(7));
+    EXPECT_FALSE(again.has_token(static_cast<TokenId>(tokens_.size())));
+    const std::string text(hard_text);
+    EXPECT_EQ(again.encode(text, SpecialTokens::parse), tokenizer.encode(text, SpecialTokens::parse)) << pre;
+  }
+  GgufWriter writer;
+  const Tokenizer whole = Tokenizer::train_on_text(hard_text, {.vocab_size = 260, .pattern = SplitPattern::none});
+  EXPECT_THROW(write_gguf_tokenizer(writer, whole, 1000), Error);
+  EXPECT_THROW(write_gguf_tokenizer(writer, load(file()), 100), Error);
+}
+
 // A vocabulary of characters with scores, as SentencePiece's BPE has.
 class GgufPiecesTest : public GgufTokenizerTest {
  protected:
@@ -247,6 +275,40 @@ TEST_F(GgufPiecesTest, JoinsTheNeighboursOfTheHighestScore) {
   EXPECT_EQ(plain.encode("ab ab"), (Ids{260, 262}));
   EXPECT_EQ(plain.decode(Ids{262}), " ab");
   EXPECT_TRUE(plain.text_prefix().empty());
+}
+
+TEST_F(GgufPiecesTest, WritesWhatItReads) {
+  for (const bool adds_space : {true, false}) {
+    const Tokenizer tokenizer = load(file().boolean("tokenizer.ggml.add_space_prefix", adds_space));
+    const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + "_2.gguf");
+    GgufWriter writer;
+    write_gguf_tokenizer(writer, tokenizer, static_cast<std::int64_t>(tokens_.size()) + 3);
+    AtomicFile written(path);
+    writer.write_head(written);
+    written.commit();
+    const GgufFile again(path);
+    EXPECT_EQ(again.contents().boolean("tokenizer.ggml.add_space_prefix", !adds_space), adds_space);
+    EXPECT_EQ(again.contents().integers("tokenizer.ggml.token_type")[0], 2);
+    for (const char* const text : {"ab  baab\u00E9 <tool>x", "  aa<s>\n", ""}) {
+      EXPECT_EQ(Tokenizer::load(path).encode(text, SpecialTokens::parse), tokenizer.encode(text, SpecialTokens::parse));
+    }
+  }
+}
+
+TEST_F(GgufPiecesTest, DoesNotWriteMergesThatScoresCannotOrder) {
+  const std::string json = load(file()).to_json();
+  const auto changed = [&](auto change, std::string_view reason) {
+    auto document = nlohmann::ordered_json::parse(json);
+    change(document["model"]["merges"]);
+    const Tokenizer tokenizer = Tokenizer::from_json(document.dump(), "changed");
+    GgufWriter writer;
+    const std::string message = test::error_of(
+        ErrorKind::input, [&] { write_gguf_tokenizer(writer, tokenizer, static_cast<std::int64_t>(tokens_.size())); });
+    EXPECT_NE(message.find(reason), std::string::npos) << message;
+  };
+  changed([](auto& merges) { merges.erase(merges.begin()); }, "not all pairs");
+  // The two ways to make "▁ab" no longer follow each other.
+  changed([](auto& merges) { std::swap(merges[2], merges[3]); }, "no score can stand for them");
 }
 
 TEST_F(GgufPiecesTest, RefusesWhatIsNoVocabulary) {

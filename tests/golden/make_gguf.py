@@ -73,7 +73,9 @@ def write_model(source, path):
     config = json.loads((source / "config.json").read_text())
     weights = load_file(source / "model.safetensors")
     kind = config["model_type"]
-    architecture = {"gpt2": gguf.MODEL_ARCH.GPT2, "qwen2": gguf.MODEL_ARCH.QWEN2}.get(kind, gguf.MODEL_ARCH.LLAMA)
+    other = {"gpt2": "GPT2", "qwen2": "QWEN2", "qwen3": "QWEN3", "phi3": "PHI3", "gemma2": "GEMMA2", "gemma3_text": "GEMMA3",
+             "olmo2": "OLMO2", "smollm3": "SMOLLM3"}
+    architecture = gguf.MODEL_ARCH[other.get(kind, "LLAMA")]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
     layers = config.get("num_hidden_layers", config.get("n_layer"))
     heads = config.get("num_attention_heads", config.get("n_head"))
@@ -96,6 +98,14 @@ def write_model(source, path):
         writer.add_key_length(head_size)
         writer.add_value_length(head_size)
         rope = config["rope_parameters"]
+        rope = rope.get("full_attention", rope)
+        if config.get("sliding_window") and kind in ("phi3", "gemma2", "gemma3_text"):
+            writer.add_sliding_window(config["sliding_window"])
+        if kind.startswith("gemma"):
+            for name, add in (("attn", writer.add_attn_logit_softcapping), ("final", writer.add_final_logit_softcapping)):
+                cap = config[{"attn": "attn_logit_softcapping", "final": "final_logit_softcapping"}[name]]
+                if cap:
+                    add(cap)
         writer.add_rope_freq_base(rope["rope_theta"])
         if rope["rope_type"] == "linear":
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -108,7 +118,9 @@ def write_model(source, path):
         stem, end = name.rsplit(".", 1)
         if kind == "gpt2" and weight.ndim == 2 and ".h." in name:
             weight = weight.T
-        if architecture == gguf.MODEL_ARCH.LLAMA and stem.endswith(("q_proj", "k_proj")):
+        if kind.startswith("gemma") and name.endswith("norm.weight"):
+            weight = weight + 1
+        if architecture in (gguf.MODEL_ARCH.LLAMA, gguf.MODEL_ARCH.SMOLLM3) and stem.endswith(("q_proj", "k_proj")):
             weight = alternating(weight, heads if stem.endswith("q_proj") else kv_heads)
         new = names.get_name(stem) or names.get_name(stem.removeprefix("transformer."))
         writer.add_tensor(f"{new}.{end}", numpy.ascontiguousarray(weight))
@@ -122,7 +134,7 @@ def main():
     folder = HERE / "gguf"
     folder.mkdir(exist_ok=True)
     write_blocks(folder)
-    for name in ["gpt2", "llama", "llama_tied", "mistral", "qwen2"]:
+    for name in ["gpt2", "llama", "llama_tied", "mistral", "qwen2", "qwen3", "phi3", "gemma2", "gemma3", "olmo2", "smollm3"]:
         write_model(HERE / f"hf_{name}", folder / f"{name}.gguf")
 
 

@@ -23,7 +23,7 @@ try:
     import numpy
     import xllamacpp
 except ImportError as error:
-    print(f"skipped: {error}")
+    print(f"skipped: {error} (pip install gguf numpy xllamacpp)")
     sys.exit(77)
 
 PROMPTS = ["The capital of France is", "Once upon a time there was a little", "def fibonacci(n):", "Water boils at",
