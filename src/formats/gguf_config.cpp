@@ -115,10 +115,27 @@ RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t head_size)
   return scales ? RopeScaling{.type = RopeScalingType::linear, .factor = factor} : RopeScaling();
 }
 
+// A model that is spread over several files is joined by llama.cpp's tool.
+void require_whole(const Gguf& file) {
+  constexpr std::string_view count = "split.count";
+  if (!file.has(count) || file.number(count) <= 1.0) return;
+  fail(ErrorKind::input,
+       "{}: the file is part {} of {} of a model; supported are models in one file. Join the parts by "
+       "llama-gguf-split --merge FIRST_PART OUTPUT.",
+       file.source(), file.number("split.no", 0.0) + 1.0, file.number(count));
+}
+
 // What llama's relatives share.
 void complete_llama(const Keys& keys, json& members) {
   const Gguf& file = keys.file();
   keys.require_absent("expert_count", "mixtures of experts");
+  keys.require_absent("pooling_type", "poolings");
+  if (!file.boolean(keys.key("attention.causal"), true)) {
+    file.reject(keys.key("attention.causal"), "supported is true");
+  }
+  if (keys.number("rope.scaling.attn_factor", 1.0) != 1.0) {
+    file.reject(keys.key("rope.scaling.attn_factor"), "supported is 1");
+  }
   const auto channels = members["hidden_size"].get<std::int64_t>();
   const auto heads = members["num_attention_heads"].get<std::int64_t>();
   if (!members.contains("head_dim")) {
@@ -173,6 +190,7 @@ bool has_tied_head(const Gguf& file) {
 }  // namespace
 
 HfConfig config_from_gguf(const Gguf& file) {
+  require_whole(file);
   const std::string_view name = file.text(architecture_key);
   const auto known = std::ranges::find(gguf_architectures(), name, &GgufArchitecture::name);
   if (known == gguf_architectures().end()) {
@@ -187,6 +205,12 @@ HfConfig config_from_gguf(const Gguf& file) {
     members["activation_function"] = "gelu_new";
   } else {
     complete_llama(keys, members);
+  }
+  if (family == ModelFamily::gemma3) {
+    if (keys.has("rope.freq_base_swa")) members["rope_local_base_freq"] = keys.number("rope.freq_base_swa");
+    if (keys.has("attention.sliding_window_pattern")) {
+      members["sliding_window_pattern"] = keys.size("attention.sliding_window_pattern");
+    }
   }
   if (family == ModelFamily::gemma2 || family == ModelFamily::gemma3) {
     members["query_pre_attn_scalar"] = gemma_scalar(

@@ -106,6 +106,17 @@ TEST(GgufConfigTest, ReadsOtherFormsAndFamilies) {
 }
 
 // What llama.cpp takes for granted of a family stands in no key.
+TEST(GgufConfigTest, RefusesWhatItDoesNotCompute) {
+  TestGguf sees_all = llama();
+  expect_refused(sees_all.boolean("llama.attention.causal", false), "the key 'llama.attention.causal'");
+  TestGguf pooled = llama();
+  expect_refused(pooled.number("llama.pooling_type", 1), "poolings are not supported");
+  TestGguf scaled = llama();
+  expect_refused(scaled.real("llama.rope.scaling.attn_factor", 2.0F), "'llama.rope.scaling.attn_factor'");
+  TestGguf part = llama();
+  expect_refused(part.number("split.count", 3).number("split.no", 1), "part 2 of 3");
+}
+
 TEST(GgufConfigTest, KnowsTheLayersOfItsFamilies) {
   const auto of = [](std::string_view architecture, std::uint32_t layers, std::uint32_t window) {
     TestGguf file = llama(architecture, "block_count");
@@ -124,6 +135,12 @@ TEST(GgufConfigTest, KnowsTheLayersOfItsFamilies) {
     EXPECT_EQ(gemma3.layer(i).attention.window, i == 5 || i == 11 ? 0 : 16) << i;
     EXPECT_EQ(gemma2.layer(i % 3).attention.window, i % 3 == 1 ? 0 : 16) << i;
   }
+  TestGguf other = llama("gemma3", "block_count");
+  other.number("gemma3.block_count", 6).number("gemma3.attention.sliding_window", 16);
+  other.number("gemma3.attention.sliding_window_pattern", 3).real("gemma3.rope.freq_base_swa", 20000.0F);
+  const Config third = read(other).config;
+  EXPECT_EQ(third.local_rope_theta, 20000.0);
+  for (std::int64_t i = 0; i < 6; ++i) EXPECT_EQ(third.layer(i).attention.window, i % 3 == 2 ? 0 : 16) << i;
   const Config smollm3 = of("smollm3", 8, 0);
   for (std::int64_t i = 0; i < 8; ++i) EXPECT_EQ(smollm3.layer(i).attention.rotary, i % 4 != 3) << i;
   EXPECT_EQ(of("phi3", 2, 0).window, 0);

@@ -55,5 +55,27 @@ TEST_F(PytorchFilesTest, AFolderIsConvertedWhole) {
   EXPECT_EQ(refusal(folder).find("PyTorch"), std::string::npos);
 }
 
+TEST_F(PytorchFilesTest, TheCommandWritesOverNothing) {
+  write_file(folder / "optimizer.pt", "PK\x03\x04");
+  write_file(folder / "model.safetensors", "");
+  write_file(folder / "optimizer-2.safetensors", "");
+  const std::string message = refusal(folder / "optimizer.pt");
+  EXPECT_NE(message.find("/optimizer-3.safetensors'"), std::string::npos) << message;
+  std::filesystem::remove(folder / "model.safetensors");
+  std::filesystem::remove(folder / "optimizer-2.safetensors");
+  write_file(folder / "config.json", "{}");
+  const std::string with_slash = refusal(folder / "");
+  EXPECT_NE(with_slash.find("it'\\''s-safetensors'"), std::string::npos) << with_slash;
+}
+
+TEST_F(PytorchFilesTest, OtherZipFilesAreNone) {
+  std::string zip(30, '\0');
+  zip.replace(0, 4, "PK\x03\x04");
+  write_file(folder / "arrays.npz", zip + "weights.npy");
+  EXPECT_FALSE(is_pytorch_file(folder / "arrays.npz"));
+  write_file(folder / "arrays.npz", zip + "archive/data.pkl");
+  EXPECT_TRUE(is_pytorch_file(folder / "arrays.npz"));
+}
+
 }  // namespace
 }  // namespace mslt

@@ -225,8 +225,8 @@ class GgufTokenizer {
       const auto id = static_cast<TokenId>(i);
       const auto kind = static_cast<Type>(kinds[i]);
       parts_.tokens.emplace_back();
-      if (kind == Type::unused) continue;
-      if (texts_[i].empty()) reject_token(i, "has no text");
+      // Tokens without text are never found.
+      if (kind == Type::unused || texts_[i].empty()) continue;
       if (kind == Type::control || kind == Type::user_defined || kind == Type::unknown) {
         parts_.tokens.back() = texts_[i];
         parts_.added.push_back({.text = std::string(texts_[i]),
@@ -247,9 +247,12 @@ class GgufTokenizer {
       parts_.tokens.back() = std::move(*bytes);
       ordinary.push_back(id);
     }
+    for (const AddedToken& token : parts_.added) {
+      if (!is_utf8(token.text)) reject_token(token.id, "is not valid UTF-8");
+    }
     if (!parts_.byte_level) {
-      for (std::size_t i = 0; i < texts_.size(); ++i) {
-        if (!is_utf8(texts_[i])) reject_token(i, "is not valid UTF-8");
+      for (const TokenId id : ordinary) {
+        if (!is_utf8(texts_[id])) reject_token(id, "is not valid UTF-8");
       }
       index_.emplace(parts_.tokens, ordinary);
       pieces_ = ordinary;

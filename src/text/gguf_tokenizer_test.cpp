@@ -179,7 +179,7 @@ TEST_F(GgufTokenizerTest, RefusesWhatItCannotReproduceByName) {
   changed([&] { types_.pop_back(); }, "the key 'tokenizer.ggml.token_type' is an array of 399 values");
   changed([&] { types_[5] = 6; }, "is of type 6; valid are 1 to 5");
   changed([&] { tokens_[7] = "две"; }, "(id 7) of 'tokenizer.ggml.tokens' is no byte-level token");
-  changed([&] { tokens_[7].clear(); }, "(id 7) of 'tokenizer.ggml.tokens' has no text");
+  changed([&] { tokens_[7] = "<\xFF>", types_[7] = 3; }, "(id 7) of 'tokenizer.ggml.tokens' is not valid UTF-8");
   changed([&] { tokens_[9] = tokens_[8]; }, "(id 9) of 'tokenizer.ggml.tokens' is the token 8, too");
   changed([&] { tokens_[1] = tokens_[0]; }, "is listed twice");
   changed([&] { merges_[3] = "ab"; }, "(number 3 of 'tokenizer.ggml.merges') is not two tokens");
@@ -193,6 +193,15 @@ TEST_F(GgufTokenizerTest, RefusesWhatItCannotReproduceByName) {
       "the key 'tokenizer.ggml.tokens' is an array of 0 values");
   TestGguf bos = file().boolean("tokenizer.ggml.add_bos_token", true);
   EXPECT_EQ(load(bos).text_prefix().size(), 1U);
+}
+
+TEST_F(GgufTokenizerTest, TokensWithoutTextAreUnused) {
+  const TokenId last = static_cast<TokenId>(tokens_.size());
+  tokens_.emplace_back();
+  types_.push_back(1);
+  const Tokenizer tokenizer = load(file("gpt-2"));
+  EXPECT_EQ(tokenizer.vocab_size(), tokens_.size());
+  EXPECT_FALSE(tokenizer.has_token(last));
 }
 
 // What is written for the tokenizer of a file is that file's tokenizer again, whatever splits its text.
@@ -277,7 +286,7 @@ TEST_F(GgufPiecesTest, JoinsTheNeighboursOfTheHighestScore) {
   EXPECT_TRUE(plain.text_prefix().empty());
 }
 
-TEST_F(GgufPiecesTest, WritesWhatItReads) {
+TEST_F(GgufPiecesTest, WritesScoresOfWhatItReads) {
   for (const bool adds_space : {true, false}) {
     const Tokenizer tokenizer = load(file().boolean("tokenizer.ggml.add_space_prefix", adds_space));
     const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + "_2.gguf");
