@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/test_errors.h"
+#include "base/test_gguf.h"
 #include "formats/safetensors.h"
 #include "formats/test_parameters.h"
 #include "formats/token_names.h"
@@ -333,6 +334,14 @@ TEST_F(ModelFolder, TheEndOfDocumentsIsNamedBesideTheTokenizer) {
   write_file(folder / "tokenizer_config.json", "no JSON");
   EXPECT_EQ(eos(), 1u);
   EXPECT_EQ(notes.size(), 1u);
+  // A GGUF file names its own, whatever lies beside it.
+  const auto gguf = folder / "model.gguf";
+  for (const std::uint32_t id : {2U, 5000U}) {
+    TestGguf file;
+    file.number("tokenizer.ggml.eos_token_id", id);
+    write_file(gguf, file.bytes());
+    EXPECT_EQ(eos_beside(gguf, tokenizer, notes), id == 2 ? std::optional(id) : tokenizer.eos_id());
+  }
 }
 
 // A file as written by other programs: doubles, wrapped names, only the head.

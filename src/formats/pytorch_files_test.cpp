@@ -25,7 +25,9 @@ class PytorchFilesTest : public testing::Test {
     return error_of(ErrorKind::input, [&] { load_model_folder(*backend, path); });
   }
 
-  std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "mslt_pytorch_it's";
+  // Of this test alone: tests run side by side.
+  std::filesystem::path folder = std::filesystem::path(testing::TempDir()) /
+                                 (testing::UnitTest::GetInstance()->current_test_info()->name() + std::string("_it's"));
   std::unique_ptr<Backend> backend = make_backend("cpu");
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/gguf.h"
 #include "base/json.h"
 #include "base/paths.h"
 
@@ -98,6 +99,10 @@ std::filesystem::path tokenizer_folder(const std::filesystem::path& tokenizer) {
 }
 
 std::optional<TokenId> eos_beside(const std::filesystem::path& path, const Tokenizer& tokenizer, Notes& notes) {
+  if (is_gguf_file(path)) {
+    const auto id = GgufFile(path).contents().unsigned_number("tokenizer.ggml.eos_token_id");
+    return id && *id < tokenizer.vocab_size() ? std::optional(static_cast<TokenId>(*id)) : tokenizer.eos_id();
+  }
   const std::filesystem::path folder = tokenizer_folder(path);
   ModelTokenIds ids = files_ids(folder, tokenizer, notes);
   for (const char* name : {"config.json", "generation_config.json"}) {

@@ -33,7 +33,8 @@ ModelTokenIds named_token_ids(const std::filesystem::path& folder, const Tokeniz
 std::filesystem::path tokenizer_folder(const std::filesystem::path& tokenizer);
 
 // The end-of-text token according to the files next to `path`, which is as above: named_token_ids, else config.json,
-// else generation_config.json, else Tokenizer::eos_id. Nothing if none of them names one.
+// else generation_config.json, else Tokenizer::eos_id; of a GGUF file, that file's own, else Tokenizer::eos_id. Nothing
+// if none of them names one.
 std::optional<TokenId> eos_beside(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                   std::vector<std::string>& notes);
 
