@@ -157,7 +157,7 @@ bool pack(std::span<const float> values, const GgufBlock& block, std::vector<std
   out.resize(values.size() / block.elements * block.bytes);
   if (const auto dtype = dtype_from_safetensors(block.name)) {
     convert_elements(std::as_bytes(values), FileFloat::f32, out, *dtype);
-    return *dtype != DType::f16 || all_finite(out, DType::f16);
+    return all_finite(out, *dtype);
   }
   constexpr std::size_t at_once = 1 << 14;
   const std::size_t parts = (values.size() + at_once - 1) / at_once;
@@ -292,8 +292,8 @@ void GgufExport::write(const Transformer& transformer, const std::filesystem::pa
     const std::int64_t step = std::max<std::int64_t>(at_once / (rows.columns() * unit), 1) * unit;
     for (std::int64_t row = 0; row < piece.rows; row += step) {
       if (!pack(rows.read(row, std::min(step, piece.rows - row)), tensor->block, packed)) {
-        fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of {}; use bf16 or f32.",
-             piece.file_name, tensor->block.name);
+        fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of {}; use {}.", piece.file_name,
+             tensor->block.name, wider_types(dtype_from_safetensors(tensor->block.name).value_or(DType::f16)));
       }
       file.write(packed);
     }

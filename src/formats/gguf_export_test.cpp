@@ -97,11 +97,21 @@ TEST_F(GgufExportTest, RefusesWhatLlamaCppDoesNotCompute) {
 TEST_F(GgufExportTest, RefusesNumbersBeyondTheType) {
   LoadedModel model = load_model_folder(*backend, golden / "hf_llama", DType::f32);
   const Tensor embedding = model.transformer->parameters().tensor("token_embedding.weight");
-  const std::vector<float> large(static_cast<std::size_t>(embedding.elements()), 1e5f);
-  backend->upload(embedding, std::as_bytes(std::span(large)));
-  EXPECT_NE(error_of(ErrorKind::numeric, [&] { exported(model, "large", "F16"); }).find("'token_embd.weight'"),
+  const auto fill = [&](float value) {
+    const std::vector<float> large(static_cast<std::size_t>(embedding.elements()), value);
+    backend->upload(embedding, std::as_bytes(std::span(large)));
+  };
+  const auto refusal = [&](std::string_view type) {
+    return error_of(ErrorKind::numeric, [&] { exported(model, "large", type); });
+  };
+  fill(1e5f);
+  EXPECT_NE(refusal("F16").find("'token_embd.weight' holds numbers beyond the range of F16; use bf16 or f32."),
             std::string::npos);
   exported(model, "large", "BF16");
+  fill(3.402e38f);
+  EXPECT_NE(refusal("BF16").find("'token_embd.weight' holds numbers beyond the range of BF16; use f32."),
+            std::string::npos);
+  exported(model, "large", "F32");
 }
 
 // As llama.cpp names and orders them.
