@@ -15,6 +15,7 @@
 #include "base/paths.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
+#include "cli/interrupt.h"
 #include "cli/units.h"
 #include "formats/gguf_export.h"
 #include "formats/gguf_quantise.h"
@@ -111,20 +112,25 @@ void export_model(const Arguments& arguments, Context& context) {
     const GgufExport file(info.config, info.model, type);
     require_space(output, file.head().file_bytes());
     const LoadedModel model = load(*backend);
+    const InterruptGuard interrupt;
     print_notes(file.notes(), context);
-    file.write(*model.transformer, output);
+    file.write(*model.transformer, output, &interrupt.flag());
+    interrupt.end_if_interrupted(arguments.output + " is written.");
     print(arguments, type.name, file.head().file_bytes(), context);
     return;
   }
   const std::uint64_t bytes = static_cast<std::uint64_t>(info.config.parameter_count()) * size_of(dtype);
   require_space(output, bytes);
   const LoadedModel model = load(*backend);
+  const InterruptGuard interrupt;
   if (const std::string note = own_form_note(info.config); !note.empty()) context.err << "Note: " << note << '\n';
   const Tokenizer* const tokenizer = model.tokenizer ? &*model.tokenizer : nullptr;
   SaveModelOptions options = carried_over(model, tokenizer);
   options.dtype = dtype;
   options.shard_bytes = shard_bytes;
+  options.stop = &interrupt.flag();
   save_model_folder(output, *model.transformer, tokenizer, options);
+  interrupt.end_if_interrupted(arguments.output + " is written.");
   print(arguments, safetensors_dtype(dtype), bytes, context);
 }
 

@@ -273,7 +273,8 @@ void GgufExport::add_tensors(const Config& config, ModelFamily family, const Ggu
                                whole, type.elements, type.name));
 }
 
-void GgufExport::write(const Transformer& transformer, const std::filesystem::path& path) const {
+void GgufExport::write(const Transformer& transformer, const std::filesystem::path& path,
+                       const std::atomic<bool>* stop) const {
   AtomicFile file(path);
   head_.write_head(file);
   auto tensor = head_.tensors().begin();
@@ -296,6 +297,7 @@ void GgufExport::write(const Transformer& transformer, const std::filesystem::pa
              tensor->block.name, wider_types(dtype_from_safetensors(tensor->block.name).value_or(DType::f16)));
       }
       file.write(packed);
+      end_if_stopped(stop);
     }
     GgufWriter::write_padding(file, tensor++->bytes);
   }

@@ -406,8 +406,13 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
   }
 }
 
+void end_if_stopped(const std::atomic<bool>* stop) {
+  if (stop == nullptr || !stop->load()) return;
+  fail(ErrorKind::interrupted, "Writing the model was stopped; nothing of it is left.");
+}
+
 void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
-                  DType dtype) {
+                  DType dtype, const std::atomic<bool>* stop) {
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const WeightPiece& piece : pieces) {
     declarations.push_back(
@@ -419,6 +424,7 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
   const auto write = [&](const WeightPiece& piece, DType from) {
     require_in_range(converted, dtype, file_float(from), piece.file_name);
     writer.write(converted);
+    end_if_stopped(stop);
   };
   for (const WeightPiece& piece : pieces) {
     const Tensor source = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
