@@ -42,8 +42,12 @@ void require_free(const std::filesystem::path& output, bool is_folder) {
   if (!is_folder && !path_exists(above)) {
     fail(ErrorKind::io, "There is no folder {}; make it, or choose another --output.", above.string());
   }
-  if (!path_exists(output)) return;
   std::error_code error;
+  if (!path_exists(output)) {
+    // The new file would take the place of the link.
+    if (!std::filesystem::is_symlink(std::filesystem::symlink_status(output, error))) return;
+    fail(ErrorKind::usage, "{} is a link to nothing; choose another --output, or remove it.", output.string());
+  }
   if (is_folder && std::filesystem::is_directory(output, error) && std::filesystem::is_empty(output, error)) return;
   fail(ErrorKind::usage, "{} exists already; choose another --output, or remove it.", output.string());
 }
@@ -97,6 +101,8 @@ void export_model(const Arguments& arguments, Context& context) {
   if (!arguments.quantize.empty() && (!is_gguf || !arguments.dtype.empty())) {
     fail(ErrorKind::usage, "--quantize cannot be combined with {}.", is_gguf ? "--dtype" : "--format hf");
   }
+  if (arguments.output.empty())
+    fail(ErrorKind::usage, "--output is empty; valid is the path of a new {}.", is_gguf ? "file" : "folder");
   const std::filesystem::path output = arguments.output;
   require_free(output, !is_gguf);
   const ModelInfo info = read_model_info(arguments.model);

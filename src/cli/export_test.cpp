@@ -171,6 +171,14 @@ TEST_F(ExportTest, RefusesBeforeItWorks) {
   contains(refusal({"--model", run, "--format", "gguf", "--dtype", "f64", "--output", out}, 2), "f64");
   contains(refusal({"--model", run, "--format", "gguf", "--output", path("no/where.gguf")}, 1),
            "There is no folder " + path("no"));
+  contains(refusal({"--model", run, "--format", "gguf", "--output", ""}, 2), "--output is empty");
+  contains(refusal({"--model", run, "--format", "hf", "--output="}, 2), "--output is empty");
+  const std::string link = path("link");
+  std::filesystem::create_symlink("nothing", link);
+  for (const char* const format : {"gguf", "hf"}) {
+    contains(refusal({"--model", run, "--format", format, "--output", link}, 2), link + " is a link to nothing");
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
   // The original Transformer.
   std::vector<std::string> other = train_arguments();
   other[4] = path("other");
