@@ -23,6 +23,7 @@
 #include "base/mapped_file.h"
 #include "base/parallel.h"
 #include "base/philox.h"
+#include "base/test_errors.h"
 
 namespace mslt {
 namespace {
@@ -137,9 +138,15 @@ TEST(AtomicFile, RefusedWriteKeepsWhatStoodThere) {
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
   const rlimit small{4096, old_limit.rlim_max};
   setrlimit(RLIMIT_FSIZE, &small);
-  EXPECT_THROW(write_file(folder / "a", std::string(10000, 'x')), Error);
+  const auto refusal = [&](const char* name) {
+    return test::error_of(ErrorKind::io, [&] { write_file(folder / name, std::string(10000, 'x')); });
+  };
+  const std::string changed = refusal("a");
+  const std::string created = refusal("b");
   setrlimit(RLIMIT_FSIZE, &old_limit);
   std::signal(SIGXFSZ, old_handler);
+  EXPECT_NE(changed.find("The previous content is unchanged."), std::string::npos) << changed;
+  EXPECT_EQ(created.find("previous"), std::string::npos) << created;
   EXPECT_EQ(read_file(folder / "a", 100), "first");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder), {}), 1);
   EXPECT_THROW(AtomicFile("/nonexistent_folder/a"), Error);

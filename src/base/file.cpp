@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <system_error>
 
 #include "base/fail.h"
 #include "base/file_copy.h"
@@ -26,7 +27,10 @@ void write_fully(int descriptor, std::span<const std::byte> bytes, std::uint64_t
     const ssize_t written = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (written < 0) {
       if (errno == EINTR) continue;
-      fail_io("write", path, errno, "The previous content is unchanged.");
+      const int error = errno;
+      std::error_code unknown;
+      if (!std::filesystem::exists(path, unknown)) fail_io("write", path, error);
+      fail_io("write", path, error, "The previous content is unchanged.");
     }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     offset += static_cast<std::uint64_t>(written);

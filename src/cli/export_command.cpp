@@ -15,6 +15,7 @@
 #include "base/paths.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
+#include "cli/interrupt.h"
 #include "cli/units.h"
 #include "formats/gguf_export.h"
 #include "formats/gguf_quantise.h"
@@ -41,8 +42,12 @@ void require_free(const std::filesystem::path& output, bool is_folder) {
   if (!is_folder && !path_exists(above)) {
     fail(ErrorKind::io, "There is no folder {}; make it, or choose another --output.", above.string());
   }
-  if (!path_exists(output)) return;
   std::error_code error;
+  if (!path_exists(output)) {
+    // The new file would take the place of the link.
+    if (!std::filesystem::is_symlink(std::filesystem::symlink_status(output, error))) return;
+    fail(ErrorKind::usage, "{} is a link to nothing; choose another --output, or remove it.", output.string());
+  }
   if (is_folder && std::filesystem::is_directory(output, error) && std::filesystem::is_empty(output, error)) return;
   fail(ErrorKind::usage, "{} exists already; choose another --output, or remove it.", output.string());
 }
@@ -96,6 +101,8 @@ void export_model(const Arguments& arguments, Context& context) {
   if (!arguments.quantize.empty() && (!is_gguf || !arguments.dtype.empty())) {
     fail(ErrorKind::usage, "--quantize cannot be combined with {}.", is_gguf ? "--dtype" : "--format hf");
   }
+  if (arguments.output.empty())
+    fail(ErrorKind::usage, "--output is empty; valid is the path of a new {}.", is_gguf ? "file" : "folder");
   const std::filesystem::path output = arguments.output;
   require_free(output, !is_gguf);
   const ModelInfo info = read_model_info(arguments.model);
@@ -111,20 +118,25 @@ void export_model(const Arguments& arguments, Context& context) {
     const GgufExport file(info.config, info.model, type);
     require_space(output, file.head().file_bytes());
     const LoadedModel model = load(*backend);
+    const InterruptGuard interrupt;
     print_notes(file.notes(), context);
-    file.write(*model.transformer, output);
+    file.write(*model.transformer, output, &interrupt.flag());
+    interrupt.end_if_interrupted(arguments.output + " is written.");
     print(arguments, type.name, file.head().file_bytes(), context);
     return;
   }
   const std::uint64_t bytes = static_cast<std::uint64_t>(info.config.parameter_count()) * size_of(dtype);
   require_space(output, bytes);
   const LoadedModel model = load(*backend);
+  const InterruptGuard interrupt;
   if (const std::string note = own_form_note(info.config); !note.empty()) context.err << "Note: " << note << '\n';
   const Tokenizer* const tokenizer = model.tokenizer ? &*model.tokenizer : nullptr;
   SaveModelOptions options = carried_over(model, tokenizer);
   options.dtype = dtype;
   options.shard_bytes = shard_bytes;
+  options.stop = &interrupt.flag();
   save_model_folder(output, *model.transformer, tokenizer, options);
+  interrupt.end_if_interrupted(arguments.output + " is written.");
   print(arguments, safetensors_dtype(dtype), bytes, context);
 }
 

@@ -1,13 +1,34 @@
 // Tests of export: round trips of a trained model, and what is refused before work begins.
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <streambuf>
 #include <string>
+#include <utility>
 
 #include "cli/cli_fixture.h"
 
 namespace mslt::cli {
 namespace {
+
+// Sends this program a signal at the first text.
+class SignallingBuffer : public std::streambuf {
+ private:
+  int_type overflow(int_type letter) override {
+    signal();
+    return traits_type::not_eof(letter);
+  }
+  std::streamsize xsputn(const char*, std::streamsize size) override {
+    signal();
+    return size;
+  }
+  void signal() {
+    if (!std::exchange(done_, true)) std::raise(SIGTERM);
+  }
+
+  bool done_ = false;
+};
 
 class ExportTest : public CliTest {
  protected:
@@ -98,6 +119,34 @@ TEST_F(ExportTest, InfoDescribesEveryKindOfFile) {
   EXPECT_NE(mslt({"info", path("nothing")}).err.find("There is no"), std::string::npos);
 }
 
+TEST_F(ExportTest, SignalsLeaveNoFiles) {
+  train_model();
+  std::vector<std::string> other = train_arguments();
+  other[4] = path("other");
+  other.insert(other.end(), {"--norm-position", "post"});
+  ASSERT_EQ(mslt(other).status, 0);
+  const auto files = [&] {
+    return std::distance(std::filesystem::directory_iterator(folder_), {});
+  };
+  const auto before = files();
+  const auto stopped = [&](std::vector<std::string> arguments) {
+    std::istringstream in;
+    std::ostringstream out;
+    SignallingBuffer buffer;
+    std::ostream err(&buffer);
+    Context context{in, out, err};
+    arguments.insert(arguments.begin(), {"export", "--json", "--output", path("out")});
+    EXPECT_EQ(run(arguments, context), 128 + SIGTERM);
+    const auto error = nlohmann::json::parse(out.str())["error"];
+    EXPECT_EQ(error["kind"], "interrupted");
+    EXPECT_EQ(error["message"], "Writing the model was stopped; nothing of it is left.");
+    EXPECT_EQ(files(), before);
+  };
+  // Of each, a note is shown before the weights are written.
+  stopped({"--model", path("run"), "--format", "gguf", "--quantize", "q4_0"});
+  stopped({"--model", path("other"), "--format", "hf"});
+}
+
 TEST_F(ExportTest, RefusesBeforeItWorks) {
   train_model();
   const auto refusal = [&](std::vector<std::string> arguments, int status) {
@@ -122,6 +171,14 @@ TEST_F(ExportTest, RefusesBeforeItWorks) {
   contains(refusal({"--model", run, "--format", "gguf", "--dtype", "f64", "--output", out}, 2), "f64");
   contains(refusal({"--model", run, "--format", "gguf", "--output", path("no/where.gguf")}, 1),
            "There is no folder " + path("no"));
+  contains(refusal({"--model", run, "--format", "gguf", "--output", ""}, 2), "--output is empty");
+  contains(refusal({"--model", run, "--format", "hf", "--output="}, 2), "--output is empty");
+  const std::string link = path("link");
+  std::filesystem::create_symlink("nothing", link);
+  for (const char* const format : {"gguf", "hf"}) {
+    contains(refusal({"--model", run, "--format", format, "--output", link}, 2), link + " is a link to nothing");
+  }
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
   // The original Transformer.
   std::vector<std::string> other = train_arguments();
   other[4] = path("other");

@@ -92,6 +92,10 @@ bool all_finite(std::span<const std::byte> bytes, DType dtype) {
   return !first_bad_stretch(bytes, size_of(type), [&](auto part) { return block_is_finite(part, type); });
 }
 
+std::string_view wider_types(DType dtype) {
+  return dtype == DType::f16 ? "bf16 or f32" : "f32";
+}
+
 void require_finite(std::span<const FileTensor* const> tensors, std::string_view source) {
   constexpr std::string_view advice =
       "Nothing can be computed with such weights; use an earlier checkpoint or an undamaged copy.";

@@ -18,4 +18,7 @@ void require_finite(std::span<const FileTensor* const> tensors, std::string_view
 // Whether all elements of `bytes` are finite; `dtype` is f32, bf16 or f16.
 bool all_finite(std::span<const std::byte> bytes, DType dtype);
 
+// The types, for people, that hold numbers beyond the range of `dtype`, f16 or bf16.
+std::string_view wider_types(DType dtype);
+
 }  // namespace mslt

@@ -55,7 +55,8 @@ std::string_view gemma_difference(const Config& config, ModelFamily family) {
   if (pre_attention_scalar(config) != scalar) return "its query_pre_attn_scalar";
   if (config.qkv_bias || config.attention_out_bias) return "its biases";
   if (!config.tied_embeddings) return "an output head of its own";
-  if (!slides_every(config, is_second ? 2 : 6)) return "windows in other layers";
+  const bool never_slides = is_second && config.window == 0;
+  if (!never_slides && !slides_every(config, is_second ? 2 : 6)) return "windows in other layers";
   if (is_second) return config.attention_softcap > 0 && config.logit_softcap > 0 ? "" : "no soft caps";
   if (config.attention_softcap > 0) return "a soft cap of attention";
   return config.local_rope_theta == 10000.0 ? "" : "a rope_local_base_freq other than 10000";
@@ -157,7 +158,7 @@ bool pack(std::span<const float> values, const GgufBlock& block, std::vector<std
   out.resize(values.size() / block.elements * block.bytes);
   if (const auto dtype = dtype_from_safetensors(block.name)) {
     convert_elements(std::as_bytes(values), FileFloat::f32, out, *dtype);
-    return *dtype != DType::f16 || all_finite(out, DType::f16);
+    return all_finite(out, *dtype);
   }
   constexpr std::size_t at_once = 1 << 14;
   const std::size_t parts = (values.size() + at_once - 1) / at_once;
@@ -196,6 +197,8 @@ void GgufExport::add_config(const Config& config, ModelFamily family) {
   ordered_json members = write_family(family, config);
   members["n_inner"] = config.ffn_size;
   members["rope_theta"] = config.rope_theta;
+  // llama.cpp has Gemma 2 with windows alone; one that no sequence exceeds is none.
+  if (family == ModelFamily::gemma2 && config.window == 0) members["sliding_window"] = config.max_positions;
   for (const GgufKey& entry : architecture.keys) {
     const ordered_json& value = members[std::string(entry.member)];
     if (value.is_null()) continue;
@@ -273,7 +276,8 @@ void GgufExport::add_tensors(const Config& config, ModelFamily family, const Ggu
                                whole, type.elements, type.name));
 }
 
-void GgufExport::write(const Transformer& transformer, const std::filesystem::path& path) const {
+void GgufExport::write(const Transformer& transformer, const std::filesystem::path& path,
+                       const std::atomic<bool>* stop) const {
   AtomicFile file(path);
   head_.write_head(file);
   auto tensor = head_.tensors().begin();
@@ -292,10 +296,11 @@ void GgufExport::write(const Transformer& transformer, const std::filesystem::pa
     const std::int64_t step = std::max<std::int64_t>(at_once / (rows.columns() * unit), 1) * unit;
     for (std::int64_t row = 0; row < piece.rows; row += step) {
       if (!pack(rows.read(row, std::min(step, piece.rows - row)), tensor->block, packed)) {
-        fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of {}; use bf16 or f32.",
-             piece.file_name, tensor->block.name);
+        fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of {}; use {}.", piece.file_name,
+             tensor->block.name, wider_types(dtype_from_safetensors(tensor->block.name).value_or(DType::f16)));
       }
       file.write(packed);
+      end_if_stopped(stop);
     }
     GgufWriter::write_padding(file, tensor++->bytes);
   }

@@ -1,6 +1,7 @@
 // Writing models as GGUF files, which llama.cpp and other programs run.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -28,8 +29,10 @@ class GgufExport {
   const GgufWriter& head() const { return head_; }
 
   // Writes the file under a temporary name, flushes it and renames it. `transformer` has the configuration and f32
-  // parameters. Throws Error(io); Error(numeric) naming a tensor with numbers beyond the range of its type.
-  void write(const Transformer& transformer, const std::filesystem::path& path) const;
+  // parameters. Throws Error(io); Error(numeric) naming a tensor with numbers beyond the range of its type; as
+  // end_if_stopped after each few megabytes.
+  void write(const Transformer& transformer, const std::filesystem::path& path,
+             const std::atomic<bool>* stop = nullptr) const;
 
  private:
   void add_config(const Config& config, ModelFamily family);

@@ -51,14 +51,15 @@ TEST_F(GgufExportTest, ModelsComeBackWithTheSameBits) {
 
 // With the settings that llama.cpp takes for granted. The weights of Gemma's norms lose bits when one is added.
 TEST_F(GgufExportTest, ModelsWithFixedSettingsComeBack) {
-  for (const std::string name : {"smollm3", "olmo2", "gemma2", "gemma3"}) {
-    Config config = load_model_config(golden / ("hf_" + name));
+  for (const std::string name : {"smollm3", "olmo2", "gemma2", "gemma2_without_window", "gemma3"}) {
+    Config config = load_model_config(golden / ("hf_" + name.substr(0, name.find('_'))));
     const bool is_gemma = config.norm_weight_offset != 0;
     config.layers = 6;
     if (is_gemma) {
       config.attention_scale = 0.0f;
       config.tied_embeddings = true;
       config.full_attention_every = name == "gemma2" ? 2 : 6;
+      if (name == "gemma2_without_window") config.window = config.full_attention_every = config.window_from = 0;
       if (name == "gemma3") config.local_rope_theta = 10000.0;
     }
     if (name == "smollm3") config.no_rope_every = 4;
@@ -97,11 +98,21 @@ TEST_F(GgufExportTest, RefusesWhatLlamaCppDoesNotCompute) {
 TEST_F(GgufExportTest, RefusesNumbersBeyondTheType) {
   LoadedModel model = load_model_folder(*backend, golden / "hf_llama", DType::f32);
   const Tensor embedding = model.transformer->parameters().tensor("token_embedding.weight");
-  const std::vector<float> large(static_cast<std::size_t>(embedding.elements()), 1e5f);
-  backend->upload(embedding, std::as_bytes(std::span(large)));
-  EXPECT_NE(error_of(ErrorKind::numeric, [&] { exported(model, "large", "F16"); }).find("'token_embd.weight'"),
+  const auto fill = [&](float value) {
+    const std::vector<float> large(static_cast<std::size_t>(embedding.elements()), value);
+    backend->upload(embedding, std::as_bytes(std::span(large)));
+  };
+  const auto refusal = [&](std::string_view type) {
+    return error_of(ErrorKind::numeric, [&] { exported(model, "large", type); });
+  };
+  fill(1e5f);
+  EXPECT_NE(refusal("F16").find("'token_embd.weight' holds numbers beyond the range of F16; use bf16 or f32."),
             std::string::npos);
   exported(model, "large", "BF16");
+  fill(3.402e38f);
+  EXPECT_NE(refusal("BF16").find("'token_embd.weight' holds numbers beyond the range of BF16; use f32."),
+            std::string::npos);
+  exported(model, "large", "F32");
 }
 
 // As llama.cpp names and orders them.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -224,9 +225,12 @@ void note_other_head(const FileTensor& embedding, const FileTensor& head, std::s
                   source, head.name, embedding.name));
 }
 
-void require_in_f16(std::span<const std::byte> elements, std::string_view tensor) {
-  if (all_finite(elements, DType::f16)) return;
-  fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of f16 (65504); use bf16 or f32.", tensor);
+// After a conversion of finite numbers to `dtype`; `from` is absent for quantised blocks.
+void require_in_range(std::span<const std::byte> elements, DType dtype, std::optional<FileFloat> from,
+                      std::string_view tensor) {
+  if (dtype == DType::f32 || from == file_float(dtype) || all_finite(elements, dtype)) return;
+  fail(ErrorKind::numeric, "The tensor '{}' holds numbers beyond the range of {}; use {}.", tensor,
+       dtype == DType::f16 ? "f16 (65504)" : "bf16 (3.39e38)", wider_types(dtype));
 }
 
 FileFloat require_float(const FileTensor& tensor) {
@@ -395,16 +399,20 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
       } else {
         read_elements(tensor, row * columns, count * columns, rows.dtype(), floats, block);
       }
-      // No other conversion can exceed a type's range.
-      if (rows.dtype() == DType::f16 && file_float(tensor.dtype) != FileFloat::f16) require_in_f16(block, tensor.name);
+      require_in_range(block, rows.dtype(), file_float(tensor.dtype), tensor.name);
       if (piece.alternating > 0) separate_halves(block, piece.alternating, count, ordered);
       backend.upload(rows, block);
     }
   }
 }
 
+void end_if_stopped(const std::atomic<bool>* stop) {
+  if (stop == nullptr || !stop->load()) return;
+  fail(ErrorKind::interrupted, "Writing the model was stopped; nothing of it is left.");
+}
+
 void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
-                  DType dtype) {
+                  DType dtype, const std::atomic<bool>* stop) {
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const WeightPiece& piece : pieces) {
     declarations.push_back(
@@ -414,8 +422,9 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
   std::vector<std::byte> block;
   std::vector<std::byte> converted;
   const auto write = [&](const WeightPiece& piece, DType from) {
-    if (dtype == DType::f16 && from != DType::f16) require_in_f16(converted, piece.file_name);
+    require_in_range(converted, dtype, file_float(from), piece.file_name);
     writer.write(converted);
+    end_if_stopped(stop);
   };
   for (const WeightPiece& piece : pieces) {
     const Tensor source = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);

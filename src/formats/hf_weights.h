@@ -1,6 +1,7 @@
 // Our parameters as the tensors of a Hugging Face model's weight files, in both directions.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -49,7 +50,8 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
 
 // Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs;
 // quantised blocks become floats first.
-// `tensors` is match_weights's result. Throws Error(numeric) naming the tensor if a number is beyond the range of f16.
+// `tensors` is match_weights's result. Throws Error(numeric) naming the tensor if a number is beyond the range of
+// the parameters' type.
 // Uses a few megabytes in addition to the mapped file and the parameters.
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors);
@@ -59,8 +61,12 @@ std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayou
 
 // Writes all pieces as one safetensors file with elements of `dtype` (f32, bf16 or f16), one tensor at a time; does not
 // commit `file`. Throws Error(io) if the disk is full, Error(numeric) naming a tensor with numbers beyond the range of
-// f16.
+// `dtype`; as end_if_stopped after each few megabytes.
 void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
-                  DType dtype);
+                  DType dtype, const std::atomic<bool>* stop = nullptr);
+
+// For work that writes a model to files that appear whole or not at all: throws Error(interrupted) if `stop` is given
+// and set.
+void end_if_stopped(const std::atomic<bool>* stop);
 
 }  // namespace mslt

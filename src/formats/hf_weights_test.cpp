@@ -1,5 +1,6 @@
 // Tests of the mapping between parameters and the tensors of weight files.
 #include "formats/hf_weights.h"
+#include "base/test_errors.h"
 
 #include <gtest/gtest.h>
 
@@ -418,6 +419,27 @@ TEST_F(WeightFile, ConvertsBetweenDtypes) {
       }
     }
   }
+}
+
+TEST_F(WeightFile, RefusesNumbersBeyondTheType) {
+  Transformer model(*backend, small_gpt2(), DType::f32);
+  model.initialize(3);
+  const auto refusals = [&](float value, DType dtype, std::string_view advice) {
+    const Tensor bias = model.parameters().tensor("layers.1.qkv.bias");
+    std::vector<float> values(static_cast<std::size_t>(bias.elements()));
+    values.back() = value;
+    backend->upload(bias, std::as_bytes(std::span(values)));
+    const std::string saved = test::error_of(ErrorKind::numeric, [&] { save(model, dtype); });
+    save(model, DType::f32);
+    Transformer copy(*backend, small_gpt2(), dtype);
+    const std::string loaded = test::error_of(ErrorKind::numeric, [&] { load(copy); });
+    for (const std::string& message : {saved, loaded}) {
+      EXPECT_NE(message.find("h.1.attn.c_attn.bias' holds numbers beyond the range of"), std::string::npos) << message;
+      EXPECT_NE(message.find(advice), std::string::npos) << message;
+    }
+  };
+  refusals(-1e5f, DType::f16, "use bf16 or f32.");
+  refusals(3.402e38f, DType::bf16, "; use f32.");
 }
 
 TEST_F(WeightFile, HoldsTransposedMatricesForGpt2AndRowsForLlama) {

@@ -6,7 +6,9 @@
 #include <deque>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -86,9 +88,27 @@ std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, c
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
+// A folder and its missing parents, which are removed again if they are empty in the end.
+class MadeFolders {
+ public:
+  explicit MadeFolders(const std::filesystem::path& folder) {
+    for (std::filesystem::path at = folder; !at.empty() && !path_exists(at); at = at.parent_path()) made_.push_back(at);
+    make_folders(folder);
+  }
+  MadeFolders(const MadeFolders&) = delete;
+  MadeFolders& operator=(const MadeFolders&) = delete;
+  ~MadeFolders() {
+    std::error_code not_empty;
+    for (const std::filesystem::path& folder : made_) std::filesystem::remove(folder, not_empty);
+  }
+
+ private:
+  std::vector<std::filesystem::path> made_;  // the innermost first
+};
+
 // Writes the weights as one file, or as several with an index behind them.
 void save_shards(const std::filesystem::path& folder, const Transformer& transformer, DType dtype,
-                 std::uint64_t shard_bytes, std::deque<AtomicFile>& files) {
+                 const SaveModelOptions& options, std::deque<AtomicFile>& files) {
   const Config& config = transformer.config();
   const ArenaLayout& layout = transformer.layout().arena;
   const auto pieces = weight_pieces(config, layout, family_of(config));
@@ -98,7 +118,7 @@ void save_shards(const std::filesystem::path& folder, const Transformer& transfo
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     std::uint64_t bytes = size_of(dtype);
     for (const std::uint64_t size : file_shape(pieces[i], layout)) bytes *= size;
-    if (shard_bytes > 0 && in_file > 0 && in_file + bytes > shard_bytes) {
+    if (options.shard_bytes > 0 && in_file > 0 && in_file + bytes > options.shard_bytes) {
       ends.push_back(i);
       in_file = 0;
     }
@@ -112,7 +132,8 @@ void save_shards(const std::filesystem::path& folder, const Transformer& transfo
     const std::string name =
         ends.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, ends.size());
     const auto own = std::span(pieces).subspan(begin, ends[i] - begin);
-    save_weights(files.emplace_back(folder / name), transformer.backend(), transformer.parameters(), own, dtype);
+    save_weights(files.emplace_back(folder / name), transformer.backend(), transformer.parameters(), own, dtype,
+                 options.stop);
     for (const WeightPiece& piece : own) index["weight_map"][piece.file_name] = name;
     begin = ends[i];
   }
@@ -207,11 +228,11 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
   GenerationSettings generation = options.generation;
   if (tokenizer != nullptr) fill_token_ids(generation.tokens, customary_token_ids(*tokenizer));
   drop_impossible_ids(generation.tokens, config.vocab_size);
-  make_folders(folder);
+  const MadeFolders made(folder);
 
   // In the order of folder_files, in which they are renamed.
   std::deque<AtomicFile> files;
-  save_shards(folder, transformer, dtype, options.shard_bytes, files);
+  save_shards(folder, transformer, dtype, options, files);
   if (tokenizer != nullptr) {
     files.emplace_back(folder / "tokenizer.json").write(tokenizer->to_json());
     for (const std::string_view name : tokenizer_files) {

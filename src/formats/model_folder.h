@@ -2,6 +2,7 @@
 // transformers reads and writes them (docs/file-formats.md). Loading also takes GGUF files.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -61,6 +62,7 @@ struct SaveModelOptions {
   std::map<std::string, std::string> files = {};
   // Weights beyond this size are split over files of about it, with an index; 0 for one file.
   std::uint64_t shard_bytes = 0;
+  const std::atomic<bool>* stop = nullptr;  // set by a signal handler, say, it ends the writing of weights
 };
 
 // The parts that stay unchanged when a trained `model` is saved with `tokenizer`. If that is not the model's own
@@ -75,8 +77,9 @@ void begin_texts_as(const Tokenizer& tokenizer, SaveModelOptions& options);
 std::span<const std::string_view> model_folder_files();
 
 // Writes the folder, creating it if needed; without a tokenizer, writes none of its files. Every file is written under
-// a temporary name before the first is flushed and renamed, so a full disk leaves the folder unchanged. Throws
-// Error(io).
+// a temporary name before the first is flushed and renamed, so a full disk leaves the folder unchanged, or none where
+// there was none. Throws
+// Error(io); as save_weights.
 void save_model_folder(const std::filesystem::path& folder, const Transformer& transformer, const Tokenizer* tokenizer,
                        const SaveModelOptions& options = {});
 
