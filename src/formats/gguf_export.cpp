@@ -55,6 +55,7 @@ std::string_view gemma_difference(const Config& config, ModelFamily family) {
   if (pre_attention_scalar(config) != scalar) return "its query_pre_attn_scalar";
   if (config.qkv_bias || config.attention_out_bias) return "its biases";
   if (!config.tied_embeddings) return "an output head of its own";
+  // write_family gives it a window that no sequence exceeds.
   const bool never_slides = is_second && config.window == 0;
   if (!never_slides && !slides_every(config, is_second ? 2 : 6)) return "windows in other layers";
   if (is_second) return config.attention_softcap > 0 && config.logit_softcap > 0 ? "" : "no soft caps";
@@ -197,8 +198,6 @@ void GgufExport::add_config(const Config& config, ModelFamily family) {
   ordered_json members = write_family(family, config);
   members["n_inner"] = config.ffn_size;
   members["rope_theta"] = config.rope_theta;
-  // llama.cpp has Gemma 2 with windows alone; one that no sequence exceeds is none.
-  if (family == ModelFamily::gemma2 && config.window == 0) members["sliding_window"] = config.max_positions;
   for (const GgufKey& entry : architecture.keys) {
     const ordered_json& value = members[std::string(entry.member)];
     if (value.is_null()) continue;
