@@ -60,14 +60,20 @@ TEST(SteadyState, TrainingTakesNoMoreMemory) {
   EXPECT_EQ(allocations, before);
 }
 
-TEST(SteadyState, DecodingTakesNoMoreMemory) {
+// A model on a device that counts its allocations, and three sequences to decode.
+struct Decoding {
   int allocations = 0;
-  MslBackend backend(std::make_unique<CountingDevice>(allocations));
-  Transformer transformer(backend, model(), DType::bf16);
-  KvCache cache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
-  InferencePass pass(transformer, cache);
-  const std::array<int, 3> slots = {2, 0, 1};
-  const auto ids = test::random_ids(3, model().vocab_size, 1);
+  MslBackend backend = MslBackend(std::make_unique<CountingDevice>(allocations));
+  Transformer transformer = Transformer(backend, model(), DType::bf16);
+  KvCache cache = KvCache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
+  InferencePass pass = InferencePass(transformer, cache);
+  std::array<int, 3> slots = {2, 0, 1};
+  std::vector<std::int32_t> ids = test::random_ids(3, model().vocab_size, 1);
+};
+
+TEST(SteadyState, DecodingTakesNoMoreMemory) {
+  Decoding decoding;
+  auto& [allocations, backend, transformer, cache, pass, slots, ids] = decoding;
   std::vector<float> logits;
   const auto decode = [&](std::size_t sequences, int tokens) {
     for (int i = 0; i < tokens; ++i) {
@@ -89,13 +95,8 @@ TEST(SteadyState, DecodingTakesNoMoreMemory) {
 
 // Of its own: the device, which is done with nothing here, would hold more of the pool for every step.
 TEST(SteadyState, StepsUploadFromTheSameMemory) {
-  int allocations = 0;
-  MslBackend backend(std::make_unique<CountingDevice>(allocations));
-  Transformer transformer(backend, model(), DType::bf16);
-  KvCache cache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
-  InferencePass pass(transformer, cache);
-  const std::array<int, 3> slots = {2, 0, 1};
-  const auto ids = test::random_ids(3, model().vocab_size, 1);
+  Decoding decoding;
+  auto& [allocations, backend, transformer, cache, pass, slots, ids] = decoding;
   const auto decode = [&](std::size_t sequences, int steps) {
     for (int i = 0; i < steps; ++i) {
       pass.set_next_tokens(std::span(ids).first(sequences));
