@@ -14,8 +14,8 @@
 namespace mslt::serve {
 
 struct AnswerOptions {
-  std::string id;     // "chatcmpl-..."
-  std::string model;  // its name
+  std::string id = {};     // "chatcmpl-..."
+  std::string model = {};  // its name
   std::int64_t created = 0;
   bool is_chat = false;
   bool include_usage = false;

@@ -144,7 +144,8 @@ void Routes::check_key(const HttpRequest& request) const {
 void Routes::check_origin(const HttpRequest& request) const {
   const std::string_view site = request.header("sec-fetch-site");
   if (request.method != "POST" || site.empty() || site == "same-origin" || site == "none") return;
-  if (options_.cors_origin == "*" || request.header("origin") == options_.cors_origin) return;
+  const std::string& allowed = options_.cors_origin;
+  if (allowed == "*" || (!allowed.empty() && request.header("origin") == allowed)) return;
   throw ApiError(403, "Pages of other origins may not use this server; --cors ORIGIN allows one.", {},
                  "origin_not_allowed");
 }
