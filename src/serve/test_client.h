@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -41,8 +42,10 @@ class TestClient {
   // All bytes until `end` has come, which it includes, or the connection ends, or nothing comes for 20 s.
   std::string read_until(std::string_view end) {
     std::string result;
+    std::size_t searched = 0;
     while (true) {
-      const std::size_t found = received_.find(end);
+      const std::size_t found = received_.find(end, searched);
+      searched = received_.size() - std::min(received_.size(), end.size());
       if (!end.empty() && found != std::string::npos) {
         result = received_.substr(0, found + end.size());
         received_.erase(0, found + end.size());

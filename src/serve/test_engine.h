@@ -73,6 +73,7 @@ class TestEngine final : public Engine {
 
   std::size_t capacity = 100'000;
   std::int64_t fail_after = -1;  // tokens; negative: never
+  std::chrono::microseconds pace{0};  // of a token of each request
   std::atomic<int> submitted{0};
   std::atomic<int> cancelled{0};
 
@@ -106,7 +107,7 @@ class TestEngine final : public Engine {
       // A mutex is not fair: who waits for it gets it first.
       lock.unlock();
       do {
-        std::this_thread::yield();
+        std::this_thread::sleep_for(pace);
       } while (waiting_ > 0);
       lock.lock();
     }
@@ -157,7 +158,7 @@ class TestEngine final : public Engine {
 inline ServedModel test_model() {
   ServedModel model{.id = "tiny", .tokenizer = Tokenizer::train_on_text("zqzqzqzqzqzq", {.vocab_size = 260})};
   model.created = 1;
-  model.context = 100'000;
+  model.context = std::int64_t{1} << 40;
   model.vocab_size = 260;
   model.tool_calls = ToolCallStyle::hermes;
   model.chat_tokens = [tokenizer = model.tokenizer](const ChatInput& input) {
