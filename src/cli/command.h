@@ -35,6 +35,7 @@ void add_data_command(CLI::App& app, Context& context);
 void add_train_command(CLI::App& app, Context& context);
 void add_eval_command(CLI::App& app, Context& context);
 void add_generate_command(CLI::App& app, Context& context);
+void add_serve_command(CLI::App& app, Context& context);
 void add_bench_command(CLI::App& app, Context& context);
 void add_tune_command(CLI::App& app, Context& context);
 void add_profile_command(CLI::App& app, Context& context);
