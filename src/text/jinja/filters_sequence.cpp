@@ -49,7 +49,7 @@ Value filter_last(Interpreter& interpreter, const Value& value, const Arguments&
   if (value.object() != nullptr && !value.object()->length()) {
     refuse("'{}' object is not reversible", value.type_name());
   }
-  std::vector<Value> items = elements_of(value.require_defined(), interpreter.budget());
+  std::vector<Value> items = elements_of(value, interpreter.budget());
   return items.empty() ? Value::undefined("No last item, sequence was empty.") : std::move(items.back());
 }
 

@@ -44,7 +44,9 @@ Value filter_title(Interpreter& interpreter, const Value& value, const Arguments
     std::size_t end = at;
     const bool is_separator = separates(at);
     while (end < text.size() && separates(end) == is_separator) end += decode_utf8(text, end).length;
-    result += capitalize(std::string_view(text).substr(at, end - at));
+    const std::size_t first = decode_utf8(text, at).length;
+    result += upper(std::string_view(text).substr(at, first));
+    result += lower(std::string_view(text).substr(at + first, end - at - first));
     at = end;
   }
   return Value(std::move(result));
@@ -154,8 +156,7 @@ Value filter_wordcount(Interpreter& interpreter, const Value& value, const Argum
 
 Value filter_truncate(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   const Bound bound("truncate", arguments, {"length", "killwords", "end", "leeway"});
-  const Text* text = value.require_defined().text();
-  if (text == nullptr) refuse("truncate needs a str, not '{}'", value.type_name());
+  const Text* text = value.text();
   constexpr std::int64_t usual_length = 255;
   constexpr std::int64_t usual_leeway = 5;
   const std::int64_t length = bound.integer(0, usual_length);
@@ -164,8 +165,9 @@ Value filter_truncate(Interpreter& interpreter, const Value& value, const Argume
   const auto end_length = static_cast<std::int64_t>(end.characters);
   if (length < end_length) refuse("expected length >= {}, got {}", end_length, length);
   if (leeway < 0) refuse("expected leeway >= 0, got {}", leeway);
-  const auto characters = static_cast<std::int64_t>(text->characters);
+  const auto characters = static_cast<std::int64_t>(length_of(value));
   if (characters <= length || characters - length <= leeway) return value;
+  if (text == nullptr) refuse("truncate needs a str, not '{}'", value.type_name());
   const Value kept = sliced(value, {Value(), Value(length - end_length), Value()}, interpreter.budget());
   if (bound.flag(1, false)) return Value(kept.text()->bytes + end.bytes);
   return Value(split(kept.text()->bytes, " ", 1, true).front() + end.bytes);

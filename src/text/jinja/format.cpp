@@ -401,8 +401,9 @@ std::string format_percent(const Text& format, const Value& values, Budget& budg
     result += converted(named ? *named : take(), layout, budget);
     budget.spend_on_text(result.size());
   }
-  // A single value that is a dict may be left over.
-  const bool may_remain = by_name || (tuple == nullptr && values.dict() != nullptr);
+  // What can be indexed counts as a mapping, which may be left over.
+  const bool is_mapping = tuple == nullptr && values.text() == nullptr && !values.is_none() && !values.is_number();
+  const bool may_remain = by_name || is_mapping;
   if (next < items.size() && !may_remain) refuse("not all arguments converted during string formatting");
   return result;
 }

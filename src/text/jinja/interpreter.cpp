@@ -88,6 +88,7 @@ class Macro : public Object {
   }
   std::optional<Value> attribute(std::string_view name) override {
     if (name == "name") return Value(name_);
+    if (name == "arguments") return parameters();
     if (name == "caller") return Value(node_.uses_caller);
     if (name == "catch_kwargs") return Value(node_.uses_kwargs);
     if (name == "catch_varargs") return Value(node_.uses_varargs);
@@ -95,6 +96,12 @@ class Macro : public Object {
   }
 
  private:
+  Value parameters() const {
+    std::vector<Value> names;
+    for (const Parameter& parameter : node_.parameters) names.emplace_back(parameter.name);
+    return Value::tuple(std::move(names), Budget(ChatLimits{}));
+  }
+
   const Node& node_;
   ScopePtr scope_;
   std::string name_;
@@ -234,13 +241,18 @@ Interpreter::Flow Interpreter::execute_loop(const Node& node, const ScopePtr& sc
     });
   }
   bool was_left = false;
+  bool has_finished_round = false;
   for (std::size_t i = 0; i < loop->items().size() && !was_left; ++i) {
     const auto inner = std::make_shared<Scope>(scope);
     loop->start_round(i);
     inner->set("loop", Value(std::shared_ptr<Object>(loop)));
     assign(target, loop->items()[i], inner);
-    was_left = execute(*node.children[3], inner) == Flow::leave;
+    const Flow flow = execute(*node.children[3], inner);
+    was_left = flow == Flow::leave;
+    has_finished_round = has_finished_round || flow == Flow::next;
   }
+  // As in Jinja, whose compiled loop learns at the end of a round that it had one.
+  if (!has_finished_round && node.children[4]) return execute(*node.children[4], std::make_shared<Scope>(scope));
   return Flow::next;
 }
 

@@ -46,8 +46,18 @@ char32_t uppercase_of(char32_t character) {
   return character;
 }
 
+constexpr char32_t sharp_s = 0xDF;
+
+// The first letter of a word.
+void append_title(char32_t character, std::string& text) {
+  if (character == sharp_s) {
+    text += "Ss";
+  } else {
+    append_utf8(text, uppercase_of(character));
+  }
+}
+
 void append_upper(char32_t character, std::string& text) {
-  constexpr char32_t sharp_s = 0xDF;
   if (character == sharp_s) {
     text += "SS";
   } else {
@@ -63,6 +73,23 @@ void append_lower(char32_t character, std::string& text) {
 
 bool is_letter_with_case(char32_t character) {
   return (unicode::class_of(character) & (unicode::upper_letter | unicode::lower_letter)) != 0;
+}
+
+// The lowercase of the character at `at`, which for a capital sigma at the end of a word has a form of its own.
+void append_lower_at(std::string_view text, std::size_t at, std::string& mapped) {
+  constexpr char32_t capital_sigma = 0x3A3;
+  constexpr char32_t final_sigma = 0x3C2;
+  const Utf8Result character = decode_utf8(text, at);
+  if (character.code_point == capital_sigma) {
+    const std::size_t next = at + character.length;
+    const bool follows = at > 0 && is_letter_with_case(character_before(text, at));
+    const bool goes_on = next < text.size() && is_letter_with_case(decode_utf8(text, next).code_point);
+    if (follows && !goes_on) {
+      append_utf8(mapped, final_sigma);
+      return;
+    }
+  }
+  append_lower(character.code_point, mapped);
 }
 
 bool is_line_end(char32_t character) {
@@ -94,7 +121,7 @@ std::vector<std::string> split_at_space(std::string_view text, std::int64_t most
   text.remove_prefix(space_at_start(text));
   while (!text.empty()) {
     if (most == 0) {
-      parts.emplace_back(without_space_at_end(text));
+      parts.emplace_back(text);
       break;
     }
     --most;
@@ -116,7 +143,7 @@ std::vector<std::string> split_at_space_from_right(std::string_view text, std::i
   text = without_space_at_end(text);
   while (!text.empty()) {
     if (most == 0) {
-      parts.emplace_back(text.substr(space_at_start(text)));
+      parts.emplace_back(text);
       break;
     }
     --most;
@@ -193,30 +220,36 @@ std::string upper(std::string_view text) {
 }
 
 std::string lower(std::string_view text) {
-  return map_characters(text, append_lower);
+  std::string mapped;
+  for (std::size_t at = 0; at < text.size(); at += decode_utf8(text, at).length) append_lower_at(text, at, mapped);
+  return mapped;
 }
 
 std::string capitalize(std::string_view text) {
-  bool is_first = true;
-  return map_characters(text, [&](char32_t character, std::string& mapped) {
-    if (std::exchange(is_first, false)) {
-      append_utf8(mapped, uppercase_of(character));
+  std::string mapped;
+  for (std::size_t at = 0; at < text.size(); at += decode_utf8(text, at).length) {
+    if (at == 0) {
+      append_title(decode_utf8(text, at).code_point, mapped);
     } else {
-      append_lower(character, mapped);
+      append_lower_at(text, at, mapped);
     }
-  });
+  }
+  return mapped;
 }
 
 std::string title(std::string_view text) {
+  std::string mapped;
   bool in_word = false;
-  return map_characters(text, [&](char32_t character, std::string& mapped) {
+  for (std::size_t at = 0; at < text.size(); at += decode_utf8(text, at).length) {
+    const char32_t character = decode_utf8(text, at).code_point;
     if (in_word) {
-      append_lower(character, mapped);
+      append_lower_at(text, at, mapped);
     } else {
-      append_utf8(mapped, uppercase_of(character));
+      append_title(character, mapped);
     }
     in_word = is_letter_with_case(character);
-  });
+  }
+  return mapped;
 }
 
 bool is_cased_as(std::string_view text, bool upper_case) {
