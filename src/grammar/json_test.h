@@ -84,7 +84,7 @@ class ByteTexts {
       }
       TokenId id = ids[random.below(static_cast<std::uint32_t>(ids.size()))];
       // Quotes, ends and short values bring a text to its end.
-      for (const char byte : std::string_view(drawn >= tokens ? "}]\"0n" : "")) {
+      for (const char byte : std::string_view(drawn >= tokens ? "\"}]0n" : "")) {
         if (allows(allowed, byte_id(byte))) {
           id = byte_id(byte);
           break;
