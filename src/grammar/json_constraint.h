@@ -16,7 +16,7 @@
 // - Integers have at most 18 digits, other numbers as many before the point, 17 after it, and two in the exponent.
 // - Strings with a pattern or a format, and names of additional properties beside declared ones, are escaped only where
 //   they must be.
-// - Recursion stops at 64 levels.
+// - Recursion stops at 64 open references and elements.
 #pragma once
 
 #include <cstdint>
@@ -48,8 +48,8 @@ class ConstraintVocabulary {
 // A compiled schema. Immutable; may be shared by threads.
 class JsonGrammar {
  public:
-  // Throws Error(input) naming, by its JSON pointer, a keyword that is not supported or has no meaning, a limit that the
-  // schema exceeds, or that no text satisfies it.
+  // Throws Error(input) naming, by its JSON pointer, a keyword that is not supported or has no meaning, a limit that
+  // the schema exceeds, or that no text satisfies it.
   static JsonGrammar from_schema(const nlohmann::ordered_json& schema);
   // Any JSON object.
   static JsonGrammar any_object();
@@ -74,8 +74,8 @@ class JsonConstraints {
   JsonConstraints& operator=(const JsonConstraints&) = delete;
   ~JsonConstraints();
 
-  // A constraint at the start of a text; it may outlive this. accept() throws Error(input) for a token that allow() does
-  // not permit. allow() clears all bits only where the text must end or the vocabulary lacks the bytes to go on.
+  // A constraint at the start of a text; it may outlive this. accept() throws Error(input) for a token that allow()
+  // does not permit. allow() clears all bits only where the text must end or the vocabulary lacks the bytes to go on.
   std::unique_ptr<TokenConstraint> make() const;
 
   struct States;
