@@ -58,6 +58,8 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   add_train_command(app, context);
   add_eval_command(app, context);
   add_generate_command(app, context);
+  add_chat_command(app, context);
+  add_serve_command(app, context);
   add_bench_command(app, context);
   add_tune_command(app, context);
   add_profile_command(app, context);
