@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "profile/timeline.h"
+#include "backend/timeline.h"
 
 namespace mslt {
 

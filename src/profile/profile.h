@@ -10,8 +10,8 @@
 
 #include "profile/device_peaks.h"
 #include "profile/statistics.h"
-#include "profile/timed_backend.h"
-#include "profile/timeline.h"
+#include "backend/timed_backend.h"
+#include "backend/timeline.h"
 #include "profile/workload.h"
 
 namespace mslt {

@@ -7,7 +7,7 @@
 
 #include "mslt/config.h"
 #include "mslt/trainer.h"
-#include "profile/timed_backend.h"
+#include "backend/timed_backend.h"
 
 namespace mslt {
 

@@ -1,5 +1,5 @@
 // Systems without perf_event.
-#include "profile/cpu_counters.h"
+#include "base/cpu_counters.h"
 
 namespace mslt {
 

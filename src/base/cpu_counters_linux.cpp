@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/fail.h"
-#include "profile/cpu_counters.h"
+#include "base/cpu_counters.h"
 
 namespace mslt {
 namespace {

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
-#include "profile/cpu_counters.h"
+#include "base/cpu_counters.h"
 
 namespace mslt {
 
@@ -54,6 +55,23 @@ struct StepTimeline {
   std::map<const void*, HeldBuffer> buffers;
   double seconds = 0.0;  // of all of it, by the host's clock
 
+  // All operations of one name together.
+  struct Total {
+    std::int64_t calls = 0;
+    double seconds = 0.0;
+    Work work;
+  };
+  std::map<std::string_view, Total> totals() const {
+    std::map<std::string_view, Total> all;
+    for (const OperationTime& one : operations) {
+      Total& total = all[one.operation];
+      ++total.calls;
+      total.seconds += one.seconds;
+      total.work.flops += one.work.flops;
+      total.work.bytes += one.work.bytes;
+    }
+    return all;
+  }
   // Of all operations.
   double operation_seconds() const {
     double sum = 0.0;

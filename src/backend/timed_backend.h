@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "backend/for_each_operation.h"
-#include "profile/timeline.h"
+#include "backend/timeline.h"
 #include "tensor/arena.h"
 
 namespace mslt {

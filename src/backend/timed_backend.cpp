@@ -1,5 +1,5 @@
 // Timing operations, and finding the layer that each belongs to.
-#include "profile/timed_backend.h"
+#include "backend/timed_backend.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,5 +1,5 @@
 // Sums of the processor's counters.
-#include "profile/cpu_counters.h"
+#include "base/cpu_counters.h"
 
 namespace mslt {
 
