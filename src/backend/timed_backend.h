@@ -17,9 +17,9 @@
 
 namespace mslt {
 
-// Between begin_step() and end_step(), each operation is handed over by itself and waited for. Otherwise everything goes
-// to the other backend as it is, recordings replayed whole: the same model takes both kinds of steps, one after another.
-// Throws as the other backend, which must outlive it. One thread at a time.
+// Between begin_step() and end_step(), each operation is handed over by itself and waited for. Otherwise everything
+// goes to the other backend as it is, recordings replayed whole: the same model takes both kinds of steps, one after
+// another. Throws as the other backend, which must outlive it. One thread at a time.
 class TimedBackend final : public ForEachOperation<TimedBackend> {
  public:
   // Counts with `counters` where given; they must outlive it.

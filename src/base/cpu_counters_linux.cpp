@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/fail.h"
 #include "base/cpu_counters.h"
+#include "base/fail.h"
 
 namespace mslt {
 namespace {

@@ -31,10 +31,8 @@ void examine_machine(const DeviceOptions& device, const std::filesystem::path& f
   if (context.json) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const Finding& each : findings) {
-      list.push_back({{"topic", each.topic},
-                      {"verdict", name_of(each.verdict)},
-                      {"text", each.text},
-                      {"change", each.change}});
+      list.push_back(
+          {{"topic", each.topic}, {"verdict", name_of(each.verdict)}, {"text", each.text}, {"change", each.change}});
     }
     nlohmann::ordered_json about = nlohmann::ordered_json::object();
     for (const auto& [name, value] : environment) about[name] = value;

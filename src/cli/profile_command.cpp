@@ -73,17 +73,16 @@ StepSamples measure(const Arguments& arguments, const DeviceOptions& device, Con
   }
   TimedBackend timed(*backend, counters ? &*counters : nullptr);
   const std::unique_ptr<Workload> workload = make_workload(timed, arguments.workload);
-  sample_steps(samples, timed, *workload, arguments.rounds, [&](int round) {
-    progress.update(fmt::format("step {} of {}", round + 1, arguments.rounds));
-  });
+  sample_steps(samples, timed, *workload, arguments.rounds,
+               [&](int round) { progress.update(fmt::format("step {} of {}", round + 1, arguments.rounds)); });
   progress.clear();
   return samples;
 }
 
 void profile(Arguments arguments, const DeviceOptions& device, Context& context) {
   WorkloadOptions& workload = arguments.workload;
-  workload.model = arguments.model_path.empty() ? arguments.model.config()
-                                                : read_model_info(arguments.model_path).config;
+  workload.model =
+      arguments.model_path.empty() ? arguments.model.config() : read_model_info(arguments.model_path).config;
   const bool trains_preset = workload.kind == WorkloadKind::train && arguments.model_path.empty();
   if (arguments.vocab_size == 0 && trains_preset) arguments.vocab_size = usual_vocab_size;
   if (arguments.vocab_size > 0) workload.model.vocab_size = arguments.vocab_size;
@@ -129,7 +128,8 @@ void add_common(CLI::App& command, Arguments& arguments) {
                      "A model whose sizes to take instead of a preset's; its weights do not matter");
   command.add_option("--dtype", arguments.workload.dtype, "f32, bf16 or f16");
   add_integer(command, "--batch-size", arguments.workload.batch_size, "Sequences at once", batch_range);
-  add_integer(command, "--vocab-size", arguments.vocab_size, "Tokens in the vocabulary; 0 for the model's, or 1776 where a preset is trained",
+  add_integer(command, "--vocab-size", arguments.vocab_size,
+              "Tokens in the vocabulary; 0 for the model's, or 1776 where a preset is trained",
               {.most = vocab_range.most, .unit = vocab_range.unit});
   add_integer(command, "--rounds", arguments.rounds, "Steps to measure whole, and as many operation by operation",
               {.least = 1, .most = most_rounds, .unit = "steps"});

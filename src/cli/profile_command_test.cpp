@@ -36,9 +36,9 @@ class ProfileCommandTest : public CliTest {
   }
 
   static std::vector<std::string> profile(const std::string& what, std::vector<std::string> more) {
-    std::vector<std::string> arguments = {"profile",  what, "--device",        "cpu", "--layers",     "1", "--channels", "16",
-                                          "--heads",  "2",  "--max-positions", "16",  "--batch-size", "1", "--vocab-size",
-                                          "64",       "--rounds", "3"};
+    std::vector<std::string> arguments = {"profile",      what, "--device",     "cpu", "--layers",        "1",
+                                          "--channels",   "16", "--heads",      "2",   "--max-positions", "16",
+                                          "--batch-size", "1",  "--vocab-size", "64",  "--rounds",        "3"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -63,8 +63,8 @@ TEST_F(ProfileCommandTest, SaysWhereTheTimeGoes) {
 }
 
 TEST_F(ProfileCommandTest, WritesATraceAndAPage) {
-  const Outcome outcome = mslt(profile("generate", {"--prompt", "--prompt-tokens", "8", "--trace", path("trace.json"),
-                                                    "--report", path("page.html")}));
+  const Outcome outcome = mslt(profile(
+      "generate", {"--prompt", "--prompt-tokens", "8", "--trace", path("trace.json"), "--report", path("page.html")}));
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_TRUE(nlohmann::json::parse(read_file(path("trace.json"), 1 << 24)).contains("traceEvents"));
   EXPECT_TRUE(read_file(path("page.html"), 1 << 24).starts_with("<!DOCTYPE html>"));

@@ -113,19 +113,19 @@ nlohmann::ordered_json profile_json(const StepSamples& samples, const ProfileSum
 }
 
 void print_profile(std::ostream& out, const StepSamples& samples, const ProfileSummary& summary) {
-  out << fmt::format("{}, {} tokens, on {}; {} steps\nRoofline: {}FLOP/s and {}/s, measured; {} for the smallest work\n\n",
-                     samples.what, samples.tokens_per_step, samples.subject.at(1).second, samples.timed.size(),
-                     format_count(samples.peaks.flops), format_bytes(samples.peaks.bandwidth),
-                     time_text(samples.peaks.dispatch_seconds));
+  out << fmt::format(
+      "{}, {} tokens, on {}; {} steps\nRoofline: {}FLOP/s and {}/s, measured; {} for the smallest work\n\n",
+      samples.what, samples.tokens_per_step, samples.subject.at(1).second, samples.timed.size(),
+      format_count(samples.peaks.flops), format_bytes(samples.peaks.bandwidth),
+      time_text(samples.peaks.dispatch_seconds));
   print_rows(out, summary.operations, "operation, most time lost first");
   if (!summary.kernels.empty()) {
     out << '\n';
     print_rows(out, summary.kernels, "kernel, most time lost first");
   }
-  out << fmt::format(
-      "\nA step as it usually runs: {} ({} to {}); {} tokens/s\n", time_text(summary.host.median),
-      time_text(summary.host.low), time_text(summary.host.high),
-      format_count(static_cast<double>(samples.tokens_per_step) / summary.host.median));
+  out << fmt::format("\nA step as it usually runs: {} ({} to {}); {} tokens/s\n", time_text(summary.host.median),
+                     time_text(summary.host.low), time_text(summary.host.high),
+                     format_count(static_cast<double>(samples.tokens_per_step) / summary.host.median));
   if (summary.whole.median != summary.host.median) {
     out << fmt::format("By the device's clock: {}; the host adds {}\n", time_text(summary.whole.median),
                        time_text(summary.host.median - summary.whole.median));

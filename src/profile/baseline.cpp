@@ -157,8 +157,7 @@ BaselineComparison compare_baselines(const Baseline& before, const Baseline& aft
     row.comparison =
         compare_samples(find(before, key)->seconds, find(after, key)->seconds, tolerance, result.confidence);
   }
-  std::ranges::stable_sort(result.rows, std::greater(),
-                           [](const ComparedRow& row) { return row.after - row.before; });
+  std::ranges::stable_sort(result.rows, std::greater(), [](const ComparedRow& row) { return row.after - row.before; });
   return result;
 }
 

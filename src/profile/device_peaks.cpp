@@ -28,8 +28,7 @@ double smallest_operation_seconds(Backend& backend) {
   std::array<double, 31> seconds;
   for (double& each : seconds) {
     const auto start = std::chrono::steady_clock::now();
-    const std::vector<KernelTime> kernels =
-        backend.time_kernels([&] { backend.run(Fill{.out = one, .value = 0.0f}); });
+    const std::vector<KernelTime> kernels = backend.time_kernels([&] { backend.run(Fill{.out = one, .value = 0.0f}); });
     each = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (kernels.empty()) continue;
     each = 0.0;

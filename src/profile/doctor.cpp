@@ -193,7 +193,8 @@ Finding check_file_system(const std::filesystem::path& folder) {
     constexpr double slow = 50.0;
     if (write_rate < slow) {
       finding.verdict = Verdict::advice;
-      finding.change = "Checkpoints will take long here; name a folder on a faster disk with --output, or save less often.";
+      finding.change =
+          "Checkpoints will take long here; name a folder on a faster disk with --output, or save less often.";
     }
   } catch (const Error& error) {
     std::error_code ignored;
@@ -208,7 +209,10 @@ Finding check_file_system(const std::filesystem::path& folder) {
 Finding check_counters() {
   const CpuCounters counters;
   if (counters.counts()) return {.topic = "counters", .text = "the processor's cycles and cache misses can be counted"};
-  return {.verdict = Verdict::advice, .topic = "counters", .text = "mslt profile counts no cycles", .change = counters.refusal()};
+  return {.verdict = Verdict::advice,
+          .topic = "counters",
+          .text = "mslt profile counts no cycles",
+          .change = counters.refusal()};
 }
 
 std::vector<Finding> examine(Backend& backend, Backend& reference, const std::filesystem::path& folder) {

@@ -16,13 +16,13 @@ std::string_view name_of(Verdict verdict);
 // What an examination found, and what to change; the latter is empty where nothing is to be.
 struct Finding {
   Verdict verdict = Verdict::good;
-  std::string topic;
-  std::string text;
-  std::string change;
+  std::string topic = {};
+  std::string text = {};
+  std::string change = {};
 };
 
-// Compares a training step and the logits of small models of two families with those of `reference`, so that every kernel
-// of such a model runs once on each device. Weights in f32.
+// Compares a training step and the logits of small models of two families with those of `reference`, so that every
+// kernel of such a model runs once on each device. Weights in f32.
 Finding check_kernels(Backend& backend, Backend& reference);
 // Measures peaks, and compares them with those stored for the device earlier, if any.
 Finding check_speed(Backend& backend);

@@ -8,9 +8,9 @@
 
 namespace mslt {
 
-// Bytes that each holder has in use while each operation runs. Buffers other than activations are in use as a whole, all
-// the time, and hold under their own labels. Bytes of activations are in use from the operation that writes them to the
-// last one that reads that; they are held by the operation that wrote them.
+// Bytes that each holder has in use while each operation runs. Buffers other than activations are in use as a whole,
+// all the time, and hold under their own labels. Bytes of activations are in use from the operation that writes them to
+// the last one that reads that; they are held by the operation that wrote them.
 struct MemoryCurve {
   std::vector<std::string> holders;        // the largest first
   std::vector<double> times;               // when each operation begins

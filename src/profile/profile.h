@@ -8,10 +8,10 @@
 #include <utility>
 #include <vector>
 
-#include "profile/device_peaks.h"
-#include "profile/statistics.h"
 #include "backend/timed_backend.h"
 #include "backend/timeline.h"
+#include "profile/device_peaks.h"
+#include "profile/statistics.h"
 #include "profile/workload.h"
 
 namespace mslt {
@@ -51,7 +51,7 @@ struct ProfileRow {
   double roofline_share = 0.0;  // least time over time; above 1 where caches hold what memory would have to give
   double lost_seconds = 0.0;    // time beyond the least, a step
   Bound bound = Bound::memory;
-  CpuCounts counts;            // of a step, on average
+  CpuCounts counts;             // of a step, on average
   std::vector<double> samples;  // step_seconds of each step
 };
 

@@ -49,8 +49,8 @@ std::string begin_svg(std::string_view title, double height) {
 // A rectangle with a title that shows on hovering.
 std::string box(std::string_view kind, double x, double y, double w, double h, std::string_view title) {
   return fmt::format(
-      "<rect class=\"{}\" x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\"><title>{}</title></rect>\n", kind,
-      x, y, std::max(w, 0.0), h, escape_html(title));
+      "<rect class=\"{}\" x=\"{:.2f}\" y=\"{:.2f}\" width=\"{:.2f}\" height=\"{:.2f}\"><title>{}</title></rect>\n",
+      kind, x, y, std::max(w, 0.0), h, escape_html(title));
 }
 
 std::string milliseconds(double seconds) {
@@ -61,7 +61,8 @@ std::string keys(const std::vector<std::pair<int, std::string>>& entries) {
   std::string html = "<div class=\"keys\">\n";
   for (const auto& [key, name] : entries) {
     html += fmt::format(
-        "<span><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"key-{}\" width=\"10\" height=\"10\"/></svg>"
+        "<span><svg viewBox=\"0 0 10 10\" aria-hidden=\"true\"><rect class=\"key-{}\" width=\"10\" "
+        "height=\"10\"/></svg>"
         "{}</span>\n",
         key, escape_html(name));
   }
@@ -147,8 +148,12 @@ std::string roofline_chart(const ProfileSummary& summary, const DevicePeaks& pea
   const Decades y = decades_of(least_y, peaks.flops * 1.2);
   constexpr double top = 12;
   constexpr double bottom = 350;
-  const auto place_x = [&](double value) { return x.place(value, left, width - right); };
-  const auto place_y = [&](double value) { return y.place(value, bottom, top); };
+  const auto place_x = [&](double value) {
+    return x.place(value, left, width - right);
+  };
+  const auto place_y = [&](double value) {
+    return y.place(value, bottom, top);
+  };
   std::string svg = begin_svg("Roofline", bottom + 40);
   for (double decade = x.low; decade <= x.high; decade += 1.0) {
     const double at = place_x(std::pow(10.0, decade));
@@ -220,8 +225,8 @@ std::string timeline_chart(const StepTimeline& step, const OperationColours& col
                scale * (one.end - one.begin), height,
                fmt::format("{} {}, {}: {}", one.operation, one.shape, one.layer, milliseconds(one.seconds)));
     if (one.begin - one.handed_over > 1e-6) {
-      svg += box("band", left + scale * one.handed_over, top + height + 4, scale * (one.begin - one.handed_over), height,
-                 fmt::format("hands over {}", one.operation));
+      svg += box("band", left + scale * one.handed_over, top + height + 4, scale * (one.begin - one.handed_over),
+                 height, fmt::format("hands over {}", one.operation));
     }
   }
   for (const HostTime& one : step.host) {
@@ -242,7 +247,9 @@ std::string memory_chart(const MemoryCurve& memory, double seconds) {
     const double time = i < count ? memory.times[i] : seconds;
     return left + time / seconds * (width - left - right);
   };
-  const auto place_y = [&](double bytes) { return bottom - bytes / most * (bottom - top); };
+  const auto place_y = [&](double bytes) {
+    return bottom - bytes / most * (bottom - top);
+  };
   std::string svg = begin_svg("Memory in use", bottom + 36);
   svg += time_axis(seconds, top, bottom);
   for (const double tick : axis_ticks(0.0, most / mebibyte, 5, AxisScale::linear)) {

@@ -26,8 +26,8 @@ class OperationColours {
   std::vector<std::string> names_;
 };
 
-// FLOP/s against FLOPs per byte, both logarithmic, under the roofline: one point for each row with products, as large as
-// its share of the step.
+// FLOP/s against FLOPs per byte, both logarithmic, under the roofline: one point for each row with products, as large
+// as its share of the step.
 std::string roofline_chart(const ProfileSummary& summary, const DevicePeaks& peaks, const OperationColours& colours);
 // Time of each layer, one bar each, divided by operation.
 std::string layer_chart(const ProfileSummary& summary, const OperationColours& colours);

@@ -39,7 +39,9 @@ TEST(BaselineTest, FindsWhatGotSlower) {
   for (const ComparedRow& row : comparison.rows) {
     EXPECT_EQ(row.judged, row.name != "small");
     // The step got 1 % slower only.
-    if (row.judged) EXPECT_EQ(row.comparison.change, row.name == "product" ? Change::slower : Change::none);
+    if (row.judged) {
+      EXPECT_EQ(row.comparison.change, row.name == "product" ? Change::slower : Change::none);
+    }
   }
   EXPECT_FALSE(compare_baselines(baseline_with(1.0), baseline_with(1.0), 0.05).is_slower());
   EXPECT_FALSE(compare_baselines(baseline_with(1.0), baseline_with(1.1), 0.12).is_slower());
@@ -118,8 +120,10 @@ TEST(DevicePeaksTest, AreStoredForEachElementType) {
       std::filesystem::path(testing::TempDir()) / "DevicePeaksTest.AreStoredForEachElementType";
   const std::filesystem::path file = folder / "peaks" / "cpu.json";
   EXPECT_FALSE(load_peaks(file, DType::f32));
-  store_peaks(file, {.backend = "cpu", .name = "A"}, DType::f32, {.flops = 3.0, .bandwidth = 2.0, .dispatch_seconds = 1.0});
-  store_peaks(file, {.backend = "cpu", .name = "A"}, DType::bf16, {.flops = 6.0, .bandwidth = 2.0, .dispatch_seconds = 1.0});
+  store_peaks(file, {.backend = "cpu", .name = "A"}, DType::f32,
+              {.flops = 3.0, .bandwidth = 2.0, .dispatch_seconds = 1.0});
+  store_peaks(file, {.backend = "cpu", .name = "A"}, DType::bf16,
+              {.flops = 6.0, .bandwidth = 2.0, .dispatch_seconds = 1.0});
   ASSERT_TRUE(load_peaks(file, DType::f32));
   EXPECT_EQ(load_peaks(file, DType::f32)->flops, 3.0);
   EXPECT_EQ(load_peaks(file, DType::bf16)->flops, 6.0);
@@ -176,13 +180,14 @@ TEST_P(TraceTest, FollowsTheFormat) {
   EXPECT_EQ(slices.contains(3), GetParam() != "cpu");
   // Slices of a track lie beside one another or one in the other.
   for (auto& [track, all] : slices) {
-    std::ranges::sort(all, [](const auto& a, const auto& b) {
-      return a.first != b.first ? a.first < b.first : a.second > b.second;
-    });
+    std::ranges::sort(
+        all, [](const auto& a, const auto& b) { return a.first != b.first ? a.first < b.first : a.second > b.second; });
     std::vector<double> open;
     for (const auto& [begin, end] : all) {
       while (!open.empty() && open.back() <= begin + 1e-6) open.pop_back();
-      if (!open.empty()) EXPECT_LE(end, open.back() + 1e-6) << "track " << track;
+      if (!open.empty()) {
+        EXPECT_LE(end, open.back() + 1e-6) << "track " << track;
+      }
       open.push_back(end);
     }
   }
@@ -197,8 +202,9 @@ TEST(ProfileReportTest, IsOneWholePage) {
   const BaselineComparison comparison =
       compare_baselines(baseline_of(samples, summary), baseline_of(samples, summary), 0.05);
   const std::string page = render_profile(samples, summary, &comparison);
-  for (const char* part : {"Roofline", "By layer", "One step", "Memory in use", "Compared with the baseline",
-                           "small &lt;model&gt;", "layer 1", "<polyline class=\"roof\"", "prefers-color-scheme: dark"}) {
+  for (const char* part :
+       {"Roofline", "By layer", "One step", "Memory in use", "Compared with the baseline", "small &lt;model&gt;",
+        "layer 1", "<polyline class=\"roof\"", "prefers-color-scheme: dark"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
   for (const char* part : {"<script", "src=", "href=", "<model>", "nan", "inf,"}) {

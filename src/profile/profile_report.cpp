@@ -28,16 +28,17 @@ std::string headings(std::initializer_list<std::string_view> names) {
 }
 
 std::string rows_table(const std::vector<ProfileRow>& rows, std::string_view kind) {
-  std::string html = "<div class=\"wide\"><table>\n" +
-                     headings({kind, "calls", "a call", "a step", "share", "GB/s", "GFLOP/s", "of roofline", "bound by"});
+  std::string html = "<div class=\"wide\"><table>\n" + headings({kind, "calls", "a call", "a step", "share", "GB/s",
+                                                                 "GFLOP/s", "of roofline", "bound by"});
   for (const ProfileRow& row : rows) {
     const double seconds = row.step_seconds > 0.0 ? row.step_seconds : 1.0;
     html += fmt::format(
-        "<tr><th scope=\"row\">{}</th>{}</tr>\n", escape_html(row.shape.empty() ? row.name : row.name + " " + row.shape),
+        "<tr><th scope=\"row\">{}</th>{}</tr>\n",
+        escape_html(row.shape.empty() ? row.name : row.name + " " + row.shape),
         cells({fmt::format("{:g}", row.calls), time_text(row.call_seconds), time_text(row.step_seconds),
                fmt::format("{:.1f} %", 100.0 * row.share), fmt::format("{:.2f}", 1e-9 * row.work.bytes / seconds),
-               fmt::format("{:.1f}", 1e-9 * row.work.flops / seconds), fmt::format("{:.0f} %", 100.0 * row.roofline_share),
-               std::string(name_of(row.bound))}));
+               fmt::format("{:.1f}", 1e-9 * row.work.flops / seconds),
+               fmt::format("{:.0f} %", 100.0 * row.roofline_share), std::string(name_of(row.bound))}));
   }
   return html + "</table></div>\n";
 }
@@ -52,7 +53,8 @@ std::string comparison_table(const BaselineComparison& comparison) {
                                 : result.change == Change::faster ? "faster"
                                                                   : "as before";
     html += fmt::format(
-        "<tr class=\"{}\"><th scope=\"row\">{}</th>{}</tr>\n", verdict == std::string_view("as before") ? "same" : verdict,
+        "<tr class=\"{}\"><th scope=\"row\">{}</th>{}</tr>\n",
+        verdict == std::string_view("as before") ? "same" : verdict,
         escape_html(row.shape.empty() ? row.name : row.name + " " + row.shape),
         cells({time_text(row.before), time_text(row.after), fmt::format("{:+.1f} %", 100.0 * (result.ratio - 1.0)),
                fmt::format("{:+.1f} to {:+.1f} %", 100.0 * (result.low - 1.0), 100.0 * (result.high - 1.0)), verdict}));

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <string_view>
 
+#include "base/fail.h"
 #include "profile/memory_curve.h"
 #include "profile/test_profiles.h"
-#include "base/fail.h"
 
 namespace mslt {
 namespace {
@@ -142,7 +142,9 @@ TEST_P(ProfileTest, KernelsAreThoseOfTheDevice) {
       EXPECT_GT(kernel.seconds, 0.0) << kernel.kernel;
       seconds += kernel.seconds;
     }
-    if (!one.kernels.empty()) EXPECT_LE(one.seconds, seconds + 1e-9) << one.operation;
+    if (!one.kernels.empty()) {
+      EXPECT_LE(one.seconds, seconds + 1e-9) << one.operation;
+    }
   }
 }
 
@@ -176,10 +178,18 @@ TEST(TimedBackendTest, NamesTheLayerOfEachOperation) {
     EXPECT_TRUE(one.layer == "layer 0" || one.layer == "layer 1" || one.layer == "embedding" || one.layer == "output" ||
                 one.layer == "all layers" || one.layer.empty())
         << one.layer;
-    if (one.operation == "attention_forward") EXPECT_EQ(one.layer, fmt::format("layer {}", attention++));
-    if (one.operation == "attention_backward") EXPECT_EQ(one.layer, fmt::format("layer {}", --attention));
-    if (one.operation == "embedding_forward") EXPECT_EQ(one.layer, "embedding");
-    if (one.operation == "global_norm") EXPECT_EQ(one.layer, "all layers");
+    if (one.operation == "attention_forward") {
+      EXPECT_EQ(one.layer, fmt::format("layer {}", attention++));
+    }
+    if (one.operation == "attention_backward") {
+      EXPECT_EQ(one.layer, fmt::format("layer {}", --attention));
+    }
+    if (one.operation == "embedding_forward") {
+      EXPECT_EQ(one.layer, "embedding");
+    }
+    if (one.operation == "global_norm") {
+      EXPECT_EQ(one.layer, "all layers");
+    }
   }
   EXPECT_EQ(attention, 0);
 }
@@ -209,7 +219,8 @@ TEST(MemoryCurveTest, HoldsActivationsFromTheirWritingToTheirLastReading) {
   const MemoryCurve curve = memory_curve(three_operations());
   const auto bytes = [&](std::string_view holder) {
     const auto found = std::ranges::find(curve.holders, holder);
-    return found == curve.holders.end() ? std::vector<double>() : curve.bytes[static_cast<std::size_t>(found - curve.holders.begin())];
+    return found == curve.holders.end() ? std::vector<double>()
+                                        : curve.bytes[static_cast<std::size_t>(found - curve.holders.begin())];
   };
   EXPECT_EQ(bytes("parameters"), (std::vector<double>{500, 500, 500}));
   EXPECT_EQ(bytes("activations of first"), (std::vector<double>{100, 100, 0}));

@@ -17,8 +17,8 @@ struct MedianInterval {
 double median_of(std::span<const double> values);
 
 // The interval has its ends at two of the samples, by order (David and Nagaraja, Order Statistics, 2003, 7.1): no
-// distribution is assumed. The median of all lies outside of it with a probability of at most 1 - confidence; with fewer
-// samples than that needs, the ends are the least and the largest sample. Samples must be independent.
+// distribution is assumed. The median of all lies outside of it with a probability of at most 1 - confidence; with
+// fewer samples than that needs, the ends are the least and the largest sample. Samples must be independent.
 MedianInterval median_interval(std::span<const double> samples, double confidence = 0.95);
 
 enum class Change : unsigned char { none, slower, faster };

@@ -14,7 +14,9 @@ namespace {
 // Normal, of relative deviation `noise`, with now and then a sample that something delayed by half.
 std::vector<double> noisy_samples(double mean, double noise, std::size_t count, std::uint32_t number) {
   PhiloxStream stream(7, number, 0);
-  const auto uniform = [&] { return (static_cast<double>(stream.below(1u << 30)) + 0.5) / static_cast<double>(1u << 30); };
+  const auto uniform = [&] {
+    return (static_cast<double>(stream.below(1u << 30)) + 0.5) / static_cast<double>(1u << 30);
+  };
   std::vector<double> samples(count);
   for (double& sample : samples) {
     const double normal = std::sqrt(-2.0 * std::log(uniform())) * std::cos(2.0 * std::numbers::pi * uniform());

@@ -122,13 +122,12 @@ std::vector<std::string> sentences_about(const std::vector<ProfileRow>& rows, do
   std::vector<std::string> sentences;
   for (const Loss& loss : losses) {
     if (sentences.size() == most || !(loss.seconds > 0.0) || !(all_seconds > 0.0)) break;
-    std::string sentence =
-        fmt::format("{} takes {:.0f} % of the step at {:.0f} % of its roofline", words_of(loss.name),
-                    100.0 * loss.seconds / all_seconds, 100.0 * loss.least / loss.seconds);
+    std::string sentence = fmt::format("{} takes {:.0f} % of the step at {:.0f} % of its roofline", words_of(loss.name),
+                                       100.0 * loss.seconds / all_seconds, 100.0 * loss.least / loss.seconds);
     sentence += loss.bound == Bound::dispatch
                     ? "; its calls are so small that starting them sets the time."
-                    : fmt::format(", which {} sets; at that it would save {:.0f} % of the step.",
-                                  name_of(loss.bound), 100.0 * loss.lost / all_seconds);
+                    : fmt::format(", which {} sets; at that it would save {:.0f} % of the step.", name_of(loss.bound),
+                                  100.0 * loss.lost / all_seconds);
     sentences.push_back(std::move(sentence));
   }
   return sentences;
@@ -147,7 +146,8 @@ ProfileSummary summarise(const StepSamples& samples) {
     const StepTimeline& timeline = samples.timed[step];
     for (const OperationTime& one : timeline.operations) {
       operations.add(step, std::string(one.operation), one.shape, one.work, one.seconds, one.counts);
-      for (const KernelTime& kernel : one.kernels) kernels.add(step, kernel.kernel, {}, kernel.work, kernel.seconds, {});
+      for (const KernelTime& kernel : one.kernels)
+        kernels.add(step, kernel.kernel, {}, kernel.work, kernel.seconds, {});
       summary.work.flops += one.work.flops / static_cast<double>(steps);
       summary.work.bytes += one.work.bytes / static_cast<double>(steps);
       summary.least_seconds += samples.peaks.seconds(one.work) / static_cast<double>(steps);

@@ -37,8 +37,8 @@ Json slice(std::string_view name, int track, double begin, double end, Json argu
 }
 
 Json flow(std::string_view phase, int track, std::size_t number, double time) {
-  Json event = {{"ph", phase}, {"pid", process}, {"tid", track},           {"cat", "operation"},
-                {"id", number}, {"name", "run"},  {"ts", microseconds(time)}};
+  Json event = {{"ph", phase},   {"pid", process},          {"tid", track}, {"cat", "operation"}, {"id", number},
+                {"name", "run"}, {"ts", microseconds(time)}};
   if (phase == "f") event["bp"] = "e";
   return event;
 }
@@ -58,8 +58,8 @@ Json arguments_of(const OperationTime& one) {
 }
 
 void add_operation(Json& events, const OperationTime& one, std::size_t number) {
-  events.push_back(slice(fmt::format("hand over {}", one.operation), host_track, one.handed_over, one.end,
-                         {{"layer", one.layer}}));
+  events.push_back(
+      slice(fmt::format("hand over {}", one.operation), host_track, one.handed_over, one.end, {{"layer", one.layer}}));
   events.push_back(flow("s", host_track, number, one.handed_over));
   events.push_back(slice(one.operation, device_track, one.begin, one.end, arguments_of(one)));
   events.push_back(flow("f", device_track, number, one.begin));
@@ -67,8 +67,8 @@ void add_operation(Json& events, const OperationTime& one, std::size_t number) {
   double begin = one.begin;
   for (const KernelTime& kernel : one.kernels) {
     const double end = std::min(begin + kernel.seconds, one.end);
-    events.push_back(slice(kernel.kernel, kernel_track, begin, end,
-                           {{"flops", kernel.work.flops}, {"bytes", kernel.work.bytes}}));
+    events.push_back(
+        slice(kernel.kernel, kernel_track, begin, end, {{"flops", kernel.work.flops}, {"bytes", kernel.work.bytes}}));
     begin = end;
   }
 }

@@ -26,12 +26,11 @@ std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_s
 }
 
 TrainingStepOptions step_options(const TimedBackend& backend, const WorkloadOptions& options) {
-  TrainingStepOptions shape = {
-      .batch_size = options.batch_size,
-      .seq_len = options.seq_len > 0 ? options.seq_len : options.model.max_positions,
-      .recompute = options.recompute,
-      .master_weights = options.master_weights,
-      .grad_dtype = options.grad_dtype};
+  TrainingStepOptions shape = {.batch_size = options.batch_size,
+                               .seq_len = options.seq_len > 0 ? options.seq_len : options.model.max_positions,
+                               .recompute = options.recompute,
+                               .master_weights = options.master_weights,
+                               .grad_dtype = options.grad_dtype};
   shape.recompute = TrainingStep::plan(backend, options.model, dtype_from_name(options.dtype), shape).recompute;
   return shape;
 }

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "backend/timed_backend.h"
 #include "mslt/config.h"
 #include "mslt/trainer.h"
-#include "backend/timed_backend.h"
 
 namespace mslt {
 

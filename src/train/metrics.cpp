@@ -107,9 +107,9 @@ void MetricsLog::evaluation(const EvaluationEvent& event, double time) {
 void MetricsLog::profile(std::int64_t step, const StepTimeline& timeline, double time) {
   std::string operations;
   for (const auto& [name, total] : timeline.totals()) {
-    operations += fmt::format(R"({}"{}":{{"calls":{},"seconds":{:.9f},"flops":{},"bytes":{}}})",
-                              operations.empty() ? "" : ",", name, total.calls, total.seconds,
-                              number(total.work.flops), number(total.work.bytes));
+    operations +=
+        fmt::format(R"({}"{}":{{"calls":{},"seconds":{:.9f},"flops":{},"bytes":{}}})", operations.empty() ? "" : ",",
+                    name, total.calls, total.seconds, number(total.work.flops), number(total.work.bytes));
   }
   write(fmt::format(R"({{"step":{},"profile":{{{}}},"profile_seconds":{:.9f},"time":{:.3f}}})"
                     "\n",

@@ -57,7 +57,8 @@ std::string figures(const ReportInput& input, const Columns& columns) {
                                        [](const auto& a, const auto& b) { return a.loss < b.loss; });
     html += html_figure(fmt::format("{:.4f}", best->loss), fmt::format("best validation loss, step {}", best->step));
     html += html_figure(fmt::format("{:.2f}", history.evaluations.back().perplexity), "perplexity, last evaluation");
-    html += html_figure(fmt::format("{:.3f}", history.evaluations.back().bits_per_byte), "bits per byte, last evaluation");
+    html +=
+        html_figure(fmt::format("{:.3f}", history.evaluations.back().bits_per_byte), "bits per byte, last evaluation");
   }
   if (!history.steps.empty()) {
     const double speed = median(columns.speed);
