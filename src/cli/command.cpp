@@ -66,6 +66,7 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   add_export_command(app, context);
   add_info_command(app, context);
   add_devices_command(app, context);
+  add_doctor_command(app, context);
 
   if (arguments.empty()) {
     context.err << app.help();

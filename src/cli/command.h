@@ -44,6 +44,7 @@ void add_profile_command(CLI::App& app, Context& context);
 void add_export_command(CLI::App& app, Context& context);
 void add_info_command(CLI::App& app, Context& context);
 void add_devices_command(CLI::App& app, Context& context);
+void add_doctor_command(CLI::App& app, Context& context);
 
 // A subcommand with the common parts: --json, --threads, --config FILE.toml, and examples below its help.
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
