@@ -7,6 +7,7 @@
 #include "lib/lane_sums.h"
 #include "lib/weight_chunk.h"
 #include "matvec_args.h"
+#include "target/overlap.h"
 
 using namespace metal;
 
@@ -174,6 +175,31 @@ inline void put_result(device T* out, device const uchar* bias, float sum, uint 
   }
 }
 
+// Asks for what no earlier kernel writes: a simdgroup's rows of the weight, and for all of them the vectors.
+template <uint columns, typename W>
+inline void ask_for_parameters(device const W* weight, device const uchar* gain, device const uchar* offset,
+                               device const uchar* bias, ulong first_column, uint turn, uint group, uint simdgroup,
+                               uint lane, constant MatvecArgs& args) {
+  if (lane == 0 && turn == 0 && first_column < args.columns) {
+    const ulong elements = min(ulong(columns), args.columns - first_column) * args.inner;
+    // Two elements a byte in 4 bits.
+    const ulong from = WeightChunk<W>::has_minimum ? first_column * args.inner / 2 : first_column * args.inner;
+    ask_ahead(weight + from, WeightChunk<W>::has_minimum ? elements / 2 : elements * sizeof(W));
+  }
+  if (group == 0 && simdgroup == 0) {
+    const ulong norm_bytes = ulong(args.inner) * (args.norm_type == any_f32 ? 4 : 2);
+    if (lane == 1 && args.norm != 0) {
+      ask_ahead(gain, norm_bytes);
+    }
+    if (lane == 2 && args.has_norm_bias != 0) {
+      ask_ahead(offset, norm_bytes);
+    }
+    if (lane == 3 && args.has_bias != 0) {
+      ask_ahead(bias, ulong(args.columns) * (args.bias_type == any_f32 ? 4 : 2));
+    }
+  }
+}
+
 // Simdgroups of a threadgroup at most.
 constant constexpr uint matvec_simdgroups = 8;
 
@@ -200,6 +226,11 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
   const uint across = (args.columns + columns - 1) / columns;
   const ulong first_column = ulong(group % across) * columns + (simdgroup - turn) * MatvecShape<W, count>::columns;
   const uint first_row = group / across * count;
+  if (args.aligned != 0) {
+    ask_for_parameters<MatvecShape<W, count>::columns>(weight, gain, offset, bias, first_column, turn, group, simdgroup,
+                                                       lane, args);
+  }
+  wait_for_earlier_kernels();
   if (first_column >= args.columns) {
     return;
   }

@@ -56,7 +56,17 @@ std::string builtin_expression(const KernelArgument& argument) {
   return fmt::format("({} + 31u) / 32u", linear_threads);
 }
 
-std::string cuda_entry(const KernelEntry& entry) {
+// Whether the kernel waits for those in front of it at a place of its own: see kernels/target/overlap.h.
+bool waits_itself(const Syntax& syntax, const Function& kernel) {
+  for (std::size_t i = kernel.body.begin; i < kernel.body.end; ++i) {
+    if (syntax.token(i).text == "wait_for_earlier_kernels") {
+      return true;
+    }
+  }
+  return false;
+}
+
+std::string cuda_entry(const Syntax& syntax, const KernelEntry& entry) {
   std::string parameters;
   std::string offsets;
   std::string call;
@@ -90,8 +100,9 @@ std::string cuda_entry(const KernelEntry& entry) {
   const std::string bounds = entry.max_threads_per_threadgroup > threads_without_bounds
                                  ? fmt::format("__launch_bounds__({}) ", entry.max_threads_per_threadgroup)
                                  : "";
-  return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  mslt_begin();\n  {}{}(\n    {});\n}}\n",
-                     bounds, entry.host_name, parameters, entry.function->name, entry.template_arguments, call);
+  const std::string_view begin = waits_itself(syntax, *entry.function) ? "mslt_let_next_start" : "mslt_begin";
+  return fmt::format("extern \"C\" __global__ void {}mslt_{}(\n    {}) {{\n  {}();\n  {}{}(\n    {});\n}}\n", bounds,
+                     entry.host_name, parameters, begin, entry.function->name, entry.template_arguments, call);
 }
 
 // The driver's folder for its own versions of the headers in kernels/target/.
@@ -159,7 +170,7 @@ std::string emit_cuda(const Syntax& syntax, const std::vector<KernelEntry>& entr
   text += rewrite.text();
   fmt::format_to(out, "#line {} \"cuda_{}.cu\"\n", std::count(text.begin(), text.end(), '\n') + 2, syntax.unit.name);
   for (const KernelEntry& entry : entries) {
-    text += size_checks(entry) + cuda_entry(entry);
+    text += size_checks(entry) + cuda_entry(syntax, entry);
   }
   fmt::format_to(out, "static const ::mslt::msl::cuda::CudaKernel kernels[{}] = {{\n", entries.size() + 1);
   for (const KernelEntry& entry : entries) {

@@ -148,15 +148,8 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   GenerateBenchResult result;
   result.bandwidth = measure_bandwidth(backend);
   const auto decode = [&](std::int64_t steps) {
-    if (drawer.draws_on_device()) {
-      DecodeSteps(backend, pass, drawer, slot_list, next).run(steps, [](const auto&) { return true; });
-      return;
-    }
-    std::vector<std::span<const std::int32_t>> last(slot_list.size());
-    for (std::int64_t i = 0; i < steps; ++i) {
-      for (std::size_t row = 0; row < last.size(); ++row) last[row] = std::span(histories[row]).last(1);
-      forward(last);
-    }
+    const std::vector<std::span<const std::int32_t>> each(histories.begin(), histories.end());
+    DecodeSteps(backend, pass, drawer, slot_list, each).run(steps, [](const auto&) { return true; });
   };
   result.first_prompt_seconds = time_once([&] { forward(tokens); });
   result.first_step_seconds = time_once([&] { decode(1); });

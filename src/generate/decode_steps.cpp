@@ -6,13 +6,16 @@
 namespace mslt {
 
 DecodeSteps::DecodeSteps(Backend& backend, InferencePass& pass, TokenDrawer& drawer, std::span<const int> slots,
-                         std::span<const std::int32_t> tokens)
+                         std::span<const std::span<const std::int32_t>> histories)
     : backend_(backend),
       pass_(pass),
       drawer_(drawer),
       slots_(slots.begin(), slots.end()),
       tokens_(pass.next_tokens(static_cast<std::int64_t>(slots.size()))) {
-  pass_.set_next_tokens(tokens);
+  std::vector<std::int32_t> last;
+  for (const std::span<const std::int32_t> history : histories) last.push_back(history.back());
+  pass_.set_next_tokens(last);
+  drawer_.begin_on_device(slots_, histories);
 }
 
 DecodeSteps::~DecodeSteps() {
@@ -33,6 +36,7 @@ std::vector<std::int32_t> DecodeSteps::take() {
   const std::shared_ptr<DrawnTokens> drawn = steps_.front();
   steps_.pop_front();
   require_finite(drawn->logits);
+  drawer_.count_draws(slots_);
   return std::move(drawn->tokens);
 }
 

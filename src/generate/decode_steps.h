@@ -13,12 +13,12 @@
 namespace mslt {
 
 // The host reads tokens later, so that the device need not wait for it. One thread at a time; the backend, the pass and
-// the drawer, which draws on the device, must outlive it.
+// the drawer must outlive it.
 class DecodeSteps {
  public:
-  // Goes on from one token for each slot.
+  // Goes on from the last token of each history, one for each slot, which is the number of its sample, too.
   DecodeSteps(Backend& backend, InferencePass& pass, TokenDrawer& drawer, std::span<const int> slots,
-              std::span<const std::int32_t> tokens);
+              std::span<const std::span<const std::int32_t>> histories);
   DecodeSteps(const DecodeSteps&) = delete;
   DecodeSteps& operator=(const DecodeSteps&) = delete;
   // Waits for what was started.

@@ -1,12 +1,12 @@
 // Choosing the next token from logits.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "base/weighted_draw.h"
 #include "mslt/generator.h"
 
 namespace mslt {
@@ -29,30 +29,19 @@ class Sampler {
   // logits of all ids. Logits that are not finite count as impossible; throws Error(numeric) if none is possible.
   std::int32_t draw(Candidates candidates, std::span<const std::int32_t> history);
 
+  const SamplingOptions& options() const { return options_; }
+  std::uint32_t sample() const { return sample_; }
+  // How many draws there were; a device that draws goes on from there, and says when it has drawn another.
+  std::uint32_t draws() const { return draws_; }
+  void count_draw() { draws_ += options_.temperature > 0.0f ? 1 : 0; }
+
  private:
-  // A candidate, and the sum of weights of those down to it, the most likely first.
-  struct Place {
-    std::size_t candidate = 0;
-    double sum = 0.0;
-  };
-
-  static constexpr int bucket_bits = 10;
-  static constexpr std::size_t buckets = std::size_t{1} << bucket_bits;
-  static constexpr int first_shift = 2 * bucket_bits;
-
   void penalize(std::span<float> logits, std::span<const std::int32_t> history);
-  void keep_most_likely(std::size_t count);
-  std::size_t bucket_of(std::size_t candidate, int shift) const;
-  double sum_buckets();
-  Place first_above(double sum) const;
-  std::size_t draw_weighted();
 
   SamplingOptions options_;
   std::uint32_t sample_;
   std::uint32_t draws_ = 0;
-  std::vector<float> weights_;  // probabilities over that of the most likely candidate; 0 for what cannot be drawn
-  std::vector<float> ordered_;
-  std::array<double, buckets> sums_{};  // of the weights alike in all but their last bits
+  WeightedDraw draw_;
   std::vector<std::uint8_t> seen_;
 };
 

@@ -193,18 +193,15 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
         }
         return 2 * running > slots.size();
       };
-      if (!prefill && drawer.draws_on_device() &&
-          std::ranges::all_of(tokens, [](auto pending) { return pending.size() == 1; })) {
+      if (!prefill && std::ranges::all_of(tokens, [](auto pending) { return pending.size() == 1; })) {
         std::int64_t steps = config.max_positions;
-        std::vector<std::int32_t> last;
         for (const int slot : slots) {
           const Sample& sample = samples[static_cast<std::size_t>(slot)];
           steps =
               std::min({steps, options.max_new_tokens - sample.length(), config.max_positions - cache.length(slot)});
-          last.push_back(sample.pending().back());
         }
         // Those that have ended run along until they are half of all: a step of fewer would have to be recorded first.
-        DecodeSteps(transformer_.backend(), pass, drawer, slots, last).run(steps, [&](const auto& drawn) {
+        DecodeSteps(transformer_.backend(), pass, drawer, slots, histories).run(steps, [&](const auto& drawn) {
           transformer_.parameters().require_intact();
           return take(drawn);
         });

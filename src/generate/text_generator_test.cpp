@@ -14,6 +14,9 @@
 #include "backend/registry.h"
 #include "formats/model_folder.h"
 #include "formats/model_parts.h"
+#include "generate/sampler.h"
+#include "model/inference_pass.h"
+#include "model/kv_cache.h"
 #include "mslt/error.h"
 #include "mslt/generator.h"
 #include "mslt/model.h"
@@ -73,31 +76,83 @@ TEST_F(TextGeneratorTest, ASampleDoesNotDependOnTheOthersBesideIt) {
   EXPECT_EQ(alone[0].tokens, together[0].tokens);
 }
 
-// A penalty that changes next to nothing makes the host choose.
-TEST_F(TextGeneratorTest, TheDeviceChoosesTheTokensThatTheHostWould) {
-  GenerateOptions options{.sampling = {.temperature = 0.0f}, .max_new_tokens = 27, .num = 2};
-  GenerateOptions by_host = options;
-  by_host.sampling.repetition_penalty = 1.0000001f;
-  ASSERT_NE(by_host.sampling.repetition_penalty, 1.0f);
-  // Those that reach the end of the context as well, and those that end early.
-  for (const std::int64_t most : {1, 2, 3, 27, 50}) {
-    SCOPED_TRACE(most);
-    options.max_new_tokens = by_host.max_new_tokens = most;
-    const std::vector<Generated> expected = generate("the cat", by_host);
-    const std::vector<Generated> actual = generate("the cat", options);
-    ASSERT_EQ(actual.size(), 2u);
-    EXPECT_EQ(actual[0].tokens, expected[0].tokens);
-    EXPECT_EQ(actual[1].text, expected[1].text);
-    EXPECT_EQ(actual[0].tokens.size(), static_cast<std::size_t>(most));
+// What samplers on the host draw from logits of the same model, every step waited for.
+class HostDraws {
+ public:
+  HostDraws(Transformer& transformer, const Tokenizer& tokenizer, const SamplingOptions& options)
+      : cache_(transformer.backend(), transformer.config(), DType::f32, 1, transformer.config().max_positions),
+        pass_(transformer, cache_),
+        backend_(transformer.backend()),
+        tokenizer_(tokenizer),
+        options_(options) {}
+
+  std::vector<TokenId> tokens(const std::string& prompt, std::uint32_t sample, std::int64_t count) {
+    cache_.truncate(0, 0);
+    Sampler sampler(options_, sample);
+    std::vector<std::int32_t> history;
+    for (const TokenId id : tokenizer_.encode(prompt)) history.push_back(static_cast<std::int32_t>(id));
+    std::vector<std::int32_t> next = history;
+    std::vector<TokenId> drawn;
+    while (static_cast<std::int64_t>(drawn.size()) < count) {
+      const std::vector<int> slots = {0};
+      const std::vector<std::span<const std::int32_t>> each = {next};
+      const Tensor logits = pass_.forward(slots, each);
+      std::vector<float> values(static_cast<std::size_t>(logits.elements()));
+      backend_.download(logits, std::as_writable_bytes(std::span(values)));
+      const std::int32_t token = sampler.draw({std::span(values).first(tokenizer_.vocab_size())}, history);
+      drawn.push_back(static_cast<TokenId>(token));
+      history.push_back(token);
+      next = {token};
+    }
+    return drawn;
   }
-  eos_ids_ = {generate("the cat", options)[0].tokens[9]};
-  EXPECT_EQ(generate("the cat", options)[1].tokens, generate("the cat", by_host)[1].tokens);
-  eos_ids_.clear();
-  int pieces = 0;
-  const auto cancelled =
-      generate("the cat", options, [&](std::int64_t sample, std::string_view) { return sample != 0 || ++pieces < 3; });
-  EXPECT_EQ(cancelled[0].reason, FinishReason::cancelled);
-  EXPECT_EQ(cancelled[1].tokens, generate("the cat", options)[1].tokens);
+
+ private:
+  KvCache cache_;
+  InferencePass pass_;
+  Backend& backend_;
+  const Tokenizer& tokenizer_;
+  SamplingOptions options_;
+};
+
+TEST_F(TextGeneratorTest, TheDeviceDrawsTheTokensThatTheHostWould) {
+  for (const SamplingOptions& sampling :
+       {SamplingOptions{.temperature = 0.0f}, SamplingOptions{}, SamplingOptions{.temperature = 0.7f, .top_k = 20},
+        SamplingOptions{.top_p = 0.6f, .min_p = 0.2f, .seed = 4},
+        SamplingOptions{.temperature = 0.0f, .repetition_penalty = 1.5f},
+        SamplingOptions{.top_k = 100, .top_p = 0.9f, .repetition_penalty = 1.5f}}) {
+    SCOPED_TRACE(testing::Message() << sampling.temperature << " " << sampling.top_k << " " << sampling.top_p << " "
+                                    << sampling.min_p << " " << sampling.repetition_penalty);
+    HostDraws host(transformer_, *tokenizer_, sampling);
+    for (const std::int64_t most : {1, 2, 3, 24}) {
+      const std::vector<Generated> actual =
+          generate("the cat", {.sampling = sampling, .max_new_tokens = most, .num = 2});
+      ASSERT_EQ(actual.size(), 2u);
+      EXPECT_EQ(actual[0].tokens, host.tokens("the cat", 0, most));
+      EXPECT_EQ(actual[1].tokens, host.tokens("the cat", 1, most));
+    }
+  }
+}
+
+// Those that reach the end of the context, too, and those that end early: the draws of each go on where they were.
+TEST_F(TextGeneratorTest, SamplesBesideOthersDrawTheSameTokens) {
+  for (const float temperature : {0.0f, 1.0f}) {
+    GenerateOptions options{
+        .sampling = {.temperature = temperature, .repetition_penalty = 1.1f}, .max_new_tokens = 50, .num = 2};
+    const std::vector<Generated> both = generate("the cat", options);
+    EXPECT_EQ(both[0].tokens.size(), 50u);
+    eos_ids_ = {both[0].tokens[9]};
+    const std::vector<Generated> ended = generate("the cat", options);
+    EXPECT_LE(ended[0].tokens.size(), 10u);
+    const auto common = static_cast<std::ptrdiff_t>(ended[1].tokens.size());
+    EXPECT_EQ(ended[1].tokens, std::vector<TokenId>(both[1].tokens.begin(), both[1].tokens.begin() + common));
+    eos_ids_.clear();
+    int pieces = 0;
+    const auto cancelled = generate("the cat", options,
+                                    [&](std::int64_t sample, std::string_view) { return sample != 0 || ++pieces < 3; });
+    EXPECT_EQ(cancelled[0].reason, FinishReason::cancelled);
+    EXPECT_EQ(cancelled[1].tokens, both[1].tokens);
+  }
 }
 
 TEST_F(TextGeneratorTest, StreamedPiecesMakeUpTheText) {

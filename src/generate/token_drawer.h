@@ -10,6 +10,7 @@
 #include "generate/sampler.h"
 #include "mslt/generator.h"
 #include "mslt/tokenizer.h"
+#include "tensor/arena.h"
 
 namespace mslt {
 
@@ -40,24 +41,36 @@ class TokenDrawer {
   std::vector<std::int32_t> draw(std::span<const int> samples,
                                  const std::vector<std::span<const std::int32_t>>& histories);
 
-  // Whether the device can draw without the host.
-  bool draws_on_device() const { return candidates_ == 1; }
-  // Lets it: writes the tokens to `tokens`, i32 [N]. The host has them, too, once the work so far is done.
+  // Draws on the device, without the host, go on from the draws so far: begin_on_device() gives the device what it
+  // needs for the samples whose logits the rows will be, with `histories` as for draw(). Each draw_on_device() then
+  // writes the tokens to `tokens`, i32 [N]. The host has them, too, once the work so far is done, and says so by
+  // count_draws(). The rows' tokens are those that draw() gives, but for draws that rounding decides (DrawTokens).
+  void begin_on_device(std::span<const int> samples, std::span<const std::span<const std::int32_t>> histories);
   std::shared_ptr<DrawnTokens> draw_on_device(const Tensor& logits, const Tensor& tokens);
+  void count_draws(std::span<const int> samples);
 
  private:
   bool on_device() const { return candidates_ > 0; }
+  // Whether the most likely token is all that is wanted.
+  bool takes_largest() const { return candidates_ == 1; }
+  bool penalizes() const { return penalizes_; }
   void make_room(std::int64_t rows);
+  void make_device_room(std::int64_t rows);
+  void set_bits(std::span<std::int32_t> words, std::span<const std::int32_t> tokens) const;
   Candidates candidates_of(std::size_t row);
 
   Backend& backend_;
   std::vector<Sampler> samplers_;
   std::int64_t choices_;
   std::vector<std::int32_t> excluded_;
+  bool penalizes_ = false;
   std::int64_t candidates_ = 0;  // that the device looks for in each row; 0: it looks for none
   // Those of the device: their logits, then their ids.
   std::unique_ptr<Buffer> found_;
   std::int64_t room_ = 0;  // rows that `found_` has room for
+  // What the device draws by, and its rows.
+  Arena device_;
+  std::int64_t device_rows_ = 0;
   std::int64_t columns_ = 0;
   std::vector<float> logits_;
   std::vector<std::int32_t> ids_;

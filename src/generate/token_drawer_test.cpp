@@ -72,11 +72,12 @@ class TokenDrawerTest : public testing::Test {
 
   // What samplers draw that see all logits.
   static std::vector<std::int32_t> expected(std::vector<Sampler>& samplers, std::vector<float> logits,
-                                            const std::vector<std::span<const std::int32_t>>& histories) {
+                                            const std::vector<std::span<const std::int32_t>>& histories,
+                                            bool excludes = true) {
     std::vector<std::int32_t> tokens;
     for (std::size_t row = 0; row < static_cast<std::size_t>(rows); ++row) {
       const std::span<float> choices = std::span(logits).subspan(row * columns, 490);
-      choices[3] = choices[200] = -std::numeric_limits<float>::infinity();
+      if (excludes) choices[3] = choices[200] = -std::numeric_limits<float>::infinity();
       tokens.push_back(samplers[row].draw({choices}, histories[row]));
     }
     return tokens;
@@ -84,6 +85,7 @@ class TokenDrawerTest : public testing::Test {
 
   CountingBackend backend_;
   std::unique_ptr<Buffer> buffer_ = backend_.allocate(rows * columns * sizeof(float), "logits");
+  std::unique_ptr<Buffer> tokens_ = backend_.allocate(rows * sizeof(std::int32_t), "tokens");
   std::vector<TokenId> excluded_ = {200, 3, 495};
 };
 
@@ -104,6 +106,49 @@ TEST_F(TokenDrawerTest, DrawsWhatASamplerOfAllLogitsDraws) {
             drawer.load(upload(logits));
             EXPECT_EQ(drawer.draw(std::vector<int>{0, 1, 2}, histories), expected(samplers, logits, histories));
           }
+        }
+      }
+    }
+  }
+}
+
+// Draws on the device go on where those of the host were, and those of the host where the device was.
+TEST_F(TokenDrawerTest, TheDeviceDrawsWhatASamplerOfAllLogitsDraws) {
+  const std::vector<std::int32_t> seen = {1, 2, 10, 11, 12, 499};
+  const std::vector<int> samples = {2, 0, 1};
+  for (const float temperature : {0.0f, 0.7f}) {
+    for (const std::int64_t top_k : {0, 1, 5, 300, 1000}) {
+      for (const float penalty : {1.0f, 1.3f}) {
+        for (const bool excludes : {false, true}) {
+          SCOPED_TRACE(testing::Message() << temperature << " " << top_k << " " << penalty << " " << excludes);
+          const SamplingOptions options{.temperature = temperature,
+                                        .top_k = top_k,
+                                        .top_p = 0.9f,
+                                        .repetition_penalty = penalty,
+                                        .seed = (std::uint64_t{9} << 32) | 5};
+          TokenDrawer drawer(backend_, options, rows, 490,
+                             excludes ? std::span<const TokenId>(excluded_) : std::span<const TokenId>());
+          std::vector<Sampler> samplers = {{options, 2}, {options, 0}, {options, 1}};
+          std::vector<std::vector<std::int32_t>> histories(rows, seen);
+          const auto spans = [&] {
+            return std::vector<std::span<const std::int32_t>>(histories.begin(), histories.end());
+          };
+          const auto expect = [&](const std::vector<std::int32_t>& tokens, const std::vector<float>& logits) {
+            EXPECT_EQ(tokens, expected(samplers, logits, spans(), excludes));
+            for (std::size_t row = 0; row < histories.size(); ++row) histories[row].push_back(tokens[row]);
+          };
+          drawer.load(upload(some_logits(0)));
+          expect(drawer.draw(samples, spans()), some_logits(0));
+          drawer.begin_on_device(samples, spans());
+          const Tensor tokens(*tokens_, 0, DType::i32, {rows});
+          for (std::uint32_t step = 1; step < 4; ++step) {
+            const auto drawn = drawer.draw_on_device(upload(some_logits(step)), tokens);
+            backend_.wait();
+            drawer.count_draws(samples);
+            expect(drawn->tokens, some_logits(step));
+          }
+          drawer.load(upload(some_logits(4)));
+          expect(drawer.draw(samples, spans()), some_logits(4));
         }
       }
     }

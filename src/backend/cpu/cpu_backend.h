@@ -49,6 +49,7 @@ class CpuBackend : public Backend {
   void execute(const AdamWUpdate& op) override;
   void execute(const Argmax& op) override;
   void execute(const TopK& op) override;
+  void execute(const DrawTokens& op) override;
   void execute(const Cast& op) override;
   void execute(const Fill& op) override;
   void execute(const Copy& op) override;

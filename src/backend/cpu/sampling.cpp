@@ -1,6 +1,7 @@
-// The largest logits on the CPU.
+// The largest logits, and drawing by all of them, on the CPU.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -9,6 +10,8 @@
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
+#include "base/philox.h"
+#include "base/weighted_draw.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/sampling.cpp"
@@ -108,7 +111,87 @@ std::vector<std::uint64_t> largest_keys(const float* x, std::int64_t n, std::int
   return keys;
 }
 
+// One bit for each token, or none.
+class TokenBits {
+ public:
+  explicit TokenBits(std::span<std::int32_t> words) : words_(words) {}
+  explicit operator bool() const { return !words_.empty(); }
+  bool has(std::size_t token) const { return !words_.empty() && ((word(token) >> (token % 32)) & 1u) != 0; }
+  void add(std::size_t token) {
+    if (!words_.empty()) words_[token / 32] = static_cast<std::int32_t>(word(token) | (1u << (token % 32)));
+  }
+
+ private:
+  std::uint32_t word(std::size_t token) const { return static_cast<std::uint32_t>(words_[token / 32]); }
+  std::span<std::int32_t> words_;
+};
+
+// Most likely tokens that are sought first if only they can be drawn.
+constexpr std::uint32_t most_candidates = 256;
+
+// A token of `logits`, which it overwrites with what stays possible.
+std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, std::uint32_t draws) {
+  const auto largest = std::ranges::max_element(logits);
+  if (*largest == impossible_logit) return 0;
+  if (settings.temperature <= 0.0f) return static_cast<std::size_t>(largest - logits.begin());
+  const std::uint64_t seed = (std::uint64_t{settings.seed_high} << 32) | settings.seed_low;
+  const double share = PhiloxStream(seed, draws, settings.sample).uniform_double();
+  const DrawLimits limits = {.top_k = settings.top_k, .top_p = settings.top_p, .min_p = settings.min_p};
+  WeightedDraw draw;
+  if (settings.top_k == 0 || settings.top_k > most_candidates || settings.top_k >= logits.size()) {
+    return draw.draw(logits, settings.temperature, limits, share);
+  }
+  std::vector<float> candidates;
+  std::vector<std::size_t> tokens;
+  for (const std::uint64_t key : largest_keys(logits.data(), static_cast<std::int64_t>(logits.size()),
+                                              static_cast<std::int64_t>(settings.top_k))) {
+    tokens.push_back(static_cast<std::size_t>(index_of_key(key)));
+    candidates.push_back(logits[tokens.back()]);
+  }
+  return tokens[draw.draw(candidates, settings.temperature, limits, share)];
+}
+
 }  // namespace
+
+void CpuBackend::execute(const DrawTokens& op) {
+  const std::int64_t columns = op.logits.shape()[-1];
+  const std::int64_t rows = op.logits.shape().rows();
+  const auto words = static_cast<std::size_t>(token_words(op.vocab));
+  const FloatData data(op.logits);
+  float* const values = op.values.host<float>().data();
+  std::int32_t* const tokens = op.tokens.host<std::int32_t>().data();
+  std::int32_t* const draws = op.draws.host<std::int32_t>().data();
+  const std::span<const std::int32_t> settings = op.settings.host<std::int32_t>();
+  const TokenBits excluded(op.excluded ? op.excluded.host<std::int32_t>() : std::span<std::int32_t>());
+  for_blocks(rows, 1, Cost{.flops = 32, .bytes = 4} * op.vocab, [&](std::int64_t row, std::int64_t) {
+    std::vector<float> buffer(static_cast<std::size_t>(op.vocab));
+    const float* const x = data.read(row * columns, op.vocab, buffer.data());
+    if (x != buffer.data()) std::copy_n(x, op.vocab, buffer.data());
+    const auto at = static_cast<std::size_t>(row);
+    TokenBits seen(op.seen ? op.seen.host<std::int32_t>().subspan(at * words, words) : std::span<std::int32_t>());
+    const DrawSettings set =
+        DrawSettings::unpacked(settings.subspan(at * DrawSettings::words).first<DrawSettings::words>());
+    const bool penalizes = seen && set.repetition_penalty != 1.0f;
+    bool finite = true;
+    float value = impossible_logit;
+    for (std::size_t i = 0; i < buffer.size(); ++i) {
+      float& logit = buffer[i];
+      const bool is_finite = std::isfinite(logit);
+      finite = finite && is_finite;
+      if (!is_finite || excluded.has(i)) {
+        logit = impossible_logit;
+        continue;
+      }
+      value = std::max(value, logit);
+      if (penalizes && seen.has(i)) logit *= logit > 0.0f ? 1.0f / set.repetition_penalty : set.repetition_penalty;
+    }
+    values[row] = finite && value != impossible_logit ? value : std::numeric_limits<float>::quiet_NaN();
+    const std::size_t token = draw_token(buffer, set, static_cast<std::uint32_t>(draws[row]));
+    tokens[row] = static_cast<std::int32_t>(token);
+    draws[row] += set.temperature > 0.0f ? 1 : 0;
+    seen.add(token);
+  });
+}
 
 void CpuBackend::execute(const Argmax& op) {
   const std::int64_t columns = op.logits.shape()[-1];

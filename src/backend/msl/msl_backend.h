@@ -99,6 +99,7 @@ class MslBackend : public Backend {
   void execute(const AdamWUpdate& op) override;
   void execute(const Argmax& op) override;
   void execute(const TopK& op) override;
+  void execute(const DrawTokens& op) override;
   void execute(const Cast& op) override;
   void execute(const Fill& op) override;
   void execute(const Copy& op) override;

@@ -1,4 +1,4 @@
-// The largest logits as MSL kernels.
+// The largest logits and drawing by all of them as MSL kernels.
 #include <algorithm>
 
 #include "backend/msl/launch.h"
@@ -53,6 +53,33 @@ void MslBackend::execute(const TopK& op) {
       .dispatch({msl::group_count(op.logits.shape().rows(), 1)},
                 {sampling_threads(op.logits, op.vocab, op.values.shape()[-1], top_k_threads_of_many,
                                   limits().max_threads_per_threadgroup)});
+}
+
+void MslBackend::execute(const DrawTokens& op) {
+  static_assert(sizeof(DrawRow) == sizeof(DrawSettings));
+  if (op.tokens.elements() == 0) return;
+  const std::int64_t rows = op.logits.shape().rows();
+  const std::int64_t columns = (op.vocab + msl::span_width - 1) / msl::span_width * msl::span_width;
+  const msl::Scratch weights = scratch(DType::f32, {rows, columns});
+  const DrawArgs args = {.columns = msl::count32(op.logits.shape()[-1], "draw_tokens"),
+                         .vocab = msl::count32(op.vocab, "draw_tokens"),
+                         .weight_columns = msl::count32(columns, "draw_tokens"),
+                         .words = msl::count32(token_words(op.vocab), "draw_tokens"),
+                         .aligned = msl::aligned_rows(op.logits.shape()[-1], op.logits),
+                         .has_seen = op.seen ? 1u : 0u,
+                         .has_excluded = op.excluded ? 1u : 0u};
+  encode(msl::kernel_name("draw_tokens", op.logits.dtype()))
+      .buffer(0, op.tokens)
+      .buffer(1, op.values)
+      .buffer(2, op.draws)
+      .optional(3, op.seen)
+      .buffer(4, weights)
+      .buffer(5, op.logits)
+      .buffer(6, op.settings)
+      .optional(7, op.excluded)
+      .bytes(8, args)
+      .dispatch({msl::group_count(rows, 1)},
+                {msl::row_threads(op.vocab, logits_a_thread, limits().max_threads_per_threadgroup)});
 }
 
 }  // namespace mslt

@@ -32,6 +32,7 @@ using Operations =
     OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward, MatmulForward,
                   FusedProduct, MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward,
                   KvCacheAppend, AttentionDecode, ActivationForward, ActivationBackward, DropElements, SoftCap,
-                  CrossEntropy, Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, Cast, Fill, Copy, Add, GatherRows>;
+                  CrossEntropy, Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, DrawTokens, Cast, Fill, Copy, Add,
+                  GatherRows>;
 
 }  // namespace mslt

@@ -20,4 +20,15 @@ void TopK::check(const Arguments& given) const {
   given.matrix(indices, logits.shape().rows(), k);
 }
 
+void DrawTokens::check(const Arguments& given) const {
+  check_logits(given, logits, vocab);
+  const std::int64_t rows = logits.shape().rows();
+  given.vector(tokens, rows);
+  given.vector(values, rows);
+  given.vector(draws, rows);
+  given.matrix(settings, rows, DrawSettings::words);
+  if (seen) given.matrix(seen, rows, token_words(vocab));
+  if (excluded) given.vector(excluded, token_words(vocab));
+}
+
 }  // namespace mslt

@@ -1,0 +1,51 @@
+// Drawing one of many by weight, from the heaviest ones alone if wanted, without sorting them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+namespace mslt {
+
+// What stands for a logit that cannot be drawn.
+inline constexpr float impossible_logit = -std::numeric_limits<float>::infinity();
+
+// Which of the heaviest can be drawn; each keeps a beginning of the descending order.
+struct DrawLimits {
+  std::int64_t top_k = 0;  // so many; 0: all
+  float top_p = 1.0f;      // as few as have this share of the weight of those that top_k keeps
+  float min_p = 0.0f;      // those with this share of the heaviest one's weight
+};
+
+// Keeps its memory from one draw to the next. One thread at a time.
+class WeightedDraw {
+ public:
+  // Draws by weights exp(logit / temperature): the candidate at `share`, in [0, 1), of the cumulative weight, from the
+  // heaviest on; of equals from the first on. `logits` has one that is not `impossible_logit`; temperature is above 0.
+  std::size_t draw(std::span<const float> logits, float temperature, const DrawLimits& limits, double share);
+
+ private:
+  // A candidate, and the sum of weights of those down to it, the heaviest first.
+  struct Place {
+    std::size_t candidate = 0;
+    double sum = 0.0;
+  };
+
+  static constexpr int bucket_bits = 10;
+  static constexpr std::size_t buckets = std::size_t{1} << bucket_bits;
+  static constexpr int first_shift = 2 * bucket_bits;
+
+  void keep_heaviest(std::size_t count);
+  std::size_t bucket_of(std::size_t candidate, int shift) const;
+  double sum_buckets();
+  Place first_above(double sum) const;
+
+  std::vector<float> weights_;  // over that of the heaviest candidate; 0 for what cannot be drawn
+  std::vector<float> ordered_;
+  std::array<double, buckets> sums_{};  // of the weights alike in all but their last bits
+};
+
+}  // namespace mslt
