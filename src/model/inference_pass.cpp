@@ -96,7 +96,7 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache)
       config(transformer.config()),
       stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
-      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())) {}
+      weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
   std::vector<int> sorted(slots.begin(), slots.end());
@@ -273,7 +273,8 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
   backend.run(EmbeddingForward{.out = stream.reshape({count, width, config.channels}),
                                .tokens = batch.ids,
-                               .token_weight = weights.token_embedding,
+                               .token_weight = weights.token_rows.values,
+                               .token_scales = weights.token_rows.scales,
                                .position_weight = table,
                                .positions = positions,
                                .scale = config.embedding_scale});
