@@ -114,7 +114,7 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache, RowBits bi
       stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
       independent(bits == RowBits::independent && backend.device().backend == "cpu"),
-      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())) {}
+      weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
   std::vector<int> sorted(slots.begin(), slots.end());
@@ -290,7 +290,8 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
     backend.run(
         EmbeddingForward{.out = segment.of(stream),
                          .tokens = batch.ids.slice(segment.row, segment.rows()).reshape({segment.count, segment.width}),
-                         .token_weight = weights.token_embedding,
+                         .token_weight = weights.token_rows.values,
+                         .token_scales = weights.token_rows.scales,
                          .position_weight = table,
                          .positions = {segment.each(batch.firsts)},
                          .scale = config.embedding_scale});
