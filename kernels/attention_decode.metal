@@ -5,6 +5,7 @@
 #include "lib/instantiate.h"
 #include "lib/raw_span.h"
 #include "lib/soft_cap.h"
+#include "target/overlap.h"
 
 using namespace metal;
 
@@ -68,6 +69,27 @@ inline void load_head(device const T* qkv, ulong begin, uint part, bool other, c
   }
 }
 
+// More rows fill a device, and asking then only takes time.
+constant constexpr uint most_asking_rows = 4;
+
+// Asks for the keys and values that a simdgroup will read. A table or a length that is out of date does no harm.
+template <typename C>
+inline void ask_for_cache(device const C* keys, device const C* values, device const int* table, int first, uint begin,
+                          uint end, uint step, uint together, uint kv_head, uint lane,
+                          constant AttentionDecodeArgs& args) {
+  const ulong width = ulong(args.kv_heads) * args.head_size;
+  const uint place = lane % block_size;
+  const uint known = min(end, first < 0 ? 0u : uint(first));
+  for (uint position = begin; position < known; position += together) {
+    const int block = peek_ahead(table + position / block_size);
+    const uint from = position % block_size;
+    if (block >= 0 && uint(block) < args.blocks && place >= from && place < from + step) {
+      const ulong at = (ulong(block) * block_size + place) * width + ulong(kv_head) * args.head_size;
+      ask_ahead((lane < block_size ? keys : values) + at, ulong(args.head_size) * sizeof(C));
+    }
+  }
+}
+
 // Attention of query row `row` and head `head` over split `split` of the cache: one threadgroup each, of at most
 // decode_simdgroups whole simdgroups, which share the split's positions. With one split, out = the values weighted by
 // exp(score - largest) over the sum of the weights, zeros without positions. Otherwise partial[(row · H + head) ·
@@ -99,6 +121,12 @@ kernel void attention_decode_split(
   const ulong table = ulong(sequence) * (args.positions / block_size);
   const uint part = lane % decode_lanes;
   const uint begin = split * args.split_positions + simdgroup * step;
+  if (asks_ahead && args.has_first != 0 && args.rows <= most_asking_rows) {
+    ask_for_cache(keys, values, block_table + table, peek_ahead(first + sequence), begin,
+                  min((split + 1) * args.split_positions, args.positions), step, step * simdgroups, kv_head, lane,
+                  args);
+  }
+  wait_for_earlier_kernels();
   // Issues all loads that the first keys depend on at once: the first step's block (before it is known to exist), the
   // sequence's length, and the query.
   int next_block = block_table[table + min(begin, args.positions - 1) / block_size];
@@ -114,6 +142,7 @@ kernel void attention_decode_split(
   // The last one seen is the row's own, if it has a place.
   const bool has_own = args.appends != 0 && asked_first >= 0 && uint(asked_first) < args.positions;
   const uint end = min((split + 1) * args.split_positions, has_own ? seen - 1 : seen);
+  const int own_block = has_own ? block_table[table + (seen - 1) / block_size] : -1;
   const uint low = seen - min(seen, args.window);
   const uint together = step * simdgroups;
   uint start = begin;
@@ -227,7 +256,6 @@ kernel void attention_decode_split(
     }
   }
 
-  const int own_block = has_own ? block_table[table + (seen - 1) / block_size] : -1;
   if (simdgroup == 0 && own_block >= 0 && uint(own_block) < args.blocks && (seen - 1) / args.split_positions == split) {
     float key[spans * span_width];
     float value[spans * span_width];

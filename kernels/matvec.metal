@@ -29,6 +29,36 @@ struct RowNorms {
   float factors[count];
 };
 
+// Spans of a row that a lane keeps while it computes the norm.
+constant constexpr uint kept_spans = 4;
+
+// The sum of a lane's elements of a row, or of their squared distances from `centre`. A row of up to kept_spans · 256
+// elements was read to `kept` at once, so that the loads do not wait for each other.
+template <bool squared, typename T>
+inline float lane_total(device const T* in, thread const float* kept, float centre, uint lane, uint inner) {
+  float total = 0.0f;
+  if (inner <= kept_spans * 32 * span_width) {
+#pragma unroll
+    for (uint i = 0; i < kept_spans * span_width; ++i) {
+      const float distance = kept[i] - centre;
+      if ((i / span_width * 32 + lane) * span_width < inner) {
+        total += squared ? distance * distance : kept[i];
+      }
+    }
+    return total;
+  }
+  for (uint k = lane * span_width; k < inner; k += 32 * span_width) {
+    float values[span_width];
+    load_aligned(in + k, values);
+#pragma unroll
+    for (uint e = 0; e < span_width; ++e) {
+      const float distance = values[e] - centre;
+      total += squared ? distance * distance : values[e];
+    }
+  }
+  return total;
+}
+
 // Each simdgroup reads the rows for itself: no threadgroup has to wait for another.
 template <uint count, typename T>
 inline void norms_of_rows(device const T* in, uint row, uint lane, constant MatvecArgs& args,
@@ -36,50 +66,77 @@ inline void norms_of_rows(device const T* in, uint row, uint lane, constant Matv
   const float length = float(args.inner);
 #pragma unroll
   for (uint r = 0; r < count; ++r) {
-    const ulong begin = ulong(min(row + r, args.rows - 1)) * args.inner;
-    float values[span_width];
-    float total = 0.0f;
-    if (args.norm == 1) {
-      for (uint k = lane * span_width; k < args.inner; k += 32 * span_width) {
-        load_aligned(in + begin + k, values);
+    device const T* const x = in + ulong(min(row + r, args.rows - 1)) * args.inner;
+    float kept[kept_spans * span_width];
 #pragma unroll
-        for (uint e = 0; e < span_width; ++e) {
-          total += values[e];
-        }
-      }
+    for (uint s = 0; s < kept_spans; ++s) {
+      load_span(x, (s * 32 + lane) * span_width, args.inner, 1u, kept + s * span_width);
     }
+    const float total = args.norm == 1 ? lane_total<false>(x, kept, 0.0f, lane, args.inner) : 0.0f;
     const float centre = simd_sum(total) / length;
-    float squares = 0.0f;
-    for (uint k = lane * span_width; k < args.inner; k += 32 * span_width) {
-      load_aligned(in + begin + k, values);
-#pragma unroll
-      for (uint e = 0; e < span_width; ++e) {
-        const float distance = values[e] - centre;
-        squares += distance * distance;
-      }
-    }
+    const float squares = lane_total<true>(x, kept, centre, lane, args.inner);
     const float variance = simd_sum(squares) / length + args.epsilon;
     norms.centres[r] = centre;
     norms.factors[r] = variance == 0.0f ? 0.0f : 1.0f / sqrt(variance);
   }
 }
 
-// x [count · span_width] = the norm of elements k and on of each row, where there is one.
+// The norm's gain and offset along a span.
+struct NormSpan {
+  AnySpan gain;
+  AnySpan offset;
+};
+
+inline void fetch_norm_span(device const uchar* gain, device const uchar* offset, uint k, constant MatvecArgs& args,
+                            thread NormSpan& span) {
+  fetch_any_span(gain, args.norm_type, k, span.gain);
+  if (args.has_norm_bias != 0) {
+    fetch_any_span(offset, args.norm_type, k, span.offset);
+  }
+}
+
+// x [count · span_width] = the norm of a span of each row, where there is one.
 template <uint count>
-inline void normalize_spans(thread float* x, thread const RowNorms<count>& norms, device const uchar* gain,
-                            device const uchar* offset, uint k, constant MatvecArgs& args) {
-  float span[span_width];
-  load_any_span(gain, args.norm_type, k, span);
+inline void normalize_spans(thread float* x, thread const RowNorms<count>& norms, thread const NormSpan& span,
+                            constant MatvecArgs& args) {
+  float values[span_width];
+  unpack_any_span(span.gain, args.norm_type, values);
 #pragma unroll
   for (uint i = 0; i < count * span_width; ++i) {
     const uint r = i / span_width;
-    x[i] = (x[i] - norms.centres[r]) * norms.factors[r] * (span[i % span_width] + args.weight_offset);
+    x[i] = (x[i] - norms.centres[r]) * norms.factors[r] * (values[i % span_width] + args.weight_offset);
   }
   if (args.has_norm_bias != 0) {
-    load_any_span(offset, args.norm_type, k, span);
+    unpack_any_span(span.offset, args.norm_type, values);
 #pragma unroll
     for (uint i = 0; i < count * span_width; ++i) {
-      x[i] += span[i % span_width];
+      x[i] += values[i % span_width];
+    }
+  }
+}
+
+// Where a lane's chunk d from element k on starts; past the row's end somewhere in the row, which is not used.
+inline uint chunk_start(uint k, uint d, uint inner) {
+  const uint at = k + d * weight_step;
+  return at < inner ? at : k < inner ? k : 0;
+}
+
+// A lane's chunks from element k of its rows on, and what a norm takes along them if they are one span each.
+template <uint each, uint depth, typename W>
+inline void fetch_chunks(device const W* weight, device const half* scales, device const uchar* gain,
+                         device const uchar* offset, thread const ulong* starts, uint k, constant MatvecArgs& args,
+                         thread WeightChunk<W>* chunks, thread NormSpan* norm_spans) {
+#pragma unroll
+  for (uint d = 0; d < depth; ++d) {
+#pragma unroll
+    for (uint c = 0; c < each; ++c) {
+      fetch_chunk(weight, scales, starts[c] + chunk_start(k, d, args.inner), chunks[d * each + c]);
+    }
+  }
+  if (WeightChunk<W>::spans == 1 && args.norm != 0) {
+#pragma unroll
+    for (uint d = 0; d < depth; ++d) {
+      fetch_norm_span(gain, offset, chunk_start(k, d, args.inner), args, norm_spans[d]);
     }
   }
 }
@@ -87,20 +144,15 @@ inline void normalize_spans(thread float* x, thread const RowNorms<count>& norms
 // sums[r · each + c] += the products of a lane's chunks, from element k of its rows on, with row `row` + r of the
 // input.
 template <uint count, uint each, uint depth, typename T, typename W>
-inline void add_products(thread float* sums, device const T* in, device const W* weight, device const half* scales,
-                         thread const ulong* starts, uint k, uint row, thread const RowNorms<count>& norms,
+inline void add_products(thread float* sums, thread const WeightChunk<W>* chunks, thread const NormSpan* norm_spans,
+                         device const T* in, uint k, uint row, thread const RowNorms<count>& norms,
                          device const uchar* gain, device const uchar* offset, constant MatvecArgs& args) {
   constexpr uint spans = WeightChunk<W>::spans;
-  WeightChunk<W> chunks[depth * each];
 #pragma unroll
   for (uint d = 0; d < depth; ++d) {
-#pragma unroll
-    for (uint c = 0; c < each; ++c) {
-      fetch_chunk(weight, scales, starts[c] + k + d * weight_step, chunks[d * each + c]);
+    if (k + d * weight_step >= args.inner) {
+      continue;
     }
-  }
-#pragma unroll
-  for (uint d = 0; d < depth; ++d) {
     float parts[count * each];
 #pragma unroll
     for (uint i = 0; i < count * each; ++i) {
@@ -126,7 +178,13 @@ inline void add_products(thread float* sums, device const T* in, device const W*
         unpack_raw(raw[r], x + r * span_width);
       }
       if (args.norm != 0) {
-        normalize_spans<count>(x, norms, gain, offset, k + d * weight_step + s * span_width, args);
+        if (spans == 1) {
+          normalize_spans<count>(x, norms, norm_spans[d], args);
+        } else {
+          NormSpan norm_span;
+          fetch_norm_span(gain, offset, k + d * weight_step + s * span_width, args, norm_span);
+          normalize_spans<count>(x, norms, norm_span, args);
+        }
       }
       if (WeightChunk<W>::has_minimum) {
 #pragma unroll
@@ -252,14 +310,6 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
     return;
   }
 
-  RowNorms<count> norms;
-#pragma unroll
-  for (uint r = 0; r < count; ++r) {
-    norms.centres[r] = norms.factors[r] = 0.0f;
-  }
-  if (args.norm != 0) {
-    norms_of_rows<count>(in, first_row, lane, args, norms);
-  }
   // A lane has the rows first_column + its place + c · beside.
   const uint place = lane / lanes;
   ulong starts[each];
@@ -274,14 +324,23 @@ kernel void matvec_rows(device T* out [[buffer(0)]], device const T* in [[buffer
     sums[i] = 0.0f;
   }
   uint k = lane % lanes * (WeightChunk<W>::spans * span_width) + turn * depth * weight_step;
-  for (; k + (depth - 1) * weight_step < args.inner; k += turns * depth * weight_step) {
-    add_products<count, each, depth>(sums, in, weight, scales, starts, k, first_row, norms, gain, offset, args);
+  // They come while the norm is computed.
+  WeightChunk<W> chunks[depth * each];
+  NormSpan norm_spans[depth];
+  fetch_chunks<each, depth>(weight, scales, gain, offset, starts, k, args, chunks, norm_spans);
+  RowNorms<count> norms;
+#pragma unroll
+  for (uint r = 0; r < count; ++r) {
+    norms.centres[r] = norms.factors[r] = 0.0f;
   }
-  if (depth > 1) {
-    // What is left of a turn that the row's end cuts short.
-    for (uint d = 1; d < depth && k < args.inner; ++d) {
-      add_products<count, each, 1>(sums, in, weight, scales, starts, k, first_row, norms, gain, offset, args);
-      k += weight_step;
+  if (args.norm != 0) {
+    norms_of_rows<count>(in, first_row, lane, args, norms);
+  }
+  while (k < args.inner) {
+    add_products<count, each, depth>(sums, chunks, norm_spans, in, k, first_row, norms, gain, offset, args);
+    k += turns * depth * weight_step;
+    if (k < args.inner) {
+      fetch_chunks<each, depth>(weight, scales, gain, offset, starts, k, args, chunks, norm_spans);
     }
   }
   spread_sums<results, lanes>(sums, lane);

@@ -92,6 +92,21 @@ TEST_F(Emit, CudaEntriesTakeArgumentsThenOffsets) {
   expect_lacks(cuda(0), "mslt_dynamic");
 }
 
+// Such a kernel may look ahead before it waits: its entry only lets the next one start.
+TEST_F(Emit, CudaEntriesOfKernelsThatWaitThemselvesDoNotWait) {
+  FrontEnd front_end(std::filesystem::path(MSLT_MSLC_TEST_DATA).parent_path(), MSLT_MSLC_TEST_DATA);
+  front_end.add_text(
+      "inline void wait_for_earlier_kernels() {}\nkernel void a() { wait_for_earlier_kernels(); }\nkernel void b() "
+      "{}\n",
+      "a.metal");
+  front_end.finish();
+  ASSERT_EQ(front_end.diagnostics().text(), "");
+  const CheckedUnit& unit = *front_end.units()[0];
+  const std::string text = emit_cuda(unit.syntax, unit.entries, {});
+  expect_holds(text, "mslt_a(\n    ) {\n  mslt_let_next_start();\n");
+  expect_holds(text, "mslt_b(\n    ) {\n  mslt_begin();\n");
+}
+
 TEST_F(Emit, CudaKeepsUnrolling) {
   FrontEnd front_end(std::filesystem::path(MSLT_MSLC_TEST_DATA).parent_path(), MSLT_MSLC_TEST_DATA);
   front_end.add_text("kernel void a() {\n#pragma unroll\n  for (uint i = 0; i < 4; ++i) {}\n}\n", "a.metal");

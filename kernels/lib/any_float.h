@@ -18,13 +18,27 @@ inline float load_any(device const uchar* data, uint type, ulong index) {
   return float(((device const half*)data)[index]);
 }
 
-// Elements [index, index + 8), which start at a multiple of 16 bytes.
-inline void load_any_span(device const uchar* data, uint type, ulong index, thread float* values) {
-  if (type == any_f32) {
-    load_aligned((device const float*)data + index, values);
-  } else if (type == any_bf16) {
-    load_aligned((device const bfloat*)data + index, values);
-  } else {
-    load_aligned((device const half*)data + index, values);
+// Eight elements as stored.
+struct AnySpan {
+  uint4 low;
+  uint4 high;  // of any_f32
+};
+
+// Elements [index, index + 8), which start at a multiple of 16 bytes. Nothing waits for them yet.
+inline void fetch_any_span(device const uchar* data, uint type, ulong index, thread AnySpan& span) {
+  device const uint4* words = (device const uint4*)(data + index * (type == any_f32 ? 4 : 2));
+  span.low = words[0];
+  span.high = words[type == any_f32 ? 1 : 0];
+}
+
+inline void unpack_any_span(thread const AnySpan& span, uint type, thread float* values) {
+  const uint words[span_width] = {span.low.x,  span.low.y,  span.low.z,  span.low.w,
+                                  span.high.x, span.high.y, span.high.z, span.high.w};
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    const ushort bits = ushort(words[k / 2] >> (16 * (k % 2)));
+    values[k] = type == any_f32    ? as_type<float>(words[k])
+                : type == any_bf16 ? float(as_type<bfloat>(bits))
+                                   : float(as_type<half>(bits));
   }
 }

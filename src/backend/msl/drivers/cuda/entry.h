@@ -11,7 +11,7 @@
 //     ...
 //   }
 //   extern "C" __global__ void mslt_scale_f32(float* x, const ScaleArgs args, std::uint32_t scratch_offset) {
-//     mslt_begin();
+//     mslt_begin();                                      // mslt_let_next_start() if scale() itself waits (overlap.h)
 //     scale<float>(x, args, reinterpret_cast<float*>(mslt_dynamic + scratch_offset), uint3(blockIdx.x, ...), ...);
 //   }
 //   }
