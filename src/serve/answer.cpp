@@ -16,10 +16,12 @@ constexpr float least_logprob = -9999.0f;
 
 const char* finish_reason(const RequestSummary& end, bool has_calls) {
   switch (end.reason) {
-    case FinishReason::length: return "length";
+    case FinishReason::length:
+      return "length";
     case FinishReason::eos:
     case FinishReason::stop:
-    case FinishReason::cancelled: break;
+    case FinishReason::cancelled:
+      break;
   }
   return has_calls ? "tool_calls" : "stop";
 }
