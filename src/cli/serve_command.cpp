@@ -96,7 +96,8 @@ void tell_start(const serve::ServedModel& model, const serve::HttpServer& server
     const std::string key = has_keys ? fmt::format(" -H \"Authorization: Bearer ${}\"", key_variable) : "";
     const bool chats = model.chat_tokens != nullptr;
     context.out << fmt::format(
-        "{} serves {}, context {} tokens. Try:\n  curl {}/v1/{} -H 'Content-Type: application/json'{} \\\n    -d '{}'\n",
+        "{} serves {}, context {} tokens. Try:\n  curl {}/v1/{} -H 'Content-Type: application/json'{} \\\n    -d "
+        "'{}'\n",
         url, model.id, model.context, url, chats ? "chat/completions" : "completions", key,
         chats ? R"({"messages": [{"role": "user", "content": "Hello"}]})" : R"({"prompt": "Hello", "max_tokens": 32})");
   }
@@ -131,8 +132,7 @@ void serve_model(Arguments arguments, Context& context) {
   print_notes(model.notes(), context);
   print_quantised(*model.parts().loaded.transformer, context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
-  const serve::ServedModel served =
-      serve::make_served_model(model, model_name(arguments), arguments.max_prompt_tokens);
+  const serve::ServedModel served = serve::make_served_model(model, model_name(arguments), arguments.max_prompt_tokens);
   const std::unique_ptr<Engine> engine = make_engine(model, arguments.engine);
   serve::Routes routes(served, *engine, arguments.routes);
   arguments.http.max_connections = allowed_connections(arguments.http.max_connections, context);
@@ -162,13 +162,14 @@ void add_limits(CLI::App& command, Arguments& arguments) {
               {.unit = "tokens"});
   add_integer(command, "--prefill-tokens", engine.prefill_tokens, "Tokens of prompts in a step, beside the answers'",
               {.least = 1, .most = 1 << 20, .unit = "tokens"});
-  add_integer(command, "--max-prompt-tokens", arguments.max_prompt_tokens, "Longest prompt; 0 for what the context holds",
-              {.most = 1u << 31, .unit = "tokens"});
+  add_integer(command, "--max-prompt-tokens", arguments.max_prompt_tokens,
+              "Longest prompt; 0 for what the context holds", {.most = 1u << 31, .unit = "tokens"});
   add_integer(command, "--max-body-bytes", arguments.http.max_body_bytes, "Largest request",
               {.least = 1024, .most = 1u << 30, .unit = "bytes"});
   add_integer(command, "--max-connections", arguments.http.max_connections, "Connections at a time",
               {.least = 1, .most = 1u << 20, .unit = "connections"});
-  add_real(command, "--request-seconds", arguments.routes.request_seconds, "Most time of an answer; 0 for any", seconds);
+  add_real(command, "--request-seconds", arguments.routes.request_seconds, "Most time of an answer; 0 for any",
+           seconds);
   add_real(command, "--drain-seconds", arguments.drain_seconds, "Time for answers to finish after SIGTERM or Ctrl-C",
            seconds);
 }

@@ -16,10 +16,12 @@ constexpr float least_logprob = -9999.0f;
 
 const char* finish_reason(const RequestSummary& end, bool has_calls) {
   switch (end.reason) {
-    case FinishReason::length: return "length";
+    case FinishReason::length:
+      return "length";
     case FinishReason::eos:
     case FinishReason::stop:
-    case FinishReason::cancelled: break;
+    case FinishReason::cancelled:
+      break;
   }
   return has_calls ? "tool_calls" : "stop";
 }
@@ -59,8 +61,9 @@ void Answer::add(std::size_t index, RequestEvent&& event) {
   pending_bytes_ += size_of(event, options_.logprobs.has_value());
   choice.text += event.text;
   if (options_.logprobs) {
-    // The token that ends a text is not part of it.
-    if (event.end && event.end->reason == FinishReason::eos && !event.tokens.empty()) event.tokens.pop_back();
+    // The token that ends a text is not part of it. A constraint may end it without one.
+    const bool ends = event.end && event.end->reason == FinishReason::eos && !event.tokens.empty();
+    if (ends && tokenizer_.is_special(event.tokens.back().drawn.token)) event.tokens.pop_back();
     std::move(event.tokens.begin(), event.tokens.end(), std::back_inserter(choice.tokens));
   }
   if (event.end) choice.end = event.end;

@@ -55,7 +55,7 @@ class Answer {
     std::size_t calls = 0;
     std::int64_t text_bytes = 0;  // of the tokens shown before, for old log probabilities
     bool has_begun = false;
-    bool is_told = false;         // its end was streamed
+    bool is_told = false;  // its end was streamed
   };
   ToolCallReader::Found take_text(Choice& choice);
   Json take_logprobs(Choice& choice);

@@ -146,8 +146,9 @@ TEST_F(AnswerTest, ShowsLogProbabilities) {
 }
 
 TEST_F(AnswerTest, TurnsCallsOfToolsIntoMembers) {
-  const std::string text = "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1]}}\n</tool_call>\n"
-                           "<tool_call>{\"name\": \"g\"}</tool_call>";
+  const std::string text =
+      "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1]}}\n</tool_call>\n"
+      "<tool_call>{\"name\": \"g\"}</tool_call>";
   Answer whole = answer({.is_chat = true, .calls_tools = true});
   whole.add(0, end_event(text, FinishReason::eos));
   const Json choice = whole.document()["choices"][0];

@@ -77,8 +77,10 @@ Json read_tools(const Members& members) {
   for (const Json& tool : *tools) {
     const bool is_function = tool.is_object() && tool.contains("function") && tool["function"].is_object() &&
                              tool["function"].contains("name") && tool["function"]["name"].is_string();
-    if (!is_function) refuse_member("tools", "tools must hold functions: {\"type\": \"function\", \"function\": "
-                                             "{\"name\": ...}}.");
+    if (!is_function)
+      refuse_member("tools",
+                    "tools must hold functions: {\"type\": \"function\", \"function\": "
+                    "{\"name\": ...}}.");
   }
   return wanted ? *tools : Json();
 }

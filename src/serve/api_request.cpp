@@ -74,8 +74,8 @@ void read_format(const Members& members, ApiRequest& request) {
   request.format = AnswerFormat::json_schema;
   const Json* wrapped = format.object("json_schema");
   // Some clients leave the wrapping out.
-  const Json* schema = wrapped != nullptr ? Members(*wrapped, "response_format.json_schema.").find("schema")
-                                          : format.find("schema");
+  const Json* schema =
+      wrapped != nullptr ? Members(*wrapped, "response_format.json_schema.").find("schema") : format.find("schema");
   if (schema == nullptr) {
     refuse_member("response_format.json_schema.schema", "response_format.json_schema.schema must be a JSON schema.");
   }
@@ -106,8 +106,8 @@ ApiRequest read_common(const Members& members, const ServedModel& model) {
     request.include_usage = Members(*options, "stream_options.").boolean("include_usage").value_or(false);
   }
   read_sampling(members, request.sampling);
-  if (const auto seed = members.integer("seed", std::numeric_limits<std::int64_t>::min(),
-                                        std::numeric_limits<std::int64_t>::max())) {
+  if (const auto seed =
+          members.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max())) {
     request.sampling.seed = static_cast<std::uint64_t>(*seed);
     request.has_seed = true;
   }
@@ -124,8 +124,9 @@ ApiRequest read_common(const Members& members, const ServedModel& model) {
 }
 
 std::vector<Prompt> read_prompts(const Members& members, std::int64_t vocab_size) {
-  constexpr const char* valid = "prompt must be a string, an array of strings, an array of token ids or an array of such "
-                                "arrays.";
+  constexpr const char* valid =
+      "prompt must be a string, an array of strings, an array of token ids or an array of such "
+      "arrays.";
   const Json* value = members.find("prompt");
   if (value == nullptr) refuse_member("prompt", "prompt is missing.");
   if (value->is_string()) return {value->get<std::string>()};
@@ -190,8 +191,8 @@ void check_length(const std::vector<TokenId>& prompt, const ApiRequest& request,
   if (prompt.empty()) refuse_member(member, fmt::format("{} makes no token.", member));
   const auto tokens = static_cast<std::int64_t>(prompt.size());
   if (tokens >= model.context || (model.max_prompt_tokens > 0 && tokens > model.max_prompt_tokens)) {
-    const std::int64_t most = model.max_prompt_tokens > 0 ? std::min(model.max_prompt_tokens, model.context - 1)
-                                                          : model.context - 1;
+    const std::int64_t most =
+        model.max_prompt_tokens > 0 ? std::min(model.max_prompt_tokens, model.context - 1) : model.context - 1;
     throw ApiError(400,
                    fmt::format("The prompt has {} tokens; this server takes {} at most, of a context of {}.", tokens,
                                most, model.context),

@@ -51,8 +51,8 @@ ApiRequest read_chat(const Json& body, const ServedModel& model);
 // template, and with what the template or the schema refuses.
 std::vector<Request> engine_requests(const ApiRequest& request, const ServedModel& model, std::uint64_t seed);
 
-// The ids of a text that is not a conversation, special tokens recognised, with the model's prefix unless the text has it
-// already.
+// The ids of a text that is not a conversation, special tokens recognised, with the model's prefix unless the text has
+// it already.
 std::vector<TokenId> text_tokens(const std::string& text, const ServedModel& model);
 
 }  // namespace mslt::serve

@@ -26,7 +26,9 @@ class ApiRequestTest : public testing::Test {
       action();
     } catch (const ApiError& error) {
       const Json body = error.body()["error"];
-      const auto text = [&](const char* name) { return body[name].is_null() ? "-" : body[name].get<std::string>(); };
+      const auto text = [&](const char* name) {
+        return body[name].is_null() ? "-" : body[name].get<std::string>();
+      };
       return std::to_string(error.status()) + " " + text("param") + " " + text("code");
     }
     return "accepted";
@@ -68,7 +70,8 @@ TEST_F(ApiRequestTest, ReadsTheSettings) {
   const Request request = std::move(completion(R"({
     "model": "tiny", "prompt": "a", "max_tokens": 3, "temperature": 0, "top_p": 0.5, "top_k": 4, "min_p": 0.25,
     "repetition_penalty": 1.5, "presence_penalty": -1, "frequency_penalty": 2, "logit_bias": {"7": -100},
-    "stop": ["x", "y"], "seed": -1, "logprobs": 2, "ignore_eos": true, "user": "u", "unknown": [1]})").at(0));
+    "stop": ["x", "y"], "seed": -1, "logprobs": 2, "ignore_eos": true, "user": "u", "unknown": [1]})")
+                                        .at(0));
   EXPECT_EQ(request.max_new_tokens, 3);
   EXPECT_EQ(request.sampling.temperature, 0.0f);
   EXPECT_EQ(request.sampling.top_p, 0.5f);
@@ -106,7 +109,9 @@ TEST_F(ApiRequestTest, GivesEachAnswerItsSeedButTheFirstTheClients) {
 }
 
 TEST_F(ApiRequestTest, NamesTheMemberAtFault) {
-  const auto with = [&](const std::string& member) { return refused_completion(R"({"prompt": "a", )" + member + "}"); };
+  const auto with = [&](const std::string& member) {
+    return refused_completion(R"({"prompt": "a", )" + member + "}");
+  };
   EXPECT_EQ(with(R"("temperature": 2.5)"), "400 temperature -");
   EXPECT_EQ(with(R"("temperature": "1")"), "400 temperature -");
   EXPECT_EQ(with(R"("top_p": -0.1)"), "400 top_p -");
@@ -137,7 +142,9 @@ TEST_F(ApiRequestTest, NamesTheMemberAtFault) {
 }
 
 TEST_F(ApiRequestTest, RefusesTextsThatAreNoBoundedObject) {
-  const auto parse = [](const std::string& text) { return refusal([&] { parse_body(text); }); };
+  const auto parse = [](const std::string& text) {
+    return refusal([&] { parse_body(text); });
+  };
   EXPECT_EQ(parse(""), "400 - -");
   EXPECT_EQ(parse("[1]"), "400 - -");
   EXPECT_EQ(parse("{\"a\": 1"), "400 - -");
@@ -163,10 +170,13 @@ TEST_F(ApiRequestTest, RefusesPromptsThatDoNotFit) {
 TEST_F(ApiRequestTest, ReadsConversations) {
   const Request request = std::move(chat(R"({"max_completion_tokens": 2, "messages": [
     {"role": "system", "content": "s"},
-    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]})").at(0));
+    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]})")
+                                        .at(0));
   EXPECT_EQ(text_of(request), "system:\"s\";user:\"a\\nb\";");
   EXPECT_EQ(request.max_new_tokens, 2);
-  const auto with = [&](const std::string& message) { return refused_chat(R"({"messages": [)" + message + "]}"); };
+  const auto with = [&](const std::string& message) {
+    return refused_chat(R"({"messages": [)" + message + "]}");
+  };
   EXPECT_EQ(with(""), "400 messages -");
   EXPECT_EQ(with("1"), "400 messages[0] -");
   EXPECT_EQ(with(R"({"content": "a"})"), "400 messages[0].role -");
@@ -179,11 +189,10 @@ TEST_F(ApiRequestTest, ReadsConversations) {
 }
 
 TEST_F(ApiRequestTest, ShowsTemplatesTheArgumentsOfCallsAsObjects) {
-  const ApiRequest request = read_chat(
-      parse_body(R"({"messages": [{"role": "assistant", "tool_calls": [
+  const ApiRequest request = read_chat(parse_body(R"({"messages": [{"role": "assistant", "tool_calls": [
         {"type": "function", "function": {"name": "f", "arguments": "{\"b\": 1, \"a\": 2}"}},
         {"type": "function", "function": {"name": "g", "arguments": "broken"}}]}]})"),
-      model_);
+                                       model_);
   const Json& calls = request.chat.messages[0]["tool_calls"];
   EXPECT_EQ(calls[0]["function"]["arguments"].dump(), R"({"b":1,"a":2})");
   EXPECT_EQ(calls[1]["function"]["arguments"], "broken");
@@ -205,11 +214,14 @@ TEST_F(ApiRequestTest, AsksForConstraintsOfEachAnswer) {
   model_.json_constraints = [&](const Json& schema) {
     if (schema == Json{{"type", "odd"}}) fail(ErrorKind::input, "type odd is not supported.");
     seen = schema;
-    return [] { return std::unique_ptr<TokenConstraint>(); };
+    return [] {
+      return std::unique_ptr<TokenConstraint>();
+    };
   };
   const auto with = [&](const std::string& schema) {
     return refused_completion(R"({"prompt": "a", "n": 2, "response_format": {"type": "json_schema", "json_schema":
-      {"name": "x", "schema": )" + schema + "}}}");
+      {"name": "x", "schema": )" +
+                              schema + "}}}");
   };
   EXPECT_EQ(with(R"({"type": "object"})"), "accepted");
   EXPECT_EQ(seen["type"], "object");

@@ -27,10 +27,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // Makes the response of a whole answer from its body, or of an error.
   using Finish = std::function<HttpResponse(Answer& answer)>;
 
-  // Submits the requests and answers the exchange: in events with this head, or as a whole by `finish`. Throws ApiError(429)
-  // if the engine's queue has no room for all of them, and what Engine::submit throws; nothing then runs.
-  static void stream(const GenerationParts& parts, std::shared_ptr<HttpExchange> exchange, std::vector<Request> requests,
-                     Answer answer, HttpResponse head);
+  // Submits the requests and answers the exchange: in events with this head, or as a whole by `finish`. Throws
+  // ApiError(429) if the engine's queue has no room for all of them, and what Engine::submit throws; nothing then runs.
+  static void stream(const GenerationParts& parts, std::shared_ptr<HttpExchange> exchange,
+                     std::vector<Request> requests, Answer answer, HttpResponse head);
   static void whole(const GenerationParts& parts, std::shared_ptr<HttpExchange> exchange, std::vector<Request> requests,
                     Answer answer, Finish finish);
 

@@ -262,10 +262,10 @@ void HttpConnection::parse() {
     count_body(parser->get().body().size());
     if (error && error != http::error::need_more) {
       const int status = status_of(error);
-      refuse(status, status == 413   ? fmt::format("The body is larger than {} bytes.", shared_.options.max_body_bytes)
-                     : status == 431 ? fmt::format("The headers are larger than {} bytes.",
-                                                   shared_.options.max_header_bytes)
-                                     : fmt::format("This is not a valid HTTP/1.1 request: {}.", error.message()));
+      refuse(status, status == 413 ? fmt::format("The body is larger than {} bytes.", shared_.options.max_body_bytes)
+                     : status == 431
+                         ? fmt::format("The headers are larger than {} bytes.", shared_.options.max_header_bytes)
+                         : fmt::format("This is not a valid HTTP/1.1 request: {}.", error.message()));
       return;
     }
     if (parser->is_done()) {
@@ -370,8 +370,8 @@ void HttpConnection::add_piece(std::string_view bytes) {
 
 void HttpConnection::send_head(const HttpResponse& response, bool has_length) {
   if (shared_.closing) keep_alive_ = false;
-  output_ += fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status, reason_phrase(response.status),
-                         http_date());
+  output_ +=
+      fmt::format("HTTP/1.1 {} {}\r\nDate: {}\r\n", response.status, reason_phrase(response.status), http_date());
   if (response.status != 204) {
     output_ += fmt::format("Content-Type: {}\r\n", response.content_type);
     if (has_length) {
@@ -396,10 +396,9 @@ void HttpConnection::write() {
 }
 
 void HttpConnection::write_some() {
-  socket_.async_write_some(boost::asio::buffer(output_.data() + output_written_, output_.size() - output_written_),
-                           [self = shared_from_this()](const ErrorCode& error, std::size_t bytes) {
-                             self->on_written(bool(error), bytes);
-                           });
+  socket_.async_write_some(
+      boost::asio::buffer(output_.data() + output_written_, output_.size() - output_written_),
+      [self = shared_from_this()](const ErrorCode& error, std::size_t bytes) { self->on_written(bool(error), bytes); });
 }
 
 void HttpConnection::on_written(bool failed, std::size_t bytes) {
@@ -485,7 +484,8 @@ void HttpConnection::tick(Clock::time_point now) {
     case Phase::lingering:
       if (now - since_ > linger_time) close();
       break;
-    case Phase::closed: break;
+    case Phase::closed:
+      break;
   }
 }
 

@@ -35,14 +35,11 @@ struct HttpShared {
   std::atomic<std::size_t> exchange_count{0};
   std::atomic<bool> closing{false};
   std::mutex late_mutex;
-  bool pool_has_ended = false;                    // guarded by late_mutex, as the next
+  bool pool_has_ended = false;                   // guarded by late_mutex, as the next
   std::vector<std::function<void()>> late = {};  // work for the pool that came after its end
 
   HttpShared(const HttpOptions& given, HttpServer::Handler handle, HttpServer::Refusal refuse)
-      : options(given),
-        handler(std::move(handle)),
-        refusal(std::move(refuse)),
-        pool(given.handler_threads) {}
+      : options(given), handler(std::move(handle)), refusal(std::move(refuse)), pool(given.handler_threads) {}
 
   // Runs what came late for the pool; whether there was any.
   bool run_late();
@@ -96,10 +93,10 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   bool input_ended_ = false;
   bool is_writing_ = false;
   bool is_streaming_ = false;
-  bool is_complete_ = false;    // the response's last byte is in output_
-  bool is_chunked_ = false;     // the stream's framing
-  bool keep_alive_ = true;      // after this response
-  bool continued_ = false;      // 100 Continue was sent
+  bool is_complete_ = false;  // the response's last byte is in output_
+  bool is_chunked_ = false;   // the stream's framing
+  bool keep_alive_ = true;    // after this response
+  bool continued_ = false;    // 100 Continue was sent
   std::size_t counted_body_ = 0;
   std::string output_;
   std::size_t output_written_ = 0;

@@ -13,8 +13,8 @@ namespace mslt::serve {
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;  // in capitals
-  std::string path;    // the target up to '?'
+  std::string method;        // in capitals
+  std::string path;          // the target up to '?'
   HttpHeaders headers = {};  // names in small letters
   std::string body = {};
 
@@ -35,9 +35,9 @@ struct HttpPiece {
   bool last = false;
 };
 
-// One request that waits for its response. All functions may be called from any thread and return at once; the functions
-// given to it run on the network thread, one at a time. After the response is complete or the client has gone, calls
-// do nothing.
+// One request that waits for its response. All functions may be called from any thread and return at once; the
+// functions given to it run on the network thread, one at a time. After the response is complete or the client has
+// gone, calls do nothing.
 class HttpExchange {
  public:
   virtual ~HttpExchange() = default;

@@ -28,8 +28,7 @@ constexpr int backlog = 4096;
 tcp::endpoint endpoint_of(const HttpOptions& options, boost::asio::io_context& network) {
   ErrorCode error;
   tcp::resolver resolver(network);
-  const auto found =
-      resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
+  const auto found = resolver.resolve(options.host, std::to_string(options.port), tcp::resolver::passive, error);
   if (error || found.empty()) {
     fail(ErrorKind::usage, "--host {} is no address of this machine: {}. 127.0.0.1 is this machine alone, 0.0.0.0 all.",
          options.host, error.message());
@@ -159,8 +158,8 @@ void HttpServer::stop() {
     state->pause.reset();
     for (const auto& connection : state->all()) connection->close();
   });
-  // Without connections the network's thread has nothing left to do and ends. Then the handlers end, and what they still
-  // asked of the network is done here.
+  // Without connections the network's thread has nothing left to do and ends. Then the handlers end, and what they
+  // still asked of the network is done here.
   state_->thread.reset();
   state_->shared.pool.join();
   HttpShared& shared = state_->shared;

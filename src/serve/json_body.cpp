@@ -64,8 +64,7 @@ std::optional<std::int64_t> Members::integer(const char* name, std::int64_t leas
                          std::abs(value->get<double>()) < 9e15);
   const bool is_large = value->is_number_unsigned() && value->get<std::uint64_t>() > static_cast<std::uint64_t>(most);
   if (!is_whole || is_large || value->get<std::int64_t>() < least || value->get<std::int64_t>() > most) {
-    refuse_member(name_of(name),
-                  fmt::format("{} must be a whole number from {} to {}.", name_of(name), least, most));
+    refuse_member(name_of(name), fmt::format("{} must be a whole number from {} to {}.", name_of(name), least, most));
   }
   return value->get<std::int64_t>();
 }

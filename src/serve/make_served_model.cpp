@@ -21,7 +21,9 @@ ServedModel make_served_model(const Model& model, std::string id, std::int64_t m
   if (std::optional<ModelChat> chat = ModelChat::of(model)) {
     const auto shared = std::make_shared<const ModelChat>(std::move(*chat));
     served.tool_calls = tool_call_style(shared->source(true));
-    served.chat_tokens = [shared](const ChatInput& input) { return shared->tokens(input); };
+    served.chat_tokens = [shared](const ChatInput& input) {
+      return shared->tokens(input);
+    };
   }
   return served;
 }

@@ -63,8 +63,8 @@ std::string Metrics::text(const EngineStatistics& engine, std::size_t connection
   for (const auto& [key, count] : responses_) {
     result += fmt::format("mslt_http_responses_total{{route=\"{}\",status=\"{}\"}} {}\n", key.first, key.second, count);
   }
-  result += single("mslt_http_abandoned_total", "counter", "Answers not completed: client gone or time over.",
-                   abandoned_);
+  result +=
+      single("mslt_http_abandoned_total", "counter", "Answers not completed: client gone or time over.", abandoned_);
   result += single("mslt_http_connections", "gauge", "Open connections.", connections);
   result += single("mslt_requests_running", "gauge", "Requests that hold a part of the cache.", engine.running);
   result += single("mslt_requests_queued", "gauge", "Requests that wait for a place.", engine.queued);

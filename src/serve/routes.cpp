@@ -280,9 +280,10 @@ void Routes::tokenize(const std::shared_ptr<HttpExchange>& exchange) {
   if (!text) text = members.text("prompt");
   if (!text) refuse_member("content", "content is missing: the text to tokenize.");
   const bool parse = members.boolean("parse_special").value_or(true);
-  std::vector<TokenId> ids = members.boolean("add_special").value_or(members.boolean("add_special_tokens").value_or(false))
-                                 ? text_tokens(*text, model_)
-                                 : model_.tokenizer.encode(*text, parse ? SpecialTokens::parse : SpecialTokens::as_text);
+  std::vector<TokenId> ids =
+      members.boolean("add_special").value_or(members.boolean("add_special_tokens").value_or(false))
+          ? text_tokens(*text, model_)
+          : model_.tokenizer.encode(*text, parse ? SpecialTokens::parse : SpecialTokens::as_text);
   respond(exchange, {.body = dump({{"tokens", ids}, {"count", ids.size()}, {"max_model_len", model_.context}})});
 }
 

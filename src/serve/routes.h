@@ -65,7 +65,9 @@ class Routes {
   Engine& engine_;
   RouteOptions options_;
   Metrics metrics_;
-  std::function<std::size_t()> connections_ = [] { return std::size_t{0}; };
+  std::function<std::size_t()> connections_ = [] {
+    return std::size_t{0};
+  };
   std::atomic<bool> is_draining_{false};
 };
 

@@ -22,8 +22,8 @@ enum class ToolCallStyle {
 
 // The functions may be called by several threads.
 struct ServedModel {
-  std::string id;             // as clients name it
-  std::int64_t created = 0;   // Unix time
+  std::string id;            // as clients name it
+  std::int64_t created = 0;  // Unix time
   Tokenizer tokenizer;
   std::vector<TokenId> text_prefix = {};  // before each text that is not a conversation
   std::int64_t context = 0;               // most tokens of a prompt with its answer

@@ -178,9 +178,9 @@ TEST_F(ServerTest, RefusesGarbageAndWhatIsTooLarge) {
   start();
   const std::string line = "GET / HTTP/1.1\r\n";
   for (const std::string& garbage :
-       {std::string("\x16\x03\x01\x02\x00\x01\x00\x01", 8), std::string("hello\r\n\r\n"), std::string(1000, 'A') + "\r\n",
-        std::string("GET  /  HTTP/9.9\r\n\r\n"), line + "no colon\r\n\r\n", line + "Content-Length: -1\r\n\r\n",
-        line + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+       {std::string("\x16\x03\x01\x02\x00\x01\x00\x01", 8), std::string("hello\r\n\r\n"),
+        std::string(1000, 'A') + "\r\n", std::string("GET  /  HTTP/9.9\r\n\r\n"), line + "no colon\r\n\r\n",
+        line + "Content-Length: -1\r\n\r\n", line + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         line + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"}) {
     TestClient client(port());
     client.send(garbage);

@@ -72,7 +72,7 @@ class TestEngine final : public Engine {
   const Request& last() const { return last_; }
 
   std::size_t capacity = 100'000;
-  std::int64_t fail_after = -1;  // tokens; negative: never
+  std::int64_t fail_after = -1;       // tokens; negative: never
   std::chrono::microseconds pace{0};  // of a token of each request
   std::atomic<int> submitted{0};
   std::atomic<int> cancelled{0};

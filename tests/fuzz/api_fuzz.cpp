@@ -1,5 +1,5 @@
-// Fuzzes the bodies of requests: each is refused with a status of 4xx or becomes requests that are in range, and what the
-// answer to it says is JSON. The same bytes are an answer in which calls of tools are looked for.
+// Fuzzes the bodies of requests: each is refused with a status of 4xx or becomes requests that are in range, and what
+// the answer to it says is JSON. The same bytes are an answer in which calls of tools are looked for.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
