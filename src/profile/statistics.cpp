@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numbers>
 
 namespace mslt {
 namespace {
@@ -42,6 +43,25 @@ double quotient(double after, double before) {
   return after > 0.0 ? std::numeric_limits<double>::infinity() : 1.0;
 }
 
+// How many deviations from its mean a normal variable stays within with this probability, found by halving.
+double normal_quantile(double confidence) {
+  double low = 0.0;
+  double high = 40.0;
+  for (int i = 0; i < 100; ++i) {
+    const double middle = 0.5 * (low + high);
+    (std::erfc(middle / std::numbers::sqrt2) > 1.0 - confidence ? low : high) = middle;
+  }
+  return high;
+}
+
+std::vector<double> thinned(std::span<const double> samples) {
+  constexpr std::size_t most = 512;
+  if (samples.size() <= most) return {samples.begin(), samples.end()};
+  std::vector<double> chosen(most);
+  for (std::size_t i = 0; i < most; ++i) chosen[i] = samples[i * samples.size() / most];
+  return chosen;
+}
+
 }  // namespace
 
 double median_of(std::span<const double> values) {
@@ -57,12 +77,23 @@ MedianInterval median_interval(std::span<const double> samples, double confidenc
 
 Comparison compare_samples(std::span<const double> before, std::span<const double> after, double tolerance,
                            double confidence) {
-  const double each = std::sqrt(confidence);
-  const MedianInterval first = median_interval(before, each);
-  const MedianInterval second = median_interval(after, each);
-  Comparison result = {.ratio = quotient(second.median, first.median),
-                       .low = quotient(second.low, first.high),
-                       .high = quotient(second.high, first.low)};
+  Comparison result;
+  if (before.empty() || after.empty()) return result;
+  const std::vector<double> first = thinned(before);
+  const std::vector<double> second = thinned(after);
+  std::vector<double> quotients;
+  quotients.reserve(first.size() * second.size());
+  for (const double a : second) {
+    for (const double b : first) quotients.push_back(quotient(a, b));
+  }
+  std::ranges::sort(quotients);
+  const auto n = static_cast<double>(first.size());
+  const auto m = static_cast<double>(second.size());
+  const double from_end = n * m / 2.0 - normal_quantile(confidence) * std::sqrt(n * m * (n + m + 1.0) / 12.0);
+  const auto skipped = static_cast<std::size_t>(std::max(0.0, std::floor(from_end)));
+  result.ratio = middle_of(quotients);
+  result.low = quotients[skipped];
+  result.high = quotients[quotients.size() - 1 - skipped];
   if (result.low > 1.0 + tolerance) result.change = Change::slower;
   if (result.high < 1.0 / (1.0 + tolerance)) result.change = Change::faster;
   return result;
