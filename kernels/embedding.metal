@@ -5,8 +5,10 @@
 #include <metal_stdlib>
 
 #include "embedding_args.h"
+#include "lib/any_float.h"
 #include "lib/instantiate.h"
 #include "lib/raw_span.h"
+#include "lib/weight_chunk.h"
 
 using namespace metal;
 
@@ -61,6 +63,49 @@ MSLT_INSTANTIATE(embedding_f32_bf16, embedding_rows, float, bfloat)
 MSLT_INSTANTIATE(embedding_f32_f16, embedding_rows, float, half)
 MSLT_INSTANTIATE(embedding_bf16_bf16, embedding_rows, bfloat, bfloat)
 MSLT_INSTANTIATE(embedding_f16_f16, embedding_rows, half, half)
+
+// The same with token weights in groups with a scale each, and with 4 bits a minimum.
+template <typename T, typename W>
+kernel void embedding_groups(device T* out [[buffer(0)]], device const int* tokens [[buffer(1)]],
+                             device const W* token_weight [[buffer(2)]], device const half* token_scales [[buffer(3)]],
+                             device const uchar* position_weight [[buffer(4)]], device const int* first [[buffer(5)]],
+                             constant EmbeddingForwardArgs& args [[buffer(6)]],
+                             uint2 group [[threadgroup_position_in_grid]],
+                             uint2 position [[thread_position_in_threadgroup]],
+                             uint2 threads [[threads_per_threadgroup]]) {
+  const ulong row = ulong(group.x) * threads.y + position.y;
+  const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
+  if (row >= args.rows || column >= args.columns) {
+    return;
+  }
+  const uint sequence = uint(row) / args.steps;
+  const long start = args.has_first != 0 ? long(first[sequence]) : 0;
+  const long place = long(uint(row) % args.steps) + start;
+  const int token = tokens[row];
+  const bool has_place = args.has_position == 0 || (place >= 0 && place < long(args.places));
+  const bool valid = token >= 0 && uint(token) < args.vocab && has_place;
+  float values[span_width];
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    values[k] = 0.0f;
+    // A row is whole groups, so whole spans.
+    if (valid) {
+      values[k] = args.scale * weight_element(token_weight, token_scales, ulong(token) * args.columns + column + k);
+      if (args.has_position != 0) {
+        values[k] += load_any(position_weight, args.position_type, ulong(place) * args.columns + column + k);
+      }
+    }
+  }
+  const ulong to = row * args.columns;
+  store_span(out, to + column, to + args.columns, args.aligned, values);
+}
+
+MSLT_INSTANTIATE(embedding_groups_f32_i8, embedding_groups, float, char)
+MSLT_INSTANTIATE(embedding_groups_f32_u8, embedding_groups, float, uchar)
+MSLT_INSTANTIATE(embedding_groups_bf16_i8, embedding_groups, bfloat, char)
+MSLT_INSTANTIATE(embedding_groups_bf16_u8, embedding_groups, bfloat, uchar)
+MSLT_INSTANTIATE(embedding_groups_f16_i8, embedding_groups, half, char)
+MSLT_INSTANTIATE(embedding_groups_f16_u8, embedding_groups, half, uchar)
 
 // Most rows that one threadgroup sorts.
 constant constexpr uint sort_block = 1024;

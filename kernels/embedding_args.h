@@ -13,6 +13,7 @@ struct EmbeddingForwardArgs {
   uint32_t has_position;
   uint32_t has_first;
   float scale;
+  uint32_t position_type;  // as any_float.h numbers them; of quantised token weights
 };
 
 struct EmbeddingSortArgs {

@@ -7,7 +7,7 @@ set -euo pipefail
 
 level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
-  libtomlplusplus-dev bible-kjv)
+  libedit-dev libtomlplusplus-dev bible-kjv)
 # libblas-dev: the products of a build without oneDNN. clang-19, its sanitizers' runtimes and the symbolizer in llvm-19: the
 # kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep.
 test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19

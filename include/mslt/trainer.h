@@ -77,6 +77,7 @@ struct TrainOptions {
   std::string sample_prompt;  // what the samples begin with
   std::int64_t save_every = 500;
   std::int64_t keep_checkpoints = 2;  // how many of the newest to keep, in addition to the best
+  std::int64_t profile_every = 0;     // time each operation of such a step by itself; 0: never
   bool tensorboard = true;
   bool report = true;
 

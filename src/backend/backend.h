@@ -39,6 +39,13 @@ struct WorkingMemory {
   std::size_t staging = 0;
 };
 
+// One dispatch, copy or fill on a device that runs kernels.
+struct KernelTime {
+  std::string kernel;
+  Work work;             // as the backend counts it
+  double seconds = 0.0;  // by the device's clock
+};
+
 // Executes the operations of a list, one overload each.
 template <class Op>
 class Executes {
@@ -161,6 +168,13 @@ class Backend : public ExecutesAll<Operations> {
   // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
   // without such a clock.
   virtual double device_seconds() const { return 0.0; }
+  // Runs the operations that `work` runs, with each dispatch by itself, waits for them, and returns what each took, in
+  // order; empty on devices without kernels. What was recorded earlier is done first. For measuring: it takes longer.
+  virtual std::vector<KernelTime> time_kernels(const std::function<void()>& work) {
+    work();
+    wait();
+    return {};
+  }
   // The most bytes of the device's own memory that were allocated at a time; 0 where it works in the host's.
   virtual std::size_t peak_device_bytes() const { return 0; }
 

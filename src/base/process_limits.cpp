@@ -48,6 +48,17 @@ std::string binary_size(std::uint64_t bytes) {
   return fmt::format("{} bytes", bytes);
 }
 
+std::uint64_t allow_descriptors(std::uint64_t count) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return count;
+  if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= count) return count;
+  const bool allows_all = limit.rlim_max == RLIM_INFINITY || limit.rlim_max >= count;
+  rlimit raised = limit;
+  raised.rlim_cur = allows_all ? static_cast<rlim_t>(count) : limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &raised) != 0) return limit.rlim_cur;
+  return raised.rlim_cur;
+}
+
 std::uint64_t address_space_left() {
   const auto limit = limit_of(RLIMIT_AS);
   if (!limit) return std::numeric_limits<std::uint64_t>::max();

@@ -18,7 +18,11 @@ std::string explain_memory(std::uint64_t asked, std::uint64_t free);
 // their numbers.
 [[noreturn]] void fail_thread(int error);
 
-// The same for an unknown amount.
+// Raises this process's limit on descriptors (RLIMIT_NOFILE, ulimit -n) to `count` if it is lower and the system allows
+// that. Returns how many it then may have.
+std::uint64_t allow_descriptors(std::uint64_t count);
+
+// The same as explain_memory for an unknown amount.
 std::string explain_out_of_memory();
 
 // "512 bytes" or "1.5 GiB", in powers of two.

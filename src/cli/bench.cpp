@@ -5,15 +5,14 @@
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <span>
 
 #include "base/fail.h"
-#include "base/parallel.h"
 #include "base/philox.h"
 #include "generate/decode_steps.h"
 #include "generate/token_drawer.h"
 #include "model/inference_pass.h"
+#include "profile/bandwidth.h"
 #include "profile/matmul_peak.h"
 #include "train/training_step.h"
 
@@ -39,41 +38,6 @@ std::size_t largest_resident_bytes() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return static_cast<std::size_t>(usage.ru_maxrss) * resident_unit;
-}
-
-double copy_bandwidth(Backend& backend) {
-  constexpr std::int64_t elements = std::int64_t{1} << 26;
-  const auto source = backend.allocate(elements * 4, "bandwidth source");
-  const auto destination = backend.allocate(elements * 4, "bandwidth destination");
-  const Tensor from(*source, 0, DType::f32, Shape{elements});
-  const Tensor to(*destination, 0, DType::f32, Shape{elements});
-  // So many one after another that handing them over takes no part of the time.
-  const auto copies = [&](int count) {
-    for (int i = 0; i < count; ++i) backend.run(Copy{.out = to, .in = from});
-    backend.wait();
-  };
-  copies(1);
-  constexpr double long_enough = 0.01;
-  const int count = std::clamp(static_cast<int>(long_enough / time_once([&] { copies(1); })), 1, 100);
-  return 2.0 * 4.0 * static_cast<double>(elements) * count / median_seconds(5, [&] { copies(count); });
-}
-
-// Of a plain loop over host memory, on all threads: faster than a copy where writing costs more than reading.
-double host_read_bandwidth(Backend& backend) {
-  constexpr std::int64_t blocks = 256;
-  constexpr std::int64_t block_bytes = std::int64_t{1} << 20;
-  const auto memory = backend.allocate(blocks * block_bytes, "bandwidth source");
-  const std::span words(reinterpret_cast<std::uint64_t*>(memory->host()), blocks * block_bytes / 8);
-  std::fill(words.begin(), words.end(), 1);
-  std::vector<std::uint64_t> sums(blocks);
-  const double seconds = median_seconds(9, [&] {
-    parallel_for(blocks, Cost{.bytes = block_bytes}, [&](std::int64_t i) {
-      const auto block = words.subspan(static_cast<std::size_t>(i) * block_bytes / 8, block_bytes / 8);
-      sums[static_cast<std::size_t>(i)] = std::accumulate(block.begin(), block.end(), std::uint64_t{0});
-    });
-    words[0] = sums[0];  // so that the loop is not left out
-  });
-  return static_cast<double>(blocks * block_bytes) / seconds;
 }
 
 constexpr std::int64_t most_tokens = std::int64_t{1} << 24;
@@ -182,8 +146,7 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   };
 
   GenerateBenchResult result;
-  result.bandwidth = copy_bandwidth(backend);
-  if (backend.device().backend == "cpu") result.bandwidth = std::max(result.bandwidth, host_read_bandwidth(backend));
+  result.bandwidth = measure_bandwidth(backend);
   const auto decode = [&](std::int64_t steps) {
     const std::vector<std::span<const std::int32_t>> each(histories.begin(), histories.end());
     DecodeSteps(backend, pass, drawer, slot_list, each).run(steps, [](const auto&) { return true; });

@@ -5,18 +5,22 @@
 
 #include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <ostream>
+#include <string>
+#include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "backend/timed_backend.h"
 #include "base/mapped_file.h"
 #include "cli/bench.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/model_options.h"
 #include "cli/numbers.h"
-#include "cli/operation_times.h"
 #include "cli/ranges.h"
 #include "cli/sampling_options.h"
 #include "cli/settings.h"
@@ -31,10 +35,31 @@ namespace {
 // given, and is handed what to call where they begin and end.
 template <class Bench>
 void print_operations(Backend& backend, std::int64_t steps, const Context& context, const Bench& bench) {
-  OperationTimes timing(backend);
-  bench(timing, [&](bool begins) { timing.keep(begins); });
-  using Row = std::pair<OperationTimes::Key, OperationTimes::Times>;
-  std::vector<Row> rows(timing.times().begin(), timing.times().end());
+  TimedBackend timing(backend);
+  StepTimeline timeline;
+  bench(timing, [&](bool begins) {
+    if (begins) {
+      timing.begin_step();
+    } else {
+      timeline = timing.end_step();
+    }
+  });
+  // Operations of one name on tensors of the same sizes: name, shape of the first tensor, bytes.
+  using Key = std::tuple<std::string_view, std::string, double>;
+  struct Times {
+    std::int64_t calls = 0;
+    double seconds = 0.0;  // of all calls
+    Work work;             // of one call
+  };
+  std::map<Key, Times> all;
+  for (const OperationTime& one : timeline.operations) {
+    Times& times = all[{one.operation, one.shape, one.work.bytes}];
+    ++times.calls;
+    times.seconds += one.seconds;
+    times.work = one.work;
+  }
+  using Row = std::pair<Key, Times>;
+  std::vector<Row> rows(all.begin(), all.end());
   std::ranges::sort(rows, std::greater(), [](const Row& row) { return row.second.seconds; });
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   double together = 0.0;

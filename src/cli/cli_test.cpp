@@ -208,7 +208,9 @@ TEST_F(CliTest, EveryCommandHasHelpWithExamples) {
                                                           {"bench", "generate"},
                                                           {"bench", "tokenizer"},
                                                           {"bench", "kernels"},
-                                                          {"profile", "train"}};
+                                                          {"profile", "train"},
+                                                          {"profile", "generate"},
+                                                          {"doctor"}};
   for (auto arguments : commands) {
     arguments.push_back("--help");
     const Outcome outcome = mslt(arguments);

@@ -58,12 +58,15 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   add_train_command(app, context);
   add_eval_command(app, context);
   add_generate_command(app, context);
+  add_chat_command(app, context);
+  add_serve_command(app, context);
   add_bench_command(app, context);
   add_tune_command(app, context);
   add_profile_command(app, context);
   add_export_command(app, context);
   add_info_command(app, context);
   add_devices_command(app, context);
+  add_doctor_command(app, context);
 
   if (arguments.empty()) {
     context.err << app.help();

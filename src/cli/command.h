@@ -24,6 +24,7 @@ struct Context {
   std::function<void()> action = {};  // set by the chosen subcommand
   std::string program = "mslt";       // as the user called it, for suggested commands
   int status = 0;                     // of work that ends without an error; set by the action
+  bool in_is_terminal = false;
 
   // Writes one JSON document and a line feed to `out`.
   void print_json(const nlohmann::ordered_json& document) const;
@@ -35,12 +36,15 @@ void add_data_command(CLI::App& app, Context& context);
 void add_train_command(CLI::App& app, Context& context);
 void add_eval_command(CLI::App& app, Context& context);
 void add_generate_command(CLI::App& app, Context& context);
+void add_chat_command(CLI::App& app, Context& context);
+void add_serve_command(CLI::App& app, Context& context);
 void add_bench_command(CLI::App& app, Context& context);
 void add_tune_command(CLI::App& app, Context& context);
 void add_profile_command(CLI::App& app, Context& context);
 void add_export_command(CLI::App& app, Context& context);
 void add_info_command(CLI::App& app, Context& context);
 void add_devices_command(CLI::App& app, Context& context);
+void add_doctor_command(CLI::App& app, Context& context);
 
 // A subcommand with the common parts: --json, --threads, --config FILE.toml, and examples below its help.
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,

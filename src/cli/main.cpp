@@ -28,6 +28,7 @@ int run_program(int argc, char** argv) {
   err << std::unitbuf;
   err.tie(&out);
   Context context{in, out, err, isatty(STDERR_FILENO) == 1};
+  context.in_is_terminal = !closed.in && isatty(STDIN_FILENO) == 1;
   if (argc > 0) context.program = argv[0];
   return run({argv + std::min(argc, 1), argv + argc}, context);
 }

@@ -1,120 +1,195 @@
-// mslt profile: where the time of a training step goes.
+// mslt profile: where the time of a step goes, and whether it got worse.
 #include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <memory>
-#include <ostream>
+#include <optional>
 #include <string>
 
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/printable.h"
 #include "cli/command.h"
+#include "cli/device_options.h"
+#include "cli/exit_status.h"
 #include "cli/model_options.h"
 #include "cli/numbers.h"
+#include "cli/profile_output.h"
+#include "cli/profile_predict.h"
+#include "cli/progress.h"
 #include "cli/ranges.h"
-#include "cli/units.h"
-#include "profile/inner_loop.h"
+#include "cli/settings.h"
+#include "formats/model_info.h"
+#include "profile/baseline.h"
 #include "profile/predict.h"
+#include "profile/profile_report.h"
+#include "profile/trace.h"
 
 namespace mslt::cli {
 namespace {
 
-// Whose share of the arithmetic is told.
-constexpr std::string_view usual_product = "matmul_forward_direct";
-constexpr std::string_view usual_attention = "attention_forward";
+constexpr int most_rounds = 10'000;
+constexpr std::int64_t usual_vocab_size = 1776;  // of a preset that is trained: what mslt tokenizer train makes
 
-struct ProfileArguments {
+struct Arguments {
   ModelOptions model;
+  WorkloadOptions workload;
+  std::string model_path;
   std::string predict;
-  std::string dtype = "f32";
-  std::int64_t batch_size = 16;
-  std::int64_t seq_len = 0;
-  std::int64_t vocab_size = 1776;
+  std::int64_t vocab_size = 0;  // 0: the model's
+  int rounds = 30;
+  bool prompt = false;
+  bool measure_peaks = false;
+  std::filesystem::path trace;
+  std::filesystem::path report;
+  std::filesystem::path save_baseline;
+  std::filesystem::path baseline;
+  std::string tolerance = "5%";
 };
 
-nlohmann::ordered_json to_json(const StepPrediction& step, const Chip& chip) {
-  nlohmann::ordered_json kernels = nlohmann::ordered_json::array();
-  for (const KernelPrediction& kernel : step.kernels) {
-    kernels.push_back({{"kernel", kernel.kernel},
-                       {"dispatches", kernel.dispatches},
-                       {"bytes", kernel.bytes},
-                       {"flops", kernel.flops},
-                       {"seconds", kernel.seconds},
-                       {"bound", name_of(kernel.bound)}});
+// "5%" or "5 %" as 0.05.
+double parse_tolerance(const std::string& text) {
+  std::string number = text;
+  if (!number.empty() && number.back() == '%') number.pop_back();
+  while (!number.empty() && number.back() == ' ') number.pop_back();
+  return 0.01 * parse_double("--tolerance", number, {.least = 0.0, .most = 1000.0, .unit = "percent"});
+}
+
+StepSamples measure(const Arguments& arguments, const DeviceOptions& device, Context& context) {
+  const std::unique_ptr<Backend> backend = make_backend(device, context);
+  StepSamples samples;
+  const DType dtype = dtype_from_name(arguments.workload.dtype);
+  samples.peaks = device_peaks(*backend, dtype, arguments.measure_peaks);
+  samples.what = describe(arguments.workload.kind);
+  const std::string model = arguments.model_path.empty() ? arguments.model.preset : arguments.model_path;
+  samples.subject = subject_of(backend->device(), arguments.workload, model);
+  ProgressLine progress(context.err, context.err_is_terminal);
+  std::optional<CpuCounters> counters;
+  if (backend->device().backend == "cpu") {
+    counters.emplace();
+    samples.counters_refused = counters->refusal();
   }
-  return {{"prediction", true},
-          {"chip", chip.name},
-          {"assumed_compute_share", arithmetic_share(chip, usual_product)},
-          {"assumed_attention_share", arithmetic_share(chip, usual_attention)},
-          {"assumed_bandwidth_share", chip.bandwidth_share},
-          {"assumed_dispatch_seconds", chip.dispatch_seconds},
-          {"step_seconds", step.seconds},
-          {"tokens_per_second", step.tokens_per_second},
-          {"dispatches", step.dispatches},
-          {"bytes", step.bytes},
-          {"flops", step.flops},
-          {"kernels", kernels}};
+  TimedBackend timed(*backend, counters ? &*counters : nullptr);
+  const std::unique_ptr<Workload> workload = make_workload(timed, arguments.workload);
+  sample_steps(samples, timed, *workload, arguments.rounds,
+               [&](int round) { progress.update(fmt::format("step {} of {}", round + 1, arguments.rounds)); });
+  progress.clear();
+  return samples;
 }
 
-std::string milliseconds(double seconds) {
-  return fmt::format("{:.{}f} ms", 1e3 * seconds, seconds < 0.01 ? 2 : 0);
-}
+void profile(Arguments arguments, const DeviceOptions& device, Context& context) {
+  WorkloadOptions& workload = arguments.workload;
+  workload.model =
+      arguments.model_path.empty() ? arguments.model.config() : read_model_info(arguments.model_path).config;
+  const bool trains_preset = workload.kind == WorkloadKind::train && arguments.model_path.empty();
+  if (arguments.vocab_size == 0 && trains_preset) arguments.vocab_size = usual_vocab_size;
+  if (arguments.vocab_size > 0) workload.model.vocab_size = arguments.vocab_size;
+  if (arguments.prompt) workload.kind = WorkloadKind::prompt;
+  if (!arguments.predict.empty()) return predict_training(arguments.predict, workload, context);
+  const double tolerance = parse_tolerance(arguments.tolerance);
+  // Before the work: a baseline that cannot be read costs no measurement.
+  std::optional<Baseline> before;
+  if (!arguments.baseline.empty()) before = read_baseline(arguments.baseline);
 
-void print(std::ostream& out, const StepPrediction& step, const Chip& chip) {
-  out << fmt::format(
-      "PREDICTION for {}, not a measurement: {:.1f} TFLOP/s and {:.0f} GB/s as published, of which products are "
-      "assumed\n"
-      "to reach {:.0f} %, attention {:.0f} % and memory {:.0f} %, with {:.0f} µs between two kernels.\n\n",
-      chip.device, chip.flops / 1e12, chip.bandwidth / 1e9, 100.0 * arithmetic_share(chip, usual_product),
-      100.0 * arithmetic_share(chip, usual_attention), 100.0 * chip.bandwidth_share, 1e6 * chip.dispatch_seconds);
-  out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9} {:>6}  {}\n", "kernel", "launches", "bytes", "FLOPs", "time", "",
-                     "bound by");
-  for (const KernelPrediction& kernel : step.kernels) {
-    out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9} {:>4.1f} %  {}\n", kernel.kernel, kernel.dispatches,
-                       format_bytes(kernel.bytes), format_count(kernel.flops), milliseconds(kernel.seconds),
-                       100.0 * kernel.seconds / step.seconds, name_of(kernel.bound));
-  }
-  out << fmt::format("{:<34} {:>8} {:>10} {:>10} {:>9}\n\n{} tokens/s predicted\n", "together", step.dispatches,
-                     format_bytes(step.bytes), format_count(step.flops), milliseconds(step.seconds),
-                     format_count(step.tokens_per_second));
-}
-
-void profile_train(const ProfileArguments& arguments, Context& context) {
-  const Chip& chip = chip_from_name(arguments.predict);
-  Config config = arguments.model.config();
-  config.vocab_size = arguments.vocab_size;
-  config.validate();
-  const std::int64_t seq_len = arguments.seq_len > 0 ? arguments.seq_len : config.max_positions;
-  const StepPrediction step =
-      predict_training_step(config, dtype_from_name(arguments.dtype), arguments.batch_size, seq_len, chip);
+  const StepSamples samples = measure(arguments, device, context);
+  const ProfileSummary summary = summarise(samples);
+  const Baseline now = baseline_of(samples, summary);
+  std::optional<BaselineComparison> comparison;
+  if (before) comparison = compare_baselines(*before, now, tolerance);
   if (context.json) {
-    context.print_json(to_json(step, chip));
+    context.print_json(profile_json(samples, summary, comparison ? &*comparison : nullptr));
   } else {
-    print(context.out, step, chip);
+    print_profile(context.out, samples, summary);
+    if (comparison) print_comparison(context.out, *comparison, tolerance);
   }
+  const auto written = [&](const std::filesystem::path& path, const std::string& text) {
+    if (path.empty()) return;
+    write_file(path, text);
+    context.err << fmt::format("Wrote {}\n", printable(path.string()));
+  };
+  if (!arguments.trace.empty()) {
+    written(arguments.trace, trace_of(samples.timed.back(), samples.subject.at(1).second));
+  }
+  if (!arguments.report.empty()) {
+    written(arguments.report, render_profile(samples, summary, comparison ? &*comparison : nullptr));
+  }
+  if (!arguments.save_baseline.empty()) {
+    write_baseline(arguments.save_baseline, now);
+    context.err << fmt::format("Wrote {}\n", printable(arguments.save_baseline.string()));
+  }
+  if (comparison && comparison->is_slower()) context.status = failure_status;
+}
+
+void add_common(CLI::App& command, Arguments& arguments) {
+  add_model_options(command, arguments.model);
+  command.add_option("--model", arguments.model_path,
+                     "A model whose sizes to take instead of a preset's; its weights do not matter");
+  command.add_option("--dtype", arguments.workload.dtype, "f32, bf16 or f16");
+  add_integer(command, "--batch-size", arguments.workload.batch_size, "Sequences at once", batch_range);
+  add_integer(command, "--vocab-size", arguments.vocab_size,
+              "Tokens in the vocabulary; 0 for the model's, or 1776 where a preset is trained",
+              {.most = vocab_range.most, .unit = vocab_range.unit});
+  add_integer(command, "--rounds", arguments.rounds, "Steps to measure whole, and as many operation by operation",
+              {.least = 1, .most = most_rounds, .unit = "steps"});
+  add_switch(command, "--measure-peaks", arguments.measure_peaks,
+             "Measure the device's peak and bandwidth again instead of taking the stored ones");
+  command.add_option("--trace", arguments.trace, "File for a trace of one step that Perfetto opens");
+  command.add_option("--report", arguments.report, "File for a page with charts (HTML)");
+  command.add_option("--save-baseline", arguments.save_baseline, "File for the measurements, to compare with later");
+  command.add_option("--baseline", arguments.baseline,
+                     "File of --save-baseline to compare with; the exit status is 1 where something got slower");
+  command.add_option("--tolerance", arguments.tolerance, "How much slower something may be, in percent");
+}
+
+void run_on_callback(CLI::App& command, const std::shared_ptr<Arguments>& arguments, Context& context) {
+  const std::shared_ptr<DeviceOptions> device = add_device_options(command);
+  command.callback([arguments, device, &context] {
+    context.action = [arguments, device, &context] {
+      profile(*arguments, *device, context);
+    };
+  });
+}
+
+void add_train_profile(CLI::App& profile, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  arguments->workload.batch_size = 16;
+  CLI::App* command = add_command(profile, context, "train", "A training step, measured here or predicted for a chip",
+                                  "  mslt profile train --preset mini --batch-size 16\n"
+                                  "  mslt profile train --preset mini --save-baseline mini.json\n"
+                                  "  mslt profile train --preset mini --baseline mini.json --report mini.html\n"
+                                  "  mslt profile train --predict m3-max --preset mini --batch-size 16\n");
+  add_common(*command, *arguments);
+  std::string names;
+  for (const Chip& chip : chips()) names += (names.empty() ? "" : " or ") + std::string(chip.name);
+  command->add_option("--predict", arguments->predict, "Measure nothing; predict for this chip: " + names);
+  add_integer(*command, "--seq-len", arguments->workload.seq_len, "Tokens per sequence; 0 for the model's context",
+              seq_len_range);
+  add_memory_options(*command, arguments->workload);
+  run_on_callback(*command, arguments, context);
+}
+
+void add_generate_profile(CLI::App& profile, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  arguments->workload.kind = WorkloadKind::decode;
+  CLI::App* command = add_command(profile, context, "generate", "A step of decoding, or the pass over a prompt",
+                                  "  mslt profile generate --preset gpt2 --dtype bf16 --trace decode.json\n"
+                                  "  mslt profile generate --model run --prompt --prompt-tokens 100\n");
+  add_common(*command, *arguments);
+  add_integer(*command, "--prompt-tokens", arguments->workload.prompt_tokens, "Tokens of the prompt", token_range);
+  add_switch(*command, "--prompt", arguments->prompt, "Profile the pass over the prompt instead");
+  add_quantize_option(*command, arguments->workload.quantize);
+  run_on_callback(*command, arguments, context);
 }
 
 }  // namespace
 
 void add_profile_command(CLI::App& app, Context& context) {
-  CLI::App* profile = app.add_subcommand("profile", "Where the time of a step goes, kernel by kernel");
+  CLI::App* profile = app.add_subcommand("profile", "Where the time of a step goes, and whether it got worse");
   profile->require_subcommand(1);
-  const auto arguments = std::make_shared<ProfileArguments>();
-  CLI::App* command = add_command(*profile, context, "train", "A training step, predicted for a chip",
-                                  "  mslt profile train --predict m3-max --preset mini --batch-size 16\n");
-  add_model_options(*command, arguments->model);
-  std::string names;
-  for (const Chip& chip : chips()) names += (names.empty() ? "" : " or ") + std::string(chip.name);
-  command->add_option("--predict", arguments->predict, "The chip: " + names)->required();
-  command->add_option("--dtype", arguments->dtype, "f32, bf16 or f16");
-  add_integer(*command, "--batch-size", arguments->batch_size, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", arguments->seq_len, "Tokens per sequence; 0 for the model's context",
-              seq_len_range);
-  add_integer(*command, "--vocab-size", arguments->vocab_size, "Tokens in the vocabulary", vocab_range);
-  command->callback([arguments, &context] {
-    context.action = [arguments, &context] {
-      profile_train(*arguments, context);
-    };
-  });
+  add_train_profile(*profile, context);
+  add_generate_profile(*profile, context);
 }
 
 }  // namespace mslt::cli

@@ -200,6 +200,10 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--sample-prompt", options.sample_prompt, "What the samples begin with");
   add_integer(command, "--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end",
               {.unit = "steps"});
+  add_integer(
+      command, "--profile-every", options.profile_every,
+      "Steps between those whose operations are timed one by one, for metrics.jsonl and TensorBoard; 0 for none",
+      {.unit = "steps"});
   add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept in addition to the best",
               {.least = 1, .most = std::uint64_t{1} << 20, .unit = "checkpoints"});
 }

@@ -23,6 +23,12 @@ void load_tokenizer(const Gguf& file, LoadedModel& result) {
   fill_token_ids(result.generation.tokens, customary_token_ids(tokenizer));
   constexpr std::string_view template_key = "tokenizer.chat_template";
   if (file.has(template_key)) result.files.emplace("chat_template.jinja", file.text(template_key));
+  const std::string prefix = std::string(template_key) + ".";
+  for (const std::string_view key : file.keys()) {
+    if (!key.starts_with(prefix)) continue;
+    const std::string name = fmt::format("{}/{}.jinja", additional_templates_folder, key.substr(prefix.size()));
+    result.files.emplace(name, file.text(key));
+  }
 }
 
 }  // namespace

@@ -60,6 +60,18 @@ GenerationSettings load_generation(const std::filesystem::path& folder, LoadedMo
   }
 }
 
+void load_additional_templates(const std::filesystem::path& folder, LoadedModel& result) {
+  const std::filesystem::path templates = folder / additional_templates_folder;
+  if (!is_folder(templates)) return;
+  std::error_code unreadable;
+  for (const auto& entry : std::filesystem::directory_iterator(templates, unreadable)) {
+    if (entry.path().extension() != ".jinja") continue;
+    const std::string name = std::string(additional_templates_folder) + "/" + entry.path().filename().string();
+    result.files.emplace(name, read_file(entry.path(), max_config_bytes));
+  }
+  if (unreadable) result.notes.push_back(fmt::format("{} cannot be read: {}.", templates.string(), unreadable.message()));
+}
+
 void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
   const auto file = tokenizer_file_in(folder);
   if (!file) return;
@@ -68,6 +80,7 @@ void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
     const std::filesystem::path path = folder / name;
     if (path_exists(path)) result.files.emplace(name, read_file(path, max_config_bytes));
   }
+  load_additional_templates(folder, result);
 }
 
 nlohmann::ordered_json object_in(const std::map<std::string, std::string>& files, const std::string& name) {

@@ -34,6 +34,10 @@ struct LoadedModel {
   std::vector<std::string> notes;  // a sentence for each converted or ignored part of the folder
 };
 
+// Where a model folder keeps chat templates besides chat_template.jinja, each as NAME.jinja; the names in
+// LoadedModel::files, also for a GGUF file's tokenizer.chat_template.NAME.
+inline constexpr std::string_view additional_templates_folder = "additional_chat_templates";
+
 // Whether all parameters are copied into the device's memory, or those that the file stores in the needed form are read
 // in the mapped file. Mapping starts sooner and takes less memory, but such parameters are read-only, and the file must
 // not change.

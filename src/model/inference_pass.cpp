@@ -40,7 +40,7 @@ std::string result_name(const Stage& stage) {
 }  // namespace
 
 struct InferencePass::State {
-  State(Transformer& transformer, KvCache& cache);
+  State(Transformer& transformer, KvCache& cache, RowBits bits);
 
   Transformer& transformer;
   Backend& backend;
@@ -48,6 +48,7 @@ struct InferencePass::State {
   const Config& config;
   const std::vector<Stage>& stages;
   DType dtype;
+  bool independent;
   ModelWeights weights;
   // Room for `capacity` rows of every activation, for `sequences` sequences where that is what a tensor counts.
   std::int64_t capacity = 0;
@@ -68,14 +69,30 @@ struct InferencePass::State {
   Tensor rows_of(std::string_view name, std::int64_t rows) const { return activations.tensor(name).slice(0, rows); }
   Tensor upload(const Arena& arena, std::string_view name, std::span<const std::int32_t> values);
   void norm(const Tensor& out, const Tensor& residual, const Tensor& x, const StageWeights& weight);
-  // What a batch's operations read: everything that changes from one batch of its shape to the next is uploaded.
-  struct Uploaded {
-    Tensor ids;     // i32 [sequences, width]
-    Tensor counts;  // i32 [sequences]
-    Positions positions;
-    Tensor last;  // i32 [sequences]: the row of each one's last token
-    std::vector<int> slots;
+  // Sequences of one width among those of a pass.
+  struct Segment {
+    std::int64_t row = 0;       // the first of its rows
+    std::int64_t sequence = 0;  // and of its sequences
+    std::int64_t count = 0;
+    std::int64_t width = 0;
     bool continued = false;
+
+    std::int64_t rows() const { return count * width; }
+    // Its rows of a matrix, as sequences.
+    Tensor of(const Tensor& matrix) const {
+      return matrix.slice(row, rows()).reshape({count, width, matrix.shape()[-1]});
+    }
+    Tensor each(const Tensor& vector) const { return vector ? vector.slice(sequence, count) : vector; }
+  };
+  // What a pass's operations read: everything that changes from one pass of its shape to the next is uploaded.
+  struct Uploaded {
+    std::vector<Segment> segments;
+    Tensor ids;     // i32 [rows]
+    Tensor counts;  // i32 [sequences]; absent where all are continued
+    Tensor firsts;  // i32 [sequences]
+    Tensor last;    // i32 [outputs]: the rows that matter behind the last attention; absent for all
+    std::vector<int> slots;
+    bool wants_outputs = true;
   };
   Uploaded upload_batch(const Batch& batch, std::span<const int> slots,
                         std::span<const std::span<const std::int32_t>> tokens);
@@ -89,14 +106,15 @@ struct InferencePass::State {
   Tensor as_f32(const Tensor& logits);
 };
 
-InferencePass::State::State(Transformer& transformer, KvCache& cache)
+InferencePass::State::State(Transformer& transformer, KvCache& cache, RowBits bits)
     : transformer(transformer),
       backend(transformer.backend()),
       cache(cache),
       config(transformer.config()),
       stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
-      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())) {}
+      independent(bits == RowBits::independent && backend.device().backend == "cpu"),
+      weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
   std::vector<int> sorted(slots.begin(), slots.end());
@@ -255,36 +273,33 @@ InferencePass::State::Uploaded InferencePass::State::upload_batch(
     counts.push_back(static_cast<std::int32_t>(length));
   }
   cache.view(0, batch_slots);  // uploads the block table
-  return {.ids = upload(activations, "tokens", padded).reshape({count, batch.width}),
+  return {.segments = {{.count = count, .width = batch.width, .continued = batch.continued}},
+          .ids = upload(activations, "tokens", padded),
           .counts = upload(activations, "counts", counts),
-          .positions = {upload(activations, "first", firsts)},
-          .last = upload(activations, "last_rows", last_rows),
-          .slots = std::move(batch_slots),
-          .continued = batch.continued};
+          .firsts = upload(activations, "first", firsts),
+          .last = batch.width > 1 ? upload(activations, "last_rows", last_rows) : Tensor(),
+          .slots = std::move(batch_slots)};
 }
 
-// Writes the last hidden state of each sequence to a row of `hidden` and fills the cache. Runs only operations.
+// Writes the hidden states that matter to the rows of `hidden` and fills the cache. Runs only operations.
 void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden) {
-  const std::int64_t count = batch.ids.shape()[0];
-  const std::int64_t width = batch.ids.shape()[1];
-  const std::int64_t rows = count * width;
-  const Positions& positions = batch.positions;
+  const std::int64_t rows = batch.ids.shape()[0];
   Tensor stream = rows_of("residual", rows);
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
-  backend.run(EmbeddingForward{.out = stream.reshape({count, width, config.channels}),
-                               .tokens = batch.ids,
-                               .token_weight = weights.token_embedding,
-                               .position_weight = table,
-                               .positions = positions,
-                               .scale = config.embedding_scale});
-  // Rows as sequences.
-  const auto sequences = [&](const Tensor& matrix) {
-    return matrix.reshape({count, width, matrix.shape()[-1]});
-  };
+  for (const Segment& segment : batch.segments) {
+    backend.run(
+        EmbeddingForward{.out = segment.of(stream),
+                         .tokens = batch.ids.slice(segment.row, segment.rows()).reshape({segment.count, segment.width}),
+                         .token_weight = weights.token_rows.values,
+                         .token_scales = weights.token_rows.scales,
+                         .position_weight = table,
+                         .positions = {segment.each(batch.firsts)},
+                         .scale = config.embedding_scale});
+  }
   Tensor spare = rows_of("x", rows);
   Tensor x = stream;
   // In decoding, a product also does the norm before it and the addition of its branch to the stream.
-  const bool fuses = batch.continued && rows <= backend.fused_rows();
+  const bool fuses = std::ranges::all_of(batch.segments, &Segment::continued) && rows <= backend.fused_rows();
   const StageWeights* norm_of_x = nullptr;  // that the next product has to do
   bool is_added = false;                    // whether the stream has the branch already
   for (std::size_t i = 0; i < stages.size(); ++i) {
@@ -294,111 +309,121 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
       return rows_of(result_name(stage), x.shape()[0]);
     };
     std::visit(
-        Overloaded{[&](const Linear&) {
-                     const Activate* const fused = fused_activation(stages, i);
-                     Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
-                     if (fuses) {
-                       const auto* const join = stages[i + 1].as<Join>();
-                       is_added = join != nullptr && join->adds;
-                       if (is_added) out = stream;
-                       backend.run(FusedProduct{.out = out,
-                                                .in = x,
-                                                .norm_weight = norm_of_x != nullptr ? norm_of_x->weight : Tensor(),
-                                                .norm_bias = norm_of_x != nullptr ? norm_of_x->bias : Tensor(),
-                                                .norm = norm_kind(config),
-                                                .weight = weight.product,
-                                                .bias = weight.bias,
-                                                .activation = fused != nullptr ? fused->activation : Activation::none,
-                                                .accumulate = is_added});
-                       norm_of_x = nullptr;
-                       x = out;
-                       return;
-                     }
-                     backend.run(MatmulForward{.out = out,
-                                               .in = x,
-                                               .weight = weight.product,
-                                               .bias = weight.bias,
-                                               .activation = fused != nullptr ? fused->activation : Activation::none});
-                     x = out;
-                   },
-                   [&](const Activate& activate) {
-                     if (!activate.gated()) return;
-                     const Tensor out = result();
-                     backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
-                     x = out;
-                   },
-                   [&](const NormalizeHeads& heads) {
-                     const auto normalise = [&](const RowPieces& pieces, const Tensor& gain) {
-                       backend.run(ResidualNormForward{
-                           .out = x, .residual = x, .weight = gain, .kind = head_norm_kind(config), .pieces = pieces});
-                     };
-                     normalise(heads.queries, weight.weight);
-                     normalise(heads.keys, weight.key_weight);
-                   },
-                   [&](const Rotate& rotate) {
-                     if (batch.continued) return;  // the attention does it
-                     backend.run(Rope{.qkv = sequences(x),
-                                      .inverse_frequencies = transformer.inverse_frequencies(rotate),
-                                      .positions = positions,
-                                      .shape = rotate.shape});
-                   },
-                   [&](const Attend& attend) {
-                     const Tensor out = result();
-                     const KvCacheView view = cache.view(stage.layer, batch.slots);
-                     if (batch.continued) {
-                       const Rotate* const rotate = i > 0 ? stages[i - 1].as<Rotate>() : nullptr;
-                       backend.run(AttentionDecode{.out = sequences(out),
-                                                   .qkv = sequences(x),
-                                                   .cache = view,
-                                                   .positions = positions,
-                                                   .shape = attend.shape,
-                                                   .inverse_frequencies = rotate != nullptr
-                                                                              ? transformer.inverse_frequencies(*rotate)
-                                                                              : Tensor()});
-                     } else {
-                       backend.run(KvCacheAppend{.cache = view,
-                                                 .qkv = sequences(x),
-                                                 .positions = positions,
-                                                 .counts = batch.counts,
-                                                 .shape = attend.shape});
-                       backend.run(AttentionForward{.out = sequences(out), .qkv = sequences(x), .shape = attend.shape});
-                     }
-                     x = out;
-                     if (stage.layer + 1 < config.layers || width == 1) return;
-                     // Nothing but each sequence's last row is needed from here on.
-                     const auto tail_of = [&](const std::string& name, const Tensor& all) {
-                       const Tensor tail = rows_of("tail_" + name, count);
-                       backend.run(GatherRows{.out = tail, .in = all, .indices = batch.last});
-                       return tail;
-                     };
-                     x = tail_of(result_name(stage), x);
-                     stream = tail_of("residual", stream);
-                     spare = rows_of("x", count);
-                   },
-                   [&](const Normalize&) {
-                     norm(spare, x, {}, weight);
-                     x = spare;
-                   },
-                   [&](const Join& join) {
-                     const bool adds = join.adds && !is_added;
-                     is_added = false;
-                     if (!join.normalizes) {
-                       if (adds) backend.run(Add{.out = stream, .in = x});
-                       x = stream;
-                       return;
-                     }
-                     if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
-                         stages[i + 1].as<Linear>() != nullptr) {
-                       norm_of_x = &weight;
-                       x = stream;
-                       return;
-                     }
-                     const Tensor out = i + 1 == stages.size() ? hidden : spare;
-                     norm(out, stream, adds ? x : Tensor(), weight);
-                     if (join.stream_normalized) std::swap(stream, spare);
-                     x = out;
-                   }},
+        Overloaded{
+            [&](const Linear&) {
+              const Activate* const fused = fused_activation(stages, i);
+              Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+              if (fuses) {
+                const auto* const join = stages[i + 1].as<Join>();
+                is_added = join != nullptr && join->adds;
+                if (is_added) out = stream;
+                backend.run(FusedProduct{.out = out,
+                                         .in = x,
+                                         .norm_weight = norm_of_x != nullptr ? norm_of_x->weight : Tensor(),
+                                         .norm_bias = norm_of_x != nullptr ? norm_of_x->bias : Tensor(),
+                                         .norm = norm_kind(config),
+                                         .weight = weight.product,
+                                         .bias = weight.bias,
+                                         .activation = fused != nullptr ? fused->activation : Activation::none,
+                                         .accumulate = is_added});
+                norm_of_x = nullptr;
+                x = out;
+                return;
+              }
+              backend.run(MatmulForward{.out = out,
+                                        .in = x,
+                                        .weight = weight.product,
+                                        .bias = weight.bias,
+                                        .activation = fused != nullptr ? fused->activation : Activation::none,
+                                        .independent_rows = independent});
+              x = out;
+            },
+            [&](const Activate& activate) {
+              if (!activate.gated()) return;
+              const Tensor out = result();
+              backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
+              x = out;
+            },
+            [&](const NormalizeHeads& heads) {
+              const auto normalise = [&](const RowPieces& pieces, const Tensor& gain) {
+                backend.run(ResidualNormForward{
+                    .out = x, .residual = x, .weight = gain, .kind = head_norm_kind(config), .pieces = pieces});
+              };
+              normalise(heads.queries, weight.weight);
+              normalise(heads.keys, weight.key_weight);
+            },
+            [&](const Rotate& rotate) {
+              for (const Segment& segment : batch.segments) {
+                if (segment.continued) continue;  // the attention does it
+                backend.run(Rope{.qkv = segment.of(x),
+                                 .inverse_frequencies = transformer.inverse_frequencies(rotate),
+                                 .positions = {segment.each(batch.firsts)},
+                                 .shape = rotate.shape});
+              }
+            },
+            [&](const Attend& attend) {
+              const Tensor out = result();
+              const Rotate* const rotate = i > 0 ? stages[i - 1].as<Rotate>() : nullptr;
+              for (const Segment& segment : batch.segments) {
+                KvCacheView view = cache.view(stage.layer, batch.slots);
+                view.block_table = segment.each(view.block_table);
+                const Positions positions = {segment.each(batch.firsts)};
+                if (segment.continued) {
+                  backend.run(AttentionDecode{
+                      .out = segment.of(out),
+                      .qkv = segment.of(x),
+                      .cache = view,
+                      .positions = positions,
+                      .shape = attend.shape,
+                      .inverse_frequencies = rotate != nullptr ? transformer.inverse_frequencies(*rotate) : Tensor(),
+                      .independent_rows = independent});
+                  continue;
+                }
+                backend.run(KvCacheAppend{.cache = view,
+                                          .qkv = segment.of(x),
+                                          .positions = positions,
+                                          .counts = segment.each(batch.counts),
+                                          .shape = attend.shape});
+                backend.run(AttentionForward{.out = segment.of(out), .qkv = segment.of(x), .shape = attend.shape});
+              }
+              x = out;
+              if (stage.layer + 1 < config.layers || !batch.last) return;
+              // Nothing but the rows that matter is needed from here on.
+              const std::int64_t count = batch.last.shape()[0];
+              const auto tail_of = [&](const std::string& name, const Tensor& all) {
+                const Tensor tail = rows_of("tail_" + name, count);
+                backend.run(GatherRows{.out = tail, .in = all, .indices = batch.last});
+                return tail;
+              };
+              x = tail_of(result_name(stage), x);
+              stream = tail_of("residual", stream);
+              spare = rows_of("x", count);
+            },
+            [&](const Normalize&) {
+              norm(spare, x, {}, weight);
+              x = spare;
+            },
+            [&](const Join& join) {
+              const bool adds = join.adds && !is_added;
+              is_added = false;
+              if (!join.normalizes) {
+                if (adds) backend.run(Add{.out = stream, .in = x});
+                x = stream;
+                return;
+              }
+              if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
+                  stages[i + 1].as<Linear>() != nullptr) {
+                norm_of_x = &weight;
+                x = stream;
+                return;
+              }
+              const Tensor out = i + 1 == stages.size() ? hidden : spare;
+              norm(out, stream, adds ? x : Tensor(), weight);
+              if (join.stream_normalized) std::swap(stream, spare);
+              x = out;
+            }},
         stage.kind);
+    if (!batch.wants_outputs && stage.layer + 1 == config.layers && stage.as<Attend>() != nullptr) return;
   }
 }
 
@@ -419,7 +444,8 @@ Tensor InferencePass::State::in_order(std::span<const Batch> batches, std::int64
 
 Tensor InferencePass::State::output_head(const Tensor& hidden) {
   const Tensor logits = outputs.tensor("logits").slice(0, hidden.shape()[0]);
-  backend.run(MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head});
+  backend.run(
+      MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head, .independent_rows = independent});
   if (config.logit_softcap > 0) {
     backend.run(SoftCap{.out = logits, .in = logits, .cap = config.logit_softcap});
   }
@@ -440,17 +466,16 @@ Tensor InferencePass::State::step(std::span<const int> slots) {
   for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
   cache.view(0, slots);  // uploads the block table
   position_slot->write(std::as_bytes(std::span(firsts)));
-  const Positions positions = {outputs.tensor("next_positions").slice(0, count)};
   std::unique_ptr<Recording>& recorded = steps[count];
   if (!recorded) {
     recorded = backend.record([&] {
       const Tensor hidden = outputs.tensor("hidden").slice(0, count);
-      run_batch({.ids = outputs.tensor("next_tokens").slice(0, count).reshape({count, 1}),
+      run_batch({.segments = {{.count = count, .width = 1, .continued = true}},
+                 .ids = outputs.tensor("next_tokens").slice(0, count),
                  .counts = {},
-                 .positions = positions,
+                 .firsts = outputs.tensor("next_positions").slice(0, count),
                  .last = {},
-                 .slots = {slots.begin(), slots.end()},
-                 .continued = true},
+                 .slots = {slots.begin(), slots.end()}},
                 hidden);
       output_head(hidden);
     });
@@ -460,8 +485,8 @@ Tensor InferencePass::State::step(std::span<const int> slots) {
   return outputs.tensor("logits").slice(0, count);
 }
 
-InferencePass::InferencePass(Transformer& transformer, KvCache& cache)
-    : state_(std::make_unique<State>(transformer, cache)) {
+InferencePass::InferencePass(Transformer& transformer, KvCache& cache, RowBits bits)
+    : state_(std::make_unique<State>(transformer, cache, bits)) {
   if (!cache.fits(transformer.config())) {
     fail(ErrorKind::usage, "The KV cache was made for a model of other layers, key/value heads or positions.");
   }
@@ -497,6 +522,62 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
   }
   return state.as_f32(state.output_head(state.in_order(batches, count)));
+}
+
+Tensor InferencePass::run(std::span<const Chunk> chunks) {
+  State& state = *state_;
+  std::vector<int> slots;
+  std::vector<std::span<const std::int32_t>> tokens;
+  for (const Chunk& chunk : chunks) {
+    slots.push_back(chunk.slot);
+    tokens.push_back(chunk.tokens);
+  }
+  state.check(slots, tokens);
+  state.reserve(slots, [&](std::size_t i) { return static_cast<std::int64_t>(tokens[i].size()); });
+  State::Uploaded pass;
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> firsts;
+  std::vector<std::int32_t> counts;
+  std::vector<std::int32_t> last_rows;
+  bool continues = true;
+  for (const Chunk& chunk : chunks) {
+    const auto width = static_cast<std::int64_t>(chunk.tokens.size());
+    const std::int64_t first = state.cache.length(chunk.slot);
+    const bool continued = first > 0 || width == 1 || state.independent;
+    continues = continues && continued;
+    // Neighbours of one token each are attended together.
+    if (pass.segments.empty() || width > 1 || pass.segments.back().width > 1) {
+      pass.segments.push_back({.row = static_cast<std::int64_t>(ids.size()),
+                               .sequence = static_cast<std::int64_t>(firsts.size()),
+                               .count = 0,
+                               .width = width,
+                               .continued = continued});
+    }
+    ++pass.segments.back().count;
+    ids.insert(ids.end(), chunk.tokens.begin(), chunk.tokens.end());
+    firsts.push_back(static_cast<std::int32_t>(first));
+    counts.push_back(static_cast<std::int32_t>(width));
+    if (chunk.wants_logits) last_rows.push_back(static_cast<std::int32_t>(ids.size()) - 1);
+  }
+  const auto rows = static_cast<std::int64_t>(ids.size());
+  const auto wanted = static_cast<std::int64_t>(last_rows.size());
+  state.make_room(rows, static_cast<std::int64_t>(chunks.size()));
+  if (wanted == rows) {
+    state.token_slot->write(std::as_bytes(std::span(ids)));
+    return state.as_f32(state.step(slots));
+  }
+  pass.slots = slots;
+  pass.wants_outputs = wanted > 0;
+  state.cache.view(0, slots);  // uploads the block table
+  pass.ids = state.upload(state.activations, "tokens", ids);
+  pass.firsts = state.upload(state.activations, "first", firsts);
+  if (!continues) pass.counts = state.upload(state.activations, "counts", counts);
+  if (wanted > 0) pass.last = state.upload(state.activations, "last_rows", last_rows);
+  const Tensor hidden = state.outputs.tensor("hidden").slice(0, std::max<std::int64_t>(wanted, 1));
+  state.run_batch(pass, hidden);
+  for (const Chunk& chunk : chunks) state.cache.advance(chunk.slot, static_cast<std::int64_t>(chunk.tokens.size()));
+  if (wanted == 0) return {};
+  return state.as_f32(state.output_head(hidden));
 }
 
 Tensor InferencePass::next_tokens(std::int64_t count) {

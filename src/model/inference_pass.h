@@ -10,13 +10,25 @@
 
 namespace mslt {
 
+// Whether the bits of a sequence's logits depend on its tokens alone. On the CPU with `independent` they do: neither on
+// what else is in a pass, nor on how many of its tokens come at once. Products then keep to the kernels for few rows,
+// whose sums have one order, and attention to tiles of keys at fixed places. Other devices take it as a wish.
+enum class RowBits { fastest, independent };
+
+// Some tokens of one sequence, one or more.
+struct Chunk {
+  int slot = 0;
+  std::span<const std::int32_t> tokens = {};
+  bool wants_logits = true;  // of the last one
+};
+
 // Runs prompts (many tokens of a sequence at once) and single decode steps with the same parameters and cache.
 // Prompts of different lengths share a batch if little of it is padding. Activations are allocated for the largest
 // call so far. The transformer and the cache must outlive it. One thread at a time.
 class InferencePass {
  public:
   // Throws Error(usage) if the cache was made for another configuration.
-  InferencePass(Transformer& transformer, KvCache& cache);
+  InferencePass(Transformer& transformer, KvCache& cache, RowBits bits = RowBits::fastest);
   InferencePass(const InferencePass&) = delete;
   InferencePass& operator=(const InferencePass&) = delete;
   ~InferencePass();
@@ -26,6 +38,10 @@ class InferencePass {
   // token. Slots must differ. Throws Error(input) naming an id outside the vocabulary, a sequence without tokens or a
   // slot given twice, and what KvCache::reserve throws; the cache is then as before.
   Tensor forward(std::span<const int> slots, std::span<const std::span<const std::int32_t>> tokens);
+
+  // As forward(), but all chunks go through the products together, whatever their lengths are; best with those of one
+  // token first. Returns logits f32 [W, V'] of the W chunks that want them, in order; no tensor if none does.
+  Tensor run(std::span<const Chunk> chunks);
 
   // Where step() reads the tokens of so many slots: i32 [count], valid until forward() or a call for more slots.
   Tensor next_tokens(std::int64_t count);

@@ -2,9 +2,9 @@
 #include "model/kv_cache.h"
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "base/checked.h"
 #include "base/fail.h"
@@ -53,6 +53,8 @@ KvCache::KvCache(Backend& backend, const Config& config, DType dtype, int slots,
                                       decode_steps_under_way, "block tables on their way");
   lengths_.resize(static_cast<std::size_t>(slots));
   tables_.resize(static_cast<std::size_t>(slots));
+  progress_.resize(static_cast<std::size_t>(slots));
+  states_.resize(static_cast<std::size_t>(blocks));
   // Blocks are taken from the end, the lowest first.
   free_.resize(static_cast<std::size_t>(blocks));
   std::iota(free_.rbegin(), free_.rend(), 0);
@@ -85,9 +87,7 @@ void KvCache::reserve(int slot, std::int64_t count) {
     fail(ErrorKind::memory, "The KV cache is full: a sequence needs {} more blocks of {} positions, {} are free.",
          missing, block_size, free_blocks());
   }
-  const auto taken = free_.end() - missing;
-  table.insert(table.end(), std::make_reverse_iterator(free_.end()), std::make_reverse_iterator(taken));
-  free_.erase(taken, free_.end());
+  for (std::int64_t i = 0; i < missing; ++i) take_block(table);
   uploaded_slots_.clear();
 }
 
@@ -107,12 +107,123 @@ void KvCache::truncate(int slot, std::int64_t length) {
   if (length < 0 || length > lengths_[index]) {
     fail(ErrorKind::usage, "Slot {} has {} positions and cannot be cut to {}.", slot, lengths_[index], length);
   }
-  lengths_[index] = length;
+  const auto whole = static_cast<std::size_t>(length / block_size);
   const auto kept = static_cast<std::size_t>(blocks_of(length));
+  if (length < lengths_[index] && kept > whole) {
+    // Other tokens will take the rest of this block.
+    if (state(table[whole]).owners > 1) {
+      fail(ErrorKind::usage, "Slot {} cannot be cut to {} positions: another slot shares the block there.", slot,
+           length);
+    }
+    forget_block(table[whole]);
+  }
+  lengths_[index] = length;
+  Remembered& progress = progress_[index];
+  if (progress.blocks > whole) {
+    progress.blocks = whole;
+    progress.name = whole == 0 ? 0 : state(table[whole - 1]).name;
+    // A block of these tokens that another slot had remembered before has the name.
+    if (whole > 0 && progress.name == 0) progress = {};
+  }
   if (table.size() <= kept) return;
-  free_.insert(free_.end(), table.rbegin(), table.rend() - static_cast<std::ptrdiff_t>(kept));
+  // The last first: of a text's kept blocks, those go first that are of use only with the others.
+  for (std::size_t i = table.size(); i-- > kept;) give_back(table[i]);
   table.resize(kept);
   uploaded_slots_.clear();
+}
+
+std::size_t KvCache::BeginningHash::operator()(const Beginning& beginning) const {
+  std::uint64_t hash = beginning.before;
+  for (const std::int32_t token : beginning.tokens) {
+    hash = (hash ^ static_cast<std::uint32_t>(token)) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 29;
+  }
+  return static_cast<std::size_t>(hash);
+}
+
+KvCache::Beginning KvCache::beginning(std::uint64_t before, std::span<const std::int32_t> tokens, std::size_t block) {
+  Beginning result = {.before = before};
+  std::ranges::copy(tokens.subspan(block * block_size, block_size), result.tokens.begin());
+  return result;
+}
+
+// There is one.
+void KvCache::take_block(std::vector<std::int32_t>& table) {
+  if (free_.empty()) {
+    const std::int32_t oldest = kept_.front();
+    forget_block(oldest);
+  }
+  const std::int32_t block = free_.back();
+  free_.pop_back();
+  state(block).owners = 1;
+  table.push_back(block);
+}
+
+void KvCache::give_back(std::int32_t block) {
+  BlockState& given = state(block);
+  if (--given.owners > 0) return;
+  if (given.name == 0) {
+    free_.push_back(block);
+  } else {
+    given.kept = kept_.insert(kept_.end(), block);
+  }
+}
+
+void KvCache::forget_block(std::int32_t block) {
+  BlockState& known = state(block);
+  if (known.name == 0) return;
+  remembered_.erase(known.beginning);
+  known.name = 0;
+  if (known.owners > 0) return;
+  kept_.erase(known.kept);
+  free_.push_back(block);
+}
+
+void KvCache::remember(int slot, std::span<const std::int32_t> tokens) {
+  const std::size_t index = checked_slot(slot);
+  if (std::cmp_less(tokens.size(), lengths_[index])) {
+    fail(ErrorKind::usage, "Slot {} has {} positions; {} tokens are too few for them.", slot, lengths_[index],
+         tokens.size());
+  }
+  Remembered& progress = progress_[index];
+  const auto whole = static_cast<std::size_t>(lengths_[index] / block_size);
+  for (; progress.blocks < whole; ++progress.blocks) {
+    const std::int32_t block = tables_[index][progress.blocks];
+    const Beginning key = beginning(progress.name, tokens, progress.blocks);
+    const auto [place, is_new] = remembered_.try_emplace(key, block);
+    if (is_new) {
+      BlockState& known = state(block);
+      known.name = ++last_name_;
+      known.beginning = key;
+    }
+    // Another slot may have computed the same at the same time: then its block is the one that is shared.
+    progress.name = state(place->second).name;
+  }
+}
+
+std::int64_t KvCache::share(int slot, std::span<const std::int32_t> tokens) {
+  const std::size_t index = checked_slot(slot);
+  std::vector<std::int32_t>& table = tables_[index];
+  if (!table.empty()) fail(ErrorKind::usage, "Slot {} is not empty: it cannot share blocks.", slot);
+  const std::size_t whole = std::min(tokens.size(), static_cast<std::size_t>(max_positions_)) / block_size;
+  Remembered progress;
+  for (; progress.blocks < whole; ++progress.blocks) {
+    const auto found = remembered_.find(beginning(progress.name, tokens, progress.blocks));
+    if (found == remembered_.end()) break;
+    BlockState& shared = state(found->second);
+    if (shared.owners++ == 0) kept_.erase(shared.kept);
+    progress.name = shared.name;
+    table.push_back(found->second);
+  }
+  progress_[index] = progress;
+  lengths_[index] = static_cast<std::int64_t>(progress.blocks) * block_size;
+  if (progress.blocks > 0) uploaded_slots_.clear();
+  return lengths_[index];
+}
+
+void KvCache::forget() {
+  for (std::size_t block = 0; block < states_.size(); ++block) forget_block(static_cast<std::int32_t>(block));
+  std::ranges::fill(progress_, Remembered());
 }
 
 KvCacheView KvCache::view(std::int64_t layer, std::span<const int> slots) {

@@ -1,4 +1,4 @@
-// Quantising the matrices of a parameter arena.
+// Quantising the matrices of a parameter arena, and room for those that are quantised already.
 #include "model/quantised_weights.h"
 
 #include <algorithm>
@@ -20,6 +20,12 @@ constexpr std::string_view scales_suffix = ".scales";
 
 std::string joined(std::string_view name, std::string_view suffix) {
   return std::string(name) + std::string(suffix);
+}
+
+void add_matrix(ArenaLayout& layout, std::string_view name, bool four_bits, std::int64_t rows, std::int64_t columns) {
+  const std::int64_t groups = columns / quantisation_group;
+  layout.add(joined(name, values_suffix), four_bits ? DType::u8 : DType::i8, {rows, four_bits ? columns / 2 : columns});
+  layout.add(joined(name, scales_suffix), DType::f16, four_bits ? Shape{rows, groups, 2} : Shape{rows, groups});
 }
 
 template <class Value>
@@ -49,7 +55,8 @@ Quantisation quantisation_from_name(std::string_view name) {
   if (name == "none") return Quantisation::none;
   if (name == "int8") return Quantisation::int8;
   if (name == "int4") return Quantisation::int4;
-  fail(ErrorKind::usage, "'{}' is no quantisation; valid are none, int8 and int4.", name);
+  fail(ErrorKind::usage, "'{}' is no quantisation; valid are none, int8 and int4, and auto where a model is loaded.",
+       name);
 }
 
 QuantisedWeights::QuantisedWeights(Backend& backend, const Arena& parameters, std::span<const std::string> matrices,
@@ -64,11 +71,7 @@ QuantisedWeights::QuantisedWeights(Backend& backend, const Arena& parameters, st
     const Shape shape = plain(name).shape();
     if (shape[1] % quantisation_group != 0) continue;
     const bool four_bits = quantisation == Quantisation::int4 && name != head;
-    layout.add(joined(name, values_suffix), four_bits ? DType::u8 : DType::i8,
-               {shape[0], four_bits ? shape[1] / 2 : shape[1]});
-    const std::int64_t groups = shape[1] / quantisation_group;
-    layout.add(joined(name, scales_suffix), DType::f16,
-               four_bits ? Shape{shape[0], groups, 2} : Shape{shape[0], groups});
+    add_matrix(layout, name, four_bits, shape[0], shape[1]);
     chosen.push_back(name);
   }
   arena_ = Arena(layout, backend.allocate(layout.bytes(), "quantised weights"));
@@ -83,10 +86,22 @@ QuantisedWeights::QuantisedWeights(Backend& backend, const Arena& parameters, st
   parameters.require_intact();
 }
 
+QuantisedWeights::QuantisedWeights(Backend& backend, std::span<const PackedMatrix> matrices) {
+  if (matrices.empty()) return;
+  ArenaLayout layout;
+  for (const PackedMatrix& matrix : matrices) {
+    add_matrix(layout, matrix.name, matrix.values == DType::u8, matrix.rows, matrix.columns);
+  }
+  arena_ = Arena(layout, backend.allocate(layout.bytes(), "quantised weights"));
+}
+
+bool QuantisedWeights::holds(std::string_view name) const {
+  return arena_ && arena_.layout().contains(joined(name, values_suffix));
+}
+
 Weight QuantisedWeights::find(std::string_view name, const Tensor& plain) const {
-  const std::string values = joined(name, values_suffix);
-  if (!arena_ || !arena_.layout().contains(values)) return plain;
-  return {arena_.tensor(values), arena_.tensor(joined(name, scales_suffix))};
+  if (!holds(name)) return plain;
+  return {arena_.tensor(joined(name, values_suffix)), arena_.tensor(joined(name, scales_suffix))};
 }
 
 }  // namespace mslt

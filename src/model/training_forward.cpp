@@ -43,7 +43,8 @@ void TrainingPass::State::forward(const Tensor& random_state) {
   const Tensor& positions = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
   backend.run(EmbeddingForward{.out = sequences(embedded),
                                .tokens = tokens,
-                               .token_weight = weights.token_embedding,
+                               .token_weight = weights.token_rows.values,
+                               .token_scales = weights.token_rows.scales,
                                .position_weight = positions,
                                .scale = config.embedding_scale});
   if (random_state) {

@@ -54,9 +54,9 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
       rows(batch * seq_len),
       mode(mode),
       stages(transformer.stages()),
-      weights(bind_weights(stages, transformer.parameters(), transformer.quantised())),
+      weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())),
       tensors(stages.size()) {
-  if (gradient_arena) gradients = bind_weights(stages, gradient_arena);
+  if (gradient_arena) gradients = bind_weights(config, stages, gradient_arena);
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
@@ -253,6 +253,9 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
   if (mode == Mode::train && transformer.dtype() != DType::f32 && !backend.device().trains_16_bit) {
     fail(ErrorKind::usage, "The device {} trains in f32 only, not in {}.", backend.device().backend,
          name_of(transformer.dtype()));
+  }
+  if (mode == Mode::train && transformer.packs()) {
+    fail(ErrorKind::usage, "A model whose matrices are packed in 8 or 4 bits cannot be trained; load it unpacked.");
   }
   const DType dtype = activation_dtype(transformer);
   const MemoryPlanner planner = plan_activations(config, dtype, batch, seq_len, mode, recompute);

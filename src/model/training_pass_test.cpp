@@ -233,7 +233,8 @@ TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
   config.vocab_size = 1100;
   Transformer transformer(*backend_, config, DType::f32);
   test::randomize(transformer);
-  const Tensor padded = bind_weights(transformer.stages(), transformer.parameters()).padded_lm_head.values;
+  const Tensor padded =
+      bind_weights(transformer.config(), transformer.stages(), transformer.parameters()).padded_lm_head.values;
   ASSERT_EQ(padded.shape(), (Shape{1152, config.channels}));
   const Tensor spare = padded.slice(1100, 52);
   const auto step = [&](float value) {
@@ -241,7 +242,8 @@ TEST_P(TrainingPassTest, SpareRowsOfTheVocabularyChangeNothing) {
     TrainingPass pass(transformer, 2, 9, Mode::train);
     pass.set_batch(random_ids(18, config.vocab_size, 13), random_ids(18, config.vocab_size, 14));
     std::vector<float> all = {static_cast<float>(scalars_.forward_backward(pass))};
-    const Tensor gradient = bind_weights(transformer.stages(), pass.gradients()).padded_lm_head.values.slice(1100, 52);
+    const Tensor gradient = bind_weights(transformer.config(), transformer.stages(), pass.gradients())
+                                .padded_lm_head.values.slice(1100, 52);
     EXPECT_EQ(download(*backend_, gradient), std::vector<float>(static_cast<std::size_t>(gradient.elements())));
     const std::vector<float> rest = gradients(pass);
     all.insert(all.end(), rest.begin(), rest.end());

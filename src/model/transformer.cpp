@@ -94,14 +94,20 @@ void upload_rounded(Backend& backend, const Tensor& tensor, const std::vector<fl
 
 }  // namespace
 
-Transformer::Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped)
+Transformer::Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped,
+                         std::span<const PackedMatrix> packed)
     : backend_(backend),
       config_(validated(config)),
       dtype_(dtype),
       stages_(stages_of(config_)),
-      layout_(parameter_layout(config, dtype)) {
-  std::unique_ptr<Buffer> memory = backend.allocate(layout_.arena.without(mapped).bytes(), "parameters");
-  parameters_ = Arena(layout_.arena, std::move(memory), std::move(mapped));
+      layout_(parameter_layout(config, dtype)),
+      quantised_(backend, packed) {
+  ArenaLayout plain;
+  for (const Segment& segment : layout_.arena.segments()) {
+    if (!quantised_.holds(segment.name)) plain.add(segment.name, segment.dtype, segment.shape, segment.spare_rows);
+  }
+  std::unique_ptr<Buffer> memory = backend.allocate(plain.without(mapped).bytes(), "parameters");
+  parameters_ = Arena(std::move(plain), std::move(memory), std::move(mapped));
   for (const Stage& stage : stages_) {
     const auto* rotate = stage.as<Rotate>();
     if (rotate == nullptr || std::any_of(frequencies_.begin(), frequencies_.end(), [&](const Frequencies& known) {
@@ -138,6 +144,10 @@ const Tensor& Transformer::inverse_frequencies(const Rotate& rotate) const {
 }
 
 void Transformer::quantise(Quantisation quantisation) {
+  if (packs()) {
+    if (quantisation == Quantisation::none) return;
+    fail(ErrorKind::usage, "The model's matrices are packed in 8 or 4 bits already.");
+  }
   std::vector<std::string> matrices = {std::string(head_name(layout_.arena))};
   for (const Stage& stage : stages_) {
     if (stage.as<Linear>() != nullptr) matrices.push_back(stage.name + ".weight");

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "backend/backend.h"
@@ -17,9 +19,12 @@ namespace mslt {
 class Transformer {
  public:
   // Validates the configuration and allocates zeroed parameters of `dtype` (f32, bf16 or f16).
-  Transformer(Backend& backend, const Config& config, DType dtype) : Transformer(backend, config, dtype, {}) {}
-  // With some of the parameters mapped. Such a model may only be read: neither initialize() nor training may write it.
-  Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped);
+  Transformer(Backend& backend, const Config& config, DType dtype) : Transformer(backend, config, dtype, {}, {}) {}
+  // With some of the parameters mapped and some packed, which are not among parameters() but quantised(); the one that
+  // makes logits has its spare rows there. Such a model may only be read: neither initialize() nor training may write
+  // it.
+  Transformer(Backend& backend, const Config& config, DType dtype, MappedSegments mapped,
+              std::span<const PackedMatrix> packed = {});
   Transformer(const Transformer&) = delete;
   Transformer& operator=(const Transformer&) = delete;
 
@@ -27,6 +32,7 @@ class Transformer {
   const Config& config() const { return config_; }
   DType dtype() const { return dtype_; }
   const std::vector<Stage>& stages() const { return stages_; }
+  // Of all parameters, packed ones as if they were not.
   const ParameterLayout& layout() const { return layout_; }
   const Arena& parameters() const { return parameters_; }
   // What does not train and is not saved: inverse frequencies f32 [D/2] of each kind of rotation among the stages, and
@@ -40,10 +46,13 @@ class Transformer {
   const Tensor& inverse_frequencies(const Rotate& rotate) const;
   const Tensor& position_table() const { return position_table_; }
 
-  // Copies of matrices that passes made from now on multiply by; none before quantise().
+  // Whether there are packed parameters.
+  bool packs() const { return parameters_.layout().segments().size() < layout_.arena.segments().size(); }
+
+  // Matrices that passes made from now on read in 8 or 4 bits: packed ones, or those of quantise().
   const QuantisedWeights& quantised() const { return quantised_; }
-  // Makes them, of all matrices but embeddings, and of the embedding where it makes logits. Throws as QuantisedWeights.
-  // Such a model is for inference.
+  // Makes them, of all matrices but embeddings, and of the embedding where it makes logits. Throws as QuantisedWeights,
+  // and Error(usage) if some are packed. Such a model is for inference.
   void quantise(Quantisation quantisation);
 
   void initialize(std::uint64_t seed) { initialize_parameters(backend_, config_, parameters_, seed); }

@@ -6,11 +6,13 @@
 
 #include "model/quantised_weights.h"
 #include "model/stages.h"
+#include "mslt/config.h"
 #include "tensor/arena.h"
 
 namespace mslt {
 
-// Absent tensors are those that the configuration does without. The same structure serves parameters and gradients.
+// Absent tensors are those that the configuration does without, and plain forms of packed matrices. The same structure
+// serves parameters and gradients.
 struct StageWeights {
   Tensor weight;
   Tensor bias;
@@ -20,16 +22,19 @@ struct StageWeights {
 
 struct ModelWeights {
   Tensor token_embedding;
+  Weight token_rows;  // what tokens are looked up in: the embedding, which may be packed
   Tensor position_embedding;
   std::vector<StageWeights> stages;
-  Weight lm_head;         // token_embedding where tied, or its quantised copy
+  Weight lm_head;         // token_embedding where tied; may be quantised
   Weight padded_lm_head;  // with its spare rows of zeros: [V', C]
 };
 
-// Views of an arena laid out by parameter_layout, and of the quantised copies; they are valid as long as both live.
-ModelWeights bind_weights(const std::vector<Stage>& stages, const Arena& arena, const QuantisedWeights& quantised = {});
+// Views of an arena laid out by parameter_layout, which lacks packed matrices, and of the quantised ones; they are
+// valid as long as both live.
+ModelWeights bind_weights(const Config& config, const std::vector<Stage>& stages, const Arena& arena,
+                          const QuantisedWeights& quantised = {});
 
-// The matrix of a model that makes logits.
+// The matrix of a model with all these parameters that makes logits.
 std::string_view head_name(const ArenaLayout& layout);
 
 }  // namespace mslt

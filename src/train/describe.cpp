@@ -76,6 +76,7 @@ std::vector<std::pair<std::string, std::string>> describe_options(const TrainOpt
   row("Seed", fmt::format("{}", options.seed));
   row("Evaluation every", every(options.eval_every, "the end"));
   row("Sample every", every(options.sample_every, "never"));
+  if (options.profile_every > 0) row("Profile every", every(options.profile_every, "never"));
   row("Checkpoint every", every(options.save_every, "the end"));
   return rows;
 }

@@ -104,6 +104,18 @@ void MetricsLog::evaluation(const EvaluationEvent& event, double time) {
                     event.step, number(event.loss), number(event.perplexity), number(event.bits_per_byte), time));
 }
 
+void MetricsLog::profile(std::int64_t step, const StepTimeline& timeline, double time) {
+  std::string operations;
+  for (const auto& [name, total] : timeline.totals()) {
+    operations +=
+        fmt::format(R"({}"{}":{{"calls":{},"seconds":{:.9f},"flops":{},"bytes":{}}})", operations.empty() ? "" : ",",
+                    name, total.calls, total.seconds, number(total.work.flops), number(total.work.bytes));
+  }
+  write(fmt::format(R"({{"step":{},"profile":{{{}}},"profile_seconds":{:.9f},"time":{:.3f}}})"
+                    "\n",
+                    step, operations, timeline.seconds, time));
+}
+
 void MetricsLog::sample(const SampleEvent& event, double time) {
   const nlohmann::json text = event.text;
   write(fmt::format(R"({{"step":{},"sample":{},"time":{:.3f}}})"

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/timeline.h"
 #include "mslt/trainer.h"
 
 namespace mslt {
@@ -30,6 +31,9 @@ class MetricsLog {
   void step(const StepEvent& event, double time);
   // {"step", "val_loss", "val_perplexity", "val_bits_per_byte", "time"}
   void evaluation(const EvaluationEvent& event, double time);
+  // {"step", "profile", "profile_seconds", "time"}: "profile" has an object for each operation's name with its "calls",
+  // "seconds", "flops" and "bytes" in the step, "profile_seconds" is what the step took.
+  void profile(std::int64_t step, const StepTimeline& timeline, double time);
   // {"step", "sample", "time"}
   void sample(const SampleEvent& event, double time);
 

@@ -6,73 +6,10 @@
 
 #include "base/fail.h"
 #include "train/chart.h"
+#include "train/report_page.h"
 
 namespace mslt {
 namespace {
-
-using Rows = std::vector<std::pair<std::string, std::string>>;
-
-constexpr std::string_view style = R"css(
-:root { color-scheme: light dark; --page: #fbfbfa; --card: #ffffff; --ink: #1d2127; --soft: #69707a; --rule: #e3e5e8;
-  --train: #b9c8e6; --smooth: #2458b8; --valid: #d1620b; --rate: #6b4fb3; --speed: #14806a; --norm: #a8365f; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #14171b; --card: #1c2026; --ink: #e8eaed; --soft: #9aa2ad; --rule: #323840;
-    --train: #3c5078; --smooth: #7ba7f7; --valid: #f0a050; --rate: #b39af0; --speed: #4fc4a8; --norm: #ee86ac; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 36px 24px 56px; }
-h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
-h2 { font-size: 17px; margin: 40px 0 12px; }
-.lead, .muted { color: var(--soft); }
-.lead { margin: 0 0 24px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin-bottom: 20px; }
-.figure, .panel { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
-.figure { padding: 12px 16px; }
-.figure b { display: block; font-size: 20px; white-space: nowrap; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
-.figure span { color: var(--soft); font-size: 13px; }
-.panel { padding: 14px 16px 8px; margin-bottom: 16px; }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 16px; align-items: start; }
-.columns .panel { margin: 0; }
-svg { display: block; width: 100%; height: auto; font-family: inherit; }
-.chart-title { font-size: 14px; font-weight: 600; fill: var(--ink); }
-.tick, .legend { font-size: 11px; fill: var(--soft); }
-.grid { stroke: var(--rule); stroke-width: 1; }
-.mark { stroke: var(--soft); stroke-width: 1; }
-.line { fill: none; stroke-width: 1.8; stroke-linejoin: round; stroke-linecap: round; }
-.line-train { stroke: var(--train); stroke-width: 1.2; } .key-train { fill: var(--train); }
-.line-smooth { stroke: var(--smooth); } .key-smooth { fill: var(--smooth); }
-.line-valid { stroke: var(--valid); } .key-valid { fill: var(--valid); }
-.line-rate { stroke: var(--rate); } .line-speed { stroke: var(--speed); } .line-norm { stroke: var(--norm); }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { text-align: left; padding: 5px 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
-tr:last-child > * { border-bottom: 0; }
-th { font-weight: 400; color: var(--soft); padding-right: 16px; width: 45%; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-h3 { font-size: 14px; margin: 0 0 6px; }
-pre { margin: 0; padding: 2px 0 8px; white-space: pre-wrap; overflow-wrap: anywhere;
-  font: 13px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
-@media print {
-  :root { --page: #ffffff; --card: #ffffff; --ink: #000000; --soft: #555555; --rule: #cccccc; --train: #b9c8e6;
-    --smooth: #2458b8; --valid: #d1620b; --rate: #6b4fb3; --speed: #14806a; --norm: #a8365f; }
-  main { padding: 0; max-width: none; } .panel, .figure, pre { break-inside: avoid; } h2 { break-after: avoid; } }
-)css";
-
-std::string table(const Rows& rows) {
-  std::string html = "<table>\n";
-  for (const auto& [name, value] : rows) {
-    html += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td></tr>\n", escape_html(name), escape_html(value));
-  }
-  return html + "</table>\n";
-}
-
-std::string panel(std::string_view title, const std::string& body) {
-  return fmt::format("<section class=\"panel\"><h3>{}</h3>\n{}</section>\n", escape_html(title), body);
-}
-
-std::string figure(const std::string& value, std::string_view label) {
-  return fmt::format("<div class=\"figure\"><b>{}</b><span>{}</span></div>\n", escape_html(value), escape_html(label));
-}
 
 std::string duration(double seconds) {
   const auto whole = static_cast<std::int64_t>(std::llround(seconds));
@@ -113,14 +50,15 @@ std::string figures(const ReportInput& input, const Columns& columns) {
   std::string html = "<div class=\"figures\">\n";
   if (!history.steps.empty()) {
     const double loss = smoothed(columns.loss, smoothing(columns.loss.size())).back();
-    html += figure(fmt::format("{:.4f}", loss), "training loss, smoothed");
+    html += html_figure(fmt::format("{:.4f}", loss), "training loss, smoothed");
   }
   if (!history.evaluations.empty()) {
     const auto best = std::min_element(history.evaluations.begin(), history.evaluations.end(),
                                        [](const auto& a, const auto& b) { return a.loss < b.loss; });
-    html += figure(fmt::format("{:.4f}", best->loss), fmt::format("best validation loss, step {}", best->step));
-    html += figure(fmt::format("{:.2f}", history.evaluations.back().perplexity), "perplexity, last evaluation");
-    html += figure(fmt::format("{:.3f}", history.evaluations.back().bits_per_byte), "bits per byte, last evaluation");
+    html += html_figure(fmt::format("{:.4f}", best->loss), fmt::format("best validation loss, step {}", best->step));
+    html += html_figure(fmt::format("{:.2f}", history.evaluations.back().perplexity), "perplexity, last evaluation");
+    html +=
+        html_figure(fmt::format("{:.3f}", history.evaluations.back().bits_per_byte), "bits per byte, last evaluation");
   }
   if (!history.steps.empty()) {
     const double speed = median(columns.speed);
@@ -128,8 +66,8 @@ std::string figures(const ReportInput& input, const Columns& columns) {
     if (input.peak_flops > 0.0) {
       label += fmt::format(", {:.0f} % of the peak", 100.0 * speed * input.plan.flops_per_token / input.peak_flops);
     }
-    html += figure(axis_label(std::round(speed)), label);
-    html += figure(duration(history.steps.back().time), "of training");
+    html += html_figure(axis_label(std::round(speed)), label);
+    html += html_figure(duration(history.steps.back().time), "of training");
   }
   return html + "</div>\n";
 }
@@ -180,7 +118,7 @@ std::string samples(const MetricsHistory& history) {
   for (std::size_t i = 0; i < shown; ++i) {
     // The first and the last, and an even choice between.
     const SampleEvent& sample = history.samples[shown < 2 ? 0 : i * (count - 1) / (shown - 1)];
-    html += panel(fmt::format("Step {}", sample.step), fmt::format("<pre>{}</pre>\n", escape_html(sample.text)));
+    html += html_panel(fmt::format("Step {}", sample.step), fmt::format("<pre>{}</pre>\n", escape_html(sample.text)));
   }
   return html;
 }
@@ -190,11 +128,7 @@ std::string samples(const MetricsHistory& history) {
 std::string render_report(const ReportInput& input) {
   const Columns columns(input.history);
   const std::int64_t done = input.history.steps.empty() ? 0 : input.history.steps.back().step;
-  std::string html = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{} – training report</title>\n"
-      "<style>{}</style>\n</head>\n<body>\n<main>\n",
-      escape_html(input.name), style);
+  std::string html = html_page_begin(fmt::format("{} – training report", input.name));
   html += fmt::format(
       "<h1>{}</h1>\n<p class=\"lead\">{}</p>\n", escape_html(input.name),
       escape_html(fmt::format("{:.2f} M parameters on {} · step {} of {} · {:.2f} M tokens seen",
@@ -204,12 +138,12 @@ std::string render_report(const ReportInput& input) {
   html += charts(input, columns);
   html += samples(input.history);
   html += "<h2>Settings</h2>\n<div class=\"columns\">\n";
-  html += panel("Model", table(describe_model(input.plan.model)));
-  html += panel("Training", table(describe_options(input.options)));
+  html += html_panel("Model", html_table(describe_model(input.plan.model)));
+  html += html_panel("Training", html_table(describe_options(input.options)));
   html += "</div>\n<h2>Memory and environment</h2>\n<div class=\"columns\">\n";
-  html += panel("Memory", table(describe_memory(input.plan.memory)));
-  html += panel("Environment", table(input.environment));
-  return html + "</div>\n</main>\n</body>\n</html>\n";
+  html += html_panel("Memory", html_table(describe_memory(input.plan.memory)));
+  html += html_panel("Environment", html_table(input.environment));
+  return html + "</div>\n" + html_page_end();
 }
 
 }  // namespace mslt

@@ -135,6 +135,7 @@ void visit_options(Archive& archive, O& options) {
   archive.later_member("sample_prompt", options.sample_prompt);
   archive.member("save_every", options.save_every);
   archive.member("keep_checkpoints", options.keep_checkpoints);
+  archive.later_member("profile_every", options.profile_every);
   archive.member("tensorboard", options.tensorboard);
   archive.member("report", options.report);
 }
@@ -238,6 +239,7 @@ void TrainOptions::validate() const {
   whole("--eval-batches", eval_batches, 0, many);
   whole("--sample-every", sample_every, 0, many);
   whole("--save-every", save_every, 0, many);
+  whole("--profile-every", profile_every, 0, many);
   whole("--keep-checkpoints", keep_checkpoints, 1, std::int64_t{1} << 20);
   if (dropout) below_one("--dropout", *dropout);
   below_one("--beta1", beta1);

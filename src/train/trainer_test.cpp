@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 #include <tuple>
 #include <utility>
 
@@ -24,6 +25,32 @@
 
 namespace mslt {
 namespace {
+
+// Steps that are timed operation by operation compute the same.
+TEST_F(TrainerTest, ProfilesEveryFewSteps) {
+  TrainOptions now = options();
+  now.steps = 5;
+  const double plain = train(now).loss;
+  fs::remove_all(run_folder());
+  now.profile_every = 2;
+  EXPECT_EQ(train(now).loss, plain);
+  std::istringstream lines(slurp(run_folder() / "metrics.jsonl"));
+  std::vector<std::int64_t> steps;
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json json = nlohmann::json::parse(line);
+    if (!json.contains("profile")) continue;
+    steps.push_back(json["step"]);
+    double seconds = 0.0;
+    for (const auto& [name, total] : json["profile"].items()) {
+      EXPECT_GT(total["calls"].get<int>(), 0) << name;
+      seconds += total["seconds"].get<double>();
+    }
+    EXPECT_TRUE(json["profile"].contains("attention_backward"));
+    EXPECT_LE(seconds, json["profile_seconds"].get<double>() + 1e-6);
+  }
+  EXPECT_EQ(steps, (std::vector<std::int64_t>{2, 4}));
+  EXPECT_EQ(read_metrics(run_folder() / "metrics.jsonl").steps.size(), 5u);
+}
 
 TEST_F(TrainerTest, LearnsAndLeavesACompleteRunFolder) {
   TrainOptions now = options();
@@ -474,12 +501,12 @@ auto members_of(const TrainOptions& options) {
                tuning, attention, products, dtype, recompute, master_weights, grad_dtype, steps, batch_size, seq_len,
                grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
                weight_decay, clip, eval_every, eval_batches, sample_every, sample_prompt, save_every, keep_checkpoints,
-               tensorboard, report] = options;
+               profile_every, tensorboard, report] = options;
   return std::tie(data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
                   tuning, attention, products, dtype, recompute, master_weights, grad_dtype, steps, batch_size, seq_len,
                   grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
                   weight_decay, clip, eval_every, eval_batches, sample_every, sample_prompt, save_every,
-                  keep_checkpoints, tensorboard, report);
+                  keep_checkpoints, profile_every, tensorboard, report);
 }
 
 TEST(RunOptions, EveryMemberCanBeReadBack) {
@@ -522,6 +549,7 @@ TEST(RunOptions, EveryMemberCanBeReadBack) {
   options.sample_prompt = "p";
   options.save_every = 23;
   options.keep_checkpoints = 24;
+  options.profile_every = 26;
   options.tensorboard = false;
   options.report = false;
   const TrainOptions defaults;

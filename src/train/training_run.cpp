@@ -70,14 +70,30 @@ void TrainingRun::record_step(std::int64_t step) {
     loader_->next(std::span(tokens_).subspan(first, count), std::span(targets_).subspan(first, count));
   }
   state_.loader = loader_->state();
+  const bool profiles = timed_ && step % options_.profile_every == 0;
   recording_ = true;
+  if (profiles) timed_->begin_step();
   pending_.push_back(step_->run({.step = step,
                                  .update = ++state_.updates,
                                  .learning_rate = schedule_.at(step),
                                  .loss_scale = scaler_.scale(),
                                  .tokens = tokens_,
                                  .targets = targets_}));
+  std::optional<StepTimeline> timeline;
+  if (profiles) timeline = timed_->end_step();
   recording_ = false;
+  if (timeline) profile_step(step, *timeline);
+}
+
+void TrainingRun::profile_step(std::int64_t step, const StepTimeline& timeline) {
+  attempt(SideTask::metrics, [&] { metrics_->profile(step, timeline, state_.seconds); });
+  if (!tensorboard_) return;
+  attempt(SideTask::tensorboard, [&] {
+    for (const auto& [name, total] : timeline.totals()) {
+      tensorboard_->scalar(step, fmt::format("profile/{}_seconds", name), total.seconds);
+    }
+    tensorboard_->scalar(step, "profile/step_seconds", timeline.seconds);
+  });
 }
 
 void TrainingRun::collect(std::size_t late) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/timed_backend.h"
 #include "data/loader.h"
 #include "formats/model_parts.h"
 #include "model/transformer.h"
@@ -53,6 +54,7 @@ class TrainingRun {
 
   // One step.
   void record_step(std::int64_t step);
+  void profile_step(std::int64_t step, const StepTimeline& timeline);
   // Waits for the results more than `late` steps old, and takes in all that have arrived.
   void collect(std::size_t late);
   void finish_step(const StepResult& result, double seconds);
@@ -88,6 +90,7 @@ class TrainingRun {
   PreparedRun& prepared_;
   const TrainOptions& options_;
   const TrainCallbacks& callbacks_;
+  std::unique_ptr<TimedBackend> timed_;  // around the run's backend, if steps are profiled
   Backend& backend_;
   double peak_flops_;
   DType dtype_;

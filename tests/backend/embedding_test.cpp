@@ -8,6 +8,7 @@
 #include "tests/backend/backend_under_test.h"
 #include "tests/backend/numeric_check.h"
 #include "tests/backend/reference_embedding.h"
+#include "tests/backend/test_weight.h"
 
 namespace mslt::test {
 namespace {
@@ -73,6 +74,42 @@ TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
             expect_close(out.values(), expected, tolerance_of(dtype, 1e-7));
             EXPECT_TRUE(out.intact() && tokens.intact() && token_weight.intact() && place_weight.intact());
           }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EmbeddingTest, ForwardOfQuantisedWeightsEqualsTheReference) {
+  // One group; rows of odd numbers of them; more columns than are read at a time.
+  const std::vector<EmbeddingSize> quantised = {{1, 5, 32, 3, 5}, {2, 7, 96, 11, 40}, {3, 20, 608, 50, 20}};
+  for (const EmbeddingSize& s : quantised) {
+    const std::vector<double> token_values = random_tokens(s);
+    const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);
+    std::vector<double> first_values(s.batch, 2.0);
+    const Guarded first = upload(backend(), DType::i32, {static_cast<std::int64_t>(s.batch)}, first_values);
+    for (const DType dtype : floating_types()) {
+      const auto place_weights = random_values(dtype, static_cast<std::int64_t>(s.places * s.columns), 2);
+      const Guarded place_weight = upload(backend(), dtype, shape_of(s.places, s.columns), place_weights);
+      for (const DType values : {DType::i8, DType::u8}) {
+        const TestWeight weight(backend(), values, static_cast<std::int64_t>(s.vocab),
+                                static_cast<std::int64_t>(s.columns));
+        for (const bool positioned : {false, true}) {
+          SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)) + " weight " +
+                       std::string(name_of(values)) + " positions " + std::to_string(positioned));
+          const Guarded out(backend(), dtype, shape_of(s.batch, s.length, s.columns));
+          backend().run(EmbeddingForward{.out = out,
+                                         .tokens = tokens,
+                                         .token_weight = weight.values,
+                                         .token_scales = weight.scales,
+                                         .position_weight = positioned ? place_weight.tensor() : Tensor(),
+                                         .positions = {positioned ? first.tensor() : Tensor()},
+                                         .scale = 1.5f});
+          const std::vector<double> expected =
+              reference_embedding(s, token_values, weight.meaning, positioned ? place_weights : std::vector<double>(),
+                                  positioned ? first_values : std::vector<double>(s.batch, 0.0), 1.5);
+          expect_close(out.values(), expected, tolerance_of(dtype, 1e-7));
+          EXPECT_TRUE(out.intact());
         }
       }
     }
@@ -219,6 +256,14 @@ TEST_P(EmbeddingTest, NamesWrongArguments) {
   forward("token_weight is f32 [2, 3, 8]", out, tokens, out, {}, {});
   forward("token_weight is i32", out, tokens, tokens, {}, {});
   forward("position_weight is f32 [5, 9]", out, tokens, weight, wide, {});
+  const Guarded bytes(b, DType::i8, {5, 8});
+  const Guarded scales(b, DType::f16, {5, 1});
+  forward("token_weight is i8 [5, 8] of 'guarded', rows of 8 weights", out, tokens, bytes, {}, {});
+  const Guarded group(b, DType::i8, {5, 32});
+  forward("token_scales is absent", out, tokens, group, {}, {});
+  refuses("embedding_forward: ", "token_scales is f16 [5, 1] of 'guarded', but must be absent", [&] {
+    b.run(EmbeddingForward{.out = out, .tokens = tokens, .token_weight = weight, .token_scales = scales});
+  });
   forward("positions.first is i32 [2, 3]", out, tokens, weight, {}, {tokens});
   const auto backward = [&](std::string_view part, const Tensor& w, const Tensor& p, const Tensor& o, const Tensor& t) {
     refuses("embedding_backward: ", part,

@@ -41,7 +41,7 @@ struct Visibility {
   }
 };
 
-// Up to query_block rows of one head.
+// Up to query_block rows of one head; or one row of several heads that share keys and values.
 struct QueryBlock {
   const float* queries;  // [rows, head_size], query_stride apart
   float* out;            // [rows, head_size], out_stride apart
@@ -50,6 +50,7 @@ struct QueryBlock {
   std::int64_t out_stride;
   std::int64_t rows;
   std::int64_t position;  // of row 0 among the keys
+  bool one_position;      // whether all rows are at it; else each is one behind the other
   std::int64_t keys;      // number of keys
   std::int64_t head_size;
   float scale;

@@ -320,22 +320,26 @@ void CpuBackend::execute(const AttentionDecode& op) {
   const std::int64_t kv_heads = op.shape.kv_heads;
   const std::int64_t group = heads / kv_heads;
 
-  if (length >= many_queries) {
+  if (length >= many_queries || op.independent_rows) {
+    // The heads of one row share what is packed of the keys.
+    const bool by_group = length == 1;
+    const std::int64_t units = by_group ? kv_heads : heads;
     const std::int64_t blocks = (length + query_block - 1) / query_block;
     const std::int64_t floats = HWY_DYNAMIC_DISPATCH(decode_floats)(size);
     float* const workspace = scratch_->floats(static_cast<std::size_t>(floats * parallel_threads()));
-    const Cost cost = Cost{.flops = 2} * (query_block * decoding.longest() * size);
-    parallel_for_slots(batch * heads * blocks, cost, [&](std::int64_t unit, int slot) {
-      const std::int64_t row = (blocks - 1 - unit / (batch * heads)) * query_block;
-      const std::int64_t b = unit % (batch * heads) / heads;
-      const std::int64_t h = unit % heads;
+    const Cost cost = Cost{.flops = 2} * (std::min(query_block, length + 8) * decoding.longest() * size);
+    parallel_for_slots(batch * units * blocks, cost, [&](std::int64_t unit, int slot) {
+      const std::int64_t row = (blocks - 1 - unit / (batch * units)) * query_block;
+      const std::int64_t b = unit % (batch * units) / units;
+      const std::int64_t h = by_group ? unit % units * group : unit % units;
       QueryBlock block = {};
       block.queries = decoding.query(b, row, h);
       block.out = decoding.out(b, row, h);
-      block.query_stride = decoding.stride();
-      block.out_stride = decoding.out_stride();
-      block.rows = std::min(query_block, length - row);
+      block.query_stride = by_group ? size : decoding.stride();
+      block.out_stride = by_group ? size : decoding.out_stride();
+      block.rows = by_group ? group : std::min(query_block, length - row);
       block.position = decoding.position(b) + row;
+      block.one_position = by_group;
       block.keys = decoding.end(b);
       block.head_size = size;
       block.scale = op.shape.scale;

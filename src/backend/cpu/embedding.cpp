@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
 #include "backend/cpu/float_ops.h"
+#include "tensor/quantize.h"
 
 namespace mslt {
 namespace {
@@ -15,6 +17,49 @@ namespace {
 // Columns handled at a time: a buffer of this size stays in L1.
 constexpr std::int64_t column_block = 512;
 using Columns = std::array<float, column_block>;
+
+// Rows of a weight as floats.
+class TokenRows {
+ public:
+  TokenRows(const Tensor& values, const Tensor& scales)
+      : dtype_(values.dtype()), columns_(values.shape()[1] * (dtype_ == DType::u8 ? 2 : 1)) {
+    if (!scales) {
+      plain_ = FloatData(values);
+      return;
+    }
+    scales_ = scales.host<Float16>();
+    if (dtype_ == DType::u8) {
+      nibbles_ = values.host<std::uint8_t>();
+    } else {
+      bytes_ = values.host<std::int8_t>();
+    }
+  }
+
+  std::int64_t columns() const { return columns_; }
+
+  // Columns [first, first + n) of a row, from the start of a group: in place, or in `buffer` of at least n floats.
+  const float* read(std::int64_t row, std::int64_t first, std::int64_t n, float* buffer) const {
+    if (plain_) return plain_.read(row * columns_ + first, n, buffer);
+    const auto at = static_cast<std::size_t>(row * columns_ + first);
+    const auto count = static_cast<std::size_t>(n);
+    constexpr auto group = static_cast<std::size_t>(quantisation_group);
+    const std::span<float> to(buffer, count);
+    if (dtype_ == DType::u8) {
+      dequantise_4_bit(nibbles_.subspan(at / 2, count / 2), scales_.subspan(at / group * 2, count / group * 2), to);
+    } else {
+      dequantise_8_bit(bytes_.subspan(at, count), scales_.subspan(at / group, count / group), to);
+    }
+    return buffer;
+  }
+
+ private:
+  DType dtype_;
+  std::int64_t columns_;
+  FloatData plain_;
+  std::span<const std::uint8_t> nibbles_;
+  std::span<const std::int8_t> bytes_;
+  std::span<const Float16> scales_;
+};
 
 void add_columns(const FloatData& from, std::int64_t first, std::int64_t n, float scale, float* sum) {
   alignas(64) Columns buffer;
@@ -44,13 +89,13 @@ void accumulate_rows(const FloatData& gradient, std::int64_t row, const FloatDat
 void CpuBackend::execute(const EmbeddingForward& op) {
   const std::int64_t rows = op.tokens.elements();
   const std::int64_t steps = op.tokens.shape()[1];
-  const std::int64_t columns = op.token_weight.shape()[1];
   const std::int64_t vocab = op.token_weight.shape()[0];
   const std::int64_t places = op.position_weight ? op.position_weight.shape()[0] : 0;
   const auto ids = op.tokens.host<std::int32_t>();
   const auto first = op.positions.first ? op.positions.first.host<std::int32_t>() : std::span<std::int32_t>();
   const FloatData result(op.out);
-  const FloatData weight(op.token_weight);
+  const TokenRows weight(op.token_weight, op.token_scales);
+  const std::int64_t columns = weight.columns();
   const FloatData position(op.position_weight);
   const Cost cost = Cost{.bytes = 12} * columns;
   for_blocks(rows, rows_for(columns, 4 * element_block), cost, [&](std::int64_t begin, std::int64_t count) {
@@ -68,7 +113,7 @@ void CpuBackend::execute(const EmbeddingForward& op) {
         if (!valid) {
           std::fill_n(target, n, 0.0f);
         } else {
-          const float* values = weight.read(id * columns + c, n, token_buffer.data());
+          const float* values = weight.read(id, c, n, token_buffer.data());
           if (position) {
             const float* offsets = position.read(place * columns + c, n, position_buffer.data());
             add_scaled_floats(target, offsets, op.scale, values, n);

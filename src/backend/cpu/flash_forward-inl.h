@@ -88,7 +88,10 @@ HWY_INLINE void flash_forward(const QueryBlock& block, float* workspace, const P
   float* const denominators = largest + query_block;
   const float factor = exponent_factor(block.scale, block.softcap);
   const Visibility& visibility = block.visibility;
-  const std::int64_t end = visibility.causal ? std::min(block.keys, block.position + block.rows) : block.keys;
+  const auto position_of = [&](std::int64_t row) {
+    return block.one_position ? block.position : block.position + row;
+  };
+  const std::int64_t end = visibility.causal ? std::min(block.keys, position_of(block.rows - 1) + 1) : block.keys;
   std::fill_n(sums, block.rows * width, 0.0f);
   std::fill_n(largest, block.rows, -std::numeric_limits<float>::infinity());
   std::fill_n(denominators, block.rows, 0.0f);
@@ -97,13 +100,16 @@ HWY_INLINE void flash_forward(const QueryBlock& block, float* workspace, const P
     const std::int64_t count = std::min(key_block, end - j);
     pack(j, count, keys, values);
     // The first rows that see any of these keys.
-    const std::int64_t skipped = visibility.causal ? std::max<std::int64_t>(0, j - block.position) : 0;
+    const bool steps = !block.one_position;
+    const std::int64_t skipped = visibility.causal && steps ? std::max<std::int64_t>(0, j - block.position) : 0;
     const std::int64_t rows_end =
-        std::min(block.rows, visibility.queries_end(j + count - 1, block.position + block.rows) - block.position);
+        steps
+            ? std::min(block.rows, visibility.queries_end(j + count - 1, block.position + block.rows) - block.position)
+            : block.rows;
     for (std::int64_t i = skipped / query_tile * query_tile; i < rows_end; i += query_tile) {
       const std::int64_t rows = std::min(query_tile, block.rows - i);
       const auto seen_by = [&](std::int64_t r) {
-        return visibility.seen(block.position + i + r, j, count);
+        return visibility.seen(position_of(i + r), j, count);
       };
       const std::int64_t last = seen_by(rows - 1).last;
       const std::int64_t columns = round_to_panels(last);

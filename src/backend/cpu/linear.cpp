@@ -215,7 +215,7 @@ void CpuBackend::execute(const MatmulForward& op) {
   auto* const out_data = data_of<float>(op.out);
   const auto* const in_data = data_of<float>(op.in);
   auto* const pre_data = data_of<float>(op.pre_activation);
-  const bool reads_weight_once = rows <= few_rows;
+  const bool reads_weight_once = rows <= few_rows || op.independent_rows;
   if (reads_weight_once) matvec(op);
 
   // A narrower weight is converted some of its rows at a time, which are columns of the output.

@@ -25,6 +25,7 @@ struct MatvecTask {
   std::int64_t rows;       // of in and out
   std::int64_t inner;
   std::int64_t columns;  // of out: rows of the weight
+  bool independent;      // whether a row is computed alike however many there are
 };
 
 }  // namespace mslt
@@ -215,16 +216,20 @@ HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int6
   }
 }
 
+// Rows [i, end) of N columns.
 template <class T, std::int64_t N>
-HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t n, const float* factors, std::int64_t width) {
-  std::int64_t i = 0;
-  for (; i + tile_rows <= task.rows; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, factors, width);
-  if (i + 2 <= task.rows) {
+HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t i, std::int64_t end, std::int64_t n,
+                             const float* factors, std::int64_t width) {
+  for (; i + tile_rows <= end; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, factors, width);
+  if (i + 2 <= end) {
     output_tile<T, 2, N>(task, i, n, factors, width);
     i += 2;
   }
-  if (i < task.rows) output_tile<T, 1, N>(task, i, n, factors, width);
+  if (i < end) output_tile<T, 1, N>(task, i, n, factors, width);
 }
+
+// Rows of the input that stay in the cache while they meet all columns of a task.
+constexpr std::int64_t rows_a_pass = 64;
 
 // Columns [begin, end) of the output. `factors` is room for those of the columns, and one vector after them.
 template <class T>
@@ -237,7 +242,7 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
     hn::StoreU(hn::Zero(d), d, factors + count);
   }
   std::int64_t n = begin;
-  if (task.rows == 1) {
+  if (task.rows == 1 && !task.independent) {
     if constexpr (is_quantised<T>) {
       constexpr std::int64_t side = rows_unpacked;
       for (; n + side <= end; n += side) dot_rows<T, side>(task, n, factors + (n - begin) * width, width);
@@ -248,8 +253,13 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
     return;
   }
   constexpr std::int64_t side = tile_columns<T>;
-  for (; n + side <= end; n += side) output_tiles<T, side>(task, n, factors + (n - begin) * width, width);
-  for (; n < end; ++n) output_tiles<T, 1>(task, n, factors + (n - begin) * width, width);
+  for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
+    const std::int64_t rows_end = std::min(task.rows, i + rows_a_pass);
+    for (n = begin; n + side <= end; n += side) {
+      output_tiles<T, side>(task, i, rows_end, n, factors + (n - begin) * width, width);
+    }
+    for (; n < end; ++n) output_tiles<T, 1>(task, i, rows_end, n, factors + (n - begin) * width, width);
+  }
 }
 
 void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* factors) {
@@ -340,8 +350,9 @@ void CpuBackend::matvec(const MatmulForward& op) {
   }
   const auto start = [&]<class T>(const T* values, auto kernel) {
     const Float16* const factor_data = op.weight.scales ? data_of<Float16>(op.weight.scales) : nullptr;
-    run_matvec(MatvecTask<T>{data_of<float>(op.out), in, values, factor_data, rows, inner, columns},
-               scratch + rows * spread_row, factors, spreads ? 0.5 : sizeof(T), kernel);
+    run_matvec(
+        MatvecTask<T>{data_of<float>(op.out), in, values, factor_data, rows, inner, columns, op.independent_rows},
+        scratch + rows * spread_row, factors, spreads ? 0.5 : sizeof(T), kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:

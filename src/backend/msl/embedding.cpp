@@ -1,6 +1,7 @@
 // Token and position embedding as MSL kernels.
 #include <algorithm>
 
+#include "backend/msl/any_float.h"
 #include "backend/msl/launch.h"
 #include "backend/msl/msl_backend.h"
 #include "kernels/embedding_args.h"
@@ -23,7 +24,7 @@ constexpr std::string_view backward = "embedding_backward";
 void MslBackend::execute(const EmbeddingForward& op) {
   if (op.out.elements() == 0) return;
   constexpr std::string_view operation = "embedding_forward";
-  const std::int64_t columns = op.token_weight.shape()[1];
+  const std::int64_t columns = op.out.shape()[-1];
   const std::int64_t places = op.position_weight ? op.position_weight.shape()[0] : 0;
   const EmbeddingForwardArgs args = {.rows = msl::count32(op.tokens.elements(), operation),
                                      .steps = msl::count32(op.tokens.shape()[1], operation),
@@ -33,7 +34,19 @@ void MslBackend::execute(const EmbeddingForward& op) {
                                      .aligned = msl::aligned_rows(columns, op.out, op.token_weight, op.position_weight),
                                      .has_position = op.position_weight ? 1u : 0u,
                                      .has_first = op.positions.first ? 1u : 0u,
-                                     .scale = op.scale};
+                                     .scale = op.scale,
+                                     .position_type = msl::any_float_type(op.position_weight)};
+  if (op.token_scales) {
+    msl::Encoder encoder = encode(msl::kernel_name("embedding_groups", op.out.dtype(), op.token_weight.dtype()));
+    encoder.buffer(0, op.out).buffer(1, op.tokens).buffer(2, op.token_weight).buffer(3, op.token_scales);
+    msl::bind_any_float(encoder, 4, op.position_weight)
+        .optional(5, op.positions.first)
+        .bytes(6, args)
+        .work(2.0 * static_cast<double>(op.out.elements()))
+        .moves(2 * op.out.bytes() + op.tokens.bytes())
+        .dispatch_tiles(args.rows, columns, tuning_.tile_threads);
+    return;
+  }
   encode(msl::kernel_name("embedding", op.out.dtype(), op.token_weight.dtype()))
       .buffer(0, op.out)
       .buffer(1, op.tokens)

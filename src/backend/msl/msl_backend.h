@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "backend/backend.h"
 #include "backend/msl/driver.h"
@@ -68,6 +69,9 @@ class MslBackend : public Backend {
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
   void replay(const Recording& recording) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
+  std::vector<KernelTime> time_kernels(const std::function<void()>& work) override {
+    return recorder_->time_each(work);
+  }
   std::int64_t fused_rows() const override { return tuning_.few_rows; }
   std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }

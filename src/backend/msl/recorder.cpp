@@ -129,6 +129,7 @@ void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes) {
   const auto add_to = [&](auto& commands) {
     commands.dispatches += dispatches;
     commands.bytes += bytes;
+    if (each_alone_) return commands.dispatches > 0;
     return commands.dispatches >= limits.batch_dispatches || commands.bytes >= limits.batch_bytes;
   };
   if (RecordedCommands* const recorded = recorded_.get()) {
@@ -168,6 +169,42 @@ void Recorder::replay(const RecordedCommands& recording) {
     commit();
   }
   for (const RecordedCommands::Report& each : recording.reports) report({each.kernel, each.bytes, each.flops});
+}
+
+std::vector<KernelTime> Recorder::time_each(const std::function<void()>& work) {
+  wait();
+  each_alone_ = true;
+  std::unique_ptr<RecordedCommands> recording;
+  try {
+    recording = record(work);
+  } catch (...) {
+    each_alone_ = false;
+    throw;
+  }
+  each_alone_ = false;
+  std::vector<double> times;
+  times_ = &times;
+  try {
+    replay(*recording);
+    wait();
+  } catch (...) {
+    times_ = nullptr;
+    throw;
+  }
+  times_ = nullptr;
+  // A part ends with a dispatch; copies and fills before it, or at the end, are in its time.
+  std::vector<KernelTime> kernels;
+  std::size_t part = 0;
+  Work before;
+  for (const RecordedCommands::Report& report : recording->reports) {
+    before.bytes += report.bytes;
+    before.flops += report.flops;
+    const bool moves = report.kernel == "copy" || report.kernel == "fill";
+    if (moves && &report != &recording->reports.back()) continue;
+    kernels.push_back({report.kernel, std::exchange(before, {}), part < times.size() ? times[part] : 0.0});
+    ++part;
+  }
+  return kernels;
 }
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
@@ -379,7 +416,9 @@ void Recorder::retire_first() {
     throw;
   }
   const CommandTiming& timing = batch->outcome->timing;
-  counters_.device_seconds += std::max(0.0, timing.gpu_end - std::max(timing.gpu_start, device_end_));
+  const double seconds = std::max(0.0, timing.gpu_end - std::max(timing.gpu_start, device_end_));
+  counters_.device_seconds += seconds;
+  if (times_ != nullptr) times_->push_back(seconds);
   device_end_ = std::max(device_end_, timing.gpu_end);
   std::exception_ptr error;
   for (const Batch::ReadBack& read_back : batch->read_backs) {

@@ -141,6 +141,9 @@ class Recorder {
   bool is_recording() const { return recorded_.get() != nullptr; }
   void replay(const RecordedCommands& recording);
 
+  // As Backend::time_kernels. What is measured is a replay, so that the time to encode does not count.
+  std::vector<KernelTime> time_each(const std::function<void()>& work);
+
   const Counters& counters() const { return counters_; }
   // What it holds. Staging is for uploads and read-backs.
   const WorkingMemory& working_memory() const { return held_; }
@@ -183,7 +186,9 @@ class Recorder {
   std::uint64_t submissions_ = 0;
   std::uint64_t batches_ = 0;
   Counters counters_;
-  double device_end_ = 0.0;  // end of the last retired batch, by the device's clock
+  bool each_alone_ = false;               // a part of a recording holds one dispatch
+  std::vector<double>* times_ = nullptr;  // of retired batches, while they are wanted
+  double device_end_ = 0.0;               // end of the last retired batch, by the device's clock
   WorkingMemory held_;
 };
 

@@ -255,6 +255,31 @@ TEST_F(RecorderTest, ReplaysWhatWasRecordedInTheSameCommandBuffers) {
   EXPECT_EQ(x_.tensor.host<float>()[0], std::ldexp(1e-30f, 211));
 }
 
+// Each dispatch has a time of its own; a copy counts with the dispatch behind it, or by itself at the end.
+TEST_F(RecorderTest, TimesEachDispatch) {
+  x_.tensor.host<float>()[0] = 1.0f;
+  record_doubling();
+  const double before = recorder_.counters().device_seconds;
+  const std::vector<KernelTime> kernels = recorder_.time_each([&] {
+    record_doubling();
+    record_doubling();
+  });
+  EXPECT_EQ(x_.tensor.host<float>()[0], 8.0f);
+  ASSERT_EQ(kernels.size(), 3u);
+  EXPECT_EQ(kernels[0].kernel, "vector_add");
+  EXPECT_EQ(kernels[1].kernel, "vector_add");
+  EXPECT_EQ(kernels[2].kernel, "copy");
+  EXPECT_EQ(kernels[1].work.bytes, kernels[0].work.bytes + kernels[2].work.bytes);
+  double seconds = 0.0;
+  for (const KernelTime& kernel : kernels) {
+    EXPECT_GT(kernel.seconds, 0.0);
+    seconds += kernel.seconds;
+  }
+  EXPECT_LE(seconds, recorder_.counters().device_seconds - before + 1e-9);
+  EXPECT_THROW(recorder_.time_each([&] { recorder_.wait(); }), Error);
+  EXPECT_TRUE(recorder_.time_each([] {}).empty());
+}
+
 TEST_F(RecorderTest, RecordingsKeepTheirScratch) {
   const auto recording = recorder_.record([&] {
     const Scratch scratch = recorder_.scratch(DType::f32, {4});

@@ -100,6 +100,9 @@ struct AttentionDecode {
   Positions positions = {};
   AttentionShape shape;
   Tensor inverse_frequencies = {};  // f32 [D/2]
+  // Whether the bits of a row of out may depend on its query and the keys and values up to its position alone, not on
+  // how many rows there are. Only the CPU keeps to it.
+  bool independent_rows = false;
 
   auto arguments() const {
     return std::array{writes("out", out),

@@ -184,6 +184,27 @@ void check_positions(const Arguments& given, const Positions& positions, std::in
   if (positions.first) given.shaped(positions.first, {batch});
 }
 
+std::int64_t check_weight(const Arguments& given, const Tensor& values, const Tensor& scales) {
+  constexpr std::int64_t group = 32;
+  given.present(values);
+  const std::string_view name = given.listed_name(values);
+  given.require(values.shape().rank() == 2, "{} is {}, but must have 2 dimensions.", name, values.describe());
+  const bool nibbles = values.dtype() == DType::u8;
+  const bool quantised = nibbles || values.dtype() == DType::i8;
+  given.require(quantised || is_floating(values.dtype()), "{} is {}, but must be f32, bf16, f16, i8 or u8.", name,
+                values.describe());
+  const std::int64_t rows = values.shape()[0];
+  const std::int64_t columns = values.shape()[1] * (nibbles ? 2 : 1);
+  if (!quantised) {
+    given.absent(scales, "for a plain weight");
+    return columns;
+  }
+  given.require(columns % group == 0, "{} is {}, rows of {} weights, but their number must be a multiple of {}.", name,
+                values.describe(), columns, group);
+  given.shaped(scales, nibbles ? Shape{rows, columns / group, 2} : Shape{rows, columns / group});
+  return columns;
+}
+
 void check_logits(const Arguments& given, const Tensor& logits, std::int64_t vocab) {
   given.elements(logits);
   given.require(logits.shape().rank() >= 1 && vocab >= 1 && vocab <= logits.shape()[-1],

@@ -33,6 +33,8 @@ class Arguments {
   void rank(const Tensor& tensor, int rank) const;
   // The same, with at least one dimension, i.e. with rows.
   void rows(const Tensor& tensor) const;
+  // What the operation calls it.
+  std::string_view listed_name(const Tensor& tensor) const { return find(tensor).name; }
   // Requires what holds for every operation: dtypes match as listed, and written tensors overlap no others.
   void consistent() const;
 
@@ -63,6 +65,9 @@ void check_attention_shape(const Arguments& given, const AttentionShape& shape);
 void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape);
 void check_dropout(const Arguments& given, const Dropout& dropout);
 void check_positions(const Arguments& given, const Positions& positions, std::int64_t batch);
+// Requires a weight matrix of whole groups with its scales if it is quantised, and without any if it is not (Weight in
+// linear.h). Returns the weights of a row.
+std::int64_t check_weight(const Arguments& given, const Tensor& values, const Tensor& scales);
 // Requires logits with at least `vocab` columns.
 void check_logits(const Arguments& given, const Tensor& logits, std::int64_t vocab);
 

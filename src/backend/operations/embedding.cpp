@@ -7,8 +7,7 @@ namespace mslt {
 
 void EmbeddingForward::check(const Arguments& given) const {
   given.rank(tokens, 2);
-  given.rank(token_weight, 2);
-  const std::int64_t channels = token_weight.shape()[1];
+  const std::int64_t channels = check_weight(given, token_weight, token_scales);
   given.matrix(out, tokens.elements(), channels);
   if (position_weight) {
     given.rank(position_weight, 2);

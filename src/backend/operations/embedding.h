@@ -12,14 +12,17 @@ struct EmbeddingForward {
   static constexpr std::string_view name = "embedding_forward";
   Tensor out;                   // f [B, T, C]
   Tensor tokens;                // i32 [B, T]
-  Tensor token_weight;          // kept [V, C]
+  Tensor token_weight;          // kept [V, C], or the values of a quantised Weight (linear.h)
+  Tensor token_scales = {};     // its scales; absent for a plain one
   Tensor position_weight = {};  // kept [P, C]
   Positions positions = {};
   float scale = 1.0f;
 
   auto arguments() const {
-    return std::array{writes("out", out), reads("tokens", tokens, Elements::i32),
-                      reads("token_weight", token_weight, Elements::kept),
+    return std::array{writes("out", out),
+                      reads("tokens", tokens, Elements::i32),
+                      reads("token_weight", token_weight, token_scales ? Elements::any : Elements::kept),
+                      reads("token_scales", token_scales, Elements::f16),
                       reads("position_weight", position_weight, Elements::kept),
                       reads("positions.first", positions.first, Elements::i32)};
   }

@@ -6,8 +6,6 @@
 namespace mslt {
 namespace {
 
-constexpr std::int64_t quantised_group = 32;
-
 void check_plain_activation(const Arguments& given, Activation activation) {
   given.require(!is_gated(activation),
                 "the activation is gated, but must be none, gelu, gelu_erf or relu: swiglu and geglu are operations of "
@@ -17,24 +15,8 @@ void check_plain_activation(const Arguments& given, Activation activation) {
 template <class Op>
 void check_product(const Arguments& given, const Op& op) {
   check_plain_activation(given, op.activation);
-  const Tensor& values = op.weight.values;
-  given.present(values);
-  given.require(values.shape().rank() == 2, "weight is {}, but must have 2 dimensions.", values.describe());
-  const bool nibbles = values.dtype() == DType::u8;
-  const bool quantised = nibbles || values.dtype() == DType::i8;
-  given.require(quantised || is_floating(values.dtype()), "weight is {}, but must be f32, bf16, f16, i8 or u8.",
-                values.describe());
-  const std::int64_t columns = values.shape()[0];
-  const std::int64_t inner = values.shape()[1] * (nibbles ? 2 : 1);
-  if (quantised) {
-    given.require(inner % quantised_group == 0,
-                  "weight is {}, rows of {} weights, but their number must be a multiple of {}.", values.describe(),
-                  inner, quantised_group);
-    const std::int64_t groups = inner / quantised_group;
-    given.shaped(op.weight.scales, nibbles ? Shape{columns, groups, 2} : Shape{columns, groups});
-  } else {
-    given.absent(op.weight.scales, "for a plain weight");
-  }
+  const std::int64_t inner = check_weight(given, op.weight.values, op.weight.scales);
+  const std::int64_t columns = op.weight.values.shape()[0];
   given.present(op.in);
   const std::int64_t rows = op.in.shape().rows();
   given.matrix(op.in, rows, inner);

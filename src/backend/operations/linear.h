@@ -32,6 +32,9 @@ struct MatmulForward {
   Tensor bias = {};                          // kept [N]
   Activation activation = Activation::none;  // any except gated ones
   Tensor pre_activation = {};                // f [M, N]: stores the activation's argument; not for quantised weights
+  // Whether the bits of a row of out may depend on its row of `in` alone, not on how many rows there are. Only the CPU
+  // keeps to it.
+  bool independent_rows = false;
 
   auto arguments() const {
     return std::array{writes("out", out),

@@ -1,0 +1,105 @@
+// From a row of logits to a token.
+#include "engine/request_sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/fail.h"
+#include "generate/token_drawer.h"
+
+namespace mslt {
+namespace {
+
+constexpr float impossible = -std::numeric_limits<float>::infinity();
+
+void check_options(const Request& request, std::int64_t choices) {
+  const auto finite = [](std::string_view option, float value) {
+    if (std::isfinite(value)) return;
+    fail(ErrorKind::usage, "{} is {}; valid is any number.", option, value);
+  };
+  finite("presence_penalty", request.presence_penalty);
+  finite("frequency_penalty", request.frequency_penalty);
+  for (const auto& [id, bias] : request.logit_bias) {
+    if (std::cmp_greater_equal(id, choices)) {
+      fail(ErrorKind::usage, "logit_bias names token {}; the model's tokens are 0 to {}.", id, choices - 1);
+    }
+    if (std::isnan(bias) || bias == std::numeric_limits<float>::infinity()) {
+      fail(ErrorKind::usage, "logit_bias is {} for token {}; valid is any number, or -infinity.", bias, id);
+    }
+  }
+  if (request.max_new_tokens < 0) {
+    fail(ErrorKind::usage, "max_new_tokens is {}; valid is 0 or a larger whole number.", request.max_new_tokens);
+  }
+  if (request.logprobs && (*request.logprobs < 0 || *request.logprobs > most_logprobs)) {
+    fail(ErrorKind::usage, "logprobs is {}; valid is 0 to {}.", *request.logprobs, most_logprobs);
+  }
+}
+
+}  // namespace
+
+RequestSampler::RequestSampler(Request& request, std::int64_t choices, std::span<const TokenId> excluded)
+    : sampler_(request.sampling, 0),
+      choices_(choices),
+      bias_(request.logit_bias),
+      presence_penalty_(request.presence_penalty),
+      frequency_penalty_(request.frequency_penalty),
+      logprobs_(request.logprobs) {
+  check_options(request, choices);
+  constraint_ = std::move(request.constraint);
+  for (const TokenId id : excluded) {
+    if (std::cmp_less(id, choices)) excluded_.push_back(id);
+  }
+}
+
+// Keeps the model's own logits, and applies everything but the constraint's ends.
+void RequestSampler::begin(std::span<float> logits) {
+  require_finite(logits);
+  if (logprobs_) {
+    raw_.assign(logits.begin(), logits.end());
+    const float largest = *std::ranges::max_element(raw_);
+    double sum = 0.0;
+    for (const float logit : raw_) sum += std::exp(static_cast<double>(logit) - largest);
+    log_sum_ = largest + std::log(sum);
+  }
+  for (const auto& [id, bias] : bias_) logits[id] += bias;
+  if (presence_penalty_ != 0.0f || frequency_penalty_ != 0.0f) {
+    for (const auto& [id, count] : occurrences_) {
+      logits[id] -= presence_penalty_ + frequency_penalty_ * static_cast<float>(count);
+    }
+  }
+  for (const TokenId id : excluded_) logits[id] = impossible;
+  if (constraint_ != nullptr) {
+    allowed_.assign((logits.size() + 31) / 32, 0);
+    constraint_->allow(allowed_);
+  }
+}
+
+DrawnToken RequestSampler::choose(std::span<float> logits, std::span<const std::int32_t> history) {
+  if (constraint_ != nullptr) {
+    for (std::size_t id = 0; id < logits.size(); ++id) {
+      if ((allowed_[id / 32] >> (id % 32) & 1) == 0) logits[id] = impossible;
+    }
+  }
+  if (std::ranges::none_of(logits, [](float logit) { return std::isfinite(logit); })) {
+    fail(ErrorKind::input, "No token may follow: the logit bias and the constraint together forbid all.");
+  }
+  const auto token = static_cast<TokenId>(sampler_.draw({logits}, history));
+  ++occurrences_[token];
+  DrawnToken result = {.drawn = {.token = token}};
+  if (!logprobs_) return result;
+  const auto logprob = [&](TokenId id) {
+    return TokenLogprob{id, static_cast<float>(raw_[id] - log_sum_)};
+  };
+  result.drawn = logprob(token);
+  std::vector<TokenId> ids(raw_.size());
+  std::iota(ids.begin(), ids.end(), TokenId{0});
+  const auto count = std::min<std::ptrdiff_t>(*logprobs_, std::ssize(ids));
+  std::partial_sort(ids.begin(), ids.begin() + count, ids.end(),
+                    [&](TokenId a, TokenId b) { return raw_[a] != raw_[b] ? raw_[a] > raw_[b] : a < b; });
+  for (std::ptrdiff_t i = 0; i < count; ++i) result.most_likely.push_back(logprob(ids[static_cast<std::size_t>(i)]));
+  return result;
+}
+
+}  // namespace mslt

@@ -1,0 +1,49 @@
+// What is profiled: steps of training or of generation that do the same work each time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "backend/timed_backend.h"
+#include "mslt/config.h"
+#include "mslt/trainer.h"
+
+namespace mslt {
+
+enum class WorkloadKind : std::uint8_t { train, decode, prompt };
+// "a training step", "a decoding step", "the pass over a prompt".
+std::string_view describe(WorkloadKind kind);
+
+struct WorkloadOptions {
+  WorkloadKind kind = WorkloadKind::train;
+  Config model;
+  std::string dtype = "f32";
+  std::int64_t batch_size = 1;
+  std::int64_t seq_len = 0;  // of training; 0: the model's context
+  Recompute recompute = Recompute::automatic;
+  MasterWeights master_weights = MasterWeights::f32;
+  GradientSums grad_dtype = GradientSums::as_parameters;
+  std::int64_t prompt_tokens = 64;  // of generation; a decoding step goes on from them
+  std::string quantize = "none";
+};
+
+// Its tokens are random, its weights those of an untrained model. Holds the model; the backend must outlive it. One
+// thread at a time.
+class Workload {
+ public:
+  Workload() = default;
+  Workload(const Workload&) = delete;
+  Workload& operator=(const Workload&) = delete;
+  virtual ~Workload() = default;
+
+  // Hands one step over; what it left running may still run.
+  virtual void step() = 0;
+  virtual std::int64_t tokens_per_step() const = 0;
+};
+
+// Names the layers for the backend, too. Throws as training and generation do, and Error(usage) for sizes that the
+// model does not have.
+std::unique_ptr<Workload> make_workload(TimedBackend& backend, const WorkloadOptions& options);
+
+}  // namespace mslt
