@@ -92,7 +92,10 @@ class GenerationWorkload final : public Workload {
       return;
     }
     for (const int slot : slots_) cache_.truncate(slot, prompt_tokens_);
-    DecodeSteps(backend_, pass_, drawer_, slots_, next_).run(1, [](const auto&) { return true; });
+    const std::span<const std::int32_t> each(next_);
+    std::vector<std::span<const std::int32_t>> last;
+    for (std::size_t i = 0; i < slots_.size(); ++i) last.push_back(each.subspan(i, 1));
+    DecodeSteps(backend_, pass_, drawer_, slots_, last).run(1, [](const auto&) { return true; });
   }
   std::int64_t tokens_per_step() const override {
     const auto sequences = static_cast<std::int64_t>(slots_.size());

@@ -40,7 +40,8 @@ bool is_drawn(const Row& row, std::size_t token) {
   }
   std::vector<std::size_t> order(logits.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return logits[a] > logits[b]; });
+  std::ranges::sort(
+      order, [&](std::size_t a, std::size_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
   if (set.temperature == 0.0f) return order[0] == token;
   std::vector<double> down_to;  // the sum of weights down to each
   for (const std::size_t i : order) {
