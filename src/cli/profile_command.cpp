@@ -134,7 +134,7 @@ void add_common(CLI::App& command, Arguments& arguments) {
   add_integer(command, "--rounds", arguments.rounds, "Steps to measure whole, and as many operation by operation",
               {.least = 1, .most = most_rounds, .unit = "steps"});
   add_switch(command, "--measure-peaks", arguments.measure_peaks,
-             "Measure the device's peak and bandwidth again instead of taking the stored ones");
+             "Measure the device's peak and bandwidth again, and store the better of both measurements");
   command.add_option("--trace", arguments.trace, "File for a trace of one step that Perfetto opens");
   command.add_option("--report", arguments.report, "File for a page with charts (HTML)");
   command.add_option("--save-baseline", arguments.save_baseline, "File for the measurements, to compare with later");

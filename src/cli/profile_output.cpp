@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
@@ -135,6 +136,12 @@ void print_profile(std::ostream& out, const StepSamples& samples, const ProfileS
       "At the roofline they would take {}\n",
       time_text(summary.operation_seconds), 100.0 * summary.operation_seconds / summary.whole.median,
       time_text(summary.gap_seconds), time_text(summary.least_seconds));
+  const auto above_peak = [](const ProfileRow& row) {
+    return row.bound == Bound::arithmetic && row.roofline_share > 1.1;
+  };
+  if (std::ranges::any_of(summary.operations, above_peak)) {
+    out << "Some products are faster than the stored peak; --measure-peaks measures it again.\n";
+  }
   if (!samples.counters_refused.empty()) {
     out << fmt::format("No counts of cycles and cache misses. {}\n", samples.counters_refused);
   } else if (!samples.timed.empty()) {

@@ -18,9 +18,9 @@
 namespace mslt {
 namespace {
 
-constexpr std::string_view format_name = "mslt device peaks";
-constexpr int format_version = 1;
-constexpr std::uint64_t largest_file = 1 << 20;
+constexpr std::string_view peaks_format = "mslt device peaks";
+constexpr int peaks_version = 1;
+constexpr std::uint64_t largest_peaks_file = 1 << 20;
 
 double smallest_operation_seconds(Backend& backend) {
   const auto buffer = backend.allocate(64, "smallest operation");
@@ -42,9 +42,9 @@ std::optional<nlohmann::json> read_peaks(const std::filesystem::path& file) {
   std::error_code missing;
   if (file.empty() || !std::filesystem::exists(file, missing)) return std::nullopt;
   try {
-    nlohmann::json document = read_json_file(file, largest_file);
-    if (!document.is_object() || document.value("format", nlohmann::json()) != format_name ||
-        document.value("version", nlohmann::json()) != format_version || !document["peaks"].is_object()) {
+    nlohmann::json document = read_json_file(file, largest_peaks_file);
+    if (!document.is_object() || document.value("format", nlohmann::json()) != peaks_format ||
+        document.value("version", nlohmann::json()) != peaks_version || !document["peaks"].is_object()) {
       return std::nullopt;
     }
     return document;
@@ -98,7 +98,7 @@ std::optional<DevicePeaks> load_peaks(const std::filesystem::path& file, DType d
 
 void store_peaks(const std::filesystem::path& file, const DeviceInfo& device, DType dtype, const DevicePeaks& peaks) {
   nlohmann::json document = read_peaks(file).value_or(
-      nlohmann::json{{"format", format_name}, {"version", format_version}, {"peaks", nlohmann::json::object()}});
+      nlohmann::json{{"format", peaks_format}, {"version", peaks_version}, {"peaks", nlohmann::json::object()}});
   document["backend"] = device.backend;
   document["device"] = device.name;
   document["compute_units"] = device.compute_units;
@@ -111,10 +111,14 @@ void store_peaks(const std::filesystem::path& file, const DeviceInfo& device, DT
 
 DevicePeaks device_peaks(Backend& backend, DType dtype, bool again) {
   const std::filesystem::path file = stored_peaks_file(backend.device());
-  if (!again) {
-    if (const std::optional<DevicePeaks> stored = load_peaks(file, dtype)) return *stored;
+  const std::optional<DevicePeaks> stored = load_peaks(file, dtype);
+  if (stored && !again) return *stored;
+  DevicePeaks peaks = measure_peaks(backend, dtype);
+  if (stored) {
+    peaks = {.flops = std::max(peaks.flops, stored->flops),
+             .bandwidth = std::max(peaks.bandwidth, stored->bandwidth),
+             .dispatch_seconds = std::min(peaks.dispatch_seconds, stored->dispatch_seconds)};
   }
-  const DevicePeaks peaks = measure_peaks(backend, dtype);
   if (file.empty()) return peaks;
   try {
     store_peaks(file, backend.device(), dtype, peaks);

@@ -20,6 +20,6 @@ struct MemoryCurve {
 
 // Bytes that were written before the step count from its beginning. Of more than `most_holders`, the smallest are one:
 // "others".
-MemoryCurve memory_curve(const StepTimeline& step, std::size_t most_holders = 8);
+MemoryCurve memory_curve(const StepTimeline& step, std::size_t most_holders = 7);
 
 }  // namespace mslt

@@ -33,7 +33,7 @@ constexpr std::string_view style = R"css(
 )css";
 
 constexpr int width = 960;
-constexpr int left = 64;
+constexpr int left = 84;
 constexpr int right = 16;
 
 std::string text(double x, double y, std::string_view anchor, std::string_view words) {

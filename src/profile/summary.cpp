@@ -124,10 +124,15 @@ std::vector<std::string> sentences_about(const std::vector<ProfileRow>& rows, do
     if (sentences.size() == most || !(loss.seconds > 0.0) || !(all_seconds > 0.0)) break;
     std::string sentence = fmt::format("{} takes {:.0f} % of the step at {:.0f} % of its roofline", words_of(loss.name),
                                        100.0 * loss.seconds / all_seconds, 100.0 * loss.least / loss.seconds);
-    sentence += loss.bound == Bound::dispatch
-                    ? "; its calls are so small that starting them sets the time."
-                    : fmt::format(", which {} sets; at that it would save {:.0f} % of the step.", name_of(loss.bound),
-                                  100.0 * loss.lost / all_seconds);
+    const double lost_share = 100.0 * loss.lost / all_seconds;
+    if (loss.bound == Bound::dispatch) {
+      sentence += "; its calls are so small that starting them sets the time.";
+    } else if (lost_share < 1.0) {
+      sentence += fmt::format(", which {} sets; there is little to save.", name_of(loss.bound));
+    } else {
+      sentence +=
+          fmt::format(", which {} sets; at that it would save {:.0f} % of the step.", name_of(loss.bound), lost_share);
+    }
     sentences.push_back(std::move(sentence));
   }
   return sentences;
