@@ -82,7 +82,7 @@ class Texts {
       if (constraint->may_end() && (drawn >= tokens || random.below(4) == 0)) break;
       const auto ids = allowed(*constraint);
       mslt::TokenId id = ids.at(random.below(static_cast<std::uint32_t>(ids.size())));
-      if (drawn >= tokens) id = closing(ids).value_or(id);
+      if (drawn >= tokens && random.below(3) != 0) id = closing(ids).value_or(id);
       constraint->accept(id);
       text += tokenizer_.token_bytes(id);
     }
@@ -91,7 +91,7 @@ class Texts {
 
   // A token that brings a text nearer to its end.
   std::optional<mslt::TokenId> closing(const std::vector<mslt::TokenId>& ids) const {
-    for (const char byte : std::string_view("\"}]0n")) {
+    for (const char byte : std::string_view("\"b}]0n")) {
       for (const mslt::TokenId id : ids) {
         if (tokenizer_.token_bytes(id) == std::string_view(&byte, 1)) return id;
       }
