@@ -16,9 +16,12 @@
 namespace mslt {
 
 struct LoadOptions {
-  std::string device = "auto";    // as --device: auto, cpu, cuda, metal, msl-host
-  std::string dtype;              // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
-  std::string quantize = "none";  // of matrices: "int8" or "int4" copies in groups of 32, for inference alone
+  std::string device = "auto";  // as --device: auto, cpu, cuda, metal, msl-host
+  std::string dtype;            // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
+  // How matrices are kept for inference: "auto" as the file has them, which in a GGUF file may be 8 or 4 bits; "none"
+  // as numbers of `dtype`; "int8" or "int4" as copies of these in groups of 32. Results of "auto" and "none" differ by
+  // rounding only.
+  std::string quantize = "auto";
   // Launch parameters of a GPU's kernels: "none" for the built-in table; "auto" for what mslt tune stored for the
   // device, else the table; or a tuning file. Results differ by rounding only.
   std::string tuning = "none";
@@ -32,7 +35,7 @@ struct LoadOptions {
 class Model {
  public:
   // Opens a Hugging Face folder (config.json, model.safetensors, tokenizer.json) of a supported family, a run folder
-  // written by train, any folder written by save(), or a GGUF file, whose weights are unpacked. Throws Error naming the
+  // written by train, any folder written by save(), or a GGUF file. Throws Error naming the
   // file and member that it cannot accept.
   static Model load(const std::filesystem::path& folder, const LoadOptions& options = {});
   Model(Model&&) noexcept;

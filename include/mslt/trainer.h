@@ -54,7 +54,8 @@ struct TrainOptions {
   // seq_len, and cut there.
   std::int64_t steps = 1000;
   std::int64_t batch_size = 16;
-  std::int64_t seq_len = 0;  // 0: the model's max_positions, or what the longest example needs where that is less
+  // 0: the model's max_positions, with init_from at most 512, or what the longest example needs where that is less
+  std::int64_t seq_len = 0;
   std::int64_t grad_accum = 1;
   std::uint64_t seed = 1;  // for the weights, the order of the data, and dropout
 
@@ -72,7 +73,7 @@ struct TrainOptions {
 
   // Intervals in steps; 0: only at the end (samples: never).
   std::int64_t eval_every = 100;
-  std::int64_t eval_batches = 50;  // batches of an intermediate evaluation, 0 for all; the last one takes all
+  std::int64_t eval_batches = 50;  // batches of an evaluation, 0 for all
   std::int64_t sample_every = 0;
   std::string sample_prompt;  // what the samples begin with
   std::int64_t save_every = 500;
@@ -148,6 +149,12 @@ struct EvaluationEvent {
   double bits_per_byte = 0.0;
   bool best = false;  // the lowest loss so far
 };
+// While an evaluation runs, after each batch.
+struct EvaluationProgressEvent {
+  std::int64_t step = 0;
+  std::int64_t done = 0;
+  std::int64_t batches = 0;
+};
 struct SampleEvent {
   std::int64_t step = 0;
   std::string text;
@@ -163,7 +170,7 @@ struct NoteEvent {
   std::string text;
   bool warning = false;
 };
-using TrainEvent = std::variant<StepEvent, EvaluationEvent, SampleEvent, SaveEvent, NoteEvent>;
+using TrainEvent = std::variant<StepEvent, EvaluationEvent, EvaluationProgressEvent, SampleEvent, SaveEvent, NoteEvent>;
 
 // The caller's callbacks; each may be empty. All run on the thread that runs the trainer. An exception from `event`
 // ends the run: the step's checkpoint is saved, then the exception propagates. An Error from `sample` becomes a
@@ -173,7 +180,8 @@ struct TrainCallbacks {
   // Generates text for sample_every from the model after the step, for example with a Generator. The model is the
   // trainer's.
   std::function<std::string(Model& model, std::int64_t step)> sample;
-  // Set it (from another thread or a signal handler) to stop after the current step, saving a checkpoint.
+  // Set it (from another thread or a signal handler) to stop after the current step, saving a checkpoint. An evaluation
+  // ends there as well; a resumed run makes it again.
   const std::atomic<bool>* stop = nullptr;
 };
 

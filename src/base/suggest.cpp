@@ -14,6 +14,17 @@ std::string_view without_dashes(std::string_view word) {
   return word;
 }
 
+// Whether all parts of `word` between dashes are parts of `name`, as those of max-tokens are of max-new-tokens.
+bool has_parts(std::string_view name, std::string_view word) {
+  const std::string all = "-" + std::string(name) + "-";
+  while (!word.empty()) {
+    const std::size_t end = std::min(word.find('-'), word.size());
+    if (all.find("-" + std::string(word.substr(0, end)) + "-") == std::string::npos) return false;
+    word.remove_prefix(std::min(end + 1, word.size()));
+  }
+  return true;
+}
+
 }  // namespace
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -49,8 +60,9 @@ std::vector<std::string> near_names(std::string_view word, std::span<const std::
     near.push_back(name);
   }
   if (near.empty() && letters.size() > 2) {
-    std::copy_if(names.begin(), names.end(), std::back_inserter(near),
-                 [&](const std::string& name) { return without_dashes(name).starts_with(letters); });
+    std::copy_if(names.begin(), names.end(), std::back_inserter(near), [&](const std::string& name) {
+      return without_dashes(name).starts_with(letters) || has_parts(without_dashes(name), letters);
+    });
   }
   if (near.size() > most_names) near.resize(most_names);
   return near;

@@ -159,7 +159,8 @@ void add_generate_bench(CLI::App& bench, Context& context) {
   add_model_options(*command, *model);
   const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
   command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
-  add_quantize_option(*command, options->quantize);
+  command->add_option("--quantize", options->quantize,
+                      "Matrices in memory: none, int8 or int4, in groups of 32; int4 leaves 8 bits to the output head");
   add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
   add_integer(*command, "--prompt-tokens", options->prompt_tokens, "Tokens of the prompt", token_range);
   add_integer(*command, "--new-tokens", options->new_tokens, "Tokens to decode", token_range);

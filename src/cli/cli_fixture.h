@@ -53,15 +53,15 @@ class CliTest : public testing::Test {
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
 
   void train_tokenizer() {
-    const Outcome outcome = mslt(
-        {"tokenizer", "train", "--input", path("text.txt"), "--vocab-size", "300", "--output", path("tokenizer.json")});
+    const Outcome outcome = mslt({"tokenizer", "train", "--input", path("text.txt"), "--vocab-size", "300", "--output",
+                                  path("tokenizer.json"), "--force"});
     ASSERT_EQ(outcome.status, 0) << outcome.err;
   }
 
   void prepare_data() {
     train_tokenizer();
     const Outcome outcome = mslt({"data", "prepare", "--tokenizer", path("tokenizer.json"), "--input", path("text.txt"),
-                                  "--output", path("data")});
+                                  "--output", path("data"), "--force"});
     ASSERT_EQ(outcome.status, 0) << outcome.err;
   }
 

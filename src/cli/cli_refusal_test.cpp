@@ -105,6 +105,28 @@ TEST_F(CliRefusalTest, HeadsThatDoNotDivideAreRefusedBeforeWorkStarts) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "run"));
 }
 
+TEST_F(CliRefusalTest, OutputsAreReplacedByForceAlone) {
+  prepare_data();
+  const auto before = read_file(folder_ / "tokenizer.json", 1 << 20);
+  std::vector<std::string> tokenizer = {"tokenizer",    "train", "--input",  path("text.txt"),
+                                        "--vocab-size", "280",   "--output", path("tokenizer.json")};
+  std::vector<std::string> data = {"data",    "prepare",        "--tokenizer", path("tokenizer.json"),
+                                   "--input", path("text.txt"), "--output",    path("data")};
+  for (std::vector<std::string>* const arguments : {&tokenizer, &data}) {
+    const Outcome refused = mslt(*arguments);
+    EXPECT_EQ(refused.status, 2) << refused.err;
+    EXPECT_NE(refused.err.find("exists already; choose another --output, or add --force"), std::string::npos)
+        << refused.err;
+  }
+  EXPECT_EQ(read_file(folder_ / "tokenizer.json", 1 << 20), before);
+  for (std::vector<std::string>* const arguments : {&tokenizer, &data}) {
+    arguments->emplace_back("--force");
+    const Outcome outcome = mslt(*arguments);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+  }
+  EXPECT_NE(read_file(folder_ / "tokenizer.json", 1 << 20), before);
+}
+
 TEST_F(CliRefusalTest, WrongFilesAreNamed) {
   train_tokenizer();
   write_file(folder_ / "empty.txt", "");

@@ -135,7 +135,7 @@ TEST_F(CliTest, ExamplesArePaddedFromTextToModel) {
   Outcome outcome = mslt(prepare);
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_NE(outcome.out.find(" examples for training, "), std::string::npos) << outcome.out;
-  prepare.push_back("--json");
+  prepare.insert(prepare.end(), {"--json", "--force"});
   const auto info = nlohmann::json::parse(mslt(prepare).out);
   EXPECT_EQ(info["train_examples"].get<int>() + info["validation_examples"].get<int>(), 60);
   const auto longest = info["longest_example"].get<int>();

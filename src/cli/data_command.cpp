@@ -3,15 +3,20 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <string>
 
+#include "base/gguf.h"
+#include "base/paths.h"
 #include "base/printable.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
+#include "cli/output_place.h"
 #include "cli/progress.h"
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
@@ -31,6 +36,7 @@ struct PrepareArguments {
   std::vector<std::string> special;
   std::string eos;
   bool no_bos = false;
+  bool force = false;
 };
 
 // What stands between documents, in words.
@@ -47,10 +53,19 @@ std::string describe_documents(const DataInfo& info, const PrepareArguments& arg
   return fmt::format("Each document ends with {}; nothing is put before it.", end);
 }
 
+// The model that a tokenizer comes from, which can be trained on: a GGUF file with weights, or a model folder. Nothing
+// if it comes by itself.
+std::string model_of(const std::filesystem::path& tokenizer) {
+  if (is_gguf_file(tokenizer)) return GgufFile(tokenizer).contents().tensors().empty() ? "" : tokenizer.string();
+  const std::filesystem::path folder = tokenizer_folder(tokenizer);
+  return path_exists(folder / "config.json") ? folder.string() : "";
+}
+
 void prepare(const PrepareArguments& arguments, Context& context) {
   PrepareOptions options = arguments.options;
   if (!arguments.pattern.empty()) options.pattern = split_pattern_from_name(arguments.pattern);
   options.special = parse_special_tokens(arguments.special);
+  require_replaceable(options.output / "data.json", arguments.force);
   const InterruptGuard interrupt;
   options.eos = [&](const Tokenizer& tokenizer) -> std::optional<TokenId> {
     if (!arguments.eos.empty()) return require_token(tokenizer, arguments.eos, "--eos");
@@ -105,8 +120,10 @@ void prepare(const PrepareArguments& arguments, Context& context) {
                                info.train.documents, info.val.documents,
                                TokenStream(options.output, "train").longest_example());
   }
-  context.err << fmt::format("Next: {} train --data {} --output run --preset tiny\n", context.program,
-                             shell_quote(options.output.string()));
+  const std::string model = model_of(options.tokenizer);
+  context.err << fmt::format("Next: {} train --data {} --output {} {}\n", context.program,
+                             shell_quote(options.output.string()), free_name("run"),
+                             model.empty() ? "--preset tiny" : "--init-from " + shell_quote(model));
 }
 
 }  // namespace
@@ -130,6 +147,7 @@ void add_data_command(CLI::App& app, Context& context) {
   add_texts(*command, "--special", arguments->special, "Special tokens of a .tiktoken file, as NAME=ID");
   add_paths(*command, "--input", options->inputs, "Text files; each is a document")->required();
   command->add_option("--output", options->output, "Data folder, created if it does not exist")->required();
+  add_force_option(*command, arguments->force);
   add_real(*command, "--val-fraction", options->val_fraction, "Share kept for validation", {.most = 0.99});
   add_texts(*command, "--clean", options->cleaning, "Steps in order: whitespace, lowercase, nfc")->delimiter(',');
   add_switch(

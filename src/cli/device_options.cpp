@@ -26,8 +26,10 @@ void add_library_options(CLI::App& command, std::string& attention, std::string&
 }
 
 void add_quantize_option(CLI::App& command, std::string& quantize) {
-  command.add_option("--quantize", quantize,
-                     "Matrices in memory: none, int8 or int4, in groups of 32; int4 leaves 8 bits to the output head");
+  command.add_option(
+      "--quantize", quantize,
+      "Matrices in memory: auto (as in the file, which a GGUF file may have in 8 or 4 bits), none (all of "
+      "--dtype), int8 or int4, in groups of 32; int4 leaves 8 bits to the output head");
 }
 
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command) {

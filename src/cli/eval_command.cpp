@@ -133,7 +133,7 @@ void add_eval_command(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
                                   "  mslt eval --model run --data data\n"
                                   "  mslt eval --model run --data data --split train --max-batches 100 --json\n");
-  command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
+  command->add_option("--model", arguments->model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")
       ->required();
   command->add_option("--data", arguments->options.data, "Folder that data prepare wrote")->required();
   command->add_option("--split", arguments->options.split, "val or train");

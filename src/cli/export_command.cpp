@@ -12,15 +12,19 @@
 
 #include "backend/registry.h"
 #include "base/fail.h"
+#include "base/gguf.h"
 #include "base/paths.h"
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/interrupt.h"
+#include "cli/shell_quote.h"
 #include "cli/units.h"
+#include "formats/gguf_blocks.h"
 #include "formats/gguf_export.h"
 #include "formats/gguf_quantise.h"
 #include "formats/model_info.h"
 #include "formats/safetensors.h"
+#include "text/gguf_tokenizer.h"
 
 namespace mslt::cli {
 namespace {
@@ -91,6 +95,26 @@ void print(const Arguments& arguments, std::string_view type, std::uint64_t byte
   }
   context.out << fmt::format("{}: {} of {} weights\n", arguments.output, format_bytes(static_cast<double>(bytes)),
                              type);
+  context.err << fmt::format("Next: {} generate --model {} --prompt 'Once'\n", context.program,
+                             shell_quote(arguments.output));
+}
+
+// What the new files will not say as the old ones did.
+void note_losses(const Arguments& arguments, const ModelInfo& info, Context& context) {
+  if (!arguments.quantize.empty()) {
+    for (const auto& [type, weights] : info.weights) {
+      if (!quantised_block(type)) continue;
+      context.err << fmt::format(
+          "Note: the model's weights are {} already; quantising them again loses more than quantising the original.\n",
+          type);
+      break;
+    }
+  }
+  if (arguments.format != "hf" || !info.model.tokenizer || !is_gguf_file(arguments.model)) return;
+  if (!has_tied_merges(parts_from_gguf_file(arguments.model))) return;
+  context.err
+      << "Note: tokens of the file have the same scores. tokenizer.json has to put their merges in an order, so "
+         "it may encode some texts otherwise.\n";
 }
 
 void export_model(const Arguments& arguments, Context& context) {
@@ -99,11 +123,18 @@ void export_model(const Arguments& arguments, Context& context) {
     fail(ErrorKind::usage, "--format is {}; valid are hf and gguf.", arguments.format);
   }
   if (!arguments.quantize.empty() && (!is_gguf || !arguments.dtype.empty())) {
-    fail(ErrorKind::usage, "--quantize cannot be combined with {}.", is_gguf ? "--dtype" : "--format hf");
+    fail(ErrorKind::usage, "--quantize cannot be combined with {}.",
+         is_gguf ? "--dtype: it is the type of the file's matrices"
+                 : "--format hf: such folders hold floats, of which --dtype chooses the type");
   }
   if (arguments.output.empty())
     fail(ErrorKind::usage, "--output is empty; valid is the path of a new {}.", is_gguf ? "file" : "folder");
   const std::filesystem::path output = arguments.output;
+  if (!is_gguf && output.extension() == ".gguf") {
+    fail(ErrorKind::usage,
+         "--format hf writes a folder, but --output {} is the name of a file; --format gguf writes one.",
+         output.string());
+  }
   require_free(output, !is_gguf);
   const ModelInfo info = read_model_info(arguments.model);
   const DType dtype = arguments.dtype.empty() ? stored_dtype(info) : dtype_from_name(arguments.dtype);
@@ -112,10 +143,12 @@ void export_model(const Arguments& arguments, Context& context) {
     print_notes(model.notes, context);
     return model;
   };
+  note_losses(arguments, info, context);
   const std::unique_ptr<Backend> backend = mslt::make_backend("cpu");
   if (is_gguf) {
     const GgufBlock type = gguf_type(arguments, dtype);
-    const GgufExport file(info.config, info.model, type);
+    GgufExport file(info.config, info.model, type);
+    if (is_gguf_file(arguments.model)) file.carry_over(GgufFile(arguments.model).contents());
     require_space(output, file.head().file_bytes());
     const LoadedModel model = load(*backend);
     const InterruptGuard interrupt;
@@ -123,6 +156,7 @@ void export_model(const Arguments& arguments, Context& context) {
     file.write(*model.transformer, output, &interrupt.flag());
     interrupt.end_if_interrupted(arguments.output + " is written.");
     print(arguments, type.name, file.head().file_bytes(), context);
+    if (output.extension() != ".gguf") context.err << "Note: other programs look for the ending .gguf.\n";
     return;
   }
   const std::uint64_t bytes = static_cast<std::uint64_t>(info.config.parameter_count()) * size_of(dtype);
@@ -148,7 +182,7 @@ void add_export_command(CLI::App& app, Context& context) {
                                   "  mslt export --model run --format gguf --output model.gguf\n"
                                   "  mslt export --model run --format gguf --quantize q8_0 --output small.gguf\n"
                                   "  mslt export --model model.gguf --format hf --dtype bf16 --output folder\n");
-  command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
+  command->add_option("--model", arguments->model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")
       ->required();
   command->add_option("--format", arguments->format, "hf, a folder for transformers, or gguf, a file for llama.cpp")
       ->required();

@@ -115,7 +115,7 @@ void add_generate_command(CLI::App& app, Context& context) {
                                   "  echo 'Once' | mslt generate --model run --prompt - --top-p 0.9 --num 3 --seed 7\n"
                                   "  mslt generate --model run --prompt 'Q:' --stop 'Q:' --json\n");
   GenerateOptions& options = arguments->options;
-  command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
+  command->add_option("--model", arguments->model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")
       ->required();
   command->add_option("--prompt", arguments->prompt, "What to continue; - for standard input")->required();
   command->add_option("--device", arguments->load.device,

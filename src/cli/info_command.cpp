@@ -4,17 +4,22 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <optional>
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "base/fail.h"
+#include "base/file.h"
 #include "base/gguf.h"
 #include "base/paths.h"
 #include "base/printable.h"
@@ -87,7 +92,8 @@ void print_json(const ModelInfo& info, Context& context) {
                       {"vocab_size", config.vocab_size},
                       {"tied_embeddings", config.tied_embeddings},
                       {"weights", weights},
-                      {"run_bytes", run_bytes_per_parameter * parameters},
+                      {"run_bytes", info.run_bytes},
+                      {"packed_matrices", info.packed_matrices},
                       {"train_bytes", train_bytes_per_parameter * parameters},
                       {"cache_bytes_per_token", cache_bytes_per_position(config)},
                       {"tokens", info.model.tokenizer ? info.model.tokenizer->vocab_size() : 0},
@@ -128,9 +134,13 @@ void print(const ModelInfo& info, Context& context) {
   row("Context", fmt::format("{} tokens", config.max_positions));
   print_weights(info.weights, context);
   row("Memory",
-      fmt::format("to run, {} of weights in f32 (half in 16 bits), and {} for each token of context; to train, {} "
-                  "without activations",
-                  format_bytes(static_cast<double>(run_bytes_per_parameter) * parameters),
+      fmt::format("to run, {} of weights{}, and {} for each token of context; to train, {} without activations",
+                  format_bytes(static_cast<double>(info.run_bytes)),
+                  info.packed_matrices == 0
+                      ? " in f32 (half in 16 bits)"
+                      : fmt::format(", {} of the matrices in 8 or 4 bits as in the file ({} with --quantize none)",
+                                    info.packed_matrices,
+                                    format_bytes(static_cast<double>(run_bytes_per_parameter) * parameters)),
                   format_bytes(static_cast<double>(cache_bytes_per_position(config))),
                   format_bytes(static_cast<double>(train_bytes_per_parameter) * parameters)));
   row("Tokenizer", info.model.tokenizer ? fmt::format("{} tokens", info.model.tokenizer->vocab_size()) : "none");
@@ -149,6 +159,10 @@ void describe_shard(const std::filesystem::path& path, Context& context) {
   print_row("Tokens", fmt::format("{}", shard.size()), context);
 }
 
+std::string counted(std::uint64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 void describe_data(const std::filesystem::path& folder, Context& context) {
   const DataInfo data = read_data_info(folder);
   if (context.json) {
@@ -164,8 +178,10 @@ void describe_data(const std::filesystem::path& folder, Context& context) {
   print_row("Format", "data folder", context);
   const auto split = [&](std::string_view name, const SplitInfo& info) {
     print_row(name,
-              fmt::format("{} tokens of {} {} in {} shards", info.tokens, info.documents,
-                          data.holds_examples() ? "examples" : "documents", info.shards.size()),
+              fmt::format("{} tokens of {} in {}", info.tokens,
+                          info.documents == 0 ? "parts of documents"
+                                              : counted(info.documents, data.holds_examples() ? "example" : "document"),
+                          counted(info.shards.size(), "shard")),
               context);
   };
   split("Training", data.train);
@@ -218,10 +234,50 @@ void describe_tokenizer(const std::filesystem::path& path, Context& context) {
   print_row("Tokens", labels.empty() ? "none" : fmt::format("{}", fmt::join(labels, ", ")), context);
 }
 
+constexpr std::string_view kinds =
+    "a run, checkpoint, Hugging Face or data folder, a GGUF or safetensors file, a token shard or a tokenizer";
+
+bool begins_as_json(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  char first = 0;
+  return file >> first && first == '{';
+}
+
+// Of a checkpoint, or of a run's newest one that is there.
+void print_progress(const std::filesystem::path& folder, Context& context) {
+  std::filesystem::path newest = folder;
+  if (!path_exists(folder / "manifest.json")) {
+    std::optional<std::int64_t> step;
+    std::error_code error;
+    for (auto at = std::filesystem::directory_iterator(folder / "checkpoints", error);
+         at != std::filesystem::directory_iterator(); at.increment(error)) {
+      const std::string name = at->path().filename().string();
+      constexpr std::string_view before = "step-";
+      std::int64_t number = -1;
+      if (name.starts_with(before)) std::from_chars(name.data() + before.size(), name.data() + name.size(), number);
+      if (number < 0 || (step && number <= *step)) continue;
+      if (!path_exists(at->path() / "manifest.json")) continue;
+      step = number;
+      newest = at->path();
+    }
+    if (!step) return;
+  }
+  constexpr std::uint64_t most_bytes = 1 << 20;
+  const auto json = nlohmann::json::parse(read_file(newest / "manifest.json", most_bytes), nullptr, false);
+  if (!json.is_object() || !json.value("step", nlohmann::json()).is_number_integer()) return;
+  const nlohmann::json loss = json.value("validation_loss", nlohmann::json());
+  print_row("Training",
+            fmt::format("to step {}{}", json["step"].get<std::int64_t>(),
+                        loss.is_number() ? fmt::format(", validation loss {:.4f}", loss.get<double>()) : ""),
+            context);
+}
+
 void describe_model(const std::filesystem::path& path, Context& context) {
   const ModelInfo info = read_model_info(path);
   print_notes(info.model.notes, context);
-  context.json ? print_json(info, context) : print(info, context);
+  if (context.json) return print_json(info, context);
+  print(info, context);
+  print_progress(path, context);
 }
 
 void describe(const std::filesystem::path& path, Context& context) {
@@ -240,7 +296,14 @@ void describe(const std::filesystem::path& path, Context& context) {
   if (is_shard(path)) return describe_shard(path, context);
   if (path.extension() == ".safetensors") return describe_safetensors(path, context);
   refuse_pytorch_files(path);
-  if (!path_exists(path)) fail(ErrorKind::io, "There is no {}.", path.string());
+  if (!path_exists(path)) fail(ErrorKind::io, "There is no {}; info takes {}.", path.string(), kinds);
+  if (std::ranges::find(model_folder_files(), path.filename().string()) != model_folder_files().end() &&
+      path.filename() != "tokenizer.json") {
+    fail(ErrorKind::input, "{} is a part of a model folder; name the folder.", path.string());
+  }
+  if (path.extension() != ".tiktoken" && !begins_as_json(path) && !is_vocabulary_file(path)) {
+    fail(ErrorKind::input, "{} is none of the files that info knows, which are {}.", path.string(), kinds);
+  }
   describe_tokenizer(path, context);
 }
 

@@ -1,9 +1,13 @@
 // Signal handlers for InterruptGuard.
 #include "cli/interrupt.h"
 
+#include <sys/uio.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ctime>
 
 #include "base/fail.h"
@@ -20,9 +24,10 @@ struct State {
   std::atomic<bool> flag{false};
   std::atomic<int> signal{0};
   std::atomic<std::int64_t> milliseconds{0};  // time of the first signal
+  std::atomic<const char*> answer{nullptr};
 };
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free &&
-              std::atomic<std::int64_t>::is_always_lock_free);
+              std::atomic<std::int64_t>::is_always_lock_free && std::atomic<const char*>::is_always_lock_free);
 
 State& state() {
   static constinit State value;
@@ -35,6 +40,12 @@ std::int64_t now_milliseconds() {
   return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
 }
 
+// Nobody could be told if it failed.
+void say(const char* text) {
+  iovec parts[] = {{const_cast<char*>(text), std::strlen(text)}, {const_cast<char*>("\n"), 1}};
+  if (::writev(STDERR_FILENO, parts, 2) < 0) return;
+}
+
 void on_signal(int number) {
   const int error = errno;
   State& seen = state();
@@ -42,6 +53,7 @@ void on_signal(int number) {
     seen.signal.store(number);
     seen.milliseconds.store(now_milliseconds());
     seen.flag.store(true);
+    if (const char* const answer = seen.answer.load(); answer != nullptr) say(answer);
   } else if (number != SIGHUP && now_milliseconds() - seen.milliseconds.load() >= one_signal_milliseconds) {
     struct sigaction usual{};
     usual.sa_handler = SIG_DFL;
@@ -53,8 +65,9 @@ void on_signal(int number) {
 
 }  // namespace
 
-InterruptGuard::InterruptGuard() {
+InterruptGuard::InterruptGuard(const char* answer) {
   State& seen = state();
+  seen.answer.store(answer);
   seen.flag.store(false);
   seen.signal.store(0);
   struct sigaction handled{};

@@ -15,7 +15,9 @@ namespace mslt::cli {
 // guard at a time.
 class InterruptGuard {
  public:
-  InterruptGuard();
+  // The first signal writes `answer` and a new line to standard error, if it is given: a text that lives as long as the
+  // program.
+  explicit InterruptGuard(const char* answer = nullptr);
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   // Restores the previous handling of signals.

@@ -43,6 +43,14 @@ TEST(InterruptGuard, SignalsAtOnceCountAsOneAndHangUpsAlways) {
   EXPECT_TRUE(guard.interrupted());
 }
 
+TEST(InterruptGuard, AnswersTheFirstSignal) {
+  const InterruptGuard guard("Stopping soon.");
+  testing::internal::CaptureStderr();
+  std::raise(SIGTERM);
+  std::raise(SIGTERM);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "Stopping soon.\n");
+}
+
 TEST(InterruptGuard, LeavesAnIgnoredHangUpIgnored) {
   const auto before = std::signal(SIGHUP, SIG_IGN);
   {

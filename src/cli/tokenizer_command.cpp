@@ -17,6 +17,7 @@
 #include "cli/input_stream.h"
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
+#include "cli/output_place.h"
 #include "cli/progress.h"
 #include "cli/ranges.h"
 #include "cli/shell_quote.h"
@@ -37,12 +38,14 @@ struct TrainArguments {
   std::vector<std::string> inputs;
   std::string output;
   std::string pattern = "gpt2";
+  bool force = false;
   TokenizerTrainOptions options;
 };
 
 void train(const TrainArguments& arguments, Context& context) {
   TokenizerTrainOptions options = arguments.options;
   options.pattern = split_pattern_from_name(arguments.pattern);
+  require_replaceable(arguments.output, arguments.force);
   const InterruptGuard interrupt;
   ProgressLine progress(context.err, context.err_is_terminal);
   options.progress = [&](std::string_view stage, std::uint64_t done, std::uint64_t total) {
@@ -77,8 +80,8 @@ void train(const TrainArguments& arguments, Context& context) {
                              printable(arguments.output));
   std::vector<std::string> inputs;
   for (const std::string& input : arguments.inputs) inputs.push_back(shell_quote(input));
-  context.err << fmt::format("Next: {} data prepare --tokenizer {} --input {} --output data\n", context.program,
-                             shell_quote(arguments.output), fmt::join(inputs, " "));
+  context.err << fmt::format("Next: {} data prepare --tokenizer {} --input {} --output {}\n", context.program,
+                             shell_quote(arguments.output), fmt::join(inputs, " "), free_name("data"));
 }
 
 struct CodeArguments {
@@ -204,6 +207,7 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
   train_command->add_option("--output", training->output, "Where to write tokenizer.json")->required();
   add_integer(*train_command, "--vocab-size", training->options.vocab_size,
               "Vocabulary size, including bytes and special tokens", trained_vocab_range);
+  add_force_option(*train_command, training->force);
   train_command->add_option("--pattern", training->pattern, "How text is split: gpt2, llama3, qwen2, o200k or none");
   add_switch(*train_command, "--strict", training->options.strict,
              "Stop at a file that is empty or not text instead of skipping it");

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -30,6 +31,9 @@
 
 namespace mslt::cli {
 namespace {
+
+// The learning rate with --init-from, where a higher one would undo what the model has learnt.
+constexpr double tuning_lr = 1e-4;
 
 struct Arguments {
   TrainOptions options;
@@ -76,6 +80,12 @@ class Reporter {
                                 event.step, event.loss, event.perplexity, event.bits_per_byte,
                                 event.best ? " (best so far)" : ""));
   }
+  void operator()(const EvaluationProgressEvent& event) {
+    // Short evaluations need none.
+    if (event.done == 1) evaluation_began_ = std::chrono::steady_clock::now();
+    if (std::chrono::steady_clock::now() - evaluation_began_ < std::chrono::seconds(1)) return;
+    progress_.update(fmt::format("step {}: evaluating, batch {} of {}", event.step, event.done, event.batches));
+  }
   void operator()(const SampleEvent& event) { progress_.print(fmt::format("step {}: {}", event.step, event.text)); }
   void operator()(const SaveEvent& event) {
     progress_.print(fmt::format("step {}: saved {}", event.step, printable(event.checkpoint.string())));
@@ -87,6 +97,7 @@ class Reporter {
  private:
   ProgressLine progress_;
   double peak_ = 0.0;
+  std::chrono::steady_clock::time_point evaluation_began_;
 };
 
 void print_result(const TrainResult& result, const Arguments& arguments, Context& context) {
@@ -133,7 +144,7 @@ void train(Arguments arguments, Context& context) {
   }
   options.schedule = schedule_from_name(arguments.schedule);
 
-  const InterruptGuard interrupt;
+  const InterruptGuard interrupt("Stopping after this step, with a checkpoint; another signal ends at once.");
   Reporter reporter(context);
   TrainCallbacks callbacks;
   callbacks.event = [&](const TrainEvent& event) {
@@ -163,7 +174,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
               {.unit = "steps"});
   add_switch(command, "--discard-damaged", options.discard_damaged, "With --resume: set damaged checkpoints aside");
   command.add_option("--init-from", options.init_from,
-                     "Start from the weights of this model folder, whose shape and tokenizer hold then");
+                     "Start from the weights of this model folder or GGUF file, whose shape and tokenizer hold then");
   add_switch(command, "--force-tokenizer", options.force_tokenizer,
              "With --init-from: accept data of another tokenizer; each id keeps its embedding but means another token, "
              "which training has to learn anew");
@@ -174,11 +185,15 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   add_memory_options(command, options);
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
-  add_integer(command, "--seq-len", options.seq_len,
-              "Tokens per sequence; 0 for the model's context, or as many as the longest example needs", seq_len_range);
+  add_integer(
+      command, "--seq-len", options.seq_len,
+      "Tokens per sequence; 0 for the model's context (with --init-from at most 512), or as many as the longest "
+      "example needs",
+      seq_len_range);
   add_integer(command, "--grad-accum", options.grad_accum, "Batches whose gradients make one update",
               {.least = 1, .most = std::uint64_t{1} << 24, .unit = "batches"});
-  add_real(command, "--lr", options.lr, "Highest learning rate", {.most = largest_real, .above_least = true});
+  add_real(command, "--lr", options.lr, "Highest learning rate; with --init-from 1e-4 unless given",
+           {.most = largest_real, .above_least = true});
   add_real(command, "--min-lr-ratio", options.min_lr_ratio, "Last learning rate over the highest", {});
   add_integer(command, "--warmup", options.warmup, "Steps over which the rate rises", {.unit = "steps"});
   command.add_option("--schedule", arguments.schedule, "cosine, linear, constant or wsd");
@@ -260,6 +275,7 @@ void add_train_command(CLI::App& app, Context& context) {
       add_command(app, context, "train", "Train a model on prepared data",
                   "  mslt train --data data --output run --preset tiny --steps 1000\n"
                   "  mslt train --data data --output run --preset mini --batch-size 16 --lr 1e-3 --sample-every 200\n"
+                  "  mslt train --data data --output tuned --init-from model --steps 200 --batch-size 4\n"
                   "  mslt train --data data --output run --resume\n"
                   "SIGINT (Ctrl-C), SIGTERM and SIGHUP end training after the current step: it saves a checkpoint and "
                   "exits with status 3.\nA second SIGINT or SIGTERM ends it at once.\n");
@@ -269,7 +285,11 @@ void add_train_command(CLI::App& app, Context& context) {
     context.action = [=, &context] {
       const TrainOptions& options = arguments->options;
       const bool resumes = options.resume && holds_run(options.output);
-      const Arguments chosen = resumes ? resumed_arguments(*command, options) : *arguments;
+      Arguments chosen = resumes ? resumed_arguments(*command, options) : *arguments;
+      if (!resumes && !options.init_from.empty() && command->count("--lr") == 0) {
+        chosen.options.lr = tuning_lr;
+        context.err << fmt::format("Note: --lr is {:g}, as --init-from starts from trained weights.\n", tuning_lr);
+      }
       refuse_model_flags(*command, chosen.options);
       train(chosen, context);
     };

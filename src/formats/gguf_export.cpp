@@ -8,7 +8,6 @@
 #include <optional>
 #include <utility>
 
-#include "backend/download_floats.h"
 #include "base/fail.h"
 #include "base/parallel.h"
 #include "formats/convert_elements.h"
@@ -19,6 +18,7 @@
 #include "formats/gguf_weights.h"
 #include "formats/hf_families.h"
 #include "formats/safetensors.h"
+#include "model/parameter_rows.h"
 #include "model/parameters.h"
 #include "text/gguf_tokenizer.h"
 
@@ -123,26 +123,25 @@ std::optional<std::string> chat_template(const LoadedModel& model) {
 class PieceRows {
  public:
   PieceRows(const WeightPiece& piece, const Transformer& transformer) : piece_(piece), transformer_(transformer) {
-    const Tensor all = transformer.parameters().tensor(piece.parameter);
-    source_ = all.slice(piece.first_row, piece.rows);
-    columns_ = source_.elements() / piece.rows;
+    const Shape& shape = transformer.layout().arena.segment(piece.parameter).shape;
+    columns_ = shape.rank() == 1 ? 1 : shape[1];
   }
 
   std::int64_t columns() const { return columns_; }
 
   // Elements of rows [row, row + count); both are multiples of a head's where its rows alternate.
   std::vector<float> read(std::int64_t row, std::int64_t count) const {
-    std::vector<float> values = download_floats(transformer_.backend(), source_.slice(row, count));
+    std::vector<std::byte> bytes;
+    const DType dtype = download_rows(transformer_, piece_.parameter, piece_.first_row + row, count, bytes);
+    std::vector<float> values(static_cast<std::size_t>(count * columns_));
+    convert_elements(bytes, file_float(dtype), std::as_writable_bytes(std::span(values)), DType::f32);
     if (piece_.offset != 0) {
       for (float& value : values) value += piece_.offset;
     }
     if (piece_.alternating == 0) return values;
     std::vector<float> ordered(values.size());
-    const std::int64_t half = piece_.alternating / 2;
     for (std::int64_t to = 0; to < count; ++to) {
-      const std::int64_t in_head = to % piece_.alternating;
-      const std::int64_t from = to - in_head + in_head % 2 * half + in_head / 2;
-      std::copy_n(values.begin() + from * columns_, columns_, ordered.begin() + to * columns_);
+      std::copy_n(values.begin() + piece_.row_of(to) * columns_, columns_, ordered.begin() + to * columns_);
     }
     return ordered;
   }
@@ -150,7 +149,6 @@ class PieceRows {
  private:
   const WeightPiece& piece_;
   const Transformer& transformer_;
-  Tensor source_;
   std::int64_t columns_ = 0;
 };
 
@@ -240,9 +238,18 @@ void GgufExport::add_tokens(const LoadedModel& model, const Config& config) {
   set("padding", tokens.pad);
   if (!model.tokenizer) {
     head_.set_text("tokenizer.ggml.model", "no_vocab");
+    notes_.emplace_back("The model has no tokenizer, so the file has none: llama.cpp takes only token ids for it.");
     return;
   }
-  write_gguf_tokenizer(head_, *model.tokenizer, config.vocab_size);
+  for (std::string& note : write_gguf_tokenizer(head_, *model.tokenizer, config.vocab_size)) {
+    notes_.push_back(std::move(note));
+  }
+  if (tokens.eos.empty()) {
+    notes_.emplace_back(
+        "The model's files name no token that ends texts, so the GGUF file does not either; llama.cpp then takes one "
+        "by "
+        "its id, which may be any other token.");
+  }
   head_.set_boolean("tokenizer.ggml.add_bos_token", !model.text_prefix.empty());
   if (const auto text = chat_template(model)) head_.set_text("tokenizer.chat_template", *text);
 }
@@ -273,6 +280,21 @@ void GgufExport::add_tensors(const Config& config, ModelFamily family, const Ggu
   if (whole == 0) return;
   notes_.push_back(fmt::format("{} matrices are F16: their rows are no multiple of the {} elements of a block of {}.",
                                whole, type.elements, type.name));
+}
+
+void GgufExport::carry_over(const Gguf& from) {
+  constexpr std::array<std::string_view, 12> keys = {"name",     "author",       "version",      "organization",
+                                                     "finetune", "basename",     "description",  "size_label",
+                                                     "license",  "license.name", "license.link", "url"};
+  for (const std::string_view key : keys) {
+    const std::string whole = fmt::format("general.{}", key);
+    if (!from.has(whole)) continue;
+    try {
+      head_.set_text(whole, from.text(whole));
+    } catch (const Error&) {
+      notes_.push_back(fmt::format("The key '{}' is no text and is left out.", whole));
+    }
+  }
 }
 
 void GgufExport::write(const Transformer& transformer, const std::filesystem::path& path,

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/gguf.h"
 #include "base/gguf_writer.h"
 #include "formats/hf_weights.h"
 #include "formats/model_folder.h"
@@ -23,6 +24,9 @@ class GgufExport {
   // is F16. Vectors, and positions that are learned, are F32. Throws Error(input) naming what no architecture of
   // llama.cpp computes, or what its tokenizers cannot do.
   GgufExport(const Config& config, const LoadedModel& model, const GgufBlock& type);
+
+  // Adds what another file says of the model in general: name, author, license and so on. Call it before write().
+  void carry_over(const Gguf& from);
 
   // Sentences about what the file cannot say.
   const std::vector<std::string>& notes() const { return notes_; }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,7 @@
 #include "backend/registry.h"
 #include "base/gguf.h"
 #include "base/test_errors.h"
+#include "base/test_gguf.h"
 #include "formats/gguf_architectures.h"
 #include "formats/gguf_model.h"
 #include "formats/test_parameters.h"
@@ -48,6 +51,24 @@ TEST_F(GgufExportTest, ModelsComeBackWithTheSameBits) {
     Model other = Model::load(path, {.device = "cpu", .dtype = "f32"});
     EXPECT_EQ(other.logits(ids), one.logits(ids)) << name;
   }
+}
+
+TEST_F(GgufExportTest, SaysWhatIsMissingAndKeepsWhatIsSaidOfTheModel) {
+  const LoadedModel model = load_model_folder(*backend, golden / "hf_llama", DType::f32);
+  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_export_said.gguf";
+  GgufExport file(model.transformer->config(), model, *gguf_block("F32"));
+  ASSERT_EQ(file.notes().size(), 1u);
+  EXPECT_NE(file.notes().front().find("no tokenizer"), std::string::npos) << file.notes().front();
+  TestGguf other;
+  other.text("general.name", "A name").text("general.architecture", "gpt2").number("general.license", 1);
+  const std::string bytes = other.bytes();
+  file.carry_over(Gguf(std::as_bytes(std::span(bytes)), "other"));
+  EXPECT_EQ(file.notes().size(), 2u);
+  file.write(*model.transformer, path);
+  const GgufFile written(path);
+  EXPECT_EQ(written.contents().text("general.name"), "A name");
+  EXPECT_EQ(written.contents().text("general.architecture"), "llama");
+  EXPECT_FALSE(written.contents().has("general.license"));
 }
 
 // With the settings that llama.cpp takes for granted. The weights of Gemma's norms lose bits when one is added.

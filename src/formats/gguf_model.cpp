@@ -3,11 +3,13 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/fail.h"
 #include "formats/finite_weights.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_weights.h"
+#include "formats/packed_weights.h"
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
 #include "text/gguf_tokenizer.h"
@@ -43,7 +45,8 @@ LoadedModel describe_gguf(const Gguf& file, HfConfig& hf) {
   return result;
 }
 
-LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype) {
+LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path, std::optional<DType> dtype,
+                            WeightMemory memory) {
   const GgufFile mapped(path);
   const Gguf& file = mapped.contents();
   HfConfig hf;
@@ -54,7 +57,14 @@ LoadedModel load_gguf_model(Backend& backend, const std::filesystem::path& path,
   const auto tensors = match_weights(pieces, layout, weights, file.source(), result.notes);
   require_finite(tensors, file.source());
   const DType used = dtype.value_or(dtype_from_safetensors(tensors.front()->dtype).value_or(DType::f32));
-  result.transformer = std::make_unique<Transformer>(backend, hf.config, used);
+  std::vector<PackedMatrix> packed;
+  if (memory == WeightMemory::packed) {
+    packed = packed_matrices(layout, pieces, tensors);
+    const std::string note = unpacked_note(packed, pieces, tensors, file.source());
+    if (!note.empty()) result.notes.push_back(note);
+  }
+  result.transformer = std::make_unique<Transformer>(backend, hf.config, used, MappedSegments(), packed);
+  load_packed(*result.transformer, pieces, tensors);
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
   mapped.require_intact();
   return result;

@@ -14,7 +14,7 @@
 #include "backend/registry.h"
 #include "base/test_errors.h"
 #include "base/test_gguf.h"
-#include "formats/gguf_blocks.h"
+#include "formats/test_gguf_llama.h"
 #include "formats/test_parameters.h"
 #include "mslt/model.h"
 
@@ -33,49 +33,6 @@ std::filesystem::path written(const std::string& name, const TestGguf& file) {
 
 class GgufModelTest : public testing::Test {
  protected:
-  // A small Llama whose rows are whole blocks of 256 elements, all of `type`; as floats if `unpacked`. Norms are ones.
-  static TestGguf quantised(std::string_view type, bool unpacked) {
-    const GgufBlock block = *gguf_block(type);
-    TestGguf file;
-    file.text("general.architecture", "llama").number("llama.block_count", 1).number("llama.context_length", 16);
-    file.number("llama.embedding_length", 256).number("llama.feed_forward_length", 256);
-    file.number("llama.attention.head_count", 4).number("llama.attention.head_count_kv", 2);
-    file.real("llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    unsigned seed = 1;
-    const auto matrix = [&](const std::string& name, std::uint64_t rows) {
-      std::string bytes(rows * 256 / block.elements * block.bytes, '\0');
-      for (std::size_t i = 0; i < bytes.size(); ++i) {
-        seed = seed * 1664525u + 1013904223u;
-        bytes[i] = static_cast<char>(seed >> 24);
-      }
-      // Scales that are numbers.
-      for (std::size_t at = 0; at < bytes.size(); at += block.bytes) {
-        for (const std::size_t half : {std::size_t{1}, std::size_t{3}, std::size_t{209}}) {
-          if (half < block.bytes) bytes[at + half] = '\x20';
-        }
-      }
-      if (!unpacked) {
-        file.tensor(name, {rows, 256}, block.type, bytes);
-        return;
-      }
-      std::vector<float> values(rows * 256);
-      dequantise(std::as_bytes(std::span(bytes)), block, values);
-      file.floats(name, {rows, 256}, values);
-    };
-    const std::vector<float> ones(256, 1.0f);
-    matrix("token_embd.weight", 40);
-    file.floats("output_norm.weight", {256}, ones).floats("blk.0.attn_norm.weight", {256}, ones);
-    file.floats("blk.0.ffn_norm.weight", {256}, ones);
-    matrix("blk.0.attn_q.weight", 256);
-    matrix("blk.0.attn_k.weight", 128);
-    matrix("blk.0.attn_v.weight", 128);
-    matrix("blk.0.attn_output.weight", 256);
-    matrix("blk.0.ffn_gate.weight", 256);
-    matrix("blk.0.ffn_up.weight", 256);
-    matrix("blk.0.ffn_down.weight", 256);
-    return file;
-  }
-
   std::unique_ptr<Backend> backend = make_backend("cpu");
 };
 
@@ -141,8 +98,8 @@ TEST_F(GgufModelTest, HoldsTheModelsOfOtherFamilies) {
 
 TEST_F(GgufModelTest, UnpacksQuantisedWeights) {
   for (const std::string name : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"}) {
-    const auto packed = written("packed", quantised(name, false));
-    const auto unpacked = written("unpacked", quantised(name, true));
+    const auto packed = written("packed", quantised_llama(name, false));
+    const auto unpacked = written("unpacked", quantised_llama(name, true));
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const LoadedModel found = load_gguf_model(*backend, packed, dtype);
       const LoadedModel expected = load_gguf_model(*backend, unpacked, dtype);
@@ -156,7 +113,7 @@ TEST_F(GgufModelTest, CarriesTokenizerAndTemplate) {
   const Tokenizer tokenizer = Tokenizer::train_on_text("the cat and the hat", {.vocab_size = 259, .threads = 1});
   std::vector<std::string> tokens;
   std::vector<std::int32_t> types;
-  TestGguf file = quantised("Q8_0", false);
+  TestGguf file = quantised_llama("Q8_0", false);
   file.text("tokenizer.ggml.model", "gpt2")
       .text("tokenizer.ggml.pre", "gpt-2")
       .text("tokenizer.chat_template", "{{x}}");
@@ -185,15 +142,16 @@ TEST_F(GgufModelTest, RefusesOtherTensorsByName) {
   const auto contains = [](const std::string& message, std::string_view part) {
     EXPECT_NE(message.find(part), std::string::npos) << message;
   };
-  TestGguf more = quantised("Q8_0", false);
+  TestGguf more = quantised_llama("Q8_0", false);
   more.floats("blk.0.attn_q.bias", {256}, std::vector<float>(256));
   contains(refusal("more", more), "do not match its keys");
-  TestGguf other = quantised("Q8_0", false);
+  TestGguf other = quantised_llama("Q8_0", false);
   other.floats("blk.7.ffn_up.weight", {4}, std::vector<float>(4));
   contains(refusal("other", other), "blk.7.ffn_up.weight [4] is not expected");
-  contains(refusal("type", quantised("Q4_0", false).tensor("output.weight", {40, 256}, 10, std::string(40 * 84, '\0'))),
+  contains(refusal("type",
+                   quantised_llama("Q4_0", false).tensor("output.weight", {40, 256}, 10, std::string(40 * 84, '\0'))),
            "output.weight has the dtype Q2_K, supported are F32, BF16, F16 and F64, and in GGUF files Q4_0, Q4_1");
-  TestGguf infinite = quantised("Q8_0", false);
+  TestGguf infinite = quantised_llama("Q8_0", false);
   std::string blocks(40 * 8 * 34, '\0');
   blocks[5 * 34 + 1] = '\x7C';
   infinite.tensor("output.weight", {40, 256}, 8, blocks);

@@ -16,6 +16,7 @@
 #include "formats/finite_weights.h"
 #include "formats/gguf_blocks.h"
 #include "formats/safetensors.h"
+#include "model/parameter_rows.h"
 
 namespace mslt {
 namespace {
@@ -275,14 +276,12 @@ void read_less(const FileTensor& tensor, std::int64_t first, std::int64_t count,
 
 // Reorders the rows of each head from those of both halves in turn to the first half, then the second. `ordered` is
 // scratch memory.
-void separate_halves(std::vector<std::byte>& rows, std::int64_t head, std::int64_t count,
+void separate_halves(std::vector<std::byte>& rows, const WeightPiece& piece, std::int64_t count,
                      std::vector<std::byte>& ordered) {
   ordered.resize(rows.size());
   const std::size_t row_bytes = rows.size() / static_cast<std::size_t>(count);
   for (std::int64_t row = 0; row < count; ++row) {
-    const std::int64_t in_head = row % head;
-    const std::int64_t to = row - in_head + in_head % 2 * (head / 2) + in_head / 2;
-    std::memcpy(ordered.data() + static_cast<std::size_t>(to) * row_bytes,
+    std::memcpy(ordered.data() + static_cast<std::size_t>(piece.row_of(row)) * row_bytes,
                 rows.data() + static_cast<std::size_t>(row) * row_bytes, row_bytes);
   }
   rows.swap(ordered);
@@ -381,7 +380,7 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
   std::vector<float> floats;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const WeightPiece& piece = pieces[i];
-    if (parameters.is_mapped(piece.parameter)) continue;
+    if (!parameters.layout().contains(piece.parameter) || parameters.is_mapped(piece.parameter)) continue;
     const FileTensor& tensor = *tensors[i];
     const Tensor destination = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
     const std::int64_t columns = destination.elements() / std::max<std::int64_t>(piece.rows, 1);
@@ -400,7 +399,7 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
         read_elements(tensor, row * columns, count * columns, rows.dtype(), floats, block);
       }
       require_in_range(block, rows.dtype(), file_float(tensor.dtype), tensor.name);
-      if (piece.alternating > 0) separate_halves(block, piece.alternating, count, ordered);
+      if (piece.alternating > 0) separate_halves(block, piece, count, ordered);
       backend.upload(rows, block);
     }
   }
@@ -411,12 +410,12 @@ void end_if_stopped(const std::atomic<bool>* stop) {
   fail(ErrorKind::interrupted, "Writing the model was stopped; nothing of it is left.");
 }
 
-void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
-                  DType dtype, const std::atomic<bool>* stop) {
+void save_weights(AtomicFile& file, const Transformer& model, std::span<const WeightPiece> pieces, DType dtype,
+                  const std::atomic<bool>* stop) {
+  const ArenaLayout& parameters = model.layout().arena;
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const WeightPiece& piece : pieces) {
-    declarations.push_back(
-        {piece.file_name, std::string(safetensors_dtype(dtype)), file_shape(piece, parameters.layout())});
+    declarations.push_back({piece.file_name, std::string(safetensors_dtype(dtype)), file_shape(piece, parameters)});
   }
   SafetensorsWriter writer(file, declarations);
   std::vector<std::byte> block;
@@ -427,28 +426,26 @@ void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, s
     end_if_stopped(stop);
   };
   for (const WeightPiece& piece : pieces) {
-    const Tensor source = parameters.tensor(piece.parameter).slice(piece.first_row, piece.rows);
-    const std::int64_t columns = source.elements() / std::max<std::int64_t>(piece.rows, 1);
+    const std::int64_t columns = piece_shape(piece, parameters.segment(piece.parameter).shape).elements() /
+                                 std::max<std::int64_t>(piece.rows, 1);
     if (piece.transposed) {
-      block.resize(source.bytes());
-      backend.download(source, block);
+      const DType from = download_rows(model, piece.parameter, piece.first_row, piece.rows, block);
       const std::int64_t at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(piece.rows, 1), 1);
       for (std::int64_t row = 0; row < columns; row += at_once) {
         const std::int64_t count = std::min(at_once, columns - row);
         converted.resize(static_cast<std::size_t>(count * piece.rows) * size_of(dtype));
-        transpose_elements(block, file_float(source.dtype()), piece.rows, columns, row, count, converted, dtype);
-        write(piece, source.dtype());
+        transpose_elements(block, file_float(from), piece.rows, columns, row, count, converted, dtype);
+        write(piece, from);
       }
       continue;
     }
     const std::int64_t at_once = std::max<std::int64_t>(block_elements / std::max<std::int64_t>(columns, 1), 1);
     for (std::int64_t row = 0; row < piece.rows; row += at_once) {
-      const Tensor rows = source.slice(row, std::min(at_once, piece.rows - row));
-      block.resize(rows.bytes());
-      backend.download(rows, block);
-      converted.resize(static_cast<std::size_t>(rows.elements()) * size_of(dtype));
-      convert_elements(block, file_float(rows.dtype()), converted, dtype);
-      write(piece, source.dtype());
+      const std::int64_t count = std::min(at_once, piece.rows - row);
+      const DType from = download_rows(model, piece.parameter, piece.first_row + row, count, block);
+      converted.resize(static_cast<std::size_t>(count * columns) * size_of(dtype));
+      convert_elements(block, file_float(from), converted, dtype);
+      write(piece, from);
     }
   }
   writer.finish();

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "formats/file_tensor.h"
 #include "formats/hf_config.h"
+#include "model/transformer.h"
 #include "tensor/arena.h"
 
 namespace mslt {
@@ -27,6 +28,13 @@ struct WeightPiece {
   // Rows per head if the file has a head's rows in another order: those of its first and second half alternate.
   std::int64_t alternating = 0;
   float offset = 0.0f;  // by which the file's numbers are greater
+
+  // The parameter's row, counted from first_row, that is row `row` of the file.
+  std::int64_t row_of(std::int64_t row) const {
+    if (alternating == 0) return row;
+    const std::int64_t in_head = row % alternating;
+    return row - in_head + in_head % 2 * (alternating / 2) + in_head / 2;
+  }
 };
 
 // The tensors of a model of `family` with these parameters (model/parameters.h), in the order of the parameters:
@@ -48,11 +56,10 @@ std::vector<const FileTensor*> match_weights(std::span<const WeightPiece> pieces
                                              std::span<const FileTensor> tensors, std::string_view source,
                                              std::vector<std::string>& notes);
 
-// Uploads every piece whose parameter is not mapped into `parameters`, converting from the file's dtype to theirs;
-// quantised blocks become floats first.
-// `tensors` is match_weights's result. Throws Error(numeric) naming the tensor if a number is beyond the range of
-// the parameters' type.
-// Uses a few megabytes in addition to the mapped file and the parameters.
+// Uploads every piece whose parameter is neither mapped nor packed into `parameters`, converting from the file's dtype
+// to theirs; quantised blocks become floats first. `tensors` is match_weights's result. Throws Error(numeric) naming
+// the tensor if a number is beyond the range of the parameters' type. Uses a few megabytes in addition to the mapped
+// file and the parameters.
 void load_weights(Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
                   std::span<const FileTensor* const> tensors);
 
@@ -62,8 +69,8 @@ std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayou
 // Writes all pieces as one safetensors file with elements of `dtype` (f32, bf16 or f16), one tensor at a time; does not
 // commit `file`. Throws Error(io) if the disk is full, Error(numeric) naming a tensor with numbers beyond the range of
 // `dtype`; as end_if_stopped after each few megabytes.
-void save_weights(AtomicFile& file, Backend& backend, const Arena& parameters, std::span<const WeightPiece> pieces,
-                  DType dtype, const std::atomic<bool>* stop = nullptr);
+void save_weights(AtomicFile& file, const Transformer& model, std::span<const WeightPiece> pieces, DType dtype,
+                  const std::atomic<bool>* stop = nullptr);
 
 // For work that writes a model to files that appear whole or not at all: throws Error(interrupted) if `stop` is given
 // and set.

@@ -341,7 +341,7 @@ class WeightFile : public testing::Test {
 
   void save(const Transformer& model, DType dtype) {
     AtomicFile file(path);
-    save_weights(file, *backend, model.parameters(), pieces_of(model), dtype);
+    save_weights(file, model, pieces_of(model), dtype);
     file.commit();
   }
 
@@ -385,7 +385,7 @@ TEST_F(WeightFile, HasTheVocabularyAndNoSpareRows) {
   for (Config config : {small_gpt2(), small_llama()}) {
     config.vocab_size = 1100;
     Transformer model(*backend, config, DType::f32);
-    ASSERT_GT(bind_weights(model.stages(), model.parameters()).padded_lm_head.values.shape()[0], 1100);
+    ASSERT_GT(bind_weights(model.config(), model.stages(), model.parameters()).padded_lm_head.values.shape()[0], 1100);
     model.initialize(7);
     save(model, DType::f32);
     std::size_t elements = 0;

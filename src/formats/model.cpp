@@ -48,6 +48,10 @@ Model Model::load(const std::filesystem::path& folder, const LoadOptions& option
   } else if (parts->backend->device().backend == "cpu") {
     dtype = DType::f32;
   }
+  if (options.quantize == "auto") {
+    parts->loaded = load_model_folder(*parts->backend, folder, dtype, WeightMemory::packed);
+    return Model(std::move(parts));
+  }
   const Quantisation quantisation = quantisation_from_name(options.quantize);
   parts->loaded = load_model_folder(*parts->backend, folder, dtype, WeightMemory::mapped);
   parts->loaded.transformer->quantise(quantisation);

@@ -18,7 +18,7 @@
 #include "formats/gguf_model.h"
 #include "formats/hf_weights.h"
 #include "formats/mapped_weights.h"
-#include "formats/pytorch_files.h"
+#include "formats/model_place.h"
 #include "formats/safetensors.h"
 #include "formats/token_names.h"
 #include "text/tokenizer_json.h"
@@ -91,13 +91,16 @@ nlohmann::ordered_json object_in(const std::map<std::string, std::string>& files
   return json.is_object() ? json : nlohmann::ordered_json::object();
 }
 
-// With the model's end-of-text token, which may not have a usual spelling.
+// With the model's tokens for beginning, end and padding, which may not have usual spellings.
 std::string tokenizer_config(const Tokenizer& tokenizer, const Config& config, const ModelTokenIds& tokens) {
   auto json =
       nlohmann::ordered_json::parse(tokenizer_config_json(tokenizer, static_cast<std::uint64_t>(config.max_positions)));
-  if (!tokens.eos.empty() && tokens.eos.front() < tokenizer.vocab_size()) {
-    json["eos_token"] = std::string(tokenizer.token_bytes(tokens.eos.front()));
-  }
+  const auto name = [&](const char* member, std::optional<std::uint32_t> id) {
+    if (id && *id < tokenizer.vocab_size()) json[member] = std::string(tokenizer.token_bytes(*id));
+  };
+  name("bos_token", tokens.bos);
+  name("eos_token", tokens.eos.empty() ? std::nullopt : std::optional(tokens.eos.front()));
+  name("pad_token", tokens.pad);
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -145,8 +148,7 @@ void save_shards(const std::filesystem::path& folder, const Transformer& transfo
     const std::string name =
         ends.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, ends.size());
     const auto own = std::span(pieces).subspan(begin, ends[i] - begin);
-    save_weights(files.emplace_back(folder / name), transformer.backend(), transformer.parameters(), own, dtype,
-                 options.stop);
+    save_weights(files.emplace_back(folder / name), transformer, own, dtype, options.stop);
     for (const WeightPiece& piece : own) index["weight_map"][piece.file_name] = name;
     begin = ends[i];
   }
@@ -156,14 +158,7 @@ void save_shards(const std::filesystem::path& folder, const Transformer& transfo
 }  // namespace
 
 LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
-  refuse_pytorch_files(folder);
-  if (!is_folder(folder)) {
-    if (!path_exists(folder)) fail(ErrorKind::io, "There is no {}.", folder.string());
-    fail(ErrorKind::io,
-         "{} is not a folder, nor does it begin with \"GGUF\"; a model is a folder with config.json and "
-         "model.safetensors, or a GGUF file.",
-         folder.string());
-  }
+  require_model_folder(folder);
   const std::filesystem::path config_path = folder / "config.json";
   std::string config_text = read_file(config_path, max_config_bytes);
   hf = parse_hf_config(config_text, config_path.string());
@@ -188,7 +183,7 @@ LoadedModel describe_folder(const std::filesystem::path& folder, HfConfig& hf) {
 
 LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& folder, std::optional<DType> dtype,
                               WeightMemory memory) {
-  if (is_gguf_file(folder)) return load_gguf_model(backend, folder, dtype);
+  if (is_gguf_file(folder)) return load_gguf_model(backend, folder, dtype, memory);
   HfConfig hf;
   LoadedModel result = describe_folder(folder, hf);
   const auto weights = std::make_shared<const SafetensorsModel>(folder);
@@ -199,7 +194,7 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   const DType used = dtype.value_or(file_dtype);
   require_finite(tensors, weights->source());
   MappedSegments mapped;
-  if (memory == WeightMemory::mapped) mapped = map_weights(backend, layout.with_dtype(used), pieces, tensors, weights);
+  if (memory != WeightMemory::copied) mapped = map_weights(backend, layout.with_dtype(used), pieces, tensors, weights);
   result.transformer = std::make_unique<Transformer>(backend, hf.config, used, std::move(mapped));
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
   weights->require_intact();
@@ -208,6 +203,7 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
 
 Config load_model_config(const std::filesystem::path& model) {
   if (is_gguf_file(model)) return config_from_gguf(GgufFile(model).contents()).config;
+  require_model_folder(model);
   const std::filesystem::path path = model / "config.json";
   return parse_hf_config(read_file(path, max_config_bytes), path.string()).config;
 }

@@ -8,6 +8,7 @@
 #include "formats/gguf_model.h"
 #include "formats/gguf_weights.h"
 #include "formats/hf_weights.h"
+#include "formats/packed_weights.h"
 #include "formats/safetensors.h"
 #include "model/parameters.h"
 
@@ -37,8 +38,16 @@ ModelInfo read_model_info(const std::filesystem::path& path) {
     info.format = fmt::format("GGUF version {}", file.contents().version());
     info.model = describe_gguf(file.contents(), hf);
     const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
-    match_weights(gguf_pieces(hf, layout), layout, gguf_weights(file.contents(), hf.config.tied_embeddings),
-                  file.contents().source(), info.model.notes);
+    const auto pieces = gguf_pieces(hf, layout);
+    const auto weights = gguf_weights(file.contents(), hf.config.tied_embeddings);
+    const auto tensors = match_weights(pieces, layout, weights, file.contents().source(), info.model.notes);
+    const auto packed = packed_matrices(layout, pieces, tensors);
+    info.packed_matrices = static_cast<std::int64_t>(packed.size());
+    for (const PackedMatrix& matrix : packed) {
+      const auto elements = static_cast<std::uint64_t>(matrix.rows * matrix.columns);
+      info.run_bytes += elements / 32 * (matrix.values == DType::u8 ? 20 : 34);
+      info.run_bytes -= sizeof(float) * static_cast<std::uint64_t>(layout.segment(matrix.name).shape.elements());
+    }
     for (const GgufTensor& tensor : file.contents().tensors())
       count(info.weights, tensor.block.name, tensor.data.size());
     file.require_intact();
@@ -52,6 +61,7 @@ ModelInfo read_model_info(const std::filesystem::path& path) {
     for (const FileTensor& tensor : weights.tensors()) count(info.weights, tensor.dtype, tensor.data.size());
   }
   info.config = hf.config;
+  info.run_bytes += sizeof(float) * static_cast<std::uint64_t>(hf.config.parameter_count());
   return info;
 }
 

@@ -20,6 +20,8 @@ struct ModelInfo {
   Config config;
   LoadedModel model;                       // without a transformer
   std::map<std::string, Weights> weights;  // by the type of their elements, in safetensors' or GGUF's spelling
+  std::int64_t packed_matrices = 0;        // of a GGUF file, which stay in 8 or 4 bits when the model runs
+  std::uint64_t run_bytes = 0;             // what its parameters take then in f32, but these
 };
 
 // Reads a folder or a GGUF file as load_model_folder does, all but the values of weights. Throws as it does.

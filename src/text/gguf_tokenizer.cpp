@@ -154,9 +154,12 @@ const Pre* pre_of(const TokenizerParts& parts) {
 constexpr std::size_t longest_piece = 512;
 
 // SentencePiece joins any two neighbours that make a token, that of the highest score first, then the leftmost: rules
-// whose ranks are the places of the scores.
+// whose ranks are the places of the scores. Real vocabularies have two rules a token; tokens that begin and end with
+// each other could have hundreds. `source` names the file in the error.
 std::vector<MergeRule> merges_of_scores(const std::vector<std::string>& tokens, std::vector<TokenId> pieces,
-                                        const std::vector<double>& scores, const TokenIndex& index) {
+                                        const std::vector<double>& scores, const TokenIndex& index,
+                                        std::string_view source) {
+  const std::size_t most = (std::size_t{1} << 16) + 16 * pieces.size();
   std::ranges::stable_sort(pieces, std::ranges::greater(), [&](TokenId id) { return scores[id]; });
   std::vector<MergeRule> merges;
   std::uint32_t rank = 0;
@@ -169,6 +172,10 @@ std::vector<MergeRule> merges_of_scores(const std::vector<std::string>& tokens, 
       const TokenId right = left == TokenIndex::no_token ? left : index.find(text.substr(cut));
       if (right == TokenIndex::no_token) continue;
       merges.push_back({.left = left, .right = right, .result = id, .rank = rank});
+    }
+    if (merges.size() > most) {
+      fail(ErrorKind::input, "{}: its {} tokens can be joined from others in more than {} ways, which is too many.",
+           source, pieces.size(), most);
     }
   }
   return merges;
@@ -298,7 +305,7 @@ class GgufTokenizer {
     for (const TokenId id : pieces_) {
       if (texts_[id].size() > longest_piece) reject_token(id, fmt::format("is longer than {} bytes", longest_piece));
     }
-    parts_.merges = merges_of_scores(parts_.tokens, std::move(pieces_), scores, *index_);
+    parts_.merges = merges_of_scores(parts_.tokens, std::move(pieces_), scores, *index_, file_.source());
   }
 
   void set_prefix() {
@@ -390,7 +397,8 @@ void write_pieces(GgufWriter& file, const TokenizerParts& parts, std::size_t row
     std::ranges::sort(rules);
     return rules;
   };
-  if (sorted(merges_of_scores(parts.tokens, std::move(pieces), scores, index)) != sorted(parts.merges)) {
+  if (sorted(merges_of_scores(parts.tokens, std::move(pieces), scores, index, "The tokenizer")) !=
+      sorted(parts.merges)) {
     fail_for("merges are not all pairs of tokens that make a token, which is what llama.cpp tries");
   }
   for (std::size_t i = 1; i < parts.merges.size(); ++i) {
@@ -425,7 +433,15 @@ TokenizerParts parts_from_gguf_file(const std::filesystem::path& path) {
   return parts;
 }
 
-void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size) {
+bool has_tied_merges(const TokenizerParts& parts) {
+  const std::vector<MergeRule>& merges = parts.merges;
+  const auto tie = std::ranges::adjacent_find(
+      merges, [](const MergeRule& a, const MergeRule& b) { return a.rank == b.rank && a.result != b.result; });
+  return tie != merges.end();
+}
+
+std::vector<std::string> write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size) {
+  std::vector<std::string> notes;
   const TokenizerParts parts = parts_from_json(tokenizer.to_json(), "The tokenizer");
   const auto rows = static_cast<std::size_t>(vocab_size);
   if (parts.tokens.size() > rows) {
@@ -444,7 +460,9 @@ void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int
       types[id] = static_cast<std::int32_t>(Type::unused);
     }
   }
+  std::vector<std::string> choosy;
   for (const AddedToken& token : parts.added) {
+    if (token.lstrip || token.rstrip || token.single_word) choosy.push_back(printable(token.text));
     texts[token.id] = token.text;
     types[token.id] = static_cast<std::int32_t>(token.special ? Type::control : Type::user_defined);
   }
@@ -454,8 +472,16 @@ void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int
     if (parts.unknown) types[*parts.unknown] = static_cast<std::int32_t>(Type::unknown);
     write_pieces(file, parts, rows);
   }
+  if (parts.unknown) file.set("tokenizer.ggml.unknown_token_id", *parts.unknown);
   file.set_texts(tokens_key, texts);
   file.set_integers(types_key, types);
+  if (!choosy.empty()) {
+    notes.push_back(
+        fmt::format("A GGUF file cannot say that added tokens take the white space beside them, or stand for words by "
+                    "themselves alone, as {} of this tokenizer do, {} among them.",
+                    choosy.size(), choosy.front()));
+  }
+  return notes;
 }
 
 }  // namespace mslt

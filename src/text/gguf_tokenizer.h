@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "base/gguf.h"
 #include "base/gguf_writer.h"
@@ -24,10 +26,14 @@ TokenizerParts parts_from_gguf(const Gguf& file);
 // The same from a path. Throws Error(io), too.
 TokenizerParts parts_from_gguf_file(const std::filesystem::path& path);
 
+// Whether merges into different tokens have the same rank, as those of equal scores: then the leftmost comes first, but
+// a tokenizer.json gives each merge a rank of its own, so what it writes may encode some texts otherwise.
+bool has_tied_merges(const TokenizerParts& parts);
+
 // The inverse: the keys of `tokenizer` for a model of `vocab_size` rows, the ids of special tokens apart. Ids without a
 // token become unused ones. The value of tokenizer.ggml.pre is the first one known that splits a text of all kinds of
 // characters in the same way. Merges of characters become scores. Throws Error(input) if no value splits so or no
-// scores order the merges so, or for more tokens than rows.
-void write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size);
+// scores order the merges so, or for more tokens than rows. Returns sentences about what the file cannot say.
+std::vector<std::string> write_gguf_tokenizer(GgufWriter& file, const Tokenizer& tokenizer, std::int64_t vocab_size);
 
 }  // namespace mslt

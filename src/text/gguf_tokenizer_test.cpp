@@ -320,6 +320,46 @@ TEST_F(GgufPiecesTest, DoesNotWriteMergesThatScoresCannotOrder) {
   changed([](auto& merges) { std::swap(merges[2], merges[3]); }, "no score can stand for them");
 }
 
+TEST_F(GgufPiecesTest, KnowsTiesAndUnknownTokens) {
+  const auto parts = [&] {
+    load(file());
+    return parts_from_gguf_file(std::filesystem::path(testing::TempDir()) / (test_name() + ".gguf"));
+  };
+  EXPECT_TRUE(has_tied_merges(parts()));  // "aa" and "ba"
+  scores_[263] = -4.5f;
+  EXPECT_FALSE(has_tied_merges(parts()));
+  GgufWriter writer;
+  write_gguf_tokenizer(writer, load(file()), static_cast<std::int64_t>(tokens_.size()));
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / (test_name() + "_2.gguf");
+  AtomicFile written(path);
+  writer.write_head(written);
+  written.commit();
+  EXPECT_EQ(GgufFile(path).contents().unsigned_number("tokenizer.ggml.unknown_token_id"), 0U);
+}
+
+TEST_F(GgufPiecesTest, SaysWhichTokensAFileCannotDescribe) {
+  auto document = nlohmann::json::parse(load(file()).to_json());
+  GgufWriter writer;
+  const auto rows = static_cast<std::int64_t>(tokens_.size());
+  const auto notes = [&] {
+    return write_gguf_tokenizer(writer, Tokenizer::from_json(document.dump(), "changed"), rows);
+  };
+  EXPECT_TRUE(notes().empty());
+  for (auto& token : document["added_tokens"]) token["rstrip"] = token["content"] == "<tool>";
+  const auto said = notes();
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_NE(said.front().find("as 1 of this tokenizer do, <tool> among them"), std::string::npos) << said.front();
+}
+
+TEST_F(GgufPiecesTest, RefusesPiecesThatAreJoinedInTooManyWays) {
+  for (std::size_t length = 3; length <= 512; ++length) {
+    tokens_.emplace_back(length, 'c');
+    types_.push_back(1);
+    scores_.push_back(-static_cast<float>(length));
+  }
+  expect_refused(file(), "in more than");
+}
+
 TEST_F(GgufPiecesTest, RefusesWhatIsNoVocabulary) {
   const auto changed = [&](auto change, std::string_view reason) {
     const auto [tokens, types, scores] = std::tuple(tokens_, types_, scores_);

@@ -91,6 +91,8 @@ EvaluationResult evaluate(Backend& backend, TrainingPass& pass, const EvaluateOp
   EvaluationResult result;
   try {
     for (std::int64_t batch = 0; batch < batches; ++batch) {
+      result.stopped = options.stop != nullptr && options.stop->load(std::memory_order_relaxed);
+      if (result.stopped) break;
       if (!rows.next(loader, tokens, targets, batch == 0 && options.max_batches == 0)) break;
       for (const std::int32_t target : targets) {
         if (target < 0) continue;

@@ -1,6 +1,7 @@
 // How well a model predicts text it has not seen.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -27,6 +28,7 @@ struct EvaluateOptions {
   // split is then a target as well, unless only some batches are read.
   std::vector<TokenId> prefix = {};
   std::function<void(std::int64_t done, std::int64_t batches)> progress = nullptr;  // after each batch
+  const std::atomic<bool>* stop = nullptr;  // set, it ends the evaluation before the next batch
 };
 
 struct EvaluationResult {
@@ -35,6 +37,7 @@ struct EvaluationResult {
   double bits_per_byte = 0.0;  // total loss / ln 2 / bytes of the targets' text; 0 if there are none
   std::int64_t targets = 0;
   std::int64_t bytes = 0;
+  bool stopped = false;  // before the end: the numbers are those of the batches read, of which there may be none
 };
 
 // Predicts each window of the split from its beginning and sums batches in f64. Allocates no device memory. Throws

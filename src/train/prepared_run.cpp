@@ -48,14 +48,25 @@ std::string describe_examples(const TokenStream& tokens, std::string_view purpos
   return text + ".";
 }
 
+// The longest sequences with init_from unless a length is given: the context of a model from elsewhere may be so long
+// that a batch of it does not fit.
+constexpr std::int64_t tuning_length = 512;
+
 // Chooses a length if none is given; the data are open.
 void choose_length(PreparedRun& run) {
   std::int64_t& seq_len = run.options.seq_len;
   if (seq_len == 0) {
-    seq_len = run.options.model.max_positions;
+    const std::int64_t context = run.options.model.max_positions;
+    seq_len = run.options.init_from.empty() ? context : std::min(context, tuning_length);
     // More would be padding only.
     const std::uint64_t longest = run.train_tokens->longest_example();
     if (longest > 0) seq_len = std::min(seq_len, static_cast<std::int64_t>(longest) - 1);
+    if (seq_len == tuning_length && context > tuning_length) {
+      run.notes.push_back(
+          fmt::format("Sequences have {} tokens. The model's context holds {}: --seq-len {} would use "
+                      "all of it, with more memory and time for a step.",
+                      tuning_length, context, context));
+    }
   }
   if (!run.data.holds_examples()) return;
   run.notes.push_back(describe_examples(*run.train_tokens, "training", seq_len));

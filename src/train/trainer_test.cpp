@@ -130,6 +130,36 @@ TEST_F(TrainerTest, StoppingAndResumingChangesNoBit) {
   EXPECT_EQ(losses(), whole);
 }
 
+TEST_F(TrainerTest, EvaluationsKeepToTheirBatchesAndEndWhenAsked) {
+  TrainOptions now = options();
+  now.batch_size = 2;
+  train(now);
+  const std::string whole = losses();
+  const auto progress = events<EvaluationProgressEvent>();
+  ASSERT_EQ(progress.size(), 6u);  // of three evaluations
+  EXPECT_EQ(progress.back().step, 30);
+  EXPECT_EQ(progress.back().done, 2);
+  EXPECT_EQ(progress.back().batches, 2);
+  fs::remove_all(run_folder());
+
+  events_.clear();
+  on_event_ = [&](const TrainEvent& event) {
+    const auto* done = std::get_if<EvaluationProgressEvent>(&event);
+    if (done != nullptr && done->step == 30) stop_ = true;
+  };
+  const TrainResult result = train(now);
+  EXPECT_EQ(result.step, 30);
+  EXPECT_EQ(events<EvaluationEvent>().size(), 2u);
+  EXPECT_EQ(events<EvaluationProgressEvent>().size(), 5u);
+  EXPECT_TRUE(fs::exists(run_folder() / "checkpoints/step-30"));
+  EXPECT_NE(losses(), whole);
+  stop_ = false;
+  on_event_ = nullptr;
+  now.resume = true;
+  train(now);
+  EXPECT_EQ(losses(), whole);
+}
+
 // As after a process that died between saving and pruning.
 TEST_F(TrainerTest, ResumingRemovesWhatIsNoLongerKept) {
   TrainOptions now = options();
@@ -416,7 +446,7 @@ TEST_F(TrainerTest, ResumesWithoutTheModelItStartedFrom) {
   EXPECT_EQ(load_run_options(run_folder()).model.channels, 24);
   // Without a run there is nothing but the folder.
   now.output = folder_.path() / "other";
-  EXPECT_TRUE(contains(rejection(now, ErrorKind::io), (now.init_from / "config.json").string()));
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::io), now.init_from.string()));
 }
 
 TEST_F(TrainerTest, SaysWhereAModelHasNoPublicForm) {

@@ -23,14 +23,19 @@ bool TrainingRun::train() {
     publish(*prepared_.checkpoint);
     tell_warnings();
   }
+  if (prepared_.checkpoint && !prepared_.checkpoint->validation_loss && evaluates_after(state_.step)) {
+    attempt(SideTask::evaluation, [&] { evaluate_now(state_.step); });
+    tell_warnings();
+    mark_ = Clock::now();
+  }
   bool interrupted = false;
   while (!callback_failure_ && state_.step < options_.steps && !interrupted) {
     const std::int64_t step = state_.step + 1;
     record_step(step);
     state_.step = step;
     collect(TrainingStep::most_in_flight(dtype_));
-    interrupted = stop_requested() && step < options_.steps;
     after_step(step);
+    interrupted = stop_requested() && step < options_.steps;
     if ((interrupted || callback_failure_) && !is_saved(step)) save_now(step);
     tell_warnings();
   }
@@ -170,12 +175,12 @@ void TrainingRun::after_step(std::int64_t step) {
   const auto due = [&](std::int64_t every) {
     return every > 0 && step % every == 0;
   };
-  const bool evaluates = prepared_.val_tokens && (last || due(options_.eval_every));
+  const bool evaluates = evaluates_after(step);
   const bool samples = callbacks_.sample && options_.sample_every > 0 && (last || due(options_.sample_every));
   const bool saves = last || due(options_.save_every);
   const bool works = evaluates || samples || saves;
   if (works) collect(0);
-  if (evaluates) attempt(SideTask::evaluation, [&] { evaluate_now(step, last); });
+  if (evaluates) attempt(SideTask::evaluation, [&] { evaluate_now(step); });
   if (samples) attempt(SideTask::sample, [&] { sample_now(step); });
   // After the evaluation, which can still be made: a run that goes on later from here has it then.
   if (works || due(watch_every)) check_surroundings();

@@ -63,7 +63,9 @@ class TrainingRun {
   // Between steps.
   bool stop_requested() const;
   void after_step(std::int64_t step);
-  void evaluate_now(std::int64_t step, bool whole);
+  // Whether the options ask for an evaluation after the step.
+  bool evaluates_after(std::int64_t step) const;
+  void evaluate_now(std::int64_t step);
   void sample_now(std::int64_t step);
   void save_now(std::int64_t step);
   void require_finite_weights(std::int64_t step);

@@ -44,10 +44,10 @@ class DataFolderTest : public SceneTest {
     for (int i = 0; i < 900; ++i) text += "zebra quartz " + std::to_string(i) + " vexing jumps over lazy dwarf fog\n";
     spill(scene().path("other.txt"), text);
     const Outcome trained = run({"tokenizer", "train", "--input", scene().string("other.txt"), "--vocab-size", "300",
-                                 "--output", scene().string("other.json")});
+                                 "--output", scene().string("other.json"), "--force"});
     EXPECT_EQ(trained.status, 0) << trained.describe();
     const Outcome prepared = run({"data", "prepare", "--tokenizer", scene().string("other.json"), "--input",
-                                  scene().string("text.txt"), "--output", scene().string("other")});
+                                  scene().string("text.txt"), "--output", scene().string("other"), "--force"});
     EXPECT_EQ(prepared.status, 0) << prepared.describe();
     return scene().path("other");
   }
@@ -187,7 +187,8 @@ TEST_F(DataFolderTest, ChangesDuringARunEndInASavedCheckpoint) {
                                                   "--input",        scene().string("text.txt"),
                                                   "--val-fraction", "0.3",
                                                   "--shard-tokens", "4000",
-                                                  "--output",       data.string()};
+                                                  "--output",       data.string(),
+                                                  "--force"};
   const std::map<std::string, std::function<void()>> changes = {
       {"deleted",
        [&] {
