@@ -109,6 +109,39 @@ TEST_F(KvCacheTest, ReservingTwiceTakesNothingMore) {
   EXPECT_EQ(cache.free_blocks(), 3);
 }
 
+// Tokens decide, of whole blocks only, and blocks outlive their slot until their place is needed.
+TEST_F(KvCacheTest, SharesTheBlocksOfEqualBeginnings) {
+  KvCache cache(*backend_, config_, DType::f32, 3, 64);  // 6 blocks
+  const std::vector<std::int32_t> ids = test::random_ids(40, config_.vocab_size, 1);
+  cache.reserve(0, 40);
+  cache.advance(0, 40);
+  cache.remember(0, ids);
+  const std::vector<std::int32_t> entries = table(cache, {0});
+  EXPECT_EQ(cache.share(1, std::span(ids).first(39)), 32);
+  EXPECT_EQ(table(cache, {1})[1], entries[1]);
+  EXPECT_EQ(cache.free_blocks(), 3);
+  std::vector<std::int32_t> other = ids;
+  ++other[3];
+  EXPECT_EQ(cache.share(2, other), 0);
+  expect_error(ErrorKind::usage, {"shares"}, [&] { cache.truncate(1, 20); });
+  expect_error(ErrorKind::usage, {"not empty"}, [&] { cache.share(1, ids); });
+
+  cache.truncate(0, 0);
+  EXPECT_EQ(cache.free_blocks(), 4);
+  cache.truncate(1, 0);
+  EXPECT_EQ(cache.free_blocks(), 6);
+  EXPECT_EQ(cache.kept_blocks(), 2);
+  // Four blocks are free, the fifth is the end of what was kept.
+  cache.reserve(2, 40);
+  cache.reserve(0, 32);
+  EXPECT_EQ(cache.kept_blocks(), 1);
+  EXPECT_EQ(cache.share(1, ids), 16);
+  cache.truncate(1, 0);
+  cache.forget();
+  EXPECT_EQ(cache.share(1, ids), 0);
+  EXPECT_EQ(cache.kept_blocks(), 0);
+}
+
 TEST_F(KvCacheTest, RejectsWhatDoesNotFit) {
   KvCache cache(*backend_, config_, DType::f32, 4, 40);
   EXPECT_EQ(cache.free_blocks(), 6);

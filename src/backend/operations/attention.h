@@ -7,7 +7,7 @@
 namespace mslt {
 
 // One layer's paged cache of keys and values. Position p of sequence b is in block block_table[b][p / block_size] at
-// row p % block_size. Sequences share no blocks; the table's unused entries are never read.
+// row p % block_size. No two sequences store in one block; the table's unused entries are never read.
 struct KvCacheView {
   static constexpr int block_size = 16;
   Tensor keys;         // kept [blocks, block_size, K·D]
