@@ -59,7 +59,9 @@ class ChatSessionTest : public testing::Test {
   std::ostringstream err_;
   bool interrupted_ = false;
   bool goes_on_ = true;
-  ChatSession session_{speaker_, {}, out_, err_, [this] { return interrupted_; }};
+  ChatSession session_{speaker_, {}, out_, err_, [this] {
+                         return interrupted_;
+                       }};
 };
 
 TEST_F(ChatSessionTest, AnswersWithAllThatWasSaid) {
