@@ -29,7 +29,10 @@ class CountingSpeaker : public ChatSpeaker {
                     const std::function<bool(std::string_view)>& on_text) override {
     seeds.push_back(options.sampling.seed);
     most_tokens = options.max_new_tokens;
-    ChatAnswer answer{.reason = FinishReason::eos, .new_tokens = 2, .decode_seconds = 0.5};
+    ChatAnswer answer;
+    answer.reason = FinishReason::eos;
+    answer.new_tokens = 2;
+    answer.decode_seconds = 0.5;
     for (const std::string& piece : {std::to_string(prompt.size()), std::string(" tokens")}) {
       answer.text += piece;
       if (!on_text(piece)) {
@@ -59,7 +62,9 @@ class ChatSessionTest : public testing::Test {
   std::ostringstream err_;
   bool interrupted_ = false;
   bool goes_on_ = true;
-  ChatSession session_{speaker_, {}, out_, err_, [this] { return interrupted_; }};
+  ChatSession session_{speaker_, {}, out_, err_, [this] {
+                         return interrupted_;
+                       }};
 };
 
 TEST_F(ChatSessionTest, AnswersWithAllThatWasSaid) {

@@ -105,19 +105,21 @@ TEST(ChatTemplate, RefusesWhatIsNoText) {
 TEST(ChatTemplate, BoundsItsWork) {
   ChatLimits few;
   few.steps = 1000;
-  EXPECT_NE(refusal("{% for i in range(100) %}{% for j in range(100) %}{% endfor %}{% endfor %}", {}, few).find("steps"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal("{% for i in range(100) %}{% for j in range(100) %}{% endfor %}{% endfor %}", {}, few).find("steps"),
+      std::string::npos);
   ChatLimits small;
   small.output_bytes = 1000;
-  const char* too_long[] = {"{{ 'a' * 1001 }}",
-                            "{{ 'a' * 9223372036854775807 }}",
-                            "{{ ['a'] * 9223372036854775807 }}",
-                            "{{ '%01000000d' % 1 }}",
-                            "{{ 'a'.center(1000000000) }}",
-                            "{{ 'ab'.replace('', 'c' * 900) }}",
-                            "{{ [1]|tojson(indent=2000) }}",
-                            "{% for i in range(300) %}abcd{% endfor %}",
-                            "{% set n = namespace(s='ab') %}{% for i in range(30) %}{% set n.s = n.s + n.s %}{% endfor %}"};
+  const char* too_long[] = {
+      "{{ 'a' * 1001 }}",
+      "{{ 'a' * 9223372036854775807 }}",
+      "{{ ['a'] * 9223372036854775807 }}",
+      "{{ '%01000000d' % 1 }}",
+      "{{ 'a'.center(1000000000) }}",
+      "{{ 'ab'.replace('', 'c' * 900) }}",
+      "{{ [1]|tojson(indent=2000) }}",
+      "{% for i in range(300) %}abcd{% endfor %}",
+      "{% set n = namespace(s='ab') %}{% for i in range(30) %}{% set n.s = n.s + n.s %}{% endfor %}"};
   for (const char* source : too_long) {
     SCOPED_TRACE(source);
     EXPECT_NE(refusal(source, Json::object(), small).find("allowed"), std::string::npos);
@@ -143,7 +145,8 @@ TEST(ChatTemplate, BoundsItsDepth) {
       repeated("{% for i in x %}", many),
       "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}",
       "{% set n = namespace(x=1) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}",
-      "{% set n = namespace(x=[1]) %}{% for i in range(9999) %}{% set n.x = n.x|map('string') %}{% endfor %}{{ n.x|list }}",
+      "{% set n = namespace(x=[1]) %}{% for i in range(9999) %}{% set n.x = n.x|map('string') %}{% endfor %}{{ "
+      "n.x|list }}",
       "{% set n = namespace() %}{% set n.x = n %}{{ n }}",
       "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
   };
@@ -155,12 +158,14 @@ TEST(ChatTemplate, BoundsItsDepth) {
 
 TEST(ChatTemplate, ReleasesValuesThatReferToThemselves) {
   // Checked by the leak detector of AddressSanitizer.
-  EXPECT_EQ(render("{% set n = namespace() %}{% set n.x = [n] %}{% macro f() %}{{ g }}{% endmacro %}{% set g = f %}"), "");
+  EXPECT_EQ(render("{% set n = namespace() %}{% set n.x = [n] %}{% macro f() %}{{ g }}{% endmacro %}{% set g = f %}"),
+            "");
   EXPECT_EQ(render("{% set n = namespace(f=0) %}{% for i in range(20000) %}{% set before = n.f %}"
                    "{% macro g() %}{{ before }}{% endmacro %}{% set n.f = g %}{% endfor %}"),
             "");
-  EXPECT_EQ(render("{% set n = namespace(x=0) %}{% for i in range(20000) %}{% set n.x = namespace(y=n.x) %}{% endfor %}"),
-            "");
+  EXPECT_EQ(
+      render("{% set n = namespace(x=0) %}{% for i in range(20000) %}{% set n.x = namespace(y=n.x) %}{% endfor %}"),
+      "");
 }
 
 TEST(ChatTemplate, OutlivesItsCopies) {

@@ -11,9 +11,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   limits.steps = 20'000;
   limits.output_bytes = 1U << 16;
   mslt::ChatInput input;
-  input.messages = {{{"role", "system"}, {"content", " be brief\n"}},
-                    {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "żółć"}}}}},
-                    {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {{{"name", "f"}, {"arguments", {{"a", 1.5}}}}}}}};
+  input.messages = {
+      {{"role", "system"}, {"content", " be brief\n"}},
+      {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "żółć"}}}}},
+      {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", {{{"name", "f"}, {"arguments", {{"a", 1.5}}}}}}}};
   input.tools = {{{"type", "function"}, {"function", {{"name", "f"}}}}};
   input.variables = {{"bos_token", "<s>"}, {"n", 7}};
   try {
