@@ -7,7 +7,9 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <string>
 #include <thread>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/joining_thread.h"
@@ -64,6 +66,12 @@ std::unique_ptr<KvCache> make_cache(Transformer& transformer, const EngineOption
   }
 }
 
+RequestEvent failure(std::exception_ptr error) {
+  RequestEvent event;
+  event.error = std::move(error);
+  return event;
+}
+
 class ThreadedEngine final : public Engine {
  public:
   ThreadedEngine(Model& model, const EngineOptions& options)
@@ -116,6 +124,7 @@ class ThreadedEngine final : public Engine {
   void make_room();
   void draw_all(const Tensor& logits, std::span<RequestState* const> wanted);
   void put_back(std::size_t index);
+  void queue_again(std::unique_ptr<RequestState> request);
   void release(RequestState& request);
   void fail_all(const std::exception_ptr& error);
   // Gives an event to the request's sink, unless it was cancelled. False if it is over.
@@ -249,11 +258,12 @@ void ThreadedEngine::publish() {
 void ThreadedEngine::count_end(const RequestState& request, std::int64_t EngineStatistics::* what) {
   const std::lock_guard lock(mutex_);
   const RequestSummary& summary = request.summary();
-  if (what != &EngineStatistics::cancelled) ++(statistics_.*what);  // cancellations are counted when they come
+  const auto live = live_.find(request.id());
+  if (!live->second) ++(statistics_.*what);  // cancellations are counted when they come
   statistics_.prompt_tokens += summary.prompt_tokens;
   statistics_.cached_prompt_tokens += summary.cached_prompt_tokens;
   statistics_.new_tokens += summary.new_tokens;
-  live_.erase(request.id());
+  live_.erase(live);
 }
 
 void ThreadedEngine::release(RequestState& request) {
@@ -293,21 +303,21 @@ void ThreadedEngine::admit() {
     const int slot = free_slots_.back();
     // The last token is computed in any case, for its logits.
     const std::int64_t cached = cache_->share(slot, next->history().first(next->history().size() - 1));
+    std::exception_ptr error;
     try {
       cache_->reserve(slot, next->length() - cached);
-    } catch (const Error& error) {
+    } catch (const Error&) {
+      error = std::current_exception();
+    }
+    // Beside others it waits until there also is a block for each of them to go on with.
+    if (!running_.empty() && (error != nullptr || cache_->free_blocks() < std::ssize(running_))) {
       cache_->truncate(slot, 0);
-      if (error.kind() == ErrorKind::memory && !running_.empty()) {
-        const std::lock_guard lock(mutex_);
-        if (!live_.at(next->id())) {
-          queue_.push_front(std::move(next));
-        } else {
-          live_.erase(next->id());
-        }
-        return;
-      }
-      // Alone, and there still is no room.
-      deliver(*next, {.error = std::current_exception()});
+      queue_again(std::move(next));
+      return;
+    }
+    if (error != nullptr) {
+      cache_->truncate(slot, 0);
+      deliver(*next, failure(error));
       count_end(*next, &EngineStatistics::failed);
       continue;
     }
@@ -323,14 +333,24 @@ void ThreadedEngine::put_back(std::size_t index) {
   running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(index));
   release(*request);
   request->put_back();
-  const std::lock_guard lock(mutex_);
-  ++statistics_.put_back;
-  if (live_.at(request->id())) {
-    live_.erase(request->id());
-    return;
+  {
+    const std::lock_guard lock(mutex_);
+    ++statistics_.put_back;
   }
-  const auto place = std::ranges::upper_bound(queue_, request->id(), {}, &RequestState::id);
-  queue_.insert(place, std::move(request));
+  queue_again(std::move(request));
+}
+
+// To its place by age, unless it was cancelled meanwhile.
+void ThreadedEngine::queue_again(std::unique_ptr<RequestState> request) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!live_.at(request->id())) {
+      const auto place = std::ranges::upper_bound(queue_, request->id(), {}, &RequestState::id);
+      queue_.insert(place, std::move(request));
+      return;
+    }
+  }
+  count_end(*request, &EngineStatistics::finished);
 }
 
 void ThreadedEngine::make_room() {
@@ -346,12 +366,11 @@ void ThreadedEngine::make_room() {
       }
       if (running_.size() == 1) {
         // It has the whole cache.
-        deliver(
-            request,
-            {.error = std::make_exception_ptr(Error(
-                 ErrorKind::memory, fmt::format("The text has {} tokens, and the engine's cache has no room for more "
-                                                "of them; a larger cache or a smaller limit of tokens helps.",
-                                                request.length())))});
+        const std::string message = fmt::format(
+            "The text has {} tokens, and the engine's cache has no room for more of them; a larger cache or a smaller "
+            "limit of tokens helps.",
+            request.length());
+        deliver(request, failure(std::make_exception_ptr(Error(ErrorKind::memory, message))));
         release(request);
         count_end(request, &EngineStatistics::failed);
         running_.clear();
@@ -410,15 +429,12 @@ void ThreadedEngine::draw_all(const Tensor& logits, std::span<RequestState* cons
     try {
       event = request.draw(std::span(logits_).subspan(row * columns, columns));
     } catch (...) {
-      event = {.error = std::current_exception()};
+      event = failure(std::current_exception());
     }
     const bool failed = event.error != nullptr;
-    const bool finished = event.end.has_value();
     if (deliver(request, std::move(event))) continue;
     release(request);
-    count_end(request, failed     ? &EngineStatistics::failed
-                       : finished ? &EngineStatistics::finished
-                                  : &EngineStatistics::cancelled);
+    count_end(request, failed ? &EngineStatistics::failed : &EngineStatistics::finished);
     over.push_back(request.id());
   }
   std::erase_if(running_, [&](const auto& request) { return std::ranges::find(over, request->id()) != over.end(); });
@@ -427,7 +443,7 @@ void ThreadedEngine::draw_all(const Tensor& logits, std::span<RequestState* cons
 // The device, or the model's file, is at fault. What is queued may still go well.
 void ThreadedEngine::fail_all(const std::exception_ptr& error) {
   for (const std::unique_ptr<RequestState>& request : running_) {
-    deliver(*request, {.error = error});
+    deliver(*request, failure(error));
     release(*request);
     count_end(*request, &EngineStatistics::failed);
   }
@@ -439,7 +455,7 @@ void ThreadedEngine::fail_all(const std::exception_ptr& error) {
 
 void EngineOptions::validate() const {
   check_option("max_running", max_running, 1, 1024);
-  check_option("max_queued", max_queued, 0, 1'000'000);
+  check_option("max_queued", max_queued, 1, 1'000'000);
   check_option("cache_positions", cache_positions, 0, std::int64_t{1} << 34);
   check_option("prefill_tokens", prefill_tokens, 1, 65536);
 }

@@ -87,7 +87,8 @@ DrawnToken RequestSampler::choose(std::span<float> logits, std::span<const std::
   }
   const auto token = static_cast<TokenId>(sampler_.draw({logits}, history));
   ++occurrences_[token];
-  DrawnToken result = {.drawn = {.token = token}};
+  DrawnToken result;
+  result.drawn.token = token;
   if (!logprobs_) return result;
   const auto logprob = [&](TokenId id) {
     return TokenLogprob{id, static_cast<float>(raw_[id] - log_sum_)};
