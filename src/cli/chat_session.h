@@ -15,8 +15,8 @@
 
 namespace mslt::cli {
 
-// Lines are messages or commands; a line that ends in a backslash goes on in the next one, and so do lines from one that
-// begins with """ to one that ends with it. Answers go to `out`, all else to `err`. One thread at a time.
+// Lines are messages or commands; a line that ends in a backslash goes on in the next one, and so do lines from one
+// that begins with """ to one that ends with it. Answers go to `out`, all else to `err`. One thread at a time.
 class ChatSession {
  public:
   // All outlive the session. `is_interrupted` is asked during an answer, which it ends.

@@ -28,8 +28,8 @@ ChatAnswer ModelSpeaker::answer(const std::vector<TokenId>& prompt, const Genera
   const auto generated = generator_.generate_from_tokens(
       prompt, options, [&](std::int64_t /*sample*/, std::string_view piece) { return on_text(piece); });
   const GenerateStatistics& statistics = generator_.statistics();
-  return {generated.front().text,     generated.front().reason,  statistics.prompt_tokens,
-          statistics.new_tokens,      statistics.prefill_seconds, statistics.decode_seconds};
+  return {generated.front().text, generated.front().reason,   statistics.prompt_tokens,
+          statistics.new_tokens,  statistics.prefill_seconds, statistics.decode_seconds};
 }
 
 }  // namespace mslt::cli

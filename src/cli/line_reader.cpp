@@ -53,7 +53,12 @@ struct LineReader::State {
   // The character of whole UTF-8; U+FFFD for what cannot be one.
   static bool decode(const std::string& bytes, wchar_t& character) {
     const auto lead = static_cast<unsigned char>(bytes.front());
-    const std::size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    const std::size_t length = lead < 0x80   ? 1
+                               : lead < 0xC2 ? 0
+                               : lead < 0xE0 ? 2
+                               : lead < 0xF0 ? 3
+                               : lead < 0xF5 ? 4
+                                             : 0;
     constexpr wchar_t unknown = 0xFFFD;
     if (length == 0) {
       character = unknown;

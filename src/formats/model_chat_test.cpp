@@ -77,9 +77,10 @@ TEST(ModelChat, ChoosesTheTemplateForTools) {
 TEST(ModelChat, KnowsTheSpecialTokensThatTheFilesName) {
   const std::string show = "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ unk_token }}";
   const auto chat = ModelChat::of(
-      model_with({{"chat_template.jinja", show},
-                  {"tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": null})"},
-                  {"special_tokens_map.json", R"({"pad_token": "<pad>", "bos_token": "other"})"}}),
+      model_with(
+          {{"chat_template.jinja", show},
+           {"tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": null})"},
+           {"special_tokens_map.json", R"({"pad_token": "<pad>", "bos_token": "other"})"}}),
       "m");
   ASSERT_TRUE(chat);
   EXPECT_EQ(chat->render(question()), "<s>|</s>|<pad>|");
@@ -89,7 +90,8 @@ TEST(ModelChat, KnowsTheSpecialTokensThatTheFilesName) {
 }
 
 TEST(ModelChat, TakesTheModelsIdsWithoutFiles) {
-  LoadedModel model = model_with({{"chat_template.jinja", "{{ bos_token }}|{{ eos_token }}|{{ pad_token is defined }}"}});
+  LoadedModel model =
+      model_with({{"chat_template.jinja", "{{ bos_token }}|{{ eos_token }}|{{ pad_token is defined }}"}});
   model.generation.tokens.bos = model.tokenizer->special_id("<s>");
   model.generation.tokens.eos = {*model.tokenizer->special_id("<|end|>"), *model.tokenizer->special_id("</s>")};
   const auto chat = ModelChat::of(model, "m");
@@ -98,9 +100,8 @@ TEST(ModelChat, TakesTheModelsIdsWithoutFiles) {
 }
 
 TEST(ModelChat, EncodesSpecialTokensOnce) {
-  LoadedModel model = model_with(
-      {{"chat_template.jinja", "{{ bos_token }}{{ messages[0].content }}<|end|>"},
-       {"tokenizer_config.json", R"({"bos_token": "<s>"})"}});
+  LoadedModel model = model_with({{"chat_template.jinja", "{{ bos_token }}{{ messages[0].content }}<|end|>"},
+                                  {"tokenizer_config.json", R"({"bos_token": "<s>"})"}});
   const TokenId bos = *model.tokenizer->special_id("<s>");
   model.text_prefix = {bos};
   const auto chat = ModelChat::of(model, "m");

@@ -69,7 +69,8 @@ void load_additional_templates(const std::filesystem::path& folder, LoadedModel&
     const std::string name = std::string(additional_templates_folder) + "/" + entry.path().filename().string();
     result.files.emplace(name, read_file(entry.path(), max_config_bytes));
   }
-  if (unreadable) result.notes.push_back(fmt::format("{} cannot be read: {}.", templates.string(), unreadable.message()));
+  if (unreadable)
+    result.notes.push_back(fmt::format("{} cannot be read: {}.", templates.string(), unreadable.message()));
 }
 
 void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {

@@ -1,5 +1,5 @@
-// Renders the templates of standard input: each line a JSON object with the template and its variables. Writes a line for
-// each, {"text": ...} or {"error": ...}.
+// Renders the templates of standard input: each line a JSON object with the template and its variables. Writes a line
+// for each, {"text": ...} or {"error": ...}.
 #include <exception>
 #include <iostream>
 #include <nlohmann/json.hpp>

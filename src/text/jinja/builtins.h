@@ -13,8 +13,8 @@
 
 namespace mslt::jinja {
 
-// The arguments of one call by the names of its parameters. Throws Failure for unknown names, for arguments given twice,
-// for too many, and for fewer than `required`.
+// The arguments of one call by the names of its parameters. Throws Failure for unknown names, for arguments given
+// twice, for too many, and for fewer than `required`.
 class Bound {
  public:
   Bound(std::string_view function, const Arguments& arguments, std::initializer_list<std::string_view> names,

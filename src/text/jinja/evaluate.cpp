@@ -38,27 +38,38 @@ Value Interpreter::evaluate(const Node& node, const ScopePtr& scope) {
   budget_.spend(1);
   if (is_arithmetic(node.kind)) return evaluate_arithmetic(node, scope);
   switch (node.kind) {
-    case NodeKind::constant: return node.value;
-    case NodeKind::name: return evaluate_name(node, scope);
+    case NodeKind::constant:
+      return node.value;
+    case NodeKind::name:
+      return evaluate_name(node, scope);
     case NodeKind::list:
     case NodeKind::tuple:
-    case NodeKind::dict: return evaluate_container(node, scope);
+    case NodeKind::dict:
+      return evaluate_container(node, scope);
     case NodeKind::conditional:
     case NodeKind::logical_or:
     case NodeKind::logical_and:
-    case NodeKind::logical_not: return evaluate_logic(node, scope);
-    case NodeKind::comparison: return evaluate_comparison(node, scope);
-    case NodeKind::concat: return evaluate_concat(node, scope);
+    case NodeKind::logical_not:
+      return evaluate_logic(node, scope);
+    case NodeKind::comparison:
+      return evaluate_comparison(node, scope);
+    case NodeKind::concat:
+      return evaluate_concat(node, scope);
     case NodeKind::attribute: {
       const Value value = evaluate(*node.children[0], scope);
       line_ = node.line;
       return attribute_of(value, node.text);
     }
-    case NodeKind::item: return evaluate_item(node, scope);
-    case NodeKind::call: return evaluate_call(node, scope);
-    case NodeKind::filter: return evaluate_filter(node, evaluate(*node.children[0], scope), scope);
-    case NodeKind::test: return evaluate_test(node, scope);
-    default: refuse("an expression is no expression");
+    case NodeKind::item:
+      return evaluate_item(node, scope);
+    case NodeKind::call:
+      return evaluate_call(node, scope);
+    case NodeKind::filter:
+      return evaluate_filter(node, evaluate(*node.children[0], scope), scope);
+    case NodeKind::test:
+      return evaluate_test(node, scope);
+    default:
+      refuse("an expression is no expression");
   }
 }
 
@@ -83,10 +94,14 @@ Value Interpreter::evaluate_logic(const Node& node, const ScopePtr& scope) {
   Value first = evaluate(*node.children[0], scope);
   const bool is_true = first.is_true();
   switch (node.kind) {
-    case NodeKind::logical_not: return Value(!is_true);
-    case NodeKind::logical_or: return is_true ? first : evaluate(*node.children[1], scope);
-    case NodeKind::logical_and: return is_true ? evaluate(*node.children[1], scope) : first;
-    default: break;
+    case NodeKind::logical_not:
+      return Value(!is_true);
+    case NodeKind::logical_or:
+      return is_true ? first : evaluate(*node.children[1], scope);
+    case NodeKind::logical_and:
+      return is_true ? evaluate(*node.children[1], scope) : first;
+    default:
+      break;
   }
   if (is_true) return evaluate(*node.children[1], scope);
   if (node.children.size() > 2) return evaluate(*node.children[2], scope);

@@ -14,14 +14,22 @@ constexpr std::array<std::string_view, 6> comparison_symbols = {"==", "!=", "<",
 
 std::string shown(const Token& token) {
   switch (token.kind) {
-    case TokenKind::data: return "text outside of a tag";
-    case TokenKind::begin_print: return "{{";
-    case TokenKind::end_print: return "}}";
-    case TokenKind::begin_block: return "{%";
-    case TokenKind::end_block: return "%}";
-    case TokenKind::end: return "the end of the template";
-    case TokenKind::text: return "a text";
-    default: return token.spelling;
+    case TokenKind::data:
+      return "text outside of a tag";
+    case TokenKind::begin_print:
+      return "{{";
+    case TokenKind::end_print:
+      return "}}";
+    case TokenKind::begin_block:
+      return "{%";
+    case TokenKind::end_block:
+      return "%}";
+    case TokenKind::end:
+      return "the end of the template";
+    case TokenKind::text:
+      return "a text";
+    default:
+      return token.spelling;
   }
 }
 
@@ -144,9 +152,8 @@ NodePtr ExpressionParser::parse_comparison() {
     adopt(*node, parse_sum());
   };
   while (true) {
-    const bool is_comparison =
-        current().kind == TokenKind::symbol &&
-        std::ranges::find(comparison_symbols, current().spelling) != comparison_symbols.end();
+    const bool is_comparison = current().kind == TokenKind::symbol &&
+                               std::ranges::find(comparison_symbols, current().spelling) != comparison_symbols.end();
     if (is_comparison) {
       add(take().spelling);
     } else if (skip_name("in")) {

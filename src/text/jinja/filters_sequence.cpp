@@ -70,9 +70,8 @@ Value filter_join(Interpreter& interpreter, const Value& value, const Arguments&
 
 Value filter_map(Interpreter& interpreter, const Value& value, const Arguments& arguments) {
   const bool by_attribute =
-      arguments.positional.empty() && std::ranges::any_of(arguments.named, [](const auto& argument) {
-        return argument.first == "attribute";
-      });
+      arguments.positional.empty() &&
+      std::ranges::any_of(arguments.named, [](const auto& argument) { return argument.first == "attribute"; });
   if (by_attribute) {
     const Bound bound("map", {{}, arguments.named}, {"attribute", "default"});
     const AttributeGetter getter(bound[0], bound.value(1, Value()));
@@ -332,8 +331,7 @@ Value filter_groupby(Interpreter& interpreter, const Value& value, const Argumen
   const auto close = [&] {
     if (members.empty()) return;
     Value grouper = getter.get(interpreter, members.front());
-    groups.emplace_back(
-        std::make_shared<Group>(std::move(grouper), interpreter.list(std::exchange(members, {}))));
+    groups.emplace_back(std::make_shared<Group>(std::move(grouper), interpreter.list(std::exchange(members, {}))));
   };
   std::optional<Value> last;
   for (Value& item : items) {
@@ -348,27 +346,13 @@ Value filter_groupby(Interpreter& interpreter, const Value& value, const Argumen
 }
 
 constexpr std::array<BuiltinEntry, 22> sequence_entries = {{
-    {"batch", filter_batch},
-    {"count", filter_length},
-    {"dictsort", filter_dictsort},
-    {"first", filter_first},
-    {"groupby", filter_groupby},
-    {"items", filter_items},
-    {"join", filter_join},
-    {"last", filter_last},
-    {"length", filter_length},
-    {"list", filter_list},
-    {"map", filter_map},
-    {"max", filter_max},
-    {"min", filter_min},
-    {"reject", filter_reject},
-    {"rejectattr", filter_rejectattr},
-    {"reverse", filter_reverse},
-    {"select", filter_select},
-    {"selectattr", filter_selectattr},
-    {"slice", filter_slice},
-    {"sort", filter_sort},
-    {"sum", filter_sum},
+    {"batch", filter_batch},     {"count", filter_length},    {"dictsort", filter_dictsort},
+    {"first", filter_first},     {"groupby", filter_groupby}, {"items", filter_items},
+    {"join", filter_join},       {"last", filter_last},       {"length", filter_length},
+    {"list", filter_list},       {"map", filter_map},         {"max", filter_max},
+    {"min", filter_min},         {"reject", filter_reject},   {"rejectattr", filter_rejectattr},
+    {"reverse", filter_reverse}, {"select", filter_select},   {"selectattr", filter_selectattr},
+    {"slice", filter_slice},     {"sort", filter_sort},       {"sum", filter_sum},
     {"unique", filter_unique},
 }};
 

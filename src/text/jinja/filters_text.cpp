@@ -191,9 +191,7 @@ Value filter_urlencode(Interpreter& interpreter, const Value& value, const Argum
     return result;
   };
   if (value.text() != nullptr || !is_iterable(value)) return Value(quoted(value, false));
-  const Value pairs = value.dict() != nullptr
-                          ? interpreter.apply_filter("items", value, {})
-                          : value;
+  const Value pairs = value.dict() != nullptr ? interpreter.apply_filter("items", value, {}) : value;
   std::string result;
   for (const Value& pair : elements_of(pairs, interpreter.budget())) {
     const std::vector<Value> parts = elements_of(pair, interpreter.budget());

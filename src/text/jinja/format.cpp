@@ -15,7 +15,7 @@ constexpr std::size_t most_width = 1'000'000;
 // How one value is laid out, in either language.
 struct Layout {
   std::string fill = " ";
-  char align = 0;  // < > ^ =, or 0 for the type's own
+  char align = 0;   // < > ^ =, or 0 for the type's own
   char sign = '-';  // - + or space
   bool alternate = false;
   bool grouped = false;
@@ -36,10 +36,14 @@ std::string laid_out(const std::string& sign, const std::string& body, const Lay
   if (length >= layout.width) return sign + body;
   const std::size_t pad = layout.width - length;
   switch (layout.align != 0 ? layout.align : own_align) {
-    case '<': return sign + body + filled(layout.fill, pad);
-    case '^': return filled(layout.fill, pad / 2) + sign + body + filled(layout.fill, pad - pad / 2);
-    case '=': return sign + filled(layout.fill, pad) + body;
-    default: return filled(layout.fill, pad) + sign + body;
+    case '<':
+      return sign + body + filled(layout.fill, pad);
+    case '^':
+      return filled(layout.fill, pad / 2) + sign + body + filled(layout.fill, pad - pad / 2);
+    case '=':
+      return sign + filled(layout.fill, pad) + body;
+    default:
+      return filled(layout.fill, pad) + sign + body;
   }
 }
 
@@ -60,11 +64,16 @@ std::string with_commas(const std::string& digits) {
 
 std::string whole_digits(std::uint64_t number, const Layout& layout) {
   switch (layout.type) {
-    case 'x': return (layout.alternate ? "0x" : "") + fmt::format("{:x}", number);
-    case 'X': return (layout.alternate ? "0X" : "") + fmt::format("{:X}", number);
-    case 'o': return (layout.alternate ? "0o" : "") + fmt::format("{:o}", number);
-    case 'b': return (layout.alternate ? "0b" : "") + fmt::format("{:b}", number);
-    default: return layout.grouped ? with_commas(fmt::format("{}", number)) : fmt::format("{}", number);
+    case 'x':
+      return (layout.alternate ? "0x" : "") + fmt::format("{:x}", number);
+    case 'X':
+      return (layout.alternate ? "0X" : "") + fmt::format("{:X}", number);
+    case 'o':
+      return (layout.alternate ? "0o" : "") + fmt::format("{:o}", number);
+    case 'b':
+      return (layout.alternate ? "0b" : "") + fmt::format("{:b}", number);
+    default:
+      return layout.grouped ? with_commas(fmt::format("{}", number)) : fmt::format("{}", number);
   }
 }
 
@@ -81,12 +90,18 @@ std::string real_digits(double number, const Layout& layout) {
   if (!std::isfinite(number)) return std::isnan(number) ? "nan" : "inf";
   const std::size_t precision = layout.precision.value_or(6);
   switch (layout.type) {
-    case 'e': return fmt::format("{:.{}e}", number, precision);
-    case 'E': return fmt::format("{:.{}E}", number, precision);
-    case 'g': return fmt::format("{:.{}g}", number, std::max<std::size_t>(precision, 1));
-    case 'G': return fmt::format("{:.{}G}", number, std::max<std::size_t>(precision, 1));
-    case '%': return fmt::format("{:.{}f}%", number * 100.0, precision);
-    default: return fmt::format("{:.{}f}", number, precision);
+    case 'e':
+      return fmt::format("{:.{}e}", number, precision);
+    case 'E':
+      return fmt::format("{:.{}E}", number, precision);
+    case 'g':
+      return fmt::format("{:.{}g}", number, std::max<std::size_t>(precision, 1));
+    case 'G':
+      return fmt::format("{:.{}G}", number, std::max<std::size_t>(precision, 1));
+    case '%':
+      return fmt::format("{:.{}f}%", number * 100.0, precision);
+    default:
+      return fmt::format("{:.{}f}", number, precision);
   }
 }
 
@@ -124,9 +139,11 @@ std::string converted(const Value& value, Layout layout, Budget& budget) {
     return laid_out("", cut_text(std::move(text), layout), layout, '>');
   };
   switch (layout.type) {
-    case 's': return as_text(text_of(value, budget));
+    case 's':
+      return as_text(text_of(value, budget));
     case 'r':
-    case 'a': return as_text(repr(value, budget));
+    case 'a':
+      return as_text(repr(value, budget));
     case 'c': {
       if (value.text() != nullptr && value.text()->characters == 1) return as_text(value.text()->bytes);
       const auto code = value.integer();
@@ -166,7 +183,8 @@ std::string converted(const Value& value, Layout layout, Budget& budget) {
       if (!number) refuse("must be real number, not {}", value.type_name());
       return real_text(*number, layout);
     }
-    default: refuse("unsupported format character '{}'", layout.type);
+    default:
+      refuse("unsupported format character '{}'", layout.type);
   }
 }
 
@@ -283,8 +301,7 @@ class Braces {
   std::string field(std::string_view text, int depth) {
     const std::size_t colon = text.find(':');
     std::string_view name = text.substr(0, colon);
-    const std::string specification =
-        colon == std::string_view::npos ? "" : run(text.substr(colon + 1), depth + 1);
+    const std::string specification = colon == std::string_view::npos ? "" : run(text.substr(colon + 1), depth + 1);
     char conversion = 0;
     if (const std::size_t mark = name.find('!'); mark != std::string_view::npos) {
       if (mark + 2 != name.size()) refuse("expected ':' after conversion specifier");
@@ -302,8 +319,8 @@ class Braces {
     Value value = argument(name.substr(0, at));
     while (at < name.size()) {
       const bool is_attribute = name[at] == '.';
-      const std::size_t end = is_attribute ? std::min(name.find_first_of(".[", at + 1), name.size())
-                                           : name.find(']', at + 1);
+      const std::size_t end =
+          is_attribute ? std::min(name.find_first_of(".[", at + 1), name.size()) : name.find(']', at + 1);
       if (end == std::string_view::npos) refuse("Missing ']' in format string");
       const std::string part(name.substr(at + 1, end - at - 1));
       const auto index = is_attribute ? std::nullopt : parse_integer(part, 10);

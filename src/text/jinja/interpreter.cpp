@@ -176,25 +176,42 @@ Interpreter::Flow Interpreter::execute(const Node& node, const ScopePtr& scope) 
   budget_.spend(1);
   line_ = node.line;
   switch (node.kind) {
-    case NodeKind::block: return execute_block(node, scope);
-    case NodeKind::data: write(node.text); return Flow::next;
-    case NodeKind::output: write(text_of_value(evaluate(*node.children[0], scope))); return Flow::next;
-    case NodeKind::branch: return execute_branch(node, scope);
+    case NodeKind::block:
+      return execute_block(node, scope);
+    case NodeKind::data:
+      write(node.text);
+      return Flow::next;
+    case NodeKind::output:
+      write(text_of_value(evaluate(*node.children[0], scope)));
+      return Flow::next;
+    case NodeKind::branch:
+      return execute_branch(node, scope);
     case NodeKind::loop:
       return execute_loop(node, scope, evaluate(*node.children[1], scope), 0);
     case NodeKind::set:
-    case NodeKind::set_block: execute_set(node, scope); return Flow::next;
-    case NodeKind::macro: scope->set(node.text, make_macro(node, scope, node.text)); return Flow::next;
-    case NodeKind::call_block: execute_call_block(node, scope); return Flow::next;
+    case NodeKind::set_block:
+      execute_set(node, scope);
+      return Flow::next;
+    case NodeKind::macro:
+      scope->set(node.text, make_macro(node, scope, node.text));
+      return Flow::next;
+    case NodeKind::call_block:
+      execute_call_block(node, scope);
+      return Flow::next;
     case NodeKind::filter_block:
       write(text_of_value(evaluate_block_filter(
           *node.children[0], Value(capture(*node.children[1], std::make_shared<Scope>(scope))), scope)));
       return Flow::next;
-    case NodeKind::with_block: return execute_with(node, scope);
-    case NodeKind::scoped: return execute(*node.children[0], std::make_shared<Scope>(scope));
-    case NodeKind::leave_loop: return Flow::leave;
-    case NodeKind::next_round: return Flow::again;
-    default: refuse("a statement is no statement");
+    case NodeKind::with_block:
+      return execute_with(node, scope);
+    case NodeKind::scoped:
+      return execute(*node.children[0], std::make_shared<Scope>(scope));
+    case NodeKind::leave_loop:
+      return Flow::leave;
+    case NodeKind::next_round:
+      return Flow::again;
+    default:
+      refuse("a statement is no statement");
   }
 }
 
@@ -355,9 +372,8 @@ Value Interpreter::run_macro(const Node& macro, const ScopePtr& outer, const Arg
   }
   for (const Parameter* parameter : missing) {
     scope->set(parameter->name,
-               parameter->fallback
-                   ? evaluate(*parameter->fallback, scope)
-                   : Value::undefined(fmt::format("parameter '{}' was not provided", parameter->name)));
+               parameter->fallback ? evaluate(*parameter->fallback, scope)
+                                   : Value::undefined(fmt::format("parameter '{}' was not provided", parameter->name)));
   }
   const int line = line_;
   Value text(capture(*macro.children.back(), scope));

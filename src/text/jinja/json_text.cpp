@@ -182,14 +182,17 @@ Value value_from_json(const nlohmann::ordered_json& json, Budget& budget) {
   const Budget::Level level(budget);
   budget.spend(1);
   switch (json.type()) {
-    case nlohmann::ordered_json::value_t::boolean: return Value(json.get<bool>());
-    case nlohmann::ordered_json::value_t::number_integer: return Value(json.get<std::int64_t>());
+    case nlohmann::ordered_json::value_t::boolean:
+      return Value(json.get<bool>());
+    case nlohmann::ordered_json::value_t::number_integer:
+      return Value(json.get<std::int64_t>());
     case nlohmann::ordered_json::value_t::number_unsigned: {
       const auto number = json.get<std::uint64_t>();
       const bool fits = number <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
       return fits ? Value(static_cast<std::int64_t>(number)) : Value(static_cast<double>(number));
     }
-    case nlohmann::ordered_json::value_t::number_float: return Value(json.get<double>());
+    case nlohmann::ordered_json::value_t::number_float:
+      return Value(json.get<double>());
     case nlohmann::ordered_json::value_t::string: {
       const auto& text = json.get_ref<const std::string&>();
       budget.spend_on_text(text.size());
@@ -208,7 +211,8 @@ Value value_from_json(const nlohmann::ordered_json& json, Budget& budget) {
       }
       return Value(std::make_shared<const Dict>(std::move(dict)));
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 

@@ -308,7 +308,9 @@ class Lexer {
       const auto is_of_base = [&](std::size_t position) {
         if (position >= source_.size()) return false;
         const char c = static_cast<char>(source_[position] | 0x20);
-        const int digit = is_digit(source_[position]) ? source_[position] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
+        const int digit = is_digit(source_[position]) ? source_[position] - '0'
+                          : c >= 'a' && c <= 'f'      ? c - 'a' + 10
+                                                      : 99;
         return digit < base;
       };
       std::size_t end = at_ + 2;
@@ -376,8 +378,9 @@ class Lexer {
     const auto number = are_digits ? parse_integer(digits, base) : std::nullopt;
     const bool is_surrogate = number && *number >= 0xD800 && *number <= 0xDFFF;
     if (!number || *number > 0x10FFFF || is_surrogate) {
-      refuse_syntax(line_, "a text holds an escape that is no character; after \\x follow 2 hexadecimal digits, after "
-                           "\\u 4 and after \\U 8");
+      refuse_syntax(line_,
+                    "a text holds an escape that is no character; after \\x follow 2 hexadecimal digits, after "
+                    "\\u 4 and after \\U 8");
     }
     append_utf8(result, static_cast<char32_t>(*number));
   }

@@ -75,7 +75,7 @@ constexpr std::array<BuiltinEntry, 3> list_methods = {
 constexpr std::array<BuiltinEntry, 2> tuple_methods = {{{"count", list_count}, {"index", list_index}}};
 constexpr std::array<BuiltinEntry, 1> real_methods = {{{"is_integer", real_is_integer}}};
 
-constexpr std::array<std::string_view, 8> list_changes = {"append", "clear", "extend",  "insert",
+constexpr std::array<std::string_view, 8> list_changes = {"append", "clear",  "extend",  "insert",
                                                           "pop",    "remove", "reverse", "sort"};
 constexpr std::array<std::string_view, 5> dict_changes = {"clear", "pop", "popitem", "setdefault", "update"};
 
@@ -97,13 +97,13 @@ std::optional<Builtin> find_method(const Value& value, std::string_view name) {
 }  // namespace
 
 std::optional<Value> method_of(const Value& value, std::string_view name) {
-  const bool changes =
-      (value.list() != nullptr && std::ranges::find(list_changes, name) != list_changes.end()) ||
-      (value.dict() != nullptr && std::ranges::find(dict_changes, name) != dict_changes.end());
+  const bool changes = (value.list() != nullptr && std::ranges::find(list_changes, name) != list_changes.end()) ||
+                       (value.dict() != nullptr && std::ranges::find(dict_changes, name) != dict_changes.end());
   if (changes) {
-    return Value::undefined(fmt::format("access to attribute '{}' of '{}' object is unsafe: templates cannot change "
-                                        "lists and dicts; add lists, or use a namespace",
-                                        name, value.type_name()));
+    return Value::undefined(
+        fmt::format("access to attribute '{}' of '{}' object is unsafe: templates cannot change "
+                    "lists and dicts; add lists, or use a namespace",
+                    name, value.type_name()));
   }
   const auto method = find_method(value, name);
   if (!method) return std::nullopt;

@@ -60,16 +60,15 @@ Value partitioned(Interpreter& interpreter, const Value& self, const Arguments& 
   interpreter.budget().spend_on_text(text.size());
   const std::size_t at = from_right ? text.rfind(separator) : text.find(separator);
   if (at == std::string::npos) {
-    return from_right ? interpreter.tuple({Value(""), Value(""), self}) : interpreter.tuple({self, Value(""), Value("")});
+    return from_right ? interpreter.tuple({Value(""), Value(""), self})
+                      : interpreter.tuple({self, Value(""), Value("")});
   }
-  return interpreter.tuple(
-      {Value(text.substr(0, at)), Value(separator), Value(text.substr(at + separator.size()))});
+  return interpreter.tuple({Value(text.substr(0, at)), Value(separator), Value(text.substr(at + separator.size()))});
 }
 
 Value replaced(Interpreter& interpreter, const Value& self, const Arguments& arguments) {
   const Bound bound("replace", arguments, {"old", "new", "count"}, 2);
-  return Value(
-      replace(bytes_of(self), bound.text(0), bound.text(1), bound.integer(2, -1), interpreter.budget()));
+  return Value(replace(bytes_of(self), bound.text(0), bound.text(1), bound.integer(2, -1), interpreter.budget()));
 }
 
 // The part of `self` from argument 1 to argument 2, and the characters before it.

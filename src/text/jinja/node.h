@@ -34,18 +34,18 @@ enum class NodeKind {
   filter,     // value, or null in a filter block; text is the filter's name
   test,       // value; text is the test's name
   // Statements.
-  block,      // statements
-  data,       // text
-  output,     // an expression
-  loop,       // target, iterable, condition or null, body, alternative or null; `is_recursive`
-  branch,     // condition, body, condition, body, ..., alternative or nothing
-  set,        // target, value
-  set_block,  // target, filter or null, body
-  with_block, // target, value, ..., body
-  macro,      // body; text is the name
-  call_block, // call, body; parameters of the caller
+  block,         // statements
+  data,          // text
+  output,        // an expression
+  loop,          // target, iterable, condition or null, body, alternative or null; `is_recursive`
+  branch,        // condition, body, condition, body, ..., alternative or nothing
+  set,           // target, value
+  set_block,     // target, filter or null, body
+  with_block,    // target, value, ..., body
+  macro,         // body; text is the name
+  call_block,    // call, body; parameters of the caller
   filter_block,  // filter, body
-  scoped,     // body, in a scope of its own
+  scoped,        // body, in a scope of its own
   leave_loop,
   next_round,
   namespace_attribute,  // a target: text is the namespace, `member` its attribute

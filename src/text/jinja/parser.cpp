@@ -45,8 +45,8 @@ class Parser : public ExpressionParser {
         adopt(*block, std::move(output));
       } else {
         take();
-        const bool is_end = current().kind == TokenKind::name &&
-                            std::ranges::find(ends, current().spelling) != ends.end();
+        const bool is_end =
+            current().kind == TokenKind::name && std::ranges::find(ends, current().spelling) != ends.end();
         if (is_end) return block;
         adopt(*block, parse_statement());
         end_block();

@@ -22,11 +22,20 @@ bool is_shown(char32_t character) {
 
 void append_shown(std::string_view bytes, char32_t character, std::string& shown) {
   switch (character) {
-    case '\\': shown += "\\\\"; return;
-    case '\n': shown += "\\n"; return;
-    case '\r': shown += "\\r"; return;
-    case '\t': shown += "\\t"; return;
-    default: break;
+    case '\\':
+      shown += "\\\\";
+      return;
+    case '\n':
+      shown += "\\n";
+      return;
+    case '\r':
+      shown += "\\r";
+      return;
+    case '\t':
+      shown += "\\t";
+      return;
+    default:
+      break;
   }
   if (is_shown(character)) {
     shown += bytes;

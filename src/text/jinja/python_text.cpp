@@ -30,10 +30,10 @@ std::string map_characters(std::string_view text, const Map& map) {
 // The character whose simple lowercase form this is; itself if there is none.
 char32_t uppercase_of(char32_t character) {
   if (character < 0x80) return character >= 'a' && character <= 'z' ? character - 32 : character;
-  if (character == 0xB5) return 0x39C;    // micro sign: capital mu
-  if (character == 0x131) return 'I';     // dotless i
-  if (character == 0x17F) return 'S';     // long s
-  if (character == 0x3C2) return 0x3A3;   // final sigma
+  if (character == 0xB5) return 0x39C;   // micro sign: capital mu
+  if (character == 0x131) return 'I';    // dotless i
+  if (character == 0x17F) return 'S';    // long s
+  if (character == 0x3C2) return 0x3A3;  // final sigma
   if (lowercase_of(character) != character) return character;
   for (std::size_t i = 0; i < lowercase_range_count; ++i) {
     const LowercaseRange& range = lowercase_ranges[i];
@@ -356,8 +356,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
 }
 
 std::size_t count_of_characters(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char byte) { return !continues_character(byte); }));
+  return static_cast<std::size_t>(std::ranges::count_if(text, [](char byte) { return !continues_character(byte); }));
 }
 
 std::optional<std::int64_t> parse_integer(std::string_view text, int base) {

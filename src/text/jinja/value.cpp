@@ -24,8 +24,7 @@ Value make_sequence(std::vector<Value> items, bool is_tuple, const Budget& budge
 }
 
 std::size_t count_characters(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char byte) { return !continues_character(byte); }));
+  return static_cast<std::size_t>(std::ranges::count_if(text, [](char byte) { return !continues_character(byte); }));
 }
 
 bool are_equal_sequences(const Sequence& a, const Sequence& b, Budget& budget) {
@@ -62,8 +61,7 @@ std::optional<std::int64_t> slice_bound(const Value& value) {
 
 }  // namespace
 
-Text::Text(std::string text, bool safe)
-    : bytes(std::move(text)), characters(count_characters(bytes)), is_safe(safe) {}
+Text::Text(std::string text, bool safe) : bytes(std::move(text)), characters(count_characters(bytes)), is_safe(safe) {}
 
 Value Value::undefined(std::string message) {
   Value value;
