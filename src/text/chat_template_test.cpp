@@ -47,7 +47,9 @@ class GoldenTemplates : public testing::Test {
     } catch (const Error& error) {
       ASSERT_TRUE(expected.contains("error")) << error.what();
       const auto said = expected["error"].get<std::string>();
-      if (!said.empty()) EXPECT_EQ(error.what(), said);
+      if (!said.empty()) {
+        EXPECT_EQ(error.what(), said);
+      }
     }
   }
 

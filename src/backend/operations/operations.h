@@ -28,11 +28,10 @@ namespace mslt {
 template <class... Ops>
 struct OperationList {};
 
-using Operations =
-    OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward, MatmulForward,
-                  FusedProduct, MatmulBackwardInput, MatmulBackwardWeight, AttentionForward, AttentionBackward,
-                  KvCacheAppend, AttentionDecode, ActivationForward, ActivationBackward, DropElements, SoftCap,
-                  CrossEntropy, Sum, GlobalNorm, AdamWUpdate, Argmax, TopK, DrawTokens, Cast, Fill, Copy, Add,
-                  GatherRows>;
+using Operations = OperationList<EmbeddingForward, EmbeddingBackward, Rope, ResidualNormForward, ResidualNormBackward,
+                                 MatmulForward, FusedProduct, MatmulBackwardInput, MatmulBackwardWeight,
+                                 AttentionForward, AttentionBackward, KvCacheAppend, AttentionDecode, ActivationForward,
+                                 ActivationBackward, DropElements, SoftCap, CrossEntropy, Sum, GlobalNorm, AdamWUpdate,
+                                 Argmax, TopK, DrawTokens, Cast, Fill, Copy, Add, GatherRows>;
 
 }  // namespace mslt
