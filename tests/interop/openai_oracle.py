@@ -25,13 +25,13 @@ except ImportError:
     sys.exit(77)
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>'
-LINES = ["<user>hello\n<bot>Good day to you.\n", f"<user>weather\n<bot>{CALL}\n"]
+LINES = ["<user>hello\n<bot>\nGood day to you.\n", f"<user>weather\n<bot>\n{CALL}\n"]
 TEMPLATE = """{%- if tools %}{# <tool_call> #}{% endif -%}
 {%- for message in messages -%}
 {%- if message.role not in ['user', 'assistant'] %}{{ raise_exception('The role ' + message.role + ' is not known.') }}{% endif -%}
-<{{ 'user' if message.role == 'user' else 'bot' }}>{{ message.content }}
+{{ '<user>' if message.role == 'user' else '<bot>\n' }}{{ message.content }}
 {% endfor -%}
-{%- if add_generation_prompt %}<bot>{% endif -%}"""
+{%- if add_generation_prompt %}{{ '<bot>\n' }}{% endif -%}"""
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {
     "type": "object", "properties": {"city": {"type": "string"}}}}}]
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer"}},
@@ -48,11 +48,15 @@ def run(*arguments):
 def make_model(mslt, folder):
     text = folder / "text.txt"
     text.write_text("".join(LINES) * 300)
+    # Each conversation is an example of its own, as the server gives it to the model.
+    examples = folder / "examples.jsonl"
+    examples.write_text("".join(json.dumps({"text": line}) + "\n" for line in LINES) * 100)
     run(mslt, "tokenizer", "train", "--input", text, "--vocab-size", 300, "--output", folder / "tokenizer.json")
-    run(mslt, "data", "prepare", "--tokenizer", folder / "tokenizer.json", "--input", text, "--output", folder / "data")
+    run(mslt, "data", "prepare", "--tokenizer", folder / "tokenizer.json", "--input", examples, "--examples",
+        "--output", folder / "data")
     run(mslt, "train", "--data", folder / "data", "--output", folder / "run", "--preset", "tiny", "--layers", 2,
         "--channels", 64, "--heads", 2, "--steps", 150, "--lr", "1e-2", "--batch-size", 8, "--seq-len", 64,
-        "--positions", "rotary", "--max-positions", 512, "--eval-batches", 1, "--device", "cpu")
+        "--position", "rope", "--max-positions", 512, "--eval-batches", 1, "--device", "cpu")
     (folder / "run" / "chat_template.jinja").write_text(TEMPLATE)
     return folder / "run"
 
@@ -93,19 +97,19 @@ def check_models(server, client):
 
 
 def check_completions(server, client):
-    whole = client.completions.create(model="tiny", prompt="<user>hello\n<bot>", max_tokens=40, temperature=0, stop="\n")
+    whole = client.completions.create(model="tiny", prompt="<user>hello\n<bot>\n", max_tokens=40, temperature=0, stop="\n")
     assert whole.choices[0].text == "Good day to you.", whole
     assert whole.choices[0].finish_reason == "stop"
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
     streamed = "".join(chunk.choices[0].text for chunk in client.completions.create(
-        model="tiny", prompt="<user>hello\n<bot>", max_tokens=40, temperature=0, stop="\n", stream=True))
+        model="tiny", prompt="<user>hello\n<bot>\n", max_tokens=40, temperature=0, stop="\n", stream=True))
     assert streamed == whole.choices[0].text, streamed
     several = client.completions.create(model="tiny", prompt=["<user>", "<bot>"], n=2, max_tokens=5, echo=True, seed=3)
     assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
     assert [choice.text[:5] for choice in several.choices] == ["<user", "<user", "<bot>", "<bot>"]
     again = client.completions.create(model="tiny", prompt=["<user>", "<bot>"], n=2, max_tokens=5, echo=True, seed=3)
     assert [choice.text for choice in several.choices] == [choice.text for choice in again.choices]
-    logprobs = client.completions.create(model="tiny", prompt="<user>hello\n<bot>", max_tokens=4, temperature=0,
+    logprobs = client.completions.create(model="tiny", prompt="<user>hello\n<bot>\n", max_tokens=4, temperature=0,
                                          logprobs=3).choices[0].logprobs
     assert len(logprobs.tokens) == len(logprobs.token_logprobs) == len(logprobs.top_logprobs) == 4
     assert all(value <= 0 for value in logprobs.token_logprobs)
