@@ -53,7 +53,7 @@ compare() {
 
 prepare() { # VOCAB_SIZE
   cat README.md CONTRIBUTING.md docs/*.md >"$work/text"
-  run "$mslt" tokenizer train --input "$work/text" --vocab-size "$1" --output "$work/tokenizer.json" >/dev/null 2>&1
+  run "$mslt" tokenizer train --force --input "$work/text" --vocab-size "$1" --output "$work/tokenizer.json" >/dev/null 2>&1
   run "$mslt" data prepare --tokenizer "$work/tokenizer.json" --input "$work/text" --output "$work/data" >/dev/null 2>&1
 }
 

@@ -76,7 +76,11 @@ ChatSession::ChatSession(ChatSpeaker& speaker, GenerateOptions options, std::ost
 
 void ChatSession::set_system(std::string text) {
   if (!messages_.empty() && is_role(messages_.front(), "system")) messages_.erase(messages_.begin());
-  if (!text.empty()) messages_.insert(messages_.begin(), {{"role", "system"}, {"content", std::move(text)}});
+  if (!text.empty()) {
+    // Named, since insert() takes braces for a list of elements.
+    nlohmann::ordered_json message = {{"role", "system"}, {"content", std::move(text)}};
+    messages_.insert(messages_.begin(), std::move(message));
+  }
 }
 
 bool ChatSession::take_line(std::string_view line) {

@@ -143,7 +143,7 @@ TEST_F(ChatSessionTest, SetsOptionsWithinTheirRanges) {
   take("/set");
   EXPECT_NE(err_.str().find("temperature 0.25, top_k 3,"), std::string::npos) << err_.str();
   take("/set top_p 7");
-  EXPECT_NE(err_.str().find("top_p"), std::string::npos) << err_.str();
+  EXPECT_NE(err_.str().find("top-p is 7"), std::string::npos) << err_.str();
   take("/set top_k 3x");
   EXPECT_NE(err_.str().find("'3x' is not a number"), std::string::npos) << err_.str();
   take("/set heat 1");

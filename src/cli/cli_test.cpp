@@ -185,7 +185,8 @@ TEST_F(CliTest, OptionsComeFromATomlFileAndTheCommandLineWins) {
   const Outcome from_file = mslt({"tokenizer", "train", "--config", path("t.toml"), "--json"});
   ASSERT_EQ(from_file.status, 0) << from_file.err;
   EXPECT_EQ(nlohmann::json::parse(from_file.out)["vocab_size"], 270);
-  const Outcome overridden = mslt({"tokenizer", "train", "--config", path("t.toml"), "--vocab-size", "280", "--json"});
+  const Outcome overridden =
+      mslt({"tokenizer", "train", "--config", path("t.toml"), "--vocab-size", "280", "--force", "--json"});
   EXPECT_EQ(nlohmann::json::parse(overridden.out)["vocab_size"], 280);
 
   write_file(folder_ / "bad.toml", "vocabulary = 3\n");

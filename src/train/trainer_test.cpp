@@ -30,6 +30,7 @@ namespace {
 TEST_F(TrainerTest, ProfilesEveryFewSteps) {
   TrainOptions now = options();
   now.steps = 5;
+  now.warmup = 0;
   const double plain = train(now).loss;
   fs::remove_all(run_folder());
   now.profile_every = 2;

@@ -35,7 +35,7 @@ TEST_F(BadValuesTest, NumbersAreTakenWholeOrRefused) {
                                             "--input",     scene().string("text.txt"),
                                             "--output",    scene().string("never")};
   const std::vector<std::string> tokenizer = {
-      "tokenizer", "train", "--input", scene().string("text.txt"), "--output", scene().string("never")};
+      "tokenizer", "train", "--force", "--input", scene().string("text.txt"), "--output", scene().string("never")};
   const std::vector<std::string> bench = added({"bench", "train", "--device", "cpu"}, tiny_model());
   const std::vector<std::string> decode = added({"bench", "generate", "--device", "cpu"}, tiny_model());
   const std::vector<std::string> profile = added({"profile", "train", "--predict", "m3-max"}, tiny_model());

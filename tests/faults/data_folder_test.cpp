@@ -43,10 +43,10 @@ class DataFolderTest : public SceneTest {
     std::string text;
     for (int i = 0; i < 900; ++i) text += "zebra quartz " + std::to_string(i) + " vexing jumps over lazy dwarf fog\n";
     spill(scene().path("other.txt"), text);
-    const Outcome trained = run({"tokenizer", "train", "--input", scene().string("other.txt"), "--vocab-size", "300",
-                                 "--output", scene().string("other.json"), "--force"});
+    const Outcome trained = run({"tokenizer", "train", "--force", "--input", scene().string("other.txt"),
+                                 "--vocab-size", "300", "--output", scene().string("other.json"), "--force"});
     EXPECT_EQ(trained.status, 0) << trained.describe();
-    const Outcome prepared = run({"data", "prepare", "--tokenizer", scene().string("other.json"), "--input",
+    const Outcome prepared = run({"data", "prepare", "--force", "--tokenizer", scene().string("other.json"), "--input",
                                   scene().string("text.txt"), "--output", scene().string("other"), "--force"});
     EXPECT_EQ(prepared.status, 0) << prepared.describe();
     return scene().path("other");

@@ -49,10 +49,10 @@ Scene::Scene() {
   folder_ = pattern;
   fs::permissions(folder_, fs::perms(0755));
   spill(path("text.txt"), text());
-  must_run({"tokenizer", "train", "--input", string("text.txt"), "--vocab-size", "300", "--output",
+  must_run({"tokenizer", "train", "--force", "--input", string("text.txt"), "--vocab-size", "300", "--output",
             string("tokenizer.json")});
-  must_run({"data", "prepare", "--tokenizer", string("tokenizer.json"), "--input", string("text.txt"), "--val-fraction",
-            "0.2", "--shard-tokens", "4000", "--output", string("data")});
+  must_run({"data", "prepare", "--force", "--tokenizer", string("tokenizer.json"), "--input", string("text.txt"),
+            "--val-fraction", "0.2", "--shard-tokens", "4000", "--output", string("data")});
 }
 
 Scene::~Scene() {
@@ -144,7 +144,8 @@ std::vector<Command> Scene::commands(const fs::path& work) {
       {"help of a command", {"train", "--help"}},
       {"version", {"--version"}},
       {"tokenizer train",
-       {"tokenizer", "train", "--input", string("text.txt"), "--vocab-size", "300", "--output", at("t.json")},
+       {"tokenizer", "train", "--force", "--input", string("text.txt"), "--vocab-size", "300", "--output",
+        at("t.json")},
        {},
        "t.json"},
       {"tokenizer encode", {"tokenizer", "encode", "--tokenizer", string("tokenizer.json")}, slurp(path("text.txt"))},
@@ -165,8 +166,8 @@ std::vector<Command> Scene::commands(const fs::path& work) {
        "12 100 33",
        "text.txt"},
       {"data prepare",
-       {"data", "prepare", "--tokenizer", string("tokenizer.json"), "--input", string("text.txt"), "--output",
-        at("data")},
+       {"data", "prepare", "--force", "--tokenizer", string("tokenizer.json"), "--input", string("text.txt"),
+        "--output", at("data")},
        {},
        "data"},
       {"train", train(work / "run"), {}, "run"},

@@ -59,8 +59,8 @@ class TruncationTest : public SceneTest {
 TEST_F(TruncationTest, ACorpusUnderTokenizerTraining) {
   const fs::path file = large_text("corpus.txt");
   expect_noticed("tokenizer train",
-                 {"tokenizer", "train", "--threads", "1", "--input", file.string(), "--vocab-size", "300", "--output",
-                  scene().string("cut.json")},
+                 {"tokenizer", "train", "--force", "--threads", "1", "--input", file.string(), "--vocab-size", "300",
+                  "--output", scene().string("cut.json")},
                  file);
   EXPECT_EQ(temporary_files(scene().path("")), std::vector<std::string>());
 }
@@ -69,8 +69,8 @@ TEST_F(TruncationTest, ACorpusUnderDataPreparation) {
   const fs::path file = large_text("corpus.txt");
   const fs::path output = scene().path("cut");
   expect_noticed("data prepare",
-                 {"data", "prepare", "--tokenizer", scene().string("tokenizer.json"), "--input", file.string(),
-                  "--output", output.string()},
+                 {"data", "prepare", "--force", "--tokenizer", scene().string("tokenizer.json"), "--input",
+                  file.string(), "--output", output.string()},
                  file);
   // A half-written folder is not a data folder.
   const Outcome train =
@@ -127,8 +127,8 @@ TEST_F(TruncationTest, AModelAndAShardUnderEvaluation) {
   const fs::path text = large_text("corpus.txt");
   fs::resize_file(text, std::size_t{4} << 20);
   const fs::path data = scene().path("large");
-  const Outcome prepared = run({"data", "prepare", "--tokenizer", scene().string("tokenizer.json"), "--input",
-                                text.string(), "--output", data.string()});
+  const Outcome prepared = run({"data", "prepare", "--force", "--tokenizer", scene().string("tokenizer.json"),
+                                "--input", text.string(), "--output", data.string()});
   ASSERT_EQ(prepared.status, 0) << prepared.describe();
   const fs::path model = scene().copy(scene().finished_run(), "model");
   std::vector<fs::path> shards;

@@ -26,7 +26,8 @@ except ImportError:
 
 CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 LINES = ["<user>hello\n<bot>\nGood day to you.\n", f"<user>weather\n<bot>\n{CALL}\n"]
-TEMPLATE = """{%- if tools %}{# <tool_call> #}{% endif -%}
+# Training puts the end-of-text token before each example.
+TEMPLATE = """{{ eos_token }}{%- if tools %}{# <tool_call> #}{% endif -%}
 {%- for message in messages -%}
 {%- if message.role not in ['user', 'assistant'] %}{{ raise_exception('The role ' + message.role + ' is not known.') }}{% endif -%}
 {{ '<user>' if message.role == 'user' else '<bot>\n' }}{{ message.content }}
@@ -145,7 +146,7 @@ def check_tools(server, client):
     assert len(calls) == 1 and json.loads(calls[0].function.arguments) == {"city": "Paris"}
     text = client.chat.completions.create(model="tiny", messages=messages, tools=TOOLS, tool_choice="none", temperature=0,
                                           max_tokens=100, stop="\n<user>").choices[0]
-    assert not text.message.tool_calls and text.message.content == CALL, text
+    assert not text.message.tool_calls and text.message.content.strip() == CALL, text
 
 
 def check_schemas(server, client):

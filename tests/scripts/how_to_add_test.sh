@@ -37,7 +37,7 @@ complain_unless_named() {
 }
 
 patterns=$(listed "an operation")
-operations=$(sed -n '/OperationList<Emb/,/>;/p' src/backend/operations/operations.h | grep -oE '[A-Z][A-Za-z]+' | grep -v OperationList)
+operations=$(sed -n '/OperationList<Emb/,/>;/p' src/backend/operations/operations.h | grep -oE '[A-Z][A-Za-z]+' | grep -vxE 'Operations|OperationList')
 for name in $operations; do
   # A library's replacement of an operation belongs to its device; matvec.h is a part of linear.cpp.
   mapfile -t files < <(grep -rlE "\(const $name&|$name::check|^struct $name \{" src/backend |
