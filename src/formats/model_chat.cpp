@@ -111,7 +111,7 @@ std::optional<ModelChat> ModelChat::of(const LoadedModel& model, std::string_vie
   std::map<std::string, Named> templates;
   for (auto& [name, text] : sources) {
     ChatTemplate parsed(text, fmt::format("{}: the chat template '{}'", source, name));
-    templates.emplace(name, Named{std::move(text), std::move(parsed)});
+    templates.emplace(name, Named{std::move(text), parsed});
   }
   nlohmann::ordered_json variables = named_tokens(model.files);
   if (variables.empty()) variables = tokens_of_ids(model.generation.tokens, *model.tokenizer);
