@@ -21,7 +21,7 @@ class Bound {
         std::size_t required = 0);
   bool has(std::size_t i) const { return values_[i].has_value(); }
   const Value& operator[](std::size_t i) const { return *values_[i]; }
-  Value value(std::size_t i, Value fallback) const { return has(i) ? *values_[i] : std::move(fallback); }
+  Value value(std::size_t i, const Value& fallback) const { return has(i) ? *values_[i] : fallback; }
   // Python's bool() of it.
   bool flag(std::size_t i, bool fallback) const { return has(i) ? values_[i]->is_true() : fallback; }
   // Throw Failure for other types.
