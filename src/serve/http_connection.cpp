@@ -183,8 +183,8 @@ HttpConnection::~HttpConnection() {
 
 void HttpConnection::start() {
   ErrorCode ignored;
-  static_cast<void>(socket_.set_option(boost::asio::ip::tcp::no_delay(true), ignored));
-  static_cast<void>(socket_.set_option(boost::asio::socket_base::keep_alive(true), ignored));
+  ignored = socket_.set_option(boost::asio::ip::tcp::no_delay(true), ignored);
+  ignored = socket_.set_option(boost::asio::socket_base::keep_alive(true), ignored);
   read();
 }
 
@@ -449,7 +449,7 @@ void HttpConnection::linger() {
   phase_ = Phase::lingering;
   since_ = Clock::now();
   ErrorCode ignored;
-  static_cast<void>(socket_.shutdown(boost::asio::ip::tcp::socket::shutdown_send, ignored));
+  ignored = socket_.shutdown(boost::asio::ip::tcp::socket::shutdown_send, ignored);
   input_->parser.reset();
   input_->buffer.consume(input_->buffer.size());
   if (input_ended_) {
@@ -494,7 +494,7 @@ void HttpConnection::close() {
   const std::shared_ptr<HttpConnection> self = shared_from_this();
   phase_ = Phase::closed;
   ErrorCode ignored;
-  static_cast<void>(socket_.close(ignored));
+  ignored = socket_.close(ignored);
   count_body(0);
   shared_.connections.erase(self);
   if (const auto exchange = std::move(exchange_)) {

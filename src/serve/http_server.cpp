@@ -153,7 +153,7 @@ void HttpServer::stop() {
   if (state_->is_stopped.exchange(true)) return;
   boost::asio::post(state_->shared.network, [state = state_.get()] {
     ErrorCode ignored;
-    static_cast<void>(state->acceptor.close(ignored));
+    ignored = state->acceptor.close(ignored);
     state->ticker.cancel();
     state->pause.reset();
     for (const auto& connection : state->all()) connection->close();
