@@ -53,16 +53,31 @@ RequestSampler::RequestSampler(Request& request, std::int64_t choices, std::span
   }
 }
 
-// Keeps the model's own logits, and applies everything but the constraint's ends.
-void RequestSampler::begin(std::span<float> logits) {
+DrawnToken RequestSampler::draw(std::span<float> logits, std::span<const std::int32_t> history,
+                                std::span<const TokenId> ends) {
+  logits = logits.first(static_cast<std::size_t>(choices_));
   require_finite(logits);
-  if (logprobs_) {
-    raw_.assign(logits.begin(), logits.end());
-    const float largest = *std::ranges::max_element(raw_);
-    double sum = 0.0;
-    for (const float logit : raw_) sum += std::exp(static_cast<double>(logit) - largest);
-    log_sum_ = largest + std::log(sum);
+  if (logprobs_) keep_own(logits);
+  bias(logits);
+  if (constraint_ != nullptr) constrain(logits, ends);
+  if (std::ranges::none_of(logits, [](float logit) { return std::isfinite(logit); })) {
+    fail(ErrorKind::input, "No token may follow: the logit bias and the constraint together forbid all.");
   }
+  const auto token = static_cast<TokenId>(sampler_.draw({logits}, history));
+  ++occurrences_[token];
+  if (constraint_ != nullptr && std::ranges::find(ends, token) == ends.end()) constraint_->accept(token);
+  return logprobs_ ? with_logprobs(token) : DrawnToken{.drawn = {.token = token}, .most_likely = {}};
+}
+
+void RequestSampler::keep_own(std::span<const float> logits) {
+  raw_.assign(logits.begin(), logits.end());
+  const float largest = *std::ranges::max_element(raw_);
+  double sum = 0.0;
+  for (const float logit : raw_) sum += std::exp(static_cast<double>(logit) - largest);
+  log_sum_ = largest + std::log(sum);
+}
+
+void RequestSampler::bias(std::span<float> logits) const {
   for (const auto& [id, bias] : bias_) logits[id] += bias;
   if (presence_penalty_ != 0.0f || frequency_penalty_ != 0.0f) {
     for (const auto& [id, count] : occurrences_) {
@@ -70,30 +85,26 @@ void RequestSampler::begin(std::span<float> logits) {
     }
   }
   for (const TokenId id : excluded_) logits[id] = impossible;
-  if (constraint_ != nullptr) {
-    allowed_.assign((logits.size() + 31) / 32, 0);
-    constraint_->allow(allowed_);
+}
+
+void RequestSampler::constrain(std::span<float> logits, std::span<const TokenId> ends) {
+  allowed_.assign((logits.size() + 31) / 32, 0);
+  constraint_->allow(allowed_);
+  if (constraint_->may_end()) {
+    for (const TokenId id : ends) {
+      if (id < logits.size()) allowed_[id / 32] |= std::uint32_t{1} << (id % 32);
+    }
+  }
+  for (std::size_t id = 0; id < logits.size(); ++id) {
+    if ((allowed_[id / 32] >> (id % 32) & 1) == 0) logits[id] = impossible;
   }
 }
 
-DrawnToken RequestSampler::choose(std::span<float> logits, std::span<const std::int32_t> history) {
-  if (constraint_ != nullptr) {
-    for (std::size_t id = 0; id < logits.size(); ++id) {
-      if ((allowed_[id / 32] >> (id % 32) & 1) == 0) logits[id] = impossible;
-    }
-  }
-  if (std::ranges::none_of(logits, [](float logit) { return std::isfinite(logit); })) {
-    fail(ErrorKind::input, "No token may follow: the logit bias and the constraint together forbid all.");
-  }
-  const auto token = static_cast<TokenId>(sampler_.draw({logits}, history));
-  ++occurrences_[token];
-  DrawnToken result;
-  result.drawn.token = token;
-  if (!logprobs_) return result;
+DrawnToken RequestSampler::with_logprobs(TokenId token) const {
   const auto logprob = [&](TokenId id) {
     return TokenLogprob{id, static_cast<float>(raw_[id] - log_sum_)};
   };
-  result.drawn = logprob(token);
+  DrawnToken result = {.drawn = logprob(token), .most_likely = {}};
   std::vector<TokenId> ids(raw_.size());
   std::iota(ids.begin(), ids.end(), TokenId{0});
   const auto count = std::min<std::ptrdiff_t>(*logprobs_, std::ssize(ids));

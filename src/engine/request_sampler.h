@@ -21,32 +21,17 @@ class RequestSampler {
   RequestSampler(Request& request, std::int64_t choices, std::span<const TokenId> excluded);
 
   // The next token from its logits f32, at least `choices` of them, which it overwrites. `history` holds all tokens so
-  // far. `ends_text(token)`: whether the token ends a text, which the constraint says when it may. Throws
-  // Error(numeric) where logits are not finite, and Error(input) where no token may be drawn.
-  template <class EndsText>
-  DrawnToken draw(std::span<float> logits, std::span<const std::int32_t> history, const EndsText& ends_text) {
-    logits = logits.first(static_cast<std::size_t>(choices_));
-    begin(logits);
-    if (constraint_ != nullptr && constraint_->may_end()) {
-      for (std::size_t id = 0; id < logits.size(); ++id) {
-        if (ends_text(static_cast<TokenId>(id))) allow(id);
-      }
-    }
-    return end(logits, history, ends_text);
-  }
+  // far. `ends`: the tokens that end a text, of which the constraint says when they may come. Throws Error(numeric)
+  // where logits are not finite, and Error(input) where no token may be drawn.
+  DrawnToken draw(std::span<float> logits, std::span<const std::int32_t> history, std::span<const TokenId> ends);
   // Whether the constraint says that the text is complete.
   bool must_end() const { return constraint_ != nullptr && constraint_->must_end(); }
 
  private:
-  void begin(std::span<float> logits);
-  void allow(std::size_t id) { allowed_[id / 32] |= std::uint32_t{1} << (id % 32); }
-  template <class EndsText>
-  DrawnToken end(std::span<float> logits, std::span<const std::int32_t> history, const EndsText& ends_text) {
-    const DrawnToken drawn = choose(logits, history);
-    if (constraint_ != nullptr && !ends_text(drawn.drawn.token)) constraint_->accept(drawn.drawn.token);
-    return drawn;
-  }
-  DrawnToken choose(std::span<float> logits, std::span<const std::int32_t> history);
+  void keep_own(std::span<const float> logits);
+  void bias(std::span<float> logits) const;
+  void constrain(std::span<float> logits, std::span<const TokenId> ends);
+  DrawnToken with_logprobs(TokenId token) const;
 
   Sampler sampler_;
   std::int64_t choices_;

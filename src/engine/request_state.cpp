@@ -57,7 +57,7 @@ void RequestState::put_back() {
 
 RequestEvent RequestState::draw(std::span<float> logits) {
   RequestEvent event;
-  event.tokens.push_back(sampler_.draw(logits, history_, [&](TokenId id) { return text_.ends(id); }));
+  event.tokens.push_back(sampler_.draw(logits, history_, text_.ends()));
   if (!first_token_) {
     first_token_ = Clock::now();
     summary_.prefill_seconds = std::chrono::duration<double>(*first_token_ - *started_).count();

@@ -7,8 +7,8 @@
 #include <span>
 #include <vector>
 
-#include "engine/answer_text.h"
 #include "engine/request_sampler.h"
+#include "generate/answer_text.h"
 #include "mslt/engine.h"
 
 namespace mslt {

@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "base/fail.h"
+#include "generate/answer_text.h"
 #include "generate/decode_steps.h"
 #include "generate/stop_strings.h"
 #include "generate/token_drawer.h"
@@ -19,20 +21,13 @@ namespace {
 // One sample on its way.
 class Sample {
  public:
-  Sample(std::int64_t index, std::span<const std::int32_t> prompt, const Tokenizer& tokenizer,
-         const GenerateOptions& options)
+  // Ends at any of eos_ids, unless the options say to go on.
+  Sample(std::int64_t index, std::span<const TokenId> prompt, const Tokenizer& tokenizer,
+         std::span<const TokenId> eos_ids, const GenerateOptions& options)
       : index_(index),
         history_(prompt.begin(), prompt.end()),
-        pending_(prompt.begin(), prompt.end()),
-        // After a prompt, a space at the start belongs to the text.
-        decoder_(tokenizer, true,
-                 std::ranges::any_of(prompt,
-                                     [&](std::int32_t id) { return !tokenizer.is_special(static_cast<TokenId>(id)); })),
-        stop_(options.stop) {
-    for (const std::string& text : options.stop) {
-      if (const auto id = tokenizer.special_id(text)) stop_ids_.push_back(*id);
-    }
-  }
+        pending_(history_),
+        text_(tokenizer, prompt, options.ignore_eos ? std::span<const TokenId>() : eos_ids, options.stop) {}
 
   bool running() const { return running_; }
   std::int64_t length() const { return static_cast<std::int64_t>(result_.tokens.size()); }
@@ -48,22 +43,16 @@ class Sample {
     pending_.assign(history_.end() - static_cast<std::ptrdiff_t>(std::min(keep, history_.size())), history_.end());
   }
 
-  void take(std::int32_t token, std::span<const TokenId> eos_ids, const GenerateOptions& options,
-            const TextSink& on_text) {
-    const auto id = static_cast<TokenId>(token);
-    result_.tokens.push_back(id);
-    const bool is_stop = std::find(stop_ids_.begin(), stop_ids_.end(), id) != stop_ids_.end();
-    if (is_stop || (!options.ignore_eos && std::find(eos_ids.begin(), eos_ids.end(), id) != eos_ids.end())) {
-      end_text(is_stop ? FinishReason::stop : FinishReason::eos, on_text);
-      return;
-    }
+  void take(std::int32_t token, const GenerateOptions& options, const TextSink& on_text) {
+    result_.tokens.push_back(static_cast<TokenId>(token));
     history_.push_back(token);
     pending_ = {token};
-    emit(stop_.push(decoder_.push(id)), on_text);
-    if (running_ && stop_.stopped()) finish(FinishReason::stop);
-    if (running_ && static_cast<std::int64_t>(result_.tokens.size()) >= options.max_new_tokens) {
-      end_text(FinishReason::length, on_text);
-    }
+    std::string piece = text_.push(static_cast<TokenId>(token));
+    if (!text_.reason() && length() >= options.max_new_tokens) piece += text_.finish(FinishReason::length);
+    emit(piece, on_text);
+    if (!running_ || !text_.reason()) return;
+    running_ = false;
+    result_.reason = *text_.reason();
   }
 
   Generated take_result() { return std::move(result_); }
@@ -78,25 +67,10 @@ class Sample {
     }
   }
 
-  void finish(FinishReason reason) {
-    if (!running_) return;
-    running_ = false;
-    result_.reason = reason;
-  }
-
-  // No more text comes: what was held back is text, unless it is or holds a stop string after all.
-  void end_text(FinishReason reason, const TextSink& on_text) {
-    emit(stop_.push(decoder_.finish()), on_text);
-    if (running_ && !stop_.stopped()) emit(stop_.finish(), on_text);
-    finish(stop_.stopped() ? FinishReason::stop : reason);
-  }
-
   std::int64_t index_;
   std::vector<std::int32_t> history_;
   std::vector<std::int32_t> pending_;
-  StreamDecoder decoder_;
-  StopStrings stop_;
-  std::vector<TokenId> stop_ids_;
+  AnswerText text_;
   Generated result_;
   bool running_ = true;
 };
@@ -125,14 +99,13 @@ TextGenerator::TextGenerator(Transformer& transformer, const Tokenizer& tokenize
       no_tokens_(ids_without_token(tokenizer)) {}
 
 // A tokenizer may have more tokens than the model, as long as nobody uses them.
-void TextGenerator::require_known(std::span<const std::int32_t> prompt) const {
+void TextGenerator::require_known(std::span<const TokenId> prompt) const {
   const std::int64_t vocab_size = transformer_.config().vocab_size;
-  for (const std::int32_t id : prompt) {
-    if (id >= 0 && id < vocab_size) continue;
+  for (const TokenId id : prompt) {
+    if (std::cmp_less(id, vocab_size)) continue;
     const std::string lacking = token_labels_from(tokenizer_, static_cast<TokenId>(vocab_size));
-    fail(ErrorKind::input, "The prompt holds {}, but the model's vocabulary ends at {}{}.",
-         token_label(tokenizer_, static_cast<TokenId>(id)), vocab_size,
-         lacking.empty() ? std::string() : fmt::format("; of the tokenizer's tokens it lacks {}", lacking));
+    fail(ErrorKind::input, "The prompt holds {}, but the model's vocabulary ends at {}{}.", token_label(tokenizer_, id),
+         vocab_size, lacking.empty() ? std::string() : fmt::format("; of the tokenizer's tokens it lacks {}", lacking));
   }
 }
 
@@ -141,12 +114,12 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
   options.validate();
   statistics_ = {};
   const Config& config = transformer_.config();
-  std::vector<std::int32_t> start(prompt.begin(), prompt.end());
+  std::vector<TokenId> start(prompt.begin(), prompt.end());
   if (start.empty()) {
     std::optional<TokenId> first = tokenizer_.eos_id();
     if (!first && !eos_ids_.empty()) first = eos_ids_.front();
     if (!first) first = tokenizer_.bos_id();
-    start.push_back(static_cast<std::int32_t>(first.value_or(0)));
+    start.push_back(first.value_or(0));
   }
   require_known(start);
   const auto prompt_size = static_cast<std::int64_t>(start.size());
@@ -157,7 +130,7 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
 
   std::vector<Sample> samples;
   samples.reserve(static_cast<std::size_t>(options.num));
-  for (std::int64_t i = 0; i < options.num; ++i) samples.emplace_back(i, start, tokenizer_, options);
+  for (std::int64_t i = 0; i < options.num; ++i) samples.emplace_back(i, start, tokenizer_, eos_ids_, options);
   if (options.max_new_tokens > 0) {
     const std::int64_t positions = prompt_size + std::min(config.max_positions - prompt_size, options.max_new_tokens);
     const std::int64_t blocks = (positions + KvCacheView::block_size - 1) / KvCacheView::block_size;
@@ -187,7 +160,7 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
         for (std::size_t row = 0; row < slots.size(); ++row) {
           Sample& sample = samples[static_cast<std::size_t>(slots[row])];
           if (!sample.running()) continue;
-          sample.take(drawn[row], eos_ids_, options, on_text);
+          sample.take(drawn[row], options, on_text);
           ++statistics_.new_tokens;
           running += sample.running() ? 1 : 0;
         }

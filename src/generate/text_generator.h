@@ -31,7 +31,7 @@ class TextGenerator {
   const GenerateStatistics& statistics() const { return statistics_; }
 
  private:
-  void require_known(std::span<const std::int32_t> prompt) const;
+  void require_known(std::span<const TokenId> prompt) const;
 
   Transformer& transformer_;
   Tokenizer tokenizer_;

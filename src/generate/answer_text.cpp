@@ -1,5 +1,5 @@
 // Tokens to text, up to the end.
-#include "engine/answer_text.h"
+#include "generate/answer_text.h"
 
 #include <algorithm>
 
@@ -7,22 +7,19 @@ namespace mslt {
 
 AnswerText::AnswerText(const Tokenizer& tokenizer, std::span<const TokenId> prompt, std::span<const TokenId> eos_ids,
                        const std::vector<std::string>& stop)
-    : eos_ids_(eos_ids.begin(), eos_ids.end()),
-      // After a prompt, a space at the start belongs to the text.
+    :  // After a prompt, a space at the start belongs to the text.
       decoder_(tokenizer, true, std::ranges::any_of(prompt, [&](TokenId id) { return !tokenizer.is_special(id); })),
       stop_(stop) {
   for (const std::string& text : stop) {
-    if (const auto id = tokenizer.special_id(text)) stop_ids_.push_back(*id);
+    if (const auto id = tokenizer.special_id(text)) ends_.push_back(*id);
   }
-}
-
-bool AnswerText::ends(TokenId token) const {
-  return std::ranges::find(stop_ids_, token) != stop_ids_.end() || std::ranges::find(eos_ids_, token) != eos_ids_.end();
+  stop_count_ = ends_.size();
+  ends_.insert(ends_.end(), eos_ids.begin(), eos_ids.end());
 }
 
 std::string AnswerText::push(TokenId token) {
-  if (std::ranges::find(stop_ids_, token) != stop_ids_.end()) return finish(FinishReason::stop);
-  if (std::ranges::find(eos_ids_, token) != eos_ids_.end()) return finish(FinishReason::eos);
+  const auto end = static_cast<std::size_t>(std::ranges::find(ends_, token) - ends_.begin());
+  if (end < ends_.size()) return finish(end < stop_count_ ? FinishReason::stop : FinishReason::eos);
   std::string text = stop_.push(decoder_.push(token));
   if (stop_.stopped()) reason_ = FinishReason::stop;
   return text;

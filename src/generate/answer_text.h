@@ -1,7 +1,7 @@
 // The text of an answer that arrives token by token, and where it ends.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <string>
@@ -21,8 +21,8 @@ class AnswerText {
   AnswerText(const Tokenizer& tokenizer, std::span<const TokenId> prompt, std::span<const TokenId> eos_ids,
              const std::vector<std::string>& stop);
 
-  // Whether drawing this token ends the text.
-  bool ends(TokenId token) const;
+  // The tokens that end the text.
+  std::span<const TokenId> ends() const { return ends_; }
   // The text that is certain now; nothing after reason() has a value.
   std::string push(TokenId token);
   // No more tokens come: what was held back, unless it is or holds a stop string after all. `reason` is that of the end
@@ -31,8 +31,8 @@ class AnswerText {
   std::optional<FinishReason> reason() const { return reason_; }
 
  private:
-  std::vector<TokenId> eos_ids_;
-  std::vector<TokenId> stop_ids_;
+  std::vector<TokenId> ends_;   // those of stop strings, then those of eos_ids
+  std::size_t stop_count_ = 0;  // how many are of stop strings
   StreamDecoder decoder_;
   StopStrings stop_;
   std::optional<FinishReason> reason_;
