@@ -78,10 +78,7 @@ void converse_with_stream(ChatSession& session, const InterruptGuard*& current, 
 
 void chat(const Arguments& arguments, Context& context) {
   arguments.options.validate();
-  Model model = Model::load(arguments.model, arguments.load);
-  print_warning(*model.parts().backend, context);
-  print_notes(model.notes(), context);
-  print_quantised(*model.parts().loaded.transformer, context);
+  Model model = load_model(arguments.model, arguments.load, context);
   std::optional<ModelChat> template_of_model = ModelChat::of(model);
   if (!template_of_model) {
     context.err << "The model has no chat template: it continues your text instead of answering it.\n";
@@ -115,15 +112,9 @@ void add_chat_command(CLI::App& app, Context& context) {
   options.sampling.temperature = usual_temperature;
   options.sampling.top_p = usual_top_p;
   options.max_new_tokens = 512;
-  command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
-      ->required();
+  add_model_option(*command, arguments->model);
   command->add_option("--system", arguments->system, "Instructions for the model, from the start");
-  command->add_option("--device", arguments->load.device,
-                      "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
-  add_tuning_option(*command, arguments->load.tuning);
-  add_library_options(*command, arguments->load.attention, arguments->load.products);
-  command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_quantize_option(*command, arguments->load.quantize);
+  add_load_options(*command, arguments->load);
   add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Most tokens of an answer",
               {.least = 1, .unit = "tokens"});
   add_sampling_options(*command, options.sampling);

@@ -8,8 +8,13 @@
 
 #include "backend/registry.h"
 #include "cli/units.h"
+#include "formats/model_parts.h"
 
 namespace mslt::cli {
+
+void add_device_option(CLI::App& command, std::string& device) {
+  command.add_option("--device", device, "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
+}
 
 void add_tuning_option(CLI::App& command, std::string& tuning) {
   tuning = "auto";
@@ -34,10 +39,30 @@ void add_quantize_option(CLI::App& command, std::string& quantize) {
 
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command) {
   auto options = std::make_shared<DeviceOptions>();
-  command.add_option("--device", options->device, "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
+  add_device_option(command, options->device);
   add_tuning_option(command, options->tuning);
   add_library_options(command, options->libraries.attention, options->libraries.products);
   return options;
+}
+
+void add_model_option(CLI::App& command, std::string& model) {
+  command.add_option("--model", model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")->required();
+}
+
+void add_load_options(CLI::App& command, LoadOptions& load) {
+  add_device_option(command, load.device);
+  add_tuning_option(command, load.tuning);
+  add_library_options(command, load.attention, load.products);
+  command.add_option("--dtype", load.dtype, "f32, bf16 or f16 weights in memory");
+  add_quantize_option(command, load.quantize);
+}
+
+Model load_model(const std::string& path, const LoadOptions& load, Context& context) {
+  Model model = Model::load(path, load);
+  print_warning(*model.parts().backend, context);
+  print_notes(model.notes(), context);
+  print_quantised(*model.parts().loaded.transformer, context);
+  return model;
 }
 
 std::unique_ptr<Backend> make_backend(const DeviceOptions& options, Context& context) {

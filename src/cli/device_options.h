@@ -9,6 +9,7 @@
 #include "backend/libraries.h"
 #include "cli/command.h"
 #include "model/transformer.h"
+#include "mslt/model.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
@@ -22,6 +23,9 @@ struct DeviceOptions {
   LibraryChoice libraries;
 };
 
+// Adds --device.
+void add_device_option(CLI::App& command, std::string& device);
+
 // Adds --tuning, whose default is "auto".
 void add_tuning_option(CLI::App& command, std::string& tuning);
 
@@ -30,6 +34,15 @@ void add_library_options(CLI::App& command, std::string& attention, std::string&
 
 // Adds --device, --tuning, --attention and --products.
 std::shared_ptr<DeviceOptions> add_device_options(CLI::App& command);
+
+// Adds --model, which must be given.
+void add_model_option(CLI::App& command, std::string& model);
+
+// Adds --device, --tuning, --attention, --products, --dtype and --quantize.
+void add_load_options(CLI::App& command, LoadOptions& load);
+
+// The model that they choose; prints its warnings and notes, and what its quantised matrices take.
+Model load_model(const std::string& path, const LoadOptions& load, Context& context);
 
 // Adds --quantize.
 void add_quantize_option(CLI::App& command, std::string& quantize);

@@ -76,10 +76,7 @@ void choose_shape(Arguments& arguments, const Model& model, Context& context) {
 void evaluate_model(Arguments arguments, Context& context) {
   const DataInfo data = read_data_info(arguments.options.data);
   const Tokenizer tokenizer = load_data_tokenizer(arguments.options.data, data);
-  Model model = Model::load(arguments.model, arguments.load);
-  print_warning(*model.parts().backend, context);
-  print_notes(model.notes(), context);
-  print_quantised(*model.parts().loaded.transformer, context);
+  Model model = load_model(arguments.model, arguments.load, context);
   if (model.has_tokenizer()) {
     require_same_tokenizer(model.tokenizer(), arguments.model, tokenizer, arguments.options.data);
   } else {
@@ -133,16 +130,10 @@ void add_eval_command(CLI::App& app, Context& context) {
   CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
                                   "  mslt eval --model run --data data\n"
                                   "  mslt eval --model run --data data --split train --max-batches 100 --json\n");
-  command->add_option("--model", arguments->model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")
-      ->required();
+  add_model_option(*command, arguments->model);
   command->add_option("--data", arguments->options.data, "Folder that data prepare wrote")->required();
   command->add_option("--split", arguments->options.split, "val or train");
-  command->add_option("--device", arguments->load.device,
-                      "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
-  add_tuning_option(*command, arguments->load.tuning);
-  add_library_options(*command, arguments->load.attention, arguments->load.products);
-  command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_quantize_option(*command, arguments->load.quantize);
+  add_load_options(*command, arguments->load);
   add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; by default 8 if they fit", batch_range);
   add_integer(*command, "--seq-len", arguments->options.seq_len,
               "Tokens per sequence; 0 for as many as context, data and memory allow", seq_len_range);

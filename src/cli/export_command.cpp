@@ -182,8 +182,7 @@ void add_export_command(CLI::App& app, Context& context) {
                                   "  mslt export --model run --format gguf --output model.gguf\n"
                                   "  mslt export --model run --format gguf --quantize q8_0 --output small.gguf\n"
                                   "  mslt export --model model.gguf --format hf --dtype bf16 --output folder\n");
-  command->add_option("--model", arguments->model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")
-      ->required();
+  add_model_option(*command, arguments->model);
   command->add_option("--format", arguments->format, "hf, a folder for transformers, or gguf, a file for llama.cpp")
       ->required();
   command->add_option("--output", arguments->output, "The new folder or file; it must not exist")->required();

@@ -64,10 +64,7 @@ void generate(const Arguments& arguments, Context& context) {
   std::string prompt = arguments.prompt;
   if (prompt == "-") prompt = read_all(context.in);
   options.add_prefix = !arguments.no_bos;
-  Model model = Model::load(arguments.model, arguments.load);
-  print_warning(*model.parts().backend, context);
-  print_notes(model.notes(), context);
-  print_quantised(*model.parts().loaded.transformer, context);
+  Model model = load_model(arguments.model, arguments.load, context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
   warn_of_second_prefix(prompt, options, model, context);
   Generator generator(model);
@@ -115,15 +112,9 @@ void add_generate_command(CLI::App& app, Context& context) {
                                   "  echo 'Once' | mslt generate --model run --prompt - --top-p 0.9 --num 3 --seed 7\n"
                                   "  mslt generate --model run --prompt 'Q:' --stop 'Q:' --json\n");
   GenerateOptions& options = arguments->options;
-  command->add_option("--model", arguments->model, "A run, checkpoint or Hugging Face model folder, or a GGUF file")
-      ->required();
+  add_model_option(*command, arguments->model);
   command->add_option("--prompt", arguments->prompt, "What to continue; - for standard input")->required();
-  command->add_option("--device", arguments->load.device,
-                      "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
-  add_tuning_option(*command, arguments->load.tuning);
-  add_library_options(*command, arguments->load.attention, arguments->load.products);
-  command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_quantize_option(*command, arguments->load.quantize);
+  add_load_options(*command, arguments->load);
   add_integer(*command, "--max-new-tokens", options.max_new_tokens, "Most tokens to generate", {.unit = "tokens"});
   add_sampling_options(*command, options.sampling);
   add_texts(*command, "--stop", options.stop, "End before this text or at this special token");

@@ -127,10 +127,7 @@ void serve_model(Arguments arguments, Context& context) {
   arguments.engine.validate();
   arguments.routes.api_keys = api_keys(arguments);
   const bool has_keys = !arguments.routes.api_keys.empty();
-  Model model = Model::load(arguments.model, arguments.load);
-  print_warning(*model.parts().backend, context);
-  print_notes(model.notes(), context);
-  print_quantised(*model.parts().loaded.transformer, context);
+  Model model = load_model(arguments.model, arguments.load, context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
   const serve::ServedModel served = serve::make_served_model(model, model_name(arguments), arguments.max_prompt_tokens);
   const std::unique_ptr<Engine> engine = make_engine(model, arguments.engine);
@@ -183,8 +180,7 @@ void add_serve_command(CLI::App& app, Context& context) {
                                   "  mslt serve --model run\n"
                                   "  mslt serve --model model.gguf --port 8000 --quantize int8\n"
                                   "  MSLT_API_KEY=secret mslt serve --model run --host 0.0.0.0\n");
-  command->add_option("--model", arguments->model, "A run folder, a Hugging Face model folder or a GGUF file")
-      ->required();
+  add_model_option(*command, arguments->model);
   command->add_option("--model-name", arguments->name, "The model's name for clients, instead of its file's");
   command->add_option("--host", arguments->http.host, "Address to listen on; 0.0.0.0 lets other machines in");
   add_integer(*command, "--port", arguments->http.port, "Port to listen on; 0 for any that is free", {.unit = {}});
@@ -195,12 +191,7 @@ void add_serve_command(CLI::App& app, Context& context) {
   command->add_option("--cors", arguments->routes.cors_origin,
                       "The one other origin whose pages may use the server, such as https://example.org; * for all");
   add_limits(*command, *arguments);
-  command->add_option("--device", arguments->load.device,
-                      "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
-  add_tuning_option(*command, arguments->load.tuning);
-  add_library_options(*command, arguments->load.attention, arguments->load.products);
-  command->add_option("--dtype", arguments->load.dtype, "f32, bf16 or f16 weights in memory");
-  add_quantize_option(*command, arguments->load.quantize);
+  add_load_options(*command, arguments->load);
   command->add_option("--eos", arguments->eos, "The token that ends a text, instead of the one the model's files name");
   command->callback([=, &context] {
     context.action = [=, &context] {

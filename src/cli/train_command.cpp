@@ -178,7 +178,7 @@ void add_training_options(CLI::App& command, Arguments& arguments) {
   add_switch(command, "--force-tokenizer", options.force_tokenizer,
              "With --init-from: accept data of another tokenizer; each id keeps its embedding but means another token, "
              "which training has to learn anew");
-  command.add_option("--device", options.device, "auto, cpu, cuda, metal or msl-host; of several GPUs cuda:1, say");
+  add_device_option(command, options.device);
   add_tuning_option(command, options.tuning);
   add_library_options(command, options.attention, options.products);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
