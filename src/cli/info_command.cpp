@@ -28,6 +28,7 @@
 #include "cli/units.h"
 #include "data/data_folder.h"
 #include "data/shard.h"
+#include "formats/model_chat.h"
 #include "formats/model_info.h"
 #include "formats/pytorch_files.h"
 #include "text/gguf_tokenizer.h"
@@ -63,12 +64,7 @@ void print_weights(const AllWeights& all, Context& context) {
 }
 
 bool has_template(const ModelInfo& info) {
-  const auto& files = info.model.files;
-  if (files.contains("chat_template.jinja") || files.contains("chat_template.json")) return true;
-  const auto config = files.find("tokenizer_config.json");
-  if (config == files.end()) return false;
-  const auto json = nlohmann::json::parse(config->second, nullptr, false);
-  return json.is_object() && !json.value("chat_template", nlohmann::json()).is_null();
+  return !chat_template_sources(info.model.files).empty();
 }
 
 void print_json(const ModelInfo& info, Context& context) {

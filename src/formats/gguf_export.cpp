@@ -17,6 +17,7 @@
 #include "formats/gguf_rope.h"
 #include "formats/gguf_weights.h"
 #include "formats/hf_families.h"
+#include "formats/model_chat.h"
 #include "formats/safetensors.h"
 #include "model/parameter_rows.h"
 #include "model/parameters.h"
@@ -96,27 +97,6 @@ const GgufArchitecture& require_architecture(const Config& config, ModelFamily f
                               : fmt::format("no architecture of llama.cpp is that of the family {}", name_of(family));
   fail(ErrorKind::input, "The model cannot be written as a GGUF file: {}. A Hugging Face folder (hf) can hold it.",
        why);
-}
-
-// The text of chat_template.jinja, or of the member of another file.
-std::optional<std::string> chat_template(const LoadedModel& model) {
-  const auto& files = model.files;
-  if (const auto jinja = files.find("chat_template.jinja"); jinja != files.end()) return jinja->second;
-  for (const char* const name : {"chat_template.json", "tokenizer_config.json"}) {
-    const auto file = files.find(name);
-    if (file == files.end()) continue;
-    const auto json = nlohmann::json::parse(file->second, nullptr, false);
-    if (!json.is_object() || !json.contains("chat_template")) continue;
-    const auto& value = json["chat_template"];
-    if (value.is_string()) return value.get<std::string>();
-    if (!value.is_array()) continue;
-    for (const auto& entry : value) {
-      if (!entry.is_object() || entry.value("name", nlohmann::json()) != "default") continue;
-      if (const auto& text = entry.value("template", nlohmann::json()); text.is_string())
-        return text.get<std::string>();
-    }
-  }
-  return std::nullopt;
 }
 
 // What the rows of a piece become in the file: `scratch` reads them back.
@@ -251,7 +231,10 @@ void GgufExport::add_tokens(const LoadedModel& model, const Config& config) {
         "its id, which may be any other token.");
   }
   head_.set_boolean("tokenizer.ggml.add_bos_token", !model.text_prefix.empty());
-  if (const auto text = chat_template(model)) head_.set_text("tokenizer.chat_template", *text);
+  const auto templates = chat_template_sources(model.files);
+  if (const auto text = templates.find(default_chat_template); text != templates.end()) {
+    head_.set_text("tokenizer.chat_template", text->second);
+  }
 }
 
 void GgufExport::add_tensors(const Config& config, ModelFamily family, const GgufBlock& type) {

@@ -12,7 +12,6 @@
 namespace mslt {
 namespace {
 
-constexpr std::string_view default_name = "default";
 constexpr std::string_view tool_name = "tool_use";
 
 using Files = std::map<std::string, std::string>;
@@ -36,7 +35,7 @@ Sources sources_in(const nlohmann::json& object) {
   Sources sources;
   const auto member = object.find("chat_template");
   if (member == object.end()) return sources;
-  if (member->is_string()) sources.emplace(default_name, member->get<std::string>());
+  if (member->is_string()) sources.emplace(default_chat_template, member->get<std::string>());
   if (!member->is_array()) return sources;
   for (const nlohmann::json& entry : *member) {
     if (!entry.is_object()) continue;
@@ -45,22 +44,6 @@ Sources sources_in(const nlohmann::json& object) {
     if (name == entry.end() || text == entry.end() || !name->is_string() || !text->is_string()) continue;
     sources.emplace(name->get<std::string>(), text->get<std::string>());
   }
-  return sources;
-}
-
-Sources find_sources(const Files& files) {
-  Sources sources;
-  if (const auto found = files.find("chat_template.jinja"); found != files.end()) {
-    sources.emplace(default_name, found->second);
-  }
-  const std::string folder = std::string(additional_templates_folder) + "/";
-  constexpr std::string_view suffix = ".jinja";
-  for (const auto& [name, text] : files) {
-    if (!name.starts_with(folder) || !name.ends_with(suffix)) continue;
-    sources.emplace(name.substr(folder.size(), name.size() - folder.size() - suffix.size()), text);
-  }
-  if (sources.empty()) sources = sources_in(object_of(files, "tokenizer_config.json"));
-  if (sources.empty()) sources = sources_in(object_of(files, "chat_template.json"));
   return sources;
 }
 
@@ -97,6 +80,22 @@ nlohmann::ordered_json tokens_of_ids(const ModelTokenIds& ids, const Tokenizer& 
 
 }  // namespace
 
+std::map<std::string, std::string> chat_template_sources(const std::map<std::string, std::string>& files) {
+  Sources sources;
+  if (const auto found = files.find("chat_template.jinja"); found != files.end()) {
+    sources.emplace(default_chat_template, found->second);
+  }
+  const std::string folder = std::string(additional_templates_folder) + "/";
+  constexpr std::string_view suffix = ".jinja";
+  for (const auto& [name, text] : files) {
+    if (!name.starts_with(folder) || !name.ends_with(suffix)) continue;
+    sources.emplace(name.substr(folder.size(), name.size() - folder.size() - suffix.size()), text);
+  }
+  if (sources.empty()) sources = sources_in(object_of(files, "tokenizer_config.json"));
+  if (sources.empty()) sources = sources_in(object_of(files, "chat_template.json"));
+  return sources;
+}
+
 ModelChat::ModelChat(std::map<std::string, Named> templates, nlohmann::ordered_json variables, Tokenizer tokenizer)
     : templates_(std::move(templates)), variables_(std::move(variables)), tokenizer_(std::move(tokenizer)) {}
 
@@ -106,7 +105,7 @@ std::optional<ModelChat> ModelChat::of(const Model& model) {
 
 std::optional<ModelChat> ModelChat::of(const LoadedModel& model, std::string_view source) {
   if (!model.tokenizer) return std::nullopt;
-  Sources sources = find_sources(model.files);
+  Sources sources = chat_template_sources(model.files);
   if (sources.empty()) return std::nullopt;
   std::map<std::string, Named> templates;
   for (auto& [name, text] : sources) {
@@ -121,7 +120,7 @@ std::optional<ModelChat> ModelChat::of(const LoadedModel& model, std::string_vie
 const ModelChat::Named& ModelChat::chosen(bool with_tools) const {
   const auto for_tools = templates_.find(std::string(tool_name));
   if (with_tools && for_tools != templates_.end()) return for_tools->second;
-  const auto usual = templates_.find(std::string(default_name));
+  const auto usual = templates_.find(std::string(default_chat_template));
   // A model with other names alone: transformers asks which one; the first is as good as any.
   return usual != templates_.end() ? usual->second : templates_.begin()->second;
 }

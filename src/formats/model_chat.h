@@ -16,6 +16,13 @@ namespace mslt {
 
 struct LoadedModel;
 
+// The name of the template without tools, and of a model's only one.
+inline constexpr const char* default_chat_template = "default";
+
+// The sources of a model's chat templates by name, from the texts of its files by name (LoadedModel::files), found as
+// ModelChat says. Files that are not what they should be give none.
+std::map<std::string, std::string> chat_template_sources(const std::map<std::string, std::string>& files);
+
 // The chat templates of a model and the texts of its special tokens. A copy of what it needs: the model need not
 // outlive it. Immutable; may be used by several threads.
 //
