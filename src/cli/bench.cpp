@@ -8,25 +8,16 @@
 #include <span>
 
 #include "base/fail.h"
-#include "base/philox.h"
 #include "generate/decode_steps.h"
 #include "generate/token_drawer.h"
 #include "model/inference_pass.h"
 #include "profile/bandwidth.h"
 #include "profile/matmul_peak.h"
+#include "profile/workload.h"
 #include "train/training_step.h"
 
 namespace mslt::cli {
 namespace {
-
-std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_size, std::uint32_t stream_number) {
-  PhiloxStream stream(1, stream_number, 0);
-  std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
-  for (std::int32_t& token : tokens) {
-    token = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(vocab_size)));
-  }
-  return tokens;
-}
 
 #ifdef __APPLE__
 constexpr std::size_t resident_unit = 1;

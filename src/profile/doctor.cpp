@@ -26,26 +26,17 @@ namespace {
 // Far above rounding in f32, far below what a wrong kernel does.
 constexpr double largest_difference = 1e-3;
 
-Config small_model() {
-  Config config;
+// A model of the preset's family with the sizes of a test.
+Config small_model(std::string_view family, std::int64_t kv_heads) {
+  Config config = preset(family);
   config.vocab_size = 256;
   config.max_positions = 32;
   config.layers = 2;
   config.channels = 64;
-  config.heads = config.kv_heads = 4;
+  config.heads = 4;
+  config.kv_heads = kv_heads;
   config.head_size = 16;
   config.ffn_size = 128;
-  return config;
-}
-
-Config small_llama() {
-  Config config = small_model();
-  config.kv_heads = 2;
-  config.norm = NormType::rmsnorm;
-  config.position = PositionType::rope;
-  config.activation = ActivationType::swiglu;
-  config.qkv_bias = config.attention_out_bias = config.ffn_bias = config.norm_bias = false;
-  config.tied_embeddings = false;
   return config;
 }
 
@@ -102,7 +93,7 @@ std::string_view name_of(Verdict verdict) {
 Finding check_kernels(Backend& backend, Backend& reference) {
   Finding finding{.topic = "kernels"};
   double largest = 0.0;
-  for (const Config& config : {small_model(), small_llama()}) {
+  for (const Config& config : {small_model("gpt2", 4), small_model("llama-15m", 2)}) {
     const auto expected = results_of(reference, config);
     const auto found = results_of(backend, config);
     for (std::size_t i = 0; i < expected.size(); ++i) {

@@ -48,8 +48,10 @@ class Lives {
       // What is written over is no longer that result's; what lies beside it goes on.
       if (life.begin < use.begin) still.push_back({life.begin, use.begin, life.first, life.last, life.writer});
       if (use.end < life.end) still.push_back({use.end, life.end, life.first, life.last, life.writer});
-      over_.push_back(
-          {std::max(life.begin, use.begin), std::min(life.end, use.end), life.first, life.last, life.writer});
+      // An operation that reads in place holds the bytes once, as its own.
+      if (life.first == operation) continue;
+      over_.push_back({std::max(life.begin, use.begin), std::min(life.end, use.end), life.first,
+                       std::min(life.last, operation - 1), life.writer});
     }
     open_ = std::move(still);
     open_.push_back({use.begin, use.end, operation, operation, name});

@@ -137,7 +137,7 @@ class TraceTest : public testing::TestWithParam<std::string> {};
 
 // What Perfetto's importer requires of the Trace Event Format.
 TEST_P(TraceTest, FollowsTheFormat) {
-  const StepSamples samples = test::profile_of(test::profiled_gpt2(), GetParam(), WorkloadKind::train, 1);
+  const StepSamples samples = test::profile_of(test::small_gpt2(), GetParam(), WorkloadKind::train, 1);
   const nlohmann::json document = nlohmann::json::parse(trace_of(samples.timed.front(), "a \"device\""));
   const nlohmann::json& events = document.at("traceEvents");
   std::map<int, std::vector<std::pair<double, double>>> slices;
@@ -197,7 +197,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, TraceTest, testing::Values("cpu", "msl-host"),
                          [](const auto& each) { return each.param == "cpu" ? "Cpu" : "MslHost"; });
 
 TEST(ProfileReportTest, IsOneWholePage) {
-  const StepSamples samples = test::profile_of(test::profiled_gpt2(), "cpu", WorkloadKind::train, 2);
+  const StepSamples samples = test::profile_of(test::small_gpt2(), "cpu", WorkloadKind::train, 2);
   const ProfileSummary summary = summarise(samples);
   const BaselineComparison comparison =
       compare_baselines(baseline_of(samples, summary), baseline_of(samples, summary), 0.05);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend/registry.h"
+#include "model/test_models.h"
 #include "profile/profile.h"
 
 namespace mslt::test {
@@ -26,38 +27,6 @@ inline StepSamples profile_of(const Config& config, const std::string& device, W
   const std::unique_ptr<Workload> workload = make_workload(timed, options);
   sample_steps(samples, timed, *workload, rounds);
   return samples;
-}
-
-inline Config profiled_gpt2() {
-  Config config;
-  config.vocab_size = 128;
-  config.max_positions = 32;
-  config.layers = 2;
-  config.channels = 32;
-  config.heads = config.kv_heads = 4;
-  config.head_size = 8;
-  config.ffn_size = 64;
-  return config;
-}
-
-inline Config profiled_llama() {
-  Config config = profiled_gpt2();
-  config.kv_heads = 2;
-  config.norm = NormType::rmsnorm;
-  config.position = PositionType::rope;
-  config.activation = ActivationType::swiglu;
-  config.qkv_bias = config.attention_out_bias = config.ffn_bias = config.norm_bias = false;
-  config.tied_embeddings = false;
-  return config;
-}
-
-inline Config profiled_post_norm() {
-  Config config = profiled_gpt2();
-  config.layers = 3;
-  config.norm_position = NormPosition::post;
-  config.position = PositionType::sinusoidal;
-  config.activation = ActivationType::relu;
-  return config;
 }
 
 }  // namespace mslt::test

@@ -16,15 +16,6 @@
 namespace mslt {
 namespace {
 
-std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_size, std::uint32_t stream_number) {
-  PhiloxStream stream(1, stream_number, 0);
-  std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
-  for (std::int32_t& token : tokens) {
-    token = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(vocab_size)));
-  }
-  return tokens;
-}
-
 TrainingStepOptions step_options(const TimedBackend& backend, const WorkloadOptions& options) {
   TrainingStepOptions shape = {.batch_size = options.batch_size,
                                .seq_len = options.seq_len > 0 ? options.seq_len : options.model.max_positions,
@@ -137,6 +128,15 @@ class GenerationWorkload final : public Workload {
 std::string_view describe(WorkloadKind kind) {
   constexpr std::array<std::string_view, 3> names = {"a training step", "a decoding step", "the pass over a prompt"};
   return names[static_cast<std::size_t>(kind)];
+}
+
+std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_size, std::uint32_t stream_number) {
+  PhiloxStream stream(1, stream_number, 0);
+  std::vector<std::int32_t> tokens(static_cast<std::size_t>(count));
+  for (std::int32_t& token : tokens) {
+    token = static_cast<std::int32_t>(stream.below(static_cast<std::uint64_t>(vocab_size)));
+  }
+  return tokens;
 }
 
 std::unique_ptr<Workload> make_workload(TimedBackend& backend, const WorkloadOptions& options) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "backend/timed_backend.h"
 #include "mslt/config.h"
@@ -27,6 +29,9 @@ struct WorkloadOptions {
   std::int64_t prompt_tokens = 64;  // of generation; a decoding step goes on from them
   std::string quantize = "none";
 };
+
+// Ids below vocab_size, the same for the same numbers.
+std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_size, std::uint32_t stream_number);
 
 // Its tokens are random, its weights those of an untrained model. Holds the model; the backend must outlive it. One
 // thread at a time.
