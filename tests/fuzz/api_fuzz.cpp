@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "serve/answer.h"
@@ -61,19 +62,19 @@ void read(std::string_view text, const ServedModel& model, ApiRequest (*reader)(
   }
 }
 
-// However the text is cut, the same is found.
+// However the text is cut, the same text and the same calls are found.
 void look_for_calls(std::string_view text) {
   const auto found_in = [&](std::size_t step) {
     ToolCallReader reader;
-    std::string all;
-    for (std::size_t at = 0; at < text.size(); at += step) {
-      const ToolCallReader::Found found = reader.push(text.substr(at, step));
-      all += found.text;
-      for (const ToolCall& call : found.calls) all += "\x01" + call.name + "\x02" + call.arguments;
-    }
-    const ToolCallReader::Found rest = reader.finish();
-    for (const ToolCall& call : rest.calls) all += "\x01" + call.name + "\x02" + call.arguments;
-    return all + rest.text;
+    std::string said;
+    std::string calls;
+    const auto take = [&](const ToolCallReader::Found& found) {
+      said += found.text;
+      for (const ToolCall& call : found.calls) calls += "\x01" + call.name + "\x02" + call.arguments;
+    };
+    for (std::size_t at = 0; at < text.size(); at += step) take(reader.push(text.substr(at, step)));
+    take(reader.finish());
+    return std::pair(said, calls);
   };
   require(found_in(1) == found_in(text.size() + 1));
 }
