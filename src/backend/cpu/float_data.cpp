@@ -50,8 +50,10 @@ void narrow_bf16(BFloat16* out, const float* in, std::int64_t n) {
   for (; i < n; ++i) out[i] = to_bfloat16(in[i]);
 }
 
-// The processor's own conversions if it has any; without vectors, those of tensor/half.h.
-constexpr bool converts_f16 = HWY_TARGET != HWY_SCALAR;
+// The processor's own conversions if it has any, else those of tensor/half.h. Without instructions for it, which x86
+// has since AVX2, Highway cuts instead of rounding and makes numbers of NaN.
+constexpr bool converts_f16 =
+    HWY_ARCH_X86 ? HWY_TARGET <= HWY_AVX2 : HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128;
 
 void widen_f16(float* out, const Float16* in, std::int64_t n) {
   const Tag d;

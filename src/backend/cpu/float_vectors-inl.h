@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "backend/cpu/limited-inl.h"
 #include "tensor/half.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,8 +30,7 @@ constexpr float log2_e = 1.44269504f;
 // x = k + f with integer k and |f| <= 1/2; 2^f is a polynomial of least relative error, 2^k goes into the exponent.
 HWY_INLINE Floats exp2(FloatTag d, Floats x) {
   const hn::RebindToSigned<FloatTag> di;
-  // Both keep their second operand if one is NaN.
-  x = hn::Min(hn::Set(d, 127.0f), hn::Max(hn::Set(d, -127.0f), x));
+  x = limited(d, x, -127.0f, 127.0f);
   const Floats k = hn::Round(x);
   const Floats f = hn::Sub(x, k);
   Floats p = hn::Set(d, 1.53458118e-4f);

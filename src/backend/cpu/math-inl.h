@@ -11,6 +11,10 @@
 
 #include <hwy/highway.h>
 
+#include <limits>
+
+#include "backend/cpu/limited-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace mslt {
 namespace HWY_NAMESPACE {
@@ -76,8 +80,8 @@ HWY_INLINE hn::Vec<D> gelu(D d, hn::Vec<D> x) {
 // Its derivative, s + x s (1 - s) 2u' with s = sigmoid(2u), within 1e-6 of it.
 template <class D>
 HWY_INLINE hn::Vec<D> gelu_derivative(D d, hn::Vec<D> x) {
-  // Beyond 30 it is 0 or 1, and products would overflow. Both operations keep a NaN in their second operand.
-  x = hn::Min(hn::Set(d, 30.0f), hn::Max(hn::Set(d, -30.0f), x));
+  // Beyond 30 it is 0 or 1, and products would overflow.
+  x = limited(d, x, -30.0f, 30.0f);
   const auto square = hn::Mul(x, x);
   auto s = square;
   auto bell = square;
@@ -121,9 +125,8 @@ inline constexpr float normal_reach = 15.0f;
 // x the tail is computed directly, not as a difference.
 template <class D>
 HWY_INLINE hn::Vec<D> gelu_erf(D d, hn::Vec<D> x) {
-  // Keeps a NaN in the second operand.
-  x = hn::Max(hn::Set(d, -normal_reach), x);
-  const auto t = hn::Min(hn::Set(d, normal_reach), hn::Abs(x));
+  x = limited(d, x, -normal_reach, std::numeric_limits<float>::infinity());
+  const auto t = limited(d, hn::Abs(x), 0.0f, normal_reach);
   const auto beyond = hn::Mul(normal_bell(d, t), normal_tail_ratio(d, t));
   return hn::Mul(x, hn::IfThenElse(hn::Lt(x, hn::Zero(d)), beyond, hn::Sub(hn::Set(d, 1.0f), beyond)));
 }
@@ -131,7 +134,7 @@ HWY_INLINE hn::Vec<D> gelu_erf(D d, hn::Vec<D> x) {
 // Its derivative, Φ(x) + x φ(x), within 5e-7 of it.
 template <class D>
 HWY_INLINE hn::Vec<D> gelu_erf_derivative(D d, hn::Vec<D> x) {
-  x = hn::Min(hn::Set(d, normal_reach), hn::Max(hn::Set(d, -normal_reach), x));
+  x = limited(d, x, -normal_reach, normal_reach);
   const auto t = hn::Abs(x);
   const auto bell = normal_bell(d, t);
   const auto beyond = hn::Mul(bell, normal_tail_ratio(d, t));
