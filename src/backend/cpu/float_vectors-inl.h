@@ -40,7 +40,7 @@ HWY_INLINE Floats exp2(FloatTag d, Floats x) {
   p = hn::MulAdd(p, f, hn::Set(d, 0.240226469f));
   p = hn::MulAdd(p, f, hn::Set(d, 0.693147206f));
   p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, k), hn::Set(di, 127)));
+  const auto exponent = hn::ShiftLeft<23>(hn::Add(to_integers(d, k), hn::Set(di, 127)));
   return hn::Mul(p, hn::BitCast(d, exponent));
 }
 

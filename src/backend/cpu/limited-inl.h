@@ -1,4 +1,4 @@
-// Limiting Highway vectors without losing NaN, compiled once per target. Include it after foreach_target.h.
+// Limiting and converting Highway vectors that may hold NaN, compiled once per target. Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_LIMITED_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_LIMITED_INL_H
 #undef MSLT_BACKEND_CPU_LIMITED_INL_H
@@ -22,6 +22,18 @@ HWY_INLINE hn::Vec<D> limited(D d, hn::Vec<D> x, float low, float high) {
     return hn::IfThenElse(hn::IsNaN(x), x, inside);
   } else {
     return inside;
+  }
+}
+
+// x, without a fraction and in range, as integers; any integer where x is NaN.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToSigned<D>> to_integers(D, hn::Vec<D> x) {
+  const hn::RebindToSigned<D> di;
+  // Processors convert a NaN. In C++, which the emulation is written in, that is undefined.
+  if constexpr (HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR) {
+    return hn::ConvertTo(di, hn::IfThenZeroElse(hn::IsNaN(x), x));
+  } else {
+    return hn::ConvertTo(di, x);
   }
 }
 

@@ -30,7 +30,6 @@ HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<DI> n) {
 // x = n ln 2 + r with |r| <= ln 2 / 2; e^r = 1 + r + r² q(r), q minimax of degree 4; ln 2 in two parts makes r exact.
 template <class D>
 HWY_INLINE hn::Vec<D> exp(D d, hn::Vec<D> x) {
-  const hn::RebindToSigned<D> di;
   const auto limited = hn::Min(hn::Max(x, hn::Set(d, -104.0f)), hn::Set(d, 89.0f));
   const auto whole = hn::Round(hn::Mul(limited, hn::Set(d, 1.44269502f)));
   auto r = hn::NegMulAdd(whole, hn::Set(d, 0x1.62e4p-1f), limited);
@@ -41,7 +40,7 @@ HWY_INLINE hn::Vec<D> exp(D d, hn::Vec<D> x) {
   q = hn::MulAdd(r, q, hn::Set(d, 0.49999994f));
   const auto mantissa = hn::Add(hn::Set(d, 1.0f), hn::MulAdd(hn::Mul(r, r), q, r));
   // Two factors, because n may be outside the exponents of normal numbers.
-  const auto n = hn::ConvertTo(di, whole);
+  const auto n = to_integers(d, whole);
   const auto half = hn::ShiftRight<1>(n);
   const auto result = hn::Mul(hn::Mul(mantissa, power_of_two(d, half)), power_of_two(d, hn::Sub(n, half)));
   return hn::IfThenElse(hn::IsNaN(x), x, result);
