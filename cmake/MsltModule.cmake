@@ -69,11 +69,11 @@ function(mslt_compile_together target batch)
   endforeach()
 endfunction()
 
-# mslt_module(NAME [FUZZED] [COMPILED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
+# mslt_module(NAME [FUZZED] [COMPILED_FAST|CHECKED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
 # One folder of src/ as the static library mslt_NAME. DEPENDS names the modules that it uses; FUZZED marks modules that a fuzzer
-# calls, COMPILED_FAST those that need little optimisation.
+# calls, COMPILED_FAST those that need little optimisation, CHECKED_FAST those that need none under sanitizers.
 function(mslt_module name)
-  cmake_parse_arguments(arg "FUZZED;COMPILED_FAST" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(arg "FUZZED;COMPILED_FAST;CHECKED_FAST" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
   add_library(mslt_${name} STATIC ${arg_SOURCES})
   add_library(mslt::${name} ALIAS mslt_${name})
   set_target_properties(mslt_${name} PROPERTIES EXPORT_NAME ${name} POSITION_INDEPENDENT_CODE ON)
@@ -84,7 +84,7 @@ function(mslt_module name)
   if(arg_FUZZED)
     target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_fuzzed>)
   endif()
-  if(arg_COMPILED_FAST)
+  if(arg_COMPILED_FAST OR (arg_CHECKED_FAST AND MSLT_SANITIZE))
     target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_compiled_fast>)
   endif()
   foreach(dependency IN LISTS arg_DEPENDS)

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "cli/cli_fixture.h"
 
@@ -47,20 +48,31 @@ TEST_F(ChatCommandTest, SpeaksByTheTemplateOfTheFolder) {
   EXPECT_NE(outcome.err.find("Not that.\n"), std::string::npos) << outcome.err;
 }
 
-// Everything that the terminal shows until `wanted` occurs in it.
-std::string read_until(int terminal, const std::string& wanted) {
-  std::string seen;
-  constexpr int patience_milliseconds = 60'000;
-  while (seen.find(wanted) == std::string::npos) {
-    pollfd ready{terminal, POLLIN, 0};
-    if (::poll(&ready, 1, patience_milliseconds) <= 0) break;
-    char buffer[256];
-    const ssize_t count = ::read(terminal, buffer, sizeof buffer);
-    if (count <= 0) break;
-    seen.append(buffer, static_cast<std::size_t>(count));
+// What the program at the other end of a terminal shows.
+class Screen {
+ public:
+  explicit Screen(int terminal) : terminal_(terminal) {}
+  // Everything up to the next `wanted`, or all that comes until the program ends or is silent for long.
+  std::string read_until(const std::string& wanted) {
+    constexpr int patience_milliseconds = 60'000;
+    std::size_t found = 0;
+    while ((found = seen_.find(wanted)) == std::string::npos) {
+      pollfd ready{terminal_, POLLIN, 0};
+      if (::poll(&ready, 1, patience_milliseconds) <= 0) return std::exchange(seen_, {});
+      char buffer[256];
+      const ssize_t count = ::read(terminal_, buffer, sizeof buffer);
+      if (count <= 0) return std::exchange(seen_, {});
+      seen_.append(buffer, static_cast<std::size_t>(count));
+    }
+    const std::string text = seen_.substr(0, found + wanted.size());
+    seen_.erase(0, text.size());
+    return text;
   }
-  return seen;
-}
+
+ private:
+  int terminal_;
+  std::string seen_;  // and not asked for yet
+};
 
 TEST_F(ChatCommandTest, GoesOnAfterCtrlC) {
   const char* program = MSLT_PROGRAM;
@@ -84,16 +96,17 @@ TEST_F(ChatCommandTest, GoesOnAfterCtrlC) {
   const auto type = [&](const std::string& keys) {
     ASSERT_EQ(::write(terminal, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
   };
-  EXPECT_NE(read_until(terminal, "> ").find("> "), std::string::npos);
+  Screen screen(terminal);
+  EXPECT_NE(screen.read_until("> ").find("> "), std::string::npos);
   type("\x03");
-  const std::string hint = read_until(terminal, "ends the conversation)");
+  const std::string hint = screen.read_until("ends the conversation)");
   EXPECT_NE(hint.find("/exit or Ctrl-D"), std::string::npos) << hint;
-  read_until(terminal, "> ");
+  screen.read_until("> ");
   type("/set seed 3\r");
-  read_until(terminal, "> ");
+  screen.read_until("> ");
   type("/exit\r");
   int status = 0;
-  read_until(terminal, "never shown");
+  screen.read_until("never shown");
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);

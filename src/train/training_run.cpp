@@ -180,8 +180,9 @@ void TrainingRun::after_step(std::int64_t step) {
   const bool saves = last || due(options_.save_every);
   const bool works = evaluates || samples || saves;
   if (works) collect(0);
-  if (evaluates) attempt(SideTask::evaluation, [&] { evaluate_now(step); });
+  // The sample first: a signal can cut the evaluation short, and a run that goes on from here begins with it.
   if (samples) attempt(SideTask::sample, [&] { sample_now(step); });
+  if (evaluates) attempt(SideTask::evaluation, [&] { evaluate_now(step); });
   // After the evaluation, which can still be made: a run that goes on later from here has it then.
   if (works || due(watch_every)) check_surroundings();
   // After a failure, the trained weights are saved first.
