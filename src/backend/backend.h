@@ -18,6 +18,7 @@
 #include "backend/operations/checks.h"
 #include "backend/operations/operations.h"
 #include "backend/recording_target.h"
+#include "base/named_interval.h"
 #include "tensor/tensor.h"
 
 namespace mslt {
@@ -29,6 +30,7 @@ struct DeviceInfo {
   std::uint64_t memory_bytes = 0;  // total memory available for allocation
   int compute_units = 0;           // threads or multiprocessors
   std::string instructions = {};   // of a CPU: the vector instructions that its operations use, such as "AVX2"
+  std::string software = {};       // versions of the driver and of the libraries that compute; empty where unknown
   bool trains_16_bit = false;      // whether the backward operations accept bf16 and f16
 };
 
@@ -104,6 +106,7 @@ class Backend : public ExecutesAll<Operations> {
   template <class Op>
   void run(const Op& op) {
     check(op);
+    const NamedInterval interval(Op::name.data());
     if (RecordedOperations* const recorded = recorded_.get()) {
       recorded->push_back([op](Backend& backend) { backend.execute(op); });
     } else {

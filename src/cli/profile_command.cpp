@@ -183,6 +183,23 @@ void add_generate_profile(CLI::App& profile, Context& context) {
   run_on_callback(*command, arguments, context);
 }
 
+void add_serve_profile(CLI::App& profile, Context& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  arguments->workload.kind = WorkloadKind::serve;
+  arguments->workload.batch_size = 8;
+  CLI::App* command =
+      add_command(profile, context, "serve", "A step of serving: a token of each request, beside part of a new prompt",
+                  "  mslt profile serve --model run --batch-size 32\n"
+                  "  mslt profile serve --preset gpt2 --quantize int8 --prefill-tokens 0\n");
+  add_common(*command, *arguments);
+  add_integer(*command, "--prompt-tokens", arguments->workload.prompt_tokens, "Tokens that each request has so far",
+              token_range);
+  add_integer(*command, "--prefill-tokens", arguments->workload.prefill_tokens,
+              "Tokens of a new prompt that the step reads; 0 for none", {.most = token_range.most, .unit = "tokens"});
+  add_quantize_option(*command, arguments->workload.quantize);
+  run_on_callback(*command, arguments, context);
+}
+
 }  // namespace
 
 void add_profile_command(CLI::App& app, Context& context) {
@@ -190,6 +207,7 @@ void add_profile_command(CLI::App& app, Context& context) {
   profile->require_subcommand(1);
   add_train_profile(*profile, context);
   add_generate_profile(*profile, context);
+  add_serve_profile(*profile, context);
 }
 
 }  // namespace mslt::cli

@@ -60,6 +60,14 @@ TEST_F(ProfileCommandTest, SaysWhereTheTimeGoes) {
   EXPECT_FALSE(json["kernels"].empty());
   EXPECT_EQ(json["losses"].size(), 3u);
   for (const auto& row : json["operations"]) EXPECT_GT(row["median_seconds"], 0.0) << row;
+
+  const Outcome serving = mslt(profile(
+      "serve", {"--batch-size", "3", "--prompt-tokens", "5", "--prefill-tokens", "7", "--quantize", "int8", "--json"}));
+  ASSERT_EQ(serving.status, 0) << serving.err;
+  const auto step = nlohmann::json::parse(serving.out);
+  EXPECT_EQ(step["subject"]["workload"], "a step of serving");
+  EXPECT_EQ(step["subject"]["prefill tokens"], "7");
+  EXPECT_EQ(step["tokens_per_step"], 10);
 }
 
 TEST_F(ProfileCommandTest, WritesATraceAndAPage) {
@@ -99,6 +107,9 @@ TEST_F(ProfileCommandTest, RefusesWhatItCannotMeasure) {
   const Outcome prompt = mslt(profile("generate", {"--prompt-tokens", "16"}));
   EXPECT_EQ(prompt.status, 2);
   EXPECT_NE(prompt.err.find("--prompt-tokens is 16"), std::string::npos) << prompt.err;
+  const Outcome prefill = mslt(profile("serve", {"--prompt-tokens", "4", "--prefill-tokens", "17"}));
+  EXPECT_EQ(prefill.status, 2);
+  EXPECT_NE(prefill.err.find("--prefill-tokens is 17"), std::string::npos) << prefill.err;
   EXPECT_EQ(mslt({"doctor", "--device", "abacus"}).status, 2);
 }
 

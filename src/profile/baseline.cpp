@@ -111,6 +111,7 @@ Baseline parse_baseline(std::string_view text, std::string_view source) {
       }
       read.seconds.push_back(one.get<double>());
     }
+    if (find(baseline, read) != nullptr) refuse(source, fmt::format("'rows' holds '{}' twice.", title_of(read)));
     baseline.rows.push_back(std::move(read));
   }
   return baseline;

@@ -24,6 +24,7 @@ ProfileSubject subject_of(const DeviceInfo& device, const WorkloadOptions& optio
                             {"device name", device.name},
                             {"compute units", fmt::format("{}", device.compute_units)},
                             {"instructions", device.instructions},
+                            {"software", device.software},
                             {"workload", std::string(describe(options.kind))},
                             {"model", std::string(model)},
                             {"dtype", options.dtype},
@@ -38,6 +39,9 @@ ProfileSubject subject_of(const DeviceInfo& device, const WorkloadOptions& optio
   } else {
     subject.emplace_back("prompt tokens", fmt::format("{}", options.prompt_tokens));
     subject.emplace_back("quantisation", options.quantize);
+    if (options.kind == WorkloadKind::serve) {
+      subject.emplace_back("prefill tokens", fmt::format("{}", options.prefill_tokens));
+    }
   }
   for (const auto& [name, value] : describe_environment()) {
     if (name != "Written") subject.emplace_back(name, value);

@@ -93,7 +93,10 @@ TEST(BaselineTest, NamesWhatIsWrongInAFile) {
       {R"({"format":"mslt profile baseline","version":1,"subject":{}})", "'rows'"},
       {R"({"format":"mslt profile baseline","version":1,"subject":{},"rows":[1]})", "'rows'"},
       {R"({"format":"mslt profile baseline","version":1,"subject":{},"rows":[{"name":"a","shape":"","seconds":[-1]}]})",
-       "'seconds' of 'a'"}};
+       "'seconds' of 'a'"},
+      {R"({"format":"mslt profile baseline","version":1,"subject":{},"rows":[{"name":"a","shape":"[2]","seconds":[1]},)"
+       R"({"name":"a","shape":"[2]","seconds":[2]}]})",
+       "'a [2]' twice"}};
   for (const auto& [text, part] : wrong) {
     try {
       parse_baseline(text, "file.json");

@@ -1,6 +1,7 @@
-// Training steps, decoding steps and prompts.
+// Training steps, decoding steps, prompts, and steps of serving.
 #include "profile/workload.h"
 
+#include <algorithm>
 #include <array>
 #include <numeric>
 #include <span>
@@ -57,6 +58,11 @@ class TrainingWorkload final : public Workload {
   StepInput input_ = {.step = 0, .update = 0, .learning_rate = 1e-4};
 };
 
+// As many positions in whole blocks of the cache.
+std::int64_t whole_blocks(std::int64_t positions) {
+  return (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
+}
+
 // Each step goes on from the same prompt, so that all do the same work.
 class GenerationWorkload final : public Workload {
  public:
@@ -66,7 +72,7 @@ class GenerationWorkload final : public Workload {
         prompt_tokens_(options.prompt_tokens),
         transformer_(backend, options.model, dtype_from_name(options.dtype)),
         cache_(backend, options.model, dtype_from_name(options.dtype), static_cast<int>(options.batch_size),
-               options.batch_size * padded(options.prompt_tokens + most_ahead)),
+               options.batch_size * whole_blocks(options.prompt_tokens + most_ahead)),
         pass_(prepared(options), cache_),
         drawer_(backend, SamplingOptions{.temperature = 0.0f}, options.batch_size, options.model.vocab_size),
         slots_(static_cast<std::size_t>(options.batch_size)),
@@ -96,9 +102,6 @@ class GenerationWorkload final : public Workload {
  private:
   static constexpr std::int64_t most_ahead = 2;
 
-  static std::int64_t padded(std::int64_t positions) {
-    return (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
-  }
   // The passes take the quantised matrices that they find.
   Transformer& prepared(const WorkloadOptions& options) {
     transformer_.initialize(1);
@@ -123,10 +126,61 @@ class GenerationWorkload final : public Workload {
   std::vector<std::int32_t> next_;
 };
 
+// As the engine runs them: each request that decodes goes on by a token, part of another's prompt is read beside them,
+// and the host receives the logits.
+class ServingWorkload final : public Workload {
+ public:
+  ServingWorkload(TimedBackend& backend, const WorkloadOptions& options)
+      : backend_(backend),
+        options_(options),
+        transformer_(backend, options.model, dtype_from_name(options.dtype)),
+        cache_(backend, options.model, dtype_from_name(options.dtype), static_cast<int>(options.batch_size) + 1,
+               options.batch_size * whole_blocks(options.prompt_tokens + 1) + whole_blocks(options.prefill_tokens)),
+        pass_(
+            (transformer_.initialize(1), transformer_.quantise(quantisation_from_name(options.quantize)), transformer_),
+            cache_, RowBits::independent),
+        prompt_(random_tokens(std::max(options.prompt_tokens, options.prefill_tokens), options.model.vocab_size, 0)),
+        logits_(static_cast<std::size_t>((options.batch_size + 1) * options.model.vocab_size)) {
+    backend.name_layers(transformer_.parameters());
+    const std::span<const std::int32_t> prompt(prompt_);
+    for (std::int64_t i = 0; i < options.batch_size; ++i) {
+      const int slot = static_cast<int>(i);
+      const std::vector<Chunk> chunks = {{slot, prompt.first(static_cast<std::size_t>(options.prompt_tokens)), false}};
+      pass_.run(chunks);
+      chunks_.push_back({slot, prompt.first(1), true});
+    }
+    if (options.prefill_tokens > 0) {
+      chunks_.push_back(
+          {static_cast<int>(options.batch_size), prompt.first(static_cast<std::size_t>(options.prefill_tokens)), true});
+    }
+  }
+
+  void step() override {
+    for (const Chunk& chunk : chunks_) {
+      cache_.truncate(chunk.slot, chunk.slot < options_.batch_size ? options_.prompt_tokens : 0);
+    }
+    const Tensor logits = pass_.run(chunks_);
+    const auto numbers = static_cast<std::size_t>(logits.elements());
+    backend_.download(logits, std::as_writable_bytes(std::span(logits_).first(numbers)));
+  }
+  std::int64_t tokens_per_step() const override { return options_.batch_size + options_.prefill_tokens; }
+
+ private:
+  TimedBackend& backend_;
+  WorkloadOptions options_;
+  Transformer transformer_;
+  KvCache cache_;
+  InferencePass pass_;
+  std::vector<std::int32_t> prompt_;
+  std::vector<Chunk> chunks_;
+  std::vector<float> logits_;
+};
+
 }  // namespace
 
 std::string_view describe(WorkloadKind kind) {
-  constexpr std::array<std::string_view, 3> names = {"a training step", "a decoding step", "the pass over a prompt"};
+  constexpr std::array<std::string_view, 4> names = {"a training step", "a decoding step", "the pass over a prompt",
+                                                     "a step of serving"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -145,6 +199,13 @@ std::unique_ptr<Workload> make_workload(TimedBackend& backend, const WorkloadOpt
   if (options.prompt_tokens + 1 > options.model.max_positions) {
     fail(ErrorKind::usage, "--prompt-tokens is {}; the model's context holds {}, one of which the step adds.",
          options.prompt_tokens, options.model.max_positions);
+  }
+  if (options.kind == WorkloadKind::serve) {
+    if (options.prefill_tokens > options.model.max_positions) {
+      fail(ErrorKind::usage, "--prefill-tokens is {}; the model's context holds {}.", options.prefill_tokens,
+           options.model.max_positions);
+    }
+    return std::make_unique<ServingWorkload>(backend, options);
   }
   return std::make_unique<GenerationWorkload>(backend, options);
 }

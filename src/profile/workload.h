@@ -1,4 +1,4 @@
-// What is profiled: steps of training or of generation that do the same work each time.
+// What is profiled: steps of training, of generation or of serving that do the same work each time.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace mslt {
 
-enum class WorkloadKind : std::uint8_t { train, decode, prompt };
-// "a training step", "a decoding step", "the pass over a prompt".
+enum class WorkloadKind : std::uint8_t { train, decode, prompt, serve };
+// "a training step", "a decoding step", "the pass over a prompt", "a step of serving".
 std::string_view describe(WorkloadKind kind);
 
 struct WorkloadOptions {
@@ -26,7 +26,8 @@ struct WorkloadOptions {
   Recompute recompute = Recompute::automatic;
   MasterWeights master_weights = MasterWeights::f32;
   GradientSums grad_dtype = GradientSums::as_parameters;
-  std::int64_t prompt_tokens = 64;  // of generation; a decoding step goes on from them
+  std::int64_t prompt_tokens = 64;   // of generation and serving; a decoding step goes on from them
+  std::int64_t prefill_tokens = 64;  // of serving: of another prompt, read in the same step; 0: none
   std::string quantize = "none";
 };
 

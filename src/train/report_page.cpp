@@ -26,10 +26,11 @@ h2 { font-size: 17px; margin: 40px 0 12px; }
 .figure { padding: 12px 16px; }
 .figure b { display: block; font-size: 20px; white-space: nowrap; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.3; }
 .figure span { color: var(--soft); font-size: 13px; }
-.panel { padding: 14px 16px 8px; margin-bottom: 16px; }
+.panel { padding: 14px 16px 8px; margin-bottom: 16px; overflow-x: auto; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 16px; align-items: start; }
 .columns .panel { margin: 0; }
 svg { display: block; width: 100%; height: auto; font-family: inherit; }
+svg[role=img] { min-width: 540px; }
 .chart-title { font-size: 14px; font-weight: 600; fill: var(--ink); }
 .tick, .legend { font-size: 11px; fill: var(--soft); }
 .grid { stroke: var(--rule); stroke-width: 1; }

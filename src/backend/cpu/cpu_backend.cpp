@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "backend/cpu/gemm.h"
 #include "backend/cpu/host_info.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
@@ -74,6 +75,7 @@ CpuBackend::CpuBackend() : scratch_(std::make_unique<Scratch>()) {
   device_.memory_bytes = host_memory_bytes();
   device_.compute_units = parallel_threads();
   device_.instructions = vector_instructions();
+  device_.software = gemm_library();
   device_.trains_16_bit = false;
 }
 

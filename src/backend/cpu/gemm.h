@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace mslt {
 
@@ -19,5 +20,8 @@ struct GemmMatrix {
 // refuses.
 void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,
           std::int64_t c_stride, bool accumulate);
+
+// The library and its version, such as "oneDNN 2.7.3".
+std::string gemm_library();
 
 }  // namespace mslt

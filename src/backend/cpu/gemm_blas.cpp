@@ -27,4 +27,9 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, c
               accumulate ? 1.0f : 0.0f, c, checked(c_stride));
 }
 
+// The interface tells no version.
+std::string gemm_library() {
+  return "BLAS";
+}
+
 }  // namespace mslt

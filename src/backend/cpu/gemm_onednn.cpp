@@ -111,4 +111,9 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, c
   });
 }
 
+std::string gemm_library() {
+  const dnnl_version_t& version = *dnnl_version();
+  return fmt::format("oneDNN {}.{}.{}", version.major, version.minor, version.patch);
+}
+
 }  // namespace mslt

@@ -15,6 +15,13 @@ namespace {
 constexpr std::size_t most_attention_workspace = std::size_t{1} << 30;
 constexpr std::size_t least_attention_workspace = std::size_t{64} << 20;
 
+DeviceInfo with_libraries(DeviceInfo info) {
+  for (const std::string& library : {msl::cuda::CublasLtProducts::version(), msl::cuda::CudnnAttention::version()}) {
+    if (!library.empty()) info.software += ", " + library;
+  }
+  return info;
+}
+
 }  // namespace
 
 CudaBackend::Use CudaBackend::use_of(std::string_view choice) {
@@ -24,6 +31,7 @@ CudaBackend::Use CudaBackend::use_of(std::string_view choice) {
 
 CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice)
     : MslBackend(std::move(device), std::move(tuning)),
+      info_(with_libraries(MslBackend::device())),
       product_use_(use_of(choice.products)),
       attention_use_(use_of(choice.attention)) {
   check_libraries(choice, "cuda");
@@ -41,6 +49,7 @@ CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning 
 
 CudaBackend::CudaBackend(std::unique_ptr<msl::Device> device, const CudaBackend& other)
     : MslBackend(std::move(device), msl::ChosenTuning{other.tuning(), {}, {}}),
+      info_(other.info_),
       product_use_(other.product_use_),
       attention_use_(other.attention_use_),
       libraries_(other.libraries_) {}

@@ -19,6 +19,8 @@ class CudaBackend final : public MslBackend {
   // Throws as MslBackend, and Error(device) where a library is chosen that this build has not.
   CudaBackend(std::unique_ptr<msl::Device> device, msl::ChosenTuning tuning, const LibraryChoice& choice);
 
+  // Tells the libraries' versions, too.
+  const DeviceInfo& device() const override { return info_; }
   // More go to the library.
   std::int64_t fused_rows() const override;
   using MslBackend::execute;
@@ -48,6 +50,7 @@ class CudaBackend final : public MslBackend {
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
 
+  DeviceInfo info_;
   Use product_use_;
   Use attention_use_;
   struct Libraries {

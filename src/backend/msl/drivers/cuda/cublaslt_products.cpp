@@ -355,6 +355,11 @@ bool CublasLtProducts::available() {
   return true;
 }
 
+std::string CublasLtProducts::version() {
+  const std::size_t version = cublasLtGetVersion();
+  return fmt::format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 CublasLtProducts::CublasLtProducts(const ProductOptions& options) : state_(std::make_unique<State>()) {
   state_->options = options;
   cublasLtHandle_t handle = nullptr;

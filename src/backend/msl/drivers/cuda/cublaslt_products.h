@@ -86,6 +86,8 @@ class CublasLtProducts {
  public:
   // Whether this build has cuBLASLt.
   static bool available();
+  // "cuBLASLt 13.1.0"; empty where this build has none.
+  static std::string version();
 
   // Throws Error(device) where cuBLASLt cannot be used.
   explicit CublasLtProducts(const ProductOptions& options = ProductOptions());

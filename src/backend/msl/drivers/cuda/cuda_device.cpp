@@ -160,11 +160,22 @@ std::vector<cudaDeviceProp> listed_gpus() {
   return gpus;
 }
 
+// "driver 13.0, CUDA 13.0": the versions of CUDA that the driver knows and that this program brings.
+std::string software() {
+  int driver = 0;
+  int runtime = 0;
+  check(cudaDriverGetVersion(&driver), "asking for the driver's version");
+  check(cudaRuntimeGetVersion(&runtime), "asking for CUDA's version");
+  return fmt::format("driver {}.{}, CUDA {}.{}", driver / 1000, driver % 1000 / 10, runtime / 1000,
+                     runtime % 1000 / 10);
+}
+
 DeviceInfo info_of(const cudaDeviceProp& gpu) {
   return {.backend = "cuda",
           .name = gpu.name,
           .memory_bytes = gpu.totalGlobalMem,
           .compute_units = gpu.multiProcessorCount,
+          .software = software(),
           .trains_16_bit = true};
 }
 

@@ -310,6 +310,11 @@ bool CudnnAttention::available() {
   return true;
 }
 
+std::string CudnnAttention::version() {
+  const std::size_t version = cudnnGetVersion();
+  return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 CudnnAttention::CudnnAttention(const AttentionOptions& options) : state_(std::make_unique<State>()) {
   state_->options = options;
   cudnnHandle_t handle = nullptr;

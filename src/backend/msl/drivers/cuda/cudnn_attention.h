@@ -65,6 +65,8 @@ class CudnnAttention {
  public:
   // Whether this build has cuDNN.
   static bool available();
+  // "cuDNN 9.19.0"; empty where this build has none.
+  static std::string version();
 
   // Throws Error(device) where cuDNN cannot be used.
   explicit CudnnAttention(const AttentionOptions& options = AttentionOptions());

@@ -19,6 +19,10 @@ bool CublasLtProducts::available() {
   return false;
 }
 
+std::string CublasLtProducts::version() {
+  return {};
+}
+
 CublasLtProducts::CublasLtProducts(const ProductOptions& /*options*/) {}
 
 CublasLtProducts::~CublasLtProducts() = default;

@@ -15,6 +15,10 @@ bool CudnnAttention::available() {
   return false;
 }
 
+std::string CudnnAttention::version() {
+  return {};
+}
+
 CudnnAttention::CudnnAttention(const AttentionOptions& /*options*/) {}
 
 CudnnAttention::~CudnnAttention() = default;
