@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All checks beyond the tests: formatting, static analysis, the tests under sanitizers, and the fuzzers.
-# Usage: scripts/check.sh [format|configure|tidy|asan|tsan|fuzz ...]; all of them without arguments.
+# All checks beyond the tests: formatting, static analysis, the tests under sanitizers, the fuzzers, and the pages in a browser.
+# Usage: scripts/check.sh [format|configure|tidy|asan|tsan|fuzz|pages ...]; all of them without arguments.
 # FUZZ_SECONDS sets how long each fuzzer runs (60).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -59,8 +59,15 @@ check_fuzz() {
   echo "${#fuzzers[@]} fuzzers ran for $seconds s each without a finding."
 }
 
+check_pages() {
+  cmake --preset asan "${asan_options[@]}" >/dev/null
+  cmake --build --preset asan --target mslt_program
+  python3 tests/page/page_test.py src/serve/page.html
+  python3 tests/page/report_test.py build/asan/bin/mslt
+}
+
 scripts/install_dependencies.sh check
-[[ $# -gt 0 ]] || set -- format configure asan fuzz tsan tidy
+[[ $# -gt 0 ]] || set -- format configure asan fuzz tsan tidy pages
 for check in "$@"; do
   echo "== $check"
   "check_$check"

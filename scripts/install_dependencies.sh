@@ -2,7 +2,8 @@
 # Installs the dependencies of mslt: through apt on Debian and Ubuntu, through Homebrew on macOS.
 # Usage: scripts/install_dependencies.sh [build|test|check]
 #   build  for the program (the default)    test  also for the tests
-#   check  also for the sanitizer builds, the fuzzers, clang-format and clang-tidy; only on Debian and Ubuntu
+#   check  also for the sanitizer builds, the fuzzers, clang-format, clang-tidy and the pages in a browser; only on Debian and
+#          Ubuntu
 set -euo pipefail
 
 level=${1:-build}
@@ -12,7 +13,8 @@ build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev li
 # kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep.
 test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19
   libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
-check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 jq git)
+# chromium: the chat page and the report of profiles.
+check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 jq git chromium)
 # macOS's Accelerate computes the matrix products.
 build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost tomlplusplus)
 test_homebrew=(googletest google-benchmark)

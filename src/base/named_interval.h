@@ -1,5 +1,5 @@
 // Names intervals of the host's time for a profiler of the platform: NVIDIA's Nsight (NVTX ranges) in CUDA builds,
-// Apple's Instruments (os_signpost) on macOS. Elsewhere, and while no profiler looks, an interval costs next to nothing.
+// Apple's Instruments (os_signpost) on macOS. Without a profiler, an interval costs next to nothing.
 #pragma once
 
 namespace mslt {
