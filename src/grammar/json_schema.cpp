@@ -13,14 +13,14 @@
 #include "base/fail.h"
 #include "base/printable.h"
 #include "grammar/byte_grammar.h"
-#include "grammar/character_bytes.h"
 #include "grammar/json_automaton.h"
 #include "grammar/json_constraint.h"
 #include "grammar/json_numbers.h"
+#include "grammar/json_values.h"
 #include "grammar/pattern.h"
 #include "grammar/schema_merge.h"
+#include "grammar/string_formats.h"
 #include "grammar/string_pattern.h"
-#include "text/utf8.h"
 
 namespace mslt {
 namespace {
@@ -57,33 +57,6 @@ constexpr std::string_view known_keywords[] = {"type",
 
 constexpr std::string_view type_names[] = {"object", "array", "string", "number", "integer", "boolean", "null"};
 
-constexpr std::string_view date_pattern =
-    "(?:(?:[1-9]\\d{3}|0[1-9]\\d\\d|00[1-9]\\d|000[1-9])-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\\d|3[01])|"
-    "(?:0[469]|11)-(?:0[1-9]|[12]\\d|30)|02-(?:0[1-9]|1\\d|2[0-8]))|"
-    "(?:\\d\\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29)";
-constexpr std::string_view time_pattern =
-    "(?:[01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(?:\\.\\d{1,6})?(?:Z|[+-](?:[01]\\d|2[0-3]):[0-5]\\d)";
-
-// The pattern of a format, or nothing.
-std::optional<std::string> format_pattern(std::string_view name) {
-  const auto whole = [](std::string_view pattern) {
-    return "^(?:" + std::string(pattern) + ")$";
-  };
-  if (name == "date") return whole(date_pattern);
-  if (name == "time") return whole(time_pattern);
-  if (name == "date-time") return whole(std::string(date_pattern) + "T" + std::string(time_pattern));
-  if (name == "uuid") return whole("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}");
-  if (name == "ipv4") {
-    constexpr std::string_view byte = "(?:\\d|[1-9]\\d|1\\d\\d|2[0-4]\\d|25[0-5])";
-    return whole(std::string(byte) + "(?:\\." + std::string(byte) + "){3}");
-  }
-  constexpr std::string_view label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,20}[A-Za-z0-9])?";
-  const std::string host = std::string(label) + "(?:\\." + std::string(label) + ")";
-  if (name == "hostname") return whole(host + "{0,4}");
-  if (name == "email") return whole("[A-Za-z0-9_%+-]{1,32}(?:\\.[A-Za-z0-9_%+-]{1,16}){0,2}@" + host + "{1,4}");
-  return std::nullopt;
-}
-
 std::string json_text(const Json& value) {
   return value.dump(-1, ' ', false);
 }
@@ -111,7 +84,7 @@ class SchemaCompiler {
 
   ByteGrammar compile_any_object() {
     const RuleId whole = grammar_.add_rule("#");
-    any_object(grammar_.rules()[whole].start, grammar_.rules()[whole].end);
+    values_.any_object(grammar_.rules()[whole].start, grammar_.rules()[whole].end);
     grammar_.finish();
     return std::move(grammar_);
   }
@@ -119,83 +92,6 @@ class SchemaCompiler {
  private:
   [[noreturn]] static void reject(const std::string& where, std::string_view keyword, std::string_view why) {
     fail(ErrorKind::input, "{}/{} {}.", where, printable(keyword), why);
-  }
-
-  NodeId text(NodeId from, std::string_view bytes) {
-    const NodeId to = grammar_.add_node();
-    grammar_.add_text(from, bytes, to);
-    return to;
-  }
-  // A comma or a colon.
-  NodeId separator(NodeId from, std::string_view bytes) {
-    const NodeId to = text(from, bytes);
-    const NodeId behind = grammar_.add_node();
-    grammar_.add_jump(to, behind);
-    grammar_.add_text(to, " ", behind);
-    return behind;
-  }
-
-  // Rules of any value of a kind, made when first needed.
-  template <class Build>
-  void call_shared(std::string_view name, NodeId from, NodeId to, Build&& build) {
-    const auto known = shared_.find(name);
-    RuleId rule = 0;
-    if (known == shared_.end()) {
-      rule = grammar_.add_rule(std::string(name));
-      shared_.emplace(name, rule);
-      build(grammar_.rules()[rule].start, grammar_.rules()[rule].end);
-    } else {
-      rule = known->second;
-    }
-    grammar_.add_call(from, rule, to);
-  }
-
-  void any_character(NodeId from, NodeId to) {
-    call_shared("character", from, to,
-                [&](NodeId start, NodeId end) { add_any_string_character(grammar_, start, end); });
-  }
-  void any_string(NodeId from, NodeId to) {
-    call_shared("string", from, to, [&](NodeId start, NodeId end) {
-      const NodeId inside = text(start, "\"");
-      const NodeId loop = grammar_.add_node();
-      grammar_.add_jump(inside, loop);
-      add_any_string_character(grammar_, loop, loop);
-      grammar_.add_text(loop, "\"", end);
-    });
-  }
-  void any_number(NodeId from, NodeId to) {
-    call_shared("number", from, to, [&](NodeId start, NodeId end) { add_number(grammar_, start, {}, end); });
-  }
-  void any_value(NodeId from, NodeId to) {
-    call_shared("value", from, to, [&](NodeId start, NodeId end) {
-      any_object(start, end);
-      any_array(start, end);
-      any_string(start, end);
-      any_number(start, end);
-      for (const std::string_view word : {"true", "false", "null"}) grammar_.add_text(start, word, end);
-    });
-  }
-  void any_object(NodeId from, NodeId to) {
-    const NodeId inside = text(from, "{");
-    const NodeId member = grammar_.add_node();
-    grammar_.add_text(inside, "}", to);
-    grammar_.add_jump(inside, member);
-    const NodeId named = grammar_.add_node();
-    any_string(member, named);
-    const NodeId behind = grammar_.add_node();
-    any_value(separator(named, ":"), behind);
-    grammar_.add_jump(separator(behind, ","), member);
-    grammar_.add_text(behind, "}", to);
-  }
-  void any_array(NodeId from, NodeId to) {
-    const NodeId inside = text(from, "[");
-    grammar_.add_text(inside, "]", to);
-    const NodeId element = grammar_.add_node();
-    grammar_.add_jump(inside, element);
-    const NodeId behind = grammar_.add_node();
-    any_value(element, behind);
-    grammar_.add_jump(separator(behind, ","), element);
-    grammar_.add_text(behind, "]", to);
   }
 
   Json merged(const Json& first, const Json& second, const std::string& where) {
@@ -213,7 +109,7 @@ class SchemaCompiler {
       fail(ErrorKind::input, "{} is nested deeper than {} levels, or combines itself.", where, max_schema_depth);
     }
     if (schema.is_boolean()) {
-      if (schema.get<bool>()) any_value(from, to);
+      if (schema.get<bool>()) values_.any_value(from, to);
       return;
     }
     if (!schema.is_object()) fail(ErrorKind::input, "{} is neither an object nor true or false.", where);
@@ -409,18 +305,18 @@ class SchemaCompiler {
                            printable(given.get<std::string>())));
       }
       const std::string name = where + "/" + keyword;
-      return add_pattern(grammar_, text(from, "\""), parse_pattern(*pattern, name), bounds, to, name);
+      return add_pattern(grammar_, values_.text(from, "\""), parse_pattern(*pattern, name), bounds, to, name);
     }
-    if (bounds.least == 0 && !bounds.most) return any_string(from, to);
+    if (bounds.least == 0 && !bounds.most) return values_.any_string(from, to);
     if (bounds.most && *bounds.most < bounds.least) return;
-    NodeId at = text(from, "\"");
+    NodeId at = values_.text(from, "\"");
     for (std::uint32_t i = 0; i < bounds.most.value_or(bounds.least); ++i) {
       if (i >= bounds.least) grammar_.add_text(at, "\"", to);
       const NodeId next = grammar_.add_node();
-      any_character(at, next);
+      values_.any_character(at, next);
       at = next;
     }
-    if (!bounds.most) any_character(at, at);
+    if (!bounds.most) values_.any_character(at, at);
     grammar_.add_text(at, "\"", to);
   }
 
@@ -458,7 +354,7 @@ class SchemaCompiler {
                            : integral(*high, exclusive_high == high ? "exclusiveMaximum" : "maximum");
     }
     if (is_integer) return add_integer(grammar_, from, bounds, to);
-    if (!bounds.least && !bounds.most) return any_number(from, to);
+    if (!bounds.least && !bounds.most) return values_.any_number(from, to);
     add_number(grammar_, from, bounds, to);
   }
 
@@ -477,21 +373,21 @@ class SchemaCompiler {
     };
     const std::uint32_t listed = std::max(prefix_size, least);
     const std::uint32_t count = most.value_or(listed);
-    NodeId at = text(from, "[");
+    NodeId at = values_.text(from, "[");
     if (least == 0) grammar_.add_text(at, "]", to);
     for (std::uint32_t index = 0; index < count && (index < prefix_size || goes_on); ++index) {
       const NodeId behind = grammar_.add_node();
-      element(index, index == 0 ? at : separator(at, ","), behind);
+      element(index, index == 0 ? at : values_.separator(at, ","), behind);
       if (index + 1 >= least) grammar_.add_text(behind, "]", to);
       at = behind;
     }
     if (most || !goes_on) return;
     const NodeId start = grammar_.add_node();
-    grammar_.add_jump(count == 0 ? at : separator(at, ","), start);
+    grammar_.add_jump(count == 0 ? at : values_.separator(at, ","), start);
     const NodeId behind = grammar_.add_node();
     element(listed, start, behind);
     grammar_.add_text(behind, "]", to);
-    grammar_.add_jump(separator(behind, ","), start);
+    grammar_.add_jump(values_.separator(behind, ","), start);
   }
 
   RuleId item_rule(const Json& schema, const std::string& where, int depth) {
@@ -501,7 +397,7 @@ class SchemaCompiler {
     if (schema.contains("items")) {
       value(schema["items"], where + "/items", start, end, depth + 1);
     } else {
-      any_value(start, end);
+      values_.any_value(start, end);
     }
     return rule;
   }
@@ -530,7 +426,7 @@ class SchemaCompiler {
     const bool is_open = schema.contains("additionalProperties") ? additional != false : properties.empty();
 
     // Before each member: without one before it, and with one.
-    NodeId first = text(from, "{");
+    NodeId first = values_.text(from, "{");
     NodeId further = grammar_.add_node();
     for (const auto& [name, property] : members) {
       const NodeId next_first = grammar_.add_node();
@@ -541,9 +437,10 @@ class SchemaCompiler {
       }
       const NodeId key = grammar_.add_node();
       grammar_.add_jump(first, key);
-      grammar_.add_jump(separator(further, ","), key);
+      grammar_.add_jump(values_.separator(further, ","), key);
       const std::string spelled = json_text(Json(name));
-      value(*property, where + "/properties/" + name, separator(text(key, spelled), ":"), next_further, depth + 1);
+      value(*property, where + "/properties/" + name, values_.separator(values_.text(key, spelled), ":"), next_further,
+            depth + 1);
       first = next_first;
       further = next_further;
     }
@@ -552,56 +449,24 @@ class SchemaCompiler {
     if (!is_open) return;
     const NodeId key = grammar_.add_node();
     grammar_.add_jump(first, key);
-    grammar_.add_jump(separator(further, ","), key);
+    grammar_.add_jump(values_.separator(further, ","), key);
     const NodeId named = grammar_.add_node();
     if (members.empty()) {
-      any_string(key, named);
+      values_.any_string(key, named);
     } else {
-      other_name(members, key, named);
+      std::vector<std::string> names;
+      for (const auto& [name, unused] : members) names.push_back(name);
+      values_.other_string(names, key, named);
     }
     const NodeId behind = grammar_.add_node();
-    value(additional, where + "/additionalProperties", separator(named, ":"), behind, depth + 1);
-    grammar_.add_jump(separator(behind, ","), key);
+    value(additional, where + "/additionalProperties", values_.separator(named, ":"), behind, depth + 1);
+    grammar_.add_jump(values_.separator(behind, ","), key);
     grammar_.add_text(behind, "}", to);
-  }
-
-  // A string that is the name of no member.
-  void other_name(const std::vector<std::pair<std::string, const Json*>>& members, NodeId from, NodeId to) {
-    struct Branch {
-      std::map<char32_t, std::size_t> next;
-      bool is_name = false;
-    };
-    std::vector<Branch> branches(1);
-    for (const auto& [name, unused] : members) {
-      std::size_t at = 0;
-      for (std::size_t byte = 0; byte < name.size();) {
-        const Utf8Result character = decode_utf8(name, byte);
-        byte += character.length;
-        const auto [found, is_new] = branches[at].next.try_emplace(character.code_point, branches.size());
-        at = found->second;
-        if (is_new) branches.emplace_back();
-      }
-      branches[at].is_name = true;
-    }
-    const NodeId free = grammar_.add_node();
-    add_string_character(grammar_, free, CharacterSet::all(), free);
-    grammar_.add_text(free, "\"", to);
-    std::vector<NodeId> nodes{text(from, "\"")};
-    while (nodes.size() < branches.size()) nodes.push_back(grammar_.add_node());
-    for (std::size_t i = 0; i < branches.size(); ++i) {
-      std::vector<unicode::CharacterRange> taken;
-      for (const auto& [code, next] : branches[i].next) {
-        taken.push_back({code, code});
-        add_string_character(grammar_, nodes[i], CharacterSet::of(code, code), nodes[next]);
-      }
-      add_string_character(grammar_, nodes[i], CharacterSet(std::move(taken)).complement(), free);
-      if (!branches[i].is_name) grammar_.add_text(nodes[i], "\"", to);
-    }
   }
 
   const Json& root_;
   ByteGrammar grammar_;
-  std::map<std::string, RuleId, std::less<>> shared_;
+  JsonValues values_{grammar_};
   std::map<std::string, RuleId, std::less<>> references_;
   std::vector<std::pair<std::string, RuleId>> pending_;
   std::size_t merged_bytes_ = 0;

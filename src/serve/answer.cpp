@@ -54,7 +54,9 @@ std::string server_event(const Json& data) {
 }
 
 Answer::Answer(AnswerOptions options, std::size_t choices, Tokenizer tokenizer)
-    : options_(std::move(options)), tokenizer_(std::move(tokenizer)), choices_(choices) {}
+    : options_(std::move(options)), tokenizer_(std::move(tokenizer)), choices_(choices) {
+  for (Choice& choice : choices_) choice.reader = ToolCallReader(options_.tool_calls, options_.opens_call);
+}
 
 void Answer::add(std::size_t index, RequestEvent&& event) {
   Choice& choice = choices_[index];
@@ -81,7 +83,6 @@ bool Answer::has_ended() const {
 
 ToolCallReader::Found Answer::take_text(Choice& choice) {
   std::string text = std::exchange(choice.text, {});
-  if (!options_.calls_tools) return {.text = std::move(text)};
   ToolCallReader::Found found = choice.reader.push(text);
   if (choice.end) {
     ToolCallReader::Found rest = choice.reader.finish();

@@ -19,7 +19,8 @@ struct AnswerOptions {
   std::int64_t created = 0;
   bool is_chat = false;
   bool include_usage = false;
-  bool calls_tools = false;
+  ToolCallStyle tool_calls = ToolCallStyle::none;  // of the calls that are looked for
+  bool opens_call = false;                         // the prompts end in call_opening
   std::optional<std::int64_t> logprobs = {};
   std::int64_t choices_per_prompt = 1;
   std::vector<std::string> echoes = {};  // of each prompt, to begin its answers with; or nothing
@@ -51,7 +52,7 @@ class Answer {
     std::string text = {};
     std::vector<DrawnToken> tokens = {};
     std::optional<RequestSummary> end = {};
-    ToolCallReader reader = {};
+    ToolCallReader reader = ToolCallReader();
     std::size_t calls = 0;
     std::int64_t text_bytes = 0;  // of the tokens shown before, for old log probabilities
     bool has_begun = false;

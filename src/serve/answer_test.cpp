@@ -149,7 +149,7 @@ TEST_F(AnswerTest, TurnsCallsOfToolsIntoMembers) {
   const std::string text =
       "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": [1]}}\n</tool_call>\n"
       "<tool_call>{\"name\": \"g\"}</tool_call>";
-  Answer whole = answer({.is_chat = true, .calls_tools = true});
+  Answer whole = answer({.is_chat = true, .tool_calls = ToolCallStyle::hermes});
   whole.add(0, end_event(text, FinishReason::eos));
   const Json choice = whole.document()["choices"][0];
   EXPECT_EQ(choice["message"]["content"], "Let me see.");
@@ -159,7 +159,7 @@ TEST_F(AnswerTest, TurnsCallsOfToolsIntoMembers) {
   EXPECT_EQ(choice["finish_reason"], "tool_calls");
 
   // Letter by letter, nothing of a call leaks.
-  Answer streamed = answer({.is_chat = true, .calls_tools = true});
+  Answer streamed = answer({.is_chat = true, .tool_calls = ToolCallStyle::hermes});
   std::string content;
   Json calls = Json::array();
   std::string last;
@@ -179,19 +179,6 @@ TEST_F(AnswerTest, TurnsCallsOfToolsIntoMembers) {
   EXPECT_EQ(calls[1]["index"], 1);
   EXPECT_EQ(calls[1]["function"]["name"], "g");
   EXPECT_EQ(last, "tool_calls");
-}
-
-TEST(ToolCallReaderTest, LeavesAsTextWhatIsNoCall) {
-  ToolCallReader reader;
-  ToolCallReader::Found found = reader.push("a < b <tool_call>{broken}</tool_call> c <tool");
-  EXPECT_EQ(found.text, "a < b <tool_call>{broken}</tool_call> c");
-  EXPECT_TRUE(found.calls.empty());
-  found = reader.finish();
-  EXPECT_EQ(found.text, " <tool");
-  EXPECT_EQ(reader.push("<tool_call>{\"name\": 1}").text, "");
-  EXPECT_EQ(reader.finish().text, "<tool_call>{\"name\": 1}");
-  EXPECT_EQ(reader.push("<tool_call>{\"name\": \"f\"}").text, "");
-  EXPECT_EQ(reader.finish().calls.size(), 1u);
 }
 
 }  // namespace

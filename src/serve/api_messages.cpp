@@ -63,16 +63,8 @@ Json read_message(Json message, const std::string& member) {
   return message;
 }
 
-bool wants_tools(const Members& members) {
-  const Json* choice = members.find("tool_choice");
-  if (choice == nullptr || *choice == "auto") return true;
-  if (*choice == "none") return false;
-  refuse_member("tool_choice", "tool_choice must be none or auto; a call cannot be forced.");
-}
-
 Json read_tools(const Members& members) {
   const Json* tools = members.array("tools");
-  const bool wanted = wants_tools(members);
   if (tools == nullptr || tools->empty()) return {};
   for (const Json& tool : *tools) {
     const bool is_function = tool.is_object() && tool.contains("function") && tool["function"].is_object() &&
@@ -82,7 +74,7 @@ Json read_tools(const Members& members) {
                     "tools must hold functions: {\"type\": \"function\", \"function\": "
                     "{\"name\": ...}}.");
   }
-  return wanted ? *tools : Json();
+  return *tools;
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 namespace mslt::serve {
 
-// From messages, tools, tool_choice and chat_template_kwargs. The text parts of a content become one text, joined by
+// From messages, tools, documents and chat_template_kwargs. The text parts of a content become one text, joined by
 // line feeds; the arguments of calls become objects, as templates expect. Throws ApiError(400) naming the member, for
 // images and other parts as well.
 ChatInput read_conversation(const Members& members);

@@ -9,6 +9,7 @@
 
 #include "serve/api_error.h"
 #include "serve/api_messages.h"
+#include "serve/tool_choice.h"
 
 namespace mslt::serve {
 namespace {
@@ -105,6 +106,7 @@ ApiRequest read_common(const Members& members, const ServedModel& model) {
   if (const Json* options = members.object("stream_options")) {
     request.include_usage = Members(*options, "stream_options.").boolean("include_usage").value_or(false);
   }
+  request.sampling = model.sampling;
   read_sampling(members, request.sampling);
   if (const auto seed =
           members.integer("seed", std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::int64_t>::max())) {
@@ -159,15 +161,17 @@ std::uint64_t seed_of(std::uint64_t seed, std::size_t choice) {
 
 std::function<std::unique_ptr<TokenConstraint>()> constraint_maker(const ApiRequest& request,
                                                                    const ServedModel& model) {
-  if (request.format == AnswerFormat::text) return nullptr;
+  if (request.format == AnswerFormat::text && !request.forces_call) return nullptr;
+  const char* member = request.forces_call ? "tools" : "response_format";
   if (!model.json_constraints) {
-    refuse_member("response_format", "This server cannot restrict answers to JSON; leave response_format out.");
+    refuse_member(request.forces_call ? "tool_choice" : member, "This server cannot restrict answers to JSON.");
   }
   try {
+    if (request.forces_call) return model.json_constraints(request.call_schema);
     return model.json_constraints(request.format == AnswerFormat::json_schema ? request.schema : Json());
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::input) throw;
-    refuse_member("response_format", error.what());
+    refuse_member(member, error.what());
   }
 }
 
@@ -178,6 +182,11 @@ std::vector<std::vector<TokenId>> prompt_tokens(const ApiRequest& request, const
       refuse_member("messages", fmt::format("The model {} has no chat template; use /v1/completions.", model.id));
     }
     prompts.push_back(model.chat_tokens(request.chat));
+    if (request.forces_call) {
+      const std::vector<TokenId> opening =
+          model.tokenizer.encode(call_opening(request.tool_calls), SpecialTokens::parse);
+      prompts.back().insert(prompts.back().end(), opening.begin(), opening.end());
+    }
   }
   for (const Prompt& prompt : request.prompts) {
     const auto* text = std::get_if<std::string>(&prompt);
@@ -225,7 +234,13 @@ ApiRequest read_chat(const Json& body, const ServedModel& model) {
   ApiRequest request = read_common(members, model);
   request.is_chat = true;
   request.chat = read_conversation(members);
-  request.calls_tools = !request.chat.tools.is_null() && model.tool_calls != ToolCallStyle::none;
+  const ToolChoice choice = read_tool_choice(members, request.chat.tools);
+  if (!choice.allows_calls) request.chat.tools = nullptr;
+  if (!request.chat.tools.is_null()) request.tool_calls = model.tool_calls;
+  if (choice.forces_call) {
+    request.forces_call = true;
+    request.call_schema = call_schema(choice, request.chat.tools, model.tool_calls);
+  }
   const auto top = members.integer("top_logprobs", 0, most_logprobs);
   if (members.boolean("logprobs").value_or(false)) {
     request.logprobs = top.value_or(0);

@@ -22,8 +22,11 @@ struct ApiRequest {
   bool is_chat = false;
   std::vector<Prompt> prompts = {};  // of a completion
   ChatInput chat = {};               // of a chat
-  bool calls_tools = false;          // calls in the answer are looked for
-  std::int64_t n = 1;                // answers to each prompt
+  // Of the calls that are looked for in the answer.
+  ToolCallStyle tool_calls = ToolCallStyle::none;
+  bool forces_call = false;  // the answer is a call that `call_schema` allows
+  Json call_schema = {};
+  std::int64_t n = 1;  // answers to each prompt
   bool stream = false;
   bool include_usage = false;
   bool echo = false;

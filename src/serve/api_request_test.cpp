@@ -94,6 +94,12 @@ TEST_F(ApiRequestTest, HasTheDefaultsOfTheApi) {
   EXPECT_EQ(request.sampling.temperature, 1.0f);
   EXPECT_EQ(request.sampling.seed, 5u);
   EXPECT_FALSE(request.logprobs);
+  // Or those of the model.
+  model_.sampling = {.temperature = 0.5f, .top_k = 9, .top_p = 0.75f};
+  const Request recommended = std::move(completion(R"({"prompt": "a", "top_k": 3, "top_p": null})").at(0));
+  EXPECT_EQ(recommended.sampling.temperature, 0.5f);
+  EXPECT_EQ(recommended.sampling.top_k, 3);
+  EXPECT_EQ(recommended.sampling.top_p, 0.75f);
   // A chat may fill the context.
   model_.context = 50;
   const Request chatting = std::move(chat(R"({"messages": [{"role": "u", "content": "hi"}]})").at(0));
@@ -198,15 +204,63 @@ TEST_F(ApiRequestTest, ShowsTemplatesTheArgumentsOfCallsAsObjects) {
   EXPECT_EQ(calls[1]["function"]["arguments"], "broken");
 }
 
+TEST_F(ApiRequestTest, ShowsTemplatesWhatElseAMessageHas) {
+  const ApiRequest request = read_chat(
+      parse_body(R"({"messages": [{"role": "assistant", "content": null, "reasoning_content": "r", "thinking": {"a": 1},
+                                   "name": "n"}]})"),
+      model_);
+  EXPECT_EQ(request.chat.messages[0].dump(),
+            R"({"role":"assistant","content":null,"reasoning_content":"r","thinking":{"a":1},"name":"n"})");
+}
+
 TEST_F(ApiRequestTest, PassesToolsUnlessTheyAreForbidden) {
   const std::string tools = R"("tools": [{"type": "function", "function": {"name": "f"}}])";
   const std::string messages = R"({"messages": [{"role": "u", "content": "a"}], )";
-  EXPECT_TRUE(read_chat(parse_body(messages + tools + "}"), model_).calls_tools);
+  EXPECT_EQ(read_chat(parse_body(messages + tools + "}"), model_).tool_calls, ToolCallStyle::hermes);
   const ApiRequest without = read_chat(parse_body(messages + tools + R"(, "tool_choice": "none"})"), model_);
-  EXPECT_FALSE(without.calls_tools);
+  EXPECT_EQ(without.tool_calls, ToolCallStyle::none);
   EXPECT_TRUE(without.chat.tools.is_null());
-  EXPECT_EQ(refused_chat(messages + tools + R"(, "tool_choice": "required"})"), "400 tool_choice -");
+  EXPECT_EQ(refused_chat(messages + tools + R"(, "tool_choice": "any"})"), "400 tool_choice -");
+  EXPECT_EQ(refused_chat(messages + tools + R"(, "tool_choice": {"type": "function"}})"), "400 tool_choice -");
   EXPECT_EQ(refused_chat(messages + R"("tools": [{"name": "f"}]})"), "400 tools -");
+}
+
+TEST_F(ApiRequestTest, ForcesCallsByTheirSchema) {
+  Json seen;
+  model_.json_constraints = [&](const Json& schema) {
+    seen = schema;
+    if (schema.dump().find("multipleOf") != std::string::npos) fail(ErrorKind::input, "multipleOf is not supported.");
+    return [] {
+      return std::unique_ptr<TokenConstraint>();
+    };
+  };
+  const auto with = [](const std::string& parameters, const std::string& choice, const std::string& more = "") {
+    return R"({"messages": [{"role": "u", "content": "a"}], "tools": [
+      {"type": "function", "function": {"name": "f", "parameters": )" +
+           parameters + R"(}}, {"type": "function", "function": {"name": "g"}}], "tool_choice": )" + choice + more +
+           "}";
+  };
+  const std::string named = R"({"type": "function", "function": {"name": "f"}})";
+  const Request request = std::move(chat(with(R"({"properties": {"x": {"type": "integer"}}})", named)).at(0));
+  EXPECT_TRUE(text_of(request).ends_with("<tool_call>\n")) << text_of(request);
+  ASSERT_EQ(seen["anyOf"].size(), 1u);
+  EXPECT_EQ(seen["anyOf"][0]["properties"]["name"]["const"], "f");
+  EXPECT_EQ(seen["$defs"]["0"].dump(), R"({"properties":{"x":{"type":"integer"}},"type":"object"})");
+  // Whatever the format of an answer that is text.
+  EXPECT_EQ(refused_chat(with("null", R"("required")", R"(, "response_format": {"type": "json_object"})")), "accepted");
+  ASSERT_EQ(seen["anyOf"].size(), 2u);
+  EXPECT_EQ(seen["$defs"]["1"]["additionalProperties"], false);
+  EXPECT_EQ(refused_chat(with(R"({"type": "string"})", R"("required")")), "400 tools -");
+  EXPECT_EQ(refused_chat(with("[]", R"("required")")), "400 tools -");
+  EXPECT_EQ(refused_chat(with(R"({"multipleOf": 2})", R"("required")")), "400 tools -");
+  EXPECT_EQ(refused_chat(with("{}", R"({"type": "function", "function": {"name": "h"}})")), "400 tool_choice -");
+  EXPECT_EQ(refused_chat(with("{}", R"({"type": "function", "function": {"name": 1}})")), "400 tool_choice -");
+  EXPECT_EQ(refused_chat(with("{}", "1")), "400 tool_choice -");
+  EXPECT_EQ(refused_chat(R"({"messages": [{"role": "u", "content": "a"}], "tool_choice": "required"})"),
+            "400 tool_choice -");
+  model_.tool_calls = ToolCallStyle::none;
+  EXPECT_EQ(refused_chat(with("{}", R"("required")")), "400 tool_choice -");
+  EXPECT_EQ(refused_chat(with("{}", R"("auto")")), "accepted");
 }
 
 TEST_F(ApiRequestTest, AsksForConstraintsOfEachAnswer) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "formats/model_chat.h"
+#include "formats/model_parts.h"
 #include "grammar/json_constraint.h"
 
 namespace mslt::serve {
@@ -18,7 +19,8 @@ ServedModel make_served_model(const Model& model, std::string id, std::int64_t m
   served.vocab_size = model.config().vocab_size;
   served.max_prompt_tokens = max_prompt_tokens;
   served.json_constraints = json_constraint_maker(model.tokenizer(), served.vocab_size);
-  if (std::optional<ModelChat> chat = ModelChat::of(model)) {
+  // Its errors go to clients, who need not know where files are.
+  if (std::optional<ModelChat> chat = ModelChat::of(model.parts().loaded, served.id)) {
     const auto shared = std::make_shared<const ModelChat>(std::move(*chat));
     served.tool_calls = tool_call_style(shared->source(true));
     served.chat_tokens = [shared](const ChatInput& input) {

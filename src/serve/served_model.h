@@ -10,15 +10,10 @@
 #include "mslt/engine.h"
 #include "mslt/tokenizer.h"
 #include "serve/json_body.h"
+#include "serve/tool_calls.h"
 #include "text/chat_template.h"
 
 namespace mslt::serve {
-
-// How a model spells its calls of tools.
-enum class ToolCallStyle {
-  none,    // not known: calls stay text
-  hermes,  // <tool_call>{"name": ..., "arguments": {...}}</tool_call>, as Hermes 2 Pro, Qwen2.5 and Qwen3
-};
 
 // The functions may be called by several threads.
 struct ServedModel {
@@ -29,6 +24,7 @@ struct ServedModel {
   std::int64_t context = 0;               // most tokens of a prompt with its answer
   std::int64_t vocab_size = 0;            // ids that the model takes
   std::int64_t max_prompt_tokens = 0;     // 0: what the context holds
+  SamplingOptions sampling = {};          // what requests leave open
   // The ids of a conversation. Nothing: the model has no chat template.
   std::function<std::vector<TokenId>(const ChatInput&)> chat_tokens = {};
   ToolCallStyle tool_calls = ToolCallStyle::none;
@@ -36,8 +32,5 @@ struct ServedModel {
   // what it does not support. Nothing: constraints are refused.
   std::function<std::function<std::unique_ptr<TokenConstraint>()>(const Json& schema)> json_constraints = {};
 };
-
-// The style that a template's source teaches.
-ToolCallStyle tool_call_style(std::string_view chat_template);
 
 }  // namespace mslt::serve

@@ -41,7 +41,7 @@ void check(const std::vector<Request>& requests, const ApiRequest& request, cons
     require(static_cast<std::int64_t>(one.prompt.size()) + one.max_new_tokens <= model.context);
     for (const TokenId id : one.prompt) require(id < model.vocab_size);
   }
-  Answer answer({.id = "chatcmpl-0", .model = "tiny", .is_chat = request.is_chat, .calls_tools = request.calls_tools},
+  Answer answer({.id = "chatcmpl-0", .model = "tiny", .is_chat = request.is_chat, .tool_calls = request.tool_calls, .opens_call = request.forces_call},
                 requests.size(), model.tokenizer);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     RequestEvent event;

@@ -35,6 +35,8 @@ TEMPLATE = """{{ eos_token }}{%- if tools %}{# <tool_call> #}{% endif -%}
 {%- if add_generation_prompt %}{{ '<bot>\n' }}{% endif -%}"""
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {
     "type": "object", "properties": {"city": {"type": "string"}}}}}]
+FORCED = [{"type": "function", "function": {"name": "weather", "parameters": {
+    "type": "object", "properties": {"city": {"enum": ["Rome", "Oslo"]}}, "required": ["city"]}}}]
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 5}, "age": {"type": "integer"}},
           "required": ["name", "age"], "additionalProperties": False}
 KEY = "secret"
@@ -147,6 +149,24 @@ def check_tools(server, client):
     text = client.chat.completions.create(model="tiny", messages=messages, tools=TOOLS, tool_choice="none", temperature=0,
                                           max_tokens=100, stop="\n<user>").choices[0]
     assert not text.message.tool_calls and text.message.content.strip() == CALL, text
+    # A call that the model would not make by itself.
+    chosen = {"type": "function", "function": {"name": "weather"}}
+    for choice, stream in (("required", False), (chosen, False), ("required", True)):
+        answer = client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": "hello"}],
+                                                tools=FORCED, tool_choice=choice, max_tokens=100, stream=stream)
+        if stream:
+            calls = [call for chunk in answer for call in chunk.choices[0].delta.tool_calls or []]
+        else:
+            assert answer.choices[0].finish_reason == "tool_calls", answer
+            calls = answer.choices[0].message.tool_calls
+        assert len(calls) == 1 and calls[0].function.name == "weather", calls
+        assert json.loads(calls[0].function.arguments)["city"] in ("Rome", "Oslo"), calls
+    try:
+        client.chat.completions.create(model="tiny", messages=messages, tools=TOOLS,
+                                       tool_choice={"type": "function", "function": {"name": "other"}})
+        sys.exit("A tool that is not there was accepted.")
+    except openai.BadRequestError as error:
+        assert error.param == "tool_choice", error
 
 
 def check_schemas(server, client):
@@ -180,6 +200,11 @@ def check_errors(server, client):
     refused(openai.BadRequestError, 400, None, lambda: chat(
         model="tiny", messages=hello,
         response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "odd"}}}))
+    try:
+        chat(model="tiny", messages=hello, extra_body={"chat_template_kwargs": {"messages": 1}})
+        raise AssertionError("messages that are no list were accepted")
+    except openai.BadRequestError as error:
+        assert "line" in error.body["message"] and "/" not in error.body["message"], error.body
     wrong = openai.OpenAI(base_url=server.url + "/v1", api_key="wrong", max_retries=0)
     refused(openai.AuthenticationError, 401, "invalid_api_key", lambda: wrong.models.list())
 
