@@ -16,6 +16,7 @@
 #include <mutex>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/fail.h"
@@ -28,6 +29,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int data_tag = 1;
 constexpr std::chrono::milliseconds between_looks{100};  // at the processes of this host
+constexpr std::chrono::milliseconds grace{500};          // for messages sent before a failure
 constexpr std::chrono::seconds to_deliver{5};            // the news of a failure
 constexpr std::size_t longest_reason = 2000;
 
@@ -140,7 +142,8 @@ class MpiTransport : public Transport {
         const std::scoped_lock lock(mutex_);
         watch();
         if (!failure_) miss_silent(outgoing, incoming);
-        throw_failure();
+        // What the ranks sent before they failed still arrives: where all find the same fault, each finds it itself.
+        if (failure_ && Clock::now() - failed_ > grace) throw_failure();
       }
       pause(begin);
     }
@@ -198,6 +201,11 @@ class MpiTransport : public Transport {
     fail(failure_->kind, "Rank {} on {}: {}", failure_->rank, host(failure_->rank), failure_->reason);
   }
 
+  void set_failure(int rank, ErrorKind kind, std::string reason) {
+    failure_ = {rank, kind, std::move(reason)};
+    failed_ = Clock::now();
+  }
+
   // Takes in the news, and looks for processes that have ended.
   void watch() {
     while (true) {
@@ -220,7 +228,7 @@ class MpiTransport : public Transport {
       if (other == rank_ || !peer.is_here || peer.has_left) continue;
       const std::int64_t process = identities_[static_cast<std::size_t>(other)].process;
       if (::kill(static_cast<pid_t>(process), 0) == 0 || errno != ESRCH) continue;
-      failure_ = {other, ErrorKind::device, fmt::format("the process {} has ended without a word.", process)};
+      set_failure(other, ErrorKind::device, fmt::format("the process {} has ended without a word.", process));
       return;
     }
   }
@@ -230,17 +238,17 @@ class MpiTransport : public Transport {
     peer.heard = Clock::now();
     if (news == News::leaving) peer.has_left = true;
     if (news != News::failed || failure_ || text.empty()) return;
-    failure_ = {from, static_cast<ErrorKind>(text.front()), std::string(text.substr(1))};
+    set_failure(from, static_cast<ErrorKind>(text.front()), std::string(text.substr(1)));
   }
 
   void miss_silent(std::span<const Outgoing> outgoing, std::span<const Incoming> incoming) {
     const Clock::time_point now = Clock::now();
     const auto miss = [&](int other) {
       if (failure_ || now - peers_[static_cast<std::size_t>(other)].heard < patience_) return;
-      failure_ = {other, ErrorKind::device,
+      set_failure(other, ErrorKind::device,
                   fmt::format("it has given no sign of life for {:g} seconds: the process hangs or is stopped, or its "
                               "host or network is down.",
-                              std::chrono::duration<double>(patience_).count())};
+                              std::chrono::duration<double>(patience_).count()));
     };
     for (const Outgoing& message : outgoing) miss(message.to);
     for (const Incoming& message : incoming) miss(message.from);
@@ -282,7 +290,7 @@ class MpiTransport : public Transport {
         // A rank that takes nothing in gets no more.
         if (is_delivered()) send_all(News::alive);
       } catch (const std::exception& error) {
-        failure_ = {rank_, ErrorKind::device, error.what()};
+        set_failure(rank_, ErrorKind::device, error.what());
       }
     }
   }
@@ -322,6 +330,7 @@ class MpiTransport : public Transport {
   std::deque<Sent> sent_;
   Clock::time_point next_look_;
   std::optional<PeerFailure> failure_;
+  Clock::time_point failed_;  // when that was learnt
   bool told_ = false;
   std::mutex stopping_mutex_;
   std::condition_variable stop_;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -25,6 +26,7 @@ struct TestMail {
   std::mutex mutex;
   std::condition_variable arrived;
   std::map<std::pair<int, int>, std::deque<std::vector<std::byte>>> boxes;  // by sender and receiver
+  std::set<int> ended;                                                      // ranks that send no more
   std::optional<PeerFailure> failure;
 };
 
@@ -42,8 +44,9 @@ class TestTransport : public Transport {
     mail_.arrived.notify_all();
     for (const Incoming& message : incoming) {
       auto& box = mail_.boxes[{message.from, rank_}];
-      mail_.arrived.wait(lock, [&] { return !box.empty() || mail_.failure; });
-      if (mail_.failure && mail_.failure->rank != rank_) {
+      mail_.arrived.wait(lock, [&] { return !box.empty() || mail_.ended.contains(message.from); });
+      if (box.empty()) {
+        if (!mail_.failure) fail(ErrorKind::device, "Rank {} has ended without a message.", message.from);
         fail(mail_.failure->kind, "Rank {} on {}: {}", mail_.failure->rank, host(mail_.failure->rank),
              mail_.failure->reason);
       }
@@ -84,6 +87,9 @@ inline std::vector<std::string> on_ranks(int size, const std::function<void(Comm
         communicator.tell_failure(error);
         errors[static_cast<std::size_t>(rank)] = error.what();
       }
+      const std::scoped_lock lock(mail.mutex);
+      mail.ended.insert(rank);
+      mail.arrived.notify_all();
     });
   }
   for (std::thread& thread : threads) thread.join();
