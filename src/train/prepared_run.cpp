@@ -74,6 +74,18 @@ void choose_length(PreparedRun& run) {
   if (run.val_tokens) run.notes.push_back(describe_examples(*run.val_tokens, "validation", seq_len));
 }
 
+// The tokens of a step are read at once.
+void require_countable_step(const PreparedRun& run) {
+  constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
+  const std::int64_t sequences = run.share.batch_size * run.share.batches;
+  if (sequences <= most / run.options.seq_len) return;
+  fail(
+      ErrorKind::usage,
+      "A step of {} sequences of {} tokens has more than 2^31 - 1 tokens for a process; choose a smaller --batch-size, "
+      "--grad-accum or --seq-len.",
+      sequences, run.options.seq_len);
+}
+
 // Opens everything that will be read, before the run folder is touched.
 void open_data(PreparedRun& run) {
   const fs::path& folder = run.options.data;
@@ -85,6 +97,7 @@ void open_data(PreparedRun& run) {
     if (tokens->size() > 1) run.val_tokens = tokens;
   }
   choose_length(run);
+  require_countable_step(run);
   // Too few tokens are noticed here.
   const BatchLoader loader(run.train_tokens, (folder / "train").string(),
                            training_loader_options(run.options, run.share));
