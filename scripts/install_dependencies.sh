@@ -10,9 +10,11 @@ level=${1:-build}
 build_debian=(g++ cmake ninja-build libdnnl-dev libhwy-dev nlohmann-json3-dev libcli11-dev libfmt-dev libboost-context-dev
   libedit-dev libtomlplusplus-dev bible-kjv)
 # libblas-dev: the products of a build without oneDNN. clang-19, its sanitizers' runtimes and the symbolizer in llvm-19: the
-# kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep.
+# kernels with planted defects. From libobjc-12-dev on: the Metal driver's tests, Objective-C++ on GNUstep. Open MPI (53 MB
+# installed): training on several processes.
 test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev llvm-19
-  libobjc-12-dev libgnustep-base-dev libblocksruntime-dev)
+  libobjc-12-dev libgnustep-base-dev libblocksruntime-dev
+  libopenmpi-dev openmpi-bin)
 # chromium: the chat page and the report of profiles.
 check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 jq git chromium)
 # macOS's Accelerate computes the matrix products.

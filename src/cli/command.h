@@ -3,12 +3,17 @@
 
 #include <functional>
 #include <iosfwd>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
 namespace CLI {  // NOLINT(readability-identifier-naming): not ours
 class App;
+}
+
+namespace mslt {
+class Communicator;
 }
 
 namespace mslt::cli {
@@ -25,6 +30,9 @@ struct Context {
   std::string program = "mslt";       // as the user called it, for suggested commands
   int status = 0;                     // of work that ends without an error; set by the action
   bool in_is_terminal = false;
+  // The processes that a launcher started together, for commands that work on several. It lives until the error that
+  // ends the work has been told: its end ends the others. Set by the action.
+  std::shared_ptr<Communicator> communicator = {};
 
   // Writes one JSON document and a line feed to `out`.
   void print_json(const nlohmann::ordered_json& document) const;

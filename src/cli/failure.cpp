@@ -1,12 +1,14 @@
 // Messages and exit statuses for exceptions that end the program.
 #include "cli/failure.h"
 
+#include <chrono>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 #include "base/printable.h"
 #include "base/system_error.h"
@@ -14,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/output_stream.h"
 #include "mslt/error.h"
+#include "parallel/communicator.h"
 
 namespace mslt::cli {
 namespace {
@@ -66,6 +69,15 @@ Failure describe(const std::exception_ptr& error) {
   }
 }
 
+// Waits to be ended by the launcher where another process tells of the error and ends: one message is enough. Where
+// that does not come, this process tells of it as well.
+void leave_to_another(const Communicator& communicator) {
+  constexpr std::chrono::seconds patience{20};
+  const auto failure = communicator.failure();
+  const int speaker = failure && failure->rank == 0 ? 1 : 0;
+  if (communicator.rank() != speaker) std::this_thread::sleep_for(patience);
+}
+
 bool is_closed_output(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -80,6 +92,7 @@ bool is_closed_output(const std::exception_ptr& error) {
 
 int report_failure(const std::exception_ptr& error, bool json, Context& context) noexcept {
   if (is_closed_output(error)) return closed_output_status;
+  if (context.communicator) leave_to_another(*context.communicator);
   int status = failure_status;
   // Otherwise the line on standard error would first write standard output, and fail if that fails.
   context.err.tie(nullptr);

@@ -11,6 +11,7 @@
 #include <ostream>
 #include <variant>
 
+#include "backend/registry.h"
 #include "base/fail.h"
 #include "base/printable.h"
 #include "cli/command.h"
@@ -26,6 +27,7 @@
 #include "cli/units.h"
 #include "mslt/generator.h"
 #include "mslt/trainer.h"
+#include "parallel/launch.h"
 #include "profile/matmul_peak.h"
 #include "train/trainer_parts.h"
 
@@ -68,6 +70,10 @@ class Reporter {
     }
   }
 
+  void processes(const Communicator& communicator) {
+    progress_.print(fmt::format("Processes: {}, which divide each step", communicator.size()));
+  }
+
   void operator()(const StepEvent& event) {
     const std::string share = peak_ > 0 ? fmt::format(" ({:.0f} % of peak)", 100 * event.flops_per_second / peak_) : "";
     progress_.update(fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {} tokens/s{}  ETA {}", event.step,
@@ -102,7 +108,6 @@ class Reporter {
 
 void print_result(const TrainResult& result, const Arguments& arguments, Context& context) {
   const std::string output = arguments.options.output.string();
-  if (result.interrupted) context.status = stopped_training_status;
   if (context.json) {
     nlohmann::ordered_json document = {{"output", output},
                                        {"step", result.step},
@@ -144,7 +149,9 @@ void train(Arguments arguments, Context& context) {
   }
   options.schedule = schedule_from_name(arguments.schedule);
 
-  const InterruptGuard interrupt("Stopping after this step, with a checkpoint; another signal ends at once.");
+  Communicator& communicator = *context.communicator;
+  const InterruptGuard interrupt(
+      communicator.leads() ? "Stopping after this step, with a checkpoint; another signal ends at once." : nullptr);
   Reporter reporter(context);
   TrainCallbacks callbacks;
   callbacks.event = [&](const TrainEvent& event) {
@@ -155,14 +162,33 @@ void train(Arguments arguments, Context& context) {
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
     return options.sample_prompt + Generator(model).generate(options.sample_prompt, sampling).front().text;
   };
-  Trainer trainer(options, std::move(callbacks));
+  Trainer trainer(std::make_unique<Trainer::Parts>(
+      options, std::move(callbacks),
+      mslt::make_backend(options.device, options.tuning, {options.attention, options.products}), &communicator));
   Backend& backend = trainer.parts().backend;
-  print_warning(backend, context);
-  const double peak = measure_matmul_peak(backend, dtype_from_name(options.dtype));
-  reporter.plan(trainer.plan(), peak);
+  double peak = 0.0;
+  if (communicator.leads()) {
+    print_warning(backend, context);
+    peak = measure_matmul_peak(backend, dtype_from_name(options.dtype));
+    reporter.plan(trainer.plan(), peak);
+    if (!communicator.is_alone()) reporter.processes(communicator);
+  }
   const TrainResult result = trainer.run(peak);
+  if (result.interrupted) context.status = stopped_training_status;
+  if (!communicator.leads()) return;
   reporter.clear();
   print_result(result, arguments, context);
+}
+
+// Runs `work` on every process that was started together; an error of one ends all of them.
+void on_all_processes(Context& context, const std::function<void()>& work) {
+  context.communicator = make_communicator();
+  try {
+    work();
+  } catch (const std::exception& error) {
+    context.communicator->tell_failure(error);
+    throw;
+  }
 }
 
 void add_training_options(CLI::App& command, Arguments& arguments) {
@@ -267,6 +293,20 @@ Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) 
   return arguments;
 }
 
+void train_as_asked(const CLI::App& command, const Arguments& arguments, Context& context) {
+  const TrainOptions& options = arguments.options;
+  const bool resumes = options.resume && holds_run(options.output);
+  Arguments chosen = resumes ? resumed_arguments(command, options) : arguments;
+  if (!resumes && !options.init_from.empty() && command.count("--lr") == 0) {
+    chosen.options.lr = tuning_lr;
+    if (context.communicator->leads()) {
+      context.err << fmt::format("Note: --lr is {:g}, as --init-from starts from trained weights.\n", tuning_lr);
+    }
+  }
+  refuse_model_flags(command, chosen.options);
+  train(chosen, context);
+}
+
 }  // namespace
 
 void add_train_command(CLI::App& app, Context& context) {
@@ -277,21 +317,14 @@ void add_train_command(CLI::App& app, Context& context) {
                   "  mslt train --data data --output run --preset mini --batch-size 16 --lr 1e-3 --sample-every 200\n"
                   "  mslt train --data data --output tuned --init-from model --steps 200 --batch-size 4\n"
                   "  mslt train --data data --output run --resume\n"
+                  "  mpirun -n 2 mslt train --data data --output run --preset tiny --grad-accum 2\n"
                   "SIGINT (Ctrl-C), SIGTERM and SIGHUP end training after the current step: it saves a checkpoint and "
                   "exits with status 3.\nA second SIGINT or SIGTERM ends it at once.\n");
   add_training_options(*command, *arguments);
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      const TrainOptions& options = arguments->options;
-      const bool resumes = options.resume && holds_run(options.output);
-      Arguments chosen = resumes ? resumed_arguments(*command, options) : *arguments;
-      if (!resumes && !options.init_from.empty() && command->count("--lr") == 0) {
-        chosen.options.lr = tuning_lr;
-        context.err << fmt::format("Note: --lr is {:g}, as --init-from starts from trained weights.\n", tuning_lr);
-      }
-      refuse_model_flags(*command, chosen.options);
-      train(chosen, context);
+      on_all_processes(context, [&] { train_as_asked(*command, *arguments, context); });
     };
   });
 }

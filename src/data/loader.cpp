@@ -99,7 +99,7 @@ class BatchLoader::Source {
         state.position = 0;
         order = Permutation(windows(state.epoch), options_.seed, state.epoch);
       }
-      if (place % options_.world == options_.rank) {
+      if (place / options_.batch == options_.rank) {
         const std::uint64_t index = options_.shuffle ? order(state.position) : state.position;
         const std::size_t row = static_cast<std::size_t>(filled) * length;
         const std::size_t count =

@@ -49,8 +49,9 @@ struct LoaderOptions {
 // first of window w + 1, so every token except the first is a target once per epoch. o is 0 or the epoch's random
 // offset. An epoch has floor((N - 1 - o) / T) windows, or ceil((N - 1) / T) in mode `once`. Epoch e visits each once,
 // in the order of Permutation(windows, seed, e). In a split of examples, window w is example w, cut after T + 1 tokens
-// or padded; there is no offset. Row b of a batch of rank r is the window at position + b·world + r; each batch
-// advances the position by B·world.
+// or padded; there is no offset. Row b of a batch of rank r is the window at position + r·B + b: the
+// batches of all ranks, one after another, are the batch of B·world windows that one rank would get. Each batch advances
+// the position by B·world.
 //
 // The result of next() depends only on data, options and state. One thread at a time may use a loader.
 class BatchLoader {

@@ -199,7 +199,7 @@ TEST(Loader, RanksShareEachEpoch) {
       const Batch batch = next(*ranks[rank], options);
       for (std::size_t row = 0; row < 2; ++row) {
         for (std::size_t t = 0; t < 4; ++t) {
-          ASSERT_EQ(batch.tokens[row * 4 + t], expected.tokens[(row * 3 + rank) * 4 + t]);
+          ASSERT_EQ(batch.tokens[row * 4 + t], expected.tokens[(rank * 2 + row) * 4 + t]);
         }
       }
       ASSERT_EQ(ranks[rank]->state(), all.state());

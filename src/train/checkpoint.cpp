@@ -183,6 +183,10 @@ void discard(const fs::path& folder) {
 
 }  // namespace
 
+fs::path CheckpointStore::place_of(std::int64_t step) const {
+  return folder_ / fmt::format("{}{}", step_prefix, step);
+}
+
 void CheckpointStore::move_to(fs::path folder) {
   for (auto& [step, info] : complete_) info.folder = folder / info.folder.filename();
   folder_ = std::move(folder);
@@ -224,7 +228,7 @@ std::vector<CheckpointFinding> CheckpointStore::examine(const std::function<void
 
 CheckpointInfo CheckpointStore::save(std::int64_t step, std::optional<double> validation_loss, std::int64_t keep,
                                      const std::function<void(const fs::path&)>& write) {
-  const fs::path final_path = folder_ / fmt::format("{}{}", step_prefix, step);
+  const fs::path final_path = place_of(step);
   const fs::path temporary = folder_ / fmt::format("{}{}", temporary_prefix, step);
   try {
     std::error_code error;

@@ -42,6 +42,9 @@ class CheckpointStore {
   // `folder` need not exist, but the folder that it lies in has to.
   explicit CheckpointStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
+  // The folder of a step's checkpoint.
+  std::filesystem::path place_of(std::int64_t step) const;
+
   // Where the folder is after it was moved.
   void move_to(std::filesystem::path folder);
 

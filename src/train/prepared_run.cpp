@@ -13,6 +13,7 @@
 #include "formats/hf_config.h"
 #include "formats/model_folder.h"
 #include "text/vocabulary_files.h"
+#include "train/agreement.h"
 #include "train/run_identity.h"
 #include "train/run_options.h"
 
@@ -75,6 +76,18 @@ void choose_length(PreparedRun& run) {
   if (run.val_tokens) run.notes.push_back(describe_examples(*run.val_tokens, "validation", seq_len));
 }
 
+// The tokens of a step are read at once.
+void require_countable_step(const PreparedRun& run) {
+  constexpr std::int64_t most = (std::int64_t{1} << 31) - 1;
+  const std::int64_t sequences = run.share.batch_size * run.share.batches;
+  if (sequences <= most / run.options.seq_len) return;
+  fail(
+      ErrorKind::usage,
+      "A step of {} sequences of {} tokens has more than 2^31 - 1 tokens for a process; choose a smaller --batch-size, "
+      "--grad-accum or --seq-len.",
+      sequences, run.options.seq_len);
+}
+
 // Opens everything that will be read, before the run folder is touched.
 void open_data(PreparedRun& run) {
   const fs::path& folder = run.options.data;
@@ -86,8 +99,10 @@ void open_data(PreparedRun& run) {
     if (tokens->size() > 1) run.val_tokens = tokens;
   }
   choose_length(run);
+  require_countable_step(run);
   // Too few tokens are noticed here.
-  const BatchLoader loader(run.train_tokens, (folder / "train").string(), training_loader_options(run.options));
+  const BatchLoader loader(run.train_tokens, (folder / "train").string(),
+                           training_loader_options(run.options, run.share));
   if (const auto change = run.watch->change()) {
     fail(ErrorKind::input, "The data folder {} {} while it was being opened; try again.", folder.string(), *change);
   }
@@ -211,7 +226,8 @@ RunState load_state_of(const CheckpointInfo& checkpoint) {
 // The place in the data is a function of the number of steps.
 void require_loader_state(const PreparedRun& run) {
   const TrainOptions& options = run.options;
-  const BatchLoader loader(run.train_tokens, (options.data / "train").string(), training_loader_options(options));
+  const BatchLoader loader(run.train_tokens, (options.data / "train").string(),
+                           training_loader_options(options, run.share));
   const auto windows =
       static_cast<std::uint64_t>(run.state.step) * static_cast<std::uint64_t>(options.batch_size * options.grad_accum);
   try {
@@ -259,12 +275,49 @@ void check_checkpoint_tokenizer(const PreparedRun& run) {
   require_same_tokenizer(Tokenizer::load(folder / "tokenizer.json"), folder, *run.tokenizer, run.options.data);
 }
 
+// Finds the checkpoint to go on from, or makes sure that the run can begin.
+void find_beginning(PreparedRun& run, const nlohmann::json& arithmetic) {
+  find_checkpoint(run, arithmetic);
+  if (run.checkpoint) {
+    check_checkpoint_tokenizer(run);
+  } else {
+    check_initial_tokenizer(run);
+  }
+}
+
+// The model that the leading process found, on all of them.
+void take_over_model(PreparedRun& run, Communicator& communicator) {
+  if (communicator.is_alone()) return;
+  const std::string text = communicator.broadcast(config_to_json(run.options.model).dump());
+  if (communicator.leads()) return;
+  run.options.model = config_from_json(nlohmann::json::parse(text), communicator.name_of(0));
+}
+
+// Where the run goes on, as the leading process found it in the run folder, on all of them.
+void take_over_beginning(PreparedRun& run, Communicator& communicator) {
+  if (communicator.is_alone()) return;
+  nlohmann::json found = {{"state", run_state_to_json(run.state)}};
+  if (run.checkpoint) {
+    found["checkpoint"] = run.checkpoint->folder.string();
+    found["validation_loss"] =
+        run.checkpoint->validation_loss ? nlohmann::json(*run.checkpoint->validation_loss) : nlohmann::json();
+  }
+  found = nlohmann::json::parse(
+      communicator.broadcast(found.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  if (communicator.leads()) return;
+  run.store = std::make_unique<CheckpointStore>(run.paths.checkpoints());
+  run.state = run_state_from_json(found["state"], communicator.name_of(0));
+  if (!found.contains("checkpoint")) return;
+  run.checkpoint = CheckpointInfo{run.state.step, found["checkpoint"].get<std::string>(), std::nullopt};
+  if (!found["validation_loss"].is_null()) run.checkpoint->validation_loss = found["validation_loss"].get<double>();
+}
+
 TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   const TrainOptions& options = run.options;
   const Config& config = options.model;
   // Refuses more tokens at once than can be counted.
   const MemoryEstimate memory =
-      TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options));
+      TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options, run.share));
   TrainPlan plan;
   plan.model = config;
   plan.device = backend.device().name;
@@ -289,8 +342,9 @@ TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
 
 }  // namespace
 
-PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
+PreparedRun prepare_run(const TrainOptions& options, const Backend& backend, Communicator& communicator) {
   options.validate();
+  require_same_options(communicator, options);
   if (options.dtype != "f32" && !backend.device().trains_16_bit) {
     fail(ErrorKind::usage, "--dtype is {}, but the device {} trains in f32 only.", options.dtype,
          backend.device().name);
@@ -301,44 +355,47 @@ PreparedRun prepare_run(const TrainOptions& options, const Backend& backend) {
   run.data = read_data_info(options.data);
   run.watch = std::make_unique<const DataWatch>(options.data, run.data);
   run.tokenizer = std::make_unique<const Tokenizer>(tokenizer_of(options.data, run.data));
-  run.options.model = resolve_model(run);
+  if (communicator.leads()) run.options.model = resolve_model(run);
+  take_over_model(run, communicator);
+  run.share = share_of(run.options, run.options.model.dropout > 0.0f, communicator.rank(), communicator.size());
   if (run.options.seq_len > run.options.model.max_positions) {
     fail(ErrorKind::usage, "--seq-len is {}, but the model has positions for {} only.", run.options.seq_len,
          run.options.model.max_positions);
   }
-  if (!options.resume) check_initial_tokenizer(run);
+  if (!options.resume && communicator.leads()) check_initial_tokenizer(run);
   open_data(run);
   run.identity = run_identity(run.options, run.data, run.train_tokens->examples());
-  open_run_folder(run);
+  require_same_data(communicator, run.identity);
   const nlohmann::json arithmetic = run_arithmetic(backend);
-  if (options.resume) {
-    find_checkpoint(run, arithmetic);
-    if (run.checkpoint) {
-      check_checkpoint_tokenizer(run);
-    } else {
-      check_initial_tokenizer(run);
-    }
+  if (communicator.leads()) {
+    open_run_folder(run);
+    if (options.resume) find_beginning(run, arithmetic);
   }
-  run.plan = make_plan(run, backend);
   run.state.identity = run.identity;
   run.state.options = options_to_json(run.options);
   run.state.arithmetic = arithmetic;
+  take_over_beginning(run, communicator);
+  run.plan = make_plan(run, backend);
   return run;
 }
 
-LoaderOptions training_loader_options(const TrainOptions& options) {
+LoaderOptions training_loader_options(const TrainOptions& options, const Share& share) {
   LoaderOptions loading;
-  loading.batch = options.batch_size;
+  loading.batch = share.batch_size * share.batches;
+  loading.rank = share.rank;
+  loading.world = share.ranks;
   loading.seq_len = options.seq_len;
   loading.seed = options.seed;
   loading.random_offset = true;
   return loading;
 }
 
-TrainingStepOptions step_options(const TrainOptions& options) {
-  return {.batch_size = options.batch_size,
+TrainingStepOptions step_options(const TrainOptions& options, const Share& share) {
+  return {.batch_size = share.batch_size,
           .seq_len = options.seq_len,
-          .grad_accum = options.grad_accum,
+          .grad_accum = share.batches,
+          .first_batch = share.first,
+          .all_batches = options.grad_accum,
           .seed = options.seed,
           .clip = options.clip,
           .adamw = {static_cast<float>(options.beta1), static_cast<float>(options.beta2),

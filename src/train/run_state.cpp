@@ -26,16 +26,16 @@ constexpr double most_loss_scale = std::numeric_limits<float>::max();
 // Members of state.json that are numbers, with their ranges.
 struct MemberReader {
   const nlohmann::json& json;
-  const std::filesystem::path& path;
+  const std::string& source;
 
   const nlohmann::json& at(const char* name) const {
     const auto found = json.find(name);
-    if (found == json.end()) fail(ErrorKind::input, "{} lacks \"{}\".", path.string(), name);
+    if (found == json.end()) fail(ErrorKind::input, "{} lacks \"{}\".", source, name);
     return *found;
   }
   const nlohmann::json& object(const char* name) const {
     const nlohmann::json& value = at(name);
-    if (!value.is_object()) fail(ErrorKind::input, "{}: {} is no object.", path.string(), name);
+    if (!value.is_object()) fail(ErrorKind::input, "{}: {} is no object.", source, name);
     return value;
   }
   // A whole number from 0 to `most`, written as one.
@@ -43,8 +43,7 @@ struct MemberReader {
     const nlohmann::json& value = at(name);
     const bool fits = value.is_number_unsigned() && value.get<std::uint64_t>() <= static_cast<std::uint64_t>(most);
     if (!fits) {
-      fail(ErrorKind::input, "{}: {} is {}; it must be a whole number from 0 to {}.", path.string(), name, value.dump(),
-           most);
+      fail(ErrorKind::input, "{}: {} is {}; it must be a whole number from 0 to {}.", source, name, value.dump(), most);
     }
     return value.get<std::int64_t>();
   }
@@ -52,8 +51,8 @@ struct MemberReader {
     const nlohmann::json& value = at(name);
     const bool fits = value.is_number() && value.get<double>() >= least && value.get<double>() <= most;
     if (!fits) {
-      fail(ErrorKind::input, "{}: {} is {}; it must be a number from {:g} to {:g}.", path.string(), name, value.dump(),
-           least, most);
+      fail(ErrorKind::input, "{}: {} is {}; it must be a number from {:g} to {:g}.", source, name, value.dump(), least,
+           most);
     }
     return value.get<double>();
   }
@@ -91,7 +90,7 @@ void write_tensor(SafetensorsWriter& writer, Backend& backend, const Tensor& ten
 
 }  // namespace
 
-void save_run_state(const std::filesystem::path& path, const RunState& state) {
+nlohmann::json run_state_to_json(const RunState& state) {
   nlohmann::json json = {{"format", state_format},
                          {"step", state.step},
                          {"updates", state.updates},
@@ -105,22 +104,21 @@ void save_run_state(const std::filesystem::path& path, const RunState& state) {
                          {"arithmetic", state.arithmetic}};
   json["best_validation_loss"] =
       state.best_validation_loss ? nlohmann::json(*state.best_validation_loss) : nlohmann::json();
-  write_file(path, json.dump(2) + "\n");
+  return json;
 }
 
-RunState load_run_state(const std::filesystem::path& path) {
-  const nlohmann::json json = read_json_file(path, std::uint64_t{1} << 20);
-  if (!json.is_object()) fail(ErrorKind::input, "{} is no state of a training run: it is no object.", path.string());
+RunState run_state_from_json(const nlohmann::json& json, const std::string& source) {
+  if (!json.is_object()) fail(ErrorKind::input, "{} is no state of a training run: it is no object.", source);
   RunState state;
-  const MemberReader read{json, path};
+  const MemberReader read{json, source};
   try {
     if (read.at("format") != state_format) {
-      fail(ErrorKind::input, "{} is of format {}; this program reads format {}.", path.string(),
-           read.at("format").dump(), state_format);
+      fail(ErrorKind::input, "{} is of format {}; this program reads format {}.", source, read.at("format").dump(),
+           state_format);
     }
     state.step = read.whole("step", most_steps);
     state.updates = read.whole("updates", state.step);
-    state.loader = loader_state_from_json(read.at("loader"), path.string());
+    state.loader = loader_state_from_json(read.at("loader"), source);
     state.metrics_bytes = static_cast<std::uint64_t>(read.whole("metrics_bytes", std::int64_t{1} << 62));
     state.seconds = read.number("seconds", 0.0, most_seconds);
     state.loss_scale = read.number("loss_scale", least_loss_scale, most_loss_scale);
@@ -132,9 +130,17 @@ RunState load_run_state(const std::filesystem::path& path) {
     state.options = read.object("options");
     state.arithmetic = read.object("arithmetic");
   } catch (const nlohmann::json::exception& error) {
-    fail(ErrorKind::input, "{} is no state of a training run: {}", path.string(), error.what());
+    fail(ErrorKind::input, "{} is no state of a training run: {}", source, error.what());
   }
   return state;
+}
+
+void save_run_state(const std::filesystem::path& path, const RunState& state) {
+  write_file(path, run_state_to_json(state).dump(2) + "\n");
+}
+
+RunState load_run_state(const std::filesystem::path& path) {
+  return run_state_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string());
 }
 
 void save_optimizer(const std::filesystem::path& path, Backend& backend, const AdamW& optimizer) {

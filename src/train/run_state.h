@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <string>
 
 #include "backend/backend.h"
 #include "base/json_value.h"
@@ -27,8 +29,12 @@ struct RunState {
   JsonValue arithmetic;  // device and threads
 };
 
-// state.json, written to disk before the return. Reading throws Error(input) naming the file and the member that is
-// missing, of another type or out of its range.
+// A state as JSON, and back. Throws Error(input) naming `source` and the member that is missing, of another type or out
+// of its range.
+nlohmann::json run_state_to_json(const RunState& state);
+RunState run_state_from_json(const nlohmann::json& json, const std::string& source);
+
+// state.json, written to disk before the return. Reading throws as run_state_from_json.
 void save_run_state(const std::filesystem::path& path, const RunState& state);
 RunState load_run_state(const std::filesystem::path& path);
 

@@ -10,14 +10,21 @@
 
 namespace mslt {
 
-Trainer::Parts::Parts(const TrainOptions& options, TrainCallbacks taking_part, Backend& on)
-    : backend(on), callbacks(std::move(taking_part)), prepared(prepare_run(options, backend)) {}
+Trainer::Parts::Parts(const TrainOptions& options, TrainCallbacks taking_part, Backend& on, Communicator* others)
+    : backend(on),
+      alone(others == nullptr ? make_lone_communicator() : nullptr),
+      communicator(others == nullptr ? *alone : *others),
+      callbacks(std::move(taking_part)),
+      prepared(prepare_run(options, backend, communicator)) {}
 
-Trainer::Parts::Parts(const TrainOptions& options, TrainCallbacks taking_part, std::unique_ptr<Backend> own)
+Trainer::Parts::Parts(const TrainOptions& options, TrainCallbacks taking_part, std::unique_ptr<Backend> own,
+                      Communicator* others)
     : owned(std::move(own)),
       backend(*owned),
+      alone(others == nullptr ? make_lone_communicator() : nullptr),
+      communicator(others == nullptr ? *alone : *others),
       callbacks(std::move(taking_part)),
-      prepared(prepare_run(options, backend)) {}
+      prepared(prepare_run(options, backend, communicator)) {}
 
 Trainer::Trainer(const TrainOptions& options, TrainCallbacks callbacks)
     : Trainer(std::make_unique<Parts>(
@@ -34,7 +41,7 @@ const TrainPlan& Trainer::plan() const {
 
 TrainResult Trainer::run(double peak_flops) {
   if (std::exchange(parts_->has_run, true)) fail(ErrorKind::usage, "A Trainer runs once; make another one to resume.");
-  TrainingRun run(parts_->prepared, parts_->callbacks, parts_->backend, peak_flops);
+  TrainingRun run(parts_->prepared, parts_->callbacks, parts_->backend, parts_->communicator, peak_flops);
   return run.run();
 }
 

@@ -15,9 +15,9 @@ void TrainingRun::evaluate_now(std::int64_t step) {
   EvaluateOptions options;
   options.data = options_.data;
   options.tokens = prepared_.val_tokens;
-  options.batch = options_.batch_size;
+  options.batch = prepared_.share.batch_size;
   options.seq_len = options_.seq_len;
-  options.max_batches = options_.eval_batches;
+  options.max_batches = options_.eval_batches * (options_.batch_size / prepared_.share.batch_size);
   options.stop = callbacks_.stop;
   options.progress = [&](std::int64_t done, std::int64_t batches) {
     emit(EvaluationProgressEvent{step, done, batches});

@@ -23,7 +23,7 @@ bool ends_the_run(ErrorKind kind) {
 }  // namespace
 
 void TrainingRun::emit(const TrainEvent& event) {
-  if (!callbacks_.event || callback_failure_) return;
+  if (!callbacks_.event || callback_failure_ || !communicator_.leads()) return;
   try {
     callbacks_.event(event);
   } catch (...) {
@@ -32,6 +32,7 @@ void TrainingRun::emit(const TrainEvent& event) {
 }
 
 void TrainingRun::attempt(SideTask task, const std::function<void()>& work) {
+  if (!communicator_.leads()) return;
   const auto index = static_cast<std::size_t>(task);
   std::string problem;
   try {
@@ -57,7 +58,7 @@ void TrainingRun::tell_warnings() {
 }
 
 void TrainingRun::check_surroundings() {
-  require_run_folder();
+  if (communicator_.leads()) require_run_folder();
   if (const auto change = prepared_.watch->change()) {
     fail(ErrorKind::input,
          "The data folder {} {} during training. Put it back as it was to go on with this run; other data needs a run "
@@ -90,10 +91,16 @@ void TrainingRun::require_run_folder() {
        before.string(), prepared_.paths.run.string(), prepared_.paths.run.string());
 }
 
+void TrainingRun::end_with_others(const Error& error) const {
+  if (!last_saved_) fail(error.kind(), "{} No checkpoint had been saved yet.", error.what());
+  fail(error.kind(), "{} The checkpoint of step {} in {} is good; continue from it with --resume.", error.what(),
+       last_saved_->step, last_saved_->folder.string());
+}
+
 void TrainingRun::end_saved(const Error& error) {
   const bool sound =
       error.kind() == ErrorKind::io || error.kind() == ErrorKind::input || error.kind() == ErrorKind::usage;
-  if (!sound || recording_) throw;
+  if (!sound || recording_ || !communicator_.leads()) throw;
   // A checkpoint that could not be saved is not tried again, unless its folder went away meanwhile.
   if (saving_ && !follow_run_folder()) throw;
   saving_ = false;

@@ -13,6 +13,8 @@ namespace {
 
 // Steps between checks of data and run folder, if nothing else happens between steps.
 constexpr std::int64_t watch_every = 50;
+// Steps between comparisons of the ranks' parameters, besides those before a checkpoint.
+constexpr std::int64_t compare_every = 100;
 
 }  // namespace
 
@@ -35,7 +37,7 @@ bool TrainingRun::train() {
     state_.step = step;
     collect(TrainingStep::most_in_flight(dtype_));
     after_step(step);
-    interrupted = stop_requested() && step < options_.steps;
+    interrupted = communicator_.any(stop_requested()) && step < options_.steps;
     if ((interrupted || callback_failure_) && !is_saved(step)) save_now(step);
     tell_warnings();
   }
@@ -50,6 +52,7 @@ TrainResult TrainingRun::run() {
     result.interrupted = train();
   } catch (const Error& error) {
     if (callback_failure_) throw;
+    if (communicator_.failure()) end_with_others(error);
     end_saved(error);
   }
   result.step = state_.step;
@@ -70,10 +73,7 @@ TrainResult TrainingRun::run() {
 }
 
 void TrainingRun::record_step(std::int64_t step) {
-  const auto count = static_cast<std::size_t>(options_.batch_size * options_.seq_len);
-  for (std::size_t first = 0; first < tokens_.size(); first += count) {
-    loader_->next(std::span(tokens_).subspan(first, count), std::span(targets_).subspan(first, count));
-  }
+  loader_->next(tokens_, targets_);
   state_.loader = loader_->state();
   const bool profiles = timed_ && step % options_.profile_every == 0;
   recording_ = true;
@@ -185,6 +185,7 @@ void TrainingRun::after_step(std::int64_t step) {
   if (evaluates) attempt(SideTask::evaluation, [&] { evaluate_now(step); });
   // After the evaluation, which can still be made: a run that goes on later from here has it then.
   if (works || due(watch_every)) check_surroundings();
+  if (saves || due(compare_every)) require_same_weights(step);
   // After a failure, the trained weights are saved first.
   const bool rescues = !warnings_.empty();
   if (saves || rescues) save_now(step);

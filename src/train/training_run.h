@@ -17,6 +17,7 @@
 #include "formats/model_parts.h"
 #include "model/transformer.h"
 #include "mslt/error.h"
+#include "parallel/communicator.h"
 #include "train/metrics.h"
 #include "train/prepared_run.h"
 #include "train/schedule.h"
@@ -25,10 +26,15 @@
 
 namespace mslt {
 
-// Allocates in its constructor, trains in run(). `prepared`, the callbacks and the backend must outlive it. One thread.
+// Allocates in its constructor, trains in run(). `prepared`, the callbacks, the backend and the communicator must
+// outlive it. One thread.
+//
+// Every rank of the communicator runs one, with the same steps. The leading rank alone reads and writes the run folder,
+// evaluates, samples and tells events; the others get weights and optimiser from it and wait meanwhile.
 class TrainingRun {
  public:
-  TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks, Backend& backend, double peak_flops);
+  TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks, Backend& backend, Communicator& communicator,
+              double peak_flops);
   TrainingRun(const TrainingRun&) = delete;
   TrainingRun& operator=(const TrainingRun&) = delete;
   ~TrainingRun();
@@ -46,6 +52,8 @@ class TrainingRun {
 
   // Setting up (training_setup.cpp).
   void load_weights();
+  LoadedModel load_model();
+  void share_weights();
   void take_over_folder();
   void open_logs();
 
@@ -69,6 +77,7 @@ class TrainingRun {
   void sample_now(std::int64_t step);
   void save_now(std::int64_t step);
   void require_finite_weights(std::int64_t step);
+  void require_same_weights(std::int64_t step);
   void publish(const CheckpointInfo& checkpoint);
   void write_report() const;
   double seconds() const;
@@ -86,6 +95,8 @@ class TrainingRun {
   // Takes the paths to where the run folder is; returns whether it was moved. Throws Error(io) if it was removed.
   bool follow_run_folder();
   void require_run_folder();
+  // Throws the error of another rank with a sentence about the last checkpoint.
+  [[noreturn]] void end_with_others(const Error& error) const;
   // Saves the last step done, where the error leaves it sound, and throws the error with a sentence about that.
   [[noreturn]] void end_saved(const Error& error);
 
@@ -94,6 +105,7 @@ class TrainingRun {
   const TrainCallbacks& callbacks_;
   std::unique_ptr<TimedBackend> timed_;  // around the run's backend, if steps are profiled
   Backend& backend_;
+  Communicator& communicator_;
   double peak_flops_;
   DType dtype_;
   LearningRate schedule_;

@@ -1,9 +1,12 @@
 // What a training run saves between steps: checkpoints, the published model, the report.
+#include <algorithm>
 #include <cmath>
 
 #include "base/fail.h"
 #include "base/file.h"
 #include "formats/model_folder.h"
+#include "train/agreement.h"
+#include "train/crc32c.h"
 #include "train/report.h"
 #include "train/training_run.h"
 
@@ -19,10 +22,31 @@ void TrainingRun::require_finite_weights(std::int64_t step) {
   if (!std::isfinite(norm)) stop_not_finite(step, "norm of the weights after the update", norm);
 }
 
+// All ranks make the same updates, so their parameters have the same bits, unless a device or its memory is at fault.
+void TrainingRun::require_same_weights(std::int64_t step) {
+  if (communicator_.is_alone()) return;
+  constexpr std::int64_t most = std::int64_t{1} << 20;
+  const Tensor whole = transformer().parameters().whole();
+  std::vector<std::byte> staging;
+  std::uint32_t sum = 0;
+  for (std::int64_t begin = 0; begin < whole.elements(); begin += most) {
+    const Tensor part = whole.slice(begin, std::min(most, whole.elements() - begin));
+    staging.resize(part.bytes());
+    backend_.download(part, staging);
+    sum = crc32c(staging, sum);
+  }
+  require_same_parameters(communicator_, sum, step);
+}
+
 void TrainingRun::save_now(std::int64_t step) {
   collect(0);
   backend_.wait();
   require_finite_weights(step);
+  if (!communicator_.leads()) {
+    // Where the leading rank fails to save it, the run ends before anything refers to it.
+    last_saved_ = CheckpointInfo{step, store_.place_of(step), std::nullopt};
+    return;
+  }
   const Clock::time_point begin = Clock::now();
   require_run_folder();
   attempt(SideTask::metrics, [&] { metrics_->sync(); });

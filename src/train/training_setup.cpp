@@ -24,12 +24,14 @@ std::unique_ptr<Transformer> take_transformer(Backend& backend, LoadedModel& mod
 
 }  // namespace
 
-TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks, Backend& backend, double peak_flops)
+TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks, Backend& backend,
+                         Communicator& communicator, double peak_flops)
     : prepared_(prepared),
       options_(prepared.options),
       callbacks_(callbacks),
       timed_(options_.profile_every > 0 ? std::make_unique<TimedBackend>(backend) : nullptr),
       backend_(timed_ ? *timed_ : backend),
+      communicator_(communicator),
       peak_flops_(peak_flops),
       dtype_(dtype_from_name(options_.dtype)),
       schedule_{options_.schedule,      options_.lr, options_.min_lr_ratio, options_.steps, options_.warmup_steps(),
@@ -44,14 +46,15 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
   load_weights();
   scalar_ = backend_.allocate(sizeof(float), "norm of the weights");
   weight_norm_ = Tensor(*scalar_, 0, DType::f32, {1});
-  LoaderOptions loading = training_loader_options(options_);
-  loading.prefetch = options_.grad_accum;
+  LoaderOptions loading = training_loader_options(options_, prepared_.share);
+  loading.prefetch = 1;
   loader_ = std::make_unique<BatchLoader>(prepared_.train_tokens, (options_.data / "train").string(), loading);
   loader_->restore(state_.loader);
-  const auto count = static_cast<std::size_t>(options_.batch_size * options_.grad_accum * options_.seq_len);
+  const auto count = static_cast<std::size_t>(loading.batch * options_.seq_len);
   tokens_.resize(count);
   targets_.resize(count);
   bytes_of_token_ = bytes_of_tokens(*prepared_.tokenizer, prepared_.data);
+  if (!communicator_.leads()) return;
   take_over_folder();
   open_logs();
   if (!prepared_.checkpoint) return;
@@ -61,11 +64,13 @@ TrainingRun::TrainingRun(PreparedRun& prepared, const TrainCallbacks& callbacks,
 
 TrainingRun::~TrainingRun() = default;
 
-void TrainingRun::load_weights() {
+LoadedModel TrainingRun::load_model() {
   const Config& config = options_.model;
   const Tokenizer& tokenizer = *prepared_.tokenizer;
   LoadedModel model;
-  if (prepared_.checkpoint || !options_.init_from.empty()) {
+  if (!communicator_.leads()) {
+    model.transformer = std::make_unique<Transformer>(backend_, config, dtype_);
+  } else if (prepared_.checkpoint || !options_.init_from.empty()) {
     model =
         load_model_folder(backend_, prepared_.checkpoint ? prepared_.checkpoint->folder : options_.init_from, dtype_);
     for (const std::string& note : model.notes) emit(NoteEvent{note});
@@ -76,20 +81,36 @@ void TrainingRun::load_weights() {
     model.transformer = std::make_unique<Transformer>(backend_, config, dtype_);
     model.transformer->initialize(options_.seed);
   }
+  return model;
+}
+
+void TrainingRun::load_weights() {
+  const Tokenizer& tokenizer = *prepared_.tokenizer;
+  LoadedModel model = load_model();
   if (carried_.generation.tokens.eos.empty()) carried_.generation.tokens.eos = {prepared_.data.eos_id};
   model.tokenizer = tokenizer;
   model.generation = carried_.generation;
   model.text_prefix.assign(tokenizer.text_prefix().begin(), tokenizer.text_prefix().end());
   model_.emplace(std::make_unique<Model::Parts>(Model::Parts{nullptr, std::move(model), prepared_.paths.run}));
-  TrainingStepOptions step = step_options(options_);
+  TrainingStepOptions step = step_options(options_, prepared_.share);
   step.recompute = prepared_.plan.memory.recompute;
-  step_ = std::make_unique<TrainingStep>(transformer(), step);
-  if (prepared_.checkpoint) {
-    load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
-    if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);
-  } else {
+  step_ = std::make_unique<TrainingStep>(transformer(), step, communicator_.is_alone() ? nullptr : &communicator_);
+  share_weights();
+}
+
+// The leading rank's weights and optimiser, on all ranks.
+void TrainingRun::share_weights() {
+  communicator_.broadcast(backend_, transformer().parameters().whole());
+  if (!prepared_.checkpoint) {
     step_->optimizer().initialize_master();
+    return;
   }
+  if (communicator_.leads()) {
+    load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
+  }
+  step_->optimizer().for_each_tensor(
+      [&](const std::string&, const Tensor& tensor) { communicator_.broadcast(backend_, tensor); });
+  if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);
 }
 
 // Makes way in the run folder, once everything that could refuse has been read and allocated.

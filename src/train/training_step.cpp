@@ -72,9 +72,10 @@ void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<Ste
 
 }  // namespace
 
-TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options)
+TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options, Communicator* others)
     : backend_(transformer.backend()),
       options_(with_level(transformer, options)),
+      others_(others),
       pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train, options_.recompute,
             batches_under_way(transformer, options.grad_accum)),
       optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw,
@@ -155,7 +156,8 @@ void TrainingStep::record() {
 
 void TrainingStep::write_random_state(const StepInput& input, std::int64_t batch) {
   if (!random_state_) return;
-  const auto number = static_cast<std::uint32_t>((input.step - 1) * options_.grad_accum + batch);
+  const std::int64_t all = options_.all_batches > 0 ? options_.all_batches : options_.grad_accum;
+  const auto number = static_cast<std::uint32_t>((input.step - 1) * all + options_.first_batch + batch);
   write(*random_states_, std::array<std::uint32_t, 4>{static_cast<std::uint32_t>(options_.seed),
                                                       static_cast<std::uint32_t>(options_.seed >> 32), number, 0});
 }
@@ -170,6 +172,7 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   const auto result = std::make_shared<StepResult>();
   result->step = input.step;
   result->targets = std::ranges::count_if(input.targets, [](std::int32_t target) { return target >= 0; });
+  if (others_ != nullptr) result->targets = others_->sum(result->targets);
   result->learning_rate = input.learning_rate;
   result->loss_scale = input.loss_scale;
   if (result->targets == 0) fail(ErrorKind::input, "Step {} has no target that counts.", input.step);
@@ -187,7 +190,10 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
     write_random_state(input, batch);
     backend_.replay(*batch_);
   }
-  // Here several devices would add up their gradients; the targets of all of them are counted above then.
+  if (others_ != nullptr) {
+    others_->sum(backend_, sums_ ? sums_ : pass_.gradients().whole());
+    others_->sum(backend_, loss_sum_);
+  }
   backend_.replay(*update_);
   read_back(backend_, loss_sum_, result, &StepResult::loss_sum);
   read_back(backend_, optimizer_.norm(), result, &StepResult::scaled_norm);

@@ -9,6 +9,7 @@
 #include "model/training_pass.h"
 #include "model/transformer.h"
 #include "mslt/trainer.h"
+#include "parallel/communicator.h"
 #include "train/optimizer.h"
 
 namespace mslt {
@@ -17,8 +18,12 @@ struct TrainingStepOptions {
   std::int64_t batch_size = 1;  // sequences of a batch
   std::int64_t seq_len = 1;     // tokens of each
   std::int64_t grad_accum = 1;  // batches of a step
-  std::uint64_t seed = 1;       // of dropout
-  double clip = 1.0;            // the largest global gradient norm; 0 clips nothing
+  // Where several ranks share a step: which of its batches the first one lies in, and how many there are on all ranks;
+  // 0: grad_accum. They number dropout's masks.
+  std::int64_t first_batch = 0;
+  std::int64_t all_batches = 0;
+  std::uint64_t seed = 1;  // of dropout
+  double clip = 1.0;       // the largest global gradient norm; 0 clips nothing
   AdamWConfig adamw = {};
   Recompute recompute = Recompute::none;
   MasterWeights master_weights = MasterWeights::f32;
@@ -59,8 +64,10 @@ struct StepResult {
 // outlive it. One thread at a time.
 class TrainingStep {
  public:
-  // Throws what TrainingPass and AdamW throw, and Error(usage) if grad_accum is below 1.
-  TrainingStep(Transformer& transformer, const TrainingStepOptions& options);
+  // With `others`, which must outlive it, the gradients, the loss and the number of targets are sums over all ranks, so
+  // all of them make the same update. Throws what TrainingPass and AdamW throw, and Error(usage) if grad_accum is below
+  // 1.
+  TrainingStep(Transformer& transformer, const TrainingStepOptions& options, Communicator* others = nullptr);
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
   // Waits: steps may be under way.
@@ -77,7 +84,7 @@ class TrainingStep {
 
   // Hands one step to the device and returns; the result is complete once the device has come so far. Where the norm of
   // the gradients is not finite, the weights stay as they were. Throws Error(input) for batches of another size and
-  // without targets, and what TrainingPass::set_batch throws; the weights are between two steps then.
+  // without targets, and what TrainingPass::set_batch and Communicator throw; the weights are between two steps then.
   std::shared_ptr<const StepResult> run(const StepInput& input);
 
   TrainingPass& pass() { return pass_; }
@@ -91,6 +98,7 @@ class TrainingStep {
 
   Backend& backend_;
   TrainingStepOptions options_;
+  Communicator* others_;
   TrainingPass pass_;
   AdamW optimizer_;
   std::unique_ptr<Buffer> sum_buffer_;
