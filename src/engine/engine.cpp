@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 #include <utility>
@@ -83,6 +84,7 @@ class ThreadedEngine final : public Engine {
         pass_(transformer_, *cache_, RowBits::independent) {
     rules_.tokenizer = &tokenizer_;
     for (int slot = static_cast<int>(options.max_running); slot-- > 0;) free_slots_.push_back(slot);
+    running_.reserve(free_slots_.size());  // so that a request that has left the queue finds room
     statistics_.cache_blocks = cache_->blocks();
     thread_.emplace([this] { work(); });
   }
@@ -268,7 +270,13 @@ void ThreadedEngine::count_end(const RequestState& request, std::int64_t EngineS
 
 void ThreadedEngine::release(RequestState& request) {
   if (request.slot() < 0) return;
-  cache_->truncate(request.slot(), 0);
+  try {
+    cache_->truncate(request.slot(), 0);
+  } catch (const std::bad_alloc&) {
+    // Only blocks that are kept for other texts need memory.
+    cache_->forget();
+    cache_->truncate(request.slot(), 0);
+  }
   free_slots_.push_back(request.slot());
 }
 
@@ -422,7 +430,6 @@ void ThreadedEngine::draw_all(const Tensor& logits, std::span<RequestState* cons
   const auto columns = static_cast<std::size_t>(logits.shape()[-1]);
   logits_.resize(wanted.size() * columns);
   transformer_.backend().download(logits, std::as_writable_bytes(std::span(logits_)));
-  std::vector<RequestId> over;
   for (std::size_t row = 0; row < wanted.size(); ++row) {
     RequestState& request = *wanted[row];
     RequestEvent event;
@@ -433,22 +440,24 @@ void ThreadedEngine::draw_all(const Tensor& logits, std::span<RequestState* cons
     }
     const bool failed = event.error != nullptr;
     if (deliver(request, std::move(event))) continue;
-    release(request);
-    count_end(request, failed ? &EngineStatistics::failed : &EngineStatistics::finished);
-    over.push_back(request.id());
+    // It leaves at once: what fails from here on is no business of its client.
+    const auto place = std::ranges::find(running_, request.id(), &RequestState::id);
+    const std::unique_ptr<RequestState> ended = std::move(*place);
+    running_.erase(place);
+    release(*ended);
+    count_end(*ended, failed ? &EngineStatistics::failed : &EngineStatistics::finished);
   }
-  std::erase_if(running_, [&](const auto& request) { return std::ranges::find(over, request->id()) != over.end(); });
 }
 
 // The device, or the model's file, is at fault. What is queued may still go well.
 void ThreadedEngine::fail_all(const std::exception_ptr& error) {
+  cache_->forget();  // first: then giving blocks back needs no memory
   for (const std::unique_ptr<RequestState>& request : running_) {
     deliver(*request, failure(error));
     release(*request);
     count_end(*request, &EngineStatistics::failed);
   }
   running_.clear();
-  cache_->forget();
 }
 
 }  // namespace

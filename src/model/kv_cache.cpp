@@ -126,10 +126,12 @@ void KvCache::truncate(int slot, std::int64_t length) {
     if (whole > 0 && progress.name == 0) progress = {};
   }
   if (table.size() <= kept) return;
-  // The last first: of a text's kept blocks, those go first that are of use only with the others.
-  for (std::size_t i = table.size(); i-- > kept;) give_back(table[i]);
-  table.resize(kept);
   uploaded_slots_.clear();
+  // The last first: of a text's kept blocks, those go first that are of use only with the others.
+  while (table.size() > kept) {
+    give_back(table.back());
+    table.pop_back();
+  }
 }
 
 std::size_t KvCache::BeginningHash::operator()(const Beginning& beginning) const {
@@ -161,12 +163,14 @@ void KvCache::take_block(std::vector<std::int32_t>& table) {
 
 void KvCache::give_back(std::int32_t block) {
   BlockState& given = state(block);
-  if (--given.owners > 0) return;
-  if (given.name == 0) {
-    free_.push_back(block);
-  } else {
-    given.kept = kept_.insert(kept_.end(), block);
+  if (given.owners == 1) {
+    if (given.name == 0) {
+      free_.push_back(block);
+    } else {
+      given.kept = kept_.insert(kept_.end(), block);  // without memory for it, nothing has changed
+    }
   }
+  --given.owners;
 }
 
 void KvCache::forget_block(std::int32_t block) {

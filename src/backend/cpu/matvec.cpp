@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "backend/cpu/panel_tiles-inl.h"
 #include "backend/cpu/weight_groups-inl.h"
 
 #ifndef MSLT_BACKEND_CPU_MATVEC_ONCE
@@ -42,6 +43,12 @@ inline constexpr bool is_quantised = sizeof(T) == 1;
 // Of a group: a scale, and with 4 bits a minimum.
 template <class T>
 inline constexpr std::int64_t factors_a_group = is_quantised<T> ? (std::is_same_v<T, std::uint8_t> ? 2 : 1) : 0;
+
+// From this many rows of the input on, unpacking a weight into memory takes less time than doing so for each tile.
+template <class T>
+constexpr std::int64_t least_panel_rows = std::is_same_v<T, std::uint8_t> ? 3
+                                          : is_quantised<T>               ? 8
+                                                                          : 32;
 
 // Sums of an output element at a time, which hide the latency of additions.
 constexpr std::int64_t chains = 4;
@@ -142,8 +149,7 @@ HWY_INLINE void dot_rows(const MatvecTask<T>& task, std::int64_t n, const float*
 // vectors for R · N products. The order of additions does not depend on R and N. A value times its
 // scale is exact, and rounds once with its minimum.
 constexpr std::int64_t tile_rows = vector_lanes >= 16 ? 4 : 2;
-template <class T>
-constexpr std::int64_t tile_columns = std::is_same_v<T, std::uint8_t> ? 2 : 4;
+constexpr std::int64_t tile_columns = 4;
 
 template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
@@ -196,13 +202,10 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
   }
 }
 
+// Writes the elements of a tile, adding what is behind the last whole group of a plain weight.
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
-                            std::int64_t width) {
+HWY_INLINE void finish_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const Floats* sums) {
   const FloatTag d;
-  Floats sums[R * N];
-  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
-  add_tile<T, R, N>(task, i, n, factors, width, sums);
   for (std::int64_t c = 0; c < N; ++c) {
     for (std::int64_t r = 0; r < R; ++r) {
       float sum = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
@@ -214,6 +217,16 @@ HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int6
       task.out[(i + r) * task.columns + n + c] = sum;
     }
   }
+}
+
+template <class T, std::int64_t R, std::int64_t N>
+HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+                            std::int64_t width) {
+  const FloatTag d;
+  Floats sums[R * N];
+  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
+  add_tile<T, R, N>(task, i, n, factors, width, sums);
+  finish_tile<T, R, N>(task, i, n, sums);
 }
 
 // Rows [i, end) of N columns.
@@ -228,12 +241,57 @@ HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t i, std::int
   if (i < end) output_tile<T, 1, N>(task, i, n, factors, width);
 }
 
+// The same elements, bit for bit, from an unpacked weight.
+template <class T, std::int64_t R, std::int64_t N>
+HWY_INLINE void output_panel_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* panel) {
+  const FloatTag d;
+  const std::int64_t pieces = pieces_of<T>(task.inner);
+  const std::int64_t in_stride = has_chunks<T> ? pieces * piece_floats<T> : task.inner;
+  Floats sums[R * N];
+  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
+  add_panel_tile<T, R, N>(task.in + i * in_stride, in_stride, panel, pieces, sums);
+  finish_tile<T, R, N>(task, i, n, sums);
+}
+
+template <class T, std::int64_t R>
+HWY_INLINE void output_panel_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t end,
+                                  const float* panel) {
+  const std::int64_t length = pieces_of<T>(task.inner) * piece_elements<T>;
+  for (; n + panel_columns <= end; n += panel_columns, panel += panel_columns * length) {
+    output_panel_tile<T, R, panel_columns>(task, i, n, panel);
+  }
+  for (; n < end; ++n, panel += length) output_panel_tile<T, R, 1>(task, i, n, panel);
+}
+
+// Columns [begin, end), some of which are unpacked at a time into `panel`.
+template <class T>
+HWY_INLINE void output_panels(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, const float* factors,
+                              std::int64_t width, float* panel) {
+  const std::int64_t length = pieces_of<T>(task.inner) * piece_elements<T>;
+  const std::int64_t row_elements = has_chunks<T> ? task.inner / 2 : task.inner;
+  const std::int64_t columns = columns_a_panel<T>(task.inner);
+  for (std::int64_t n = begin; n < end; n += columns) {
+    const std::int64_t panel_end = std::min(end, n + columns);
+    for (std::int64_t c = n; c < panel_end; ++c) {
+      unpack(task.values + c * row_elements, factors + (c - begin) * width, task.inner, panel + (c - n) * length);
+    }
+    std::int64_t i = 0;
+    for (; i + panel_rows <= task.rows; i += panel_rows) {
+      output_panel_rows<T, panel_rows>(task, i, n, panel_end, panel);
+    }
+    for (; i + 2 <= task.rows; i += 2) output_panel_rows<T, 2>(task, i, n, panel_end, panel);
+    if (i < task.rows) output_panel_rows<T, 1>(task, i, n, panel_end, panel);
+  }
+}
+
 // Rows of the input that stay in the cache while they meet all columns of a task.
 constexpr std::int64_t rows_a_pass = 64;
 
-// Columns [begin, end) of the output. `factors` is room for those of the columns, and one vector after them.
+// Columns [begin, end) of the output. `factors` is room for those of the columns, and one vector after them; `panel`
+// for panel_room() floats.
 template <class T>
-HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* factors) {
+HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* factors,
+                               float* panel) {
   const std::int64_t width = task.inner / group * factors_a_group<T>;
   if constexpr (is_quantised<T>) {
     const FloatTag d;
@@ -252,7 +310,10 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
     }
     return;
   }
-  constexpr std::int64_t side = tile_columns<T>;
+  if (!std::is_same_v<T, float> && task.rows >= least_panel_rows<T>) {
+    return output_panels(task, begin, end, factors, width, panel);
+  }
+  constexpr std::int64_t side = tile_columns;
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
     const std::int64_t rows_end = std::min(task.rows, i + rows_a_pass);
     for (n = begin; n + side <= end; n += side) {
@@ -262,22 +323,29 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
   }
 }
 
-void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* factors) {
-  output_columns(task, begin, end, factors);
+void matvec_f32(const MatvecTask<float>& task, std::int64_t begin, std::int64_t end, float* factors, float* panel) {
+  output_columns(task, begin, end, factors, panel);
 }
-void matvec_bf16(const MatvecTask<BFloat16>& task, std::int64_t begin, std::int64_t end, float* factors) {
-  output_columns(task, begin, end, factors);
+void matvec_bf16(const MatvecTask<BFloat16>& task, std::int64_t begin, std::int64_t end, float* factors, float* panel) {
+  output_columns(task, begin, end, factors, panel);
 }
-void matvec_f16(const MatvecTask<Float16>& task, std::int64_t begin, std::int64_t end, float* factors) {
-  output_columns(task, begin, end, factors);
+void matvec_f16(const MatvecTask<Float16>& task, std::int64_t begin, std::int64_t end, float* factors, float* panel) {
+  output_columns(task, begin, end, factors, panel);
 }
-void matvec_i8(const MatvecTask<std::int8_t>& task, std::int64_t begin, std::int64_t end, float* factors) {
-  output_columns(task, begin, end, factors);
+void matvec_i8(const MatvecTask<std::int8_t>& task, std::int64_t begin, std::int64_t end, float* factors,
+               float* panel) {
+  output_columns(task, begin, end, factors, panel);
 }
-void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::int64_t end, float* factors) {
-  output_columns(task, begin, end, factors);
+void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::int64_t end, float* factors,
+               float* panel) {
+  output_columns(task, begin, end, factors, panel);
 }
 
+// Floats of a panel, of whichever dtype.
+std::int64_t panel_room(std::int64_t inner) {
+  const std::int64_t length = chunks_of(inner) * chunk_elements;
+  return std::max(panel_floats, panel_columns * length);
+}
 std::int64_t spread_floats(std::int64_t count) {
   return chunks_of(count) * chunk_floats;
 }
@@ -304,6 +372,7 @@ HWY_EXPORT(matvec_bf16);
 HWY_EXPORT(matvec_f16);
 HWY_EXPORT(matvec_i8);
 HWY_EXPORT(matvec_u8);
+HWY_EXPORT(panel_room);
 HWY_EXPORT(spread_floats);
 HWY_EXPORT(spread);
 
@@ -311,20 +380,26 @@ HWY_EXPORT(spread);
 constexpr std::int64_t columns_a_task = 32;
 constexpr std::int64_t largest_vector = 16;  // floats
 
+// So many floats that what follows them begins a line of the cache.
+std::int64_t round_to_line(std::int64_t floats) {
+  return (floats + largest_vector - 1) / largest_vector * largest_vector;
+}
+
 // Floats of scratch memory that a thread needs for the scales and minima of its columns.
 std::int64_t factor_floats(const Weight& weight) {
   if (!weight.scales) return 0;
   const std::int64_t a_row = weight.scales.elements() / std::max<std::int64_t>(weight.scales.shape()[0], 1);
-  return columns_a_task * a_row + largest_vector;
+  return round_to_line(columns_a_task * a_row + largest_vector);
 }
 
 template <class T, class Kernel>
-void run_matvec(const MatvecTask<T>& task, float* scratch, std::int64_t scratch_a_slot, double bytes_an_element,
-                Kernel kernel) {
+void run_matvec(const MatvecTask<T>& task, float* scratch, std::int64_t factors, std::int64_t panel,
+                double bytes_an_element, Kernel kernel) {
   const auto body = [&](std::int64_t block, int slot) {
     const std::int64_t begin = block * columns_a_task;
     const std::int64_t end = std::min(task.columns, begin + columns_a_task);
-    kernel(task, begin, end, scratch + slot * scratch_a_slot);
+    float* const own = scratch + slot * (factors + panel);
+    kernel(task, begin, end, own, own + factors);
   };
   const std::int64_t blocks = (task.columns + columns_a_task - 1) / columns_a_task;
   const Cost weight = {.flops = 2 * static_cast<double>(task.rows), .bytes = bytes_an_element};
@@ -340,7 +415,10 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const bool spreads = op.weight.values.dtype() == DType::u8;
   const std::int64_t factors = factor_floats(op.weight);
   const std::int64_t spread_row = spreads ? HWY_DYNAMIC_DISPATCH(spread_floats)(inner) : 0;
-  float* const scratch = scratch_->floats(static_cast<std::size_t>(rows * spread_row + factors * parallel_threads()));
+  const std::int64_t panel = op.weight.values.dtype() == DType::f32 ? 0 : HWY_DYNAMIC_DISPATCH(panel_room)(inner);
+  const std::int64_t spread_rows = round_to_line(rows * spread_row);
+  float* const scratch =
+      scratch_->floats(static_cast<std::size_t>(spread_rows + (factors + panel) * parallel_threads()));
   const float* in = data_of<float>(op.in);
   if (spreads) {
     parallel_for(rows, Cost{.bytes = 16} * inner, [&](std::int64_t r) {
@@ -352,7 +430,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
     const Float16* const factor_data = op.weight.scales ? data_of<Float16>(op.weight.scales) : nullptr;
     run_matvec(
         MatvecTask<T>{data_of<float>(op.out), in, values, factor_data, rows, inner, columns, op.independent_rows},
-        scratch + rows * spread_row, factors, spreads ? 0.5 : sizeof(T), kernel);
+        scratch + spread_rows, factors, panel, spreads ? 0.5 : sizeof(T), kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:

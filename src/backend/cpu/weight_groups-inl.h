@@ -58,7 +58,7 @@ HWY_INLINE std::int64_t chunks_of(std::int64_t elements) {
 // Nibble S of each word. A float of 2^(23 - 4S) has its bits of value 1 where the nibble is: no shift is
 // needed.
 template <int S>
-HWY_INLINE Floats nibble_at(FloatTag d, Words words) {
+HWY_INLINE Floats masked_nibble(FloatTag d, Words words) {
   const WordTag dw;
   static_assert(S <= 4);
   constexpr int exponent = 23 - 4 * S;
@@ -68,18 +68,38 @@ HWY_INLINE Floats nibble_at(FloatTag d, Words words) {
   return hn::Sub(hn::BitCast(d, bits), hn::Set(d, static_cast<float>(1 << exponent)));
 }
 
+// The same for any S, with one constant instead of three of each S: 16 registers hold it.
+template <int S>
+HWY_INLINE Floats shifted_nibble(FloatTag d, Words words) {
+  const WordTag dw;
+  const Words shifted = hn::ShiftRight<4 * S>(words);
+  const Words nibble = S == 7 ? shifted : hn::And(shifted, hn::Set(dw, 15));
+  return hn::ConvertTo(d, hn::BitCast(hn::RebindToSigned<FloatTag>(), nibble));
+}
+
 // use(p, weights) for the eight vectors of a chunk.
 template <class Use>
 HWY_INLINE void for_each_nibble(FloatTag d, Words words, const Use& use) {
-  const Words rest = hn::ShiftRight<12>(words);
-  use(0, nibble_at<0>(d, words));
-  use(1, nibble_at<1>(d, words));
-  use(2, nibble_at<2>(d, words));
-  use(3, nibble_at<3>(d, words));
-  use(4, nibble_at<4>(d, words));
-  use(5, nibble_at<2>(d, rest));
-  use(6, nibble_at<3>(d, rest));
-  use(7, nibble_at<4>(d, rest));
+  if constexpr (vector_lanes < 16) {
+    use(0, shifted_nibble<0>(d, words));
+    use(1, shifted_nibble<1>(d, words));
+    use(2, shifted_nibble<2>(d, words));
+    use(3, shifted_nibble<3>(d, words));
+    use(4, shifted_nibble<4>(d, words));
+    use(5, shifted_nibble<5>(d, words));
+    use(6, shifted_nibble<6>(d, words));
+    use(7, shifted_nibble<7>(d, words));
+  } else {
+    const Words rest = hn::ShiftRight<12>(words);
+    use(0, masked_nibble<0>(d, words));
+    use(1, masked_nibble<1>(d, words));
+    use(2, masked_nibble<2>(d, words));
+    use(3, masked_nibble<3>(d, words));
+    use(4, masked_nibble<4>(d, words));
+    use(5, masked_nibble<2>(d, rest));
+    use(6, masked_nibble<3>(d, rest));
+    use(7, masked_nibble<4>(d, rest));
+  }
 }
 
 // The words of chunk c of a row of `count` elements; zeros after its last group.
