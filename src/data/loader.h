@@ -50,8 +50,8 @@ struct LoaderOptions {
 // offset. An epoch has floor((N - 1 - o) / T) windows, or ceil((N - 1) / T) in mode `once`. Epoch e visits each once,
 // in the order of Permutation(windows, seed, e). In a split of examples, window w is example w, cut after T + 1 tokens
 // or padded; there is no offset. Row b of a batch of rank r is the window at position + r·B + b: the
-// batches of all ranks, one after another, are the batch of B·world windows that one rank would get. Each batch advances
-// the position by B·world.
+// batches of all ranks, one after another, are the batch of B·world windows that one rank would get. Each batch
+// advances the position by B·world.
 //
 // The result of next() depends only on data, options and state. One thread at a time may use a loader.
 class BatchLoader {
