@@ -160,7 +160,7 @@ def main():
     server = subprocess.Popen([arguments.mslt, "serve", "--model", arguments.model, "--port", "0", "--json"],
                               stdout=subprocess.PIPE, text=True)
     answer = ""
-    while not answer.endswith("}\n"):
+    while not answer.endswith("\n}\n"):
         line = server.stdout.readline()
         if not line:
             sys.exit("The server did not start.")

@@ -32,7 +32,7 @@ HWY_INLINE std::int64_t pieces_of(std::int64_t inner) {
 }
 
 // So much of a weight is unpacked at a time: rows of the input that meet it find it in the second-level cache.
-constexpr std::int64_t panel_floats = std::int64_t{16} << 10;
+constexpr std::int64_t panel_floats = std::int64_t{32} << 10;
 constexpr std::int64_t panel_rows = 4;                              // of the input in a tile
 constexpr std::int64_t panel_columns = vector_lanes >= 16 ? 4 : 2;  // rows of the weight in a tile
 

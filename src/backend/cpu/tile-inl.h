@@ -129,6 +129,55 @@ HWY_INLINE void pack_rows(const T* from, std::int64_t stride, std::int64_t count
   }
 }
 
+#if HWY_TARGET == HWY_SCALAR
+constexpr std::int64_t transposed_rows = 1;
+
+template <class T>
+HWY_INLINE std::int64_t transpose_rows(const T* /*from*/, std::int64_t /*stride*/, std::int64_t /*width*/,
+                                       float* /*to*/) {
+  return 0;
+}
+#else
+constexpr std::int64_t transposed_rows = 4;
+
+// Writes the lanes of a vector, four by four: each four are a piece of a panel's row, four rows behind those before.
+template <class D>
+HWY_INLINE void store_quarters(D d, hn::Vec<D> v, float* to) {
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    constexpr auto half_lanes = static_cast<std::int64_t>(hn::MaxLanes(D()) / 2);
+    const hn::Half<D> half;
+    store_quarters(half, hn::LowerHalf(half, v), to);
+    store_quarters(half, hn::UpperHalf(half, v), to + half_lanes * panel_columns);
+  }
+}
+
+// Four rows as columns of a panel. Returns how many of their elements it has packed: whole vectors.
+template <class T>
+HWY_INLINE std::int64_t transpose_rows(const T* from, std::int64_t stride, std::int64_t width, float* to) {
+  const FloatTag d;
+  const hn::Repartition<double, FloatTag> pairs;
+  std::int64_t k = 0;
+  for (; k + lanes <= width; k += lanes) {
+    const Floats r0 = load_floats(d, from + k);
+    const Floats r1 = load_floats(d, from + stride + k);
+    const Floats r2 = load_floats(d, from + 2 * stride + k);
+    const Floats r3 = load_floats(d, from + 3 * stride + k);
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1));
+    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3));
+    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
+    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
+    float* const column = to + k * panel_columns;
+    store_quarters(d, hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), column);
+    store_quarters(d, hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), column + panel_columns);
+    store_quarters(d, hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), column + 2 * panel_columns);
+    store_quarters(d, hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), column + 3 * panel_columns);
+  }
+  return k;
+}
+#endif
+
 // Packs the transpose of such rows as panels [width][panel_columns]: the right operand whose columns are the rows.
 // `from` is row `begin` of the packed tile; `fill` zeroes the rows up to a whole panel.
 template <class T>
@@ -137,13 +186,22 @@ HWY_INLINE void pack_transposed(const T* from, std::int64_t stride, std::int64_t
   const auto column = [&](std::int64_t row) {
     return panels + row / panel_columns * panel_columns * width + row % panel_columns;
   };
-  for (std::int64_t r = 0; r < count; ++r) {
+  const auto pack_row = [&](std::int64_t r, std::int64_t k) {
     const T* row = from + r * stride;
     float* to = column(begin + r);
-    for (std::int64_t k = 0; k < width; ++k) to[k * panel_columns] = to_float(row[k]);
+    for (; k < width; ++k) to[k * panel_columns] = to_float(row[k]);
+  };
+  std::int64_t r = 0;
+  while (r < count) {
+    if ((begin + r) % transposed_rows != 0 || r + transposed_rows > count) {
+      pack_row(r++, 0);
+      continue;
+    }
+    const std::int64_t done = transpose_rows(from + r * stride, stride, width, column(begin + r));
+    for (const std::int64_t end = r + transposed_rows; r < end; ++r) pack_row(r, done);
   }
   if (!fill) return;
-  for (std::int64_t r = begin + count; r < round_to_panels(begin + count); ++r) {
+  for (r = begin + count; r < round_to_panels(begin + count); ++r) {
     float* to = column(r);
     for (std::int64_t k = 0; k < width; ++k) to[k * panel_columns] = 0.0f;
   }
