@@ -170,11 +170,15 @@ void ChatSession::answer() {
       std::min(options.max_new_tokens, speaker_.context() - static_cast<std::int64_t>(prompt.size()));
   options.sampling.seed += answers_++;
   const ChatAnswer answer = speaker_.answer(prompt, options, [&](std::string_view piece) {
-    out_ << piece << std::flush;
+    if (!piece.empty()) out_ << piece << std::flush;
     return !is_interrupted_();
   });
   out_ << '\n' << std::flush;
   messages_.push_back({{"role", "assistant"}, {"content", answer.text}});
+  if (answer.new_tokens == 0 && answer.reason == FinishReason::cancelled) {
+    err_ << "(stopped before the first token)\n";
+    return;
+  }
   const double rate =
       answer.decode_seconds > 0 ? static_cast<double>(answer.new_tokens - 1) / answer.decode_seconds : 0.0;
   std::string note;
@@ -293,8 +297,10 @@ void ChatSession::load(const std::string& path) {
   }
   auto messages = nlohmann::ordered_json::array();
   for (const nlohmann::json& message : json) {
-    messages.push_back(
-        {{"role", message["role"].get<std::string>()}, {"content", message["content"].get<std::string>()}});
+    nlohmann::ordered_json kept = {{"role", message["role"]}, {"content", message["content"]}};
+    // What else a message has, such as reasoning_content, is the template's matter.
+    kept.update(nlohmann::ordered_json(message));
+    messages.push_back(std::move(kept));
   }
   messages_ = std::move(messages);
   err_ << fmt::format("{} messages loaded\n", messages_.size());

@@ -161,13 +161,21 @@ TEST_F(ChatSessionTest, SavesAndLoads) {
   take("/reset");
   take("/load " + path.string());
   EXPECT_EQ(session_.messages(), messages);
+  write_file(path, R"([{"content": "c", "reasoning_content": "r", "role": "assistant"}])");
+  take("/load " + path.string());
+  EXPECT_EQ(session_.messages().dump(), R"([{"role":"assistant","content":"c","reasoning_content":"r"}])");
+  take("/save " + path.string());
+  take("/reset");
+  take("/load " + path.string());
+  const auto loaded = session_.messages();
+  EXPECT_EQ(loaded.at(0).at("reasoning_content"), "r");
   write_file(path, "[{\"role\": 1}]");
   take("/load " + path.string());
   EXPECT_NE(err_.str().find("is not a conversation"), std::string::npos) << err_.str();
   std::filesystem::remove(path);
   take("/load " + path.string());
   EXPECT_FALSE(err_.str().empty());
-  EXPECT_EQ(session_.messages(), messages);
+  EXPECT_EQ(session_.messages(), loaded);
 }
 
 TEST_F(ChatSessionTest, StopsAnAnswerThatIsInterrupted) {
