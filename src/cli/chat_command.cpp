@@ -76,9 +76,11 @@ void converse_with_stream(ChatSession& session, const InterruptGuard*& current, 
   current = nullptr;
 }
 
-void chat(const Arguments& arguments, Context& context) {
-  arguments.options.validate();
+void chat(const Arguments& arguments, const CLI::App& command, Context& context) {
+  GenerateOptions options = arguments.options;
+  options.validate();
   Model model = load_model(arguments.model, arguments.load, context);
+  take_recommended(model, [&](const char* flag) { return command.count(flag) > 0; }, options.sampling, context);
   std::optional<ModelChat> template_of_model = ModelChat::of(model);
   if (!template_of_model) {
     context.err << "The model has no chat template: it continues your text instead of answering it.\n";
@@ -86,7 +88,7 @@ void chat(const Arguments& arguments, Context& context) {
   ModelSpeaker speaker(model, std::move(template_of_model));
   const InterruptGuard* current = nullptr;
   std::ostream nowhere(nullptr);
-  ChatSession session(speaker, arguments.options, context.json ? nowhere : context.out, context.err,
+  ChatSession session(speaker, options, context.json ? nowhere : context.out, context.err,
                       [&] { return current != nullptr && current->interrupted(); });
   session.set_system(arguments.system);
   if (context.in_is_terminal) {
@@ -120,7 +122,7 @@ void add_chat_command(CLI::App& app, Context& context) {
   add_sampling_options(*command, options.sampling);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      chat(*arguments, context);
+      chat(*arguments, *command, context);
     };
   });
 }

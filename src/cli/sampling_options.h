@@ -1,24 +1,27 @@
 // The options that say how tokens are drawn, alike for all commands that draw.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
 
-#include "cli/numbers.h"
-#include "cli/ranges.h"
 #include "mslt/generator.h"
+#include "mslt/model.h"
+
+namespace CLI {  // NOLINT(readability-identifier-naming): not ours
+class App;
+}
 
 namespace mslt::cli {
 
-inline void add_sampling_options(CLI::App& command, SamplingOptions& sampling) {
-  add_real(command, "--temperature", sampling.temperature, "0 for the most likely token always",
-           {.most = largest_real});
-  add_integer(command, "--top-k", sampling.top_k, "Draw from the k most likely; 0 for all", {.unit = "tokens"});
-  add_real(command, "--top-p", sampling.top_p, "Draw from the most likely that make up this probability",
-           {.above_least = true});
-  add_real(command, "--min-p", sampling.min_p, "Draw from those with this share of the likeliest one's", {});
-  add_real(command, "--repetition-penalty", sampling.repetition_penalty, "Above 1 to repeat less",
-           {.most = largest_real, .above_least = true});
-  add_integer(command, "--seed", sampling.seed, "Fixes what is drawn", seed_range);
-}
+struct Context;
+
+// Adds --temperature, --top-k, --top-p, --min-p, --repetition-penalty and --seed; what `sampling` holds is the default.
+void add_sampling_options(CLI::App& command, SamplingOptions& sampling);
+
+// Sets what the model's generation_config.json recommends, except options that the user gave (`is_given`, asked by
+// flag), and says so. A file whose do_sample is false recommends nothing, since its settings have no effect then.
+void take_recommended(const Model& model, const std::function<bool(const char* flag)>& is_given,
+                      SamplingOptions& sampling, Context& context);
 
 }  // namespace mslt::cli

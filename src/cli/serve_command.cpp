@@ -19,6 +19,7 @@
 #include "cli/interrupt.h"
 #include "cli/numbers.h"
 #include "cli/ranges.h"
+#include "cli/sampling_options.h"
 #include "formats/model_parts.h"
 #include "mslt/engine.h"
 #include "mslt/model.h"
@@ -129,7 +130,9 @@ void serve_model(Arguments arguments, Context& context) {
   const bool has_keys = !arguments.routes.api_keys.empty();
   Model model = load_model(arguments.model, arguments.load, context);
   if (!arguments.eos.empty()) model.end_at(arguments.eos);
-  const serve::ServedModel served = serve::make_served_model(model, model_name(arguments), arguments.max_prompt_tokens);
+  serve::ServedModel served = serve::make_served_model(model, model_name(arguments), arguments.max_prompt_tokens);
+  // Clients name their own in each request.
+  take_recommended(model, [](const char*) { return false; }, served.sampling, context);
   const std::unique_ptr<Engine> engine = make_engine(model, arguments.engine);
   serve::Routes routes(served, *engine, arguments.routes);
   arguments.http.max_connections = allowed_connections(arguments.http.max_connections, context);
