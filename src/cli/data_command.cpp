@@ -50,6 +50,10 @@ std::string describe_documents(const DataInfo& info, const PrepareArguments& arg
     return fmt::format("Each document begins with {}, as the tokenizer's files say, and ends with {}.",
                        shown(info.document_prefix), end);
   }
+  if (info.holds_examples()) {
+    return fmt::format("Each example begins and ends with {}, and so will prompts of a model trained on them begin.",
+                       end);
+  }
   return fmt::format("Each document ends with {}; nothing is put before it.", end);
 }
 

@@ -1,6 +1,7 @@
 // Tests of text prefixes, of special tokens and of how data is read: prepare, eval and generate together.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -115,6 +116,24 @@ TEST_F(TextStartTest, PromptsBeginAsTheDataThatTheModelWasTrainedOn) {
   EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);
   train_on("beside", {"--no-bos"}, further);
   EXPECT_EQ(prompt_tokens("The king", {}), plain);
+}
+
+TEST_F(TextStartTest, PromptsBeginAsTheExamplesThatTheModelWasTrainedOn) {
+  train_tokenizer();
+  prepared_ = mslt({"data", "prepare", "--tokenizer", path("tokenizer.json"), "--input", path("text.txt"), "--examples",
+                    "--output", path("data")});
+  ASSERT_EQ(prepared_.status, 0) << prepared_.err;
+  EXPECT_NE(prepared_.out.find("Each example begins and ends with [EOS]"), std::string::npos) << prepared_.out;
+  ASSERT_EQ(mslt(train_arguments()).status, 0);
+  const Tokenizer tokenizer = Tokenizer::load(folder_ / "run");
+  EXPECT_TRUE(std::ranges::equal(tokenizer.text_prefix(), std::vector<TokenId>{*tokenizer.eos_id()}));
+  const auto plain = static_cast<std::int64_t>(tokenizer.encode("The king").size());
+  EXPECT_EQ(prompt_tokens("The king", {}), plain + 1);
+  EXPECT_EQ(prompt_tokens("The king", {"--no-bos"}), plain);
+  EXPECT_EQ(prompt_tokens("", {}), 1);
+  // Examples have the token already.
+  EXPECT_EQ(evaluated({})["targets"], evaluated({"--no-bos"})["targets"]);
+  EXPECT_EQ(evaluated({})["loss"], evaluated({"--no-bos"})["loss"]);
 }
 
 TEST_F(TextStartTest, SpecialTokensInAPromptAreTextUnlessTold) {

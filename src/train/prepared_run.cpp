@@ -26,10 +26,12 @@ bool is_there(const fs::path& path) {
   return fs::exists(path, ignored);
 }
 
-// Prompts of the model begin as the data's documents do, even if the data's tokenizer.json does not say so.
+// Prompts of the model begin as the data's documents do, even if the data's tokenizer.json does not say so. Examples
+// without a prefix begin with the token that ends documents.
 Tokenizer tokenizer_of(const fs::path& folder, const DataInfo& data) {
   Tokenizer tokenizer = load_data_tokenizer(folder, data);
-  const std::vector<TokenId>& prefix = data.document_prefix;
+  std::vector<TokenId> prefix = data.document_prefix;
+  if (prefix.empty() && data.holds_examples()) prefix = {data.eos_id};
   if (prefix.empty() || std::ranges::equal(prefix, tokenizer.text_prefix())) return tokenizer;
   return tokenizer.with_text_prefix(prefix);
 }
