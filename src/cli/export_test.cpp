@@ -43,6 +43,8 @@ class ExportTest : public CliTest {
     const Outcome outcome = mslt(arguments);
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     write_file(folder_ / "run" / "chat_template.jinja", "{{ messages }}");
+    std::filesystem::create_directory(folder_ / "run" / "additional_chat_templates");
+    write_file(folder_ / "run" / "additional_chat_templates" / "tool_use.jinja", "{{ tools }}");
   }
 
   Outcome exported(const std::string& from, const std::string& format, const std::string& to,
@@ -62,8 +64,8 @@ TEST_F(ExportTest, RoundTripsGiveTheSameFiles) {
   exported("first", "gguf", "model.gguf");
   const std::string said = exported("model.gguf", "hf", "second").out;
   EXPECT_NE(said.find("of F32 weights"), std::string::npos) << said;
-  for (const char* const file :
-       {"model.safetensors", "tokenizer.json", "generation_config.json", "config.json", "chat_template.jinja"}) {
+  for (const char* const file : {"model.safetensors", "tokenizer.json", "generation_config.json", "config.json",
+                                 "chat_template.jinja", "additional_chat_templates/tool_use.jinja"}) {
     EXPECT_EQ(content(std::string("second/") + file), content(std::string("first/") + file)) << file;
   }
   exported("second", "gguf", "again.gguf");

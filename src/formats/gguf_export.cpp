@@ -232,9 +232,16 @@ void GgufExport::add_tokens(const LoadedModel& model, const Config& config) {
   }
   head_.set_boolean("tokenizer.ggml.add_bos_token", !model.text_prefix.empty());
   const auto templates = chat_template_sources(model.files);
-  if (const auto text = templates.find(default_chat_template); text != templates.end()) {
-    head_.set_text("tokenizer.chat_template", text->second);
+  std::vector<std::string> names;
+  for (const auto& [name, text] : templates) {
+    if (name == default_chat_template) {
+      head_.set_text("tokenizer.chat_template", text);
+    } else {
+      head_.set_text("tokenizer.chat_template." + name, text);
+      names.push_back(name);
+    }
   }
+  if (!names.empty()) head_.set_texts("tokenizer.chat_templates", names);
 }
 
 void GgufExport::add_tensors(const Config& config, ModelFamily family, const GgufBlock& type) {

@@ -34,6 +34,7 @@ constexpr std::array<std::string_view, 8> folder_files = {
 // Those that are only kept as text and refer to a tokenizer's tokens.
 constexpr std::array<std::string_view, 4> tokenizer_files = {"tokenizer_config.json", "special_tokens_map.json",
                                                              "chat_template.jinja", "chat_template.json"};
+constexpr std::string_view template_suffix = ".jinja";
 
 // Default configurations have GPT-2's ids even for small vocabularies, where no such token can occur.
 void drop_impossible_ids(ModelTokenIds& tokens, std::int64_t vocab_size) {
@@ -60,17 +61,36 @@ GenerationSettings load_generation(const std::filesystem::path& folder, LoadedMo
   }
 }
 
-void load_additional_templates(const std::filesystem::path& folder, LoadedModel& result) {
+// Whether a file of this name, as in LoadedModel::files, is an additional chat template. Names from GGUF files may be
+// anything, also paths to elsewhere.
+bool is_additional_template(std::string_view name) {
+  const std::string folder = std::string(additional_templates_folder) + "/";
+  if (!name.starts_with(folder) || !name.ends_with(template_suffix)) return false;
+  name.remove_prefix(folder.size());
+  return name.size() > template_suffix.size() && name.front() != '.' &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+}
+
+std::vector<std::string> additional_templates_in(const std::filesystem::path& folder, std::error_code& unreadable) {
   const std::filesystem::path templates = folder / additional_templates_folder;
-  if (!is_folder(templates)) return;
-  std::error_code unreadable;
+  std::vector<std::string> names;
+  if (!is_folder(templates)) return names;
   for (const auto& entry : std::filesystem::directory_iterator(templates, unreadable)) {
-    if (entry.path().extension() != ".jinja") continue;
-    const std::string name = std::string(additional_templates_folder) + "/" + entry.path().filename().string();
-    result.files.emplace(name, read_file(entry.path(), max_config_bytes));
+    std::string name = std::string(additional_templates_folder) + "/" + entry.path().filename().string();
+    if (is_additional_template(name)) names.push_back(std::move(name));
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+void load_additional_templates(const std::filesystem::path& folder, LoadedModel& result) {
+  std::error_code unreadable;
+  for (const std::string& name : additional_templates_in(folder, unreadable)) {
+    result.files.emplace(name, read_file(folder / name, max_config_bytes));
   }
   if (unreadable)
-    result.notes.push_back(fmt::format("{} cannot be read: {}.", templates.string(), unreadable.message()));
+    result.notes.push_back(
+        fmt::format("{} cannot be read: {}.", (folder / additional_templates_folder).string(), unreadable.message()));
 }
 
 void load_tokenizer(const std::filesystem::path& folder, LoadedModel& result) {
@@ -215,6 +235,7 @@ SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokeniz
   if (same || tokenizer == nullptr || !model.tokenizer) return options;
   options.generation.tokens = {};
   for (const std::string_view name : tokenizer_files) options.files.erase(std::string(name));
+  std::erase_if(options.files, [](const auto& file) { return is_additional_template(file.first); });
   return options;
 }
 
@@ -231,6 +252,15 @@ std::span<const std::string_view> model_folder_files() {
   return folder_files;
 }
 
+std::vector<std::string> model_files_in(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  std::vector<std::string> names = additional_templates_in(folder, ignored);
+  for (const std::string_view name : folder_files) {
+    if (path_exists(folder / name)) names.emplace_back(name);
+  }
+  return names;
+}
+
 void save_model_folder(const std::filesystem::path& folder, const Transformer& transformer, const Tokenizer* tokenizer,
                        const SaveModelOptions& options) {
   const Config& config = transformer.config();
@@ -238,7 +268,11 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
   GenerationSettings generation = options.generation;
   if (tokenizer != nullptr) fill_token_ids(generation.tokens, customary_token_ids(*tokenizer));
   drop_impossible_ids(generation.tokens, config.vocab_size);
-  const MadeFolders made(folder);
+  std::vector<std::string> templates;
+  for (const auto& [name, text] : options.files) {
+    if (tokenizer != nullptr && is_additional_template(name)) templates.push_back(name);
+  }
+  const MadeFolders made(templates.empty() ? folder : folder / additional_templates_folder);
 
   // In the order of folder_files, in which they are renamed.
   std::deque<AtomicFile> files;
@@ -254,6 +288,7 @@ void save_model_folder(const std::filesystem::path& folder, const Transformer& t
       }
     }
   }
+  for (const std::string& name : templates) files.emplace_back(folder / name).write(options.files.at(name));
   transformer.parameters().require_intact();
   files.emplace_back(folder / "generation_config.json")
       .write(format_generation_config(generation, object_in(options.files, "generation_config.json")));

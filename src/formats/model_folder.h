@@ -35,7 +35,8 @@ struct LoadedModel {
 };
 
 // Where a model folder keeps chat templates besides chat_template.jinja, each as NAME.jinja; the names in
-// LoadedModel::files, also for a GGUF file's tokenizer.chat_template.NAME.
+// LoadedModel::files, also for a GGUF file's tokenizer.chat_template.NAME. Names that are no plain file names are not
+// saved.
 inline constexpr std::string_view additional_templates_folder = "additional_chat_templates";
 
 // Whether all parameters are copied into the device's memory, or those that the file stores in the needed form are read
@@ -78,8 +79,11 @@ SaveModelOptions carried_over(const LoadedModel& model, const Tokenizer* tokeniz
 // carried-over tokenizer_config.json becomes false.
 void begin_texts_as(const Tokenizer& tokenizer, SaveModelOptions& options);
 
-// The names of all files of a model folder: the weights first; last config.json, which makes it a model.
+// The names of all files of a model folder, but for additional chat templates: the weights first; last config.json,
+// which makes it a model.
 std::span<const std::string_view> model_folder_files();
+// Those that `folder` has, relative to it: additional chat templates, then the others in that order.
+std::vector<std::string> model_files_in(const std::filesystem::path& folder);
 
 // Writes the folder, creating it if needed; without a tokenizer, writes none of its files. Every file is written under
 // a temporary name before the first is flushed and renamed, so a full disk leaves the folder unchanged, or none where

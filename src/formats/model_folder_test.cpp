@@ -179,6 +179,8 @@ std::filesystem::path chat_model(const std::filesystem::path& folder) {
   set("tokenizer_config.json", [](auto& json) { json["chat_template"] = "{{ messages }}"; });
   write_file(folder / "special_tokens_map.json", R"({"eos_token": {"content": "[EOS]"}})");
   write_file(folder / "chat_template.jinja", "{{ bos_token }}");
+  std::filesystem::create_directory(folder / "additional_chat_templates");
+  write_file(folder / "additional_chat_templates" / "tool_use.jinja", "{{ tools }}");
   write_file(folder / "generation_config.json",
              R"({"eos_token_id": [1, 2], "temperature": 0.6, "top_p": 0.9, "do_sample": true, "typical_p": 0.5})");
   return folder;
@@ -200,7 +202,8 @@ TEST_F(ModelFolder, CarriesOverWhatTrainingDoesNotChange) {
   const auto config = read_json_file(trained / "config.json");
   EXPECT_EQ(config["eos_token_id"], (std::vector<int>{1, 2}));
   EXPECT_EQ(config["task_specific_params"]["a"], 1);
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+                           "additional_chat_templates/tool_use.jinja"}) {
     EXPECT_EQ(read_file(trained / name, 100000), read_file(folder / name, 100000)) << name;
   }
   // The same again from the saved folder, as when a run is resumed.
@@ -209,10 +212,29 @@ TEST_F(ModelFolder, CarriesOverWhatTrainingDoesNotChange) {
   EXPECT_EQ(carried_over(again, &tokenizer).files.at("tokenizer_config.json"),
             loaded.files.at("tokenizer_config.json"));
   // The list of files to copy covers everything in the folder.
-  for (const auto& entry : std::filesystem::directory_iterator(trained)) {
-    const auto names = model_folder_files();
-    EXPECT_NE(std::find(names.begin(), names.end(), entry.path().filename().string()), names.end()) << entry.path();
+  const std::vector<std::string> names = model_files_in(trained);
+  EXPECT_EQ(names.back(), "config.json");
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(trained)) {
+    if (entry.is_directory()) continue;
+    const std::string name = std::filesystem::relative(entry.path(), trained).string();
+    EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << name;
   }
+}
+
+TEST_F(ModelFolder, TemplatesOfHostileNamesAreNotSaved) {
+  const LoadedModel loaded = load_model_folder(*backend, chat_model(saved("hostile_names")));
+  const Tokenizer tokenizer = small_tokenizer();
+  SaveModelOptions options = carried_over(loaded, &tokenizer);
+  for (const char* name : {"../x", "a/b", ".hidden", ""}) {
+    options.files[std::string("additional_chat_templates/") + name + ".jinja"] = "{{ messages }}";
+  }
+  const auto folder = fresh_folder("hostile_names_saved");
+  save_model_folder(folder, model(9), &tokenizer, options);
+  std::size_t templates = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    templates += entry.path().extension() == ".jinja" ? 1 : 0;
+  }
+  EXPECT_EQ(templates, 2u);
 }
 
 TEST_F(ModelFolder, AnotherTokenizersNamesAreNotCarriedOver) {
@@ -229,6 +251,7 @@ TEST_F(ModelFolder, AnotherTokenizersNamesAreNotCarriedOver) {
   EXPECT_EQ(generation["temperature"], 0.6);
   EXPECT_FALSE(read_json_file(trained / "tokenizer_config.json").contains("chat_template"));
   EXPECT_FALSE(std::filesystem::exists(trained / "chat_template.jinja"));
+  EXPECT_FALSE(std::filesystem::exists(trained / "additional_chat_templates"));
 }
 
 TEST_F(ModelFolder, SettingsThatCannotBeUsedDoNotStopIt) {

@@ -77,8 +77,10 @@ RunFolder::RunFolder(const fs::path& folder) : folder_(folder) {
 }
 
 void RunFolder::publish(const fs::path& checkpoint) const {
-  for (const std::string_view name : model_folder_files()) {
-    if (fs::exists(checkpoint / name)) write_copy(checkpoint / name, folder_ / name);
+  for (const std::string& name : model_files_in(checkpoint)) {
+    std::error_code exists;
+    fs::create_directory((folder_ / name).parent_path(), exists);
+    write_copy(checkpoint / name, folder_ / name);
   }
 }
 

@@ -408,6 +408,8 @@ TEST_F(TrainerTest, CarriesOverWhatTheModelsFolderSays) {
   spill(now.init_from / "generation_config.json",
         R"({"eos_token_id": [1, 2], "temperature": 0.6, "top_p": 0.9, "do_sample": true, "top_k": -1})");
   spill(now.init_from / "chat_template.jinja", "{{ messages }}");
+  std::filesystem::create_directory(now.init_from / "additional_chat_templates");
+  spill(now.init_from / "additional_chat_templates" / "tool_use.jinja", "{{ tools }}");
   now.output = folder_.path() / "second";
   now.warmup = 0;
   for (const std::int64_t steps : {2, 4}) {
@@ -420,6 +422,7 @@ TEST_F(TrainerTest, CarriesOverWhatTheModelsFolderSays) {
     EXPECT_EQ(generation["do_sample"], true);
     EXPECT_EQ(read_json_file(now.output / "config.json")["eos_token_id"], (std::vector<int>{1, 2}));
     EXPECT_TRUE(std::filesystem::exists(now.output / "chat_template.jinja"));
+    EXPECT_TRUE(std::filesystem::exists(now.output / "additional_chat_templates" / "tool_use.jinja"));
     const auto warned = [](const std::string& note) {
       return contains(note, "'top_k' is -1");
     };
