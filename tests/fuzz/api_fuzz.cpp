@@ -41,7 +41,11 @@ void check(const std::vector<Request>& requests, const ApiRequest& request, cons
     require(static_cast<std::int64_t>(one.prompt.size()) + one.max_new_tokens <= model.context);
     for (const TokenId id : one.prompt) require(id < model.vocab_size);
   }
-  Answer answer({.id = "chatcmpl-0", .model = "tiny", .is_chat = request.is_chat, .tool_calls = request.tool_calls, .opens_call = request.forces_call},
+  Answer answer({.id = "chatcmpl-0",
+                 .model = "tiny",
+                 .is_chat = request.is_chat,
+                 .tool_calls = request.tool_calls,
+                 .opens_call = request.forces_call},
                 requests.size(), model.tokenizer);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     RequestEvent event;
@@ -63,9 +67,9 @@ void read(std::string_view text, const ServedModel& model, ApiRequest (*reader)(
 }
 
 // However the text is cut, the same text and the same calls are found.
-void look_for_calls(std::string_view text) {
+void look_for_calls(std::string_view text, ToolCallStyle style, bool is_opened) {
   const auto found_in = [&](std::size_t step) {
-    ToolCallReader reader;
+    ToolCallReader reader(style, is_opened);
     std::string said;
     std::string calls;
     const auto take = [&](const ToolCallReader::Found& found) {
@@ -86,6 +90,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   read(text, model, read_completion);
   read(text, model, read_chat);
-  if (size < 4096) look_for_calls(text);
+  if (size >= 4096) return 0;
+  for (const ToolCallStyle style : {ToolCallStyle::hermes, ToolCallStyle::llama, ToolCallStyle::mistral}) {
+    look_for_calls(text, style, false);
+    look_for_calls(text, style, true);
+  }
   return 0;
 }
