@@ -177,6 +177,8 @@ LAST = "document.querySelector('#log article.assistant:last-of-type .content')?.
 def talk(browser, address):
     """What holds for any model: an answer streams, survives a reload, and can be made anew and deleted."""
     browser.open(address)
+    # A small model may talk for minutes.
+    browser.js("(e => { e.value = '20'; e.dispatchEvent(new Event('input', {bubbles: true})); })(document.querySelector('#max_tokens'))")
     browser.ask("Say hello.")
     browser.wait(f"{IDLE} && ({LAST}).length > 0")
     check("tokens/s" in browser.js("document.querySelector('.speed').textContent"), "no speed is shown")
