@@ -1,4 +1,4 @@
-// Limiting and converting Highway vectors that may hold NaN, compiled once per target. Include it after foreach_target.h.
+// Limiting and converting Highway vectors that may hold NaN, once per target. Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_LIMITED_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_LIMITED_INL_H
 #undef MSLT_BACKEND_CPU_LIMITED_INL_H
