@@ -91,7 +91,7 @@ function(mslt_module name)
     target_link_libraries(mslt_${name} PUBLIC mslt_${dependency})
   endforeach()
   target_link_libraries(mslt_${name} PRIVATE ${arg_LIBRARIES})
-  mslt_compile_together(mslt_${name} 8 ${arg_PRECOMPILE})
+  mslt_compile_together(mslt_${name} 20 ${arg_PRECOMPILE})
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
 endfunction()
 

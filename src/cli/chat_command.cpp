@@ -24,7 +24,7 @@
 namespace mslt::cli {
 namespace {
 
-struct Arguments {
+struct ChatArguments {
   std::string model;
   std::string system;
   LoadOptions load;
@@ -76,7 +76,7 @@ void converse_with_stream(ChatSession& session, const InterruptGuard*& current, 
   current = nullptr;
 }
 
-void chat(const Arguments& arguments, const CLI::App& command, Context& context) {
+void chat(const ChatArguments& arguments, const CLI::App& command, Context& context) {
   GenerateOptions options = arguments.options;
   options.validate();
   Model model = load_model(arguments.model, arguments.load, context);
@@ -103,7 +103,7 @@ void chat(const Arguments& arguments, const CLI::App& command, Context& context)
 }  // namespace
 
 void add_chat_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ChatArguments>();
   CLI::App* command = add_command(app, context, "chat", "Converse with a model",
                                   "  mslt chat --model model.gguf\n"
                                   "  mslt chat --model folder --system 'Answer in one sentence.' --temperature 0\n"

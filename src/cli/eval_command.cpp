@@ -26,7 +26,7 @@
 namespace mslt::cli {
 namespace {
 
-struct Arguments {
+struct EvalArguments {
   std::string model;
   LoadOptions load;
   std::optional<std::int64_t> batch;
@@ -35,7 +35,7 @@ struct Arguments {
 };
 
 // For examples: the longest one, at most the context.
-void choose_padded_shape(Arguments& arguments, const Config& config, DType dtype, std::uint64_t memory,
+void choose_padded_shape(EvalArguments& arguments, const Config& config, DType dtype, std::uint64_t memory,
                          Context& context) {
   EvaluateOptions& options = arguments.options;
   const TokenStream& tokens = *options.tokens;
@@ -52,7 +52,7 @@ void choose_padded_shape(Arguments& arguments, const Config& config, DType dtype
 }
 
 // Chosen from data and memory unless given; tells which.
-void choose_shape(Arguments& arguments, const Model& model, Context& context) {
+void choose_shape(EvalArguments& arguments, const Model& model, Context& context) {
   EvaluateOptions& options = arguments.options;
   const Config& config = model.config();
   const Model::Parts& parts = model.parts();
@@ -73,7 +73,7 @@ void choose_shape(Arguments& arguments, const Model& model, Context& context) {
   options.seq_len = shape.seq_len;
 }
 
-void evaluate_model(Arguments arguments, Context& context) {
+void evaluate_model(EvalArguments arguments, Context& context) {
   const DataInfo data = read_data_info(arguments.options.data);
   const Tokenizer tokenizer = load_data_tokenizer(arguments.options.data, data);
   Model model = load_model(arguments.model, arguments.load, context);
@@ -125,7 +125,7 @@ void evaluate_model(Arguments arguments, Context& context) {
 }  // namespace
 
 void add_eval_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<EvalArguments>();
   arguments->options.seq_len = 0;
   CLI::App* command = add_command(app, context, "eval", "Loss, perplexity and bits per byte on prepared data",
                                   "  mslt eval --model run --data data\n"

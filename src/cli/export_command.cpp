@@ -32,7 +32,7 @@ namespace {
 // As transformers splits them.
 constexpr std::uint64_t shard_bytes = 5'000'000'000;
 
-struct Arguments {
+struct ExportArguments {
   std::string model;
   std::string format;
   std::string dtype;
@@ -79,7 +79,7 @@ DType stored_dtype(const ModelInfo& info) {
   return result;
 }
 
-GgufBlock gguf_type(const Arguments& arguments, DType dtype) {
+GgufBlock gguf_type(const ExportArguments& arguments, DType dtype) {
   if (arguments.quantize.empty()) return *gguf_block(safetensors_dtype(dtype));
   const auto block = packed_block(arguments.quantize);
   if (!block) {
@@ -88,7 +88,7 @@ GgufBlock gguf_type(const Arguments& arguments, DType dtype) {
   return *block;
 }
 
-void print(const Arguments& arguments, std::string_view type, std::uint64_t bytes, const Context& context) {
+void print(const ExportArguments& arguments, std::string_view type, std::uint64_t bytes, const Context& context) {
   if (context.json) {
     context.print_json({{"format", arguments.format}, {"output", arguments.output}, {"type", type}, {"bytes", bytes}});
     return;
@@ -100,7 +100,7 @@ void print(const Arguments& arguments, std::string_view type, std::uint64_t byte
 }
 
 // What the new files will not say as the old ones did.
-void note_losses(const Arguments& arguments, const ModelInfo& info, Context& context) {
+void note_losses(const ExportArguments& arguments, const ModelInfo& info, Context& context) {
   if (!arguments.quantize.empty()) {
     for (const auto& [type, weights] : info.weights) {
       if (!quantised_block(type)) continue;
@@ -117,7 +117,7 @@ void note_losses(const Arguments& arguments, const ModelInfo& info, Context& con
          "it may encode some texts otherwise.\n";
 }
 
-void export_model(const Arguments& arguments, Context& context) {
+void export_model(const ExportArguments& arguments, Context& context) {
   const bool is_gguf = arguments.format == "gguf";
   if (!is_gguf && arguments.format != "hf") {
     fail(ErrorKind::usage, "--format is {}; valid are hf and gguf.", arguments.format);
@@ -177,7 +177,7 @@ void export_model(const Arguments& arguments, Context& context) {
 }  // namespace
 
 void add_export_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ExportArguments>();
   CLI::App* command = add_command(app, context, "export", "Write a model as a Hugging Face folder or a GGUF file",
                                   "  mslt export --model run --format gguf --output model.gguf\n"
                                   "  mslt export --model run --format gguf --quantize q8_0 --output small.gguf\n"

@@ -13,7 +13,7 @@ namespace mslt::cli {
 namespace {
 
 // Sends this program a signal at the first text.
-class SignallingBuffer : public std::streambuf {
+class SignallingStreamBuffer : public std::streambuf {
  private:
   int_type overflow(int_type letter) override {
     signal();
@@ -134,7 +134,7 @@ TEST_F(ExportTest, SignalsLeaveNoFiles) {
   const auto stopped = [&](std::vector<std::string> arguments) {
     std::istringstream in;
     std::ostringstream out;
-    SignallingBuffer buffer;
+    SignallingStreamBuffer buffer;
     std::ostream err(&buffer);
     Context context{in, out, err};
     arguments.insert(arguments.begin(), {"export", "--json", "--output", path("out")});

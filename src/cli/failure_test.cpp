@@ -14,14 +14,14 @@
 namespace mslt::cli {
 namespace {
 
-struct Outcome {
+struct FailureOutcome {
   int status = 0;
   std::string out;
   std::string err;
 };
 
 template <class Exception>
-Outcome report(const Exception& exception, bool json) {
+FailureOutcome reported(const Exception& exception, bool json) {
   std::istringstream in;
   std::ostringstream out;
   std::ostringstream err;
@@ -30,7 +30,7 @@ Outcome report(const Exception& exception, bool json) {
   return {status, out.str(), err.str()};
 }
 
-void expect_json(const Outcome& outcome, const std::string& kind, int status) {
+void expect_json(const FailureOutcome& outcome, const std::string& kind, int status) {
   EXPECT_EQ(outcome.status, status);
   const auto error = nlohmann::json::parse(outcome.out)["error"];
   EXPECT_EQ(error["kind"], kind);
@@ -39,31 +39,31 @@ void expect_json(const Outcome& outcome, const std::string& kind, int status) {
 }
 
 TEST(Failure, IsAJsonObjectOfItsKind) {
-  expect_json(report(Error(ErrorKind::usage, "No."), true), "usage", 2);
-  expect_json(report(Error(ErrorKind::input, "No."), true), "input", 1);
-  expect_json(report(Error(ErrorKind::io, "No."), true), "io", 1);
-  expect_json(report(Error(ErrorKind::memory, "No."), true), "memory", 1);
-  expect_json(report(Error(ErrorKind::device, "No."), true), "device", 1);
-  expect_json(report(Error(ErrorKind::numeric, "No."), true), "numeric", 1);
-  expect_json(report(std::bad_alloc(), true), "memory", 1);
+  expect_json(reported(Error(ErrorKind::usage, "No."), true), "usage", 2);
+  expect_json(reported(Error(ErrorKind::input, "No."), true), "input", 1);
+  expect_json(reported(Error(ErrorKind::io, "No."), true), "io", 1);
+  expect_json(reported(Error(ErrorKind::memory, "No."), true), "memory", 1);
+  expect_json(reported(Error(ErrorKind::device, "No."), true), "device", 1);
+  expect_json(reported(Error(ErrorKind::numeric, "No."), true), "numeric", 1);
+  expect_json(reported(std::bad_alloc(), true), "memory", 1);
   const std::error_code denied = std::make_error_code(std::errc::permission_denied);
-  expect_json(report(std::filesystem::filesystem_error("open", "x", denied), true), "io", 1);
-  expect_json(report(std::runtime_error("No."), true), "input", 1);
+  expect_json(reported(std::filesystem::filesystem_error("open", "x", denied), true), "io", 1);
+  expect_json(reported(std::runtime_error("No."), true), "input", 1);
 }
 
 TEST(Failure, IsALineWithoutJson) {
-  const Outcome outcome = report(Error(ErrorKind::input, "No."), false);
+  const FailureOutcome outcome = reported(Error(ErrorKind::input, "No."), false);
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(outcome.err, "mslt: No.\n");
 }
 
 TEST(Failure, OfAReaderThatWentAwayIsQuiet) {
-  const Outcome outcome = report(OutputClosed(), true);
+  const FailureOutcome outcome = reported(OutputClosed(), true);
   EXPECT_EQ(outcome.status, 141);
   EXPECT_EQ(outcome.out + outcome.err, "");
 }
 
-Outcome mslt(std::vector<std::string> arguments) {
+FailureOutcome mslt_in_process(std::vector<std::string> arguments) {
   std::istringstream in;
   std::ostringstream out;
   std::ostringstream err;
@@ -73,11 +73,11 @@ Outcome mslt(std::vector<std::string> arguments) {
 }
 
 TEST(Failure, IsJsonAlsoWhereParsingFails) {
-  expect_json(mslt({"train", "--setps", "5", "--json"}), "usage", 2);
-  expect_json(mslt({"trian", "--json"}), "usage", 2);
-  expect_json(mslt({"--json", "train"}), "usage", 2);
-  expect_json(mslt({"tokenizer", "train", "--config", "missing.toml", "--json"}), "io", 1);
-  expect_json(mslt({"eval", "--model", "nowhere", "--data", "nowhere", "--json"}), "input", 1);
+  expect_json(mslt_in_process({"train", "--setps", "5", "--json"}), "usage", 2);
+  expect_json(mslt_in_process({"trian", "--json"}), "usage", 2);
+  expect_json(mslt_in_process({"--json", "train"}), "usage", 2);
+  expect_json(mslt_in_process({"tokenizer", "train", "--config", "missing.toml", "--json"}), "io", 1);
+  expect_json(mslt_in_process({"eval", "--model", "nowhere", "--data", "nowhere", "--json"}), "input", 1);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@
 namespace mslt::cli {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   std::string model;
   std::string prompt;
   std::string eos;
@@ -58,7 +58,7 @@ void warn_of_second_prefix(std::string_view prompt, const GenerateOptions& optio
       printable(first));
 }
 
-void generate(const Arguments& arguments, Context& context) {
+void generate(const GenerateArguments& arguments, Context& context) {
   GenerateOptions options = arguments.options;
   options.validate();
   std::string prompt = arguments.prompt;
@@ -106,7 +106,7 @@ void generate(const Arguments& arguments, Context& context) {
 }  // namespace
 
 void add_generate_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* command = add_command(app, context, "generate", "Continue a text",
                                   "  mslt generate --model run --prompt 'In the beginning' --temperature 0.8\n"
                                   "  echo 'Once' | mslt generate --model run --prompt - --top-p 0.9 --num 3 --seed 7\n"

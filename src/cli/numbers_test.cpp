@@ -15,7 +15,7 @@ namespace mslt::cli {
 namespace {
 
 template <class Work>
-std::string refusal(const Work& work) {
+std::string number_refusal(const Work& work) {
   try {
     work();
   } catch (const Error& error) {
@@ -26,11 +26,11 @@ std::string refusal(const Work& work) {
 }
 
 std::string integer_refusal(std::string_view text, const IntegerRange& range) {
-  return refusal([&] { parse_integer("--steps", text, range); });
+  return number_refusal([&] { parse_integer("--steps", text, range); });
 }
 
 std::string real_refusal(std::string_view text, const RealRange& range) {
-  return refusal([&] { parse_double("--lr", text, range); });
+  return number_refusal([&] { parse_double("--lr", text, range); });
 }
 
 TEST(Numbers, WholeNumbersAreTheWholeText) {
@@ -73,17 +73,17 @@ TEST(Numbers, RealNumbersAreFiniteAndTheWholeText) {
 TEST(Numbers, AFloatIsComparedAsOne) {
   const RealRange share{.above_least = true};
   EXPECT_EQ(parse_float("--top-p", "0.1", share), 0.1f);
-  EXPECT_NE(refusal([&] { parse_float("--top-p", "1e-60", share); }), "accepted");
-  EXPECT_NE(refusal([&] { parse_float("--top-p", "1e39", {.most = 1e300}); }), "accepted");
+  EXPECT_NE(number_refusal([&] { parse_float("--top-p", "1e-60", share); }), "accepted");
+  EXPECT_NE(number_refusal([&] { parse_float("--top-p", "1e39", {.most = 1e300}); }), "accepted");
 }
 
 TEST(Numbers, TruthValues) {
   for (const char* text : {"true", "yes", "on", "1"}) EXPECT_TRUE(parse_boolean("--tied", text)) << text;
   for (const char* text : {"false", "no", "off", "0"}) EXPECT_FALSE(parse_boolean("--tied", text)) << text;
   for (const char* text : {"5x", "", "2", "True", "yess", "-1", " true"}) {
-    EXPECT_NE(refusal([&] { parse_boolean("--tied", text); }), "accepted") << text;
+    EXPECT_NE(number_refusal([&] { parse_boolean("--tied", text); }), "accepted") << text;
   }
-  EXPECT_EQ(refusal([] { parse_boolean("--tied", "5x"); }),
+  EXPECT_EQ(number_refusal([] { parse_boolean("--tied", "5x"); }),
             "--tied is '5x'; it must be true, yes, on or 1, or false, no, off or 0.");
 }
 
@@ -113,7 +113,7 @@ std::string parse_options(Values& values, std::vector<std::string> arguments) {
   add_boolean(app, "--tied", values.tied, "Tied");
   add_switch(app, "--resume", values.resume, "Resume");
   std::reverse(arguments.begin(), arguments.end());
-  return refusal([&] { app.parse(std::move(arguments)); });
+  return number_refusal([&] { app.parse(std::move(arguments)); });
 }
 
 TEST(Numbers, OptionsReadThemIntoTheirType) {

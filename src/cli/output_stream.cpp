@@ -12,12 +12,12 @@
 namespace mslt::cli {
 namespace {
 
-constexpr std::size_t buffer_bytes = std::size_t{1} << 16;
+constexpr std::size_t output_buffer_bytes = std::size_t{1} << 16;
 
 }  // namespace
 
 OutputBuffer::OutputBuffer(int descriptor, WriteFailure failure, bool is_closed)
-    : descriptor_(descriptor), failure_(failure), is_closed_(is_closed), buffer_(buffer_bytes) {
+    : descriptor_(descriptor), failure_(failure), is_closed_(is_closed), buffer_(output_buffer_bytes) {
   setp(buffer_.data(), buffer_.data() + buffer_.size());
 }
 

@@ -33,7 +33,7 @@ namespace {
 constexpr int most_rounds = 10'000;
 constexpr std::int64_t usual_vocab_size = 1776;  // of a preset that is trained: what mslt tokenizer train makes
 
-struct Arguments {
+struct ProfileArguments {
   ModelOptions model;
   WorkloadOptions workload;
   std::string model_path;
@@ -57,7 +57,7 @@ double parse_tolerance(const std::string& text) {
   return 0.01 * parse_double("--tolerance", number, {.least = 0.0, .most = 1000.0, .unit = "percent"});
 }
 
-StepSamples measure(const Arguments& arguments, const DeviceOptions& device, Context& context) {
+StepSamples measure(const ProfileArguments& arguments, const DeviceOptions& device, Context& context) {
   const std::unique_ptr<Backend> backend = make_backend(device, context);
   StepSamples samples;
   const DType dtype = dtype_from_name(arguments.workload.dtype);
@@ -79,7 +79,7 @@ StepSamples measure(const Arguments& arguments, const DeviceOptions& device, Con
   return samples;
 }
 
-void profile(Arguments arguments, const DeviceOptions& device, Context& context) {
+void profile(ProfileArguments arguments, const DeviceOptions& device, Context& context) {
   WorkloadOptions& workload = arguments.workload;
   workload.model =
       arguments.model_path.empty() ? arguments.model.config() : read_model_info(arguments.model_path).config;
@@ -122,7 +122,7 @@ void profile(Arguments arguments, const DeviceOptions& device, Context& context)
   if (comparison && comparison->is_slower()) context.status = failure_status;
 }
 
-void add_common(CLI::App& command, Arguments& arguments) {
+void add_common(CLI::App& command, ProfileArguments& arguments) {
   add_model_options(command, arguments.model);
   command.add_option("--model", arguments.model_path,
                      "A model whose sizes to take instead of a preset's; its weights do not matter");
@@ -143,7 +143,7 @@ void add_common(CLI::App& command, Arguments& arguments) {
   command.add_option("--tolerance", arguments.tolerance, "How much slower something may be, in percent");
 }
 
-void run_on_callback(CLI::App& command, const std::shared_ptr<Arguments>& arguments, Context& context) {
+void run_on_callback(CLI::App& command, const std::shared_ptr<ProfileArguments>& arguments, Context& context) {
   const std::shared_ptr<DeviceOptions> device = add_device_options(command);
   command.callback([arguments, device, &context] {
     context.action = [arguments, device, &context] {
@@ -153,7 +153,7 @@ void run_on_callback(CLI::App& command, const std::shared_ptr<Arguments>& argume
 }
 
 void add_train_profile(CLI::App& profile, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ProfileArguments>();
   arguments->workload.batch_size = 16;
   CLI::App* command = add_command(profile, context, "train", "A training step, measured here or predicted for a chip",
                                   "  mslt profile train --preset mini --batch-size 16\n"
@@ -171,7 +171,7 @@ void add_train_profile(CLI::App& profile, Context& context) {
 }
 
 void add_generate_profile(CLI::App& profile, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ProfileArguments>();
   arguments->workload.kind = WorkloadKind::decode;
   CLI::App* command = add_command(profile, context, "generate", "A step of decoding, or the pass over a prompt",
                                   "  mslt profile generate --preset gpt2 --dtype bf16 --trace decode.json\n"
@@ -184,7 +184,7 @@ void add_generate_profile(CLI::App& profile, Context& context) {
 }
 
 void add_serve_profile(CLI::App& profile, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ProfileArguments>();
   arguments->workload.kind = WorkloadKind::serve;
   arguments->workload.batch_size = 8;
   CLI::App* command =

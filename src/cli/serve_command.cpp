@@ -34,7 +34,7 @@ constexpr const char* key_variable = "MSLT_API_KEY";
 constexpr std::uint64_t other_descriptors = 64;
 constexpr std::chrono::milliseconds look_again{20};
 
-struct Arguments {
+struct ServeArguments {
   std::string model;
   std::string name;
   std::string eos;
@@ -59,7 +59,7 @@ std::vector<std::string> keys_in(const std::string& text) {
   return keys;
 }
 
-std::vector<std::string> api_keys(const Arguments& arguments) {
+std::vector<std::string> api_keys(const ServeArguments& arguments) {
   std::vector<std::string> keys = keys_in(arguments.api_key);
   if (!arguments.api_key_file.empty()) {
     const std::vector<std::string> more = keys_in(read_file(arguments.api_key_file, 1u << 20));
@@ -70,7 +70,7 @@ std::vector<std::string> api_keys(const Arguments& arguments) {
   return keys;
 }
 
-std::string model_name(const Arguments& arguments) {
+std::string model_name(const ServeArguments& arguments) {
   if (!arguments.name.empty()) return arguments.name;
   const std::filesystem::path path = std::filesystem::weakly_canonical(arguments.model);
   return path.filename().string();
@@ -86,7 +86,7 @@ std::size_t allowed_connections(std::size_t wanted, Context& context) {
   return fewer;
 }
 
-void tell_start(const serve::ServedModel& model, const serve::HttpServer& server, const Arguments& arguments,
+void tell_start(const serve::ServedModel& model, const serve::HttpServer& server, const ServeArguments& arguments,
                 bool has_keys, Context& context) {
   const bool is_v6 = arguments.http.host.find(':') != std::string::npos;
   const std::string host = is_v6 ? "[" + arguments.http.host + "]" : arguments.http.host;
@@ -124,7 +124,7 @@ bool drain(serve::Routes& routes, serve::HttpServer& server, double seconds, Con
   return server.exchanges() == 0;
 }
 
-void serve_model(Arguments arguments, Context& context) {
+void serve_model(ServeArguments arguments, Context& context) {
   arguments.engine.validate();
   arguments.routes.api_keys = api_keys(arguments);
   const bool has_keys = !arguments.routes.api_keys.empty();
@@ -150,7 +150,7 @@ void serve_model(Arguments arguments, Context& context) {
   server.stop();
 }
 
-void add_limits(CLI::App& command, Arguments& arguments) {
+void add_limits(CLI::App& command, ServeArguments& arguments) {
   constexpr RealRange seconds{.most = 1e6, .unit = "seconds"};
   EngineOptions& engine = arguments.engine;
   add_integer(command, "--max-running", engine.max_running, "Answers that are written at a time",
@@ -177,7 +177,7 @@ void add_limits(CLI::App& command, Arguments& arguments) {
 }  // namespace
 
 void add_serve_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ServeArguments>();
   arguments->http.max_connections = 4096;
   CLI::App* command = add_command(app, context, "serve", "Serve a model by OpenAI's API, with a web page",
                                   "  mslt serve --model run\n"

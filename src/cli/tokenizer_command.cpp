@@ -34,7 +34,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-struct TrainArguments {
+struct TokenizerTrainArguments {
   std::vector<std::string> inputs;
   std::string output;
   std::string pattern = "gpt2";
@@ -42,7 +42,7 @@ struct TrainArguments {
   TokenizerTrainOptions options;
 };
 
-void train(const TrainArguments& arguments, Context& context) {
+void train(const TokenizerTrainArguments& arguments, Context& context) {
   TokenizerTrainOptions options = arguments.options;
   options.pattern = split_pattern_from_name(arguments.pattern);
   require_replaceable(arguments.output, arguments.force);
@@ -198,7 +198,7 @@ void add_tokenizer_command(CLI::App& app, Context& context) {
   CLI::App* tokenizer = app.add_subcommand("tokenizer", "Train and use byte-level BPE tokenizers");
   tokenizer->require_subcommand(1);
 
-  const auto training = std::make_shared<TrainArguments>();
+  const auto training = std::make_shared<TokenizerTrainArguments>();
   CLI::App* train_command =
       add_command(*tokenizer, context, "train", "Train a tokenizer on text files",
                   "  mslt tokenizer train --input book.txt --vocab-size 1776 --output tokenizer.json\n"

@@ -37,7 +37,7 @@ namespace {
 // The learning rate with --init-from, where a higher one would undo what the model has learnt.
 constexpr double tuning_lr = 1e-4;
 
-struct Arguments {
+struct TrainArguments {
   TrainOptions options;
   ModelOptions model;
   std::string schedule = "cosine";
@@ -106,7 +106,7 @@ class Reporter {
   std::chrono::steady_clock::time_point evaluation_began_;
 };
 
-void print_result(const TrainResult& result, const Arguments& arguments, Context& context) {
+void print_result(const TrainResult& result, const TrainArguments& arguments, Context& context) {
   const std::string output = arguments.options.output.string();
   if (context.json) {
     nlohmann::ordered_json document = {{"output", output},
@@ -141,7 +141,7 @@ void print_result(const TrainResult& result, const Arguments& arguments, Context
   }
 }
 
-void train(Arguments arguments, Context& context) {
+void train(TrainArguments arguments, Context& context) {
   TrainOptions& options = arguments.options;
   if (!arguments.keep_model) {
     options.model = arguments.model.config();
@@ -191,7 +191,7 @@ void on_all_processes(Context& context, const std::function<void()>& work) {
   }
 }
 
-void add_training_options(CLI::App& command, Arguments& arguments) {
+void add_training_options(CLI::App& command, TrainArguments& arguments) {
   TrainOptions& options = arguments.options;
   command.add_option("--data", options.data, "Folder that data prepare wrote")->required();
   command.add_option("--output", options.output, "Run folder, made where it does not exist")->required();
@@ -264,8 +264,8 @@ void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
 }
 
 // The options of the run to resume, overridden by those on the command line.
-Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
-  Arguments arguments;
+TrainArguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
+  TrainArguments arguments;
   CLI::App app;
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_training_options(app, arguments);
@@ -293,10 +293,10 @@ Arguments resumed_arguments(const CLI::App& given, const TrainOptions& options) 
   return arguments;
 }
 
-void train_as_asked(const CLI::App& command, const Arguments& arguments, Context& context) {
+void train_as_asked(const CLI::App& command, const TrainArguments& arguments, Context& context) {
   const TrainOptions& options = arguments.options;
   const bool resumes = options.resume && holds_run(options.output);
-  Arguments chosen = resumes ? resumed_arguments(command, options) : arguments;
+  TrainArguments chosen = resumes ? resumed_arguments(command, options) : arguments;
   if (!resumes && !options.init_from.empty() && command.count("--lr") == 0) {
     chosen.options.lr = tuning_lr;
     if (context.communicator->leads()) {
@@ -310,7 +310,7 @@ void train_as_asked(const CLI::App& command, const Arguments& arguments, Context
 }  // namespace
 
 void add_train_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<TrainArguments>();
   CLI::App* command =
       add_command(app, context, "train", "Train a model on prepared data",
                   "  mslt train --data data --output run --preset tiny --steps 1000\n"

@@ -23,7 +23,7 @@
 namespace mslt::cli {
 namespace {
 
-struct Arguments {
+struct TuneArguments {
   std::string device = "auto";
   ModelOptions model;
   std::string dtype = "f32";
@@ -34,7 +34,7 @@ struct Arguments {
   std::filesystem::path output;
 };
 
-msl::TuneShape tune_shape(const Arguments& arguments) {
+msl::TuneShape tune_shape(const TuneArguments& arguments) {
   Config config = arguments.model.config();
   if (arguments.vocab_size > 0) config.vocab_size = arguments.vocab_size;
   config.validate();
@@ -56,7 +56,7 @@ msl::TuneShape tune_shape(const Arguments& arguments) {
           .dtype = dtype_from_name(arguments.dtype)};
 }
 
-std::string describe(const Arguments& arguments, const msl::TuneShape& shape) {
+std::string describe(const TuneArguments& arguments, const msl::TuneShape& shape) {
   return fmt::format("{}: {} channels, feed-forward {}, vocabulary {}; {} sequences of {} tokens, {}",
                      arguments.model.preset, shape.channels, shape.ffn_size, shape.vocab_size, shape.batch, shape.steps,
                      name_of(shape.dtype));
@@ -109,8 +109,8 @@ nlohmann::ordered_json to_json(const msl::TuneResult& result) {
   return fields;
 }
 
-msl::TuneResult measure(std::unique_ptr<msl::Device> device, const msl::TuneShape& shape, const Arguments& arguments,
-                        const InterruptGuard& interrupt, Context& context) {
+msl::TuneResult measure(std::unique_ptr<msl::Device> device, const msl::TuneShape& shape,
+                        const TuneArguments& arguments, const InterruptGuard& interrupt, Context& context) {
   ProgressLine progress(context.err, context.err_is_terminal);
   msl::TuneOptions options;
   options.repeats = arguments.repeats;
@@ -121,7 +121,7 @@ msl::TuneResult measure(std::unique_ptr<msl::Device> device, const msl::TuneShap
   return msl::autotune(std::move(device), shape, options);
 }
 
-void tune(const Arguments& arguments, Context& context) {
+void tune(const TuneArguments& arguments, Context& context) {
   const msl::TuneShape shape = tune_shape(arguments);
   std::unique_ptr<msl::Device> device = make_msl_device(arguments.device);
   const DeviceInfo info = device->info();
@@ -160,7 +160,7 @@ void tune(const Arguments& arguments, Context& context) {
 }  // namespace
 
 void add_tune_command(CLI::App& app, Context& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<TuneArguments>();
   arguments->model.preset = "gpt2";
   CLI::App* command = add_command(app, context, "tune", "Find the fastest launch parameters of this device's kernels",
                                   "  mslt tune\n"

@@ -1,5 +1,5 @@
-// Tests of models in GGUF files: the golden files are those of the golden folders (tests/golden/make_gguf.py), and
-// quantised ones are equal to unpacked ones.
+// Tests of models in GGUF files: the gguf_golden files are those of the gguf_golden folders
+// (tests/gguf_golden/make_gguf.py), and quantised ones are equal to unpacked ones.
 #include "formats/gguf_model.h"
 
 #include <gtest/gtest.h>
@@ -23,9 +23,9 @@ namespace {
 
 using test::error_of;
 
-const std::filesystem::path golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
+const std::filesystem::path gguf_golden = std::filesystem::path(MSLT_TEST_DATA) / "gguf_golden";
 
-std::filesystem::path written(const std::string& name, const TestGguf& file) {
+std::filesystem::path written_gguf(const std::string& name, const TestGguf& file) {
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mslt_" + name + ".gguf");
   std::ofstream(path, std::ios::binary) << file.bytes();
   return path;
@@ -39,8 +39,8 @@ class GgufModelTest : public testing::Test {
 TEST_F(GgufModelTest, HoldsTheModelsOfTheGoldenFolders) {
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8};
   for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2"}) {
-    const auto folder = golden / ("hf_" + name);
-    const auto file = golden / "gguf" / (name + ".gguf");
+    const auto folder = gguf_golden / ("hf_" + name);
+    const auto file = gguf_golden / "gguf" / (name + ".gguf");
     const LoadedModel expected = load_model_folder(*backend, folder);
     const LoadedModel found = load_model_folder(*backend, file);
     EXPECT_EQ(parameter_bytes(*found.transformer), parameter_bytes(*expected.transformer)) << name;
@@ -55,13 +55,13 @@ TEST_F(GgufModelTest, HoldsTheModelsOfTheGoldenFolders) {
   }
 }
 
-// A golden folder's copy in which config.json says what llama.cpp takes for granted.
+// A gguf_golden folder's copy in which config.json says what llama.cpp takes for granted.
 std::filesystem::path patched_folder(const std::string& name, const nlohmann::json& changes) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_patched_" + name);
   std::filesystem::create_directories(folder);
-  std::filesystem::copy(golden / ("hf_" + name), folder,
+  std::filesystem::copy(gguf_golden / ("hf_" + name), folder,
                         std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
-  std::ifstream given(golden / ("hf_" + name) / "config.json");
+  std::ifstream given(gguf_golden / ("hf_" + name) / "config.json");
   nlohmann::json config = nlohmann::json::parse(given);
   config.merge_patch(changes);
   std::ofstream(folder / "config.json") << config.dump();
@@ -82,7 +82,7 @@ TEST_F(GgufModelTest, HoldsTheModelsOfOtherFamilies) {
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8};
   for (const auto& [name, changes] : models) {
     const auto folder = patched_folder(name, changes);
-    const auto file = golden / "gguf" / (name + ".gguf");
+    const auto file = gguf_golden / "gguf" / (name + ".gguf");
     EXPECT_EQ(load_model_config(file), load_model_config(folder)) << name;
     Model one = Model::load(folder, {.device = "cpu", .dtype = "f32"});
     Model other = Model::load(file, {.device = "cpu", .dtype = "f32"});
@@ -98,8 +98,8 @@ TEST_F(GgufModelTest, HoldsTheModelsOfOtherFamilies) {
 
 TEST_F(GgufModelTest, UnpacksQuantisedWeights) {
   for (const std::string name : {"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"}) {
-    const auto packed = written("packed", quantised_llama(name, false));
-    const auto unpacked = written("unpacked", quantised_llama(name, true));
+    const auto packed = written_gguf("packed", quantised_llama(name, false));
+    const auto unpacked = written_gguf("unpacked", quantised_llama(name, true));
     for (const DType dtype : {DType::f32, DType::bf16}) {
       const LoadedModel found = load_gguf_model(*backend, packed, dtype);
       const LoadedModel expected = load_gguf_model(*backend, unpacked, dtype);
@@ -124,7 +124,7 @@ TEST_F(GgufModelTest, CarriesTokenizerAndTemplate) {
   file.texts("tokenizer.ggml.tokens", tokens).integers("tokenizer.ggml.token_type", types);
   file.texts("tokenizer.ggml.merges", {}).number("tokenizer.ggml.bos_token_id", 0);
   file.boolean("tokenizer.ggml.add_bos_token", true);
-  const LoadedModel model = load_model_folder(*backend, written("tokenizer", file));
+  const LoadedModel model = load_model_folder(*backend, written_gguf("tokenizer", file));
   ASSERT_TRUE(model.tokenizer);
   EXPECT_EQ(model.tokenizer->encode("#!"), (std::vector<TokenId>{3, 1}));
   EXPECT_EQ(model.text_prefix, std::vector<TokenId>{0});
@@ -134,7 +134,7 @@ TEST_F(GgufModelTest, CarriesTokenizerAndTemplate) {
 
 TEST_F(GgufModelTest, RefusesOtherTensorsByName) {
   const auto refusal = [&](const std::string& name, const TestGguf& file, ErrorKind kind = ErrorKind::input) {
-    const auto path = written(name, file);
+    const auto path = written_gguf(name, file);
     const std::string message = error_of(kind, [&] { load_model_folder(*backend, path); });
     EXPECT_NE(message.find(path.string()), std::string::npos) << message;
     return message;

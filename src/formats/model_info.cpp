@@ -16,7 +16,7 @@ namespace mslt {
 
 namespace {
 
-void count(std::map<std::string, ModelInfo::Weights>& all, std::string_view type, std::uint64_t bytes) {
+void count_weights(std::map<std::string, ModelInfo::Weights>& all, std::string_view type, std::uint64_t bytes) {
   ModelInfo::Weights& weights = all[std::string(type)];
   ++weights.tensors;
   weights.bytes += bytes;
@@ -49,7 +49,7 @@ ModelInfo read_model_info(const std::filesystem::path& path) {
       info.run_bytes -= sizeof(float) * static_cast<std::uint64_t>(layout.segment(matrix.name).shape.elements());
     }
     for (const GgufTensor& tensor : file.contents().tensors())
-      count(info.weights, tensor.block.name, tensor.data.size());
+      count_weights(info.weights, tensor.block.name, tensor.data.size());
     file.require_intact();
   } else {
     info.format = format_of(path);
@@ -58,7 +58,7 @@ ModelInfo read_model_info(const std::filesystem::path& path) {
     const ArenaLayout layout = parameter_layout(hf.config, DType::f32).arena;
     match_weights(weight_pieces(hf.config, layout, hf.family), layout, weights.tensors(), weights.source(),
                   info.model.notes);
-    for (const FileTensor& tensor : weights.tensors()) count(info.weights, tensor.dtype, tensor.data.size());
+    for (const FileTensor& tensor : weights.tensors()) count_weights(info.weights, tensor.dtype, tensor.data.size());
   }
   info.config = hf.config;
   info.run_bytes += sizeof(float) * static_cast<std::uint64_t>(hf.config.parameter_count());
@@ -69,7 +69,7 @@ std::map<std::string, ModelInfo::Weights> read_safetensors_info(const std::files
   std::map<std::string, ModelInfo::Weights> weights;
   const SafetensorsFile file(path);
   for (const SafetensorsEntry& entry : file.entries()) {
-    count(weights, entry.dtype, entry.end - entry.begin);
+    count_weights(weights, entry.dtype, entry.end - entry.begin);
   }
   return weights;
 }

@@ -8,11 +8,11 @@
 namespace mslt {
 namespace {
 
-const std::filesystem::path golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
+const std::filesystem::path info_golden = std::filesystem::path(MSLT_TEST_DATA) / "info_golden";
 
 TEST(ModelInfoTest, DescribesFoldersAndGgufFilesAlike) {
-  const ModelInfo folder = read_model_info(golden / "hf_mistral");
-  const ModelInfo file = read_model_info(golden / "gguf" / "mistral.gguf");
+  const ModelInfo folder = read_model_info(info_golden / "hf_mistral");
+  const ModelInfo file = read_model_info(info_golden / "gguf" / "mistral.gguf");
   EXPECT_EQ(folder.format, "Hugging Face folder");
   EXPECT_EQ(file.format, "GGUF version 3");
   EXPECT_EQ(folder.config, file.config);
@@ -33,9 +33,9 @@ TEST(ModelInfoTest, DescribesFoldersAndGgufFilesAlike) {
 }
 
 TEST(ModelInfoTest, RefusesWhatIsNoModel) {
-  EXPECT_THROW(read_model_info(golden), Error);
-  EXPECT_THROW(read_model_info(golden / "missing"), Error);
-  EXPECT_THROW(read_model_info(golden / "split.json"), Error);
+  EXPECT_THROW(read_model_info(info_golden), Error);
+  EXPECT_THROW(read_model_info(info_golden / "missing"), Error);
+  EXPECT_THROW(read_model_info(info_golden / "split.json"), Error);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ std::filesystem::path folder() {
   return path;
 }
 
-std::filesystem::path written(const std::string& name, const TestGguf& file) {
+std::filesystem::path written_packed(const std::string& name, const TestGguf& file) {
   const std::filesystem::path path = folder() / (name + ".gguf");
   std::ofstream(path, std::ios::binary) << file.bytes();
   return path;
@@ -76,10 +76,10 @@ TEST(PackedWeights, HoldTheNumbersOfUnpackedOnes) {
   const std::vector<std::pair<std::string, DType>> types = {
       {"Q4_0", DType::u8}, {"Q4_1", DType::u8}, {"Q5_0", DType::i8}, {"Q8_0", DType::i8}};
   for (const auto& [type, dtype] : types) {
-    const auto packed_file = written("packed", quantised_llama(type, false, vocab));
+    const auto packed_file = written_packed("packed", quantised_llama(type, false, vocab));
     const LoadedModel packed = load_gguf_model(*backend, packed_file, DType::f32, WeightMemory::packed);
     const LoadedModel expected =
-        load_gguf_model(*backend, written("floats", quantised_llama(type, true, vocab)), DType::f32);
+        load_gguf_model(*backend, written_packed("floats", quantised_llama(type, true, vocab)), DType::f32);
     const Transformer& model = *packed.transformer;
     EXPECT_TRUE(model.packs()) << type;
     EXPECT_TRUE(packed.notes.empty()) << type;
@@ -98,7 +98,7 @@ TEST(PackedWeights, HoldTheNumbersOfUnpackedOnes) {
 
 TEST(PackedWeights, GiveTheLogitsOfUnpackedOnes) {
   for (const std::string type : {"Q4_0", "Q4_1", "Q5_0", "Q8_0"}) {
-    const auto file = written("logits", quantised_llama(type, false));
+    const auto file = written_packed("logits", quantised_llama(type, false));
     Model packed = Model::load(file, {.device = "cpu", .dtype = "f32"});
     Model expected = Model::load(file, {.device = "cpu", .dtype = "f32", .quantize = "none"});
     ASSERT_TRUE(packed.parts().loaded.transformer->packs());
@@ -125,7 +125,8 @@ TEST(PackedWeights, GiveTheLogitsOfUnpackedOnes) {
 TEST(PackedWeights, StayUnpackedWhereProductsCannotReadThem) {
   const auto backend = make_backend("cpu");
   const auto load = [&](const std::string& name, const auto& type_of) {
-    return load_gguf_model(*backend, written(name, quantised_llama(type_of, false)), DType::f32, WeightMemory::packed);
+    return load_gguf_model(*backend, written_packed(name, quantised_llama(type_of, false)), DType::f32,
+                           WeightMemory::packed);
   };
   // Queries in 4 bits beside values in 8 have one matrix; Q4_0 goes into 8 bits with the others.
   const auto mixed = [](const std::string& name) -> std::string {
@@ -146,7 +147,7 @@ TEST(PackedWeights, StayUnpackedWhereProductsCannotReadThem) {
   EXPECT_NE(model.notes.front().find("5 of 11 tensors are unpacked"), std::string::npos) << model.notes.front();
   EXPECT_NE(model.notes.front().find("Q4_1, Q5_1, Q6_K, Q8_0"), std::string::npos) << model.notes.front();
   const LoadedModel expected =
-      load_gguf_model(*backend, written("mixed_floats", quantised_llama(mixed, true)), DType::f32);
+      load_gguf_model(*backend, written_packed("mixed_floats", quantised_llama(mixed, true)), DType::f32);
   expect_same_parameters(*model.transformer, *expected.transformer, "mixed");
 
   const LoadedModel none = load("none", [](const std::string& /*name*/) { return std::string("Q4_K"); });
@@ -166,7 +167,7 @@ TEST(PackedWeights, WidenScalesWhoseMinimumIsBeyondF16) {
     return file;
   };
   const auto head = [&](std::uint16_t scale) {
-    const auto path = written("wide", file_of(scale));
+    const auto path = written_packed("wide", file_of(scale));
     const LoadedModel found = load_gguf_model(*backend, path, DType::f32, WeightMemory::packed);
     const LoadedModel expected = load_gguf_model(*backend, path, DType::f32);
     expect_same_parameters(*found.transformer, *expected.transformer, "wide");
@@ -178,7 +179,7 @@ TEST(PackedWeights, WidenScalesWhoseMinimumIsBeyondF16) {
 }
 
 TEST(PackedWeights, AreSavedUnpackedAndNotTrained) {
-  const auto file = written("saved", quantised_llama("Q4_1", false));
+  const auto file = written_packed("saved", quantised_llama("Q4_1", false));
   const Model packed = Model::load(file, {.device = "cpu", .dtype = "f32"});
   const Model plain = Model::load(file, {.device = "cpu", .dtype = "f32", .quantize = "none"});
   const auto bytes_of = [](const Model& model, const std::string& name) {

@@ -12,7 +12,7 @@
 namespace mslt {
 namespace {
 
-std::filesystem::path fresh_folder(const std::string& name) {
+std::filesystem::path safetensors_folder(const std::string& name) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_safetensors_" + name);
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
@@ -30,14 +30,14 @@ std::string file_of(std::string_view header, std::size_t data_bytes) {
   return length_field(header.size()) + std::string(header) + std::string(data_bytes, 'd');
 }
 
-SafetensorsHeader parse(std::string_view file) {
+SafetensorsHeader parse_tensors(std::string_view file) {
   return parse_safetensors_header(std::as_bytes(std::span(file.data(), file.size())), "x.safetensors");
 }
 
 // The message that refuses `file`; fails the test if the file is accepted or the message names no file.
 std::string refusal(std::string_view file) {
   try {
-    parse(file);
+    parse_tensors(file);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::input);
     EXPECT_NE(std::string_view(error.what()).find("x.safetensors"), std::string_view::npos) << error.what();
@@ -61,10 +61,11 @@ void write_floats(const std::filesystem::path& path, const std::vector<Safetenso
 }
 
 TEST(SafetensorsHeader, ReadsEntriesInTheOrderOfTheirData) {
-  const SafetensorsHeader header = parse(file_of(R"({"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},)"
-                                                 R"("__metadata__":{"format":"pt","note":"é"},)"
-                                                 R"("a":{"shape":[2,1],"data_offsets":[0,8],"dtype":"F32"}}   )",
-                                                 11));
+  const SafetensorsHeader header =
+      parse_tensors(file_of(R"({"b":{"dtype":"U8","shape":[3],"data_offsets":[8,11]},)"
+                            R"("__metadata__":{"format":"pt","note":"é"},)"
+                            R"("a":{"shape":[2,1],"data_offsets":[0,8],"dtype":"F32"}}   )",
+                            11));
   ASSERT_EQ(header.entries.size(), 2u);
   EXPECT_EQ(header.entries[0].name, "a");
   EXPECT_EQ(header.entries[0].shape, (std::vector<std::uint64_t>{2, 1}));
@@ -74,15 +75,15 @@ TEST(SafetensorsHeader, ReadsEntriesInTheOrderOfTheirData) {
 }
 
 TEST(SafetensorsHeader, AcceptsWhatIsUnusualButValid) {
-  EXPECT_TRUE(parse(file_of("{}", 0)).entries.empty());
+  EXPECT_TRUE(parse_tensors(file_of("{}", 0)).entries.empty());
   // A scalar, a tensor without elements, and an unknown dtype.
-  EXPECT_EQ(parse(file_of(R"({"s":{"dtype":"F64","shape":[],"data_offsets":[0,8]},)"
-                          R"("e":{"dtype":"F32","shape":[0,7],"data_offsets":[8,8]},)"
-                          R"("f":{"dtype":"F2","shape":[4],"data_offsets":[8,9]}})",
-                          9))
+  EXPECT_EQ(parse_tensors(file_of(R"({"s":{"dtype":"F64","shape":[],"data_offsets":[0,8]},)"
+                                  R"("e":{"dtype":"F32","shape":[0,7],"data_offsets":[8,8]},)"
+                                  R"("f":{"dtype":"F2","shape":[4],"data_offsets":[8,9]}})",
+                                  9))
                 .entries.size(),
             3u);
-  EXPECT_EQ(parse(file_of(R"({"":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}})", 2)).entries[0].name, "");
+  EXPECT_EQ(parse_tensors(file_of(R"({"":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}})", 2)).entries[0].name, "");
 }
 
 TEST(SafetensorsHeader, RefusesFilesThatAreSomethingElse) {
@@ -114,7 +115,7 @@ TEST(SafetensorsHeader, RefusesDataOutsideOverlappingOrUnclaimed) {
   const auto one = [](std::string_view offsets) {
     return fmt::format(R"({{"a":{{"dtype":"U8","shape":[4],"data_offsets":{}}}}})", offsets);
   };
-  EXPECT_NO_THROW(parse(file_of(one("[0,4]"), 4)));
+  EXPECT_NO_THROW(parse_tensors(file_of(one("[0,4]"), 4)));
   expect_refused(file_of(one("[0,4]"), 3), "truncated");
   expect_refused(file_of(one("[0,4]"), 5), "last 1 bytes");
   expect_refused(file_of(one("[1,5]"), 5), "belong to no tensor");
@@ -126,7 +127,7 @@ TEST(SafetensorsHeader, RefusesDataOutsideOverlappingOrUnclaimed) {
         R"({{"a":{{"dtype":"U8","shape":[4],"data_offsets":{}}},"b":{{"dtype":"U8","shape":[4],"data_offsets":{}}}}})",
         a, b);
   };
-  EXPECT_NO_THROW(parse(file_of(two("[4,8]", "[0,4]"), 8)));
+  EXPECT_NO_THROW(parse_tensors(file_of(two("[4,8]", "[0,4]"), 8)));
   expect_refused(file_of(two("[0,4]", "[3,7]"), 7), "inside the tensor before it");
   expect_refused(file_of(two("[0,4]", "[0,4]"), 4), "inside the tensor before it");
   expect_refused(file_of(two("[0,4]", "[5,9]"), 9), "bytes 4 to 5");
@@ -136,8 +137,8 @@ TEST(SafetensorsHeader, RefusesSizesThatLieOrOverflow) {
   const auto sized = [](std::string_view dtype, std::string_view shape) {
     return file_of(fmt::format(R"({{"a":{{"dtype":"{}","shape":{},"data_offsets":[0,16]}}}})", dtype, shape), 16);
   };
-  EXPECT_NO_THROW(parse(sized("F32", "[2,2]")));
-  EXPECT_NO_THROW(parse(sized("I64", "[2]")));
+  EXPECT_NO_THROW(parse_tensors(sized("F32", "[2,2]")));
+  EXPECT_NO_THROW(parse_tensors(sized("I64", "[2]")));
   expect_refused(sized("F16", "[2,2]"), "64 bits");
   expect_refused(sized("F32", "[5]"), "160 bits");
   expect_refused(sized("F32", "[0]"), "0 bits");
@@ -156,7 +157,7 @@ TEST(SafetensorsHeader, RefusesSizesThatLieOrOverflow) {
 
 TEST(SafetensorsHeader, RefusesEveryOtherGrammar) {
   const std::string a = R"("a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]})";
-  EXPECT_NO_THROW(parse(file_of("{" + a + "}", 1)));
+  EXPECT_NO_THROW(parse_tensors(file_of("{" + a + "}", 1)));
   expect_refused(file_of("{" + a + "," + a + "}", 1), "'a' occurs twice in the header");
   expect_refused(file_of(R"({"a":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 1), "occurs twice");
   expect_refused(file_of(R"({"__metadata__":{"k":"1","k":"2"}})", 0), "occurs twice in __metadata__");
@@ -182,7 +183,7 @@ TEST(SafetensorsHeader, RefusesEveryOtherGrammar) {
 }
 
 TEST(SafetensorsFile, WritesWhatItReads) {
-  const auto path = fresh_folder("round") / "m.safetensors";
+  const auto path = safetensors_folder("round") / "m.safetensors";
   {
     AtomicFile file(path);
     const std::vector<SafetensorsWriter::Declaration> tensors = {
@@ -215,15 +216,15 @@ TEST(SafetensorsFile, WritesWhatItReads) {
 }
 
 TEST(SafetensorsFile, EveryTruncationIsRefused) {
-  const auto folder = fresh_folder("truncated");
+  const auto folder = safetensors_folder("truncated");
   write_floats(folder / "m", {{"a", "F32", {2}}, {"b", "F32", {1, 1}}}, {1, 2, 3});
   const std::string whole = read_file(folder / "m", 1000);
-  EXPECT_NO_THROW(parse(whole));
+  EXPECT_NO_THROW(parse_tensors(whole));
   for (std::size_t size = 0; size < whole.size(); ++size) refusal(std::string_view(whole).substr(0, size));
 }
 
 TEST(SafetensorsFile, RefusesFoldersAndMissingFiles) {
-  const auto folder = fresh_folder("missing");
+  const auto folder = safetensors_folder("missing");
   EXPECT_THROW(SafetensorsFile{folder}, Error);
   EXPECT_THROW(SafetensorsFile{folder / "missing"}, Error);
   write_file(folder / "empty", "");
@@ -231,7 +232,7 @@ TEST(SafetensorsFile, RefusesFoldersAndMissingFiles) {
 }
 
 TEST(SafetensorsWriter, RefusesWhatCannotBeWritten) {
-  const auto path = fresh_folder("writer") / "m";
+  const auto path = safetensors_folder("writer") / "m";
   AtomicFile file(path);
   const auto declare = [&](std::vector<SafetensorsWriter::Declaration> tensors) {
     const SafetensorsWriter writer(file, tensors);
@@ -246,7 +247,7 @@ TEST(SafetensorsWriter, RefusesWhatCannotBeWritten) {
 }
 
 TEST(SafetensorsModel, JoinsShards) {
-  const auto folder = fresh_folder("shards");
+  const auto folder = safetensors_folder("shards");
   EXPECT_THROW(SafetensorsModel{folder}, Error);
   write_floats(folder / "m-1.safetensors", {{"b", "F32", {1}}}, {2});
   write_floats(folder / "m-2.safetensors", {{"a", "F32", {1}}, {"c", "F32", {1}}}, {1, 3});

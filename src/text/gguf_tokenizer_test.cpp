@@ -26,7 +26,7 @@ constexpr std::string_view hard_text =
     "   \r\n\r\n <|end|> \u00bd \u00b2 \u2167 $100.00 ~~ ^|=";
 
 // The vocabulary of a small trained tokenizer as JSON, to which the tests add what splits text.
-json trained() {
+json trained_document() {
   std::string text;
   for (int i = 0; i < 20; ++i) text += hard_text;
   const Tokenizer tokenizer =
@@ -36,7 +36,7 @@ json trained() {
 
 class GgufTokenizerTest : public testing::Test {
  protected:
-  GgufTokenizerTest() : document_(trained()) {
+  GgufTokenizerTest() : document_(trained_document()) {
     tokens_.resize(document_["model"]["vocab"].size());
     for (const auto& [name, id] : document_["model"]["vocab"].items()) tokens_[id] = name;
     types_.assign(tokens_.size(), 1);

@@ -18,7 +18,7 @@ json trained_file() {
   return json::parse(Tokenizer::train_on_text(text, {.vocab_size = 285}).to_json());
 }
 
-Tokenizer read(const json& file) {
+Tokenizer read_document(const json& file) {
   return Tokenizer::from_json(file.dump(), "file.json");
 }
 
@@ -53,8 +53,8 @@ int encode_in_parts(const Tokenizer& tokenizer, std::string_view text, std::size
 }
 
 TEST(TokenizerCut, AddedTokensAreNotCutApart) {
-  const Tokenizer tokenizer =
-      read(with_added(trained_file(), {{{"content", "<think>"}}, {{"content", "</think>"}}, {{"content", "a\nb"}}}));
+  const Tokenizer tokenizer = read_document(
+      with_added(trained_file(), {{{"content", "<think>"}}, {{"content", "</think>"}}, {{"content", "a\nb"}}}));
   std::string text;
   for (int i = 0; i < 500; ++i) text += "<think>lord</think>";
   Ids ids;
@@ -73,7 +73,7 @@ TEST(TokenizerCut, AddedTokensAreNotCutApart) {
 TEST(TokenizerCut, ThePrefixSpaceComesOnceAText) {
   json file = trained_file();
   file["pre_tokenizer"]["add_prefix_space"] = true;
-  const Tokenizer tokenizer = read(file);
+  const Tokenizer tokenizer = read_document(file);
   std::string text;
   for (int i = 0; i < 300; ++i) text += "the\nlord\n";
   Ids ids;
@@ -129,7 +129,7 @@ TEST(TokenizerCut, PartsGiveTheIdsOfTheWhole) {
   std::mt19937 random(11);
   std::vector<int> parts(files.size(), 0);
   std::vector<Tokenizer> tokenizers;
-  for (const json& file : files) tokenizers.push_back(read(file));
+  for (const json& file : files) tokenizers.push_back(read_document(file));
   for (int round = 0; round < 150; ++round) {
     std::string text;
     const int count = static_cast<int>(random() % 60);

@@ -16,8 +16,8 @@ using Ids = std::vector<TokenId>;
 constexpr std::array all_patterns = {SplitPattern::none, SplitPattern::gpt2, SplitPattern::llama3, SplitPattern::qwen2,
                                      SplitPattern::o200k};
 
-Tokenizer trained(SplitPattern pattern = SplitPattern::gpt2,
-                  std::vector<std::string> special = {"[PAD]", "[BOS]", "[EOS]"}) {
+Tokenizer trained_with(SplitPattern pattern = SplitPattern::gpt2,
+                       std::vector<std::string> special = {"[PAD]", "[BOS]", "[EOS]"}) {
   std::string text;
   for (int i = 0; i < 40; ++i) text += "the quick brown fox, aaaaaaaaaaaaaaaa \u00E9\u4E2D\U0001F600 [EOS]\n";
   return Tokenizer::train_on_text(text, {.vocab_size = 290, .pattern = pattern, .special = std::move(special)});
@@ -25,7 +25,7 @@ Tokenizer trained(SplitPattern pattern = SplitPattern::gpt2,
 
 TEST(Tokenizer, PlainTextNeverGivesSpecialTokens) {
   for (const SplitPattern pattern : all_patterns) {
-    const Tokenizer tokenizer = trained(pattern);
+    const Tokenizer tokenizer = trained_with(pattern);
     const std::string text = "the [EOS] fox[BOS][EOS]";
     for (const TokenId id : tokenizer.encode(text)) EXPECT_FALSE(tokenizer.is_special(id));
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
@@ -33,7 +33,7 @@ TEST(Tokenizer, PlainTextNeverGivesSpecialTokens) {
 }
 
 TEST(Tokenizer, ParsesSpecialTokensWhereAsked) {
-  const Tokenizer tokenizer = trained();
+  const Tokenizer tokenizer = trained_with();
   Ids expected = {tokenizer.bos_id().value()};
   tokenizer.encode_append("the fox", expected);
   expected.push_back(tokenizer.eos_id().value());
@@ -44,7 +44,7 @@ TEST(Tokenizer, ParsesSpecialTokensWhereAsked) {
 }
 
 TEST(Tokenizer, TheLeftmostThenLongestSpecialTokenWins) {
-  const Tokenizer tokenizer = trained(SplitPattern::gpt2, {"<a>", "<a><b>", "<b><c>", "a><b><c>"});
+  const Tokenizer tokenizer = trained_with(SplitPattern::gpt2, {"<a>", "<a><b>", "<b><c>", "a><b><c>"});
   EXPECT_EQ(tokenizer.encode("<a><b><c>", SpecialTokens::parse).front(), 1u);
   EXPECT_EQ(tokenizer.encode("<b><c>", SpecialTokens::parse), Ids{2});
   EXPECT_EQ(tokenizer.encode("<<a>", SpecialTokens::parse).back(), 0u);
@@ -52,7 +52,7 @@ TEST(Tokenizer, TheLeftmostThenLongestSpecialTokenWins) {
 }
 
 TEST(Tokenizer, AddedTokensThatAreNotSpecialAreAlwaysFound) {
-  auto file = nlohmann::json::parse(trained().to_json());
+  auto file = nlohmann::json::parse(trained_with().to_json());
   file["added_tokens"].push_back({{"id", 290}, {"content", "<tool>"}, {"special", false}});
   const Tokenizer tokenizer = Tokenizer::from_json(file.dump(), "file");
   EXPECT_FALSE(tokenizer.is_special(290));
@@ -64,7 +64,7 @@ TEST(Tokenizer, AddedTokensThatAreNotSpecialAreAlwaysFound) {
 TEST(Tokenizer, AnyBytesRoundTrip) {
   PhiloxStream random(11, 0, 0);
   for (const SplitPattern pattern : all_patterns) {
-    const Tokenizer tokenizer = trained(pattern);
+    const Tokenizer tokenizer = trained_with(pattern);
     for (int round = 0; round < 300; ++round) {
       std::string text;
       const std::size_t size = random.below(60);
@@ -80,7 +80,7 @@ TEST(Tokenizer, AnyBytesRoundTrip) {
 
 TEST(Tokenizer, OneVeryLongPretoken) {
   for (const SplitPattern pattern : all_patterns) {
-    const Tokenizer tokenizer = trained(pattern);
+    const Tokenizer tokenizer = trained_with(pattern);
     const std::string text(100000, 'a');
     const Ids ids = tokenizer.encode(text);
     EXPECT_EQ(tokenizer.decode(ids), text);
@@ -90,7 +90,7 @@ TEST(Tokenizer, OneVeryLongPretoken) {
 }
 
 TEST(Tokenizer, AppendingKeepsWhatIsThere) {
-  const Tokenizer tokenizer = trained();
+  const Tokenizer tokenizer = trained_with();
   Ids ids = {7};
   tokenizer.encode_append("the fox", ids);
   Ids expected = {7};
@@ -99,7 +99,7 @@ TEST(Tokenizer, AppendingKeepsWhatIsThere) {
 }
 
 TEST(Tokenizer, IdsWithoutATokenComeToNothingAndAreCounted) {
-  const Tokenizer tokenizer = trained();
+  const Tokenizer tokenizer = trained_with();
   const Ids ids = {3, 290, 4, 1u << 31};
   std::size_t without_token = 0;
   EXPECT_EQ(tokenizer.decode(ids, false, &without_token), tokenizer.decode(Ids{3, 4}));
@@ -110,7 +110,7 @@ TEST(Tokenizer, IdsWithoutATokenComeToNothingAndAreCounted) {
 }
 
 TEST(Tokenizer, ViewsOutliveTheTokenizerTheyCameFrom) {
-  std::optional<Tokenizer> first = trained();
+  std::optional<Tokenizer> first = trained_with();
   const Tokenizer copy = *first;
   const std::string_view bytes = first->token_bytes(289);
   first.reset();

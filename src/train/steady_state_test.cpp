@@ -18,9 +18,9 @@ namespace mslt {
 namespace {
 
 // A device as slow as can be, which is done with nothing before it is waited for, and counts what is allocated.
-class CountingDevice final : public msl::Device {
+class StepCountingDevice final : public msl::Device {
  public:
-  explicit CountingDevice(int& allocations) : allocations_(allocations) {}
+  explicit StepCountingDevice(int& allocations) : allocations_(allocations) {}
   const DeviceInfo& info() const override { return idle_.info(); }
   const msl::DeviceLimits& limits() const override { return idle_.limits(); }
   std::unique_ptr<Buffer> allocate(std::size_t bytes, std::string_view label, bool host_visible) override {
@@ -35,7 +35,7 @@ class CountingDevice final : public msl::Device {
   msl::idle::IdleDevice idle_{{.backend = "idle", .name = "idle", .trains_16_bit = true}, {}};
 };
 
-Config model() {
+Config steady_model() {
   Config config = test::small_llama();
   config.dropout = 0.1f;
   return config;
@@ -43,10 +43,10 @@ Config model() {
 
 TEST(SteadyState, TrainingTakesNoMoreMemory) {
   int allocations = 0;
-  MslBackend backend(std::make_unique<CountingDevice>(allocations));
-  Transformer transformer(backend, model(), DType::bf16);
+  MslBackend backend(std::make_unique<StepCountingDevice>(allocations));
+  Transformer transformer(backend, steady_model(), DType::bf16);
   TrainingStep step(transformer, {.batch_size = 2, .seq_len = 20, .grad_accum = 3});
-  const auto ids = test::random_ids(120, model().vocab_size, 1);
+  const auto ids = test::random_ids(120, steady_model().vocab_size, 1);
   const auto train = [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i <= last; ++i) {
       step.run({.step = i, .update = i, .learning_rate = 1e-3, .tokens = ids, .targets = ids});
@@ -63,12 +63,12 @@ TEST(SteadyState, TrainingTakesNoMoreMemory) {
 // A model on a device that counts its allocations, and three sequences to decode.
 struct Decoding {
   int allocations = 0;
-  MslBackend backend = MslBackend(std::make_unique<CountingDevice>(allocations));
-  Transformer transformer = Transformer(backend, model(), DType::bf16);
-  KvCache cache = KvCache(backend, model(), DType::bf16, 3, 3 * model().max_positions);
+  MslBackend backend = MslBackend(std::make_unique<StepCountingDevice>(allocations));
+  Transformer transformer = Transformer(backend, steady_model(), DType::bf16);
+  KvCache cache = KvCache(backend, steady_model(), DType::bf16, 3, 3 * steady_model().max_positions);
   InferencePass pass = InferencePass(transformer, cache);
   std::array<int, 3> slots = {2, 0, 1};
-  std::vector<std::int32_t> ids = test::random_ids(3, model().vocab_size, 1);
+  std::vector<std::int32_t> ids = test::random_ids(3, steady_model().vocab_size, 1);
 };
 
 TEST(SteadyState, DecodingTakesNoMoreMemory) {
@@ -119,7 +119,7 @@ std::uint64_t launches_a_layer(Config config, std::int64_t sequences) {
   const auto launches = [&](std::int64_t layers) {
     config.layers = layers;
     int allocations = 0;
-    MslBackend backend(std::make_unique<CountingDevice>(allocations));
+    MslBackend backend(std::make_unique<StepCountingDevice>(allocations));
     Transformer transformer(backend, config, DType::bf16);
     KvCache cache(backend, config, DType::bf16, static_cast<int>(sequences), sequences * config.max_positions);
     InferencePass pass(transformer, cache);
