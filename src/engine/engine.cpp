@@ -120,6 +120,8 @@ class ThreadedEngine final : public Engine {
   bool wait_for_work();
   void drop_cancelled();
   void admit();
+  bool can_share_soon(const RequestState& request) const;
+  std::unique_ptr<RequestState> next_in_queue();
   void step();
   std::vector<Chunk> next_chunks();
   // Makes room for one more token in every cache that decodes, by putting requests back.
@@ -293,16 +295,36 @@ void ThreadedEngine::drop_cancelled() {
   }
 }
 
+// Whether a running request is still reading tokens with which this one begins, too: soon they are in blocks to share.
+bool ThreadedEngine::can_share_soon(const RequestState& request) const {
+  const std::span<const std::int32_t> own = request.history();
+  return std::ranges::any_of(running_, [&](const std::unique_ptr<RequestState>& other) {
+    const std::span<const std::int32_t> theirs = other->history();
+    const std::int64_t read = cache_->length(other->slot());
+    if (read + 1 >= other->length()) return false;
+    const std::int64_t same = std::ranges::mismatch(own, theirs).in1 - own.begin();
+    // The last token is computed in any case.
+    const std::int64_t shared =
+        std::min(same, request.length() - 1) / KvCacheView::block_size * KvCacheView::block_size;
+    return shared > read;
+  });
+}
+
+// The first that waits and has a reason to begin now; null if there is none.
+std::unique_ptr<RequestState> ThreadedEngine::next_in_queue() {
+  const std::lock_guard lock(mutex_);
+  const auto place = std::ranges::find_if(queue_, [&](const auto& request) { return !can_share_soon(*request); });
+  if (place == queue_.end()) return nullptr;
+  std::unique_ptr<RequestState> next = std::move(*place);
+  queue_.erase(place);
+  return next;
+}
+
 // Those that wait get a slot and the blocks of their tokens, in the order of their arrival.
 void ThreadedEngine::admit() {
   while (!free_slots_.empty()) {
-    std::unique_ptr<RequestState> next;
-    {
-      const std::lock_guard lock(mutex_);
-      if (queue_.empty()) return;
-      next = std::move(queue_.front());
-      queue_.pop_front();
-    }
+    std::unique_ptr<RequestState> next = next_in_queue();
+    if (next == nullptr) return;
     if (next->is_done_at_once()) {
       deliver(*next, next->end_at_once());
       count_end(*next, &EngineStatistics::finished);

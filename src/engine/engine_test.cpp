@@ -257,6 +257,23 @@ TEST(Engine, KeepsBlocksForTheNextTurn) {
   EXPECT_GT(at_rest(*engine).cache_blocks_kept, 0);
 }
 
+TEST(Engine, OneOfSeveralEqualPromptsIsRead) {
+  Model model = make_model(small_config());
+  const auto engine = make_engine(model, {.max_running = 4, .prefill_tokens = 4});
+  const std::vector<TokenId> prompt = tokens_of(4 * KvCacheView::block_size, 1);
+  std::vector<Collector> collectors(6);
+  for (Collector& collector : collectors) {
+    engine->submit({.prompt = prompt, .sampling = {.temperature = 0.0F}, .max_new_tokens = 3}, collector.sink());
+  }
+  std::vector<Outcome> outcomes;
+  for (Collector& collector : collectors) outcomes.push_back(collector.wait());
+  EXPECT_EQ(outcomes[0].end->cached_prompt_tokens, 0);
+  for (std::size_t i = 1; i < outcomes.size(); ++i) {
+    EXPECT_EQ(outcomes[i].end->cached_prompt_tokens, 3 * KvCacheView::block_size) << i;
+    EXPECT_EQ(outcomes[i].tokens, outcomes[0].tokens);
+  }
+}
+
 // The sink of the request that runs holds the engine until both cancellations are known.
 TEST(Engine, CancelsAtAnyMoment) {
   Model model = make_model(small_config());
