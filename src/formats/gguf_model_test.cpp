@@ -1,5 +1,5 @@
-// Tests of models in GGUF files: the gguf_golden files are those of the gguf_golden folders
-// (tests/gguf_golden/make_gguf.py), and quantised ones are equal to unpacked ones.
+// Tests of models in GGUF files: the golden files are those of the golden folders
+// (tests/golden/make_gguf.py), and quantised ones are equal to unpacked ones.
 #include "formats/gguf_model.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ namespace {
 
 using test::error_of;
 
-const std::filesystem::path gguf_golden = std::filesystem::path(MSLT_TEST_DATA) / "gguf_golden";
+const std::filesystem::path gguf_golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
 
 std::filesystem::path written_gguf(const std::string& name, const TestGguf& file) {
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mslt_" + name + ".gguf");
@@ -55,7 +55,7 @@ TEST_F(GgufModelTest, HoldsTheModelsOfTheGoldenFolders) {
   }
 }
 
-// A gguf_golden folder's copy in which config.json says what llama.cpp takes for granted.
+// A golden folder's copy in which config.json says what llama.cpp takes for granted.
 std::filesystem::path patched_folder(const std::string& name, const nlohmann::json& changes) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_patched_" + name);
   std::filesystem::create_directories(folder);

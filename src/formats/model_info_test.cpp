@@ -8,7 +8,7 @@
 namespace mslt {
 namespace {
 
-const std::filesystem::path info_golden = std::filesystem::path(MSLT_TEST_DATA) / "info_golden";
+const std::filesystem::path info_golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
 
 TEST(ModelInfoTest, DescribesFoldersAndGgufFilesAlike) {
   const ModelInfo folder = read_model_info(info_golden / "hf_mistral");
