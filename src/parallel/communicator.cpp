@@ -74,6 +74,18 @@ std::string Communicator::name_of(int rank) const {
   return fmt::format("rank {} on {}", rank, transport_->host(rank));
 }
 
+template <class Out, class In>
+void Communicator::exchange_with_each(const Out& out, const In& in) {
+  std::vector<Outgoing> outgoing;
+  std::vector<Incoming> incoming;
+  for (int other = 0; other < size(); ++other) {
+    if (other == rank()) continue;
+    if (const std::span<const std::byte> bytes = out(other); !bytes.empty()) outgoing.push_back({other, bytes});
+    if (const std::span<std::byte> bytes = in(other); !bytes.empty()) incoming.push_back({other, bytes});
+  }
+  transport_->exchange(outgoing, incoming);
+}
+
 template <class T>
 void Communicator::reduce_pieces(std::span<T> values) {
   const Piece own = piece_of(values.size(), rank(), size());
@@ -82,37 +94,27 @@ void Communicator::reduce_pieces(std::span<T> values) {
   const auto from = [&](int other) {
     return std::span(received_).subspan(static_cast<std::size_t>(other) * bytes, bytes);
   };
-  std::vector<Outgoing> outgoing;
-  std::vector<Incoming> incoming;
-  for (int other = 0; other < size(); ++other) {
-    if (other == rank()) continue;
-    const Piece theirs = piece_of(values.size(), other, size());
-    if (theirs.count > 0) outgoing.push_back({other, std::as_bytes(values.subspan(theirs.first, theirs.count))});
-    if (own.count > 0) incoming.push_back({other, from(other)});
-  }
-  transport_->exchange(outgoing, incoming);
+  const auto theirs = [&](int other) {
+    const Piece piece = piece_of(values.size(), other, size());
+    return std::as_bytes(values.subspan(piece.first, piece.count));
+  };
+  exchange_with_each(theirs, from);
   const std::span<T> mine = values.subspan(own.first, own.count);
   std::ranges::copy(std::as_bytes(mine), from(rank()).begin());
   std::ranges::copy(as_elements<T>(from(0)), mine.begin());
   for (int other = 1; other < size(); ++other) {
-    const std::span<const T> theirs = as_elements<T>(from(other));
-    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += theirs[i];
+    const std::span<const T> received = as_elements<T>(from(other));
+    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += received[i];
   }
 }
 
 template <class T>
 void Communicator::gather_pieces(std::span<T> values) {
-  const Piece own = piece_of(values.size(), rank(), size());
-  std::vector<Outgoing> outgoing;
-  std::vector<Incoming> incoming;
-  for (int other = 0; other < size(); ++other) {
-    if (other == rank()) continue;
-    const Piece theirs = piece_of(values.size(), other, size());
-    if (own.count > 0) outgoing.push_back({other, std::as_bytes(values.subspan(own.first, own.count))});
-    if (theirs.count > 0)
-      incoming.push_back({other, std::as_writable_bytes(values.subspan(theirs.first, theirs.count))});
-  }
-  transport_->exchange(outgoing, incoming);
+  const auto piece = [&](int owner) {
+    const Piece part = piece_of(values.size(), owner, size());
+    return std::as_writable_bytes(values.subspan(part.first, part.count));
+  };
+  exchange_with_each([&](int /*other*/) { return piece(rank()); }, piece);
 }
 
 template <class T>
@@ -168,22 +170,16 @@ std::vector<std::string> Communicator::gather(std::string_view text) {
   const std::uint64_t length = text.size();
   std::vector<std::uint64_t> lengths(static_cast<std::size_t>(size()), length);
   std::vector<std::string> texts(static_cast<std::size_t>(size()), std::string(text));
-  const auto exchange = [&](std::span<const std::byte> own, auto&& place) {
-    std::vector<Outgoing> outgoing;
-    std::vector<Incoming> incoming;
-    for (int other = 0; other < size(); ++other) {
-      if (other == rank()) continue;
-      outgoing.push_back({other, own});
-      incoming.push_back({other, place(static_cast<std::size_t>(other))});
-    }
-    transport_->exchange(outgoing, incoming);
-  };
-  exchange(std::as_bytes(std::span(&length, 1)),
-           [&](std::size_t other) { return std::as_writable_bytes(std::span(&lengths[other], 1)); });
-  exchange(std::as_bytes(std::span(text)), [&](std::size_t other) {
-    texts[other].resize(lengths[other]);
-    return std::as_writable_bytes(std::span(texts[other]));
-  });
+  exchange_with_each([&](int /*other*/) { return std::as_bytes(std::span(&length, 1)); },
+                     [&](int other) {
+                       return std::as_writable_bytes(std::span(lengths).subspan(static_cast<std::size_t>(other), 1));
+                     });
+  exchange_with_each([&](int /*other*/) { return std::as_bytes(std::span(text)); },
+                     [&](int other) {
+                       const auto place = static_cast<std::size_t>(other);
+                       texts[place].resize(lengths[place]);
+                       return std::as_writable_bytes(std::span(texts[place]));
+                     });
   return texts;
 }
 

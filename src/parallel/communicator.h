@@ -81,6 +81,9 @@ class Communicator {
   std::optional<PeerFailure> failure() const { return transport_->failure(); }
 
  private:
+  // Sends out(other) to each other rank while in(other) is filled by what it sends; neither where there are no bytes.
+  template <class Out, class In>
+  void exchange_with_each(const Out& out, const In& in);
   template <class T>
   void reduce_pieces(std::span<T> values);
   template <class T>
