@@ -117,10 +117,8 @@ GenerateBenchResult bench_generate(Backend& backend, const GenerateBenchOptions&
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
   transformer.quantise(quantisation_from_name(options.quantize));
-  const std::int64_t padded =
-      (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
   const int slots = static_cast<int>(options.batch_size);
-  KvCache cache(backend, config, dtype, slots, options.batch_size * padded);
+  KvCache cache(backend, config, dtype, slots, options.batch_size * positions);
   InferencePass pass(transformer, cache);
 
   std::vector<int> slot_list(static_cast<std::size_t>(slots));

@@ -133,9 +133,8 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
   for (std::int64_t i = 0; i < options.num; ++i) samples.emplace_back(i, start, tokenizer_, eos_ids_, options);
   if (options.max_new_tokens > 0) {
     const std::int64_t positions = prompt_size + std::min(config.max_positions - prompt_size, options.max_new_tokens);
-    const std::int64_t blocks = (positions + KvCacheView::block_size - 1) / KvCacheView::block_size;
     KvCache cache(transformer_.backend(), config, transformer_.dtype(), static_cast<int>(options.num),
-                  options.num * blocks * KvCacheView::block_size);
+                  options.num * positions);
     InferencePass pass(transformer_, cache);
     // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
     TokenDrawer drawer(transformer_.backend(), options.sampling, options.num,

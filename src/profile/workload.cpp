@@ -58,11 +58,6 @@ class TrainingWorkload final : public Workload {
   StepInput input_ = {.step = 0, .update = 0, .learning_rate = 1e-4};
 };
 
-// As many positions in whole blocks of the cache.
-std::int64_t whole_blocks(std::int64_t positions) {
-  return (positions + KvCacheView::block_size - 1) / KvCacheView::block_size * KvCacheView::block_size;
-}
-
 // Each step goes on from the same prompt, so that all do the same work.
 class GenerationWorkload final : public Workload {
  public:
@@ -72,7 +67,7 @@ class GenerationWorkload final : public Workload {
         prompt_tokens_(options.prompt_tokens),
         transformer_(backend, options.model, dtype_from_name(options.dtype)),
         cache_(backend, options.model, dtype_from_name(options.dtype), static_cast<int>(options.batch_size),
-               options.batch_size * whole_blocks(options.prompt_tokens + most_ahead)),
+               options.batch_size * (options.prompt_tokens + most_ahead)),
         pass_(prepared(options), cache_),
         drawer_(backend, SamplingOptions{.temperature = 0.0f}, options.batch_size, options.model.vocab_size),
         slots_(static_cast<std::size_t>(options.batch_size)),
@@ -135,7 +130,7 @@ class ServingWorkload final : public Workload {
         options_(options),
         transformer_(backend, options.model, dtype_from_name(options.dtype)),
         cache_(backend, options.model, dtype_from_name(options.dtype), static_cast<int>(options.batch_size) + 1,
-               options.batch_size * whole_blocks(options.prompt_tokens + 1) + whole_blocks(options.prefill_tokens)),
+               options.batch_size * (options.prompt_tokens + 1) + options.prefill_tokens),
         pass_(
             (transformer_.initialize(1), transformer_.quantise(quantisation_from_name(options.quantize)), transformer_),
             cache_, RowBits::independent),
