@@ -77,29 +77,30 @@ HWY_INLINE Floats shifted_nibble(FloatTag d, Words words) {
   return hn::ConvertTo(d, hn::BitCast(hn::RebindToSigned<FloatTag>(), nibble));
 }
 
+// Nibble P by the way that suits the registers; `rest` are the words without their three lowest nibbles.
+template <int P>
+HWY_INLINE Floats nibble(FloatTag d, Words words, Words rest) {
+  if constexpr (vector_lanes < 16) {
+    return shifted_nibble<P>(d, words);
+  } else if constexpr (P <= 4) {
+    return masked_nibble<P>(d, words);
+  } else {
+    return masked_nibble<P - 3>(d, rest);
+  }
+}
+
 // use(p, weights) for the eight vectors of a chunk.
 template <class Use>
 HWY_INLINE void for_each_nibble(FloatTag d, Words words, const Use& use) {
-  if constexpr (vector_lanes < 16) {
-    use(0, shifted_nibble<0>(d, words));
-    use(1, shifted_nibble<1>(d, words));
-    use(2, shifted_nibble<2>(d, words));
-    use(3, shifted_nibble<3>(d, words));
-    use(4, shifted_nibble<4>(d, words));
-    use(5, shifted_nibble<5>(d, words));
-    use(6, shifted_nibble<6>(d, words));
-    use(7, shifted_nibble<7>(d, words));
-  } else {
-    const Words rest = hn::ShiftRight<12>(words);
-    use(0, masked_nibble<0>(d, words));
-    use(1, masked_nibble<1>(d, words));
-    use(2, masked_nibble<2>(d, words));
-    use(3, masked_nibble<3>(d, words));
-    use(4, masked_nibble<4>(d, words));
-    use(5, masked_nibble<2>(d, rest));
-    use(6, masked_nibble<3>(d, rest));
-    use(7, masked_nibble<4>(d, rest));
-  }
+  const Words rest = hn::ShiftRight<12>(words);
+  use(0, nibble<0>(d, words, rest));
+  use(1, nibble<1>(d, words, rest));
+  use(2, nibble<2>(d, words, rest));
+  use(3, nibble<3>(d, words, rest));
+  use(4, nibble<4>(d, words, rest));
+  use(5, nibble<5>(d, words, rest));
+  use(6, nibble<6>(d, words, rest));
+  use(7, nibble<7>(d, words, rest));
 }
 
 // The words of chunk c of a row of `count` elements; zeros after its last group.
