@@ -10,22 +10,16 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "formats/gguf_block_bytes.h"
 #include "tensor/half.h"
 
 namespace mslt {
 namespace {
 
-using Block = const std::uint8_t*;
+using Block = GgufBytes;
 
-float half_at(Block block, std::size_t offset) {
-  Float16 value;
-  std::memcpy(&value.bits, block + offset, sizeof value.bits);
-  return to_float(value);
-}
-
-// The low halves of 16 bytes are the first 16 of 32 elements, the high halves the others.
-unsigned nibble(Block bytes, std::size_t i) {
-  return i < 16 ? bytes[i] & 0xFu : bytes[i - 16] >> 4;
+float float_at(Block block, std::size_t offset) {
+  return to_float(half_at(block, offset));
 }
 
 unsigned fifth_bit(Block bits, std::size_t i) {
@@ -33,26 +27,26 @@ unsigned fifth_bit(Block bits, std::size_t i) {
 }
 
 void q4_0(Block block, float* out) {
-  const float scale = half_at(block, 0);
+  const float scale = float_at(block, 0);
   for (std::size_t i = 0; i < 32; ++i) out[i] = scale * (static_cast<float>(nibble(block + 2, i)) - 8.0f);
 }
 
 void q4_1(Block block, float* out) {
-  const float scale = half_at(block, 0);
-  const float least = half_at(block, 2);
+  const float scale = float_at(block, 0);
+  const float least = float_at(block, 2);
   for (std::size_t i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(nibble(block + 4, i)) + least;
 }
 
 void q5_0(Block block, float* out) {
-  const float scale = half_at(block, 0);
+  const float scale = float_at(block, 0);
   for (std::size_t i = 0; i < 32; ++i) {
     out[i] = scale * (static_cast<float>(nibble(block + 6, i) | fifth_bit(block + 2, i)) - 16.0f);
   }
 }
 
 void q5_1(Block block, float* out) {
-  const float scale = half_at(block, 0);
-  const float least = half_at(block, 2);
+  const float scale = float_at(block, 0);
+  const float least = float_at(block, 2);
   for (std::size_t i = 0; i < 32; ++i) {
     out[i] = scale * static_cast<float>(nibble(block + 8, i) | fifth_bit(block + 4, i)) + least;
   }
@@ -63,7 +57,7 @@ float signed_byte(std::uint8_t byte) {
 }
 
 void q8_0(Block block, float* out) {
-  const float scale = half_at(block, 0);
+  const float scale = float_at(block, 0);
   for (std::size_t i = 0; i < 32; ++i) out[i] = signed_byte(block[2 + i]) * scale;
 }
 
@@ -85,7 +79,7 @@ ScaleAndLeast part_of(Block block, std::size_t i) {
     scale = (low & 0xFu) | (scale >> 2 & 0x30u);
     least = low >> 4 | (least >> 2 & 0x30u);
   }
-  return {half_at(block, 0) * static_cast<float>(scale), half_at(block, 2) * static_cast<float>(least)};
+  return {float_at(block, 0) * static_cast<float>(scale), float_at(block, 2) * static_cast<float>(least)};
 }
 
 // Two parts of 32 elements share 32 bytes: low halves, then high halves.
@@ -114,7 +108,7 @@ void q5_k(Block block, float* out) {
 }
 
 void q6_k(Block block, float* out) {
-  const float whole = half_at(block, 208);
+  const float whole = float_at(block, 208);
   for (std::size_t part = 0; part < 8; ++part) {
     const std::size_t half = part / 4;
     const Block low = block + half * 64 + part % 2 * 32;

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/parallel.h"
+#include "formats/gguf_block_bytes.h"
 #include "tensor/half.h"
 #include "tensor/quantize.h"
 
@@ -20,53 +21,40 @@ constexpr auto group = static_cast<std::size_t>(quantisation_group);
 // Elements moved at once.
 constexpr std::int64_t packed_block_elements = std::int64_t{1} << 20;
 
-using PackedBlock = const std::uint8_t*;
-
 // A block is a scale, then a minimum or the fifth bits if it has them, then the values.
 constexpr std::size_t after_scale = sizeof(Float16);
 
-Float16 factor_at(PackedBlock block, std::size_t offset) {
-  Float16 value;
-  std::memcpy(&value.bits, block + offset, sizeof value.bits);
-  return value;
-}
-
-void copy_nibbles(PackedBlock block, std::uint8_t* values, Float16* factors) {
-  factors[0] = factor_at(block, 0);
-  factors[1] = factor_at(block, after_scale);
+void copy_nibbles(GgufBytes block, std::uint8_t* values, Float16* factors) {
+  factors[0] = half_at(block, 0);
+  factors[1] = half_at(block, after_scale);
   std::memcpy(values, block + 2 * after_scale, group / 2);
 }
 
 // element = scale · (half - 8).
-void centre_nibbles(PackedBlock block, std::uint8_t* values, Float16* factors) {
-  factors[0] = factor_at(block, 0);
+void centre_nibbles(GgufBytes block, std::uint8_t* values, Float16* factors) {
+  factors[0] = half_at(block, 0);
   factors[1] = to_float16(-8.0f * to_float(factors[0]));
   std::memcpy(values, block + after_scale, group / 2);
 }
 
-void copy_bytes(PackedBlock block, std::uint8_t* values, Float16* factors) {
-  factors[0] = factor_at(block, 0);
+void copy_bytes(GgufBytes block, std::uint8_t* values, Float16* factors) {
+  factors[0] = half_at(block, 0);
   std::memcpy(values, block + after_scale, group);
 }
 
-// The low halves of 16 bytes are the first 16 of 32 elements, the high halves the others.
-int packed_nibble(PackedBlock bytes, std::size_t i) {
-  return i < group / 2 ? bytes[i] & 0xF : bytes[i - group / 2] >> 4;
-}
-
-void widen_nibbles(PackedBlock block, std::uint8_t* values, Float16* factors) {
-  factors[0] = factor_at(block, 0);
+void widen_nibbles(GgufBytes block, std::uint8_t* values, Float16* factors) {
+  factors[0] = half_at(block, 0);
   for (std::size_t i = 0; i < group; ++i) {
-    values[i] = static_cast<std::uint8_t>(packed_nibble(block + after_scale, i) - 8);
+    values[i] = static_cast<std::uint8_t>(nibble(block + after_scale, i) - 8);
   }
 }
 
-void widen_fifth_bits(PackedBlock block, std::uint8_t* values, Float16* factors) {
-  const PackedBlock bits = block + after_scale;
-  factors[0] = factor_at(block, 0);
+void widen_fifth_bits(GgufBytes block, std::uint8_t* values, Float16* factors) {
+  const GgufBytes bits = block + after_scale;
+  factors[0] = half_at(block, 0);
   for (std::size_t i = 0; i < group; ++i) {
     const int fifth = (bits[i / 8] >> (i % 8) & 1) << 4;
-    values[i] = static_cast<std::uint8_t>((packed_nibble(bits + 4, i) | fifth) - 16);
+    values[i] = static_cast<std::uint8_t>((nibble(bits + 4, i) | fifth) - 16);
   }
 }
 
@@ -74,7 +62,7 @@ void widen_fifth_bits(PackedBlock block, std::uint8_t* values, Float16* factors)
 struct Regrouping {
   std::string_view from;
   DType to;
-  void (*regroup)(PackedBlock, std::uint8_t* values, Float16* factors);
+  void (*regroup)(GgufBytes, std::uint8_t* values, Float16* factors);
 };
 // Four bits are tried first.
 constexpr Regrouping regroupings[] = {{"Q4_1", DType::u8, copy_nibbles},
@@ -93,9 +81,9 @@ const Regrouping* find_regrouping(const FileTensor& tensor, DType to) {
 // Whether 8 times each scale of the blocks, which begin with it, is an f16.
 bool has_minima(const FileTensor& tensor) {
   constexpr float most = 65504.0f / 8.0f;
-  const auto* const bytes = reinterpret_cast<PackedBlock>(tensor.data.data());
+  const auto* const bytes = reinterpret_cast<GgufBytes>(tensor.data.data());
   for (std::size_t at = 0; at < tensor.data.size(); at += tensor.block->bytes) {
-    if (std::abs(to_float(factor_at(bytes, at))) > most) return false;
+    if (std::abs(to_float(half_at(bytes, at))) > most) return false;
   }
   return true;
 }
@@ -154,7 +142,7 @@ void load_packed(const Transformer& model, std::span<const WeightPiece> pieces,
     if (model.parameters().layout().contains(piece.parameter)) continue;
     const Weight to = model.quantised().find(piece.parameter, {});
     const Regrouping& regrouping = *find_regrouping(tensor, to.values.dtype());
-    const auto* const bytes = reinterpret_cast<PackedBlock>(tensor.data.data());
+    const auto* const bytes = reinterpret_cast<GgufBytes>(tensor.data.data());
     const auto value_bytes = static_cast<std::size_t>(to.values.shape()[1]);
     const auto factors_a_row = static_cast<std::size_t>(to.scales.elements() / to.scales.shape()[0]);
     const std::size_t groups = static_cast<std::size_t>(to.scales.shape()[1]);
