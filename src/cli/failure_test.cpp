@@ -8,20 +8,15 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "cli/cli_fixture.h"
 #include "cli/output_stream.h"
 #include "mslt/error.h"
 
 namespace mslt::cli {
 namespace {
 
-struct FailureOutcome {
-  int status = 0;
-  std::string out;
-  std::string err;
-};
-
 template <class Exception>
-FailureOutcome reported(const Exception& exception, bool json) {
+Outcome reported(const Exception& exception, bool json) {
   std::istringstream in;
   std::ostringstream out;
   std::ostringstream err;
@@ -30,7 +25,7 @@ FailureOutcome reported(const Exception& exception, bool json) {
   return {status, out.str(), err.str()};
 }
 
-void expect_json(const FailureOutcome& outcome, const std::string& kind, int status) {
+void expect_json(const Outcome& outcome, const std::string& kind, int status) {
   EXPECT_EQ(outcome.status, status);
   const auto error = nlohmann::json::parse(outcome.out)["error"];
   EXPECT_EQ(error["kind"], kind);
@@ -52,32 +47,23 @@ TEST(Failure, IsAJsonObjectOfItsKind) {
 }
 
 TEST(Failure, IsALineWithoutJson) {
-  const FailureOutcome outcome = reported(Error(ErrorKind::input, "No."), false);
+  const Outcome outcome = reported(Error(ErrorKind::input, "No."), false);
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(outcome.err, "mslt: No.\n");
 }
 
 TEST(Failure, OfAReaderThatWentAwayIsQuiet) {
-  const FailureOutcome outcome = reported(OutputClosed(), true);
+  const Outcome outcome = reported(OutputClosed(), true);
   EXPECT_EQ(outcome.status, 141);
   EXPECT_EQ(outcome.out + outcome.err, "");
 }
 
-FailureOutcome mslt_in_process(std::vector<std::string> arguments) {
-  std::istringstream in;
-  std::ostringstream out;
-  std::ostringstream err;
-  Context context{in, out, err};
-  const int status = run(std::move(arguments), context);
-  return {status, out.str(), err.str()};
-}
-
 TEST(Failure, IsJsonAlsoWhereParsingFails) {
-  expect_json(mslt_in_process({"train", "--setps", "5", "--json"}), "usage", 2);
-  expect_json(mslt_in_process({"trian", "--json"}), "usage", 2);
-  expect_json(mslt_in_process({"--json", "train"}), "usage", 2);
-  expect_json(mslt_in_process({"tokenizer", "train", "--config", "missing.toml", "--json"}), "io", 1);
-  expect_json(mslt_in_process({"eval", "--model", "nowhere", "--data", "nowhere", "--json"}), "input", 1);
+  expect_json(mslt({"train", "--setps", "5", "--json"}), "usage", 2);
+  expect_json(mslt({"trian", "--json"}), "usage", 2);
+  expect_json(mslt({"--json", "train"}), "usage", 2);
+  expect_json(mslt({"tokenizer", "train", "--config", "missing.toml", "--json"}), "io", 1);
+  expect_json(mslt({"eval", "--model", "nowhere", "--data", "nowhere", "--json"}), "input", 1);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <sstream>
 
 #include "base/parallel.h"
+#include "cli/cli_fixture.h"
 #include "cli/command.h"
 #include "cli/numbers.h"
 
@@ -56,16 +57,9 @@ std::string type_of(const CLI::Option& option) {
   return type.substr(0, type.find(':'));
 }
 
-struct ParseOutcome {
-  int status = 0;
-  std::string err;
-};
-
-ParseOutcome run_with(std::vector<std::string> words, const std::vector<std::string>& more) {
-  Streams streams;
+Outcome run_with(std::vector<std::string> words, const std::vector<std::string>& more) {
   words.insert(words.end(), more.begin(), more.end());
-  const int status = run(std::move(words), streams.context);
-  return {status, streams.err.str()};
+  return mslt(std::move(words));
 }
 
 TEST(Options, NoneLeavesItsNumbersToCli11) {
@@ -92,7 +86,7 @@ TEST(Options, EveryNumberIsTheWholeTextInItsRange) {
       // Flags of one type share a parser: the first take every text, and then each takes the next.
       for (std::size_t i = 0; i < (number < 3 ? wrong.size() : 1); ++i) {
         const std::string text = wrong[(number + i) % wrong.size()];
-        const ParseOutcome outcome = run_with(words, {flag, text});
+        const Outcome outcome = run_with(words, {flag, text});
         const std::string refusal =
             text.empty() ? flag + " is empty; it must be " : flag + " is '" + text + "'; it must be ";
         EXPECT_EQ(outcome.status, 2) << words.front() << " " << flag << " " << text;
@@ -121,7 +115,7 @@ TEST(Options, EveryCommandTakesTheNumberOfThreads) {
 }
 
 TEST(Options, AnEmptyValueDoesNotSwallowTheNextOption) {
-  const ParseOutcome outcome = run_with({"train"}, {"--seed=", "--resume"});
+  const Outcome outcome = run_with({"train"}, {"--seed=", "--resume"});
   EXPECT_NE(outcome.err.find("--seed is empty"), std::string::npos) << outcome.err;
 }
 

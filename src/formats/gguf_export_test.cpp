@@ -15,6 +15,7 @@
 #include "base/test_gguf.h"
 #include "formats/gguf_architectures.h"
 #include "formats/gguf_model.h"
+#include "formats/test_folders.h"
 #include "formats/test_parameters.h"
 #include "mslt/model.h"
 
@@ -22,8 +23,6 @@ namespace mslt {
 namespace {
 
 using test::error_of;
-
-const std::filesystem::path golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
 
 class GgufExportTest : public testing::Test {
  protected:
@@ -41,7 +40,7 @@ class GgufExportTest : public testing::Test {
 TEST_F(GgufExportTest, ModelsComeBackWithTheSameBits) {
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9, 7, 9};
   for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2", "qwen3"}) {
-    const auto folder = golden / ("hf_" + name);
+    const auto folder = golden_folder() / ("hf_" + name);
     const LoadedModel model = load_model_folder(*backend, folder, DType::f32);
     const auto path = exported(model, name);
     const LoadedModel found = load_model_folder(*backend, path);
@@ -54,7 +53,7 @@ TEST_F(GgufExportTest, ModelsComeBackWithTheSameBits) {
 }
 
 TEST_F(GgufExportTest, SaysWhatIsMissingAndKeepsWhatIsSaidOfTheModel) {
-  const LoadedModel model = load_model_folder(*backend, golden / "hf_llama", DType::f32);
+  const LoadedModel model = load_model_folder(*backend, golden_folder() / "hf_llama", DType::f32);
   const auto path = std::filesystem::path(testing::TempDir()) / "mslt_export_said.gguf";
   GgufExport file(model.transformer->config(), model, *gguf_block("F32"));
   ASSERT_EQ(file.notes().size(), 1u);
@@ -74,7 +73,7 @@ TEST_F(GgufExportTest, SaysWhatIsMissingAndKeepsWhatIsSaidOfTheModel) {
 // With the settings that llama.cpp takes for granted. The weights of Gemma's norms lose bits when one is added.
 TEST_F(GgufExportTest, ModelsWithFixedSettingsComeBack) {
   for (const std::string name : {"smollm3", "olmo2", "gemma2", "gemma2_without_window", "gemma3"}) {
-    Config config = load_model_config(golden / ("hf_" + name.substr(0, name.find('_'))));
+    Config config = load_model_config(golden_folder() / ("hf_" + name.substr(0, name.find('_'))));
     const bool is_gemma = config.norm_weight_offset != 0;
     config.layers = 6;
     if (is_gemma) {
@@ -106,7 +105,7 @@ TEST_F(GgufExportTest, ModelsWithFixedSettingsComeBack) {
 
 TEST_F(GgufExportTest, RefusesWhatLlamaCppDoesNotCompute) {
   const auto refusal = [&](const std::string& name, std::string_view why) {
-    const LoadedModel model = load_model_folder(*backend, golden / ("hf_" + name), DType::f32);
+    const LoadedModel model = load_model_folder(*backend, golden_folder() / ("hf_" + name), DType::f32);
     const std::string message = error_of(ErrorKind::input, [&] { exported(model, "refused"); });
     EXPECT_NE(message.find("cannot be written as a GGUF file"), std::string::npos) << message;
     EXPECT_NE(message.find(why), std::string::npos) << message;
@@ -122,7 +121,7 @@ TEST_F(GgufExportTest, RefusesWhatLlamaCppDoesNotCompute) {
 }
 
 TEST_F(GgufExportTest, RefusesNumbersBeyondTheType) {
-  LoadedModel model = load_model_folder(*backend, golden / "hf_llama", DType::f32);
+  LoadedModel model = load_model_folder(*backend, golden_folder() / "hf_llama", DType::f32);
   const Tensor embedding = model.transformer->parameters().tensor("token_embedding.weight");
   const auto fill = [&](float value) {
     const std::vector<float> large(static_cast<std::size_t>(embedding.elements()), value);

@@ -14,6 +14,7 @@
 #include "backend/registry.h"
 #include "base/test_errors.h"
 #include "base/test_gguf.h"
+#include "formats/test_folders.h"
 #include "formats/test_gguf_llama.h"
 #include "formats/test_parameters.h"
 #include "mslt/model.h"
@@ -22,8 +23,6 @@ namespace mslt {
 namespace {
 
 using test::error_of;
-
-const std::filesystem::path gguf_golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
 
 std::filesystem::path written_gguf(const std::string& name, const TestGguf& file) {
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / ("mslt_" + name + ".gguf");
@@ -39,8 +38,8 @@ class GgufModelTest : public testing::Test {
 TEST_F(GgufModelTest, HoldsTheModelsOfTheGoldenFolders) {
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8};
   for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2"}) {
-    const auto folder = gguf_golden / ("hf_" + name);
-    const auto file = gguf_golden / "gguf" / (name + ".gguf");
+    const auto folder = golden_folder() / ("hf_" + name);
+    const auto file = golden_folder() / "gguf" / (name + ".gguf");
     const LoadedModel expected = load_model_folder(*backend, folder);
     const LoadedModel found = load_model_folder(*backend, file);
     EXPECT_EQ(parameter_bytes(*found.transformer), parameter_bytes(*expected.transformer)) << name;
@@ -59,9 +58,9 @@ TEST_F(GgufModelTest, HoldsTheModelsOfTheGoldenFolders) {
 std::filesystem::path patched_folder(const std::string& name, const nlohmann::json& changes) {
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_patched_" + name);
   std::filesystem::create_directories(folder);
-  std::filesystem::copy(gguf_golden / ("hf_" + name), folder,
+  std::filesystem::copy(golden_folder() / ("hf_" + name), folder,
                         std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
-  std::ifstream given(gguf_golden / ("hf_" + name) / "config.json");
+  std::ifstream given(golden_folder() / ("hf_" + name) / "config.json");
   nlohmann::json config = nlohmann::json::parse(given);
   config.merge_patch(changes);
   std::ofstream(folder / "config.json") << config.dump();
@@ -82,7 +81,7 @@ TEST_F(GgufModelTest, HoldsTheModelsOfOtherFamilies) {
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8};
   for (const auto& [name, changes] : models) {
     const auto folder = patched_folder(name, changes);
-    const auto file = gguf_golden / "gguf" / (name + ".gguf");
+    const auto file = golden_folder() / "gguf" / (name + ".gguf");
     EXPECT_EQ(load_model_config(file), load_model_config(folder)) << name;
     Model one = Model::load(folder, {.device = "cpu", .dtype = "f32"});
     Model other = Model::load(file, {.device = "cpu", .dtype = "f32"});

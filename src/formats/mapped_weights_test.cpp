@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "formats/model_folder.h"
+#include "formats/test_folders.h"
 #include "model/test_models.h"
 
 namespace mslt {
@@ -18,17 +19,10 @@ namespace {
 
 using test::download;
 
-std::filesystem::path mapped_folder(const std::string& name) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_mapped_weights_" + name);
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder;
-}
-
 class MappedWeights : public testing::Test {
  protected:
   std::filesystem::path save(const std::string& name, const Config& config, DType dtype = DType::f32) {
-    const std::filesystem::path folder = mapped_folder(name);
+    const std::filesystem::path folder = fresh_folder("mapped_weights_" + name);
     Transformer original(*backend_, config, DType::f32);
     test::randomize(original);
     save_model_folder(folder, original, nullptr, {.dtype = dtype, .generation = {}});
@@ -116,7 +110,7 @@ void rewrite(const std::filesystem::path& from, const std::filesystem::path& to,
 
 TEST_F(MappedWeights, AreNotThoseWhosePiecesAreApart) {
   const auto folder = save("order", test::small_llama());
-  const auto other = mapped_folder("reordered");
+  const auto other = fresh_folder("mapped_weights_reordered");
   rewrite(folder, other, {"model.layers.0.self_attn.k_proj.weight", "model.layers.1.mlp.up_proj.weight"}, 0);
   const std::set<std::string> names = mapped(other);
   EXPECT_FALSE(names.contains("layers.0.qkv.weight"));
@@ -128,11 +122,11 @@ TEST_F(MappedWeights, AreNotThoseWhosePiecesAreApart) {
 TEST_F(MappedWeights, AreNotThoseOffTheirAlignment) {
   const auto folder = save("aligned", test::small_llama());
   for (const std::size_t remainder : {8, 4}) {
-    const auto other = mapped_folder("misaligned");
+    const auto other = fresh_folder("mapped_weights_misaligned");
     rewrite(folder, other, {}, remainder);
     EXPECT_TRUE(mapped(other).empty()) << remainder;
   }
-  const auto other = mapped_folder("realigned");
+  const auto other = fresh_folder("mapped_weights_realigned");
   rewrite(folder, other, {}, 16);
   EXPECT_FALSE(mapped(other).empty());
 }
@@ -155,7 +149,7 @@ TEST_F(MappedWeights, SayWhenTheirFileWasCut) {
     download(*backend_, model.transformer->parameters().tensor(segment));
   }
   EXPECT_NO_THROW(copied.transformer->parameters().require_intact());
-  const auto other = mapped_folder("cut_copy");
+  const auto other = fresh_folder("mapped_weights_cut_copy");
   for (const auto& call : std::vector<std::function<void()>>{[&] { model.transformer->parameters().require_intact(); },
                                                              [&] {
                                                                save_model_folder(other, *model.transformer, nullptr);

@@ -24,6 +24,7 @@
 #include "base/test_errors.h"
 #include "base/test_gguf.h"
 #include "formats/safetensors.h"
+#include "formats/test_folders.h"
 #include "formats/test_parameters.h"
 #include "formats/token_names.h"
 #include "model/inference_pass.h"
@@ -33,13 +34,6 @@ namespace mslt {
 namespace {
 
 using test::error_of;
-
-std::filesystem::path fresh_folder(const std::string& name) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_model_folder_" + name);
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder;
-}
 
 Tokenizer small_tokenizer() {
   TokenizerTrainOptions options;
@@ -66,7 +60,7 @@ class ModelFolder : public testing::Test {
 
   // A small model with its tokenizer under `name`.
   std::filesystem::path saved(const std::string& name) {
-    const auto folder = fresh_folder(name);
+    const auto folder = fresh_folder("model_folder_" + name);
     const Tokenizer tokenizer = small_tokenizer();
     save_model_folder(folder, model(1), &tokenizer);
     return folder;
@@ -191,7 +185,7 @@ TEST_F(ModelFolder, CarriesOverWhatTrainingDoesNotChange) {
   const LoadedModel loaded = load_model_folder(*backend, folder);
   EXPECT_TRUE(loaded.notes.empty());
   const Tokenizer tokenizer = small_tokenizer();
-  const auto trained = fresh_folder("trained");
+  const auto trained = fresh_folder("model_folder_trained");
   save_model_folder(trained, model(9), &tokenizer, carried_over(loaded, &tokenizer));
   const auto generation = read_json_file(trained / "generation_config.json");
   EXPECT_EQ(generation["eos_token_id"], (std::vector<int>{1, 2}));
@@ -228,7 +222,7 @@ TEST_F(ModelFolder, TemplatesOfHostileNamesAreNotSaved) {
   for (const char* name : {"../x", "a/b", ".hidden", ""}) {
     options.files[std::string("additional_chat_templates/") + name + ".jinja"] = "{{ messages }}";
   }
-  const auto folder = fresh_folder("hostile_names_saved");
+  const auto folder = fresh_folder("model_folder_hostile_names_saved");
   save_model_folder(folder, model(9), &tokenizer, options);
   std::size_t templates = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
@@ -244,7 +238,7 @@ TEST_F(ModelFolder, AnotherTokenizersNamesAreNotCarriedOver) {
   options.threads = 1;
   options.special = {"[EOS]"};
   const Tokenizer other = Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat", options);
-  const auto trained = fresh_folder("other_tokens_trained");
+  const auto trained = fresh_folder("model_folder_other_tokens_trained");
   save_model_folder(trained, model(9), &other, carried_over(loaded, &other));
   const auto generation = read_json_file(trained / "generation_config.json");
   EXPECT_EQ(generation["eos_token_id"], 0);
@@ -341,7 +335,7 @@ TEST_F(ModelFolder, TheEndOfDocumentsIsNamedBesideTheTokenizer) {
   options.threads = 1;
   options.special = {"<start>", "<stop>", "<halt>"};
   const Tokenizer tokenizer = Tokenizer::train_on_text("the cat and the hat and the bat and the rat the cat", options);
-  const auto folder = fresh_folder("eos_beside");
+  const auto folder = fresh_folder("model_folder_eos_beside");
   std::vector<std::string> notes;
   const auto eos = [&] {
     return eos_beside(folder / "tokenizer.json", tokenizer, notes);
@@ -384,7 +378,7 @@ TEST_F(ModelFolder, ReadsWhatWrappersAndSaveModelLeave) {
       values.push_back(static_cast<double>(value));
     }
   }
-  const auto other = fresh_folder("wrapped_other");
+  const auto other = fresh_folder("model_folder_wrapped_other");
   std::filesystem::copy_file(folder / "config.json", other / "config.json");
   AtomicFile file(other / "model.safetensors");
   SafetensorsWriter writer(file, declarations);
@@ -432,7 +426,7 @@ TEST_F(ModelFolder, AFullDiskKeepsThePreviousModel) {
 }
 
 TEST_F(ModelFolder, RefusesAFileInTheFoldersPlace) {
-  const auto folder = fresh_folder("file");
+  const auto folder = fresh_folder("model_folder_file");
   write_file(folder / "f", "text");
   EXPECT_THROW(save_model_folder(folder / "f", model(1), nullptr), Error);
   EXPECT_THROW(load_model_folder(*backend, folder / "f"), Error);
@@ -442,7 +436,7 @@ TEST_F(ModelFolder, RefusesAFileInTheFoldersPlace) {
 class SavedByTransformers : public testing::TestWithParam<std::string> {};
 
 TEST_P(SavedByTransformers, GivesTheSameLogits) {
-  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / GetParam();
+  const std::filesystem::path folder = golden_folder() / GetParam();
   Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
   const auto expected = read_json_file(folder / "expected.json");
   const auto ids = expected["ids"].get<std::vector<std::int32_t>>();
@@ -457,11 +451,11 @@ TEST_P(SavedByTransformers, GivesTheSameLogits) {
 
 // Saved again here, it is the same model, and still of its family, or of one that computes the same.
 TEST_P(SavedByTransformers, IsSavedAgain) {
-  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / GetParam();
+  const std::filesystem::path folder = golden_folder() / GetParam();
   const auto expected = read_json_file(folder / "expected.json");
   const auto ids = expected["ids"].get<std::vector<std::int32_t>>();
   Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
-  const auto again = fresh_folder("again_" + GetParam());
+  const auto again = fresh_folder("model_folder_again_" + GetParam());
   model.save(again);
   Model saved = Model::load(again, {.device = "cpu", .dtype = "f32"});
   EXPECT_EQ(saved.config(), model.config());
@@ -473,7 +467,7 @@ TEST_P(SavedByTransformers, IsSavedAgain) {
 class WrittenByTransformers : public testing::TestWithParam<std::string> {};
 
 TEST_P(WrittenByTransformers, GoesOnAlike) {
-  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / GetParam();
+  const std::filesystem::path folder = golden_folder() / GetParam();
   const auto expected = read_json_file(folder / "expected.json");
   const auto backend = make_backend("cpu");
   const LoadedModel loaded = load_model_folder(*backend, folder, DType::f32);
@@ -500,7 +494,7 @@ INSTANTIATE_TEST_SUITE_P(LongGolden, SavedByTransformers, with_text);
 INSTANTIATE_TEST_SUITE_P(LongGolden, WrittenByTransformers, with_text);
 
 TEST(Model, ChecksItsTokens) {
-  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / "hf_gpt2";
+  const std::filesystem::path folder = golden_folder() / "hf_gpt2";
   Model model = Model::load(folder, {.device = "cpu", .dtype = ""});
   EXPECT_FALSE(model.has_tokenizer());
   EXPECT_THROW(model.tokenizer(), Error);
@@ -512,7 +506,7 @@ TEST(Model, ChecksItsTokens) {
 }
 
 TEST(Model, SixteenBitLogitsAreClose) {
-  const std::filesystem::path folder = std::filesystem::path(MSLT_TEST_DATA) / "golden" / "hf_llama";
+  const std::filesystem::path folder = golden_folder() / "hf_llama";
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6};
   const auto full = Model::load(folder, {.device = "cpu", .dtype = "f32"}).logits(ids);
   const auto half = Model::load(folder, {.device = "cpu", .dtype = "bf16"}).logits(ids);

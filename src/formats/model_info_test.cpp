@@ -3,16 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include "formats/test_folders.h"
 #include "mslt/error.h"
 
 namespace mslt {
 namespace {
 
-const std::filesystem::path info_golden = std::filesystem::path(MSLT_TEST_DATA) / "golden";
-
 TEST(ModelInfoTest, DescribesFoldersAndGgufFilesAlike) {
-  const ModelInfo folder = read_model_info(info_golden / "hf_mistral");
-  const ModelInfo file = read_model_info(info_golden / "gguf" / "mistral.gguf");
+  const ModelInfo folder = read_model_info(golden_folder() / "hf_mistral");
+  const ModelInfo file = read_model_info(golden_folder() / "gguf" / "mistral.gguf");
   EXPECT_EQ(folder.format, "Hugging Face folder");
   EXPECT_EQ(file.format, "GGUF version 3");
   EXPECT_EQ(folder.config, file.config);
@@ -33,9 +32,9 @@ TEST(ModelInfoTest, DescribesFoldersAndGgufFilesAlike) {
 }
 
 TEST(ModelInfoTest, RefusesWhatIsNoModel) {
-  EXPECT_THROW(read_model_info(info_golden), Error);
-  EXPECT_THROW(read_model_info(info_golden / "missing"), Error);
-  EXPECT_THROW(read_model_info(info_golden / "split.json"), Error);
+  EXPECT_THROW(read_model_info(golden_folder()), Error);
+  EXPECT_THROW(read_model_info(golden_folder() / "missing"), Error);
+  EXPECT_THROW(read_model_info(golden_folder() / "split.json"), Error);
 }
 
 }  // namespace

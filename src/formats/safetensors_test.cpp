@@ -8,16 +8,10 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "formats/test_folders.h"
 
 namespace mslt {
 namespace {
-
-std::filesystem::path safetensors_folder(const std::string& name) {
-  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / ("mslt_safetensors_" + name);
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder;
-}
 
 std::string length_field(std::uint64_t length) {
   std::string field(8, '\0');
@@ -183,7 +177,7 @@ TEST(SafetensorsHeader, RefusesEveryOtherGrammar) {
 }
 
 TEST(SafetensorsFile, WritesWhatItReads) {
-  const auto path = safetensors_folder("round") / "m.safetensors";
+  const auto path = fresh_folder("safetensors_round") / "m.safetensors";
   {
     AtomicFile file(path);
     const std::vector<SafetensorsWriter::Declaration> tensors = {
@@ -216,7 +210,7 @@ TEST(SafetensorsFile, WritesWhatItReads) {
 }
 
 TEST(SafetensorsFile, EveryTruncationIsRefused) {
-  const auto folder = safetensors_folder("truncated");
+  const auto folder = fresh_folder("safetensors_truncated");
   write_floats(folder / "m", {{"a", "F32", {2}}, {"b", "F32", {1, 1}}}, {1, 2, 3});
   const std::string whole = read_file(folder / "m", 1000);
   EXPECT_NO_THROW(parse_tensors(whole));
@@ -224,7 +218,7 @@ TEST(SafetensorsFile, EveryTruncationIsRefused) {
 }
 
 TEST(SafetensorsFile, RefusesFoldersAndMissingFiles) {
-  const auto folder = safetensors_folder("missing");
+  const auto folder = fresh_folder("safetensors_missing");
   EXPECT_THROW(SafetensorsFile{folder}, Error);
   EXPECT_THROW(SafetensorsFile{folder / "missing"}, Error);
   write_file(folder / "empty", "");
@@ -232,7 +226,7 @@ TEST(SafetensorsFile, RefusesFoldersAndMissingFiles) {
 }
 
 TEST(SafetensorsWriter, RefusesWhatCannotBeWritten) {
-  const auto path = safetensors_folder("writer") / "m";
+  const auto path = fresh_folder("safetensors_writer") / "m";
   AtomicFile file(path);
   const auto declare = [&](std::vector<SafetensorsWriter::Declaration> tensors) {
     const SafetensorsWriter writer(file, tensors);
@@ -247,7 +241,7 @@ TEST(SafetensorsWriter, RefusesWhatCannotBeWritten) {
 }
 
 TEST(SafetensorsModel, JoinsShards) {
-  const auto folder = safetensors_folder("shards");
+  const auto folder = fresh_folder("safetensors_shards");
   EXPECT_THROW(SafetensorsModel{folder}, Error);
   write_floats(folder / "m-1.safetensors", {{"b", "F32", {1}}}, {2});
   write_floats(folder / "m-2.safetensors", {{"a", "F32", {1}}, {"c", "F32", {1}}}, {1, 3});

@@ -10,6 +10,7 @@
 
 #include "base/test_errors.h"
 #include "mslt/tokenizer.h"
+#include "text/test_tokenizers.h"
 
 namespace mslt {
 namespace {
@@ -85,10 +86,6 @@ json without_normalizer(const json& pre_tokenizer) {
   return file;
 }
 
-Tokenizer read_pieces(const json& file) {
-  return Tokenizer::from_json(file.dump(), "file.json");
-}
-
 Ids byte_ids(std::string_view bytes) {
   Ids ids;
   for (const char byte : bytes) ids.push_back(first_byte + static_cast<unsigned char>(byte));
@@ -103,7 +100,7 @@ std::string streamed(const Tokenizer& tokenizer, const Ids& ids, bool continues 
 }
 
 TEST(PieceTokenizer, EncodesWithPrependedMarkAndBytes) {
-  const Tokenizer tokenizer = read_pieces(llama_file());
+  const Tokenizer tokenizer = read_tokenizer(llama_file());
   EXPECT_EQ(tokenizer.encode("ab ab"), (Ids{267, 267}));
   EXPECT_EQ(tokenizer.encode("  abab"), (Ids{264, 267, 266}));
   EXPECT_EQ(tokenizer.encode("    a"), (Ids{269, 265}));
@@ -119,7 +116,7 @@ TEST(PieceTokenizer, EncodesWithPrependedMarkAndBytes) {
 TEST(PieceTokenizer, EncodesWithMetaspace) {
   for (const bool splits : {false, true}) {
     const auto ids = [&](const char* scheme, const char* text) {
-      return read_pieces(without_normalizer(metaspace(scheme, splits))).encode(text, SpecialTokens::parse);
+      return read_tokenizer(without_normalizer(metaspace(scheme, splits))).encode(text, SpecialTokens::parse);
     };
     EXPECT_EQ(ids("first", "ab a"), (Ids{267, 265}));
     EXPECT_EQ(ids("first", "a<r>  b</s>a"), (Ids{265, 270, 261, 2, 260}));
@@ -127,24 +124,24 @@ TEST(PieceTokenizer, EncodesWithMetaspace) {
     EXPECT_EQ(ids("never", "ab a"), (Ids{266, 265}));
   }
   json old = {{"type", "Metaspace"}, {"add_prefix_space", false}};
-  EXPECT_EQ(read_pieces(without_normalizer(old)).encode("ab a"), (Ids{266, 265}));
+  EXPECT_EQ(read_tokenizer(without_normalizer(old)).encode("ab a"), (Ids{266, 265}));
   old["add_prefix_space"] = true;
-  EXPECT_EQ(read_pieces(without_normalizer(old)).encode("ab a"), (Ids{267, 265}));
+  EXPECT_EQ(read_tokenizer(without_normalizer(old)).encode("ab a"), (Ids{267, 265}));
 }
 
 TEST(PieceTokenizer, CharactersWithoutATokenAreUnknownOrDropped) {
   json file = llama_file();
   json& model = file["model"];
   model["byte_fallback"] = false;
-  EXPECT_EQ(read_pieces(file).encode("axyb"), (Ids{265, 0, 261}));
+  EXPECT_EQ(read_tokenizer(file).encode("axyb"), (Ids{265, 0, 261}));
   model["fuse_unk"] = false;
-  EXPECT_EQ(read_pieces(file).encode("axyb"), (Ids{265, 0, 0, 261}));
+  EXPECT_EQ(read_tokenizer(file).encode("axyb"), (Ids{265, 0, 0, 261}));
   model["unk_token"] = nullptr;
-  EXPECT_EQ(read_pieces(file).encode("axyb xa"), (Ids{267, 265}));
+  EXPECT_EQ(read_tokenizer(file).encode("axyb xa"), (Ids{267, 265}));
 }
 
 TEST(PieceTokenizer, DecodesAsAWholeAndStreamed) {
-  const Tokenizer tokenizer = read_pieces(llama_file());
+  const Tokenizer tokenizer = read_tokenizer(llama_file());
   const std::string unknown = "\uFFFD";
   Ids parrot = byte_ids("\U0001F99C");
   parrot.push_back(260);
@@ -170,9 +167,9 @@ TEST(PieceTokenizer, DecodesAsAWholeAndStreamed) {
   EXPECT_EQ(tokenizer.token_bytes(first_byte + 0x41), "A");
   json file = llama_file();
   file["decoder"] = metaspace("always", true);
-  EXPECT_EQ(read_pieces(file).decode(Ids{264, 265}), " a");
-  EXPECT_EQ(read_pieces(file).decode(Ids{265, 265}), "a a");
-  EXPECT_EQ(streamed(read_pieces(file), {264, first_byte + 0x41}), "<0x41>");
+  EXPECT_EQ(read_tokenizer(file).decode(Ids{264, 265}), " a");
+  EXPECT_EQ(read_tokenizer(file).decode(Ids{265, 265}), "a a");
+  EXPECT_EQ(streamed(read_tokenizer(file), {264, first_byte + 0x41}), "<0x41>");
 }
 
 TEST(PieceTokenizer, WhatIsWrittenReadsBackTheSame) {
@@ -181,7 +178,7 @@ TEST(PieceTokenizer, WhatIsWrittenReadsBackTheSame) {
   file["added_tokens"].push_back(added_token(271, "\u2603", true, false));
   for (const json& pre_tokenizer : {json(nullptr), metaspace("first", false)}) {
     file["pre_tokenizer"] = pre_tokenizer;
-    const Tokenizer tokenizer = read_pieces(file);
+    const Tokenizer tokenizer = read_tokenizer(file);
     const std::string written = tokenizer.to_json();
     const Tokenizer again = Tokenizer::from_json(written, "again");
     EXPECT_TRUE(again.to_json() == written);
@@ -195,7 +192,7 @@ TEST(PieceTokenizer, WhatIsWrittenReadsBackTheSame) {
   }
   json other = file;
   other["decoder"]["decoders"].erase(3);
-  EXPECT_FALSE(read_pieces(other).encodes_like(read_pieces(file)));
+  EXPECT_FALSE(read_tokenizer(other).encodes_like(read_tokenizer(file)));
 }
 
 TEST(PieceTokenizer, APostProcessorGivesThePrefix) {
@@ -203,7 +200,7 @@ TEST(PieceTokenizer, APostProcessorGivesThePrefix) {
   file["post_processor"] = {
       {"type", "TemplateProcessing"},
       {"single", {{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}}};
-  const Tokenizer tokenizer = read_pieces(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   const auto prefix = tokenizer.text_prefix();
   EXPECT_EQ(Ids(prefix.begin(), prefix.end()), Ids{1});
 }
@@ -218,7 +215,7 @@ TEST(PieceTokenizer, CutsGiveTheSameIds) {
   const std::vector<std::string> parts = {"ab",   " ",   "  ",   mark, "a",         "\u00E9",
                                           "</s>", "<r>", "<r> ", "x",  "\U0001F99C"};
   for (const json& file : files) {
-    const Tokenizer tokenizer = read_pieces(file);
+    const Tokenizer tokenizer = read_tokenizer(file);
     std::size_t cuts = 0;
     for (int i = 0; i < 100; ++i) {
       std::string text;
@@ -244,15 +241,15 @@ TEST(PieceTokenizer, TokensMaySpanWords) {
   file["added_tokens"].erase(3);
   file["model"]["vocab"]["b" + mark] = 270;
   file["model"]["merges"].insert(file["model"]["merges"].begin(), json::array({"b", mark}));
-  const Tokenizer tokenizer = read_pieces(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   EXPECT_EQ(tokenizer.encode("b a"), (Ids{259, 270, 260}));
   EXPECT_FALSE(tokenizer.find_cut("ab ab ab ab").has_value());
-  EXPECT_TRUE(read_pieces(llama_file()).find_cut("ab ab ab ab").has_value());
+  EXPECT_TRUE(read_tokenizer(llama_file()).find_cut("ab ab ab ab").has_value());
 }
 
 // Merging must not take time that grows with the square of the text.
 TEST(PieceTokenizer, EncodesLongTextsWithoutSpaces) {
-  const Tokenizer tokenizer = read_pieces(llama_file());
+  const Tokenizer tokenizer = read_tokenizer(llama_file());
   std::string text;
   for (int i = 0; i < 50'000; ++i) text += "ab";
   const Ids ids = tokenizer.encode(text);
@@ -265,7 +262,7 @@ TEST(PieceTokenizer, RefusesWhatItCannotDo) {
   const auto error_after = [](const std::function<void(json&)>& change) {
     json file = llama_file();
     change(file);
-    return test::error_of(ErrorKind::input, [&] { read_pieces(file); });
+    return test::error_of(ErrorKind::input, [&] { read_tokenizer(file); });
   };
   const auto expect = [&](std::string_view text, const std::function<void(json&)>& change) {
     const std::string error = error_after(change);

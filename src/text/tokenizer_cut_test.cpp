@@ -5,6 +5,7 @@
 #include <random>
 
 #include "mslt/tokenizer.h"
+#include "text/test_tokenizers.h"
 
 namespace mslt {
 namespace {
@@ -16,10 +17,6 @@ json trained_file() {
   std::string text;
   for (int i = 0; i < 40; ++i) text += "the lord said, 12345 \u00E9t\u00E9 e\u0301 of <think> and</think>\n";
   return json::parse(Tokenizer::train_on_text(text, {.vocab_size = 285}).to_json());
-}
-
-Tokenizer read_document(const json& file) {
-  return Tokenizer::from_json(file.dump(), "file.json");
 }
 
 json with_added(json file, const std::vector<json>& tokens) {
@@ -53,7 +50,7 @@ int encode_in_parts(const Tokenizer& tokenizer, std::string_view text, std::size
 }
 
 TEST(TokenizerCut, AddedTokensAreNotCutApart) {
-  const Tokenizer tokenizer = read_document(
+  const Tokenizer tokenizer = read_tokenizer(
       with_added(trained_file(), {{{"content", "<think>"}}, {{"content", "</think>"}}, {{"content", "a\nb"}}}));
   std::string text;
   for (int i = 0; i < 500; ++i) text += "<think>lord</think>";
@@ -73,7 +70,7 @@ TEST(TokenizerCut, AddedTokensAreNotCutApart) {
 TEST(TokenizerCut, ThePrefixSpaceComesOnceAText) {
   json file = trained_file();
   file["pre_tokenizer"]["add_prefix_space"] = true;
-  const Tokenizer tokenizer = read_document(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   std::string text;
   for (int i = 0; i < 300; ++i) text += "the\nlord\n";
   Ids ids;
@@ -129,7 +126,7 @@ TEST(TokenizerCut, PartsGiveTheIdsOfTheWhole) {
   std::mt19937 random(11);
   std::vector<int> parts(files.size(), 0);
   std::vector<Tokenizer> tokenizers;
-  for (const json& file : files) tokenizers.push_back(read_document(file));
+  for (const json& file : files) tokenizers.push_back(read_tokenizer(file));
   for (int round = 0; round < 150; ++round) {
     std::string text;
     const int count = static_cast<int>(random() % 60);

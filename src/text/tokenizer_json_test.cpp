@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "mslt/error.h"
 #include "text/byte_characters.h"
+#include "text/test_tokenizers.h"
 
 namespace mslt {
 namespace {
@@ -37,16 +38,12 @@ json document(SplitPattern pattern = SplitPattern::gpt2) {
   return json::parse(trained(pattern).to_json());
 }
 
-Tokenizer read(const json& file) {
-  return Tokenizer::from_json(file.dump(), "file.json");
-}
-
 // The error of reading the trained file after `change`.
 std::string error_after(const std::function<void(json&)>& change) {
   json file = document(SplitPattern::llama3);
   change(file);
   try {
-    read(file);
+    read_tokenizer(file);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::input);
     EXPECT_NE(std::string_view(error.what()).find("file.json"), std::string_view::npos) << error.what();
@@ -86,7 +83,7 @@ TEST(TokenizerJson, SaveAndLoad) {
 TEST(TokenizerJson, MergesMayBeStrings) {
   json file = document();
   for (auto& merge : file["model"]["merges"]) merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
-  EXPECT_TRUE(read(file).to_json() == trained().to_json());
+  EXPECT_TRUE(read_tokenizer(file).to_json() == trained().to_json());
 }
 
 TEST(TokenizerJson, TheSplitExpressionGivesThePattern) {
@@ -94,28 +91,28 @@ TEST(TokenizerJson, TheSplitExpressionGivesThePattern) {
   auto& split = file["pre_tokenizer"]["pretokenizers"][0];
   split["behavior"] = "Removed";
   split["invert"] = true;
-  EXPECT_EQ(read(file).pattern(), SplitPattern::o200k);
+  EXPECT_EQ(read_tokenizer(file).pattern(), SplitPattern::o200k);
   // Otherwise the expression itself does what the file says.
   split["invert"] = false;
-  EXPECT_EQ(read(file).pattern(), std::nullopt);
-  EXPECT_TRUE(read(file).encode("hello world").empty());
+  EXPECT_EQ(read_tokenizer(file).pattern(), std::nullopt);
+  EXPECT_TRUE(read_tokenizer(file).encode("hello world").empty());
 }
 
 TEST(TokenizerJson, NfcIsAppliedAndKept) {
   json file = document();
   file["normalizer"] = {{"type", "NFC"}};
-  const Tokenizer tokenizer = read(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   EXPECT_TRUE(tokenizer.normalizes());
   EXPECT_EQ(tokenizer.encode("e\u0301t\u00E9"), trained().encode("\u00E9t\u00E9"));
   EXPECT_EQ(json::parse(tokenizer.to_json())["normalizer"], file["normalizer"]);
   file["normalizer"] = {{"type", "Sequence"}, {"normalizers", json::array()}};
-  EXPECT_FALSE(read(file).normalizes());
+  EXPECT_FALSE(read_tokenizer(file).normalizes());
 }
 
 TEST(TokenizerJson, AddPrefixSpaceIsAppliedAndKept) {
   json file = document();
   file["pre_tokenizer"]["add_prefix_space"] = true;
-  const Tokenizer tokenizer = read(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   EXPECT_EQ(tokenizer.encode("hello"), trained().encode(" hello"));
   EXPECT_EQ(tokenizer.encode(" hello"), trained().encode(" hello"));
   EXPECT_EQ(tokenizer.encode(""), std::vector<TokenId>());
@@ -141,19 +138,19 @@ using Ids = std::vector<TokenId>;
 TEST(TokenizerJson, BytesWithoutALetterAreUnknownOrNothing) {
   json file = small_file();
   // "<u>" is not an added token, so its characters must stand for bytes, as they do.
-  const Tokenizer nothing = read(file);
+  const Tokenizer nothing = read_tokenizer(file);
   EXPECT_EQ(nothing.encode("axyb"), Ids{3});
   EXPECT_EQ(nothing.encode("x"), Ids{});
   EXPECT_EQ(nothing.encode("a x b"), (Ids{0, 4, 4, 1}));
   file["model"]["unk_token"] = "<u>";
-  const Tokenizer unknown = read(file);
+  const Tokenizer unknown = read_tokenizer(file);
   EXPECT_EQ(unknown.encode("axyb"), (Ids{0, 5, 5, 1}));
   EXPECT_EQ(unknown.encode("a x b"), (Ids{0, 4, 5, 4, 1}));
   EXPECT_EQ(unknown.encode(std::string(200, 'a') + "x" + std::string(200, 'b')).size(), 401u);
   file["model"]["fuse_unk"] = true;
-  EXPECT_EQ(read(file).encode("axyb"), (Ids{0, 5, 1}));
-  EXPECT_EQ(read(file).encode("x"), Ids{5});
-  EXPECT_EQ(read(json::parse(read(file).to_json())).encode("axyb"), (Ids{0, 5, 1}));
+  EXPECT_EQ(read_tokenizer(file).encode("axyb"), (Ids{0, 5, 1}));
+  EXPECT_EQ(read_tokenizer(file).encode("x"), Ids{5});
+  EXPECT_EQ(read_tokenizer(json::parse(read_tokenizer(file).to_json())).encode("axyb"), (Ids{0, 5, 1}));
 }
 
 TEST(TokenizerJson, AddedTokensTakeSpacesAndStandBetweenWords) {
@@ -171,7 +168,7 @@ TEST(TokenizerJson, AddedTokensTakeSpacesAndStandBetweenWords) {
   add(10, "S]b", json::object());
   add(11, "c<", {{"normalized", true}});
   for (int written = 0; written < 2; ++written) {
-    const Tokenizer tokenizer = read(file);
+    const Tokenizer tokenizer = read_tokenizer(file);
     const auto parse = [&](std::string_view text) {
       return tokenizer.encode(text, SpecialTokens::parse);
     };
@@ -190,15 +187,15 @@ TEST(TokenizerJson, AddedTokensTakeSpacesAndStandBetweenWords) {
     file = json::parse(tokenizer.to_json());
   }
   file["pre_tokenizer"]["add_prefix_space"] = true;
-  EXPECT_EQ(read(file).encode("a[S]b b", SpecialTokens::parse), (Ids{4, 0, 9, 4, 1, 4, 1}));
-  EXPECT_EQ(read(file).encode("a[S]b b"), (Ids{4, 0, 1, 4, 1}));
+  EXPECT_EQ(read_tokenizer(file).encode("a[S]b b", SpecialTokens::parse), (Ids{4, 0, 9, 4, 1, 4, 1}));
+  EXPECT_EQ(read_tokenizer(file).encode("a[S]b b"), (Ids{4, 0, 1, 4, 1}));
 }
 
 TEST(TokenizerJson, AnAddedTokenMayBeALetter) {
   json file = small_file();
   file["added_tokens"].push_back({{"id", 0}, {"content", "a"}, {"special", true}});
-  EXPECT_EQ(read(file).encode("ab"), Ids{3});
-  EXPECT_EQ(read(file).encode("ab", SpecialTokens::parse), (Ids{0, 1}));
+  EXPECT_EQ(read_tokenizer(file).encode("ab"), Ids{3});
+  EXPECT_EQ(read_tokenizer(file).encode("ab", SpecialTokens::parse), (Ids{0, 1}));
 }
 
 TEST(TokenizerJson, OtherStepsAreKeptAsTheyStand) {
@@ -210,13 +207,13 @@ TEST(TokenizerJson, OtherStepsAreKeptAsTheyStand) {
       {"type", "Split"}, {"pattern", {{"String", "o"}}}, {"behavior", "MergedWithNext"}, {"invert", false}};
   file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {digits, split, file["pre_tokenizer"]}}};
   file["decoder"] = {{"type", "Sequence"}, {"decoders", {{{"type", "ByteLevel"}}, {{"type", "Fuse"}}}}};
-  const Tokenizer tokenizer = read(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   EXPECT_EQ(tokenizer.pattern(), std::nullopt);
   EXPECT_TRUE(tokenizer.normalizes());
   const json written = json::parse(tokenizer.to_json());
   EXPECT_EQ(written["normalizer"], file["normalizer"]);
   EXPECT_EQ(written["pre_tokenizer"], file["pre_tokenizer"]);
-  EXPECT_TRUE(read(written).encodes_like(tokenizer));
+  EXPECT_TRUE(read_tokenizer(written).encodes_like(tokenizer));
   EXPECT_FALSE(tokenizer.encodes_like(trained()));
   EXPECT_EQ(tokenizer.decode(tokenizer.encode("\u2460o12")), "x1o12");
 }
@@ -224,10 +221,10 @@ TEST(TokenizerJson, OtherStepsAreKeptAsTheyStand) {
 TEST(TokenizerJson, IgnoreMergesTakesWholeTokensFirst) {
   json file = document();
   file["model"]["vocab"]["unreachable"] = 275;
-  EXPECT_GT(read(file).encode("unreachable").size(), 1u);
+  EXPECT_GT(read_tokenizer(file).encode("unreachable").size(), 1u);
   file["model"]["ignore_merges"] = true;
-  EXPECT_EQ(read(file).encode("unreachable"), std::vector<TokenId>{275});
-  EXPECT_EQ(json::parse(read(file).to_json())["model"]["ignore_merges"], true);
+  EXPECT_EQ(read_tokenizer(file).encode("unreachable"), std::vector<TokenId>{275});
+  EXPECT_EQ(json::parse(read_tokenizer(file).to_json())["model"]["ignore_merges"], true);
 }
 
 std::vector<TokenId> prefix_of(const Tokenizer& tokenizer) {
@@ -240,7 +237,7 @@ TEST(TokenizerJson, ATemplateThatStartsWithATokenIsToldAndKept) {
                        {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}};
   const json processor = {{"type", "TemplateProcessing"}, {"single", single}};
   file["post_processor"] = {{"type", "Sequence"}, {"processors", {processor}}};
-  const Tokenizer tokenizer = read(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   EXPECT_EQ(prefix_of(tokenizer), std::vector<TokenId>{1});
   EXPECT_EQ(tokenizer.encode("hello"), trained().encode("hello"));
   EXPECT_EQ(json::parse(tokenizer.to_json())["post_processor"], file["post_processor"]);
@@ -251,7 +248,7 @@ TEST(TokenizerJson, PostProcessorsOfEveryKindSayWhatStandsBeforeAText) {
   const auto prefix_by = [](const json& processor) {
     json file = document();
     file["post_processor"] = processor;
-    return prefix_of(read(file));
+    return prefix_of(read_tokenizer(file));
   };
   const auto token = [](const char* name) {
     return json{{"SpecialToken", {{"id", name}, {"type_id", 0}}}};
@@ -284,13 +281,13 @@ TEST(TokenizerJson, PostProcessorsOfEveryKindSayWhatStandsBeforeAText) {
 TEST(TokenizerJson, IdsMayHaveHolesBeforeAddedTokens) {
   json file = document();
   file["added_tokens"].push_back({{"id", 290}, {"content", "<late>"}, {"special", true}});
-  const Tokenizer tokenizer = read(file);
+  const Tokenizer tokenizer = read_tokenizer(file);
   EXPECT_EQ(tokenizer.vocab_size(), 291u);
   EXPECT_EQ(tokenizer.encode("<late>", SpecialTokens::parse), std::vector<TokenId>{290});
   EXPECT_TRUE(tokenizer.token_bytes(280).empty());
   EXPECT_FALSE(tokenizer.has_token(280));
   EXPECT_TRUE(tokenizer.has_token(290));
-  EXPECT_TRUE(read(json::parse(tokenizer.to_json())).to_json() == tokenizer.to_json());
+  EXPECT_TRUE(read_tokenizer(json::parse(tokenizer.to_json())).to_json() == tokenizer.to_json());
 }
 
 TEST(TokenizerJson, RejectsBadVocabularies) {
@@ -444,15 +441,15 @@ TEST(TokenizerJson, TellsTokenizersApartThatEncodeDifferently) {
   EXPECT_FALSE(trained().encodes_like(trained(SplitPattern::llama3)));
   json other = document();
   other["post_processor"] = {{"type", "ByteLevel"}, {"trim_offsets", true}};
-  EXPECT_TRUE(read(other).encodes_like(trained()));
+  EXPECT_TRUE(read_tokenizer(other).encodes_like(trained()));
   other = document();
   auto& vocabulary = other["model"]["vocab"];
   std::swap(vocabulary["a"], vocabulary["b"]);
-  EXPECT_FALSE(read(other).encodes_like(trained()));
-  EXPECT_EQ(read(other).vocab_size(), trained().vocab_size());
+  EXPECT_FALSE(read_tokenizer(other).encodes_like(trained()));
+  EXPECT_EQ(read_tokenizer(other).vocab_size(), trained().vocab_size());
   other = document();
   other["added_tokens"][0]["special"] = false;
-  EXPECT_FALSE(read(other).encodes_like(trained()));
+  EXPECT_FALSE(read_tokenizer(other).encodes_like(trained()));
 }
 
 // All pairs of bytes and many triples, in as few bytes as JSON allows; just too many merges for a table of 2^19 slots.
