@@ -193,9 +193,9 @@ TEST_F(ChatCommandTest, CtrlCEndsTheAnswerAlone) {
   Terminal terminal(chat({"--max-new-tokens", "90000", "--temperature", "0"}, "long"));
   ASSERT_TRUE(terminal.has_begun());
   terminal.read_until("> ");
-  for (const std::string question : {"The king", "The city"}) {
+  // Without the letter that tells that an answer has begun: a terminal may show a line twice, once before it is edited.
+  for (const std::string question : {"A king", "A city"}) {
     terminal.type(question + "\r");
-    // The answer has begun in the line behind the question.
     terminal.read_until(question + "\r\n");
     terminal.read_until("e");
     terminal.type("\x03");
@@ -212,9 +212,9 @@ TEST_F(ChatCommandTest, CtrlCEndsTheAnswerAlone) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
   const auto messages = nlohmann::json::parse(read_file(path("talk.json"), 1 << 26));
   ASSERT_EQ(messages.size(), 4U);
-  EXPECT_EQ(messages[0]["content"], "The king");
+  EXPECT_EQ(messages[0]["content"], "A king");
   EXPECT_NE(messages[1]["content"], "");
-  EXPECT_EQ(messages[2]["content"], "The city");
+  EXPECT_EQ(messages[2]["content"], "A city");
   EXPECT_NE(messages[3]["content"], "");
 }
 
