@@ -263,6 +263,7 @@ template <typename T>
   device const T* x = logits + ulong(row) * args.columns;
   device float* weights = scratch + ulong(row) * args.weight_columns;
   device int* own_seen = seen + ulong(row) * args.words;
+  device const int* own_excluded = excluded + ulong(row) * args.excluded_words;
   const uint spans = args.weight_columns / span_width;
   const float inverse_penalty = set.repetition_penalty > 0.0f ? 1.0f / set.repetition_penalty : 1.0f;
 
@@ -274,7 +275,7 @@ template <typename T>
     const uint first = span * span_width;
     float logit[span_width];
     load_span(x, first, args.vocab, args.aligned, logit);
-    const uint without = eight_bits(excluded, args.has_excluded, first);
+    const uint without = eight_bits(own_excluded, args.has_excluded, first);
     const uint repeated = eight_bits(own_seen, args.has_seen, first);
 #pragma unroll
     for (uint k = 0; k < span_width; ++k) {

@@ -18,6 +18,7 @@ struct DrawArgs {
   uint32_t aligned;         // rows of logits start at multiples of 16 bytes
   uint32_t has_seen;
   uint32_t has_excluded;
+  uint32_t excluded_words;  // of a row of `excluded`; 0: one row is for all
 };
 
 // A row of `settings`: DrawSettings of the operation.

@@ -26,7 +26,7 @@ struct Row {
   std::uint32_t draws = 0;
 };
 
-bool has_bit(const std::vector<std::int32_t>& words, std::size_t token) {
+bool has_bit(std::span<const std::int32_t> words, std::size_t token) {
   return !words.empty() && ((static_cast<std::uint32_t>(words[token / 32]) >> (token % 32)) & 1u) != 0;
 }
 
@@ -66,16 +66,19 @@ bool is_drawn(const Row& row, std::size_t token) {
   return place < kept && target < down_to[place] + slack && (place == 0 || target > down_to[place - 1] - slack);
 }
 
-// What the rows draw `times` times in a row, with the padding larger than all.
+// What the rows draw `times` times in a row, with the padding larger than all. `excluded` has the words for all rows,
+// or of each.
 void expect_draws(Backend& backend, DType dtype, std::vector<Row>& rows, std::int64_t columns,
                   const std::vector<std::int32_t>& excluded, int times) {
   const auto vocab = static_cast<std::int64_t>(rows[0].logits.size());
   const auto count = static_cast<std::int64_t>(rows.size());
+  const std::size_t words = size(token_words(vocab));
   std::vector<double> logits;
   std::vector<double> settings;
   std::vector<double> draws;
   std::vector<double> seen;
-  for (Row& row : rows) {
+  for (std::size_t n = 0; n < rows.size(); ++n) {
+    Row& row = rows[n];
     row.logits = rounded(dtype, row.logits);
     logits.insert(logits.end(), row.logits.begin(), row.logits.end());
     logits.resize(logits.size() + static_cast<std::size_t>(columns - vocab), 1e4);
@@ -83,8 +86,9 @@ void expect_draws(Backend& backend, DType dtype, std::vector<Row>& rows, std::in
     settings.insert(settings.end(), packed.begin(), packed.end());
     draws.push_back(row.draws);
     seen.insert(seen.end(), row.seen.begin(), row.seen.end());
-    for (std::size_t i = 0; i < row.logits.size(); ++i) {
-      if (has_bit(excluded, i)) row.logits[i] = -std::numeric_limits<double>::infinity();
+    const std::size_t own = excluded.size() == words ? 0 : n * words;
+    for (std::size_t i = 0; i < row.logits.size() && !excluded.empty(); ++i) {
+      if (has_bit(std::span(excluded).subspan(own, words), i)) row.logits[i] = -std::numeric_limits<double>::infinity();
     }
   }
   const Guarded in = upload(backend, dtype, {count, columns}, logits);
@@ -92,8 +96,10 @@ void expect_draws(Backend& backend, DType dtype, std::vector<Row>& rows, std::in
   const Guarded drawn_before = upload(backend, DType::i32, {count}, draws);
   const bool penalizes = !seen.empty();
   const Guarded bits = penalizes ? upload(backend, DType::i32, {count, token_words(vocab)}, seen) : Guarded();
+  const Shape of_all = {token_words(vocab)};
+  const Shape of_each = {count, token_words(vocab)};
   const Guarded without = excluded.empty() ? Guarded()
-                                           : upload(backend, DType::i32, {token_words(vocab)},
+                                           : upload(backend, DType::i32, excluded.size() == words ? of_all : of_each,
                                                     std::vector<double>(excluded.begin(), excluded.end()));
   const Guarded tokens(backend, DType::i32, {count});
   const Guarded values(backend, DType::f32, {count});
@@ -152,14 +158,18 @@ TEST_P(DrawTokensTest, DrawsByTheOrderOfWeights) {
   };
   for (const Case& c : cases) {
     for (const DType dtype : floating_types()) {
-      for (const bool excludes : {false, true}) {
-        if (c.vocab < 2 && excludes) continue;
+      for (const std::size_t excludes : {0u, 1u, 3u}) {  // rows of what is excluded
+        if (c.vocab < 2 && excludes > 0) continue;
         SCOPED_TRACE(fmt::format("{} of {} columns, {}, temperature {}, top_k {}, top_p {}, min_p {}, penalty {}{}",
                                  c.vocab, c.columns, name_of(dtype), c.settings.temperature, c.settings.top_k,
                                  c.settings.top_p, c.settings.min_p, c.settings.repetition_penalty,
-                                 excludes ? ", some excluded" : ""));
-        std::vector<std::int32_t> excluded(excludes ? size(token_words(c.vocab)) : 0);
-        for (std::size_t i = 0; i < size(c.vocab) && excludes; i += 3) excluded[i / 32] |= 1 << (i % 32);
+                                 excludes > 0 ? fmt::format(", {} rows exclude some", excludes) : ""));
+        std::vector<std::int32_t> excluded;
+        for (std::size_t n = 0; n < excludes; ++n) {
+          std::vector<std::int32_t> words(size(token_words(c.vocab)));
+          for (std::size_t i = n; i < size(c.vocab); i += 3) words[i / 32] |= static_cast<std::int32_t>(1u << (i % 32));
+          excluded.insert(excluded.end(), words.begin(), words.end());
+        }
         std::vector<Row> rows(3);
         for (std::size_t n = 0; n < rows.size(); ++n) {
           Row& row = rows[n];

@@ -162,12 +162,14 @@ void CpuBackend::execute(const DrawTokens& op) {
   std::int32_t* const tokens = op.tokens.host<std::int32_t>().data();
   std::int32_t* const draws = op.draws.host<std::int32_t>().data();
   const std::span<const std::int32_t> settings = op.settings.host<std::int32_t>();
-  const TokenBits excluded(op.excluded ? op.excluded.host<std::int32_t>() : std::span<std::int32_t>());
   for_blocks(rows, 1, Cost{.flops = 32, .bytes = 4} * op.vocab, [&](std::int64_t row, std::int64_t) {
     std::vector<float> buffer(static_cast<std::size_t>(op.vocab));
     const float* const x = data.read(row * columns, op.vocab, buffer.data());
     if (x != buffer.data()) std::copy_n(x, op.vocab, buffer.data());
     const auto at = static_cast<std::size_t>(row);
+    const bool has_own = op.excluded && op.excluded.shape().rank() == 2;
+    const TokenBits excluded(op.excluded ? op.excluded.host<std::int32_t>().subspan(has_own ? at * words : 0, words)
+                                         : std::span<std::int32_t>());
     TokenBits seen(op.seen ? op.seen.host<std::int32_t>().subspan(at * words, words) : std::span<std::int32_t>());
     const DrawSettings set =
         DrawSettings::unpacked(settings.subspan(at * DrawSettings::words).first<DrawSettings::words>());

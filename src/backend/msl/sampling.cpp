@@ -67,7 +67,10 @@ void MslBackend::execute(const DrawTokens& op) {
                          .words = msl::count32(token_words(op.vocab), "draw_tokens"),
                          .aligned = msl::aligned_rows(op.logits.shape()[-1], op.logits),
                          .has_seen = op.seen ? 1u : 0u,
-                         .has_excluded = op.excluded ? 1u : 0u};
+                         .has_excluded = op.excluded ? 1u : 0u,
+                         .excluded_words = op.excluded && op.excluded.shape().rank() == 2
+                                               ? msl::count32(token_words(op.vocab), "draw_tokens")
+                                               : 0u};
   encode(msl::kernel_name("draw_tokens", op.logits.dtype()))
       .buffer(0, op.tokens)
       .buffer(1, op.values)

@@ -28,7 +28,12 @@ void DrawTokens::check(const Arguments& given) const {
   given.vector(draws, rows);
   given.matrix(settings, rows, DrawSettings::words);
   if (seen) given.matrix(seen, rows, token_words(vocab));
-  if (excluded) given.vector(excluded, token_words(vocab));
+  if (!excluded) return;
+  if (excluded.shape().rank() == 2) {
+    given.matrix(excluded, rows, token_words(vocab));
+  } else {
+    given.vector(excluded, token_words(vocab));
+  }
 }
 
 }  // namespace mslt

@@ -82,7 +82,7 @@ struct DrawTokens {
   Tensor seen = {};  // i32 [N, token_words(vocab)], updated: what the penalty is for; absent: there is none
   Tensor logits;     // f [N, V'], V' >= vocab
   Tensor settings;   // i32 [N, DrawSettings::words]
-  Tensor excluded = {};  // i32 [token_words(vocab)]
+  Tensor excluded = {};  // i32 [token_words(vocab)] for all rows, or [N, token_words(vocab)]
   std::int64_t vocab;
 
   auto arguments() const {
