@@ -15,6 +15,7 @@
 #include "base/fail.h"
 #include "base/joining_thread.h"
 #include "engine/request_state.h"
+#include "engine/step_draws.h"
 #include "formats/model_parts.h"
 #include "model/inference_pass.h"
 #include "model/kv_cache.h"
@@ -81,7 +82,8 @@ class ThreadedEngine final : public Engine {
         tokenizer_(model.tokenizer()),
         rules_(rules_of(model)),
         cache_(make_cache(transformer_, options)),
-        pass_(transformer_, *cache_, RowBits::independent) {
+        pass_(transformer_, *cache_, RowBits::independent),
+        draws_(transformer_.backend(), rules_) {
     rules_.tokenizer = &tokenizer_;
     for (int slot = static_cast<int>(options.max_running); slot-- > 0;) free_slots_.push_back(slot);
     running_.reserve(free_slots_.size());  // so that a request that has left the queue finds room
@@ -142,10 +144,10 @@ class ThreadedEngine final : public Engine {
   RequestRules rules_;
   std::unique_ptr<KvCache> cache_;
   InferencePass pass_;
+  StepDraws draws_;
   // Of the engine's thread alone.
   Requests running_;  // the oldest first
   std::vector<int> free_slots_;
-  std::vector<float> logits_;
 
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable wake_;
@@ -449,17 +451,10 @@ void ThreadedEngine::step() {
 }
 
 void ThreadedEngine::draw_all(const Tensor& logits, std::span<RequestState* const> wanted) {
-  const auto columns = static_cast<std::size_t>(logits.shape()[-1]);
-  logits_.resize(wanted.size() * columns);
-  transformer_.backend().download(logits, std::as_writable_bytes(std::span(logits_)));
+  std::vector<RequestEvent> events = draws_.draw(logits, wanted);
   for (std::size_t row = 0; row < wanted.size(); ++row) {
     RequestState& request = *wanted[row];
-    RequestEvent event;
-    try {
-      event = request.draw(std::span(logits_).subspan(row * columns, columns));
-    } catch (...) {
-      event = failure(std::current_exception());
-    }
+    RequestEvent& event = events[row];
     const bool failed = event.error != nullptr;
     if (deliver(request, std::move(event))) continue;
     // It leaves at once: what fails from here on is no business of its client.

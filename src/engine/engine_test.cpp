@@ -135,7 +135,7 @@ Request random_request(std::uint32_t number) {
   if (random.below(3) == 0) request.frequency_penalty = 0.25f;
   if (random.below(4) == 0) request.logit_bias = {{5, 2.0f}, {7, -std::numeric_limits<float>::infinity()}};
   request.max_new_tokens = 1 + static_cast<std::int64_t>(random.below(60));
-  request.logprobs = 2;
+  if (random.below(2) == 0) request.logprobs = 2;  // the device draws for the others
   request.ignore_eos = true;
   return request;
 }
@@ -386,6 +386,35 @@ class Repeats final : public TokenConstraint {
   std::size_t most_;
   std::size_t accepted_ = 0;
 };
+
+// What the device draws for some requests is what the host draws for others, which want logprobs, in the same steps.
+TEST(Engine, DeviceAndHostDrawTheSame) {
+  std::vector<std::string> devices = {"cpu"};
+  if (!msl_host_devices().empty()) devices.emplace_back("msl-host");
+  for (const std::string& device : devices) {
+    Model model = make_model(small_config(), device);
+    const auto engine = make_engine(model, {.prefill_tokens = 512});
+    std::vector<Collector> collectors(12);
+    for (std::uint32_t i = 0; i < collectors.size(); ++i) {
+      const std::uint32_t kind = i / 2;
+      Request request{.prompt = tokens_of(20, 7), .max_new_tokens = 6, .ignore_eos = true};
+      request.sampling = {.temperature = kind == 0 ? 0.0f : 1.1f,
+                          .top_k = kind == 2 ? 30 : 0,
+                          .top_p = kind == 3 ? 0.8f : 1.0f,
+                          .repetition_penalty = kind >= 4 ? 1.4f : 1.0f,
+                          .seed = 100 + kind};
+      if (kind == 5) request.constraint = std::make_unique<Repeats>(std::vector<TokenId>{66, 67, 70}, 100);
+      if (i % 2 == 0) request.logprobs = 0;
+      engine->submit(std::move(request), collectors[i].sink());
+    }
+    for (std::size_t i = 0; i < collectors.size(); i += 2) {
+      const Outcome by_host = collectors[i].wait();
+      const Outcome by_device = collectors[i + 1].wait();
+      EXPECT_EQ(by_host.tokens.size(), 6u);
+      EXPECT_EQ(by_device.tokens, by_host.tokens) << device << ", request " << i;
+    }
+  }
+}
 
 TEST(Engine, KeepsToAConstraint) {
   Model model = make_model(small_config());

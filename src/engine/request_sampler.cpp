@@ -14,6 +14,10 @@ namespace {
 
 constexpr float impossible = -std::numeric_limits<float>::infinity();
 
+[[noreturn]] void fail_without_choice() {
+  fail(ErrorKind::input, "No token may follow: the logit bias and the constraint together forbid all.");
+}
+
 void check_options(const Request& request, std::int64_t choices) {
   const auto finite = [](std::string_view option, float value) {
     if (std::isfinite(value)) return;
@@ -60,13 +64,31 @@ DrawnToken RequestSampler::draw(std::span<float> logits, std::span<const std::in
   if (logprobs_) keep_own(logits);
   bias(logits);
   if (constraint_ != nullptr) constrain(logits, ends);
-  if (std::ranges::none_of(logits, [](float logit) { return std::isfinite(logit); })) {
-    fail(ErrorKind::input, "No token may follow: the logit bias and the constraint together forbid all.");
-  }
+  if (std::ranges::none_of(logits, [](float logit) { return std::isfinite(logit); })) fail_without_choice();
   const auto token = static_cast<TokenId>(sampler_.draw({logits}, history));
+  count(token, ends);
+  return logprobs_ ? with_logprobs(token) : DrawnToken{.drawn = {.token = token}, .most_likely = {}};
+}
+
+RowDraw RequestSampler::row_draw(std::span<const std::int32_t> history, std::span<const TokenId> ends) {
+  RowDraw row = {.sampler = &sampler_, .history = history};
+  if (constraint_ == nullptr) return row;
+  allow(ends);
+  if (std::ranges::all_of(allowed_, [](std::uint32_t word) { return word == 0; })) fail_without_choice();
+  for (std::uint32_t& word : allowed_) word = ~word;
+  row.forbidden = allowed_;
+  return row;
+}
+
+DrawnToken RequestSampler::accept(TokenId token, std::span<const TokenId> ends) {
+  sampler_.count_draw();
+  count(token, ends);
+  return {.drawn = {.token = token}, .most_likely = {}};
+}
+
+void RequestSampler::count(TokenId token, std::span<const TokenId> ends) {
   ++occurrences_[token];
   if (constraint_ != nullptr && std::ranges::find(ends, token) == ends.end()) constraint_->accept(token);
-  return logprobs_ ? with_logprobs(token) : DrawnToken{.drawn = {.token = token}, .most_likely = {}};
 }
 
 void RequestSampler::keep_own(std::span<const float> logits) {
@@ -87,14 +109,21 @@ void RequestSampler::bias(std::span<float> logits) const {
   for (const TokenId id : excluded_) logits[id] = impossible;
 }
 
-void RequestSampler::constrain(std::span<float> logits, std::span<const TokenId> ends) {
-  allowed_.assign((logits.size() + 31) / 32, 0);
+// The tokens that may be drawn now.
+void RequestSampler::allow(std::span<const TokenId> ends) {
+  allowed_.assign(static_cast<std::size_t>(token_words(choices_)), 0);
   constraint_->allow(allowed_);
   if (constraint_->may_end()) {
     for (const TokenId id : ends) {
-      if (id < logits.size()) allowed_[id / 32] |= std::uint32_t{1} << (id % 32);
+      if (std::cmp_less(id, choices_)) allowed_[id / 32] |= std::uint32_t{1} << (id % 32);
     }
   }
+  for (const TokenId id : excluded_) allowed_[id / 32] &= ~(std::uint32_t{1} << (id % 32));
+  if (choices_ % 32 != 0) allowed_.back() &= (std::uint32_t{1} << (choices_ % 32)) - 1;
+}
+
+void RequestSampler::constrain(std::span<float> logits, std::span<const TokenId> ends) {
+  allow(ends);
   for (std::size_t id = 0; id < logits.size(); ++id) {
     if ((allowed_[id / 32] >> (id % 32) & 1) == 0) logits[id] = impossible;
   }

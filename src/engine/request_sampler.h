@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "generate/row_draws.h"
 #include "generate/sampler.h"
 #include "mslt/engine.h"
 
@@ -24,13 +25,25 @@ class RequestSampler {
   // far. `ends`: the tokens that end a text, of which the constraint says when they may come. Throws Error(numeric)
   // where logits are not finite, and Error(input) where no token may be drawn.
   DrawnToken draw(std::span<float> logits, std::span<const std::int32_t> history, std::span<const TokenId> ends);
+
+  // Whether only draw() serves: it asks for the logits themselves, or changes them one by one.
+  bool needs_logits() const {
+    return logprobs_ || !bias_.empty() || presence_penalty_ != 0.0f || frequency_penalty_ != 0.0f;
+  }
+  // Otherwise a device may draw the next token, by this, which stays valid until the next call; accept() then goes on
+  // by the token. Throws Error(input) where none may be drawn.
+  RowDraw row_draw(std::span<const std::int32_t> history, std::span<const TokenId> ends);
+  DrawnToken accept(TokenId token, std::span<const TokenId> ends);
+
   // Whether the constraint says that the text is complete.
   bool must_end() const { return constraint_ != nullptr && constraint_->must_end(); }
 
  private:
   void keep_own(std::span<const float> logits);
   void bias(std::span<float> logits) const;
+  void allow(std::span<const TokenId> ends);
   void constrain(std::span<float> logits, std::span<const TokenId> ends);
+  void count(TokenId token, std::span<const TokenId> ends);
   DrawnToken with_logprobs(TokenId token) const;
 
   Sampler sampler_;
@@ -41,7 +54,7 @@ class RequestSampler {
   float frequency_penalty_;
   std::optional<std::int64_t> logprobs_;
   std::unique_ptr<TokenConstraint> constraint_;
-  std::vector<std::uint32_t> allowed_;
+  std::vector<std::uint32_t> allowed_;                     // by the constraint, or forbidden for a device
   std::unordered_map<TokenId, std::int64_t> occurrences_;  // of drawn tokens
   // Of the model's own logits, for the logarithms of probabilities.
   double log_sum_ = 0.0;

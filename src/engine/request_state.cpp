@@ -55,9 +55,9 @@ void RequestState::put_back() {
   slot_ = -1;
 }
 
-RequestEvent RequestState::draw(std::span<float> logits) {
+RequestEvent RequestState::add(DrawnToken drawn) {
   RequestEvent event;
-  event.tokens.push_back(sampler_.draw(logits, history_, text_.ends()));
+  event.tokens.push_back(std::move(drawn));
   if (!first_token_) {
     first_token_ = Clock::now();
     summary_.prefill_seconds = std::chrono::duration<double>(*first_token_ - *started_).count();

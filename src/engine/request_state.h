@@ -46,13 +46,19 @@ class RequestState {
   bool is_done_at_once() const { return max_new_tokens_ == 0 || sampler_.must_end(); }
   // Draws the next token from the logits of the last one. The event has an end if that is its last. Throws as
   // RequestSampler::draw.
-  RequestEvent draw(std::span<float> logits);
+  RequestEvent draw(std::span<float> logits) { return add(sampler_.draw(logits, history_, text_.ends())); }
+  // The same where a device draws: see RequestSampler.
+  bool needs_logits() const { return sampler_.needs_logits(); }
+  RowDraw row_draw() { return sampler_.row_draw(history_, text_.ends()); }
+  RequestEvent accept(TokenId token) { return add(sampler_.accept(token, text_.ends())); }
   // The last event of a request that needs no token.
   RequestEvent end_at_once();
 
  private:
   using Clock = std::chrono::steady_clock;
 
+  // The event of another token.
+  RequestEvent add(DrawnToken drawn);
   void end(RequestEvent& event);
 
   RequestId id_;

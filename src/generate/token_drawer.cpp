@@ -11,6 +11,20 @@
 #include "base/parallel.h"
 
 namespace mslt {
+namespace {
+
+// Ascending.
+std::vector<std::int32_t> ids_below(std::int64_t choices, std::span<const TokenId> ids) {
+  std::vector<std::int32_t> result;
+  for (const TokenId id : ids) {
+    if (static_cast<std::int64_t>(id) < choices) result.push_back(static_cast<std::int32_t>(id));
+  }
+  std::ranges::sort(result);
+  return result;
+}
+
+}  // namespace
+
 void require_finite(std::span<const float> logits) {
   if (std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) return;
   fail(
@@ -21,15 +35,15 @@ void require_finite(std::span<const float> logits) {
 
 TokenDrawer::TokenDrawer(Backend& backend, const SamplingOptions& options, std::int64_t num, std::int64_t choices,
                          std::span<const TokenId> excluded)
-    : backend_(backend), choices_(choices) {
+    : backend_(backend),
+      choices_(choices),
+      excluded_(ids_below(choices, excluded)),
+      row_draws_(backend, choices, excluded_) {
   for (std::int64_t i = 0; i < num; ++i) samplers_.emplace_back(options, static_cast<std::uint32_t>(i));
-  for (const TokenId id : excluded) {
-    if (static_cast<std::int64_t>(id) < choices) excluded_.push_back(static_cast<std::int32_t>(id));
-  }
-  std::ranges::sort(excluded_);
-  penalizes_ = options.repetition_penalty != 1.0f;
   const std::int64_t wanted = options.temperature == 0.0f ? 1 : options.top_k;
-  if (wanted == 0 || wanted > most_candidates || penalizes_) return;
+  if (wanted == 0 || wanted > most_candidates || options.repetition_penalty != 1.0f) {
+    return;
+  }
   // Enough even if all excluded ids are among them.
   const std::int64_t looked_for = std::min(wanted + static_cast<std::int64_t>(excluded_.size()), choices);
   if (looked_for <= most_candidates) candidates_ = looked_for;
@@ -69,78 +83,29 @@ void TokenDrawer::load(const Tensor& logits) {
   ids_.assign(words.begin() + static_cast<std::ptrdiff_t>(count), words.end());
 }
 
-void TokenDrawer::make_device_room(std::int64_t rows) {
-  if (rows <= device_rows_) return;
-  ArenaLayout layout;
-  layout.add("values", DType::f32, {rows});
-  if (!takes_largest()) {
-    layout.add("settings", DType::i32, {rows, DrawSettings::words});
-    layout.add("draws", DType::i32, {rows});
-    if (penalizes()) layout.add("seen", DType::i32, {rows, token_words(choices_)});
-    if (!excluded_.empty()) layout.add("excluded", DType::i32, {token_words(choices_)});
-  }
-  backend_.wait();
-  device_ = Arena();
-  device_ = Arena(layout, backend_.allocate(layout.bytes(), "what the next tokens are drawn by"));
-  device_rows_ = rows;
-  if (!layout.contains("excluded")) return;
-  std::vector<std::int32_t> words(static_cast<std::size_t>(token_words(choices_)));
-  set_bits(words, excluded_);
-  backend_.upload(device_.tensor("excluded"), std::as_bytes(std::span(words)));
-}
-
-void TokenDrawer::set_bits(std::span<std::int32_t> words, std::span<const std::int32_t> tokens) const {
-  for (const std::int32_t token : tokens) {
-    if (token < 0 || token >= choices_) continue;
-    std::int32_t& word = words[static_cast<std::size_t>(token) / 32];
-    word = static_cast<std::int32_t>(static_cast<std::uint32_t>(word) | (1u << (token % 32)));
-  }
-}
-
 void TokenDrawer::begin_on_device(std::span<const int> samples,
                                   std::span<const std::span<const std::int32_t>> histories) {
   const auto rows = static_cast<std::int64_t>(samples.size());
-  make_device_room(rows);
-  if (takes_largest()) return;
-  const auto words = static_cast<std::size_t>(token_words(choices_));
-  std::vector<std::int32_t> settings;
-  std::vector<std::int32_t> draws;
-  std::vector<std::int32_t> seen(penalizes() ? samples.size() * words : 0);
-  for (std::size_t row = 0; row < samples.size(); ++row) {
-    const Sampler& sampler = samplers_[static_cast<std::size_t>(samples[row])];
-    const SamplingOptions& options = sampler.options();
-    const DrawSettings set = {.temperature = options.temperature,
-                              .top_p = options.top_p,
-                              .min_p = options.min_p,
-                              .repetition_penalty = options.repetition_penalty,
-                              .top_k = static_cast<std::uint32_t>(options.top_k < choices_ ? options.top_k : 0),
-                              .seed_low = static_cast<std::uint32_t>(options.seed),
-                              .seed_high = static_cast<std::uint32_t>(options.seed >> 32),
-                              .sample = sampler.sample()};
-    const auto packed = set.packed();
-    settings.insert(settings.end(), packed.begin(), packed.end());
-    draws.push_back(static_cast<std::int32_t>(sampler.draws()));
-    if (penalizes()) set_bits(std::span(seen).subspan(row * words, words), histories[row]);
+  if (rows > largest_rows_) {
+    backend_.wait();
+    largest_ = backend_.allocate(samples.size() * sizeof(float), "largest logits");
+    largest_rows_ = rows;
   }
-  backend_.upload(device_.tensor("settings").slice(0, rows), std::as_bytes(std::span(settings)));
-  backend_.upload(device_.tensor("draws").slice(0, rows), std::as_bytes(std::span(draws)));
-  if (penalizes()) backend_.upload(device_.tensor("seen").slice(0, rows), std::as_bytes(std::span(seen)));
+  if (takes_largest()) return;
+  std::vector<RowDraw> draws;
+  for (std::size_t row = 0; row < samples.size(); ++row) {
+    draws.push_back({.sampler = &samplers_[static_cast<std::size_t>(samples[row])], .history = histories[row]});
+  }
+  row_draws_.load(draws);
 }
 
 std::shared_ptr<DrawnTokens> TokenDrawer::draw_on_device(const Tensor& logits, const Tensor& tokens) {
   const std::int64_t rows = logits.shape()[0];
-  const Tensor values = device_.tensor("values").slice(0, rows);
+  const Tensor values(*largest_, 0, DType::f32, {rows});
   if (takes_largest()) {
     backend_.run(Argmax{.values = values, .indices = tokens, .logits = logits, .vocab = choices_});
   } else {
-    backend_.run(DrawTokens{.tokens = tokens,
-                            .values = values,
-                            .draws = device_.tensor("draws").slice(0, rows),
-                            .seen = penalizes() ? device_.tensor("seen").slice(0, rows) : Tensor(),
-                            .logits = logits,
-                            .settings = device_.tensor("settings").slice(0, rows),
-                            .excluded = excluded_.empty() ? Tensor() : device_.tensor("excluded"),
-                            .vocab = choices_});
+    row_draws_.run(tokens, values, logits);
   }
   auto drawn = std::make_shared<DrawnTokens>();
   drawn->logits.resize(static_cast<std::size_t>(rows));

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "generate/row_draws.h"
 #include "generate/sampler.h"
 #include "mslt/generator.h"
 #include "mslt/tokenizer.h"
-#include "tensor/arena.h"
 
 namespace mslt {
 
@@ -53,24 +53,20 @@ class TokenDrawer {
   bool on_device() const { return candidates_ > 0; }
   // Whether the most likely token is all that is wanted.
   bool takes_largest() const { return candidates_ == 1; }
-  bool penalizes() const { return penalizes_; }
   void make_room(std::int64_t rows);
-  void make_device_room(std::int64_t rows);
-  void set_bits(std::span<std::int32_t> words, std::span<const std::int32_t> tokens) const;
   Candidates candidates_of(std::size_t row);
 
   Backend& backend_;
   std::vector<Sampler> samplers_;
   std::int64_t choices_;
   std::vector<std::int32_t> excluded_;
-  bool penalizes_ = false;
   std::int64_t candidates_ = 0;  // that the device looks for in each row; 0: it looks for none
   // Those of the device: their logits, then their ids.
   std::unique_ptr<Buffer> found_;
   std::int64_t room_ = 0;  // rows that `found_` has room for
-  // What the device draws by, and its rows.
-  Arena device_;
-  std::int64_t device_rows_ = 0;
+  RowDraws row_draws_;
+  std::unique_ptr<Buffer> largest_;  // logits of rows that the device draws
+  std::int64_t largest_rows_ = 0;
   std::int64_t columns_ = 0;
   std::vector<float> logits_;
   std::vector<std::int32_t> ids_;

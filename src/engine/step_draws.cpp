@@ -1,0 +1,82 @@
+// Draws on the device, and on the host where a request needs its logits.
+#include "engine/step_draws.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <exception>
+
+#include "generate/token_drawer.h"
+
+namespace mslt {
+namespace {
+
+std::vector<std::int32_t> excluded_of(const RequestRules& rules) {
+  std::vector<std::int32_t> ids;
+  for (const TokenId id : rules.excluded) ids.push_back(static_cast<std::int32_t>(id));
+  return ids;
+}
+
+// The event of a request, or of what went wrong with it alone.
+template <class Make>
+RequestEvent event_or_error(const Make& make) {
+  try {
+    return make();
+  } catch (...) {
+    RequestEvent event;
+    event.error = std::current_exception();
+    return event;
+  }
+}
+
+}  // namespace
+
+StepDraws::StepDraws(Backend& backend, const RequestRules& rules)
+    : backend_(backend), of_others_({.temperature = 0.0f}, 0), draws_(backend, rules.choices, excluded_of(rules)) {}
+
+std::vector<RequestEvent> StepDraws::draw(const Tensor& logits, std::span<RequestState* const> requests) {
+  std::vector<RequestEvent> events(requests.size());
+  std::vector<RowDraw> rows(requests.size(), {.sampler = &of_others_});
+  std::vector<bool> is_drawn(requests.size());
+  for (std::size_t row = 0; row < requests.size(); ++row) {
+    if (requests[row]->needs_logits()) continue;
+    try {
+      rows[row] = requests[row]->row_draw();
+      is_drawn[row] = true;
+    } catch (...) {
+      events[row].error = std::current_exception();
+    }
+  }
+  if (std::ranges::find(is_drawn, true) != is_drawn.end()) draw_on_device(logits, rows);
+  logits_.resize(static_cast<std::size_t>(logits.shape()[-1]));
+  for (std::size_t row = 0; row < requests.size(); ++row) {
+    RequestState& request = *requests[row];
+    if (events[row].error) continue;
+    if (!is_drawn[row]) {
+      backend_.download(logits.slice(static_cast<std::int64_t>(row), 1), std::as_writable_bytes(std::span(logits_)));
+      events[row] = event_or_error([&] { return request.draw(logits_); });
+      continue;
+    }
+    events[row] = event_or_error([&] {
+      require_finite({{std::bit_cast<float>(drawn_[row])}});
+      return request.accept(static_cast<TokenId>(drawn_[requests.size() + row]));
+    });
+  }
+  return events;
+}
+
+void StepDraws::draw_on_device(const Tensor& logits, std::span<const RowDraw> rows) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  if (count > room_) {
+    room_ = 0;
+    buffer_ = backend_.allocate(2 * rows.size() * sizeof(float), "drawn tokens");
+    room_ = count;
+  }
+  draws_.load(rows);
+  const std::size_t bytes = rows.size() * sizeof(float);
+  draws_.run(Tensor(*buffer_, bytes, DType::i32, {count}), Tensor(*buffer_, 0, DType::f32, {count}), logits);
+  drawn_.resize(2 * rows.size());
+  backend_.download(Tensor(*buffer_, 0, DType::i32, {2 * count}), std::as_writable_bytes(std::span(drawn_)));
+}
+
+}  // namespace mslt
