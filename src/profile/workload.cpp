@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/philox.h"
 #include "generate/decode_steps.h"
+#include "generate/row_draws.h"
 #include "generate/token_drawer.h"
 #include "model/inference_pass.h"
 #include "train/training_step.h"
@@ -122,7 +123,7 @@ class GenerationWorkload final : public Workload {
 };
 
 // As the engine runs them: each request that decodes goes on by a token, part of another's prompt is read beside them,
-// and the host receives the logits.
+// and the host receives the tokens that the device draws.
 class ServingWorkload final : public Workload {
  public:
   ServingWorkload(TimedBackend& backend, const WorkloadOptions& options)
@@ -135,7 +136,11 @@ class ServingWorkload final : public Workload {
             (transformer_.initialize(1), transformer_.quantise(quantisation_from_name(options.quantize)), transformer_),
             cache_, RowBits::independent),
         prompt_(random_tokens(std::max(options.prompt_tokens, options.prefill_tokens), options.model.vocab_size, 0)),
-        logits_(static_cast<std::size_t>((options.batch_size + 1) * options.model.vocab_size)) {
+        sampler_({.temperature = 1.0f}, 0),
+        draws_(backend, options.model.vocab_size, {}),
+        drawn_on_device_(
+            backend.allocate(2 * static_cast<std::size_t>(options.batch_size + 1) * sizeof(float), "drawn tokens")),
+        drawn_(2 * static_cast<std::size_t>(options.batch_size + 1)) {
     backend.name_layers(transformer_.parameters());
     const std::span<const std::int32_t> prompt(prompt_);
     for (std::int64_t i = 0; i < options.batch_size; ++i) {
@@ -155,8 +160,13 @@ class ServingWorkload final : public Workload {
       cache_.truncate(chunk.slot, chunk.slot < options_.batch_size ? options_.prompt_tokens : 0);
     }
     const Tensor logits = pass_.run(chunks_);
-    const auto numbers = static_cast<std::size_t>(logits.elements());
-    backend_.download(logits, std::as_writable_bytes(std::span(logits_).first(numbers)));
+    const std::int64_t rows = logits.shape()[0];
+    const auto count = static_cast<std::size_t>(rows);
+    draws_.load(std::vector<RowDraw>(count, {.sampler = &sampler_}));
+    draws_.run(Tensor(*drawn_on_device_, count * sizeof(float), DType::i32, {rows}),
+               Tensor(*drawn_on_device_, 0, DType::f32, {rows}), logits);
+    backend_.download(Tensor(*drawn_on_device_, 0, DType::i32, {2 * rows}),
+                      std::as_writable_bytes(std::span(drawn_).first(2 * count)));
   }
   std::int64_t tokens_per_step() const override { return options_.batch_size + options_.prefill_tokens; }
 
@@ -168,7 +178,10 @@ class ServingWorkload final : public Workload {
   InferencePass pass_;
   std::vector<std::int32_t> prompt_;
   std::vector<Chunk> chunks_;
-  std::vector<float> logits_;
+  Sampler sampler_;
+  RowDraws draws_;
+  std::unique_ptr<Buffer> drawn_on_device_;
+  std::vector<std::int32_t> drawn_;  // the bits of values, then tokens
 };
 
 }  // namespace
