@@ -58,6 +58,8 @@ step() {
   $mslt "$@" || { echo "This command failed."; status=1; }
 }
 {
+  # The quick look at everything first: what it says explains what fails below.
+  for device in cpu metal; do step doctor --device $device; done
   cat README.md CONTRIBUTING.md docs/*.md >"$run/text.txt"
   step tokenizer train --input "$run/text.txt" --vocab-size 512 --output "$run/tokenizer.json"
   step data prepare --tokenizer "$run/tokenizer.json" --input "$run/text.txt" --output "$run/data" --val-fraction 0.1
@@ -65,6 +67,10 @@ step() {
     step train --data "$run/data" --output "$run/$device" --preset tiny --steps 50 --device $device --json
     step generate --model "$run/cpu" --prompt "The kernels" --max-new-tokens 40 --temperature 0 --device $device
   done
+  step profile train --preset mini --device metal --report "$run/profile.html" --trace "$run/trace.json"
+  step profile generate --preset gpt2 --dtype bf16 --device metal
+  echo "== profile_check"
+  build/metal/bench/profile_check --device metal --preset mini || echo "A limit of profiling is passed; this does not count as a failure."
   step bench train --preset mini --device metal
   step bench train --preset mini --dtype bf16 --device metal
   step bench generate --preset gpt2 --dtype bf16 --device metal

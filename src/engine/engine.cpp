@@ -372,17 +372,25 @@ void ThreadedEngine::put_back(std::size_t index) {
   queue_again(std::move(request));
 }
 
-// To its place by age, unless it was cancelled meanwhile.
+// To its place by age, unless it was cancelled meanwhile. Where the queue finds no memory, the request ends with that.
 void ThreadedEngine::queue_again(std::unique_ptr<RequestState> request) {
+  std::exception_ptr error;
   {
     const std::lock_guard lock(mutex_);
     if (!live_.at(request->id())) {
-      const auto place = std::ranges::upper_bound(queue_, request->id(), {}, &RequestState::id);
-      queue_.insert(place, std::move(request));
-      return;
+      try {
+        // An empty place first: what is moved into a queue that then fails to grow is lost.
+        const auto place =
+            queue_.insert(std::ranges::upper_bound(queue_, request->id(), {}, &RequestState::id), nullptr);
+        *place = std::move(request);
+        return;
+      } catch (const std::bad_alloc&) {
+        error = std::current_exception();
+      }
     }
   }
-  count_end(*request, &EngineStatistics::finished);
+  if (error != nullptr) deliver(*request, failure(error));
+  count_end(*request, error != nullptr ? &EngineStatistics::failed : &EngineStatistics::finished);
 }
 
 void ThreadedEngine::make_room() {
