@@ -47,9 +47,10 @@ class Batch(ctypes.Structure):
 
 
 class LlamaCpp:
-    """A model in llama.cpp, through its C interface."""
+    """A model in llama.cpp, through its C interface; if precise, with a cache of f32."""
 
-    def __init__(self, path):
+    def __init__(self, path, precise=False):
+        self.precise = precise
         folder = pathlib.Path(xllamacpp.__file__).parent
         self.library = library = ctypes.CDLL(str(next(folder.glob("*.so"))))
         for name, result, arguments in [
@@ -84,6 +85,10 @@ class LlamaCpp:
     def open_context(self):
         parameters = self.library.llama_context_default_params()
         parameters.bytes[0:3] = [1024, 1024, 1024]  # context, batch, part of a batch
+        if self.precise:
+            # The types of keys and values stand behind two addresses, f16 (1); 0 is f32.
+            at = next(i for i in range(16, 40, 2) if parameters.bytes[i:i + 2] == [1, 1])
+            parameters.bytes[at:at + 2] = [0, 0]
         return self.library.llama_init_from_model(self.model, parameters)
 
     def decode(self, context, ids):
