@@ -226,6 +226,12 @@ void GgufExport::add_rope_scaling(const Config& config, const std::string& prefi
       set_real("attn_factor", scaling.attention_factor / usual_yarn_factor(scaling.factor), 1.0);
       set_real("yarn_beta_fast", scaling.beta_fast, 32.0);
       set_real("yarn_beta_slow", scaling.beta_slow, 1.0);
+      if (scaling.beta_fast != 32.0 || scaling.beta_slow != 1.0) {
+        notes_.push_back(fmt::format(
+            "llama.cpp takes 32 and 1 for yarn's beta_fast and beta_slow, not {} and {} as this model: its results "
+            "differ.",
+            scaling.beta_fast, scaling.beta_slow));
+      }
       break;
     case RopeScalingType::longrope:
       set_real("attn_factor", scaling.attention_factor, 1.0);

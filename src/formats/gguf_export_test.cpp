@@ -72,12 +72,15 @@ TEST_F(GgufExportTest, SaysWhatIsMissingAndKeepsWhatIsSaidOfTheModel) {
   EXPECT_FALSE(written.contents().has("general.license"));
 }
 
-TEST_F(GgufExportTest, SaysThatLlamaCppHasNoSuchWindows) {
-  const LoadedModel model = load_model_folder(*backend, golden_folder() / "hf_mistral_window", DType::f32);
-  const GgufExport file(model.transformer->config(), model, *gguf_block("F32"));
-  ASSERT_FALSE(file.notes().empty());
-  EXPECT_NE(file.notes().front().find("see all before them, not 4 as this model"), std::string::npos)
-      << file.notes().front();
+TEST_F(GgufExportTest, SaysWhatLlamaCppComputesOtherwise) {
+  const auto note = [&](const std::string& name) {
+    const LoadedModel model = load_model_folder(*backend, golden_folder() / name, DType::f32);
+    const GgufExport file(model.transformer->config(), model, *gguf_block("F32"));
+    EXPECT_EQ(file.notes().size(), 2u);  // the other is of the tokenizer
+    return file.notes().front();
+  };
+  EXPECT_NE(note("hf_mistral_window").find("see all before them, not 4 as this model"), std::string::npos);
+  EXPECT_NE(note("hf_llama_yarn").find("beta_fast and beta_slow, not 3 and 0.5 as this model"), std::string::npos);
 }
 
 // With the settings that llama.cpp takes for granted. The weights of Gemma's norms lose bits when one is added.
