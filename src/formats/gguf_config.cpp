@@ -110,7 +110,7 @@ RopeScaling longrope(const Keys& keys, std::int64_t rotated) {
   const std::int64_t original = keys.size("rope.scaling.original_context_length", positions);
   double factor = keys.number("rope.scaling.attn_factor", 1.0);
   // Rounded to a float, the usual one is not mistaken for another.
-  const double usual = usual_longrope_factor(positions, original);
+  const double usual = usual_longrope_factor(static_cast<double>(positions) / static_cast<double>(original), original);
   if (static_cast<float>(factor) == static_cast<float>(usual)) factor = usual;
   return {.type = RopeScalingType::longrope,
           .original_max_positions = original,

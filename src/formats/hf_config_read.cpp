@@ -106,21 +106,26 @@ void Reader::yarn(const JsonMembers& rope, Config& config) const {
   scaling.attention_factor = rope.number("attention_factor", usual);
 }
 
-// The model's own original_max_position_embeddings goes before that of the scaling, and its own code calls the type su
-// or yarn in some files, as in transformers.
+// As in transformers, Phi-3's own original_max_position_embeddings goes before that of the scaling, and its own code
+// calls the type su or yarn in some files.
 void Reader::longrope(const JsonMembers& rope, Config& config) const {
   RopeScaling& scaling = config.rope_scaling;
   scaling.type = RopeScalingType::longrope;
   scaling.short_factors = rope.numbers("short_factor");
   scaling.long_factors = rope.numbers("long_factor");
   constexpr std::string_view original = "original_max_position_embeddings";
-  const std::int64_t usual = family_ == ModelFamily::phi3 ? 4096 : config.max_positions;
-  scaling.original_max_positions = json_.has(original) ? json_.size(original) : rope.size(original, usual);
+  const bool is_phi3 = family_ == ModelFamily::phi3;
+  const JsonMembers& first = is_phi3 ? json_ : rope;
+  const JsonMembers& second = is_phi3 ? rope : json_;
+  scaling.original_max_positions =
+      first.has(original) ? first.size(original) : second.size(original, is_phi3 ? 4096 : config.max_positions);
   for (const std::string_view other : {"short_mscale", "long_mscale"}) {
     if (rope.has(other)) rope.reject(other, "supported is attention_factor");
   }
+  const double growth = rope.number(
+      "factor", static_cast<double>(config.max_positions) / static_cast<double>(scaling.original_max_positions));
   scaling.attention_factor =
-      rope.number("attention_factor", usual_longrope_factor(config.max_positions, scaling.original_max_positions));
+      rope.number("attention_factor", usual_longrope_factor(growth, scaling.original_max_positions));
 }
 
 // Only Phi-3's layers rotate a part of each head; those of the others would not run.

@@ -301,6 +301,13 @@ TEST(HfConfig, ReadsLongrope) {
   EXPECT_EQ(llama.rope_scaling.type, RopeScalingType::longrope);
   EXPECT_EQ(family_of(llama), ModelFamily::llama);
   EXPECT_EQ(parse_hf_config(format_hf_config(llama, DType::f32, {}), "c.json").config, llama);
+  // transformers 5 reads nothing beside the scaling there.
+  whole["rope_scaling"].erase("attention_factor");
+  whole["rope_scaling"]["factor"] = 9.0;
+  const Json written = Json::parse(format_hf_config(parse(whole), DType::f32, {}));
+  EXPECT_EQ(written["rope_scaling"]["original_max_position_embeddings"], 32);
+  EXPECT_DOUBLE_EQ(written["rope_scaling"]["attention_factor"].get<double>(),
+                   std::sqrt(1.0 + std::log(9.0) / std::log(32.0)));
 }
 
 TEST(HfConfig, WritesPhi3AsAllVersionsOfTransformersReadIt) {

@@ -43,7 +43,7 @@ Json rope_settings(double theta, const RopeScaling& scaling) {
 }
 
 // Both forms, so that any version of transformers and programs beside it find the one they know.
-void format_rope(Json& json, const Config& config) {
+void format_rope(Json& json, const Config& config, ModelFamily family) {
   json["rope_parameters"] = rope_settings(config.rope_theta, config.rope_scaling);
   json["rope_theta"] = config.rope_theta;
   const RopeScaling& scaling = config.rope_scaling;
@@ -51,7 +51,10 @@ void format_rope(Json& json, const Config& config) {
   if (scaling.type == RopeScalingType::longrope) {
     json["original_max_position_embeddings"] = scaling.original_max_positions;
     // Earlier versions of transformers allow Phi-3 these three alone, where they say all.
-    if (scaling.attention_factor == usual_longrope_factor(config.max_positions, scaling.original_max_positions)) {
+    const double growth =
+        static_cast<double>(config.max_positions) / static_cast<double>(scaling.original_max_positions);
+    if (family == ModelFamily::phi3 &&
+        scaling.attention_factor == usual_longrope_factor(growth, scaling.original_max_positions)) {
       json["rope_scaling"] = {
           {"type", "longrope"}, {"short_factor", scaling.short_factors}, {"long_factor", scaling.long_factors}};
     }
@@ -102,7 +105,7 @@ Json format_llama_like(const Config& config, ModelFamily family) {
                                                 [&](const auto& entry) { return entry.first == family; });
   Json json = format_common(config, architecture->second, family);
   json["hidden_act"] = "silu";
-  format_rope(json, config);
+  format_rope(json, config, family);
   const auto set_windows = [&] {
     json["use_sliding_window"] = config.window > 0;
     json["sliding_window"] = config.window > 0 ? Json(config.window) : Json(nullptr);
@@ -153,7 +156,7 @@ Json format_gemma(const Config& config, ModelFamily family) {
   json["sliding_window"] = config.window > 0 ? config.window : config.max_positions;
   json["layer_types"] = layer_types(config);
   if (!third) {
-    format_rope(json, config);
+    format_rope(json, config, family);
     return json;
   }
   const double local = config.local_rope_theta;
@@ -201,10 +204,9 @@ double usual_yarn_factor(double factor) {
   return factor <= 1 ? 1.0 : 0.1 * std::log(factor) + 1.0;
 }
 
-double usual_longrope_factor(std::int64_t max_positions, std::int64_t original) {
-  if (max_positions <= original || original < 2) return 1.0;
-  const auto before = static_cast<double>(original);
-  return std::sqrt(1.0 + std::log(static_cast<double>(max_positions) / before) / std::log(before));
+double usual_longrope_factor(double growth, std::int64_t original) {
+  if (growth <= 1.0 || original < 2) return 1.0;
+  return std::sqrt(1.0 + std::log(growth) / std::log(static_cast<double>(original)));
 }
 
 Json rope_settings(const RopeScaling& scaling) {

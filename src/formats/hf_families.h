@@ -28,8 +28,8 @@ bool slide_in(const std::vector<bool>& slides, Config& config);
 
 // What yarn multiplies rotated queries and keys by where a model's files do not say.
 double usual_yarn_factor(double factor);
-// The same for longrope, in a model for so many positions that was trained on `original` ones before.
-double usual_longrope_factor(std::int64_t max_positions, std::int64_t original);
+// The same for longrope, in a model for `growth` times as many positions as the `original` ones.
+double usual_longrope_factor(double growth, std::int64_t original);
 
 // partial_rotary_factor: the part of a head's channels of which readers find so many, whatever rounding does.
 double rotary_part(std::int64_t channels, std::int64_t head_size);
