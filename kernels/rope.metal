@@ -1,4 +1,5 @@
-// Rotary position embedding as half rotation: (x[i], x[i + D/2]) rotate by position · inverse_frequencies[i].
+// Rotary position embedding as half rotation: of a head's P pairs, (x[i], x[i + P]) rotate by
+// position · inverse_frequencies[i].
 #include <metal_stdlib>
 
 #include "lib/instantiate.h"
@@ -29,7 +30,7 @@ inline RopePlace rope_place(constant RopeArgs& args, uint unit, uint spans, uint
   const uint head = unit / spans % args.heads;
   RopePlace place;
   place.pair = first_pair + span * span_width;
-  place.low = ulong(first_row + row) * args.columns + ulong(head) * 2 * args.half_size + place.pair;
+  place.low = ulong(first_row + row) * args.columns + ulong(head) * args.head_size + place.pair;
   place.angles = (row * spans + span) * span_width;
   return place;
 }
@@ -59,16 +60,16 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
   const uint first_row = group.x * args.group_rows;
   const uint first_pair = group.y * args.group_spans * span_width;
   const uint rows = min(args.group_rows, args.rows - first_row);
-  const uint spans = min(args.group_spans, (args.half_size - first_pair + span_width - 1) / span_width);
+  const uint spans = min(args.group_spans, (args.pairs - first_pair + span_width - 1) / span_width);
   const uint pairs = spans * span_width;
   for (uint i = position.x; i < rows * pairs; i += threads.x) {
     const uint row = first_row + i / pairs;
     const uint pair = first_pair + i % pairs;
     const long start = args.has_first != 0 ? long(first[row / args.steps]) : 0;
     const float place = float(long(row % args.steps) + start);
-    const float angle = pair < args.half_size ? place * inverse_frequencies[pair] : 0.0f;
+    const float angle = pair < args.pairs ? place * inverse_frequencies[pair] : 0.0f;
     // Angles go far beyond the range of the fast functions.
-    turns[i] = float2(precise::cos(angle), precise::sin(angle) * args.direction);
+    turns[i] = float2(precise::cos(angle) * args.scale, precise::sin(angle) * args.direction * args.scale);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -78,13 +79,13 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
   if (args.aligned == 0) {
     for (uint unit = position.x; unit < units; unit += threads.x) {
       const RopePlace place = rope_place(args, unit, spans, first_row, first_pair);
-      const ulong high_at = place.low + args.half_size;
+      const ulong high_at = place.low + args.pairs;
       const ulong low_end = high_at - place.pair;
       load_span(qkv, place.low, low_end, 0u, low);
-      load_span(qkv, high_at, low_end + args.half_size, 0u, high);
+      load_span(qkv, high_at, low_end + args.pairs, 0u, high);
       turn_pairs(turns + place.angles, low, high);
       store_span(qkv, place.low, low_end, 0u, low);
-      store_span(qkv, high_at, low_end + args.half_size, 0u, high);
+      store_span(qkv, high_at, low_end + args.pairs, 0u, high);
     }
     return;
   }
@@ -99,7 +100,7 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
       const uint unit = begin + j * threads.x;
       places[j] = rope_place(args, unit < units ? unit : begin, spans, first_row, first_pair);
       fetch_run(qkv + places[j].low, raw_low[j]);
-      fetch_run(qkv + places[j].low + args.half_size, raw_high[j]);
+      fetch_run(qkv + places[j].low + args.pairs, raw_high[j]);
     }
 #pragma unroll
     for (uint j = 0; j < batch; ++j) {
@@ -108,7 +109,7 @@ kernel void rope_rows(device T* qkv [[buffer(0)]], device const float* inverse_f
         unpack_raw(raw_high[j], high);
         turn_pairs(turns + places[j].angles, low, high);
         store_aligned(qkv + places[j].low, low);
-        store_aligned(qkv + places[j].low + args.half_size, high);
+        store_aligned(qkv + places[j].low + args.pairs, high);
       }
     }
   }

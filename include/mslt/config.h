@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace mslt {
 
@@ -29,18 +30,21 @@ enum class MasterWeights { f32, none };
 enum class GradientSums { as_parameters, f32 };
 
 // Rescaling of RoPE's frequencies for long contexts: none, `linear` (all divided by factor), `llama3` (low frequencies
-// divided by factor, high ones kept, smooth between) or `yarn` (the same by the number of a frequency, and rotated
-// queries and keys multiplied by attention_factor).
-enum class RopeScalingType { none, linear, llama3, yarn };
+// divided by factor, high ones kept, smooth between), `yarn` (the same by the number of a frequency) or `longrope`
+// (each divided by a number of its own: of short_factors, or of long_factors where sequences may be longer than
+// original_max_positions). The last two multiply rotated queries and keys by attention_factor.
+enum class RopeScalingType { none, linear, llama3, yarn, longrope };
 struct RopeScaling {
   RopeScalingType type = RopeScalingType::none;
   double factor = 1.0;
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
   std::int64_t original_max_positions = 8192;
-  double beta_fast = 32.0;        // yarn: keeps what turns more often in original_max_positions
-  double beta_slow = 1.0;         // yarn: divides what turns less often
-  double attention_factor = 1.0;  // yarn
+  double beta_fast = 32.0;                 // yarn: keeps what turns more often in original_max_positions
+  double beta_slow = 1.0;                  // yarn: divides what turns less often
+  double attention_factor = 1.0;           // yarn, longrope
+  std::vector<double> short_factors = {};  // longrope: one for each pair that is rotated
+  std::vector<double> long_factors = {};
   bool operator==(const RopeScaling&) const = default;
 };
 
@@ -53,6 +57,8 @@ struct AttentionConfig {
   bool rotary = false;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
+  std::int64_t rotary_size = 0;  // channels of a head that are rotated, the first ones
+  float rotary_scale = 1.0f;     // of rotated channels
   QkNormType qk_norm = QkNormType::none;
   bool qkv_bias = false;
   bool out_bias = false;
@@ -105,6 +111,7 @@ struct Config {
   std::int64_t no_rope_every = 0;         // every n-th layer does not rotate queries and keys
   double local_rope_theta = 0.0;          // of layers with a window, without rescaling; 0 for rope_theta
   float norm_weight_offset = 0.0f;        // added to the weights of norms; 1 in Gemma
+  std::int64_t rotary_size = 0;           // channels of each head that RoPE rotates, the first ones; 0 for all
   bool operator==(const Config&) const = default;
 
   // Layer i, from 0 on.

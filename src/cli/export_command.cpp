@@ -17,6 +17,7 @@
 #include "cli/command.h"
 #include "cli/device_options.h"
 #include "cli/interrupt.h"
+#include "cli/progress.h"
 #include "cli/shell_quote.h"
 #include "cli/units.h"
 #include "formats/gguf_blocks.h"
@@ -40,12 +41,8 @@ struct ExportArguments {
   std::string output;
 };
 
-// A folder may be there if it is empty. That of a file must be there.
+// A folder may be there if it is empty.
 void require_free(const std::filesystem::path& output, bool is_folder) {
-  const std::filesystem::path above = std::filesystem::absolute(output).parent_path();
-  if (!is_folder && !path_exists(above)) {
-    fail(ErrorKind::io, "There is no folder {}; make it, or choose another --output.", above.string());
-  }
   std::error_code error;
   if (!path_exists(output)) {
     // The new file would take the place of the link.
@@ -65,6 +62,18 @@ void require_space(const std::filesystem::path& output, std::uint64_t bytes) {
   fail(ErrorKind::io, "{} needs {}, but {} has only {} free; make room on it or choose another --output.",
        output.string(), format_bytes(static_cast<double>(bytes)), folder.string(),
        format_bytes(static_cast<double>(space.available)));
+}
+
+// Shows how much of so many bytes is written, and ends the writing on a signal.
+WriteProgress show_writing(ProgressLine& line, const InterruptGuard& interrupt, std::uint64_t bytes) {
+  return [&line, &interrupt, bytes, done = std::uint64_t{0}](std::uint64_t more) mutable {
+    if (interrupt.interrupted()) {
+      fail(ErrorKind::interrupted, "Writing the model was stopped; nothing of it is left.");
+    }
+    done += more;
+    line.update(fmt::format("writing: {} of {}", format_bytes(static_cast<double>(done)),
+                            format_bytes(static_cast<double>(bytes))));
+  };
 }
 
 // The type of most of the file's weights, if it is a float.
@@ -145,6 +154,7 @@ void export_model(const ExportArguments& arguments, Context& context) {
   };
   note_losses(arguments, info, context);
   const std::unique_ptr<Backend> backend = mslt::make_backend("cpu");
+  ProgressLine line(context.err, context.err_is_terminal);
   if (is_gguf) {
     const GgufBlock type = gguf_type(arguments, dtype);
     GgufExport file(info.config, info.model, type);
@@ -153,7 +163,9 @@ void export_model(const ExportArguments& arguments, Context& context) {
     const LoadedModel model = load(*backend);
     const InterruptGuard interrupt;
     print_notes(file.notes(), context);
-    file.write(*model.transformer, output, &interrupt.flag());
+    make_folders(std::filesystem::absolute(output).parent_path());
+    file.write(*model.transformer, output, show_writing(line, interrupt, file.head().file_bytes()));
+    line.clear();
     interrupt.end_if_interrupted(arguments.output + " is written.");
     print(arguments, type.name, file.head().file_bytes(), context);
     if (output.extension() != ".gguf") context.err << "Note: other programs look for the ending .gguf.\n";
@@ -168,8 +180,9 @@ void export_model(const ExportArguments& arguments, Context& context) {
   SaveModelOptions options = carried_over(model, tokenizer);
   options.dtype = dtype;
   options.shard_bytes = shard_bytes;
-  options.stop = &interrupt.flag();
+  options.progress = show_writing(line, interrupt, bytes);
   save_model_folder(output, *model.transformer, tokenizer, options);
+  line.clear();
   interrupt.end_if_interrupted(arguments.output + " is written.");
   print(arguments, safetensors_dtype(dtype), bytes, context);
 }

@@ -68,8 +68,8 @@ TEST_F(ExportTest, RoundTripsGiveTheSameFiles) {
                                  "chat_template.jinja", "additional_chat_templates/tool_use.jinja"}) {
     EXPECT_EQ(content(std::string("second/") + file), content(std::string("first/") + file)) << file;
   }
-  exported("second", "gguf", "again.gguf");
-  EXPECT_EQ(content("again.gguf"), content("model.gguf"));
+  exported("second", "gguf", "new/folders/again.gguf");
+  EXPECT_EQ(content("new/folders/again.gguf"), content("model.gguf"));
   // 16 bits, which the file then has.
   exported("run", "hf", "half", {"--dtype", "bf16"});
   exported("half", "gguf", "half.gguf");
@@ -171,8 +171,8 @@ TEST_F(ExportTest, RefusesBeforeItWorks) {
            "valid are q4_0, q4_1, q5_0, q5_1, q8_0");
   contains(refusal({"--model", run, "--format", "hf", "--quantize", "q8_0", "--output", out}, 2), "--format hf");
   contains(refusal({"--model", run, "--format", "gguf", "--dtype", "f64", "--output", out}, 2), "f64");
-  contains(refusal({"--model", run, "--format", "gguf", "--output", path("no/where.gguf")}, 1),
-           "There is no folder " + path("no"));
+  contains(refusal({"--model", run, "--format", "gguf", "--output", path("text.txt/where.gguf")}, 1),
+           "Cannot create the folder " + text);
   contains(refusal({"--model", run, "--format", "gguf", "--output", ""}, 2), "--output is empty");
   contains(refusal({"--model", run, "--format", "hf", "--output="}, 2), "--output is empty");
   const std::string link = path("link");

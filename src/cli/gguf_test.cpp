@@ -96,5 +96,31 @@ TEST_F(GgufTest, ServesEveryCommand) {
   accepted({"train", "--resume", "--data", path("data"), "--output", path("run"), "--steps", "21"});
 }
 
+// What the file says is of use even if mslt cannot run it.
+TEST_F(GgufTest, InfoDescribesWhatCannotRun) {
+  const auto info = [&](const TestGguf& file) {
+    std::ofstream(folder_ / "other.gguf", std::ios::binary) << file.bytes();
+    return nlohmann::json::parse(accepted({"info", path("other.gguf"), "--json"}).out);
+  };
+  const auto empty = info(TestGguf());
+  EXPECT_EQ(empty["keys"], 0);
+  EXPECT_TRUE(empty["weights"].empty());
+  EXPECT_NE(empty["unsupported"].get<std::string>().find("'general.architecture' is missing"), std::string::npos);
+  TestGguf other;
+  other.text("general.architecture", "mamba").text("general.name", "A name");
+  other.floats("a.weight", {4}, {1, 2, 3, 4});
+  const auto found = info(other);
+  EXPECT_EQ(found["architecture"], "mamba");
+  EXPECT_EQ(found["name"], "A name");
+  EXPECT_EQ(found["weights"]["F32"]["bytes"], 16);
+  const std::string shown = accepted({"info", path("other.gguf")}).out;
+  EXPECT_NE(shown.find("Architecture mamba\n"), std::string::npos) << shown;
+  EXPECT_NE(shown.find("Unsupported "), std::string::npos) << shown;
+  TestGguf tokens;
+  tokens.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "unheard-of");
+  tokens.texts("tokenizer.ggml.tokens", {"a"});
+  EXPECT_NE(info(tokens)["unsupported"].get<std::string>().find("tokenizer.ggml.pre"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace mslt::cli

@@ -276,13 +276,56 @@ void describe_model(const std::filesystem::path& path, Context& context) {
   print_progress(path, context);
 }
 
-void describe(const std::filesystem::path& path, Context& context) {
-  if (is_gguf_file(path)) {
-    const GgufFile file(path);
-    // Some hold a tokenizer alone.
-    const bool has_weights = !file.contents().tensors().empty() || !has_tokenizer(file.contents());
-    return has_weights ? describe_model(path, context) : describe_tokenizer(path, context);
+// What a file says of itself, whose model mslt cannot run.
+void describe_unsupported(const Gguf& file, std::string_view reason, Context& context) {
+  AllWeights weights;
+  for (const GgufTensor& tensor : file.tensors()) {
+    ModelInfo::Weights& of_type = weights[std::string(tensor.block.name)];
+    ++of_type.tensors;
+    of_type.bytes += tensor.data.size();
   }
+  const std::string format = fmt::format("GGUF version {}", file.version());
+  const auto text = [&](std::string_view key) {
+    try {
+      return printable(file.text(key, ""));
+    } catch (const Error&) {
+      return std::string();
+    }
+  };
+  const std::string architecture = text("general.architecture");
+  const std::string name = text("general.name");
+  if (context.json) {
+    context.print_json({{"format", format},
+                        {"architecture", architecture},
+                        {"name", name},
+                        {"keys", file.keys().size()},
+                        {"weights", weights_json(weights)},
+                        {"unsupported", reason}});
+    return;
+  }
+  print_row("Format", format, context);
+  if (!architecture.empty()) print_row("Architecture", architecture, context);
+  if (!name.empty()) print_row("Name", name, context);
+  print_row("Keys", fmt::format("{}", file.keys().size()), context);
+  if (weights.empty()) print_row("Weights", "none", context);
+  print_weights(weights, context);
+  print_row("Unsupported", reason, context);
+}
+
+void describe_gguf_file(const std::filesystem::path& path, Context& context) {
+  const GgufFile file(path);
+  // Some hold a tokenizer alone.
+  const bool has_weights = !file.contents().tensors().empty() || !has_tokenizer(file.contents());
+  try {
+    has_weights ? describe_model(path, context) : describe_tokenizer(path, context);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::input) throw;
+    describe_unsupported(file.contents(), error.what(), context);
+  }
+}
+
+void describe(const std::filesystem::path& path, Context& context) {
+  if (is_gguf_file(path)) return describe_gguf_file(path, context);
   if (is_folder(path)) {
     if (path_exists(path / "config.json")) return describe_model(path, context);
     if (path_exists(path / "data.json")) return describe_data(path, context);

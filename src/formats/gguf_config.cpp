@@ -84,26 +84,88 @@ std::vector<float> floats_of(const GgufTensor& tensor) {
   return values;
 }
 
+// Divisors of RoPE's frequencies, one for each pair of the `rotated` channels of a head. Without F32, nothing.
+std::vector<float> divisors_in(const Gguf& file, const GgufTensor& tensor, std::int64_t rotated) {
+  if (tensor.shape != std::vector<std::uint64_t>{static_cast<std::uint64_t>(rotated / 2)}) {
+    fail(ErrorKind::input, "{}: the tensor '{}' has the shape [{}], expected is [{}].", file.source(), tensor.name,
+         fmt::join(tensor.shape, ", "), rotated / 2);
+  }
+  return tensor.block.name == "F32" ? floats_of(tensor) : std::vector<float>();
+}
+
+// longrope, whose divisors are tensors.
+RopeScaling longrope(const Keys& keys, std::int64_t rotated) {
+  const Gguf& file = keys.file();
+  const auto factors = [&](std::string_view name) {
+    const GgufTensor& tensor = require_tensor(file, name);
+    const std::vector<float> divisors = divisors_in(file, tensor, rotated);
+    if (divisors.empty()) {
+      fail(ErrorKind::input, "{}: the tensor '{}' is {}; supported is F32.", file.source(), name, tensor.block.name);
+    }
+    std::vector<double> result;
+    for (const float divisor : divisors) result.push_back(std::isfinite(divisor) ? shortest_double(divisor) : 0.0);
+    return result;
+  };
+  const std::int64_t positions = keys.size("context_length");
+  const std::int64_t original = keys.size("rope.scaling.original_context_length", positions);
+  double factor = keys.number("rope.scaling.attn_factor", 1.0);
+  // Rounded to a float, the usual one is not mistaken for another.
+  const double usual = usual_longrope_factor(static_cast<double>(positions) / static_cast<double>(original), original);
+  if (static_cast<float>(factor) == static_cast<float>(usual)) factor = usual;
+  return {.type = RopeScalingType::longrope,
+          .original_max_positions = original,
+          .attention_factor = factor,
+          .short_factors = factors(short_factors_tensor),
+          .long_factors = factors(long_factors_tensor)};
+}
+
+// Queries and keys are multiplied by attn_factor and by what follows from the factor, as in llama.cpp.
+RopeScaling yarn(const Keys& keys, double factor) {
+  for (const std::string_view name : {"rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"}) {
+    if (keys.number(name, 1.0) != 1.0) keys.file().reject(keys.key(name), "supported is 1");
+  }
+  const double all = usual_yarn_factor(factor);
+  const double log_multiplier = keys.number("rope.scaling.yarn_log_multiplier", 0.0);
+  const double divided = log_multiplier == 0 ? 1.0 : log_multiplier * (all - 1.0) + 1.0;
+  return {.type = RopeScalingType::yarn,
+          .factor = factor,
+          .original_max_positions = keys.size("rope.scaling.original_context_length", keys.size("context_length")),
+          .beta_fast = keys.number("rope.scaling.yarn_beta_fast", 32.0),
+          .beta_slow = keys.number("rope.scaling.yarn_beta_slow", 1.0),
+          .attention_factor = all / divided * keys.number("rope.scaling.attn_factor", 1.0)};
+}
+
 // Without a type, a factor is that of linear scaling, as in llama.cpp.
-RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t head_size) {
+RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t rotated, bool is_gemma) {
   const Gguf& file = keys.file();
   const std::string type_key = keys.key("rope.scaling.type");
   const std::string_view type = file.text(type_key, "linear");
-  if (type != "none" && type != "linear") file.reject(type_key, "supported are none and linear");
+  const bool known = type == "none" || type == "linear" || (!is_gemma && (type == "yarn" || type == "longrope"));
+  if (!known) {
+    file.reject(type_key, is_gemma ? "supported are none and linear" : "supported are none, linear, yarn and longrope");
+  }
   const double factor =
       keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
+  const bool has_factors =
+      file.find_tensor(long_factors_tensor) != nullptr || file.find_tensor(short_factors_tensor) != nullptr;
+  if (type == "longrope" || (has_factors && !is_gemma)) {
+    if (type == "yarn") file.reject(type_key, "supported beside tensors of factors are none, linear and longrope");
+    if (factor != 1.0) file.reject(keys.key("rope.scaling.factor"), "supported beside tensors of factors is 1");
+    return longrope(keys, rotated);
+  }
+  if (type == "yarn") return yarn(keys, factor);
+  if (keys.number("rope.scaling.attn_factor", 1.0) != 1.0) {
+    file.reject(keys.key("rope.scaling.attn_factor"), "supported is 1, or another with yarn and longrope");
+  }
   const bool scales = type == "linear" && factor != 1.0;
   constexpr std::string_view divisors = "rope_freqs.weight";
   if (const GgufTensor* const tensor = file.find_tensor(divisors)) {
-    if (tensor->shape != std::vector<std::uint64_t>{static_cast<std::uint64_t>(head_size / 2)}) {
-      fail(ErrorKind::input, "{}: the tensor '{}' has the shape [{}], expected is [{}].", file.source(), divisors,
-           fmt::join(tensor->shape, ", "), head_size / 2);
-    }
+    const std::vector<float> values = divisors_in(file, *tensor, rotated);
     if (scales) {
       fail(ErrorKind::input, "{}: the tensor '{}' and the factor {} of '{}' both scale RoPE; supported is one of them.",
            file.source(), divisors, factor, keys.key("rope.scaling"));
     }
-    const auto scaling = tensor->block.name == "F32" ? scaling_from_divisors(floats_of(*tensor), theta) : std::nullopt;
+    const auto scaling = scaling_from_divisors(values, theta);
     if (!scaling) {
       fail(ErrorKind::input,
            "{}: the tensor '{}' holds divisors of RoPE's frequencies of no known kind; supported are those of the "
@@ -126,15 +188,12 @@ void require_whole(const Gguf& file) {
 }
 
 // What llama's relatives share.
-void complete_llama(const Keys& keys, json& members) {
+void complete_llama(const Keys& keys, ModelFamily family, json& members) {
   const Gguf& file = keys.file();
   keys.require_absent("expert_count", "mixtures of experts");
   keys.require_absent("pooling_type", "poolings");
   if (!file.boolean(keys.key("attention.causal"), true)) {
     file.reject(keys.key("attention.causal"), "supported is true");
-  }
-  if (keys.number("rope.scaling.attn_factor", 1.0) != 1.0) {
-    file.reject(keys.key("rope.scaling.attn_factor"), "supported is 1");
   }
   const auto channels = members["hidden_size"].get<std::int64_t>();
   const auto heads = members["num_attention_heads"].get<std::int64_t>();
@@ -148,13 +207,23 @@ void complete_llama(const Keys& keys, json& members) {
   const auto head_size = members["head_dim"].get<std::int64_t>();
   if (!members.contains("num_key_value_heads")) members["num_key_value_heads"] = heads;
   if (!members.contains("rope_theta")) members["rope_theta"] = 10000.0;
-  for (const std::string_view same : {"attention.value_length", "rope.dimension_count"}) {
-    if (keys.size(same, head_size) != head_size) {
-      file.reject(keys.key(same), fmt::format("supported is the size of a head, {}", head_size));
-    }
+  const auto require_head_size = [&](std::string_view same) {
+    if (keys.size(same, head_size) == head_size) return;
+    file.reject(keys.key(same), fmt::format("supported is the size of a head, {}", head_size));
+  };
+  require_head_size("attention.value_length");
+  constexpr std::string_view rotated_key = "rope.dimension_count";
+  const std::int64_t rotated = keys.size(rotated_key, head_size);
+  if (family != ModelFamily::phi3) {
+    require_head_size(rotated_key);
+  } else if (rotated > head_size || rotated % 2 != 0) {
+    file.reject(keys.key(rotated_key), fmt::format("valid is an even number up to the size of a head, {}", head_size));
+  } else if (rotated < head_size) {
+    members["partial_rotary_factor"] = rotary_part(rotated, head_size);
   }
   members["hidden_act"] = "silu";
-  members["rope_scaling"] = rope_settings(rope_scaling(keys, members["rope_theta"].get<double>(), head_size));
+  const bool is_gemma = family == ModelFamily::gemma2 || family == ModelFamily::gemma3;
+  members["rope_scaling"] = rope_settings(rope_scaling(keys, members["rope_theta"].get<double>(), rotated, is_gemma));
   members["attention_bias"] = file.find_tensor("blk.0.attn_q.bias") != nullptr;
   members["mlp_bias"] = file.find_tensor("blk.0.ffn_up.bias") != nullptr;
   if (!members.contains("sliding_window")) {
@@ -200,11 +269,17 @@ HfConfig config_from_gguf(const Gguf& file) {
   }
   const Keys keys(file, name);
   json members = keys.members(known->keys);
-  const ModelFamily family = known->family;
+  ModelFamily family = known->family;
+  // Mistral's architecture is llama, of which only Mistral has windows.
+  constexpr std::string_view window = "attention.sliding_window";
+  if (family == ModelFamily::llama && keys.has(window) && !keys.is_zero(window)) family = ModelFamily::mistral;
+  if (family == ModelFamily::mistral && keys.has(window) && !keys.is_zero(window)) {
+    members["sliding_window"] = keys.size(window);
+  }
   if (family == ModelFamily::gpt2) {
     members["activation_function"] = "gelu_new";
   } else {
-    complete_llama(keys, members);
+    complete_llama(keys, family, members);
   }
   if (family == ModelFamily::gemma3) {
     if (keys.has("rope.freq_base_swa")) members["rope_local_base_freq"] = keys.number("rope.freq_base_swa");

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
@@ -146,9 +147,60 @@ TEST(GgufConfigTest, KnowsTheLayersOfItsFamilies) {
   EXPECT_EQ(of("phi3", 2, 0).window, 0);
   EXPECT_EQ(of("phi3", 2, 16).window, 16);
   EXPECT_EQ(read(llama("phi3")).config.window, 0);
-  TestGguf longer = llama("phi3");
-  longer.text("phi3.rope.scaling.type", "longrope");
-  expect_refused(longer, "the key 'phi3.rope.scaling.type' is \"longrope\"");
+  // Only Mistral has windows among those of this architecture.
+  TestGguf windowed = llama();
+  const HfConfig mistral = read(windowed.number("llama.attention.sliding_window", 16));
+  EXPECT_EQ(mistral.family, ModelFamily::mistral);
+  EXPECT_EQ(mistral.config.window, 16);
+  EXPECT_EQ(of("llama", 2, 0).window, 0);
+}
+
+TEST(GgufConfigTest, ReadsYarn) {
+  TestGguf file = llama();
+  file.text("llama.rope.scaling.type", "yarn").real("llama.rope.scaling.factor", 4.0f);
+  EXPECT_EQ(read(file).config.rope_scaling, (RopeScaling{.type = RopeScalingType::yarn,
+                                                         .factor = 4.0,
+                                                         .original_max_positions = 64,
+                                                         .attention_factor = 0.1 * std::log(4.0) + 1.0}));
+  file.number("llama.rope.scaling.original_context_length", 16).real("llama.rope.scaling.attn_factor", 0.5f);
+  file.real("llama.rope.scaling.yarn_beta_fast", 20.0f).real("llama.rope.scaling.yarn_beta_slow", 2.0f);
+  file.real("llama.rope.scaling.yarn_log_multiplier", 1.0f);
+  const RopeScaling scaling = read(file).config.rope_scaling;
+  EXPECT_EQ(scaling.original_max_positions, 16);
+  EXPECT_EQ(scaling.attention_factor, 0.5);
+  EXPECT_EQ(scaling.beta_fast, 20.0);
+  EXPECT_EQ(scaling.beta_slow, 2.0);
+  expect_refused(file.real("llama.rope.scaling.yarn_ext_factor", 0.5f), "'llama.rope.scaling.yarn_ext_factor'");
+  TestGguf gemma = llama("gemma2");
+  gemma.number("gemma2.attention.sliding_window", 16).text("gemma2.rope.scaling.type", "yarn");
+  expect_refused(gemma, "supported are none and linear");
+}
+
+TEST(GgufConfigTest, ReadsLongropeAndRotationsOfAPart) {
+  TestGguf file = llama("phi3");
+  file.number("phi3.rope.dimension_count", 6).number("phi3.rope.scaling.original_context_length", 16);
+  file.floats("rope_factors_long.weight", {3}, {1, 2, 8.1f}).floats("rope_factors_short.weight", {3}, {1, 1, 1.5f});
+  const double usual = std::sqrt(1.0 + std::log(4.0) / std::log(16.0));
+  const Config config = read(file.real("phi3.rope.scaling.attn_factor", static_cast<float>(usual))).config;
+  EXPECT_EQ(config.rotary_size, 6);
+  EXPECT_EQ(config.rope_scaling, (RopeScaling{.type = RopeScalingType::longrope,
+                                              .original_max_positions = 16,
+                                              .attention_factor = usual,
+                                              .short_factors = {1, 1, 1.5},
+                                              .long_factors = {1, 2, 8.1}}));
+  EXPECT_EQ(family_of(config), ModelFamily::phi3);
+  TestGguf odd = llama("phi3");
+  expect_refused(odd.number("phi3.rope.dimension_count", 5), "valid is an even number up to the size of a head, 8");
+  TestGguf large = llama("phi3");
+  expect_refused(large.number("phi3.rope.dimension_count", 10), "'phi3.rope.dimension_count'");
+  TestGguf one = llama("phi3");
+  expect_refused(one.floats("rope_factors_long.weight", {4}, {1, 1, 1, 1}), "'rope_factors_short.weight' is missing");
+  TestGguf few = llama("phi3");
+  few.floats("rope_factors_long.weight", {3}, {1, 1, 1}).floats("rope_factors_short.weight", {4}, {1, 1, 1, 1});
+  expect_refused(few, "has the shape [3], expected is [4]");
+  TestGguf zero = llama("phi3");
+  zero.floats("rope_factors_long.weight", {4}, {1, 1, 1, 0}).floats("rope_factors_short.weight", {4}, {1, 1, 1, 1});
+  expect_refused(zero, "all must be above 0");
 }
 
 TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
@@ -175,7 +227,9 @@ TEST(GgufConfigTest, RefusesWhatItCannotComputeByName) {
   refuse([](TestGguf& file) { file.number("llama.rope.dimension_count", 4); },
          "the key 'llama.rope.dimension_count' is 4");
   refuse([](TestGguf& file) { file.text("llama.rope.scaling.type", "longrope"); },
-         "the key 'llama.rope.scaling.type' is \"longrope\"");
+         "the tensor 'rope_factors_short.weight' is missing");
+  refuse([](TestGguf& file) { file.text("llama.rope.scaling.type", "ntk"); },
+         "the key 'llama.rope.scaling.type' is \"ntk\"");
   refuse([](TestGguf& file) { file.floats("rope_freqs.weight", {4}, {1, 2, 1, 2}); },
          "the tensor 'rope_freqs.weight' holds divisors");
   refuse([](TestGguf& file) { file.floats("rope_freqs.weight", {1}, {2}); },

@@ -78,10 +78,12 @@ std::string_view difference(const Config& config, ModelFamily family) {
     default:
       break;
   }
-  if (config.window > 0) return "windows";
-  if (scaling == RopeScalingType::yarn || (scaling == RopeScalingType::llama3 && family != ModelFamily::llama)) {
-    return "its scaling of RoPE";
-  }
+  // llama.cpp has none of these windows either, but its converter writes such files.
+  if (config.window > 0 && family != ModelFamily::mistral && family != ModelFamily::phi3) return "windows";
+  const bool is_known =
+      (scaling != RopeScalingType::llama3 || family == ModelFamily::llama || family == ModelFamily::mistral) &&
+      (scaling != RopeScalingType::longrope || family == ModelFamily::phi3);
+  if (!is_known) return "its scaling of RoPE";
   if (family == ModelFamily::smollm3 && config.no_rope_every != 4) return "layers without RoPE other than every fourth";
   if (family != ModelFamily::llama && (config.attention_out_bias || config.ffn_bias)) return "its biases";
   if (family != ModelFamily::llama && family != ModelFamily::qwen2 && config.qkv_bias) return "its biases";
@@ -187,14 +189,60 @@ void GgufExport::add_config(const Config& config, ModelFamily family) {
   }
   head_.set(key("vocab_size"), static_cast<std::uint32_t>(config.vocab_size));
   if (family == ModelFamily::gpt2) return;
-  head_.set(key("rope.dimension_count"), static_cast<std::uint32_t>(config.head_size));
-  head_.set(key("attention.value_length"), static_cast<std::uint32_t>(config.head_size));
-  const RopeScaling& scaling = config.rope_scaling;
-  if (scaling.type == RopeScalingType::linear) {
-    head_.set_text(key("rope.scaling.type"), "linear");
-    head_.set_real(key("rope.scaling.factor"), static_cast<float>(scaling.factor));
+  if (config.window > 0 && (family == ModelFamily::mistral || family == ModelFamily::phi3)) {
+    if (family == ModelFamily::mistral) {
+      head_.set(key("attention.sliding_window"), static_cast<std::uint32_t>(config.window));
+    }
+    notes_.push_back(fmt::format(
+        "llama.cpp lets tokens of this architecture see all before them, not {} as this model: its results differ for "
+        "longer texts.",
+        config.window));
   }
-  if (scaling.type == RopeScalingType::llama3) divisors_ = divisors_of(scaling, config.rope_theta, config.head_size);
+  const std::int64_t rotated = config.rotary_size > 0 ? config.rotary_size : config.head_size;
+  head_.set(key("rope.dimension_count"), static_cast<std::uint32_t>(rotated));
+  head_.set(key("attention.value_length"), static_cast<std::uint32_t>(config.head_size));
+  add_rope_scaling(config, fmt::format("{}.rope.scaling.", architecture.name));
+}
+
+void GgufExport::add_rope_scaling(const Config& config, const std::string& prefix) {
+  const RopeScaling& scaling = config.rope_scaling;
+  const auto set_real = [&](std::string_view name, double value, double usual) {
+    if (value != usual) head_.set_real(prefix + std::string(name), static_cast<float>(value));
+  };
+  const auto floats = [](const std::vector<double>& values) {
+    return std::vector<float>(values.begin(), values.end());
+  };
+  switch (scaling.type) {
+    case RopeScalingType::none:
+      return;
+    case RopeScalingType::llama3:
+      factors_.push_back({"rope_freqs.weight", divisors_of(scaling, config.rope_theta, config.head_size)});
+      return;
+    case RopeScalingType::linear:
+      set_real("factor", scaling.factor, 0.0);
+      break;
+    case RopeScalingType::yarn:
+      set_real("factor", scaling.factor, 0.0);
+      set_real("attn_factor", scaling.attention_factor / usual_yarn_factor(scaling.factor), 1.0);
+      set_real("yarn_beta_fast", scaling.beta_fast, 32.0);
+      set_real("yarn_beta_slow", scaling.beta_slow, 1.0);
+      if (scaling.beta_fast != 32.0 || scaling.beta_slow != 1.0) {
+        notes_.push_back(fmt::format(
+            "llama.cpp takes 32 and 1 for yarn's beta_fast and beta_slow, not {} and {} as this model: its results "
+            "differ.",
+            scaling.beta_fast, scaling.beta_slow));
+      }
+      break;
+    case RopeScalingType::longrope:
+      set_real("attn_factor", scaling.attention_factor, 1.0);
+      factors_.push_back({std::string(long_factors_tensor), floats(scaling.long_factors)});
+      factors_.push_back({std::string(short_factors_tensor), floats(scaling.short_factors)});
+      break;
+  }
+  head_.set_text(prefix + "type", name_of(scaling.type));
+  if (scaling.type != RopeScalingType::linear) {
+    head_.set(prefix + "original_context_length", static_cast<std::uint32_t>(scaling.original_max_positions));
+  }
 }
 
 void GgufExport::add_tokens(const LoadedModel& model, const Config& config) {
@@ -252,7 +300,7 @@ void GgufExport::add_tensors(const Config& config, ModelFamily family, const Ggu
     pieces_.push_back({.file_name = "output.weight", .parameter = "token_embedding.weight", .rows = config.vocab_size});
   }
   const GgufBlock f32 = *gguf_block("F32");
-  if (!divisors_.empty()) head_.add_tensor("rope_freqs.weight", f32, {divisors_.size()});
+  for (const auto& [name, divisors] : factors_) head_.add_tensor(name, f32, {divisors.size()});
   std::int64_t whole = 0;
   for (const WeightPiece& piece : pieces_) {
     std::vector<std::uint64_t> shape = file_shape(piece, layout);
@@ -288,14 +336,12 @@ void GgufExport::carry_over(const Gguf& from) {
 }
 
 void GgufExport::write(const Transformer& transformer, const std::filesystem::path& path,
-                       const std::atomic<bool>* stop) const {
+                       const WriteProgress& progress) const {
   AtomicFile file(path);
   head_.write_head(file);
   auto tensor = head_.tensors().begin();
-  if (!divisors_.empty()) {
-    std::vector<std::byte> bytes;
-    pack(divisors_, tensor->block, bytes);
-    file.write(bytes);
+  for (const auto& [name, divisors] : factors_) {
+    file.write(std::as_bytes(std::span(divisors)));
     GgufWriter::write_padding(file, tensor++->bytes);
   }
   // About this many elements at a time, in whole heads.
@@ -311,7 +357,7 @@ void GgufExport::write(const Transformer& transformer, const std::filesystem::pa
              tensor->block.name, wider_types(dtype_from_safetensors(tensor->block.name).value_or(DType::f16)));
       }
       file.write(packed);
-      end_if_stopped(stop);
+      if (progress) progress(packed.size());
     }
     GgufWriter::write_padding(file, tensor++->bytes);
   }

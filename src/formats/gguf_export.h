@@ -1,11 +1,11 @@
 // Writing models as GGUF files, which llama.cpp and other programs run.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/gguf.h"
@@ -34,18 +34,20 @@ class GgufExport {
 
   // Writes the file under a temporary name, flushes it and renames it. `transformer` has the configuration and f32
   // parameters. Throws Error(io); Error(numeric) naming a tensor with numbers beyond the range of its type; as
-  // end_if_stopped after each few megabytes.
+  // `progress`.
   void write(const Transformer& transformer, const std::filesystem::path& path,
-             const std::atomic<bool>* stop = nullptr) const;
+             const WriteProgress& progress = {}) const;
 
  private:
   void add_config(const Config& config, ModelFamily family);
+  void add_rope_scaling(const Config& config, const std::string& prefix);
   void add_tokens(const LoadedModel& model, const Config& config);
   void add_tensors(const Config& config, ModelFamily family, const GgufBlock& type);
 
   GgufWriter head_;
-  std::vector<WeightPiece> pieces_;   // of the tensors behind `divisors_`
-  std::vector<float> divisors_ = {};  // of RoPE's frequencies
+  // The first tensors: divisors of RoPE's frequencies, by name.
+  std::vector<std::pair<std::string, std::vector<float>>> factors_;
+  std::vector<WeightPiece> pieces_;  // of the others
   std::vector<std::string> notes_;
 };
 

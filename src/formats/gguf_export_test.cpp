@@ -39,11 +39,13 @@ class GgufExportTest : public testing::Test {
 
 TEST_F(GgufExportTest, ModelsComeBackWithTheSameBits) {
   const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 8, 9, 7, 9};
-  for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2", "qwen3"}) {
+  for (const std::string name : {"gpt2", "llama", "llama_tied", "mistral", "qwen2", "qwen3", "llama_yarn", "phi3",
+                                 "mistral_window", "phi3_longrope"}) {
     const auto folder = golden_folder() / ("hf_" + name);
     const LoadedModel model = load_model_folder(*backend, folder, DType::f32);
     const auto path = exported(model, name);
     const LoadedModel found = load_model_folder(*backend, path);
+    EXPECT_EQ(found.transformer->config(), model.transformer->config()) << name;
     EXPECT_EQ(parameter_bytes(*found.transformer), parameter_bytes(*model.transformer)) << name;
     EXPECT_EQ(found.generation.tokens, model.generation.tokens) << name;
     Model one = Model::load(folder, {.device = "cpu", .dtype = "f32"});
@@ -68,6 +70,17 @@ TEST_F(GgufExportTest, SaysWhatIsMissingAndKeepsWhatIsSaidOfTheModel) {
   EXPECT_EQ(written.contents().text("general.name"), "A name");
   EXPECT_EQ(written.contents().text("general.architecture"), "llama");
   EXPECT_FALSE(written.contents().has("general.license"));
+}
+
+TEST_F(GgufExportTest, SaysWhatLlamaCppComputesOtherwise) {
+  const auto note = [&](const std::string& name) {
+    const LoadedModel model = load_model_folder(*backend, golden_folder() / name, DType::f32);
+    const GgufExport file(model.transformer->config(), model, *gguf_block("F32"));
+    EXPECT_EQ(file.notes().size(), 2u);  // the other is of the tokenizer
+    return file.notes().front();
+  };
+  EXPECT_NE(note("hf_mistral_window").find("see all before them, not 4 as this model"), std::string::npos);
+  EXPECT_NE(note("hf_llama_yarn").find("beta_fast and beta_slow, not 3 and 0.5 as this model"), std::string::npos);
 }
 
 // With the settings that llama.cpp takes for granted. The weights of Gemma's norms lose bits when one is added.
@@ -114,9 +127,6 @@ TEST_F(GgufExportTest, RefusesWhatLlamaCppDoesNotCompute) {
   refusal("gemma2", "gemma2 does not have its query_pre_attn_scalar");
   refusal("olmo2", "olmo2 does not have its biases");
   refusal("smollm3", "smollm3 does not have layers without RoPE other than every fourth");
-  refusal("llama_yarn", "its scaling of RoPE");
-  refusal("phi3", "llama does not have windows");
-  refusal("mistral_window", "llama does not have windows");
   refusal("qwen2_window", "qwen2 does not have windows");
 }
 

@@ -4,11 +4,16 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "mslt/config.h"
 
 namespace mslt {
+
+// The tensors of longrope's divisors.
+inline constexpr std::string_view short_factors_tensor = "rope_factors_short.weight";
+inline constexpr std::string_view long_factors_tensor = "rope_factors_long.weight";
 
 // The scaling whose frequencies are those of `theta` divided by `divisors`, one for each pair of elements of a head, to
 // one part in 10^4: none if all are 1, linear if all are alike, llama3 otherwise. Of its settings, divisors tell only

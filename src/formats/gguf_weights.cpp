@@ -27,7 +27,8 @@ std::vector<WeightPiece> gguf_pieces(const HfConfig& hf, const ArenaLayout& para
 std::vector<FileTensor> gguf_weights(const Gguf& file, bool tied) {
   std::vector<FileTensor> tensors;
   for (const GgufTensor& tensor : file.tensors()) {
-    if (tensor.name == "rope_freqs.weight" || (tied && tensor.name == "output.weight")) continue;
+    // Factors of RoPE's frequencies.
+    if (tensor.name.starts_with("rope_f") || (tied && tensor.name == "output.weight")) continue;
     tensors.push_back(
         {tensor.name, std::string(tensor.block.name), tensor.shape, tensor.data, quantised_block(tensor.block.name)});
   }

@@ -62,8 +62,20 @@ bool computes_gemma(const Config& config) {
          pre_attention_scalar(config) > 0;
 }
 
+// What rotates as only Phi-3 can, or as programs beside transformers expect of Phi-3 alone.
+bool computes_phi3(const Config& config) {
+  return (config.rope_scaling.type == RopeScalingType::longrope || config.rotary_size > 0) &&
+         (config.rope_scaling.type == RopeScalingType::longrope || config.rope_scaling.type == RopeScalingType::none) &&
+         config.norm == NormType::rmsnorm && config.norm_position == NormPosition::pre &&
+         config.position == PositionType::rope && config.activation == ActivationType::swiglu &&
+         config.embedding_scale == 1.0f && !config.qkv_bias && !config.attention_out_bias && !config.ffn_bias &&
+         config.heads * config.head_size == config.channels && says_all({"window", "rotary_size"}, config);
+}
+
 // Whether transformers' model of this family computes exactly what `config` says.
 bool computes(ModelFamily family, const Config& config) {
+  const bool is_phi3 = computes_phi3(config);
+  if (is_phi3 || family == ModelFamily::phi3) return is_phi3 && family == ModelFamily::phi3;
   if (family == ModelFamily::gpt2) return computes_gpt2(config);
   if (config.norm != NormType::rmsnorm || config.position != PositionType::rope) return false;
   const bool even_biases = config.qkv_bias == config.attention_out_bias;
@@ -100,7 +112,6 @@ bool computes(ModelFamily family, const Config& config) {
              says_all({"qk_norm", "window", "window_from", "full_attention_every"}, config);
     case ModelFamily::smollm3:
       return config.no_rope_every > 0 && even_biases && says_all({"no_rope_every"}, config);
-    case ModelFamily::phi3:  // mistral computes the same, and its weights are not fused
     default:
       return false;
   }

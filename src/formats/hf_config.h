@@ -11,8 +11,8 @@
 namespace mslt {
 
 // The model classes of transformers that a Config can be saved as. `mslt` is everything that none of them computes,
-// such as post-norm and sinusoidal positions; transformers does not open it. phi3 is read only: it computes what
-// mistral does.
+// such as post-norm and sinusoidal positions; transformers does not open it. phi3 is what has a longrope or rotates a
+// part of each head; its other models compute what llama or mistral does.
 enum class ModelFamily { gpt2, llama, qwen2, mistral, qwen3, smollm3, phi3, olmo2, gemma2, gemma3, mslt };
 
 // What config.json calls model_type: the same names, but "gemma3_text" and "mslt-transformer".

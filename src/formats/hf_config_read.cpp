@@ -25,8 +25,8 @@ constexpr std::array<std::pair<std::string_view, ActivationType>, 8> activation_
 // One config.json.
 class Reader {
  public:
-  Reader(const nlohmann::json& object, std::string_view source, std::vector<std::string>& notes)
-      : object_(object), json_(object, source), notes_(notes) {}
+  Reader(ModelFamily family, const nlohmann::json& object, std::string_view source, std::vector<std::string>& notes)
+      : family_(family), object_(object), json_(object, source), notes_(notes) {}
 
   Config gpt2() const;
   Config llama() const;
@@ -55,15 +55,13 @@ class Reader {
   void rope(Config& config, double usual_theta) const;
   void rope_settings(const JsonMembers& rope, Config& config) const;
   void yarn(const JsonMembers& rope, Config& config) const;
-  void require_whole_rotation(const JsonMembers& rope) const {
-    if (rope.number("partial_rotary_factor", 1.0) != 1.0) {
-      rope.reject("partial_rotary_factor", "supported is 1; less needs a rotation of a part of each head");
-    }
-  }
+  void longrope(const JsonMembers& rope, Config& config) const;
+  void rotated_part(const JsonMembers& rope, Config& config) const;
   void windows(Config& config, std::vector<bool> slides) const;
   std::vector<bool> layer_types(const Config& config) const;
   float soft_cap(std::string_view name, double usual) const;
 
+  ModelFamily family_;
   const nlohmann::json& object_;
   JsonMembers json_;
   std::vector<std::string>& notes_;
@@ -100,7 +98,7 @@ void Reader::yarn(const JsonMembers& rope, Config& config) const {
   scaling.beta_slow = rope.number("beta_slow", 1.0);
   if (!rope.boolean("truncate", true)) rope.reject("truncate", "supported is true");
   const auto stretch = [&](double weight) {
-    return scaling.factor <= 1 ? 1.0 : 0.1 * weight * std::log(scaling.factor) + 1.0;
+    return weight * (usual_yarn_factor(scaling.factor) - 1.0) + 1.0;
   };
   const double mscale = rope.number("mscale", 0.0);
   const double mscale_all = rope.number("mscale_all_dim", 0.0);
@@ -108,12 +106,54 @@ void Reader::yarn(const JsonMembers& rope, Config& config) const {
   scaling.attention_factor = rope.number("attention_factor", usual);
 }
 
+// As in transformers, Phi-3's own original_max_position_embeddings goes before that of the scaling, and its own code
+// calls the type su or yarn in some files.
+void Reader::longrope(const JsonMembers& rope, Config& config) const {
+  RopeScaling& scaling = config.rope_scaling;
+  scaling.type = RopeScalingType::longrope;
+  scaling.short_factors = rope.numbers("short_factor");
+  scaling.long_factors = rope.numbers("long_factor");
+  constexpr std::string_view original = "original_max_position_embeddings";
+  const bool is_phi3 = family_ == ModelFamily::phi3;
+  const JsonMembers& first = is_phi3 ? json_ : rope;
+  const JsonMembers& second = is_phi3 ? rope : json_;
+  scaling.original_max_positions =
+      first.has(original) ? first.size(original) : second.size(original, is_phi3 ? 4096 : config.max_positions);
+  for (const std::string_view other : {"short_mscale", "long_mscale"}) {
+    if (rope.has(other)) rope.reject(other, "supported is attention_factor");
+  }
+  const double growth = rope.number(
+      "factor", static_cast<double>(config.max_positions) / static_cast<double>(scaling.original_max_positions));
+  scaling.attention_factor =
+      rope.number("attention_factor", usual_longrope_factor(growth, scaling.original_max_positions));
+}
+
+// Only Phi-3's layers rotate a part of each head; those of the others would not run.
+void Reader::rotated_part(const JsonMembers& rope, Config& config) const {
+  constexpr std::string_view name = "partial_rotary_factor";
+  const double part = rope.number(name, 1.0);
+  if (part == 1.0) return;
+  if (family_ != ModelFamily::phi3) {
+    rope.reject(name, fmt::format("supported is 1; of these families only {} rotates a part of each head",
+                                  mslt::name_of(ModelFamily::phi3)));
+  }
+  config.rotary_size =
+      part > 0 && part < 1 ? static_cast<std::int64_t>(part * static_cast<double>(config.head_size)) : 0;
+  if (config.rotary_size == 0 || config.rotary_size % 2 != 0) {
+    rope.reject(name, fmt::format("it must leave an even number of the {} channels of a head", config.head_size));
+  }
+}
+
 void Reader::rope_settings(const JsonMembers& rope, Config& config) const {
   config.rope_theta = rope.number("rope_theta", config.rope_theta);
-  require_whole_rotation(rope);
+  rotated_part(rope, config);
   const std::string_view type_member = rope.has("rope_type") ? "rope_type" : "type";
   const std::string type = rope.text(type_member, "default");
   if (type == "default") return;
+  if (family_ == ModelFamily::phi3) {
+    if (type == "longrope" || type == "su" || type == "yarn") return longrope(rope, config);
+    rope.reject(type_member, "supported are default and longrope");
+  }
   RopeScaling& scaling = config.rope_scaling;
   if (type == "linear") {
     scaling.type = RopeScalingType::linear;
@@ -126,13 +166,14 @@ void Reader::rope_settings(const JsonMembers& rope, Config& config) const {
     scaling.original_max_positions = rope.size("original_max_position_embeddings", config.max_positions);
   } else if (type == "yarn") {
     yarn(rope, config);
+  } else if (type == "longrope") {
+    longrope(rope, config);
   } else if (type == "dynamic") {
     notes_.push_back(rope.ignored(type_member, fmt::format("it changes nothing up to max_position_embeddings, {}, "
                                                            "where sequences end",
                                                            config.max_positions)));
   } else {
-    rope.reject(type_member,
-                "supported are default, linear, llama3, yarn and dynamic; longrope needs a factor for each frequency");
+    rope.reject(type_member, "supported are default, linear, llama3, yarn, longrope and dynamic");
   }
 }
 
@@ -140,7 +181,7 @@ void Reader::rope_settings(const JsonMembers& rope, Config& config) const {
 void Reader::rope(Config& config, double usual_theta) const {
   config.position = PositionType::rope;
   config.rope_theta = json_.number("rope_theta", usual_theta);
-  require_whole_rotation(json_);
+  rotated_part(json_, config);
   auto rope = json_.object("rope_scaling");
   if (!rope) rope = json_.object("rope_parameters");
   if (rope) rope_settings(*rope, config);
@@ -280,15 +321,6 @@ Config Reader::smollm3() const {
 }
 
 Config Reader::phi3() const {
-  // Phi-3's own code calls its long rotation yarn or su in some files.
-  for (const std::string_view name : {"rope_scaling", "rope_parameters"}) {
-    const auto rope = json_.object(name);
-    if (!rope) continue;
-    const std::string_view member = rope->has("rope_type") ? "rope_type" : "type";
-    if (rope->text(member, "default") != "default") {
-      rope->reject(member, "supported is default; longrope needs a factor for each frequency and two sets of them");
-    }
-  }
   Config config = llama_like();
   config.norm_epsilon = static_cast<float>(json_.number("rms_norm_eps", 1e-5));
   config.dropout = static_cast<float>(json_.number("resid_pdrop", 0.0));
@@ -388,6 +420,8 @@ Config Reader::mslt() const {
       value = from.boolean(field.member());
     } else if constexpr (std::is_integral_v<T>) {
       value = from.size(field.member());
+    } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+      value = from.numbers(field.member());
     } else {
       value = static_cast<T>(from.number(field.member()));
     }
@@ -446,7 +480,7 @@ Config read_as(ModelFamily family, const Reader& reader) {
 
 Config read_family(ModelFamily family, const nlohmann::json& object, std::string_view source,
                    std::vector<std::string>& notes) {
-  Config config = read_as(family, Reader(object, source, notes));
+  Config config = read_as(family, Reader(family, object, source, notes));
   if (family == ModelFamily::mslt) return config;
   return without_idle_settings(config);
 }

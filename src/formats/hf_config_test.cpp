@@ -253,14 +253,102 @@ TEST(HfConfig, ReadsPhi3) {
   const Config config = family_config("phi3", ModelFamily::phi3, [](Json& json) { json["sliding_window"] = 40; });
   EXPECT_EQ(config.window, 40);
   EXPECT_EQ(family_of(config), ModelFamily::mistral);
+}
+
+// Heads of 6, of which 4 are rotated.
+Json longrope_json() {
   Json json = llama_json();
   json["model_type"] = "phi3";
+  json.erase("head_dim");
   json.erase("rope_parameters");
-  json["rope_scaling"] = Json{{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}};
-  EXPECT_NE(refusal(json, [](Json&) {}).find("'rope_scaling.type' is \"longrope\"; supported is default"),
-            std::string::npos);
-  json.erase("rope_scaling");
-  expect_refused(json, "partial_rotary_factor", 0.75, "supported is 1");
+  json["original_max_position_embeddings"] = 32;
+  json["partial_rotary_factor"] = 0.75;
+  json["rope_scaling"] = Json{{"type", "su"}, {"short_factor", {1, 1.5}}, {"long_factor", {2.0, 3.0}}};
+  return json;
+}
+
+TEST(HfConfig, ReadsLongrope) {
+  const Config config = parse(longrope_json());
+  EXPECT_EQ(config.rotary_size, 4);
+  const RopeScaling& scaling = config.rope_scaling;
+  EXPECT_EQ(scaling.type, RopeScalingType::longrope);
+  EXPECT_EQ(scaling.original_max_positions, 32);
+  EXPECT_EQ(scaling.short_factors, (std::vector<double>{1.0, 1.5}));
+  EXPECT_EQ(scaling.long_factors, (std::vector<double>{2.0, 3.0}));
+  EXPECT_DOUBLE_EQ(scaling.attention_factor, std::sqrt(1.0 + std::log(4.0) / std::log(32.0)));
+  EXPECT_EQ(family_of(config), ModelFamily::phi3);
+  // Scaling what is rotated alone is the rotation's work, scaling all is attention's.
+  EXPECT_FLOAT_EQ(config.layer(0).attention.rotary_scale, static_cast<float>(scaling.attention_factor));
+  EXPECT_FLOAT_EQ(config.layer(0).attention.scale, 1.0f / std::sqrt(6.0f));
+  Json whole = longrope_json();
+  whole.erase("partial_rotary_factor");
+  whole["rope_scaling"]["short_factor"] = whole["rope_scaling"]["long_factor"] = {1, 2, 3};
+  whole["rope_scaling"]["attention_factor"] = 1.5;
+  EXPECT_EQ(parse(whole).layer(0).attention.rotary_scale, 1.0f);
+  EXPECT_FLOAT_EQ(parse(whole).layer(0).attention.scale, 2.25f / std::sqrt(6.0f));
+  EXPECT_EQ(parse_hf_config(format_hf_config(parse(whole), DType::f32, {}), "c.json").config, parse(whole));
+  // As transformers 5 writes it, and as any family may have it there.
+  Json newer = longrope_json();
+  newer["rope_parameters"] = newer["rope_scaling"];
+  newer["rope_parameters"]["rope_type"] = "longrope";
+  newer["rope_parameters"]["partial_rotary_factor"] = 0.75;
+  for (const char* name : {"rope_scaling", "partial_rotary_factor"}) newer.erase(name);
+  EXPECT_EQ(parse(newer), config);
+  whole["model_type"] = "llama";
+  whole["rope_scaling"]["type"] = "longrope";
+  whole["attention_bias"] = true;
+  const Config llama = parse(whole);
+  EXPECT_EQ(llama.rope_scaling.type, RopeScalingType::longrope);
+  EXPECT_EQ(family_of(llama), ModelFamily::llama);
+  EXPECT_EQ(parse_hf_config(format_hf_config(llama, DType::f32, {}), "c.json").config, llama);
+  // transformers 5 reads nothing beside the scaling there.
+  whole["rope_scaling"].erase("attention_factor");
+  whole["rope_scaling"]["factor"] = 9.0;
+  const Json written = Json::parse(format_hf_config(parse(whole), DType::f32, {}));
+  EXPECT_EQ(written["rope_scaling"]["original_max_position_embeddings"], 32);
+  EXPECT_DOUBLE_EQ(written["rope_scaling"]["attention_factor"].get<double>(),
+                   std::sqrt(1.0 + std::log(9.0) / std::log(32.0)));
+}
+
+TEST(HfConfig, WritesPhi3AsAllVersionsOfTransformersReadIt) {
+  const Config config = parse(longrope_json());
+  const std::string text = format_hf_config(config, DType::f32, {});
+  EXPECT_EQ(parse_hf_config(text, "c.json").config, config);
+  const Json json = Json::parse(text);
+  EXPECT_EQ(json["model_type"], "phi3");
+  EXPECT_EQ(json["rope_scaling"].size(), 3u);
+  EXPECT_EQ(json["original_max_position_embeddings"], 32);
+  EXPECT_EQ(json["rope_parameters"]["partial_rotary_factor"], 2.0 / 3.0);
+  // Every part of a head is read as so many channels as it was written for.
+  Config heads = config;
+  heads.rope_scaling = {};
+  for (heads.head_size = 4; heads.head_size <= 256; heads.head_size += 2) {
+    heads.channels = heads.heads * heads.head_size;
+    for (heads.rotary_size = 2; heads.rotary_size < heads.head_size; heads.rotary_size += 2) {
+      ASSERT_EQ(parse_hf_config(format_hf_config(heads, DType::f32, {}), "c.json").config, heads);
+    }
+  }
+}
+
+TEST(HfConfig, RefusesOtherLongropes) {
+  const auto refused = [](const std::function<void(Json&)>& change) {
+    return refusal(longrope_json(), change);
+  };
+  const auto contains = [](const std::string& message, std::string_view part) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  };
+  contains(refused([](Json& json) { json["rope_scaling"]["type"] = "linear"; }),
+           "'rope_scaling.type' is \"linear\"; supported are default and longrope");
+  contains(refused([](Json& json) { json["rope_scaling"].erase("long_factor"); }),
+           "'rope_scaling.long_factor' is missing");
+  contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, "x"}; }), "valid is a list of numbers");
+  contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, 2, 3}; }),
+           "has 2 short_factors and 3 long_factors; it needs 2 of each");
+  contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, 0}; }), "all must be above 0");
+  contains(refused([](Json& json) { json["rope_scaling"]["short_mscale"] = 1.1; }), "supported is attention_factor");
+  contains(refused([](Json& json) { json["partial_rotary_factor"] = 0.5; }), "an even number of the 6 channels");
+  contains(refused([](Json& json) { json["partial_rotary_factor"] = -1; }), "an even number of the 6 channels");
+  contains(refused([](Json& json) { json["model_type"] = "llama"; }), "supported is 1; of these families only phi3");
 }
 
 TEST(HfConfig, ReadsOlmo2) {
@@ -466,8 +554,8 @@ TEST(HfConfig, RefusesWhatItCannotCompute) {
   expect_refused(llama_json(), "model_type", "mixtral",
                  "supported are gpt2, llama, qwen2, mistral, qwen3, smollm3, phi3, olmo2, gemma2, gemma3_text, "
                  "mslt-transformer");
-  const std::string rope = refusal(llama_json(), [](Json& json) { json["rope_parameters"]["rope_type"] = "longrope"; });
-  EXPECT_NE(rope.find("'rope_parameters.rope_type' is \"longrope\"; supported are default, linear, llama3, yarn"),
+  const std::string rope = refusal(llama_json(), [](Json& json) { json["rope_parameters"]["rope_type"] = "ntk"; });
+  EXPECT_NE(rope.find("'rope_parameters.rope_type' is \"ntk\"; supported are default, linear, llama3, yarn"),
             std::string::npos)
       << rope;
 }

@@ -43,11 +43,26 @@ Json rope_settings(double theta, const RopeScaling& scaling) {
 }
 
 // Both forms, so that any version of transformers and programs beside it find the one they know.
-void format_rope(Json& json, const Config& config) {
+void format_rope(Json& json, const Config& config, ModelFamily family) {
   json["rope_parameters"] = rope_settings(config.rope_theta, config.rope_scaling);
   json["rope_theta"] = config.rope_theta;
-  const bool scales = config.rope_scaling.type != RopeScalingType::none;
-  json["rope_scaling"] = scales ? rope_settings(config.rope_scaling) : Json(nullptr);
+  const RopeScaling& scaling = config.rope_scaling;
+  json["rope_scaling"] = scaling.type != RopeScalingType::none ? rope_settings(scaling) : Json(nullptr);
+  if (scaling.type == RopeScalingType::longrope) {
+    json["original_max_position_embeddings"] = scaling.original_max_positions;
+    // Earlier versions of transformers allow Phi-3 these three alone, where they say all.
+    const double growth =
+        static_cast<double>(config.max_positions) / static_cast<double>(scaling.original_max_positions);
+    if (family == ModelFamily::phi3 &&
+        scaling.attention_factor == usual_longrope_factor(growth, scaling.original_max_positions)) {
+      json["rope_scaling"] = {
+          {"type", "longrope"}, {"short_factor", scaling.short_factors}, {"long_factor", scaling.long_factors}};
+    }
+  }
+  if (config.rotary_size > 0) {
+    json["rope_parameters"]["partial_rotary_factor"] = json["partial_rotary_factor"] =
+        rotary_part(config.rotary_size, config.head_size);
+  }
 }
 
 // What all families but GPT-2 share.
@@ -90,7 +105,7 @@ Json format_llama_like(const Config& config, ModelFamily family) {
                                                 [&](const auto& entry) { return entry.first == family; });
   Json json = format_common(config, architecture->second, family);
   json["hidden_act"] = "silu";
-  format_rope(json, config);
+  format_rope(json, config, family);
   const auto set_windows = [&] {
     json["use_sliding_window"] = config.window > 0;
     json["sliding_window"] = config.window > 0 ? Json(config.window) : Json(nullptr);
@@ -141,7 +156,7 @@ Json format_gemma(const Config& config, ModelFamily family) {
   json["sliding_window"] = config.window > 0 ? config.window : config.max_positions;
   json["layer_types"] = layer_types(config);
   if (!third) {
-    format_rope(json, config);
+    format_rope(json, config, family);
     return json;
   }
   const double local = config.local_rope_theta;
@@ -179,6 +194,21 @@ double shortest_double(float value) {
   return Json::parse(text.data(), written.ptr).get<double>();
 }
 
+double rotary_part(std::int64_t channels, std::int64_t head_size) {
+  const auto size = static_cast<double>(head_size);
+  const double part = static_cast<double>(channels) / size;
+  return static_cast<std::int64_t>(part * size) == channels ? part : std::nextafter(part, 1.0);
+}
+
+double usual_yarn_factor(double factor) {
+  return factor <= 1 ? 1.0 : 0.1 * std::log(factor) + 1.0;
+}
+
+double usual_longrope_factor(double growth, std::int64_t original) {
+  if (growth <= 1.0 || original < 2) return 1.0;
+  return std::sqrt(1.0 + std::log(growth) / std::log(static_cast<double>(original)));
+}
+
 Json rope_settings(const RopeScaling& scaling) {
   Json json;
   switch (scaling.type) {
@@ -202,6 +232,13 @@ Json rope_settings(const RopeScaling& scaling) {
       json["original_max_position_embeddings"] = scaling.original_max_positions;
       json["beta_fast"] = scaling.beta_fast;
       json["beta_slow"] = scaling.beta_slow;
+      json["attention_factor"] = scaling.attention_factor;
+      break;
+    case RopeScalingType::longrope:
+      json["rope_type"] = "longrope";
+      json["short_factor"] = scaling.short_factors;
+      json["long_factor"] = scaling.long_factors;
+      json["original_max_position_embeddings"] = scaling.original_max_positions;
       json["attention_factor"] = scaling.attention_factor;
       break;
   }

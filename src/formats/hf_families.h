@@ -26,6 +26,14 @@ nlohmann::ordered_json rope_settings(const RopeScaling& scaling);
 // if no numbers do that. The same layers always give the same two numbers.
 bool slide_in(const std::vector<bool>& slides, Config& config);
 
+// What yarn multiplies rotated queries and keys by where a model's files do not say.
+double usual_yarn_factor(double factor);
+// The same for longrope, in a model for `growth` times as many positions as the `original` ones.
+double usual_longrope_factor(double growth, std::int64_t original);
+
+// partial_rotary_factor: the part of a head's channels of which readers find so many, whatever rounding does.
+double rotary_part(std::int64_t channels, std::int64_t head_size);
+
 // Gemma's query_pre_attn_scalar: the number whose inverse root is the scale of attention; 0 if no whole number is.
 std::int64_t pre_attention_scalar(const Config& config);
 

@@ -405,13 +405,8 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
   }
 }
 
-void end_if_stopped(const std::atomic<bool>* stop) {
-  if (stop == nullptr || !stop->load()) return;
-  fail(ErrorKind::interrupted, "Writing the model was stopped; nothing of it is left.");
-}
-
 void save_weights(AtomicFile& file, const Transformer& model, std::span<const WeightPiece> pieces, DType dtype,
-                  const std::atomic<bool>* stop) {
+                  const WriteProgress& progress) {
   const ArenaLayout& parameters = model.layout().arena;
   std::vector<SafetensorsWriter::Declaration> declarations;
   for (const WeightPiece& piece : pieces) {
@@ -423,7 +418,7 @@ void save_weights(AtomicFile& file, const Transformer& model, std::span<const We
   const auto write = [&](const WeightPiece& piece, DType from) {
     require_in_range(converted, dtype, file_float(from), piece.file_name);
     writer.write(converted);
-    end_if_stopped(stop);
+    if (progress) progress(converted.size());
   };
   for (const WeightPiece& piece : pieces) {
     const std::int64_t columns = piece_shape(piece, parameters.segment(piece.parameter).shape).elements() /

@@ -1,8 +1,8 @@
 // Our parameters as the tensors of a Hugging Face model's weight files, in both directions.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -66,14 +66,14 @@ void load_weights(Backend& backend, const Arena& parameters, std::span<const Wei
 // The shape of a piece in the file.
 std::vector<std::uint64_t> file_shape(const WeightPiece& piece, const ArenaLayout& parameters);
 
+// Called after each few megabytes of a model's weights with how many bytes were just written. What it throws ends the
+// writing, of which nothing is left.
+using WriteProgress = std::function<void(std::uint64_t bytes)>;
+
 // Writes all pieces as one safetensors file with elements of `dtype` (f32, bf16 or f16), one tensor at a time; does not
 // commit `file`. Throws Error(io) if the disk is full, Error(numeric) naming a tensor with numbers beyond the range of
-// `dtype`; as end_if_stopped after each few megabytes.
+// `dtype`; as `progress`.
 void save_weights(AtomicFile& file, const Transformer& model, std::span<const WeightPiece> pieces, DType dtype,
-                  const std::atomic<bool>* stop = nullptr);
-
-// For work that writes a model to files that appear whole or not at all: throws Error(interrupted) if `stop` is given
-// and set.
-void end_if_stopped(const std::atomic<bool>* stop);
+                  const WriteProgress& progress = {});
 
 }  // namespace mslt

@@ -46,9 +46,17 @@ Config without_idle_settings(Config config) {
       config.rope_scaling = all;
       config.rope_scaling.low_freq_factor = RopeScaling().low_freq_factor;
       config.rope_scaling.high_freq_factor = RopeScaling().high_freq_factor;
+      config.rope_scaling.short_factors = config.rope_scaling.long_factors = {};
+      break;
+    case RopeScalingType::longrope:
+      config.rope_scaling.original_max_positions = all.original_max_positions;
+      config.rope_scaling.attention_factor = all.attention_factor;
+      config.rope_scaling.short_factors = all.short_factors;
+      config.rope_scaling.long_factors = all.long_factors;
       break;
   }
   if (config.position != PositionType::rope) config.rope_theta = Config().rope_theta;
+  if (config.rotary_size == config.head_size) config.rotary_size = 0;
   if (config.no_rope_every > config.layers) config.no_rope_every = 0;
   if (config.attention_scale == 1.0f / std::sqrt(static_cast<float>(config.head_size))) config.attention_scale = 0;
   // Layers with a window as long as any sequence are as those without, but for a rotation of their own.

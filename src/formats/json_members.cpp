@@ -100,6 +100,18 @@ std::string JsonMembers::text(std::string_view name, std::string_view fallback) 
   return has(name) ? text(name) : std::string(fallback);
 }
 
+std::vector<double> JsonMembers::numbers(std::string_view name) const {
+  const nlohmann::json& list = require(name);
+  constexpr std::string_view expected = "valid is a list of numbers";
+  if (!list.is_array()) reject(name, expected);
+  std::vector<double> result;
+  for (const nlohmann::json& value : list) {
+    if (!value.is_number() || !std::isfinite(value.get<double>())) reject(name, expected);
+    result.push_back(value.get<double>());
+  }
+  return result;
+}
+
 std::vector<std::uint32_t> JsonMembers::token_ids(std::string_view name, std::vector<std::string>& notes) const {
   const nlohmann::json* value = find(name);
   if (value == nullptr) return {};

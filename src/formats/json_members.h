@@ -33,6 +33,8 @@ class JsonMembers {
   bool boolean(std::string_view name, bool fallback) const;
   std::string text(std::string_view name) const;
   std::string text(std::string_view name, std::string_view fallback) const;
+  // A list of finite numbers.
+  std::vector<double> numbers(std::string_view name) const;
   // One token id, or a list of them; empty if absent or negative (older files write that for "none"). Throws nothing:
   // drops values that are no token ids and adds a sentence to `notes`.
   std::vector<std::uint32_t> token_ids(std::string_view name, std::vector<std::string>& notes) const;

@@ -169,7 +169,7 @@ void save_shards(const std::filesystem::path& folder, const Transformer& transfo
     const std::string name =
         ends.size() == 1 ? "model.safetensors" : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, ends.size());
     const auto own = std::span(pieces).subspan(begin, ends[i] - begin);
-    save_weights(files.emplace_back(folder / name), transformer, own, dtype, options.stop);
+    save_weights(files.emplace_back(folder / name), transformer, own, dtype, options.progress);
     for (const WeightPiece& piece : own) index["weight_map"][piece.file_name] = name;
     begin = ends[i];
   }

@@ -2,7 +2,6 @@
 // transformers reads and writes them (docs/file-formats.md). Loading also takes GGUF files.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -16,6 +15,7 @@
 #include "backend/backend.h"
 #include "formats/generation_config.h"
 #include "formats/hf_config.h"
+#include "formats/hf_weights.h"
 #include "model/transformer.h"
 #include "mslt/tokenizer.h"
 
@@ -68,7 +68,7 @@ struct SaveModelOptions {
   std::map<std::string, std::string> files = {};
   // Weights beyond this size are split over files of about it, with an index; 0 for one file.
   std::uint64_t shard_bytes = 0;
-  const std::atomic<bool>* stop = nullptr;  // set by a signal handler, say, it ends the writing of weights
+  WriteProgress progress = {};
 };
 
 // The parts that stay unchanged when a trained `model` is saved with `tokenizer`. If that is not the model's own

@@ -488,10 +488,22 @@ TEST_P(WrittenByTransformers, GoesOnAlike) {
 INSTANTIATE_TEST_SUITE_P(Golden, SavedByTransformers,
                          testing::Values("hf_gpt2", "hf_gpt2_erf", "hf_llama", "hf_llama_tied", "hf_mistral",
                                          "hf_qwen2"));
-const auto with_text = testing::Values("hf_llama_yarn", "hf_mistral_window", "hf_qwen2_window", "hf_qwen3",
-                                       "hf_smollm3", "hf_phi3", "hf_olmo2", "hf_gemma2", "hf_gemma3");
+const auto with_text =
+    testing::Values("hf_llama_yarn", "hf_mistral_window", "hf_qwen2_window", "hf_qwen3", "hf_smollm3", "hf_phi3",
+                    "hf_olmo2", "hf_gemma2", "hf_gemma3", "hf_phi3_longrope");
 INSTANTIATE_TEST_SUITE_P(LongGolden, SavedByTransformers, with_text);
 INSTANTIATE_TEST_SUITE_P(LongGolden, WrittenByTransformers, with_text);
+
+// Its other frequencies.
+TEST(Longrope, ShortTextsHaveTheirOwnFrequencies) {
+  const std::filesystem::path folder = golden_folder() / "hf_phi3_longrope";
+  const auto expected = read_json_file(folder / "expected.json");
+  Model model = Model::load(folder, {.device = "cpu", .dtype = "f32"});
+  const auto logits = model.logits(expected["short_ids"].get<std::vector<std::int32_t>>());
+  const auto values = expected["short_logits"].get<std::vector<float>>();
+  ASSERT_EQ(logits.size(), values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(logits[i], values[i], 2e-5f) << i;
+}
 
 TEST(Model, ChecksItsTokens) {
   const std::filesystem::path folder = golden_folder() / "hf_gpt2";

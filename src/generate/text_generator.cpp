@@ -135,7 +135,7 @@ std::vector<Generated> TextGenerator::generate(std::span<const TokenId> prompt, 
     const std::int64_t positions = prompt_size + std::min(config.max_positions - prompt_size, options.max_new_tokens);
     KvCache cache(transformer_.backend(), config, transformer_.dtype(), static_cast<int>(options.num),
                   options.num * positions);
-    InferencePass pass(transformer_, cache);
+    InferencePass pass(transformer_, cache, RowBits::fastest, positions);
     // Ids that only pad the model's vocabulary are never drawn, nor those between others that have no token.
     TokenDrawer drawer(transformer_.backend(), options.sampling, options.num,
                        std::min<std::int64_t>(config.vocab_size, tokenizer_.vocab_size()), no_tokens_);

@@ -38,6 +38,12 @@ class Problems {
           : field.above_least ? " and up to"
                               : " to",
           field.most);
+    } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+      for (const double number : value) {
+        if (number > field.least && number <= field.most) continue;
+        add("{} has {}; all must be above {} and up to {}.", field.path, number, field.least, field.most);
+        return;
+      }
     }
   }
 
@@ -64,13 +70,28 @@ void check_rope_scaling(const Config& config, Problems& problems) {
     problems.add("rope_scaling has beta_fast {} and beta_slow {}; it needs slow < fast.", scaling.beta_fast,
                  scaling.beta_slow);
   }
+  if (scaling.type == RopeScalingType::longrope) {
+    const auto pairs = static_cast<std::size_t>((config.rotary_size > 0 ? config.rotary_size : config.head_size) / 2);
+    if (scaling.short_factors.size() != pairs || scaling.long_factors.size() != pairs) {
+      problems.add("rope_scaling longrope has {} short_factors and {} long_factors; it needs {} of each.",
+                   scaling.short_factors.size(), scaling.long_factors.size(), pairs);
+    }
+  }
 }
 
-// Settings of single layers that need RoPE.
+// Settings of heads and of single layers that need RoPE.
 void check_rotated_layers(const Config& config, Problems& problems) {
+  if (config.rotary_size > config.head_size || config.rotary_size % 2 != 0) {
+    problems.add("rotary_size is {}; it must be even and at most head_size, which is {}.", config.rotary_size,
+                 config.head_size);
+  }
   if (config.position == PositionType::rope) return;
   if (config.no_rope_every != 0) {
     problems.add("no_rope_every is {}, but position is {}; it must be rope.", config.no_rope_every,
+                 name_of(config.position));
+  }
+  if (config.rotary_size != 0) {
+    problems.add("rotary_size is {}, but position is {}; it must be rope.", config.rotary_size,
                  name_of(config.position));
   }
   if (config.local_rope_theta != 0) {
@@ -137,7 +158,7 @@ Names names_of<QkNormType>() {
 }
 template <>
 Names names_of<RopeScalingType>() {
-  return {"RoPE scaling", {"none", "linear", "llama3", "yarn"}};
+  return {"RoPE scaling", {"none", "linear", "llama3", "yarn", "longrope"}};
 }
 template <>
 Names names_of<Recompute>() {
@@ -180,10 +201,11 @@ LayerConfig Config::layer(std::int64_t i) const {
   const bool local = windowed && local_rope_theta > 0;
   const RopeScaling scaling = local ? RopeScaling() : rope_scaling;
   float scale = attention_scale > 0 ? attention_scale : 1.0f / std::sqrt(static_cast<float>(head_size));
-  // What both queries and keys are multiplied by.
-  if (rotary && scaling.type == RopeScalingType::yarn) {
-    scale *= static_cast<float>(scaling.attention_factor * scaling.attention_factor);
-  }
+  // What both queries and keys are multiplied by. Where that is all of them, attention can do it.
+  const bool multiplies = scaling.type == RopeScalingType::yarn || scaling.type == RopeScalingType::longrope;
+  const double factor = rotary && multiplies ? scaling.attention_factor : 1.0;
+  const std::int64_t rotated = rotary_size > 0 ? rotary_size : head_size;
+  if (rotated == head_size) scale *= static_cast<float>(factor * factor);
   return {.attention = {.heads = heads,
                         .kv_heads = kv_heads,
                         .head_size = head_size,
@@ -191,6 +213,8 @@ LayerConfig Config::layer(std::int64_t i) const {
                         .rotary = rotary,
                         .rope_theta = local ? local_rope_theta : rope_theta,
                         .rope_scaling = scaling,
+                        .rotary_size = rotated,
+                        .rotary_scale = rotated == head_size ? 1.0f : static_cast<float>(factor),
                         .qk_norm = qk_norm,
                         .qkv_bias = qkv_bias,
                         .out_bias = attention_out_bias,

@@ -42,7 +42,7 @@ struct ConfigField {
 };
 
 // Calls visit(field, value) for each field of a Config, constant or not, in the order of config.json. A field's value
-// is an int64, a float or double, a bool, or a setting with a name.
+// is an int64, a float or double, a bool, a setting with a name, or a list of doubles.
 template <class AnyConfig, class Visit>
 void visit_fields(AnyConfig& c, Visit&& visit) {
   using Name = std::string_view;
@@ -77,14 +77,15 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
   visit(plain("position", "learned, sinusoidal, rope or none"), c.position);
   visit(positive("rope_theta", "Base of RoPE's frequencies"), c.rope_theta);
   auto& rope = c.rope_scaling;
-  visit(plain("rope_scaling", "Of RoPE's frequencies: none, linear, llama3 or yarn").at("rope_scaling.type"),
+  visit(plain("rope_scaling", "Of RoPE's frequencies: none, linear, llama3, yarn or longrope").at("rope_scaling.type"),
         rope.type);
   visit(from(1, huge, "rope_scaling_factor", "Divides the scaled frequencies").at("rope_scaling.factor"), rope.factor);
   visit(positive("rope_low_freq_factor", "llama3: scales what turns less often").at("rope_scaling.low_freq_factor"),
         rope.low_freq_factor);
   visit(positive("rope_high_freq_factor", "llama3: keeps what turns more often").at("rope_scaling.high_freq_factor"),
         rope.high_freq_factor);
-  visit(size("rope_original_max_positions", "llama3, yarn: where turns are counted", max_config_positions, "positions")
+  visit(size("rope_original_max_positions", "llama3, yarn, longrope: positions before the rescaling",
+             max_config_positions, "positions")
             .at("rope_scaling.original_max_positions"),
         rope.original_max_positions);
   visit(positive("rope_beta_fast", "yarn: keeps what turns more often").at("rope_scaling.beta_fast").since_later(),
@@ -92,12 +93,19 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
   visit(positive("rope_beta_slow", "yarn: scales what turns less often").at("rope_scaling.beta_slow").since_later(),
         rope.beta_slow);
   visit(ConfigField{.name = "rope_attention_factor",
-                    .help = "yarn: multiplies rotated queries and keys",
+                    .help = "yarn, longrope: multiplies rotated queries and keys",
                     .most = 1000,
                     .above_least = true}
             .at("rope_scaling.attention_factor")
             .since_later(),
         rope.attention_factor);
+  const auto factors = [&](Name name, Name help, Name place) {
+    return positive(name, help).at(place).since_later().without_flag();
+  };
+  visit(factors("rope_short_factors", "longrope: divide the frequencies of short texts", "rope_scaling.short_factors"),
+        rope.short_factors);
+  visit(factors("rope_long_factors", "longrope: divide the frequencies of long texts", "rope_scaling.long_factors"),
+        rope.long_factors);
   visit(plain("activation", "gelu (tanh), gelu_erf (exact), relu, swiglu or geglu"), c.activation);
   visit(plain("qkv_bias", "Whether queries, keys and values have biases"), c.qkv_bias);
   visit(plain("attention_out_bias", "Whether attention's result has a bias"), c.attention_out_bias);
@@ -123,6 +131,8 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
   visit(from(0, huge, "local_rope_theta", "RoPE's base in layers with a window; 0 for rope_theta").since_later(),
         c.local_rope_theta);
   visit(from(0, 1, "norm_weight_offset", "Added to the weights of norms").since_later(), c.norm_weight_offset);
+  visit(from(0, max_config_head_size, "rotary_size", "Channels of a head that RoPE rotates; 0 for all").since_later(),
+        c.rotary_size);
 }
 
 // The same for the fields of two configurations side by side: visit(field, value, other's value).

@@ -138,6 +138,27 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
          c.position = PositionType::rope;
          c.rope_scaling = {.type = RopeScalingType::yarn, .factor = 8.0, .beta_fast = 2.0, .beta_slow = 2.0};
        }},
+      {"rotary_size is 34; it must be even and at most head_size, which is 32",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rotary_size = 34;
+       }},
+      {"rotary_size is 8, but position is learned",
+       [](Config& c) {
+         c.rotary_size = 8;
+       }},
+      {"rope_scaling longrope has 0 short_factors and 3 long_factors; it needs 4 of each",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rotary_size = 8;
+         c.rope_scaling = {.type = RopeScalingType::longrope, .long_factors = {1, 1, 1}};
+       }},
+      {"rope_scaling.short_factors has -1; all must be above 0",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rotary_size = 2;
+         c.rope_scaling = {.type = RopeScalingType::longrope, .short_factors = {-1}, .long_factors = {1}};
+       }},
       {"rope_theta is 1; rope_scaling yarn needs it above 1",
        [](Config& c) {
          c.position = PositionType::rope;

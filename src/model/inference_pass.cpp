@@ -40,7 +40,7 @@ std::string result_name(const Stage& stage) {
 }  // namespace
 
 struct InferencePass::State {
-  State(Transformer& transformer, KvCache& cache, RowBits bits);
+  State(Transformer& transformer, KvCache& cache, RowBits bits, std::int64_t longest);
 
   Transformer& transformer;
   Backend& backend;
@@ -49,6 +49,7 @@ struct InferencePass::State {
   const std::vector<Stage>& stages;
   DType dtype;
   bool independent;
+  std::int64_t longest;
   ModelWeights weights;
   // Room for `capacity` rows of every activation, for `sequences` sequences where that is what a tensor counts.
   std::int64_t capacity = 0;
@@ -106,7 +107,7 @@ struct InferencePass::State {
   Tensor as_f32(const Tensor& logits);
 };
 
-InferencePass::State::State(Transformer& transformer, KvCache& cache, RowBits bits)
+InferencePass::State::State(Transformer& transformer, KvCache& cache, RowBits bits, std::int64_t longest)
     : transformer(transformer),
       backend(transformer.backend()),
       cache(cache),
@@ -114,6 +115,7 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache, RowBits bi
       stages(transformer.stages()),
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
       independent(bits == RowBits::independent && backend.device().backend == "cpu"),
+      longest(longest > 0 ? longest : std::min(config.max_positions, cache.blocks() * KvCacheView::block_size)),
       weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
@@ -309,119 +311,122 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
       return rows_of(result_name(stage), x.shape()[0]);
     };
     std::visit(
-        Overloaded{
-            [&](const Linear&) {
-              const Activate* const fused = fused_activation(stages, i);
-              Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
-              if (fuses) {
-                const auto* const join = stages[i + 1].as<Join>();
-                is_added = join != nullptr && join->adds;
-                if (is_added) out = stream;
-                backend.run(FusedProduct{.out = out,
-                                         .in = x,
-                                         .norm_weight = norm_of_x != nullptr ? norm_of_x->weight : Tensor(),
-                                         .norm_bias = norm_of_x != nullptr ? norm_of_x->bias : Tensor(),
-                                         .norm = norm_kind(config),
-                                         .weight = weight.product,
-                                         .bias = weight.bias,
-                                         .activation = fused != nullptr ? fused->activation : Activation::none,
-                                         .accumulate = is_added});
-                norm_of_x = nullptr;
-                x = out;
-                return;
-              }
-              backend.run(MatmulForward{.out = out,
-                                        .in = x,
-                                        .weight = weight.product,
-                                        .bias = weight.bias,
-                                        .activation = fused != nullptr ? fused->activation : Activation::none,
-                                        .independent_rows = independent});
-              x = out;
-            },
-            [&](const Activate& activate) {
-              if (!activate.gated()) return;
-              const Tensor out = result();
-              backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
-              x = out;
-            },
-            [&](const NormalizeHeads& heads) {
-              const auto normalise = [&](const RowPieces& pieces, const Tensor& gain) {
-                backend.run(ResidualNormForward{
-                    .out = x, .residual = x, .weight = gain, .kind = head_norm_kind(config), .pieces = pieces});
-              };
-              normalise(heads.queries, weight.weight);
-              normalise(heads.keys, weight.key_weight);
-            },
-            [&](const Rotate& rotate) {
-              for (const Segment& segment : batch.segments) {
-                if (segment.continued) continue;  // the attention does it
-                backend.run(Rope{.qkv = segment.of(x),
-                                 .inverse_frequencies = transformer.inverse_frequencies(rotate),
-                                 .positions = {segment.each(batch.firsts)},
-                                 .shape = rotate.shape});
-              }
-            },
-            [&](const Attend& attend) {
-              const Tensor out = result();
-              const Rotate* const rotate = i > 0 ? stages[i - 1].as<Rotate>() : nullptr;
-              for (const Segment& segment : batch.segments) {
-                KvCacheView view = cache.view(stage.layer, batch.slots);
-                view.block_table = segment.each(view.block_table);
-                const Positions positions = {segment.each(batch.firsts)};
-                if (segment.continued) {
-                  backend.run(AttentionDecode{
-                      .out = segment.of(out),
-                      .qkv = segment.of(x),
-                      .cache = view,
-                      .positions = positions,
-                      .shape = attend.shape,
-                      .inverse_frequencies = rotate != nullptr ? transformer.inverse_frequencies(*rotate) : Tensor(),
-                      .independent_rows = independent});
-                  continue;
-                }
-                backend.run(KvCacheAppend{.cache = view,
-                                          .qkv = segment.of(x),
-                                          .positions = positions,
-                                          .counts = segment.each(batch.counts),
-                                          .shape = attend.shape});
-                backend.run(AttentionForward{.out = segment.of(out), .qkv = segment.of(x), .shape = attend.shape});
-              }
-              x = out;
-              if (stage.layer + 1 < config.layers || !batch.last) return;
-              // Nothing but the rows that matter is needed from here on.
-              const std::int64_t count = batch.last.shape()[0];
-              const auto tail_of = [&](const std::string& name, const Tensor& all) {
-                const Tensor tail = rows_of("tail_" + name, count);
-                backend.run(GatherRows{.out = tail, .in = all, .indices = batch.last});
-                return tail;
-              };
-              x = tail_of(result_name(stage), x);
-              stream = tail_of("residual", stream);
-              spare = rows_of("x", count);
-            },
-            [&](const Normalize&) {
-              norm(spare, x, {}, weight);
-              x = spare;
-            },
-            [&](const Join& join) {
-              const bool adds = join.adds && !is_added;
-              is_added = false;
-              if (!join.normalizes) {
-                if (adds) backend.run(Add{.out = stream, .in = x});
-                x = stream;
-                return;
-              }
-              if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
-                  stages[i + 1].as<Linear>() != nullptr) {
-                norm_of_x = &weight;
-                x = stream;
-                return;
-              }
-              const Tensor out = i + 1 == stages.size() ? hidden : spare;
-              norm(out, stream, adds ? x : Tensor(), weight);
-              if (join.stream_normalized) std::swap(stream, spare);
-              x = out;
-            }},
+        Overloaded{[&](const Linear&) {
+                     const Activate* const fused = fused_activation(stages, i);
+                     Tensor out = fused != nullptr ? rows_of(result_name(stages[i + 1]), x.shape()[0]) : result();
+                     if (fuses) {
+                       const auto* const join = stages[i + 1].as<Join>();
+                       is_added = join != nullptr && join->adds;
+                       if (is_added) out = stream;
+                       backend.run(FusedProduct{.out = out,
+                                                .in = x,
+                                                .norm_weight = norm_of_x != nullptr ? norm_of_x->weight : Tensor(),
+                                                .norm_bias = norm_of_x != nullptr ? norm_of_x->bias : Tensor(),
+                                                .norm = norm_kind(config),
+                                                .weight = weight.product,
+                                                .bias = weight.bias,
+                                                .activation = fused != nullptr ? fused->activation : Activation::none,
+                                                .accumulate = is_added});
+                       norm_of_x = nullptr;
+                       x = out;
+                       return;
+                     }
+                     backend.run(MatmulForward{.out = out,
+                                               .in = x,
+                                               .weight = weight.product,
+                                               .bias = weight.bias,
+                                               .activation = fused != nullptr ? fused->activation : Activation::none,
+                                               .independent_rows = independent});
+                     x = out;
+                   },
+                   [&](const Activate& activate) {
+                     if (!activate.gated()) return;
+                     const Tensor out = result();
+                     backend.run(ActivationForward{.activation = activate.activation, .out = out, .in = x});
+                     x = out;
+                   },
+                   [&](const NormalizeHeads& heads) {
+                     const auto normalise = [&](const RowPieces& pieces, const Tensor& gain) {
+                       backend.run(ResidualNormForward{
+                           .out = x, .residual = x, .weight = gain, .kind = head_norm_kind(config), .pieces = pieces});
+                     };
+                     normalise(heads.queries, weight.weight);
+                     normalise(heads.keys, weight.key_weight);
+                   },
+                   [&](const Rotate& rotate) {
+                     for (const Segment& segment : batch.segments) {
+                       if (segment.continued) continue;  // the attention does it
+                       backend.run(Rope{.qkv = segment.of(x),
+                                        .inverse_frequencies = transformer.inverse_frequencies(rotate, longest),
+                                        .positions = {segment.each(batch.firsts)},
+                                        .shape = rotate.shape,
+                                        .scale = rotate.scale});
+                     }
+                   },
+                   [&](const Attend& attend) {
+                     const Tensor out = result();
+                     const Rotate* const rotate = i > 0 ? stages[i - 1].as<Rotate>() : nullptr;
+                     for (const Segment& segment : batch.segments) {
+                       KvCacheView view = cache.view(stage.layer, batch.slots);
+                       view.block_table = segment.each(view.block_table);
+                       const Positions positions = {segment.each(batch.firsts)};
+                       if (segment.continued) {
+                         backend.run(AttentionDecode{
+                             .out = segment.of(out),
+                             .qkv = segment.of(x),
+                             .cache = view,
+                             .positions = positions,
+                             .shape = attend.shape,
+                             .inverse_frequencies =
+                                 rotate != nullptr ? transformer.inverse_frequencies(*rotate, longest) : Tensor(),
+                             .rotary_scale = rotate != nullptr ? rotate->scale : 1.0f,
+                             .independent_rows = independent});
+                         continue;
+                       }
+                       backend.run(KvCacheAppend{.cache = view,
+                                                 .qkv = segment.of(x),
+                                                 .positions = positions,
+                                                 .counts = segment.each(batch.counts),
+                                                 .shape = attend.shape});
+                       backend.run(
+                           AttentionForward{.out = segment.of(out), .qkv = segment.of(x), .shape = attend.shape});
+                     }
+                     x = out;
+                     if (stage.layer + 1 < config.layers || !batch.last) return;
+                     // Nothing but the rows that matter is needed from here on.
+                     const std::int64_t count = batch.last.shape()[0];
+                     const auto tail_of = [&](const std::string& name, const Tensor& all) {
+                       const Tensor tail = rows_of("tail_" + name, count);
+                       backend.run(GatherRows{.out = tail, .in = all, .indices = batch.last});
+                       return tail;
+                     };
+                     x = tail_of(result_name(stage), x);
+                     stream = tail_of("residual", stream);
+                     spare = rows_of("x", count);
+                   },
+                   [&](const Normalize&) {
+                     norm(spare, x, {}, weight);
+                     x = spare;
+                   },
+                   [&](const Join& join) {
+                     const bool adds = join.adds && !is_added;
+                     is_added = false;
+                     if (!join.normalizes) {
+                       if (adds) backend.run(Add{.out = stream, .in = x});
+                       x = stream;
+                       return;
+                     }
+                     if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
+                         stages[i + 1].as<Linear>() != nullptr) {
+                       norm_of_x = &weight;
+                       x = stream;
+                       return;
+                     }
+                     const Tensor out = i + 1 == stages.size() ? hidden : spare;
+                     norm(out, stream, adds ? x : Tensor(), weight);
+                     if (join.stream_normalized) std::swap(stream, spare);
+                     x = out;
+                   }},
         stage.kind);
     if (!batch.wants_outputs && stage.layer + 1 == config.layers && stage.as<Attend>() != nullptr) return;
   }
@@ -485,8 +490,8 @@ Tensor InferencePass::State::step(std::span<const int> slots) {
   return outputs.tensor("logits").slice(0, count);
 }
 
-InferencePass::InferencePass(Transformer& transformer, KvCache& cache, RowBits bits)
-    : state_(std::make_unique<State>(transformer, cache, bits)) {
+InferencePass::InferencePass(Transformer& transformer, KvCache& cache, RowBits bits, std::int64_t longest)
+    : state_(std::make_unique<State>(transformer, cache, bits, longest)) {
   if (!cache.fits(transformer.config())) {
     fail(ErrorKind::usage, "The KV cache was made for a model of other layers, key/value heads or positions.");
   }

@@ -27,8 +27,9 @@ struct Chunk {
 // call so far. The transformer and the cache must outlive it. One thread at a time.
 class InferencePass {
  public:
-  // Throws Error(usage) if the cache was made for another configuration.
-  InferencePass(Transformer& transformer, KvCache& cache, RowBits bits = RowBits::fastest);
+  // For sequences of up to `longest` positions, or as many as the cache can hold where it is 0; RoPE's frequencies may
+  // depend on it (RopeScalingType::longrope). Throws Error(usage) if the cache was made for another configuration.
+  InferencePass(Transformer& transformer, KvCache& cache, RowBits bits = RowBits::fastest, std::int64_t longest = 0);
   InferencePass(const InferencePass&) = delete;
   InferencePass& operator=(const InferencePass&) = delete;
   ~InferencePass();

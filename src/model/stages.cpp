@@ -87,7 +87,8 @@ class Builder {
                                    .key_size = each ? shape.head_size : keys,
                                    .key_name = layer_name(layer_, "k_norm")});
     }
-    if (config.rotary) add("rotated", Rotate{shape, config.rope_theta, config.rope_scaling});
+    if (config.rotary)
+      add("rotated", Rotate{shape, config.rope_theta, config.rope_scaling, config.rotary_size, config.rotary_scale});
     add("attention", Attend{shape, static_cast<std::uint32_t>(layer_ * 4 + 1)});
     add("attention_out", Linear{shape.query_columns(), config_.channels, config.out_bias});
   }

@@ -46,7 +46,11 @@ struct Rotate {
   AttentionShape shape;
   double theta;
   RopeScaling scaling;
-  bool rotates_like(const Rotate& other) const { return theta == other.theta && scaling == other.scaling; }
+  std::int64_t size;  // rotated channels of each head, the first ones
+  float scale;        // of rotated channels
+  bool rotates_like(const Rotate& other) const {
+    return theta == other.theta && scaling == other.scaling && size == other.size;
+  }
 };
 
 // x = attention of the queries, keys and values in x.

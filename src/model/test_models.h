@@ -109,6 +109,18 @@ inline Config small_output_norm() {
   return config;
 }
 
+// A part of each head is rotated, by frequencies of their own, and scaled, as in Phi-3.
+inline Config small_longrope() {
+  Config config = small_llama();
+  config.rotary_size = 6;
+  config.rope_scaling = {.type = RopeScalingType::longrope,
+                         .original_max_positions = 1,
+                         .attention_factor = 1.3,
+                         .short_factors = {1.0, 1.1, 1.4},
+                         .long_factors = {1.2, 2.0, 8.0}};
+  return config;
+}
+
 // Every field has another value than Config's default, in its range; together they are no valid model.
 inline Config changed_config() {
   Config config;
@@ -120,6 +132,8 @@ inline Config changed_config() {
       value = static_cast<T>(value == static_cast<T>(1) ? 0 : 1);
     } else if constexpr (std::is_integral_v<T>) {
       value = value == 3 ? 5 : 3;
+    } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+      value = {1.5, 2.5};
     } else {
       value = static_cast<T>(field.most > 1 ? 1.7 : 0.3);
     }
@@ -143,7 +157,8 @@ inline std::vector<Family> families() {
           {"post_norm", small_post_norm()},
           {"odd", small_odd()},
           {"sandwich", small_sandwich()},
-          {"output_norm", small_output_norm()}};
+          {"output_norm", small_output_norm()},
+          {"longrope", small_longrope()}};
 }
 
 // f32 values of a tensor of any floating dtype.

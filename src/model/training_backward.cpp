@@ -62,8 +62,9 @@ void TrainingPass::State::backward(const Tensor& random_state) {
                           [&](const NormalizeHeads& heads) { backward_heads(heads, t); },
                           [&](const Rotate& rotate) {
                             backend.run(Rope{.qkv = sequences(t.din),
-                                             .inverse_frequencies = transformer.inverse_frequencies(rotate),
+                                             .inverse_frequencies = transformer.inverse_frequencies(rotate, seq_len),
                                              .shape = rotate.shape,
+                                             .scale = rotate.scale,
                                              .backward = true});
                           },
                           [&](const Attend& attend) {

@@ -70,8 +70,9 @@ void TrainingPass::State::forward_stage(std::size_t i, const StageTensors& t, co
                         [&](const NormalizeHeads& heads) { forward_heads(heads, t); },
                         [&](const Rotate& rotate) {
                           backend.run(Rope{.qkv = sequences(t.out),
-                                           .inverse_frequencies = transformer.inverse_frequencies(rotate),
-                                           .shape = rotate.shape});
+                                           .inverse_frequencies = transformer.inverse_frequencies(rotate, seq_len),
+                                           .shape = rotate.shape,
+                                           .scale = rotate.scale});
                         },
                         [&](const Attend& attend) {
                           backend.run(AttentionForward{.out = sequences(t.out),

@@ -24,7 +24,7 @@ Config validated(Config config) {
 // How much of frequency i is kept by yarn: all below the number whose frequency turns beta_fast times in the original
 // positions, nothing above that of beta_slow (Peng et al., 2023).
 double yarn_share(const Rotate& rotate, std::int64_t i) {
-  const auto size = static_cast<double>(rotate.shape.head_size);
+  const auto size = static_cast<double>(rotate.size);
   const auto number = [&](double turns) {
     const auto original = static_cast<double>(rotate.scaling.original_max_positions);
     return size * std::log(original / (turns * 2.0 * std::numbers::pi)) / (2.0 * std::log(rotate.theta));
@@ -43,6 +43,7 @@ double kept_share(const Rotate& rotate, std::int64_t i, double frequency) {
     case RopeScalingType::none:
       return 1.0;
     case RopeScalingType::linear:
+    case RopeScalingType::longrope:
       return 0.0;
     case RopeScalingType::yarn:
       return yarn_share(rotate, i);
@@ -53,14 +54,18 @@ double kept_share(const Rotate& rotate, std::int64_t i, double frequency) {
   return std::clamp((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0.0, 1.0);
 }
 
-// RoPE's frequencies theta^(-2i/D), rescaled as Hugging Face does.
-std::vector<float> rope_frequencies(const Rotate& rotate) {
+// RoPE's frequencies theta^(-2i/R) of R rotated channels, rescaled as Hugging Face does.
+std::vector<float> rope_frequencies(const Rotate& rotate, bool is_long) {
   std::vector<float> result;
-  for (std::int64_t i = 0; i < rotate.shape.head_size / 2; ++i) {
-    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(rotate.shape.head_size);
+  const RopeScaling& scaling = rotate.scaling;
+  const std::vector<double>& factors = is_long ? scaling.long_factors : scaling.short_factors;
+  const bool has_factors = scaling.type == RopeScalingType::longrope;
+  for (std::int64_t i = 0; i < rotate.size / 2; ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(rotate.size);
     const double frequency = 1.0 / std::pow(rotate.theta, exponent);
     const double kept = kept_share(rotate, i, frequency);
-    result.push_back(static_cast<float>((1.0 - kept) * frequency / rotate.scaling.factor + kept * frequency));
+    const double factor = has_factors ? factors[static_cast<std::size_t>(i)] : scaling.factor;
+    result.push_back(static_cast<float>((1.0 - kept) * frequency / factor + kept * frequency));
   }
   return result;
 }
@@ -115,20 +120,31 @@ Transformer::Transformer(Backend& backend, const Config& config, DType dtype, Ma
         })) {
       continue;
     }
-    frequencies_.push_back({*rotate, {}});
+    frequencies_.push_back({*rotate, {}, {}});
   }
   const bool sinusoidal = config.position == PositionType::sinusoidal;
   if (frequencies_.empty() && !sinusoidal) return;
   ArenaLayout constants;
-  const auto name = [](std::size_t i) {
-    return fmt::format("inverse_frequencies.{}", i);
+  const auto name = [](std::size_t i, bool is_long) {
+    return fmt::format("inverse_frequencies.{}{}", i, is_long ? ".long" : "");
   };
-  for (std::size_t i = 0; i < frequencies_.size(); ++i) constants.add(name(i), DType::f32, {config.head_size / 2});
+  const auto has_long = [&](std::size_t i) {
+    return frequencies_[i].rotate.scaling.type == RopeScalingType::longrope;
+  };
+  for (std::size_t i = 0; i < frequencies_.size(); ++i) {
+    const Shape pairs = {frequencies_[i].rotate.size / 2};
+    constants.add(name(i, false), DType::f32, pairs);
+    if (has_long(i)) constants.add(name(i, true), DType::f32, pairs);
+  }
   if (sinusoidal) constants.add("position_table", dtype, {config.max_positions, config.channels});
   constants_ = Arena(constants, backend.allocate(constants.bytes(), "position constants"));
   for (std::size_t i = 0; i < frequencies_.size(); ++i) {
-    frequencies_[i].inverse = constants_.tensor(name(i));
-    upload_rounded(backend, frequencies_[i].inverse, rope_frequencies(frequencies_[i].rotate));
+    Frequencies& made = frequencies_[i];
+    made.inverse = constants_.tensor(name(i, false));
+    upload_rounded(backend, made.inverse, rope_frequencies(made.rotate, false));
+    if (!has_long(i)) continue;
+    made.long_inverse = constants_.tensor(name(i, true));
+    upload_rounded(backend, made.long_inverse, rope_frequencies(made.rotate, true));
   }
   if (sinusoidal) {
     position_table_ = constants_.tensor("position_table");
@@ -136,11 +152,12 @@ Transformer::Transformer(Backend& backend, const Config& config, DType dtype, Ma
   }
 }
 
-const Tensor& Transformer::inverse_frequencies(const Rotate& rotate) const {
+const Tensor& Transformer::inverse_frequencies(const Rotate& rotate, std::int64_t longest) const {
   const auto found = std::find_if(frequencies_.begin(), frequencies_.end(),
                                   [&](const Frequencies& known) { return known.rotate.rotates_like(rotate); });
   if (found == frequencies_.end()) fail(ErrorKind::usage, "The model has no such rotation.");
-  return found->inverse;
+  const bool is_long = found->long_inverse && longest > rotate.scaling.original_max_positions;
+  return is_long ? found->long_inverse : found->inverse;
 }
 
 void Transformer::quantise(Quantisation quantisation) {

@@ -35,15 +35,17 @@ class Transformer {
   // Of all parameters, packed ones as if they were not.
   const ParameterLayout& layout() const { return layout_; }
   const Arena& parameters() const { return parameters_; }
-  // What does not train and is not saved: inverse frequencies f32 [D/2] of each kind of rotation among the stages, and
-  // sinusoidal positions f [P, C], absent where the configuration has no use for them.
+  // What does not train and is not saved: inverse frequencies f32 [rotated pairs of a head] of each kind of rotation
+  // among the stages, others for long sequences where RopeScalingType::longrope has them, and sinusoidal positions f
+  // [P, C], absent where the configuration has no use for them.
   struct Frequencies {
     Rotate rotate;
     Tensor inverse;
+    Tensor long_inverse;
   };
   const std::vector<Frequencies>& frequencies() const { return frequencies_; }
-  // Those of a stage.
-  const Tensor& inverse_frequencies(const Rotate& rotate) const;
+  // Those of a stage, for sequences of up to `longest` positions.
+  const Tensor& inverse_frequencies(const Rotate& rotate, std::int64_t longest) const;
   const Tensor& position_table() const { return position_table_; }
 
   // Whether there are packed parameters.

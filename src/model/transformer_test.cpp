@@ -57,6 +57,23 @@ TEST(Transformer, RopeFrequencies) {
   EXPECT_FLOAT_EQ(yarn[3], 0.001f / 8);
 }
 
+// Of the channels that are rotated; long sequences have others.
+TEST(Transformer, FrequenciesOfLongrope) {
+  const auto backend = make_backend("cpu");
+  Config config = test::small_llama();
+  config.head_size = 8;
+  config.rotary_size = 4;
+  config.rope_theta = 10000;
+  config.rope_scaling = {.type = RopeScalingType::longrope,
+                         .original_max_positions = 5,
+                         .short_factors = {1.0, 2.0},
+                         .long_factors = {4.0, 5.0}};
+  const Transformer model(*backend, config, DType::f32);
+  const Rotate& rotate = model.frequencies().at(0).rotate;
+  EXPECT_EQ(download(*backend, model.inverse_frequencies(rotate, 5)), (std::vector<float>{1.0f, 0.005f}));
+  EXPECT_EQ(download(*backend, model.inverse_frequencies(rotate, 6)), (std::vector<float>{0.25f, 0.002f}));
+}
+
 // A layer has the rotation that its description says: with a window, of another base and without rescaling.
 TEST(Transformer, RotationsOfLayers) {
   const auto backend = make_backend("cpu");
@@ -72,7 +89,7 @@ TEST(Transformer, RotationsOfLayers) {
   std::vector<std::vector<float>> found;
   for (const Stage& stage : model.stages()) {
     if (const auto* rotate = stage.as<Rotate>())
-      found.push_back(download(*backend, model.inverse_frequencies(*rotate)));
+      found.push_back(download(*backend, model.inverse_frequencies(*rotate, config.max_positions)));
   }
   const std::vector<float> local = {1.0f, 0.1f};
   const std::vector<float> all = {0.5f, 0.005f};

@@ -99,6 +99,8 @@ std::vector<std::pair<std::string, std::string>> describe_model(const Config& co
       row(words, value ? "yes" : "no");
     } else if constexpr (std::is_integral_v<T>) {
       row(words, fmt::format("{}", value));
+    } else if constexpr (std::is_same_v<T, std::vector<double>>) {
+      row(words, fmt::format("{:g}", fmt::join(value, ", ")));
     } else {
       row(words, fmt::format("{:g}", value));
     }

@@ -104,13 +104,14 @@ struct Pass {
 
   KvCacheView cache() const { return {key_tensor.tensor(), value_tensor.tensor(), table_tensor.tensor()}; }
   Positions positions() const { return {first_tensor.tensor()}; }
-  void decode(Backend& backend, const Tensor& inverse_frequencies = {}) {
+  void decode(Backend& backend, const Tensor& inverse_frequencies = {}, float rotary_scale = 1.0f) {
     backend.run(AttentionDecode{.out = out,
                                 .qkv = qkv_tensor,
                                 .cache = cache(),
                                 .positions = positions(),
                                 .shape = shape,
-                                .inverse_frequencies = inverse_frequencies});
+                                .inverse_frequencies = inverse_frequencies,
+                                .rotary_scale = rotary_scale});
   }
   // Whether the cache holds what it held and the keys and values of qkv, and nothing else.
   bool has_stored() const {
@@ -153,23 +154,25 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
 }
 
 TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
-  for (const Case& c : std::vector<Case>{{{15, 16, 17}, 1, 4, 2, 16},
-                                         {{300, 0}, 1, 6, 2, 64},
-                                         {{70}, 1, 2, 1, 80},
-                                         {{5, 1030}, 1, 2, 2, 24},
-                                         {{9}, 1, 1, 1, 256},
-                                         {{300, 0}, 1, 6, 2, 64, 70, 2.0f},
-                                         {{40, 3}, 3, 4, 2, 32}}) {
+  struct Rotation {
+    int pairs = 0;  // all where it is 0
+    float scale = 1.0f;
+  };
+  const auto check = [&](const Case& c, const Rotation& rotation) {
     SCOPED_TRACE(testing::Message() << "first " << c.first[0] << " T " << c.length << " D " << c.head_size);
+    const int pairs = rotation.pairs > 0 ? rotation.pairs : c.head_size / 2;
     std::vector<double> frequencies;
-    for (int i = 0; i < c.head_size / 2; ++i) frequencies.push_back(std::pow(1000.0, -2.0 * i / c.head_size));
-    const Guarded inverse = upload(backend(), DType::f32, {c.head_size / 2}, frequencies);
+    for (int i = 0; i < pairs; ++i) frequencies.push_back(std::pow(1000.0, -1.0 * i / pairs));
+    const Guarded inverse = upload(backend(), DType::f32, {pairs}, frequencies);
     Pass apart(backend(), c, DType::f32, DType::f32);
-    backend().run(Rope{
-        .qkv = apart.qkv_tensor, .inverse_frequencies = inverse, .positions = apart.positions(), .shape = apart.shape});
+    backend().run(Rope{.qkv = apart.qkv_tensor,
+                       .inverse_frequencies = inverse,
+                       .positions = apart.positions(),
+                       .shape = apart.shape,
+                       .scale = rotation.scale});
     apart.decode(backend());
     Pass together(backend(), c, DType::f32, DType::f32);
-    together.decode(backend(), inverse);
+    together.decode(backend(), inverse, rotation.scale);
     expect_close(together.out.values(), apart.out.values(), 1e-6);
     const auto stored = [](const Guarded& tensor) {
       std::vector<double> values = tensor.values();
@@ -179,7 +182,18 @@ TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
     expect_close(stored(together.key_tensor), stored(apart.key_tensor), 1e-6);
     EXPECT_EQ(stored(together.value_tensor), stored(apart.value_tensor));
     EXPECT_TRUE(together.out.intact() && together.key_tensor.intact() && together.value_tensor.intact());
-  }
+  };
+  for (const Case& c : std::vector<Case>{{{15, 16, 17}, 1, 4, 2, 16},
+                                         {{300, 0}, 1, 6, 2, 64},
+                                         {{70}, 1, 2, 1, 80},
+                                         {{5, 1030}, 1, 2, 2, 24},
+                                         {{9}, 1, 1, 1, 256},
+                                         {{300, 0}, 1, 6, 2, 64, 70, 2.0f},
+                                         {{40, 3}, 3, 4, 2, 32}})
+    check(c, {});
+  check({{15, 16, 17}, 1, 4, 2, 32}, {.pairs = 8, .scale = 1.5f});
+  check({{40, 3}, 3, 4, 2, 32}, {.pairs = 12});
+  check({{9}, 1, 2, 1, 64}, {.scale = 0.75f});
 }
 
 TEST_P(AttentionDecodeTest, GivesTheSameBitsAgain) {

@@ -282,21 +282,30 @@ TEST_P(RopeTest, BothDirectionsEqualTheReference) {
     std::int64_t batch, length;
     AttentionShape shape;
     double first;
+    int pairs = 0;  // all where it is 0
+    float scale = 1.0f;
   };
-  const std::vector<Case> cases = {{1, 1, {1, 1, 2}, 0},   {2, 5, {3, 1, 6}, 3},      {3, 17, {4, 2, 34}, 100},
-                                   {2, 40, {4, 4, 64}, 0}, {5, 1, {6, 2, 128}, 1000}, {1, 33, {2, 1, 32}, 100000},
-                                   {2, 3, {1, 1, 256}, 70}};
+  const std::vector<Case> cases = {{1, 1, {1, 1, 2}, 0},
+                                   {2, 5, {3, 1, 6}, 3},
+                                   {3, 17, {4, 2, 34}, 100},
+                                   {2, 40, {4, 4, 64}, 0},
+                                   {5, 1, {6, 2, 128}, 1000},
+                                   {1, 33, {2, 1, 32}, 100000},
+                                   {2, 3, {1, 1, 256}, 70},
+                                   {2, 9, {3, 1, 10}, 3, 3, 1.25f},
+                                   {3, 17, {4, 2, 64}, 100, 24, 1.25f},
+                                   {1, 5, {2, 1, 24}, 7, 8},
+                                   {2, 4, {2, 2, 7}, 2, 2, 0.5f}};
   for (const Case& c : cases) {
+    const int pairs = c.pairs > 0 ? c.pairs : c.shape.head_size / 2;
     const std::int64_t columns = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_size;
     const Shape shape{c.batch, c.length, columns};
     std::vector<double> frequencies;
-    for (int i = 0; i < c.shape.head_size / 2; ++i) {
-      frequencies.push_back(std::pow(10000.0, -2.0 * i / c.shape.head_size));
-    }
+    for (int i = 0; i < pairs; ++i) frequencies.push_back(std::pow(10000.0, -1.0 * i / pairs));
     frequencies = rounded(DType::f32, frequencies);
     std::vector<double> first_values;
     for (std::int64_t b = 0; b < c.batch; ++b) first_values.push_back(c.first + 7.0 * static_cast<double>(b));
-    const Guarded inverse = upload(backend(), DType::f32, {c.shape.head_size / 2}, frequencies);
+    const Guarded inverse = upload(backend(), DType::f32, {pairs}, frequencies);
     const Guarded first = upload(backend(), DType::i32, {c.batch}, first_values);
     for (const DType dtype : floating_types()) {
       for (const bool shifted : {false, true}) {
@@ -306,17 +315,22 @@ TEST_P(RopeTest, BothDirectionsEqualTheReference) {
         const Guarded forward = upload(backend(), dtype, shape, values);
         const Guarded backward = upload(backend(), dtype, shape, values);
         const Positions positions{shifted ? first.tensor() : Tensor()};
-        backend().run(Rope{.qkv = forward, .inverse_frequencies = inverse, .positions = positions, .shape = c.shape});
+        backend().run(Rope{.qkv = forward,
+                           .inverse_frequencies = inverse,
+                           .positions = positions,
+                           .shape = c.shape,
+                           .scale = c.scale});
         backend().run(Rope{.qkv = backward,
                            .inverse_frequencies = inverse,
                            .positions = positions,
                            .shape = c.shape,
+                           .scale = c.scale,
                            .backward = true});
         const double tolerance = tolerance_of(dtype, 2e-7);
-        expect_close(forward.values(), reference_rope(values, frequencies, starts, size(c.length), c.shape, 1.0),
-                     tolerance);
-        expect_close(backward.values(), reference_rope(values, frequencies, starts, size(c.length), c.shape, -1.0),
-                     tolerance);
+        expect_close(forward.values(),
+                     reference_rope(values, frequencies, starts, size(c.length), c.shape, 1.0, c.scale), tolerance);
+        expect_close(backward.values(),
+                     reference_rope(values, frequencies, starts, size(c.length), c.shape, -1.0, c.scale), tolerance);
         // The values are unchanged.
         for (std::int64_t row = 0; row < c.batch * c.length; ++row) {
           const std::int64_t at = (row + 1) * columns - 1;
@@ -347,6 +361,7 @@ TEST_P(RopeTest, NamesWrongArguments) {
   const Guarded wide(b, DType::f32, {2, 3, 17});
   const Guarded flat(b, DType::f32, {6, 16});
   const Guarded inverse(b, DType::f32, {2});
+  const Guarded too_many(b, DType::f32, {3});
   const Guarded integers(b, DType::i32, {3});
   const auto both = [&](std::string_view part, const Tensor& x, const Tensor& f, const Positions& p,
                         const AttentionShape& s) {
@@ -360,7 +375,7 @@ TEST_P(RopeTest, NamesWrongArguments) {
   both("inverse_frequencies is i32", qkv, integers, {}, shape);
   both("inverse_frequencies is f32 [2, 3, 16]", qkv, qkv, {}, shape);
   both("positions.first is i32 [3]", qkv, inverse, {integers}, shape);
-  both("head size is 5", qkv, inverse, {}, {2, 1, 5});
+  both("must be f32 with 1 to 2 elements", qkv, too_many, {}, shape);
   both("key/value heads", qkv, inverse, {}, {3, 2, 4});
 }
 

@@ -49,25 +49,26 @@ inline void reference_embedding_backward(const EmbeddingSize& size, const std::v
   }
 }
 
-// Rotates queries and keys of qkv [batch, length, (H + 2K) · D] by `direction` times their angles, rounded to float as
-// in the operation: at position 100000 that rounding amounts to 0.004 radians.
+// Rotates the first channels of queries and keys of qkv [batch, length, (H + 2K) · D], a pair for each frequency, by
+// `direction` times their angles, and scales them. Angles are rounded to float as in the operation: at position 100000
+// that rounding amounts to 0.004 radians.
 inline std::vector<double> reference_rope(std::vector<double> qkv, const std::vector<double>& frequencies,
                                           const std::vector<double>& first, std::size_t length,
-                                          const AttentionShape& shape, double direction) {
+                                          const AttentionShape& shape, double direction, double scale = 1.0) {
   const auto size = static_cast<std::size_t>(shape.head_size);
   const auto heads = static_cast<std::size_t>(shape.heads + shape.kv_heads);
   const std::size_t columns = (heads + static_cast<std::size_t>(shape.kv_heads)) * size;
   for (std::size_t row = 0; row * columns < qkv.size(); ++row) {
     const double place = first[row / length] + static_cast<double>(row % length);
     for (std::size_t h = 0; h < heads; ++h) {
-      for (std::size_t i = 0; i < size / 2; ++i) {
+      for (std::size_t i = 0; i < frequencies.size(); ++i) {
         const double angle = direction * static_cast<double>(static_cast<float>(place * frequencies[i]));
         double& low = qkv[row * columns + h * size + i];
-        double& high = qkv[row * columns + h * size + i + size / 2];
+        double& high = qkv[row * columns + h * size + i + frequencies.size()];
         const double x = low;
         const double y = high;
-        low = x * std::cos(angle) - y * std::sin(angle);
-        high = y * std::cos(angle) + x * std::sin(angle);
+        low = scale * (x * std::cos(angle) - y * std::sin(angle));
+        high = scale * (y * std::cos(angle) + x * std::sin(angle));
       }
     }
   }

@@ -47,9 +47,10 @@ class Batch(ctypes.Structure):
 
 
 class LlamaCpp:
-    """A model in llama.cpp, through its C interface."""
+    """A model in llama.cpp, through its C interface; if precise, with attention in f32."""
 
-    def __init__(self, path):
+    def __init__(self, path, precise=False):
+        self.precise = precise
         folder = pathlib.Path(xllamacpp.__file__).parent
         self.library = library = ctypes.CDLL(str(next(folder.glob("*.so"))))
         for name, result, arguments in [
@@ -84,6 +85,14 @@ class LlamaCpp:
     def open_context(self):
         parameters = self.library.llama_context_default_params()
         parameters.bytes[0:3] = [1024, 1024, 1024]  # context, batch, part of a batch
+        if self.precise:
+            # The last of four settings that are -1 by default is for fast attention, which rounds; 0 is none.
+            automatic = [2**32 - 1] * 4
+            at = next(i for i in range(6, 24) if parameters.bytes[i:i + 4] == automatic)
+            parameters.bytes[at + 3] = 0
+            # Later come the types of keys and values: 1 is f16, 0 is f32.
+            at = next(i for i in range(at + 4, at + 24) if parameters.bytes[i:i + 2] == [1, 1])
+            parameters.bytes[at:at + 2] = [0, 0]
         return self.library.llama_init_from_model(self.model, parameters)
 
     def decode(self, context, ids):

@@ -52,6 +52,8 @@ def gpt2(**more):
                                          **more}))
 
 
+# A part of each head.
+LONG = rope(rope_type="longrope", short_factor=[1.0, 1.5, 2.0], long_factor=[1.5, 3.0, 9.0], partial_rotary_factor=0.5)
 YARN = rope(rope_type="yarn", factor=2.0, original_max_position_embeddings=32, beta_fast=4.0, beta_slow=0.5)
 
 
@@ -83,6 +85,8 @@ MODELS = {
     "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**llama(no_rope_layer_interval=2))),
     "phi3": lambda: Phi3ForCausalLM(Phi3Config(**llama(sliding_window=None))),
     "phi3 window": lambda: Phi3ForCausalLM(Phi3Config(**llama(sliding_window=4))),
+    "phi3 long": lambda: Phi3ForCausalLM(Phi3Config(**llama(sliding_window=None, original_max_position_embeddings=8, **LONG))),
+    "phi3 short": lambda: Phi3ForCausalLM(Phi3Config(**llama(sliding_window=None, original_max_position_embeddings=32, **LONG))),
     "olmo2": lambda: Olmo2ForCausalLM(Olmo2Config(**llama())),
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**gemma(attn_logit_softcapping=2.0, final_logit_softcapping=3.0))),
     "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**gemma(layer_types=[

@@ -308,8 +308,11 @@ void CpuBackend::execute(const AttentionDecode& op) {
   if (op.qkv.elements() == 0) return;
   const Decoding decoding(op.out, op.qkv, op.cache, op.positions, op.shape);
   if (op.inverse_frequencies) {
-    execute(Rope{
-        .qkv = op.qkv, .inverse_frequencies = op.inverse_frequencies, .positions = op.positions, .shape = op.shape});
+    execute(Rope{.qkv = op.qkv,
+                 .inverse_frequencies = op.inverse_frequencies,
+                 .positions = op.positions,
+                 .shape = op.shape,
+                 .scale = op.rotary_scale});
   }
   execute(KvCacheAppend{.cache = op.cache, .qkv = op.qkv, .positions = op.positions, .counts = {}, .shape = op.shape});
   const DType dtype = op.cache.keys.dtype();

@@ -20,14 +20,15 @@ namespace mslt {
 namespace HWY_NAMESPACE {
 namespace {
 
-// cosine[i] and direction · sine[i] of the angle place · frequencies[i].
-void fill_table(float place, const float* frequencies, float direction, std::int64_t n, float* cosine, float* sine) {
+// scale · cosine[i] and direction · scale · sine[i] of the angle place · frequencies[i].
+void fill_table(float place, const float* frequencies, float direction, float scale, std::int64_t n, float* cosine,
+                float* sine) {
   const auto body = [=](auto d, std::int64_t i) HWY_ATTR {
     auto c = hn::Zero(d);
     auto s = c;
     cos_sin(d, hn::Mul(hn::Set(d, place), hn::LoadU(d, frequencies + i)), c, s);
-    hn::StoreU(c, d, cosine + i);
-    hn::StoreU(hn::Mul(s, hn::Set(d, direction)), d, sine + i);
+    hn::StoreU(hn::Mul(c, hn::Set(d, scale)), d, cosine + i);
+    hn::StoreU(hn::Mul(s, hn::Set(d, direction * scale)), d, sine + i);
   };
   // As many floats as fit a vector after widening to double.
   const hn::Rebind<float, hn::ScalableTag<double>> d;
@@ -37,12 +38,13 @@ void fill_table(float place, const float* frequencies, float direction, std::int
   for (; i < n; ++i) body(LastTag(), i);
 }
 
-// Rotates `heads` heads of `half` pairs each, in place.
-void rotate(float* x, const float* cosine, const float* sine, std::int64_t heads, std::int64_t half) {
+// Rotates the `pairs` of each of `heads` heads of `size` channels, in place.
+void rotate(float* x, const float* cosine, const float* sine, std::int64_t heads, std::int64_t size,
+            std::int64_t pairs) {
   for (std::int64_t head = 0; head < heads; ++head) {
-    float* low = x + 2 * half * head;
-    float* high = low + half;
-    for_lanes(half, [=](auto d, std::int64_t i) HWY_ATTR {
+    float* low = x + size * head;
+    float* high = low + pairs;
+    for_lanes(pairs, [=](auto d, std::int64_t i) HWY_ATTR {
       const auto a = hn::LoadU(d, low + i);
       const auto b = hn::LoadU(d, high + i);
       const auto c = hn::LoadU(d, cosine + i);
@@ -72,7 +74,7 @@ void CpuBackend::execute(const Rope& op) {
   const std::int64_t steps = op.qkv.shape()[1];
   const std::int64_t columns = op.qkv.shape()[2];
   const std::int64_t heads = op.shape.heads + op.shape.kv_heads;
-  const std::int64_t half = op.shape.head_size / 2;
+  const std::int64_t pairs = op.inverse_frequencies.elements();
   const float* frequencies = data_of<float>(op.inverse_frequencies);
   const auto* first = data_of<std::int32_t>(op.positions.first);
   const FloatData data(op.qkv);
@@ -80,21 +82,21 @@ void CpuBackend::execute(const Rope& op) {
   const std::int64_t sharing = first == nullptr ? sequences : 1;
   const std::int64_t tables = sequences * steps / std::max<std::int64_t>(1, sharing);
   const std::int64_t block = rows_for(sharing * columns, 4 * element_block);
-  const Cost cost = Cost{.flops = 100} * half + Cost{.bytes = 8} * (sharing * columns);
+  const Cost cost = Cost{.flops = 100} * pairs + Cost{.bytes = 8} * (sharing * columns);
   for_blocks(tables, block, cost, [&](std::int64_t begin, std::int64_t count) {
-    std::vector<float> scratch(static_cast<std::size_t>(2 * half + heads * op.shape.head_size));
+    std::vector<float> scratch(static_cast<std::size_t>(2 * pairs + heads * op.shape.head_size));
     float* cosine = scratch.data();
-    float* sine = cosine + half;
-    float* buffer = sine + half;
+    float* sine = cosine + pairs;
+    float* buffer = sine + pairs;
     for (std::int64_t table = begin; table < begin + count; ++table) {
       const std::int64_t place = table % steps + (first == nullptr ? 0 : first[table / steps]);
-      HWY_DYNAMIC_DISPATCH(fill_table)(static_cast<float>(place), frequencies, op.backward ? -1.0f : 1.0f, half, cosine,
-                                       sine);
+      HWY_DYNAMIC_DISPATCH(fill_table)(static_cast<float>(place), frequencies, op.backward ? -1.0f : 1.0f, op.scale,
+                                       pairs, cosine, sine);
       for (std::int64_t sharer = 0; sharer < sharing; ++sharer) {
         const std::int64_t at = (sharer * steps + table) * columns;
         data.read(at, heads * op.shape.head_size, buffer);
         float* target = data.target(at, buffer);
-        HWY_DYNAMIC_DISPATCH(rotate)(target, cosine, sine, heads, half);
+        HWY_DYNAMIC_DISPATCH(rotate)(target, cosine, sine, heads, op.shape.head_size, pairs);
         data.commit(at, heads * op.shape.head_size, target);
       }
     }

@@ -52,14 +52,18 @@ void MslBackend::execute(const AttentionDecode& op) {
   const bool whole = op.shape.head_size % msl::span_width == 0;
   const std::uint32_t aligned =
       whole ? msl::aligned_rows(op.shape.head_size, op.qkv, op.cache.keys, op.cache.values) : 0u;
-  // One kernel does it all for one row a sequence. Its spans must not straddle the halves of a head.
-  const bool appends =
-      op.qkv.shape()[1] == 1 && (!op.inverse_frequencies || op.shape.head_size % (2 * msl::span_width) == 0);
+  // One kernel does it all for one row a sequence, if it rotates whole heads. Its spans must not straddle their halves.
+  const bool rotates_halves = op.inverse_frequencies && 2 * op.inverse_frequencies.elements() == op.shape.head_size &&
+                              op.shape.head_size % (2 * msl::span_width) == 0 && op.rotary_scale == 1.0f;
+  const bool appends = op.qkv.shape()[1] == 1 && (!op.inverse_frequencies || rotates_halves);
   const bool rotates = appends && op.inverse_frequencies;
   if (!appends) {
     if (op.inverse_frequencies) {
-      execute(Rope{
-          .qkv = op.qkv, .inverse_frequencies = op.inverse_frequencies, .positions = op.positions, .shape = op.shape});
+      execute(Rope{.qkv = op.qkv,
+                   .inverse_frequencies = op.inverse_frequencies,
+                   .positions = op.positions,
+                   .shape = op.shape,
+                   .scale = op.rotary_scale});
     }
     execute(
         KvCacheAppend{.cache = op.cache, .qkv = op.qkv, .positions = op.positions, .counts = {}, .shape = op.shape});

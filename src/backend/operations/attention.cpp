@@ -52,10 +52,7 @@ void AttentionDecode::check(const Arguments& given) const {
   check_qkv(given, qkv, shape);
   given.require(shape.causal, "the attention is not causal, but a cache is read causally.");
   given.shaped(out, output_shape(qkv, shape));
-  if (inverse_frequencies) {
-    given.require(shape.head_size % 2 == 0, "the head size is {}, but must be even.", shape.head_size);
-    given.vector(inverse_frequencies, shape.head_size / 2);
-  }
+  if (inverse_frequencies) check_frequencies(given, inverse_frequencies, shape);
   check_positions(given, positions, qkv.shape()[0]);
   check_cache(given, cache, qkv, shape);
 }

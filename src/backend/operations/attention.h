@@ -99,7 +99,8 @@ struct AttentionDecode {
   KvCacheView cache;
   Positions positions = {};
   AttentionShape shape;
-  Tensor inverse_frequencies = {};  // f32 [D/2]
+  Tensor inverse_frequencies = {};  // f32 [P], as Rope's
+  float rotary_scale = 1.0f;        // Rope's scale
   // Whether the bits of a row of out may depend on its query and the keys and values up to its position alone, not on
   // how many rows there are. Only the CPU keeps to it.
   bool independent_rows = false;

@@ -174,6 +174,14 @@ void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& 
   given.shaped(qkv, {qkv.shape()[0], qkv.shape()[1], shape.qkv_columns()});
 }
 
+void check_frequencies(const Arguments& given, const Tensor& frequencies, const AttentionShape& shape) {
+  given.rank(frequencies, 1);
+  const std::int64_t most = shape.head_size / 2;
+  given.require(frequencies.elements() >= 1 && frequencies.elements() <= most,
+                "{} is {}, but must be f32 with 1 to {} elements, pairs of the {} channels of a head.",
+                given.listed_name(frequencies), frequencies.describe(), most, shape.head_size);
+}
+
 void check_dropout(const Arguments& given, const Dropout& dropout) {
   given.require(dropout.probability >= 0.0f && dropout.probability < 1.0f,
                 "the dropout probability is {}, but must be in [0, 1).", dropout.probability);

@@ -63,6 +63,8 @@ class Arguments {
 void check_attention_shape(const Arguments& given, const AttentionShape& shape);
 // Checks the shape, and fused queries, keys and values [B, T, (H+2K)·D].
 void check_qkv(const Arguments& given, const Tensor& qkv, const AttentionShape& shape);
+// Requires frequencies of one or more pairs of channels that a head has.
+void check_frequencies(const Arguments& given, const Tensor& frequencies, const AttentionShape& shape);
 void check_dropout(const Arguments& given, const Dropout& dropout);
 void check_positions(const Arguments& given, const Positions& positions, std::int64_t batch);
 // Requires a weight matrix of whole groups with its scales if it is quantised, and without any if it is not (Weight in

@@ -34,9 +34,8 @@ void EmbeddingBackward::check(const Arguments& given) const {
 }
 
 void Rope::check(const Arguments& given) const {
-  given.require(shape.head_size % 2 == 0, "the head size is {}, but must be even.", shape.head_size);
   check_qkv(given, qkv, shape);
-  given.vector(inverse_frequencies, shape.head_size / 2);
+  check_frequencies(given, inverse_frequencies, shape);
   check_positions(given, positions, qkv.shape()[0]);
 }
 

@@ -51,14 +51,15 @@ struct EmbeddingBackward {
 };
 
 // Rotary position embedding (Su et al., 2021) on the query and key parts of fused qkv, in place, as Hugging Face's half
-// rotation: with angle a = position · inverse_frequencies[i], for i < D/2,
-// (x[i], x[i+D/2]) becomes (x[i] cos a - x[i+D/2] sin a, x[i+D/2] cos a + x[i] sin a).
+// rotation: with angle a = position · inverse_frequencies[i], for the P <= D/2 pairs i that have a frequency,
+// (x[i], x[i+P]) becomes scale · (x[i] cos a - x[i+P] sin a, x[i+P] cos a + x[i] sin a). Channels from 2P on stay.
 struct Rope {
   static constexpr std::string_view name = "rope";
   Tensor qkv;                  // f [B, T, (H+2K)·D]
-  Tensor inverse_frequencies;  // f32 [D/2]
+  Tensor inverse_frequencies;  // f32 [P]
   Positions positions = {};
   AttentionShape shape;
+  float scale = 1.0f;
   bool backward = false;  // rotates by the negative angle: the transpose, for gradients
 
   auto arguments() const {
