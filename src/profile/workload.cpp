@@ -134,8 +134,7 @@ class ServingWorkload final : public Workload {
         pass_(
             (transformer_.initialize(1), transformer_.quantise(quantisation_from_name(options.quantize)), transformer_),
             cache_, RowBits::independent),
-        prompt_(random_tokens(std::max(options.prompt_tokens, options.prefill_tokens), options.model.vocab_size, 0)),
-        logits_(static_cast<std::size_t>((options.batch_size + 1) * options.model.vocab_size)) {
+        prompt_(random_tokens(std::max(options.prompt_tokens, options.prefill_tokens), options.model.vocab_size, 0)) {
     backend.name_layers(transformer_.parameters());
     const std::span<const std::int32_t> prompt(prompt_);
     for (std::int64_t i = 0; i < options.batch_size; ++i) {
@@ -155,8 +154,9 @@ class ServingWorkload final : public Workload {
       cache_.truncate(chunk.slot, chunk.slot < options_.batch_size ? options_.prompt_tokens : 0);
     }
     const Tensor logits = pass_.run(chunks_);
-    const auto numbers = static_cast<std::size_t>(logits.elements());
-    backend_.download(logits, std::as_writable_bytes(std::span(logits_).first(numbers)));
+    // Rows may be wider than the vocabulary.
+    logits_.resize(static_cast<std::size_t>(logits.elements()));
+    backend_.download(logits, std::as_writable_bytes(std::span(logits_)));
   }
   std::int64_t tokens_per_step() const override { return options_.batch_size + options_.prefill_tokens; }
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "backend/cuda/fused_chain.h"
 #include "backend/libraries.h"
@@ -70,6 +72,8 @@ class CudaBackend final : public MslBackend {
     std::shared_ptr<msl::cuda::CudnnAttention> attention;
   };
   std::optional<bool> chains_;
+  std::vector<std::unique_ptr<Buffer>> chain_memory_;  // the last is in use by new chains
+  std::uint64_t recorded_chains_ = 0;
   std::weak_ptr<FusedChain> chain_;  // that the recorder is to record
   std::shared_ptr<Libraries> libraries_ = std::make_shared<Libraries>();
 };

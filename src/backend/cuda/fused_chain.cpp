@@ -156,8 +156,12 @@ void CudaBackend::record_chain(const FusedChain& chain) {
     return;
   }
   const std::shared_ptr<msl::cuda::Chain> steps = chain.steps([this](const Tensor& tensor) { return address(tensor); });
-  const std::shared_ptr<Buffer> memory = allocate(steps->state_bytes(), "results between threadgroups");
-  const Tensor state(*memory, 0, DType::u8, {static_cast<std::int64_t>(memory->size())});
+  // Launches follow each other, and tell what is theirs by their number: chains share the memory.
+  if (chain_memory_.empty() || chain_memory_.back()->size() < steps->state_bytes()) {
+    chain_memory_.push_back(allocate(steps->state_bytes(), "results between threadgroups"));
+  }
+  Buffer& memory = *chain_memory_.back();
+  const Tensor state(memory, 0, DType::u8, {static_cast<std::int64_t>(memory.size())});
   steps->state = static_cast<std::uint32_t*>(address(state));
   steps->plan();
   std::vector<Argument> arguments = chain.arguments();
@@ -169,12 +173,12 @@ void CudaBackend::record_chain(const FusedChain& chain) {
   }
   arguments.push_back(updates("state", state, Elements::any));
   recorder().library_call("decode_chain", arguments, work, 0,
-                          {[steps, memory, dtype = chain.dtype()](const msl::LibraryContext& context) {
+                          {[steps, dtype = chain.dtype()](const msl::LibraryContext& context) {
                              msl::cuda::check(
                                  msl::cuda::launch_chain(*steps, dtype, static_cast<cudaStream_t>(context.stream)),
                                  "launching 'decode_chain'");
                            },
-                           msl::identity_of(steps->state, steps->count)});
+                           msl::identity_of(++recorded_chains_)});
 }
 
 void CudaBackend::execute(const FusedProduct& op) {

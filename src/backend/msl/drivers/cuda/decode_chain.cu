@@ -348,18 +348,24 @@ __device__ __forceinline__ void run_product(const ChainStep& step, unsigned numb
   const unsigned part = warp - first_row * parts;
   const unsigned first_span = part * 32 * step.spans + lane;
   const unsigned end = min((part + 1) * 32 * step.spans, row_spans);
+  const unsigned tile_rows = step.tile_rows;
+  const unsigned rows_at_once = step.rows_at_once;
+  const auto wait_for_tile = [&] {
+    wait_for(&shared.tile_full[used % tiles], used / tiles % 2);
+    if (used >= 2) wait_for(&shared.partial_free[used % 2], (used / 2 + 1) % 2);
+  };
+  wait_for_tile();
   load_input<T>(step, number, shared);
 #pragma unroll 1
-  for (unsigned row = 0; row < share_count; row += step.tile_rows) {
-    const unsigned rows = min(step.tile_rows, share_count - row);
+  for (unsigned row = 0; row < share_count; row += tile_rows) {
+    const unsigned rows = min(tile_rows, share_count - row);
     const unsigned slot = used % tiles;
     float* const partial = shared.partial[used % 2];
-    wait_for(&shared.tile_full[slot], used / tiles % 2);
-    if (used >= 2) wait_for(&shared.partial_free[used % 2], (used / 2 + 1) % 2);
+    if (row > 0) wait_for_tile();
 #pragma unroll 1
-    for (unsigned own = first_row; own < rows; own += 2 * step.rows_at_once) {
+    for (unsigned own = first_row; own < rows; own += 2 * rows_at_once) {
       // Two rows at once; past the tile's last row that row once more, whose sum is not used.
-      const unsigned other = own + step.rows_at_once;
+      const unsigned other = own + rows_at_once;
       const uint4* const weights = reinterpret_cast<const uint4*>(shared.tile[slot]);
       const uint4* const first = weights + own * row_spans;
       const uint4* const second = weights + min(other, rows - 1) * row_spans;
@@ -405,8 +411,12 @@ __device__ __forceinline__ void finish_product(const ChainStep& step, unsigned n
   const unsigned parts = step.parts;
   const bool accumulates = product.accumulate != 0;
   const T* const all_bias = static_cast<const T*>(product.bias);
-  for (unsigned row = 0; row < share.count; row += step.tile_rows) {
-    const unsigned rows = min(step.tile_rows, share.count - row);
+  const unsigned activation = product.activation;
+  std::uint64_t* const to = step.to;
+  const unsigned tile_rows = step.tile_rows;
+#pragma unroll 1
+  for (unsigned row = 0; row < share.count; row += tile_rows) {
+    const unsigned rows = min(tile_rows, share.count - row);
     T* const out = static_cast<T*>(product.out) + share.begin + row;
     float bias = 0.0f;
     float before = 0.0f;
@@ -420,12 +430,12 @@ __device__ __forceinline__ void finish_product(const ChainStep& step, unsigned n
     float sum = bias;
 #pragma unroll 1
     for (unsigned each = 0; lane < rows && each < parts; ++each) sum += partial[lane * parts + each];
-    const float result = activate(product.activation, sum);
+    const float result = activate(activation, sum);
     const T element = from_float<T>(accumulates ? before + result : result);
     const unsigned bits = bits_of(element);
     const unsigned next = __shfl_down_sync(0xffffffffu, bits, 1);
-    if (lane < rows && lane % 2 == 0 && step.to != nullptr) {
-      send(step.to + (share.begin + row + lane) / 2, bits | next << 16, number);
+    if (lane < rows && lane % 2 == 0 && to != nullptr) {
+      send(to + (share.begin + row + lane) / 2, bits | next << 16, number);
     }
     if (lane < rows) out[lane] = element;
     __syncwarp();
@@ -640,16 +650,21 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
   }
   synchronize();
   if (threadIdx.x < chain_head_size) {
-    float largest = lowest_score;
-#pragma unroll 4
-    for (unsigned i = 0; i < warps; ++i) largest = fmaxf(largest, shared.joined[i][chain_head_size]);
-    float total = 0.0f;
+    // A lane has a warp's largest score and total, and what they become beside the others'.
+    const float own_largest = lane < warps ? shared.joined[lane][chain_head_size] : lowest_score;
+    const float own_total = lane < warps ? shared.joined[lane][chain_head_size + 1] : 0.0f;
+    float largest = own_largest;
+#pragma unroll
+    for (unsigned mask = 8; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, mask));
+    const float factor = lane < warps ? expf(own_largest - largest) : 0.0f;
+    float total = own_total * factor;
+#pragma unroll
+    for (unsigned mask = 8; mask > 0; mask /= 2) total += __shfl_xor_sync(0xffffffffu, total, mask);
+    total = __shfl_sync(0xffffffffu, total, 0);
     float sum = 0.0f;
-#pragma unroll 4
+#pragma unroll
     for (unsigned i = 0; i < warps; ++i) {
-      const float factor = expf(shared.joined[i][chain_head_size] - largest);
-      total = fmaf(shared.joined[i][chain_head_size + 1], factor, total);
-      sum = fmaf(shared.joined[i][threadIdx.x], factor, sum);
+      sum = fmaf(shared.joined[i][threadIdx.x], __shfl_sync(0xffffffffu, factor, i), sum);
     }
     const T element = from_float<T>(total == 0.0f ? 0.0f : sum / total);
     const unsigned bits = bits_of(element);
