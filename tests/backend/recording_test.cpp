@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "tests/backend/backend_under_test.h"
+#include "tests/backend/numeric_check.h"
+#include "tests/backend/values.h"
 
 namespace mslt::test {
 namespace {
@@ -53,6 +55,100 @@ TEST_P(RecordingTest, BelongsToItsBackend) {
   const std::unique_ptr<Recording> recording = other->record([] {});
   const std::string message = error_of(ErrorKind::usage, [&] { backend().replay(*recording); });
   EXPECT_NE(message.find("of another backend"), std::string::npos) << message;
+}
+
+// A decoding step of two layers of one row, which a backend may do in fewer launches where it is recorded.
+struct DecodingStep {
+  static constexpr std::int64_t channels = 128;
+  static constexpr std::int64_t ffn = 512;
+  static constexpr std::int64_t blocks = 24;
+  static constexpr int layers = 2;
+
+  DecodingStep(Backend& backend, DType dtype, NormKind norm, std::int64_t first) : norm(norm) {
+    std::uint64_t seed = 1;
+    const auto make = [&](const Shape& shape, double scale, double centre = 0.0) {
+      std::vector<double> values = random_values(dtype, shape.elements(), ++seed);
+      for (double& value : values) value = centre + scale * value;
+      return upload(backend, dtype, shape, values);
+    };
+    stream = make({1, channels}, 1.0);
+    qkv = make({1, 3 * channels}, 1.0);
+    attended = make({1, channels}, 1.0);
+    inner = make({1, ffn}, 1.0);
+    for (int layer = 0; layer < layers; ++layer) {
+      weights.push_back({make({3 * channels, channels}, 0.1), make({channels, channels}, 0.1),
+                         make({ffn, channels}, 0.1), make({channels, ffn}, 0.05), make({3 * channels}, 0.3),
+                         make({ffn}, 0.3), make({channels}, 0.3, 1.0), make({channels}, 0.3),
+                         make({blocks, 16, channels}, 1.0), make({blocks, 16, channels}, 1.0)});
+    }
+    std::vector<double> table;
+    for (std::int64_t i = 0; i < blocks; ++i) table.push_back(static_cast<double>((7 * i + 3) % blocks));
+    table_tensor = upload(backend, DType::i32, {1, blocks}, table);
+    first_tensor = upload(backend, DType::i32, {1}, {static_cast<double>(first)});
+  }
+
+  void run(Backend& backend) const {
+    for (const Layer& layer : weights) {
+      const auto product = [&](const Guarded& out, const Guarded& in, const Guarded& weight, const Tensor& bias,
+                               bool normalizes, Activation activation, bool accumulates) {
+        backend.run(FusedProduct{.out = out,
+                                 .in = in,
+                                 .norm_weight = normalizes ? layer.gain.tensor() : Tensor(),
+                                 .norm_bias = normalizes && !norm.rms ? layer.offset.tensor() : Tensor(),
+                                 .norm = norm,
+                                 .weight = weight.tensor(),
+                                 .bias = bias,
+                                 .activation = activation,
+                                 .accumulate = accumulates});
+      };
+      product(qkv, stream, layer.qkv, layer.qkv_bias.tensor(), true, Activation::none, false);
+      backend.run(AttentionDecode{.out = attended.tensor().reshape({1, 1, channels}),
+                                  .qkv = qkv.tensor().reshape({1, 1, 3 * channels}),
+                                  .cache = {layer.keys.tensor(), layer.values.tensor(), table_tensor.tensor()},
+                                  .positions = {first_tensor.tensor()},
+                                  .shape = {.heads = 2, .kv_heads = 2, .head_size = 64, .scale = 0.125f}});
+      product(stream, attended, layer.out, {}, false, Activation::none, true);
+      product(inner, stream, layer.up, layer.up_bias.tensor(), true, Activation::gelu, false);
+      product(stream, inner, layer.down, {}, false, Activation::none, true);
+    }
+  }
+
+  struct Layer {
+    Guarded qkv, out, up, down, qkv_bias, up_bias, gain, offset, keys, values;
+  };
+  NormKind norm;
+  std::vector<Layer> weights;
+  Guarded stream, qkv, attended, inner, table_tensor, first_tensor;
+};
+
+TEST_P(RecordingTest, DecodesAsItsOperationsDo) {
+  for (const DType dtype : activation_types(backend())) {
+    for (const bool rms : {false, true}) {
+      for (const std::int64_t first : {0, 15, 200, 383}) {
+        SCOPED_TRACE(testing::Message() << name_of(dtype) << (rms ? " RMSNorm" : " LayerNorm") << " position "
+                                        << first);
+        const NormKind norm = {.rms = rms};
+        const DecodingStep apart(backend(), dtype, norm, first);
+        apart.run(backend());
+        const DecodingStep together(backend(), dtype, norm, first);
+        const std::unique_ptr<Recording> recording = backend().record([&] { together.run(backend()); });
+        const std::vector<std::byte> begun = together.stream.bytes();
+        backend().replay(*recording);
+        const double tolerance = 4 * tolerance_of(dtype, 2e-6);
+        expect_close(together.stream.values(), apart.stream.values(), tolerance);
+        for (std::size_t layer = 0; layer < apart.weights.size(); ++layer) {
+          expect_close(together.weights[layer].keys.values(), apart.weights[layer].keys.values(), tolerance);
+          expect_close(together.weights[layer].values.values(), apart.weights[layer].values.values(), tolerance);
+        }
+        const std::vector<std::byte> once = together.stream.bytes();
+        backend().upload(together.stream, begun);
+        backend().replay(*recording);
+        EXPECT_EQ(together.stream.bytes(), once);
+        EXPECT_TRUE(together.stream.intact() && together.qkv.intact() && together.inner.intact() &&
+                    together.attended.intact());
+      }
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, RecordingTest, testing::ValuesIn(test_backends()), test_backend_name);

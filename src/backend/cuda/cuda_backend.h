@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
+#include "backend/cuda/fused_chain.h"
 #include "backend/libraries.h"
 #include "backend/msl/drivers/cuda/cublaslt_products.h"
 #include "backend/msl/drivers/cuda/cudnn_attention.h"
@@ -25,10 +29,12 @@ class CudaBackend final : public MslBackend {
   std::int64_t fused_rows() const override;
   using MslBackend::execute;
   void execute(const MatmulForward& op) override;
+  void execute(const FusedProduct& op) override;
   void execute(const MatmulBackwardInput& op) override;
   void execute(const MatmulBackwardWeight& op) override;
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
+  void execute(const AttentionDecode& op) override;
 
  protected:
   std::unique_ptr<MslBackend> same_on(std::unique_ptr<msl::Device> device) const override;
@@ -50,6 +56,13 @@ class CudaBackend final : public MslBackend {
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
 
+  // Operations of one row as one launch, fused_chain.cpp. Whether the GPU does that and may.
+  bool chains();
+  // Takes the operation into the chain that is recorded before anything else is, or is false.
+  template <class Op>
+  bool chain(const Op& op);
+  void record_chain(const FusedChain& chain);
+
   DeviceInfo info_;
   Use product_use_;
   Use attention_use_;
@@ -58,6 +71,10 @@ class CudaBackend final : public MslBackend {
     std::shared_ptr<msl::cuda::CublasLtProducts> products;
     std::shared_ptr<msl::cuda::CudnnAttention> attention;
   };
+  std::optional<bool> chains_;
+  std::vector<std::unique_ptr<Buffer>> chain_memory_;  // the last is in use by new chains
+  std::uint64_t recorded_chains_ = 0;
+  std::weak_ptr<FusedChain> chain_;  // that the recorder is to record
   std::shared_ptr<Libraries> libraries_ = std::make_shared<Libraries>();
 };
 

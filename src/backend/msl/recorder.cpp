@@ -114,10 +114,15 @@ Recorder::Batch& Recorder::batch() {
 }
 
 Commands& Recorder::commands() {
+  do_pending();
   RecordedCommands* const recorded = recorded_.get();
   if (recorded == nullptr) return *batch().commands;
   if (std::exchange(part_is_full_, false)) recorded->parts.emplace_back();
   return recorded->parts.back().commands;
+}
+
+void Recorder::do_pending() {
+  if (pending_) std::exchange(pending_, {})();
 }
 
 void Recorder::dispatched(std::uint64_t bytes) {
@@ -154,7 +159,14 @@ std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& 
   recording->parts.emplace_back();
   recorded_.record(*recording, [&] {
     part_is_full_ = false;
-    work();
+    pending_ = {};
+    try {
+      work();
+      do_pending();
+    } catch (...) {
+      pending_ = {};
+      throw;
+    }
   });
   return recording;
 }

@@ -92,8 +92,13 @@ class Recorder {
   std::vector<std::string_view> used_kernels() const;
 
   Device& device() { return device_; }
-  // Takes the next command.
+  // Takes the next command, after what is pending.
   Commands& commands();
+  // While something is recorded: calls `work`, which records, before the next command is taken or when the recording
+  // ends. One at a time; a recording that fails drops it.
+  void set_pending(std::function<void()> work) { pending_ = std::move(work); }
+  // Calls it now, if there is one.
+  void do_pending();
   // Reports a dispatch bound to `bytes` bytes that was encoded into commands().
   void dispatched(std::uint64_t bytes);
   // Calls `observer` with every later dispatch, copy and fill as it is recorded; an empty one stops that.
@@ -180,6 +185,7 @@ class Recorder {
   std::vector<std::unique_ptr<Buffer>> free_staging_;
   std::unique_ptr<Batch> open_;
   RecordingTarget<RecordedCommands> recorded_;  // what takes commands while work is being recorded
+  std::function<void()> pending_;
   bool part_is_full_ = false;
   std::deque<std::unique_ptr<Batch>> committed_;
   std::function<void(const DispatchRecord&)> observer_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backend/msl/drivers/cuda/cuda_status.h"
+#include "backend/msl/drivers/cuda/small_copy.h"
 #include "backend/msl/drivers/cuda/stream_graphs.h"
 #include "base/joining_thread.h"
 
@@ -36,6 +37,7 @@ cudaError_t run(const Launch& launch, Work& work, cudaStream_t stream) {
 }
 
 cudaError_t run(const Copy& copy, Work& /*work*/, cudaStream_t stream) {
+  if (is_small_copy(copy.to, copy.from, copy.bytes)) return launch_small_copy(copy.to, copy.from, copy.bytes, stream);
   return cudaMemcpyAsync(copy.to, copy.from, copy.bytes, cudaMemcpyDefault, stream);
 }
 

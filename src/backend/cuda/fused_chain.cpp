@@ -1,0 +1,192 @@
+// Which operations a chain has, and recording it.
+#include "backend/cuda/fused_chain.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
+#include "backend/cuda/cuda_backend.h"
+#include "backend/msl/drivers/cuda/cuda_status.h"
+
+namespace mslt {
+namespace {
+
+// Fewer are as fast as launches of their own.
+constexpr std::size_t fewest_operations = 3;
+// A head's positions are read by one threadgroup; of more, several read better.
+constexpr std::int64_t most_positions = 2048;
+
+// Whether the tensors are absent or all of the element type, and begin at multiples of 16 bytes.
+bool suit(DType dtype, std::initializer_list<const Tensor*> tensors) {
+  return std::ranges::all_of(tensors, [dtype](const Tensor* tensor) {
+    return !*tensor || (tensor->dtype() == dtype && tensor->offset() % 16 == 0);
+  });
+}
+
+bool is_16_bit(DType dtype) {
+  return dtype == DType::bf16 || dtype == DType::f16;
+}
+
+bool same(const Tensor& a, const Tensor& b) {
+  return &a.buffer() == &b.buffer() && a.offset() == b.offset() && a.bytes() == b.bytes();
+}
+
+bool overlap(const Tensor& a, const Tensor& b) {
+  return a && b && &a.buffer() == &b.buffer() && a.offset() < b.offset() + b.bytes() &&
+         b.offset() < a.offset() + a.bytes();
+}
+
+const Tensor& input_of(const FusedProduct& op) {
+  return op.in;
+}
+const Tensor& input_of(const AttentionDecode& op) {
+  return op.qkv;
+}
+
+const Tensor& result_of(const FusedChain::Operation& op) {
+  return std::visit([](const auto& each) -> const Tensor& { return each.out; }, op);
+}
+
+bool reaches(const FusedChain::Operation& op, const Tensor& tensor) {
+  return std::visit(
+      [&](const auto& each) {
+        return std::ranges::any_of(each.arguments(),
+                                   [&](const Argument& argument) { return overlap(*argument.tensor, tensor); });
+      },
+      op);
+}
+
+}  // namespace
+
+bool FusedChain::serves(const FusedProduct& op) {
+  const DType dtype = op.in.dtype();
+  const std::int64_t inner = op.in.shape()[-1];
+  const std::int64_t outputs = op.out.shape()[-1];
+  const bool has_activation =
+      op.activation == Activation::none || op.activation == Activation::gelu || op.activation == Activation::relu;
+  return is_16_bit(dtype) && op.in.shape().rows() == 1 && !op.weight.scales && has_activation && inner % 128 == 0 &&
+         inner > 0 && inner <= msl::cuda::chain_most_inner && outputs % 2 == 0 && outputs > 0 &&
+         suit(dtype, {&op.out, &op.in, &op.norm_weight, &op.norm_bias, &op.weight.values, &op.bias});
+}
+
+bool FusedChain::serves(const AttentionDecode& op) {
+  const DType dtype = op.qkv.dtype();
+  const AttentionShape& shape = op.shape;
+  return is_16_bit(dtype) && op.qkv.shape().rows() == 1 && shape.head_size == msl::cuda::chain_head_size &&
+         shape.window == 0 && shape.softcap == 0.0f && !op.inverse_frequencies && op.cache.keys.elements() > 0 &&
+         op.cache.block_table.shape()[1] > 0 &&
+         op.cache.block_table.shape()[1] * KvCacheView::block_size <= most_positions &&
+         suit(dtype, {&op.out, &op.qkv, &op.cache.keys, &op.cache.values});
+}
+
+bool FusedChain::continues_with(const Operation& op) const {
+  if (operations_.empty()) return true;
+  if (operations_.size() == msl::cuda::Chain::most_steps) return false;
+  const Tensor& input = std::visit([](const auto& each) -> const Tensor& { return input_of(each); }, op);
+  if (!same(input, result_of(operations_.back())) || input.dtype() != dtype()) return false;
+  return std::ranges::all_of(operations_, [&](const Operation& before) {
+    const Tensor& written = result_of(before);
+    if (const auto* attention = std::get_if<AttentionDecode>(&before); attention != nullptr) {
+      if (reaches(op, attention->cache.keys) || reaches(op, attention->cache.values)) return false;
+    }
+    // Results that share memory are divided alike, so that one thread of the GPU writes an element each time.
+    if (overlap(written, result_of(op)) && (!same(written, result_of(op)) || before.index() != op.index()))
+      return false;
+    return std::visit(
+        [&](const auto& each) {
+          return std::ranges::none_of(each.arguments(), [&](const Argument& argument) {
+            const Tensor& tensor = *argument.tensor;
+            if (!tensor || same(tensor, input) || same(tensor, result_of(op))) return false;
+            return overlap(tensor, written);
+          });
+        },
+        op);
+  });
+}
+
+DType FusedChain::dtype() const {
+  return result_of(operations_.front()).dtype();
+}
+
+std::vector<Argument> FusedChain::arguments() const {
+  std::vector<Argument> all;
+  for (const Operation& op : operations_) {
+    std::visit(
+        [&](const auto& each) {
+          for (const Argument& argument : each.arguments()) all.push_back(argument);
+        },
+        op);
+  }
+  return all;
+}
+
+bool CudaBackend::chains() {
+  if (!chains_) {
+    chains_ = product_use_ == Use::where_it_serves && msl::cuda::runs_chains();
+    if (*chains_) msl::cuda::check(msl::cuda::prepare_chains(), "preparing launches of several operations");
+  }
+  return *chains_;
+}
+
+template <class Op>
+bool CudaBackend::chain(const Op& op) {
+  if (!is_recording() || !FusedChain::serves(op) || !chains()) return false;
+  std::shared_ptr<FusedChain> chain = chain_.lock();
+  if (chain && !chain->continues_with(op)) {
+    recorder().do_pending();
+    chain.reset();
+  }
+  if (!chain) {
+    chain = std::make_shared<FusedChain>();
+    chain_ = chain;
+    recorder().set_pending([this, chain] { record_chain(*chain); });
+  }
+  chain->append(op);
+  return true;
+}
+
+void CudaBackend::record_chain(const FusedChain& chain) {
+  chain_.reset();
+  if (chain.operations().size() < fewest_operations) {
+    for (const FusedChain::Operation& op : chain.operations()) {
+      std::visit([this](const auto& each) { MslBackend::execute(each); }, op);
+    }
+    return;
+  }
+  const std::shared_ptr<msl::cuda::Chain> steps = chain.steps([this](const Tensor& tensor) { return address(tensor); });
+  // Launches follow each other, and tell what is theirs by their number: chains share the memory.
+  if (chain_memory_.empty() || chain_memory_.back()->size() < steps->state_bytes()) {
+    chain_memory_.push_back(allocate(steps->state_bytes(), "results between threadgroups"));
+  }
+  Buffer& memory = *chain_memory_.back();
+  const Tensor state(memory, 0, DType::u8, {static_cast<std::int64_t>(memory.size())});
+  steps->state = static_cast<std::uint32_t*>(address(state));
+  steps->plan();
+  std::vector<Argument> arguments = chain.arguments();
+  Work work;
+  for (const FusedChain::Operation& op : chain.operations()) {
+    const Work own = std::visit([](const auto& each) { return work_of(each); }, op);
+    work.flops += own.flops;
+    work.bytes += own.bytes;
+  }
+  arguments.push_back(updates("state", state, Elements::any));
+  recorder().library_call("decode_chain", arguments, work, 0,
+                          {[steps, dtype = chain.dtype()](const msl::LibraryContext& context) {
+                             msl::cuda::check(
+                                 msl::cuda::launch_chain(*steps, dtype, static_cast<cudaStream_t>(context.stream)),
+                                 "launching 'decode_chain'");
+                           },
+                           msl::identity_of(++recorded_chains_)});
+}
+
+void CudaBackend::execute(const FusedProduct& op) {
+  if (!chain(op)) MslBackend::execute(op);
+}
+
+void CudaBackend::execute(const AttentionDecode& op) {
+  if (!chain(op)) MslBackend::execute(op);
+}
+
+}  // namespace mslt
