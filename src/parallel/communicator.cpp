@@ -183,40 +183,78 @@ std::vector<std::string> Communicator::gather(std::string_view text) {
   return texts;
 }
 
-void Communicator::sum(Backend& backend, const Tensor& values) {
-  if (is_alone()) return;
-  std::vector<std::byte> staging;
-  std::vector<float> widened;
-  for_each_part(values, [&](const Tensor& part) {
-    std::span<std::byte> bytes;
-    if (std::byte* host = part.buffer().host(); host != nullptr) {
-      backend.wait();
-      bytes = {host + part.offset(), part.bytes()};
-    } else {
-      staging.resize(part.bytes());
-      bytes = staging;
-      backend.download(part, bytes);
-    }
+// Lets `work` change the bytes of a part on the host.
+template <class Work>
+void Communicator::on_host(Backend& backend, const Tensor& part, const Work& work) {
+  if (std::byte* host = part.buffer().host(); host != nullptr) {
+    backend.wait();
+    work(std::span(host + part.offset(), part.bytes()));
+    return;
+  }
+  staging_.resize(part.bytes());
+  backend.download(part, staging_);
+  work(std::span(staging_));
+  backend.upload(part, staging_);
+}
+
+template <class Collective>
+void Communicator::add_up(Backend& backend, const Tensor& part, const Collective& collective) {
+  on_host(backend, part, [&](std::span<std::byte> bytes) {
     if (part.dtype() == DType::f32) {
-      sum(as_elements<float>(bytes));
-    } else {
-      widened.resize(static_cast<std::size_t>(part.elements()));
-      widen(part.dtype(), bytes, widened);
-      sum(std::span(widened));
-      narrow(part.dtype(), widened, bytes);
+      collective(as_elements<float>(bytes));
+      return;
     }
-    if (part.buffer().host() == nullptr) backend.upload(part, bytes);
+    widened_.resize(static_cast<std::size_t>(part.elements()));
+    widen(part.dtype(), bytes, widened_);
+    collective(std::span(widened_));
+    narrow(part.dtype(), widened_, bytes);
   });
 }
 
+void Communicator::sum(Backend& backend, const Tensor& values) {
+  if (is_alone()) return;
+  for_each_part(values,
+                [&](const Tensor& part) { add_up(backend, part, [&](std::span<float> elements) { sum(elements); }); });
+}
+
+void Communicator::reduce_scatter(Backend& backend, const Tensor& values) {
+  if (is_alone()) return;
+  add_up(backend, values, [&](std::span<float> elements) { reduce_scatter(elements); });
+}
+
+void Communicator::all_gather(Backend& backend, const Tensor& values) {
+  if (is_alone()) return;
+  on_host(backend, values, [&](std::span<std::byte> bytes) {
+    const std::size_t width = size_of(values.dtype());
+    const auto piece = [&](int owner) {
+      const Piece part = piece_of(bytes.size() / width, owner, size());
+      return bytes.subspan(part.first * width, part.count * width);
+    };
+    exchange_with_each([&](int /*other*/) { return std::span<const std::byte>(piece(rank())); }, piece);
+  });
+}
+
+void Communicator::begin_sum(Backend& backend, const Tensor& values) {
+  sum(backend, values);
+}
+
+void Communicator::begin_reduce_scatter(Backend& backend, const Tensor& values) {
+  reduce_scatter(backend, values);
+}
+
+void Communicator::begin_all_gather(Backend& backend, const Tensor& values) {
+  all_gather(backend, values);
+}
+
+void Communicator::finish(Backend& /*backend*/) {}
+
 void Communicator::broadcast(Backend& backend, const Tensor& values) {
   if (is_alone()) return;
-  std::vector<std::byte> staging;
   for_each_part(values, [&](const Tensor& part) {
-    staging.resize(part.bytes());
-    if (leads()) backend.download(part, staging);
-    broadcast(std::span(staging));
-    if (!leads()) backend.upload(part, staging);
+    staging_.resize(part.bytes());
+    if (leads()) backend.download(part, staging_);
+    broadcast(std::span(staging_));
+    if (!leads()) backend.upload(part, staging_);
   });
 }
 

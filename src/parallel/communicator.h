@@ -73,6 +73,19 @@ class Communicator {
   // with work on the device's own stream.
   virtual void sum(Backend& backend, const Tensor& values);
   virtual void broadcast(Backend& backend, const Tensor& values);
+  // Puts the sums into piece_of(elements, rank(), size()) of the elements; the others are undefined then.
+  virtual void reduce_scatter(Backend& backend, const Tensor& values);
+  // Copies every rank's own piece, of whatever dtype, to all ranks.
+  virtual void all_gather(Backend& backend, const Tensor& values);
+
+  // The same without waiting: the work begins once what the backend was given so far is done, and goes on beside what
+  // the backend is given next. Nothing may touch the tensor before finish(). Ranks begin the same works in the same
+  // order. An error may come late, from finish().
+  virtual void begin_sum(Backend& backend, const Tensor& values);
+  virtual void begin_reduce_scatter(Backend& backend, const Tensor& values);
+  virtual void begin_all_gather(Backend& backend, const Tensor& values);
+  // What the backend is given next comes after all works begun.
+  virtual void finish(Backend& backend);
 
   // Tells the other ranks of the exception that ends this one's work: they end with an Error that names this rank, its
   // host and the reason. Does nothing if they brought it about.
@@ -90,9 +103,16 @@ class Communicator {
   void gather_pieces(std::span<T> values);
   template <class T>
   void sum_values(std::span<T> values);
+  template <class Work>
+  void on_host(Backend& backend, const Tensor& part, const Work& work);
+  // Lets `collective` work on f32 elements of a part, which is of f32 or 16 bits.
+  template <class Collective>
+  void add_up(Backend& backend, const Tensor& part, const Collective& collective);
 
   std::unique_ptr<Transport> transport_;
   std::vector<std::byte> received_;  // pieces of the other ranks
+  std::vector<std::byte> staging_;   // a copy of a tensor's part
+  std::vector<float> widened_;
 };
 
 // Of a process that trains alone: every sum is the value itself.
