@@ -32,10 +32,10 @@ using Clock = std::chrono::steady_clock;
 using ErrorCode = boost::system::error_code;
 
 constexpr int backlog = 4096;
-constexpr std::size_t most_guests = 4096;                   // that have not said who they are
-constexpr std::chrono::milliseconds between_tries{100};     // to connect
-constexpr std::chrono::seconds patience_with_refusal{5};    // a process of an older run may still listen there
-constexpr std::uint64_t magic = 0x3174656d746c736d;         // "msltmet1"
+constexpr std::size_t most_guests = 4096;                 // that have not said who they are
+constexpr std::chrono::milliseconds between_tries{100};   // to connect
+constexpr std::chrono::seconds patience_with_refusal{5};  // a process of an older run may still listen there
+constexpr std::uint64_t magic = 0x3174656d746c736d;       // "msltmet1"
 constexpr std::uint64_t longest_file = 1024;
 
 enum class Channel : std::uint8_t { news, data };
@@ -115,6 +115,12 @@ std::optional<ErrorCode> send(asio::io_context& io, tcp::socket& socket, asio::c
   return transfer(io, socket, end, [&](auto done) { asio::async_write(socket, from, done); });
 }
 
+// Why a connection was not made.
+struct Problem {
+  std::string text;
+  bool is_lasting = false;  // as far as can be seen: it is not worth much patience
+};
+
 // A member that has come.
 struct Guest {
   explicit Guest(tcp::socket connected) : socket(std::move(connected)) {}
@@ -163,8 +169,7 @@ class Reception {
                    error);
     } else {
       try_endpoint({tcp::v6(), address.port}, error);
-      if (error == asio::error::address_family_not_supported || error == asio::error::address_family_not_supported ||
-          error == boost::system::errc::address_not_available) {
+      if (error == asio::error::address_family_not_supported || error == boost::system::errc::address_not_available) {
         try_endpoint({tcp::v4(), address.port}, error);
       }
     }
@@ -229,7 +234,6 @@ tcp::socket handed_to(asio::io_context& io, tcp::socket& socket) {
   socket.set_option(tcp::no_delay(true));
   const tcp::endpoint::protocol_type protocol = socket.local_endpoint().protocol();
   tcp::socket moved(io, protocol, socket.release());
-  moved.non_blocking(true);
   return moved;
 }
 
@@ -271,20 +275,20 @@ struct Place {
   std::string token;
 };
 
-// What the file says; nothing while it is not there.
-std::optional<Place> read_place(const fs::path& file) {
+// Reads what the file says; false while it is not there.
+bool read_place(const fs::path& file, Place& place) {
   std::string text;
   try {
     text = read_file(file, longest_file);
   } catch (const Error&) {
-    return std::nullopt;
+    return false;
   }
   const std::size_t host_end = text.find(' ');
   const std::size_t port_end = text.find(' ', host_end + 1);
-  if (host_end == std::string::npos || port_end == std::string::npos || text.back() != '\n') return std::nullopt;
-  Place place{{text.substr(0, host_end), 0}, text.substr(port_end + 1, text.size() - port_end - 2)};
-  std::from_chars(text.data() + host_end + 1, text.data() + port_end, place.address.port);
-  return place;
+  if (host_end == std::string::npos || port_end == std::string::npos || text.back() != '\n') return false;
+  place.address.host = text.substr(0, host_end);
+  place.token = text.substr(port_end + 1, text.size() - port_end - 2);
+  return std::from_chars(text.data() + host_end + 1, text.data() + port_end, place.address.port).ec == std::errc();
 }
 
 class Meeting {
@@ -368,7 +372,9 @@ class Meeting {
     while (true) {
       const std::vector<int> ranks = missing();
       if (ranks.empty()) return;
-      const std::shared_ptr<Guest> guest = reception.next(end_);
+      const std::shared_ptr<Guest> guest = reception.next(std::min(end_, Clock::now() + between_tries));
+      if (!guest && rendezvous_.look) rendezvous_.look();
+      if (!guest && Clock::now() < end_) continue;
       if (!guest) {
         fail(ErrorKind::io,
              "Of {} processes, rank{} {} did not come to rank {} at {} within {:g} seconds. Every process needs the "
@@ -414,26 +420,30 @@ class Meeting {
   // Other ranks.
 
   void join() {
-    std::string problem = has_file() ? "rank 0 has not written the file" : "";
-    const auto find_place = [&]() -> std::optional<Place> {
-      if (has_file()) return read_place(rendezvous_.file);
-      return Place{rendezvous_.address, rendezvous_.token};
-    };
-    std::optional<Clock::time_point> refused;
+    Problem problem{"rank 0 has not written the file"};
+    Place place{rendezvous_.address, rendezvous_.token};
+    Clock::time_point end = end_;
+    std::chrono::milliseconds patience = rendezvous_.patience;
     while (true) {
-      if (const std::optional<Place> place = find_place(); place && try_to_join(*place, problem, refused)) return;
-      const bool is_over = Clock::now() >= end_ || (refused && Clock::now() - *refused > patience_with_refusal);
-      if (is_over) {
-        fail(ErrorKind::io, "Rank {} cannot join rank 0 at {} ({:g} seconds): {}. --rendezvous names the address of "
-             "rank 0, or a file that all processes see.",
-             rendezvous_.rank, where(),
-             std::chrono::duration<double>(refused ? patience_with_refusal : rendezvous_.patience).count(), problem);
+      Problem found = problem;
+      const bool is_known = !has_file() || read_place(rendezvous_.file, place);
+      if (is_known && try_to_join(place, found)) return;
+      if (!problem.is_lasting) problem = found;
+      if (problem.is_lasting && patience > patience_with_refusal) {
+        patience = patience_with_refusal;
+        end = std::min(end, Clock::now() + patience);
+      }
+      if (Clock::now() >= end) {
+        fail(ErrorKind::io,
+             "Rank {} cannot join rank 0 at {} ({:g} seconds): {}. --rendezvous names the address of rank 0, or a file "
+             "that all processes see.",
+             rendezvous_.rank, where(), std::chrono::duration<double>(patience).count(), problem.text);
       }
       std::this_thread::sleep_for(between_tries);
     }
   }
 
-  bool try_to_join(const Place& place, std::string& problem, std::optional<Clock::time_point>& refused) {
+  bool try_to_join(const Place& place, Problem& problem) {
     const bool is_local = is_loopback(place.address.host);
     if (!reception_ || reception_token_ != place.token) {
       reception_.reset();
@@ -441,9 +451,7 @@ class Meeting {
       reception_token_ = place.token;
     }
     for (const Channel channel : {Channel::news, Channel::data}) {
-      if (call(place.address, 0, channel, place.token, problem)) continue;
-      if (problem == refusal && !refused) refused = Clock::now();
-      return false;
+      if (!call(place.address, 0, channel, place.token, problem)) return false;
     }
     learn_of_others(place);
     return true;
@@ -452,8 +460,6 @@ class Meeting {
   // After rank 0 has let this one in.
   void learn_of_others(const Place& place) {
     tcp::socket& leader = place_of(0, Channel::news);
-    ErrorCode error;
-    leader.non_blocking(false, error);
     std::optional<ErrorCode> result;
     asio::async_read(leader, asio::buffer(entries_.data(), entries_.size() * sizeof(Entry)),
                      [&result](const ErrorCode& outcome, std::size_t /*bytes*/) { result = outcome; });
@@ -465,16 +471,15 @@ class Meeting {
       fail(ErrorKind::io, "Rank 0 at {} has ended before all {} processes had come; it says why.", where(),
            rendezvous_.size);
     }
-    leader.non_blocking(true, error);
     for (int other = 1; other < rendezvous_.rank; ++other) {
       const Entry& told = entry(other);
       const Address address{told.host.data(), told.port};
       for (const Channel channel : {Channel::news, Channel::data}) {
-        std::string problem;
+        Problem problem;
         while (!call(address, other, channel, place.token, problem)) {
           if (Clock::now() >= end_) {
             fail(ErrorKind::io, "Rank {} cannot reach rank {} on {} at {}: {}.", rendezvous_.rank, other,
-                 told.identity.host.data(), text_of(address), problem);
+                 told.identity.host.data(), text_of(address), problem.text);
           }
           std::this_thread::sleep_for(between_tries);
         }
@@ -485,12 +490,13 @@ class Meeting {
   }
 
   // Connects one channel to another rank that listens there.
-  bool call(const Address& address, int rank, Channel channel, const std::string& token, std::string& problem) {
+  bool call(const Address& address, int rank, Channel channel, const std::string& token, Problem& problem) {
     ErrorCode error;
     tcp::resolver resolver(io_);
     const auto found = resolver.resolve(address.host, std::to_string(address.port), error);
     if (error) {
-      problem = fmt::format("the host {} is not known ({})", address.host, error.message());
+      problem = {fmt::format("the host {} is not known ({})", address.host, error.message()),
+                 error == asio::error::host_not_found};
       return false;
     }
     tcp::socket socket(io_);
@@ -500,11 +506,11 @@ class Meeting {
       ErrorCode ignored;
       socket.close(ignored);
       run_until(io_, Clock::time_point::max(), [&] { return connected.has_value(); });
-      problem = "nobody answers there";
+      problem = {"nobody answers there"};
       return false;
     }
     if (*connected) {
-      problem = connected->message();
+      problem = {connected->message()};
       return false;
     }
     Hello hello;
@@ -518,15 +524,14 @@ class Meeting {
     std::optional<ErrorCode> result = send(io_, socket, asio::buffer(&hello, sizeof hello), end_);
     if (result && !*result) result = receive(io_, socket, asio::buffer(&answer, 1), end_);
     if (!result || *result) {
-      problem = result ? refusal : "what listens there does not answer";
+      problem = {result ? "what listens there closed the connection: it is of another run, another version, or no mslt"
+                        : "what listens there does not answer",
+                 true};
       return false;
     }
     place_of(rank, channel) = handed_to(channel == Channel::data ? data_ : news_, socket);
     return true;
   }
-
-  static constexpr const char* refusal =
-      "what listens there closed the connection: it is of another run, another version, or no mslt";
 
   Rendezvous rendezvous_;
   asio::io_context& data_;
@@ -540,24 +545,6 @@ class Meeting {
 };
 
 }  // namespace
-
-std::optional<Address> address_from(std::string_view text) {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  std::string_view host = text.substr(0, colon);
-  const std::string_view port = text.substr(colon + 1);
-  if (host.starts_with('[') && host.ends_with(']')) {
-    host = host.substr(1, host.size() - 2);
-  } else if (host.find(':') != std::string_view::npos) {
-    return std::nullopt;
-  }
-  Address address{std::string(host), 0};
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
-  if (host.empty() || error != std::errc() || end != port.data() + port.size() || address.port == 0) {
-    return std::nullopt;
-  }
-  return address;
-}
 
 Party meet(const Rendezvous& rendezvous, asio::io_context& data, asio::io_context& news) {
   try {
