@@ -230,7 +230,10 @@ MemoryPlanner TrainingPass::plan_activations(const Config& config, DType dtype, 
   touch_batch();
   state.forward(random_state);
   state.loss(arena.tensor("loss_sum"), train ? arena.tensor("loss_scale") : Tensor());
-  if (train) state.backward(random_state);
+  if (train) {
+    state.backward(0, state.stages.size(), random_state);
+    state.backward_embeddings(random_state);
+  }
   touch_batch();
   return MemoryPlanner(backend.lifetimes(), ArenaLayout::alignment);
 }
@@ -300,6 +303,12 @@ void TrainingPass::set_batch(std::span<const std::int32_t> tokens, std::span<con
 }
 
 void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state) {
+  const PassPart whole = {.last_stage = state_->stages.size(), .begins = true, .ends = true};
+  forward_backward(whole, loss_sum, loss_scale, random_state);
+}
+
+void TrainingPass::forward_backward(const PassPart& part, const Tensor& loss_sum, const Tensor& loss_scale,
+                                    const Tensor& random_state) {
   if (state_->mode != Mode::train) fail(ErrorKind::usage, "A pass for evaluation has no gradients.");
   if (!loss_scale) fail(ErrorKind::input, "forward_backward needs loss_scale, f32 [1].");
   const bool drops = state_->config.dropout > 0;
@@ -308,9 +317,12 @@ void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_s
          state_->config.dropout);
   }
   const Tensor used_state = drops ? random_state : Tensor();
-  state_->forward(used_state);
-  state_->loss(loss_sum, loss_scale);
-  state_->backward(used_state);
+  if (part.begins) {
+    state_->forward(used_state);
+    state_->loss(loss_sum, loss_scale);
+  }
+  state_->backward(part.first_stage, part.last_stage, used_state);
+  if (part.ends) state_->backward_embeddings(used_state);
 }
 
 void TrainingPass::forward_loss(const Tensor& loss_sum) {

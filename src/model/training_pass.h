@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 
+#include "model/pass_parts.h"
 #include "model/transformer.h"
 
 namespace mslt {
@@ -52,6 +53,10 @@ class TrainingPass {
   // Adds the sum of the rows' losses to loss_sum f32 [1], and loss_scale f32 [1] times its gradient to gradients().
   // random_state u32 [4] as in Dropout; absent where dropout is off.
   void forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state);
+
+  // One part of it; all parts of parts_of_pass, in order, are the whole.
+  void forward_backward(const PassPart& part, const Tensor& loss_sum, const Tensor& loss_scale,
+                        const Tensor& random_state);
 
   // Adds the sum of the rows' losses to loss_sum; no dropout, no gradient.
   void forward_loss(const Tensor& loss_sum);

@@ -141,6 +141,7 @@ class MpiTransport : public Transport {
         // calls MPI.
         const std::scoped_lock lock(mutex_);
         watch();
+        if (told_) fail(ErrorKind::device, "This process has told the others that it ends.");
         if (!failure_) miss_silent(outgoing, incoming);
         // What the ranks sent before they failed still arrives: where all find the same fault, each finds it itself.
         if (failure_ && Clock::now() - failed_ > grace) throw_failure();
