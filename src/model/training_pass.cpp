@@ -248,7 +248,8 @@ MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t ba
 }
 
 TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-                           Recompute recompute, std::size_t under_way)
+                           Recompute recompute, std::size_t under_way,
+                           const std::optional<ArenaLayout>& gradient_layout)
     : transformer_(transformer) {
   const Config& config = transformer.config();
   Backend& backend = transformer.backend();
@@ -262,7 +263,7 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
   }
   const DType dtype = activation_dtype(transformer);
   const MemoryPlanner planner = plan_activations(config, dtype, batch, seq_len, mode, recompute);
-  const ArenaLayout& layout = transformer.layout().arena;
+  const ArenaLayout& layout = gradient_layout ? *gradient_layout : transformer.layout().arena;
   if (mode == Mode::train) gradients_ = Arena(layout, backend.allocate(layout.bytes(), "gradients"));
   activations_ = backend.allocate(planner.bytes(), "activations");
   memory_ = {transformer.parameters().buffer().size(), gradients_ ? gradients_.buffer().size() : 0,

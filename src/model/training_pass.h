@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "model/pass_parts.h"
@@ -28,9 +29,12 @@ class TrainingPass {
 
   // Throws Error(usage) where seq_len passes the model's max_positions or the device cannot train the parameters'
   // dtype, Error(memory) where it does not fit. `recompute` is a level other than automatic; it holds for training.
-  // `under_way` batches may be on their way to the device at a time.
+  // `under_way` batches may be on their way to the device at a time. With a `gradient_layout`, the parameters' own at
+  // other offsets, gradients share memory; then zero_gradients() does not fit them, and forward_backward() is to be
+  // called for its parts.
   TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-               Recompute recompute = Recompute::none, std::size_t under_way = 2);
+               Recompute recompute = Recompute::none, std::size_t under_way = 2,
+               const std::optional<ArenaLayout>& gradient_layout = {});
   TrainingPass(const TrainingPass&) = delete;
   TrainingPass& operator=(const TrainingPass&) = delete;
   ~TrainingPass();

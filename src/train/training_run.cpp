@@ -38,7 +38,8 @@ bool TrainingRun::train() {
     collect(TrainingStep::most_in_flight(dtype_));
     after_step(step);
     interrupted = communicator_.any(stop_requested()) && step < options_.steps;
-    if ((interrupted || callback_failure_) && !is_saved(step)) save_now(step);
+    const bool ends = interrupted || on_savers(callback_failure_ != nullptr);
+    if (ends && !is_saved(step)) save_now(step);
     tell_warnings();
   }
   if (callback_failure_) std::rethrow_exception(callback_failure_);
@@ -187,7 +188,7 @@ void TrainingRun::after_step(std::int64_t step) {
   if (works || due(watch_every)) check_surroundings();
   if (saves || due(compare_every)) require_same_weights(step);
   // After a failure, the trained weights are saved first.
-  const bool rescues = !warnings_.empty();
+  const bool rescues = on_savers(!warnings_.empty());
   if (saves || rescues) save_now(step);
   tell_warnings();
   if (works || rescues) mark_ = Clock::now();

@@ -75,7 +75,12 @@ class TrainingRun {
   bool evaluates_after(std::int64_t step) const;
   void evaluate_now(std::int64_t step);
   void sample_now(std::int64_t step);
+  // All ranks take part where each has a part of the optimiser's state; otherwise the leading one alone may call it.
   void save_now(std::int64_t step);
+  void save_optimizer_state(const std::filesystem::path& path);
+  void write_optimizer_with_others(const std::filesystem::path& path);
+  // Whether it holds on the leading rank, or on any that saves together with it.
+  bool on_savers(bool value) { return step_->shards_state() ? communicator_.any(value) : value; }
   void require_finite_weights(std::int64_t step);
   void require_same_weights(std::int64_t step);
   void publish(const CheckpointInfo& checkpoint);
