@@ -2,6 +2,8 @@
 // and the stages of ZeRO (Rajbhandari et al., 2020).
 #include "train/training_step.h"
 
+#include <chrono>
+
 namespace mslt {
 namespace {
 
@@ -67,9 +69,16 @@ void TrainingStep::replay_parts(bool is_last_batch) {
   }
   if (places_) {
     take_in(parts_.size() - 1);
-  } else if (others_ != nullptr) {
-    others_->finish(backend_);
+  } else {
+    finish_works();
   }
+}
+
+void TrainingStep::finish_works() {
+  if (others_ == nullptr) return;
+  const auto begin = std::chrono::steady_clock::now();
+  others_->finish(backend_);
+  waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
 void TrainingStep::begin_bucket(std::size_t bucket) {
@@ -85,14 +94,16 @@ void TrainingStep::begin_bucket(std::size_t bucket) {
 }
 
 void TrainingStep::take_in(std::size_t bucket) {
-  if (others_ != nullptr) others_->finish(backend_);
+  finish_works();
   backend_.replay(*taking_in_[bucket]);
 }
 
 // Every rank's share, at the same place for all, so that all find the same global norm.
 void TrainingStep::gather_norms() {
   backend_.replay(*measuring_);
-  if (others_ != nullptr) others_->all_gather(backend_, norms_);
+  if (others_ == nullptr) return;
+  others_->begin_all_gather(backend_, norms_);
+  finish_works();
 }
 
 void TrainingStep::gather_parameters() {
@@ -101,7 +112,7 @@ void TrainingStep::gather_parameters() {
   for (const Bucket& bucket : buckets_) {
     if (bucket.divided > 0) others_->begin_all_gather(backend_, slice(parameters, bucket.first, bucket.divided));
   }
-  others_->finish(backend_);
+  finish_works();
 }
 
 }  // namespace mslt

@@ -83,6 +83,8 @@ class TrainingRun {
   bool on_savers(bool value) { return step_->shards_state() ? communicator_.any(value) : value; }
   void require_finite_weights(std::int64_t step);
   void require_same_weights(std::int64_t step);
+  // Tells of a rank that all others wait for, once for each.
+  void compare_times();
   void publish(const CheckpointInfo& checkpoint);
   void write_report() const;
   double seconds() const;
@@ -144,7 +146,10 @@ class TrainingRun {
   std::optional<EvaluationEvent> last_evaluation_;
   double last_loss_;
   Clock::time_point begin_;
-  Clock::time_point mark_;  // when the last result was taken in, or work between steps ended
+  Clock::time_point mark_;    // when the last result was taken in, or work between steps ended
+  double own_seconds_ = 0.0;  // of the steps since the ranks' times were compared, and of all of them together
+  double compared_seconds_ = 0.0;
+  std::string slowest_;
   double step_seconds_ = 0.0;
   std::int64_t steps_done_ = 0;
   std::int64_t tokens_done_ = 0;

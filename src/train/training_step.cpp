@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -233,6 +234,8 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   result->step = input.step;
   result->targets = std::ranges::count_if(input.targets, [](std::int32_t target) { return target >= 0; });
   if (others_ != nullptr) result->targets = others_->sum(result->targets);
+  const auto begin = std::chrono::steady_clock::now();
+  waited_ = 0.0;
   result->learning_rate = input.learning_rate;
   result->loss_scale = input.loss_scale;
   if (result->targets == 0) fail(ErrorKind::input, "Step {} has no target that counts.", input.step);
@@ -261,6 +264,7 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   read_back(backend_, loss_sum_, result, &StepResult::loss_sum);
   read_back(backend_, optimizer_.norm(), result, &StepResult::scaled_norm);
   backend_.submit();
+  own_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() - waited_;
   return result;
 }
 

@@ -99,6 +99,9 @@ class TrainingStep {
 
   TrainingPass& pass() { return pass_; }
   AdamW& optimizer() { return optimizer_; }
+  // Seconds that the last step took the host without waiting for other ranks. A device that works while the host goes
+  // on is not in them.
+  double own_seconds() const { return own_seconds_; }
   // Whether the optimiser has the state of this rank's elements alone.
   bool shards_state() const { return is_shared() && options_.zero >= 1; }
 
@@ -119,6 +122,7 @@ class TrainingStep {
   void begin_bucket(std::size_t bucket);
   // Waits for a bucket's sums and adds this rank's part to its gradients.
   void take_in(std::size_t bucket);
+  void finish_works();
   void gather_norms();
   void gather_parameters();
   void write_random_state(const StepInput& input, std::int64_t batch);
@@ -147,6 +151,8 @@ class TrainingStep {
   std::vector<std::unique_ptr<Recording>> recorded_parts_;
   std::vector<std::unique_ptr<Recording>> taking_in_;
   std::unique_ptr<Recording> measuring_;
+  double waited_ = 0.0;  // of a step
+  double own_seconds_ = 0.0;
   std::unique_ptr<Buffer> norm_buffer_;
   Tensor norms_;  // of the ranks' gradients, far apart
 };
