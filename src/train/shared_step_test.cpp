@@ -19,7 +19,7 @@ using test::random_ids;
 using test::relative_error;
 
 constexpr std::int64_t seq_len = 9;
-constexpr std::int64_t all_batches = 6;
+constexpr std::int64_t all_batches = 10;
 
 struct Setting {
   Config config = test::small_gpt2();
@@ -102,7 +102,7 @@ TEST(SharedStep, ComputesWhatOneRankComputes) {
   for (const Config& config : {test::small_gpt2(), test::small_llama()}) {
     Setting setting{.config = config};
     const Outcome alone = train(setting, nullptr);
-    for (const int ranks : {2, 3}) {
+    for (const int ranks : {2, 5}) {  // matrices do not divide evenly among five
       for (setting.zero = 0; setting.zero <= 2; ++setting.zero) {
         SCOPED_TRACE(fmt::format("{} ranks, stage {}", ranks, setting.zero));
         const Outcome together = train_on(ranks, setting);
@@ -116,9 +116,9 @@ TEST(SharedStep, ComputesWhatOneRankComputes) {
 // Without clipping, nothing is summed in another order.
 TEST(SharedStep, PartsOfTheOptimizerChangeNoBit) {
   Setting setting{.clip = 0.0};
-  const Outcome whole = train_on(3, setting);
+  const Outcome whole = train_on(5, setting);
   setting.zero = 1;
-  EXPECT_EQ(train_on(3, setting).weights, whole.weights);
+  EXPECT_EQ(train_on(5, setting).weights, whole.weights);
 }
 
 TEST(SharedStep, TrainsIn16Bits) {
