@@ -202,6 +202,7 @@ void add_training_options(CLI::App& command, TrainArguments& arguments) {
   add_library_options(command, options.attention, options.products);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
   add_memory_options(command, options);
+  add_zero_option(command, options.zero);
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
   add_integer(

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 
 #include "backend/backend.h"
 #include "mslt/error.h"
+#include "parallel/background.h"
 #include "parallel/transport.h"
 
 namespace mslt {
@@ -46,19 +48,19 @@ class Communicator {
   std::string name_of(int rank) const;
 
   // Replaces each value by its sum over all ranks: a reduce_scatter and an all_gather.
-  void sum(std::span<float> values) { sum_values(values); }
-  void sum(std::span<double> values) { sum_values(values); }
+  void sum(std::span<float> values);
+  void sum(std::span<double> values);
   double sum(double value);
   std::int64_t sum(std::int64_t value);
   // Whether it holds on any rank.
   bool any(bool value) { return sum(std::int64_t{value ? 1 : 0}) > 0; }
 
   // Puts the sums into piece_of(values.size(), rank(), size()); the other values are undefined then.
-  void reduce_scatter(std::span<float> values) { reduce_pieces(values); }
-  void reduce_scatter(std::span<double> values) { reduce_pieces(values); }
+  void reduce_scatter(std::span<float> values);
+  void reduce_scatter(std::span<double> values);
   // Copies every rank's own piece to all ranks.
-  void all_gather(std::span<float> values) { gather_pieces(values); }
-  void all_gather(std::span<double> values) { gather_pieces(values); }
+  void all_gather(std::span<float> values);
+  void all_gather(std::span<double> values);
 
   // Rank 0's bytes, on all ranks.
   void broadcast(std::span<std::byte> bytes);
@@ -69,8 +71,8 @@ class Communicator {
   void barrier() { sum(std::int64_t{0}); }
 
   // The same for tensors of a backend, each after the work recorded so far. Sums of 16-bit elements are made in f32 and
-  // rounded once. These go through host memory, in parts of a few MiB; a communicator between devices overrides them
-  // with work on the device's own stream.
+  // rounded once. These go through host memory; a communicator between devices overrides them with work on the device's
+  // own stream.
   virtual void sum(Backend& backend, const Tensor& values);
   virtual void broadcast(Backend& backend, const Tensor& values);
   // Puts the sums into piece_of(elements, rank(), size()) of the elements; the others are undefined then.
@@ -80,7 +82,8 @@ class Communicator {
 
   // The same without waiting: the work begins once what the backend was given so far is done, and goes on beside what
   // the backend is given next. Nothing may touch the tensor before finish(). Ranks begin the same works in the same
-  // order. An error may come late, from finish().
+  // order. An error may come late, from finish(). Where the host reaches the tensor's memory, a thread of the
+  // communicator does the work, for which all other functions that communicate wait; otherwise it is done at once.
   virtual void begin_sum(Backend& backend, const Tensor& values);
   virtual void begin_reduce_scatter(Backend& backend, const Tensor& values);
   virtual void begin_all_gather(Backend& backend, const Tensor& values);
@@ -97,22 +100,21 @@ class Communicator {
   // Sends out(other) to each other rank while in(other) is filled by what it sends; neither where there are no bytes.
   template <class Out, class In>
   void exchange_with_each(const Out& out, const In& in);
+  // What follows does the work, on whichever thread.
   template <class T>
   void reduce_pieces(std::span<T> values);
   template <class T>
   void gather_pieces(std::span<T> values);
   template <class T>
   void sum_values(std::span<T> values);
-  template <class Work>
-  void on_host(Backend& backend, const Tensor& part, const Work& work);
-  // Lets `collective` work on f32 elements of a part, which is of f32 or 16 bits.
-  template <class Collective>
-  void add_up(Backend& backend, const Tensor& part, const Collective& collective);
+  void broadcast_bytes(std::span<std::byte> bytes);
+  // Lets `work` change the bytes of a tensor on the host, in the background where that can be.
+  void begin_on_host(Backend& backend, const Tensor& values, std::function<void(std::span<std::byte>)> work);
 
   std::unique_ptr<Transport> transport_;
   std::vector<std::byte> received_;  // pieces of the other ranks
-  std::vector<std::byte> staging_;   // a copy of a tensor's part
-  std::vector<float> widened_;
+  std::vector<float> sums_;          // of 16-bit elements
+  BackgroundWork background_;        // ends before what it uses
 };
 
 // Of a process that trains alone: every sum is the value itself.

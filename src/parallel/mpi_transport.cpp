@@ -108,6 +108,7 @@ class MpiTransport : public Transport {
         // calls MPI.
         const std::scoped_lock lock(mutex_);
         watch();
+        if (told_) fail(ErrorKind::device, "This process has told the others that it ends.");
         for (const Outgoing& message : outgoing) watch_->miss(message.to);
         for (const Incoming& message : incoming) watch_->miss(message.from);
         watch_->throw_settled_failure();

@@ -155,6 +155,7 @@ class TcpTransport : public Transport {
         std::this_thread::sleep_for(look_interval);
       }
       const std::scoped_lock lock(mutex_);
+      if (told_) fail(ErrorKind::device, "This process has told the others that it ends.");
       for (const Outgoing& message : outgoing) watch_.miss(message.to);
       for (const Incoming& message : incoming) watch_.miss(message.from);
       watch_.throw_settled_failure();

@@ -105,11 +105,13 @@ void TrainingRun::share_weights() {
     step_->optimizer().initialize_master();
     return;
   }
-  if (communicator_.leads()) {
+  if (step_->shards_state() || communicator_.leads()) {
     load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
   }
-  step_->optimizer().for_each_tensor(
-      [&](const std::string&, const Tensor& tensor) { communicator_.broadcast(backend_, tensor); });
+  if (!step_->shards_state()) {
+    step_->optimizer().for_each_tensor(
+        [&](const std::string&, const Tensor& tensor) { communicator_.broadcast(backend_, tensor); });
+  }
   if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);
 }
 

@@ -82,13 +82,13 @@ class MpiTraining : public testing::Test {
   MetricsHistory history(const std::string& name) const {
     return read_metrics(folder_.path() / name / "metrics.jsonl");
   }
-  void expect_like(const std::string& got, const std::string& expected) const {
+  void expect_like(const std::string& got, const std::string& expected, double tolerance = 2e-6) const {
     const MetricsHistory a = history(got);
     const MetricsHistory b = history(expected);
     ASSERT_FALSE(b.steps.empty());
     ASSERT_EQ(a.steps.size(), b.steps.size());
     for (std::size_t i = 0; i < a.steps.size(); ++i) {
-      EXPECT_NEAR(a.steps[i].loss, b.steps[i].loss, 2e-6 * b.steps[i].loss) << "step " << i + 1;
+      EXPECT_NEAR(a.steps[i].loss, b.steps[i].loss, tolerance * b.steps[i].loss) << "step " << i + 1;
     }
   }
 
@@ -114,10 +114,18 @@ TEST_F(MpiTraining, ResumesOnAnotherNumberOfProcesses) {
   const std::string schedule = " --schedule constant --warmup 0 --save-every 2 --dropout 0.1";
   ASSERT_EQ(train(0, "alone", "--steps 6" + schedule).status, 0);
   ASSERT_EQ(train(0, "moved", "--steps 2" + schedule).status, 0);
-  const Outcome two = train(2, "moved", "--resume --steps 4" + schedule);
+  const Outcome two = train(2, "moved", "--resume --steps 4 --zero 2" + schedule);
   EXPECT_EQ(two.status, 0) << two.text;
   ASSERT_EQ(train(0, "moved", "--resume --steps 6" + schedule).status, 0);
   expect_like("moved", "alone");
+}
+
+TEST_F(MpiTraining, TrainsIn16Bits) {
+  const std::string options = "--device msl-host --dtype bf16 --steps 3 --save-every 0";
+  ASSERT_EQ(train(0, "alone", options).status, 0);
+  const Outcome two = train(2, "two", options + " --zero 1");
+  EXPECT_EQ(two.status, 0) << two.text;
+  expect_like("two", "alone", 5e-3);
 }
 
 TEST_F(MpiTraining, RefusesWhatCannotBeDividedOnce) {
