@@ -32,7 +32,11 @@ NcclSession::NcclSession(const NcclLibrary& nccl, const ncclUniqueId& id, int ra
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   const ncclResult_t result = settled(nccl_.init_rank(&communicator_, size, id, rank, &config));
-  if (result != ncclSuccess) fail_with(result, "connecting the GPUs");
+  if (result != ncclSuccess) {
+    if (communicator_ != nullptr) nccl_.abort(communicator_);
+    communicator_ = nullptr;
+    fail_with(result, "connecting the GPUs");
+  }
   thread_.emplace([this] { watch(); });
 }
 
@@ -100,7 +104,9 @@ void NcclSession::watch() {
   while (!stop_.wait_for(lock, watch_interval, [this] { return stopping_; })) {
     lock.unlock();
     ncclResult_t state = ncclSuccess;
-    if (nccl_.get_async_error(communicator_, &state) != ncclSuccess) state = ncclSystemError;
+    if (const std::unique_lock calls(calls_, watch_interval); calls.owns_lock() && !is_aborted_) {
+      if (nccl_.get_async_error(communicator_, &state) != ncclSuccess) state = ncclSystemError;
+    }
     const bool is_sound = state == ncclSuccess || state == ncclInProgress;
     if (!is_sound && !failed) failed = Clock::now();
     if (has_failed_()) return abort("ended, since a rank has failed.");
