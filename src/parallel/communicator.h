@@ -92,7 +92,7 @@ class Communicator {
 
   // Tells the other ranks of the exception that ends this one's work: they end with an Error that names this rank, its
   // host and the reason. Does nothing if they brought it about.
-  void tell_failure(const std::exception& error) noexcept;
+  virtual void tell_failure(const std::exception& error) noexcept;
   // The failure of another rank, once known.
   std::optional<PeerFailure> failure() const { return transport_->failure(); }
 
