@@ -138,6 +138,7 @@ class TcpTransport : public Transport {
 
   std::optional<PeerFailure> failure() const override {
     const std::scoped_lock lock(mutex_);
+    if (told_) return std::nullopt;  // where several fail alike, each has failed by itself
     return watch_.failure();
   }
 
