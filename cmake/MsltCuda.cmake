@@ -14,7 +14,7 @@ endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
-# NVIDIA's libraries, each of which may be missing: MSLT_HAS_CUBLASLT and MSLT_HAS_CUDNN say which are there.
+# NVIDIA's libraries, each of which may be missing: MSLT_HAS_CUBLASLT, MSLT_HAS_CUDNN and MSLT_HAS_NCCL say which are there.
 set(MSLT_CUDNN_ROOT "" CACHE PATH "A folder with include/cudnn.h and lib/libcudnn.so, where they are not beside CUDA's")
 set(MSLT_CUDNN_FRONTEND "" CACHE PATH "The folder of cudnn_frontend.h: include/ of the unpacked package nvidia-cudnn-frontend")
 set(MSLT_HAS_CUBLASLT OFF)
@@ -37,6 +37,17 @@ if(MSLT_CUDA_LIBRARIES)
     message(STATUS "cuDNN or its frontend is not found (MSLT_CUDNN_ROOT and MSLT_CUDNN_FRONTEND say where they are): \
 attention is left to mslt's own kernels")
   endif()
+endif()
+
+# NCCL is loaded when several GPUs train together; the build needs its header only.
+set(MSLT_NCCL_ROOT "" CACHE PATH "A folder with include/nccl.h, where it is not beside CUDA's")
+set(MSLT_HAS_NCCL OFF)
+find_path(MSLT_NCCL_INCLUDE_DIR nccl.h HINTS ${MSLT_NCCL_ROOT} ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include
+          DOC "The folder of nccl.h")
+if(MSLT_NCCL_INCLUDE_DIR)
+  set(MSLT_HAS_NCCL ON)
+else()
+  message(STATUS "NCCL's nccl.h is not found (MSLT_NCCL_ROOT says where it is): several GPUs exchange gradients through the host")
 endif()
 
 # mslt_cuda_kernels(TARGET PREFIX)

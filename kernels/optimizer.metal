@@ -281,7 +281,8 @@ kernel void adamw_stochastic_step(device bfloat* parameters [[buffer(0)]], devic
   float p[span_width];
   load_span(parameters, first, args.count, args.aligned, p);
   adamw_span(p, gradients, first_moment, second_moment, state, norm[0], first, args);
-  const uint4 words = philox_block(uint2(random_state[0], random_state[1]), random_state[2], args.operation, span);
+  const uint4 words = philox_block(uint2(random_state[0], random_state[1]), random_state[2], args.operation,
+                                   args.first_block + span);
 #pragma unroll
   for (uint k = 0; k < span_width; ++k) {
     const uint word = philox_word_of(words, k / 2);

@@ -49,6 +49,9 @@ struct TrainOptions {
   Recompute recompute = Recompute::automatic;
   MasterWeights master_weights = MasterWeights::f32;  // none: with bf16 only
   GradientSums grad_dtype = GradientSums::as_parameters;
+  // What each of several processes holds a part of instead of all: 1: the optimiser's state; 2: gradients as well (the
+  // stages of ZeRO, Rajbhandari et al., 2020). Checkpoints are the same.
+  std::int64_t zero = 0;
 
   // The work: `steps` updates, each on batch_size · grad_accum sequences of seq_len tokens. Examples are padded to
   // seq_len, and cut there.

@@ -28,6 +28,8 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
   void begin_step();
   StepTimeline end_step();
   bool is_timing() const { return timing_; }
+  // The backend that runs the operations.
+  Backend& inner() { return inner_; }
 
   // Names what lies in an arena, so that operations on it are those of a layer. The arena must outlive this.
   void name_layers(const Arena& arena);

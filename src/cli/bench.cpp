@@ -58,10 +58,15 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
                                .recompute = options.recompute,
                                .master_weights = options.master_weights,
                                .grad_dtype = options.grad_dtype};
+  if (options.others != nullptr) {
+    shape.rank = options.others->rank();
+    shape.ranks = options.others->size();
+    shape.zero = options.zero;
+  }
   TrainBenchResult result;
   result.plan = TrainingStep::plan(backend, config, dtype, shape);
   shape.recompute = result.plan.recompute;
-  TrainingStep training(transformer, shape);
+  TrainingStep training(transformer, shape, options.others);
   training.optimizer().initialize_master();
 
   const std::int64_t tokens_per_step = options.batch_size * seq_len;
@@ -98,7 +103,7 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   options.timed(false);
   result.device_seconds = (backend.device_seconds() - device_before) / static_cast<double>(options.steps);
   result.peak = std::max(result.peak, measure_matmul_peak(backend, dtype));
-  result.tokens_per_second = static_cast<double>(tokens_per_step) / result.step_seconds;
+  result.tokens_per_second = static_cast<double>(shape.ranks * tokens_per_step) / result.step_seconds;
   result.flops_per_token = config.training_flops_per_token(seq_len);
   return result;
 }

@@ -14,6 +14,7 @@
 #include "mslt/config.h"
 #include "mslt/generator.h"
 #include "mslt/trainer.h"
+#include "parallel/communicator.h"
 
 namespace mslt::cli {
 
@@ -50,15 +51,18 @@ struct TrainBenchOptions {
   Recompute recompute = Recompute::automatic;
   MasterWeights master_weights = MasterWeights::f32;
   GradientSums grad_dtype = GradientSums::as_parameters;
+  std::int64_t zero = 0;
+  // Those that train together with this process, each on a batch of its own; null where it is alone.
+  Communicator* others = nullptr;
   // Called with true where the timed steps begin and with false where they have ended.
   std::function<void(bool)> timed = [](bool) {
   };
 };
 struct TrainBenchResult {
-  double tokens_per_second = 0.0;
-  double step_seconds = 0.0;    // of the timed steps together, until the device is done, over their number
-  double device_seconds = 0.0;  // of a step by the device's own clock, on average; 0 where it has none
-  double peak = 0.0;            // FLOP/s of a large product, the larger of one measured before and one after
+  double tokens_per_second = 0.0;  // of all processes
+  double step_seconds = 0.0;       // of the timed steps together, until the device is done, over their number
+  double device_seconds = 0.0;     // of a step by the device's own clock, on average; 0 where it has none
+  double peak = 0.0;               // FLOP/s of a large product, the larger of one measured before and one after
   double flops_per_token = 0.0;
   MemoryEstimate plan;
   std::size_t resident_bytes = 0;  // the process at its largest

@@ -21,6 +21,7 @@
 #include "cli/device_options.h"
 #include "cli/model_options.h"
 #include "cli/numbers.h"
+#include "cli/parallel_options.h"
 #include "cli/ranges.h"
 #include "cli/sampling_options.h"
 #include "cli/settings.h"
@@ -84,66 +85,121 @@ void print_operations(Backend& backend, std::int64_t steps, const Context& conte
 
 constexpr const char* operations_help = "Print instead what each operation of a step takes alone";
 
+// What all processes reach beside what the first one reaches while the others wait.
+struct Scaling {
+  int processes = 1;
+  double alone = 0.0;  // tokens/s
+  double share(double together) const { return together / (processes * alone); }
+};
+
+// Training on all processes; on several, the leading one alone first.
+TrainBenchResult bench_processes(Backend& backend, TrainBenchOptions options, Communicator& communicator,
+                                 Scaling& scaling) {
+  if (communicator.is_alone()) return bench_train(backend, options);
+  scaling.processes = communicator.size();
+  if (communicator.leads()) scaling.alone = bench_train(backend, options).tokens_per_second;
+  communicator.barrier();
+  options.others = &communicator;
+  return bench_train(backend, options);
+}
+
+void print_train_bench(const TrainBenchResult& result, const TrainBenchOptions& options, const Scaling& scaling,
+                       Context& context) {
+  const double ceiling = scaling.processes * result.peak / result.flops_per_token;
+  const bool on_device = result.device_bytes > 0;
+  const std::size_t used = on_device ? result.device_bytes : result.resident_bytes;
+  if (context.json) {
+    nlohmann::ordered_json json = {{"tokens_per_second", result.tokens_per_second},
+                                   {"step_seconds", result.step_seconds},
+                                   {"device_seconds_a_step", result.device_seconds},
+                                   {"peak_flops_per_second", result.peak},
+                                   {"flops_per_token", result.flops_per_token},
+                                   {"ceiling_tokens_per_second", ceiling},
+                                   {"share_of_ceiling", result.tokens_per_second / ceiling},
+                                   {"recompute", name_of(result.plan.recompute)},
+                                   {"planned_bytes", result.plan.total()},
+                                   {"resident_bytes", result.resident_bytes},
+                                   {"device_bytes", result.device_bytes}};
+    if (scaling.processes > 1) {
+      json["processes"] = scaling.processes;
+      json["alone_tokens_per_second"] = scaling.alone;
+      json["scaling_efficiency"] = scaling.share(result.tokens_per_second);
+    }
+    context.print_json(json);
+    return;
+  }
+  context.out << fmt::format("{} tokens/s; a step takes {} (mean of {})\n", format_count(result.tokens_per_second),
+                             format_duration(result.step_seconds), options.steps);
+  if (scaling.processes > 1) {
+    context.out << fmt::format(
+        "{} processes: {:.2f} times the {} tokens/s of one alone; {:.0f} % of the ideal {} tokens/s\n",
+        scaling.processes, result.tokens_per_second / scaling.alone, format_count(scaling.alone),
+        100.0 * scaling.share(result.tokens_per_second), format_count(scaling.processes * scaling.alone));
+  }
+  if (result.device_seconds > 0.0) {
+    context.out << fmt::format("Device time per step, by its own clock: {}\n", format_duration(result.device_seconds));
+  }
+  context.out << fmt::format(
+      "Ceiling set by matrix products: {} tokens/s at {}FLOP/s, measured before and after; {:.0f} % reached\n"
+      "Memory: {} planned, {} {} ({:.2f} times)\n",
+      format_count(ceiling), format_count(result.peak), 100.0 * result.tokens_per_second / ceiling,
+      format_bytes(static_cast<double>(result.plan.total())), format_bytes(static_cast<double>(used)),
+      on_device ? "of the device's used at most" : "peak resident",
+      static_cast<double>(used) / static_cast<double>(result.plan.total()));
+}
+
+struct TrainBenchArguments {
+  TrainBenchOptions options;
+  ModelOptions model;
+  ParallelOptions parallel;
+  std::shared_ptr<DeviceOptions> device;
+  bool operations = false;
+};
+
+void run_train_bench(TrainBenchArguments& arguments, Context& context) {
+  TrainBenchOptions& options = arguments.options;
+  options.model = arguments.model.config();
+  const Communicator& communicator = *context.communicator;
+  if (arguments.operations && !communicator.leads()) return;
+  DeviceOptions device = *arguments.device;
+  device.device = own_device(arguments.parallel, device.device, context);
+  const std::unique_ptr<Backend> backend = make_backend(device, context);
+  if (arguments.operations) {
+    print_operations(*backend, options.steps, context, [&](Backend& timing, const auto& timed) {
+      options.timed = timed;
+      bench_train(timing, options);
+    });
+    return;
+  }
+  Scaling scaling;
+  const TrainBenchResult result = bench_processes(*backend, options, *context.communicator, scaling);
+  if (communicator.leads()) print_train_bench(result, options, scaling, context);
+}
+
 void add_train_bench(CLI::App& bench, Context& context) {
-  const auto options = std::make_shared<TrainBenchOptions>();
-  const auto model = std::make_shared<ModelOptions>();
-  model->preset = "mini";
+  const auto arguments = std::make_shared<TrainBenchArguments>();
+  TrainBenchOptions& options = arguments->options;
+  arguments->model.preset = "mini";
   CLI::App* command = add_command(bench, context, "train",
-                                  "Tokens per second of training, and the share of the ceiling set by matrix products",
-                                  "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n");
-  add_model_options(*command, *model);
-  const std::shared_ptr<DeviceOptions> device = add_device_options(*command);
-  command->add_option("--dtype", options->dtype, "f32, bf16 or f16");
-  add_memory_options(*command, *options);
-  add_integer(*command, "--batch-size", options->batch_size, "Sequences at once", batch_range);
-  add_integer(*command, "--seq-len", options->seq_len, "Tokens per sequence; 0 for the model's context", seq_len_range);
-  add_integer(*command, "--vocab-size", options->vocab_size, "Tokens in the vocabulary", vocab_range);
-  add_integer(*command, "--steps", options->steps, "Timed steps, after some that are not",
+                                  "Tokens per second of training, and the share of the ceiling set by matrix products; "
+                                  "of several processes, each with a batch, beside one alone",
+                                  "  mslt bench train --preset mini --vocab-size 2048 --batch-size 16\n"
+                                  "  mpirun -n 2 mslt bench train --preset mini --batch-size 8\n");
+  add_model_options(*command, arguments->model);
+  arguments->device = add_device_options(*command);
+  add_parallel_options(*command, arguments->parallel);
+  command->add_option("--dtype", options.dtype, "f32, bf16 or f16");
+  add_memory_options(*command, options);
+  add_zero_option(*command, options.zero);
+  add_integer(*command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
+  add_integer(*command, "--seq-len", options.seq_len, "Tokens per sequence; 0 for the model's context", seq_len_range);
+  add_integer(*command, "--vocab-size", options.vocab_size, "Tokens in the vocabulary", vocab_range);
+  add_integer(*command, "--steps", options.steps, "Timed steps, after some that are not",
               {.least = 1, .most = most_timed_steps, .unit = "steps"});
-  const auto operations = std::make_shared<bool>(false);
-  add_switch(*command, "--operations", *operations, operations_help);
+  add_switch(*command, "--operations", arguments->operations, operations_help);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      options->model = model->config();
-      const std::unique_ptr<Backend> backend = make_backend(*device, context);
-      if (*operations) {
-        print_operations(*backend, options->steps, context, [&](Backend& timing, const auto& timed) {
-          options->timed = timed;
-          bench_train(timing, *options);
-        });
-        return;
-      }
-      const TrainBenchResult result = bench_train(*backend, *options);
-      const double ceiling = result.peak / result.flops_per_token;
-      const bool on_device = result.device_bytes > 0;
-      const std::size_t used = on_device ? result.device_bytes : result.resident_bytes;
-      if (context.json) {
-        context.print_json({{"tokens_per_second", result.tokens_per_second},
-                            {"step_seconds", result.step_seconds},
-                            {"device_seconds_a_step", result.device_seconds},
-                            {"peak_flops_per_second", result.peak},
-                            {"flops_per_token", result.flops_per_token},
-                            {"ceiling_tokens_per_second", ceiling},
-                            {"share_of_ceiling", result.tokens_per_second / ceiling},
-                            {"recompute", name_of(result.plan.recompute)},
-                            {"planned_bytes", result.plan.total()},
-                            {"resident_bytes", result.resident_bytes},
-                            {"device_bytes", result.device_bytes}});
-        return;
-      }
-      context.out << fmt::format("{} tokens/s; a step takes {} (mean of {})\n", format_count(result.tokens_per_second),
-                                 format_duration(result.step_seconds), options->steps);
-      if (result.device_seconds > 0.0) {
-        context.out << fmt::format("Device time per step, by its own clock: {}\n",
-                                   format_duration(result.device_seconds));
-      }
-      context.out << fmt::format(
-          "Ceiling set by matrix products: {} tokens/s at {}FLOP/s, measured before and after; {:.0f} % reached\n"
-          "Memory: {} planned, {} {} ({:.2f} times)\n",
-          format_count(ceiling), format_count(result.peak), 100.0 * result.tokens_per_second / ceiling,
-          format_bytes(static_cast<double>(result.plan.total())), format_bytes(static_cast<double>(used)),
-          on_device ? "of the device's used at most" : "peak resident",
-          static_cast<double>(used) / static_cast<double>(result.plan.total()));
+      on_all_processes(arguments->parallel, context, [&] { run_train_bench(*arguments, context); });
     };
   });
 }

@@ -105,6 +105,7 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
 
 int run(std::vector<std::string> arguments, Context& context) {
   try {
+    context.arguments = arguments;
     const int status = parse_and_run(arguments, context);
     finish_output(context.out);
     return status;

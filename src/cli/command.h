@@ -14,6 +14,7 @@ class App;
 
 namespace mslt {
 class Communicator;
+class Processes;
 }
 
 namespace mslt::cli {
@@ -30,6 +31,10 @@ struct Context {
   std::string program = "mslt";       // as the user called it, for suggested commands
   int status = 0;                     // of work that ends without an error; set by the action
   bool in_is_terminal = false;
+  std::vector<std::string> arguments = {};  // of the program, without its name; set by run
+  // Those that this one started to work with it. They end after the communicator.
+  std::shared_ptr<Processes> processes = {};
+  int local_rank = 0;  // of this process among those of its machine that work together
   // The processes that a launcher started together, for commands that work on several. It lives until the error that
   // ends the work has been told: its end ends the others. Set by the action.
   std::shared_ptr<Communicator> communicator = {};

@@ -73,9 +73,11 @@ Failure describe(const std::exception_ptr& error) {
 // that does not come, this process tells of it as well.
 void leave_to_another(const Communicator& communicator) {
   constexpr std::chrono::seconds patience{20};
+  constexpr std::chrono::seconds patience_of_second{3};  // with the first, which tells of its own error if it can
   const auto failure = communicator.failure();
-  const int speaker = failure && failure->rank == 0 ? 1 : 0;
-  if (communicator.rank() != speaker) std::this_thread::sleep_for(patience);
+  const bool has_lost_first = failure && failure->rank == 0;
+  if (communicator.rank() == 0) return;
+  std::this_thread::sleep_for(has_lost_first && communicator.rank() == 1 ? patience_of_second : patience);
 }
 
 bool is_closed_output(const std::exception_ptr& error) {

@@ -1,6 +1,7 @@
 // Options whose values are names.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "cli/numbers.h"
@@ -29,6 +30,13 @@ void add_memory_options(CLI::App& command, Options& options) {
   add_setting(command, "--recompute", options.recompute,
               "What the backward pass computes again to save memory: none, activations (and norms), layers, or auto "
               "for the first that fits the device");
+}
+
+inline void add_zero_option(CLI::App& command, std::int64_t& zero) {
+  add_integer(command, "--zero", zero,
+              "With several processes, what each holds a part of: 1: the optimiser's state, 2: gradients as well; 0: "
+              "nothing",
+              {.most = 2});
 }
 
 }  // namespace mslt::cli

@@ -20,6 +20,7 @@
 #include "cli/interrupt.h"
 #include "cli/model_options.h"
 #include "cli/numbers.h"
+#include "cli/parallel_options.h"
 #include "cli/progress.h"
 #include "cli/ranges.h"
 #include "cli/settings.h"
@@ -27,7 +28,7 @@
 #include "cli/units.h"
 #include "mslt/generator.h"
 #include "mslt/trainer.h"
-#include "parallel/launch.h"
+#include "parallel/communicator.h"
 #include "profile/matmul_peak.h"
 #include "train/trainer_parts.h"
 
@@ -40,6 +41,7 @@ constexpr double tuning_lr = 1e-4;
 struct TrainArguments {
   TrainOptions options;
   ModelOptions model;
+  ParallelOptions parallel;
   std::string schedule = "cosine";
   bool keep_model = false;  // options.model holds already, as when a run is resumed
 };
@@ -162,9 +164,11 @@ void train(TrainArguments arguments, Context& context) {
     const GenerateOptions sampling{.sampling = {.temperature = 0.8f, .seed = options.seed}, .max_new_tokens = 100};
     return options.sample_prompt + Generator(model).generate(options.sample_prompt, sampling).front().text;
   };
-  Trainer trainer(std::make_unique<Trainer::Parts>(
-      options, std::move(callbacks),
-      mslt::make_backend(options.device, options.tuning, {options.attention, options.products}), &communicator));
+  Trainer trainer(
+      std::make_unique<Trainer::Parts>(options, std::move(callbacks),
+                                       mslt::make_backend(own_device(arguments.parallel, options.device, context),
+                                                          options.tuning, {options.attention, options.products}),
+                                       &communicator));
   Backend& backend = trainer.parts().backend;
   double peak = 0.0;
   if (communicator.leads()) {
@@ -178,17 +182,6 @@ void train(TrainArguments arguments, Context& context) {
   if (!communicator.leads()) return;
   reporter.clear();
   print_result(result, arguments, context);
-}
-
-// Runs `work` on every process that was started together; an error of one ends all of them.
-void on_all_processes(Context& context, const std::function<void()>& work) {
-  context.communicator = make_communicator();
-  try {
-    work();
-  } catch (const std::exception& error) {
-    context.communicator->tell_failure(error);
-    throw;
-  }
 }
 
 void add_training_options(CLI::App& command, TrainArguments& arguments) {
@@ -209,6 +202,7 @@ void add_training_options(CLI::App& command, TrainArguments& arguments) {
   add_library_options(command, options.attention, options.products);
   command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
   add_memory_options(command, options);
+  add_zero_option(command, options.zero);
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
   add_integer(command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
   add_integer(
@@ -297,6 +291,7 @@ void train_as_asked(const CLI::App& command, const TrainArguments& arguments, Co
   const TrainOptions& options = arguments.options;
   const bool resumes = options.resume && holds_run(options.output);
   TrainArguments chosen = resumes ? resumed_arguments(command, options) : arguments;
+  chosen.parallel = arguments.parallel;
   if (!resumes && !options.init_from.empty() && command.count("--lr") == 0) {
     chosen.options.lr = tuning_lr;
     if (context.communicator->leads()) {
@@ -318,13 +313,15 @@ void add_train_command(CLI::App& app, Context& context) {
                   "  mslt train --data data --output tuned --init-from model --steps 200 --batch-size 4\n"
                   "  mslt train --data data --output run --resume\n"
                   "  mpirun -n 2 mslt train --data data --output run --preset tiny --grad-accum 2\n"
+                  "  mslt train --data data --output run --preset gpt2 --dtype bf16 --devices all\n"
                   "SIGINT (Ctrl-C), SIGTERM and SIGHUP end training after the current step: it saves a checkpoint and "
                   "exits with status 3.\nA second SIGINT or SIGTERM ends it at once.\n");
   add_training_options(*command, *arguments);
+  add_parallel_options(*command, arguments->parallel);
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      on_all_processes(context, [&] { train_as_asked(*command, *arguments, context); });
+      on_all_processes(arguments->parallel, context, [&] { train_as_asked(*command, *arguments, context); });
     };
   });
 }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -454,6 +456,32 @@ TEST(Loader, LengthsOfExamplesMustFitTheTokens) {
   error_of(ErrorKind::input, [&] { TokenStream(folder, "train"); });
   std::filesystem::remove(folder / "train_examples.bin");
   error_of(ErrorKind::io, [&] { TokenStream(folder, "train"); });
+}
+
+// Places beyond 32 bits, in a file with a hole.
+TEST(BatchLoader, ReadsShardsOfMoreTokensThan32BitsCount) {
+  const auto folder = test::fresh_folder();
+  constexpr std::uint64_t tokens = 5 * (std::uint64_t{1} << 30);
+  constexpr std::array<std::uint32_t, 4> header = {20240520, 1, tokens & 0xffff'ffffu, tokens >> 32};
+  constexpr std::array<std::uint16_t, 5> last = {1, 2, 3, 4, 5};
+  {
+    std::ofstream file(folder / "large.bin", std::ios::binary);
+    file.write(reinterpret_cast<const char*>(header.data()), sizeof header);
+    file.seekp(static_cast<std::streamoff>(shard_header_bytes + (tokens - last.size()) * sizeof last[0]));
+    file.write(reinterpret_cast<const char*>(last.data()), sizeof last);
+  }
+  test::write_shard(folder / "small.bin", {6, 7, 8});
+  const std::vector<std::filesystem::path> paths = {folder / "large.bin", folder / "small.bin"};
+  TokenStream stream(paths, 10);
+  EXPECT_EQ(stream.size(), tokens + 3);
+  stream.check_ids();
+  const LoaderOptions options = {.batch = 1, .seq_len = 2, .shuffle = false};
+  BatchLoader loader(std::move(stream), "large", options);
+  // The window that ends one token before the shard does.
+  loader.restore({0, (tokens - 4) / 2});
+  EXPECT_EQ(next(loader, options).tokens, (std::vector<std::int32_t>{2, 3}));
+  EXPECT_EQ(next(loader, options).targets, (std::vector<std::int32_t>{5, 6}));
+  std::filesystem::remove(folder / "large.bin");
 }
 
 }  // namespace

@@ -34,9 +34,8 @@ void TrainingPass::State::backward_heads(const NormalizeHeads& heads, const Stag
   differentiate(t.keys, heads.keys, t.weights.key_weight, t.gradients.key_weight);
 }
 
-void TrainingPass::State::backward(const Tensor& random_state) {
-  const Tensor& stream = final_hidden();
-  for (std::size_t i = stages.size(); i-- > 0;) {
+void TrainingPass::State::backward(std::size_t first, std::size_t last, const Tensor& random_state) {
+  for (std::size_t i = last; i-- > first;) {
     for (const Recomputed& again : recomputed) {
       if (again.before != i) continue;
       for (std::size_t k = again.first; k <= again.last; ++k) {
@@ -85,6 +84,10 @@ void TrainingPass::State::backward(const Tensor& random_state) {
                           }},
                stages[i].kind);
   }
+}
+
+void TrainingPass::State::backward_embeddings(const Tensor& random_state) {
+  const Tensor& stream = final_hidden();
   if (random_state) {
     backend.run(DropElements{.out = stream, .in = stream, .dropout = dropout(0, random_state)});
   }

@@ -230,7 +230,10 @@ MemoryPlanner TrainingPass::plan_activations(const Config& config, DType dtype, 
   touch_batch();
   state.forward(random_state);
   state.loss(arena.tensor("loss_sum"), train ? arena.tensor("loss_scale") : Tensor());
-  if (train) state.backward(random_state);
+  if (train) {
+    state.backward(0, state.stages.size(), random_state);
+    state.backward_embeddings(random_state);
+  }
   touch_batch();
   return MemoryPlanner(backend.lifetimes(), ArenaLayout::alignment);
 }
@@ -245,7 +248,8 @@ MemoryPlan TrainingPass::plan(const Config& config, DType dtype, std::int64_t ba
 }
 
 TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-                           Recompute recompute, std::size_t under_way)
+                           Recompute recompute, std::size_t under_way,
+                           const std::optional<ArenaLayout>& gradient_layout)
     : transformer_(transformer) {
   const Config& config = transformer.config();
   Backend& backend = transformer.backend();
@@ -259,7 +263,7 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
   }
   const DType dtype = activation_dtype(transformer);
   const MemoryPlanner planner = plan_activations(config, dtype, batch, seq_len, mode, recompute);
-  const ArenaLayout& layout = transformer.layout().arena;
+  const ArenaLayout& layout = gradient_layout ? *gradient_layout : transformer.layout().arena;
   if (mode == Mode::train) gradients_ = Arena(layout, backend.allocate(layout.bytes(), "gradients"));
   activations_ = backend.allocate(planner.bytes(), "activations");
   memory_ = {transformer.parameters().buffer().size(), gradients_ ? gradients_.buffer().size() : 0,
@@ -300,6 +304,12 @@ void TrainingPass::set_batch(std::span<const std::int32_t> tokens, std::span<con
 }
 
 void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state) {
+  const PassPart whole = {.last_stage = state_->stages.size(), .begins = true, .ends = true};
+  forward_backward(whole, loss_sum, loss_scale, random_state);
+}
+
+void TrainingPass::forward_backward(const PassPart& part, const Tensor& loss_sum, const Tensor& loss_scale,
+                                    const Tensor& random_state) {
   if (state_->mode != Mode::train) fail(ErrorKind::usage, "A pass for evaluation has no gradients.");
   if (!loss_scale) fail(ErrorKind::input, "forward_backward needs loss_scale, f32 [1].");
   const bool drops = state_->config.dropout > 0;
@@ -308,9 +318,12 @@ void TrainingPass::forward_backward(const Tensor& loss_sum, const Tensor& loss_s
          state_->config.dropout);
   }
   const Tensor used_state = drops ? random_state : Tensor();
-  state_->forward(used_state);
-  state_->loss(loss_sum, loss_scale);
-  state_->backward(used_state);
+  if (part.begins) {
+    state_->forward(used_state);
+    state_->loss(loss_sum, loss_scale);
+  }
+  state_->backward(part.first_stage, part.last_stage, used_state);
+  if (part.ends) state_->backward_embeddings(used_state);
 }
 
 void TrainingPass::forward_loss(const Tensor& loss_sum) {

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
+#include "model/pass_parts.h"
 #include "model/transformer.h"
 
 namespace mslt {
@@ -27,9 +29,12 @@ class TrainingPass {
 
   // Throws Error(usage) where seq_len passes the model's max_positions or the device cannot train the parameters'
   // dtype, Error(memory) where it does not fit. `recompute` is a level other than automatic; it holds for training.
-  // `under_way` batches may be on their way to the device at a time.
+  // `under_way` batches may be on their way to the device at a time. With a `gradient_layout`, the parameters' own at
+  // other offsets, gradients share memory; then zero_gradients() does not fit them, and forward_backward() is to be
+  // called for its parts.
   TrainingPass(Transformer& transformer, std::int64_t batch, std::int64_t seq_len, Mode mode,
-               Recompute recompute = Recompute::none, std::size_t under_way = 2);
+               Recompute recompute = Recompute::none, std::size_t under_way = 2,
+               const std::optional<ArenaLayout>& gradient_layout = {});
   TrainingPass(const TrainingPass&) = delete;
   TrainingPass& operator=(const TrainingPass&) = delete;
   ~TrainingPass();
@@ -52,6 +57,10 @@ class TrainingPass {
   // Adds the sum of the rows' losses to loss_sum f32 [1], and loss_scale f32 [1] times its gradient to gradients().
   // random_state u32 [4] as in Dropout; absent where dropout is off.
   void forward_backward(const Tensor& loss_sum, const Tensor& loss_scale, const Tensor& random_state);
+
+  // One part of it; all parts of parts_of_pass, in order, are the whole.
+  void forward_backward(const PassPart& part, const Tensor& loss_sum, const Tensor& loss_scale,
+                        const Tensor& random_state);
 
   // Adds the sum of the rows' losses to loss_sum; no dropout, no gradient.
   void forward_loss(const Tensor& loss_sum);

@@ -103,6 +103,34 @@ TEST_P(TrainingPassTest, AllocatesExactlyWhatWasPlanned) {
   }
 }
 
+// What a part is done with is what the whole pass makes, and the parts are done with everything once.
+TEST_P(TrainingPassTest, ItsPartsAreDoneWithTheirGradients) {
+  for (const Recompute recompute : {Recompute::none, Recompute::layers}) {
+    TrainingPass pass(transformer_, 2, 7, Mode::train, recompute);
+    pass.set_batch(random_ids(14, config_.vocab_size, 13), random_ids(14, config_.vocab_size, 14));
+    const double loss = scalars_.forward_backward(pass);
+    const std::vector<float> expected = gradients(pass);
+    for (const std::size_t bytes : {std::size_t{1}, std::size_t{8192}, std::size_t{1} << 30}) {
+      pass.zero_gradients();
+      backend_->run(Fill{.out = scalars_.arena.tensor("loss_sum"), .value = 0.0f});
+      std::vector<float> found(expected.size(), -1.0f);
+      std::size_t done = 0;
+      for (const PassPart& part : parts_of_pass(config_, transformer_.layout(), bytes)) {
+        pass.forward_backward(part, scalars_.arena.tensor("loss_sum"), scalars_.arena.tensor("loss_scale"),
+                              scalars_.arena.tensor("random_state"));
+        const std::vector<float> now = gradients(pass);
+        std::copy_n(now.begin() + static_cast<std::ptrdiff_t>(part.first), part.count,
+                    found.begin() + static_cast<std::ptrdiff_t>(part.first));
+        done += part.count;
+      }
+      EXPECT_EQ(done, expected.size());
+      EXPECT_EQ(found, expected);
+      EXPECT_EQ(download(*backend_, scalars_.arena.tensor("loss_sum"))[0], loss);
+    }
+    EXPECT_EQ(parts_of_pass(config_, transformer_.layout(), std::size_t{1} << 30).size(), 2u);
+  }
+}
+
 // The same sequences beside others, with other padding and in another mode, have the same loss.
 TEST_P(TrainingPassTest, EvaluationGivesTheSameLossAsTraining) {
   const std::vector<std::int32_t> tokens = random_ids(3 * 13, config_.vocab_size, 1);

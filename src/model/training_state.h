@@ -57,8 +57,10 @@ struct TrainingPass::State {
   void cap(const Tensor& some_logits);
   // Losses of all rows; with `loss_scale`, the gradients of lm_head and of final_hidden (written over it) as well.
   void loss(const Tensor& loss_sum, const Tensor& loss_scale);
-  // From final_hidden's gradient to every parameter's.
-  void backward(const Tensor& random_state);
+  // From final_hidden's gradient to every parameter's: the stages from the one before `last` down to `first`, and then
+  // the embeddings.
+  void backward(std::size_t first, std::size_t last, const Tensor& random_state);
+  void backward_embeddings(const Tensor& random_state);
 
   // What goes to the output head, and then the gradient of the residual stream: one buffer through the whole backward
   // pass.

@@ -23,42 +23,45 @@ class LoneTransport : public Transport {
   std::optional<PeerFailure> failure() const override { return std::nullopt; }
 };
 
-// Calls visit(part) for parts of a tensor that fit in a few MiB, in order.
-template <class Visit>
-void for_each_part(const Tensor& tensor, Visit visit) {
-  const Tensor flat = tensor.reshape({tensor.elements()});
-  for (std::int64_t begin = 0; begin < flat.elements(); begin += static_cast<std::int64_t>(most_at_once)) {
-    visit(flat.slice(begin, std::min(static_cast<std::int64_t>(most_at_once), flat.elements() - begin)));
-  }
-}
-
 template <class T>
 std::span<T> as_elements(std::span<std::byte> bytes) {
   return {reinterpret_cast<T*>(bytes.data()), bytes.size() / sizeof(T)};
 }
 
-// 16-bit elements as f32.
+// Calls work(elements), of the type that the dtype names.
+template <class Work>
+void with_summable(DType dtype, std::span<std::byte> bytes, const Work& work) {
+  if (dtype == DType::f32) return work(as_elements<float>(bytes));
+  if (dtype == DType::bf16) return work(as_elements<BFloat16>(bytes));
+  if (dtype == DType::f16) return work(as_elements<Float16>(bytes));
+  fail(ErrorKind::input, "Values of type {} cannot be summed over ranks; f32, bf16 and f16 can.", name_of(dtype));
+}
+
+// The sum, in place of `own`, of what the ranks have sent: one slot of so many elements for each, in rank order.
 template <class T>
-void widen(std::span<const T> narrow, std::span<float> wide) {
-  std::ranges::transform(narrow, wide.begin(), [](T value) { return to_float(value); });
-}
-
-void widen(DType dtype, std::span<std::byte> bytes, std::span<float> wide) {
-  if (dtype == DType::bf16) {
-    widen<BFloat16>(as_elements<BFloat16>(bytes), wide);
-  } else if (dtype == DType::f16) {
-    widen<Float16>(as_elements<Float16>(bytes), wide);
-  } else {
-    fail(ErrorKind::input, "Values of type {} cannot be summed over ranks; f32, bf16 and f16 can.", name_of(dtype));
+void add_up(std::span<T> own, std::span<const T> slots, std::vector<float>& /*sums*/) {
+  std::ranges::copy(slots.first(own.size()), own.begin());
+  for (std::size_t slot = own.size(); slot < slots.size(); slot += own.size()) {
+    for (std::size_t i = 0; i < own.size(); ++i) own[i] += slots[slot + i];
   }
 }
 
-void narrow(DType dtype, std::span<const float> wide, std::span<std::byte> bytes) {
-  if (dtype == DType::bf16) {
-    std::ranges::transform(wide, as_elements<BFloat16>(bytes).begin(), to_bfloat16);
-  } else {
-    std::ranges::transform(wide, as_elements<Float16>(bytes).begin(), to_float16);
+template <class T>
+void add_up_wide(std::span<T> own, std::span<const T> slots, std::vector<float>& sums, T (*round)(float)) {
+  sums.assign(own.size(), 0.0f);
+  std::ranges::transform(slots.first(own.size()), sums.begin(), [](T value) { return to_float(value); });
+  for (std::size_t slot = own.size(); slot < slots.size(); slot += own.size()) {
+    for (std::size_t i = 0; i < own.size(); ++i) sums[i] += to_float(slots[slot + i]);
   }
+  std::ranges::transform(sums, own.begin(), round);
+}
+
+void add_up(std::span<BFloat16> own, std::span<const BFloat16> slots, std::vector<float>& sums) {
+  add_up_wide(own, slots, sums, to_bfloat16);
+}
+
+void add_up(std::span<Float16> own, std::span<const Float16> slots, std::vector<float>& sums) {
+  add_up_wide(own, slots, sums, to_float16);
 }
 
 }  // namespace
@@ -88,33 +91,37 @@ void Communicator::exchange_with_each(const Out& out, const In& in) {
 
 template <class T>
 void Communicator::reduce_pieces(std::span<T> values) {
-  const Piece own = piece_of(values.size(), rank(), size());
-  const std::size_t bytes = own.count * sizeof(T);
-  received_.resize(bytes * static_cast<std::size_t>(size()));
-  const auto from = [&](int other) {
-    return std::span(received_).subspan(static_cast<std::size_t>(other) * bytes, bytes);
-  };
-  const auto theirs = [&](int other) {
-    const Piece piece = piece_of(values.size(), other, size());
-    return std::as_bytes(values.subspan(piece.first, piece.count));
-  };
-  exchange_with_each(theirs, from);
-  const std::span<T> mine = values.subspan(own.first, own.count);
-  std::ranges::copy(std::as_bytes(mine), from(rank()).begin());
-  std::ranges::copy(as_elements<T>(from(0)), mine.begin());
-  for (int other = 1; other < size(); ++other) {
-    const std::span<const T> received = as_elements<T>(from(other));
-    for (std::size_t i = 0; i < mine.size(); ++i) mine[i] += received[i];
+  const std::size_t longest = piece_of(values.size(), 0, size()).count;
+  const std::size_t most = std::max<std::size_t>(1, most_at_once / static_cast<std::size_t>(size()));
+  for (std::size_t begin = 0; begin < longest; begin += most) {
+    const auto part_of = [&](int owner) {
+      const Piece piece = piece_of(values.size(), owner, size());
+      const std::size_t first = std::min(begin, piece.count);
+      return values.subspan(piece.first + first, std::min(most, piece.count - first));
+    };
+    const std::span<T> own = part_of(rank());
+    received_.resize(own.size_bytes() * static_cast<std::size_t>(size()));
+    const auto slot = [&](int other) {
+      return std::span(received_).subspan(static_cast<std::size_t>(other) * own.size_bytes(), own.size_bytes());
+    };
+    exchange_with_each([&](int other) { return std::as_bytes(part_of(other)); }, slot);
+    if (own.empty()) continue;
+    std::ranges::copy(std::as_bytes(own), slot(rank()).begin());
+    add_up(own, std::span<const T>(as_elements<T>(received_)), sums_);
   }
 }
 
 template <class T>
 void Communicator::gather_pieces(std::span<T> values) {
-  const auto piece = [&](int owner) {
-    const Piece part = piece_of(values.size(), owner, size());
-    return std::as_writable_bytes(values.subspan(part.first, part.count));
-  };
-  exchange_with_each([&](int /*other*/) { return piece(rank()); }, piece);
+  const std::size_t longest = piece_of(values.size(), 0, size()).count;
+  for (std::size_t begin = 0; begin < longest; begin += most_at_once) {
+    const auto part_of = [&](int owner) {
+      const Piece piece = piece_of(values.size(), owner, size());
+      const std::size_t first = std::min(begin, piece.count);
+      return std::as_writable_bytes(values.subspan(piece.first + first, std::min(most_at_once, piece.count - first)));
+    };
+    exchange_with_each([&](int /*other*/) { return std::span<const std::byte>(part_of(rank())); }, part_of);
+  }
 }
 
 template <class T>
@@ -127,12 +134,35 @@ void Communicator::sum_values(std::span<T> values) {
   }
 }
 
-template void Communicator::reduce_pieces(std::span<float> values);
-template void Communicator::reduce_pieces(std::span<double> values);
-template void Communicator::gather_pieces(std::span<float> values);
-template void Communicator::gather_pieces(std::span<double> values);
-template void Communicator::sum_values(std::span<float> values);
-template void Communicator::sum_values(std::span<double> values);
+void Communicator::sum(std::span<float> values) {
+  background_.finish();
+  sum_values(values);
+}
+
+void Communicator::sum(std::span<double> values) {
+  background_.finish();
+  sum_values(values);
+}
+
+void Communicator::reduce_scatter(std::span<float> values) {
+  background_.finish();
+  reduce_pieces(values);
+}
+
+void Communicator::reduce_scatter(std::span<double> values) {
+  background_.finish();
+  reduce_pieces(values);
+}
+
+void Communicator::all_gather(std::span<float> values) {
+  background_.finish();
+  gather_pieces(values);
+}
+
+void Communicator::all_gather(std::span<double> values) {
+  background_.finish();
+  gather_pieces(values);
+}
 
 double Communicator::sum(double value) {
   sum(std::span(&value, 1));
@@ -145,6 +175,11 @@ std::int64_t Communicator::sum(std::int64_t value) {
 }
 
 void Communicator::broadcast(std::span<std::byte> bytes) {
+  background_.finish();
+  broadcast_bytes(bytes);
+}
+
+void Communicator::broadcast_bytes(std::span<std::byte> bytes) {
   for (std::size_t begin = 0; begin < bytes.size(); begin += most_at_once) {
     const std::span<std::byte> part = bytes.subspan(begin, std::min(most_at_once, bytes.size() - begin));
     std::vector<Outgoing> outgoing;
@@ -167,6 +202,7 @@ std::string Communicator::broadcast(std::string text) {
 }
 
 std::vector<std::string> Communicator::gather(std::string_view text) {
+  background_.finish();
   const std::uint64_t length = text.size();
   std::vector<std::uint64_t> lengths(static_cast<std::size_t>(size()), length);
   std::vector<std::string> texts(static_cast<std::size_t>(size()), std::string(text));
@@ -184,40 +220,72 @@ std::vector<std::string> Communicator::gather(std::string_view text) {
 }
 
 void Communicator::sum(Backend& backend, const Tensor& values) {
-  if (is_alone()) return;
-  std::vector<std::byte> staging;
-  std::vector<float> widened;
-  for_each_part(values, [&](const Tensor& part) {
-    std::span<std::byte> bytes;
-    if (std::byte* host = part.buffer().host(); host != nullptr) {
-      backend.wait();
-      bytes = {host + part.offset(), part.bytes()};
-    } else {
-      staging.resize(part.bytes());
-      bytes = staging;
-      backend.download(part, bytes);
-    }
-    if (part.dtype() == DType::f32) {
-      sum(as_elements<float>(bytes));
-    } else {
-      widened.resize(static_cast<std::size_t>(part.elements()));
-      widen(part.dtype(), bytes, widened);
-      sum(std::span(widened));
-      narrow(part.dtype(), widened, bytes);
-    }
-    if (part.buffer().host() == nullptr) backend.upload(part, bytes);
-  });
+  Communicator::begin_sum(backend, values);
+  background_.finish();
+}
+
+void Communicator::reduce_scatter(Backend& backend, const Tensor& values) {
+  Communicator::begin_reduce_scatter(backend, values);
+  background_.finish();
+}
+
+void Communicator::all_gather(Backend& backend, const Tensor& values) {
+  Communicator::begin_all_gather(backend, values);
+  background_.finish();
 }
 
 void Communicator::broadcast(Backend& backend, const Tensor& values) {
   if (is_alone()) return;
+  background_.finish();
+  const Tensor flat = values.reshape({values.elements()});
   std::vector<std::byte> staging;
-  for_each_part(values, [&](const Tensor& part) {
+  for (std::int64_t begin = 0; begin < flat.elements(); begin += static_cast<std::int64_t>(most_at_once)) {
+    const Tensor part = flat.slice(begin, std::min(static_cast<std::int64_t>(most_at_once), flat.elements() - begin));
     staging.resize(part.bytes());
     if (leads()) backend.download(part, staging);
-    broadcast(std::span(staging));
+    broadcast_bytes(staging);
     if (!leads()) backend.upload(part, staging);
+  }
+}
+
+void Communicator::begin_on_host(Backend& backend, const Tensor& values,
+                                 std::function<void(std::span<std::byte>)> work) {
+  if (is_alone()) return;
+  if (std::byte* host = values.buffer().host(); host != nullptr) {
+    backend.wait();
+    background_.add(
+        [bytes = std::span(host + values.offset(), values.bytes()), work = std::move(work)] { work(bytes); });
+    return;
+  }
+  background_.finish();
+  std::vector<std::byte> staging(values.bytes());
+  backend.download(values, staging);
+  work(staging);
+  backend.upload(values, staging);
+}
+
+void Communicator::begin_sum(Backend& backend, const Tensor& values) {
+  begin_on_host(backend, values, [this, dtype = values.dtype()](std::span<std::byte> bytes) {
+    with_summable(dtype, bytes, [this](auto elements) { sum_values(elements); });
   });
+}
+
+void Communicator::begin_reduce_scatter(Backend& backend, const Tensor& values) {
+  begin_on_host(backend, values, [this, dtype = values.dtype()](std::span<std::byte> bytes) {
+    with_summable(dtype, bytes, [this](auto elements) { reduce_pieces(elements); });
+  });
+}
+
+void Communicator::begin_all_gather(Backend& backend, const Tensor& values) {
+  begin_on_host(backend, values, [this, width = size_of(values.dtype())](std::span<std::byte> bytes) {
+    if (width == sizeof(std::uint32_t)) return gather_pieces(as_elements<std::uint32_t>(bytes));
+    if (width == sizeof(std::uint16_t)) return gather_pieces(as_elements<std::uint16_t>(bytes));
+    gather_pieces(bytes);
+  });
+}
+
+void Communicator::finish(Backend& /*backend*/) {
+  background_.finish();
 }
 
 void Communicator::tell_failure(const std::exception& error) noexcept {

@@ -92,6 +92,45 @@ TEST(Communicator, SumsTensorsOfEachType) {
   for (const std::string& error : errors) EXPECT_EQ(error, "");
 }
 
+TEST(Communicator, WorksInTheBackgroundInOrder) {
+  const auto errors = on_ranks(3, [](Communicator& communicator) {
+    CpuBackend backend;
+    const auto buffer = backend.allocate(4096, "values");
+    const auto rank = static_cast<float>(communicator.rank());
+    // 7 elements in pieces of 3, 2 and 2.
+    const Tensor scattered(*buffer, 0, DType::f32, {7});
+    const Tensor halves(*buffer, 1024, DType::bf16, {5});
+    const Tensor summed(*buffer, 2048, DType::f32, {3});
+    backend.run(Fill{.out = scattered, .value = rank + 1.0f});
+    backend.run(Fill{.out = halves, .value = rank + 1.0f});
+    backend.run(Fill{.out = summed, .value = rank + 1.0f});
+    communicator.begin_reduce_scatter(backend, scattered);
+    communicator.begin_all_gather(backend, scattered);
+    communicator.begin_all_gather(backend, halves);
+    communicator.begin_sum(backend, summed);
+    // Waits for what was begun.
+    EXPECT_EQ(communicator.sum(2.0), 6.0);
+    communicator.finish(backend);
+    for (const float value : scattered.host<float>()) EXPECT_EQ(value, 6.0f);
+    const std::vector<float> owners = {1, 1, 2, 2, 3};
+    for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(to_float(halves.host<BFloat16>()[i]), owners[i]);
+    for (const float value : summed.host<float>()) EXPECT_EQ(value, 6.0f);
+  });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+}
+
+TEST(Communicator, AFailureInTheBackgroundComesFromFinish) {
+  const auto errors = on_ranks(2, [](Communicator& communicator) {
+    CpuBackend backend;
+    const auto buffer = backend.allocate(64, "values");
+    if (communicator.rank() == 1) fail(ErrorKind::memory, "The model does not fit.");
+    communicator.begin_sum(backend, Tensor(*buffer, 0, DType::f32, {3}));
+    communicator.begin_sum(backend, Tensor(*buffer, 0, DType::f32, {3}));
+    communicator.finish(backend);
+  });
+  EXPECT_EQ(errors[0], "Rank 1 on host1: The model does not fit.");
+}
+
 TEST(Communicator, AFailureEndsTheWaitOfAllOthers) {
   const auto errors = on_ranks(3, [](Communicator& communicator) {
     communicator.barrier();

@@ -4,9 +4,13 @@
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
+#include <limits>
+#include <utility>
 
+#include "base/fail.h"
 #include "parallel/mpi_transport.h"
+#include "parallel/nccl_communicator.h"
+#include "parallel/tcp_transport.h"
 
 namespace mslt {
 namespace {
@@ -14,23 +18,122 @@ namespace {
 // Long enough for a host under load, short enough that all ranks end within a minute.
 constexpr std::chrono::seconds patience{30};
 
-}  // namespace
-
-int launched_processes() {
-  // Slurm sets its variable in a batch script as well, where PMI's are absent.
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"}) {
-    const char* const text = std::getenv(name);
-    if (text == nullptr) continue;
-    int count = 0;
-    const auto [end, error] = std::from_chars(text, text + std::strlen(text), count);
-    if (error == std::errc() && count > 0) return count;
-  }
-  return 1;
+// The number in a launcher's variable.
+std::optional<int> number(const Environment& variable, const char* name, int least) {
+  const std::optional<std::string> text = variable(name);
+  if (!text) return std::nullopt;
+  int value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error == std::errc() && end == text->data() + text->size() && value >= least) return value;
+  fail(ErrorKind::usage, "The variable {} is '{}'; it must be a whole number from {}.", name, *text, least);
 }
 
-std::unique_ptr<Communicator> make_communicator() {
-  if (launched_processes() == 1) return make_lone_communicator();
-  return std::make_unique<Communicator>(make_mpi_transport(patience));
+struct Names {
+  const char* size;
+  const char* rank;
+  const char* local_rank;
+};
+// Slurm sets SLURM_NTASKS in a batch script as well, where there is one process.
+constexpr Names mpi_names[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"},
+                               {"PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"}};
+constexpr Names other_names[] = {{"WORLD_SIZE", "RANK", "LOCAL_RANK"},
+                                 {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"}};
+
+// The rank; nothing where these variables tell of no other process.
+std::optional<int> take(Launch& launch, const Names& names, const Environment& variable) {
+  if (!variable(names.size) || !variable(names.rank)) return std::nullopt;
+  const int size = *number(variable, names.size, 1);
+  const int rank = *number(variable, names.rank, 0);
+  if (rank >= size) {
+    fail(ErrorKind::usage, "The variable {} is {}, but {} says that there are {} processes, numbered from 0.",
+         names.rank, rank, names.size, size);
+  }
+  if (size == 1) return std::nullopt;
+  launch.size = size;
+  launch.local_rank = number(variable, names.local_rank, 0).value_or(0);
+  return rank;
+}
+
+std::string token_from(const Environment& variable) {
+  for (const char* name : {"MSLT_RUN_TOKEN", "TORCHELASTIC_RUN_ID"}) {
+    if (std::optional<std::string> token = variable(name)) return *token;
+  }
+  return variable("SLURM_JOB_ID").value_or("") + "." + variable("SLURM_STEP_ID").value_or("");
+}
+
+// Where the launcher says that rank 0 listens.
+Address master_address(const Environment& variable) {
+  const std::optional<std::string> host = variable("MASTER_ADDR");
+  const std::optional<int> port = number(variable, "MASTER_PORT", 1);
+  if (!host || host->empty() || !port || *port > std::numeric_limits<std::uint16_t>::max()) {
+    fail(ErrorKind::usage,
+         "This process was started as one of several, but nothing says where they meet: give all of them the same "
+         "--rendezvous HOST:PORT, where rank 0 can listen, or --rendezvous FILE, which all of them see, or set "
+         "MASTER_ADDR and MASTER_PORT.");
+  }
+  // torchrun itself listens there.
+  const bool is_taken = variable("TORCHELASTIC_USE_AGENT_STORE") == "True";
+  const int free_port = is_taken ? *port % std::numeric_limits<std::uint16_t>::max() + 1 : *port;
+  return {*host, static_cast<std::uint16_t>(free_port)};
+}
+
+bool says_one_host(const Environment& variable) {
+  return variable("LOCAL_WORLD_SIZE") && variable("LOCAL_WORLD_SIZE") == variable("WORLD_SIZE");
+}
+
+}  // namespace
+
+std::optional<std::string> environment_variable(const char* name) {
+  const char* const text = std::getenv(name);
+  if (text == nullptr) return std::nullopt;
+  return text;
+}
+
+Launch find_launch(const std::string& rendezvous, const Environment& variable) {
+  const std::string place = rendezvous.empty() ? variable("MSLT_RENDEZVOUS").value_or("") : rendezvous;
+  Launch launch;
+  std::optional<int> rank;
+  for (const Names& names : mpi_names) {
+    rank = take(launch, names, variable);
+    if (!rank) continue;
+    launch.through = place.empty() ? Launch::Through::mpi : Launch::Through::tcp;
+    break;
+  }
+  for (const Names& names : other_names) {
+    if (rank) break;
+    rank = take(launch, names, variable);
+    if (rank) launch.through = Launch::Through::tcp;
+  }
+  if (!rank && !rendezvous.empty()) {
+    fail(ErrorKind::usage,
+         "--rendezvous is for one of several processes, but no variable tells this one's number: a launcher sets RANK "
+         "and WORLD_SIZE, or SLURM_PROCID and SLURM_STEP_NUM_TASKS.");
+  }
+  if (launch.through != Launch::Through::tcp) return launch;
+  launch.rendezvous.rank = *rank;
+  launch.rendezvous.size = launch.size;
+  launch.rendezvous.token = token_from(variable);
+  launch.rendezvous.on_one_host = says_one_host(variable);
+  if (const std::optional<Address> address = address_from(place)) {
+    launch.rendezvous.address = *address;
+  } else if (!place.empty()) {
+    launch.rendezvous.file = place;
+  } else {
+    launch.rendezvous.address = master_address(variable);
+  }
+  return launch;
+}
+
+std::unique_ptr<Communicator> make_communicator(const Launch& launch) {
+  switch (launch.through) {
+    case Launch::Through::nothing:
+      return make_lone_communicator();
+    case Launch::Through::mpi:
+      return make_device_communicator(make_mpi_transport(patience));
+    case Launch::Through::tcp:
+      return make_device_communicator(make_tcp_transport(launch.rendezvous, patience));
+  }
+  return make_lone_communicator();
 }
 
 }  // namespace mslt

@@ -1,18 +1,39 @@
-// Finding out whether a launcher started this process together with others.
+// Finding out whether a launcher started this process together with others, and joining them.
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 
+#include "parallel/address.h"
 #include "parallel/communicator.h"
 
 namespace mslt {
 
-// How many processes a launcher says that it started: by the variables that Open MPI, MPICH and their kin set for each
-// of them; 1 without a launcher.
-int launched_processes();
+// Which of the processes that were started together this one is.
+struct Launch {
+  enum class Through { nothing, mpi, tcp };  // what the processes exchange data through
 
-// A communicator of all processes that were started together, by MPI where there are several; a lone one otherwise.
-// Throws what make_mpi_transport throws. Once in a process.
-std::unique_ptr<Communicator> make_communicator();
+  Through through = Through::nothing;
+  int size = 1;
+  int local_rank = 0;     // among those of this host
+  Rendezvous rendezvous;  // with tcp
+};
+
+// An environment variable's text, if it is set: std::getenv's answer, except in tests.
+using Environment = std::function<std::optional<std::string>(const char*)>;
+std::optional<std::string> environment_variable(const char* name);
+
+// What the launchers' variables say: those of Open MPI, MPICH and their kin; RANK and WORLD_SIZE, as torchrun sets
+// them, with MASTER_ADDR and MASTER_PORT; SLURM_PROCID and SLURM_STEP_NUM_TASKS of srun. `rendezvous` is "HOST:PORT",
+// or the path of a file that all processes see; without MPI it is needed where the variables name no address. An empty
+// one is that of MSLT_RENDEZVOUS. MSLT_RUN_TOKEN, or else the launcher's name of the run, keeps others out. Throws
+// Error(usage) for what cannot be.
+Launch find_launch(const std::string& rendezvous, const Environment& variable = environment_variable);
+
+// A communicator of all processes that were started together; a lone one without others. Tensors of NVIDIA GPUs go
+// through NCCL. Throws what make_mpi_transport and make_tcp_transport throw. Once in a process.
+std::unique_ptr<Communicator> make_communicator(const Launch& launch);
 
 }  // namespace mslt

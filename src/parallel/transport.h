@@ -27,7 +27,8 @@ struct PeerFailure {
   std::string reason;  // one or more sentences, without rank and host
 };
 
-// The processes of a training, numbered from 0. One thread at a time.
+// The processes of a training, numbered from 0. One thread at a time exchanges; another one may tell and ask of
+// failures meanwhile.
 class Transport {
  public:
   Transport() = default;
@@ -46,7 +47,7 @@ class Transport {
   virtual void exchange(std::span<const Outgoing> outgoing, std::span<const Incoming> incoming) = 0;
 
   // Tells the other ranks that this one ends because of an error: their exchanges throw it. Does nothing where they
-  // know of a failure already. Throws nothing.
+  // know of a failure already. An exchange of this process ends with an error then. Throws nothing.
   virtual void tell_failure(ErrorKind kind, const std::string& reason) noexcept = 0;
   // The failure of another rank that this one has learnt of.
   virtual std::optional<PeerFailure> failure() const = 0;

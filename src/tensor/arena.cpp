@@ -26,6 +26,13 @@ ArenaLayout ArenaLayout::with_dtype(DType dtype) const {
   return result;
 }
 
+ArenaLayout ArenaLayout::placed(const std::function<std::size_t(const Segment&)>& place, std::size_t bytes) const {
+  ArenaLayout result = *this;
+  for (Segment& segment : result.segments_) segment.offset = place(segment);
+  result.bytes_ = bytes;
+  return result;
+}
+
 ArenaLayout ArenaLayout::without(const MappedSegments& mapped) const {
   ArenaLayout result;
   for (const Segment& segment : segments_) {
@@ -46,7 +53,7 @@ Arena::Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer)
 
 Arena::Arena(ArenaLayout layout, std::unique_ptr<Buffer> buffer, MappedSegments mapped)
     : layout_(std::move(layout)),
-      own_(layout_.without(mapped)),
+      own_(mapped.places.empty() ? layout_ : layout_.without(mapped)),
       buffer_(std::move(buffer)),
       mapped_(std::move(mapped)) {
   if (buffer_->size() < own_.bytes()) {

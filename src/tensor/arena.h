@@ -35,6 +35,8 @@ class ArenaLayout {
   void add(std::string name, DType dtype, const Shape& shape, std::int64_t spare_rows = 0);
   // The same segments in the same order, all with another element type.
   ArenaLayout with_dtype(DType dtype) const;
+  // The same segments at other offsets, which may share memory, in so many bytes: at place(segment).
+  ArenaLayout placed(const std::function<std::size_t(const Segment&)>& place, std::size_t bytes) const;
   // The segments that `mapped` does not contain, in the same order.
   ArenaLayout without(const MappedSegments& mapped) const;
 

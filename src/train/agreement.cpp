@@ -2,14 +2,17 @@
 #include "train/agreement.h"
 
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/fail.h"
+#include "base/file.h"
 #include "train/run_identity.h"
 #include "train/run_options.h"
 
@@ -46,6 +49,29 @@ void require_same_options(Communicator& communicator, const TrainOptions& option
 
 void require_same_data(Communicator& communicator, const nlohmann::json& identity) {
   require_same(communicator, identity, "data", "Give all of them the same data folder.");
+}
+
+void require_same_folder(Communicator& communicator, const std::filesystem::path& folder) {
+  if (communicator.is_alone()) return;
+  std::filesystem::path mark;
+  if (communicator.leads()) {
+    mark = std::filesystem::absolute(folder) / fmt::format(".seen-by-all-{}", ::getpid());
+    write_file(mark, "");
+  }
+  mark = communicator.broadcast(mark.string());
+  std::error_code ignored;
+  const std::vector<std::string> answers =
+      communicator.gather(std::filesystem::exists(mark, ignored) ? "sees it" : "misses it");
+  if (communicator.leads()) std::filesystem::remove(mark, ignored);
+  std::vector<std::string> blind;
+  for (std::size_t rank = 0; rank < answers.size(); ++rank) {
+    if (answers[rank] == "misses it") blind.push_back(communicator.name_of(static_cast<int>(rank)));
+  }
+  if (blind.empty()) return;
+  fail(ErrorKind::usage,
+       "The run folder {} is not seen by {}. With --zero, every process reads and writes a part of each checkpoint: "
+       "give all of them one folder, or leave --zero out.",
+       mark.parent_path().string(), fmt::join(blind, ", "));
 }
 
 void require_same_parameters(Communicator& communicator, std::uint32_t sum, std::int64_t step) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 
 #include "mslt/trainer.h"
@@ -16,6 +17,10 @@ void require_same_options(Communicator& communicator, const TrainOptions& option
 
 // The same for data, told by run_identity.
 void require_same_data(Communicator& communicator, const nlohmann::json& identity);
+
+// That all ranks see what the leading one writes to `folder`, of whose path alone the leading one's counts. Throws
+// Error(usage), on every rank, that names those that do not, their hosts and the folder.
+void require_same_folder(Communicator& communicator, const std::filesystem::path& folder);
 
 // Throws Error(device), on every rank, that names those whose parameters have another sum than most ranks' have: their
 // memory or their device is at fault. `sum` is this rank's CRC-32C of them after `step`.

@@ -62,6 +62,9 @@ std::vector<std::pair<std::string, std::string>> describe_options(const TrainOpt
     row("Master weights", std::string(name_of(options.master_weights)));
     if (options.grad_dtype == GradientSums::f32) row("Sums of gradients", "f32");
   }
+  if (options.zero > 0) {
+    row("In parts", options.zero == 1 ? "the optimiser's state" : "gradients and the optimiser's state");
+  }
   row("Recomputation", std::string(name_of(options.recompute)));
   row("Steps", fmt::format("{}", options.steps));
   row("Batch", fmt::format("{} × {} tokens{}", options.batch_size, options.seq_len,

@@ -149,6 +149,46 @@ TEST_F(ParallelTraining, ResumesOnAnotherNumberOfRanks) {
   expect_like(history(moved), history(alone));
 }
 
+// With the optimiser in parts on two ranks, whose checkpoints are like those of one.
+TEST_F(ParallelTraining, ResumesWithAndWithoutParts) {
+  const TrainOptions alone = in("alone");
+  train_well(1, alone);
+  TrainOptions moved = in("moved");
+  int ranks = 2;
+  for (const std::int64_t zero : {1, 0, 2, 1}) {
+    moved.zero = zero;
+    const auto stop_after = moved.resume ? last_steps_.back() + 1 : 1;
+    stop_ = false;
+    stops_ = zero == 1 && moved.resume ? -1 : 0;
+    on_event_ = [&, stop_after](const TrainEvent& event) {
+      if (const auto* step = std::get_if<StepEvent>(&event)) stop_ = step->step >= stop_after;
+    };
+    train_well(ranks, moved);
+    ranks = ranks == 2 ? 1 : 2;
+    moved.resume = true;
+  }
+  EXPECT_EQ(last_steps_.back(), 6);
+  expect_like(history(moved), history(alone));
+}
+
+// Where the leading rank alone has a reason to save, the others write their parts.
+TEST_F(ParallelTraining, AnExceptionFromACallbackSavesAllParts) {
+  TrainOptions options = in("run");
+  options.zero = 1;
+  const auto errors = on_ranks(2, [&](Communicator& communicator) {
+    CpuBackend backend;
+    TrainCallbacks callbacks;
+    callbacks.event = [&](const TrainEvent& event) {
+      const auto* step = std::get_if<StepEvent>(&event);
+      if (step != nullptr && step->step == 5) fail(ErrorKind::io, "The screen is gone.");
+    };
+    Trainer(std::make_unique<Trainer::Parts>(options, std::move(callbacks), backend, &communicator)).run();
+  });
+  // The checkpoint of that step is saved by both.
+  EXPECT_EQ(errors[0], "The screen is gone.");
+  EXPECT_TRUE(fs::exists(options.output / "checkpoints" / "step-5" / "optimizer.safetensors"));
+}
+
 TEST_F(ParallelTraining, RefusesWhatCannotBeDivided) {
   options_.batch_size = 3;
   options_.grad_accum = 1;

@@ -114,6 +114,7 @@ void visit_options(Archive& archive, O& options) {
   archive.later_member("recompute", options.recompute);
   archive.later_member("master_weights", options.master_weights);
   archive.later_member("grad_dtype", options.grad_dtype);
+  archive.later_member("zero", options.zero);
   archive.member("steps", options.steps);
   archive.member("batch_size", options.batch_size);
   archive.member("seq_len", options.seq_len);
@@ -231,6 +232,7 @@ void TrainOptions::validate() const {
   if (master_weights == MasterWeights::none && dtype != "bf16") {
     reject(fmt::format("--master-weights none goes with --dtype bf16, not {}.", dtype));
   }
+  whole("--zero", zero, 0, 2);
   whole("--steps", steps, 1, many);
   whole("--batch-size", batch_size, 1, std::int64_t{1} << 24);
   whole("--seq-len", seq_len, 0, std::int64_t{1} << 24);

@@ -58,13 +58,6 @@ struct MemberReader {
   }
 };
 
-std::vector<std::uint64_t> dimensions(const Shape& shape) {
-  std::vector<std::uint64_t> sizes;
-  sizes.reserve(static_cast<std::size_t>(shape.rank()));
-  for (int i = 0; i < shape.rank(); ++i) sizes.push_back(static_cast<std::uint64_t>(shape[i]));
-  return sizes;
-}
-
 // Calls visit(part, bytes before it) for parts of a tensor that fit in a few MiB, in order.
 void for_each_part(const Tensor& tensor, const std::function<void(const Tensor&, std::size_t)>& visit) {
   constexpr std::int64_t most = std::int64_t{1} << 20;
@@ -143,10 +136,17 @@ RunState load_run_state(const std::filesystem::path& path) {
   return run_state_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string());
 }
 
+std::vector<std::uint64_t> safetensors_shape(const Shape& shape) {
+  std::vector<std::uint64_t> sizes;
+  sizes.reserve(static_cast<std::size_t>(shape.rank()));
+  for (int i = 0; i < shape.rank(); ++i) sizes.push_back(static_cast<std::uint64_t>(shape[i]));
+  return sizes;
+}
+
 void save_optimizer(const std::filesystem::path& path, Backend& backend, const AdamW& optimizer) {
   std::vector<SafetensorsWriter::Declaration> declarations;
   optimizer.for_each_tensor([&](const std::string& name, const Tensor& tensor) {
-    declarations.push_back({name, "F32", dimensions(tensor.shape())});
+    declarations.push_back({name, "F32", safetensors_shape(tensor.shape())});
   });
   AtomicFile file(path);
   SafetensorsWriter writer(file, declarations);
@@ -159,15 +159,17 @@ void load_optimizer(const std::filesystem::path& path, Backend& backend, const A
   const SafetensorsFile file(path);
   std::map<std::string, const SafetensorsEntry*> entries;
   for (const SafetensorsEntry& entry : file.entries()) entries[entry.name] = &entry;
-  optimizer.for_each_tensor([&](const std::string& name, const Tensor& tensor) {
+  optimizer.for_each_name([&](const std::string& name, const Shape& shape) {
     const auto found = entries.find(name);
     if (found == entries.end()) fail(ErrorKind::input, "{} lacks the tensor {}.", path.string(), name);
-    const SafetensorsEntry& entry = *found->second;
-    if (entry.dtype != "F32" || entry.shape != dimensions(tensor.shape())) {
-      fail(ErrorKind::input, "{}: {} is not {}.", path.string(), name, tensor.describe());
+    if (found->second->dtype != "F32" || found->second->shape != safetensors_shape(shape)) {
+      fail(ErrorKind::input, "{}: {} is not f32 {}.", path.string(), name, shape.to_string());
     }
-    for_each_part(tensor, [&](const Tensor& part, std::size_t offset) {
-      backend.upload(part, file.bytes(entry).subspan(offset, part.bytes()));
+  });
+  optimizer.for_each_part([&](const std::string& name, std::int64_t first, const Tensor& owned, bool) {
+    const std::span<const std::byte> bytes = file.bytes(*entries.at(name));
+    for_each_part(owned, [&](const Tensor& part, std::size_t offset) {
+      backend.upload(part, bytes.subspan(static_cast<std::size_t>(first) * sizeof(float) + offset, part.bytes()));
     });
   });
   file.require_intact();

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "base/json_value.h"
@@ -38,9 +39,12 @@ RunState run_state_from_json(const nlohmann::json& json, const std::string& sour
 void save_run_state(const std::filesystem::path& path, const RunState& state);
 RunState load_run_state(const std::filesystem::path& path);
 
-// The optimiser's tensors as a safetensors file, in pieces through at most 4 MiB of memory of its own where the host
-// cannot reach the device's. Loading throws Error(input) naming the file and a tensor that is missing or of another
-// shape.
+// A shape as the files have it.
+std::vector<std::uint64_t> safetensors_shape(const Shape& shape);
+
+// The optimiser's tensors, of all elements, as a safetensors file, in pieces through at most 4 MiB of memory of its own
+// where the host cannot reach the device's. Loading reads what the optimiser owns, and throws Error(input) naming the
+// file and a tensor that is missing or of another shape.
 void save_optimizer(const std::filesystem::path& path, Backend& backend, const AdamW& optimizer);
 void load_optimizer(const std::filesystem::path& path, Backend& backend, const AdamW& optimizer);
 

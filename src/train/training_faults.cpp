@@ -101,6 +101,8 @@ void TrainingRun::end_saved(const Error& error) {
   const bool sound =
       error.kind() == ErrorKind::io || error.kind() == ErrorKind::input || error.kind() == ErrorKind::usage;
   if (!sound || recording_ || !communicator_.leads()) throw;
+  // The others are elsewhere.
+  if (step_->shards_state()) throw;
   // A checkpoint that could not be saved is not tried again, unless its folder went away meanwhile.
   if (saving_ && !follow_run_folder()) throw;
   saving_ = false;

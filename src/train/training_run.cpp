@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 #include <span>
+#include <utility>
 
 #include "base/fail.h"
 #include "train/evaluate.h"
+#include "train/slowest_rank.h"
 
 namespace mslt {
 namespace {
@@ -38,7 +40,8 @@ bool TrainingRun::train() {
     collect(TrainingStep::most_in_flight(dtype_));
     after_step(step);
     interrupted = communicator_.any(stop_requested()) && step < options_.steps;
-    if ((interrupted || callback_failure_) && !is_saved(step)) save_now(step);
+    const bool ends = interrupted || on_savers(callback_failure_ != nullptr);
+    if (ends && !is_saved(step)) save_now(step);
     tell_warnings();
   }
   if (callback_failure_) std::rethrow_exception(callback_failure_);
@@ -84,6 +87,7 @@ void TrainingRun::record_step(std::int64_t step) {
                                  .loss_scale = scaler_.scale(),
                                  .tokens = tokens_,
                                  .targets = targets_}));
+  own_seconds_ += step_->own_seconds();
   std::optional<StepTimeline> timeline;
   if (profiles) timeline = timed_->end_step();
   recording_ = false;
@@ -133,6 +137,7 @@ void TrainingRun::finish_step(const StepResult& result, double step_seconds) {
     stop_not_finite(event.step, "gradient norm", event.gradient_norm);
   }
   step_seconds_ += step_seconds;
+  compared_seconds_ += step_seconds;
   state_.seconds += step_seconds;
   ++steps_done_;
   tokens_done_ += result.targets;
@@ -186,11 +191,20 @@ void TrainingRun::after_step(std::int64_t step) {
   // After the evaluation, which can still be made: a run that goes on later from here has it then.
   if (works || due(watch_every)) check_surroundings();
   if (saves || due(compare_every)) require_same_weights(step);
+  if (due(watch_every)) compare_times();
   // After a failure, the trained weights are saved first.
-  const bool rescues = !warnings_.empty();
+  const bool rescues = on_savers(!warnings_.empty());
   if (saves || rescues) save_now(step);
   tell_warnings();
   if (works || rescues) mark_ = Clock::now();
+}
+
+void TrainingRun::compare_times() {
+  const auto slowest =
+      find_slowest_rank(communicator_, std::exchange(own_seconds_, 0.0), std::exchange(compared_seconds_, 0.0));
+  if (!slowest) return;
+  const std::string name = slowest->substr(0, slowest->find(" takes "));
+  if (std::exchange(slowest_, name) != name) emit(NoteEvent{*slowest, true});
 }
 
 double TrainingRun::seconds() const {

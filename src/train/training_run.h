@@ -75,9 +75,16 @@ class TrainingRun {
   bool evaluates_after(std::int64_t step) const;
   void evaluate_now(std::int64_t step);
   void sample_now(std::int64_t step);
+  // All ranks take part where each has a part of the optimiser's state; otherwise the leading one alone may call it.
   void save_now(std::int64_t step);
+  void save_optimizer_state(const std::filesystem::path& path);
+  void write_optimizer_with_others(const std::filesystem::path& path);
+  // Whether it holds on the leading rank, or on any that saves together with it.
+  bool on_savers(bool value) { return step_->shards_state() ? communicator_.any(value) : value; }
   void require_finite_weights(std::int64_t step);
   void require_same_weights(std::int64_t step);
+  // Tells of a rank that all others wait for, once for each.
+  void compare_times();
   void publish(const CheckpointInfo& checkpoint);
   void write_report() const;
   double seconds() const;
@@ -139,7 +146,10 @@ class TrainingRun {
   std::optional<EvaluationEvent> last_evaluation_;
   double last_loss_;
   Clock::time_point begin_;
-  Clock::time_point mark_;  // when the last result was taken in, or work between steps ended
+  Clock::time_point mark_;    // when the last result was taken in, or work between steps ended
+  double own_seconds_ = 0.0;  // of the steps since the ranks' times were compared, and of all of them together
+  double compared_seconds_ = 0.0;
+  std::string slowest_;
   double step_seconds_ = 0.0;
   std::int64_t steps_done_ = 0;
   std::int64_t tokens_done_ = 0;

@@ -8,6 +8,7 @@
 #include "train/agreement.h"
 #include "train/crc32c.h"
 #include "train/report.h"
+#include "train/shared_optimizer_file.h"
 #include "train/training_run.h"
 
 namespace mslt {
@@ -43,6 +44,7 @@ void TrainingRun::save_now(std::int64_t step) {
   backend_.wait();
   require_finite_weights(step);
   if (!communicator_.leads()) {
+    if (step_->shards_state()) write_optimizer_with_others(communicator_.broadcast(std::string()));
     // Where the leading rank fails to save it, the run ends before anything refers to it.
     last_saved_ = CheckpointInfo{step, store_.place_of(step), std::nullopt};
     return;
@@ -60,7 +62,7 @@ void TrainingRun::save_now(std::int64_t step) {
     // A run has started with its first checkpoint; until then run.json would only tell of a failed start.
     if (!options_written_) write_run_options(prepared_);
     save_model_folder(folder, transformer(), prepared_.tokenizer.get(), carried_);
-    save_optimizer(folder / "optimizer.safetensors", backend_, step_->optimizer());
+    save_optimizer_state(folder / "optimizer.safetensors");
     save_run_state(folder / "state.json", state_);
   });
   saving_ = false;
@@ -68,6 +70,20 @@ void TrainingRun::save_now(std::int64_t step) {
   publish(*last_saved_);
   if (options_.report) attempt(SideTask::report, [&] { write_report(); });
   emit(SaveEvent{step, last_saved_->folder, std::chrono::duration<double>(Clock::now() - begin).count()});
+}
+
+void TrainingRun::save_optimizer_state(const fs::path& path) {
+  if (!step_->shards_state()) {
+    save_optimizer(path, backend_, step_->optimizer());
+    return;
+  }
+  begin_optimizer_file(path, step_->optimizer());
+  write_optimizer_with_others(communicator_.broadcast(fs::absolute(path).string()));
+}
+
+void TrainingRun::write_optimizer_with_others(const fs::path& path) {
+  write_optimizer_part(path, backend_, step_->optimizer(), communicator_.leads());
+  communicator_.barrier();
 }
 
 void TrainingRun::publish(const CheckpointInfo& checkpoint) {

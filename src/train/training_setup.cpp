@@ -4,6 +4,7 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "formats/model_folder.h"
+#include "train/agreement.h"
 #include "train/evaluate.h"
 #include "train/training_run.h"
 
@@ -95,6 +96,7 @@ void TrainingRun::load_weights() {
   TrainingStepOptions step = step_options(options_, prepared_.share);
   step.recompute = prepared_.plan.memory.recompute;
   step_ = std::make_unique<TrainingStep>(transformer(), step, communicator_.is_alone() ? nullptr : &communicator_);
+  if (step_->shards_state()) require_same_folder(communicator_, prepared_.paths.run);
   share_weights();
 }
 
@@ -105,11 +107,13 @@ void TrainingRun::share_weights() {
     step_->optimizer().initialize_master();
     return;
   }
-  if (communicator_.leads()) {
+  if (step_->shards_state() || communicator_.leads()) {
     load_optimizer(prepared_.checkpoint->folder / "optimizer.safetensors", backend_, step_->optimizer());
   }
-  step_->optimizer().for_each_tensor(
-      [&](const std::string&, const Tensor& tensor) { communicator_.broadcast(backend_, tensor); });
+  if (!step_->shards_state()) {
+    step_->optimizer().for_each_tensor(
+        [&](const std::string&, const Tensor& tensor) { communicator_.broadcast(backend_, tensor); });
+  }
   if (dtype_ == DType::f16) scaler_.restore(state_.loss_scale, state_.good_updates);
 }
 

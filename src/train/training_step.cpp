@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <optional>
@@ -61,6 +62,32 @@ TrainingStepOptions with_level(const Transformer& transformer, TrainingStepOptio
   return options;
 }
 
+// The options with the place among the others.
+TrainingStepOptions with_place(TrainingStepOptions options, const Communicator* others) {
+  if (others != nullptr) {
+    options.rank = others->rank();
+    options.ranks = others->size();
+  }
+  return options;
+}
+
+std::optional<ArenaLayout> layout_of(const std::optional<BucketPlaces>& places) {
+  if (!places) return std::nullopt;
+  return places->layout;
+}
+
+// What of the arena a rank updates; empty for all of it.
+std::vector<OwnedPiece> owned_of(const TrainingStepOptions& options, const std::vector<Bucket>& buckets) {
+  if (options.zero < 1 || options.ranks == 1) return {};
+  return owned_pieces(buckets, options.rank, options.ranks);
+}
+
+std::optional<BucketPlaces> places_with(const TrainingStepOptions& options, const ArenaLayout& layout,
+                                        const std::vector<Bucket>& buckets) {
+  if (options.zero < 2 || options.ranks == 1) return std::nullopt;
+  return places_of(layout, buckets);
+}
+
 // Reads a scalar of `result` back.
 void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<StepResult>& result,
                float StepResult::* value) {
@@ -74,22 +101,36 @@ void read_back(Backend& backend, const Tensor& tensor, const std::shared_ptr<Ste
 
 TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& options, Communicator* others)
     : backend_(transformer.backend()),
-      options_(with_level(transformer, options)),
+      options_(with_level(transformer, with_place(options, others))),
       others_(others),
+      parts_(is_shared() ? parts_of_pass(transformer.config(), transformer.layout(), options_.bucket_bytes)
+                         : std::vector<PassPart>()),
+      buckets_(buckets_of(parts_, options_.ranks)),
+      owned_(owned_of(options_, buckets_)),
+      places_(places_with(options_, transformer.layout().arena, buckets_)),
       pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train, options_.recompute,
-            batches_under_way(transformer, options.grad_accum)),
+            batches_under_way(transformer, options.grad_accum), layout_of(places_)),
       optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw,
-                 rounding_seed(options), steps_under_way(transformer)),
+                 rounding_seed(options), steps_under_way(transformer), owned_),
       scalars_(backend_.allocate(3 * stride, "scalars of a step")),
       loss_sum_(*scalars_, 0, DType::f32, {1}),
       loss_scale_(*scalars_, stride, DType::f32, {1}) {
   if (options.grad_accum < 1) {
     fail(ErrorKind::usage, "A step needs at least 1 batch, not {}.", options.grad_accum);
   }
-  if (sums_in_f32(options, transformer.dtype())) {
-    const std::int64_t elements = transformer.parameters().whole().elements();
-    sum_buffer_ = backend_.allocate(static_cast<std::size_t>(elements) * sizeof(float), "sums of gradients");
-    sums_ = Tensor(*sum_buffer_, 0, DType::f32, {elements});
+  const bool in_f32 = sums_in_f32(options, transformer.dtype());
+  if (in_f32 || shards_gradients()) {
+    std::int64_t elements = 0;
+    for (const OwnedPiece& piece : owned_) elements += static_cast<std::int64_t>(piece.count);
+    if (!shards_gradients()) elements = transformer.parameters().whole().elements();
+    const DType dtype = in_f32 ? DType::f32 : transformer.dtype();
+    sum_buffer_ = backend_.allocate(static_cast<std::size_t>(elements) * size_of(dtype), "sums of gradients");
+    sums_ = Tensor(*sum_buffer_, 0, dtype, {elements});
+  }
+  if (shards_state()) {
+    const std::int64_t elements = options_.ranks * static_cast<std::int64_t>(stride / sizeof(float));
+    norm_buffer_ = backend_.allocate(static_cast<std::size_t>(elements) * sizeof(float), "norms of the ranks");
+    norms_ = Tensor(*norm_buffer_, 0, DType::f32, {elements});
   }
   loss_scales_ = backend_.upload_slot(loss_scale_, steps_under_way(transformer), "loss scale");
   if (transformer.config().dropout == 0.0f) return;
@@ -100,6 +141,7 @@ TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& 
 
 TrainingStep::~TrainingStep() {
   try {
+    if (others_ != nullptr) others_->finish(backend_);
     backend_.wait();
   } catch (const std::exception&) {
     return;  // nobody is left to be told
@@ -122,7 +164,17 @@ MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& co
                                         const TrainingStepOptions& options) {
   const MemoryPlan pass = TrainingPass::plan(config, dtype, options.batch_size, options.seq_len,
                                              TrainingPass::Mode::train, options.recompute);
-  const ArenaLayout layout = parameter_layout(config, dtype).arena;
+  const ParameterLayout table = parameter_layout(config, dtype);
+  const ArenaLayout& layout = table.arena;
+  const std::vector<Bucket> buckets = buckets_of(
+      options.ranks > 1 ? parts_of_pass(config, table, options.bucket_bytes) : std::vector<PassPart>(), options.ranks);
+  const std::vector<OwnedPiece> owned = owned_of(options, buckets);
+  const std::optional<BucketPlaces> places = places_with(options, layout, buckets);
+  const bool in_f32 = sums_in_f32(options, dtype);
+  // As AdamW counts: two moments of four bytes each.
+  const std::size_t moments = AdamW::moment_bytes(layout, owned);
+  std::size_t sums = in_f32 ? moments / 2 : 0;
+  if (places && !in_f32) sums = moments / (2 * sizeof(float)) * size_of(dtype);
   const WorkingMemory working = backend.rehearse([&](Backend& like) {
     Transformer transformer(like, config, dtype);
     TrainingStep step(transformer, options);
@@ -135,9 +187,9 @@ MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& co
     }
   });
   return {.parameters = pass.parameters,
-          .gradients = pass.gradients + (sums_in_f32(options, dtype) ? AdamW::moment_bytes(layout) / 2 : 0),
-          .moments = AdamW::moment_bytes(layout),
-          .master_weights = options.master_weights == MasterWeights::f32 ? AdamW::master_bytes(layout) : 0,
+          .gradients = (places ? places->layout.bytes() : pass.gradients) + sums,
+          .moments = moments,
+          .master_weights = options.master_weights == MasterWeights::f32 ? AdamW::master_bytes(layout, owned) : 0,
           .activations = pass.activations,
           .recompute = options.recompute,
           .scratch = working.scratch,
@@ -145,13 +197,22 @@ MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& co
 }
 
 void TrainingStep::record() {
-  if (batch_) return;
-  const Tensor gradients = pass_.gradients().whole();
-  batch_ = backend_.record([&] {
-    pass_.forward_backward(loss_sum_, loss_scale_, random_state_);
-    if (sums_) backend_.run(Add{.out = sums_, .in = gradients});
+  if (update_) return;
+  const bool has_whole_batches = !is_shared() || (options_.grad_accum > 1 && !shards_gradients());
+  if (has_whole_batches) {
+    batch_ = backend_.record([&] {
+      pass_.forward_backward(loss_sum_, loss_scale_, random_state_);
+      if (sums_) backend_.run(Add{.out = sums_, .in = pass_.gradients().whole()});
+    });
+  }
+  if (is_shared()) record_parts();
+  update_ = backend_.record([&] {
+    if (shards_state()) {
+      optimizer_.update_pieces(norms_, summed_gradients());
+    } else {
+      optimizer_.update(summed_gradients());
+    }
   });
-  update_ = backend_.record([&] { optimizer_.update(sums_ ? sums_ : gradients); });
 }
 
 void TrainingStep::write_random_state(const StepInput& input, std::int64_t batch) {
@@ -173,6 +234,8 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   result->step = input.step;
   result->targets = std::ranges::count_if(input.targets, [](std::int32_t target) { return target >= 0; });
   if (others_ != nullptr) result->targets = others_->sum(result->targets);
+  const auto begin = std::chrono::steady_clock::now();
+  waited_ = 0.0;
   result->learning_rate = input.learning_rate;
   result->loss_scale = input.loss_scale;
   if (result->targets == 0) fail(ErrorKind::input, "Step {} has no target that counts.", input.step);
@@ -184,20 +247,24 @@ std::shared_ptr<const StepResult> TrainingStep::run(const StepInput& input) {
   write(*loss_scales_, static_cast<float>(input.loss_scale / static_cast<double>(result->targets)));
   if (sums_) backend_.run(Fill{.out = sums_, .value = 0.0f});
   for (std::int64_t batch = 0; batch < options_.grad_accum; ++batch) {
-    if (batch == 0 || sums_) pass_.zero_gradients();
+    const bool is_last = batch + 1 == options_.grad_accum;
+    if (!shards_gradients() && (batch == 0 || sums_)) pass_.zero_gradients();
     const std::size_t first = static_cast<std::size_t>(batch) * count;
     pass_.set_batch(input.tokens.subspan(first, count), input.targets.subspan(first, count));
     write_random_state(input, batch);
-    backend_.replay(*batch_);
+    if (is_shared() && (is_last || shards_gradients())) {
+      replay_parts(is_last);
+    } else {
+      backend_.replay(*batch_);
+    }
   }
-  if (others_ != nullptr) {
-    others_->sum(backend_, sums_ ? sums_ : pass_.gradients().whole());
-    others_->sum(backend_, loss_sum_);
-  }
+  if (shards_state()) gather_norms();
   backend_.replay(*update_);
+  if (shards_state()) gather_parameters();
   read_back(backend_, loss_sum_, result, &StepResult::loss_sum);
   read_back(backend_, optimizer_.norm(), result, &StepResult::scaled_norm);
   backend_.submit();
+  own_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() - waited_;
   return result;
 }
 

@@ -4,13 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "model/training_pass.h"
 #include "model/transformer.h"
 #include "mslt/trainer.h"
 #include "parallel/communicator.h"
 #include "train/optimizer.h"
+#include "train/shard_plan.h"
 
 namespace mslt {
 
@@ -22,8 +25,14 @@ struct TrainingStepOptions {
   // 0: grad_accum. They number dropout's masks.
   std::int64_t first_batch = 0;
   std::int64_t all_batches = 0;
-  std::uint64_t seed = 1;  // of dropout
-  double clip = 1.0;       // the largest global gradient norm; 0 clips nothing
+  int rank = 0;
+  int ranks = 1;
+  // What each rank holds a part of instead of all of it: with 1 the optimiser's state, with 2 the gradients as well
+  // (the stages of ZeRO).
+  std::int64_t zero = 0;
+  std::size_t bucket_bytes = std::size_t{1} << 25;  // of gradients that are reduced at once, about
+  std::uint64_t seed = 1;                           // of dropout
+  double clip = 1.0;                                // the largest global gradient norm; 0 clips nothing
   AdamWConfig adamw = {};
   Recompute recompute = Recompute::none;
   MasterWeights master_weights = MasterWeights::f32;
@@ -65,8 +74,9 @@ struct StepResult {
 class TrainingStep {
  public:
   // With `others`, which must outlive it, the gradients, the loss and the number of targets are sums over all ranks, so
-  // all of them make the same update. Throws what TrainingPass and AdamW throw, and Error(usage) if grad_accum is below
-  // 1.
+  // all of them make the same update; options name this rank and their number. Gradients are reduced in buckets while
+  // the backward pass of the last batch goes on. Throws what TrainingPass and AdamW throw, and Error(usage) if
+  // grad_accum is below 1.
   TrainingStep(Transformer& transformer, const TrainingStepOptions& options, Communicator* others = nullptr);
   TrainingStep(const TrainingStep&) = delete;
   TrainingStep& operator=(const TrainingStep&) = delete;
@@ -89,20 +99,47 @@ class TrainingStep {
 
   TrainingPass& pass() { return pass_; }
   AdamW& optimizer() { return optimizer_; }
+  // Seconds that the last step took the host without waiting for other ranks. A device that works while the host goes
+  // on is not in them.
+  double own_seconds() const { return own_seconds_; }
+  // Whether the optimiser has the state of this rank's elements alone.
+  bool shards_state() const { return is_shared() && options_.zero >= 1; }
 
  private:
   static MemoryEstimate plan_level(const Backend& backend, const Config& config, DType dtype,
                                    const TrainingStepOptions& options);
   void record();
+  // Steps of several ranks (shared_step.cpp).
+  bool is_shared() const { return options_.ranks > 1; }
+  bool shards_gradients() const { return is_shared() && options_.zero >= 2; }
+  // What the optimiser is given.
+  Tensor summed_gradients() const;
+  // Elements of a bucket's gradients, or their sums over batches.
+  Tensor bucket_tensor(std::size_t bucket) const;
+  void record_parts();
+  void record_taking_in(std::size_t bucket);
+  void replay_parts(bool is_last_batch);
+  void begin_bucket(std::size_t bucket);
+  // Waits for a bucket's sums and adds this rank's part to its gradients.
+  void take_in(std::size_t bucket);
+  void finish_works();
+  void gather_norms();
+  void gather_parameters();
   void write_random_state(const StepInput& input, std::int64_t batch);
 
   Backend& backend_;
   TrainingStepOptions options_;
   Communicator* others_;
+  std::vector<PassPart> parts_;         // empty where this process is alone
+  std::vector<Bucket> buckets_;         // of the parts
+  std::vector<OwnedPiece> owned_;       // with the optimiser's state in parts: what this rank updates
+  std::optional<BucketPlaces> places_;  // with gradients in parts: of the buckets
   TrainingPass pass_;
   AdamW optimizer_;
   std::unique_ptr<Buffer> sum_buffer_;
-  Tensor sums_;  // of all batches' gradients, f32; absent where they are added up in the parameters' dtype
+  // Of all batches' gradients, f32; absent where they are added up in the parameters' dtype. With gradients in parts,
+  // of this rank's, in either.
+  Tensor sums_;
   std::unique_ptr<Buffer> scalars_;
   Tensor loss_sum_;
   Tensor loss_scale_;
@@ -111,6 +148,13 @@ class TrainingStep {
   std::unique_ptr<UploadSlot> random_states_;
   std::unique_ptr<Recording> batch_;   // adds the gradients of one batch
   std::unique_ptr<Recording> update_;  // of the weights
+  std::vector<std::unique_ptr<Recording>> recorded_parts_;
+  std::vector<std::unique_ptr<Recording>> taking_in_;
+  std::unique_ptr<Recording> measuring_;
+  double waited_ = 0.0;  // of a step
+  double own_seconds_ = 0.0;
+  std::unique_ptr<Buffer> norm_buffer_;
+  Tensor norms_;  // of the ranks' gradients, far apart
 };
 
 }  // namespace mslt

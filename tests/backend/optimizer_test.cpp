@@ -133,6 +133,7 @@ struct RoundedUpdate {
   DType gradient_dtype = DType::bf16;
   double rate = 1e-3;
   float weight_decay = 0.0f;
+  std::int64_t first_element = 0;
 
   std::vector<double> run(Backend& backend, bool at_random) const {
     const auto n = static_cast<std::int64_t>(values.size());
@@ -153,6 +154,7 @@ struct RoundedUpdate {
                             .master = at_random ? Tensor() : master.tensor(),
                             .random_state = at_random ? random.tensor() : Tensor(),
                             .operation = 13,
+                            .first = first_element,
                             .state = state,
                             .norm = norm,
                             .config = {0.9f, 0.95f, 1e-8f, weight_decay}});
@@ -166,6 +168,7 @@ TEST_P(OptimizerTest, AdamWRoundsAtRandomBitForBit) {
     for (const DType gradient_dtype : {DType::bf16, DType::f32}) {
       SCOPED_TRACE(std::to_string(n) + " " + std::string(name_of(gradient_dtype)));
       RoundedUpdate update{random_values(DType::bf16, n, 1), random_values(DType::bf16, n, 2), gradient_dtype};
+      update.first_element = 8 * n;
       if (n > 10) {
         update.values[3] = std::numeric_limits<double>::infinity();
         update.values[4] = std::nan("");
@@ -175,8 +178,9 @@ TEST_P(OptimizerTest, AdamWRoundsAtRandomBitForBit) {
       for (std::int64_t e = 0; e < n; ++e) {
         const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(expected[size(e)]));
         if (!std::isfinite(expected[size(e)])) continue;
-        const std::uint32_t word = philox_block(std::uint64_t{9} << 32 | 7, 11, 13,
-                                                static_cast<std::uint64_t>(e / 8))[static_cast<std::size_t>(e / 2 % 4)];
+        const std::uint32_t word =
+            philox_block(std::uint64_t{9} << 32 | 7, 11, 13,
+                         static_cast<std::uint64_t>(n + e / 8))[static_cast<std::size_t>(e / 2 % 4)];
         const std::uint32_t random = e % 2 == 0 ? word & 0xffffu : word >> 16;
         expected[size(e)] = static_cast<double>(std::bit_cast<float>((bits + random) & 0xffff0000u));
       }

@@ -1,13 +1,11 @@
 // Tests of processes that mpirun starts: sums, faults, and training as one process trains.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 
+#include "tests/parallel/run_command.h"
 #include "train/metrics.h"
 #include "train/test_run.h"
 
@@ -15,24 +13,6 @@ namespace mslt {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Outcome {
-  int status = 0;
-  std::string text;  // standard output and standard error
-};
-
-Outcome run(const std::string& command) {
-  Outcome outcome;
-  std::FILE* const pipe = ::popen((command + " 2>&1").c_str(), "r");
-  if (pipe == nullptr) return {-1, "popen failed"};
-  std::array<char, 4096> block{};
-  while (const std::size_t count = std::fread(block.data(), 1, block.size(), pipe)) {
-    outcome.text.append(block.data(), count);
-  }
-  const int status = ::pclose(pipe);
-  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return outcome;
-}
 
 // What lets mpirun start more processes than cores, as root and in containers.
 void allow_everything() {
@@ -52,7 +32,7 @@ std::string on(int ranks) {
 class MpiCommunicator : public testing::Test {
  protected:
   void SetUp() override { allow_everything(); }
-  static Outcome ranks(int count, const std::string& what) { return run(on(count) + MSLT_RANKS + " " + what); }
+  static Outcome ranks(int count, const std::string& what) { return run_command(on(count) + MSLT_RANKS + " " + what); }
 };
 
 TEST_F(MpiCommunicator, SumsHaveTheSameBitsInEveryRun) {
@@ -95,19 +75,20 @@ class MpiTraining : public testing::Test {
     const std::string options =
         " --preset tiny --layers 1 --channels 16 --heads 2 --seq-len 16 --batch-size 2 --grad-accum 4 --lr 1e-2 "
         "--eval-batches 2 --device cpu --threads 1 ";
-    return run((ranks > 0 ? on(ranks) : std::string()) + MSLT_PROGRAM + " train --data " +
-               (folder_.path() / "data").string() + " --output " + (folder_.path() / name).string() + options + more);
+    return run_command((ranks > 0 ? on(ranks) : std::string()) + MSLT_PROGRAM + " train --data " +
+                       (folder_.path() / "data").string() + " --output " + (folder_.path() / name).string() + options +
+                       more);
   }
   MetricsHistory history(const std::string& name) const {
     return read_metrics(folder_.path() / name / "metrics.jsonl");
   }
-  void expect_like(const std::string& got, const std::string& expected) const {
+  void expect_like(const std::string& got, const std::string& expected, double tolerance = 2e-6) const {
     const MetricsHistory a = history(got);
     const MetricsHistory b = history(expected);
     ASSERT_FALSE(b.steps.empty());
     ASSERT_EQ(a.steps.size(), b.steps.size());
     for (std::size_t i = 0; i < a.steps.size(); ++i) {
-      EXPECT_NEAR(a.steps[i].loss, b.steps[i].loss, 2e-6 * b.steps[i].loss) << "step " << i + 1;
+      EXPECT_NEAR(a.steps[i].loss, b.steps[i].loss, tolerance * b.steps[i].loss) << "step " << i + 1;
     }
   }
 
@@ -133,10 +114,18 @@ TEST_F(MpiTraining, ResumesOnAnotherNumberOfProcesses) {
   const std::string schedule = " --schedule constant --warmup 0 --save-every 2 --dropout 0.1";
   ASSERT_EQ(train(0, "alone", "--steps 6" + schedule).status, 0);
   ASSERT_EQ(train(0, "moved", "--steps 2" + schedule).status, 0);
-  const Outcome two = train(2, "moved", "--resume --steps 4" + schedule);
+  const Outcome two = train(2, "moved", "--resume --steps 4 --zero 2" + schedule);
   EXPECT_EQ(two.status, 0) << two.text;
   ASSERT_EQ(train(0, "moved", "--resume --steps 6" + schedule).status, 0);
   expect_like("moved", "alone");
+}
+
+TEST_F(MpiTraining, TrainsIn16Bits) {
+  const std::string options = "--device msl-host --dtype bf16 --steps 3 --save-every 0";
+  ASSERT_EQ(train(0, "alone", options).status, 0);
+  const Outcome two = train(2, "two", options + " --zero 1");
+  EXPECT_EQ(two.status, 0) << two.text;
+  expect_like("two", "alone", 5e-3);
 }
 
 TEST_F(MpiTraining, RefusesWhatCannotBeDividedOnce) {
@@ -164,7 +153,7 @@ TEST_F(MpiTraining, AProcessThatIsKilledEndsTheRunAndNamesTheCheckpoint) {
             "fi\n"
             "exec " +
             mslt + "\n");
-  const Outcome outcome = run(on(2) + "sh " + (folder_.path() / "rank.sh").string());
+  const Outcome outcome = run_command(on(2) + "sh " + (folder_.path() / "rank.sh").string());
   EXPECT_NE(outcome.status, 0);
   EXPECT_NE(outcome.text.find("mslt: Rank 1 on "), std::string::npos) << outcome.text;
   EXPECT_NE(outcome.text.find(" is good; continue from it with --resume."), std::string::npos) << outcome.text;

@@ -165,7 +165,7 @@ void CpuBackend::execute(const AdamWUpdate& op) {
     updated.read(first, n, parameter_buffer.data());
     float* p = updated.target(first, parameter_buffer.data());
     HWY_DYNAMIC_DISPATCH(adamw_step)(p, gradient.read(first, n, gradient_buffer.data()), m + first, v + first, n, step);
-    if (op.random_state) round_at_random(p, first, n, op.random_state.host<std::uint32_t>(), op.operation);
+    if (op.random_state) round_at_random(p, op.first + first, n, op.random_state.host<std::uint32_t>(), op.operation);
     if (op.master) {
       narrow(stored.at(first), stored.dtype(), p, n);
     } else {

@@ -44,7 +44,8 @@ void MslBackend::execute(const AdamWUpdate& op) {
                           .beta2 = op.config.beta2,
                           .epsilon = op.config.epsilon,
                           .weight_decay = op.config.weight_decay,
-                          .operation = op.operation};
+                          .operation = op.operation,
+                          .first_block = static_cast<std::uint64_t>(op.first) / msl::span_width};
   const std::string_view step = op.master ? "adamw_master" : op.random_state ? "adamw_stochastic" : "adamw";
   const DType dtype = op.parameters.dtype();
   msl::Encoder encoder = encode(op.gradients.dtype() == dtype ? msl::kernel_name(step, dtype)

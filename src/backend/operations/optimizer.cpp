@@ -36,6 +36,7 @@ void AdamWUpdate::check(const Arguments& given) const {
                   parameters.describe());
     given.absent(master, "with random_state");
     given.vector(random_state, 4);
+    given.require(first >= 0 && first % 8 == 0, "first is {}, but must be a multiple of 8.", first);
   }
   given.vector(state, adamw_state_size);
   given.vector(norm, 1);

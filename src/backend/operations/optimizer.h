@@ -44,9 +44,9 @@ struct GlobalNorm {
 //   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g²
 //   p -= learning_rate · (m · correction1 / (sqrt(v · correction2) + epsilon) + weight_decay · p)
 // If norm is not finite, nothing is written. With a random_state, p is rounded to bf16 at random, up or down, so that
-// its mean is what it was before: 16 random bits are added to the f32's bits, of which the upper 16 stay. Element e
-// takes its bits from word e / 2 % 4 of block e / 8 of (seed, step, operation) in base/philox.h, the lower half if e is
-// even. bf16 values and those that are not finite stay as they are.
+// its mean is what it was before: 16 random bits are added to the f32's bits, of which the upper 16 stay. Element e,
+// counted from `first` on, takes its bits from word e / 2 % 4 of block e / 8 of (seed, step, operation) in
+// base/philox.h, the lower half if e is even. bf16 values and those that are not finite stay as they are.
 struct AdamWUpdate {
   static constexpr std::string_view name = "adamw";
   Tensor parameters;     // f [n]
@@ -58,8 +58,9 @@ struct AdamWUpdate {
   // u32 [4] as in Dropout, only with bf16 parameters and without master.
   Tensor random_state = {};
   std::uint32_t operation = 0;
-  Tensor state;  // f32 [adamw_state_size]
-  Tensor norm;   // f32 [1], of the gradients before gradient_scale
+  std::int64_t first = 0;  // the number of the first element, a multiple of 8
+  Tensor state;            // f32 [adamw_state_size]
+  Tensor norm;             // f32 [1], of the gradients before gradient_scale
   AdamWConfig config = {};
 
   auto arguments() const {

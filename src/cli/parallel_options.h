@@ -1,0 +1,31 @@
+// The options by which several processes work together: --devices and --rendezvous.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cli/command.h"
+
+namespace CLI {  // NOLINT(readability-identifier-naming): not ours
+class App;
+}
+
+namespace mslt::cli {
+
+struct ParallelOptions {
+  std::string devices;     // as written; empty where not given
+  std::string rendezvous;  // the same
+};
+
+// Adds both.
+void add_parallel_options(CLI::App& command, ParallelOptions& options);
+
+// Runs `work` together with the processes that a launcher started with this one or, where there is no launcher, with
+// those that --devices asks for, which are started here. Sets context.communicator. An error of one process ends all.
+void on_all_processes(const ParallelOptions& options, Context& context, const std::function<void()>& work);
+
+// What this process makes its backend of, where --device is `device`: on several GPUs, one of its own. Throws
+// Error(usage) where there are fewer GPUs than processes of this machine.
+std::string own_device(const ParallelOptions& options, const std::string& device, const Context& context);
+
+}  // namespace mslt::cli

@@ -1,0 +1,167 @@
+// Tests of the transport through TCP, on ranks that are threads: who comes in, what is exchanged, who is missed.
+#include "parallel/tcp_transport.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+#include "base/fail.h"
+#include "parallel/communicator.h"
+
+namespace mslt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::milliseconds test_patience{20'000};
+
+class TcpTransportTest : public testing::Test {
+ protected:
+  TcpTransportTest() {
+    std::string pattern = (fs::temp_directory_path() / "mslt_tcp_XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~TcpTransportTest() override { fs::remove_all(folder_); }
+
+  Rendezvous meeting(int rank, int size) const {
+    Rendezvous rendezvous;
+    rendezvous.rank = rank;
+    rendezvous.size = size;
+    rendezvous.file = folder_ / "meeting";
+    rendezvous.on_one_host = true;
+    rendezvous.patience = test_patience;
+    return rendezvous;
+  }
+
+  // Runs `work` on each rank; returns what each rank's error said.
+  static std::vector<std::string> on_ranks(int size, const std::function<Rendezvous(int)>& meet_at,
+                                           const std::function<void(Communicator&)>& work) {
+    std::vector<std::string> errors(static_cast<std::size_t>(size));
+    std::vector<std::thread> threads;
+    for (int rank = 0; rank < size; ++rank) {
+      threads.emplace_back([&, rank] {
+        std::unique_ptr<Communicator> communicator;
+        try {
+          communicator = std::make_unique<Communicator>(make_tcp_transport(meet_at(rank), test_patience));
+          work(*communicator);
+        } catch (const std::exception& error) {
+          if (communicator) communicator->tell_failure(error);
+          errors[static_cast<std::size_t>(rank)] = error.what();
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return errors;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(TcpTransportTest, ExchangesBetweenAllRanks) {
+  // A file of a run before, at whose address nobody listens.
+  std::ofstream(folder_ / "meeting") << "127.0.0.1 1 old\n";
+  const auto errors = on_ranks(
+      4, [&](int rank) { return meeting(rank, 4); },
+      [&](Communicator& communicator) {
+        std::vector<float> values(100'003, static_cast<float>(communicator.rank() + 1));
+        communicator.sum(values);
+        for (const float value : values) ASSERT_EQ(value, 10.0f);
+        EXPECT_EQ(communicator.gather(std::to_string(communicator.rank())),
+                  (std::vector<std::string>{"0", "1", "2", "3"}));
+        EXPECT_EQ(communicator.broadcast(communicator.leads() ? "first" : ""), "first");
+      });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+  EXPECT_FALSE(fs::exists(folder_ / "meeting"));
+}
+
+TEST_F(TcpTransportTest, AFailureEndsTheWaitOfAllOthers) {
+  const auto errors = on_ranks(
+      3, [&](int rank) { return meeting(rank, 3); },
+      [](Communicator& communicator) {
+        communicator.barrier();
+        if (communicator.rank() == 1) fail(ErrorKind::memory, "The model does not fit.");
+        communicator.barrier();
+      });
+  EXPECT_TRUE(errors[0].starts_with("Rank 1 on ")) << errors[0];
+  EXPECT_TRUE(errors[0].ends_with(": The model does not fit.")) << errors[0];
+  EXPECT_EQ(errors[2], errors[0]);
+}
+
+TEST_F(TcpTransportTest, OnlyTheUserMayReadTheToken) {
+  const auto errors = on_ranks(
+      2,
+      [&](int rank) {
+        if (rank == 1) {
+          while (!fs::exists(folder_ / "meeting")) std::this_thread::yield();
+          struct stat status{};
+          EXPECT_EQ(::stat((folder_ / "meeting").c_str(), &status), 0);
+          EXPECT_EQ(status.st_mode & 0777, 0600U);
+        }
+        return meeting(rank, 2);
+      },
+      [](Communicator& communicator) { communicator.barrier(); });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+}
+
+TEST_F(TcpTransportTest, StrangersAreNotLetIn) {
+  const auto errors = on_ranks(
+      2,
+      [&](int rank) {
+        if (rank == 0) return meeting(rank, 2);
+        // One that says nothing, one that says something else, and one of another run.
+        std::string host;
+        std::string port;
+        while (port.empty()) std::ifstream(folder_ / "meeting") >> host >> port;
+        boost::asio::io_context io;
+        const auto address = boost::asio::ip::tcp::resolver(io).resolve(host, port);
+        boost::asio::ip::tcp::socket silent(io);
+        boost::asio::connect(silent, address);
+        boost::asio::ip::tcp::socket loud(io);
+        boost::asio::connect(loud, address);
+        boost::asio::write(loud, boost::asio::buffer("GET / HTTP/1.1\r\n\r\n" + std::string(4096, 'x')));
+        Rendezvous other = meeting(1, 2);
+        other.file.clear();
+        other.address = {host, static_cast<std::uint16_t>(std::stoi(port))};
+        other.token = "guessed";
+        other.patience = std::chrono::milliseconds(1000);
+        try {
+          make_tcp_transport(other, test_patience);
+          ADD_FAILURE() << "A process of another run was let in.";
+        } catch (const Error& error) {
+          EXPECT_NE(std::string(error.what()).find("it is of another run"), std::string::npos) << error.what();
+        }
+        return meeting(rank, 2);
+      },
+      [](Communicator& communicator) { communicator.barrier(); });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+}
+
+TEST_F(TcpTransportTest, SaysWhoDidNotCome) {
+  const auto errors = on_ranks(
+      1,
+      [&](int rank) {
+        Rendezvous rendezvous = meeting(rank, 3);
+        rendezvous.patience = std::chrono::milliseconds(100);
+        return rendezvous;
+      },
+      [](Communicator&) {});
+  EXPECT_NE(errors[0].find("Of 3 processes, ranks 1, 2 did not come"), std::string::npos) << errors[0];
+}
+
+TEST_F(TcpTransportTest, RefusesAnotherNumberOfProcesses) {
+  const auto errors = on_ranks(2, [&](int rank) { return meeting(rank, 2 + rank); }, [](Communicator&) {});
+  EXPECT_NE(errors[0].find("was told of 3 processes, rank 0 of 2."), std::string::npos) << errors[0];
+  EXPECT_NE(errors[1], "");
+}
+
+}  // namespace
+}  // namespace mslt
