@@ -532,13 +532,13 @@ TEST_F(TrainerTest, RejectsImpossibleOptions) {
 // value of its own.
 auto members_of(const TrainOptions& options) {
   const auto& [data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
-               tuning, attention, products, dtype, recompute, master_weights, grad_dtype, steps, batch_size, seq_len,
-               grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
+               tuning, attention, products, dtype, recompute, master_weights, grad_dtype, zero, steps, batch_size,
+               seq_len, grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
                weight_decay, clip, eval_every, eval_batches, sample_every, sample_prompt, save_every, keep_checkpoints,
                profile_every, tensorboard, report] = options;
   return std::tie(data, output, resume, from_step, discard_damaged, init_from, force_tokenizer, model, dropout, device,
-                  tuning, attention, products, dtype, recompute, master_weights, grad_dtype, steps, batch_size, seq_len,
-                  grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
+                  tuning, attention, products, dtype, recompute, master_weights, grad_dtype, zero, steps, batch_size,
+                  seq_len, grad_accum, seed, lr, min_lr_ratio, warmup, schedule, decay_fraction, beta1, beta2, epsilon,
                   weight_decay, clip, eval_every, eval_batches, sample_every, sample_prompt, save_every,
                   keep_checkpoints, profile_every, tensorboard, report);
 }
@@ -562,6 +562,7 @@ TEST(RunOptions, EveryMemberCanBeReadBack) {
   options.recompute = Recompute::layers;
   options.master_weights = MasterWeights::none;
   options.grad_dtype = GradientSums::f32;
+  options.zero = 2;
   options.steps = 7;
   options.batch_size = 8;
   options.seq_len = 9;
