@@ -2,6 +2,7 @@
 #include "train/shard_plan.h"
 
 #include <algorithm>
+#include <array>
 
 namespace mslt {
 namespace {
@@ -33,18 +34,20 @@ std::vector<OwnedPiece> owned_pieces(const std::vector<Bucket>& buckets, int ran
 
 BucketPlaces places_of(const ArenaLayout& layout, const std::vector<Bucket>& buckets) {
   const std::size_t width = size_of(layout.segments().front().dtype);
-  std::size_t largest = 0;
-  for (std::size_t i = 0; i + 1 < buckets.size(); ++i) largest = std::max(largest, buckets[i].count * width);
+  std::array<std::size_t, 2> largest{};  // of the buckets in each place
+  for (std::size_t i = 0; i + 1 < buckets.size(); ++i) {
+    largest[i % 2] = std::max(largest[i % 2], buckets[i].count * width);
+  }
   BucketPlaces places;
-  for (std::size_t i = 0; i + 1 < buckets.size(); ++i) places.offsets.push_back(i % 2 * largest);
-  places.offsets.push_back(2 * largest);
+  for (std::size_t i = 0; i + 1 < buckets.size(); ++i) places.offsets.push_back(i % 2 * largest[0]);
+  places.offsets.push_back(largest[0] + largest[1]);
   const auto place = [&](const Segment& segment) {
     const std::size_t element = segment.offset / width;
     std::size_t i = 0;
     while (element < buckets[i].first || element >= buckets[i].first + buckets[i].count) ++i;
     return places.offsets[i] + (element - buckets[i].first) * width;
   };
-  places.layout = layout.placed(place, 2 * largest + buckets.back().count * width);
+  places.layout = layout.placed(place, places.offsets.back() + buckets.back().count * width);
   return places;
 }
 
