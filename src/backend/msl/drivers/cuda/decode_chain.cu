@@ -1,9 +1,10 @@
 // The kernel of chains of operations of one row.
 //
-// One threadgroup a multiprocessor has the same share of every product's rows. Weights depend on nothing in a chain, so one warp
-// copies them into a ring of tiles in shared memory as soon as a tile is free, which is long before their step begins. Results go
-// from threadgroup to threadgroup in words that hold two elements and the launch's number: who reads a word sees by the number
-// whether it is there, so that no fence and no counter stands between two steps (as in the LL protocol of NCCL).
+// One threadgroup a multiprocessor has the same share of every product's rows. Weights depend on nothing in a chain, so
+// one warp copies them into a ring of tiles in shared memory as soon as a tile is free, which is long before their step
+// begins. Results go from threadgroup to threadgroup in words that hold two elements and the launch's number: who reads
+// a word sees by the number whether it is there, so that no fence and no counter stands between two steps (as in the LL
+// protocol of NCCL).
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -76,16 +77,26 @@ __device__ __forceinline__ void unpack(const uint4& raw, float* values) {
   }
 }
 
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
-__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+__device__ __forceinline__ float to_float(__half x) {
+  return __half2float(x);
+}
 template <typename T>
-__device__ __forceinline__ unsigned bits_of(T x) { return *reinterpret_cast<const unsigned short*>(&x); }
+__device__ __forceinline__ unsigned bits_of(T x) {
+  return *reinterpret_cast<const unsigned short*>(&x);
+}
 template <typename T>
 __device__ __forceinline__ T from_float(float x);
 template <>
-__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
 template <>
-__device__ __forceinline__ __half from_float<__half>(float x) { return __float2half_rn(x); }
+__device__ __forceinline__ __half from_float<__half>(float x) {
+  return __float2half_rn(x);
+}
 
 // Past the L1 cache: other threadgroups write what is read in the same launch.
 __device__ __forceinline__ uint4 load_shared_by_all(const void* at) {
@@ -115,11 +126,13 @@ __device__ __forceinline__ unsigned shared_address(const void* at) {
 }
 
 __device__ __forceinline__ void expect_bytes(Barrier* barrier, unsigned bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
 }
 
 __device__ __forceinline__ void copy_bulk(void* to, const void* from, unsigned bytes, Barrier* barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
                "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier))
                : "memory");
 }
@@ -145,7 +158,9 @@ __device__ __forceinline__ void initialize(Barrier* barrier, unsigned arrivals) 
 }
 
 // Of the warps that compute.
-__device__ __forceinline__ void synchronize() { asm volatile("bar.sync 1, %0;" ::"n"(32 * warps) : "memory"); }
+__device__ __forceinline__ void synchronize() {
+  asm volatile("bar.sync 1, %0;" ::"n"(32 * warps) : "memory");
+}
 
 __device__ __forceinline__ void ask_ahead(const void* at, unsigned bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(at)), "r"(bytes) : "memory");
@@ -156,7 +171,9 @@ __device__ __forceinline__ void ask_line_ahead(const void* at) {
 
 // Two elements for other threadgroups.
 __device__ __forceinline__ void send(std::uint64_t* to, unsigned elements, unsigned number) {
-  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(elements), "r"(number) : "memory");
+  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(elements),
+               "r"(number)
+               : "memory");
 }
 
 __device__ __forceinline__ uint4 load_words(const std::uint64_t* from) {
@@ -184,7 +201,8 @@ struct Share {
   unsigned count;
 };
 __device__ __forceinline__ Share share_of(const ChainStep& step) {
-  return {2 * (blockIdx.x * step.pairs + min(blockIdx.x, step.more)), 2 * (step.pairs + (blockIdx.x < step.more ? 1 : 0))};
+  return {2 * (blockIdx.x * step.pairs + min(blockIdx.x, step.more)),
+          2 * (step.pairs + (blockIdx.x < step.more ? 1 : 0))};
 }
 
 // The one thread that reads steps and copies tiles ahead.
@@ -205,7 +223,8 @@ __device__ void copy_ahead(const Chain& chain, Shared& shared) {
       ask_ahead(product.gain, product.inner * 2);
       if (product.offset != nullptr) ask_ahead(product.offset, product.inner * 2);
     }
-    const unsigned char* const weight = static_cast<const unsigned char*>(product.weight) + std::size_t(share.begin) * product.inner * 2;
+    const unsigned char* const weight =
+        static_cast<const unsigned char*>(product.weight) + std::size_t(share.begin) * product.inner * 2;
     for (unsigned row = 0; row < share.count; row += step.tile_rows, ++copied) {
       const unsigned slot = copied % tiles;
       if (copied >= tiles) wait_for(&shared.tile_free[slot], (copied / tiles + 1) % 2);
@@ -249,8 +268,8 @@ __device__ __forceinline__ void get_span(const Shared& shared, unsigned at, floa
   get_quad(shared, 2 * at + 1, x + quad);
 }
 
-// All warps bring a product's input, or its norm, into shared memory. A whole number of warps has quads. Loops are not unrolled
-// here and below where that would only make them long: what a step costs is mostly fetching its instructions.
+// All warps bring a product's input, or its norm, into shared memory. A whole number of warps has quads. Loops are not
+// unrolled here and below where that would only make them long: what a step costs is mostly fetching its instructions.
 template <typename T>
 __device__ __forceinline__ void load_input(const ChainStep& step, unsigned number, Shared& shared) {
   const ChainProduct& product = step.product;
@@ -503,8 +522,8 @@ __device__ __forceinline__ float score_of(const float* query, const float* key) 
 }
 
 template <typename T>
-__device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const float* query, unsigned position, unsigned end,
-                                       float scale, unsigned lane) {
+__device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const float* query, unsigned position,
+                                       unsigned end, float scale, unsigned lane) {
   float scores[each];
   float next = sums.largest;
 #pragma unroll
@@ -533,13 +552,15 @@ __device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const 
 
 // Asks for the rows that a warp reads first.
 template <typename T>
-__device__ __forceinline__ void ask_for_cache(const ChainAttention& attention, const void* keys, const void* values, unsigned head) {
+__device__ __forceinline__ void ask_for_cache(const ChainAttention& attention, const void* keys, const void* values,
+                                              unsigned head) {
   const unsigned warp = threadIdx.x / 32;
   const unsigned lane = threadIdx.x % 32;
   const int first = attention.first != nullptr ? *attention.first : 0;
   const unsigned end = first < 0 ? 0 : min(static_cast<unsigned>(first), attention.positions);
   const std::size_t width = std::size_t(attention.kv_heads) * chain_head_size;
-  for (unsigned position = warp * block_positions + lane % block_positions; position < end; position += warps * block_positions) {
+  for (unsigned position = warp * block_positions + lane % block_positions; position < end;
+       position += warps * block_positions) {
     const int block = attention.table[position / block_positions];
     if (block < 0 || static_cast<unsigned>(block) >= attention.blocks) continue;
     const std::size_t at = (std::size_t(block) * block_positions + position % block_positions) * width +
@@ -636,7 +657,8 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
     sums.total = sums.total * own_factor + __shfl_xor_sync(0xffffffffu, sums.total, mask) * other_factor;
 #pragma unroll
     for (unsigned k = 0; k < span; ++k) {
-      sums.columns[k] = sums.columns[k] * own_factor + __shfl_xor_sync(0xffffffffu, sums.columns[k], mask) * other_factor;
+      sums.columns[k] =
+          sums.columns[k] * own_factor + __shfl_xor_sync(0xffffffffu, sums.columns[k], mask) * other_factor;
     }
   }
   float* const joined = shared.joined[warp];
@@ -669,7 +691,8 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
     const T element = from_float<T>(total == 0.0f ? 0.0f : sum / total);
     const unsigned bits = bits_of(element);
     const unsigned next = __shfl_down_sync(0xffffffffu, bits, 1);
-    if (lane % 2 == 0 && step.to != nullptr) send(step.to + (head * chain_head_size + threadIdx.x) / 2, bits | next << 16, number);
+    if (lane % 2 == 0 && step.to != nullptr)
+      send(step.to + (head * chain_head_size + threadIdx.x) / 2, bits | next << 16, number);
     static_cast<T*>(attention.out)[head * chain_head_size + threadIdx.x] = element;
   }
   synchronize();
@@ -681,7 +704,8 @@ __device__ __forceinline__ void run_attention(const ChainStep& step, unsigned nu
   if (blockIdx.x % step.stride != 0) return;
   const unsigned place = blockIdx.x / step.stride;
   for (unsigned head = place; head < attention.heads; head += gridDim.x) run_head<T>(step, number, head, shared);
-  if (step.next_keys != nullptr && place < attention.heads) ask_for_cache<T>(attention, step.next_keys, step.next_values, place);
+  if (step.next_keys != nullptr && place < attention.heads)
+    ask_for_cache<T>(attention, step.next_keys, step.next_values, place);
 }
 
 template <typename T>
@@ -750,7 +774,9 @@ std::size_t words_of(const ChainStep& step) {
 // Bytes before the results, which begin at lines of their own.
 constexpr std::size_t state_head = 256;
 
-std::size_t in_lines(std::size_t bytes) { return (bytes + 127) / 128 * 128; }
+std::size_t in_lines(std::size_t bytes) {
+  return (bytes + 127) / 128 * 128;
+}
 
 // Chooses parts of rows that keep the warps busy for the shortest time.
 void divide_rows(ChainStep& step, unsigned groups) {
