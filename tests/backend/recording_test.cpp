@@ -1,6 +1,7 @@
 // Recorded work on every backend: the same as run at once, with what was uploaded in between.
 #include <gtest/gtest.h>
 
+#include <utility>
 #include <vector>
 
 #include "tests/backend/backend_under_test.h"
@@ -123,30 +124,27 @@ struct DecodingStep {
 
 TEST_P(RecordingTest, DecodesAsItsOperationsDo) {
   for (const DType dtype : activation_types(backend())) {
-    for (const bool rms : {false, true}) {
-      for (const std::int64_t first : {0, 15, 200, 383}) {
-        SCOPED_TRACE(testing::Message() << name_of(dtype) << (rms ? " RMSNorm" : " LayerNorm") << " position "
-                                        << first);
-        const NormKind norm = {.rms = rms};
-        const DecodingStep apart(backend(), dtype, norm, first);
-        apart.run(backend());
-        const DecodingStep together(backend(), dtype, norm, first);
-        const std::unique_ptr<Recording> recording = backend().record([&] { together.run(backend()); });
-        const std::vector<std::byte> begun = together.stream.bytes();
-        backend().replay(*recording);
-        const double tolerance = 4 * tolerance_of(dtype, 2e-6);
-        expect_close(together.stream.values(), apart.stream.values(), tolerance);
-        for (std::size_t layer = 0; layer < apart.weights.size(); ++layer) {
-          expect_close(together.weights[layer].keys.values(), apart.weights[layer].keys.values(), tolerance);
-          expect_close(together.weights[layer].values.values(), apart.weights[layer].values.values(), tolerance);
-        }
-        const std::vector<std::byte> once = together.stream.bytes();
-        backend().upload(together.stream, begun);
-        backend().replay(*recording);
-        EXPECT_EQ(together.stream.bytes(), once);
-        EXPECT_TRUE(together.stream.intact() && together.qkv.intact() && together.inner.intact() &&
-                    together.attended.intact());
+    for (const auto& [rms, first] : std::vector<std::pair<bool, std::int64_t>>{{false, 0}, {true, 15}, {false, 383}}) {
+      SCOPED_TRACE(testing::Message() << name_of(dtype) << (rms ? " RMSNorm" : " LayerNorm") << " position " << first);
+      const NormKind norm = {.rms = rms};
+      const DecodingStep apart(backend(), dtype, norm, first);
+      apart.run(backend());
+      const DecodingStep together(backend(), dtype, norm, first);
+      const std::unique_ptr<Recording> recording = backend().record([&] { together.run(backend()); });
+      const std::vector<std::byte> begun = together.stream.bytes();
+      backend().replay(*recording);
+      const double tolerance = 4 * tolerance_of(dtype, 2e-6);
+      expect_close(together.stream.values(), apart.stream.values(), tolerance);
+      for (std::size_t layer = 0; layer < apart.weights.size(); ++layer) {
+        expect_close(together.weights[layer].keys.values(), apart.weights[layer].keys.values(), tolerance);
+        expect_close(together.weights[layer].values.values(), apart.weights[layer].values.values(), tolerance);
       }
+      const std::vector<std::byte> once = together.stream.bytes();
+      backend().upload(together.stream, begun);
+      backend().replay(*recording);
+      EXPECT_EQ(together.stream.bytes(), once);
+      EXPECT_TRUE(together.stream.intact() && together.qkv.intact() && together.inner.intact() &&
+                  together.attended.intact());
     }
   }
 }

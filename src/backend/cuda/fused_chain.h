@@ -24,7 +24,7 @@ class FusedChain {
 
   // Whether the operation, which chains can have, may follow those that are here.
   bool continues_with(const Operation& op) const;
-  void append(Operation op) { operations_.push_back(std::move(op)); }
+  void append(const Operation& op) { operations_.push_back(op); }
   const std::vector<Operation>& operations() const { return operations_; }
   // The element type of all its tensors.
   DType dtype() const;

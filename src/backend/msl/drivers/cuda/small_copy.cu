@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(threads) copy_words(std::uint32_t* to, const s
 }  // namespace
 
 bool is_small_copy(const void* to, const void* from, std::size_t bytes) {
-  return bytes <= most_bytes && (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from) | bytes) % 4 == 0;
+  return bytes <= most_bytes &&
+         (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from) | bytes) % 4 == 0;
 }
 
 cudaError_t launch_small_copy(void* to, const void* from, std::size_t bytes, cudaStream_t stream) {

@@ -1,0 +1,234 @@
+// Of the kernel of chains: shared memory, its barriers, and words between threadgroups.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/msl/drivers/cuda/decode_chain.h"
+
+namespace mslt::msl::cuda {
+namespace {
+
+constexpr unsigned warps = 12;  // that compute
+constexpr unsigned finishing_warp = warps;
+constexpr unsigned copying_warp = warps + 1;
+constexpr unsigned threads = 32 * (warps + 2);
+constexpr unsigned tiles = 5;
+constexpr unsigned tile_bytes = 36864;
+constexpr unsigned most_tile_rows = 32;
+// Steps that are read ahead.
+constexpr unsigned orders = 4;
+// Elements of 16 bytes, and of a word that carries them between threadgroups twice.
+constexpr unsigned span = 8;
+constexpr unsigned quad = 4;
+// Positions in a block of the cache.
+constexpr unsigned block_positions = 16;
+
+using Barrier = unsigned long long;
+
+struct Shared {
+  alignas(128) unsigned char tile[tiles][tile_bytes];
+  // A product's input or its norm: the first and the second half of each span.
+  float4 low[chain_most_inner / span];
+  float4 high[chain_most_inner / span];
+  // Of products: by the parity of a tile, row and part. Of attention: by warp.
+  float partial[2][most_tile_rows * warps];
+  float joined[warps][chain_head_size + 2];
+  // Of a norm, by warp: how many elements it has, their mean and the sum of squared distances from it.
+  float counts[warps];
+  float means[warps];
+  float squares[warps];
+  ChainStep order[orders];
+  Barrier tile_full[tiles];
+  Barrier tile_free[tiles];
+  Barrier order_full[orders];
+  Barrier order_free[orders];
+  Barrier partial_full[2];
+  Barrier partial_free[2];
+};
+
+template <typename T>
+__device__ __forceinline__ float2 pair_of(unsigned word);
+template <>
+__device__ __forceinline__ float2 pair_of<__nv_bfloat16>(unsigned word) {
+  return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
+}
+template <>
+__device__ __forceinline__ float2 pair_of<__half>(unsigned word) {
+  return __half22float2(*reinterpret_cast<const __half2*>(&word));
+}
+
+template <typename T>
+__device__ __forceinline__ void unpack(const uint4& raw, float* values) {
+  const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+  for (unsigned i = 0; i < 4; ++i) {
+    const float2 two = pair_of<T>(words[i]);
+    values[2 * i] = two.x;
+    values[2 * i + 1] = two.y;
+  }
+}
+
+__device__ __forceinline__ float to_float(__nv_bfloat16 x) {
+  return __bfloat162float(x);
+}
+__device__ __forceinline__ float to_float(__half x) {
+  return __half2float(x);
+}
+template <typename T>
+__device__ __forceinline__ unsigned bits_of(T x) {
+  return *reinterpret_cast<const unsigned short*>(&x);
+}
+template <typename T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+template <>
+__device__ __forceinline__ __half from_float<__half>(float x) {
+  return __float2half_rn(x);
+}
+
+// Past the L1 cache: other threadgroups write what is read in the same launch.
+__device__ __forceinline__ uint4 load_shared_by_all(const void* at) {
+  uint4 raw;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+               : "l"(at)
+               : "memory");
+  return raw;
+}
+
+template <typename T>
+__device__ __forceinline__ float load_one(const T* at) {
+  unsigned short bits;
+  asm volatile("ld.relaxed.gpu.global.u16 %0, [%1];" : "=h"(bits) : "l"(at) : "memory");
+  return to_float(*reinterpret_cast<const T*>(&bits));
+}
+
+__device__ __forceinline__ float sum_of_warp(float x) {
+#pragma unroll
+  for (unsigned mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffffu, x, mask);
+  return x;
+}
+
+__device__ __forceinline__ unsigned shared_address(const void* at) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(at));
+}
+
+__device__ __forceinline__ void expect_bytes(Barrier* barrier, unsigned bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void copy_bulk(void* to, const void* from, unsigned bytes, Barrier* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+
+__device__ __forceinline__ void wait_for(Barrier* barrier, unsigned parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again_%=:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again_%=;\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+__device__ __forceinline__ void arrive(Barrier* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+
+__device__ __forceinline__ void initialize(Barrier* barrier, unsigned arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+
+// Of the warps that compute.
+__device__ __forceinline__ void synchronize() {
+  asm volatile("bar.sync 1, %0;" ::"n"(32 * warps) : "memory");
+}
+
+__device__ __forceinline__ void ask_ahead(const void* at, unsigned bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(at)), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void ask_line_ahead(const void* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)) : "memory");
+}
+
+// Two elements for other threadgroups.
+__device__ __forceinline__ void send(std::uint64_t* to, unsigned elements, unsigned number) {
+  asm volatile("st.relaxed.gpu.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(elements),
+               "r"(number)
+               : "memory");
+}
+
+__device__ __forceinline__ uint4 load_words(const std::uint64_t* from) {
+  uint4 raw;
+  asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(raw.x), "=r"(raw.y), "=r"(raw.z), "=r"(raw.w)
+               : "l"(__cvta_generic_to_global(from))
+               : "memory");
+  return raw;
+}
+
+// Quad `at` of a step's input, once it is there.
+__device__ __forceinline__ uint2 receive(const std::uint64_t* from, const void* plain, unsigned at, unsigned number) {
+  if (from == nullptr) return static_cast<const uint2*>(plain)[at];
+  uint4 raw;
+  do {
+    raw = load_words(from + 2 * at);
+  } while (raw.y != number || raw.w != number);
+  return {raw.x, raw.z};
+}
+
+// The rows of a threadgroup.
+struct Share {
+  unsigned begin;
+  unsigned count;
+};
+__device__ __forceinline__ Share share_of(const ChainStep& step) {
+  return {2 * (blockIdx.x * step.pairs + min(blockIdx.x, step.more)),
+          2 * (step.pairs + (blockIdx.x < step.more ? 1 : 0))};
+}
+
+// The one thread that reads steps and copies tiles ahead.
+__device__ void copy_ahead(const Chain& chain, Shared& shared) {
+  unsigned copied = 0;
+  for (unsigned i = 0; i < chain.count; ++i) {
+    const unsigned order = i % orders;
+    if (i >= orders) wait_for(&shared.order_free[order], (i / orders + 1) % 2);
+    shared.order[order] = chain.steps[i];
+    const ChainStep& step = shared.order[order];
+    arrive(&shared.order_full[order]);
+    if (step.kind != ChainStep::Kind::product) continue;
+    const ChainProduct& product = step.product;
+    const Share share = share_of(step);
+    if (product.bias != nullptr) ask_line_ahead(static_cast<const unsigned short*>(product.bias) + share.begin);
+    // One for all.
+    if (i % gridDim.x == blockIdx.x && product.norm != 0) {
+      ask_ahead(product.gain, product.inner * 2);
+      if (product.offset != nullptr) ask_ahead(product.offset, product.inner * 2);
+    }
+    const unsigned char* const weight =
+        static_cast<const unsigned char*>(product.weight) + std::size_t(share.begin) * product.inner * 2;
+    for (unsigned row = 0; row < share.count; row += step.tile_rows, ++copied) {
+      const unsigned slot = copied % tiles;
+      if (copied >= tiles) wait_for(&shared.tile_free[slot], (copied / tiles + 1) % 2);
+      const unsigned bytes = min(step.tile_rows, share.count - row) * product.inner * 2;
+      expect_bytes(&shared.tile_full[slot], bytes);
+      copy_bulk(shared.tile[slot], weight + std::size_t(row) * product.inner * 2, bytes, &shared.tile_full[slot]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mslt::msl::cuda
