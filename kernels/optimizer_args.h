@@ -21,6 +21,6 @@ struct AdamWArgs {
   float beta2;
   float epsilon;
   float weight_decay;
-  uint32_t operation;     // of the random numbers
+  uint32_t operation;    // of the random numbers
   uint64_t first_block;  // of them
 };

@@ -15,7 +15,7 @@ class App;
 namespace mslt {
 class Communicator;
 class Processes;
-}
+}  // namespace mslt
 
 namespace mslt::cli {
 

@@ -69,8 +69,8 @@ TEST_F(ProfileCommandTest, SaysWhereTheTimeGoes) {
   EXPECT_EQ(step["subject"]["prefill tokens"], "7");
   EXPECT_EQ(step["tokens_per_step"], 10);
   // Its rows of logits are wider than the vocabulary.
-  const Outcome wide = mslt(profile(
-      "serve", {"--device", "msl-host", "--batch-size", "3", "--prompt-tokens", "5", "--prefill-tokens", "7"}));
+  const Outcome wide = mslt(
+      profile("serve", {"--device", "msl-host", "--batch-size", "3", "--prompt-tokens", "5", "--prefill-tokens", "7"}));
   EXPECT_EQ(wide.status, 0) << wide.err;
 }
 
