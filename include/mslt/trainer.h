@@ -98,7 +98,9 @@ bool holds_run(const std::filesystem::path& folder);
 
 // The options with which the run in `folder` was started or last resumed, as defaults for resuming it; `others` gives
 // the options that the folder does not store. Throws Error(io) if there is no run.
-TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOptions& others = {});
+TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOptions& others);
+// With the usual ones.
+TrainOptions load_run_options(const std::filesystem::path& folder);
 
 // Memory of a training run, in bytes.
 struct MemoryEstimate {

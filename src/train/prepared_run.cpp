@@ -160,8 +160,7 @@ void open_run_folder(PreparedRun& run) {
 // The model in init_from; once the run has begun, the run's own, which needs that folder no longer.
 Config initial_model(const TrainOptions& options) {
   if (options.resume && holds_run(options.output) && is_there(RunPaths{options.output}.options())) {
-    const TrainOptions before = load_run_options(options.output);
-    return before.model;
+    return load_run_options(options.output).model;
   }
   return load_model_config(options.init_from);
 }

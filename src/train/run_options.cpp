@@ -196,6 +196,12 @@ TrainOptions load_run_options(const std::filesystem::path& folder, const TrainOp
   return options_from_json(read_json_file(path, std::uint64_t{1} << 20), path.string(), others);
 }
 
+// The usual options have a name, since GCC 12 takes the parts of a temporary for uninitialised when it destroys them.
+TrainOptions load_run_options(const std::filesystem::path& folder) {
+  const TrainOptions usual;
+  return load_run_options(folder, usual);
+}
+
 std::int64_t TrainOptions::warmup_steps() const {
   constexpr std::int64_t most = 100;
   return warmup.value_or(std::min(most, steps / 10));
