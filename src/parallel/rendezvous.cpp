@@ -248,7 +248,6 @@ class RendezvousFile {
     const bool is_written =
         descriptor >= 0 && ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size());
     if (descriptor >= 0) ::close(descriptor);
-    ErrorCode error;
     std::error_code failure = is_written ? std::error_code() : std::error_code(errno, std::generic_category());
     if (is_written) fs::rename(temporary, path_, failure);
     if (!failure) return;
@@ -420,7 +419,7 @@ class Meeting {
   // Other ranks.
 
   void join() {
-    Problem problem{"rank 0 has not written the file"};
+    Problem problem;
     Place place{rendezvous_.address, rendezvous_.token};
     Clock::time_point end = end_;
     std::chrono::milliseconds patience = rendezvous_.patience;
@@ -434,6 +433,7 @@ class Meeting {
         end = std::min(end, Clock::now() + patience);
       }
       if (Clock::now() >= end) {
+        if (problem.text.empty()) problem.text = "rank 0 has not written the file";
         fail(ErrorKind::io,
              "Rank {} cannot join rank 0 at {} ({:g} seconds): {}. --rendezvous names the address of rank 0, or a file "
              "that all processes see.",
@@ -506,7 +506,7 @@ class Meeting {
       ErrorCode ignored;
       socket.close(ignored);
       run_until(io_, Clock::time_point::max(), [&] { return connected.has_value(); });
-      problem = {"nobody answers there"};
+      if (problem.text.empty()) problem.text = "nobody answers there";  // else the reason of an earlier try
       return false;
     }
     if (*connected) {

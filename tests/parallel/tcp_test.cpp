@@ -22,7 +22,7 @@ class TcpCommunicator : public testing::Test {
       command += variables + " RANK=" + std::to_string(rank) + " WORLD_SIZE=" + std::to_string(count) +
                  " LOCAL_WORLD_SIZE=" + std::to_string(count) +
                  " MSLT_RENDEZVOUS=" + (folder_.path() / "meeting").string() + " " + MSLT_RANKS + " " + what;
-      command += rank > 0 ? " & last=${last-$!}; " : "; status=$?; kill -9 $last; wait; exit $status";
+      command += rank > 0 ? " & last=${last-$!}; " : "; status=$?; kill -9 $last 2>/dev/null; wait; exit $status";
     }
     return run_command(command);
   }
@@ -31,12 +31,10 @@ class TcpCommunicator : public testing::Test {
 };
 
 TEST_F(TcpCommunicator, SumsHaveTheSameBitsInEveryRun) {
-  for (const int count : {2, 4}) {
-    const Outcome first = ranks(count, "sums");
-    EXPECT_EQ(first.status, 0) << first.text;
-    EXPECT_NE(first.text.find("sum of " + std::to_string(count) + " ranks: "), std::string::npos) << first.text;
-    EXPECT_EQ(ranks(count, "sums").text, first.text);
-  }
+  const Outcome first = ranks(4, "sums");
+  EXPECT_EQ(first.status, 0) << first.text;
+  EXPECT_NE(first.text.find("sum of 4 ranks: "), std::string::npos) << first.text;
+  EXPECT_EQ(ranks(4, "sums").text, first.text);
 }
 
 TEST_F(TcpCommunicator, CollectivesOfTensors) {
