@@ -100,7 +100,7 @@ std::optional<ErrorCode> transfer(asio::io_context& io, tcp::socket& socket, Clo
   begin([&result](const ErrorCode& error, std::size_t /*bytes*/) { result = error; });
   if (run_until(io, end, [&] { return result.has_value(); })) return result;
   ErrorCode ignored;
-  socket.close(ignored);
+  ignored = socket.close(ignored);
   run_until(io, Clock::time_point::max(), [&] { return result.has_value(); });
   return std::nullopt;
 }
@@ -142,8 +142,8 @@ class Reception {
   ~Reception() {
     is_over_ = true;
     ErrorCode ignored;
-    acceptor_.close(ignored);
-    for (const auto& guest : waiting_) guest->socket.close(ignored);
+    ignored = acceptor_.close(ignored);
+    for (const auto& guest : waiting_) ignored = guest->socket.close(ignored);
     io_.restart();
     io_.poll();
   }
@@ -181,12 +181,12 @@ class Reception {
 
   void try_endpoint(const tcp::endpoint& endpoint, ErrorCode& error) {
     ErrorCode ignored;
-    acceptor_.close(ignored);
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error && endpoint.address().is_v6()) acceptor_.set_option(asio::ip::v6_only(false), ignored);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(backlog, error);
+    ignored = acceptor_.close(ignored);
+    error = acceptor_.open(endpoint.protocol(), error);
+    if (!error) error = acceptor_.set_option(asio::socket_base::reuse_address(true), error);
+    if (!error && endpoint.address().is_v6()) ignored = acceptor_.set_option(asio::ip::v6_only(false), ignored);
+    if (!error) error = acceptor_.bind(endpoint, error);
+    if (!error) error = acceptor_.listen(backlog, error);
   }
 
   void accept() {
@@ -195,7 +195,7 @@ class Reception {
       if (!error) {
         if (waiting_.size() == most_guests) {
           ErrorCode ignored;
-          waiting_.front()->socket.close(ignored);
+          ignored = waiting_.front()->socket.close(ignored);
         }
         greet(std::make_shared<Guest>(std::move(socket)));
       } else {
@@ -466,7 +466,7 @@ class Meeting {
     run_until(news_, end_ + between_tries, [&] { return result.has_value(); });
     if (!result || *result) {
       ErrorCode ignored;
-      leader.close(ignored);
+      ignored = leader.close(ignored);
       run_until(news_, Clock::time_point::max(), [&] { return result.has_value(); });
       fail(ErrorKind::io, "Rank 0 at {} has ended before all {} processes had come; it says why.", where(),
            rendezvous_.size);
@@ -504,7 +504,7 @@ class Meeting {
     asio::async_connect(socket, found, [&](const ErrorCode& outcome, const tcp::endpoint&) { connected = outcome; });
     if (!run_until(io_, end_, [&] { return connected.has_value(); })) {
       ErrorCode ignored;
-      socket.close(ignored);
+      ignored = socket.close(ignored);
       run_until(io_, Clock::time_point::max(), [&] { return connected.has_value(); });
       if (problem.text.empty()) problem.text = "nobody answers there";  // else the reason of an earlier try
       return false;

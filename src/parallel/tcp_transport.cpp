@@ -114,7 +114,7 @@ class TcpTransport : public Transport {
       // Nothing may refer to the caller's memory any more.
       for (tcp::socket& socket : party_.data) {
         ErrorCode ignored;
-        socket.close(ignored);
+        ignored = socket.close(ignored);
       }
       data_io_.restart();
       while (pending > 0 && data_io_.run_one() > 0) {

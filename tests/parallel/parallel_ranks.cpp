@@ -168,6 +168,8 @@ int run_program(std::string_view what, std::string_view device) {
     if (communicator) communicator->tell_failure(error);
     if (!communicator || communicator->leads()) fmt::print("{}\n", error.what());
     std::fflush(stdout);
+    // mpirun ends all when the first has ended.
+    if (communicator && !communicator->leads()) std::this_thread::sleep_for(std::chrono::seconds(3));
     return 1;
   }
 }
