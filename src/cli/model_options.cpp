@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <vector>
 
+#include "base/fail.h"
 #include "cli/numbers.h"
 #include "model/config_fields.h"
 
@@ -39,6 +41,10 @@ void read(const ConfigField& field, const std::string& text, float& value) {
 }
 void read(const ConfigField& field, const std::string& text, bool& value) {
   value = parse_boolean(flag_of(field), text);
+}
+// Only files have lists.
+[[noreturn]] void read(const ConfigField& field, const std::string& /*text*/, std::vector<double>& /*value*/) {
+  fail(ErrorKind::usage, "{} is no option of the command line.", field.name);
 }
 template <Setting T>
 void read(const ConfigField& /*field*/, const std::string& text, T& value) {
