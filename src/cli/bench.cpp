@@ -93,6 +93,8 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   result.device_bytes = backend.peak_device_bytes();
   result.peak = measure_matmul_peak(backend, dtype);
   const double device_before = backend.device_seconds();
+  // A rank that measures its peak for longer would make the others wait in their first step.
+  if (options.others != nullptr) options.others->barrier();
   // All steps together, since handing one over takes no time where those before it are still running.
   options.timed(true);
   result.step_seconds = time_once([&] {
