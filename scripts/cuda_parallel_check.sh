@@ -89,7 +89,7 @@ ended() {
     >"$work/$run.log" 2>&1 &
   pid=$!
   for ((i = 0; i < 600; ++i)); do
-    [[ -e $work/$run/checkpoints/step-200 ]] && break
+    compgen -G "$work/$run/checkpoints/step-*" >/dev/null && break
     sleep 0.1
   done
   child=$(children_of "$pid")

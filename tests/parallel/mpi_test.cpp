@@ -146,9 +146,9 @@ TEST_F(MpiTraining, AProcessThatIsKilledEndsTheRunAndNamesTheCheckpoint) {
                            "--grad-accum 2 --device cpu --threads 1 --steps 100000 --save-every 5 --eval-every 0";
   spill(folder_.path() / "rank.sh",
         "if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then\n"
-        "  (while [ ! -e " +
-            run_folder +
-            "/checkpoints/step-5 ]; do sleep 0.1; done\n"
+        "  (" +
+            wait_for_checkpoint(run_folder) +
+            "\n"
             "   kill -9 $$) &\n"
             "fi\n"
             "exec " +

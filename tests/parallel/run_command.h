@@ -14,6 +14,12 @@ struct Outcome {
   std::string text;  // standard output and standard error
 };
 
+// Shell commands that wait until a run has saved a checkpoint. Which one is left to it: a fast run soon deletes its
+// first.
+inline std::string wait_for_checkpoint(const std::string& run_folder) {
+  return "while ! ls " + run_folder + "/checkpoints 2>/dev/null | grep -q step-; do sleep 0.1; done";
+}
+
 inline Outcome run_command(const std::string& command) {
   Outcome outcome;
   std::FILE* const pipe = ::popen(("exec 2>&1; " + command).c_str(), "r");

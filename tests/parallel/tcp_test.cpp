@@ -127,19 +127,17 @@ TEST_F(TcpTraining, AProcessThatIsKilledEndsTheRun) {
   const std::string variables =
       "WORLD_SIZE=2 LOCAL_WORLD_SIZE=2 MSLT_RENDEZVOUS=" + (folder_.path() / "meeting").string() + " ";
   const Outcome outcome =
-      run_command(variables + "RANK=1 " + started + " & other=$!; " + variables + "RANK=0 " + started +
-                  " & run=$!; while [ ! -e " + (folder_.path() / "run" / "checkpoints" / "step-5").string() +
-                  " ]; do sleep 0.1; done; kill -9 $other; wait $run");
+      run_command(variables + "RANK=1 " + started + " & other=$!; " + variables + "RANK=0 " + started + " & run=$!; " +
+                  wait_for_checkpoint((folder_.path() / "run").string()) + "; kill -9 $other; wait $run");
   EXPECT_EQ(outcome.status, 1) << outcome.text;
   EXPECT_NE(outcome.text.find("mslt: Rank 1 on "), std::string::npos) << outcome.text;
   EXPECT_NE(outcome.text.find(" is good; continue from it with --resume."), std::string::npos) << outcome.text;
 }
 
 TEST_F(TcpTraining, ASignalStopsAllWithACheckpoint) {
-  const std::string checkpoint = (folder_.path() / "run" / "checkpoints" / "step-5").string();
   const Outcome outcome =
-      run_command(command("run", "--steps 100000 --save-every 5 --eval-every 0 --devices 2") +
-                  " & run=$!; while [ ! -e " + checkpoint + " ]; do sleep 0.1; done; kill -TERM $run; wait $run");
+      run_command(command("run", "--steps 100000 --save-every 5 --eval-every 0 --devices 2") + " & run=$!; " +
+                  wait_for_checkpoint((folder_.path() / "run").string()) + "; kill -TERM $run; wait $run");
   EXPECT_EQ(outcome.status, 3) << outcome.text;
   EXPECT_NE(outcome.text.find("Repeat the command with --resume"), std::string::npos) << outcome.text;
 }
