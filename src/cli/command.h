@@ -38,6 +38,8 @@ struct Context {
   // The processes that a launcher started together, for commands that work on several. It lives until the error that
   // ends the work has been told: its end ends the others. Set by the action.
   std::shared_ptr<Communicator> communicator = {};
+  // Whether MPI's launcher, which ends all where one ends, started them.
+  bool is_under_mpi = false;
 
   // Writes one JSON document and a line feed to `out`.
   void print_json(const nlohmann::ordered_json& document) const;

@@ -71,8 +71,9 @@ Failure describe(const std::exception_ptr& error) {
 
 // Waits to be ended by the launcher where another process tells of the error and ends: one message is enough. Where
 // that does not come, this process tells of it as well.
-void leave_to_another(const Communicator& communicator) {
-  constexpr std::chrono::seconds patience{20};
+void leave_to_another(const Communicator& communicator, bool is_under_mpi) {
+  // Without MPI the news comes at once, and rank 0 has told of it soon.
+  const std::chrono::seconds patience{is_under_mpi ? 20 : 5};
   constexpr std::chrono::seconds patience_of_second{3};  // with the first, which tells of its own error if it can
   const auto failure = communicator.failure();
   const bool has_lost_first = failure && failure->rank == 0;
@@ -94,7 +95,7 @@ bool is_closed_output(const std::exception_ptr& error) {
 
 int report_failure(const std::exception_ptr& error, bool json, Context& context) noexcept {
   if (is_closed_output(error)) return closed_output_status;
-  if (context.communicator) leave_to_another(*context.communicator);
+  if (context.communicator) leave_to_another(*context.communicator, context.is_under_mpi);
   int status = failure_status;
   // Otherwise the line on standard error would first write standard output, and fail if that fails.
   context.err.tie(nullptr);

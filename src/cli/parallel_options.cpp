@@ -86,6 +86,7 @@ void on_all_processes(const ParallelOptions& options, Context& context, const st
   }
   if (devices) divide_threads(devices->count);
   context.local_rank = launch.local_rank;
+  context.is_under_mpi = launch.through == Launch::Through::mpi;
   try {
     context.communicator = make_communicator(launch);
   } catch (...) {

@@ -30,6 +30,7 @@
 #include "mslt/trainer.h"
 #include "parallel/communicator.h"
 #include "profile/matmul_peak.h"
+#include "train/run_options.h"
 #include "train/trainer_parts.h"
 
 namespace mslt::cli {
@@ -72,7 +73,9 @@ class Reporter {
     }
   }
 
+  // Their events tell of all their FLOPs.
   void processes(const Communicator& communicator) {
+    peak_ *= communicator.size();
     progress_.print(fmt::format("Processes: {}, which divide each step", communicator.size()));
   }
 
@@ -177,7 +180,7 @@ void train(TrainArguments arguments, Context& context) {
     reporter.plan(trainer.plan(), peak);
     if (!communicator.is_alone()) reporter.processes(communicator);
   }
-  const TrainResult result = trainer.run(peak);
+  const TrainResult result = trainer.run(peak * communicator.size());
   if (result.interrupted) context.status = stopped_training_status;
   if (!communicator.leads()) return;
   reporter.clear();
@@ -258,14 +261,18 @@ void refuse_model_flags(const CLI::App& given, const TrainOptions& options) {
 }
 
 // The options of the run to resume, overridden by those on the command line.
-TrainArguments resumed_arguments(const CLI::App& given, const TrainOptions& options) {
+TrainArguments resumed_arguments(const CLI::App& given, const TrainOptions& options, Communicator& communicator) {
   TrainArguments arguments;
   CLI::App app;
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_training_options(app, arguments);
   add_model_options(app, arguments.model);
   const TrainOptions defaults = arguments.options;
-  arguments.options = load_run_options(options.output, defaults);
+  // Other processes than the first need not see the run folder.
+  std::string written;
+  if (communicator.leads()) written = options_to_json(load_run_options(options.output, defaults)).dump();
+  written = communicator.broadcast(std::move(written));
+  arguments.options = options_from_json(nlohmann::json::parse(written), options.output.string(), defaults);
   arguments.schedule = std::string(name_of(arguments.options.schedule));
   // A tuning and a choice of libraries belong to one device.
   if (given.count("--device") > 0) {
@@ -289,8 +296,10 @@ TrainArguments resumed_arguments(const CLI::App& given, const TrainOptions& opti
 
 void train_as_asked(const CLI::App& command, const TrainArguments& arguments, Context& context) {
   const TrainOptions& options = arguments.options;
-  const bool resumes = options.resume && holds_run(options.output);
-  TrainArguments chosen = resumes ? resumed_arguments(command, options) : arguments;
+  Communicator& communicator = *context.communicator;
+  const bool has_run = communicator.leads() && options.resume && holds_run(options.output);
+  const bool resumes = !communicator.broadcast(has_run ? std::string("resumes") : std::string()).empty();
+  TrainArguments chosen = resumes ? resumed_arguments(command, options, communicator) : arguments;
   chosen.parallel = arguments.parallel;
   if (!resumes && !options.init_from.empty() && command.count("--lr") == 0) {
     chosen.options.lr = tuning_lr;

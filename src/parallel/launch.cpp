@@ -77,6 +77,14 @@ Address master_address(const Environment& variable) {
   return {*host, static_cast<std::uint16_t>(free_port)};
 }
 
+// A name with a colon, or numbers with dots, is hardly meant as a file's.
+bool looks_like_address(const std::string& place) {
+  if (place.find('/') != std::string::npos) return place.find("://") != std::string::npos;
+  const bool is_number =
+      place.find('.') != std::string::npos && place.find_first_not_of("0123456789.") == std::string::npos;
+  return is_number || place.find(':') != std::string::npos;
+}
+
 bool says_one_host(const Environment& variable) {
   return variable("LOCAL_WORLD_SIZE") && variable("LOCAL_WORLD_SIZE") == variable("WORLD_SIZE");
 }
@@ -116,6 +124,12 @@ Launch find_launch(const std::string& rendezvous, const Environment& variable) {
   launch.rendezvous.on_one_host = says_one_host(variable);
   if (const std::optional<Address> address = address_from(place)) {
     launch.rendezvous.address = *address;
+  } else if (looks_like_address(place)) {
+    fail(
+        ErrorKind::usage,
+        "--rendezvous {} is no address: HOST:PORT needs a host, and a port from 1 to 65535; [::1]:4000 is one of IPv6. "
+        "A file of such a name is given as ./{}.",
+        place, place);
   } else if (!place.empty()) {
     launch.rendezvous.file = place;
   } else {

@@ -71,6 +71,9 @@ TEST(Launch, RefusesWhatCannotBe) {
   EXPECT_NE(message({{"RANK", "2"}, {"WORLD_SIZE", "2"}}).find("RANK is 2, but WORLD_SIZE says"), std::string::npos);
   EXPECT_NE(message({{"RANK", "x"}, {"WORLD_SIZE", "2"}}).find("RANK is 'x'"), std::string::npos);
   EXPECT_NE(message({{"RANK", "1"}, {"WORLD_SIZE", "2"}}).find("--rendezvous HOST:PORT"), std::string::npos);
+  for (const char* place : {"127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", ":4444", "[::1", "::1:80", "tcp://a:1"}) {
+    EXPECT_NE(message({{"RANK", "1"}, {"WORLD_SIZE", "2"}}, place).find("is no address"), std::string::npos) << place;
+  }
   EXPECT_NE(message({}, "localhost:1").find("no variable tells this one's number"), std::string::npos);
 }
 

@@ -163,10 +163,10 @@ class Reception {
   void listen(const Address& address) {
     ErrorCode error;
     if (is_loopback(address.host)) {
-      const bool is_long = address.host == "::1";
-      try_endpoint({is_long ? asio::ip::address(asio::ip::address_v6::loopback()) : asio::ip::address_v4::loopback(),
-                    address.port},
-                   error);
+      ErrorCode is_name;
+      asio::ip::address own = asio::ip::make_address(address.host, is_name);
+      if (is_name) own = asio::ip::address_v4::loopback();
+      try_endpoint({own, address.port}, error);
     } else {
       try_endpoint({tcp::v6(), address.port}, error);
       if (error == asio::error::address_family_not_supported || error == boost::system::errc::address_not_available) {
@@ -237,18 +237,39 @@ tcp::socket handed_to(asio::io_context& io, tcp::socket& socket) {
   return moved;
 }
 
+// What a rendezvous' file begins with.
+constexpr std::string_view file_magic = "mslt-rendezvous ";
+
+std::string text_in(const fs::path& file) {
+  try {
+    return read_file(file, longest_file);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 // The file of a rendezvous, which rank 0 writes and removes.
 class RendezvousFile {
  public:
-  RendezvousFile(fs::path path, const Address& address, std::string_view token) : path_(std::move(path)) {
-    // Only its user may know the token. A file of that name, of a run before, is replaced.
+  RendezvousFile(fs::path path, const Address& address, std::string_view token)
+      : path_(std::move(path)), text_(fmt::format("{}{} {} {}\n", file_magic, address.host, address.port, token)) {
+    // One of a run before is replaced.
+    std::error_code missing;
+    const bool is_empty = fs::is_regular_file(path_, missing) && fs::file_size(path_, missing) == 0;
+    if (fs::exists(path_, missing) && !is_empty && !text_in(path_).starts_with(file_magic)) {
+      fail(ErrorKind::usage, "--rendezvous names {}, which exists and is no meeting of mslt; name a file to be made.",
+           path_.string());
+    }
+    // Only its user may know the token.
     std::string temporary = path_.string() + ".XXXXXX";
     const int descriptor = ::mkstemp(temporary.data());
-    const std::string text = fmt::format("{} {} {}\n", address.host, address.port, token);
+    errno = 0;
     const bool is_written =
-        descriptor >= 0 && ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+        descriptor >= 0 && ::write(descriptor, text_.data(), text_.size()) == static_cast<ssize_t>(text_.size());
+    // Less was written where the disk is full.
+    std::error_code failure;
+    if (!is_written) failure = std::error_code(errno != 0 ? errno : ENOSPC, std::generic_category());
     if (descriptor >= 0) ::close(descriptor);
-    std::error_code failure = is_written ? std::error_code() : std::error_code(errno, std::generic_category());
     if (is_written) fs::rename(temporary, path_, failure);
     if (!failure) return;
     ::unlink(temporary.c_str());
@@ -256,13 +277,15 @@ class RendezvousFile {
   }
   RendezvousFile(const RendezvousFile&) = delete;
   RendezvousFile& operator=(const RendezvousFile&) = delete;
+  // Another run's may stand there by now.
   ~RendezvousFile() {
     std::error_code ignored;
-    fs::remove(path_, ignored);
+    if (text_in(path_) == text_) fs::remove(path_, ignored);
   }
 
  private:
   fs::path path_;
+  std::string text_;
 };
 
 std::string own_host() {
@@ -276,12 +299,9 @@ struct Place {
 
 // Reads what the file says; false while it is not there.
 bool read_place(const fs::path& file, Place& place) {
-  std::string text;
-  try {
-    text = read_file(file, longest_file);
-  } catch (const Error&) {
-    return false;
-  }
+  std::string text = text_in(file);
+  if (!text.starts_with(file_magic)) return false;
+  text.erase(0, file_magic.size());
   const std::size_t host_end = text.find(' ');
   const std::size_t port_end = text.find(' ', host_end + 1);
   if (host_end == std::string::npos || port_end == std::string::npos || text.back() != '\n') return false;

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "base/fail.h"
+#include "base/test_errors.h"
 #include "parallel/communicator.h"
 
 namespace mslt {
@@ -66,9 +67,20 @@ class TcpTransportTest : public testing::Test {
   fs::path folder_;
 };
 
+TEST_F(TcpTransportTest, ReplacesNoFileOfOthers) {
+  std::ofstream(folder_ / "meeting") << "precious\n";
+  const std::string message =
+      test::error_of(ErrorKind::usage, [&] { make_tcp_transport(meeting(0, 2), test_patience); });
+  EXPECT_NE(message.find("exists and is no meeting of mslt"), std::string::npos) << message;
+  std::ifstream file(folder_ / "meeting");
+  std::string kept;
+  std::getline(file, kept);
+  EXPECT_EQ(kept, "precious");
+}
+
 TEST_F(TcpTransportTest, ExchangesBetweenAllRanks) {
   // A file of a run before, at whose address nobody listens.
-  std::ofstream(folder_ / "meeting") << "127.0.0.1 1 old\n";
+  std::ofstream(folder_ / "meeting") << "mslt-rendezvous 127.0.0.1 1 old\n";
   const auto errors = on_ranks(
       4, [&](int rank) { return meeting(rank, 4); },
       [&](Communicator& communicator) {
@@ -118,9 +130,10 @@ TEST_F(TcpTransportTest, StrangersAreNotLetIn) {
       [&](int rank) {
         if (rank == 0) return meeting(rank, 2);
         // One that says nothing, one that says something else, and one of another run.
+        std::string magic;
         std::string host;
         std::string port;
-        while (port.empty()) std::ifstream(folder_ / "meeting") >> host >> port;
+        while (port.empty()) std::ifstream(folder_ / "meeting") >> magic >> host >> port;
         boost::asio::io_context io;
         const auto address = boost::asio::ip::tcp::resolver(io).resolve(host, port);
         boost::asio::ip::tcp::socket silent(io);
