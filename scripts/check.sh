@@ -44,9 +44,9 @@ check_asan() {
 check_tsan() {
   cmake --preset tsan -DMSLT_UNITY=ON -DMSLT_PYTHON= >/dev/null
   # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as threads.
-  cmake --build --preset tsan --target base_tests bpe_tests data_tests msl_tests backend_tests
+  cmake --build --preset tsan --target base_tests bpe_tests data_tests parallel_tests msl_tests backend_tests
   # Large tensors take minutes and meet no thread.
-  ctest --preset tsan -j2 -R '^(base|bpe|data|msl)/|msl_host' \
+  ctest --preset tsan -j2 -R '^(base|bpe|data|parallel|msl)/|msl_host' \
     -E "$every_launch|CarriesLargeTensorsThereAndBack"
 }
 
