@@ -2,8 +2,6 @@
 #include "engine/step_draws.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <exception>
 
 #include "generate/token_drawer.h"
@@ -47,7 +45,8 @@ std::vector<RequestEvent> StepDraws::draw(const Tensor& logits, std::span<Reques
       events[row].error = std::current_exception();
     }
   }
-  if (std::ranges::find(is_drawn, true) != is_drawn.end()) draw_on_device(logits, rows);
+  DrawnRows drawn;
+  if (std::ranges::find(is_drawn, true) != is_drawn.end()) drawn = draws_.draw(rows, logits);
   logits_.resize(static_cast<std::size_t>(logits.shape()[-1]));
   for (std::size_t row = 0; row < requests.size(); ++row) {
     RequestState& request = *requests[row];
@@ -58,25 +57,11 @@ std::vector<RequestEvent> StepDraws::draw(const Tensor& logits, std::span<Reques
       continue;
     }
     events[row] = event_or_error([&] {
-      require_finite({{std::bit_cast<float>(drawn_[row])}});
-      return request.accept(static_cast<TokenId>(drawn_[requests.size() + row]));
+      require_finite(std::span(drawn.values).subspan(row, 1));
+      return request.accept(static_cast<TokenId>(drawn.tokens[row]));
     });
   }
   return events;
-}
-
-void StepDraws::draw_on_device(const Tensor& logits, std::span<const RowDraw> rows) {
-  const auto count = static_cast<std::int64_t>(rows.size());
-  if (count > room_) {
-    room_ = 0;
-    buffer_ = backend_.allocate(2 * rows.size() * sizeof(float), "drawn tokens");
-    room_ = count;
-  }
-  draws_.load(rows);
-  const std::size_t bytes = rows.size() * sizeof(float);
-  draws_.run(Tensor(*buffer_, bytes, DType::i32, {count}), Tensor(*buffer_, 0, DType::f32, {count}), logits);
-  drawn_.resize(2 * rows.size());
-  backend_.download(Tensor(*buffer_, 0, DType::i32, {2 * count}), std::as_writable_bytes(std::span(drawn_)));
 }
 
 }  // namespace mslt

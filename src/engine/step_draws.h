@@ -1,8 +1,6 @@
 // The next tokens of the requests of a step.
 #pragma once
 
-#include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -22,16 +20,10 @@ class StepDraws {
   std::vector<RequestEvent> draw(const Tensor& logits, std::span<RequestState* const> requests);
 
  private:
-  // Reads `drawn_`, as many values and tokens as there are rows.
-  void draw_on_device(const Tensor& logits, std::span<const RowDraw> rows);
-
   Backend& backend_;
   Sampler of_others_;  // of rows that the host draws
   RowDraws draws_;
-  std::unique_ptr<Buffer> buffer_;
-  std::int64_t room_ = 0;            // rows of the buffer
-  std::vector<std::int32_t> drawn_;  // the bits of values, then tokens
-  std::vector<float> logits_;        // of a row
+  std::vector<float> logits_;  // of a row
 };
 
 }  // namespace mslt

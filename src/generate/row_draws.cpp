@@ -2,6 +2,7 @@
 #include "generate/row_draws.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace mslt {
 namespace {
@@ -106,6 +107,25 @@ void RowDraws::run(const Tensor& tokens, const Tensor& values, const Tensor& log
                           .settings = rows_of("settings"),
                           .excluded = has_forbidden_ ? rows_of("forbidden") : common,
                           .vocab = choices_});
+}
+
+DrawnRows RowDraws::draw(std::span<const RowDraw> rows, const Tensor& logits) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  if (count > drawn_rows_) {
+    drawn_rows_ = 0;
+    drawn_ = backend_.allocate(2 * rows.size() * sizeof(float), "drawn tokens");
+    drawn_rows_ = count;
+  }
+  load(rows);
+  run(Tensor(*drawn_, rows.size() * sizeof(float), DType::i32, {count}), Tensor(*drawn_, 0, DType::f32, {count}),
+      logits);
+  // Both in one download, since the host waits for each.
+  std::vector<std::int32_t> words(2 * rows.size());
+  backend_.download(Tensor(*drawn_, 0, DType::i32, {2 * count}), std::as_writable_bytes(std::span(words)));
+  DrawnRows drawn;
+  for (std::size_t row = 0; row < rows.size(); ++row) drawn.values.push_back(std::bit_cast<float>(words[row]));
+  drawn.tokens.assign(words.begin() + count, words.end());
+  return drawn;
 }
 
 }  // namespace mslt

@@ -25,6 +25,12 @@ struct RowDraw {
 // Whether a sampler's tokens depend on those before them.
 bool penalizes(const Sampler& sampler);
 
+// What a device drew, for each row.
+struct DrawnRows {
+  std::vector<std::int32_t> tokens;
+  std::vector<float> values;  // NaN where a row's logits are not finite, or nothing may come
+};
+
 // Draws by DrawTokens, from ids 0 to choices - 1 except `excluded`. Keeps a reference to the backend. One thread at a
 // time.
 class RowDraws {
@@ -36,6 +42,8 @@ class RowDraws {
   // Draws the tokens i32 [N] of the N rows that were loaded from logits f [N, V], V >= choices; `values` f32 [N] are
   // NaN where a row's logits are not finite, or nothing may come. Another run goes on from there.
   void run(const Tensor& tokens, const Tensor& values, const Tensor& logits);
+  // Loads the rows, draws their tokens from logits once, and waits for them.
+  DrawnRows draw(std::span<const RowDraw> rows, const Tensor& logits);
 
  private:
   void make_room(std::int64_t rows, bool seen, bool forbidden);
@@ -47,7 +55,9 @@ class RowDraws {
   bool has_seen_ = false;
   bool has_forbidden_ = false;
   Arena arena_;
-  std::int64_t room_ = 0;  // rows of the arena
+  std::int64_t room_ = 0;          // rows of the arena
+  std::unique_ptr<Buffer> drawn_;  // values, then tokens, of draw()
+  std::int64_t drawn_rows_ = 0;    // that it has room for
 };
 
 }  // namespace mslt

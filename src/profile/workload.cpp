@@ -127,8 +127,7 @@ class GenerationWorkload final : public Workload {
 class ServingWorkload final : public Workload {
  public:
   ServingWorkload(TimedBackend& backend, const WorkloadOptions& options)
-      : backend_(backend),
-        options_(options),
+      : options_(options),
         transformer_(backend, options.model, dtype_from_name(options.dtype)),
         cache_(backend, options.model, dtype_from_name(options.dtype), static_cast<int>(options.batch_size) + 1,
                options.batch_size * (options.prompt_tokens + 1) + options.prefill_tokens),
@@ -137,10 +136,7 @@ class ServingWorkload final : public Workload {
             cache_, RowBits::independent),
         prompt_(random_tokens(std::max(options.prompt_tokens, options.prefill_tokens), options.model.vocab_size, 0)),
         sampler_({.temperature = 1.0f}, 0),
-        draws_(backend, options.model.vocab_size, {}),
-        drawn_on_device_(
-            backend.allocate(2 * static_cast<std::size_t>(options.batch_size + 1) * sizeof(float), "drawn tokens")),
-        drawn_(2 * static_cast<std::size_t>(options.batch_size + 1)) {
+        draws_(backend, options.model.vocab_size, {}) {
     backend.name_layers(transformer_.parameters());
     const std::span<const std::int32_t> prompt(prompt_);
     for (std::int64_t i = 0; i < options.batch_size; ++i) {
@@ -160,18 +156,11 @@ class ServingWorkload final : public Workload {
       cache_.truncate(chunk.slot, chunk.slot < options_.batch_size ? options_.prompt_tokens : 0);
     }
     const Tensor logits = pass_.run(chunks_);
-    const std::int64_t rows = logits.shape()[0];
-    const auto count = static_cast<std::size_t>(rows);
-    draws_.load(std::vector<RowDraw>(count, {.sampler = &sampler_}));
-    draws_.run(Tensor(*drawn_on_device_, count * sizeof(float), DType::i32, {rows}),
-               Tensor(*drawn_on_device_, 0, DType::f32, {rows}), logits);
-    backend_.download(Tensor(*drawn_on_device_, 0, DType::i32, {2 * rows}),
-                      std::as_writable_bytes(std::span(drawn_).first(2 * count)));
+    draws_.draw(std::vector<RowDraw>(static_cast<std::size_t>(logits.shape()[0]), {.sampler = &sampler_}), logits);
   }
   std::int64_t tokens_per_step() const override { return options_.batch_size + options_.prefill_tokens; }
 
  private:
-  TimedBackend& backend_;
   WorkloadOptions options_;
   Transformer transformer_;
   KvCache cache_;
@@ -180,8 +169,6 @@ class ServingWorkload final : public Workload {
   std::vector<Chunk> chunks_;
   Sampler sampler_;
   RowDraws draws_;
-  std::unique_ptr<Buffer> drawn_on_device_;
-  std::vector<std::int32_t> drawn_;  // the bits of values, then tokens
 };
 
 }  // namespace
