@@ -8,6 +8,7 @@
 # RUN_WRAPPER precedes every program of the build, for builds that carry their own libraries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/compare_losses.sh
 
 build=${1:?"Usage: scripts/cuda_check.sh BUILD_DIR [suites|train|proof|sanitize ...]"}
 shift
@@ -35,20 +36,6 @@ check_suites() {
   run "$libraries" --gtest_brief=1
   run "$golden" '--gtest_filter=*cuda*' --gtest_brief=1
   run "$training" '--gtest_filter=*cuda*' --gtest_brief=1
-}
-
-# losses RUN: "step loss" of each step
-losses() {
-  sed -nE 's/^\{"step":([0-9]+),"loss":([^,]+),.*/\1 \2/p' "$1/metrics.jsonl"
-}
-
-# compare NAME TOLERANCE REFERENCE OTHER: the largest relative difference of the losses
-compare() {
-  join <(losses "$3" | sort) <(losses "$4" | sort) | awk -v name="$1" -v tolerance="$2" '
-    { difference = ($3 - $2) / $2; if (difference < 0) difference = -difference
-      if (difference > largest) largest = difference; ++steps }
-    END { printf "%-28s %d steps, losses differ by at most %.2e (%.0e allowed)\n", name, steps, largest, tolerance
-          exit !(steps > 0 && largest <= tolerance) }'
 }
 
 prepare() { # VOCAB_SIZE

@@ -5,6 +5,7 @@
 # Exits with status 77 where there are fewer than two GPUs. STEPS and BATCH (sequences a GPU) are those of the speed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/compare_losses.sh
 
 build=${1:?"Usage: scripts/cuda_parallel_check.sh BUILD_DIR [collectives|equality|faults|speed ...]"}
 shift
@@ -43,16 +44,6 @@ small() { # RUN OPTION...
     --warmup 0 --device cuda "$@" >"$work/$run.log" 2>&1 || { cat "$work/$run.log" >&2; return 1; }
 }
 
-# compare NAME TOLERANCE REFERENCE OTHER: the largest relative difference of the losses
-losses() { sed -nE 's/^\{"step":([0-9]+),"loss":([^,]+),.*/\1 \2/p' "$work/$1/metrics.jsonl"; }
-compare() {
-  join <(losses "$3" | sort) <(losses "$4" | sort) | awk -v name="$1" -v tolerance="$2" '
-    { difference = ($3 - $2) / $2; if (difference < 0) difference = -difference
-      if (difference > largest) largest = difference; ++steps }
-    END { printf "%-28s %d steps, losses differ by at most %.2e (%.0e allowed)\n", name, steps, largest, tolerance
-          exit !(steps > 0 && largest <= tolerance) }'
-}
-
 check_collectives() { both tensors; }
 
 check_equality() {
@@ -61,18 +52,18 @@ check_equality() {
   small one --steps 30 --save-every 0
   small two --steps 30 --save-every 0 --devices all
   small again --steps 30 --save-every 0 --devices 0,1
-  compare "f32, 1 and 2 GPUs" 1e-5 one two
+  compare "f32, 1 and 2 GPUs" 1e-5 "$work/one" "$work/two"
   cmp "$work/two/model.safetensors" "$work/again/model.safetensors" && echo "two runs on 2 GPUs have the same bits"
   small moved --steps 10 --save-every 10
   small moved --steps 20 --save-every 10 --resume --devices 2
   small moved --steps 30 --save-every 10 --resume
-  compare "f32, 1 to 2 to 1 GPU" 1e-5 one moved
+  compare "f32, 1 to 2 to 1 GPU" 1e-5 "$work/one" "$work/moved"
   small parts --steps 30 --save-every 0 --devices 2 --zero 2
-  compare "f32, 2 GPUs, --zero 2" 1e-5 one parts
+  compare "f32, 2 GPUs, --zero 2" 1e-5 "$work/one" "$work/parts"
   small one16 --steps 30 --save-every 0 --dtype bf16
   small two16 --steps 30 --save-every 0 --dtype bf16 --devices 2
   small again16 --steps 30 --save-every 0 --dtype bf16 --devices 2
-  compare "bf16, 1 and 2 GPUs" 1e-2 one16 two16
+  compare "bf16, 1 and 2 GPUs" 1e-2 "$work/one16" "$work/two16"
   cmp "$work/two16/model.safetensors" "$work/again16/model.safetensors" && echo "two runs in bf16 have the same bits"
 }
 
