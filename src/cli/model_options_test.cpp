@@ -35,9 +35,12 @@ std::string change(const ConfigField& field, T& value) {
   } else if constexpr (std::is_integral_v<T>) {
     value = 3;
     return "3";
-  } else {
-    value = static_cast<T>(field.most > 1 ? 1.5 : 0.25);
+  } else if constexpr (std::is_floating_point_v<T>) {
+    value = field.most > 1 ? T{1.5} : T{0.25};
     return field.most > 1 ? "1.5" : "0.25";
+  } else {
+    value = {0.25};
+    return "0.25";
   }
 }
 
