@@ -2,6 +2,7 @@
 #include "text/character_set.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace mslt {
@@ -27,7 +28,10 @@ void add_named(std::string_view name, std::vector<unicode::CharacterRange>& rang
 }  // namespace
 
 CharacterSet::CharacterSet(std::vector<unicode::CharacterRange> ranges) {
-  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  // Most are in order: results of other sets.
+  if (!std::ranges::is_sorted(ranges, {}, &unicode::CharacterRange::first)) {
+    std::ranges::sort(ranges, {}, &unicode::CharacterRange::first);
+  }
   for (const unicode::CharacterRange& range : ranges) {
     if (!ranges_.empty() && range.first <= ranges_.back().last + 1) {
       ranges_.back().last = std::max(ranges_.back().last, range.last);
@@ -59,8 +63,10 @@ bool CharacterSet::contains_beyond_ascii(char32_t code_point) const {
 }
 
 CharacterSet CharacterSet::united(const CharacterSet& other) const {
-  std::vector<unicode::CharacterRange> ranges = ranges_;
-  ranges.insert(ranges.end(), other.ranges_.begin(), other.ranges_.end());
+  std::vector<unicode::CharacterRange> ranges;
+  ranges.reserve(ranges_.size() + other.ranges_.size());
+  std::ranges::merge(ranges_, other.ranges_, std::back_inserter(ranges), {}, &unicode::CharacterRange::first,
+                     &unicode::CharacterRange::first);
   return CharacterSet(std::move(ranges));
 }
 

@@ -140,6 +140,7 @@ class ExpressionParser {
 
   // Ignoring case is supported for ASCII only.
   void check_case(const CharacterSet& set) const {
+    if (set.intersected(CharacterSet::of(0x80, 0x10FFFF)).empty()) return;
     const CharacterSet cased = CharacterSet::named("Lu")
                                    .united(CharacterSet::named("Ll"))
                                    .united(CharacterSet::named("Lt"))

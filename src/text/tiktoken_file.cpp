@@ -116,7 +116,6 @@ bool looks_like_tiktoken(std::string_view text) {
 TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, std::string_view source,
                                    std::span<const SpecialToken> given) {
   TokenizerParts parts;
-  parts.pre_tokenizer = PreTokenizer({split_by_pattern(pattern)});
   parts.whole_tokens_first = true;
   std::vector<Line> lines;
   for (std::size_t number = 1; !text.empty(); ++number) {
@@ -180,6 +179,7 @@ TokenizerParts parts_from_tiktoken(std::string_view text, SplitPattern pattern, 
     parts.tokens[token.id] = token.text;
     parts.added.push_back({.text = token.text, .id = token.id});
   }
+  parts.pre_tokenizer = PreTokenizer({split_by_pattern(pattern)});
   return parts;
 }
 
