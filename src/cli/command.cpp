@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <array>
 #include <ostream>
+#include <string_view>
 
 #include "base/fail.h"
 #include "base/parallel.h"
@@ -25,6 +27,22 @@ constexpr const char* footer =
     "128 plus the signal's number for other work ended by a signal.\n"
     "Next, with README.md or any other text file:\n"
     "  {} tokenizer train --input README.md --vocab-size 512 --output tokenizer.json\n";
+
+struct NamedCommand {
+  std::string_view name;
+  void (*add)(CLI::App&, Context&);
+};
+
+// In the order of the help.
+constexpr std::array commands = {
+    NamedCommand{"tokenizer", add_tokenizer_command}, NamedCommand{"data", add_data_command},
+    NamedCommand{"train", add_train_command},         NamedCommand{"eval", add_eval_command},
+    NamedCommand{"generate", add_generate_command},   NamedCommand{"chat", add_chat_command},
+    NamedCommand{"serve", add_serve_command},         NamedCommand{"bench", add_bench_command},
+    NamedCommand{"tune", add_tune_command},           NamedCommand{"profile", add_profile_command},
+    NamedCommand{"export", add_export_command},       NamedCommand{"info", add_info_command},
+    NamedCommand{"devices", add_devices_command},     NamedCommand{"doctor", add_doctor_command},
+};
 
 // Whether the arguments ask for JSON, for errors before or during parsing.
 bool asks_for_json(const std::vector<std::string>& arguments) {
@@ -53,20 +71,7 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "mslt 0.1.0");
   app.footer(fmt::format(footer, context.program));
-  add_tokenizer_command(app, context);
-  add_data_command(app, context);
-  add_train_command(app, context);
-  add_eval_command(app, context);
-  add_generate_command(app, context);
-  add_chat_command(app, context);
-  add_serve_command(app, context);
-  add_bench_command(app, context);
-  add_tune_command(app, context);
-  add_profile_command(app, context);
-  add_export_command(app, context);
-  add_info_command(app, context);
-  add_devices_command(app, context);
-  add_doctor_command(app, context);
+  add_commands(app, context, arguments.empty() ? std::string_view() : arguments.front());
 
   if (arguments.empty()) {
     context.err << app.help();
@@ -89,6 +94,13 @@ int parse_and_run(std::vector<std::string>& arguments, Context& context) {
 
 void Context::print_json(const nlohmann::ordered_json& document) const {
   out << document.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+}
+
+void add_commands(CLI::App& app, Context& context, std::string_view only) {
+  const bool is_known = std::ranges::find(commands, only, &NamedCommand::name) != commands.end();
+  for (const NamedCommand& command : commands) {
+    if (!is_known || command.name == only) command.add(app, context);
+  }
 }
 
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace CLI {  // NOLINT(readability-identifier-naming): not ours
@@ -60,6 +61,9 @@ void add_export_command(CLI::App& app, Context& context);
 void add_info_command(CLI::App& app, Context& context);
 void add_devices_command(CLI::App& app, Context& context);
 void add_doctor_command(CLI::App& app, Context& context);
+
+// Adds the subcommand called `only`, or all where none is. Most of the time to start is that of adding options.
+void add_commands(CLI::App& app, Context& context, std::string_view only = {});
 
 // A subcommand with the common parts: --json, --threads, --config FILE.toml, and examples below its help.
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,

@@ -29,16 +29,7 @@ struct Streams {
 void for_each_command(const std::function<void(const std::vector<std::string>&, const CLI::App&)>& visit) {
   Streams streams;
   CLI::App app;
-  add_tokenizer_command(app, streams.context);
-  add_data_command(app, streams.context);
-  add_train_command(app, streams.context);
-  add_eval_command(app, streams.context);
-  add_generate_command(app, streams.context);
-  add_bench_command(app, streams.context);
-  add_tune_command(app, streams.context);
-  add_profile_command(app, streams.context);
-  add_info_command(app, streams.context);
-  add_devices_command(app, streams.context);
+  add_commands(app, streams.context);
   const std::function<void(std::vector<std::string>, const CLI::App&)> walk = [&](std::vector<std::string> words,
                                                                                   const CLI::App& command) {
     const auto inner = command.get_subcommands([](const CLI::App*) { return true; });
@@ -60,6 +51,18 @@ std::string type_of(const CLI::Option& option) {
 Outcome run_with(std::vector<std::string> words, const std::vector<std::string>& more) {
   words.insert(words.end(), more.begin(), more.end());
   return mslt(std::move(words));
+}
+
+TEST(Options, TheFirstWordChoosesWhatIsAdded) {
+  const auto count = [](std::string_view only) {
+    Streams streams;
+    CLI::App app;
+    add_commands(app, streams.context, only);
+    return app.get_subcommands([](const CLI::App*) { return true; }).size();
+  };
+  EXPECT_EQ(count("train"), 1u);
+  EXPECT_EQ(count("trains"), count(""));
+  EXPECT_GT(count(""), 10u);
 }
 
 TEST(Options, NoneLeavesItsNumbersToCli11) {

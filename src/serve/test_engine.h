@@ -62,11 +62,11 @@ class TestEngine final : public Engine {
   // Waits until so many requests were cancelled, 20 s at most.
   bool wait_for_cancelled(int count) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return cancelled >= count; });
+    return changed_.wait_for(lock, std::chrono::seconds(100), [&] { return cancelled >= count; });
   }
   bool wait_for_submitted(int count) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return submitted >= count; });
+    return changed_.wait_for(lock, std::chrono::seconds(100), [&] { return submitted >= count; });
   }
   // Without its constraint.
   const Request& last() const { return last_; }

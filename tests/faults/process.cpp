@@ -262,12 +262,15 @@ bool Child::wait_for_output(std::size_t bytes, std::chrono::milliseconds limit) 
   return true;
 }
 
-void Child::listen(std::chrono::microseconds duration) {
+bool Child::listen(std::chrono::microseconds duration) {
   const Clock::time_point until = Clock::now() + duration;
-  while (until - Clock::now() > std::chrono::milliseconds(2) && pump(until - std::chrono::milliseconds(1))) {
+  bool runs = true;
+  while (runs && until - Clock::now() > std::chrono::milliseconds(2)) {
+    runs = pump(until - std::chrono::milliseconds(1));
   }
   const auto rest = std::chrono::duration_cast<std::chrono::microseconds>(until - Clock::now()).count();
   if (rest > 0) ::usleep(static_cast<useconds_t>(rest));
+  return runs;
 }
 
 Outcome Child::wait(std::chrono::seconds limit) {

@@ -84,8 +84,8 @@ class Child {
   bool wait_for_message(std::string_view text, std::chrono::milliseconds limit);
   // Whether standard output has at least so many bytes, as above.
   bool wait_for_output(std::size_t bytes, std::chrono::milliseconds limit);
-  // Reads the child's output for that long.
-  void listen(std::chrono::microseconds duration);
+  // Reads the child's output for that long; false if it ended before.
+  bool listen(std::chrono::microseconds duration);
   // Waits for its end. Kills a child that takes longer than `limit`.
   Outcome wait(std::chrono::seconds limit = default_limit);
 

@@ -1,7 +1,11 @@
-// Differences between systems: giving up rights, not outliving the parent, and the unit of memory sizes.
+// Differences between systems: giving up rights, not outliving the parent, mapped files, and the unit of memory sizes.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
+#include <optional>
+#include <string>
 
 namespace mslt::faults {
 
@@ -11,6 +15,9 @@ bool obey_modes();
 
 // Has the system kill this process when its parent dies, if possible; for a child between fork and exec.
 void die_with_parent();
+
+// Whether a process has the file mapped; nothing where the system does not tell.
+std::optional<bool> has_mapped(pid_t process, const std::string& file);
 
 // Bytes in one unit of rusage::ru_maxrss.
 extern const std::uint64_t resident_unit;

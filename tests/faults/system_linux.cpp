@@ -1,9 +1,10 @@
-// Linux: capabilities, the parent-death signal, kibibytes.
+// Linux: capabilities, the parent-death signal, /proc/PID/maps, kibibytes.
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
 
 #include "tests/faults/system.h"
 
@@ -20,6 +21,14 @@ bool obey_modes() {
 
 void die_with_parent() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+}
+
+std::optional<bool> has_mapped(pid_t process, const std::string& file) {
+  std::ifstream maps("/proc/" + std::to_string(process) + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.ends_with(file)) return true;
+  }
+  return false;
 }
 
 }  // namespace mslt::faults

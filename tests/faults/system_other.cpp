@@ -16,4 +16,8 @@ bool obey_modes() {
 
 void die_with_parent() {}
 
+std::optional<bool> has_mapped(pid_t /*process*/, const std::string& /*file*/) {
+  return std::nullopt;
+}
+
 }  // namespace mslt::faults

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/faults/scene.h"
+#include "tests/faults/system.h"
 
 namespace mslt::faults {
 namespace {
@@ -34,14 +35,20 @@ class TruncationTest : public SceneTest {
     for (std::size_t written = 0; written < large_bytes; written += text.size()) file << text;
     return scene().path(name);
   }
-  // Truncates the file of a command that reads a large text at several moments, and at later ones until it matters: a
-  // busy machine takes seconds until it reads.
+  // Returns once the child has the file mapped, ends, or the system does not tell.
+  static void wait_until_mapped(Child& child, const fs::path& file) {
+    while (has_mapped(child.id(), file.string()) == false && child.listen(3ms)) {
+    }
+  }
+  // Truncates the file of a command that reads a large text at several moments, and at later ones until it matters:
+  // where the system does not tell when the file is opened, a busy machine takes seconds until it reads.
   static void expect_noticed(const std::string& what, const std::vector<std::string>& arguments, const fs::path& file) {
     int noticed = 0;
-    for (auto moment = 20ms; moment <= 200ms || (noticed == 0 && moment < 20s); moment *= 2) {
+    for (auto moment = 5ms; moment <= 80ms || (noticed == 0 && moment < 20s); moment *= 4) {
       SCOPED_TRACE(what + " after " + std::to_string(moment.count()) + " ms");
       large_text(file.filename().string());
       Child child({.arguments = arguments});
+      wait_until_mapped(child, file);
       child.listen(moment);
       truncate_under(child, file, cut_bytes);
       const Outcome outcome = child.wait();
@@ -93,7 +100,7 @@ TEST_F(TruncationTest, ATextThatIsEncoded) {
   fs::resize_file(file, cut_bytes);
   ASSERT_EQ(run(arguments).status, 0);
   const std::string rest = slurp(output);
-  for (const auto moment : {5ms, 10ms, 15ms, 20ms, 30ms, 60ms, 120ms, 200ms}) {
+  for (const auto moment : {5ms, 20ms, 60ms, 200ms}) {
     SCOPED_TRACE("after " + std::to_string(moment.count()) + " ms");
     large_text("corpus.txt");
     fs::remove(output);
