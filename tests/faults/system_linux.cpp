@@ -1,10 +1,12 @@
-// Linux: capabilities, the parent-death signal, /proc/PID/maps, kibibytes.
+// Linux: capabilities, the parent-death signal, /proc, kibibytes.
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "tests/faults/system.h"
 
@@ -23,10 +25,16 @@ void die_with_parent() {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 }
 
-std::optional<bool> has_mapped(pid_t process, const std::string& file) {
-  std::ifstream maps("/proc/" + std::to_string(process) + "/maps");
+std::optional<bool> has_open(pid_t process, const std::string& file) {
+  const std::filesystem::path entry = std::filesystem::path("/proc") / std::to_string(process);
+  std::ifstream maps(entry / "maps");
   for (std::string line; std::getline(maps, line);) {
     if (line.ends_with(file)) return true;
+  }
+  // The process may end while this looks.
+  std::error_code error;
+  for (const auto& descriptor : std::filesystem::directory_iterator(entry / "fd", error)) {
+    if (std::filesystem::read_symlink(descriptor.path(), error) == file) return true;
   }
   return false;
 }

@@ -16,7 +16,7 @@ bool obey_modes() {
 
 void die_with_parent() {}
 
-std::optional<bool> has_mapped(pid_t /*process*/, const std::string& /*file*/) {
+std::optional<bool> has_open(pid_t /*process*/, const std::string& /*file*/) {
   return std::nullopt;
 }
 

@@ -35,9 +35,9 @@ class TruncationTest : public SceneTest {
     for (std::size_t written = 0; written < large_bytes; written += text.size()) file << text;
     return scene().path(name);
   }
-  // Returns once the child has the file mapped, ends, or the system does not tell.
-  static void wait_until_mapped(Child& child, const fs::path& file) {
-    while (has_mapped(child.id(), file.string()) == false && child.listen(3ms)) {
+  // Returns once the child has the file open, ends, or the system does not tell.
+  static void wait_until_open(Child& child, const fs::path& file) {
+    while (has_open(child.id(), file.string()) == false && child.listen(3ms)) {
     }
   }
   // Truncates the file of a command that reads a large text at several moments, and at later ones until it matters:
@@ -48,7 +48,7 @@ class TruncationTest : public SceneTest {
       SCOPED_TRACE(what + " after " + std::to_string(moment.count()) + " ms");
       large_text(file.filename().string());
       Child child({.arguments = arguments});
-      wait_until_mapped(child, file);
+      wait_until_open(child, file);
       child.listen(moment);
       truncate_under(child, file, cut_bytes);
       const Outcome outcome = child.wait();
