@@ -36,7 +36,8 @@ std::string change(const ConfigField& field, T& value) {
     value = 3;
     return "3";
   } else {
-    value = static_cast<T>(field.most > 1 ? 1.5 : 0.25);
+    static_assert(std::is_floating_point_v<T>);
+    value = field.most > 1 ? T{1.5} : T{0.25};
     return field.most > 1 ? "1.5" : "0.25";
   }
 }
