@@ -117,7 +117,7 @@ void driver_calls_alone(benchmark::State& state) {
       }
     }
     commands.dispatch({8192}, {128});
-    recorder.dispatched(0);
+    recorder.dispatched(0, {info.name});
   }
 }
 BENCHMARK(driver_calls_alone);

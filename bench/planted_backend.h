@@ -61,7 +61,10 @@ class PlantedBackend final : public ForEachOperation<PlantedBackend> {
   void replay(const Recording& recording) override { inner_.replay(recording); }
   std::int64_t fused_rows() const override { return inner_.fused_rows(); }
   double device_seconds() const override { return inner_.device_seconds(); }
-  std::vector<KernelTime> time_kernels(const std::function<void()>& work) override { return inner_.time_kernels(work); }
+  bool has_device_times() const override { return inner_.has_device_times(); }
+  void begin_times() override { inner_.begin_times(); }
+  std::vector<KernelTime> end_times() override { return inner_.end_times(); }
+  void as_operation(const std::function<void()>& run) override { inner_.as_operation(run); }
   std::size_t peak_device_bytes() const override { return inner_.peak_device_bytes(); }
   WorkingMemory working_memory() const override { return inner_.working_memory(); }
   WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override { return inner_.rehearse(work); }

@@ -27,6 +27,17 @@ void Backend::replay(const Recording& recording) {
   for (const auto& operation : operations->operations) operation(*this);
 }
 
+std::vector<KernelTime> Backend::time_kernels(const std::function<void()>& work) {
+  begin_times();
+  try {
+    work();
+  } catch (...) {
+    end_times();
+    throw;
+  }
+  return end_times();
+}
+
 Tensor UploadSlot::beginning(const Tensor& tensor, std::size_t bytes) {
   if (bytes >= tensor.bytes()) return tensor;
   const std::size_t elements = bytes / size_of(tensor.dtype());

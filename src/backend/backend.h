@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -43,9 +44,13 @@ struct WorkingMemory {
 
 // One dispatch, copy or fill on a device that runs kernels.
 struct KernelTime {
+  static constexpr std::size_t no_operation = std::numeric_limits<std::size_t>::max();
+
   std::string kernel;
-  Work work;             // as the backend counts it
-  double seconds = 0.0;  // by the device's clock
+  Work work;                             // as the backend counts it
+  double seconds = 0.0;                  // by the device's clock
+  double begin = 0.0;                    // by std::chrono::steady_clock, as near as the two clocks can be compared
+  std::size_t operation = no_operation;  // the number of the as_operation() that it belongs to
 };
 
 // Executes the operations of a list, one overload each.
@@ -171,13 +176,25 @@ class Backend : public ExecutesAll<Operations> {
   // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
   // without such a clock.
   virtual double device_seconds() const { return 0.0; }
-  // Runs the operations that `work` runs, with each dispatch by itself, waits for them, and returns what each took, in
-  // order; empty on devices without kernels. What was recorded earlier is done first. For measuring: it takes longer.
-  virtual std::vector<KernelTime> time_kernels(const std::function<void()>& work) {
-    work();
+
+  // Times of single commands, on a device that works while the host goes on. Nothing waits for a command; marks between
+  // them cost a little, and where a driver has none, each command is handed over by itself.
+
+  // Whether there are such times. Where not, an operation is done when run() returns, or wait().
+  virtual bool has_device_times() const { return false; }
+  // Waits; from now on, the times of commands are kept, those of replays, too.
+  virtual void begin_times() { wait(); }
+  // Waits, and returns what each dispatch, copy and fill of operations took since begin_times(), in order and none
+  // beside another. Throws Error(device) if there were more than the device could keep.
+  virtual std::vector<KernelTime> end_times() {
     wait();
     return {};
   }
+  // Calls `run`. The commands that it records belong to one operation, the next in number since begin_times(). Those of
+  // a recording are numbered by its replays, as if they were called there.
+  virtual void as_operation(const std::function<void()>& run) { run(); }
+  // The times of what `work` runs; empty on devices without. What was recorded earlier is done first.
+  std::vector<KernelTime> time_kernels(const std::function<void()>& work);
   // The most bytes of the device's own memory that were allocated at a time; 0 where it works in the host's.
   virtual std::size_t peak_device_bytes() const { return 0; }
 

@@ -35,17 +35,19 @@ class TimedBackend::Slot final : public UploadSlot {
   std::unique_ptr<UploadSlot> inner_;
 };
 
-// The same operations one by one and as the other backend keeps them.
-struct TimedBackend::BothRecordings final : Recording {
-  std::unique_ptr<Recording> single;
+// A recording of the other backend, and what is to be known to time it.
+struct TimedBackend::TimedRecording final : Recording {
   std::unique_ptr<Recording> whole;
+  std::unique_ptr<Recording> single;      // the same operations one by one; for a device without times
+  std::vector<OperationTime> operations;  // without times; for a device with them
+  std::map<const void*, HeldBuffer> buffers;
 };
 
 TimedBackend::TimedBackend(Backend& inner, const CpuCounters* counters)
     : inner_(inner), counters_(counters != nullptr && counters->counts() ? counters : nullptr) {}
 
 void TimedBackend::begin_step() {
-  inner_.wait();
+  inner_.begin_times();
   step_ = {};
   last_layer_.clear();
   timing_ = true;
@@ -56,7 +58,52 @@ StepTimeline TimedBackend::end_step() {
   wait();
   step_.seconds = now();
   timing_ = false;
+  const std::vector<KernelTime> kernels = inner_.end_times();
+  for (OperationTime& one : step_.operations) one.layer = layer_of(one);
+  if (inner_.has_device_times()) {
+    place(kernels);
+    join_fused();
+  }
   return std::exchange(step_, {});
+}
+
+void TimedBackend::place(const std::vector<KernelTime>& kernels) {
+  for (const KernelTime& kernel : kernels) {
+    if (kernel.operation < step_.operations.size()) step_.operations[kernel.operation].kernels.push_back(kernel);
+  }
+  const double start = std::chrono::duration<double>(start_.time_since_epoch()).count();
+  double end = 0.0;
+  for (OperationTime& one : step_.operations) {
+    one.begin = one.end = std::max(end, one.handed_over);
+    if (one.kernels.empty()) continue;
+    for (KernelTime& kernel : one.kernels) {
+      kernel.begin -= start;
+      one.seconds += kernel.seconds;
+    }
+    // The clocks agree but for some microseconds.
+    one.begin = std::max(one.begin, one.kernels.front().begin);
+    one.end = std::max(one.begin + one.seconds, one.kernels.back().begin + one.kernels.back().seconds);
+    end = one.end;
+  }
+}
+
+// The commands of several operations in one launch are those of the first.
+void TimedBackend::join_fused() {
+  std::vector<OperationTime> joined;
+  for (OperationTime& one : step_.operations) {
+    const bool is_fused = one.kernels.empty() && one.work.bytes > 0.0 && !joined.empty();
+    if (!is_fused) {
+      joined.push_back(std::move(one));
+      continue;
+    }
+    OperationTime& first = joined.back();
+    first.operation = "fused_operations";
+    if (first.layer != one.layer) first.layer = "all layers";
+    first.work.flops += one.work.flops;
+    first.work.bytes += one.work.bytes;
+    first.uses.insert(first.uses.end(), one.uses.begin(), one.uses.end());
+  }
+  step_.operations = std::move(joined);
 }
 
 void TimedBackend::name_layers(const Arena& arena) {
@@ -69,54 +116,60 @@ void TimedBackend::name_layers(const Arena& arena) {
 }
 
 // The layer of the parameters, or their gradients, that an operation accesses. Others belong to the layer before them.
-std::string TimedBackend::layer_of(std::span<const Argument> arguments) {
-  for (const Argument& argument : arguments) {
-    const Tensor& tensor = *argument.tensor;
-    if (!tensor || tensor.bytes() == 0) continue;
-    const auto found = names_.find(&tensor.buffer());
+std::string TimedBackend::layer_of(const OperationTime& operation) {
+  for (const MemoryUse& use : operation.uses) {
+    if (use.begin == use.end) continue;
+    const auto found = names_.find(use.buffer);
     if (found == names_.end()) continue;
     const std::vector<Named>& named = found->second;
-    auto at = std::ranges::upper_bound(named, tensor.offset(), {}, &Named::begin);
+    auto at = std::ranges::upper_bound(named, use.begin, {}, &Named::begin);
     if (at == named.begin()) continue;
     --at;
-    const std::size_t end = tensor.offset() + tensor.bytes();
     const auto next = std::next(at);
-    if (next != named.end() && end > next->end) return "all layers";
+    if (next != named.end() && use.end > next->end) return "all layers";
     return last_layer_ = at->layer;
   }
   return last_layer_;
 }
 
-void TimedBackend::time(std::string_view name, std::span<const Argument> arguments, const Work& work,
-                        const std::function<void()>& run) {
+OperationTime TimedBackend::describe(std::string_view name, std::span<const Argument> arguments, const Work& work,
+                                     std::map<const void*, HeldBuffer>& buffers) {
   OperationTime one;
   one.operation = name;
   one.work = work;
   const Tensor& first = *arguments.front().tensor;
   if (first) one.shape = first.shape().to_string();
-  one.layer = layer_of(arguments);
   for (const Argument& argument : arguments) {
     const Tensor& tensor = *argument.tensor;
     if (!tensor) continue;
     const Buffer* const buffer = &tensor.buffer();
     one.uses.push_back({buffer, tensor.offset(), tensor.offset() + tensor.bytes(), argument.access});
-    step_.buffers.try_emplace(buffer, HeldBuffer{std::string(buffer->label()), buffer->size()});
+    buffers.try_emplace(buffer, HeldBuffer{std::string(buffer->label()), buffer->size()});
+  }
+  return one;
+}
+
+void TimedBackend::time(std::string_view name, std::span<const Argument> arguments, const Work& work,
+                        const std::function<void()>& run) {
+  if (recorded_ != nullptr) {
+    recorded_->operations.push_back(describe(name, arguments, work, recorded_->buffers));
+    inner_.as_operation(run);
+    return;
+  }
+  OperationTime& one = step_.operations.emplace_back(describe(name, arguments, work, step_.buffers));
+  if (inner_.has_device_times()) {
+    one.handed_over = now();
+    inner_.as_operation(run);
+    one.handed_end = now();
+    return;
   }
   const CpuCounts before = counters_ != nullptr ? counters_->read() : CpuCounts{};
-  one.handed_over = now();
-  one.kernels = inner_.time_kernels(run);
-  one.end = now();
+  one.handed_over = one.begin = now();
+  run();
+  inner_.wait();
+  one.handed_end = one.end = now();
   if (counters_ != nullptr) one.counts = counters_->read() - before;
-  one.begin = one.handed_over;
   one.seconds = one.end - one.begin;
-  if (!one.kernels.empty()) {
-    // The device's clock tells how long, the host's when it was over.
-    double seconds = 0.0;
-    for (const KernelTime& kernel : one.kernels) seconds += kernel.seconds;
-    one.seconds = std::min(seconds, one.seconds);
-    one.begin = one.end - one.seconds;
-  }
-  step_.operations.push_back(std::move(one));
 }
 
 void TimedBackend::keep_host(std::string_view what, std::size_t bytes, const std::function<void()>& work) {
@@ -153,27 +206,40 @@ void TimedBackend::throttle(std::size_t in_flight) {
 }
 
 std::unique_ptr<Recording> TimedBackend::record(const std::function<void()>& work) {
-  auto both = std::make_unique<BothRecordings>();
-  both->single = Backend::record(work);
+  auto recording = std::make_unique<TimedRecording>();
+  TimedRecording* const outer = std::exchange(recorded_, nullptr);
   const bool timing = std::exchange(timing_, false);
   try {
-    both->whole = inner_.record([&] { Backend::replay(*both->single); });
+    if (inner_.has_device_times()) {
+      recorded_ = recording.get();
+      recording->whole = inner_.record(work);
+    } else {
+      recording->single = Backend::record(work);
+      recording->whole = inner_.record([&] { Backend::replay(*recording->single); });
+    }
   } catch (...) {
+    recorded_ = outer;
     timing_ = timing;
     throw;
   }
+  recorded_ = outer;
   timing_ = timing;
-  return both;
+  return recording;
 }
 
 void TimedBackend::replay(const Recording& recording) {
-  const auto* const both = dynamic_cast<const BothRecordings*>(&recording);
-  if (both == nullptr) fail(ErrorKind::usage, "The recording is of another backend than the one that times.");
-  if (timing_) {
-    Backend::replay(*both->single);
-  } else {
-    inner_.replay(*both->whole);
+  const auto* const timed = dynamic_cast<const TimedRecording*>(&recording);
+  if (timed == nullptr) fail(ErrorKind::usage, "The recording is of another backend than the one that times.");
+  if (!timing_) return inner_.replay(*timed->whole);
+  if (timed->single) return Backend::replay(*timed->single);
+  const double begin = now();
+  keep_host("replay", 0, [&] { inner_.replay(*timed->whole); });
+  // The device works meanwhile.
+  for (const OperationTime& one : timed->operations) {
+    OperationTime& replayed = step_.operations.emplace_back(one);
+    replayed.handed_over = replayed.handed_end = begin;
   }
+  step_.buffers.insert(timed->buffers.begin(), timed->buffers.end());
 }
 
 }  // namespace mslt

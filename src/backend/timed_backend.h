@@ -1,4 +1,4 @@
-// A backend that runs each operation alone on another one and keeps when it ran.
+// A backend that runs operations on another one and keeps when each ran.
 #pragma once
 
 #include <chrono>
@@ -17,9 +17,12 @@
 
 namespace mslt {
 
-// Between begin_step() and end_step(), each operation is handed over by itself and waited for. Otherwise everything
-// goes to the other backend as it is, recordings replayed whole: the same model takes both kinds of steps, one after
-// another. Throws as the other backend, which must outlive it. One thread at a time.
+// Times operations between begin_step() and end_step(). Where the device works beside the host, they go to the other
+// backend as in any other step, recordings whole, and the device keeps when it ran the commands of each. Operations of
+// a recording that the other backend makes one launch of are one operation then. Elsewhere operations run one by one,
+// those of recordings, too, and the host's clock tells. Otherwise everything goes to the other backend as it is: the
+// same model takes both kinds of steps, one after another. Throws as the other backend, which must outlive it. One
+// thread at a time.
 class TimedBackend final : public ForEachOperation<TimedBackend> {
  public:
   // Counts with `counters` where given; they must outlive it.
@@ -36,7 +39,7 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
 
   template <class Op>
   void each(const Op& op) {
-    if (!timing_) return inner_.run(op);
+    if (recorded_ == nullptr && !timing_) return inner_.run(op);
     const auto arguments = op.arguments();
     time(Op::name, arguments, work_of(op), [&] { inner_.run(op); });
   }
@@ -68,7 +71,7 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
  private:
   using Clock = std::chrono::steady_clock;
   class Slot;
-  struct BothRecordings;
+  struct TimedRecording;
   struct Named {
     std::size_t begin = 0;
     std::size_t end = 0;
@@ -76,10 +79,17 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
   };
 
   double now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  // All about an operation but its times and layer.
+  static OperationTime describe(std::string_view name, std::span<const Argument> arguments, const Work& work,
+                                std::map<const void*, HeldBuffer>& buffers);
   void time(std::string_view name, std::span<const Argument> arguments, const Work& work,
             const std::function<void()>& run);
   void keep_host(std::string_view what, std::size_t bytes, const std::function<void()>& work);
-  std::string layer_of(std::span<const Argument> arguments);
+  std::string layer_of(const OperationTime& operation);
+  // Gives the operations of the step the times of their commands.
+  void place(const std::vector<KernelTime>& kernels);
+  // Makes one of operations that were one launch.
+  void join_fused();
 
   Backend& inner_;
   const CpuCounters* counters_ = nullptr;
@@ -87,7 +97,8 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
   Clock::time_point start_;
   StepTimeline step_;
   std::string last_layer_;
-  std::map<const Buffer*, std::vector<Named>> names_;
+  std::map<const void*, std::vector<Named>> names_;  // by buffer
+  TimedRecording* recorded_ = nullptr;               // what takes operations while they are recorded, for their times
 };
 
 }  // namespace mslt

@@ -22,14 +22,15 @@ struct MemoryUse {
 };
 
 struct OperationTime {
-  std::string_view operation;  // its name, from the operation's type
+  std::string_view operation;  // its name, from the operation's type; "fused_operations" for several in one launch
   std::string shape;           // of its first tensor
   std::string layer;           // "layer 3", "embedding", "output", "all layers", or empty
   Work work;                   // at least
-  double handed_over = 0.0;    // when the host began to hand it over
+  double handed_over = 0.0;    // when the host began to hand it over, or the recording that holds it
+  double handed_end = 0.0;     // when it was handed over; in a recording, the same as handed_over
   double begin = 0.0;          // when it began to run
-  double end = 0.0;            // when the host saw its end
-  double seconds = 0.0;        // that it ran: by the device's own clock where it has one, else end - begin
+  double end = 0.0;            // when it ended
+  double seconds = 0.0;        // that its commands ran; less than end - begin where the device idled between them
   std::vector<KernelTime> kernels;
   std::vector<MemoryUse> uses;
   CpuCounts counts;  // of the hardware's counters, where they are allowed
@@ -37,7 +38,7 @@ struct OperationTime {
 
 // Work of the host that moves data or waits.
 struct HostTime {
-  std::string_view what;  // "upload", "download", "read back", "wait"
+  std::string_view what;  // "upload", "download", "read back", "wait", "replay"
   double begin = 0.0;
   double end = 0.0;
   std::size_t bytes = 0;

@@ -32,7 +32,7 @@
 namespace mslt::cli {
 namespace {
 
-// Where the time of `steps` steps goes: what each operation takes alone. `bench` runs them on the backend that it is
+// Where the time of `steps` steps goes: what each operation takes. `bench` runs them on the backend that it is
 // given, and is handed what to call where they begin and end.
 template <class Bench>
 void print_operations(Backend& backend, std::int64_t steps, const Context& context, const Bench& bench) {
@@ -83,7 +83,7 @@ void print_operations(Backend& backend, std::int64_t steps, const Context& conte
   context.out << fmt::format("Together, one after another: {} a step\n", format_duration(together));
 }
 
-constexpr const char* operations_help = "Print instead what each operation of a step takes alone";
+constexpr const char* operations_help = "Print instead what each operation of a step takes";
 
 // What all processes reach beside what the first one reaches while the others wait.
 struct Scaling {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -76,6 +77,10 @@ StepSamples measure(const ProfileArguments& arguments, const DeviceOptions& devi
   sample_steps(samples, timed, *workload, arguments.rounds,
                [&](int round) { progress.update(fmt::format("step {} of {}", round + 1, arguments.rounds)); });
   progress.clear();
+  if (const double fastest = fastest_flops(summarise(samples)); fastest > samples.peaks.flops) {
+    samples.beaten_flops = std::exchange(samples.peaks.flops, fastest);
+    samples.peaks = keep_better_peaks(backend->device(), dtype, samples.peaks);
+  }
   return samples;
 }
 

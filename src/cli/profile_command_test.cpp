@@ -74,6 +74,21 @@ TEST_F(ProfileCommandTest, SaysWhereTheTimeGoes) {
   EXPECT_EQ(wide.status, 0) << wide.err;
 }
 
+// A stored peak that was measured beside other work, say.
+TEST_F(ProfileCommandTest, RaisesAPeakThatOperationsPass) {
+  const DeviceInfo info = make_backend("cpu")->device();
+  const std::filesystem::path file = stored_peaks_file(info);
+  store_peaks(file, info, DType::f32, {.flops = 1e6, .bandwidth = 1e10, .dispatch_seconds = 1e-6});
+  const Outcome outcome = mslt(profile("train", {"--channels", "128", "--max-positions", "64"}));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("FLOP/s; products were faster than that, so it is raised."), std::string::npos)
+      << outcome.out;
+  const std::optional<DevicePeaks> raised = load_peaks(file, DType::f32);
+  ASSERT_TRUE(raised);
+  EXPECT_GT(raised->flops, 1e8);
+  EXPECT_EQ(raised->bandwidth, 1e10);
+}
+
 TEST_F(ProfileCommandTest, WritesATraceAndAPage) {
   const Outcome outcome = mslt(profile(
       "generate", {"--prompt", "--prompt-tokens", "8", "--trace", path("trace.json"), "--report", path("page.html")}));

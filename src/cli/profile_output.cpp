@@ -46,16 +46,19 @@ nlohmann::ordered_json interval_json(const MedianInterval& interval) {
 }
 
 void print_rows(std::ostream& out, const std::vector<ProfileRow>& rows, const char* kind) {
+  const bool in_teraflops =
+      std::ranges::any_of(rows, [](const ProfileRow& row) { return row.work.flops > 1e12 * row.step_seconds; });
   out << fmt::format("{:<40} {:>6} {:>9} {:>9} {:>6} {:>8} {:>8} {:>8} {:>8} {:>6}  {}\n", kind, "calls", "a call",
-                     "a step", "share", "bytes", "FLOPs", "GB/s", "TFLOP/s", "roof", "bound by");
+                     "a step", "share", "bytes", "FLOPs", "GB/s", in_teraflops ? "TFLOP/s" : "GFLOP/s", "roof",
+                     "bound by");
   for (const ProfileRow& row : rows) {
     const double seconds = row.step_seconds;
-    out << fmt::format("{:<40} {:>6.4g} {:>9} {:>9} {:>4.1f} % {:>8} {:>8} {:>8.2f} {:>8.3f} {:>4.0f} %  {}\n",
+    out << fmt::format("{:<40} {:>6.4g} {:>9} {:>9} {:>4.1f} % {:>8} {:>8} {:>8.2f} {:>8.2f} {:>4.0f} %  {}\n",
                        row.shape.empty() ? row.name : row.name + " " + row.shape, row.calls,
                        time_text(row.call_seconds), time_text(seconds), 100.0 * row.share, format_bytes(row.work.bytes),
                        format_count(row.work.flops), seconds > 0.0 ? 1e-9 * row.work.bytes / seconds : 0.0,
-                       seconds > 0.0 ? 1e-12 * row.work.flops / seconds : 0.0, 100.0 * row.roofline_share,
-                       name_of(row.bound));
+                       seconds > 0.0 ? (in_teraflops ? 1e-12 : 1e-9) * row.work.flops / seconds : 0.0,
+                       100.0 * row.roofline_share, name_of(row.bound));
   }
 }
 
@@ -115,7 +118,8 @@ nlohmann::ordered_json profile_json(const StepSamples& samples, const ProfileSum
 
 void print_profile(std::ostream& out, const StepSamples& samples, const ProfileSummary& summary) {
   out << fmt::format(
-      "{}, {} tokens, on {}; {} steps\nRoofline: {}FLOP/s and {}/s, measured; {} for the smallest work\n\n",
+      "{}, {} tokens, on {}; {} steps; all times are medians\nRoofline: {}FLOP/s and {}/s, measured; {} for the "
+      "smallest work\n\n",
       samples.what, samples.tokens_per_step, samples.subject.at(1).second, samples.timed.size(),
       format_count(samples.peaks.flops), format_bytes(samples.peaks.bandwidth),
       time_text(samples.peaks.dispatch_seconds));
@@ -132,15 +136,13 @@ void print_profile(std::ostream& out, const StepSamples& samples, const ProfileS
                        time_text(summary.host.median - summary.whole.median));
   }
   out << fmt::format(
-      "Its operations one by one: {}, {:.0f} % of that; between them {} of host and gaps\n"
+      "Its operations in a step that is timed: {}, {:.0f} % of that; between them {} of host and gaps\n"
       "At the roofline they would take {}\n",
       time_text(summary.operation_seconds), 100.0 * summary.operation_seconds / summary.whole.median,
       time_text(summary.gap_seconds), time_text(summary.least_seconds));
-  const auto above_peak = [](const ProfileRow& row) {
-    return row.bound == Bound::arithmetic && row.roofline_share > 1.1;
-  };
-  if (std::ranges::any_of(summary.operations, above_peak)) {
-    out << "Some products are faster than the stored peak; --measure-peaks measures it again.\n";
+  if (samples.beaten_flops > 0.0) {
+    out << fmt::format("The stored peak was {}FLOP/s; products were faster than that, so it is raised.\n",
+                       format_count(samples.beaten_flops));
   }
   if (!samples.counters_refused.empty()) {
     out << fmt::format("No counts of cycles and cache misses. {}\n", samples.counters_refused);

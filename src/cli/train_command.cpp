@@ -240,7 +240,7 @@ void add_training_options(CLI::App& command, TrainArguments& arguments) {
               {.unit = "steps"});
   add_integer(
       command, "--profile-every", options.profile_every,
-      "Steps between those whose operations are timed one by one, for metrics.jsonl and TensorBoard; 0 for none",
+      "Steps between those whose operations are timed, for metrics.jsonl and TensorBoard; 0 for none",
       {.unit = "steps"});
   add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept in addition to the best",
               {.least = 1, .most = std::uint64_t{1} << 20, .unit = "checkpoints"});

@@ -110,20 +110,26 @@ void store_peaks(const std::filesystem::path& file, const DeviceInfo& device, DT
 }
 
 DevicePeaks device_peaks(Backend& backend, DType dtype, bool again) {
-  const std::filesystem::path file = stored_peaks_file(backend.device());
-  const std::optional<DevicePeaks> stored = load_peaks(file, dtype);
-  if (stored && !again) return *stored;
-  DevicePeaks peaks = measure_peaks(backend, dtype);
-  if (stored) {
+  if (!again) {
+    const std::optional<DevicePeaks> stored = load_peaks(stored_peaks_file(backend.device()), dtype);
+    if (stored) return *stored;
+  }
+  return keep_better_peaks(backend.device(), dtype, measure_peaks(backend, dtype));
+}
+
+DevicePeaks keep_better_peaks(const DeviceInfo& device, DType dtype, const DevicePeaks& measured) {
+  const std::filesystem::path file = stored_peaks_file(device);
+  DevicePeaks peaks = measured;
+  if (const std::optional<DevicePeaks> stored = load_peaks(file, dtype)) {
     peaks = {.flops = std::max(peaks.flops, stored->flops),
              .bandwidth = std::max(peaks.bandwidth, stored->bandwidth),
              .dispatch_seconds = std::min(peaks.dispatch_seconds, stored->dispatch_seconds)};
   }
   if (file.empty()) return peaks;
   try {
-    store_peaks(file, backend.device(), dtype, peaks);
+    store_peaks(file, device, dtype, peaks);
   } catch (const Error&) {
-    return peaks;  // they are measured again next time
+    return peaks;  // they are found again next time
   }
   return peaks;
 }

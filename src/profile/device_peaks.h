@@ -35,8 +35,11 @@ std::optional<DevicePeaks> load_peaks(const std::filesystem::path& file, DType d
 // Adds to the file or replaces what it has for `dtype`. Throws Error(io).
 void store_peaks(const std::filesystem::path& file, const DeviceInfo& device, DType dtype, const DevicePeaks& peaks);
 
-// The stored peaks, or measured ones, which it stores. Where `again` is true, it measures and keeps the better of both:
-// what a device reaches beside other work is no peak. Not being able to store them is no error.
+// The better of these peaks and the stored ones in each respect, which it stores: what a device reaches beside other
+// work is no peak. Not being able to store them is no error.
+DevicePeaks keep_better_peaks(const DeviceInfo& device, DType dtype, const DevicePeaks& peaks);
+
+// The stored peaks, or measured ones, which it stores. Where `again` is true, it measures and keeps the better of both.
 DevicePeaks device_peaks(Backend& backend, DType dtype, bool again = false);
 
 }  // namespace mslt

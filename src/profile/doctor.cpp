@@ -116,6 +116,15 @@ Finding check_speed(Backend& backend) {
   const DevicePeaks peaks = measure_peaks(backend, DType::f32);
   finding.text = fmt::format("{:.4g} GFLOP/s in large f32 products, {:.3g} GB/s, {:.1f} us for the smallest operation",
                              1e-9 * peaks.flops, 1e-9 * peaks.bandwidth, 1e6 * peaks.dispatch_seconds);
+  constexpr double more = 1.1;
+  if (before && (peaks.flops > more * before->flops || peaks.bandwidth > more * before->bandwidth)) {
+    keep_better_peaks(backend.device(), DType::f32, peaks);
+    finding.text += fmt::format(
+        "; more than the {:.4g} GFLOP/s and {:.3g} GB/s that profiles knew, which are raised: they were measured "
+        "beside "
+        "other work",
+        1e-9 * before->flops, 1e-9 * before->bandwidth);
+  }
   constexpr double much_less = 0.7;
   if (before && (peaks.flops < much_less * before->flops || peaks.bandwidth < much_less * before->bandwidth)) {
     finding.verdict = Verdict::advice;

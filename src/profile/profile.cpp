@@ -59,9 +59,12 @@ void sample_steps(StepSamples& samples, TimedBackend& backend, Workload& workloa
   };
   const double start = now();
   for (int i = 0; i < warm_steps && (prepares || i == 0 || now() - start < enough_warm_seconds); ++i) whole_step();
-  backend.begin_step();
-  workload.step();
-  backend.end_step();
+  const auto timed_step = [&] {
+    backend.begin_step();
+    workload.step();
+    return backend.end_step();
+  };
+  for (int i = 0; i < (prepares ? warm_steps : 1); ++i) timed_step();
   for (int round = 0; round < rounds; ++round) {
     if (progress) progress(round);
     const double device_before = backend.device_seconds();
@@ -69,9 +72,7 @@ void sample_steps(StepSamples& samples, TimedBackend& backend, Workload& workloa
     whole_step();
     samples.whole_seconds.push_back(now() - before);
     samples.whole_device_seconds.push_back(backend.device_seconds() - device_before);
-    backend.begin_step();
-    workload.step();
-    samples.timed.push_back(backend.end_step());
+    samples.timed.push_back(timed_step());
   }
 }
 

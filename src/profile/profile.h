@@ -28,7 +28,8 @@ struct StepSamples {
   std::string what;  // "a training step"
   std::int64_t tokens_per_step = 0;
   DevicePeaks peaks;
-  std::vector<StepTimeline> timed;           // each operation by itself
+  double beaten_flops = 0.0;                 // the stored peak that an operation of these steps passed, if one did
+  std::vector<StepTimeline> timed;           // with the times of their operations
   std::vector<double> whole_seconds;         // steps as they usually run, by the host's clock
   std::vector<double> whole_device_seconds;  // the same by the device's clock; zeros where it has none
   std::string counters_refused;              // why the processor's counters say nothing; empty where they count
@@ -57,7 +58,7 @@ struct ProfileRow {
 
 struct LayerTime {
   std::string layer;
-  std::vector<std::pair<std::string, double>> operations;  // name and seconds a step, longest first
+  std::vector<std::pair<std::string, double>> operations;  // name and seconds a step on average, longest first
   double seconds = 0.0;
 };
 
@@ -75,5 +76,8 @@ struct ProfileSummary {
 };
 
 ProfileSummary summarise(const StepSamples& samples);
+
+// FLOPs per second of the fastest operation of which a call takes long enough to be timed well; 0 if there is none.
+double fastest_flops(const ProfileSummary& summary);
 
 }  // namespace mslt

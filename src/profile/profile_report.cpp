@@ -68,7 +68,7 @@ std::string figures(const StepSamples& samples, const ProfileSummary& summary) {
   html += html_figure(time_text(summary.host.median),
                       fmt::format("a step, {} to {}", time_text(summary.host.low), time_text(summary.host.high)));
   html += html_figure(axis_label(static_cast<double>(samples.tokens_per_step) / step), "tokens per second");
-  html += html_figure(time_text(summary.operation_seconds), "its operations, one by one");
+  html += html_figure(time_text(summary.operation_seconds), "its operations");
   html += html_figure(time_text(summary.gap_seconds), "host and gaps between them");
   const double all = summary.operation_seconds > 0.0 ? summary.operation_seconds : 1.0;
   html += html_figure(fmt::format("{:.0f} %", 100.0 * summary.least_seconds / all), "of the roofline");
@@ -96,7 +96,7 @@ std::string render_profile(const StepSamples& samples, const ProfileSummary& sum
   html += html_panel("By layer", layer_chart(summary, colours) + colours.legend());
   if (!samples.timed.empty()) {
     const StepTimeline& step = samples.timed.back();
-    html += html_panel("One step, each operation by itself", timeline_chart(step, colours) + colours.legend());
+    html += html_panel("One step, operation by operation", timeline_chart(step, colours) + colours.legend());
     html += html_panel("Memory in use during that step", memory_chart(memory_curve(step), step.seconds));
   }
   html += html_panel("Operations, the most time lost first", rows_table(summary.operations, "operation"));

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <string_view>
 
+#include "backend/memoryless_backend.h"
 #include "base/fail.h"
 #include "profile/memory_curve.h"
 #include "profile/test_profiles.h"
@@ -114,13 +116,16 @@ TEST_P(ProfileTest, OperationsAndGapsAreTheStep) {
   for (const StepTimeline& step : samples.timed) {
     double end = 0.0;
     for (const OperationTime& one : step.operations) {
-      EXPECT_GE(one.handed_over, end);
+      EXPECT_GE(one.begin, end);
       EXPECT_GE(one.begin, one.handed_over);
-      EXPECT_NEAR(one.end - one.begin, one.seconds, 1e-9);
+      EXPECT_GE(one.handed_end, one.handed_over);
+      EXPECT_GE(one.seconds, 0.0);
+      EXPECT_LE(one.seconds, one.end - one.begin + 1e-9);
       end = one.end;
     }
-    EXPECT_LE(end, step.seconds);
+    EXPECT_LE(end, step.seconds + 1e-9);
     EXPECT_GT(step.operation_seconds(), 0.0);
+    EXPECT_LE(step.operation_seconds(), step.seconds);
   }
   const ProfileSummary summary = summarise(samples);
   double shares = 0.0;
@@ -146,20 +151,19 @@ TEST_P(ProfileTest, KernelsAreThoseOfTheDevice) {
     double seconds = 0.0;
     for (const KernelTime& kernel : one.kernels) {
       EXPECT_GT(kernel.seconds, 0.0) << kernel.kernel;
+      EXPECT_GE(kernel.begin, one.begin - 1e-9) << kernel.kernel;
+      EXPECT_LE(kernel.begin + kernel.seconds, one.end + 1e-9) << kernel.kernel;
       seconds += kernel.seconds;
     }
     if (!one.kernels.empty()) {
-      EXPECT_LE(one.seconds, seconds + 1e-9) << one.operation;
+      EXPECT_NEAR(one.seconds, seconds, 1e-9) << one.operation;
     }
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, ProfileTest, testing::Values("cpu", "msl-host"),
-                         [](const auto& each) { return each.param == "cpu" ? "Cpu" : "MslHost"; });
-
 // Steps between timed ones compute what they would without.
-TEST(TimedBackendTest, ChangesNoResult) {
-  const std::unique_ptr<Backend> backend = make_backend("cpu");
+TEST_P(ProfileTest, ChangesNoResult) {
+  const std::unique_ptr<Backend> backend = make_backend(GetParam());
   TimedBackend timed(*backend);
   const auto buffer = timed.allocate(64, "numbers");
   const Tensor number(*buffer, 0, DType::f32, Shape{1});
@@ -175,6 +179,56 @@ TEST(TimedBackendTest, ChangesNoResult) {
   EXPECT_EQ(value, 8.0f);
   ASSERT_EQ(step.operations.size(), 1u);
   EXPECT_EQ(step.operations.front().operation, "add");
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, ProfileTest, testing::Values("cpu", "msl-host"),
+                         [](const auto& each) { return each.param == "cpu" ? "Cpu" : "MslHost"; });
+
+// A device that hands times out as given, and records nothing.
+class DeviceWithTimes final : public MemorylessBackend<DeviceWithTimes> {
+ public:
+  explicit DeviceWithTimes(std::vector<KernelTime> times) : times_(std::move(times)) {}
+  template <class Op>
+  void each(const Op& /*op*/) {}
+  bool has_device_times() const override { return true; }
+  std::vector<KernelTime> end_times() override { return times_; }
+
+ private:
+  std::vector<KernelTime> times_;
+};
+
+TEST(TimedBackendTest, MakesOneOfOperationsInOneLaunch) {
+  const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const auto launch = [&](std::string_view kernel, double seconds, double begin, std::size_t operation) {
+    return KernelTime{std::string(kernel), {}, seconds, now + begin, operation};
+  };
+  DeviceWithTimes device({launch("fill", 1.0, 100.0, 0), launch("chain", 2.0, 102.0, 1), launch("add", 3.0, 104.0, 4),
+                          launch("sum", 1.0, 109.0, 4), launch("copy", 9.0, 110.0, KernelTime::no_operation)});
+  TimedBackend timed(device);
+  const auto buffer = timed.allocate(64, "numbers");
+  const Tensor number(*buffer, 0, DType::f32, Shape{4});
+  const auto recording = timed.record([&] {
+    for (int i = 0; i < 3; ++i) timed.run(Add{.out = number, .in = number});
+  });
+  timed.begin_step();
+  timed.run(Fill{.out = number, .value = 1.0f});
+  timed.replay(*recording);
+  timed.run(Add{.out = number, .in = number});
+  const StepTimeline step = timed.end_step();
+  ASSERT_EQ(step.operations.size(), 3u);
+  EXPECT_EQ(step.operations[0].operation, "fill");
+  const OperationTime& fused = step.operations[1];
+  EXPECT_EQ(fused.operation, "fused_operations");
+  EXPECT_EQ(fused.seconds, 2.0);
+  EXPECT_EQ(fused.work.bytes, 3.0 * step.operations[2].work.bytes);
+  EXPECT_EQ(fused.uses.size(), 6u);
+  EXPECT_EQ(fused.handed_end, fused.handed_over);
+  // It idled for two seconds within the last.
+  EXPECT_EQ(step.operations[2].operation, "add");
+  EXPECT_EQ(step.operations[2].seconds, 4.0);
+  EXPECT_NEAR(step.operations[2].end - step.operations[2].begin, 6.0, 1e-6);
+  EXPECT_GE(step.operations[2].handed_over, fused.handed_over);
+  EXPECT_TRUE(std::ranges::any_of(step.host, [](const HostTime& one) { return one.what == "replay"; }));
 }
 
 TEST(TimedBackendTest, NamesTheLayerOfEachOperation) {

@@ -172,4 +172,13 @@ ProfileSummary summarise(const StepSamples& samples) {
   return summary;
 }
 
+double fastest_flops(const ProfileSummary& summary) {
+  constexpr double least_call_seconds = 50e-6;
+  double fastest = 0.0;
+  for (const ProfileRow& row : summary.operations) {
+    if (row.call_seconds > least_call_seconds) fastest = std::max(fastest, row.work.flops / row.step_seconds);
+  }
+  return fastest;
+}
+
 }  // namespace mslt

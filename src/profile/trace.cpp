@@ -58,18 +58,17 @@ Json arguments_of(const OperationTime& one) {
 }
 
 void add_operation(Json& events, const OperationTime& one, std::size_t number) {
-  events.push_back(
-      slice(fmt::format("hand over {}", one.operation), host_track, one.handed_over, one.end, {{"layer", one.layer}}));
+  // What a recording holds is handed over by its replay.
+  if (one.handed_end > one.handed_over) {
+    events.push_back(slice(fmt::format("hand over {}", one.operation), host_track, one.handed_over, one.handed_end,
+                           {{"layer", one.layer}}));
+  }
   events.push_back(flow("s", host_track, number, one.handed_over));
   events.push_back(slice(one.operation, device_track, one.begin, one.end, arguments_of(one)));
   events.push_back(flow("f", device_track, number, one.begin));
-  // The device's clock says how long each took; one begins where the one before it ended.
-  double begin = one.begin;
   for (const KernelTime& kernel : one.kernels) {
-    const double end = std::min(begin + kernel.seconds, one.end);
-    events.push_back(
-        slice(kernel.kernel, kernel_track, begin, end, {{"flops", kernel.work.flops}, {"bytes", kernel.work.bytes}}));
-    begin = end;
+    events.push_back(slice(kernel.kernel, kernel_track, kernel.begin, kernel.begin + kernel.seconds,
+                           {{"flops", kernel.work.flops}, {"bytes", kernel.work.bytes}}));
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "backend/msl/msl_backend.h"
 #include "backend/registry.h"
+#include "backend/timed_backend.h"
 #include "formats/model_folder.h"
 #include "model/inference_pass.h"
 #include "mslt/error.h"
@@ -106,6 +107,36 @@ TEST_P(MetalRunTest, TrainsAndWritesAsTheCpuDoes) {
   }
   EXPECT_EQ(texts[0][0].tokens, texts[2][0].tokens);
   for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(texts[1][i].tokens, texts[3][i].tokens);
+}
+
+// Metal has no marks: command buffers that are handed over one behind the other tell the times.
+TEST(MetalTimesTest, AreThoseOfEachOperationInOrder) {
+  const std::unique_ptr<Backend> backend = make_backend("metal");
+  TimedBackend timed(*backend);
+  const auto buffer = timed.allocate(1024, "numbers");
+  const Tensor numbers(*buffer, 0, DType::f32, Shape{256});
+  const auto recording = timed.record([&] {
+    for (int i = 0; i < 3; ++i) timed.run(Add{.out = numbers, .in = numbers});
+  });
+  const std::vector<float> ones(256, 1.0f);
+  timed.begin_step();
+  timed.run(Fill{.out = numbers, .value = 3.0f});
+  timed.upload(numbers, std::as_bytes(std::span(ones)));
+  timed.replay(*recording);
+  timed.replay(*recording);
+  const StepTimeline step = timed.end_step();
+  std::vector<float> values(256);
+  timed.download(numbers, std::as_writable_bytes(std::span(values)));
+  EXPECT_EQ(values, std::vector<float>(256, 64.0f));
+  ASSERT_EQ(step.operations.size(), 7u);
+  double end = 0.0;
+  for (const OperationTime& one : step.operations) {
+    EXPECT_EQ(one.kernels.size(), 1u) << one.operation;
+    EXPECT_GE(one.begin, std::max(end, one.handed_over)) << one.operation;
+    EXPECT_GT(one.seconds, 0.0) << one.operation;
+    end = one.end;
+  }
+  EXPECT_LE(end, step.seconds + 1e-9);
 }
 
 TEST_P(MetalRunTest, ReadsMappedWeightsInPlace) {

@@ -39,9 +39,13 @@ class CommandList final : public Commands {
   // The call is called once for each time that the list is encoded.
   void library_call(std::string_view name, std::span<const BufferAccess> accesses, const LibraryContext& context,
                     LibraryCall call) override;
+  void mark() override { commands_.emplace_back(Mark{}); }
 
-  // Encodes all of it into `commands`, in order.
-  void encode_into(Commands& commands) const;
+  // Encodes all of it into `commands`, in order; its marks only if wanted.
+  void encode_into(Commands& commands, bool with_marks) const;
+  // Encodes from the command number `from` to the next mark, without that, and returns the number of the one behind it.
+  std::size_t encode_to_mark(Commands& commands, std::size_t from) const;
+  std::size_t size() const { return commands_.size(); }
 
  private:
   struct SetPipeline {
@@ -91,8 +95,10 @@ class CommandList final : public Commands {
     LibraryContext context;
     LibraryCall call;
   };
-  using Command =
-      std::variant<SetPipeline, SetBuffer, SetRange, SetBytes, SetThreadgroupMemory, Dispatch, Copy, Fill, Library>;
+  struct Mark {};
+  using Command = std::variant<SetPipeline, SetBuffer, SetRange, SetBytes, SetThreadgroupMemory, Dispatch, Copy, Fill,
+                               Library, Mark>;
+  struct Encode;
 
   std::vector<Command> commands_;
   std::vector<std::byte> bytes_;

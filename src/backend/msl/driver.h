@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "backend/backend.h"
 #include "backend/msl/kernel_info.h"
@@ -141,6 +142,9 @@ class Commands {
                             const LibraryContext& /*context*/, LibraryCall /*call*/) {
     fail(ErrorKind::device, "The driver does not support library calls such as {}.", name);
   }
+
+  // Notes the time when all commands before it are done, for Device::take_marks; nothing where that has no marks.
+  virtual void mark() {}
 };
 
 class CommandList;
@@ -148,9 +152,10 @@ class CommandList;
 // Commands for the device. Encode, then commit once.
 class CommandBuffer : public Commands {
  public:
-  // Encodes a list of commands, which may come again and again in other command buffers: where a driver gains by
-  // keeping something of it, such as a graph, it does so here. The list may be gone once the work is done.
-  virtual void play(const CommandList& list);
+  // Encodes a list of commands, with or without its marks, which may come again and again in other command buffers:
+  // where a driver gains by keeping something of it, such as a graph, it does so here. The list may be gone once the
+  // work is done.
+  virtual void play(const CommandList& list, bool with_marks);
 
   // Called once when the work is done or has failed, from any thread, before wait() returns. `error` is empty on
   // success.
@@ -189,6 +194,12 @@ class Device {
   virtual const Pipeline& pipeline(std::string_view name) = 0;
   // Command buffers of a device run one after another in the order of their commits.
   virtual std::unique_ptr<CommandBuffer> command_buffer() = 0;
+
+  // Whether Commands::mark notes times. Where not, a command buffer's CommandTiming is all there is.
+  virtual bool has_marks() const { return false; }
+  // The times of the marks that ran since the last call, in order, in seconds of a clock of the device's own. Call it
+  // when nothing runs. Some of the last are missing if there were more than fit the driver's memory.
+  virtual std::vector<double> take_marks() { return {}; }
 };
 
 }  // namespace mslt::msl

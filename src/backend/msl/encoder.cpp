@@ -321,9 +321,8 @@ void Encoder::launch(GridSize groups, GridSize threads, bool fixed) {
   check_launch(groups, threads);
   if (fixed) check_fixed(threads);
   commands_.dispatch(groups, threads);
-  recorder_.dispatched(bound_bytes_);
   const std::uint64_t moved = moved_bytes_.value_or(bound_bytes_ + read_again_ - skipped_bytes_);
-  recorder_.report({info_.name, static_cast<double>(moved), flops_});
+  recorder_.dispatched(bound_bytes_, {info_.name, static_cast<double>(moved), flops_});
 }
 
 void Encoder::dispatch_spans(std::int64_t count, std::int64_t threads) {

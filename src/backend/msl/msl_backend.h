@@ -69,9 +69,10 @@ class MslBackend : public Backend {
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
   void replay(const Recording& recording) override;
   double device_seconds() const override { return recorder_->counters().device_seconds; }
-  std::vector<KernelTime> time_kernels(const std::function<void()>& work) override {
-    return recorder_->time_each(work);
-  }
+  bool has_device_times() const override { return true; }
+  void begin_times() override { recorder_->begin_times(); }
+  std::vector<KernelTime> end_times() override { return recorder_->end_times(); }
+  void as_operation(const std::function<void()>& run) override { recorder_->as_operation(run); }
   std::int64_t fused_rows() const override { return tuning_.few_rows; }
   std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <exception>
 #include <iterator>
@@ -23,6 +24,10 @@ constexpr std::size_t staging_unit = 256;
 
 std::size_t in_staging_units(std::size_t bytes) {
   return (bytes + staging_unit - 1) / staging_unit * staging_unit;
+}
+
+double host_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
@@ -58,9 +63,11 @@ struct Recorder::Batch {
   std::uint64_t bytes = 0;
   std::vector<std::unique_ptr<Buffer>> staging;
   std::vector<ReadBack> read_backs;
+  std::vector<CommandNote> notes;  // of all commands, while times are kept
   // Written by the completion handler, which may outlive the batch.
   struct Outcome {
     CommandTiming timing;
+    double seen = 0.0;
     std::atomic<bool> done = false;
   };
   std::shared_ptr<Outcome> outcome = std::make_shared<Outcome>();
@@ -109,6 +116,7 @@ Recorder::Batch& Recorder::batch() {
     open_ = std::make_unique<Batch>();
     open_->number = ++batches_;
     open_->commands = device_.command_buffer();
+    if (timing_) open_->commands->mark();
   }
   return *open_;
 }
@@ -122,35 +130,34 @@ Commands& Recorder::commands() {
 }
 
 void Recorder::do_pending() {
-  if (pending_) std::exchange(pending_, {})();
+  if (!pending_) return;
+  std::swap(operation_, pending_operation_);
+  std::exchange(pending_, {})();
+  std::swap(operation_, pending_operation_);
 }
 
-void Recorder::dispatched(std::uint64_t bytes) {
-  count(1, bytes);
-}
-
-void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes) {
+void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes, const DispatchRecord& record) {
   const DeviceLimits& limits = device_.limits();
   const auto add_to = [&](auto& commands) {
     commands.dispatches += dispatches;
     commands.bytes += bytes;
-    if (each_alone_) return commands.dispatches > 0;
     return commands.dispatches >= limits.batch_dispatches || commands.bytes >= limits.batch_bytes;
   };
+  const auto mark = [&](Commands& commands, std::vector<CommandNote>& notes) {
+    commands.mark();
+    notes.push_back({std::string(record.kernel), {.flops = record.flops, .bytes = record.bytes}, operation_});
+  };
   if (RecordedCommands* const recorded = recorded_.get()) {
-    part_is_full_ = add_to(recorded->parts.back());
+    RecordedCommands::Part& part = recorded->parts.back();
+    mark(part.commands, part.notes);
+    part_is_full_ = add_to(part);
     return;
   }
   counters_.dispatches += dispatches;
-  if (add_to(batch())) commit();
-}
-
-void Recorder::report(const DispatchRecord& record) const {
-  if (RecordedCommands* const recorded = recorded_.get()) {
-    recorded->reports.push_back({std::string(record.kernel), record.bytes, record.flops});
-  } else if (observer_) {
-    observer_(record);
-  }
+  if (observer_ && !record.kernel.empty()) observer_(record);
+  Batch& open = batch();
+  if (timing_) mark(*open.commands, open.notes);
+  if (add_to(open) || (timing_ && !device_.has_marks())) commit();
 }
 
 std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& work) {
@@ -175,48 +182,30 @@ void Recorder::replay(const RecordedCommands& recording) {
   recorded_.require_none("replay");
   if (recording.of != this) fail(ErrorKind::usage, "The recording is of another backend.");
   commit();
+  const std::size_t first_operation = std::exchange(operations_, operations_ + recording.operations);
+  const auto note = [&](CommandNote each) {
+    if (each.operation != KernelTime::no_operation) each.operation += first_operation;
+    batch().notes.push_back(std::move(each));
+  };
   for (const RecordedCommands::Part& part : recording.parts) {
-    batch().commands->play(part.commands);
     counters_.dispatches += part.dispatches;
+    if (timing_ && !device_.has_marks()) {
+      std::size_t at = 0;
+      for (const CommandNote& each : part.notes) {
+        at = part.commands.encode_to_mark(*batch().commands, at);
+        note(each);
+        commit();
+      }
+      continue;
+    }
+    batch().commands->play(part.commands, timing_);
+    if (timing_) std::ranges::for_each(part.notes, note);
     commit();
   }
-  for (const RecordedCommands::Report& each : recording.reports) report({each.kernel, each.bytes, each.flops});
-}
-
-std::vector<KernelTime> Recorder::time_each(const std::function<void()>& work) {
-  wait();
-  each_alone_ = true;
-  std::unique_ptr<RecordedCommands> recording;
-  try {
-    recording = record(work);
-  } catch (...) {
-    each_alone_ = false;
-    throw;
+  if (!observer_) return;
+  for (const RecordedCommands::Part& part : recording.parts) {
+    for (const CommandNote& each : part.notes) observer_({each.kernel, each.work.bytes, each.work.flops});
   }
-  each_alone_ = false;
-  std::vector<double> times;
-  times_ = &times;
-  try {
-    replay(*recording);
-    wait();
-  } catch (...) {
-    times_ = nullptr;
-    throw;
-  }
-  times_ = nullptr;
-  // A part ends with a dispatch; copies and fills before it, or at the end, are in its time.
-  std::vector<KernelTime> kernels;
-  std::size_t part = 0;
-  Work before;
-  for (const RecordedCommands::Report& report : recording->reports) {
-    before.bytes += report.bytes;
-    before.flops += report.flops;
-    const bool moves = report.kernel == "copy" || report.kernel == "fill";
-    if (moves && &report != &recording->reports.back()) continue;
-    kernels.push_back({report.kernel, std::exchange(before, {}), part < times.size() ? times[part] : 0.0});
-    ++part;
-  }
-  return kernels;
 }
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,
@@ -297,23 +286,20 @@ void Recorder::library_call(std::string_view name, std::span<const Argument> arg
     context.workspace = device_.address(*workspace);
   }
   commands().library_call(name, accesses, context, std::move(call));
-  dispatched(bytes);
-  report({name, work.bytes, work.flops});
+  dispatched(bytes, {name, work.bytes, work.flops});
 }
 
 void Recorder::copy(const Tensor& destination, const Tensor& source) {
   check_transfer("copy", source, destination.bytes());
   if (source.bytes() == 0) return;
   commands().copy(destination.buffer(), destination.offset(), source.buffer(), source.offset(), source.bytes());
-  count(0, 2 * source.bytes());
-  report({"copy", 2.0 * static_cast<double>(source.bytes()), 0.0});
+  count(0, 2 * source.bytes(), {"copy", 2.0 * static_cast<double>(source.bytes()), 0.0});
 }
 
 void Recorder::fill_bytes(const Tensor& destination, std::uint8_t value) {
   if (destination.bytes() == 0) return;
   commands().fill(destination.buffer(), destination.offset(), destination.bytes(), value);
-  count(0, destination.bytes());
-  report({"fill", static_cast<double>(destination.bytes()), 0.0});
+  count(0, destination.bytes(), {"fill", static_cast<double>(destination.bytes()), 0.0});
 }
 
 bool Recorder::upload_at_once(const Tensor& destination, std::span<const std::byte> source) {
@@ -409,6 +395,7 @@ void Recorder::commit() {
   if (!open_) return;
   open_->commands->on_completed([outcome = open_->outcome](const CommandTiming& timing, std::string_view) {
     outcome->timing = timing;
+    outcome->seen = host_now();
     outcome->done.store(true);
   });
   open_->commands->commit();
@@ -425,12 +412,13 @@ void Recorder::retire_first() {
     batch->commands->wait();
   } catch (const Error&) {
     recycle(std::move(batch->staging));
+    timing_ = false;  // which marks ran is not known
     throw;
   }
   const CommandTiming& timing = batch->outcome->timing;
   const double seconds = std::max(0.0, timing.gpu_end - std::max(timing.gpu_start, device_end_));
   counters_.device_seconds += seconds;
-  if (times_ != nullptr) times_->push_back(seconds);
+  if (timing_) timed_.push_back({std::move(batch->notes), timing, batch->outcome->seen});
   device_end_ = std::max(device_end_, timing.gpu_end);
   std::exception_ptr error;
   for (const Batch::ReadBack& read_back : batch->read_backs) {

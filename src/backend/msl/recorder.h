@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/msl/command_list.h"
+#include "backend/msl/command_times.h"
 #include "backend/msl/driver.h"
 #include "backend/msl/kernel_info.h"
 #include "tensor/tensor.h"
@@ -39,18 +40,14 @@ class Recorder;
 // Recorded work, divided into the command buffers that a replay commits.
 struct RecordedCommands final : Recording {
   struct Part {
-    CommandList commands;
+    CommandList commands;  // with a mark behind each command
+    std::vector<CommandNote> notes;
     std::uint64_t dispatches = 0;
     std::uint64_t bytes = 0;
   };
-  struct Report {
-    std::string kernel;
-    double bytes = 0.0;
-    double flops = 0.0;
-  };
   const Recorder* of = nullptr;
   std::deque<Part> parts;
-  std::vector<Report> reports;
+  std::size_t operations = 0;
 };
 
 // A tensor from the recorder's pool for the partial results of one operation, undefined at first. Destroying it frees
@@ -96,14 +93,16 @@ class Recorder {
   Commands& commands();
   // While something is recorded: calls `work`, which records, before the next command is taken or when the recording
   // ends. One at a time; a recording that fails drops it.
-  void set_pending(std::function<void()> work) { pending_ = std::move(work); }
+  void set_pending(std::function<void()> work) {
+    pending_ = std::move(work);
+    pending_operation_ = operation_;
+  }
   // Calls it now, if there is one.
   void do_pending();
   // Reports a dispatch bound to `bytes` bytes that was encoded into commands().
-  void dispatched(std::uint64_t bytes);
+  void dispatched(std::uint64_t bytes, const DispatchRecord& record) { count(1, bytes, record); }
   // Calls `observer` with every later dispatch, copy and fill as it is recorded; an empty one stops that.
   void observe(std::function<void(const DispatchRecord&)> observer) { observer_ = std::move(observer); }
-  void report(const DispatchRecord& record) const;
 
   // Scratch is given back to no one but the recorder, so that recordings may hold its address.
   Scratch scratch(DType dtype, const Shape& shape);
@@ -146,8 +145,11 @@ class Recorder {
   bool is_recording() const { return recorded_.get() != nullptr; }
   void replay(const RecordedCommands& recording);
 
-  // As Backend::time_kernels. What is measured is a replay, so that the time to encode does not count.
-  std::vector<KernelTime> time_each(const std::function<void()>& work);
+  // As the Backend's functions of these names. What set_pending() keeps belongs to the operation that called it. After
+  // a command buffer that failed, there are no times.
+  void begin_times();
+  std::vector<KernelTime> end_times();
+  void as_operation(const std::function<void()>& run);
 
   const Counters& counters() const { return counters_; }
   // What it holds. Staging is for uploads and read-backs.
@@ -166,8 +168,9 @@ class Recorder {
   // Of a large upload or download: some fit, so that the host fills one while the device reads another.
   std::size_t part_bytes() const;
   Batch& batch();
-  // Counts a command, and ends the batch or the part of a recording that has reached the device's limits.
-  void count(std::uint64_t dispatches, std::uint64_t bytes);
+  // Counts and marks a command, and ends the batch or the part of a recording that has reached the device's limits. A
+  // transfer has no record.
+  void count(std::uint64_t dispatches, std::uint64_t bytes, const DispatchRecord& record = {});
   // Commits the open batch, if any.
   void commit();
   // Waits for the oldest committed batch, delivers its read-backs and recycles its memory.
@@ -192,9 +195,12 @@ class Recorder {
   std::uint64_t submissions_ = 0;
   std::uint64_t batches_ = 0;
   Counters counters_;
-  bool each_alone_ = false;               // a part of a recording holds one dispatch
-  std::vector<double>* times_ = nullptr;  // of retired batches, while they are wanted
-  double device_end_ = 0.0;               // end of the last retired batch, by the device's clock
+  double device_end_ = 0.0;  // end of the last retired batch, by the device's clock
+  bool timing_ = false;
+  std::vector<TimedBatch> timed_;  // retired while timing
+  std::size_t operations_ = 0;     // since begin_times()
+  std::size_t operation_ = KernelTime::no_operation;
+  std::size_t pending_operation_ = KernelTime::no_operation;
   WorkingMemory held_;
 };
 

@@ -255,29 +255,92 @@ TEST_F(RecorderTest, ReplaysWhatWasRecordedInTheSameCommandBuffers) {
   EXPECT_EQ(x_.tensor.host<float>()[0], std::ldexp(1e-30f, 211));
 }
 
-// Each dispatch has a time of its own; a copy counts with the dispatch behind it, or by itself at the end.
-TEST_F(RecorderTest, TimesEachDispatch) {
-  x_.tensor.host<float>()[0] = 1.0f;
-  record_doubling();
-  const double before = recorder_.counters().device_seconds;
-  const std::vector<KernelTime> kernels = recorder_.time_each([&] {
-    record_doubling();
-    record_doubling();
+// Whose commands they are, also of replays and of what was kept to be recorded later; uploads are nobody's.
+void expect_times_of_operations(Recorder& recorder, const Tensor& x, const Tensor& y) {
+  const auto doubling = [&] {
+    const VectorAddArgs args = {4, 1.0f, 0};
+    Encoder(recorder, "vector_add").buffer(0, x).buffer(1, x).buffer(2, y).bytes(3, args).dispatch({1}, {32});
+    recorder.copy(x, y);
+  };
+  const auto recording = recorder.record([&] {
+    recorder.as_operation([&] { recorder.set_pending(doubling); });
+    recorder.as_operation([&] { recorder.fill_bytes(y, 0); });
   });
-  EXPECT_EQ(x_.tensor.host<float>()[0], 8.0f);
-  ASSERT_EQ(kernels.size(), 3u);
-  EXPECT_EQ(kernels[0].kernel, "vector_add");
-  EXPECT_EQ(kernels[1].kernel, "vector_add");
-  EXPECT_EQ(kernels[2].kernel, "copy");
-  EXPECT_EQ(kernels[1].work.bytes, kernels[0].work.bytes + kernels[2].work.bytes);
-  double seconds = 0.0;
-  for (const KernelTime& kernel : kernels) {
-    EXPECT_GT(kernel.seconds, 0.0);
-    seconds += kernel.seconds;
+  x.host<float>()[0] = 1.0f;
+  const auto now = [] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  };
+  const double before = now();
+  const std::array<float, 4> values = {1.0f};
+  recorder.begin_times();
+  recorder.as_operation(doubling);
+  recorder.upload(y, std::as_bytes(std::span(values)));
+  recorder.replay(*recording);
+  recorder.replay(*recording);
+  recorder.as_operation(doubling);
+  const std::vector<KernelTime> times = recorder.end_times();
+  EXPECT_EQ(x.host<float>()[0], 16.0f);
+  std::vector<std::pair<std::size_t, std::string>> seen;
+  double end = before;
+  for (const KernelTime& time : times) {
+    seen.emplace_back(time.operation, time.kernel);
+    EXPECT_GE(time.seconds, 0.0) << time.kernel;
+    EXPECT_GE(time.begin, end - 1e-6) << time.kernel;
+    end = time.begin + time.seconds;
   }
-  EXPECT_LE(seconds, recorder_.counters().device_seconds - before + 1e-9);
-  EXPECT_THROW(recorder_.time_each([&] { recorder_.wait(); }), Error);
-  EXPECT_TRUE(recorder_.time_each([] {}).empty());
+  EXPECT_LE(end, now());
+  EXPECT_GT(end, before);
+  const std::vector<std::pair<std::size_t, std::string>> expected = {
+      {0, "vector_add"}, {0, "copy"}, {1, "vector_add"}, {1, "copy"},       {2, "fill"},
+      {3, "vector_add"}, {3, "copy"}, {4, "fill"},       {5, "vector_add"}, {5, "copy"}};
+  EXPECT_EQ(seen, expected);
+  EXPECT_EQ(times.front().work.bytes, 48.0);
+  // They are kept no longer, and counted from the beginning again.
+  recorder.replay(*recording);
+  recorder.wait();
+  recorder.begin_times();
+  EXPECT_TRUE(recorder.end_times().empty());
+}
+
+TEST_F(RecorderTest, TimesCommandsByMarks) {
+  expect_times_of_operations(recorder_, x_, y_);
+  // The first operation with the upload, each replay, and what follows: nothing is handed over alone.
+  EXPECT_EQ(recorder_.counters().commits, 5u);
+}
+
+TEST_F(RecorderTest, TimesCommandsByCommandBuffersWithoutMarks) {
+  std::vector<const Buffer*> sources;
+  NotingDevice noting(*device_, sources);
+  Recorder recorder(noting, driver_test::kernel_table());
+  expect_times_of_operations(recorder, x_, y_);
+  EXPECT_EQ(recorder.counters().commits, 12u);
+}
+
+TEST_F(RecorderTest, TimesNothingOfWhatFails) {
+  recorder_.begin_times();
+  EXPECT_THROW(recorder_.as_operation([] { fail(ErrorKind::device, "no operation"); }), Error);
+  recorder_.as_operation([&] { recorder_.fill_bytes(y_, 0); });
+  const std::vector<KernelTime> times = recorder_.end_times();
+  ASSERT_EQ(times.size(), 1u);
+  EXPECT_EQ(times.front().operation, 1u);
+
+  const std::array<Argument, 0> none = {};
+  const auto breaks = [&] {
+    recorder_.library_call("breaking", none, {}, 0, {[](const LibraryContext&) {
+                             fail(ErrorKind::device, "broken");
+                           }});
+  };
+  recorder_.begin_times();
+  recorder_.as_operation(breaks);
+  EXPECT_THROW(recorder_.wait(), Error);
+  recorder_.as_operation([&] { recorder_.fill_bytes(y_, 0); });
+  EXPECT_TRUE(recorder_.end_times().empty());
+  recorder_.begin_times();
+  recorder_.as_operation(breaks);
+  EXPECT_THROW(recorder_.end_times(), Error);
+  recorder_.begin_times();
+  recorder_.as_operation([&] { recorder_.fill_bytes(y_, 0); });
+  EXPECT_EQ(recorder_.end_times().size(), 1u);
 }
 
 TEST_F(RecorderTest, RecordingsKeepTheirScratch) {

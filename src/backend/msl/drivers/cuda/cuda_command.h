@@ -11,6 +11,8 @@
 
 namespace mslt::msl::cuda {
 
+class TimeMarks;
+
 struct Launch {
   const CudaPipeline* pipeline = nullptr;
   GridSize groups;
@@ -33,6 +35,10 @@ struct Library {
   LibraryContext context;
   LibraryCall call;
 };
-using Command = std::variant<Launch, Copy, Fill, Library>;
+// The time when all before it is done.
+struct Mark {
+  const TimeMarks* marks = nullptr;
+};
+using Command = std::variant<Launch, Copy, Fill, Library, Mark>;
 
 }  // namespace mslt::msl::cuda

@@ -115,6 +115,8 @@ class CudaCommandBuffer final : public CommandBuffer {
     work_->commands.emplace_back(Library{std::string(name), context, std::move(call)});
   }
 
+  void mark() override { work_->commands.emplace_back(Mark{&queue_.marks()}); }
+
   void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
     work_->handlers.push_back(std::move(handler));
   }
@@ -293,6 +295,10 @@ const Pipeline& CudaDevice::pipeline(std::string_view name) {
 
 std::unique_ptr<CommandBuffer> CudaDevice::command_buffer() {
   return std::make_unique<CudaCommandBuffer>(*queue_);
+}
+
+std::vector<double> CudaDevice::take_marks() {
+  return queue_->take_marks();
 }
 
 std::uint64_t CudaDevice::graph_launches() const {

@@ -54,6 +54,8 @@ class CudaDevice final : public Device {
   void* address(const Tensor& tensor) const override;
   const Pipeline& pipeline(std::string_view name) override;
   std::unique_ptr<CommandBuffer> command_buffer() override;
+  bool has_marks() const override { return true; }
+  std::vector<double> take_marks() override;
   // How many command buffers that had come before were launched as graphs.
   std::uint64_t graph_launches() const;
 

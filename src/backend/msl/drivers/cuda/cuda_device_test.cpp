@@ -318,6 +318,31 @@ TEST_F(CudaDeviceTest, TellsOfCompletionWithTimes) {
   }
 }
 
+// In order, of each time that a command buffer runs: also where it is a graph.
+TEST_F(CudaDeviceTest, NotesTheTimesOfMarks) {
+  const OwnedTensor x = tensor({1 << 20});
+  EXPECT_TRUE(device_->has_marks());
+  device_->take_marks();
+  constexpr int runs = 5;
+  constexpr int adds = 20;
+  for (int i = 0; i < runs; ++i) {
+    const auto commands = device_->command_buffer();
+    commands->mark();
+    for (int j = 0; j < adds; ++j) {
+      encode_add(*commands, x, x, x, 1.0f);
+      commands->mark();
+    }
+    commands->commit();
+    commands->wait();
+  }
+  EXPECT_EQ(device_->graph_launches(), 3u);
+  const std::vector<double> times = device_->take_marks();
+  ASSERT_EQ(times.size(), std::size_t{runs * (adds + 1)});
+  EXPECT_TRUE(std::ranges::is_sorted(times));
+  for (int i = 0; i < runs; ++i) EXPECT_LT(times.at(i * (adds + 1)), times.at(i * (adds + 1) + adds));
+  EXPECT_TRUE(device_->take_marks().empty());
+}
+
 TEST_F(CudaDeviceTest, AllocatesZeroedMemoryUnlessToldOtherwise) {
   const std::size_t bytes = std::size_t{1} << 20;
   for (int i = 0; i < 2; ++i) {

@@ -52,10 +52,15 @@ cudaError_t run(const Library& library, Work& /*work*/, cudaStream_t stream) {
   return cudaSuccess;
 }
 
+cudaError_t run(const Mark& mark, Work& /*work*/, cudaStream_t /*stream*/) {
+  return mark.marks->launch();
+}
+
 std::string what(const Command& command) {
   if (const auto* launch = std::get_if<Launch>(&command)) {
     return fmt::format("launching '{}'", launch->pipeline->name());
   }
+  if (std::holds_alternative<Mark>(command)) return "noting the time";
   return std::holds_alternative<Copy>(command) ? "copying" : "filling";
 }
 
@@ -101,6 +106,7 @@ Queue::~Queue() {
   for (const cudaEvent_t event : free_events_) cudaEventDestroy(event);
   cudaEventDestroy(last_);
   graphs_.reset();
+  marks_.reset();
   cudaStreamDestroy(stream_);
 }
 
@@ -133,6 +139,20 @@ void Queue::launch(Work& work) {
   const CommandList list = {work.commands, work.parameters, work.allocations};
   if (!graphs_->launch(list, [&] { launch_commands(work); })) launch_commands(work);
   check(cudaEventRecord(work.end, stream_), "ending a command buffer");
+}
+
+const TimeMarks& Queue::marks() {
+  if (!marks_) {
+    check(cudaSetDevice(device_), "choosing the GPU");
+    marks_ = std::make_unique<TimeMarks>(stream_);
+  }
+  return *marks_;
+}
+
+std::vector<double> Queue::take_marks() {
+  if (!marks_) return {};
+  check(cudaSetDevice(device_), "choosing the GPU");
+  return marks_->take();
 }
 
 void Queue::release(const void* allocation) {

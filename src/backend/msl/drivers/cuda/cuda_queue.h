@@ -18,6 +18,7 @@
 #include "backend/msl/driver.h"
 #include "backend/msl/drivers/cuda/cuda_command.h"
 #include "backend/msl/drivers/cuda/graph_cache.h"
+#include "backend/msl/drivers/cuda/time_marks.h"
 
 namespace mslt::msl::cuda {
 
@@ -55,6 +56,9 @@ class Queue {
   void commit(const std::shared_ptr<Work>& work);
   // Waits until nothing committed accesses the allocation, which can be freed then.
   void release(const void* allocation);
+  // The stream's marks, and the times of those that ran since the last call.
+  const TimeMarks& marks();
+  std::vector<double> take_marks();
   // How many command buffers went as graphs.
   std::uint64_t graph_launches() const { return graphs_->launches(); }
 
@@ -68,6 +72,7 @@ class Queue {
   int device_ = 0;
   cudaStream_t stream_ = nullptr;
   std::unique_ptr<GraphCache> graphs_;
+  std::unique_ptr<TimeMarks> marks_;  // made by the first mark
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::shared_ptr<Work>> pending_;

@@ -53,6 +53,10 @@ void append(std::string& identity, const Library& library, std::span<const std::
   identity += library.call.identity;
 }
 
+void append(std::string& identity, const Mark& mark, std::span<const std::byte> /*parameters*/) {
+  append(identity, mark.marks);
+}
+
 // Whether the same identity means the same work.
 bool is_known(const Command& command) {
   const auto* library = std::get_if<Library>(&command);

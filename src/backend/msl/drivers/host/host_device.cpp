@@ -113,6 +113,17 @@ class CommandQueue {
     arrived_.notify_one();
   }
 
+  // For commands, which run on the queue's thread.
+  void mark() {
+    const double time = now();
+    const std::lock_guard lock(mutex_);
+    marks_.push_back(time);
+  }
+  std::vector<double> take_marks() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(marks_, {});
+  }
+
  private:
   void serve() {
     for (;;) {
@@ -131,6 +142,7 @@ class CommandQueue {
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::shared_ptr<Work>> pending_;
+  std::vector<double> marks_;
   bool stop_ = false;
   Team team_;
   std::thread thread_;
@@ -196,6 +208,13 @@ class HostCommandBuffer final : public CommandBuffer {
     });
   }
 
+  void mark() override {
+    work_->commands.emplace_back([&queue = queue_](Team&) {
+      queue.mark();
+      return std::string();
+    });
+  }
+
   void on_completed(std::function<void(const CommandTiming&, std::string_view)> handler) override {
     work_->handlers.push_back(std::move(handler));
   }
@@ -257,6 +276,10 @@ const Pipeline& HostDevice::pipeline(std::string_view name) {
   }
   auto pipeline = std::make_unique<HostPipeline>(*found, limits_.max_threads_per_threadgroup);
   return *pipelines_.emplace(std::string(name), std::move(pipeline)).first->second;
+}
+
+std::vector<double> HostDevice::take_marks() {
+  return queue_->take_marks();
 }
 
 std::unique_ptr<CommandBuffer> HostDevice::command_buffer() {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backend/msl/driver.h"
 #include "backend/msl/drivers/host/entry.h"
@@ -41,6 +42,9 @@ class HostDevice final : public Device {
   void* address(const Tensor& tensor) const override;
   const Pipeline& pipeline(std::string_view name) override;
   std::unique_ptr<CommandBuffer> command_buffer() override;
+  bool has_marks() const override { return true; }
+  // By the steady clock.
+  std::vector<double> take_marks() override;
 
  private:
   std::span<const HostKernel> kernels_;
