@@ -161,6 +161,7 @@ void run_train_bench(TrainBenchArguments& arguments, Context& context) {
   options.model = arguments.model.config();
   const Communicator& communicator = *context.communicator;
   if (arguments.operations && !communicator.leads()) return;
+  note_zero_alone(options.zero, communicator.is_alone(), context.err);
   DeviceOptions device = *arguments.device;
   device.device = own_device(arguments.parallel, device.device, context);
   const std::unique_ptr<Backend> backend = make_backend(device, context);
@@ -188,7 +189,7 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_model_options(*command, arguments->model);
   arguments->device = add_device_options(*command);
   add_parallel_options(*command, arguments->parallel);
-  command->add_option("--dtype", options.dtype, "f32, bf16 or f16");
+  command->add_option("--dtype", options.dtype, training_dtype_help);
   add_memory_options(*command, options);
   add_zero_option(*command, options.zero);
   add_integer(*command, "--batch-size", options.batch_size, "Sequences at once", batch_range);
@@ -199,7 +200,8 @@ void add_train_bench(CLI::App& bench, Context& context) {
   add_switch(*command, "--operations", arguments->operations, operations_help);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      on_all_processes(arguments->parallel, context, [&] { run_train_bench(*arguments, context); });
+      on_all_processes(arguments->parallel, arguments->device->device, context,
+                       [&] { run_train_bench(*arguments, context); });
     };
   });
 }

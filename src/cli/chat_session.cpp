@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <filesystem>
 #include <ostream>
 #include <utility>
 
@@ -25,7 +26,8 @@ constexpr std::string_view help_text =
     "/regenerate      answer the last message anew\n"
     "/reset           forget the conversation, but not /system\n"
     "/set NAME VALUE  temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens; /set shows them\n"
-    "/save FILE       the messages as JSON; /load FILE takes them back\n"
+    "/save FILE       the messages as JSON, into a new file or one of this talk; /save! FILE replaces any\n"
+    "/load FILE       takes them back\n"
     "/help            this list\n"
     "/exit            end; so does Ctrl-D\n"
     "A line that ends in \\ goes on in the next one; \"\"\" begins and ends a message of several lines. Ctrl-C ends an "
@@ -212,15 +214,21 @@ bool ChatSession::run_command(std::string_view line) {
       err_ << help_text;
     } else if (name == "/system") {
       set_system(rest);
+      err_ << (rest.empty() ? "no instructions from now on\n" : "these instructions hold from now on\n");
     } else if (name == "/reset") {
       const bool has_system = !messages_.empty() && is_role(messages_.front(), "system");
-      messages_.erase(messages_.begin() + (has_system ? 1 : 0), messages_.end());
+      const std::size_t kept = has_system ? 1 : 0;
+      err_ << fmt::format("{} messages forgotten{}\n", messages_.size() - kept,
+                          has_system ? "; the instructions of /system hold" : "");
+      messages_.erase(messages_.begin() + static_cast<std::ptrdiff_t>(kept), messages_.end());
     } else if (name == "/regenerate") {
       regenerate();
     } else if (name == "/set") {
       set_option(rest);
     } else if (name == "/save") {
-      save(rest);
+      save(rest, false);
+    } else if (name == "/save!") {
+      save(rest, true);
     } else if (name == "/load") {
       load(rest);
     } else {
@@ -276,12 +284,18 @@ void ChatSession::set_option(std::string_view words) {
   if (name == "seed") answers_ = 0;
 }
 
-void ChatSession::save(const std::string& path) const {
+void ChatSession::save(const std::string& path, bool replaces) {
   if (path.empty()) fail(ErrorKind::usage, "/save needs the name of a file.");
+  std::error_code unknown;
+  const bool exists = std::filesystem::exists(path, unknown);
+  if (exists && !replaces && !own_files_.contains(path)) {
+    fail(ErrorKind::usage, "{} exists, and is not of this talk; /save! {} replaces it.", path, path);
+  }
   AtomicFile file(path);
   file.write(messages_.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
   file.commit();
-  err_ << fmt::format("{} messages saved\n", messages_.size());
+  own_files_.insert(path);
+  err_ << fmt::format("{} messages saved{}\n", messages_.size(), exists ? ", in place of what was there" : "");
 }
 
 void ChatSession::load(const std::string& path) {
@@ -303,6 +317,7 @@ void ChatSession::load(const std::string& path) {
     messages.push_back(std::move(kept));
   }
   messages_ = std::move(messages);
+  own_files_.insert(path);
   err_ << fmt::format("{} messages loaded\n", messages_.size());
 }
 

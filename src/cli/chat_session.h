@@ -6,6 +6,7 @@
 #include <iosfwd>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,7 +44,7 @@ class ChatSession {
   void regenerate();
   void set_option(std::string_view words);
   void show_options();
-  void save(const std::string& path) const;
+  void save(const std::string& path, bool replaces);
   void load(const std::string& path);
   std::vector<TokenId> fitting_prompt();
 
@@ -53,6 +54,7 @@ class ChatSession {
   std::ostream& err_;
   std::function<bool()> is_interrupted_;
   nlohmann::ordered_json messages_ = nlohmann::ordered_json::array();
+  std::set<std::string> own_files_;     // saved or loaded here
   std::optional<std::string> pending_;  // of a message over several lines
   bool in_block_ = false;               // after """
   std::uint64_t answers_ = 0;           // each draws by a seed of its own

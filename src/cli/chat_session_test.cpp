@@ -152,8 +152,39 @@ TEST_F(ChatSessionTest, SetsOptionsWithinTheirRanges) {
   EXPECT_NE(err_.str().find("top_k 3, top_p 1,"), std::string::npos) << err_.str();
 }
 
+TEST_F(ChatSessionTest, CommandsThatChangeTheTalkSayWhatTheyDid) {
+  take("/system be brief");
+  EXPECT_EQ(err_.str(), "these instructions hold from now on\n");
+  take("hi");
+  err_.str("");
+  take("/reset");
+  EXPECT_EQ(err_.str(), "2 messages forgotten; the instructions of /system hold\n");
+  err_.str("");
+  take("/system");
+  EXPECT_EQ(err_.str(), "no instructions from now on\n");
+}
+
+TEST_F(ChatSessionTest, SavesOverNoFileOfOthersUnasked) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "mslt_chat_session_keeps.txt";
+  write_file(path, "precious");
+  take("hi");
+  err_.str("");
+  take("/save " + path.string());
+  EXPECT_EQ(err_.str(),
+            path.string() + " exists, and is not of this talk; /save! " + path.string() + " replaces it.\n");
+  EXPECT_EQ(read_file(path, 100), "precious");
+  err_.str("");
+  take("/save! " + path.string());
+  EXPECT_EQ(err_.str(), "2 messages saved, in place of what was there\n");
+  err_.str("");
+  take("/save " + path.string());
+  EXPECT_EQ(err_.str(), "2 messages saved, in place of what was there\n");
+  std::filesystem::remove(path);
+}
+
 TEST_F(ChatSessionTest, SavesAndLoads) {
   const auto path = std::filesystem::path(testing::TempDir()) / "mslt_chat_session_saves.json";
+  std::filesystem::remove(path);
   take("/system s");
   take("hi");
   const auto messages = session_.messages();

@@ -184,7 +184,10 @@ class ConfigReader {
     const std::string flag = "--" + name;
     if (const toml::array* array = node.as_array()) {
       const toml::source_position at = node.source().begin;
-      if (!takes_several(option)) refuse(at, "'{}' takes one value, not an array.", name);
+      if (!takes_several(option)) {
+        refuse(at, "'{}' takes one value, not an array{}.", name,
+               type_of(option) == count_or_list_type ? fmt::format("; several are one text, {} = \"0,1\"", name) : "");
+      }
       std::vector<std::string> result;
       for (const toml::node& element : *array) append(result, flag, text_of(name, element, option));
       if (result.empty()) refuse(at, "'{}' is an empty array; give it a value, or leave it out.", name);
@@ -211,16 +214,28 @@ class ConfigReader {
     arguments.emplace_back();
   }
 
+  static std::string type_of(const CLI::Option& option) {
+    return option.get_type_name().substr(0, option.get_type_name().find(':'));
+  }
+
+  // How a number would be written as a text.
+  static std::string quoted_example(const std::string& name, const toml::node& node) {
+    if (const auto* whole = node.as_integer()) return fmt::format(", as in {} = \"{}\"", name, whole->get());
+    if (const auto* real = node.as_floating_point()) return fmt::format(", as in {} = \"{}\"", name, real->get());
+    return "";
+  }
+
   // The value as it would be typed, checked by the option.
   std::string text_of(const std::string& name, const toml::node& node, CLI::Option& option) const {
     const toml::source_position at = node.source().begin;
-    const std::string type = option.get_type_name().substr(0, option.get_type_name().find(':'));
+    const std::string type = type_of(option);
     const bool takes_number = type == integer_type || type == real_type;
+    const bool takes_count = takes_number || type == count_or_list_type;
     const bool takes_boolean = type == boolean_type;
     std::string text;
     if (const auto* value = node.as_boolean(); value != nullptr && takes_boolean) {
       text = value->get() ? "true" : "false";
-    } else if (const auto* whole = node.as_integer(); whole != nullptr && takes_number) {
+    } else if (const auto* whole = node.as_integer(); whole != nullptr && takes_count) {
       text = fmt::format("{}", whole->get());
     } else if (const auto* real = node.as_floating_point(); real != nullptr && takes_number) {
       text = fmt::format("{}", real->get());
@@ -231,7 +246,8 @@ class ConfigReader {
       refuse(at, "'{}' is {}; it must be {}.", name, article_and_name(node.type()),
              takes_number    ? "a number, without quotes"
              : takes_boolean ? "true or false"
-                             : "a text, in quotes");
+             : takes_count   ? "a whole number, or a text, in quotes"
+                             : fmt::format("a text, in quotes{}", quoted_example(name, node)));
     }
     try {
       if (takes_number || takes_boolean) (*option.get_validator(0))(text);

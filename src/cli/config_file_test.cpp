@@ -31,6 +31,7 @@ class ConfigFileTest : public testing::Test {
     add_switch(*command, "--resume", resume_, "");
     add_switch(*command, "--json", json_, "");
     command->add_option("--prompt", prompt_, "");
+    command->add_option("--devices", devices_, "")->type_name(std::string(count_or_list_type));
     add_texts(*command, "--stop", stop_, "");
     command->add_option("--config");
   }
@@ -65,6 +66,7 @@ class ConfigFileTest : public testing::Test {
   std::uint64_t seed_ = 0;
   double lr_ = 0.0;
   bool tied_ = false, resume_ = false, json_ = false;
+  std::string devices_;
   std::string prompt_ = "none";
   std::vector<std::string> stop_;
 };
@@ -111,7 +113,7 @@ TEST_F(ConfigFileTest, ValuesOfAnotherTypeAreRefusedWithTheirPlace) {
   expect_refused("lr = inf\n", "1:6", "--lr is 'inf'");
   expect_refused("tied = 5\n", "1:8", "'tied' is a whole number; it must be true or false");
   expect_refused("resume = 1\n", "1:10", "it must be true or false");
-  expect_refused("prompt = 5\n", "1:10", "a text, in quotes");
+  expect_refused("prompt = 5\n", "1:10", "a text, in quotes, as in prompt = \"5\"");
   expect_refused("prompt = 1979-05-27\n", "1:10", "'prompt' is a date;");
   expect_refused("prompt = 07:32:00\n", "1:10", "'prompt' is a time;");
   expect_refused("prompt = 1979-05-27T07:32:00Z\n", "1:10", "'prompt' is a date and time;");
@@ -119,6 +121,15 @@ TEST_F(ConfigFileTest, ValuesOfAnotherTypeAreRefusedWithTheirPlace) {
   expect_refused("stop = []\n", "1:8", "an empty array");
   expect_refused("stop = ['a', 5]\n", "1:14", "'stop' is a whole number; it must be a text");
   expect_refused("stop = ['a', ['b']]\n", "1:14", "'stop' is an array; it must be a text");
+}
+
+TEST_F(ConfigFileTest, ACountMayStandForAText) {
+  EXPECT_EQ(read("devices = 2\n"), "accepted");
+  EXPECT_EQ(devices_, "2");
+  EXPECT_EQ(read("devices = '0,1'\n"), "accepted");
+  EXPECT_EQ(devices_, "0,1");
+  expect_refused("devices = true\n", "1:11", "it must be a whole number, or a text, in quotes");
+  expect_refused("devices = [0, 1]\n", "1:11", "several are one text, devices = \"0,1\"");
 }
 
 TEST_F(ConfigFileTest, KeysAreThoseOfTheCommand) {

@@ -53,7 +53,10 @@ void add_load_options(CLI::App& command, LoadOptions& load) {
   add_device_option(command, load.device);
   add_tuning_option(command, load.tuning);
   add_library_options(command, load.attention, load.products);
-  command.add_option("--dtype", load.dtype, "f32, bf16 or f16 weights in memory");
+  command.add_option(
+      "--dtype", load.dtype,
+      "Weights in memory: f32; bf16 or f16, which halve them and round what the model's files have in more digits. By "
+      "default as in the files on GPUs, f32 on the CPU");
   add_quantize_option(command, load.quantize);
 }
 

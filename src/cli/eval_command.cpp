@@ -26,6 +26,9 @@
 namespace mslt::cli {
 namespace {
 
+// Unless --seq-len asks for longer ones: a long context takes much memory, and time that grows with its square.
+constexpr std::int64_t customary_seq_len = 1024;
+
 struct EvalArguments {
   std::string model;
   LoadOptions load;
@@ -62,12 +65,16 @@ void choose_shape(EvalArguments& arguments, const Model& model, Context& context
   const std::uint64_t memory = device.memory_bytes / 4;
   const auto prefix = static_cast<std::int64_t>(options.prefix.size());
   if (options.tokens->examples() > 0) return choose_padded_shape(arguments, config, dtype, memory, context);
-  const EvaluationShape shape =
-      choose_evaluation_shape(config, dtype, options.tokens->size(), prefix, arguments.batch, options.seq_len, memory);
+  Config measured = config;
+  if (options.seq_len == 0) measured.max_positions = std::min(config.max_positions, customary_seq_len);
+  const EvaluationShape shape = choose_evaluation_shape(measured, dtype, options.tokens->size(), prefix,
+                                                        arguments.batch, options.seq_len, memory);
   context.err << fmt::format(
       "Evaluating {} tokens in sequences of {} tokens, {} at once{}{}.\n", options.tokens->size(), shape.seq_len,
       shape.batch,
-      shape.seq_len < config.max_positions ? fmt::format("; the model's context holds {}", config.max_positions) : "",
+      shape.seq_len < config.max_positions
+          ? fmt::format("; the model's context holds {}, --seq-len takes other lengths", config.max_positions)
+          : "",
       prefix > 0 ? fmt::format("; {} stands before each", printable(model.tokenizer().decode(options.prefix))) : "");
   options.batch = shape.batch;
   options.seq_len = shape.seq_len;
@@ -136,7 +143,7 @@ void add_eval_command(CLI::App& app, Context& context) {
   add_load_options(*command, arguments->load);
   add_integer(*command, "--batch-size", arguments->batch, "Sequences at once; by default 8 if they fit", batch_range);
   add_integer(*command, "--seq-len", arguments->options.seq_len,
-              "Tokens per sequence; 0 for as many as context, data and memory allow", seq_len_range);
+              "Tokens per sequence; 0 for 1024, or fewer where context, data or memory allow no more", seq_len_range);
   add_switch(*command, "--no-bos", arguments->no_bos,
              "Leave out the prefix that the tokenizer's files put before each text");
   add_integer(*command, "--max-batches", arguments->options.max_batches, "Batches to evaluate; 0 for all",

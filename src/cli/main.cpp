@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string_view>
@@ -14,6 +15,13 @@
 #include "cli/standard_descriptors.h"
 
 namespace {
+
+// Whether a line can be rewritten in place there: a terminal, and none that only takes text, as in an editor.
+bool rewrites_lines(int descriptor) {
+  const char* const terminal = std::getenv("TERM");
+  const bool is_plain = terminal != nullptr && std::string_view(terminal) == "dumb";
+  return isatty(descriptor) == 1 && !is_plain;
+}
 
 int run_program(int argc, char** argv) {
   using namespace mslt::cli;
@@ -27,7 +35,7 @@ int run_program(int argc, char** argv) {
   OutputStream err(STDERR_FILENO, WriteFailure::ignore, closed.err);
   err << std::unitbuf;
   err.tie(&out);
-  Context context{in, out, err, isatty(STDERR_FILENO) == 1};
+  Context context{in, out, err, rewrites_lines(STDERR_FILENO)};
   context.in_is_terminal = !closed.in && isatty(STDIN_FILENO) == 1;
   if (argc > 0) context.program = argv[0];
   return run({argv + std::min(argc, 1), argv + argc}, context);

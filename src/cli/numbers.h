@@ -98,6 +98,8 @@ CLI::Option* add_value(CLI::App& command, const std::string& flag, const std::st
 
 // The types of options in the help, which also distinguish a file's values.
 inline constexpr std::string_view integer_type = "INTEGER";
+// Of an option whose value is a number of things, or a text that names them.
+inline constexpr std::string_view count_or_list_type = "COUNT|LIST";
 inline constexpr std::string_view real_type = "NUMBER";
 inline constexpr std::string_view boolean_type = "true|false";
 

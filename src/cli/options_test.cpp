@@ -66,8 +66,12 @@ TEST(Options, TheFirstWordChoosesWhatIsAdded) {
 }
 
 TEST(Options, NoneLeavesItsNumbersToCli11) {
-  const std::set<std::string> known = {std::string(integer_type), std::string(real_type), std::string(boolean_type),
-                                       "TEXT", "FILE.toml"};
+  const std::set<std::string> known = {std::string(integer_type),
+                                       std::string(real_type),
+                                       std::string(boolean_type),
+                                       std::string(count_or_list_type),
+                                       "TEXT",
+                                       "FILE.toml"};
   for_each_command([&](const std::vector<std::string>& words, const CLI::App& command) {
     for (const CLI::Option* option : command.get_options()) {
       if (option->get_items_expected_max() == 0) continue;

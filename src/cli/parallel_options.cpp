@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <ostream>
 #include <string_view>
 #include <vector>
 
@@ -64,21 +65,66 @@ void divide_threads(int processes) {
   set_parallel_threads(std::max(1, parallel_threads() / processes));
 }
 
+// Whether --device leaves open which of the NVIDIA GPUs it is.
+bool is_any_gpu(const std::string& device) {
+  return device == "auto" || device == "cuda";
+}
+
+[[noreturn]] void refuse_both(const ParallelOptions& options, const Launch& launch) {
+  fail(ErrorKind::usage,
+       "--devices {} starts processes, but by {} a launcher has started this one among {}. Leave --devices out: each "
+       "process takes the GPU of its place on its machine, among those that CUDA_VISIBLE_DEVICES names; or unset these "
+       "variables.",
+       options.devices, launch.told_by, launch.size);
+}
+
 }  // namespace
 
 void add_parallel_options(CLI::App& command, ParallelOptions& options) {
-  command.add_option("--devices", options.devices,
-                     "Train on several devices of this machine, each with a process of its own that is started for it: "
-                     "all NVIDIA GPUs, the first N, or those of the numbers 0,1; with --device cpu, N processes");
+  command
+      .add_option(
+          "--devices", options.devices,
+          "Train on several devices of this machine, each with a process of its own that is started for it: all "
+          "(NVIDIA GPUs), a number (the first so many), or those of the numbers 0,1; with --device cpu, a number "
+          "of processes")
+      ->type_name(std::string(count_or_list_type));
   command.add_option("--rendezvous", options.rendezvous,
                      "Where processes that a launcher started without MPI meet: HOST:PORT, where rank 0 listens, or a "
                      "file that all of them see");
 }
 
-void on_all_processes(const ParallelOptions& options, Context& context, const std::function<void()>& work) {
+void require_devices(const ParallelOptions& options, const std::string& device, std::size_t gpus) {
+  const std::optional<Devices> devices = devices_from(options.devices);
+  if (!devices) return;
+  if (device.starts_with("cuda:") && devices->count > 1) {
+    fail(
+        ErrorKind::usage,
+        "--device {} is one GPU, but --devices {} asks for {} devices; give --device cuda, and --devices 0,1 for those "
+        "of these numbers, say.",
+        device, options.devices, devices->count);
+  }
+  if (!is_any_gpu(device) || gpus == 0) {
+    if (!devices->are_all && devices->numbers.empty()) return;
+    fail(ErrorKind::usage, "--devices {} names NVIDIA GPUs, but {}; valid is a number of processes.", options.devices,
+         is_any_gpu(device) ? "this machine has none" : "--device is " + device);
+  }
+  const std::size_t most = devices->numbers.empty()
+                               ? static_cast<std::size_t>(devices->count)
+                               : static_cast<std::size_t>(*std::ranges::max_element(devices->numbers)) + 1;
+  if (most <= gpus) return;
+  fail(ErrorKind::usage, "--devices {} asks for {}, but this machine has {} NVIDIA GPU{}{}.", options.devices,
+       devices->numbers.empty() ? fmt::format("{} GPUs", most) : fmt::format("GPU {}", most - 1), gpus,
+       gpus == 1 ? "" : "s", gpus == 1 ? ", number 0" : fmt::format(", numbers 0 to {}", gpus - 1));
+}
+
+void on_all_processes(const ParallelOptions& options, const std::string& device, Context& context,
+                      const std::function<void()>& work) {
   const std::optional<Devices> devices = devices_from(options.devices);
   Launch launch = find_launch(options.rendezvous);
-  if (devices && launch.through == Launch::Through::nothing && devices->count > 1) {
+  const bool has_launcher = launch.through != Launch::Through::nothing;
+  if (devices && has_launcher && !launch.is_child) refuse_both(options, launch);
+  if (devices && !has_launcher && devices->count > 1) {
+    if (!device.empty()) require_devices(options, device, msl_cuda_devices().size());
     std::vector<std::string> arguments = context.arguments;
     arguments.insert(arguments.begin(), context.program);
     context.processes = std::make_shared<Processes>(arguments, devices->count);
@@ -87,8 +133,15 @@ void on_all_processes(const ParallelOptions& options, Context& context, const st
   if (devices) divide_threads(devices->count);
   context.local_rank = launch.local_rank;
   context.is_under_mpi = launch.through == Launch::Through::mpi;
+  // One of those that --devices started is enough to tell.
+  if (!launch.is_child) {
+    launch.rendezvous.tell = [&context](const std::string& sentence) {
+      context.err << sentence << '\n' << std::flush;
+    };
+  }
   try {
     context.communicator = make_communicator(launch);
+    if (context.processes) context.processes->have_met();
   } catch (...) {
     if (context.processes) context.processes->end_soon();
     throw;
@@ -106,21 +159,12 @@ std::string own_device(const ParallelOptions& options, const std::string& device
   const std::optional<Devices> devices = devices_from(options.devices);
   const bool is_one_of_several = context.communicator && !context.communicator->is_alone();
   if (!devices && !is_one_of_several) return device;
-  const std::size_t gpus = device == "auto" || device == "cuda" ? msl_cuda_devices().size() : 0;
-  if (gpus == 0) {
-    if (devices && (devices->are_all || !devices->numbers.empty())) {
-      fail(ErrorKind::usage, "--devices {} names NVIDIA GPUs, but --device is {}; valid is a number of processes.",
-           options.devices, device);
-    }
-    return device;
-  }
+  const std::size_t gpus = is_any_gpu(device) ? msl_cuda_devices().size() : 0;
+  require_devices(options, device, gpus);
+  if (gpus == 0) return device;
   const auto place = static_cast<std::size_t>(context.local_rank);
   // A launcher may show each process one GPU of its own.
   if (!devices && gpus == 1) return device;
-  if (devices && place >= static_cast<std::size_t>(devices->count)) {
-    fail(ErrorKind::usage, "--devices {} names {} devices, but this is process {} of this machine.", options.devices,
-         devices->count, place + 1);
-  }
   const std::size_t number =
       devices && !devices->numbers.empty() ? static_cast<std::size_t>(devices->numbers[place]) : place;
   if (number >= gpus) {

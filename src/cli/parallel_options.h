@@ -1,6 +1,7 @@
 // The options by which several processes work together: --devices and --rendezvous.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <string>
 
@@ -21,8 +22,14 @@ struct ParallelOptions {
 void add_parallel_options(CLI::App& command, ParallelOptions& options);
 
 // Runs `work` together with the processes that a launcher started with this one or, where there is no launcher, with
-// those that --devices asks for, which are started here. Sets context.communicator. An error of one process ends all.
-void on_all_processes(const ParallelOptions& options, Context& context, const std::function<void()>& work);
+// those that --devices asks for, which are started here once require_devices has seen to it. `device` is that of
+// --device; empty where it is not known yet. Sets context.communicator. An error of one process ends all. Throws
+// Error(usage) for --devices beside a launcher.
+void on_all_processes(const ParallelOptions& options, const std::string& device, Context& context,
+                      const std::function<void()>& work);
+
+// Throws Error(usage) where a machine with so many GPUs has not the devices that --devices names, with this --device.
+void require_devices(const ParallelOptions& options, const std::string& device, std::size_t gpus);
 
 // What this process makes its backend of, where --device is `device`: on several GPUs, one of its own. Throws
 // Error(usage) where there are fewer GPUs than processes of this machine.

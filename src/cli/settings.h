@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 
 #include "cli/numbers.h"
@@ -19,6 +20,10 @@ void add_setting(CLI::App& command, const std::string& flag, T& value, const std
       [&value] { return std::string(name_of(value)); });
 }
 
+inline constexpr const char* training_dtype_help =
+    "Of parameters, gradients and activations: f32, on any device; bf16, half the memory and faster on GPUs; f16, the "
+    "same with more digits and a smaller range. The CPU trains in f32 alone";
+
 // Options of training, as the command's own structure holds them.
 template <class Options>
 void add_memory_options(CLI::App& command, Options& options) {
@@ -34,9 +39,15 @@ void add_memory_options(CLI::App& command, Options& options) {
 
 inline void add_zero_option(CLI::App& command, std::int64_t& zero) {
   add_integer(command, "--zero", zero,
-              "With several processes, what each holds a part of: 1: the optimiser's state, 2: gradients as well; 0: "
-              "nothing",
+              "With several processes, what each holds a part of: 1: the optimiser's state, 2: gradients as well where "
+              "that saves memory; 0: nothing",
               {.most = 2});
+}
+
+inline void note_zero_alone(std::int64_t zero, bool is_alone, std::ostream& err) {
+  if (zero > 0 && is_alone) {
+    err << "Note: --zero " << zero << " does nothing here: one process trains alone and holds all.\n";
+  }
 }
 
 }  // namespace mslt::cli

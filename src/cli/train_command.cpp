@@ -76,7 +76,8 @@ class Reporter {
   // Their events tell of all their FLOPs.
   void processes(const Communicator& communicator) {
     peak_ *= communicator.size();
-    progress_.print(fmt::format("Processes: {}, which divide each step", communicator.size()));
+    progress_.print(
+        fmt::format("Processes: {}, which divide each step; the memory is that of each", communicator.size()));
   }
 
   void operator()(const StepEvent& event) {
@@ -111,7 +112,8 @@ class Reporter {
   std::chrono::steady_clock::time_point evaluation_began_;
 };
 
-void print_result(const TrainResult& result, const TrainArguments& arguments, Context& context) {
+// `is_new`: whether this process made a step.
+void print_result(const TrainResult& result, bool is_new, const TrainArguments& arguments, Context& context) {
   const std::string output = arguments.options.output.string();
   if (context.json) {
     nlohmann::ordered_json document = {{"output", output},
@@ -119,7 +121,7 @@ void print_result(const TrainResult& result, const TrainArguments& arguments, Co
                                        {"interrupted", result.interrupted},
                                        {"loss", number(result.loss)},
                                        {"best_validation_loss", number(result.best_validation_loss)},
-                                       {"tokens_per_second", number(result.tokens_per_second)},
+                                       {"tokens_per_second", number(is_new ? result.tokens_per_second : NAN)},
                                        {"seconds", result.seconds},
                                        {"checkpoint", result.checkpoint.string()}};
     if (result.validation) {
@@ -131,9 +133,14 @@ void print_result(const TrainResult& result, const TrainArguments& arguments, Co
     if (result.interrupted) context.err << result.how_to_resume << '\n';
     return;
   }
-  context.out << fmt::format("Trained to step {} in {}, {} tokens/s: {}\n", result.step,
-                             format_duration(result.seconds), format_count(result.tokens_per_second),
-                             printable(output));
+  if (is_new) {
+    context.out << fmt::format("Trained to step {} in {}, {} tokens/s: {}\n", result.step,
+                               format_duration(result.seconds), format_count(result.tokens_per_second),
+                               printable(output));
+  } else {
+    context.out << fmt::format("Nothing to train: the run had made its {} steps; --steps takes it further: {}\n",
+                               result.step, printable(output));
+  }
   if (result.validation) {
     context.out << fmt::format("Validation loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte\n",
                                result.validation->loss, result.validation->perplexity,
@@ -153,6 +160,7 @@ void train(TrainArguments arguments, Context& context) {
     options.model.max_positions = std::max(options.model.max_positions, options.seq_len);
   }
   options.schedule = schedule_from_name(arguments.schedule);
+  note_zero_alone(options.zero, context.communicator->is_alone(), context.err);
 
   Communicator& communicator = *context.communicator;
   const InterruptGuard interrupt(
@@ -184,7 +192,7 @@ void train(TrainArguments arguments, Context& context) {
   if (result.interrupted) context.status = stopped_training_status;
   if (!communicator.leads()) return;
   reporter.clear();
-  print_result(result, arguments, context);
+  print_result(result, result.step >= trainer.plan().first_step, arguments, context);
 }
 
 void add_training_options(CLI::App& command, TrainArguments& arguments) {
@@ -203,7 +211,7 @@ void add_training_options(CLI::App& command, TrainArguments& arguments) {
   add_device_option(command, options.device);
   add_tuning_option(command, options.tuning);
   add_library_options(command, options.attention, options.products);
-  command.add_option("--dtype", options.dtype, "f32, bf16 or f16");
+  command.add_option("--dtype", options.dtype, training_dtype_help);
   add_memory_options(command, options);
   add_zero_option(command, options.zero);
   add_integer(command, "--steps", options.steps, "Updates of the weights", {.least = 1, .unit = "steps"});
@@ -330,7 +338,10 @@ void add_train_command(CLI::App& app, Context& context) {
   add_model_options(*command, arguments->model);
   command->callback([=, &context] {
     context.action = [=, &context] {
-      on_all_processes(arguments->parallel, context, [&] { train_as_asked(*command, *arguments, context); });
+      // A run that is resumed knows its device.
+      const bool is_known = !arguments->options.resume || command->count("--device") > 0;
+      on_all_processes(arguments->parallel, is_known ? arguments->options.device : std::string(), context,
+                       [&] { train_as_asked(*command, *arguments, context); });
     };
   });
 }

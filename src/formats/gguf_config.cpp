@@ -16,6 +16,7 @@
 #include "formats/gguf_architectures.h"
 #include "formats/gguf_rope.h"
 #include "formats/hf_families.h"
+#include "model/config_limits.h"
 
 namespace mslt {
 namespace {
@@ -103,7 +104,12 @@ RopeScaling longrope(const Keys& keys, std::int64_t rotated) {
       fail(ErrorKind::input, "{}: the tensor '{}' is {}; supported is F32.", file.source(), name, tensor.block.name);
     }
     std::vector<double> result;
-    for (const float divisor : divisors) result.push_back(std::isfinite(divisor) ? shortest_double(divisor) : 0.0);
+    for (const float divisor : divisors) {
+      result.push_back(std::isfinite(divisor) ? shortest_double(divisor) : static_cast<double>(divisor));
+      if (result.back() >= least_config_rope_factor && result.back() <= max_config_rope_factor) continue;
+      fail(ErrorKind::input, "{}: the tensor '{}' holds {}; valid are divisors of frequencies from {} to {}.",
+           file.source(), name, result.back(), least_config_rope_factor, max_config_rope_factor);
+    }
     return result;
   };
   const std::int64_t positions = keys.size("context_length");
@@ -144,6 +150,7 @@ RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t rotated, b
   if (!known) {
     file.reject(type_key, is_gemma ? "supported are none and linear" : "supported are none, linear, yarn and longrope");
   }
+  constexpr std::string_view divisors = "rope_freqs.weight";
   const double factor =
       keys.has("rope.scaling.factor") ? keys.number("rope.scaling.factor") : keys.number("rope.scale_linear", 1.0);
   const bool has_factors =
@@ -151,6 +158,10 @@ RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t rotated, b
   if (type == "longrope" || (has_factors && !is_gemma)) {
     if (type == "yarn") file.reject(type_key, "supported beside tensors of factors are none, linear and longrope");
     if (factor != 1.0) file.reject(keys.key("rope.scaling.factor"), "supported beside tensors of factors is 1");
+    if (file.find_tensor(divisors) != nullptr) {
+      fail(ErrorKind::input, "{}: the tensors '{}' and '{}' both scale RoPE; supported is one of them.", file.source(),
+           divisors, long_factors_tensor);
+    }
     return longrope(keys, rotated);
   }
   if (type == "yarn") return yarn(keys, factor);
@@ -158,7 +169,6 @@ RopeScaling rope_scaling(const Keys& keys, double theta, std::int64_t rotated, b
     file.reject(keys.key("rope.scaling.attn_factor"), "supported is 1, or another with yarn and longrope");
   }
   const bool scales = type == "linear" && factor != 1.0;
-  constexpr std::string_view divisors = "rope_freqs.weight";
   if (const GgufTensor* const tensor = file.find_tensor(divisors)) {
     const std::vector<float> values = divisors_in(file, *tensor, rotated);
     if (scales) {

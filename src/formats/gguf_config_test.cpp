@@ -1,6 +1,7 @@
 // Tests of configurations from a GGUF file's keys: the families, and what is refused.
 #include "formats/gguf_config.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -198,6 +199,17 @@ TEST(GgufConfigTest, ReadsLongropeAndRotationsOfAPart) {
   TestGguf few = llama("phi3");
   few.floats("rope_factors_long.weight", {3}, {1, 1, 1}).floats("rope_factors_short.weight", {4}, {1, 1, 1, 1});
   expect_refused(few, "has the shape [3], expected is [4]");
+  for (const float bad : {NAN, 1e-30f, 0.0f, -1.0f, INFINITY}) {
+    TestGguf file_of_bad = llama("phi3");
+    file_of_bad.floats("rope_factors_long.weight", {4}, {1, 1, bad, 1});
+    file_of_bad.floats("rope_factors_short.weight", {4}, {1, 1, 1, 1});
+    expect_refused(file_of_bad,
+                   fmt::format("the tensor 'rope_factors_long.weight' holds {:g}; valid are divisors", bad));
+  }
+  TestGguf both = llama("phi3");
+  both.floats("rope_factors_long.weight", {4}, {1, 1, 1, 1}).floats("rope_factors_short.weight", {4}, {1, 1, 1, 1});
+  expect_refused(both.floats("rope_freqs.weight", {4}, {2, 2, 2, 2}),
+                 "the tensors 'rope_freqs.weight' and 'rope_factors_long.weight' both scale RoPE");
   TestGguf zero = llama("phi3");
   zero.floats("rope_factors_long.weight", {4}, {1, 1, 1, 0}).floats("rope_factors_short.weight", {4}, {1, 1, 1, 1});
   expect_refused(zero, "all must be above 0");

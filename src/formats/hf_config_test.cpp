@@ -344,7 +344,7 @@ TEST(HfConfig, RefusesOtherLongropes) {
   contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, "x"}; }), "valid is a list of numbers");
   contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, 2, 3}; }),
            "has 2 short_factors and 3 long_factors; it needs 2 of each");
-  contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, 0}; }), "all must be above 0");
+  contains(refused([](Json& json) { json["rope_scaling"]["long_factor"] = {1, 0}; }), "all must be from 0.001");
   contains(refused([](Json& json) { json["rope_scaling"]["short_mscale"] = 1.1; }), "supported is attention_factor");
   contains(refused([](Json& json) { json["partial_rotary_factor"] = 0.5; }), "an even number of the 6 channels");
   contains(refused([](Json& json) { json["partial_rotary_factor"] = -1; }), "an even number of the 6 channels");

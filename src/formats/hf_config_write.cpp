@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "formats/hf_families.h"
+#include "formats/rope_members.h"
 #include "model/config_fields.h"
 
 namespace mslt {
@@ -211,37 +212,8 @@ double usual_longrope_factor(double growth, std::int64_t original) {
 
 Json rope_settings(const RopeScaling& scaling) {
   Json json;
-  switch (scaling.type) {
-    case RopeScalingType::none:
-      json["rope_type"] = "default";
-      break;
-    case RopeScalingType::linear:
-      json["rope_type"] = "linear";
-      json["factor"] = scaling.factor;
-      break;
-    case RopeScalingType::llama3:
-      json["rope_type"] = "llama3";
-      json["factor"] = scaling.factor;
-      json["low_freq_factor"] = scaling.low_freq_factor;
-      json["high_freq_factor"] = scaling.high_freq_factor;
-      json["original_max_position_embeddings"] = scaling.original_max_positions;
-      break;
-    case RopeScalingType::yarn:
-      json["rope_type"] = "yarn";
-      json["factor"] = scaling.factor;
-      json["original_max_position_embeddings"] = scaling.original_max_positions;
-      json["beta_fast"] = scaling.beta_fast;
-      json["beta_slow"] = scaling.beta_slow;
-      json["attention_factor"] = scaling.attention_factor;
-      break;
-    case RopeScalingType::longrope:
-      json["rope_type"] = "longrope";
-      json["short_factor"] = scaling.short_factors;
-      json["long_factor"] = scaling.long_factors;
-      json["original_max_position_embeddings"] = scaling.original_max_positions;
-      json["attention_factor"] = scaling.attention_factor;
-      break;
-  }
+  json["rope_type"] = scaling.type == RopeScalingType::none ? "default" : name_of(scaling.type);
+  visit_rope_members(scaling.type, [&](const char* name, auto member) { json[name] = scaling.*member; });
   return json;
 }
 

@@ -6,6 +6,7 @@
 
 #include "formats/hf_config.h"
 #include "formats/hf_families.h"
+#include "formats/rope_members.h"
 
 namespace mslt {
 
@@ -30,31 +31,7 @@ bool slide_in(const std::vector<bool>& slides, Config& config) {
 
 Config without_idle_settings(Config config) {
   const RopeScaling all = std::exchange(config.rope_scaling, {.type = config.rope_scaling.type});
-  switch (all.type) {
-    case RopeScalingType::none:
-      break;
-    case RopeScalingType::linear:
-      config.rope_scaling.factor = all.factor;
-      break;
-    case RopeScalingType::llama3:
-      config.rope_scaling.factor = all.factor;
-      config.rope_scaling.low_freq_factor = all.low_freq_factor;
-      config.rope_scaling.high_freq_factor = all.high_freq_factor;
-      config.rope_scaling.original_max_positions = all.original_max_positions;
-      break;
-    case RopeScalingType::yarn:
-      config.rope_scaling = all;
-      config.rope_scaling.low_freq_factor = RopeScaling().low_freq_factor;
-      config.rope_scaling.high_freq_factor = RopeScaling().high_freq_factor;
-      config.rope_scaling.short_factors = config.rope_scaling.long_factors = {};
-      break;
-    case RopeScalingType::longrope:
-      config.rope_scaling.original_max_positions = all.original_max_positions;
-      config.rope_scaling.attention_factor = all.attention_factor;
-      config.rope_scaling.short_factors = all.short_factors;
-      config.rope_scaling.long_factors = all.long_factors;
-      break;
-  }
+  visit_rope_members(all.type, [&](const char* /*name*/, auto member) { config.rope_scaling.*member = all.*member; });
   if (config.position != PositionType::rope) config.rope_theta = Config().rope_theta;
   if (config.rotary_size == config.head_size) config.rotary_size = 0;
   if (config.no_rope_every > config.layers) config.no_rope_every = 0;

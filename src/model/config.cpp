@@ -26,13 +26,17 @@ class Problems {
     text_ += fmt::format(format, std::forward<Args>(args)...);
   }
 
-  // Numbers outside their field's range. Asked this way round, NaN is in none.
+  // Asked this way round, NaN is in no range.
+  static bool is_in_range(const ConfigField& field, double number) {
+    const bool enough = field.above_least ? number > field.least : number >= field.least;
+    return enough && (field.below_most ? number < field.most : number <= field.most);
+  }
+
+  // Numbers outside their field's range.
   template <class T>
   void check_range(const ConfigField& field, const T& value) {
     if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
-      const auto number = static_cast<double>(value);
-      const bool enough = field.above_least ? number > field.least : number >= field.least;
-      if (enough && (field.below_most ? number < field.most : number <= field.most)) return;
+      if (is_in_range(field, static_cast<double>(value))) return;
       add("{} is {}; it must be {} {}{} {}.", field.path, value, field.above_least ? "above" : "from", field.least,
           field.below_most    ? " and below"
           : field.above_least ? " and up to"
@@ -40,8 +44,8 @@ class Problems {
           field.most);
     } else if constexpr (std::is_same_v<T, std::vector<double>>) {
       for (const double number : value) {
-        if (number > field.least && number <= field.most) continue;
-        add("{} has {}; all must be above {} and up to {}.", field.path, number, field.least, field.most);
+        if (is_in_range(field, number)) continue;
+        add("{} has {}; all must be from {} to {}.", field.path, number, field.least, field.most);
         return;
       }
     }
@@ -84,6 +88,9 @@ void check_rotated_layers(const Config& config, Problems& problems) {
   if (config.rotary_size > config.head_size || config.rotary_size % 2 != 0) {
     problems.add("rotary_size is {}; it must be even and at most head_size, which is {}.", config.rotary_size,
                  config.head_size);
+  }
+  if (config.local_rope_theta != 0 && !(config.local_rope_theta >= 1)) {
+    problems.add("local_rope_theta is {}; it must be 0 or from 1.", config.local_rope_theta);
   }
   if (config.position == PositionType::rope) return;
   if (config.no_rope_every != 0) {

@@ -75,7 +75,7 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
           .name = "norm_epsilon", .help = "Added to variances", .most = 1, .above_least = true, .below_most = true},
       c.norm_epsilon);
   visit(plain("position", "learned, sinusoidal, rope or none"), c.position);
-  visit(positive("rope_theta", "Base of RoPE's frequencies"), c.rope_theta);
+  visit(from(1, huge, "rope_theta", "Base of RoPE's frequencies"), c.rope_theta);
   auto& rope = c.rope_scaling;
   visit(plain("rope_scaling", "Of RoPE's frequencies: none, linear, llama3, yarn or longrope").at("rope_scaling.type"),
         rope.type);
@@ -100,7 +100,7 @@ void visit_fields(AnyConfig& c, Visit&& visit) {
             .since_later(),
         rope.attention_factor);
   const auto factors = [&](Name name, Name help, Name place) {
-    return positive(name, help).at(place).since_later().without_flag();
+    return from(least_config_rope_factor, max_config_rope_factor, name, help).at(place).since_later().without_flag();
   };
   visit(factors("rope_short_factors", "longrope: divide the frequencies of short texts", "rope_scaling.short_factors"),
         rope.short_factors);

@@ -16,5 +16,8 @@ inline constexpr std::int64_t max_config_channels = std::int64_t{1} << 17;
 inline constexpr std::int64_t max_config_heads = std::int64_t{1} << 12;
 inline constexpr std::int64_t max_config_head_size = max_head_size;
 inline constexpr std::int64_t max_config_ffn_size = std::int64_t{1} << 20;
+// What longrope may divide a frequency by; real models have 0.9 to 70.
+inline constexpr double least_config_rope_factor = 1e-3;
+inline constexpr double max_config_rope_factor = 1e6;
 
 }  // namespace mslt

@@ -153,11 +153,27 @@ TEST(Config, EveryRuleIsCheckedAndNamesItsSetting) {
          c.rotary_size = 8;
          c.rope_scaling = {.type = RopeScalingType::longrope, .long_factors = {1, 1, 1}};
        }},
-      {"rope_scaling.short_factors has -1; all must be above 0",
+      {"rope_scaling.short_factors has 1e-30; all must be from 0.001 to 1000000",
        [](Config& c) {
          c.position = PositionType::rope;
          c.rotary_size = 2;
-         c.rope_scaling = {.type = RopeScalingType::longrope, .short_factors = {-1}, .long_factors = {1}};
+         c.rope_scaling = {.type = RopeScalingType::longrope, .short_factors = {1e-30}, .long_factors = {1}};
+       }},
+      {"rope_scaling.long_factors has nan; all must be from 0.001",
+       [nan](Config& c) {
+         c.position = PositionType::rope;
+         c.rotary_size = 2;
+         c.rope_scaling = {.type = RopeScalingType::longrope, .short_factors = {1}, .long_factors = {nan}};
+       }},
+      {"rope_theta is 1e-30; it must be from 1",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.rope_theta = 1e-30;
+       }},
+      {"local_rope_theta is 1e-30; it must be 0 or from 1",
+       [](Config& c) {
+         c.position = PositionType::rope;
+         c.local_rope_theta = 1e-30;
        }},
       {"rope_theta is 1; rope_scaling yarn needs it above 1",
        [](Config& c) {

@@ -1,6 +1,9 @@
-// Reading addresses.
+// Reading and writing addresses.
 #include "parallel/address.h"
 
+#include <fmt/format.h>
+
+#include <boost/asio/ip/address.hpp>
 #include <charconv>
 
 namespace mslt {
@@ -21,6 +24,17 @@ std::optional<Address> address_from(std::string_view text) {
     return std::nullopt;
   }
   return address;
+}
+
+std::string text_of(const Address& address) {
+  const bool is_long = address.host.find(':') != std::string::npos;
+  return fmt::format("{}{}{}:{}", is_long ? "[" : "", address.host, is_long ? "]" : "", address.port);
+}
+
+bool is_loopback(const std::string& host) {
+  boost::system::error_code error;
+  const boost::asio::ip::address address = boost::asio::ip::make_address(host, error);
+  return error ? host == "localhost" : address.is_loopback();
 }
 
 }  // namespace mslt

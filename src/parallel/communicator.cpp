@@ -139,33 +139,14 @@ void Communicator::sum(std::span<float> values) {
   sum_values(values);
 }
 
-void Communicator::sum(std::span<double> values) {
-  background_.finish();
-  sum_values(values);
-}
-
-void Communicator::reduce_scatter(std::span<float> values) {
-  background_.finish();
-  reduce_pieces(values);
-}
-
-void Communicator::reduce_scatter(std::span<double> values) {
-  background_.finish();
-  reduce_pieces(values);
-}
-
 void Communicator::all_gather(std::span<float> values) {
   background_.finish();
   gather_pieces(values);
 }
 
-void Communicator::all_gather(std::span<double> values) {
-  background_.finish();
-  gather_pieces(values);
-}
-
 double Communicator::sum(double value) {
-  sum(std::span(&value, 1));
+  background_.finish();
+  sum_values(std::span(&value, 1));
   return value;
 }
 

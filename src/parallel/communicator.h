@@ -49,18 +49,13 @@ class Communicator {
 
   // Replaces each value by its sum over all ranks: a reduce_scatter and an all_gather.
   void sum(std::span<float> values);
-  void sum(std::span<double> values);
   double sum(double value);
   std::int64_t sum(std::int64_t value);
   // Whether it holds on any rank.
   bool any(bool value) { return sum(std::int64_t{value ? 1 : 0}) > 0; }
 
-  // Puts the sums into piece_of(values.size(), rank(), size()); the other values are undefined then.
-  void reduce_scatter(std::span<float> values);
-  void reduce_scatter(std::span<double> values);
-  // Copies every rank's own piece to all ranks.
+  // Copies every rank's own piece, piece_of(values.size(), rank(), size()), to all ranks.
   void all_gather(std::span<float> values);
-  void all_gather(std::span<double> values);
 
   // Rank 0's bytes, on all ranks.
   void broadcast(std::span<std::byte> bytes);

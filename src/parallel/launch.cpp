@@ -1,10 +1,13 @@
 // Reads the launchers' environment variables.
 #include "parallel/launch.h"
 
+#include <unistd.h>
+
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "base/fail.h"
@@ -33,25 +36,60 @@ struct Names {
   const char* rank;
   const char* local_rank;
 };
+constexpr const char* slurm_rank = "SLURM_PROCID";
 // Slurm sets SLURM_NTASKS in a batch script as well, where there is one process.
 constexpr Names mpi_names[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"},
                                {"PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"}};
 constexpr Names other_names[] = {{"WORLD_SIZE", "RANK", "LOCAL_RANK"},
-                                 {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"}};
+                                 {"SLURM_STEP_NUM_TASKS", slurm_rank, "SLURM_LOCALID"}};
+
+// What a launcher's variables tell of this process.
+struct Told {
+  int size = 1;
+  int rank = 0;
+};
+
+// Nothing where none of them is set.
+std::optional<Told> told_by(const Names& names, const Environment& variable) {
+  const std::optional<int> size = number(variable, names.size, 1);
+  const std::optional<int> rank = number(variable, names.rank, 0);
+  if (!size && !rank) return std::nullopt;
+  if (size == 1 && !rank) return Told{};
+  // Slurm numbers the one process of a batch script as well.
+  if (!size && rank == 0 && std::string_view(names.rank) == slurm_rank) return std::nullopt;
+  if (!size || !rank) {
+    fail(ErrorKind::usage,
+         "The variable {} is {}, but {} is not set. A process that is one of several needs both, {} from 0 to {} - 1; "
+         "one that trains alone needs neither.",
+         size ? names.size : names.rank, size ? *size : *rank, size ? names.rank : names.size, names.rank, names.size);
+  }
+  if (*rank >= *size) {
+    fail(ErrorKind::usage, "The variable {} is {}, but {} says that there are {} processes, numbered from 0.",
+         names.rank, *rank, names.size, *size);
+  }
+  return Told{*size, *rank};
+}
 
 // The rank; nothing where these variables tell of no other process.
 std::optional<int> take(Launch& launch, const Names& names, const Environment& variable) {
-  if (!variable(names.size) || !variable(names.rank)) return std::nullopt;
-  const int size = *number(variable, names.size, 1);
-  const int rank = *number(variable, names.rank, 0);
-  if (rank >= size) {
-    fail(ErrorKind::usage, "The variable {} is {}, but {} says that there are {} processes, numbered from 0.",
-         names.rank, rank, names.size, size);
-  }
-  if (size == 1) return std::nullopt;
-  launch.size = size;
+  const std::optional<Told> told = told_by(names, variable);
+  if (!told) return std::nullopt;
+  launch.told_by = fmt::format("{} ({}) and {} ({})", names.size, told->size, names.rank, told->rank);
+  if (told->size == 1) return std::nullopt;
+  launch.size = told->size;
   launch.local_rank = number(variable, names.local_rank, 0).value_or(0);
-  return rank;
+  return told->rank;
+}
+
+// Ends the wait of a process whose parent, which is one of those that it waits for, has ended.
+void end_with_parent(Launch& launch, const Environment& variable) {
+  const std::optional<int> parent = number(variable, parent_variable, 1);
+  if (!parent) return;
+  launch.is_child = true;
+  launch.rendezvous.look = [parent] {
+    if (::getppid() == *parent) return;
+    fail(ErrorKind::device, "The process {}, which started this one, has ended.", *parent);
+  };
 }
 
 std::string token_from(const Environment& variable) {
@@ -112,16 +150,18 @@ Launch find_launch(const std::string& rendezvous, const Environment& variable) {
     rank = take(launch, names, variable);
     if (rank) launch.through = Launch::Through::tcp;
   }
-  if (!rank && !rendezvous.empty()) {
+  if (!rank && !place.empty() && launch.told_by.empty()) {
     fail(ErrorKind::usage,
-         "--rendezvous is for one of several processes, but no variable tells this one's number: a launcher sets RANK "
-         "and WORLD_SIZE, or SLURM_PROCID and SLURM_STEP_NUM_TASKS.");
+         "{} is for one of several processes, but no variable tells this one's number: a launcher sets RANK and "
+         "WORLD_SIZE, or SLURM_PROCID and SLURM_STEP_NUM_TASKS.",
+         rendezvous.empty() ? "The variable MSLT_RENDEZVOUS" : "--rendezvous");
   }
   if (launch.through != Launch::Through::tcp) return launch;
   launch.rendezvous.rank = *rank;
   launch.rendezvous.size = launch.size;
   launch.rendezvous.token = token_from(variable);
   launch.rendezvous.on_one_host = says_one_host(variable);
+  end_with_parent(launch, variable);
   if (const std::optional<Address> address = address_from(place)) {
     launch.rendezvous.address = *address;
   } else if (looks_like_address(place)) {

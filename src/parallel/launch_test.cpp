@@ -1,9 +1,12 @@
 // Tests of what launchers' variables say.
 #include "parallel/launch.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <map>
+#include <utility>
 
 #include "base/test_errors.h"
 #include "parallel/address.h"
@@ -74,13 +77,49 @@ TEST(Launch, RefusesWhatCannotBe) {
   for (const char* place : {"127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", ":4444", "[::1", "::1:80", "tcp://a:1"}) {
     EXPECT_NE(message({{"RANK", "1"}, {"WORLD_SIZE", "2"}}, place).find("is no address"), std::string::npos) << place;
   }
-  EXPECT_NE(message({}, "localhost:1").find("no variable tells this one's number"), std::string::npos);
+  EXPECT_TRUE(message({}, "localhost:1").starts_with("--rendezvous is for one of several processes, but no variable"));
+  EXPECT_TRUE(message({{"MSLT_RENDEZVOUS", "here"}}).starts_with("The variable MSLT_RENDEZVOUS is for one of several"));
+}
+
+TEST(Launch, RefusesIncompleteVariables) {
+  const std::pair<const char*, const char*> all[] = {{"WORLD_SIZE", "RANK"},
+                                                     {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                                                     {"PMI_SIZE", "PMI_RANK"},
+                                                     {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+  for (const auto& [size, rank] : all) {
+    const auto message = [](const std::map<std::string, std::string>& variables) {
+      return test::error_of(ErrorKind::usage, [&] { launch_of(variables); });
+    };
+    EXPECT_TRUE(
+        message({{size, "2"}}).starts_with(fmt::format("The variable {} is 2, but {} is not set.", size, rank)));
+    EXPECT_TRUE(
+        message({{rank, "1"}}).starts_with(fmt::format("The variable {} is 1, but {} is not set.", rank, size)));
+    EXPECT_EQ(launch_of({{size, "1"}}).through, Launch::Through::nothing);
+  }
+  // As in a batch script of Slurm.
+  EXPECT_EQ(launch_of({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}).through, Launch::Through::nothing);
+}
+
+TEST(Launch, AChildLooksWhetherItsParentLives) {
+  std::map<std::string, std::string> variables = {{"RANK", "1"},
+                                                  {"WORLD_SIZE", "2"},
+                                                  {"MSLT_RENDEZVOUS", "127.0.0.1:80"},
+                                                  {"MSLT_PARENT", std::to_string(::getppid())}};
+  const Launch child = launch_of(variables);
+  EXPECT_TRUE(child.is_child);
+  child.rendezvous.look();
+  variables["MSLT_PARENT"] = std::to_string(::getpid());
+  const Launch orphan = launch_of(variables);
+  EXPECT_NE(
+      test::error_of(ErrorKind::device, [&] { orphan.rendezvous.look(); }).find("which started this one, has ended"),
+      std::string::npos);
 }
 
 TEST(Launch, ReadsAddresses) {
   EXPECT_EQ(address_from("node1:29500")->host, "node1");
   EXPECT_EQ(address_from("node1:29500")->port, 29500);
   EXPECT_EQ(address_from("[::1]:80")->host, "::1");
+  EXPECT_EQ(text_of(*address_from("[::1]:80")), "[::1]:80");
   for (const char* text : {"", "node1", ":80", "node1:", "node1:0", "node1:70000", "node1:8x", "::1:80", "/a/file"}) {
     EXPECT_FALSE(address_from(text)) << text;
   }

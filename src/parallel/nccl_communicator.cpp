@@ -47,6 +47,23 @@ std::string identity_of_current_gpu() {
   return std::string(std::begin(properties.uuid.bytes), std::end(properties.uuid.bytes));
 }
 
+// NCCL scatters and gathers pieces of one length.
+bool has_one_length(std::size_t count, int ranks) {
+  return count % static_cast<std::size_t>(ranks) == 0;
+}
+
+// Pieces of two lengths: calls work(piece, owner) for each of them, as one operation of NCCL's. Its result tells of
+// theirs.
+template <class Work>
+ncclResult_t in_pieces(const NcclLibrary& nccl, std::size_t count, int ranks, const Work& work) {
+  nccl.group_start();
+  for (int owner = 0; owner < ranks; ++owner) {
+    const Piece piece = piece_of(count, owner, ranks);
+    if (piece.count > 0) work(piece, owner);
+  }
+  return nccl.group_end();
+}
+
 class NcclCommunicator final : public Communicator {
  public:
   using Communicator::all_gather;
@@ -121,17 +138,13 @@ class NcclCommunicator final : public Communicator {
            at = static_cast<std::byte*>(gpu->recorder().device().address(values))](
               const NcclLibrary& nccl, ncclComm_t all, cudaStream_t stream) {
             const Piece mine = piece_of(count, own, ranks);
-            if (count % static_cast<std::size_t>(ranks) == 0) {
+            if (has_one_length(count, ranks)) {
               return nccl.reduce_scatter(at, at + mine.first * width, mine.count, type, ncclSum, all, stream);
             }
-            // Pieces of two lengths.
-            nccl.group_start();
-            for (int other = 0; other < ranks; ++other) {
-              const Piece piece = piece_of(count, other, ranks);
+            return in_pieces(nccl, count, ranks, [&](Piece piece, int other) {
               std::byte* const begin = at + piece.first * width;
-              if (piece.count > 0) nccl.reduce(begin, begin, piece.count, type, ncclSum, other, all, stream);
-            }
-            return nccl.group_end();
+              nccl.reduce(begin, begin, piece.count, type, ncclSum, other, all, stream);
+            });
           });
   }
 
@@ -144,16 +157,13 @@ class NcclCommunicator final : public Communicator {
            at = static_cast<std::byte*>(gpu->recorder().device().address(values))](
               const NcclLibrary& nccl, ncclComm_t all, cudaStream_t stream) {
             const Piece mine = piece_of(count, own, ranks);
-            if (count % static_cast<std::size_t>(ranks) == 0) {
+            if (has_one_length(count, ranks)) {
               return nccl.all_gather(at + mine.first * width, at, mine.count * width, ncclUint8, all, stream);
             }
-            nccl.group_start();
-            for (int other = 0; other < ranks; ++other) {
-              const Piece piece = piece_of(count, other, ranks);
+            return in_pieces(nccl, count, ranks, [&](Piece piece, int other) {
               std::byte* const begin = at + piece.first * width;
-              if (piece.count > 0) nccl.broadcast(begin, begin, piece.count * width, ncclUint8, other, all, stream);
-            }
-            return nccl.group_end();
+              nccl.broadcast(begin, begin, piece.count * width, ncclUint8, other, all, stream);
+            });
           });
   }
 

@@ -9,10 +9,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdlib>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <string_view>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -25,18 +24,22 @@ extern char** environ;  // NOLINT(readability-identifier-naming)
 namespace mslt {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::chrono::milliseconds to_end_soon{1000};
-constexpr const char* file_name = "rendezvous";
 
-// The folder is its user's alone.
-fs::path make_private_folder() {
-  std::error_code error;
-  const fs::path parent = fs::temp_directory_path(error);
-  std::string folder = ((error ? fs::path("/tmp") : parent) / "mslt-XXXXXX").string();
-  if (::mkdtemp(folder.data()) == nullptr) fail_io("make", folder, errno);
-  return folder;
+// A socket that listens on loopback, at a port that the system chooses. No child has it.
+int listen_on_loopback(Address& address) {
+  namespace asio = boost::asio;
+  boost::system::error_code error;
+  asio::io_context io;
+  asio::ip::tcp::acceptor acceptor(io);
+  error = acceptor.open(asio::ip::tcp::v4(), error);
+  if (!error) error = acceptor.bind({asio::ip::address_v4::loopback(), 0}, error);
+  if (!error) error = acceptor.listen(asio::socket_base::max_listen_connections, error);
+  if (error) fail(ErrorKind::io, "This process cannot listen on 127.0.0.1 for others: {}.", error.message());
+  address = {"127.0.0.1", acceptor.local_endpoint().port()};
+  const int listener = acceptor.release();
+  ::fcntl(listener, F_SETFD, FD_CLOEXEC);
+  return listener;
 }
 
 // What the program's file is found by, also where it was started by its name alone.
@@ -45,12 +48,15 @@ std::string own_program(const std::string& name) {
   return ::access(itself, X_OK) == 0 ? itself : name;
 }
 
-std::vector<std::string> environment_of(int rank, int size, const fs::path& meeting) {
-  const std::array<std::pair<std::string, std::string>, 5> own = {{{"RANK", std::to_string(rank)},
+// Only the same user can read another process's variables.
+std::vector<std::string> environment_of(int rank, int size, const Place& meeting) {
+  const std::array<std::pair<std::string, std::string>, 7> own = {{{"RANK", std::to_string(rank)},
                                                                    {"WORLD_SIZE", std::to_string(size)},
                                                                    {"LOCAL_RANK", std::to_string(rank)},
                                                                    {"LOCAL_WORLD_SIZE", std::to_string(size)},
-                                                                   {"MSLT_RENDEZVOUS", meeting.string()}}};
+                                                                   {"MSLT_RENDEZVOUS", text_of(meeting.address)},
+                                                                   {"MSLT_RUN_TOKEN", meeting.token},
+                                                                   {parent_variable, std::to_string(::getpid())}}};
   std::vector<std::string> all;
   for (char** each = environ; *each != nullptr; ++each) {
     const std::string_view variable = *each;
@@ -97,18 +103,20 @@ class SpawnSettings {
 
 }  // namespace
 
-Processes::Processes(const std::vector<std::string>& arguments, int size) : folder_(make_private_folder()) {
+Processes::Processes(const std::vector<std::string>& arguments, int size) : place_{{}, random_token()} {
+  listener_ = listen_on_loopback(place_.address);
   std::vector<std::string> copies = arguments;
   const std::vector<char*> argument_pointers = pointers_to(copies);
   const std::string program = own_program(arguments.front());
   const SpawnSettings settings;
   for (int rank = 1; rank < size; ++rank) {
-    std::vector<std::string> variables = environment_of(rank, size, folder_ / file_name);
+    std::vector<std::string> variables = environment_of(rank, size, place_);
     pid_t child = 0;
     const int error = ::posix_spawnp(&child, program.c_str(), settings.actions(), settings.attributes(),
                                      argument_pointers.data(), pointers_to(variables).data());
     if (error != 0) {
       kill_all();
+      have_met();
       fail_io("start", program, error);
     }
     children_.push_back(child);
@@ -126,8 +134,7 @@ Processes::~Processes() {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   kill_all();
-  std::error_code ignored;
-  fs::remove_all(folder_, ignored);
+  have_met();
 }
 
 Launch Processes::launch() {
@@ -135,12 +142,18 @@ Launch Processes::launch() {
   launch.through = Launch::Through::tcp;
   launch.size = static_cast<int>(children_.size()) + 1;
   launch.rendezvous.size = launch.size;
-  launch.rendezvous.file = folder_ / file_name;
-  launch.rendezvous.on_one_host = true;
+  launch.rendezvous.address = place_.address;
+  launch.rendezvous.token = place_.token;
+  launch.rendezvous.listener = listener_;
   launch.rendezvous.look = [this] {
     require_all();
   };
   return launch;
+}
+
+void Processes::have_met() {
+  if (listener_ >= 0) ::close(listener_);
+  listener_ = -1;
 }
 
 void Processes::end_soon() {

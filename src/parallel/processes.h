@@ -4,16 +4,17 @@
 #include <sys/types.h>
 
 #include <chrono>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "parallel/launch.h"
+#include "parallel/rendezvous_file.h"
 
 namespace mslt {
 
 // Ranks 1 and up; this process is rank 0. They write to the same standard output and error, have no input, and get the
-// signals that a terminal sends. Not for several threads.
+// signals that a terminal sends. Where this process ends before they have met it, they end as well. Nothing is written
+// to disk. Not for several threads.
 class Processes {
  public:
   // Starts this program size - 1 times with these arguments (the first is its name) and the variables that find_launch
@@ -26,6 +27,8 @@ class Processes {
 
   // How this process joins them.
   Launch launch();
+  // To be called when it has: nobody else is let in.
+  void have_met();
   // After an error the others wait to be ended: the destructor does not wait for long.
   void end_soon();
 
@@ -34,8 +37,9 @@ class Processes {
   void require_all();
   void kill_all();
 
-  std::filesystem::path folder_;  // of the file through which they meet
-  std::vector<pid_t> children_;   // by rank, less 1; 0 for one that has ended
+  Place place_;                  // where they meet
+  int listener_ = -1;            // a socket that listens there
+  std::vector<pid_t> children_;  // by rank, less 1; 0 for one that has ended
   std::chrono::milliseconds patience_{30'000};
 };
 

@@ -3,25 +3,31 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
-#include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <thread>
 
 #include "base/fail.h"
 #include "base/test_errors.h"
 #include "parallel/communicator.h"
+#include "parallel/reception.h"
+#include "parallel/rendezvous_file.h"
 
 namespace mslt {
 namespace {
 
 namespace fs = std::filesystem;
+using boost::asio::ip::tcp;
 
 constexpr std::chrono::milliseconds test_patience{20'000};
 
@@ -41,6 +47,14 @@ class TcpTransportTest : public testing::Test {
     rendezvous.on_one_host = true;
     rendezvous.patience = test_patience;
     return rendezvous;
+  }
+
+  // What rank 0 has written, once it has.
+  Place written_place() const {
+    while (true) {
+      if (const std::optional<Place> place = read_place(folder_ / "meeting")) return *place;
+      std::this_thread::yield();
+    }
   }
 
   // Runs `work` on each rank; returns what each rank's error said.
@@ -130,27 +144,25 @@ TEST_F(TcpTransportTest, StrangersAreNotLetIn) {
       [&](int rank) {
         if (rank == 0) return meeting(rank, 2);
         // One that says nothing, one that says something else, and one of another run.
-        std::string magic;
-        std::string host;
-        std::string port;
-        while (port.empty()) std::ifstream(folder_ / "meeting") >> magic >> host >> port;
+        const Place place = written_place();
         boost::asio::io_context io;
-        const auto address = boost::asio::ip::tcp::resolver(io).resolve(host, port);
-        boost::asio::ip::tcp::socket silent(io);
-        boost::asio::connect(silent, address);
-        boost::asio::ip::tcp::socket loud(io);
-        boost::asio::connect(loud, address);
+        const tcp::endpoint endpoint(boost::asio::ip::make_address(place.address.host), place.address.port);
+        tcp::socket silent(io);
+        silent.connect(endpoint);
+        tcp::socket loud(io);
+        loud.connect(endpoint);
         boost::asio::write(loud, boost::asio::buffer("GET / HTTP/1.1\r\n\r\n" + std::string(4096, 'x')));
         Rendezvous other = meeting(1, 2);
         other.file.clear();
-        other.address = {host, static_cast<std::uint16_t>(std::stoi(port))};
+        other.address = place.address;
         other.token = "guessed";
         other.patience = std::chrono::milliseconds(1000);
         try {
           make_tcp_transport(other, test_patience);
           ADD_FAILURE() << "A process of another run was let in.";
         } catch (const Error& error) {
-          EXPECT_NE(std::string(error.what()).find("it is of another run"), std::string::npos) << error.what();
+          EXPECT_NE(std::string(error.what()).find("what listens there is of another run"), std::string::npos)
+              << error.what();
         }
         return meeting(rank, 2);
       },
@@ -173,7 +185,109 @@ TEST_F(TcpTransportTest, SaysWhoDidNotCome) {
 TEST_F(TcpTransportTest, RefusesAnotherNumberOfProcesses) {
   const auto errors = on_ranks(2, [&](int rank) { return meeting(rank, 2 + rank); }, [](Communicator&) {});
   EXPECT_NE(errors[0].find("was told of 3 processes, rank 0 of 2."), std::string::npos) << errors[0];
-  EXPECT_NE(errors[1], "");
+  EXPECT_TRUE(errors[1].starts_with("Rank 0 at ") && errors[1].ends_with("was told of 3 processes, rank 0 of 2."))
+      << errors[1];
+}
+
+TEST_F(TcpTransportTest, ASilentListenerHoldsUpNobody) {
+  // The file of a run before, whose port another program has now.
+  boost::asio::io_context io;
+  tcp::acceptor other(io, tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+  std::ofstream(folder_ / "meeting") << "mslt-rendezvous 127.0.0.1 " << other.local_endpoint().port() << " old\n";
+  std::optional<tcp::socket> silent;
+  const auto errors = on_ranks(
+      2,
+      [&](int rank) {
+        if (rank == 0) silent = other.accept();
+        Rendezvous rendezvous = meeting(rank, 2);
+        rendezvous.patience_of_try = std::chrono::milliseconds(100);
+        return rendezvous;
+      },
+      [](Communicator& communicator) { communicator.barrier(); });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+}
+
+TEST_F(TcpTransportTest, ManySilentStrangersAreSentAway) {
+  const auto errors = on_ranks(
+      2,
+      [&](int rank) {
+        if (rank == 0) return meeting(rank, 2);
+        boost::asio::io_context io;
+        const Place place = written_place();
+        std::vector<tcp::socket> strangers;
+        for (int i = 0; i < 100; ++i) {
+          strangers.emplace_back(io).connect({boost::asio::ip::make_address(place.address.host), place.address.port});
+        }
+        const timeval patience{.tv_sec = 5, .tv_usec = 0};
+        EXPECT_EQ(::setsockopt(strangers[0].native_handle(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+        char nothing = 0;
+        EXPECT_EQ(::recv(strangers[0].native_handle(), &nothing, 1, 0), 0) << "The first one is still there.";
+        return meeting(rank, 2);
+      },
+      [](Communicator& communicator) { communicator.barrier(); });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+}
+
+TEST_F(TcpTransportTest, ARankThatGaveUpComesAgain) {
+  const auto errors = on_ranks(
+      2,
+      [&](int rank) {
+        if (rank == 0) return meeting(rank, 2);
+        boost::asio::io_context io;
+        const Place place = written_place();
+        Hello hello;
+        copy_text(place.token, hello.token);
+        hello.size = 2;
+        hello.rank = 1;
+        hello.identity = Identity::own();
+        // One is let in and leaves, one leaves before it hears that.
+        for (const bool is_heard : {true, false}) {
+          tcp::socket socket(io);
+          socket.connect({boost::asio::ip::make_address(place.address.host), place.address.port});
+          boost::asio::write(socket, boost::asio::buffer(&hello, sizeof hello));
+          Answer answer;
+          if (is_heard) boost::asio::read(socket, boost::asio::buffer(&answer, sizeof answer));
+          EXPECT_EQ(answer.verdict, Answer::Verdict::welcome);
+        }
+        return meeting(rank, 2);
+      },
+      [](Communicator& communicator) { communicator.barrier(); });
+  for (const std::string& error : errors) EXPECT_EQ(error, "");
+}
+
+TEST_F(TcpTransportTest, SaysWhoIsAwaited) {
+  for (const int rank : {0, 1}) {
+    std::vector<std::string> said;
+    Rendezvous rendezvous = meeting(rank, 3);
+    rendezvous.patience = std::chrono::milliseconds(400);
+    rendezvous.quiet = std::chrono::milliseconds(50);
+    rendezvous.tell = [&said](const std::string& sentence) {
+      said.push_back(sentence);
+    };
+    test::error_of(ErrorKind::io, [&] { make_tcp_transport(rendezvous, test_patience); });
+    ASSERT_EQ(said.size(), 1U);
+    const std::string awaited =
+        rank == 0 ? "Rank 0 waits for ranks 1, 2 at " + rendezvous.file.string() + ": 1 of 3 processes are here"
+                  : "Rank 1 waits for rank 0 at " + rendezvous.file.string() + ": rank 0 has not written the file";
+    EXPECT_EQ(said[0], awaited + " (for 1 s more).");
+  }
+}
+
+TEST_F(TcpTransportTest, WhatLooksEndsTheWaitOfEachRank) {
+  boost::asio::io_context io;
+  tcp::acceptor silent(io, tcp::endpoint(boost::asio::ip::address_v4::loopback(), 0));
+  for (const int rank : {0, 1, 2}) {
+    Rendezvous rendezvous = meeting(rank, 3);
+    if (rank == 2) {
+      rendezvous.file.clear();
+      rendezvous.address = {"127.0.0.1", silent.local_endpoint().port()};
+    }
+    rendezvous.look = [] {
+      fail(ErrorKind::device, "The parent has ended.");
+    };
+    EXPECT_EQ(test::error_of(ErrorKind::device, [&] { make_tcp_transport(rendezvous, test_patience); }),
+              "The parent has ended.");
+  }
 }
 
 }  // namespace

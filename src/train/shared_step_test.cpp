@@ -160,5 +160,29 @@ TEST(SharedStep, ItsPlanCountsParts) {
   EXPECT_LT(plan(8, 2).gradients, alone.gradients);
 }
 
+std::size_t planned_gradients(const Setting& setting, int ranks, std::int64_t zero, std::size_t bucket_bytes) {
+  Setting changed = setting;
+  changed.zero = zero;
+  TrainingStepOptions options = options_of(changed, 0, ranks);
+  options.grad_accum = 1;
+  options.bucket_bytes = bucket_bytes;
+  return TrainingStep::plan(*make_backend(setting.device), setting.config, setting.dtype, options).gradients;
+}
+
+TEST(SharedStep, GradientsInPartsTakeNoMoreMemory) {
+  constexpr std::size_t small = 4096;
+  constexpr std::size_t large = std::size_t{1} << 25;  // all is one bucket
+  Setting setting;
+  // The tests above have gradients in parts.
+  for (setting.config = test::small_gpt2(); const int ranks : {2, 5}) {
+    EXPECT_LT(planned_gradients(setting, ranks, 2, small), planned_gradients(setting, ranks, 1, small));
+  }
+  EXPECT_EQ(planned_gradients(setting, 2, 2, large), planned_gradients(setting, 2, 1, large));
+  Setting in_16_bits{.device = "msl-host", .dtype = DType::bf16, .grad_dtype = GradientSums::f32};
+  const std::size_t whole = planned_gradients(in_16_bits, 2, 0, small);
+  EXPECT_EQ(planned_gradients(in_16_bits, 2, 1, small), whole) << "the sums in f32 are of all gradients";
+  EXPECT_LT(planned_gradients(in_16_bits, 2, 2, small), whole);
+}
+
 }  // namespace
 }  // namespace mslt

@@ -82,10 +82,31 @@ std::vector<OwnedPiece> owned_of(const TrainingStepOptions& options, const std::
   return owned_pieces(buckets, options.rank, options.ranks);
 }
 
-std::optional<BucketPlaces> places_with(const TrainingStepOptions& options, const ArenaLayout& layout,
-                                        const std::vector<Bucket>& buckets) {
+std::size_t elements_of(const std::vector<OwnedPiece>& owned) {
+  std::size_t elements = 0;
+  for (const OwnedPiece& piece : owned) elements += piece.count;
+  return elements;
+}
+
+// Bytes that sums of gradients over batches and ranks take beside the gradients of a pass, which are in parts or not.
+std::size_t sum_bytes(const TrainingStepOptions& options, const ArenaLayout& layout, DType dtype,
+                      const std::vector<OwnedPiece>& owned, bool in_parts) {
+  const bool in_f32 = sums_in_f32(options, dtype);
+  if (!in_f32 && !in_parts) return 0;
+  const std::size_t elements = in_parts ? elements_of(owned) : layout.bytes() / size_of(dtype);
+  return elements * size_of(in_f32 ? DType::f32 : dtype);
+}
+
+// Where buckets take turns; nothing unless that is asked for and saves memory: a small model has few buckets. The same
+// on all ranks, since all own as much.
+std::optional<BucketPlaces> places_with(const TrainingStepOptions& options, const ArenaLayout& layout, DType dtype,
+                                        const std::vector<Bucket>& buckets, const std::vector<OwnedPiece>& owned) {
   if (options.zero < 2 || options.ranks == 1) return std::nullopt;
-  return places_of(layout, buckets);
+  BucketPlaces places = places_of(layout, buckets);
+  const std::size_t with = places.layout.bytes() + sum_bytes(options, layout, dtype, owned, true);
+  const std::size_t without = layout.bytes() + sum_bytes(options, layout, dtype, owned, false);
+  if (with >= without) return std::nullopt;
+  return places;
 }
 
 // Reads a scalar of `result` back.
@@ -107,7 +128,7 @@ TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& 
                          : std::vector<PassPart>()),
       buckets_(buckets_of(parts_, options_.ranks)),
       owned_(owned_of(options_, buckets_)),
-      places_(places_with(options_, transformer.layout().arena, buckets_)),
+      places_(places_with(options_, transformer.layout().arena, transformer.dtype(), buckets_, owned_)),
       pass_(transformer, options.batch_size, options.seq_len, TrainingPass::Mode::train, options_.recompute,
             batches_under_way(transformer, options.grad_accum), layout_of(places_)),
       optimizer_(backend_, transformer.parameters(), transformer.layout().decayed, options.adamw,
@@ -169,12 +190,10 @@ MemoryEstimate TrainingStep::plan_level(const Backend& backend, const Config& co
   const std::vector<Bucket> buckets = buckets_of(
       options.ranks > 1 ? parts_of_pass(config, table, options.bucket_bytes) : std::vector<PassPart>(), options.ranks);
   const std::vector<OwnedPiece> owned = owned_of(options, buckets);
-  const std::optional<BucketPlaces> places = places_with(options, layout, buckets);
-  const bool in_f32 = sums_in_f32(options, dtype);
+  const std::optional<BucketPlaces> places = places_with(options, layout, dtype, buckets, owned);
   // As AdamW counts: two moments of four bytes each.
   const std::size_t moments = AdamW::moment_bytes(layout, owned);
-  std::size_t sums = in_f32 ? moments / 2 : 0;
-  if (places && !in_f32) sums = moments / (2 * sizeof(float)) * size_of(dtype);
+  const std::size_t sums = sum_bytes(options, layout, dtype, owned, places.has_value());
   const WorkingMemory working = backend.rehearse([&](Backend& like) {
     Transformer transformer(like, config, dtype);
     TrainingStep step(transformer, options);

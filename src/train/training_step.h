@@ -111,7 +111,7 @@ class TrainingStep {
   void record();
   // Steps of several ranks (shared_step.cpp).
   bool is_shared() const { return options_.ranks > 1; }
-  bool shards_gradients() const { return is_shared() && options_.zero >= 2; }
+  bool shards_gradients() const { return places_.has_value(); }
   // What the optimiser is given.
   Tensor summed_gradients() const;
   // Elements of a bucket's gradients, or their sums over batches.
@@ -133,7 +133,7 @@ class TrainingStep {
   std::vector<PassPart> parts_;         // empty where this process is alone
   std::vector<Bucket> buckets_;         // of the parts
   std::vector<OwnedPiece> owned_;       // with the optimiser's state in parts: what this rank updates
-  std::optional<BucketPlaces> places_;  // with gradients in parts: of the buckets
+  std::optional<BucketPlaces> places_;  // with gradients in parts, where that saves memory: of the buckets
   TrainingPass pass_;
   AdamW optimizer_;
   std::unique_ptr<Buffer> sum_buffer_;

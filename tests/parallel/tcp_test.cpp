@@ -72,6 +72,14 @@ TEST_F(TcpCommunicator, SaysWhyRankZeroIsNotReached) {
       << outcome.text;
 }
 
+TEST_F(TcpCommunicator, AProcessEndsWithTheOneThatStartedIt) {
+  // The shell is the parent, which is killed while its child waits.
+  const Outcome outcome =
+      run_command("(exec sh -c 'RANK=1 WORLD_SIZE=2 MSLT_RENDEZVOUS=127.0.0.1:1 MSLT_PARENT=$$ " MSLT_RANKS
+                  " sums & sleep 0.3; kill -9 $$')");
+  EXPECT_NE(outcome.text.find(", which started this one, has ended."), std::string::npos) << outcome.text;
+}
+
 class TcpTraining : public testing::Test {
  protected:
   void SetUp() override { make_test_data(folder_.path()); }
@@ -119,6 +127,15 @@ TEST_F(TcpTraining, ARefusalIsToldOnceAndEndsAll) {
   const std::string message = "mslt: 3 processes cannot divide the 8 sequences of a step";
   EXPECT_NE(outcome.text.find(message), std::string::npos) << outcome.text;
   EXPECT_EQ(outcome.text.find(message), outcome.text.rfind(message)) << outcome.text;
+}
+
+TEST_F(TcpTraining, DevicesAreNotForProcessesOfALauncher) {
+  const Outcome outcome =
+      run_command("RANK=0 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=1 " + command("run", "--steps 2 --devices 2"));
+  EXPECT_EQ(outcome.status, 2) << outcome.text;
+  EXPECT_NE(outcome.text.find("--devices 2 starts processes, but by WORLD_SIZE (2) and RANK (0) a launcher"),
+            std::string::npos)
+      << outcome.text;
 }
 
 TEST_F(TcpTraining, AProcessThatIsKilledEndsTheRun) {
