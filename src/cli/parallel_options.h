@@ -14,8 +14,8 @@ class App;
 namespace mslt::cli {
 
 struct ParallelOptions {
-  std::string devices;     // as written; empty where not given
-  std::string rendezvous;  // the same
+  std::string devices = {};     // as written; empty where not given
+  std::string rendezvous = {};  // the same
 };
 
 // Adds both.

@@ -138,7 +138,7 @@ void print_result(const TrainResult& result, bool is_new, const TrainArguments& 
                                format_duration(result.seconds), format_count(result.tokens_per_second),
                                printable(output));
   } else {
-    context.out << fmt::format("Nothing to train: the run had made its {} steps; --steps takes it further: {}\n",
+    context.out << fmt::format("Nothing to train: the run had made its {} steps: {}\n",
                                result.step, printable(output));
   }
   if (result.validation) {
