@@ -138,8 +138,7 @@ void print_result(const TrainResult& result, bool is_new, const TrainArguments& 
                                format_duration(result.seconds), format_count(result.tokens_per_second),
                                printable(output));
   } else {
-    context.out << fmt::format("Nothing to train: the run had made its {} steps: {}\n",
-                               result.step, printable(output));
+    context.out << fmt::format("Nothing to train: the run had made its {} steps: {}\n", result.step, printable(output));
   }
   if (result.validation) {
     context.out << fmt::format("Validation loss {:.4f}, perplexity {:.2f}, {:.3f} bits per byte\n",
@@ -246,10 +245,9 @@ void add_training_options(CLI::App& command, TrainArguments& arguments) {
   command.add_option("--sample-prompt", options.sample_prompt, "What the samples begin with");
   add_integer(command, "--save-every", options.save_every, "Steps between checkpoints; 0 for one at the end",
               {.unit = "steps"});
-  add_integer(
-      command, "--profile-every", options.profile_every,
-      "Steps between those whose operations are timed, for metrics.jsonl and TensorBoard; 0 for none",
-      {.unit = "steps"});
+  add_integer(command, "--profile-every", options.profile_every,
+              "Steps between those whose operations are timed, for metrics.jsonl and TensorBoard; 0 for none",
+              {.unit = "steps"});
   add_integer(command, "--keep-checkpoints", options.keep_checkpoints, "Checkpoints kept in addition to the best",
               {.least = 1, .most = std::uint64_t{1} << 20, .unit = "checkpoints"});
 }
