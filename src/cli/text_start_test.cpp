@@ -151,18 +151,20 @@ TEST_F(TextStartTest, SpecialTokensInAPromptAreTextUnlessTold) {
   EXPECT_EQ(warned_.find("Warning"), std::string::npos) << warned_;
 }
 
-TEST_F(TextStartTest, EvaluationIsAsLongAsTheDataAllows) {
+// Not as long as the context, in which a long text would be one sequence without another at once.
+TEST_F(TextStartTest, EvaluationTakes1024TokensASequence) {
   prepare_data();
   auto arguments = train_arguments();
   arguments.insert(arguments.end(), {"--max-positions", "16384", "--sample-prompt", ""});
   ASSERT_EQ(mslt(arguments).status, 0);
-  const auto whole = evaluated({});
-  EXPECT_EQ(whole["batch_size"], 1);
-  EXPECT_EQ(whole["seq_len"], whole["targets"]);
-  EXPECT_NE(warned_.find("sequences of " + std::to_string(whole["seq_len"].get<int>()) + " tokens, 1 at once"),
-            std::string::npos)
-      << warned_;
+  const auto usual = evaluated({});
+  EXPECT_EQ(usual["batch_size"], 2);
+  EXPECT_EQ(usual["seq_len"], 1024);
+  EXPECT_NE(warned_.find("sequences of 1024 tokens, 2 at once"), std::string::npos) << warned_;
   EXPECT_NE(warned_.find("the model's context holds 16384"), std::string::npos) << warned_;
+  const auto whole = evaluated({"--seq-len", std::to_string(usual["targets"].get<int>())});
+  EXPECT_EQ(whole["batch_size"], 1);
+  EXPECT_EQ(whole["targets"], usual["targets"]);
   const auto asked = evaluated({"--seq-len", "8", "--batch-size", "3"});
   EXPECT_EQ(asked["batch_size"], 3);
   EXPECT_EQ(asked["seq_len"], 8);
