@@ -41,11 +41,11 @@ std::string_view Answer::text() const {
 bool Guest::is_there() {
   ErrorCode error;
   char next = 0;
-  socket.non_blocking(true, error);
+  error = socket.non_blocking(true, error);
   socket.receive(asio::buffer(&next, 1), tcp::socket::message_peek, error);
   const bool is_silent = error == asio::error::would_block || error == asio::error::try_again;
   ErrorCode ignored;
-  socket.non_blocking(false, ignored);
+  ignored = socket.non_blocking(false, ignored);
   return !error || is_silent;
 }
 
