@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -12,6 +11,7 @@
 
 #include "backend/registry.h"
 #include "backend/timed_backend.h"
+#include "base/clock.h"
 #include "bench/planted_backend.h"
 #include "mslt/error.h"
 #include "profile/baseline.h"
@@ -39,10 +39,6 @@ constexpr double most_while_off = 0.02;
 constexpr double most_while_on = 0.05;
 constexpr double most_difference = 0.05;
 constexpr double tolerance = 0.05;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 class Check {
  public:
@@ -94,9 +90,9 @@ class Check {
       timed_.end_step();
     };
     const auto seconds = [](const auto& step) {
-      const double start = now();
+      const double start = steady_seconds();
       step();
-      return now() - start;
+      return steady_seconds() - start;
     };
     for (int i = 0; i < 3; ++i) {
       plain_step();

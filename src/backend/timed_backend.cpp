@@ -51,7 +51,7 @@ void TimedBackend::begin_step() {
   step_ = {};
   last_layer_.clear();
   timing_ = true;
-  start_ = Clock::now();
+  start_ = steady_seconds();
 }
 
 StepTimeline TimedBackend::end_step() {
@@ -71,13 +71,12 @@ void TimedBackend::place(const std::vector<KernelTime>& kernels) {
   for (const KernelTime& kernel : kernels) {
     if (kernel.operation < step_.operations.size()) step_.operations[kernel.operation].kernels.push_back(kernel);
   }
-  const double start = std::chrono::duration<double>(start_.time_since_epoch()).count();
   double end = 0.0;
   for (OperationTime& one : step_.operations) {
     one.begin = one.end = std::max(end, one.handed_over);
     if (one.kernels.empty()) continue;
     for (KernelTime& kernel : one.kernels) {
-      kernel.begin -= start;
+      kernel.begin -= start_;
       one.seconds += kernel.seconds;
     }
     // The clocks agree but for some microseconds.

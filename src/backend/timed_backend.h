@@ -1,7 +1,6 @@
 // A backend that runs operations on another one and keeps when each ran.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -13,6 +12,7 @@
 
 #include "backend/for_each_operation.h"
 #include "backend/timeline.h"
+#include "base/clock.h"
 #include "tensor/arena.h"
 
 namespace mslt {
@@ -69,7 +69,6 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
   WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override { return inner_.rehearse(work); }
 
  private:
-  using Clock = std::chrono::steady_clock;
   class Slot;
   struct TimedRecording;
   struct Named {
@@ -78,7 +77,8 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
     std::string layer;
   };
 
-  double now() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+  // Seconds since the step began.
+  double now() const { return steady_seconds() - start_; }
   // All about an operation but its times and layer.
   static OperationTime describe(std::string_view name, std::span<const Argument> arguments, const Work& work,
                                 std::map<const void*, HeldBuffer>& buffers);
@@ -94,7 +94,7 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
   Backend& inner_;
   const CpuCounters* counters_ = nullptr;
   bool timing_ = false;
-  Clock::time_point start_;
+  double start_ = 0.0;
   StepTimeline step_;
   std::string last_layer_;
   std::map<const void*, std::vector<Named>> names_;  // by buffer

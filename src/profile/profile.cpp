@@ -1,8 +1,7 @@
 // Running the steps.
 #include "profile/profile.h"
 
-#include <chrono>
-
+#include "base/clock.h"
 #include "base/fail.h"
 #include "train/report.h"
 
@@ -12,10 +11,6 @@ namespace {
 // A device's first steps choose plans and record graphs.
 constexpr int warm_steps = 4;
 constexpr double enough_warm_seconds = 1.0;
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 }  // namespace
 
@@ -57,8 +52,9 @@ void sample_steps(StepSamples& samples, TimedBackend& backend, Workload& workloa
     workload.step();
     backend.wait();
   };
-  const double start = now();
-  for (int i = 0; i < warm_steps && (prepares || i == 0 || now() - start < enough_warm_seconds); ++i) whole_step();
+  const double start = steady_seconds();
+  for (int i = 0; i < warm_steps && (prepares || i == 0 || steady_seconds() - start < enough_warm_seconds); ++i)
+    whole_step();
   const auto timed_step = [&] {
     backend.begin_step();
     workload.step();
@@ -68,9 +64,9 @@ void sample_steps(StepSamples& samples, TimedBackend& backend, Workload& workloa
   for (int round = 0; round < rounds; ++round) {
     if (progress) progress(round);
     const double device_before = backend.device_seconds();
-    const double before = now();
+    const double before = steady_seconds();
     whole_step();
-    samples.whole_seconds.push_back(now() - before);
+    samples.whole_seconds.push_back(steady_seconds() - before);
     samples.whole_device_seconds.push_back(backend.device_seconds() - device_before);
     samples.timed.push_back(timed_step());
   }

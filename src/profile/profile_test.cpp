@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <chrono>
 #include <string_view>
 
 #include "backend/memoryless_backend.h"
+#include "base/clock.h"
 #include "base/fail.h"
 #include "profile/memory_curve.h"
 #include "profile/test_profiles.h"
@@ -198,7 +198,7 @@ class DeviceWithTimes final : public MemorylessBackend<DeviceWithTimes> {
 };
 
 TEST(TimedBackendTest, MakesOneOfOperationsInOneLaunch) {
-  const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const double now = steady_seconds();
   const auto launch = [&](std::string_view kernel, double seconds, double begin, std::size_t operation) {
     return KernelTime{std::string(kernel), {}, seconds, now + begin, operation};
   };

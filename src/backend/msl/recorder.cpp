@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <exception>
 #include <iterator>
 #include <optional>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/fail.h"
 
 namespace mslt::msl {
@@ -24,10 +24,6 @@ constexpr std::size_t staging_unit = 256;
 
 std::size_t in_staging_units(std::size_t bytes) {
   return (bytes + staging_unit - 1) / staging_unit * staging_unit;
-}
-
-double host_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 void check_transfer(std::string_view operation, const Tensor& tensor, std::size_t bytes) {
@@ -395,7 +391,7 @@ void Recorder::commit() {
   if (!open_) return;
   open_->commands->on_completed([outcome = open_->outcome](const CommandTiming& timing, std::string_view) {
     outcome->timing = timing;
-    outcome->seen = host_now();
+    outcome->seen = steady_seconds();
     outcome->done.store(true);
   });
   open_->commands->commit();

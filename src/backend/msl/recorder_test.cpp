@@ -14,6 +14,7 @@
 #include "backend/msl/encoder.h"
 #include "backend/msl/staged_slot.h"
 #include "backend/msl/test_kernels.h"
+#include "base/clock.h"
 
 namespace mslt::msl {
 namespace {
@@ -267,10 +268,7 @@ void expect_times_of_operations(Recorder& recorder, const Tensor& x, const Tenso
     recorder.as_operation([&] { recorder.fill_bytes(y, 0); });
   });
   x.host<float>()[0] = 1.0f;
-  const auto now = [] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-  };
-  const double before = now();
+  const double before = steady_seconds();
   const std::array<float, 4> values = {1.0f};
   recorder.begin_times();
   recorder.as_operation(doubling);
@@ -288,7 +286,7 @@ void expect_times_of_operations(Recorder& recorder, const Tensor& x, const Tenso
     EXPECT_GE(time.begin, end - 1e-6) << time.kernel;
     end = time.begin + time.seconds;
   }
-  EXPECT_LE(end, now());
+  EXPECT_LE(end, steady_seconds());
   EXPECT_GT(end, before);
   const std::vector<std::pair<std::size_t, std::string>> expected = {
       {0, "vector_add"}, {0, "copy"}, {1, "vector_add"}, {1, "copy"},       {2, "fill"},

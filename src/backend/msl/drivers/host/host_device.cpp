@@ -2,7 +2,6 @@
 #include "backend/msl/drivers/host/host_device.h"
 
 #include <algorithm>
-#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -18,6 +17,7 @@
 #include "backend/msl/drivers/host/group_runner.h"
 #include "backend/msl/drivers/host/team.h"
 #include "backend/no_room.h"
+#include "base/clock.h"
 #include "base/fail.h"
 #include "base/joining_thread.h"
 #include "base/parallel.h"
@@ -46,10 +46,6 @@ class HostPipeline final : public Pipeline {
   std::uint32_t max_threads_;
 };
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 // A dispatch with the values of its set_bytes arguments.
 struct RecordedDispatch {
   Dispatch dispatch;
@@ -71,7 +67,7 @@ struct Work {
 
   void run(Team& team) {
     CommandTiming timing;
-    timing.gpu_start = now();
+    timing.gpu_start = steady_seconds();
     std::string mistake;
     try {
       for (const Command& command : commands) {
@@ -82,7 +78,7 @@ struct Work {
       mistake = exception.what();
     }
     commands.clear();
-    timing.gpu_end = now();
+    timing.gpu_end = steady_seconds();
     for (const auto& handler : handlers) handler(timing, mistake);
     const std::lock_guard lock(mutex);
     error = std::move(mistake);
@@ -115,7 +111,7 @@ class CommandQueue {
 
   // For commands, which run on the queue's thread.
   void mark() {
-    const double time = now();
+    const double time = steady_seconds();
     const std::lock_guard lock(mutex_);
     marks_.push_back(time);
   }
