@@ -19,10 +19,7 @@ std::size_t arena_elements(const ArenaLayout& layout) {
 constexpr std::uint32_t rounding_operation = 0x8000'0000u;
 
 std::size_t owned_elements(const ArenaLayout& layout, const std::vector<OwnedPiece>& owned) {
-  if (owned.empty()) return arena_elements(layout);
-  std::size_t elements = 0;
-  for (const OwnedPiece& piece : owned) elements += piece.count;
-  return elements;
+  return owned.empty() ? arena_elements(layout) : elements_of(owned);
 }
 
 Tensor slice(const Tensor& all, const OwnedPiece& piece) {

@@ -32,6 +32,12 @@ std::vector<OwnedPiece> owned_pieces(const std::vector<Bucket>& buckets, int ran
   return pieces;
 }
 
+std::size_t elements_of(const std::vector<OwnedPiece>& owned) {
+  std::size_t elements = 0;
+  for (const OwnedPiece& piece : owned) elements += piece.count;
+  return elements;
+}
+
 BucketPlaces places_of(const ArenaLayout& layout, const std::vector<Bucket>& buckets) {
   const std::size_t width = size_of(layout.segments().front().dtype);
   std::array<std::size_t, 2> largest{};  // of the buckets in each place

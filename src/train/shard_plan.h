@@ -31,6 +31,9 @@ struct OwnedPiece {
 // What `rank` updates: its pieces of all buckets, then what has no owner. Nothing of it is empty.
 std::vector<OwnedPiece> owned_pieces(const std::vector<Bucket>& buckets, int rank, int ranks);
 
+// How many elements they have together.
+std::size_t elements_of(const std::vector<OwnedPiece>& owned);
+
 // Memory for the gradients of one pass in which buckets take turns: each of the last one's elements has its own, the
 // others go to one of two places in turn.
 struct BucketPlaces {

@@ -82,12 +82,6 @@ std::vector<OwnedPiece> owned_of(const TrainingStepOptions& options, const std::
   return owned_pieces(buckets, options.rank, options.ranks);
 }
 
-std::size_t elements_of(const std::vector<OwnedPiece>& owned) {
-  std::size_t elements = 0;
-  for (const OwnedPiece& piece : owned) elements += piece.count;
-  return elements;
-}
-
 // Bytes that sums of gradients over batches and ranks take beside the gradients of a pass, which are in parts or not.
 std::size_t sum_bytes(const TrainingStepOptions& options, const ArenaLayout& layout, DType dtype,
                       const std::vector<OwnedPiece>& owned, bool in_parts) {
@@ -141,12 +135,11 @@ TrainingStep::TrainingStep(Transformer& transformer, const TrainingStepOptions& 
   }
   const bool in_f32 = sums_in_f32(options, transformer.dtype());
   if (in_f32 || shards_gradients()) {
-    std::int64_t elements = 0;
-    for (const OwnedPiece& piece : owned_) elements += static_cast<std::int64_t>(piece.count);
-    if (!shards_gradients()) elements = transformer.parameters().whole().elements();
+    const std::size_t bytes =
+        sum_bytes(options_, transformer.layout().arena, transformer.dtype(), owned_, shards_gradients());
     const DType dtype = in_f32 ? DType::f32 : transformer.dtype();
-    sum_buffer_ = backend_.allocate(static_cast<std::size_t>(elements) * size_of(dtype), "sums of gradients");
-    sums_ = Tensor(*sum_buffer_, 0, dtype, {elements});
+    sum_buffer_ = backend_.allocate(bytes, "sums of gradients");
+    sums_ = Tensor(*sum_buffer_, 0, dtype, {static_cast<std::int64_t>(bytes / size_of(dtype))});
   }
   if (shards_state()) {
     const std::int64_t elements = options_.ranks * static_cast<std::int64_t>(stride / sizeof(float));
