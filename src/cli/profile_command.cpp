@@ -58,9 +58,15 @@ double parse_tolerance(const std::string& text) {
   return 0.01 * parse_double("--tolerance", number, {.least = 0.0, .most = 1000.0, .unit = "percent"});
 }
 
-StepSamples measure(const ProfileArguments& arguments, const DeviceOptions& device, Context& context) {
-  const std::unique_ptr<Backend> backend = make_backend(device, context);
+struct Measured {
   StepSamples samples;
+  ProfileSummary summary;
+};
+
+Measured measure(const ProfileArguments& arguments, const DeviceOptions& device, Context& context) {
+  const std::unique_ptr<Backend> backend = make_backend(device, context);
+  Measured measured;
+  StepSamples& samples = measured.samples;
   const DType dtype = dtype_from_name(arguments.workload.dtype);
   samples.peaks = device_peaks(*backend, dtype, arguments.measure_peaks);
   samples.what = describe(arguments.workload.kind);
@@ -77,11 +83,13 @@ StepSamples measure(const ProfileArguments& arguments, const DeviceOptions& devi
   sample_steps(samples, timed, *workload, arguments.rounds,
                [&](int round) { progress.update(fmt::format("step {} of {}", round + 1, arguments.rounds)); });
   progress.clear();
-  if (const double fastest = fastest_flops(summarise(samples)); fastest > samples.peaks.flops) {
+  measured.summary = summarise(samples);
+  if (const double fastest = fastest_flops(measured.summary); fastest > samples.peaks.flops) {
     samples.beaten_flops = std::exchange(samples.peaks.flops, fastest);
     samples.peaks = keep_better_peaks(backend->device(), dtype, samples.peaks);
+    measured.summary = summarise(samples);
   }
-  return samples;
+  return measured;
 }
 
 void profile(ProfileArguments arguments, const DeviceOptions& device, Context& context) {
@@ -98,8 +106,7 @@ void profile(ProfileArguments arguments, const DeviceOptions& device, Context& c
   std::optional<Baseline> before;
   if (!arguments.baseline.empty()) before = read_baseline(arguments.baseline);
 
-  const StepSamples samples = measure(arguments, device, context);
-  const ProfileSummary summary = summarise(samples);
+  const auto [samples, summary] = measure(arguments, device, context);
   const Baseline now = baseline_of(samples, summary);
   std::optional<BaselineComparison> comparison;
   if (before) comparison = compare_baselines(*before, now, tolerance);
