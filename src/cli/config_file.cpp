@@ -214,10 +214,6 @@ class ConfigReader {
     arguments.emplace_back();
   }
 
-  static std::string type_of(const CLI::Option& option) {
-    return option.get_type_name().substr(0, option.get_type_name().find(':'));
-  }
-
   // How a number would be written as a text.
   static std::string quoted_example(const std::string& name, const toml::node& node) {
     if (const auto* whole = node.as_integer()) return fmt::format(", as in {} = \"{}\"", name, whole->get());

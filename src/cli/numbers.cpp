@@ -121,6 +121,11 @@ bool parse_boolean(std::string_view flag, std::string_view text) {
   refuse(flag, text, "true, yes, on or 1, or false, no, off or 0");
 }
 
+std::string type_of(const CLI::Option& option) {
+  const std::string type = option.get_type_name();
+  return type.substr(0, type.find(':'));
+}
+
 CLI::Option* add_switch(CLI::App& command, const std::string& flag, bool& value, const std::string& description) {
   const std::function<std::string(std::string&)> check = [flag](std::string& text) {
     parse_boolean(flag, text);

@@ -102,6 +102,8 @@ inline constexpr std::string_view integer_type = "INTEGER";
 inline constexpr std::string_view count_or_list_type = "COUNT|LIST";
 inline constexpr std::string_view real_type = "NUMBER";
 inline constexpr std::string_view boolean_type = "true|false";
+// That of an option, without its range.
+std::string type_of(const CLI::Option& option);
 
 // Adds an option with such a number; `value` is an integer, or an optional one, whose current value is the default. The
 // range is narrowed to the type of `value`. A bad text throws Error(usage) out of CLI::App's parse.

@@ -43,11 +43,6 @@ void for_each_command(const std::function<void(const std::vector<std::string>&, 
   walk({}, app);
 }
 
-std::string type_of(const CLI::Option& option) {
-  const std::string type = option.get_type_name();
-  return type.substr(0, type.find(':'));
-}
-
 Outcome run_with(std::vector<std::string> words, const std::vector<std::string>& more) {
   words.insert(words.end(), more.begin(), more.end());
   return mslt(std::move(words));
