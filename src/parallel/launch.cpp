@@ -35,13 +35,13 @@ struct Names {
   const char* size;
   const char* rank;
   const char* local_rank;
+  bool numbers_lone_ones = false;  // a process that is alone may have rank 0, without a size
 };
-constexpr const char* slurm_rank = "SLURM_PROCID";
-// Slurm sets SLURM_NTASKS in a batch script as well, where there is one process.
+// Slurm sets SLURM_NTASKS and SLURM_PROCID in a batch script as well, where there is one process.
 constexpr Names mpi_names[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"},
                                {"PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"}};
 constexpr Names other_names[] = {{"WORLD_SIZE", "RANK", "LOCAL_RANK"},
-                                 {"SLURM_STEP_NUM_TASKS", slurm_rank, "SLURM_LOCALID"}};
+                                 {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", true}};
 
 // What a launcher's variables tell of this process.
 struct Told {
@@ -55,8 +55,7 @@ std::optional<Told> told_by(const Names& names, const Environment& variable) {
   const std::optional<int> rank = number(variable, names.rank, 0);
   if (!size && !rank) return std::nullopt;
   if (size == 1 && !rank) return Told{};
-  // Slurm numbers the one process of a batch script as well.
-  if (!size && rank == 0 && std::string_view(names.rank) == slurm_rank) return std::nullopt;
+  if (names.numbers_lone_ones && !size && rank == 0) return std::nullopt;
   if (!size || !rank) {
     fail(ErrorKind::usage,
          "The variable {} is {}, but {} is not set. A process that is one of several needs both, {} from 0 to {} - 1; "

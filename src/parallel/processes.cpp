@@ -17,6 +17,7 @@
 
 #include "base/fail.h"
 #include "base/system_error.h"
+#include "parallel/reception.h"
 
 // POSIX leaves the declaration to the program.
 extern char** environ;  // NOLINT(readability-identifier-naming)
@@ -29,12 +30,9 @@ constexpr std::chrono::milliseconds to_end_soon{1000};
 // A socket that listens on loopback, at a port that the system chooses. No child has it.
 int listen_on_loopback(Address& address) {
   namespace asio = boost::asio;
-  boost::system::error_code error;
   asio::io_context io;
   asio::ip::tcp::acceptor acceptor(io);
-  error = acceptor.open(asio::ip::tcp::v4(), error);
-  if (!error) error = acceptor.bind({asio::ip::address_v4::loopback(), 0}, error);
-  if (!error) error = acceptor.listen(asio::socket_base::max_listen_connections, error);
+  const boost::system::error_code error = listen_at(acceptor, {asio::ip::address_v4::loopback(), 0});
   if (error) fail(ErrorKind::io, "This process cannot listen on 127.0.0.1 for others: {}.", error.message());
   address = {"127.0.0.1", acceptor.local_endpoint().port()};
   const int listener = acceptor.release();

@@ -38,6 +38,17 @@ std::string_view Answer::text() const {
   return {reason.data(), ::strnlen(reason.data(), reason.size())};
 }
 
+ErrorCode listen_at(tcp::acceptor& acceptor, const tcp::endpoint& endpoint) {
+  ErrorCode error;
+  error = acceptor.open(endpoint.protocol(), error);
+  if (!error) error = acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  ErrorCode ignored;
+  if (!error && endpoint.address().is_v6()) ignored = acceptor.set_option(asio::ip::v6_only(false), ignored);
+  if (!error) error = acceptor.bind(endpoint, error);
+  if (!error) error = acceptor.listen(backlog, error);
+  return error;
+}
+
 bool Guest::is_there() {
   ErrorCode error;
   char next = 0;
@@ -91,27 +102,19 @@ void Reception::listen(const Address& address) {
     ErrorCode is_name;
     asio::ip::address own = asio::ip::make_address(address.host, is_name);
     if (is_name) own = asio::ip::address_v4::loopback();
-    try_endpoint({own, address.port}, error);
+    error = listen_at(acceptor_, {own, address.port});
   } else {
-    try_endpoint({tcp::v6(), address.port}, error);
+    error = listen_at(acceptor_, {tcp::v6(), address.port});
     if (error == asio::error::address_family_not_supported || error == boost::system::errc::address_not_available) {
-      try_endpoint({tcp::v4(), address.port}, error);
+      ErrorCode ignored;
+      ignored = acceptor_.close(ignored);
+      error = listen_at(acceptor_, {tcp::v4(), address.port});
     }
   }
   if (error) {
     fail(ErrorKind::io, "Rank 0 cannot listen on {}: {}. --rendezvous names another address or a file.",
          text_of(address), error.message());
   }
-}
-
-void Reception::try_endpoint(const tcp::endpoint& endpoint, ErrorCode& error) {
-  ErrorCode ignored;
-  ignored = acceptor_.close(ignored);
-  error = acceptor_.open(endpoint.protocol(), error);
-  if (!error) error = acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-  if (!error && endpoint.address().is_v6()) ignored = acceptor_.set_option(asio::ip::v6_only(false), ignored);
-  if (!error) error = acceptor_.bind(endpoint, error);
-  if (!error) error = acceptor_.listen(backlog, error);
 }
 
 void Reception::take_over(int listener) {

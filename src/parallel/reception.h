@@ -62,6 +62,10 @@ bool run_until(boost::asio::io_context& io, std::chrono::steady_clock::time_poin
   return true;
 }
 
+// Has the acceptor, closed before, listen at the endpoint; of IPv6, for IPv4 as well. Returns why it does not, if so.
+boost::system::error_code listen_at(boost::asio::ip::tcp::acceptor& acceptor,
+                                    const boost::asio::ip::tcp::endpoint& endpoint);
+
 // A process that has come.
 struct Guest {
   Guest(boost::asio::ip::tcp::socket connected, std::chrono::steady_clock::time_point when)
@@ -95,7 +99,6 @@ class Reception {
 
  private:
   void listen(const Address& address);
-  void try_endpoint(const boost::asio::ip::tcp::endpoint& endpoint, boost::system::error_code& error);
   void take_over(int listener);
   void accept();
   void greet(const std::shared_ptr<Guest>& guest);

@@ -57,6 +57,10 @@ class TcpTransportTest : public testing::Test {
     }
   }
 
+  static tcp::endpoint endpoint_of(const Place& place) {
+    return {boost::asio::ip::make_address(place.address.host), place.address.port};
+  }
+
   // Runs `work` on each rank; returns what each rank's error said.
   static std::vector<std::string> on_ranks(int size, const std::function<Rendezvous(int)>& meet_at,
                                            const std::function<void(Communicator&)>& work) {
@@ -146,7 +150,7 @@ TEST_F(TcpTransportTest, StrangersAreNotLetIn) {
         // One that says nothing, one that says something else, and one of another run.
         const Place place = written_place();
         boost::asio::io_context io;
-        const tcp::endpoint endpoint(boost::asio::ip::make_address(place.address.host), place.address.port);
+        const tcp::endpoint endpoint = endpoint_of(place);
         tcp::socket silent(io);
         silent.connect(endpoint);
         tcp::socket loud(io);
@@ -216,7 +220,7 @@ TEST_F(TcpTransportTest, ManySilentStrangersAreSentAway) {
         const Place place = written_place();
         std::vector<tcp::socket> strangers;
         for (int i = 0; i < 100; ++i) {
-          strangers.emplace_back(io).connect({boost::asio::ip::make_address(place.address.host), place.address.port});
+          strangers.emplace_back(io).connect(endpoint_of(place));
         }
         const timeval patience{.tv_sec = 5, .tv_usec = 0};
         EXPECT_EQ(::setsockopt(strangers[0].native_handle(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
@@ -243,7 +247,7 @@ TEST_F(TcpTransportTest, ARankThatGaveUpComesAgain) {
         // One is let in and leaves, one leaves before it hears that.
         for (const bool is_heard : {true, false}) {
           tcp::socket socket(io);
-          socket.connect({boost::asio::ip::make_address(place.address.host), place.address.port});
+          socket.connect(endpoint_of(place));
           boost::asio::write(socket, boost::asio::buffer(&hello, sizeof hello));
           Answer answer;
           if (is_heard) boost::asio::read(socket, boost::asio::buffer(&answer, sizeof answer));
