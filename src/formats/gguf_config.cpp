@@ -105,10 +105,11 @@ RopeScaling longrope(const Keys& keys, std::int64_t rotated) {
     }
     std::vector<double> result;
     for (const float divisor : divisors) {
-      result.push_back(std::isfinite(divisor) ? shortest_double(divisor) : static_cast<double>(divisor));
-      if (result.back() >= least_config_rope_factor && result.back() <= max_config_rope_factor) continue;
-      fail(ErrorKind::input, "{}: the tensor '{}' holds {}; valid are divisors of frequencies from {} to {}.",
-           file.source(), name, result.back(), least_config_rope_factor, max_config_rope_factor);
+      if (!(divisor >= least_config_rope_factor && divisor <= max_config_rope_factor)) {
+        fail(ErrorKind::input, "{}: the tensor '{}' holds {}; valid are divisors of frequencies from {} to {}.",
+             file.source(), name, divisor, least_config_rope_factor, max_config_rope_factor);
+      }
+      result.push_back(shortest_double(divisor));
     }
     return result;
   };

@@ -140,11 +140,12 @@ class ExpressionParser {
 
   // Ignoring case is supported for ASCII only.
   void check_case(const CharacterSet& set) const {
-    if (set.intersected(CharacterSet::of(0x80, 0x10FFFF)).empty()) return;
+    const CharacterSet beyond_ascii = CharacterSet::of(0x80, 0x10FFFF);
+    if (set.intersected(beyond_ascii).empty()) return;
     const CharacterSet cased = CharacterSet::named("Lu")
                                    .united(CharacterSet::named("Ll"))
                                    .united(CharacterSet::named("Lt"))
-                                   .intersected(CharacterSet::of(0x80, 0x10FFFF));
+                                   .intersected(beyond_ascii);
     const CharacterSet beyond = set.intersected(cased);
     // Sets such as \p{L} contain both cases of every letter.
     if (!beyond.empty() && !(beyond == cased)) reject("a letter beyond ASCII ignoring case");
