@@ -59,14 +59,14 @@ class TestEngine final : public Engine {
     is_held_ = held;
     changed_.notify_all();
   }
-  // Waits until so many requests were cancelled, 20 s at most.
+  // Waits until so many requests were cancelled or submitted. Long, for a machine that is busy.
   bool wait_for_cancelled(int count) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(100), [&] { return cancelled >= count; });
+    return changed_.wait_for(lock, longest_wait, [&] { return cancelled >= count; });
   }
   bool wait_for_submitted(int count) {
     std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(100), [&] { return submitted >= count; });
+    return changed_.wait_for(lock, longest_wait, [&] { return submitted >= count; });
   }
   // Without its constraint.
   const Request& last() const { return last_; }
@@ -78,6 +78,8 @@ class TestEngine final : public Engine {
   std::atomic<int> cancelled{0};
 
  private:
+  static constexpr std::chrono::seconds longest_wait{100};
+
   struct Running {
     Request request;
     RequestSink sink;
