@@ -38,6 +38,12 @@ class DecodeSteps {
  private:
   static constexpr std::size_t most_started = decode_steps_under_way;
 
+  // What the host receives of a step.
+  struct Drawn {
+    std::vector<float> logits;
+    std::vector<std::int32_t> tokens;
+  };
+
   void start();
   // The tokens of the first step that was started and not taken; waits for it alone.
   std::vector<std::int32_t> take();
@@ -46,8 +52,8 @@ class DecodeSteps {
   InferencePass& pass_;
   TokenDrawer& drawer_;
   std::vector<int> slots_;
-  Tensor tokens_;
-  std::deque<std::shared_ptr<DrawnTokens>> steps_;
+  NextTokens next_;
+  std::deque<std::shared_ptr<Drawn>> steps_;
 };
 
 }  // namespace mslt

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "base/fail.h"
@@ -85,13 +84,7 @@ void TokenDrawer::load(const Tensor& logits) {
 
 void TokenDrawer::begin_on_device(std::span<const int> samples,
                                   std::span<const std::span<const std::int32_t>> histories) {
-  const auto rows = static_cast<std::int64_t>(samples.size());
-  if (rows > largest_rows_) {
-    backend_.wait();
-    largest_ = backend_.allocate(samples.size() * sizeof(float), "largest logits");
-    largest_rows_ = rows;
-  }
-  if (takes_largest()) return;
+  if (greedy_choices() > 0) return;
   std::vector<RowDraw> draws;
   for (std::size_t row = 0; row < samples.size(); ++row) {
     draws.push_back({.sampler = &samplers_[static_cast<std::size_t>(samples[row])], .history = histories[row]});
@@ -99,25 +92,12 @@ void TokenDrawer::begin_on_device(std::span<const int> samples,
   row_draws_.load(draws);
 }
 
-std::shared_ptr<DrawnTokens> TokenDrawer::draw_on_device(const Tensor& logits, const Tensor& tokens) {
-  const std::int64_t rows = logits.shape()[0];
-  const Tensor values(*largest_, 0, DType::f32, {rows});
-  if (takes_largest()) {
-    backend_.run(Argmax{.values = values, .indices = tokens, .logits = logits, .vocab = choices_});
+void TokenDrawer::draw_on_device(const Tensor& logits, const NextTokens& next) {
+  if (greedy_choices() > 0) {
+    backend_.run(Argmax{.values = next.logits, .indices = next.tokens, .logits = logits, .vocab = choices_});
   } else {
-    row_draws_.run(tokens, values, logits);
+    row_draws_.run(next.tokens, next.logits, logits);
   }
-  auto drawn = std::make_shared<DrawnTokens>();
-  drawn->logits.resize(static_cast<std::size_t>(rows));
-  drawn->tokens.resize(static_cast<std::size_t>(rows));
-  const auto copy_to = [&](auto DrawnTokens::* member) {
-    return [drawn, member](std::span<const std::byte> bytes) {
-      std::memcpy(((*drawn).*member).data(), bytes.data(), bytes.size());
-    };
-  };
-  backend_.read_back(values, copy_to(&DrawnTokens::logits));
-  backend_.read_back(tokens, copy_to(&DrawnTokens::tokens));
-  return drawn;
 }
 
 void TokenDrawer::count_draws(std::span<const int> samples) {

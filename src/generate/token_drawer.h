@@ -9,16 +9,11 @@
 #include "backend/backend.h"
 #include "generate/row_draws.h"
 #include "generate/sampler.h"
+#include "model/inference_pass.h"
 #include "mslt/generator.h"
 #include "mslt/tokenizer.h"
 
 namespace mslt {
-
-// What a device has drawn.
-struct DrawnTokens {
-  std::vector<float> logits;
-  std::vector<std::int32_t> tokens;
-};
 
 // Throws Error(numeric) saying what could help where logits are not finite.
 void require_finite(std::span<const float> logits);
@@ -41,18 +36,19 @@ class TokenDrawer {
   std::vector<std::int32_t> draw(std::span<const int> samples,
                                  const std::vector<std::span<const std::int32_t>>& histories);
 
+  // How many ids there are to choose from where the most likely token is all that is wanted, which a step of a pass may
+  // then choose itself; otherwise 0.
+  std::int64_t greedy_choices() const { return candidates_ == 1 ? choices_ : 0; }
   // Draws on the device, without the host, go on from the draws so far: begin_on_device() gives the device what it
   // needs for the samples whose logits the rows will be, with `histories` as for draw(). Each draw_on_device() then
-  // writes the tokens to `tokens`, i32 [N]. The host has them, too, once the work so far is done, and says so by
-  // count_draws(). The rows' tokens are those that draw() gives, but for draws that rounding decides (DrawTokens).
+  // writes the tokens to `next`, with the largest logits of the rows. The host says by count_draws() that it has them,
+  // too. The rows' tokens are those that draw() gives, but for draws that rounding decides (DrawTokens).
   void begin_on_device(std::span<const int> samples, std::span<const std::span<const std::int32_t>> histories);
-  std::shared_ptr<DrawnTokens> draw_on_device(const Tensor& logits, const Tensor& tokens);
+  void draw_on_device(const Tensor& logits, const NextTokens& next);
   void count_draws(std::span<const int> samples);
 
  private:
   bool on_device() const { return candidates_ > 0; }
-  // Whether the most likely token is all that is wanted.
-  bool takes_largest() const { return candidates_ == 1; }
   void make_room(std::int64_t rows);
   Candidates candidates_of(std::size_t row);
 
@@ -65,8 +61,6 @@ class TokenDrawer {
   std::unique_ptr<Buffer> found_;
   std::int64_t room_ = 0;  // rows that `found_` has room for
   RowDraws row_draws_;
-  std::unique_ptr<Buffer> largest_;  // logits of rows that the device draws
-  std::int64_t largest_rows_ = 0;
   std::int64_t columns_ = 0;
   std::vector<float> logits_;
   std::vector<std::int32_t> ids_;

@@ -85,7 +85,7 @@ class TokenDrawerTest : public testing::Test {
 
   CountingBackend backend_;
   std::unique_ptr<Buffer> buffer_ = backend_.allocate(rows * columns * sizeof(float), "logits");
-  std::unique_ptr<Buffer> tokens_ = backend_.allocate(rows * sizeof(std::int32_t), "tokens");
+  std::unique_ptr<Buffer> tokens_ = backend_.allocate(2 * rows * sizeof(std::int32_t), "tokens");
   std::vector<TokenId> excluded_ = {200, 3, 495};
 };
 
@@ -140,12 +140,15 @@ TEST_F(TokenDrawerTest, TheDeviceDrawsWhatASamplerOfAllLogitsDraws) {
           drawer.load(upload(some_logits(0)));
           expect(drawer.draw(samples, spans()), some_logits(0));
           drawer.begin_on_device(samples, spans());
-          const Tensor tokens(*tokens_, 0, DType::i32, {rows});
+          const Tensor words(*tokens_, 0, DType::i32, {2 * rows});
+          const NextTokens next = {words.slice(0, rows),
+                                   Tensor(*tokens_, rows * sizeof(std::int32_t), DType::f32, {rows}), words};
           for (std::uint32_t step = 1; step < 4; ++step) {
-            const auto drawn = drawer.draw_on_device(upload(some_logits(step)), tokens);
-            backend_.wait();
+            drawer.draw_on_device(upload(some_logits(step)), next);
+            std::vector<std::int32_t> tokens(rows);
+            backend_.download(next.tokens, std::as_writable_bytes(std::span(tokens)));
             drawer.count_draws(samples);
-            expect(drawn->tokens, some_logits(step));
+            expect(tokens, some_logits(step));
           }
           drawer.load(upload(some_logits(4)));
           expect(drawer.draw(samples, spans()), some_logits(4));

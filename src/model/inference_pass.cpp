@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/fail.h"
+#include "base/overloaded.h"
 #include "model/weights.h"
 
 namespace mslt {
@@ -94,16 +95,23 @@ struct InferencePass::State {
     Tensor last;    // i32 [outputs]: the rows that matter behind the last attention; absent for all
     std::vector<int> slots;
     bool wants_outputs = true;
+    bool head_normalizes = false;  // whether the output head may do the last norm
+  };
+  // What the output head reads, and the norm that it has still to do.
+  struct HeadInput {
+    Tensor x;
+    const StageWeights* norm = nullptr;
   };
   Uploaded upload_batch(const Batch& batch, std::span<const int> slots,
                         std::span<const std::span<const std::int32_t>> tokens);
-  void run_batch(const Uploaded& batch, const Tensor& hidden);
+  HeadInput run_batch(const Uploaded& batch, const Tensor& hidden);
+  NextTokens next_tokens(std::int64_t count) const;
   // One more token for each slot, which has room for it.
-  Tensor step(std::span<const int> slots);
-  // Its operations, which are the same every time, by the number of sequences.
-  std::map<std::int64_t, std::unique_ptr<Recording>> steps;
+  Tensor step(std::span<const int> slots, std::int64_t choices);
+  // Its operations, which are the same every time, by the number of sequences and the choices.
+  std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<Recording>> steps;
   Tensor in_order(std::span<const Batch> batches, std::int64_t count);
-  Tensor output_head(const Tensor& hidden);
+  Tensor output_head(const HeadInput& in);
   Tensor as_f32(const Tensor& logits);
 };
 
@@ -217,7 +225,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
   }
   if (sequence_count > sequences) {
     ArenaLayout layout;
-    layout.add("next_tokens", DType::i32, {sequence_count});
+    layout.add("next_tokens", DType::i32, {2 * sequence_count});  // and their logits
     layout.add("next_positions", DType::i32, {sequence_count});
     layout.add("order", DType::i32, {sequence_count});
     layout.add("hidden", dtype, {sequence_count, config.channels});
@@ -232,7 +240,7 @@ void InferencePass::State::make_room(std::int64_t rows, std::int64_t sequence_co
     position_slot.reset();
     outputs = Arena();
     outputs = Arena(layout, backend.allocate(layout.bytes(), "logits of the next tokens"));
-    token_slot = backend.upload_slot(outputs.tensor("next_tokens"), decode_steps_under_way, "tokens of a step");
+    token_slot = backend.upload_slot(next_tokens(sequence_count).tokens, decode_steps_under_way, "tokens of a step");
     position_slot =
         backend.upload_slot(outputs.tensor("next_positions"), decode_steps_under_way, "positions of a step");
     sequences = sequence_count;
@@ -283,8 +291,9 @@ InferencePass::State::Uploaded InferencePass::State::upload_batch(
           .slots = std::move(batch_slots)};
 }
 
-// Writes the hidden states that matter to the rows of `hidden` and fills the cache. Runs only operations.
-void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden) {
+// Writes the hidden states that matter to the rows of `hidden`, unless their norm is left, and fills the cache. Runs
+// only operations.
+InferencePass::State::HeadInput InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden) {
   const std::int64_t rows = batch.ids.shape()[0];
   Tensor stream = rows_of("residual", rows);
   const Tensor& table = transformer.position_table() ? transformer.position_table() : weights.position_embedding;
@@ -416,8 +425,9 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                        x = stream;
                        return;
                      }
-                     if (fuses && !adds && !join.stream_normalized && i + 1 < stages.size() &&
-                         stages[i + 1].as<Linear>() != nullptr) {
+                     const bool leaves_norm =
+                         i + 1 < stages.size() ? stages[i + 1].as<Linear>() != nullptr : batch.head_normalizes;
+                     if (fuses && !adds && !join.stream_normalized && leaves_norm) {
                        norm_of_x = &weight;
                        x = stream;
                        return;
@@ -428,8 +438,9 @@ void InferencePass::State::run_batch(const Uploaded& batch, const Tensor& hidden
                      x = out;
                    }},
         stage.kind);
-    if (!batch.wants_outputs && stage.layer + 1 == config.layers && stage.as<Attend>() != nullptr) return;
+    if (!batch.wants_outputs && stage.layer + 1 == config.layers && stage.as<Attend>() != nullptr) return {};
   }
+  return {.x = x, .norm = norm_of_x};
 }
 
 // The batches' hidden states in the order of forward's arguments.
@@ -447,10 +458,19 @@ Tensor InferencePass::State::in_order(std::span<const Batch> batches, std::int64
   return ordered;
 }
 
-Tensor InferencePass::State::output_head(const Tensor& hidden) {
-  const Tensor logits = outputs.tensor("logits").slice(0, hidden.shape()[0]);
-  backend.run(
-      MatmulForward{.out = logits, .in = hidden, .weight = weights.padded_lm_head, .independent_rows = independent});
+Tensor InferencePass::State::output_head(const HeadInput& in) {
+  const Tensor logits = outputs.tensor("logits").slice(0, in.x.shape()[0]);
+  if (in.norm != nullptr) {
+    backend.run(FusedProduct{.out = logits,
+                             .in = in.x,
+                             .norm_weight = in.norm->weight,
+                             .norm_bias = in.norm->bias,
+                             .norm = norm_kind(config),
+                             .weight = weights.padded_lm_head});
+  } else {
+    backend.run(
+        MatmulForward{.out = logits, .in = in.x, .weight = weights.padded_lm_head, .independent_rows = independent});
+  }
   if (config.logit_softcap > 0) {
     backend.run(SoftCap{.out = logits, .in = logits, .cap = config.logit_softcap});
   }
@@ -464,30 +484,43 @@ Tensor InferencePass::State::as_f32(const Tensor& logits) {
   return wide;
 }
 
-Tensor InferencePass::State::step(std::span<const int> slots) {
+NextTokens InferencePass::State::next_tokens(std::int64_t count) const {
+  const Tensor words = outputs.tensor("next_tokens").slice(0, 2 * count);
+  return {.tokens = words.slice(0, count),
+          .logits = Tensor(words.buffer(), words.offset() + static_cast<std::size_t>(count) * sizeof(std::int32_t),
+                           DType::f32, {count}),
+          .words = words};
+}
+
+Tensor InferencePass::State::step(std::span<const int> slots, std::int64_t choices) {
   const auto count = static_cast<std::int64_t>(slots.size());
   std::vector<std::int32_t> firsts;
   firsts.reserve(slots.size());
   for (const int slot : slots) firsts.push_back(static_cast<std::int32_t>(cache.length(slot)));
   cache.view(0, slots);  // uploads the block table
   position_slot->write(std::as_bytes(std::span(firsts)));
-  std::unique_ptr<Recording>& recorded = steps[count];
+  const Tensor logits = outputs.tensor("logits").slice(0, count);
+  std::unique_ptr<Recording>& recorded = steps[{count, choices}];
   if (!recorded) {
     recorded = backend.record([&] {
-      const Tensor hidden = outputs.tensor("hidden").slice(0, count);
-      run_batch({.segments = {{.count = count, .width = 1, .continued = true}},
-                 .ids = outputs.tensor("next_tokens").slice(0, count),
-                 .counts = {},
-                 .firsts = outputs.tensor("next_positions").slice(0, count),
-                 .last = {},
-                 .slots = {slots.begin(), slots.end()}},
-                hidden);
-      output_head(hidden);
+      const NextTokens next = next_tokens(count);
+      // A product with many rows of weights would do the norms of many rows too often.
+      output_head(run_batch({.segments = {{.count = count, .width = 1, .continued = true}},
+                             .ids = next.tokens,
+                             .counts = {},
+                             .firsts = outputs.tensor("next_positions").slice(0, count),
+                             .last = {},
+                             .slots = {slots.begin(), slots.end()},
+                             .head_normalizes = count == 1},
+                            outputs.tensor("hidden").slice(0, count)));
+      if (choices > 0) {
+        backend.run(Argmax{.values = next.logits, .indices = next.tokens, .logits = logits, .vocab = choices});
+      }
     });
   }
   backend.replay(*recorded);
   for (const int slot : slots) cache.advance(slot, 1);
-  return outputs.tensor("logits").slice(0, count);
+  return logits;
 }
 
 InferencePass::InferencePass(Transformer& transformer, KvCache& cache, RowBits bits, std::int64_t longest)
@@ -514,7 +547,7 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
     std::vector<std::int32_t> ids;
     for (const std::span<const std::int32_t> each : tokens) ids.push_back(each.front());
     state.token_slot->write(std::as_bytes(std::span(ids)));
-    return state.as_f32(state.step(slots));
+    return state.as_f32(state.step(slots, 0));
   }
   std::int64_t done = 0;
   for (const Batch& batch : batches) {
@@ -526,7 +559,7 @@ Tensor InferencePass::forward(std::span<const int> slots, std::span<const std::s
   for (std::size_t i = 0; i < slots.size(); ++i) {
     state.cache.advance(slots[i], static_cast<std::int64_t>(tokens[i].size()));
   }
-  return state.as_f32(state.output_head(state.in_order(batches, count)));
+  return state.as_f32(state.output_head({.x = state.in_order(batches, count)}));
 }
 
 Tensor InferencePass::run(std::span<const Chunk> chunks) {
@@ -569,7 +602,7 @@ Tensor InferencePass::run(std::span<const Chunk> chunks) {
   state.make_room(rows, static_cast<std::int64_t>(chunks.size()));
   if (wanted == rows) {
     state.token_slot->write(std::as_bytes(std::span(ids)));
-    return state.as_f32(state.step(slots));
+    return state.as_f32(state.step(slots, 0));
   }
   pass.slots = slots;
   pass.wants_outputs = wanted > 0;
@@ -578,17 +611,17 @@ Tensor InferencePass::run(std::span<const Chunk> chunks) {
   pass.firsts = state.upload(state.activations, "first", firsts);
   if (!continues) pass.counts = state.upload(state.activations, "counts", counts);
   if (wanted > 0) pass.last = state.upload(state.activations, "last_rows", last_rows);
-  const Tensor hidden = state.outputs.tensor("hidden").slice(0, std::max<std::int64_t>(wanted, 1));
-  state.run_batch(pass, hidden);
+  const State::HeadInput head =
+      state.run_batch(pass, state.outputs.tensor("hidden").slice(0, std::max<std::int64_t>(wanted, 1)));
   for (const Chunk& chunk : chunks) state.cache.advance(chunk.slot, static_cast<std::int64_t>(chunk.tokens.size()));
   if (wanted == 0) return {};
-  return state.as_f32(state.output_head(hidden));
+  return state.as_f32(state.output_head(head));
 }
 
-Tensor InferencePass::next_tokens(std::int64_t count) {
+NextTokens InferencePass::next_tokens(std::int64_t count) {
   if (count < 1) fail(ErrorKind::input, "A step needs at least 1 slot, not {}.", count);
   state_->make_room(count, count);
-  return state_->outputs.tensor("next_tokens").slice(0, count);
+  return state_->next_tokens(count);
 }
 
 void InferencePass::set_next_tokens(std::span<const std::int32_t> tokens) {
@@ -596,11 +629,11 @@ void InferencePass::set_next_tokens(std::span<const std::int32_t> tokens) {
   state_->token_slot->write(std::as_bytes(tokens));
 }
 
-Tensor InferencePass::step(std::span<const int> slots) {
+Tensor InferencePass::step(std::span<const int> slots, std::int64_t choices) {
   next_tokens(static_cast<std::int64_t>(slots.size()));
   State::check_slots(slots);
   state_->reserve(slots, [](std::size_t) { return std::int64_t{1}; });
-  return state_->step(slots);
+  return state_->step(slots, choices);
 }
 
 }  // namespace mslt

@@ -22,6 +22,13 @@ struct Chunk {
   bool wants_logits = true;  // of the last one
 };
 
+// The tokens of a decode step, and room for the logits by which they were chosen.
+struct NextTokens {
+  Tensor tokens;  // i32 [N]
+  Tensor logits;  // f32 [N]
+  Tensor words;   // i32 [2 · N]: both
+};
+
 // Runs prompts (many tokens of a sequence at once) and single decode steps with the same parameters and cache.
 // Prompts of different lengths share a batch if little of it is padding. Activations are allocated for the largest
 // call so far. The transformer and the cache must outlive it. One thread at a time.
@@ -44,14 +51,15 @@ class InferencePass {
   // token first. Returns logits f32 [W, V'] of the W chunks that want them, in order; no tensor if none does.
   Tensor run(std::span<const Chunk> chunks);
 
-  // Where step() reads the tokens of so many slots: i32 [count], valid until forward() or a call for more slots.
-  Tensor next_tokens(std::int64_t count);
+  // Where step() reads the tokens of so many slots, valid until forward() or a call for more slots.
+  NextTokens next_tokens(std::int64_t count);
   // Uploads tokens to there.
   void set_next_tokens(std::span<const std::int32_t> tokens);
   // As forward(), but with logits of the dtype it computes in, for one token each, which lie in next_tokens() or are
   // still to be computed there: nothing waits for them. One that is outside the vocabulary counts as a row of zeros.
-  // The operations of the first step of so many slots are recorded, and every later one replays them.
-  Tensor step(std::span<const int> slots);
+  // With `choices` above 0, puts the most likely of the ids below it, and its logit, into next_tokens() for the step
+  // after this one. The operations of the first step of its kind are recorded, and every later one replays them.
+  Tensor step(std::span<const int> slots, std::int64_t choices = 0);
 
  private:
   struct State;

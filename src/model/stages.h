@@ -105,12 +105,4 @@ AttentionShape attention_shape(const AttentionConfig& attention);
 NormKind norm_kind(const Config& config);
 NormKind head_norm_kind(const Config& config);
 
-// Calls the one of `functions` that takes the stage's kind.
-template <class... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
-template <class... Functions>
-Overloaded(Functions...) -> Overloaded<Functions...>;
-
 }  // namespace mslt

@@ -1,6 +1,8 @@
 // The backward pass of TrainingPass.
 #include "model/training_state.h"
 
+#include "base/overloaded.h"
+
 namespace mslt {
 
 // din = dstream + the norm's gradient of dout.

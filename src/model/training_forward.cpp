@@ -3,6 +3,8 @@
 
 #include "model/training_state.h"
 
+#include "base/overloaded.h"
+
 namespace mslt {
 
 Dropout TrainingPass::State::dropout(std::uint32_t operation, const Tensor& random_state) const {

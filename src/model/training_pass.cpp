@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "base/overloaded.h"
 #include "model/dry_run_backend.h"
 #include "model/training_state.h"
 

@@ -58,12 +58,15 @@ TEST_P(RecordingTest, BelongsToItsBackend) {
   EXPECT_NE(message.find("of another backend"), std::string::npos) << message;
 }
 
-// A decoding step of two layers of one row, which a backend may do in fewer launches where it is recorded.
+// A decoding step of two layers of one row, from its token to the next, which a backend may do in fewer launches where it
+// is recorded.
 struct DecodingStep {
   static constexpr std::int64_t channels = 128;
   static constexpr std::int64_t ffn = 512;
   static constexpr std::int64_t blocks = 24;
   static constexpr int layers = 2;
+  static constexpr std::int64_t vocab = 700;
+  static constexpr std::int64_t choices = 650;
 
   DecodingStep(Backend& backend, DType dtype, NormKind norm, std::int64_t first) : norm(norm) {
     std::uint64_t seed = 1;
@@ -73,6 +76,11 @@ struct DecodingStep {
       return upload(backend, dtype, shape, values);
     };
     stream = make({1, channels}, 1.0);
+    token_rows = make({vocab, channels}, 1.0);
+    place_rows = make({blocks * 16, channels}, 0.5);
+    logits = make({1, vocab}, 1.0);
+    best = upload(backend, DType::f32, {1}, {0.0});
+    token = upload(backend, DType::i32, {1}, {37.0});
     qkv = make({1, 3 * channels}, 1.0);
     attended = make({1, channels}, 1.0);
     inner = make({1, ffn}, 1.0);
@@ -89,6 +97,12 @@ struct DecodingStep {
   }
 
   void run(Backend& backend) const {
+    backend.run(EmbeddingForward{.out = stream.tensor().reshape({1, 1, channels}),
+                                 .tokens = token.tensor().reshape({1, 1}),
+                                 .token_weight = token_rows,
+                                 .position_weight = place_rows,
+                                 .positions = {first_tensor.tensor()},
+                                 .scale = 1.25f});
     for (const Layer& layer : weights) {
       const auto product = [&](const Guarded& out, const Guarded& in, const Guarded& weight, const Tensor& bias,
                                bool normalizes, Activation activation, bool accumulates) {
@@ -112,6 +126,13 @@ struct DecodingStep {
       product(inner, stream, layer.up, layer.up_bias.tensor(), true, Activation::gelu, false);
       product(stream, inner, layer.down, {}, false, Activation::none, true);
     }
+    backend.run(FusedProduct{.out = logits,
+                             .in = stream,
+                             .norm_weight = weights.front().gain,
+                             .norm_bias = norm.rms ? Tensor() : weights.front().offset.tensor(),
+                             .norm = norm,
+                             .weight = {token_rows.tensor()}});
+    backend.run(Argmax{.values = best, .indices = token, .logits = logits, .vocab = choices});
   }
 
   struct Layer {
@@ -119,7 +140,7 @@ struct DecodingStep {
   };
   NormKind norm;
   std::vector<Layer> weights;
-  Guarded stream, qkv, attended, inner, table_tensor, first_tensor;
+  Guarded stream, qkv, attended, inner, token_rows, place_rows, logits, best, token, table_tensor, first_tensor;
 };
 
 TEST_P(RecordingTest, DecodesAsItsOperationsDo) {
@@ -131,18 +152,24 @@ TEST_P(RecordingTest, DecodesAsItsOperationsDo) {
       apart.run(backend());
       const DecodingStep together(backend(), dtype, norm, first);
       const std::unique_ptr<Recording> recording = backend().record([&] { together.run(backend()); });
-      const std::vector<std::byte> begun = together.stream.bytes();
+      const std::vector<std::byte> begun = together.token.bytes();
       backend().replay(*recording);
       const double tolerance = 4 * tolerance_of(dtype, 2e-6);
       expect_close(together.stream.values(), apart.stream.values(), tolerance);
+      const std::vector<double> logits = together.logits.values();
+      expect_close(logits, apart.logits.values(), tolerance);
+      const auto largest = std::max_element(logits.begin(), logits.begin() + DecodingStep::choices);
+      EXPECT_EQ(together.token.values(), std::vector<double>{static_cast<double>(largest - logits.begin())});
+      EXPECT_EQ(together.best.values(), std::vector<double>{*largest});
       for (std::size_t layer = 0; layer < apart.weights.size(); ++layer) {
         expect_close(together.weights[layer].keys.values(), apart.weights[layer].keys.values(), tolerance);
         expect_close(together.weights[layer].values.values(), apart.weights[layer].values.values(), tolerance);
       }
-      const std::vector<std::byte> once = together.stream.bytes();
-      backend().upload(together.stream, begun);
+      const std::vector<std::byte> once = together.logits.bytes();
+      backend().upload(together.token, begun);
       backend().replay(*recording);
-      EXPECT_EQ(together.stream.bytes(), once);
+      EXPECT_EQ(together.logits.bytes(), once);
+      EXPECT_TRUE(together.logits.intact() && together.token.intact() && together.best.intact());
       EXPECT_TRUE(together.stream.intact() && together.qkv.intact() && together.inner.intact() &&
                   together.attended.intact());
     }

@@ -35,6 +35,8 @@ class CudaBackend final : public MslBackend {
   void execute(const AttentionForward& op) override;
   void execute(const AttentionBackward& op) override;
   void execute(const AttentionDecode& op) override;
+  void execute(const EmbeddingForward& op) override;
+  void execute(const Argmax& op) override;
 
  protected:
   std::unique_ptr<MslBackend> same_on(std::unique_ptr<msl::Device> device) const override;

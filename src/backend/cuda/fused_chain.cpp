@@ -44,9 +44,31 @@ const Tensor& input_of(const FusedProduct& op) {
 const Tensor& input_of(const AttentionDecode& op) {
   return op.qkv;
 }
+const Tensor& input_of(const EmbeddingForward& op) {
+  return op.tokens;
+}
+const Tensor& input_of(const Argmax& op) {
+  return op.logits;
+}
 
+const Tensor& result_of(const Argmax& op) {
+  return op.indices;
+}
+template <class Op>
+const Tensor& result_of(const Op& op) {
+  return op.out;
+}
 const Tensor& result_of(const FusedChain::Operation& op) {
-  return std::visit([](const auto& each) -> const Tensor& { return each.out; }, op);
+  return std::visit([](const auto& each) -> const Tensor& { return result_of(each); }, op);
+}
+
+// Whether the result's elements are divided among threadgroups as all others of their number.
+bool is_shared_out(const FusedChain::Operation& op) {
+  return std::holds_alternative<FusedProduct>(op) || std::holds_alternative<EmbeddingForward>(op);
+}
+
+bool is_of_one_row(DType dtype, const Tensor& tensor) {
+  return is_16_bit(dtype) && tensor.shape().rows() == 1;
 }
 
 bool reaches(const FusedChain::Operation& op, const Tensor& tensor) {
@@ -66,24 +88,39 @@ bool FusedChain::serves(const FusedProduct& op) {
   const std::int64_t outputs = op.out.shape()[-1];
   const bool has_activation =
       op.activation == Activation::none || op.activation == Activation::gelu || op.activation == Activation::relu;
-  return is_16_bit(dtype) && op.in.shape().rows() == 1 && !op.weight.scales && has_activation && inner % 128 == 0 &&
-         inner > 0 && inner <= msl::cuda::chain_most_inner && outputs % 2 == 0 && outputs > 0 &&
+  return is_of_one_row(dtype, op.in) && !op.weight.scales && has_activation && inner % 128 == 0 && inner > 0 &&
+         inner <= msl::cuda::chain_most_inner && outputs % 2 == 0 && outputs > 0 &&
          suit(dtype, {&op.out, &op.in, &op.norm_weight, &op.norm_bias, &op.weight.values, &op.bias});
 }
 
 bool FusedChain::serves(const AttentionDecode& op) {
   const DType dtype = op.qkv.dtype();
   const AttentionShape& shape = op.shape;
-  return is_16_bit(dtype) && op.qkv.shape().rows() == 1 && shape.head_size == msl::cuda::chain_head_size &&
-         shape.window == 0 && shape.softcap == 0.0f && !op.inverse_frequencies && op.cache.keys.elements() > 0 &&
+  return is_of_one_row(dtype, op.qkv) && shape.head_size == msl::cuda::chain_head_size && shape.window == 0 &&
+         shape.softcap == 0.0f && !op.inverse_frequencies && op.cache.keys.elements() > 0 &&
          op.cache.block_table.shape()[1] > 0 &&
          op.cache.block_table.shape()[1] * KvCacheView::block_size <= most_positions &&
          suit(dtype, {&op.out, &op.qkv, &op.cache.keys, &op.cache.values});
 }
 
+bool FusedChain::serves(const EmbeddingForward& op) {
+  const DType dtype = op.out.dtype();
+  return is_of_one_row(dtype, op.out) && !op.token_scales && op.out.shape()[-1] % 2 == 0 &&
+         suit(dtype, {&op.out, &op.token_weight, &op.position_weight});
+}
+
+bool FusedChain::serves(const Argmax& op) {
+  return is_of_one_row(op.logits.dtype(), op.logits);
+}
+
 bool FusedChain::continues_with(const Operation& op) const {
-  if (operations_.empty()) return true;
-  if (operations_.size() == msl::cuda::Chain::most_steps) return false;
+  const bool ends = std::holds_alternative<Argmax>(op);
+  if (operations_.empty()) return !ends;
+  if (operations_.size() == msl::cuda::Chain::most_steps || std::holds_alternative<Argmax>(operations_.back()) ||
+      std::holds_alternative<EmbeddingForward>(op) ||
+      (ends && !std::holds_alternative<FusedProduct>(operations_.back()))) {
+    return false;
+  }
   const Tensor& input = std::visit([](const auto& each) -> const Tensor& { return input_of(each); }, op);
   if (!same(input, result_of(operations_.back())) || input.dtype() != dtype()) return false;
   return std::ranges::all_of(operations_, [&](const Operation& before) {
@@ -92,8 +129,8 @@ bool FusedChain::continues_with(const Operation& op) const {
       if (reaches(op, attention->cache.keys) || reaches(op, attention->cache.values)) return false;
     }
     // Results that share memory are divided alike, so that one thread of the GPU writes an element each time.
-    if (overlap(written, result_of(op)) && (!same(written, result_of(op)) || before.index() != op.index()))
-      return false;
+    const bool is_alike = is_shared_out(before) ? is_shared_out(op) : before.index() == op.index();
+    if (overlap(written, result_of(op)) && !(same(written, result_of(op)) && is_alike)) return false;
     return std::visit(
         [&](const auto& each) {
           return std::ranges::none_of(each.arguments(), [&](const Argument& argument) {
@@ -140,6 +177,7 @@ bool CudaBackend::chain(const Op& op) {
   }
   if (!chain) {
     chain = std::make_shared<FusedChain>();
+    if (!chain->continues_with(op)) return false;
     chain_ = chain;
     recorder().set_pending([this, chain] { record_chain(*chain); });
   }
@@ -186,6 +224,14 @@ void CudaBackend::execute(const FusedProduct& op) {
 }
 
 void CudaBackend::execute(const AttentionDecode& op) {
+  if (!chain(op)) MslBackend::execute(op);
+}
+
+void CudaBackend::execute(const EmbeddingForward& op) {
+  if (!chain(op)) MslBackend::execute(op);
+}
+
+void CudaBackend::execute(const Argmax& op) {
   if (!chain(op)) MslBackend::execute(op);
 }
 

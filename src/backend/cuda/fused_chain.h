@@ -1,4 +1,4 @@
-// FusedChain: operations of one row, in a recording, that become one launch.
+// FusedChain: operations of one row, in a recording, that become one launch: at most those of a whole decoding step.
 #pragma once
 
 #include <memory>
@@ -8,7 +8,10 @@
 
 #include "backend/msl/drivers/cuda/decode_chain.h"
 #include "backend/operations/attention.h"
+#include "backend/operations/embedding.h"
 #include "backend/operations/linear.h"
+#include "backend/operations/sampling.h"
+#include "base/overloaded.h"
 #include "tensor/tensor.h"
 
 namespace mslt {
@@ -16,11 +19,13 @@ namespace mslt {
 // Gathers operations of which each reads what the one before it writes, and that depend on each other in no other way.
 class FusedChain {
  public:
-  using Operation = std::variant<FusedProduct, AttentionDecode>;
+  using Operation = std::variant<FusedProduct, AttentionDecode, EmbeddingForward, Argmax>;
 
   // Whether a chain can have the operation at all.
   static bool serves(const FusedProduct& op);
   static bool serves(const AttentionDecode& op);
+  static bool serves(const EmbeddingForward& op);
+  static bool serves(const Argmax& op);
 
   // Whether the operation, which chains can have, may follow those that are here.
   bool continues_with(const Operation& op) const;
@@ -34,9 +39,15 @@ class FusedChain {
   template <class Address>
   std::shared_ptr<msl::cuda::Chain> steps(const Address& address) const {
     auto chain = std::make_shared<msl::cuda::Chain>();
-    for (const Operation& op : operations_) {
-      chain->steps[chain->count++] = std::visit([&](const auto& each) { return step_of(each, address); }, op);
-    }
+    const auto add = [&](const auto& op) {
+      chain->steps[chain->count++] = step_of(op, address);
+    };
+    const auto end = [&](const Argmax& op) {
+      chain->largest = {.value = static_cast<float*>(address(op.values)),
+                        .index = static_cast<std::int32_t*>(address(op.indices)),
+                        .choices = static_cast<std::uint32_t>(op.vocab)};
+    };
+    for (const Operation& op : operations_) std::visit(Overloaded{end, add}, op);
     return chain;
   }
 
@@ -77,6 +88,22 @@ class FusedChain {
         .blocks = static_cast<std::uint32_t>(op.cache.keys.shape()[0]),
         .positions = static_cast<std::uint32_t>(op.cache.block_table.shape()[1] * KvCacheView::block_size),
         .scale = op.shape.scale};
+    return step;
+  }
+
+  template <class Address>
+  static msl::cuda::ChainStep step_of(const EmbeddingForward& op, const Address& address) {
+    msl::cuda::ChainStep step;
+    step.kind = msl::cuda::ChainStep::Kind::embedding;
+    step.embedding = {.token = static_cast<const std::int32_t*>(address(op.tokens)),
+                      .token_weight = address(op.token_weight),
+                      .position_weight = address(op.position_weight),
+                      .first = static_cast<const std::int32_t*>(address(op.positions.first)),
+                      .out = address(op.out),
+                      .vocab = static_cast<std::uint32_t>(op.token_weight.shape()[0]),
+                      .places = op.position_weight ? static_cast<std::uint32_t>(op.position_weight.shape()[0]) : 0,
+                      .columns = static_cast<std::uint32_t>(op.out.shape()[-1]),
+                      .scale = op.scale};
     return step;
   }
 

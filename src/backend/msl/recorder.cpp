@@ -177,31 +177,38 @@ std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& 
 void Recorder::replay(const RecordedCommands& recording) {
   recorded_.require_none("replay");
   if (recording.of != this) fail(ErrorKind::usage, "The recording is of another backend.");
-  commit();
+  const bool joins = recording.parts.size() == 1 && recording.parts.front().dispatches < device_.limits().least_replay;
+  if (!joins) commit();
   const std::size_t first_operation = std::exchange(operations_, operations_ + recording.operations);
-  const auto note = [&](CommandNote each) {
-    if (each.operation != KernelTime::no_operation) each.operation += first_operation;
-    batch().notes.push_back(std::move(each));
-  };
   for (const RecordedCommands::Part& part : recording.parts) {
     counters_.dispatches += part.dispatches;
-    if (timing_ && !device_.has_marks()) {
-      std::size_t at = 0;
-      for (const CommandNote& each : part.notes) {
-        at = part.commands.encode_to_mark(*batch().commands, at);
-        note(each);
-        commit();
-      }
-      continue;
-    }
-    batch().commands->play(part.commands, timing_);
-    if (timing_) std::ranges::for_each(part.notes, note);
-    commit();
+    play(part, first_operation);
+    if (!joins) commit();
   }
   if (!observer_) return;
   for (const RecordedCommands::Part& part : recording.parts) {
     for (const CommandNote& each : part.notes) observer_({each.kernel, each.work.bytes, each.work.flops});
   }
+}
+
+void Recorder::play(const RecordedCommands::Part& part, std::size_t first_operation) {
+  const auto note = [&](CommandNote each) {
+    if (each.operation != KernelTime::no_operation) each.operation += first_operation;
+    batch().notes.push_back(std::move(each));
+  };
+  if (timing_ && !device_.has_marks()) {
+    std::size_t at = 0;
+    for (const CommandNote& each : part.notes) {
+      at = part.commands.encode_to_mark(*batch().commands, at);
+      note(each);
+      commit();
+    }
+    return;
+  }
+  batch().commands->play(part.commands, timing_);
+  batch().dispatches += part.dispatches;
+  batch().bytes += part.bytes;
+  if (timing_) std::ranges::for_each(part.notes, note);
 }
 
 std::unique_ptr<Buffer> Recorder::take(std::vector<std::unique_ptr<Buffer>>& free, std::size_t bytes,

@@ -139,8 +139,8 @@ class Recorder {
   // As wait(), but leaves the last `in_flight` submissions running.
   void throttle(std::size_t in_flight);
 
-  // As the Backend's functions of these names. Every replay hands the same command buffers over, with nothing else in
-  // them, so that a driver can know them again.
+  // As the Backend's functions of these names. Every replay of DeviceLimits::least_replay dispatches or more hands the
+  // same command buffers over, with nothing else in them, so that a driver can know them again.
   std::unique_ptr<RecordedCommands> record(const std::function<void()>& work);
   bool is_recording() const { return recorded_.get() != nullptr; }
   void replay(const RecordedCommands& recording);
@@ -171,6 +171,8 @@ class Recorder {
   // Counts and marks a command, and ends the batch or the part of a recording that has reached the device's limits. A
   // transfer has no record.
   void count(std::uint64_t dispatches, std::uint64_t bytes, const DispatchRecord& record = {});
+  // Plays a recorded part into the open batch.
+  void play(const RecordedCommands::Part& part, std::size_t first_operation);
   // Commits the open batch, if any.
   void commit();
   // Waits for the oldest committed batch, delivers its read-backs and recycles its memory.

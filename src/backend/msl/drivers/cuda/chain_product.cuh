@@ -1,6 +1,7 @@
 // Of the kernel of chains: products, with the norm before them and what follows them.
 #pragma once
 
+#include "backend/msl/drivers/cuda/chain_ends.cuh"
 #include "backend/msl/drivers/cuda/chain_memory.cuh"
 
 namespace mslt::msl::cuda {
@@ -192,9 +193,10 @@ __device__ __forceinline__ void run_product(const ChainStep& step, unsigned numb
   }
 }
 
-// One warp makes results of the sums of the others and sends them.
+// One warp makes results of the sums of the others and sends them. The best of those before `choices` is added to `best`.
 template <typename T>
-__device__ __forceinline__ void finish_product(const ChainStep& step, unsigned number, Shared& shared, unsigned& used) {
+__device__ __forceinline__ void finish_product(const ChainStep& step, unsigned number, Shared& shared, unsigned& used,
+                                               unsigned choices, Candidate& best) {
   const ChainProduct& product = step.product;
   const Share share = share_of(step);
   const unsigned lane = threadIdx.x % 32;
@@ -228,6 +230,8 @@ __device__ __forceinline__ void finish_product(const ChainStep& step, unsigned n
       send(to + (share.begin + row + lane) / 2, bits | next << 16, number);
     }
     if (lane < rows) out[lane] = element;
+    const unsigned index = share.begin + row + lane;
+    if (lane < rows && index < choices) best = max(best, candidate_of(to_float(element), index));
     __syncwarp();
     if (lane == 0) arrive(&shared.partial_free[used % 2]);
     ++used;

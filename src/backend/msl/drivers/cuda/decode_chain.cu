@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(threads, 1) decode_chain(const __grid_constant
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) unsigned char memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
-  // The first word counts launches, the second the threadgroups that are through.
+  // The first word counts launches, the second the threadgroups that are through; then comes the best of all.
   const unsigned number = *static_cast<volatile unsigned*>(chain.state) + 1;
   if (threadIdx.x == 0) {
     for (Barrier& each : shared.tile_full) initialize(&each, 1);
@@ -38,33 +38,37 @@ __global__ void __launch_bounds__(threads, 1) decode_chain(const __grid_constant
     if (threadIdx.x % 32 == 0) copy_ahead(chain, shared);
   } else if (threadIdx.x / 32 == finishing_warp) {
     unsigned used = 0;
+    Candidate best = 0;
     for (unsigned i = 0; i < chain.count; ++i) {
       wait_for(&shared.order_full[i % orders], i / orders % 2);
       const ChainStep& step = shared.order[i % orders];
-      if (step.kind == ChainStep::Kind::product) finish_product<T>(step, number, shared, used);
+      const unsigned choices = i + 1 == chain.count ? chain.largest.choices : 0;
+      if (step.kind == ChainStep::Kind::product) finish_product<T>(step, number, shared, used, choices, best);
+      if (step.kind == ChainStep::Kind::embedding) run_embedding<T>(step, number);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(&shared.order_free[i % orders]);
     }
+    if (chain.largest.index != nullptr) propose(chain, best);
   } else {
     unsigned used = 0;
     for (unsigned i = 0; i < chain.count; ++i) {
       wait_for(&shared.order_full[i % orders], i / orders % 2);
       const ChainStep& step = shared.order[i % orders];
-      if (step.kind == ChainStep::Kind::attention) {
-        run_attention<T>(step, number, shared);
-      } else {
-        run_product<T>(step, number, shared, used);
-      }
+      if (step.kind == ChainStep::Kind::attention) run_attention<T>(step, number, shared);
+      if (step.kind == ChainStep::Kind::product) run_product<T>(step, number, shared, used);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(&shared.order_free[i % orders]);
     }
   }
   // The last threadgroup begins the next launch's number, since all others have read this one's.
   __syncthreads();
-  if (threadIdx.x == 0 && atomicAdd(chain.state + 1, 1) + 1 == gridDim.x) {
-    chain.state[1] = 0;
-    chain.state[0] = number;
-  }
+  if (threadIdx.x != 0) return;
+  const bool has_largest = chain.largest.index != nullptr;
+  if (has_largest) __threadfence();
+  if (atomicAdd(chain.state + 1, 1) + 1 < gridDim.x) return;
+  if (has_largest) put_largest<T>(chain);
+  chain.state[1] = 0;
+  chain.state[0] = number;
 #endif
 }
 
@@ -77,7 +81,15 @@ int multiprocessors() {
 
 // Words of a step's result.
 std::size_t words_of(const ChainStep& step) {
-  return (step.kind == ChainStep::Kind::product ? step.product.outputs : step.attention.heads * chain_head_size) / 2;
+  switch (step.kind) {
+    case ChainStep::Kind::product:
+      return step.product.outputs / 2;
+    case ChainStep::Kind::attention:
+      return step.attention.heads * chain_head_size / 2;
+    case ChainStep::Kind::embedding:
+      return step.embedding.columns / 2;
+  }
+  return 0;
 }
 
 // Bytes before the results, which begin at lines of their own.
@@ -87,12 +99,17 @@ std::size_t in_lines(std::size_t bytes) {
   return (bytes + 127) / 128 * 128;
 }
 
+// Gives each threadgroup its share of the results.
+void share_out(ChainStep& step, unsigned groups) {
+  const auto pairs = static_cast<unsigned>(words_of(step));
+  step.pairs = pairs / groups;
+  step.more = pairs % groups;
+}
+
 // Chooses parts of rows that keep the warps busy for the shortest time.
 void divide_rows(ChainStep& step, unsigned groups) {
   const ChainProduct& product = step.product;
   const unsigned pairs = product.outputs / 2;
-  step.pairs = pairs / groups;
-  step.more = pairs % groups;
   step.tile_rows = std::min(tile_bytes / (product.inner * 2), most_tile_rows);
   const unsigned spans = product.inner / span;
   const unsigned rows = std::min(step.tile_rows, 2 * ((pairs + groups - 1) / groups));
@@ -134,7 +151,8 @@ cudaError_t prepare_chains() {
 
 std::size_t Chain::state_bytes() const {
   std::size_t bytes = state_head;
-  for (std::size_t i = 0; i < count; ++i) bytes += in_lines(8 * words_of(steps[i]));
+  // The last one's result is for later launches alone.
+  for (std::size_t i = 0; i + 1 < count; ++i) bytes += in_lines(8 * words_of(steps[i]));
   return bytes;
 }
 
@@ -147,10 +165,9 @@ void Chain::plan() {
     step.from = i == 0 ? nullptr : steps[i - 1].to;
     step.to = i + 1 == count ? nullptr : reinterpret_cast<std::uint64_t*>(reinterpret_cast<unsigned char*>(state) + at);
     at += in_lines(8 * words_of(step));
-    if (step.kind == ChainStep::Kind::product) {
-      divide_rows(step, groups);
-      continue;
-    }
+    if (step.kind != ChainStep::Kind::attention) share_out(step, groups);
+    if (step.kind == ChainStep::Kind::product) divide_rows(step, groups);
+    if (step.kind != ChainStep::Kind::attention) continue;
     // Heads lie far apart, so that their threadgroups are on different parts of the chip.
     step.stride = std::max(groups / step.attention.heads, 1u);
     if (attention != nullptr) {

@@ -48,15 +48,37 @@ constexpr std::uint32_t chain_head_size = 64;
 // Elements of a product's input at most.
 constexpr std::uint32_t chain_most_inner = 4096;
 
+// out [columns] = scale · token_weight[token] + position_weight[first], as EmbeddingForward for one row. `columns` is
+// even.
+struct ChainEmbedding {
+  const std::int32_t* token = nullptr;
+  const void* token_weight = nullptr;     // [vocab, columns]
+  const void* position_weight = nullptr;  // [places, columns], or null
+  const std::int32_t* first = nullptr;    // the row's position, or null for 0
+  void* out = nullptr;
+  std::uint32_t vocab = 0;
+  std::uint32_t places = 0;
+  std::uint32_t columns = 0;
+  float scale = 1.0f;
+};
+
+// The largest of the last product's first results and its index, as Argmax for one row.
+struct ChainLargest {
+  float* value = nullptr;
+  std::int32_t* index = nullptr;  // null where it is not wanted
+  std::uint32_t choices = 0;      // from 1 to the product's outputs
+};
+
 struct ChainStep {
-  enum class Kind : std::uint32_t { product, attention };
+  enum class Kind : std::uint32_t { product, attention, embedding };
   Kind kind = Kind::product;
   union {
     ChainProduct product;
     ChainAttention attention;
+    ChainEmbedding embedding;  // only as the first
   };
-  // How it is divided, which Chain::plan sets. Of products: pairs of rows a threadgroup, and how many threadgroups have
-  // one more; rows in a tile; parts of a row and a lane's spans in each. Of attention: threadgroups between two with a
+  // How it is divided, which Chain::plan sets. Of products and the embedding: pairs of results a threadgroup, and how
+  // many threadgroups have one more. Of products: rows in a tile; parts of a row and a lane's spans in each. Of attention: threadgroups between two with a
   // head.
   std::uint32_t pairs = 0;
   std::uint32_t more = 0;
@@ -82,6 +104,7 @@ struct Chain {
   static constexpr std::size_t most_steps = 192;
   ChainStep steps[most_steps];
   std::uint32_t count = 0;
+  ChainLargest largest;
   // state_bytes() of memory, zeros before the first launch, and for one launch at a time.
   std::uint32_t* state = nullptr;
 
