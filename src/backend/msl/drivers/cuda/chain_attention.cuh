@@ -190,19 +190,19 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
 #pragma unroll
     for (unsigned k = 0; k < span; ++k) sums.columns[k] = fmaf(weight, value[k], sums.columns[k] * shrink);
   }
-#pragma unroll 1
-  for (unsigned mask = position_lanes; mask < 32; mask *= 2) {
-    const float other = __shfl_xor_sync(0xffffffffu, sums.largest, mask);
-    const float next = fmaxf(sums.largest, other);
-    const float own_factor = expf(sums.largest - next);
-    const float other_factor = expf(other - next);
-    sums.largest = next;
-    sums.total = sums.total * own_factor + __shfl_xor_sync(0xffffffffu, sums.total, mask) * other_factor;
+  // Of the lanes that had other positions.
+  float largest = fmaxf(sums.largest, __shfl_xor_sync(0xffffffffu, sums.largest, 8));
+  largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 16));
+  const float factor = expf(sums.largest - largest);
+  sums.largest = largest;
+  sums.total *= factor;
 #pragma unroll
-    for (unsigned k = 0; k < span; ++k) {
-      sums.columns[k] =
-          sums.columns[k] * own_factor + __shfl_xor_sync(0xffffffffu, sums.columns[k], mask) * other_factor;
-    }
+  for (unsigned k = 0; k < span; ++k) sums.columns[k] *= factor;
+#pragma unroll
+  for (unsigned mask = position_lanes; mask < 32; mask *= 2) {
+    sums.total += __shfl_xor_sync(0xffffffffu, sums.total, mask);
+#pragma unroll
+    for (unsigned k = 0; k < span; ++k) sums.columns[k] += __shfl_xor_sync(0xffffffffu, sums.columns[k], mask);
   }
   float* const joined = shared.joined[warp];
   if (lane < position_lanes) {
@@ -218,20 +218,21 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
     // A lane has a warp's largest score and total, and what they become beside the others'.
     const float own_largest = lane < warps ? shared.joined[lane][chain_head_size] : lowest_score;
     const float own_total = lane < warps ? shared.joined[lane][chain_head_size + 1] : 0.0f;
-    float largest = own_largest;
+    float of_all = own_largest;
 #pragma unroll
-    for (unsigned mask = 8; mask > 0; mask /= 2) largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, mask));
-    const float factor = lane < warps ? expf(own_largest - largest) : 0.0f;
-    float total = own_total * factor;
+    for (unsigned mask = 8; mask > 0; mask /= 2) of_all = fmaxf(of_all, __shfl_xor_sync(0xffffffffu, of_all, mask));
+    const float shrink = lane < warps ? expf(own_largest - of_all) : 0.0f;
+    float total = own_total * shrink;
 #pragma unroll
     for (unsigned mask = 8; mask > 0; mask /= 2) total += __shfl_xor_sync(0xffffffffu, total, mask);
     total = __shfl_sync(0xffffffffu, total, 0);
+    const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
     float sum = 0.0f;
 #pragma unroll
     for (unsigned i = 0; i < warps; ++i) {
-      sum = fmaf(shared.joined[i][threadIdx.x], __shfl_sync(0xffffffffu, factor, i), sum);
+      sum = fmaf(shared.joined[i][threadIdx.x], __shfl_sync(0xffffffffu, shrink, i), sum);
     }
-    const T element = from_float<T>(total == 0.0f ? 0.0f : sum / total);
+    const T element = from_float<T>(sum * inverse);
     const unsigned bits = bits_of(element);
     const unsigned next = __shfl_down_sync(0xffffffffu, bits, 1);
     if (lane % 2 == 0 && step.to != nullptr)

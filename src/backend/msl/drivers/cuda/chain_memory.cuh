@@ -37,10 +37,7 @@ struct Shared {
   // Of products: by the parity of a tile, row and part. Of attention: by warp.
   float partial[2][most_tile_rows * warps];
   float joined[warps][chain_head_size + 2];
-  // Of a norm, by warp: how many elements it has, their mean and the sum of squared distances from it.
-  float counts[warps];
-  float means[warps];
-  float squares[warps];
+  float2 moments[warps];  // of a norm, by warp: the mean of its elements and the sum of squared distances from that
   ChainStep order[orders];
   Barrier tile_full[tiles];
   Barrier tile_free[tiles];

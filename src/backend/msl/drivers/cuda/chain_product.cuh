@@ -40,86 +40,114 @@ __device__ __forceinline__ void get_span(const Shared& shared, unsigned at, floa
   get_quad(shared, 2 * at + 1, x + quad);
 }
 
+// What lanes or warps have of a norm's input: the mean, which is 0 for RMSNorm, and the sum of squared distances from it.
+using Moments = float2;
+
+// Of a quad that is joined to `before` earlier ones.
+__device__ __forceinline__ Moments join_quad(const float* x, bool has_mean, Moments moments, unsigned before) {
+  const float mean = has_mean ? 0.25f * ((x[0] + x[1]) + (x[2] + x[3])) : 0.0f;
+  float squares = 0.0f;
+#pragma unroll
+  for (unsigned k = 0; k < quad; ++k) squares = fmaf(x[k] - mean, x[k] - mean, squares);
+  if (before == 0) return {mean, squares};
+  const float count = static_cast<float>(before);
+  const float share = 1.0f / (count + 1.0f);
+  const float distance = mean - moments.x;
+  return {fmaf(distance, share, moments.x), moments.y + fmaf(4.0f * count * share, distance * distance, squares)};
+}
+
+// Of a warp whose lanes have those of as many quads each. All lanes get the same.
+__device__ __forceinline__ Moments join_lanes(Moments moments, unsigned quads) {
+  float half_count = 2.0f * static_cast<float>(quads);
+#pragma unroll
+  for (unsigned mask = 16; mask > 0; mask /= 2) {
+    const float mean = __shfl_xor_sync(0xffffffffu, moments.x, mask);
+    const float squares = __shfl_xor_sync(0xffffffffu, moments.y, mask);
+    const float distance = mean - moments.x;
+    moments.x = 0.5f * (moments.x + mean);
+    moments.y = fmaf(half_count * distance, distance, moments.y + squares);
+    half_count *= 2.0f;
+  }
+  return moments;
+}
+
 // All warps bring a product's input, or its norm, into shared memory. A whole number of warps has quads. Loops are not
-// unrolled here and below where that would only make them long: what a step costs is mostly fetching its instructions.
+// unrolled here and below where that would only make them long: what a step costs is its chain of instructions.
 template <typename T>
 __device__ __forceinline__ void load_input(const ChainStep& step, unsigned number, Shared& shared) {
   const ChainProduct& product = step.product;
   constexpr unsigned together = 32 * warps;
   const unsigned quads = product.inner / quad;
+  const unsigned warp = threadIdx.x / 32;
   const bool has_norm = product.norm != 0;
+  const bool has_mean = product.norm == 1;
   const uint2* const gains = static_cast<const uint2*>(product.gain);
   const uint2* const offsets = static_cast<const uint2*>(product.offset);
   uint2 gain{};
   uint2 offset{};
+  // The first warps have one quad a lane more than the others.
+  const unsigned least = quads / together;
+  const unsigned more = quads % together / 32;
+  const float inverse = 1.0f / static_cast<float>(product.inner);
+  const float least_share = static_cast<float>(128 * least) * inverse;
+  const float most_share = static_cast<float>(128 * (least + 1)) * inverse;
   if (has_norm && threadIdx.x < quads) {
     gain = __ldg(gains + threadIdx.x);
     if (offsets != nullptr) offset = __ldg(offsets + threadIdx.x);
   }
-  float sum = 0.0f;
-  float squares = 0.0f;
+  Moments moments = {0.0f, 0.0f};
+  unsigned own = 0;
+  float first[quad] = {};
 #pragma unroll 1
-  for (unsigned at = threadIdx.x; at < quads; at += together) {
+  for (unsigned at = threadIdx.x; at < quads; at += together, ++own) {
     const uint2 raw = receive(step.from, product.in, at, number);
     float x[quad];
     unpack_quad<T>(raw, x);
-    put_quad(shared, at, x);
-    sum += (x[0] + x[1]) + (x[2] + x[3]);
-    squares = fmaf(x[0], x[0], fmaf(x[1], x[1], fmaf(x[2], x[2], fmaf(x[3], x[3], squares))));
+    if (has_norm) moments = join_quad(x, has_mean, moments, own);
+    if (has_norm && own == 0) {
+#pragma unroll
+      for (unsigned k = 0; k < quad; ++k) first[k] = x[k];
+    } else {
+      put_quad(shared, at, x);
+    }
   }
   if (has_norm) {
-    const unsigned warp = threadIdx.x / 32;
-    const unsigned lane = threadIdx.x % 32;
-    const float inverse = 1.0f / static_cast<float>(product.inner);
-    // Of this warp's elements the mean and the squared distances from it, from which those of all come without loss.
-    float mean = 0.0f;
-    if (product.norm == 1) {
-      const unsigned own = min(quads - min(32 * warp, quads), 32u);
-      const unsigned more = (quads - min(threadIdx.x, quads) + together - 1) / together;
-      const float count = static_cast<float>(quad * own * max(more, 1u));
-      mean = own == 0 ? 0.0f : sum_of_warp(sum) / count;
-      squares = 0.0f;
-#pragma unroll 1
-      for (unsigned at = threadIdx.x; at < quads; at += together) {
-        float x[quad];
-        get_quad(shared, at, x);
-#pragma unroll
-        for (unsigned k = 0; k < quad; ++k) squares = fmaf(x[k] - mean, x[k] - mean, squares);
-      }
-      if (lane == 0) shared.counts[warp] = own == 0 ? 0.0f : count;
-    }
-    squares = sum_of_warp(squares);
-    if (lane == 0) {
-      shared.means[warp] = mean;
-      shared.squares[warp] = squares;
-    }
+    moments = join_lanes(moments, own);
+    if (threadIdx.x % 32 == 0) shared.moments[warp] = moments;
     synchronize();
-    const bool is_one = lane < warps;
-    float total = is_one ? shared.squares[lane] : 0.0f;
     float centre = 0.0f;
-    if (product.norm == 1) {
-      const float own_count = is_one ? shared.counts[lane] : 0.0f;
-      const float own_mean = is_one ? shared.means[lane] : 0.0f;
-      centre = sum_of_warp(own_count * own_mean) * inverse;
-      total = fmaf(own_count * (own_mean - centre), own_mean - centre, total);
+    float squares = 0.0f;
+    float spread = 0.0f;
+#pragma unroll
+    for (unsigned i = 0; i < warps; ++i) {
+      centre = fmaf(i < more ? most_share : least_share, shared.moments[i].x, centre);
+      squares += shared.moments[i].y;
     }
-    const float variance = fmaf(sum_of_warp(total), inverse, product.epsilon);
+    if (has_mean) {
+#pragma unroll
+      for (unsigned i = 0; i < warps; ++i) {
+        const float distance = shared.moments[i].x - centre;
+        spread = fmaf((i < more ? most_share : least_share) * distance, distance, spread);
+      }
+    }
+    const float variance = fmaf(squares, inverse, spread) + product.epsilon;
     const float factor = variance == 0.0f ? 0.0f : rsqrtf(variance);
 #pragma unroll 1
     for (unsigned at = threadIdx.x; at < quads; at += together) {
       if (at != threadIdx.x) {
         gain = __ldg(gains + at);
         if (offsets != nullptr) offset = __ldg(offsets + at);
+        get_quad(shared, at, first);
       }
-      float x[quad];
       float g[quad];
       float o[quad];
-      get_quad(shared, at, x);
       unpack_quad<T>(gain, g);
       unpack_quad<T>(offset, o);
 #pragma unroll
-      for (unsigned k = 0; k < quad; ++k) x[k] = fmaf((x[k] - centre) * factor, g[k] + product.weight_offset, o[k]);
-      put_quad(shared, at, x);
+      for (unsigned k = 0; k < quad; ++k) {
+        first[k] = fmaf((first[k] - centre) * factor, g[k] + product.weight_offset, o[k]);
+      }
+      put_quad(shared, at, first);
     }
   }
   synchronize();

@@ -106,6 +106,11 @@ void share_out(ChainStep& step, unsigned groups) {
   step.more = pairs % groups;
 }
 
+// What a product's steps take, in about so many cycles.
+constexpr unsigned span_time = 100;
+constexpr unsigned sum_time = 170;
+constexpr unsigned part_time = 35;
+
 // Chooses parts of rows that keep the warps busy for the shortest time.
 void divide_rows(ChainStep& step, unsigned groups) {
   const ChainProduct& product = step.product;
@@ -116,13 +121,15 @@ void divide_rows(ChainStep& step, unsigned groups) {
   unsigned least = ~0u;
   for (const unsigned parts : {1, 2, 3, 4, 6, 12}) {
     const unsigned lane_spans = (spans + 32 * parts - 1) / (32 * parts);
-    const unsigned rounds = (rows * parts + warps - 1) / warps;
-    if (rounds * lane_spans >= least) continue;
+    // Warps multiply two rows at once, then sum over lanes. Who joins the parts reads them one after the other.
+    const unsigned passes = (rows * parts + 2 * warps - 1) / (2 * warps);
+    const unsigned time = passes * (lane_spans * span_time + sum_time) + parts * part_time;
+    if (time >= least) continue;
     step.parts = parts;
     step.spans = lane_spans;
     step.inverse_parts = 65536 / parts + 1;
     step.rows_at_once = warps / parts;
-    least = rounds * lane_spans;
+    least = time;
   }
 }
 
