@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 
 #include "backend/msl/host_backend.h"
 #include "model/test_models.h"
@@ -215,6 +217,17 @@ TEST_P(InferencePassTest, StepsByTokensOnTheDevice) {
     }
   }
   EXPECT_EQ(cache.length(2), 23);
+  // Chosen tokens are read by the next step, with their logits behind them.
+  const std::int64_t choices = config_.vocab_size - 3;
+  const std::vector<float> logits = download(*backend_, pass.step(slots, choices));
+  std::vector<std::int32_t> words(6);
+  backend_->download(pass.next_tokens(3).words, std::as_writable_bytes(std::span(words)));
+  for (std::size_t row = 0; row < 3; ++row) {
+    const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(row * (logits.size() / 3));
+    const auto largest = std::max_element(begin, begin + choices);
+    EXPECT_EQ(words[row], largest - begin);
+    EXPECT_EQ(std::bit_cast<float>(words[3 + row]), *largest);
+  }
 }
 
 // Where products do norms and additions, and attention rotates and stores: by steps, and by a few tokens at once. Head

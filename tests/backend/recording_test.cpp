@@ -1,6 +1,7 @@
 // Recorded work on every backend: the same as run at once, with what was uploaded in between.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -58,8 +59,8 @@ TEST_P(RecordingTest, BelongsToItsBackend) {
   EXPECT_NE(message.find("of another backend"), std::string::npos) << message;
 }
 
-// A decoding step of two layers of one row, from its token to the next, which a backend may do in fewer launches where it
-// is recorded.
+// A decoding step of two layers of one row, from its token to the next, which a backend may do in fewer launches where
+// it is recorded.
 struct DecodingStep {
   static constexpr std::int64_t channels = 128;
   static constexpr std::int64_t ffn = 512;

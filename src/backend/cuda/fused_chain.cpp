@@ -15,8 +15,6 @@ namespace {
 
 // Fewer are as fast as launches of their own.
 constexpr std::size_t fewest_operations = 3;
-// A head's positions are read by one threadgroup; of more, several read better.
-constexpr std::int64_t most_positions = 2048;
 
 // Whether the tensors are absent or all of the element type, and begin at multiples of 16 bytes.
 bool suit(DType dtype, std::initializer_list<const Tensor*> tensors) {
@@ -62,6 +60,22 @@ const Tensor& result_of(const FusedChain::Operation& op) {
   return std::visit([](const auto& each) -> const Tensor& { return result_of(each); }, op);
 }
 
+// Whether both are at the same place of the same sequence, as far as they know it.
+bool same_place(const FusedChain::Operation& a, const FusedChain::Operation& b) {
+  const auto position_of = [](const FusedChain::Operation& op) -> const Tensor* {
+    if (const auto* embedding = std::get_if<EmbeddingForward>(&op)) return &embedding->positions.first;
+    if (const auto* attention = std::get_if<AttentionDecode>(&op)) return &attention->positions.first;
+    return nullptr;
+  };
+  const Tensor* const first = position_of(a);
+  const Tensor* const second = position_of(b);
+  if (first == nullptr || second == nullptr) return true;
+  if (static_cast<bool>(*first) != static_cast<bool>(*second) || (*first && !same(*first, *second))) return false;
+  const auto* const one = std::get_if<AttentionDecode>(&a);
+  const auto* const other = std::get_if<AttentionDecode>(&b);
+  return one == nullptr || other == nullptr || same(one->cache.block_table, other->cache.block_table);
+}
+
 // Whether the result's elements are divided among threadgroups as all others of their number.
 bool is_shared_out(const FusedChain::Operation& op) {
   return std::holds_alternative<FusedProduct>(op) || std::holds_alternative<EmbeddingForward>(op);
@@ -99,7 +113,7 @@ bool FusedChain::serves(const AttentionDecode& op) {
   return is_of_one_row(dtype, op.qkv) && shape.head_size == msl::cuda::chain_head_size && shape.window == 0 &&
          shape.softcap == 0.0f && !op.inverse_frequencies && op.cache.keys.elements() > 0 &&
          op.cache.block_table.shape()[1] > 0 &&
-         op.cache.block_table.shape()[1] * KvCacheView::block_size <= most_positions &&
+         op.cache.block_table.shape()[1] * KvCacheView::block_size <= msl::cuda::chain_most_positions &&
          suit(dtype, {&op.out, &op.qkv, &op.cache.keys, &op.cache.values});
 }
 
@@ -125,6 +139,7 @@ bool FusedChain::continues_with(const Operation& op) const {
   if (!same(input, result_of(operations_.back())) || input.dtype() != dtype()) return false;
   return std::ranges::all_of(operations_, [&](const Operation& before) {
     const Tensor& written = result_of(before);
+    if (!same_place(before, op)) return false;
     if (const auto* attention = std::get_if<AttentionDecode>(&before); attention != nullptr) {
       if (reaches(op, attention->cache.keys) || reaches(op, attention->cache.values)) return false;
     }

@@ -41,6 +41,7 @@ class FusedChain {
     auto chain = std::make_shared<msl::cuda::Chain>();
     const auto add = [&](const auto& op) {
       chain->steps[chain->count++] = step_of(op, address);
+      set_place(op, address, chain->place);
     };
     const auto end = [&](const Argmax& op) {
       chain->largest = {.value = static_cast<float*>(address(op.values)),
@@ -52,6 +53,20 @@ class FusedChain {
   }
 
  private:
+  // Sets what the operation knows of the row's place, which is the same for all.
+  template <class Address>
+  static void set_place(const FusedProduct& /*op*/, const Address& /*address*/, msl::cuda::ChainPlace& /*place*/) {}
+  template <class Address>
+  static void set_place(const EmbeddingForward& op, const Address& address, msl::cuda::ChainPlace& place) {
+    place.first = static_cast<const std::int32_t*>(address(op.positions.first));
+  }
+  template <class Address>
+  static void set_place(const AttentionDecode& op, const Address& address, msl::cuda::ChainPlace& place) {
+    place = {.first = static_cast<const std::int32_t*>(address(op.positions.first)),
+             .table = static_cast<const std::int32_t*>(address(op.cache.block_table)),
+             .positions = static_cast<std::uint32_t>(op.cache.block_table.shape()[1] * KvCacheView::block_size)};
+  }
+
   template <class Address>
   static msl::cuda::ChainStep step_of(const FusedProduct& op, const Address& address) {
     msl::cuda::ChainStep step;
@@ -76,18 +91,14 @@ class FusedChain {
   static msl::cuda::ChainStep step_of(const AttentionDecode& op, const Address& address) {
     msl::cuda::ChainStep step;
     step.kind = msl::cuda::ChainStep::Kind::attention;
-    step.attention = {
-        .qkv = address(op.qkv),
-        .keys = address(op.cache.keys),
-        .values = address(op.cache.values),
-        .table = static_cast<const std::int32_t*>(address(op.cache.block_table)),
-        .first = static_cast<const std::int32_t*>(address(op.positions.first)),
-        .out = address(op.out),
-        .heads = static_cast<std::uint32_t>(op.shape.heads),
-        .kv_heads = static_cast<std::uint32_t>(op.shape.kv_heads),
-        .blocks = static_cast<std::uint32_t>(op.cache.keys.shape()[0]),
-        .positions = static_cast<std::uint32_t>(op.cache.block_table.shape()[1] * KvCacheView::block_size),
-        .scale = op.shape.scale};
+    step.attention = {.qkv = address(op.qkv),
+                      .keys = address(op.cache.keys),
+                      .values = address(op.cache.values),
+                      .out = address(op.out),
+                      .heads = static_cast<std::uint32_t>(op.shape.heads),
+                      .kv_heads = static_cast<std::uint32_t>(op.shape.kv_heads),
+                      .blocks = static_cast<std::uint32_t>(op.cache.keys.shape()[0]),
+                      .scale = op.shape.scale};
     return step;
   }
 
@@ -98,7 +109,6 @@ class FusedChain {
     step.embedding = {.token = static_cast<const std::int32_t*>(address(op.tokens)),
                       .token_weight = address(op.token_weight),
                       .position_weight = address(op.position_weight),
-                      .first = static_cast<const std::int32_t*>(address(op.positions.first)),
                       .out = address(op.out),
                       .vocab = static_cast<std::uint32_t>(op.token_weight.shape()[0]),
                       .places = op.position_weight ? static_cast<std::uint32_t>(op.position_weight.shape()[0]) : 0,

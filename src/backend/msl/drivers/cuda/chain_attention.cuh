@@ -23,7 +23,7 @@ struct CacheRead {
 struct CacheWalk {
   const unsigned char* keys;  // at the lane's columns of the head
   const unsigned char* values;
-  const std::int32_t* table;
+  const int* table;
   unsigned blocks;
   unsigned row_bytes;
   unsigned end;
@@ -93,43 +93,44 @@ __device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const 
   }
 }
 
-// Asks for the rows that a warp reads first.
+// Asks for what the next attention reads of the cache, which no step before it writes: one warp for the threadgroup.
 template <typename T>
-__device__ __forceinline__ void ask_for_cache(const ChainAttention& attention, const void* keys, const void* values,
-                                              unsigned head) {
-  const unsigned warp = threadIdx.x / 32;
-  const unsigned lane = threadIdx.x % 32;
-  const int first = attention.first != nullptr ? *attention.first : 0;
-  const unsigned end = first < 0 ? 0 : min(static_cast<unsigned>(first), attention.positions);
+__device__ __forceinline__ void ask_for_next_cache(const ChainStep& step, unsigned positions, const Shared& shared) {
+  const ChainAttention& attention = step.attention;
+  const unsigned head = blockIdx.x / step.stride;
+  if (step.next_keys == nullptr || blockIdx.x % step.stride != 0 || head >= attention.heads) return;
+  const unsigned end = shared.position < 0 ? 0 : min(static_cast<unsigned>(shared.position), positions);
   const std::size_t width = std::size_t(attention.kv_heads) * chain_head_size;
-  for (unsigned position = warp * block_positions + lane % block_positions; position < end;
-       position += warps * block_positions) {
-    const int block = attention.table[position / block_positions];
-    if (block < 0 || static_cast<unsigned>(block) >= attention.blocks) continue;
-    const std::size_t at = (std::size_t(block) * block_positions + position % block_positions) * width +
-                           std::size_t(head / (attention.heads / attention.kv_heads)) * chain_head_size;
-    ask_line_ahead(static_cast<const T*>(lane < block_positions ? keys : values) + at);
+  const unsigned column = head / (attention.heads / attention.kv_heads) * chain_head_size;
+#pragma unroll 1
+  for (unsigned position = threadIdx.x % 32; position < end; position += 32) {
+    const auto block = static_cast<unsigned>(shared.table[position / block_positions]);
+    if (block >= attention.blocks) continue;
+    const std::size_t at = (std::size_t(block) * block_positions + position % block_positions) * width + column;
+    ask_line_ahead(static_cast<const T*>(step.next_keys) + at);
+    ask_line_ahead(static_cast<const T*>(step.next_values) + at);
   }
 }
 
 // One head by the threadgroup.
 template <typename T>
-__device__ __forceinline__ void run_head(const ChainStep& step, unsigned number, unsigned head, Shared& shared) {
+__device__ __forceinline__ void run_head(const ChainStep& step, unsigned number, unsigned positions, unsigned head,
+                                         Shared& shared) {
   const ChainAttention& attention = step.attention;
   const unsigned warp = threadIdx.x / 32;
   const unsigned lane = threadIdx.x % 32;
   const unsigned part = lane % position_lanes;
   const unsigned kv_head = head / (attention.heads / attention.kv_heads);
-  const int first = attention.first != nullptr ? *attention.first : 0;
-  const bool has_own = first >= 0 && static_cast<unsigned>(first) < attention.positions;
-  const unsigned end = first < 0 ? 0 : min(static_cast<unsigned>(first), attention.positions);
+  const int first = shared.position;
+  const bool has_own = first >= 0 && static_cast<unsigned>(first) < positions;
+  const unsigned end = first < 0 ? 0 : min(static_cast<unsigned>(first), positions);
   // The cache's older rows come while the step before ends.
   constexpr unsigned ahead = 1;
   constexpr unsigned together = warps * block_positions;
   const std::size_t columns = (std::size_t(kv_head) * chain_head_size + part * span) * 2;
   const CacheWalk walk = {static_cast<const unsigned char*>(attention.keys) + columns,
                           static_cast<const unsigned char*>(attention.values) + columns,
-                          attention.table,
+                          shared.table,
                           attention.blocks,
                           attention.kv_heads * chain_head_size * 2,
                           end};
@@ -138,7 +139,7 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
 #pragma unroll
     for (unsigned i = 0; i < ahead; ++i) read_cache(walk, warp * block_positions + i * together, lane, reads[i]);
   }
-  const int own_block = has_own ? attention.table[first / block_positions] : -1;
+  const int own_block = has_own ? shared.table[first / block_positions] : -1;
   const std::size_t query_at = std::size_t(head) * chain_head_size;
   const std::size_t key_at = std::size_t(attention.heads + kv_head) * chain_head_size;
   const std::size_t value_at = key_at + std::size_t(attention.kv_heads) * chain_head_size;
@@ -243,13 +244,14 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
 }
 
 template <typename T>
-__device__ __forceinline__ void run_attention(const ChainStep& step, unsigned number, Shared& shared) {
+__device__ __forceinline__ void run_attention(const ChainStep& step, unsigned number, unsigned positions,
+                                              Shared& shared) {
   const ChainAttention& attention = step.attention;
   if (blockIdx.x % step.stride != 0) return;
   const unsigned place = blockIdx.x / step.stride;
-  for (unsigned head = place; head < attention.heads; head += gridDim.x) run_head<T>(step, number, head, shared);
-  if (step.next_keys != nullptr && place < attention.heads)
-    ask_for_cache<T>(attention, step.next_keys, step.next_values, place);
+  for (unsigned head = place; head < attention.heads; head += gridDim.x) {
+    run_head<T>(step, number, positions, head, shared);
+  }
 }
 
 }  // namespace

@@ -8,11 +8,10 @@ namespace {
 
 // By the warp that writes the products' results, which may be added to these.
 template <typename T>
-__device__ __forceinline__ void run_embedding(const ChainStep& step, unsigned number) {
+__device__ __forceinline__ void run_embedding(const ChainStep& step, unsigned number, int place) {
   const ChainEmbedding& embedding = step.embedding;
   const Share share = share_of(step);
   const int token = *embedding.token;
-  const int place = embedding.first != nullptr ? *embedding.first : 0;
   const bool has_place = embedding.position_weight == nullptr ||
                          (place >= 0 && static_cast<unsigned>(place) < embedding.places);
   const bool is_valid = token >= 0 && static_cast<unsigned>(token) < embedding.vocab && has_place;

@@ -39,6 +39,9 @@ struct Shared {
   float joined[warps][chain_head_size + 2];
   float2 moments[warps];  // of a norm, by warp: the mean of its elements and the sum of squared distances from that
   ChainStep order[orders];
+  // The row's place: its position and the blocks of its sequence.
+  int position;
+  int table[chain_most_positions / block_positions];
   Barrier tile_full[tiles];
   Barrier tile_free[tiles];
   Barrier order_full[orders];

@@ -174,6 +174,8 @@ __device__ __forceinline__ void run_product(const ChainStep& step, unsigned numb
     if (used >= 2) wait_for(&shared.partial_free[used % 2], (used / 2 + 1) % 2);
   };
   wait_for_tile();
+  // All warps are done with the input before, of which a part of the new one does not depend.
+  synchronize();
   load_input<T>(step, number, shared);
 #pragma unroll 1
   for (unsigned row = 0; row < share_count; row += tile_rows) {

@@ -32,7 +32,9 @@ __global__ void __launch_bounds__(threads, 1) decode_chain(const __grid_constant
     for (Barrier& each : shared.partial_full) initialize(&each, warps);
     for (Barrier& each : shared.partial_free) initialize(&each, 1);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    shared.position = chain.place.first != nullptr ? *chain.place.first : 0;
   }
+  if (threadIdx.x < chain.place.positions / block_positions) shared.table[threadIdx.x] = chain.place.table[threadIdx.x];
   __syncthreads();
   if (threadIdx.x / 32 == copying_warp) {
     if (threadIdx.x % 32 == 0) copy_ahead(chain, shared);
@@ -44,7 +46,8 @@ __global__ void __launch_bounds__(threads, 1) decode_chain(const __grid_constant
       const ChainStep& step = shared.order[i % orders];
       const unsigned choices = i + 1 == chain.count ? chain.largest.choices : 0;
       if (step.kind == ChainStep::Kind::product) finish_product<T>(step, number, shared, used, choices, best);
-      if (step.kind == ChainStep::Kind::embedding) run_embedding<T>(step, number);
+      if (step.kind == ChainStep::Kind::embedding) run_embedding<T>(step, number, shared.position);
+      if (step.kind == ChainStep::Kind::attention) ask_for_next_cache<T>(step, chain.place.positions, shared);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(&shared.order_free[i % orders]);
     }
@@ -54,7 +57,7 @@ __global__ void __launch_bounds__(threads, 1) decode_chain(const __grid_constant
     for (unsigned i = 0; i < chain.count; ++i) {
       wait_for(&shared.order_full[i % orders], i / orders % 2);
       const ChainStep& step = shared.order[i % orders];
-      if (step.kind == ChainStep::Kind::attention) run_attention<T>(step, number, shared);
+      if (step.kind == ChainStep::Kind::attention) run_attention<T>(step, number, chain.place.positions, shared);
       if (step.kind == ChainStep::Kind::product) run_product<T>(step, number, shared, used);
       __syncwarp();
       if (threadIdx.x % 32 == 0) arrive(&shared.order_free[i % orders]);

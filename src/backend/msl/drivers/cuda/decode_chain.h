@@ -34,27 +34,32 @@ struct ChainAttention {
   const void* qkv = nullptr;  // [(heads + 2 · kv_heads) · chain_head_size]
   void* keys = nullptr;       // [blocks, 16, kv_heads · chain_head_size]
   void* values = nullptr;
-  const std::int32_t* table = nullptr;  // [positions / 16]
-  const std::int32_t* first = nullptr;  // [1], the row's position, or null for 0
-  void* out = nullptr;                  // [heads · chain_head_size]
+  void* out = nullptr;  // [heads · chain_head_size]
   std::uint32_t heads = 0;
   std::uint32_t kv_heads = 0;
   std::uint32_t blocks = 0;
-  std::uint32_t positions = 0;  // of the table
   float scale = 0.0f;
 };
 
+// Where the row is in its sequence, and the sequence in the caches of all layers.
+struct ChainPlace {
+  const std::int32_t* first = nullptr;  // [1], the row's position, or null for 0
+  const std::int32_t* table = nullptr;  // [positions / 16]
+  std::uint32_t positions = 0;          // at most chain_most_positions
+};
+
 constexpr std::uint32_t chain_head_size = 64;
+// A head's positions are read by one threadgroup; of more, several read better.
+constexpr std::uint32_t chain_most_positions = 2048;
 // Elements of a product's input at most.
 constexpr std::uint32_t chain_most_inner = 4096;
 
-// out [columns] = scale · token_weight[token] + position_weight[first], as EmbeddingForward for one row. `columns` is
+// out [columns] = scale · token_weight[token] + position_weight[position of the row], as EmbeddingForward for one row. `columns` is
 // even.
 struct ChainEmbedding {
   const std::int32_t* token = nullptr;
   const void* token_weight = nullptr;     // [vocab, columns]
   const void* position_weight = nullptr;  // [places, columns], or null
-  const std::int32_t* first = nullptr;    // the row's position, or null for 0
   void* out = nullptr;
   std::uint32_t vocab = 0;
   std::uint32_t places = 0;
@@ -104,6 +109,7 @@ struct Chain {
   static constexpr std::size_t most_steps = 192;
   ChainStep steps[most_steps];
   std::uint32_t count = 0;
+  ChainPlace place;
   ChainLargest largest;
   // state_bytes() of memory, zeros before the first launch, and for one launch at a time.
   std::uint32_t* state = nullptr;
