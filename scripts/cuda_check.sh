@@ -78,12 +78,18 @@ check_sanitize() {
   local tools tool filter=${SANITIZE_FILTER:-*}
   read -ra tools <<<"${SANITIZE_TOOLS:-memcheck racecheck synccheck initcheck}"
   for tool in "${tools[@]}"; do
-    local options=() arguments=(--devices=cuda --gtest_brief=1 "--gtest_filter=$filter:-*RefusesImpossibleSizes*")
+    local options=() arguments=(--devices=cuda --gtest_brief=1) left_out=*RefusesImpossibleSizes*
     case $tool in
       memcheck) options=(--leak-check full) ;;
-      # Zeroed memory counts as written.
-      initcheck) arguments=(--devices=cuda --undefined-memory --gtest_brief=1 "--gtest_filter=$filter:-*MemoryTest*") ;;
+      # It does not follow mbarriers, which order the shared memory of decode_chain.
+      racecheck) left_out+=:*DecodesAsItsOperationsDo* ;;
+      # Zeroed memory, with which decode_chain begins, counts as written.
+      initcheck)
+        arguments+=(--undefined-memory)
+        left_out=*MemoryTest*:*DecodesAsItsOperationsDo*
+        ;;
     esac
+    arguments+=("--gtest_filter=$filter:-$left_out")
     echo "== compute-sanitizer --tool $tool"
     run "$sanitizer" --tool "$tool" "${options[@]}" --error-exitcode 9 "$suites" "${arguments[@]}" | tail -n 25
   done
