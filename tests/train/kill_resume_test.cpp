@@ -106,7 +106,8 @@ TEST_F(KillResumeTest, KilledAtRandomMoments) {
     ASSERT_TRUE(status == -SIGKILL || status == 0) << status << ": " << slurp(messages());
     killed += status == -SIGKILL ? 1 : 0;
     if (status != 0) continue;
-    // It has ended, perhaps because the machine became faster. Another one begins, since of an ended one nothing is left to kill.
+    // It has ended, perhaps because the machine became faster. Another one begins, since of an ended one nothing is
+    // left to kill.
     fs::remove_all(folder_.path() / "killed");
     longest /= 2;
   }

@@ -42,7 +42,8 @@ struct DeviceLimits {
   // bytes: enough that commits cost nothing, few enough that the device starts early and no buffer runs for long.
   std::uint32_t batch_dispatches = 64;
   std::uint64_t batch_bytes = std::numeric_limits<std::uint64_t>::max();
-  // A replay of fewer dispatches joins the commands around it: a command buffer of its own would cost more than it saves.
+  // A replay of fewer dispatches joins the commands around it: a command buffer of its own would cost more than it
+  // saves.
   std::uint32_t least_replay = 8;
   // Of the host's memory through which data goes to the device and back. The recorder keeps no more for later, and
   // waits for older work before it has more in use, except for a single tensor that is larger.

@@ -54,8 +54,8 @@ constexpr std::uint32_t chain_most_positions = 2048;
 // Elements of a product's input at most.
 constexpr std::uint32_t chain_most_inner = 4096;
 
-// out [columns] = scale · token_weight[token] + position_weight[position of the row], as EmbeddingForward for one row. `columns` is
-// even.
+// out [columns] = scale · token_weight[token] + position_weight[position of the row], as EmbeddingForward for one row.
+// `columns` is even.
 struct ChainEmbedding {
   const std::int32_t* token = nullptr;
   const void* token_weight = nullptr;     // [vocab, columns]
@@ -83,8 +83,8 @@ struct ChainStep {
     ChainEmbedding embedding;  // only as the first
   };
   // How it is divided, which Chain::plan sets. Of products and the embedding: pairs of results a threadgroup, and how
-  // many threadgroups have one more. Of products: rows in a tile; parts of a row and a lane's spans in each. Of attention: threadgroups between two with a
-  // head.
+  // many threadgroups have one more. Of products: rows in a tile; parts of a row and a lane's spans in each. Of
+  // attention: threadgroups between two with a head.
   std::uint32_t pairs = 0;
   std::uint32_t more = 0;
   std::uint32_t tile_rows = 0;
