@@ -79,7 +79,7 @@ check_sanitize() {
   read -ra tools <<<"${SANITIZE_TOOLS:-memcheck racecheck synccheck initcheck}"
   for tool in "${tools[@]}"; do
     # All but memcheck report cuDNN's kernels, whose barriers they do not follow.
-    local options=() device=cuda-msl arguments=() left_out=*RefusesImpossibleSizes*
+    local options=() device=cuda-msl arguments=() left_out='*RefusesImpossibleSizes*'
     case $tool in
       memcheck)
         options=(--leak-check full)
@@ -88,7 +88,7 @@ check_sanitize() {
       # Zeroed memory counts as written.
       initcheck)
         arguments=(--undefined-memory)
-        left_out=*MemoryTest*
+        left_out='*MemoryTest*'
         ;;
     esac
     arguments+=("--devices=$device" --gtest_brief=1 "--gtest_filter=$filter:-$left_out")
