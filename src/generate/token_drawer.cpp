@@ -93,11 +93,7 @@ void TokenDrawer::begin_on_device(std::span<const int> samples,
 }
 
 void TokenDrawer::draw_on_device(const Tensor& logits, const NextTokens& next) {
-  if (greedy_choices() > 0) {
-    backend_.run(Argmax{.values = next.logits, .indices = next.tokens, .logits = logits, .vocab = choices_});
-  } else {
-    row_draws_.run(next.tokens, next.logits, logits);
-  }
+  row_draws_.run(next.tokens, next.logits, logits);
 }
 
 void TokenDrawer::count_draws(std::span<const int> samples) {

@@ -41,8 +41,9 @@ class TokenDrawer {
   std::int64_t greedy_choices() const { return candidates_ == 1 ? choices_ : 0; }
   // Draws on the device, without the host, go on from the draws so far: begin_on_device() gives the device what it
   // needs for the samples whose logits the rows will be, with `histories` as for draw(). Each draw_on_device() then
-  // writes the tokens to `next`, with the largest logits of the rows. The host says by count_draws() that it has them,
-  // too. The rows' tokens are those that draw() gives, but for draws that rounding decides (DrawTokens).
+  // writes the tokens to `next`, with the largest logits of the rows; it is not for what a step chooses itself. The
+  // host says by count_draws() that it has them, too. The rows' tokens are those that draw() gives, but for draws that
+  // rounding decides (DrawTokens).
   void begin_on_device(std::span<const int> samples, std::span<const std::span<const std::int32_t>> histories);
   void draw_on_device(const Tensor& logits, const NextTokens& next);
   void count_draws(std::span<const int> samples);

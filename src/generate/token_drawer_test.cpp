@@ -140,11 +140,15 @@ TEST_F(TokenDrawerTest, TheDeviceDrawsWhatASamplerOfAllLogitsDraws) {
           drawer.load(upload(some_logits(0)));
           expect(drawer.draw(samples, spans()), some_logits(0));
           drawer.begin_on_device(samples, spans());
-          const Tensor words(*tokens_, 0, DType::i32, {2 * rows});
-          const NextTokens next = {words.slice(0, rows),
-                                   Tensor(*tokens_, rows * sizeof(std::int32_t), DType::f32, {rows}), words};
+          const NextTokens next(Tensor(*tokens_, 0, DType::i32, {2 * rows}));
+          // Which a step does itself.
+          const auto draw = [&](const Tensor& logits) {
+            const std::int64_t choices = drawer.greedy_choices();
+            if (choices == 0) return drawer.draw_on_device(logits, next);
+            backend_.run(Argmax{.values = next.logits, .indices = next.tokens, .logits = logits, .vocab = choices});
+          };
           for (std::uint32_t step = 1; step < 4; ++step) {
-            drawer.draw_on_device(upload(some_logits(step)), next);
+            draw(upload(some_logits(step)));
             std::vector<std::int32_t> tokens(rows);
             backend_.download(next.tokens, std::as_writable_bytes(std::span(tokens)));
             drawer.count_draws(samples);

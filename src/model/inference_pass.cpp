@@ -485,11 +485,7 @@ Tensor InferencePass::State::as_f32(const Tensor& logits) {
 }
 
 NextTokens InferencePass::State::next_tokens(std::int64_t count) const {
-  const Tensor words = outputs.tensor("next_tokens").slice(0, 2 * count);
-  return {.tokens = words.slice(0, count),
-          .logits = Tensor(words.buffer(), words.offset() + static_cast<std::size_t>(count) * sizeof(std::int32_t),
-                           DType::f32, {count}),
-          .words = words};
+  return NextTokens(outputs.tensor("next_tokens").slice(0, 2 * count));
 }
 
 Tensor InferencePass::State::step(std::span<const int> slots, std::int64_t choices) {
@@ -522,6 +518,11 @@ Tensor InferencePass::State::step(std::span<const int> slots, std::int64_t choic
   for (const int slot : slots) cache.advance(slot, 1);
   return logits;
 }
+
+NextTokens::NextTokens(const Tensor& words)
+    : words(words),
+      tokens(words.slice(0, words.shape()[0] / 2)),
+      logits(words.buffer(), words.offset() + tokens.bytes(), DType::f32, tokens.shape()) {}
 
 InferencePass::InferencePass(Transformer& transformer, KvCache& cache, RowBits bits, std::int64_t longest)
     : state_(std::make_unique<State>(transformer, cache, bits, longest)) {

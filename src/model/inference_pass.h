@@ -22,11 +22,13 @@ struct Chunk {
   bool wants_logits = true;  // of the last one
 };
 
-// The tokens of a decode step, and room for the logits by which they were chosen.
+// The tokens of a decode step, and room for the logits by which they were chosen: `words` are both, one behind the
+// other.
 struct NextTokens {
+  explicit NextTokens(const Tensor& words);  // i32 [2 · N]
+  Tensor words;
   Tensor tokens;  // i32 [N]
   Tensor logits;  // f32 [N]
-  Tensor words;   // i32 [2 · N]: both
 };
 
 // Runs prompts (many tokens of a sequence at once) and single decode steps with the same parameters and cache.

@@ -166,9 +166,11 @@ TEST_P(RecordingTest, DecodesAsItsOperationsDo) {
         expect_close(together.weights[layer].keys.values(), apart.weights[layer].keys.values(), tolerance);
         expect_close(together.weights[layer].values.values(), apart.weights[layer].values.values(), tolerance);
       }
+      const std::vector<std::byte> stream_once = together.stream.bytes();
       const std::vector<std::byte> once = together.logits.bytes();
       backend().upload(together.token, begun);
       backend().replay(*recording);
+      EXPECT_EQ(together.stream.bytes(), stream_once);
       EXPECT_EQ(together.logits.bytes(), once);
       EXPECT_TRUE(together.logits.intact() && together.token.intact() && together.best.intact());
       EXPECT_TRUE(together.stream.intact() && together.qkv.intact() && together.inner.intact() &&

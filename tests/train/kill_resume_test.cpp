@@ -108,6 +108,7 @@ TEST_F(KillResumeTest, KilledAtRandomMoments) {
     if (status != 0) continue;
     // It has ended, perhaps because the machine became faster. Another one begins, since of an ended one nothing is
     // left to kill.
+    expect_equal_to_whole("killed");
     fs::remove_all(folder_.path() / "killed");
     longest /= 2;
   }

@@ -28,6 +28,7 @@ bool is_16_bit(DType dtype) {
 }
 
 bool same(const Tensor& a, const Tensor& b) {
+  if (!a || !b) return !a && !b;
   return &a.buffer() == &b.buffer() && a.offset() == b.offset() && a.bytes() == b.bytes();
 }
 
@@ -70,7 +71,7 @@ bool same_place(const FusedChain::Operation& a, const FusedChain::Operation& b) 
   const Tensor* const first = position_of(a);
   const Tensor* const second = position_of(b);
   if (first == nullptr || second == nullptr) return true;
-  if (static_cast<bool>(*first) != static_cast<bool>(*second) || (*first && !same(*first, *second))) return false;
+  if (!same(*first, *second)) return false;
   const auto* const one = std::get_if<AttentionDecode>(&a);
   const auto* const other = std::get_if<AttentionDecode>(&b);
   return one == nullptr || other == nullptr || same(one->cache.block_table, other->cache.block_table);

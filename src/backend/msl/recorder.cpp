@@ -132,12 +132,16 @@ void Recorder::do_pending() {
   std::swap(operation_, pending_operation_);
 }
 
-void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes, const DispatchRecord& record) {
+bool Recorder::is_full(std::uint64_t dispatches, std::uint64_t bytes) const {
   const DeviceLimits& limits = device_.limits();
+  return dispatches >= limits.batch_dispatches || bytes >= limits.batch_bytes;
+}
+
+void Recorder::count(std::uint64_t dispatches, std::uint64_t bytes, const DispatchRecord& record) {
   const auto add_to = [&](auto& commands) {
     commands.dispatches += dispatches;
     commands.bytes += bytes;
-    return commands.dispatches >= limits.batch_dispatches || commands.bytes >= limits.batch_bytes;
+    return is_full(commands.dispatches, commands.bytes);
   };
   const auto mark = [&](Commands& commands, std::vector<CommandNote>& notes) {
     commands.mark();
@@ -183,7 +187,7 @@ void Recorder::replay(const RecordedCommands& recording) {
   for (const RecordedCommands::Part& part : recording.parts) {
     counters_.dispatches += part.dispatches;
     play(part, first_operation);
-    if (!joins) commit();
+    if (!joins || (open_ && is_full(open_->dispatches, open_->bytes))) commit();
   }
   if (!observer_) return;
   for (const RecordedCommands::Part& part : recording.parts) {

@@ -173,6 +173,8 @@ class Recorder {
   void count(std::uint64_t dispatches, std::uint64_t bytes, const DispatchRecord& record = {});
   // Plays a recorded part into the open batch.
   void play(const RecordedCommands::Part& part, std::size_t first_operation);
+  // Whether a batch or a part of a recording has reached the device's limits.
+  bool is_full(std::uint64_t dispatches, std::uint64_t bytes) const;
   // Commits the open batch, if any.
   void commit();
   // Waits for the oldest committed batch, delivers its read-backs and recycles its memory.

@@ -64,6 +64,15 @@ __device__ __forceinline__ float score_of(const float* query, const float* key) 
   return score;
 }
 
+// Rescales them to a largest score that is no smaller.
+__device__ __forceinline__ void raise(Sums& sums, float largest) {
+  const float shrink = expf(sums.largest - largest);
+  sums.largest = largest;
+  sums.total *= shrink;
+#pragma unroll
+  for (unsigned k = 0; k < span; ++k) sums.columns[k] *= shrink;
+}
+
 template <typename T>
 __device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const float* query, unsigned position,
                                        unsigned end, float scale, unsigned lane) {
@@ -77,11 +86,7 @@ __device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const 
     scores[j] = position + j * beside + lane / position_lanes < end ? score : absent_score;
     next = fmaxf(next, scores[j]);
   }
-  const float shrink = expf(sums.largest - next);
-  sums.largest = next;
-  sums.total *= shrink;
-#pragma unroll
-  for (unsigned k = 0; k < span; ++k) sums.columns[k] *= shrink;
+  raise(sums, next);
 #pragma unroll
   for (unsigned j = 0; j < each; ++j) {
     const float weight = expf(scores[j] - next);
@@ -93,13 +98,18 @@ __device__ __forceinline__ void attend(Sums& sums, const CacheRead& read, const 
   }
 }
 
+// Positions before the row's own.
+__device__ __forceinline__ unsigned older_positions(const Shared& shared, unsigned positions) {
+  return shared.position < 0 ? 0 : min(static_cast<unsigned>(shared.position), positions);
+}
+
 // Asks for what the next attention reads of the cache, which no step before it writes: one warp for the threadgroup.
 template <typename T>
 __device__ __forceinline__ void ask_for_next_cache(const ChainStep& step, unsigned positions, const Shared& shared) {
   const ChainAttention& attention = step.attention;
   const unsigned head = blockIdx.x / step.stride;
   if (step.next_keys == nullptr || blockIdx.x % step.stride != 0 || head >= attention.heads) return;
-  const unsigned end = shared.position < 0 ? 0 : min(static_cast<unsigned>(shared.position), positions);
+  const unsigned end = older_positions(shared, positions);
   const std::size_t width = std::size_t(attention.kv_heads) * chain_head_size;
   const unsigned column = head / (attention.heads / attention.kv_heads) * chain_head_size;
 #pragma unroll 1
@@ -123,7 +133,7 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
   const unsigned kv_head = head / (attention.heads / attention.kv_heads);
   const int first = shared.position;
   const bool has_own = first >= 0 && static_cast<unsigned>(first) < positions;
-  const unsigned end = first < 0 ? 0 : min(static_cast<unsigned>(first), positions);
+  const unsigned end = older_positions(shared, positions);
   // The cache's older rows come while the step before ends.
   constexpr unsigned ahead = 1;
   constexpr unsigned together = warps * block_positions;
@@ -183,22 +193,16 @@ __device__ __forceinline__ void run_head(const ChainStep& step, unsigned number,
     // Of the lanes that had other positions, those of one count it.
     const float own = score_of(query, key) * attention.scale;
     const float score = lane < position_lanes ? own : absent_score;
-    const float next = fmaxf(sums.largest, score);
-    const float shrink = expf(sums.largest - next);
-    const float weight = expf(score - next);
-    sums.largest = next;
-    sums.total = sums.total * shrink + weight;
+    raise(sums, fmaxf(sums.largest, score));
+    const float weight = expf(score - sums.largest);
+    sums.total += weight;
 #pragma unroll
-    for (unsigned k = 0; k < span; ++k) sums.columns[k] = fmaf(weight, value[k], sums.columns[k] * shrink);
+    for (unsigned k = 0; k < span; ++k) sums.columns[k] = fmaf(weight, value[k], sums.columns[k]);
   }
   // Of the lanes that had other positions.
   float largest = fmaxf(sums.largest, __shfl_xor_sync(0xffffffffu, sums.largest, 8));
   largest = fmaxf(largest, __shfl_xor_sync(0xffffffffu, largest, 16));
-  const float factor = expf(sums.largest - largest);
-  sums.largest = largest;
-  sums.total *= factor;
-#pragma unroll
-  for (unsigned k = 0; k < span; ++k) sums.columns[k] *= factor;
+  raise(sums, largest);
 #pragma unroll
   for (unsigned mask = position_lanes; mask < 32; mask *= 2) {
     sums.total += __shfl_xor_sync(0xffffffffu, sums.total, mask);
