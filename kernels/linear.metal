@@ -5,6 +5,7 @@
 
 #include "lib/instantiate.h"
 #include "lib/matmul_direct.h"
+#include "lib/raw_span.h"
 #include "linear_args.h"
 #include "target/direct_product.h"
 #include "target/staged_product.h"
@@ -164,34 +165,59 @@ MSLT_INSTANTIATE(matmul_weight_direct_f32, matmul_weight_direct, float)
 MSLT_INSTANTIATE(matmul_weight_direct_bf16, matmul_weight_direct, bfloat)
 MSLT_INSTANTIATE(matmul_weight_direct_f16, matmul_weight_direct, half)
 
-// Threads of a threadgroup of the column sums: 32 columns, and so many rows at a time.
+// Rows of threads of a threadgroup of the column sums, and how many elements a thread fetches before it adds them.
 constant constexpr uint column_sum_rows = 8;
+constant constexpr uint column_sum_ahead = 4;
 
-// partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads:
-// columns along x, parts along y.
+// partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads of a
+// span each: columns along x, parts along y.
 template <typename T>
 [[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums(device float* partial [[buffer(0)]], device const T* in [[buffer(1)]],
                         constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
                         uint2 position [[thread_position_in_threadgroup]]) {
-  threadgroup float sums[column_sum_rows][32];
-  const uint column = group.x * 32 + position.x;
+  threadgroup float sums[column_sum_rows][32 * span_width];
+  const uint column = (group.x * 32 + position.x) * span_width;
   const ulong first = ulong(group.y) * args.rows_per_part;
   const ulong last = min(first + args.rows_per_part, ulong(args.rows));
-  float total = 0.0f;
+  float total[span_width];
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    total[k] = 0.0f;
+  }
   if (column < args.columns) {
-    for (ulong row = first + position.y; row < last; row += column_sum_rows) {
-      total += float(in[row * args.columns + column]);
+    for (ulong row = first + position.y; row < last; row += column_sum_ahead * column_sum_rows) {
+      Run<T, span_width> ahead[column_sum_ahead];
+#pragma unroll
+      for (uint step = 0; step < column_sum_ahead; ++step) {
+        const ulong begin = min(row + step * column_sum_rows, last - 1) * args.columns;
+        fetch_span(in, begin + column, begin + args.columns, args.aligned, ahead[step]);
+      }
+#pragma unroll
+      for (uint step = 0; step < column_sum_ahead; ++step) {
+        float values[span_width];
+        unpack_raw(ahead[step], values);
+#pragma unroll
+        for (uint k = 0; k < span_width; ++k) {
+          total[k] += row + step * column_sum_rows < last ? values[k] : 0.0f;
+        }
+      }
     }
   }
-  sums[position.y][position.x] = total;
+#pragma unroll
+  for (uint k = 0; k < span_width; ++k) {
+    sums[position.y][position.x * span_width + k] = total[k];
+  }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (position.y == 0 && column < args.columns) {
-    total = 0.0f;
+  const uint place = position.y * 32 + position.x;
+  const uint mine = group.x * 32 * span_width + place;
+  if (mine < args.columns) {
+    float sum = 0.0f;
+#pragma unroll
     for (uint k = 0; k < column_sum_rows; ++k) {
-      total += sums[k][position.x];
+      sum += sums[k][place];
     }
-    partial[ulong(group.y) * args.columns + column] = total;
+    partial[ulong(group.y) * args.columns + mine] = sum;
   }
 }
 
@@ -199,19 +225,37 @@ MSLT_INSTANTIATE(column_sums_f32, column_sums, float)
 MSLT_INSTANTIATE(column_sums_bf16, column_sums, bfloat)
 MSLT_INSTANTIATE(column_sums_f16, column_sums, half)
 
-// target += the parts of its column, in their order. Threadgroups of any width.
+// target += the parts of its column. Threadgroups of 32 columns by column_sum_rows threads.
 template <typename D>
 [[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums_join(device D* target [[buffer(0)]], device const float* partial [[buffer(1)]],
-                             constant ColumnSumArgs& args [[buffer(2)]], uint column [[thread_position_in_grid]]) {
-  if (column >= args.columns) {
-    return;
-  }
+                             constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
+                             uint2 position [[thread_position_in_threadgroup]]) {
+  threadgroup float sums[column_sum_rows][32];
+  const uint column = group.x * 32 + position.x;
+  const bool inside = column < args.columns;
   float total = 0.0f;
-  for (uint part = 0; part < args.parts; ++part) {
-    total += partial[ulong(part) * args.columns + column];
+  for (uint first = position.y; inside && first < args.parts; first += column_sum_ahead * column_sum_rows) {
+    float ahead[column_sum_ahead];
+#pragma unroll
+    for (uint step = 0; step < column_sum_ahead; ++step) {
+      const uint part = min(first + step * column_sum_rows, args.parts - 1);
+      ahead[step] = partial[ulong(part) * args.columns + column];
+    }
+#pragma unroll
+    for (uint step = 0; step < column_sum_ahead; ++step) {
+      total += first + step * column_sum_rows < args.parts ? ahead[step] : 0.0f;
+    }
   }
-  target[column] = D(float(target[column]) + total);
+  sums[position.y][position.x] = total;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (position.y == 0 && inside) {
+    total = 0.0f;
+    for (uint k = 0; k < column_sum_rows; ++k) {
+      total += sums[k][position.x];
+    }
+    target[column] = D(float(target[column]) + total);
+  }
 }
 
 MSLT_INSTANTIATE(column_sums_join_f32, column_sums_join, float)

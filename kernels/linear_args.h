@@ -23,4 +23,5 @@ struct ColumnSumArgs {
   uint32_t columns;
   uint32_t rows_per_part;
   uint32_t parts;
+  uint32_t aligned;  // rows are whole spans at multiples of 16 bytes
 };

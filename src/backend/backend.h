@@ -170,8 +170,11 @@ class Backend : public ExecutesAll<Operations> {
   // allocating device memory. Throws Error(usage) for a recording of another backend.
   virtual void replay(const Recording& recording);
 
-  // Up to so many rows FusedProduct is faster than the operations that it stands for.
-  virtual std::int64_t fused_rows() const { return 0; }
+  // Up to so many rows a FusedProduct of this weight, activations of this dtype and a norm or none is faster than the
+  // operations that it stands for.
+  virtual std::int64_t fused_rows(const Weight& /*weight*/, DType /*activations*/, bool /*has_norm*/) const {
+    return 0;
+  }
 
   // Seconds of work by the device's own clock, over all work that wait(), throttle() and download() have seen done; 0
   // without such a clock.

@@ -62,7 +62,9 @@ class TimedBackend final : public ForEachOperation<TimedBackend> {
   void throttle(std::size_t in_flight) override;
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
   void replay(const Recording& recording) override;
-  std::int64_t fused_rows() const override { return inner_.fused_rows(); }
+  std::int64_t fused_rows(const Weight& weight, DType activations, bool has_norm) const override {
+    return inner_.fused_rows(weight, activations, has_norm);
+  }
   double device_seconds() const override { return inner_.device_seconds(); }
   std::size_t peak_device_bytes() const override { return inner_.peak_device_bytes(); }
   WorkingMemory working_memory() const override { return inner_.working_memory(); }

@@ -38,6 +38,19 @@ std::string result_name(const Stage& stage) {
   return std::string(role == "attention_out" || role == "ffn_down" ? "branch" : role);
 }
 
+// Of the products of all layers.
+std::int64_t least_fused_rows(const Backend& backend, const std::vector<Stage>& stages, const ModelWeights& weights,
+                              DType dtype) {
+  std::int64_t least = max_batch_rows;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    if (stages[i].as<Linear>() == nullptr) continue;
+    const Join* const join = i > 0 ? stages[i - 1].as<Join>() : nullptr;
+    const bool has_norm = join != nullptr && join->normalizes;
+    least = std::min(least, backend.fused_rows(weights.stages[i].product, dtype, has_norm));
+  }
+  return least;
+}
+
 }  // namespace
 
 struct InferencePass::State {
@@ -52,6 +65,7 @@ struct InferencePass::State {
   bool independent;
   std::int64_t longest;
   ModelWeights weights;
+  std::int64_t fused_rows;  // up to which every product is faster with what is around it
   // Room for `capacity` rows of every activation, for `sequences` sequences where that is what a tensor counts.
   std::int64_t capacity = 0;
   std::int64_t sequences = 0;
@@ -124,7 +138,8 @@ InferencePass::State::State(Transformer& transformer, KvCache& cache, RowBits bi
       dtype(backend.device().trains_16_bit ? transformer.dtype() : DType::f32),
       independent(bits == RowBits::independent && backend.device().backend == "cpu"),
       longest(longest > 0 ? longest : std::min(config.max_positions, cache.blocks() * KvCacheView::block_size)),
-      weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())) {}
+      weights(bind_weights(config, stages, transformer.parameters(), transformer.quantised())),
+      fused_rows(least_fused_rows(backend, stages, weights, dtype)) {}
 
 void InferencePass::State::check_slots(std::span<const int> slots) {
   std::vector<int> sorted(slots.begin(), slots.end());
@@ -310,7 +325,7 @@ InferencePass::State::HeadInput InferencePass::State::run_batch(const Uploaded& 
   Tensor spare = rows_of("x", rows);
   Tensor x = stream;
   // In decoding, a product also does the norm before it and the addition of its branch to the stream.
-  const bool fuses = std::ranges::all_of(batch.segments, &Segment::continued) && rows <= backend.fused_rows();
+  const bool fuses = std::ranges::all_of(batch.segments, &Segment::continued) && rows <= fused_rows;
   const StageWeights* norm_of_x = nullptr;  // that the next product has to do
   bool is_added = false;                    // whether the stream has the branch already
   for (std::size_t i = 0; i < stages.size(); ++i) {

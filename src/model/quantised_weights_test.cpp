@@ -89,7 +89,7 @@ TEST_P(QuantisedWeightsTest, GiveTheLogitsOfTheValuesThatTheyHold) {
 
   if (msl_host_devices().empty()) GTEST_SKIP() << "this build has no msl-host, which fuses operations in decoding";
   const auto fusing = make_backend("msl-host");
-  ASSERT_GE(fusing->fused_rows(), 1);
+  ASSERT_GE(fusing->fused_rows({}, DType::f32, true), 1);
   Transformer fused(*fusing, config(), DType::f32);
   test::randomize(fused);
   fused.quantise(GetParam());

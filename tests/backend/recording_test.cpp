@@ -179,6 +179,55 @@ TEST_P(RecordingTest, DecodesAsItsOperationsDo) {
   }
 }
 
+// Products of several rows in a row, each of which reads what the one before it writes. A device may begin them early,
+// but not where the weight is new.
+TEST_P(RecordingTest, MultipliesFewRowsAsItsOperationsDo) {
+  constexpr std::int64_t rows = 6;
+  constexpr std::int64_t channels = 128;
+  constexpr std::int64_t ffn = 512;
+  constexpr int layers = 6;
+  for (const DType dtype : activation_types(backend())) {
+    SCOPED_TRACE(name_of(dtype));
+    std::uint64_t seed = 0;
+    const auto make = [&](const Shape& shape, double size, double mean = 0.0) {
+      std::vector<double> values = random_values(dtype, shape.elements(), ++seed);
+      for (double& value : values) value = mean + size * value;
+      return upload(backend(), dtype, shape, values);
+    };
+    const Guarded start = make({rows, channels}, 1.0);
+    const Guarded stream(backend(), dtype, {rows, channels});
+    const Guarded inner(backend(), dtype, {rows, ffn});
+    const Guarded gain = make({channels}, 0.3, 1.0);
+    const Guarded up = make({ffn, channels}, 0.1);
+    const Guarded other_up = make({ffn, channels}, 0.1);
+    const Guarded down = make({channels, ffn}, 0.05);
+    const auto run = [&](const Guarded& last_up) {
+      backend().run(Copy{.out = stream, .in = start});
+      for (int layer = 0; layer < layers; ++layer) {
+        const bool is_last = layer + 1 == layers;
+        if (is_last) backend().run(Copy{.out = up, .in = last_up});
+        backend().run(FusedProduct{
+            .out = inner, .in = stream, .norm_weight = gain, .weight = {up.tensor()}, .activation = Activation::gelu});
+        backend().run(FusedProduct{.out = stream, .in = inner, .weight = {down.tensor()}, .accumulate = true});
+      }
+    };
+    const std::vector<std::byte> first_up = up.bytes();
+    run(other_up);
+    const std::vector<double> apart = stream.values();
+    backend().upload(up, first_up);
+    run(up);
+    const std::vector<double> without = stream.values();
+    EXPECT_NE(apart, without);
+    const std::unique_ptr<Recording> recording = backend().record([&] { run(other_up); });
+    for (int turn = 0; turn < 4; ++turn) {
+      backend().upload(up, first_up);
+      backend().replay(*recording);
+      EXPECT_EQ(stream.values(), apart) << turn;
+    }
+    EXPECT_TRUE(stream.intact() && inner.intact());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends, RecordingTest, testing::ValuesIn(test_backends()), test_backend_name);
 
 }  // namespace

@@ -25,8 +25,7 @@ class CudaBackend final : public MslBackend {
 
   // Tells the libraries' versions, too.
   const DeviceInfo& device() const override { return info_; }
-  // More go to the library.
-  std::int64_t fused_rows() const override;
+  std::int64_t fused_rows(const Weight& weight, DType activations, bool has_norm) const override;
   using MslBackend::execute;
   void execute(const MatmulForward& op) override;
   void execute(const FusedProduct& op) override;
@@ -57,6 +56,8 @@ class CudaBackend final : public MslBackend {
   template <class Op>
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
+  // By the driver's kernel for few rows.
+  bool multiply_few_rows(const FusedProduct& op);
 
   // Operations of one row as one launch, fused_chain.cpp. Whether the GPU does that and may.
   bool chains();
@@ -74,6 +75,7 @@ class CudaBackend final : public MslBackend {
     std::shared_ptr<msl::cuda::CudnnAttention> attention;
   };
   std::optional<bool> chains_;
+  std::optional<bool> few_rows_;                       // whether the GPU has that kernel and may use it
   std::vector<std::unique_ptr<Buffer>> chain_memory_;  // the last is in use by new chains
   std::uint64_t recorded_chains_ = 0;
   std::weak_ptr<FusedChain> chain_;  // that the recorder is to record

@@ -4,10 +4,10 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <utility>
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/suits.h"
 #include "backend/msl/drivers/cuda/cuda_status.h"
 
 namespace mslt {
@@ -15,17 +15,6 @@ namespace {
 
 // Fewer are as fast as launches of their own.
 constexpr std::size_t fewest_operations = 3;
-
-// Whether the tensors are absent or all of the element type, and begin at multiples of 16 bytes.
-bool suit(DType dtype, std::initializer_list<const Tensor*> tensors) {
-  return std::ranges::all_of(tensors, [dtype](const Tensor* tensor) {
-    return !*tensor || (tensor->dtype() == dtype && tensor->offset() % 16 == 0);
-  });
-}
-
-bool is_16_bit(DType dtype) {
-  return dtype == DType::bf16 || dtype == DType::f16;
-}
 
 bool same(const Tensor& a, const Tensor& b) {
   if (!a || !b) return !a && !b;
@@ -236,7 +225,7 @@ void CudaBackend::record_chain(const FusedChain& chain) {
 }
 
 void CudaBackend::execute(const FusedProduct& op) {
-  if (!chain(op)) MslBackend::execute(op);
+  if (!chain(op) && !multiply_few_rows(op)) MslBackend::execute(op);
 }
 
 void CudaBackend::execute(const AttentionDecode& op) {

@@ -1,8 +1,13 @@
-// Matrix products by cuBLASLt.
+// Matrix products by cuBLASLt, and those of few rows by the driver's kernel.
+#include <cuda_runtime_api.h>
+
 #include <optional>
 #include <string>
 
 #include "backend/cuda/cuda_backend.h"
+#include "backend/cuda/suits.h"
+#include "backend/msl/drivers/cuda/cuda_status.h"
+#include "backend/msl/drivers/cuda/few_rows_product.h"
 #include "base/fail.h"
 
 namespace mslt {
@@ -19,6 +24,26 @@ std::string identity_of(const msl::cuda::Product& p, const ProductOperands& oper
                           p.keeps, p.accumulate, p.bias_gradient, p.alignment, p.timed, operands.in, operands.weight,
                           operands.dout, operands.bias, operands.pre_activation, operands.bias_gradient,
                           operands.result);
+}
+
+std::string identity_of(const msl::cuda::FewRowsProduct& p) {
+  return msl::identity_of(p.in, p.weight, p.bias, p.gain, p.offset, p.out, p.rows, p.inner, p.outputs, p.activation,
+                          p.norm, p.accumulate, p.epsilon, p.weight_offset, p.early);
+}
+
+// The sizes of a product of few rows that the driver's kernel can do.
+std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, DType activations, std::int64_t rows,
+                                                          bool has_norm) {
+  if (!is_16_bit(activations) || weight.scales || !suit(activations, {&weight.values})) return std::nullopt;
+  // Larger ones take as long as reading them, and there the library is as fast.
+  constexpr std::int64_t most_elements = std::int64_t{1} << 24;
+  if (weight.values.elements() > most_elements) return std::nullopt;
+  msl::cuda::FewRowsProduct product = {.rows = static_cast<std::uint32_t>(rows),
+                                       .inner = static_cast<std::uint32_t>(weight.values.shape()[1]),
+                                       .outputs = static_cast<std::uint32_t>(weight.values.shape()[0]),
+                                       .norm = has_norm ? 1u : 0u};
+  if (!product.plan()) return std::nullopt;
+  return product;
 }
 
 }  // namespace
@@ -82,9 +107,53 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
   return true;
 }
 
-std::int64_t CudaBackend::fused_rows() const {
-  if (product_use_ == Use::never) return MslBackend::fused_rows();
-  return product_use_ == Use::always ? 0 : rows_of_kernels;
+std::int64_t CudaBackend::fused_rows(const Weight& weight, DType activations, bool has_norm) const {
+  if (product_use_ == Use::never) return MslBackend::fused_rows(weight, activations, has_norm);
+  if (product_use_ == Use::always) return 0;
+  if (!msl::cuda::runs_few_rows_products()) return rows_of_kernels;
+  // More rows take more of its shared memory.
+  for (std::int64_t rows = msl::cuda::few_rows_most; rows > rows_of_kernels; rows /= 2) {
+    if (few_rows_product(weight, activations, rows, has_norm)) return rows;
+  }
+  return rows_of_kernels;
+}
+
+bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
+  const std::int64_t rows = op.in.shape().rows();
+  if (product_use_ != Use::where_it_serves || rows < 2 || rows > msl::cuda::few_rows_most) return false;
+  std::optional<msl::cuda::FewRowsProduct> product =
+      few_rows_product(op.weight, op.in.dtype(), rows, static_cast<bool>(op.norm_weight));
+  const bool has_activation =
+      op.activation == Activation::none || op.activation == Activation::gelu || op.activation == Activation::relu;
+  if (!product || !has_activation ||
+      !suit(op.in.dtype(), {&op.out, &op.in, &op.norm_weight, &op.norm_bias, &op.bias})) {
+    return false;
+  }
+  if (!few_rows_) {
+    few_rows_ = msl::cuda::runs_few_rows_products();
+    if (*few_rows_) msl::cuda::check(msl::cuda::prepare_few_rows_products(), "preparing products of few rows");
+  }
+  if (!*few_rows_) return false;
+  product->in = address(op.in);
+  product->weight = address(op.weight.values);
+  product->bias = address(op.bias);
+  product->gain = address(op.norm_weight);
+  product->offset = address(op.norm_bias);
+  product->out = address(op.out);
+  product->activation = static_cast<std::uint32_t>(op.activation);
+  if (op.norm_weight && op.norm.rms) product->norm = 2;
+  product->accumulate = op.accumulate ? 1u : 0u;
+  product->epsilon = op.norm.epsilon;
+  product->weight_offset = op.norm.weight_offset;
+  product->early = recorder().may_read_early({&op.weight.values, &op.norm_weight, &op.norm_bias}) ? 1u : 0u;
+  library_call("few_rows", op, 0,
+               {[each = *product, dtype = op.in.dtype()](const msl::LibraryContext& context) {
+                  msl::cuda::check(
+                      msl::cuda::launch_few_rows_product(each, dtype, static_cast<cudaStream_t>(context.stream)),
+                      "launching 'few_rows_product'");
+                },
+                identity_of(*product)});
+  return true;
 }
 
 void CudaBackend::execute(const MatmulForward& op) {

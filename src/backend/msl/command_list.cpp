@@ -1,7 +1,10 @@
 // Encoding a list of commands.
 #include "backend/msl/command_list.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "base/overloaded.h"
 
 namespace mslt::msl {
 
@@ -49,6 +52,30 @@ std::size_t CommandList::encode_to_mark(Commands& commands, std::size_t from) co
     std::visit(Encode{commands, bytes_}, commands_[from]);
   }
   return from;
+}
+
+bool CommandList::writes_to(const Buffer& buffer, std::size_t begin, std::size_t end) const {
+  const auto meets = [&](const Buffer* other, std::size_t first, std::size_t last) {
+    return other == &buffer && first < end && begin < last;
+  };
+  const Overloaded writes{
+      [&](const SetBuffer& set) { return set.buffer == &buffer; },
+      [&](const SetRange& set) {
+        return set.access == ArgumentAccess::write && meets(set.buffer, set.offset, set.offset + set.bytes);
+      },
+      [&](const Copy& copy) {
+        return meets(copy.destination, copy.destination_offset, copy.destination_offset + copy.bytes);
+      },
+      [&](const Fill& fill) { return meets(fill.buffer, fill.offset, fill.offset + fill.bytes); },
+      [&](const Library& library) {
+        return std::ranges::any_of(library.accesses, [&](const BufferAccess& access) {
+          return access.is_written && meets(access.buffer, access.begin, access.end);
+        });
+      },
+      [](const auto&) {
+        return false;
+      }};
+  return std::ranges::any_of(commands_, [&](const Command& command) { return std::visit(writes, command); });
 }
 
 void CommandBuffer::play(const CommandList& list, bool with_marks) {

@@ -46,6 +46,8 @@ class CommandList final : public Commands {
   // Encodes from the command number `from` to the next mark, without that, and returns the number of the one behind it.
   std::size_t encode_to_mark(Commands& commands, std::size_t from) const;
   std::size_t size() const { return commands_.size(); }
+  // Whether a command may write to the bytes from `begin` to `end` of the buffer.
+  bool writes_to(const Buffer& buffer, std::size_t begin, std::size_t end) const;
 
  private:
   struct SetPipeline {

@@ -15,6 +15,7 @@ namespace {
 
 // As kernels/linear.metal has it.
 constexpr std::uint32_t column_sum_rows = 8;
+constexpr std::int64_t column_sum_span = 8;
 constexpr std::int64_t rows_per_sum = 256;
 constexpr std::int64_t most_sums = 1024;
 
@@ -186,19 +187,21 @@ void MslBackend::add_column_sums(std::string_view operation, const Tensor& sums,
   const ColumnSumArgs args = {.rows = side(rows, operation),
                               .columns = side(columns, operation),
                               .rows_per_part = static_cast<std::uint32_t>(each),
-                              .parts = parts};
+                              .parts = parts,
+                              .aligned = msl::aligned_rows(columns, in)};
   const msl::Scratch partial = scratch(DType::f32, {parts, columns});
   encode(msl::kernel_name("column_sums", in.dtype()))
       .buffer(0, partial)
       .buffer(1, in)
       .bytes(2, args)
       .work(static_cast<double>(in.elements()))
-      .dispatch({msl::group_count(columns, msl::simdgroup_width), parts, 1}, {32, column_sum_rows, 1});
+      .dispatch({msl::group_count(columns, msl::simdgroup_width * column_sum_span), parts, 1},
+                {32, column_sum_rows, 1});
   encode(msl::kernel_name("column_sums_join", sums.dtype()))
       .buffer(0, sums)
       .buffer(1, partial)
       .bytes(2, args)
-      .dispatch({msl::group_count(columns, 256), 1, 1}, {256, 1, 1});
+      .dispatch({msl::group_count(columns, msl::simdgroup_width), 1, 1}, {32, column_sum_rows, 1});
 }
 
 }  // namespace mslt

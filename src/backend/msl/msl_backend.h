@@ -73,7 +73,9 @@ class MslBackend : public Backend {
   void begin_times() override { recorder_->begin_times(); }
   std::vector<KernelTime> end_times() override { return recorder_->end_times(); }
   void as_operation(const std::function<void()>& run) override { recorder_->as_operation(run); }
-  std::int64_t fused_rows() const override { return tuning_.few_rows; }
+  std::int64_t fused_rows(const Weight& /*weight*/, DType /*activations*/, bool /*has_norm*/) const override {
+    return tuning_.few_rows;
+  }
   std::size_t peak_device_bytes() const override { return recorder_->device().peak_bytes(); }
   WorkingMemory working_memory() const override { return recorder_->working_memory(); }
   WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;

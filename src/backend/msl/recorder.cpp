@@ -178,10 +178,25 @@ std::unique_ptr<RecordedCommands> Recorder::record(const std::function<void()>& 
   return recording;
 }
 
+bool Recorder::may_read_early(std::initializer_list<const Tensor*> tensors) {
+  do_pending();
+  RecordedCommands* const recorded = recorded_.get();
+  if (recorded == nullptr) return false;
+  for (const Tensor* tensor : tensors) {
+    if (!*tensor) continue;
+    for (const RecordedCommands::Part& part : recorded->parts) {
+      if (part.commands.writes_to(tensor->buffer(), tensor->offset(), tensor->offset() + tensor->bytes())) return false;
+    }
+  }
+  recorded->is_alone = true;
+  return true;
+}
+
 void Recorder::replay(const RecordedCommands& recording) {
   recorded_.require_none("replay");
   if (recording.of != this) fail(ErrorKind::usage, "The recording is of another backend.");
-  const bool joins = recording.parts.size() == 1 && recording.parts.front().dispatches < device_.limits().least_replay;
+  const bool joins = !recording.is_alone && recording.parts.size() == 1 &&
+                     recording.parts.front().dispatches < device_.limits().least_replay;
   if (!joins) commit();
   const std::size_t first_operation = std::exchange(operations_, operations_ + recording.operations);
   for (const RecordedCommands::Part& part : recording.parts) {

@@ -48,6 +48,7 @@ struct RecordedCommands final : Recording {
   const Recorder* of = nullptr;
   std::deque<Part> parts;
   std::size_t operations = 0;
+  bool is_alone = false;  // played in command buffers of its own
 };
 
 // A tensor from the recorder's pool for the partial results of one operation, undefined at first. Destroying it frees
@@ -143,6 +144,9 @@ class Recorder {
   // same command buffers over, with nothing else in them, so that a driver can know them again.
   std::unique_ptr<RecordedCommands> record(const std::function<void()>& work);
   bool is_recording() const { return recorded_.get() != nullptr; }
+  // Whether the next command may read the tensors, absent ones aside, before those in front of it have ended: it is
+  // recorded, and no command of the recording so far writes to them. The recording is then never played among others.
+  bool may_read_early(std::initializer_list<const Tensor*> tensors);
   void replay(const RecordedCommands& recording);
 
   // As the Backend's functions of these names. What set_pending() keeps belongs to the operation that called it. After

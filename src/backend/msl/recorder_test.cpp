@@ -270,6 +270,36 @@ TEST_F(RecorderTest, ReplaysWhatWasRecordedInTheSameCommandBuffers) {
   recorder_.wait();
 }
 
+TEST_F(RecorderTest, ReadsEarlyWhatItsRecordingDoesNotWrite) {
+  const auto may_read_x = [&] {
+    return recorder_.may_read_early({&x_.tensor});
+  };
+  EXPECT_FALSE(may_read_x()) << "nothing is recorded";
+  const Tensor first = x_.tensor.slice(0, 1);
+  const Tensor second = x_.tensor.slice(1, 1);
+  const auto recording = recorder_.record([&] {
+    EXPECT_TRUE(may_read_x());
+    recorder_.fill_bytes(first, 0);
+    EXPECT_FALSE(may_read_x());
+    EXPECT_FALSE(recorder_.may_read_early({&second, &first}));
+    const Tensor absent;
+    EXPECT_TRUE(recorder_.may_read_early({&second, &absent}));
+    recorder_.set_pending([&] { recorder_.copy(second, first); });
+    EXPECT_FALSE(recorder_.may_read_early({&second}));
+  });
+  // As short as it is, it has a command buffer of its own.
+  record_doubling();
+  recorder_.replay(*recording);
+  EXPECT_EQ(recorder_.counters().commits, 2u);
+  for (const bool doubles : {false, true}) {
+    const auto other = recorder_.record([&] {
+      if (doubles) record_doubling();
+      EXPECT_EQ(may_read_x(), !doubles);
+    });
+  }
+  recorder_.wait();
+}
+
 // Whose commands they are, also of replays and of what was kept to be recorded later; uploads are nobody's.
 void expect_times_of_operations(Recorder& recorder, const Tensor& x, const Tensor& y) {
   const auto doubling = [&] {

@@ -12,8 +12,8 @@ __device__ __forceinline__ void run_embedding(const ChainStep& step, unsigned nu
   const ChainEmbedding& embedding = step.embedding;
   const Share share = share_of(step);
   const int token = *embedding.token;
-  const bool has_place = embedding.position_weight == nullptr ||
-                         (place >= 0 && static_cast<unsigned>(place) < embedding.places);
+  const bool has_place =
+      embedding.position_weight == nullptr || (place >= 0 && static_cast<unsigned>(place) < embedding.places);
   const bool is_valid = token >= 0 && static_cast<unsigned>(token) < embedding.vocab && has_place;
   const std::size_t row_words = embedding.columns / 2;
   const auto* const tokens = static_cast<const unsigned*>(embedding.token_weight) + row_words * max(token, 0);

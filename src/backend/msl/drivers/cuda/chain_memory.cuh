@@ -1,13 +1,12 @@
 // Of the kernel of chains: shared memory, its barriers, and words between threadgroups.
 #pragma once
 
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <cstddef>
 #include <cstdint>
 
 #include "backend/msl/drivers/cuda/decode_chain.h"
+#include "backend/msl/drivers/cuda/element_math.cuh"
+#include "backend/msl/drivers/cuda/shared_memory.cuh"
 
 namespace mslt::msl::cuda {
 namespace {
@@ -26,8 +25,6 @@ constexpr unsigned span = 8;
 constexpr unsigned quad = 4;
 // Positions in a block of the cache.
 constexpr unsigned block_positions = 16;
-
-using Barrier = unsigned long long;
 
 struct Shared {
   alignas(128) unsigned char tile[tiles][tile_bytes];
@@ -50,49 +47,6 @@ struct Shared {
   Barrier partial_free[2];
 };
 
-template <typename T>
-__device__ __forceinline__ float2 pair_of(unsigned word);
-template <>
-__device__ __forceinline__ float2 pair_of<__nv_bfloat16>(unsigned word) {
-  return {__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u)};
-}
-template <>
-__device__ __forceinline__ float2 pair_of<__half>(unsigned word) {
-  return __half22float2(*reinterpret_cast<const __half2*>(&word));
-}
-
-template <typename T>
-__device__ __forceinline__ void unpack(const uint4& raw, float* values) {
-  const unsigned words[4] = {raw.x, raw.y, raw.z, raw.w};
-#pragma unroll
-  for (unsigned i = 0; i < 4; ++i) {
-    const float2 two = pair_of<T>(words[i]);
-    values[2 * i] = two.x;
-    values[2 * i + 1] = two.y;
-  }
-}
-
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) {
-  return __bfloat162float(x);
-}
-__device__ __forceinline__ float to_float(__half x) {
-  return __half2float(x);
-}
-template <typename T>
-__device__ __forceinline__ unsigned bits_of(T x) {
-  return *reinterpret_cast<const unsigned short*>(&x);
-}
-template <typename T>
-__device__ __forceinline__ T from_float(float x);
-template <>
-__device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float x) {
-  return __float2bfloat16_rn(x);
-}
-template <>
-__device__ __forceinline__ __half from_float<__half>(float x) {
-  return __float2half_rn(x);
-}
-
 // Past the L1 cache: other threadgroups write what is read in the same launch.
 __device__ __forceinline__ uint4 load_shared_by_all(const void* at) {
   uint4 raw;
@@ -110,58 +64,9 @@ __device__ __forceinline__ float load_one(const T* at) {
   return to_float(*reinterpret_cast<const T*>(&bits));
 }
 
-__device__ __forceinline__ float sum_of_warp(float x) {
-#pragma unroll
-  for (unsigned mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffffu, x, mask);
-  return x;
-}
-
-__device__ __forceinline__ unsigned shared_address(const void* at) {
-  return static_cast<unsigned>(__cvta_generic_to_shared(at));
-}
-
-__device__ __forceinline__ void expect_bytes(Barrier* barrier, unsigned bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
-               : "memory");
-}
-
-__device__ __forceinline__ void copy_bulk(void* to, const void* from, unsigned bytes, Barrier* barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   shared_address(to)),
-               "l"(__cvta_generic_to_global(from)), "r"(bytes), "r"(shared_address(barrier))
-               : "memory");
-}
-
-__device__ __forceinline__ void wait_for(Barrier* barrier, unsigned parity) {
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again_%=:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again_%=;\n"
-      "}\n" ::"r"(shared_address(barrier)),
-      "r"(parity)
-      : "memory");
-}
-
-__device__ __forceinline__ void arrive(Barrier* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
-}
-
-__device__ __forceinline__ void initialize(Barrier* barrier, unsigned arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
-}
-
 // Of the warps that compute.
 __device__ __forceinline__ void synchronize() {
   asm volatile("bar.sync 1, %0;" ::"n"(32 * warps) : "memory");
-}
-
-__device__ __forceinline__ void ask_ahead(const void* at, unsigned bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(at)), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void ask_line_ahead(const void* at) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)) : "memory");
 }
 
 // Two elements for other threadgroups.

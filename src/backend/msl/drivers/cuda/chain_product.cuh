@@ -7,20 +7,6 @@
 namespace mslt::msl::cuda {
 namespace {
 
-__device__ __forceinline__ float gelu(float x) {
-  if (x < -15.0f) return 0.0f;
-  if (x > 15.0f) return x;
-  const float u = 2.0f * 0.7978845608028654f * (x + 0.044715f * x * x * x);
-  const float e = expf(-fabsf(u));
-  return x * ((u < 0.0f ? e : 1.0f) / (1.0f + e));
-}
-
-__device__ __forceinline__ float activate(unsigned activation, float x) {
-  if (activation == 0) return x;
-  if (activation == 1) return gelu(x);
-  return x < 0.0f ? 0.0f : x;
-}
-
 template <typename T>
 __device__ __forceinline__ void unpack_quad(const uint2& raw, float* x) {
   const float2 first = pair_of<T>(raw.x);
@@ -40,7 +26,8 @@ __device__ __forceinline__ void get_span(const Shared& shared, unsigned at, floa
   get_quad(shared, 2 * at + 1, x + quad);
 }
 
-// What lanes or warps have of a norm's input: the mean, which is 0 for RMSNorm, and the sum of squared distances from it.
+// What lanes or warps have of a norm's input: the mean, which is 0 for RMSNorm, and the sum of squared distances from
+// it.
 using Moments = float2;
 
 // Of a quad that is joined to `before` earlier ones.
@@ -223,7 +210,8 @@ __device__ __forceinline__ void run_product(const ChainStep& step, unsigned numb
   }
 }
 
-// One warp makes results of the sums of the others and sends them. The best of those before `choices` is added to `best`.
+// One warp makes results of the sums of the others and sends them. The best of those before `choices` is added to
+// `best`.
 template <typename T>
 __device__ __forceinline__ void finish_product(const ChainStep& step, unsigned number, Shared& shared, unsigned& used,
                                                unsigned choices, Candidate& best) {

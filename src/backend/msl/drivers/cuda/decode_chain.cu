@@ -13,6 +13,7 @@
 
 #include "backend/msl/drivers/cuda/chain_attention.cuh"
 #include "backend/msl/drivers/cuda/chain_product.cuh"
+#include "backend/msl/drivers/cuda/current_gpu.h"
 
 namespace mslt::msl::cuda {
 namespace {
@@ -73,13 +74,6 @@ __global__ void __launch_bounds__(threads, 1) decode_chain(const __grid_constant
   chain.state[1] = 0;
   chain.state[0] = number;
 #endif
-}
-
-int multiprocessors() {
-  int device = 0;
-  int count = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  return cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) == cudaSuccess ? count : 0;
 }
 
 // Words of a step's result.
@@ -144,10 +138,7 @@ const void* kernel_of(DType dtype) {
 }  // namespace
 
 bool runs_chains() {
-  int device = 0;
-  int major = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return false;
-  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess && major >= 9;
+  return is_hopper_or_later();
 }
 
 cudaError_t prepare_chains() {
