@@ -384,13 +384,13 @@ constexpr std::array<Kernel, most_column_tiles> kernels_of_columns = {
     few_rows_product<T, row_tiles, 1>, few_rows_product<T, row_tiles, 2>, few_rows_product<T, row_tiles, 3>,
     few_rows_product<T, row_tiles, 4>};
 
-// By row tiles 1, 2 and 4, then column tiles.
+// By row tiles, then column tiles.
 template <typename T>
-constexpr std::array<std::array<Kernel, most_column_tiles>, 3> kernels_of = {
-    kernels_of_columns<T, 1>, kernels_of_columns<T, 2>, kernels_of_columns<T, 4>};
+constexpr std::array<std::array<Kernel, most_column_tiles>, 2> kernels_of = {kernels_of_columns<T, 1>,
+                                                                             kernels_of_columns<T, 2>};
 
 unsigned row_tiles_of(unsigned rows) {
-  return rows <= 16 ? 1 : rows <= 32 ? 2 : 4;
+  return (rows + 15) / 16;
 }
 
 std::size_t shared_bytes(const FewRowsProduct& product) {
@@ -454,8 +454,7 @@ bool FewRowsProduct::plan() {
 }
 
 cudaError_t launch_few_rows_product(const FewRowsProduct& product, DType dtype, cudaStream_t stream) {
-  const unsigned row_tiles = row_tiles_of(product.rows);
-  const std::size_t number = row_tiles / 2;
+  const std::size_t number = row_tiles_of(product.rows) - 1;
   const auto& all = dtype == DType::bf16 ? kernels_of<__nv_bfloat16> : kernels_of<__half>;
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   if (const cudaError_t status = cudaStreamIsCapturing(stream, &capture); status != cudaSuccess) return status;

@@ -43,14 +43,15 @@ struct FewRowsProduct {
 };
 
 // Rows at most.
-constexpr std::uint32_t few_rows_most = 64;
+constexpr std::uint32_t few_rows_most = 32;
 
 // Whether the current GPU runs them: it needs compute capability 9.0.
 bool runs_few_rows_products();
 // Prepares launches on the current GPU.
 cudaError_t prepare_few_rows_products();
-// Puts a planned product into the stream. Sums have one order: the same bits each time. Returns what the launch
-// returns.
+// Puts a planned product into the stream. An early one begins beside the kernel in front of it where the stream is
+// being captured, since a graph begins when all work before it has ended. Sums have one order: the same bits each time.
+// Returns what the launch returns.
 cudaError_t launch_few_rows_product(const FewRowsProduct& product, DType dtype, cudaStream_t stream);
 
 }  // namespace mslt::msl::cuda
