@@ -224,7 +224,7 @@ TEST_P(LinearTest, FusedProductsEqualTheReference) {
   // Whole spans, some of them shared; then rows that the kernels do not normalise; then too many rows.
   // And sizes of the kernels for few rows of 16 bits: parts of a long inner length, and rows that end between tiles.
   const std::vector<Size> shapes = {{1, 70, 64},  {3, 33, 96},   {1, 9, 1312},  {5, 33, 800}, {2, 7, 36},
-                                    {70, 12, 64}, {17, 70, 160}, {5, 34, 3072}, {33, 20, 768}};
+                                    {70, 12, 64}, {17, 70, 160}, {17, 6, 3072}, {31, 18, 256}};
   for (const Size& s : shapes) {
     for (const DType dtype : activation_types(backend())) {
       const std::vector<double> in_values = random_values(dtype, s.m * s.k, 1);
@@ -265,7 +265,8 @@ TEST_P(LinearTest, FusedProductsEqualTheReference) {
             std::vector<double> sums = expected;
             for (std::size_t i = 0; accumulate && i < sums.size(); ++i) sums[i] += before[i];
             // Operations of their own round the norm and the product, too.
-            expect_close(out.values(), sums, (dtype == DType::f32 ? 1.0 : 3.0) * tolerance_of(dtype, f32_tolerance));
+            const double tolerance = tolerance_of(dtype, s.k > 2000 ? 2.0 * f32_tolerance : f32_tolerance);
+            expect_close(out.values(), sums, (dtype == DType::f32 ? 1.0 : 3.0) * tolerance);
             EXPECT_TRUE(out.intact() && in.intact());
           }
         }
