@@ -28,8 +28,8 @@ constexpr unsigned warps = 16;
 constexpr unsigned threads = 32 * warps;
 // Elements of 16 bytes.
 constexpr unsigned unit = 8;
-// Of the inner length that one tensor core instruction takes.
-constexpr unsigned step = 16;
+// Of the inner length that a warp takes at once: two tensor core instructions.
+constexpr unsigned step = 32;
 // Elements behind each row in shared memory, so that eight rows at one column lie in different banks.
 constexpr unsigned padding = unit;
 // Units of rows that a lane keeps in registers while it norms them.
@@ -41,21 +41,21 @@ constexpr unsigned most_turns = 4;
 constexpr unsigned most_shared_bytes = 227 * 1024;
 
 template <typename T>
-__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&left)[4], const unsigned (&right)[2]);
+__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&left)[4], unsigned right_0,
+                                         unsigned right_1);
 template <>
-__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&sums)[4], const unsigned (&left)[4],
-                                                        const unsigned (&right)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&sums)[4], const unsigned (&left)[4], unsigned right_0,
+                                                        unsigned right_1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right[0]), "r"(right[1]));
+      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_0), "r"(right_1));
 }
 template <>
-__device__ __forceinline__ void multiply<__half>(float (&sums)[4], const unsigned (&left)[4],
-                                                 const unsigned (&right)[2]) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-               : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right[0]), "r"(right[1]));
+__device__ __forceinline__ void multiply<__half>(float (&sums)[4], const unsigned (&left)[4], unsigned right_0,
+                                                 unsigned right_1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_0), "r"(right_1));
 }
 
 // 16 rows and 16 columns from `at` on, as a left operand.
@@ -68,12 +68,12 @@ __device__ __forceinline__ void load_left(unsigned (&words)[4], const T* at, uns
                : "memory");
 }
 
-// 8 rows and 16 columns from `at` on, whose transpose is a right operand.
+// 8 rows and 32 columns from `at` on, whose transposes are two right operands.
 template <typename T>
-__device__ __forceinline__ void load_right(unsigned (&words)[2], const T* at, unsigned stride, unsigned lane) {
-  const unsigned address = shared_address(at + lane % 8 * stride + lane / 8 % 2 * unit);
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];"
-               : "=r"(words[0]), "=r"(words[1])
+__device__ __forceinline__ void load_right(unsigned (&words)[4], const T* at, unsigned stride, unsigned lane) {
+  const unsigned address = shared_address(at + lane % 8 * stride + lane / 8 * unit);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
                : "r"(address)
                : "memory");
 }
@@ -310,15 +310,19 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
 
   float sums[column_tiles][4] = {};
   const T* const own_left = left + warp % row_tiles * 16 * stride;
-#pragma unroll 2
+#pragma unroll 3
   for (unsigned k = warp / row_tiles * step; k < slice; k += sharing * step) {
-    unsigned a[4];
-    unsigned b[column_tiles][2];
-    load_left(a, own_left + k, stride, lane);
+    unsigned a[2][4];
+    unsigned b[column_tiles][4];
+#pragma unroll
+    for (unsigned h = 0; h < 2; ++h) load_left(a[h], own_left + k + h * step / 2, stride, lane);
 #pragma unroll
     for (unsigned c = 0; c < column_tiles; ++c) load_right(b[c], right + c * 8 * stride + k, stride, lane);
 #pragma unroll
-    for (unsigned c = 0; c < column_tiles; ++c) multiply<T>(sums[c], a, b[c]);
+    for (unsigned h = 0; h < 2; ++h) {
+#pragma unroll
+      for (unsigned c = 0; c < column_tiles; ++c) multiply<T>(sums[c], a[h], b[c][2 * h], b[c][2 * h + 1]);
+    }
   }
   float2* const own_partial =
       partial + warp / row_tiles * pairs + (warp % row_tiles * 16 + lane / 4) * (columns / 2) + lane % 4;
