@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <cstdlib>
 
 #include "base/fail.h"
 #include "text/pretoken_cache.h"
@@ -13,9 +14,14 @@ namespace mslt {
 namespace {
 
 // From this length on, the rank queue is faster than scanning for the lowest rank.
-constexpr std::size_t long_piece = 96;
+constexpr std::size_t long_piece = BpeEncoder::max_few;
 // More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
+
+const std::size_t min_direct = std::getenv("MIND") ? std::atoi(std::getenv("MIND")) : 15;
+bool ends_in_chinese(std::string_view piece) {
+  return static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 7;
+}
 
 // Slots of half a cache line and of two; the latter also for short pieces of more tokens.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
@@ -132,7 +138,7 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   if (vocabulary_) {
     vocabulary_->append_symbols(piece, symbols);
   } else {
-    character_tokens_->append_symbols(piece, symbols);
+    character_tokens_->append_symbols(piece, symbols, table_);
   }
   return symbols;
 }
@@ -182,12 +188,15 @@ struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
+  std::array<bool, std::tuple_size_v<PretokenEnds>> is_cached;
   std::size_t count = 0;
 
-  // `readable` bytes of memory from the piece's start may be read.
-  void add(std::string_view piece, std::size_t readable, Workspace& workspace) {
+  // `readable` bytes of memory from the piece's start may be read. `caches_script` is false ...
+  void add(std::string_view piece, std::size_t readable, Workspace& workspace, bool merges_fast) {
     pieces[count] = piece;
-    if (piece.size() <= ShortPieces::max_bytes) {
+    is_cached[count] = !(merges_fast && piece.size() > min_direct && ends_in_chinese(piece));
+    if (!is_cached[count]) {
+    } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
       long_places[count] = workspace.long_pieces.place(piece, readable);
@@ -202,12 +211,13 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
     ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
   }
   const BorrowedWorkspace borrowed(*this);
+  const bool merges_fast = !vocabulary_ && has_all_bytes_;
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
-      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed);
+      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed, merges_fast);
       begin = end;
     }
   });
@@ -215,9 +225,10 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
+  const bool merges_fast = !vocabulary_ && has_all_bytes_;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), *borrowed);
+      batch.add(pretokens.front(), pretokens.front().size(), *borrowed, merges_fast);
     }
   });
 }
@@ -240,6 +251,10 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
     const std::string_view piece = batch.pieces[i];
+    if (!batch.is_cached[i]) {
+      encode_uncached(piece, workspace, block);
+      continue;
+    }
     const bool is_short = piece.size() <= ShortPieces::max_bytes;
     if (is_short) {
       if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
@@ -313,7 +328,7 @@ void BpeEncoder::merge(std::string_view piece, Workspace& workspace, IdBlock& bl
   std::vector<TokenId>& open = workspace.symbols;  // a part that goes on in the next block of symbols
   open.clear();
   for (std::size_t end = 0; end < piece.size();) {
-    end = character_tokens_->next_block(piece, end, symbols);
+    end = character_tokens_->next_block(piece, end, symbols, table_);
     std::uint64_t starts = symbols.starts;
     std::size_t at = std::min(static_cast<std::size_t>(std::countr_zero(starts)), symbols.count);
     open.insert(open.end(), symbols.symbols.begin(), symbols.symbols.begin() + at);
@@ -322,18 +337,28 @@ void BpeEncoder::merge(std::string_view piece, Workspace& workspace, IdBlock& bl
       merge_symbols(workspace, block);
       open.clear();
     }
-    TokenId* const first = block.room(symbols.count);
+    TokenId* const first = block.room(symbols.count + 1);
     TokenId* ids = first;
-    for (starts &= starts - 1; starts != 0; starts &= starts - 1) {
-      const auto next = static_cast<std::size_t>(std::countr_zero(starts));
-      ids += merge_few(std::span(symbols.symbols).subspan(at, next - at), ids);
+    for (starts &= starts - 1;; starts &= starts - 1) {
+      const std::size_t next = starts != 0 ? static_cast<std::size_t>(std::countr_zero(starts)) : symbols.count;
+      const auto part = std::span(symbols.symbols).subspan(at, next - at);
+      if (starts == 0 && end < piece.size()) {
+        open.assign(part.begin(), part.end());
+        break;
+      }
+      if (part.size() == 1) {
+        *ids++ = part.front();
+      } else if (part.size() == 2) {
+        const MergeTable::Entry& rule = table_.find(part.front(), part.back());
+        const bool merges = rule.rank != MergeTable::no_rank;
+        ids[1] = part.back();
+        ids[0] = merges ? rule.result : part.front();
+        ids += merges ? 1 : 2;
+      } else {
+        ids += merge_few(part, ids);
+      }
       at = next;
-    }
-    const auto last = std::span(symbols.symbols).subspan(at, symbols.count - at);
-    if (end == piece.size()) {
-      ids += merge_few(last, ids);
-    } else {
-      open.assign(last.begin(), last.end());
+      if (starts == 0) break;
     }
     block.add(static_cast<std::size_t>(ids - first));
   }

@@ -60,7 +60,7 @@ class BpeEncoder {
   void merge_by_scanning(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n²); 1 to max_few
   void merge_by_buckets(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n); needs ranks_rise()
   void merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;     // O(n log n)
-  static constexpr std::size_t max_few = 255;
+  static constexpr std::size_t max_few = 64;
   // Whether each token's rank is above those of its parts, and no two pairs share a rank.
   bool ranks_rise() const { return ranks_rise_; }
   // See CharacterVocabulary::parts_words.

@@ -1,6 +1,7 @@
 // Merging the symbols of a piece: three algorithms with the same result.
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "base/fail.h"
 #include "text/bpe_encode.h"
@@ -15,58 +16,45 @@ constexpr std::size_t max_queued_positions = std::size_t{1} << 18;
 }  // namespace
 
 std::size_t BpeEncoder::merge_few(std::span<const TokenId> given, TokenId* ids) const {
-  if (given.size() < 3) {
-    ids[0] = given.front();
-    ids[given.size() - 1] = given.back();
-    if (given.size() == 1) return 1;
-    const MergeTable::Entry& rule = table_.find(given.front(), given.back());
-    if (rule.rank == MergeTable::no_rank) return 2;
-    ids[0] = rule.result;
-    return 1;
-  }
-
-  // Position i may merge with the next one that is left. The keys hold the rank above the position, so the lowest is
-  // that of the leftmost pair of the lowest rank.
+  constexpr std::uint64_t none = std::uint64_t{MergeTable::no_rank} << 32;
+  // The keys hold the rank of a position with the next one above the position, so the lowest is that of the leftmost
+  // pair of the lowest rank.
   std::array<std::uint64_t, max_few> keys;
-  std::array<TokenId, max_few> symbols;
   std::array<TokenId, max_few> results;
-  std::array<std::uint8_t, max_few> next;
-  std::array<std::uint8_t, max_few> previous;
+  std::array<TokenId, max_few> symbols;
   const std::size_t count = given.size();
-  const auto update = [&](std::size_t position) {
-    const MergeTable::Entry& rule = table_.find(symbols[position], symbols[next[position]]);
+  const auto set_rule = [&](std::size_t position, const MergeTable::Entry& rule) {
     keys[position] = (std::uint64_t{rule.rank} << 32) | position;
     results[position] = rule.result;
   };
-  constexpr std::uint64_t none = std::uint64_t{MergeTable::no_rank} << 32;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (std::size_t i = 0; i + 1 < count; ++i) {
     symbols[i] = given[i];
-    next[i] = static_cast<std::uint8_t>(i + 1);
-    previous[i] = static_cast<std::uint8_t>(i - 1);
+    set_rule(i, table_.find(given[i], given[i + 1]));
   }
-  for (std::size_t i = 0; i + 1 < count; ++i) update(i);
-  keys[count - 1] = none;
-  std::size_t left = count;
+  symbols[count - 1] = given[count - 1];
+  std::uint64_t alive = ~std::uint64_t{0} >> (64 - count);  // bit i: position i was not merged into one before it
   while (true) {
     std::uint64_t lowest = none;
     for (std::size_t i = 0; i + 1 < count; ++i) lowest = std::min(lowest, keys[i]);
     if (lowest >= none) break;
     const auto position = static_cast<std::uint32_t>(lowest);
-    const std::size_t gone = next[position];
-    const std::size_t after = next[gone];
-    symbols[position] = results[position];
-    next[position] = static_cast<std::uint8_t>(after);
+    const TokenId result = results[position];
+    symbols[position] = result;
+    const std::uint64_t before = alive & ((std::uint64_t{1} << position) - 1);
+    std::uint64_t after = alive & (~std::uint64_t{1} << position);
+    const auto gone = static_cast<std::size_t>(std::countr_zero(after));
+    alive ^= std::uint64_t{1} << gone;
+    after &= after - 1;
     keys[gone] = none;
-    --left;
-    if (after < count) {
-      previous[after] = static_cast<std::uint8_t>(position);
-      update(position);
-    } else {
-      keys[position] = none;
+    keys[position] = none;
+    if (after != 0) set_rule(position, table_.find_rare(result, symbols[static_cast<std::size_t>(std::countr_zero(after))]));
+    if (before != 0) {
+      const auto previous = static_cast<std::size_t>(std::bit_width(before)) - 1;
+      set_rule(previous, table_.find_rare(symbols[previous], result));
     }
-    if (position > 0) update(previous[position]);
   }
-  for (std::size_t i = 0, position = 0; i < left; ++i, position = next[position]) ids[i] = symbols[position];
+  std::size_t left = 0;
+  for (; alive != 0; alive &= alive - 1) ids[left++] = symbols[static_cast<std::size_t>(std::countr_zero(alive))];
   return left;
 }
 

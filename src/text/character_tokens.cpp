@@ -109,7 +109,7 @@ void CharacterTokens::add_longer(std::string_view bytes, std::size_t character, 
 
 void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<const std::string> tokens) {
   // So many bits that few other pairs share one: a shared bit only makes a part longer.
-  const std::size_t bits = std::clamp<std::size_t>(std::bit_ceil(16 * rules.size()), 1 << 12, 1 << 22);
+  const std::size_t bits = std::clamp<std::size_t>(std::bit_ceil(8 * rules.size()), 1 << 12, 1 << 22);
   joint_shift_ = 32 - std::countr_zero(bits);
   joints_.resize(bits / 64);
   for (const MergeRule& rule : rules) {
@@ -122,7 +122,7 @@ void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<con
   }
 }
 
-std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begin, Block& block) const {
+std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begin, Block& block, const MergeTable& table) const {
   const auto byte_at = [&](std::size_t position) {
     return static_cast<unsigned char>(piece[position]);
   };
@@ -167,16 +167,22 @@ std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begi
     previous = character;
     at += length;
   }
+  // Merging will look up the others.
+  for (std::uint64_t joined = ~starts & (~std::uint64_t{1} << 0) & (~std::uint64_t{0} >> (64 - count)); joined != 0;
+       joined &= joined - 1) {
+    const auto i = static_cast<std::size_t>(std::countr_zero(joined));
+    __builtin_prefetch(table.place_of(block.symbols[i - 1], block.symbols[i]));
+  }
   block.count = count;
   block.starts = starts;
   block.previous_ = previous;
   return at;
 }
 
-void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const {
+void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols, const MergeTable& table) const {
   Block block;
   for (std::size_t begin = 0; begin < piece.size();) {
-    begin = next_block(piece, begin, block);
+    begin = next_block(piece, begin, block, table);
     symbols.insert(symbols.end(), block.symbols.begin(), block.symbols.begin() + block.count);
   }
 }

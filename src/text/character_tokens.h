@@ -44,10 +44,10 @@ class CharacterTokens {
   // Sets `block` to the symbols that merging `piece` starts from, from the byte `begin` on: such characters' tokens,
   // and the tokens of all other bytes. Returns where they end. `begin` is 0, or where the previous call with the same
   // block ended; at least one byte must follow. Each byte must have a token.
-  std::size_t next_block(std::string_view piece, std::size_t begin, Block& block) const;
+  std::size_t next_block(std::string_view piece, std::size_t begin, Block& block, const MergeTable& table) const;
 
   // Appends all symbols of a piece.
-  void append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const;
+  void append_symbols(std::string_view piece, std::vector<TokenId>& symbols, const MergeTable& table) const;
 
  private:
   // Of a character of two bytes: its token, and the rank of its rule.
