@@ -83,6 +83,7 @@ class BpeEncoder {
   void merge_symbols(Workspace& workspace, IdBlock& block) const;
   // Merges 1 to max_few symbols into as many ids or fewer; returns how many.
   std::size_t merge_few(std::span<const TokenId> symbols, TokenId* ids) const;
+  std::size_t merge_three(std::span<const TokenId> symbols, TokenId* ids) const;
   void merge_by_buckets(std::span<const TokenId> symbols, RankQueue& queue, std::vector<TokenId>& ids) const;
 
   ByteTokens bytes_;

@@ -15,7 +15,25 @@ constexpr std::size_t max_queued_positions = std::size_t{1} << 18;
 
 }  // namespace
 
+std::size_t BpeEncoder::merge_three(std::span<const TokenId> symbols, TokenId* ids) const {
+  const MergeTable::Entry& left = table_.find(symbols[0], symbols[1]);
+  const MergeTable::Entry& right = table_.find(symbols[1], symbols[2]);
+  const bool left_first = left.rank <= right.rank;
+  const MergeTable::Entry& first = left_first ? left : right;
+  if (first.rank == MergeTable::no_rank) {
+    std::ranges::copy(symbols, ids);
+    return 3;
+  }
+  ids[0] = left_first ? first.result : symbols[0];
+  ids[1] = left_first ? symbols[2] : first.result;
+  const MergeTable::Entry& second = table_.find_rare(ids[0], ids[1]);
+  if (second.rank == MergeTable::no_rank) return 2;
+  ids[0] = second.result;
+  return 1;
+}
+
 std::size_t BpeEncoder::merge_few(std::span<const TokenId> given, TokenId* ids) const {
+  if (given.size() == 3) return merge_three(given, ids);
   constexpr std::uint64_t none = std::uint64_t{MergeTable::no_rank} << 32;
   // The keys hold the rank of a position with the next one above the position, so the lowest is that of the leftmost
   // pair of the lowest rank.
