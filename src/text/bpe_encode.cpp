@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <cstdlib>
 
 #include "base/fail.h"
 #include "text/pretoken_cache.h"
@@ -18,10 +17,16 @@ constexpr std::size_t long_piece = BpeEncoder::max_few;
 // More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
-const std::size_t min_direct = std::getenv("MIND") ? std::atoi(std::getenv("MIND")) : 15;
-bool ends_in_chinese(std::string_view piece) {
-  return static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 7;
+// From this length on, pieces that end with a character of U+3000 to U+9FFF are merged without a look into the cache.
+// Such text has no spaces: its pieces are runs of words, which rarely repeat, and their parts are short.
+constexpr std::size_t min_uncached = 6;
+
+bool is_run_of_words(std::string_view piece) {
+  return piece.size() >= min_uncached && static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
 }
+
+// A piece of so many bytes surely fits a block of symbols.
+constexpr std::size_t max_block_bytes = CharacterTokens::Block::size;
 
 // Slots of half a cache line and of two; the latter also for short pieces of more tokens.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
@@ -188,14 +193,23 @@ struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
-  std::array<bool, std::tuple_size_v<PretokenEnds>> is_cached;
+  // The symbols of pieces that are merged uncached, while there is room; by piece the index above 0, or 0.
+  std::array<CharacterTokens::Block, 16> blocks;
+  std::array<std::uint8_t, std::tuple_size_v<PretokenEnds>> block_of;
+  std::size_t used_blocks = 0;
   std::size_t count = 0;
 
-  // `readable` bytes of memory from the piece's start may be read. `caches_script` is false ...
-  void add(std::string_view piece, std::size_t readable, Workspace& workspace, bool merges_fast) {
+  void clear() { used_blocks = count = 0; }
+
+  // `readable` bytes of memory from the piece's start may be read. `symbols` is null if all pieces are to be cached.
+  void add(std::string_view piece, std::size_t readable, Workspace& workspace, const CharacterTokens* symbols,
+           const MergeTable& rules) {
     pieces[count] = piece;
-    is_cached[count] = !(merges_fast && piece.size() > min_direct && ends_in_chinese(piece));
-    if (!is_cached[count]) {
+    block_of[count] = 0;
+    if (symbols != nullptr && used_blocks < blocks.size() && is_run_of_words(piece) &&
+        piece.size() <= max_block_bytes) {
+      symbols->next_block(piece, 0, blocks[used_blocks], rules);
+      block_of[count] = static_cast<std::uint8_t>(++used_blocks);
     } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
@@ -211,13 +225,13 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
     ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
   }
   const BorrowedWorkspace borrowed(*this);
-  const bool merges_fast = !vocabulary_ && has_all_bytes_;
+  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
-      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed, merges_fast);
+      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed, symbols, table_);
       begin = end;
     }
   });
@@ -225,10 +239,10 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
-  const bool merges_fast = !vocabulary_ && has_all_bytes_;
+  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), *borrowed, merges_fast);
+      batch.add(pretokens.front(), pretokens.front().size(), *borrowed, symbols, table_);
     }
   });
 }
@@ -241,7 +255,7 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
   fill(batches[0]);
   for (std::size_t current = 0; batches[current].count > 0; current = 1 - current) {
     Batch& next = batches[1 - current];
-    next.count = 0;
+    next.clear();
     fill(next);
     encode_batch(batches[current], workspace, block);
   }
@@ -251,8 +265,8 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
     const std::string_view piece = batch.pieces[i];
-    if (!batch.is_cached[i]) {
-      encode_uncached(piece, workspace, block);
+    if (batch.block_of[i] != 0) {
+      if (!append_whole(piece, block)) merge_parts(batch.blocks[batch.block_of[i] - 1], true, workspace, block);
       continue;
     }
     const bool is_short = piece.size() <= ShortPieces::max_bytes;
@@ -283,13 +297,16 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
   }
 }
 
+bool BpeEncoder::append_whole(std::string_view piece, IdBlock& block) const {
+  if (!has_whole_ || piece.size() < 2) return false;
+  const TokenId id = whole_.find(piece);
+  if (id == TokenIndex::no_token) return false;
+  block.append(id);
+  return true;
+}
+
 void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const {
-  if (has_whole_ && piece.size() > 1) {
-    if (const TokenId id = whole_.find(piece); id != TokenIndex::no_token) {
-      block.append(id);
-      return;
-    }
-  }
+  if (append_whole(piece, block)) return;
   if (vocabulary_) {
     workspace.symbols.clear();
     vocabulary_->append_symbols(piece, workspace.symbols);
@@ -322,47 +339,52 @@ void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, IdBlo
   flush();
 }
 
-// Each part that no rule joins with the rest is merged by itself.
 void BpeEncoder::merge(std::string_view piece, Workspace& workspace, IdBlock& block) const {
   CharacterTokens::Block symbols;
-  std::vector<TokenId>& open = workspace.symbols;  // a part that goes on in the next block of symbols
-  open.clear();
+  workspace.symbols.clear();
   for (std::size_t end = 0; end < piece.size();) {
     end = character_tokens_->next_block(piece, end, symbols, table_);
-    std::uint64_t starts = symbols.starts;
-    std::size_t at = std::min(static_cast<std::size_t>(std::countr_zero(starts)), symbols.count);
-    open.insert(open.end(), symbols.symbols.begin(), symbols.symbols.begin() + at);
-    if (starts == 0) continue;
-    if (!open.empty()) {
-      merge_symbols(workspace, block);
-      open.clear();
-    }
-    TokenId* const first = block.room(symbols.count + 1);
-    TokenId* ids = first;
-    for (starts &= starts - 1;; starts &= starts - 1) {
-      const std::size_t next = starts != 0 ? static_cast<std::size_t>(std::countr_zero(starts)) : symbols.count;
-      const auto part = std::span(symbols.symbols).subspan(at, next - at);
-      if (starts == 0 && end < piece.size()) {
-        open.assign(part.begin(), part.end());
-        break;
-      }
-      if (part.size() == 1) {
-        *ids++ = part.front();
-      } else if (part.size() == 2) {
-        const MergeTable::Entry& rule = table_.find(part.front(), part.back());
-        const bool merges = rule.rank != MergeTable::no_rank;
-        ids[1] = part.back();
-        ids[0] = merges ? rule.result : part.front();
-        ids += merges ? 1 : 2;
-      } else {
-        ids += merge_few(part, ids);
-      }
-      at = next;
-      if (starts == 0) break;
-    }
-    block.add(static_cast<std::size_t>(ids - first));
+    merge_parts(symbols, end == piece.size(), workspace, block);
   }
-  if (!open.empty()) merge_symbols(workspace, block);
+}
+
+// Each part that no rule joins with the rest is merged by itself. The workspace's symbols are those of a part that
+// started in an earlier block, or goes on in a later one.
+void BpeEncoder::merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace,
+                             IdBlock& block) const {
+  std::vector<TokenId>& open = workspace.symbols;
+  std::uint64_t starts = symbols.starts;
+  std::size_t at = std::min(static_cast<std::size_t>(std::countr_zero(starts)), symbols.count);
+  if (at > 0) {
+    open.insert(open.end(), symbols.symbols.begin(), symbols.symbols.begin() + at);
+    if (starts == 0 && !is_last) return;
+    merge_symbols(workspace, block);
+    if (starts == 0) return;
+  } else if (!open.empty()) {
+    merge_symbols(workspace, block);
+  }
+  TokenId* const first = block.room(symbols.count + 1);
+  TokenId* ids = first;
+  do {
+    starts &= starts - 1;
+    const std::size_t next = starts != 0 ? static_cast<std::size_t>(std::countr_zero(starts)) : symbols.count;
+    const auto part = std::span(symbols.symbols).subspan(at, next - at);
+    at = next;
+    if (starts == 0 && !is_last) {
+      open.assign(part.begin(), part.end());
+    } else if (part.size() == 1) {
+      *ids++ = part.front();
+    } else if (part.size() == 2) {
+      const MergeTable::Entry& rule = table_.find(part.front(), part.back());
+      const bool merges = rule.rank != MergeTable::no_rank;
+      ids[1] = part.back();
+      ids[0] = merges ? rule.result : part.front();
+      ids += merges ? 1 : 2;
+    } else {
+      ids += merge_few(part, ids);
+    }
+  } while (starts != 0);
+  block.add(static_cast<std::size_t>(ids - first));
 }
 
 void BpeEncoder::merge_symbols(Workspace& workspace, IdBlock& block) const {
@@ -375,6 +397,7 @@ void BpeEncoder::merge_symbols(Workspace& workspace, IdBlock& block) const {
   } else {
     merge_by_heap(symbols, block.flushed());
   }
+  symbols.clear();
   if (symbols.capacity() > max_kept_positions) symbols = {};
 }
 

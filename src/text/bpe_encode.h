@@ -79,6 +79,8 @@ class BpeEncoder {
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
   void encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge(std::string_view piece, Workspace& workspace, IdBlock& block) const;
+  bool append_whole(std::string_view piece, IdBlock& block) const;
+  void merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace, IdBlock& block) const;
   void merge_known(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge_symbols(Workspace& workspace, IdBlock& block) const;
   // Merges 1 to max_few symbols into as many ids or fewer; returns how many.

@@ -65,7 +65,8 @@ std::size_t BpeEncoder::merge_few(std::span<const TokenId> given, TokenId* ids) 
     after &= after - 1;
     keys[gone] = none;
     keys[position] = none;
-    if (after != 0) set_rule(position, table_.find_rare(result, symbols[static_cast<std::size_t>(std::countr_zero(after))]));
+    if (after != 0)
+      set_rule(position, table_.find_rare(result, symbols[static_cast<std::size_t>(std::countr_zero(after))]));
     if (before != 0) {
       const auto previous = static_cast<std::size_t>(std::bit_width(before)) - 1;
       set_rule(previous, table_.find_rare(symbols[previous], result));

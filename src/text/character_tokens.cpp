@@ -122,7 +122,8 @@ void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<con
   }
 }
 
-std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begin, Block& block, const MergeTable& table) const {
+std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begin, Block& block,
+                                        const MergeTable& table) const {
   const auto byte_at = [&](std::size_t position) {
     return static_cast<unsigned char>(piece[position]);
   };
@@ -179,7 +180,8 @@ std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begi
   return at;
 }
 
-void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols, const MergeTable& table) const {
+void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols,
+                                     const MergeTable& table) const {
   Block block;
   for (std::size_t begin = 0; begin < piece.size();) {
     begin = next_block(piece, begin, block, table);

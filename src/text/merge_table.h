@@ -54,9 +54,7 @@ class MergeTable {
   }
 
   // The memory that find() reads first.
-  const void* place_of(TokenId left, TokenId right) const {
-    return &entries_[hash_of(pair_of(left, right)) >> shift_];
-  }
+  const void* place_of(TokenId left, TokenId right) const { return &entries_[hash_of(pair_of(left, right)) >> shift_]; }
 
  private:
   static std::uint64_t pair_of(TokenId left, TokenId right) { return (std::uint64_t{left} << 32) | right; }
