@@ -13,9 +13,20 @@ namespace mslt {
 namespace {
 
 // From this length on, the rank queue is faster than scanning for the lowest rank.
-constexpr std::size_t long_piece = 96;
-// A queue with more positions is not kept for the next call.
+constexpr std::size_t long_piece = BpeEncoder::max_few;
+// More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
+
+// From this length on, pieces that end with a character of U+3000 to U+9FFF are merged without a look into the cache.
+// Such text has no spaces: its pieces are runs of words, which rarely repeat, and their parts are short.
+constexpr std::size_t min_uncached = 6;
+
+bool is_run_of_words(std::string_view piece) {
+  return piece.size() >= min_uncached && static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
+}
+
+// A piece of so many bytes surely fits a block of symbols.
+constexpr std::size_t max_block_bytes = CharacterTokens::Block::size;
 
 // Slots of half a cache line and of two; the latter also for short pieces of more tokens.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
@@ -75,7 +86,6 @@ TokenId TokenIndex::find(std::string_view bytes) const {
 struct BpeEncoder::Workspace {
   ShortPieces short_pieces;
   LongPieces long_pieces;
-  std::vector<TokenId> ids;
   std::vector<TokenId> symbols;
   RankQueue queue;
 };
@@ -120,10 +130,6 @@ BpeEncoder::BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules
       vocabulary_(std::move(characters)),
       parts_words_(vocabulary_ && !has_whole_ && vocabulary_->parts_words(rules, tokens)),
       ranks_rise_(check_ranks_rise(rules)),
-      ranks_tie_(std::ranges::adjacent_find(rules,
-                                            [](const MergeRule& a, const MergeRule& b) {
-                                              return a.rank == b.rank && a.result != b.result;
-                                            }) != rules.end()),
       rank_count_(0) {
   for (const MergeRule& rule : rules) rank_count_ = std::max(rank_count_, rule.rank + 1);
 }
@@ -137,7 +143,7 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   if (vocabulary_) {
     vocabulary_->append_symbols(piece, symbols);
   } else {
-    character_tokens_->append_symbols(piece, symbols);
+    character_tokens_->append_symbols(piece, symbols, table_);
   }
   return symbols;
 }
@@ -153,9 +159,23 @@ class BpeEncoder::IdBlock {
     std::memcpy(block_.data() + filled_, slot.ids.data(), sizeof(slot.ids));
     filled_ += slot.count;
   }
-  void append(std::span<const TokenId> ids) {
+  // Room for `count` ids, which are written there before add(). Does not move earlier ids of the same piece, if that
+  // was begun with enough room.
+  TokenId* room(std::size_t count) {
+    if (filled_ + count > block_.size()) flush();
+    return block_.data() + filled_;
+  }
+  void add(std::size_t count) { filled_ += count; }
+  void append(TokenId id) {
+    *room(1) = id;
+    add(1);
+  }
+  // The ids from `start` on, a value of room() since which nothing was flushed.
+  std::span<const TokenId> since(const TokenId* start) const { return {start, block_.data() + filled_}; }
+  // For ids that are appended without the block.
+  std::vector<TokenId>& flushed() {
     flush();
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
+    return ids_;
   }
   void flush() {
     ids_.insert(ids_.end(), block_.begin(), block_.begin() + filled_);
@@ -173,12 +193,24 @@ struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
+  // The symbols of pieces that are merged uncached, while there is room; by piece the index above 0, or 0.
+  std::array<CharacterTokens::Block, 16> blocks;
+  std::array<std::uint8_t, std::tuple_size_v<PretokenEnds>> block_of;
+  std::size_t used_blocks = 0;
   std::size_t count = 0;
 
-  // `readable` bytes of memory from the piece's start may be read.
-  void add(std::string_view piece, std::size_t readable, Workspace& workspace) {
+  void clear() { used_blocks = count = 0; }
+
+  // `readable` bytes of memory from the piece's start may be read. `symbols` is null if all pieces are to be cached.
+  void add(std::string_view piece, std::size_t readable, Workspace& workspace, const CharacterTokens* symbols,
+           const MergeTable& rules) {
     pieces[count] = piece;
-    if (piece.size() <= ShortPieces::max_bytes) {
+    block_of[count] = 0;
+    if (symbols != nullptr && used_blocks < blocks.size() && is_run_of_words(piece) &&
+        piece.size() <= max_block_bytes) {
+      symbols->next_block(piece, 0, blocks[used_blocks], rules);
+      block_of[count] = static_cast<std::uint8_t>(++used_blocks);
+    } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
       long_places[count] = workspace.long_pieces.place(piece, readable);
@@ -193,12 +225,13 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
     ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
   }
   const BorrowedWorkspace borrowed(*this);
+  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
-      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed);
+      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed, symbols, table_);
       begin = end;
     }
   });
@@ -206,9 +239,10 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
+  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), *borrowed);
+      batch.add(pretokens.front(), pretokens.front().size(), *borrowed, symbols, table_);
     }
   });
 }
@@ -221,7 +255,7 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
   fill(batches[0]);
   for (std::size_t current = 0; batches[current].count > 0; current = 1 - current) {
     Batch& next = batches[1 - current];
-    next.count = 0;
+    next.clear();
     fill(next);
     encode_batch(batches[current], workspace, block);
   }
@@ -231,6 +265,10 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
     const std::string_view piece = batch.pieces[i];
+    if (batch.block_of[i] != 0) {
+      if (!append_whole(piece, block)) merge_parts(batch.blocks[batch.block_of[i] - 1], true, workspace, block);
+      continue;
+    }
     const bool is_short = piece.size() <= ShortPieces::max_bytes;
     if (is_short) {
       if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
@@ -246,41 +284,46 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
         continue;
       }
     }
-    workspace.ids.clear();
-    encode_uncached(piece, workspace, workspace.ids);
-    if (is_short && workspace.ids.size() <= ShortPieces::max_ids) {
-      workspace.short_pieces.insert(batch.places[i], workspace.ids);
-    } else if (place && workspace.ids.size() <= LongPieces::max_ids) {
-      workspace.long_pieces.insert(*place, workspace.ids);
+    // Ids of a piece that is to be cached stay in the block.
+    const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Block::size);
+    encode_uncached(piece, workspace, block);
+    if (piece.size() > LongPieces::max_bytes) continue;
+    const std::span<const TokenId> ids = block.since(first);
+    if (is_short && ids.size() <= ShortPieces::max_ids) {
+      workspace.short_pieces.insert(batch.places[i], ids);
+    } else if (ids.size() <= LongPieces::max_ids) {
+      workspace.long_pieces.insert(*place, ids);
     }
-    block.append(workspace.ids);
   }
 }
 
-void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
-  if (has_whole_ && piece.size() > 1) {
-    if (const TokenId id = whole_.find(piece); id != TokenIndex::no_token) {
-      ids.push_back(id);
-      return;
-    }
-  }
+bool BpeEncoder::append_whole(std::string_view piece, IdBlock& block) const {
+  if (!has_whole_ || piece.size() < 2) return false;
+  const TokenId id = whole_.find(piece);
+  if (id == TokenIndex::no_token) return false;
+  block.append(id);
+  return true;
+}
+
+void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const {
+  if (append_whole(piece, block)) return;
   if (vocabulary_) {
     workspace.symbols.clear();
     vocabulary_->append_symbols(piece, workspace.symbols);
-    merge_symbols(workspace, ids);
+    merge_symbols(workspace, block);
   } else if (has_all_bytes_) {
-    merge(piece, workspace, ids);
+    merge(piece, workspace, block);
   } else {
-    merge_known(piece, workspace, ids);
+    merge_known(piece, workspace, block);
   }
 }
 
 // Drops bytes without a token; they leave no gap unless `unknown` replaces them.
-void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
+void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, IdBlock& block) const {
   std::string known;
   bool after_unknown = false;
   const auto flush = [&] {
-    if (!known.empty()) merge(known, workspace, ids);
+    if (!known.empty()) merge(known, workspace, block);
     known.clear();
   };
   for (const char character : piece) {
@@ -289,212 +332,73 @@ void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, std::
       after_unknown = false;
     } else if (bytes_.unknown) {
       flush();
-      if (!after_unknown || !bytes_.fuse_unknown) ids.push_back(*bytes_.unknown);
+      if (!after_unknown || !bytes_.fuse_unknown) block.append(*bytes_.unknown);
       after_unknown = true;
     }
   }
   flush();
 }
 
-void BpeEncoder::merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const {
+void BpeEncoder::merge(std::string_view piece, Workspace& workspace, IdBlock& block) const {
+  CharacterTokens::Block symbols;
   workspace.symbols.clear();
-  character_tokens_->append_symbols(piece, workspace.symbols);
-  merge_symbols(workspace, ids);
+  for (std::size_t end = 0; end < piece.size();) {
+    end = character_tokens_->next_block(piece, end, symbols, table_);
+    merge_parts(symbols, end == piece.size(), workspace, block);
+  }
 }
 
-void BpeEncoder::merge_symbols(Workspace& workspace, std::vector<TokenId>& ids) const {
+// Each part that no rule joins with the rest is merged by itself. The workspace's symbols are those of a part that
+// started in an earlier block, or goes on in a later one.
+void BpeEncoder::merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace,
+                             IdBlock& block) const {
+  std::vector<TokenId>& open = workspace.symbols;
+  std::uint64_t starts = symbols.starts;
+  std::size_t at = std::min(static_cast<std::size_t>(std::countr_zero(starts)), symbols.count);
+  if (at > 0) {
+    open.insert(open.end(), symbols.symbols.begin(), symbols.symbols.begin() + at);
+    if (starts == 0 && !is_last) return;
+    merge_symbols(workspace, block);
+    if (starts == 0) return;
+  } else if (!open.empty()) {
+    merge_symbols(workspace, block);
+  }
+  TokenId* const first = block.room(symbols.count + 1);
+  TokenId* ids = first;
+  do {
+    starts &= starts - 1;
+    const std::size_t next = starts != 0 ? static_cast<std::size_t>(std::countr_zero(starts)) : symbols.count;
+    const auto part = std::span(symbols.symbols).subspan(at, next - at);
+    at = next;
+    if (starts == 0 && !is_last) {
+      open.assign(part.begin(), part.end());
+    } else if (part.size() == 1) {
+      *ids++ = part.front();
+    } else if (part.size() == 2) {
+      const MergeTable::Entry& rule = table_.find(part.front(), part.back());
+      const bool merges = rule.rank != MergeTable::no_rank;
+      ids[1] = part.back();
+      ids[0] = merges ? rule.result : part.front();
+      ids += merges ? 1 : 2;
+    } else {
+      ids += merge_few(part, ids);
+    }
+  } while (starts != 0);
+  block.add(static_cast<std::size_t>(ids - first));
+}
+
+void BpeEncoder::merge_symbols(Workspace& workspace, IdBlock& block) const {
   std::vector<TokenId>& symbols = workspace.symbols;
-  if (symbols.size() < 2) {
-    ids.insert(ids.end(), symbols.begin(), symbols.end());
-  } else if (ranks_tie_) {
-    merge_by_heap(symbols, ids);
-  } else if (symbols.size() < long_piece) {
-    merge_by_scanning(symbols, ids);
+  if (symbols.empty()) return;
+  if (symbols.size() < long_piece) {
+    block.add(merge_few(symbols, block.room(symbols.size())));
   } else if (ranks_rise_) {
-    merge_by_buckets(symbols, workspace, ids);
+    merge_by_buckets(symbols, workspace.queue, block.flushed());
   } else {
-    merge_by_heap(symbols, ids);
+    merge_by_heap(symbols, block.flushed());
   }
+  symbols.clear();
   if (symbols.capacity() > max_kept_positions) symbols = {};
-}
-
-void BpeEncoder::merge_by_scanning(std::span<const TokenId> given, std::vector<TokenId>& ids) const {
-  // symbols[i] may merge with its right neighbour: the rule's rank is the upper half of rules[i], its result the lower.
-  std::array<TokenId, long_piece> few_symbols;
-  std::array<std::uint64_t, long_piece> few_rules;
-  std::vector<TokenId> more_symbols;
-  std::vector<std::uint64_t> more_rules;
-  TokenId* symbols = few_symbols.data();
-  std::uint64_t* rules = few_rules.data();
-  std::size_t count = given.size();
-  if (count > long_piece) {
-    more_symbols.resize(count);
-    more_rules.resize(count);
-    symbols = more_symbols.data();
-    rules = more_rules.data();
-  }
-  constexpr std::uint64_t none = std::uint64_t{MergeTable::no_rank} << 32;
-  const auto rule_of = [&](TokenId left, TokenId right) {
-    const MergeTable::Entry& rule = table_.find(left, right);
-    return (std::uint64_t{rule.rank} << 32) | rule.result;
-  };
-  std::ranges::copy(given, symbols);
-  for (std::size_t i = 0; i + 1 < count; ++i) rules[i] = rule_of(symbols[i], symbols[i + 1]);
-  while (count > 1) {
-    // Only rules of one result share a rank, so the lowest value is that of the leftmost rule of the lowest rank.
-    std::size_t best = 0;
-    std::uint64_t lowest = rules[0];
-    for (std::size_t i = 1; i + 1 < count; ++i) {
-      best = rules[i] < lowest ? i : best;
-      lowest = std::min(lowest, rules[i]);
-    }
-    if (lowest >= none) break;
-    const auto result = static_cast<TokenId>(lowest);
-    symbols[best] = result;
-    --count;
-    std::copy(symbols + best + 2, symbols + count + 1, symbols + best + 1);
-    std::copy(rules + best + 1, rules + count, rules + best);
-    if (best + 1 < count) rules[best] = rule_of(result, symbols[best + 1]);
-    if (best > 0) rules[best - 1] = rule_of(symbols[best - 1], result);
-  }
-  ids.insert(ids.end(), symbols, symbols + count);
-}
-
-namespace {
-
-constexpr std::uint32_t no_position = ~std::uint32_t{0};
-
-// The symbols of a long piece as a doubly linked list by position; a merged symbol is at its first one's.
-struct SymbolList {
-  struct Node {
-    TokenId symbol = 0;
-    std::uint32_t next = no_position;
-    std::uint32_t previous = no_position;
-  };
-
-  explicit SymbolList(std::span<const TokenId> symbols) {
-    if (symbols.size() >= no_position) {
-      fail(ErrorKind::input, "A pre-token of {} symbols is too long to encode: at most {} are possible.",
-           symbols.size(), no_position - 1);
-    }
-    nodes.reserve(symbols.size());
-    const auto size = static_cast<std::uint32_t>(symbols.size());
-    for (std::uint32_t i = 0; i < size; ++i) {
-      nodes.push_back(
-          {.symbol = symbols[i], .next = i + 1 < size ? i + 1 : no_position, .previous = i > 0 ? i - 1 : no_position});
-    }
-  }
-
-  Node& operator[](std::uint32_t position) { return nodes[position]; }
-  const Node& operator[](std::uint32_t position) const { return nodes[position]; }
-
-  // Replaces the symbols at `position` and after it by `result`; returns the removed position.
-  std::uint32_t merge(std::uint32_t position, TokenId result) {
-    const std::uint32_t gone = nodes[position].next;
-    const std::uint32_t after = nodes[gone].next;
-    nodes[position].symbol = result;
-    nodes[position].next = after;
-    if (after != no_position) nodes[after].previous = position;
-    return gone;
-  }
-
-  void append_to(std::vector<TokenId>& ids) const {
-    for (std::uint32_t i = 0; i != no_position; i = nodes[i].next) ids.push_back(nodes[i].symbol);
-  }
-
-  std::vector<Node> nodes;
-};
-
-}  // namespace
-
-void BpeEncoder::merge_by_buckets(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const {
-  Workspace workspace;
-  merge_by_buckets(symbols, workspace, ids);
-}
-
-void BpeEncoder::merge_by_buckets(std::span<const TokenId> symbols, Workspace& workspace,
-                                  std::vector<TokenId>& ids) const {
-  SymbolList list(symbols);
-  RankQueue& queue = workspace.queue;
-  queue.prepare(rank_count_, symbols.size());
-  const auto update = [&](std::uint32_t position) {
-    queue.erase(position);
-    const std::uint32_t right = list[position].next;
-    if (right == no_position) return;
-    const std::uint32_t rank = table_.find(list[position].symbol, list[right].symbol).rank;
-    if (rank != MergeTable::no_rank) queue.insert(position, rank);
-  };
-  for (std::uint32_t i = 0; i + 1 < symbols.size(); ++i) update(i);
-
-  while (!queue.empty()) {
-    std::uint32_t position = queue.lowest();
-    const TokenId left = list[position].symbol;
-    const TokenId right = list[list[position].next].symbol;
-    const TokenId result = table_.find(left, right).result;
-    // Positions of one rank come in any order, which matters only in a run of equal symbols: such a run is merged
-    // whole, from its left end.
-    if (left == right) {
-      while (list[position].previous != no_position && list[list[position].previous].symbol == left) {
-        position = list[position].previous;
-      }
-    }
-    while (true) {
-      queue.erase(list.merge(position, result));
-      if (list[position].previous != no_position) update(list[position].previous);
-      const std::uint32_t after = list[position].next;
-      const bool again = left == right && after != no_position && list[after].symbol == left &&
-                         list[after].next != no_position && list[list[after].next].symbol == left;
-      if (!again) break;
-      queue.erase(position);
-      position = after;
-    }
-    update(position);
-  }
-  if (symbols.size() > max_kept_positions) queue = RankQueue();
-  list.append_to(ids);
-}
-
-void BpeEncoder::merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const {
-  SymbolList list(symbols);
-  // Ordered by rank, then position: the leftmost of the lowest. Outdated entries are skipped when they surface.
-  struct Candidate {
-    std::uint32_t rank;
-    std::uint32_t position;
-    std::uint32_t length;  // of both symbols in positions: shows whether they are still the same two
-  };
-  const auto later = [](const Candidate& a, const Candidate& b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-  };
-  const auto end_of = [&](std::uint32_t position) {
-    return list[position].next == no_position ? static_cast<std::uint32_t>(symbols.size()) : list[position].next;
-  };
-  std::vector<bool> gone(symbols.size(), false);
-  std::vector<Candidate> heap;
-  const auto push = [&](std::uint32_t position) {
-    const std::uint32_t right = list[position].next;
-    if (right == no_position) return;
-    const std::uint32_t rank = table_.find(list[position].symbol, list[right].symbol).rank;
-    if (rank == MergeTable::no_rank) return;
-    heap.push_back({.rank = rank, .position = position, .length = end_of(right) - position});
-    std::push_heap(heap.begin(), heap.end(), later);
-  };
-  for (std::uint32_t i = 0; i + 1 < symbols.size(); ++i) push(i);
-
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), later);
-    const Candidate candidate = heap.back();
-    heap.pop_back();
-    const std::uint32_t position = candidate.position;
-    if (gone[position] || list[position].next == no_position) continue;
-    const std::uint32_t right = list[position].next;
-    if (end_of(right) - position != candidate.length) continue;
-    const MergeTable::Entry& rule = table_.find(list[position].symbol, list[right].symbol);
-    if (rule.rank != candidate.rank) continue;
-    gone[list.merge(position, rule.result)] = true;
-    if (list[position].previous != no_position) push(list[position].previous);
-    push(position);
-  }
-  list.append_to(ids);
 }
 
 }  // namespace mslt

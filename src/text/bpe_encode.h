@@ -34,6 +34,8 @@ class TokenIndex {
   std::vector<TokenId> slots_;
 };
 
+class RankQueue;
+
 // Immutable except for a lock-free pool of caches; encode may be called from several threads.
 class BpeEncoder {
  public:
@@ -55,9 +57,10 @@ class BpeEncoder {
   std::vector<TokenId> symbols_of(std::string_view piece) const;
   // The ids of a pre-token of any length, only by merging: three algorithms with the same result. encode chooses by
   // length; the tests compare them.
-  void merge_by_scanning(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n²), fast when short
+  void merge_by_scanning(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n²); 1 to max_few
   void merge_by_buckets(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n); needs ranks_rise()
   void merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;     // O(n log n)
+  static constexpr std::size_t max_few = 64;
   // Whether each token's rank is above those of its parts, and no two pairs share a rank.
   bool ranks_rise() const { return ranks_rise_; }
   // See CharacterVocabulary::parts_words.
@@ -74,11 +77,16 @@ class BpeEncoder {
   void encode_batches(std::vector<TokenId>& ids, Workspace& workspace, const Fill& fill) const;
   void encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
-  void merge(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
-  void merge_symbols(Workspace& workspace, std::vector<TokenId>& ids) const;
-  void merge_known(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
-  void encode_uncached(std::string_view piece, Workspace& workspace, std::vector<TokenId>& ids) const;
-  void merge_by_buckets(std::span<const TokenId> symbols, Workspace& workspace, std::vector<TokenId>& ids) const;
+  void encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const;
+  void merge(std::string_view piece, Workspace& workspace, IdBlock& block) const;
+  bool append_whole(std::string_view piece, IdBlock& block) const;
+  void merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace, IdBlock& block) const;
+  void merge_known(std::string_view piece, Workspace& workspace, IdBlock& block) const;
+  void merge_symbols(Workspace& workspace, IdBlock& block) const;
+  // Merges 1 to max_few symbols into as many ids or fewer; returns how many.
+  std::size_t merge_few(std::span<const TokenId> symbols, TokenId* ids) const;
+  std::size_t merge_three(std::span<const TokenId> symbols, TokenId* ids) const;
+  void merge_by_buckets(std::span<const TokenId> symbols, RankQueue& queue, std::vector<TokenId>& ids) const;
 
   ByteTokens bytes_;
   bool has_all_bytes_;
@@ -89,7 +97,6 @@ class BpeEncoder {
   std::optional<CharacterVocabulary> vocabulary_;
   bool parts_words_;
   bool ranks_rise_;
-  bool ranks_tie_;            // rules of different results share a rank
   std::uint32_t rank_count_;  // one above the highest
   mutable std::array<std::atomic<Workspace*>, 16> pool_{};
 };

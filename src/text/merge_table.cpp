@@ -12,15 +12,23 @@ std::optional<std::pair<std::string_view, std::string_view>> merge_sides(std::st
   return std::pair(text.substr(0, space), text.substr(space + 1));
 }
 
+const MergeTable::Entry MergeTable::absent;
+
 MergeTable::MergeTable(std::span<const MergeRule> rules) {
   const std::size_t size = std::bit_ceil(std::max<std::size_t>(16, 2 * rules.size()));
   entries_.resize(size);
   mask_ = size - 1;
   shift_ = 64 - std::countr_zero(size);
+  constexpr std::size_t bits_per_entry = 8;
+  bits_.resize(std::max<std::size_t>(1, size * bits_per_entry / 64));
+  bit_shift_ = 64 - std::countr_zero(bits_.size() * 64);
   for (const MergeRule& rule : rules) {
+    const std::uint64_t pair = pair_of(rule.left, rule.right);
+    const std::size_t bit = hash_of(pair) >> bit_shift_;
+    bits_[bit / 64] |= std::uint64_t{1} << (bit % 64);
     auto& entry = const_cast<Entry&>(find(rule.left, rule.right));
     if (entry.pair != no_pair) continue;
-    entry = {.pair = (std::uint64_t{rule.left} << 32) | rule.right, .rank = rule.rank, .result = rule.result};
+    entry = {.pair = pair, .rank = rule.rank, .result = rule.result};
   }
 }
 

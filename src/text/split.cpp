@@ -50,7 +50,20 @@ struct Character {
   std::uint8_t length;
 };
 
-Character non_ascii_at(std::string_view text, std::size_t position) {
+inline Character non_ascii_at(std::string_view text, std::size_t position) {
+  // Most characters of two and three bytes, without decode_utf8's checks for those of all lengths.
+  if (text.size() - position >= 3) {
+    const unsigned lead = static_cast<unsigned char>(text[position]);
+    const unsigned second = static_cast<unsigned char>(text[position + 1]) ^ 0x80u;
+    const unsigned third = static_cast<unsigned char>(text[position + 2]) ^ 0x80u;
+    if (lead - 0xC2 < 0xE0 - 0xC2 && second < 0x40) {
+      return {unicode::class_of(((lead & 0x1F) << 6) | second), 2};
+    }
+    // Without the leads that have overlong forms or surrogates.
+    if (lead - 0xE1 < 0xED - 0xE1 && (second | third) < 0x40) {
+      return {unicode::class_of(((lead & 0xF) << 12) | (second << 6) | third), 3};
+    }
+  }
   const Utf8Result result = decode_utf8(text, position);
   if (result.status != Utf8Status::valid) {
     return {unicode::symbol, 1};
@@ -104,6 +117,7 @@ inline bool is_chinese(const char* bytes) {
 
 // The end of a run of letters of a script that starts at `position`, after one of them of `length` bytes.
 inline std::size_t skip_script(std::string_view text, std::size_t position, std::size_t length) {
+  if constexpr (std::endian::native != std::endian::little) return position;
   std::size_t count = 8;
   while (length == 2 && count == 8 && text.size() - position >= 8) {
     count = leading_cyrillic(text.data() + position);
@@ -237,7 +251,7 @@ std::size_t next_gpt2(std::string_view text, std::size_t begin) {
   const Character first = character_at(text, start);
   const std::size_t next = start + first.length;
   if ((first.kind & letter) != 0) {
-    return skip<letter>(text, next);
+    return skip<letter>(text, skip_script(text, next, first.length));
   }
   if (first.kind == unicode::number) {
     return skip<unicode::number>(text, next);
@@ -276,8 +290,15 @@ std::uint64_t starts_of_gpt2(const char* bytes) {
   return known <= 1 ? 0 : starts & ((std::uint64_t{1} << known) - 2);
 }
 
+// Whether the eight bytes at `bytes` are ASCII: else a block of 64 would hardly pay.
+inline bool starts_ascii(const char* bytes) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  return (word & 0x8080808080808080) == 0;
+}
+
 std::size_t next_gpt2_block(std::string_view text, std::size_t begin, PretokenEnds& ends) {
-  if (text.size() - begin > 64) {
+  if (text.size() - begin > 64 && starts_ascii(text.data() + begin)) {
     std::size_t count = 0;
     for (std::uint64_t starts = starts_of_gpt2(text.data() + begin); starts != 0; starts &= starts - 1) {
       ends[count++] = begin + static_cast<std::size_t>(std::countr_zero(starts));
@@ -318,11 +339,11 @@ std::size_t next_llama3(std::string_view text, std::size_t begin) {
   const Character first = character_at(text, begin);
   const std::size_t next = begin + first.length;
   if ((first.kind & letter) != 0) {
-    return skip<letter>(text, next);
+    return skip<letter>(text, skip_script(text, next, first.length));
   }
   const Character second = character_at(text, next);
   if ((first.kind & word_prefix) != 0 && (second.kind & letter) != 0) {
-    return skip<letter>(text, next + second.length);
+    return skip<letter>(text, skip_script(text, next + second.length, second.length));
   }
   return next_without_word<max_digits, false>(text, begin, first, second);
 }
