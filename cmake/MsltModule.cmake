@@ -40,6 +40,23 @@ else()
   target_compile_options(mslt_compiled_fast INTERFACE $<$<CONFIG:Release,RelWithDebInfo>:-O1>)
 endif()
 
+# mslt_repeated_sources(VARIABLE TARGET): the target's sources that Highway compiles once per instruction set.
+function(mslt_repeated_sources variable target)
+  get_target_property(sources ${target} SOURCES)
+  get_target_property(folder ${target} SOURCE_DIR)
+  set(repeated "")
+  foreach(source IN LISTS sources)
+    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${folder})
+    if(source MATCHES "\\.cpp$" AND EXISTS ${source})
+      file(STRINGS ${source} found REGEX "hwy/foreach_target\\.h" LIMIT_COUNT 1)
+      if(found)
+        list(APPEND repeated ${source})
+      endif()
+    endif()
+  endforeach()
+  set(${variable} ${repeated} PARENT_SCOPE)
+endfunction()
+
 # mslt_compile_together(TARGET BATCH [header ...])
 # With MSLT_UNITY, BATCH sources of the target are compiled as one, which reads headers and instantiates templates once for all
 # of them; names in their unnamed namespaces must then differ. Sources with their own options, and those that Highway compiles
@@ -56,17 +73,8 @@ function(mslt_compile_together target batch)
     # GCC treats the sources as headers, in which unnamed namespaces would be wrong.
     target_compile_options(${target} PRIVATE -Wno-subobject-linkage)
   endif()
-  get_target_property(sources ${target} SOURCES)
-  get_target_property(folder ${target} SOURCE_DIR)
-  foreach(source IN LISTS sources)
-    cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${folder})
-    if(source MATCHES "\\.cpp$" AND EXISTS ${source})
-      file(STRINGS ${source} repeated REGEX "hwy/foreach_target\\.h" LIMIT_COUNT 1)
-      if(repeated)
-        set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
-      endif()
-    endif()
-  endforeach()
+  mslt_repeated_sources(repeated ${target})
+  set_source_files_properties(${repeated} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 # mslt_module(NAME [FUZZED] [COMPILED_FAST|CHECKED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
@@ -95,16 +103,18 @@ function(mslt_module name)
   set_property(GLOBAL APPEND PROPERTY MSLT_MODULES mslt_${name})
 endfunction()
 
-# mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern]
+# mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern] [PARTS number]
 #                   [SUITES suite ...])
 # The *_test.cpp files of one folder as the program NAME_tests, with one ctest entry per test case that matches GoogleTest's
-# pattern. TOGETHER: the files use different names, so MSLT_UNITY can compile them as one. With SUITES, whose cases share an
-# expensive setup, there is one entry per suite, and one for the remaining suites.
+# pattern. TOGETHER: the files use different names, so MSLT_UNITY can compile them as one. Under sanitizers, where a program takes
+# a tenth of a second to start and to look for leaks, there are PARTS entries (2) instead, NAME/part_1 and so on, which take turns
+# with the cases; the output of one that fails names the case. With SUITES, whose cases share an expensive setup, there is one
+# entry per suite, and one for the remaining suites.
 function(mslt_module_tests name)
   if(NOT MSLT_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(arg "TOGETHER" "FILTER" "SOURCES;DEPENDS;LIBRARIES;SUITES" ${ARGN})
+  cmake_parse_arguments(arg "TOGETHER" "FILTER;PARTS" "SOURCES;DEPENDS;LIBRARIES;SUITES" ${ARGN})
   add_executable(${name}_tests ${arg_SOURCES})
   list(TRANSFORM arg_DEPENDS PREPEND mslt_)
   target_include_directories(${name}_tests PRIVATE ${PROJECT_SOURCE_DIR})
@@ -126,11 +136,28 @@ function(mslt_module_tests name)
     set_tests_properties(${name}/others PROPERTIES TIMEOUT 1200)
     return()
   endif()
-  include(GoogleTest)
   # Scratch files of one build, so that tests of two builds do not disturb each other.
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/scratch)
+  set(environment TMPDIR=${PROJECT_BINARY_DIR}/scratch)
+  if(MSLT_SANITIZE)
+    if(NOT arg_PARTS)
+      set(arg_PARTS 2)
+    endif()
+    if(NOT arg_FILTER)
+      set(arg_FILTER "*")
+    endif()
+    foreach(part RANGE 1 ${arg_PARTS})
+      math(EXPR index "${part} - 1")
+      add_test(NAME ${name}/part_${part} COMMAND ${name}_tests "--gtest_filter=${arg_FILTER}")
+      # Programs of many parts take long, so they begin first.
+      set_tests_properties(${name}/part_${part} PROPERTIES TIMEOUT 1800 COST ${arg_PARTS}
+        ENVIRONMENT "${environment};GTEST_TOTAL_SHARDS=${arg_PARTS};GTEST_SHARD_INDEX=${index}")
+    endforeach()
+    return()
+  endif()
+  include(GoogleTest)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
-                       PROPERTIES TIMEOUT 600 ENVIRONMENT TMPDIR=${PROJECT_BINARY_DIR}/scratch)
+                       PROPERTIES TIMEOUT 600 ENVIRONMENT ${environment})
 endfunction()
 
 # mslt_fuzzer(NAME SOURCES ... DEPENDS module ...)

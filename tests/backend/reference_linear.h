@@ -41,19 +41,8 @@ inline double roundings_of(Activation activation, const std::vector<double>& x) 
 }
 
 // in [m, k] · weight [n, k]ᵀ + bias [n]; bias may be empty.
-inline std::vector<double> reference_matmul(const std::vector<double>& in, const std::vector<double>& weight,
-                                            const std::vector<double>& bias, std::size_t m, std::size_t n,
-                                            std::size_t k) {
-  std::vector<double> out(m * n);
-  for (std::size_t i = 0; i < m; ++i) {
-    for (std::size_t j = 0; j < n; ++j) {
-      double sum = bias.empty() ? 0.0 : bias[j];
-      for (std::size_t e = 0; e < k; ++e) sum += in[i * k + e] * weight[j * k + e];
-      out[i * n + j] = sum;
-    }
-  }
-  return out;
-}
+std::vector<double> reference_matmul(const std::vector<double>& in, const std::vector<double>& weight,
+                                     const std::vector<double>& bias, std::size_t m, std::size_t n, std::size_t k);
 
 // The transpose of [rows, columns].
 inline std::vector<double> transposed(const std::vector<double>& matrix, std::size_t rows, std::size_t columns) {

@@ -1,112 +1,26 @@
 // What tests of devices share without a backend: elements of a dtype as doubles, random values and error norms.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <limits>
-#include <type_traits>
 #include <vector>
 
-#include "base/philox.h"
 #include "tensor/dtype.h"
-#include "tensor/half.h"
 
 namespace mslt::test {
 
-template <class T>
-std::vector<double> as_doubles(const std::vector<std::byte>& bytes) {
-  std::vector<T> elements(bytes.size() / sizeof(T));
-  if (!bytes.empty()) std::memcpy(elements.data(), bytes.data(), bytes.size());
-  std::vector<double> values;
-  values.reserve(elements.size());
-  for (const T element : elements) {
-    if constexpr (std::is_class_v<T>) {
-      values.push_back(to_float(element));
-    } else {
-      values.push_back(static_cast<double>(element));
-    }
-  }
-  return values;
-}
-
-template <class T, class Convert>
-std::vector<std::byte> as_bytes(const std::vector<double>& values, Convert convert) {
-  std::vector<std::byte> bytes(values.size() * sizeof(T));
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const T element = convert(values[i]);
-    std::memcpy(bytes.data() + i * sizeof(T), &element, sizeof(T));
-  }
-  return bytes;
-}
-
 // The elements of that dtype that are closest to these values, and back.
-inline std::vector<std::byte> encode(DType dtype, const std::vector<double>& values) {
-  switch (dtype) {
-    case DType::f32:
-      return as_bytes<float>(values, [](double v) { return static_cast<float>(v); });
-    case DType::bf16:
-      return as_bytes<BFloat16>(values, [](double v) { return to_bfloat16(static_cast<float>(v)); });
-    case DType::f16:
-      return as_bytes<Float16>(values, [](double v) { return to_float16(static_cast<float>(v)); });
-    case DType::i32:
-      return as_bytes<std::int32_t>(values, [](double v) { return static_cast<std::int32_t>(v); });
-    case DType::u32:
-      return as_bytes<std::uint32_t>(values, [](double v) { return static_cast<std::uint32_t>(v); });
-    case DType::i8:
-      return as_bytes<std::int8_t>(values, [](double v) { return static_cast<std::int8_t>(v); });
-    case DType::u8:
-      return as_bytes<std::uint8_t>(values, [](double v) { return static_cast<std::uint8_t>(v); });
-  }
-  return {};
-}
-
-inline std::vector<double> decode(DType dtype, const std::vector<std::byte>& bytes) {
-  switch (dtype) {
-    case DType::f32:
-      return as_doubles<float>(bytes);
-    case DType::bf16:
-      return as_doubles<BFloat16>(bytes);
-    case DType::f16:
-      return as_doubles<Float16>(bytes);
-    case DType::i32:
-      return as_doubles<std::int32_t>(bytes);
-    case DType::u32:
-      return as_doubles<std::uint32_t>(bytes);
-    case DType::i8:
-      return as_doubles<std::int8_t>(bytes);
-    case DType::u8:
-      return as_doubles<std::uint8_t>(bytes);
-  }
-  return {};
-}
+std::vector<std::byte> encode(DType dtype, const std::vector<double>& values);
+std::vector<double> decode(DType dtype, const std::vector<std::byte>& bytes);
 
 // `values` rounded to `dtype`.
-inline std::vector<double> rounded(DType dtype, const std::vector<double>& values) {
-  return decode(dtype, encode(dtype, values));
-}
+std::vector<double> rounded(DType dtype, const std::vector<double>& values);
 
 // Standard normal values, rounded to `dtype`; a function of the seed.
-inline std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed) {
-  PhiloxStream stream(seed, 0, 0);
-  std::vector<double> values(static_cast<std::size_t>(count));
-  for (double& value : values) value = stream.normal();
-  return rounded(dtype, values);
-}
+std::vector<double> random_values(DType dtype, std::int64_t count, std::uint64_t seed);
 
 // ‖actual - expected‖ / ‖expected‖, infinite if sizes differ or an element of `actual` is not finite.
-inline double relative_error(const std::vector<double>& actual, const std::vector<double>& expected) {
-  if (actual.size() != expected.size()) return std::numeric_limits<double>::infinity();
-  double difference = 0.0;
-  double norm = 0.0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    if (!std::isfinite(actual[i])) return std::numeric_limits<double>::infinity();
-    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  return difference == 0.0 ? 0.0 : std::sqrt(difference / norm);
-}
+double relative_error(const std::vector<double>& actual, const std::vector<double>& expected);
 
 // The tolerated relative error of norms for a result stored as `dtype`; `f32` is that of floats.
 inline double tolerance_of(DType dtype, double f32 = 1e-6) {
