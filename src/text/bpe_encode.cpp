@@ -14,19 +14,10 @@ namespace {
 
 // From this length on, the rank queue is faster than scanning for the lowest rank.
 constexpr std::size_t long_piece = BpeEncoder::max_few;
+// See is_cached.
+constexpr std::size_t min_uncached = 6;
 // More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
-
-// From this length on, pieces that end with a character of U+3000 to U+9FFF are merged without a look into the cache.
-// Such text has no spaces: its pieces are runs of words, which rarely repeat, and their parts are short.
-constexpr std::size_t min_uncached = 6;
-
-bool is_run_of_words(std::string_view piece) {
-  return piece.size() >= min_uncached && static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
-}
-
-// A piece of so many bytes surely fits a block of symbols.
-constexpr std::size_t max_block_bytes = CharacterTokens::Block::size;
 
 // Slots of half a cache line and of two; the latter also for short pieces of more tokens.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
@@ -148,6 +139,17 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   return symbols;
 }
 
+std::size_t BpeEncoder::parts_of(std::string_view piece) const {
+  if (!character_tokens_) return 1;
+  std::size_t parts = 0;
+  CharacterTokens::Block block;
+  for (std::size_t end = 0; end < piece.size();) {
+    end = character_tokens_->next_block(piece, end, block, table_);
+    parts += static_cast<std::size_t>(std::popcount(block.starts));
+  }
+  return parts;
+}
+
 // Ids are collected here first, which saves a capacity check per token.
 class BpeEncoder::IdBlock {
  public:
@@ -193,23 +195,13 @@ struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
-  // The symbols of pieces that are merged uncached, while there is room; by piece the index above 0, or 0.
-  std::array<CharacterTokens::Block, 16> blocks;
-  std::array<std::uint8_t, std::tuple_size_v<PretokenEnds>> block_of;
-  std::size_t used_blocks = 0;
   std::size_t count = 0;
 
-  void clear() { used_blocks = count = 0; }
-
-  // `readable` bytes of memory from the piece's start may be read. `symbols` is null if all pieces are to be cached.
-  void add(std::string_view piece, std::size_t readable, Workspace& workspace, const CharacterTokens* symbols,
-           const MergeTable& rules) {
+  // `readable` bytes of memory from the piece's start may be read.
+  void add(std::string_view piece, std::size_t readable, bool is_cached, Workspace& workspace) {
     pieces[count] = piece;
-    block_of[count] = 0;
-    if (symbols != nullptr && used_blocks < blocks.size() && is_run_of_words(piece) &&
-        piece.size() <= max_block_bytes) {
-      symbols->next_block(piece, 0, blocks[used_blocks], rules);
-      block_of[count] = static_cast<std::uint8_t>(++used_blocks);
+    if (!is_cached) {
+      // It has no place.
     } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
@@ -219,19 +211,26 @@ struct BpeEncoder::Batch {
   }
 };
 
+// Not if it ends with a character of U+3000 to U+9FFF. Such text has no spaces: its pieces are runs of words, which
+// rarely repeat, and no rule joins most of the words' characters with their neighbours, so merging is fast.
+bool BpeEncoder::is_cached(std::string_view piece) const {
+  return piece.size() < min_uncached || static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u >= 0xEA - 0xE3 ||
+         vocabulary_ || !has_all_bytes_;
+}
+
 void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<TokenId>& ids) const {
   // Tokens of English have about four bytes; growing step by step would copy the first ids several times.
   if (const std::size_t expected = text.size() / 4; ids.capacity() - ids.size() < expected) {
     ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
   }
   const BorrowedWorkspace borrowed(*this);
-  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
-      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed, symbols, table_);
+      const std::string_view piece = text.substr(begin, end - begin);
+      batch.add(piece, text.size() - begin, is_cached(piece), *borrowed);
       begin = end;
     }
   });
@@ -239,10 +238,9 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
-  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), *borrowed, symbols, table_);
+      batch.add(pretokens.front(), pretokens.front().size(), is_cached(pretokens.front()), *borrowed);
     }
   });
 }
@@ -255,7 +253,7 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
   fill(batches[0]);
   for (std::size_t current = 0; batches[current].count > 0; current = 1 - current) {
     Batch& next = batches[1 - current];
-    next.clear();
+    next.count = 0;
     fill(next);
     encode_batch(batches[current], workspace, block);
   }
@@ -265,8 +263,8 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
     const std::string_view piece = batch.pieces[i];
-    if (batch.block_of[i] != 0) {
-      if (!append_whole(piece, block)) merge_parts(batch.blocks[batch.block_of[i] - 1], true, workspace, block);
+    if (!is_cached(piece)) {
+      encode_uncached(piece, workspace, block);
       continue;
     }
     const bool is_short = piece.size() <= ShortPieces::max_bytes;
@@ -297,16 +295,13 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
   }
 }
 
-bool BpeEncoder::append_whole(std::string_view piece, IdBlock& block) const {
-  if (!has_whole_ || piece.size() < 2) return false;
-  const TokenId id = whole_.find(piece);
-  if (id == TokenIndex::no_token) return false;
-  block.append(id);
-  return true;
-}
-
 void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const {
-  if (append_whole(piece, block)) return;
+  if (has_whole_ && piece.size() > 1) {
+    if (const TokenId id = whole_.find(piece); id != TokenIndex::no_token) {
+      block.append(id);
+      return;
+    }
+  }
   if (vocabulary_) {
     workspace.symbols.clear();
     vocabulary_->append_symbols(piece, workspace.symbols);
