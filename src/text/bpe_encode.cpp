@@ -14,8 +14,16 @@ namespace {
 
 // From this length on, the rank queue is faster than scanning for the lowest rank.
 constexpr std::size_t long_piece = BpeEncoder::max_few;
-// See is_cached.
-constexpr std::size_t min_uncached = 6;
+
+// Whether a piece ends with a character of U+3000 to U+9FFF. Such text has no spaces: its pieces are runs of words,
+// which rarely repeat, and no rule joins most of their characters with their neighbours, so merging is faster than the
+// cache.
+inline bool is_run_of_words(std::string_view piece) {
+  constexpr std::size_t least_bytes = 6;
+  // The first test is one that English text passes quickly.
+  return static_cast<signed char>(piece.back()) < 0 && piece.size() >= least_bytes &&
+         static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
+}
 // More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
@@ -196,12 +204,14 @@ struct BpeEncoder::Batch {
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
   std::size_t count = 0;
+  std::uint64_t runs = 0;  // bit i: piece i is one that is not looked up
+  static_assert(std::tuple_size_v<PretokenEnds> <= 64);
 
-  // `readable` bytes of memory from the piece's start may be read.
-  void add(std::string_view piece, std::size_t readable, bool is_cached, Workspace& workspace) {
+  // `readable` bytes of memory from the piece's start may be read. `merges_runs`: runs of words are merged uncached.
+  void add(std::string_view piece, std::size_t readable, bool merges_runs, Workspace& workspace) {
     pieces[count] = piece;
-    if (!is_cached) {
-      // It has no place.
+    if (merges_runs && is_run_of_words(piece)) [[unlikely]] {
+      runs |= std::uint64_t{1} << count;
     } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
@@ -211,26 +221,20 @@ struct BpeEncoder::Batch {
   }
 };
 
-// Not if it ends with a character of U+3000 to U+9FFF. Such text has no spaces: its pieces are runs of words, which
-// rarely repeat, and no rule joins most of the words' characters with their neighbours, so merging is fast.
-bool BpeEncoder::is_cached(std::string_view piece) const {
-  return piece.size() < min_uncached || static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u >= 0xEA - 0xE3 ||
-         vocabulary_ || !has_all_bytes_;
-}
-
 void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<TokenId>& ids) const {
   // Tokens of English have about four bytes; growing step by step would copy the first ids several times.
   if (const std::size_t expected = text.size() / 4; ids.capacity() - ids.size() < expected) {
     ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
   }
   const BorrowedWorkspace borrowed(*this);
+  const bool merges_runs = character_tokens_ && has_all_bytes_;
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
       const std::string_view piece = text.substr(begin, end - begin);
-      batch.add(piece, text.size() - begin, is_cached(piece), *borrowed);
+      batch.add(piece, text.size() - begin, merges_runs, *borrowed);
       begin = end;
     }
   });
@@ -238,9 +242,10 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
+  const bool merges_runs = character_tokens_ && has_all_bytes_;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), is_cached(pretokens.front()), *borrowed);
+      batch.add(pretokens.front(), pretokens.front().size(), merges_runs, *borrowed);
     }
   });
 }
@@ -254,6 +259,7 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
   for (std::size_t current = 0; batches[current].count > 0; current = 1 - current) {
     Batch& next = batches[1 - current];
     next.count = 0;
+    next.runs = 0;
     fill(next);
     encode_batch(batches[current], workspace, block);
   }
@@ -263,7 +269,7 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
     const std::string_view piece = batch.pieces[i];
-    if (!is_cached(piece)) {
+    if (((batch.runs >> i) & 1) != 0) [[unlikely]] {
       encode_uncached(piece, workspace, block);
       continue;
     }

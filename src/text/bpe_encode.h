@@ -78,7 +78,6 @@ class BpeEncoder {
   template <class Fill>
   void encode_batches(std::vector<TokenId>& ids, Workspace& workspace, const Fill& fill) const;
   void encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const;
-  bool is_cached(std::string_view piece) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
   void encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge(std::string_view piece, Workspace& workspace, IdBlock& block) const;
