@@ -268,36 +268,39 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
-    const std::string_view piece = batch.pieces[i];
-    if (((batch.runs >> i) & 1) != 0) [[unlikely]] {
-      encode_uncached(piece, workspace, block);
-      continue;
-    }
-    const bool is_short = piece.size() <= ShortPieces::max_bytes;
-    if (is_short) {
+    const bool is_run = ((batch.runs >> i) & 1) != 0;
+    if (batch.pieces[i].size() <= ShortPieces::max_bytes && !is_run) {
       if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
         block.append_slot(*slot);
         continue;
       }
     }
-    std::optional<LongPieces::Place> place;
-    if (piece.size() <= LongPieces::max_bytes) {
-      place = is_short ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
-      if (const auto* slot = workspace.long_pieces.find(*place)) {
-        block.append_slot(*slot);
-        continue;
-      }
-    }
-    // Ids of a piece that is to be cached stay in the block.
-    const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Block::size);
+    encode_other(batch, i, is_run, workspace, block);
+  }
+}
+
+// What is not among the short pieces of the cache. Apart, so that the loop above keeps its values in registers.
+[[gnu::noinline]] void BpeEncoder::encode_other(const Batch& batch, std::size_t i, bool is_run, Workspace& workspace,
+                                                IdBlock& block) const {
+  const std::string_view piece = batch.pieces[i];
+  if (is_run || piece.size() > LongPieces::max_bytes) {
     encode_uncached(piece, workspace, block);
-    if (piece.size() > LongPieces::max_bytes) continue;
-    const std::span<const TokenId> ids = block.since(first);
-    if (is_short && ids.size() <= ShortPieces::max_ids) {
-      workspace.short_pieces.insert(batch.places[i], ids);
-    } else if (ids.size() <= LongPieces::max_ids) {
-      workspace.long_pieces.insert(*place, ids);
-    }
+    return;
+  }
+  const bool is_short = piece.size() <= ShortPieces::max_bytes;
+  const LongPieces::Place place = is_short ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
+  if (const auto* slot = workspace.long_pieces.find(place)) {
+    block.append_slot(*slot);
+    return;
+  }
+  // The ids stay in the block until they are cached.
+  const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Block::size);
+  encode_uncached(piece, workspace, block);
+  const std::span<const TokenId> ids = block.since(first);
+  if (is_short && ids.size() <= ShortPieces::max_ids) {
+    workspace.short_pieces.insert(batch.places[i], ids);
+  } else if (ids.size() <= LongPieces::max_ids) {
+    workspace.long_pieces.insert(place, ids);
   }
 }
 
