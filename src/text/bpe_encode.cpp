@@ -14,19 +14,18 @@ namespace {
 
 // From this length on, the rank queue is faster than scanning for the lowest rank.
 constexpr std::size_t long_piece = BpeEncoder::max_few;
+
+// Whether a piece ends with a character of U+3000 to U+9FFF. Such text has no spaces: its pieces are runs of words,
+// which rarely repeat, and no rule joins most of their characters with their neighbours, so merging is faster than the
+// cache.
+inline bool is_run_of_words(std::string_view piece) {
+  constexpr std::size_t least_bytes = 6;
+  // The first test is one that English text passes quickly.
+  return static_cast<signed char>(piece.back()) < 0 && piece.size() >= least_bytes &&
+         static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
+}
 // More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
-
-// From this length on, pieces that end with a character of U+3000 to U+9FFF are merged without a look into the cache.
-// Such text has no spaces: its pieces are runs of words, which rarely repeat, and their parts are short.
-constexpr std::size_t min_uncached = 6;
-
-bool is_run_of_words(std::string_view piece) {
-  return piece.size() >= min_uncached && static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
-}
-
-// A piece of so many bytes surely fits a block of symbols.
-constexpr std::size_t max_block_bytes = CharacterTokens::Block::size;
 
 // Slots of half a cache line and of two; the latter also for short pieces of more tokens.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
@@ -148,6 +147,17 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   return symbols;
 }
 
+std::size_t BpeEncoder::parts_of(std::string_view piece) const {
+  if (!character_tokens_) return 1;
+  std::size_t parts = 0;
+  CharacterTokens::Block block;
+  for (std::size_t end = 0; end < piece.size();) {
+    end = character_tokens_->next_block(piece, end, block, table_);
+    parts += static_cast<std::size_t>(std::popcount(block.starts));
+  }
+  return parts;
+}
+
 // Ids are collected here first, which saves a capacity check per token.
 class BpeEncoder::IdBlock {
  public:
@@ -193,23 +203,15 @@ struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
-  // The symbols of pieces that are merged uncached, while there is room; by piece the index above 0, or 0.
-  std::array<CharacterTokens::Block, 16> blocks;
-  std::array<std::uint8_t, std::tuple_size_v<PretokenEnds>> block_of;
-  std::size_t used_blocks = 0;
   std::size_t count = 0;
+  std::uint64_t runs = 0;  // bit i: piece i is one that is not looked up
+  static_assert(std::tuple_size_v<PretokenEnds> <= 64);
 
-  void clear() { used_blocks = count = 0; }
-
-  // `readable` bytes of memory from the piece's start may be read. `symbols` is null if all pieces are to be cached.
-  void add(std::string_view piece, std::size_t readable, Workspace& workspace, const CharacterTokens* symbols,
-           const MergeTable& rules) {
+  // `readable` bytes of memory from the piece's start may be read. `merges_runs`: runs of words are merged uncached.
+  void add(std::string_view piece, std::size_t readable, bool merges_runs, Workspace& workspace) {
     pieces[count] = piece;
-    block_of[count] = 0;
-    if (symbols != nullptr && used_blocks < blocks.size() && is_run_of_words(piece) &&
-        piece.size() <= max_block_bytes) {
-      symbols->next_block(piece, 0, blocks[used_blocks], rules);
-      block_of[count] = static_cast<std::uint8_t>(++used_blocks);
+    if (merges_runs && is_run_of_words(piece)) [[unlikely]] {
+      runs |= std::uint64_t{1} << count;
     } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
@@ -225,13 +227,14 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
     ids.reserve(std::max(2 * ids.capacity(), ids.size() + expected));
   }
   const BorrowedWorkspace borrowed(*this);
-  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
+  const bool merges_runs = character_tokens_ && has_all_bytes_;
   PretokenEnds ends;
   std::size_t begin = 0;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     if (begin == text.size()) return;
     for (const std::size_t end : std::span(ends).first(next(text, begin, ends))) {
-      batch.add(text.substr(begin, end - begin), text.size() - begin, *borrowed, symbols, table_);
+      const std::string_view piece = text.substr(begin, end - begin);
+      batch.add(piece, text.size() - begin, merges_runs, *borrowed);
       begin = end;
     }
   });
@@ -239,10 +242,10 @@ void BpeEncoder::encode(std::string_view text, NextPretokens next, std::vector<T
 
 void BpeEncoder::encode(std::span<const std::string_view> pretokens, std::vector<TokenId>& ids) const {
   const BorrowedWorkspace borrowed(*this);
-  const CharacterTokens* const symbols = character_tokens_ && has_all_bytes_ ? &*character_tokens_ : nullptr;
+  const bool merges_runs = character_tokens_ && has_all_bytes_;
   encode_batches(ids, *borrowed, [&](Batch& batch) {
     for (; batch.count < 16 && !pretokens.empty(); pretokens = pretokens.subspan(1)) {
-      batch.add(pretokens.front(), pretokens.front().size(), *borrowed, symbols, table_);
+      batch.add(pretokens.front(), pretokens.front().size(), merges_runs, *borrowed);
     }
   });
 }
@@ -255,7 +258,8 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
   fill(batches[0]);
   for (std::size_t current = 0; batches[current].count > 0; current = 1 - current) {
     Batch& next = batches[1 - current];
-    next.clear();
+    next.count = 0;
+    next.runs = 0;
     fill(next);
     encode_batch(batches[current], workspace, block);
   }
@@ -264,49 +268,49 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
   for (std::size_t i = 0; i < batch.count; ++i) {
-    const std::string_view piece = batch.pieces[i];
-    if (batch.block_of[i] != 0) {
-      if (!append_whole(piece, block)) merge_parts(batch.blocks[batch.block_of[i] - 1], true, workspace, block);
-      continue;
-    }
-    const bool is_short = piece.size() <= ShortPieces::max_bytes;
-    if (is_short) {
+    const bool is_run = ((batch.runs >> i) & 1) != 0;
+    if (batch.pieces[i].size() <= ShortPieces::max_bytes && !is_run) {
       if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
         block.append_slot(*slot);
         continue;
       }
     }
-    std::optional<LongPieces::Place> place;
-    if (piece.size() <= LongPieces::max_bytes) {
-      place = is_short ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
-      if (const auto* slot = workspace.long_pieces.find(*place)) {
-        block.append_slot(*slot);
-        continue;
-      }
-    }
-    // Ids of a piece that is to be cached stay in the block.
-    const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Block::size);
-    encode_uncached(piece, workspace, block);
-    if (piece.size() > LongPieces::max_bytes) continue;
-    const std::span<const TokenId> ids = block.since(first);
-    if (is_short && ids.size() <= ShortPieces::max_ids) {
-      workspace.short_pieces.insert(batch.places[i], ids);
-    } else if (ids.size() <= LongPieces::max_ids) {
-      workspace.long_pieces.insert(*place, ids);
-    }
+    encode_other(batch, i, is_run, workspace, block);
   }
 }
 
-bool BpeEncoder::append_whole(std::string_view piece, IdBlock& block) const {
-  if (!has_whole_ || piece.size() < 2) return false;
-  const TokenId id = whole_.find(piece);
-  if (id == TokenIndex::no_token) return false;
-  block.append(id);
-  return true;
+// What is not among the short pieces of the cache. Apart, so that the loop above keeps its values in registers.
+[[gnu::noinline]] void BpeEncoder::encode_other(const Batch& batch, std::size_t i, bool is_run, Workspace& workspace,
+                                                IdBlock& block) const {
+  const std::string_view piece = batch.pieces[i];
+  if (is_run || piece.size() > LongPieces::max_bytes) {
+    encode_uncached(piece, workspace, block);
+    return;
+  }
+  const bool is_short = piece.size() <= ShortPieces::max_bytes;
+  const LongPieces::Place place = is_short ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
+  if (const auto* slot = workspace.long_pieces.find(place)) {
+    block.append_slot(*slot);
+    return;
+  }
+  // The ids stay in the block until they are cached.
+  const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Block::size);
+  encode_uncached(piece, workspace, block);
+  const std::span<const TokenId> ids = block.since(first);
+  if (is_short && ids.size() <= ShortPieces::max_ids) {
+    workspace.short_pieces.insert(batch.places[i], ids);
+  } else if (ids.size() <= LongPieces::max_ids) {
+    workspace.long_pieces.insert(place, ids);
+  }
 }
 
 void BpeEncoder::encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const {
-  if (append_whole(piece, block)) return;
+  if (has_whole_ && piece.size() > 1) {
+    if (const TokenId id = whole_.find(piece); id != TokenIndex::no_token) {
+      block.append(id);
+      return;
+    }
+  }
   if (vocabulary_) {
     workspace.symbols.clear();
     vocabulary_->append_symbols(piece, workspace.symbols);

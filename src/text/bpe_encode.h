@@ -55,8 +55,10 @@ class BpeEncoder {
 
   // The symbols of a pre-token that merging starts from. Each byte of `piece` must have a token.
   std::vector<TokenId> symbols_of(std::string_view piece) const;
-  // The ids of a pre-token of any length, only by merging: three algorithms with the same result. encode chooses by
-  // length; the tests compare them.
+  // How many parts of it are merged apart from each other.
+  std::size_t parts_of(std::string_view piece) const;
+  // The ids of a pre-token, only by merging: three algorithms with the same result. encode chooses by length; the tests
+  // compare them.
   void merge_by_scanning(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n²); 1 to max_few
   void merge_by_buckets(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;  // O(n); needs ranks_rise()
   void merge_by_heap(std::span<const TokenId> symbols, std::vector<TokenId>& ids) const;     // O(n log n)
@@ -77,9 +79,9 @@ class BpeEncoder {
   void encode_batches(std::vector<TokenId>& ids, Workspace& workspace, const Fill& fill) const;
   void encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
+  void encode_other(const Batch& batch, std::size_t i, bool is_run, Workspace& workspace, IdBlock& block) const;
   void encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge(std::string_view piece, Workspace& workspace, IdBlock& block) const;
-  bool append_whole(std::string_view piece, IdBlock& block) const;
   void merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace, IdBlock& block) const;
   void merge_known(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge_symbols(Workspace& workspace, IdBlock& block) const;

@@ -37,6 +37,8 @@ std::uint32_t last_key_of(std::string_view token) {
 struct CharacterTokens::Ranks {
   std::vector<std::uint32_t> with_previous;
   std::vector<std::uint32_t> with_next;
+
+  std::uint32_t around(TokenId token) const { return std::min(with_previous[token], with_next[token]); }
 };
 
 CharacterTokens::CharacterTokens(const ByteTokens& bytes, std::span<const MergeRule> rules, const MergeTable& table,
@@ -86,13 +88,16 @@ void CharacterTokens::add_pair(std::string_view bytes, std::size_t character, co
                                const Ranks& ranks) {
   const TokenId last = byte_tokens_[static_cast<unsigned char>(bytes[1])];
   const MergeTable::Entry& merge = table.find(byte_tokens_[static_cast<unsigned char>(bytes[0])], last);
-  if (merge.rank < ranks.with_next[last]) pairs_[character] = {.token = merge.result, .rank = merge.rank};
+  if (merge.rank == MergeTable::no_rank) return;
+  if (merge.rank < ranks.with_next[last] && merge.rank < ranks.around(merge.result))
+    pairs_[character] = {.token = merge.result, .rank = merge.rank};
 }
 
 void CharacterTokens::add_longer(std::string_view bytes, std::size_t character, const MergeTable& table,
                                  const Ranks& ranks) {
   std::vector<TokenId> symbols;
   for (const char byte : bytes) symbols.push_back(byte_tokens_[static_cast<unsigned char>(byte)]);
+  std::uint32_t highest = 0;
   while (symbols.size() > 1) {
     std::size_t best = 0;
     for (std::size_t i = 1; i + 1 < symbols.size(); ++i) {
@@ -101,10 +106,11 @@ void CharacterTokens::add_longer(std::string_view bytes, std::size_t character, 
     const MergeTable::Entry& merge = table.find(symbols[best], symbols[best + 1]);
     const std::uint32_t outside = std::min(ranks.with_previous[symbols.front()], ranks.with_next[symbols.back()]);
     if (merge.rank >= outside) return;
+    highest = std::max(highest, merge.rank);
     symbols[best] = merge.result;
     symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
   }
-  tokens_[character] = symbols.front();
+  if (highest < ranks.around(symbols.front())) tokens_[character] = symbols.front();
 }
 
 void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<const std::string> tokens) {

@@ -17,9 +17,10 @@ namespace mslt {
 
 // Let a character's bytes alone merge into one token, step by step. If at each step, every rule that joins one of its
 // symbols with a symbol outside the character has a higher rank than the step's own rule, then the character becomes
-// that token before any such rule applies. For characters of two bytes, this depends on the byte before: a vocabulary
-// of Cyrillic text has rules that join a space with the first byte of a letter. In Chinese text this leaves a third of
-// the symbols to merge.
+// that token before any such rule applies. Merging may start from it if the rules of that token itself have higher
+// ranks, too, which is so after training: else they would apply too early. For characters of two bytes, this depends on
+// the byte before: a vocabulary of Cyrillic text has rules that join a space with the first byte of a letter. In
+// Chinese text this leaves a third of the symbols to merge.
 //
 // A rule can join two such characters only if its left side ends with the first and its right side starts with the
 // second. Few pairs of characters in a text have such a rule, so most parts between the others are short. Immutable.
