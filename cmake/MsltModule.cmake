@@ -106,8 +106,8 @@ endfunction()
 # mslt_module_tests(NAME [TOGETHER] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [FILTER pattern] [PARTS number]
 #                   [SUITES suite ...])
 # The *_test.cpp files of one folder as the program NAME_tests, with one ctest entry per test case that matches GoogleTest's
-# pattern. TOGETHER: the files use different names, so MSLT_UNITY can compile them as one. Under sanitizers, where a program takes
-# a tenth of a second to start and to look for leaks, there are PARTS entries (2) instead, NAME/part_1 and so on, which take turns
+# pattern. TOGETHER: the files use different names, so MSLT_UNITY can compile them as one. Under AddressSanitizer, where a program
+# takes a tenth of a second to start and to look for leaks, there are PARTS entries (2) instead, NAME/part_1 and so on, which take turns
 # with the cases; the output of one that fails names the case. With SUITES, whose cases share an expensive setup, there is one
 # entry per suite, and one for the remaining suites.
 function(mslt_module_tests name)
@@ -139,7 +139,7 @@ function(mslt_module_tests name)
   # Scratch files of one build, so that tests of two builds do not disturb each other.
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/scratch)
   set(environment TMPDIR=${PROJECT_BINARY_DIR}/scratch)
-  if(MSLT_SANITIZE)
+  if(MSLT_SANITIZE MATCHES "address")
     if(NOT arg_PARTS)
       set(arg_PARTS 2)
     endif()
