@@ -50,7 +50,8 @@ struct Character {
   std::uint8_t length;
 };
 
-inline Character non_ascii_at(std::string_view text, std::size_t position) {
+// Apart, so that the code for ASCII stays small.
+[[gnu::noinline]] Character non_ascii_at(std::string_view text, std::size_t position) {
   // Most characters of two and three bytes, without decode_utf8's checks for those of all lengths.
   if (text.size() - position >= 3) {
     const unsigned lead = static_cast<unsigned char>(text[position]);
