@@ -5,6 +5,7 @@
 
 #include "lib/instantiate.h"
 #include "lib/matmul_direct.h"
+#include "lib/part_sum.h"
 #include "lib/raw_span.h"
 #include "linear_args.h"
 #include "target/direct_product.h"
@@ -165,7 +166,7 @@ MSLT_INSTANTIATE(matmul_weight_direct_f32, matmul_weight_direct, float)
 MSLT_INSTANTIATE(matmul_weight_direct_bf16, matmul_weight_direct, bfloat)
 MSLT_INSTANTIATE(matmul_weight_direct_f16, matmul_weight_direct, half)
 
-// Rows of threads of a threadgroup of the column sums, and how many elements a thread fetches before it adds them.
+// Rows of threads of a threadgroup of the column sums, and what a thread fetches before it adds.
 constant constexpr uint column_sum_rows = 8;
 constant constexpr uint column_sum_ahead = 4;
 
@@ -234,19 +235,9 @@ kernel void column_sums_join(device D* target [[buffer(0)]], device const float*
   threadgroup float sums[column_sum_rows][32];
   const uint column = group.x * 32 + position.x;
   const bool inside = column < args.columns;
-  float total = 0.0f;
-  for (uint first = position.y; inside && first < args.parts; first += column_sum_ahead * column_sum_rows) {
-    float ahead[column_sum_ahead];
-#pragma unroll
-    for (uint step = 0; step < column_sum_ahead; ++step) {
-      const uint part = min(first + step * column_sum_rows, args.parts - 1);
-      ahead[step] = partial[ulong(part) * args.columns + column];
-    }
-#pragma unroll
-    for (uint step = 0; step < column_sum_ahead; ++step) {
-      total += first + step * column_sum_rows < args.parts ? ahead[step] : 0.0f;
-    }
-  }
+  float total = inside ? sum_of_parts<column_sum_rows, column_sum_ahead>(partial, column, args.columns, position.y,
+                                                                         args.parts)
+                       : 0.0f;
   sums[position.y][position.x] = total;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (position.y == 0 && inside) {

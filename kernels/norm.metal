@@ -3,6 +3,7 @@
 
 #include "lib/dropout.h"
 #include "lib/instantiate.h"
+#include "lib/part_sum.h"
 #include "lib/span.h"
 #include "norm_args.h"
 
@@ -494,19 +495,9 @@ kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buf
   threadgroup float sums[norm_gradient_rows][32];
   const ulong column = ulong(group.x) * 32 + position.x;
   const bool inside = column < args.summed;
-  float total = 0.0f;
-  for (uint first = position.y; inside && first < args.parts; first += norm_gradient_ahead * norm_gradient_rows) {
-    float ahead[norm_gradient_ahead];
-#pragma unroll
-    for (uint k = 0; k < norm_gradient_ahead; ++k) {
-      const uint row = first + k * norm_gradient_rows;
-      ahead[k] = partial[ulong(min(row, args.parts - 1)) * 2 * args.columns + column];
-    }
-#pragma unroll
-    for (uint k = 0; k < norm_gradient_ahead; ++k) {
-      total += first + k * norm_gradient_rows < args.parts ? ahead[k] : 0.0f;
-    }
-  }
+  float total = inside ? sum_of_parts<norm_gradient_rows, norm_gradient_ahead>(
+                             partial, column, ulong(2) * args.columns, position.y, args.parts)
+                       : 0.0f;
   sums[position.y][position.x] = total;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (position.y == 0 && inside) {

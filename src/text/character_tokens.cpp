@@ -116,15 +116,13 @@ void CharacterTokens::add_longer(std::string_view bytes, std::size_t character, 
 void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<const std::string> tokens) {
   // So many bits that few other pairs share one: a shared bit only makes a part longer.
   const std::size_t bits = std::clamp<std::size_t>(std::bit_ceil(8 * rules.size()), 1 << 12, 1 << 22);
-  joint_shift_ = 32 - std::countr_zero(bits);
-  joints_.resize(bits / 64);
+  joints_ = BitFilter<std::uint32_t>(bits);
   for (const MergeRule& rule : rules) {
     if (tokens[rule.left].empty() || tokens[rule.right].empty()) continue;
     const std::uint32_t left = last_key_of(tokens[rule.left]);
     const std::uint32_t right = key_of(decode_utf8(tokens[rule.right], 0));
     if (left == 0 || right == 0) continue;
-    const std::size_t joint = joint_of(left, right);
-    joints_[joint / 64] |= std::uint64_t{1} << (joint % 64);
+    joints_.add(joint_of(left, right));
   }
 }
 
@@ -167,8 +165,7 @@ std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begi
         length = 2;
       }
     }
-    const std::size_t joint = joint_of(previous, character);
-    const bool is_apart = previous != 0 && character != 0 && ((joints_[joint / 64] >> (joint % 64)) & 1) == 0;
+    const bool is_apart = previous != 0 && character != 0 && !joints_.may_hold(joint_of(previous, character));
     starts |= std::uint64_t{is_apart} << count;
     block.symbols[count] = symbol;
     previous = character;

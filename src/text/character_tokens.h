@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mslt/tokenizer.h"
+#include "text/bit_filter.h"
 #include "text/merge_table.h"
 
 namespace mslt {
@@ -62,16 +63,15 @@ class CharacterTokens {
   void add_longer(std::string_view bytes, std::size_t character, const MergeTable& table, const Ranks& ranks);
   void add_joints(std::span<const MergeRule> rules, std::span<const std::string> tokens);
 
-  std::size_t joint_of(std::uint32_t left, std::uint32_t right) const {
-    return (((left << 16) | right) * std::uint32_t{0x9E3779B1}) >> joint_shift_;
+  static std::uint32_t joint_of(std::uint32_t left, std::uint32_t right) {
+    return ((left << 16) | right) * std::uint32_t{0x9E3779B1};
   }
 
   std::array<TokenId, 256> byte_tokens_;
   std::vector<Pair> pairs_;                // by code point up to U+07FF
   std::vector<std::uint32_t> lead_ranks_;  // by lead byte of such a character and the byte before it
   std::vector<TokenId> tokens_;            // by code point of three bytes; ByteTokens::none if it does not qualify
-  std::vector<std::uint64_t> joints_;      // a bit for each hash of two characters that a rule may join
-  int joint_shift_ = 0;
+  BitFilter<std::uint32_t> joints_;        // hashes of two characters that a rule may join
 };
 
 }  // namespace mslt

@@ -20,12 +20,10 @@ MergeTable::MergeTable(std::span<const MergeRule> rules) {
   mask_ = size - 1;
   shift_ = 64 - std::countr_zero(size);
   constexpr std::size_t bits_per_entry = 8;
-  bits_.resize(std::max<std::size_t>(1, size * bits_per_entry / 64));
-  bit_shift_ = 64 - std::countr_zero(bits_.size() * 64);
+  pairs_ = BitFilter<std::uint64_t>(size * bits_per_entry);
   for (const MergeRule& rule : rules) {
     const std::uint64_t pair = pair_of(rule.left, rule.right);
-    const std::size_t bit = hash_of(pair) >> bit_shift_;
-    bits_[bit / 64] |= std::uint64_t{1} << (bit % 64);
+    pairs_.add(hash_of(pair));
     auto& entry = const_cast<Entry&>(find(rule.left, rule.right));
     if (entry.pair != no_pair) continue;
     entry = {.pair = pair, .rank = rule.rank, .result = rule.result};

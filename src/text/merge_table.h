@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "mslt/tokenizer.h"
+#include "text/bit_filter.h"
 
 namespace mslt {
 
@@ -49,8 +50,7 @@ class MergeTable {
 
   // The same, faster where most pairs have no rule: a small table tells for nearly all of them.
   const Entry& find_rare(TokenId left, TokenId right) const {
-    const std::size_t bit = hash_of(pair_of(left, right)) >> bit_shift_;
-    return ((bits_[bit / 64] >> (bit % 64)) & 1) == 0 ? absent : find(left, right);
+    return pairs_.may_hold(hash_of(pair_of(left, right))) ? find(left, right) : absent;
   }
 
   // The memory that find() reads first.
@@ -62,10 +62,9 @@ class MergeTable {
   static const Entry absent;
 
   std::vector<Entry> entries_;
-  std::vector<std::uint64_t> bits_;  // a bit for each hash of a pair that has a rule
+  BitFilter<std::uint64_t> pairs_;  // that have a rule
   std::size_t mask_ = 0;
   int shift_ = 0;
-  int bit_shift_ = 0;
 };
 
 // The tokens of single bytes.

@@ -15,7 +15,6 @@ namespace {
 
 // As kernels/linear.metal has it.
 constexpr std::uint32_t column_sum_rows = 8;
-constexpr std::int64_t column_sum_span = 8;
 constexpr std::int64_t rows_per_sum = 256;
 constexpr std::int64_t most_sums = 1024;
 
@@ -195,7 +194,7 @@ void MslBackend::add_column_sums(std::string_view operation, const Tensor& sums,
       .buffer(1, in)
       .bytes(2, args)
       .work(static_cast<double>(in.elements()))
-      .dispatch({msl::group_count(columns, msl::simdgroup_width * column_sum_span), parts, 1},
+      .dispatch({msl::group_count(columns, msl::simdgroup_width * msl::span_width), parts, 1},
                 {32, column_sum_rows, 1});
   encode(msl::kernel_name("column_sums_join", sums.dtype()))
       .buffer(0, sums)

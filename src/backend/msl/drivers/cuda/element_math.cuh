@@ -51,22 +51,6 @@ __device__ __forceinline__ __half from_float<__half>(float x) {
   return __float2half_rn(x);
 }
 
-// Two elements in a word, the first in its lower half.
-template <typename T>
-__device__ __forceinline__ unsigned word_of(float first, float second);
-template <>
-__device__ __forceinline__ unsigned word_of<__nv_bfloat16>(float first, float second) {
-  unsigned word;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  return word;
-}
-template <>
-__device__ __forceinline__ unsigned word_of<__half>(float first, float second) {
-  unsigned word;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  return word;
-}
-
 __device__ __forceinline__ float sum_of_warp(float x) {
 #pragma unroll
   for (unsigned mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffffu, x, mask);

@@ -15,10 +15,12 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <type_traits>
 
 #include "backend/msl/drivers/cuda/current_gpu.h"
 #include "backend/msl/drivers/cuda/element_math.cuh"
 #include "backend/msl/drivers/cuda/msl_begin.cuh"
+#include "backend/msl/drivers/cuda/msl_tensor_core.cuh"
 #include "backend/msl/drivers/cuda/shared_memory.cuh"
 
 namespace mslt::msl::cuda {
@@ -32,7 +34,7 @@ constexpr unsigned unit = 8;
 constexpr unsigned step = 32;
 // Elements behind each row in shared memory, so that eight rows at one column lie in different banks.
 constexpr unsigned padding = unit;
-// Units of rows that a lane keeps in registers while it norms them.
+// Units of rows that a lane keeps in registers while it measures them.
 constexpr unsigned most_kept = 8;
 constexpr unsigned most_normed = most_kept * 32 * unit;
 constexpr unsigned most_parts = 4;
@@ -40,42 +42,20 @@ constexpr unsigned most_column_tiles = 4;
 constexpr unsigned most_turns = 4;
 constexpr unsigned most_shared_bytes = 227 * 1024;
 
+// The type's name in the Metal runtime, whose instructions this kernel shares.
 template <typename T>
-__device__ __forceinline__ void multiply(float (&sums)[4], const unsigned (&left)[4], unsigned right_0,
-                                         unsigned right_1);
-template <>
-__device__ __forceinline__ void multiply<__nv_bfloat16>(float (&sums)[4], const unsigned (&left)[4], unsigned right_0,
-                                                        unsigned right_1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_0), "r"(right_1));
-}
-template <>
-__device__ __forceinline__ void multiply<__half>(float (&sums)[4], const unsigned (&left)[4], unsigned right_0,
-                                                 unsigned right_1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right_0), "r"(right_1));
-}
+using MetalOf = std::conditional_t<std::is_same_v<T, __nv_bfloat16>, metal::bfloat, metal::half>;
 
 // 16 rows and 16 columns from `at` on, as a left operand.
 template <typename T>
 __device__ __forceinline__ void load_left(unsigned (&words)[4], const T* at, unsigned stride, unsigned lane) {
-  const unsigned address = shared_address(at + lane % 16 * stride + lane / 16 * unit);
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "r"(address)
-               : "memory");
+  metal::tensor_core::load_four(words, shared_address(at + lane % 16 * stride + lane / 16 * unit));
 }
 
 // 8 rows and 32 columns from `at` on, whose transposes are two right operands.
 template <typename T>
 __device__ __forceinline__ void load_right(unsigned (&words)[4], const T* at, unsigned stride, unsigned lane) {
-  const unsigned address = shared_address(at + lane % 8 * stride + lane / 8 * unit);
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-               : "r"(address)
-               : "memory");
+  metal::tensor_core::load_four(words, shared_address(at + lane % 8 * stride + lane / 8 * unit));
 }
 
 __device__ __forceinline__ void arrive_at_cluster() {
@@ -94,10 +74,10 @@ __device__ __forceinline__ unsigned remote_address(const void* at, unsigned numb
 __device__ __forceinline__ void send(unsigned to, float2 value) {
   asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(value.x), "f"(value.y) : "memory");
 }
-__device__ __forceinline__ void send(unsigned to, const uint4& value) {
-  asm volatile("st.shared::cluster.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(value.x), "r"(value.y), "r"(value.z),
-               "r"(value.w)
-               : "memory");
+// Two elements in a word.
+template <typename T>
+__device__ __forceinline__ unsigned pack(float first, float second) {
+  return metal::tensor_core::pair_of<MetalOf<T>>(first, second);
 }
 
 template <typename T>
@@ -139,7 +119,7 @@ __device__ __forceinline__ void fold_norm(const FewRowsProduct& product, T* righ
         sums.offset = fmaf(offset[k], w[k], sums.offset);
         w[k] *= gain[k] + product.weight_offset;
       }
-      own = {word_of<T>(w[0], w[1]), word_of<T>(w[2], w[3]), word_of<T>(w[4], w[5]), word_of<T>(w[6], w[7])};
+      own = {pack<T>(w[0], w[1]), pack<T>(w[2], w[3]), pack<T>(w[4], w[5]), pack<T>(w[6], w[7])};
       unpack<T>(own, w);
 #pragma unroll
       for (unsigned k = 0; k < unit; ++k) sums.weight += w[k];
@@ -308,7 +288,7 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
   }
   wait_for(&head.left_full, 0);
 
-  float sums[column_tiles][4] = {};
+  float sums[column_tiles][2][2] = {};
   const T* const own_left = left + warp % row_tiles * 16 * stride;
 #pragma unroll 3
   for (unsigned k = warp / row_tiles * step; k < slice; k += sharing * step) {
@@ -321,15 +301,17 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
 #pragma unroll
     for (unsigned h = 0; h < 2; ++h) {
 #pragma unroll
-      for (unsigned c = 0; c < column_tiles; ++c) multiply<T>(sums[c], a[h], b[c][2 * h], b[c][2 * h + 1]);
+      for (unsigned c = 0; c < column_tiles; ++c) {
+        metal::tensor_core::multiply<MetalOf<T>>(sums[c][0], sums[c][1], a[h], b[c][2 * h], b[c][2 * h + 1]);
+      }
     }
   }
   float2* const own_partial =
       partial + warp / row_tiles * pairs + (warp % row_tiles * 16 + lane / 4) * (columns / 2) + lane % 4;
 #pragma unroll
   for (unsigned c = 0; c < column_tiles; ++c) {
-    own_partial[c * 4] = {sums[c][0], sums[c][1]};
-    own_partial[c * 4 + 8 * (columns / 2)] = {sums[c][2], sums[c][3]};
+    own_partial[c * 4] = {sums[c][0][0], sums[c][0][1]};
+    own_partial[c * 4 + 8 * (columns / 2)] = {sums[c][1][0], sums[c][1][1]};
   }
   __syncthreads();
   const auto sum_of_warps = [&](unsigned pair) {
@@ -376,7 +358,7 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
       const float2 old = pair_of<T>(before[i]);
       result = {old.x + result.x, old.y + result.y};
     }
-    *reinterpret_cast<unsigned*>(static_cast<T*>(product.out) + place_of(i)) = word_of<T>(result.x, result.y);
+    *reinterpret_cast<unsigned*>(static_cast<T*>(product.out) + place_of(i)) = pack<T>(result.x, result.y);
   }
 #endif
 }

@@ -40,7 +40,15 @@ __device__ __forceinline__ void wait_for_batches() {
   asm volatile("cp.async.wait_group %0;" ::"n"(left) : "memory");
 }
 
-// Four 8×8 matrices at once. In order, they are those at (0, 0), (8, 0), (0, 8), (8, 8) from (row, 8 · unit) on, or
+// Four 8×8 matrices at once, whose rows are at the addresses of lanes 0 to 7, 8 to 15 and so on.
+__device__ __forceinline__ void load_four(uint (&words)[4], uint address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(address)
+               : "memory");
+}
+
+// Four 8×8 matrices of a tile. In order, they are those at (0, 0), (8, 0), (0, 8), (8, 8) from (row, 8 · unit) on, or
 // `across`: (0, 0), (0, 8), (8, 0), (8, 8); each of them transposed if so.
 template <uint units, bool across, bool transposed>
 __device__ __forceinline__ void load_matrices(uint (&words)[4], const uint4* tile, uint row, uint unit, uint lane) {
@@ -54,10 +62,7 @@ __device__ __forceinline__ void load_matrices(uint (&words)[4], const uint4* til
                  : "r"(address)
                  : "memory");
   } else {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(address)
-                 : "memory");
+    load_four(words, address);
   }
 }
 
