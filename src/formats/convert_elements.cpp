@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/fail.h"
+#include "base/parallel.h"
 
 namespace mslt {
 namespace {
@@ -113,21 +114,36 @@ void convert_elements(std::span<const std::byte> in, FileFloat in_type, std::spa
 
 void transpose_elements(std::span<const std::byte> in, FileFloat in_type, std::int64_t rows, std::int64_t columns,
                         std::int64_t first_row, std::int64_t count, std::span<std::byte> out, DType out_dtype) {
-  // Square tiles, so neither side touches a cache line for every element.
+  // Both sides of a square tile are read and written in lines of the cache. Between them it lies in memory of its own:
+  // rows that are a power of two apart would push each other out of the cache.
   constexpr std::int64_t tile = 32;
   with_type(in_type, [&](auto from) {
     with_type(out_dtype, [&](auto to) {
-      for (std::int64_t r0 = 0; r0 < count; r0 += tile) {
+      using In = decltype(from);
+      using Out = decltype(to);
+      const auto transpose_rows = [&](std::int64_t block) {
+        const std::int64_t r0 = block * tile;
+        const std::int64_t height = std::min(tile, count - r0);
+        std::array<std::array<Out, tile>, tile> turned;
         for (std::int64_t c0 = 0; c0 < rows; c0 += tile) {
-          for (std::int64_t r = r0; r < std::min(r0 + tile, count); ++r) {
-            for (std::int64_t c = c0; c < std::min(c0 + tile, rows); ++c) {
-              convert_one<decltype(from), decltype(to)>(in.data(),
-                                                        static_cast<std::size_t>(c * columns + first_row + r),
-                                                        out.data(), static_cast<std::size_t>(r * rows + c));
+          const std::int64_t width = std::min(tile, rows - c0);
+          for (std::int64_t c = 0; c < width; ++c) {
+            const std::byte* const line =
+                in.data() + static_cast<std::size_t>((c0 + c) * columns + first_row + r0) * sizeof(In);
+            for (std::int64_t r = 0; r < height; ++r) {
+              convert_one<In, Out>(line, static_cast<std::size_t>(r),
+                                   reinterpret_cast<std::byte*>(turned[static_cast<std::size_t>(r)].data()),
+                                   static_cast<std::size_t>(c));
             }
           }
+          for (std::int64_t r = 0; r < height; ++r) {
+            std::memcpy(out.data() + static_cast<std::size_t>((r0 + r) * rows + c0) * sizeof(Out),
+                        turned[static_cast<std::size_t>(r)].data(), static_cast<std::size_t>(width) * sizeof(Out));
+          }
         }
-      }
+      };
+      const Cost each = {.flops = 8.0 * tile, .bytes = (sizeof(In) + sizeof(Out)) * static_cast<double>(tile)};
+      parallel_for((count + tile - 1) / tile, each * rows, transpose_rows);
     });
   });
 }

@@ -97,6 +97,8 @@ TEST(PackedWeights, HoldTheNumbersOfUnpackedOnes) {
 }
 
 TEST(PackedWeights, GiveTheLogitsOfUnpackedOnes) {
+  // The CPU rounds the input of each quantised product to 16 bits.
+  constexpr double tolerance = 2e-4;
   for (const std::string type : {"Q4_0", "Q4_1", "Q5_0", "Q8_0"}) {
     const auto file = written_packed("logits", quantised_llama(type, false));
     Model packed = Model::load(file, {.device = "cpu", .dtype = "f32"});
@@ -104,7 +106,7 @@ TEST(PackedWeights, GiveTheLogitsOfUnpackedOnes) {
     ASSERT_TRUE(packed.parts().loaded.transformer->packs());
     ASSERT_FALSE(expected.parts().loaded.transformer->packs());
     const std::vector<float> logits = expected.logits(ids);
-    EXPECT_LT(difference(packed.logits(ids), logits), 1e-5) << type;
+    EXPECT_LT(difference(packed.logits(ids), logits), tolerance) << type;
     // By the cache, in 16 bits too.
     for (const std::string dtype : {"f32", "bf16"}) {
       Model model = Model::load(file, {.device = "cpu", .dtype = dtype});
@@ -117,7 +119,8 @@ TEST(PackedWeights, GiveTheLogitsOfUnpackedOnes) {
         transformer.backend().download(pass.forward(std::vector<int>{0}, token),
                                        std::as_writable_bytes(std::span(last)));
       }
-      EXPECT_LT(difference(last, {logits.end() - 40, logits.end()}), dtype == "f32" ? 1e-5 : 2e-2) << type << dtype;
+      EXPECT_LT(difference(last, {logits.end() - 40, logits.end()}), dtype == "f32" ? tolerance : 2e-2)
+          << type << dtype;
     }
   }
 }

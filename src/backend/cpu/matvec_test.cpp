@@ -151,7 +151,8 @@ TEST_F(MatvecTest, EqualsTheReferenceOnEveryInstructionSet) {
               norm += sum * sum;
             }
           }
-          EXPECT_LE(std::sqrt(error / norm), 1e-6);
+          // The input of a quantised weight is rounded to 16 bits, with a scale for each 32 elements.
+          EXPECT_LE(std::sqrt(error / norm), is_floating(dtype) ? 1e-6 : 3e-5);
         }
       }
     }
@@ -194,6 +195,60 @@ TEST_F(MatvecTest, ManyRowsMultiplyByTheSameWeights) {
       SCOPED_TRACE(std::string(name_of(dtype)) + " " + hwy::TargetName(target));
       choose_target(target);
       EXPECT_EQ(product(in, weight.weight(), n, k), product(in, plain.tensor, n, k));
+    }
+  }
+}
+
+// The input's scales follow its elements: groups of it may be zero, far larger than others, or as large and as small as
+// floats are.
+TEST_F(MatvecTest, QuantisedWeightsTakeInputsOfAnyMagnitude) {
+  constexpr std::int64_t n = 37;
+  constexpr std::int64_t k = 160;
+  const std::vector<float> factors = {1.0f, 0.0f, 1e4f, 1e-30f, 1e33f};
+  const std::vector<float> in = normals(k, 2);
+  for (const DType dtype : {DType::i8, DType::u8}) {
+    const StoredWeight weight(*backend_, dtype, n, k);
+    for (const std::int64_t target : targets()) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + " " + hwy::TargetName(target));
+      choose_target(target);
+      for (std::size_t g = 0; g < factors.size(); ++g) {
+        std::vector<float> scaled(in.size(), 0.0f);
+        for (std::size_t e = g * 32; e < g * 32 + 32; ++e) scaled[e] = in[e] * factors[g];
+        const std::vector<float> out = product(scaled, weight.weight(), n, k);
+        double error = 0.0;
+        double norm = 0.0;
+        for (std::size_t j = 0; j < out.size(); ++j) {
+          double sum = 0.0;
+          for (std::size_t e = 0; e < scaled.size(); ++e) {
+            sum += static_cast<double>(scaled[e]) * static_cast<double>(weight.meaning[j * scaled.size() + e]);
+          }
+          const double difference = static_cast<double>(out[j]) - sum;
+          error += difference * difference;
+          norm += sum * sum;
+        }
+        EXPECT_LE(std::sqrt(error), 5e-5 * std::sqrt(norm)) << "times " << factors[g];
+      }
+    }
+  }
+}
+
+// What is not a number stays in its row, and is not lost there.
+TEST_F(MatvecTest, QuantisedWeightsKeepWhatIsNotFinite) {
+  constexpr std::int64_t n = 5;
+  constexpr std::int64_t k = 96;
+  for (const DType dtype : {DType::i8, DType::u8}) {
+    const StoredWeight weight(*backend_, dtype, n, k);
+    for (const std::int64_t target : targets()) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + " " + hwy::TargetName(target));
+      choose_target(target);
+      for (const float wrong : {NAN, INFINITY, -INFINITY}) {
+        std::vector<float> in = normals(3 * k, 2);
+        in[static_cast<std::size_t>(k + 70)] = wrong;
+        const std::vector<float> out = product(in, weight.weight(), n, k);
+        for (std::size_t j = 0; j < out.size(); ++j) {
+          EXPECT_EQ(std::isfinite(out[j]), j / static_cast<std::size_t>(n) != 1) << wrong << " element " << j;
+        }
+      }
     }
   }
 }

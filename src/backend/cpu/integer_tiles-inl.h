@@ -1,0 +1,328 @@
+// Products of rows with a quantised weight in integers: the input becomes 16-bit integers with a scale a group, so that
+// a vector multiplies twice as many as of floats, and no weight becomes a float. Include it after foreach_target.h.
+#if defined(MSLT_BACKEND_CPU_INTEGER_TILES_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef MSLT_BACKEND_CPU_INTEGER_TILES_INL_H
+#undef MSLT_BACKEND_CPU_INTEGER_TILES_INL_H
+#else
+#define MSLT_BACKEND_CPU_INTEGER_TILES_INL_H
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "backend/cpu/weight_groups-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mslt {
+namespace HWY_NAMESPACE {
+namespace {
+
+using IntegerTag = hn::RebindToSigned<FloatTag>;
+using Integers = hn::Vec<IntegerTag>;
+
+// Whether vectors hold whole words of four bytes.
+constexpr bool has_vectors = HWY_TARGET != HWY_SCALAR;
+
+// Weights of 4 bits in the order of their memory: a chunk is one vector of words, each with eight nibbles of one group.
+// As halves of words, vector s holds the s-th nibble of each: of group g's 16 bytes, that of half m is element
+// 2m + s / 2 + 16 · (s mod 2). So no weight is moved from lane to lane, and the input is put in the same order.
+constexpr std::int64_t nibbles_a_half = 4;
+constexpr std::int64_t words_a_group = 4;
+constexpr std::int64_t chunk_groups = HWY_MAX(vector_lanes / words_a_group, 1);
+constexpr std::int64_t chunk_elements = chunk_groups * group;
+
+// A piece is what one vector of factors belongs to: a chunk of 4-bit weights, a group of 8-bit ones. Without vectors it
+// is a group of either.
+template <class T>
+constexpr bool has_nibbles = std::is_same_v<T, std::uint8_t>;
+template <class T>
+constexpr bool has_chunks = has_nibbles<T> && has_vectors;
+// Of a group: a scale, and with 4 bits a minimum.
+template <class T>
+constexpr std::int64_t factors_a_group = has_nibbles<T> ? 2 : 1;
+template <class T>
+constexpr std::int64_t piece_elements = has_chunks<T> ? chunk_elements : group;
+// Floats of the input beside a piece's integers: the scale of each word, and the sum of its elements; or one scale.
+template <class T>
+constexpr std::int64_t piece_factors = has_chunks<T> ? 2 * vector_lanes : 1;
+
+template <class T>
+HWY_INLINE std::int64_t pieces_of(std::int64_t inner) {
+  return (inner + piece_elements<T> - 1) / piece_elements<T>;
+}
+
+// One row of the input: the integers of all its pieces, and behind them the floats.
+template <class T>
+HWY_INLINE std::int64_t integer_floats(std::int64_t inner) {
+  return pieces_of<T>(inner) * piece_elements<T> / 2;
+}
+template <class T>
+HWY_INLINE std::int64_t integer_row_floats(std::int64_t inner) {
+  return integer_floats<T>(inner) + pieces_of<T>(inner) * piece_factors<T>;
+}
+
+// integers[i] · (the result) ≈ elements[i] for a group, with an error of at most half the result. The result is NaN if
+// an element is not finite, and zero if all are too small for a scale.
+HWY_INLINE float quantise_group(const float* elements, std::int16_t* integers) {
+  const FloatTag d;
+  const hn::Rebind<std::int16_t, FloatTag> d16;
+  constexpr float largest_integer = std::numeric_limits<std::int16_t>::max();
+  Floats largest = hn::Zero(d);
+  Floats not_finite = hn::Zero(d);  // or NaN
+  for (std::int64_t j = 0; j < group; j += vector_lanes) {
+    const Floats x = hn::LoadU(d, elements + j);
+    largest = hn::Max(largest, hn::Abs(x));
+    not_finite = hn::Add(not_finite, hn::Sub(x, x));
+  }
+  const float scale = hn::GetLane(hn::MaxOfLanes(d, largest)) / largest_integer;
+  const bool small = !(scale >= std::numeric_limits<float>::min());
+  const Floats inverse = hn::Set(d, small ? 0.0f : 1.0f / scale);
+  for (std::int64_t j = 0; j < group; j += vector_lanes) {
+    const Floats rounded = hn::Round(hn::Mul(hn::LoadU(d, elements + j), inverse));
+    hn::StoreU(hn::DemoteTo(d16, to_integers(d, limited(d, rounded, -largest_integer, largest_integer))), d16,
+               integers + j);
+  }
+  return (small ? 0.0f : scale) + hn::GetLane(hn::SumOfLanes(d, not_finite));
+}
+
+// A row of the input in its own order.
+template <class T>
+HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
+  auto* const integers = reinterpret_cast<std::int16_t*>(to);
+  float* const scales = to + integer_floats<T>(inner);
+  for (std::int64_t g = 0; g < inner / group; ++g) {
+    scales[g] = quantise_group(from + g * group, integers + g * group);
+  }
+}
+
+// One call's arguments. Rows of the input are `in_stride` floats apart.
+template <class T>
+struct IntegerTask {
+  float* out;
+  const float* in;
+  std::int64_t in_stride;
+  const T* values;
+  std::int64_t inner;
+  std::int64_t columns;  // of out: rows of the weight
+};
+
+#if HWY_TARGET == HWY_SCALAR
+
+// sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
+// `width` floats each.
+template <std::int64_t R, std::int64_t N, class T>
+HWY_INLINE void add_integer_tile(const IntegerTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+                                 std::int64_t width, Floats* sums) {
+  const FloatTag d;
+  constexpr std::int64_t row_share = has_nibbles<T> ? 2 : 1;
+  for (std::int64_t g = 0; g < task.inner / group; ++g) {
+    for (std::int64_t s = 0; s < R * N; ++s) {
+      const float* const in = task.in + (i + s % R) * task.in_stride;
+      const auto* const x = reinterpret_cast<const std::int16_t*>(in) + g * group;
+      const T* const row = task.values + (n + s / R) * task.inner / row_share;
+      const float* const own = factors + s / R * width + g * factors_a_group<T>;
+      const Floats scale = hn::Set(d, own[0]);
+      const Floats minimum = hn::Set(d, has_nibbles<T> ? own[1] : 0.0f);
+      Floats sum = hn::Zero(d);
+      for (std::int64_t j = 0; j < group; ++j) {
+        const Floats weight = hn::MulAdd(load_weights(d, row, g * group, j), scale, minimum);
+        sum = hn::MulAdd(weight, hn::Set(d, static_cast<float>(x[j])), sum);
+      }
+      sums[s] = hn::MulAdd(sum, hn::Set(d, in[integer_floats<T>(task.inner) + g]), sums[s]);
+    }
+  }
+}
+
+#else
+
+using HalfTag = hn::RepartitionToNarrow<IntegerTag>;
+using Halves = hn::Vec<HalfTag>;
+constexpr std::int64_t half_lanes = 2 * vector_lanes;
+
+// Σ a · b of the two halves of each word.
+HWY_INLINE Integers add_products(Halves a, Halves b, Integers sum) {
+  Integers other = hn::Zero(IntegerTag());
+  // Targets that put something into `other` have vectors of one group, whose lanes may change places.
+  sum = hn::ReorderWidenMulAccumulate(IntegerTag(), a, b, sum, other);
+  if constexpr (vector_lanes <= words_a_group) sum = hn::Add(sum, other);
+  return sum;
+}
+
+// The same for 4-bit weights, in the order of chunks. What lies between the last group and the end of its chunk becomes
+// zero.
+template <class T>
+  requires has_chunks<T>
+HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
+  using Eight = hn::CappedTag<std::int16_t, group / nibbles_a_half>;
+  const Eight d8;
+  const FloatTag d;
+  const HalfTag dh;
+  auto* integers = reinterpret_cast<std::int16_t*>(to);
+  float* factors = to + integer_floats<std::uint8_t>(inner);
+  for (std::int64_t first = 0; first < inner; first += chunk_elements, integers += chunk_elements) {
+    for (std::int64_t g = 0; g < chunk_groups; ++g) {
+      HWY_ALIGN std::int16_t own[group] = {};
+      const std::int64_t at = first + g * group;
+      const float scale = at < inner ? quantise_group(from + at, own) : 0.0f;
+      std::fill_n(factors + g * words_a_group, words_a_group, scale);
+      for (std::int64_t half = 0; half < 2; ++half) {
+        hn::Vec<Eight> even = hn::Zero(d8);
+        hn::Vec<Eight> odd = even;
+        hn::LoadInterleaved2(d8, own + half * group / 2, even, odd);
+        std::int16_t* const place = integers + g * (group / nibbles_a_half);
+        hn::StoreU(even, d8, place + half * half_lanes);
+        hn::StoreU(odd, d8, place + (2 + half) * half_lanes);
+      }
+    }
+    Integers sum = hn::Zero(IntegerTag());
+    for (std::int64_t s = 0; s < nibbles_a_half; ++s) {
+      sum = add_products(hn::LoadU(dh, integers + s * half_lanes), hn::Set(dh, 1), sum);
+    }
+    hn::StoreU(hn::Mul(hn::ConvertTo(d, sum), hn::LoadU(d, factors)), d, factors + vector_lanes);
+    factors += piece_factors<std::uint8_t>;
+  }
+}
+
+// The bytes of chunk c of a row of `inner` elements; zeros after its last group.
+HWY_INLINE Halves load_chunk(const std::uint8_t* row, std::int64_t c, std::int64_t inner) {
+  const hn::RebindToUnsigned<IntegerTag> dw;
+  const auto* const words = reinterpret_cast<const std::uint32_t*>(row) + c * vector_lanes;
+  const std::int64_t rest = inner / group * words_a_group - c * vector_lanes;
+  const auto loaded = rest >= vector_lanes ? hn::LoadU(dw, words)
+                                           : hn::MaskedLoad(hn::FirstN(dw, static_cast<std::size_t>(rest)), dw, words);
+  return hn::BitCast(HalfTag(), loaded);
+}
+
+// A 4-bit weight is nibble · scale + minimum.
+struct Factors {
+  Floats scales;
+  Floats minima;
+};
+
+// Those of each word of chunk c, from the pairs of a row's groups. Reads up to a vector beyond those of the chunk.
+HWY_INLINE Factors load_chunk_factors(const float* factors, std::int64_t c) {
+  const FloatTag d;
+  const IntegerTag di;
+  const auto places = hn::ShiftLeft<1>(hn::ShiftRight<2>(hn::Iota(di, 0)));
+  const Floats pairs = hn::LoadU(d, factors + 2 * c * chunk_groups);
+  return {hn::TableLookupLanes(pairs, hn::IndicesFromVec(d, places)),
+          hn::TableLookupLanes(pairs, hn::IndicesFromVec(d, hn::Add(places, hn::Set(di, 1))))};
+}
+
+// sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
+// `width` floats each. A lane's order of additions depends on neither R nor N.
+template <std::int64_t R, std::int64_t N>
+HWY_INLINE void add_integer_tile(const IntegerTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
+                                 const float* factors, std::int64_t width, Floats* sums) {
+  const FloatTag d;
+  const HalfTag dh;
+  const hn::Rebind<std::int8_t, HalfTag> d8;
+  constexpr std::int64_t vectors = group / half_lanes;
+  const std::int8_t* const weights = task.values + n * task.inner;
+  const auto* const in = reinterpret_cast<const std::int16_t*>(task.in + i * task.in_stride);
+  const float* const scales = task.in + i * task.in_stride + integer_floats<std::int8_t>(task.inner);
+  for (std::int64_t g = 0; g < task.inner / group; ++g) {
+    HWY_UNROLL(4)
+    for (std::int64_t c = 0; c < N; ++c) {
+      const std::int8_t* const row = weights + c * task.inner + g * group;
+      if (g % 2 == 0) prefetch(row, task.inner * N);
+      Halves weight[vectors];
+      for (std::int64_t v = 0; v < vectors; ++v) weight[v] = hn::PromoteTo(dh, hn::LoadU(d8, row + v * half_lanes));
+      const Floats scale = hn::Set(d, factors[c * width + g]);
+      HWY_UNROLL(4)
+      for (std::int64_t r = 0; r < R; ++r) {
+        const std::int16_t* const x = in + 2 * r * task.in_stride + g * group;
+        Integers sum = hn::Zero(IntegerTag());
+        for (std::int64_t v = 0; v < vectors; ++v) {
+          sum = add_products(weight[v], hn::LoadU(dh, x + v * half_lanes), sum);
+        }
+        const Floats both = hn::Mul(scale, hn::Set(d, scales[r * task.in_stride + g]));
+        sums[c * R + r] = hn::MulAdd(hn::ConvertTo(d, sum), both, sums[c * R + r]);
+      }
+    }
+  }
+}
+
+template <std::int64_t R, std::int64_t N>
+HWY_INLINE void add_integer_tile(const IntegerTask<std::uint8_t>& task, std::int64_t i, std::int64_t n,
+                                 const float* factors, std::int64_t width, Floats* sums) {
+  const FloatTag d;
+  const HalfTag dh;
+  const std::int64_t row_bytes = task.inner / 2;
+  const std::uint8_t* const weights = task.values + n * row_bytes;
+  const auto* const in = reinterpret_cast<const std::int16_t*>(task.in + i * task.in_stride);
+  const float* const in_factors = task.in + i * task.in_stride + integer_floats<std::uint8_t>(task.inner);
+  for (std::int64_t chunk = 0; chunk < pieces_of<std::uint8_t>(task.inner); ++chunk) {
+    HWY_UNROLL(4)
+    for (std::int64_t c = 0; c < N; ++c) {
+      const std::uint8_t* const row = weights + c * row_bytes;
+      prefetch(row + chunk * chunk_elements / 2, row_bytes * N);
+      const hn::RebindToUnsigned<HalfTag> du;
+      const auto bytes = hn::BitCast(du, load_chunk(row, chunk, task.inner));
+      const auto low = hn::Set(du, 15);
+      const Halves nibbles[nibbles_a_half] = {
+          hn::BitCast(dh, hn::And(bytes, low)), hn::BitCast(dh, hn::And(hn::ShiftRight<4>(bytes), low)),
+          hn::BitCast(dh, hn::And(hn::ShiftRight<8>(bytes), low)), hn::BitCast(dh, hn::ShiftRight<12>(bytes))};
+      const Factors own = load_chunk_factors(factors + c * width, chunk);
+      HWY_UNROLL(4)
+      for (std::int64_t r = 0; r < R; ++r) {
+        const std::int16_t* const x = in + 2 * r * task.in_stride + chunk * chunk_elements;
+        const float* const x_factors = in_factors + r * task.in_stride + chunk * piece_factors<std::uint8_t>;
+        Integers sum = hn::Zero(IntegerTag());
+        for (std::int64_t s = 0; s < nibbles_a_half; ++s) {
+          sum = add_products(nibbles[s], hn::LoadU(dh, x + s * half_lanes), sum);
+        }
+        const Floats part = hn::Mul(hn::ConvertTo(d, sum), hn::LoadU(d, x_factors));
+        const Floats minimum = hn::MulAdd(own.minima, hn::LoadU(d, x_factors + vector_lanes), sums[c * R + r]);
+        sums[c * R + r] = hn::MulAdd(own.scales, part, minimum);
+      }
+    }
+  }
+}
+
+#endif
+
+template <class T, std::int64_t R, std::int64_t N>
+HWY_INLINE void output_integer_tile(const IntegerTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+                                    std::int64_t width) {
+  const FloatTag d;
+  Floats sums[R * N];
+  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
+  add_integer_tile<R, N>(task, i, n, factors, width, sums);
+  for (std::int64_t c = 0; c < N; ++c) {
+    for (std::int64_t r = 0; r < R; ++r) {
+      task.out[(i + r) * task.columns + n + c] = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
+    }
+  }
+}
+
+template <class T, std::int64_t R, std::int64_t N>
+HWY_INLINE void output_integer_rows(const IntegerTask<T>& task, std::int64_t i, std::int64_t begin, std::int64_t end,
+                                    const float* factors, std::int64_t width) {
+  std::int64_t n = begin;
+  for (; n + N <= end; n += N) output_integer_tile<T, R, N>(task, i, n, factors + (n - begin) * width, width);
+  for (; n < end; ++n) output_integer_tile<T, R, 1>(task, i, n, factors + (n - begin) * width, width);
+}
+
+// Columns [begin, end) of all rows, whose factors are `width` floats each. Tiles of one row have several columns, which
+// hide the latency of its additions.
+template <class T>
+HWY_INLINE void output_integer_columns(const IntegerTask<T>& task, std::int64_t rows, std::int64_t begin,
+                                       std::int64_t end, const float* factors, std::int64_t width) {
+  std::int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) output_integer_rows<T, 4, 1>(task, i, begin, end, factors, width);
+  if (i + 2 <= rows) {
+    output_integer_rows<T, 2, 2>(task, i, begin, end, factors, width);
+    i += 2;
+  }
+  if (i < rows) output_integer_rows<T, 1, 4>(task, i, begin, end, factors, width);
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace mslt
+HWY_AFTER_NAMESPACE();
+#endif
