@@ -36,11 +36,16 @@ float as_float(T value) {
 }
 
 template <class In, class Out>
-void convert_one(const std::byte* in, std::size_t from, std::byte* out, std::size_t to) {
+Out converted(const std::byte* in, std::size_t index) {
   In value;
-  std::memcpy(&value, in + from * sizeof(In), sizeof(In));
-  const Out converted = from_float<Out>(as_float(value));
-  std::memcpy(out + to * sizeof(Out), &converted, sizeof(Out));
+  std::memcpy(&value, in + index * sizeof(In), sizeof(In));
+  return from_float<Out>(as_float(value));
+}
+
+template <class In, class Out>
+void convert_one(const std::byte* in, std::size_t from, std::byte* out, std::size_t to) {
+  const Out value = converted<In, Out>(in, from);
+  std::memcpy(out + to * sizeof(Out), &value, sizeof(Out));
 }
 
 template <class Body>
@@ -114,26 +119,36 @@ void convert_elements(std::span<const std::byte> in, FileFloat in_type, std::spa
 
 void transpose_elements(std::span<const std::byte> in, FileFloat in_type, std::int64_t rows, std::int64_t columns,
                         std::int64_t first_row, std::int64_t count, std::span<std::byte> out, DType out_dtype) {
-  // Both sides of a square tile are read and written in lines of the cache. Between them it lies in memory of its own:
-  // rows that are a power of two apart would push each other out of the cache.
-  constexpr std::int64_t tile = 32;
+  // A tile of the input has rows of several lines of the cache, since the next row is in another page; it is written in
+  // whole lines, too. Between them it lies in memory of its own: rows that are a power of two apart would push each
+  // other out of the cache.
+  constexpr std::int64_t tile_rows = 128;    // of the result
+  constexpr std::int64_t tile_columns = 32;  // of the result
   with_type(in_type, [&](auto from) {
     with_type(out_dtype, [&](auto to) {
       using In = decltype(from);
       using Out = decltype(to);
       const auto transpose_rows = [&](std::int64_t block) {
-        const std::int64_t r0 = block * tile;
-        const std::int64_t height = std::min(tile, count - r0);
-        std::array<std::array<Out, tile>, tile> turned;
-        for (std::int64_t c0 = 0; c0 < rows; c0 += tile) {
-          const std::int64_t width = std::min(tile, rows - c0);
-          for (std::int64_t c = 0; c < width; ++c) {
-            const std::byte* const line =
-                in.data() + static_cast<std::size_t>((c0 + c) * columns + first_row + r0) * sizeof(In);
-            for (std::int64_t r = 0; r < height; ++r) {
-              convert_one<In, Out>(line, static_cast<std::size_t>(r),
-                                   reinterpret_cast<std::byte*>(turned[static_cast<std::size_t>(r)].data()),
-                                   static_cast<std::size_t>(c));
+        const std::int64_t r0 = block * tile_rows;
+        const std::int64_t height = std::min(tile_rows, count - r0);
+        std::array<std::array<Out, tile_columns>, tile_rows> turned;
+        for (std::int64_t c0 = 0; c0 < rows; c0 += tile_columns) {
+          const std::int64_t width = std::min(tile_columns, rows - c0);
+          const auto line = [&](std::int64_t c) {
+            return in.data() + static_cast<std::size_t>((c0 + c) * columns + first_row + r0) * sizeof(In);
+          };
+          std::int64_t c = 0;
+          for (; c + 4 <= width; c += 4) {
+            const std::array lines = {line(c), line(c + 1), line(c + 2), line(c + 3)};
+            for (std::size_t r = 0; r < static_cast<std::size_t>(height); ++r) {
+              const std::array four = {converted<In, Out>(lines[0], r), converted<In, Out>(lines[1], r),
+                                       converted<In, Out>(lines[2], r), converted<In, Out>(lines[3], r)};
+              std::memcpy(&turned[r][static_cast<std::size_t>(c)], four.data(), sizeof four);
+            }
+          }
+          for (; c < width; ++c) {
+            for (std::size_t r = 0; r < static_cast<std::size_t>(height); ++r) {
+              turned[r][static_cast<std::size_t>(c)] = converted<In, Out>(line(c), r);
             }
           }
           for (std::int64_t r = 0; r < height; ++r) {
@@ -142,8 +157,9 @@ void transpose_elements(std::span<const std::byte> in, FileFloat in_type, std::i
           }
         }
       };
-      const Cost each = {.flops = 8.0 * tile, .bytes = (sizeof(In) + sizeof(Out)) * static_cast<double>(tile)};
-      parallel_for((count + tile - 1) / tile, each * rows, transpose_rows);
+      const Cost each = {.flops = 8.0 * tile_rows,
+                         .bytes = (sizeof(In) + sizeof(Out)) * static_cast<double>(tile_rows)};
+      parallel_for((count + tile_rows - 1) / tile_rows, each * rows, transpose_rows);
     });
   });
 }

@@ -48,7 +48,7 @@ std::vector<float> logits_by_evaluation(Transformer& transformer, const std::vec
 }
 
 // The CPU rounds the input of each quantised product to 16 bits.
-constexpr double tolerance = 2e-4;
+constexpr double rounded_input_tolerance = 2e-4;
 
 // Of the last token: by one pass over all, and by steps behind a prompt.
 void expect_logits_of_inference(Transformer& transformer, const std::vector<std::int32_t>& ids,
@@ -61,11 +61,11 @@ void expect_logits_of_inference(Transformer& transformer, const std::vector<std:
   const auto forward = [&](std::span<const std::int32_t> some) {
     return download(backend, pass.forward(slots, std::vector{some}));
   };
-  EXPECT_LT(relative_error(forward(tokens), expected), tolerance);
+  EXPECT_LT(relative_error(forward(tokens), expected), rounded_input_tolerance);
   cache.truncate(0, 0);
   forward(tokens.first(18));
   forward(tokens.subspan(18, 1));
-  EXPECT_LT(relative_error(forward(tokens.last(1)), expected), tolerance);
+  EXPECT_LT(relative_error(forward(tokens.last(1)), expected), rounded_input_tolerance);
 }
 
 class QuantisedWeightsTest : public testing::TestWithParam<Quantisation> {};
@@ -87,7 +87,7 @@ TEST_P(QuantisedWeightsTest, GiveTheLogitsOfTheValuesThatTheyHold) {
   }
   const std::vector<float> all = logits_by_evaluation(expected, ids);
   EXPECT_GT(relative_error(plain, all), 1e-4);
-  EXPECT_LT(relative_error(logits_by_evaluation(quantised, ids), all), tolerance);
+  EXPECT_LT(relative_error(logits_by_evaluation(quantised, ids), all), rounded_input_tolerance);
   expect_logits_of_inference(quantised, ids, {all.end() - config().vocab_size, all.end()});
 
   if (msl_host_devices().empty()) GTEST_SKIP() << "this build has no msl-host, which fuses operations in decoding";
