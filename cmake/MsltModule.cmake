@@ -24,6 +24,10 @@ if(MSLT_SANITIZE)
   target_compile_options(mslt_options INTERFACE -fsanitize=${MSLT_SANITIZE} -fno-omit-frame-pointer
                                                 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MSLT_SANITIZE})
+  if(MSLT_SANITIZE MATCHES "undefined" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(mslt_options INTERFACE -fsanitize-ignorelist=${CMAKE_CURRENT_LIST_DIR}/sanitizers.txt)
+    target_compile_definitions(mslt_options INTERFACE _GLIBCXX_ASSERTIONS)
+  endif()
 endif()
 # Also used for parsers of untrusted input, so the fuzzers see which code an input reaches. Kernels, which they do not call,
 # would take longer with it.
