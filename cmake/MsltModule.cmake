@@ -24,6 +24,11 @@ if(MSLT_SANITIZE)
   target_compile_options(mslt_options INTERFACE -fsanitize=${MSLT_SANITIZE} -fno-omit-frame-pointer
                                                 -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${MSLT_SANITIZE})
+  # It takes a third of the time of the usual linker.
+  find_program(MSLT_LLD NAMES ld.lld-19 DOC "LLVM's linker, for sanitizer builds")
+  if(MSLT_LLD AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    add_link_options(--ld-path=${MSLT_LLD})
+  endif()
   if(MSLT_SANITIZE MATCHES "undefined" AND CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     target_compile_options(mslt_options INTERFACE -fsanitize-ignorelist=${CMAKE_CURRENT_LIST_DIR}/sanitizers.txt)
     target_compile_definitions(mslt_options INTERFACE _GLIBCXX_ASSERTIONS)
