@@ -59,7 +59,9 @@ class PlantedBackend final : public ForEachOperation<PlantedBackend> {
   void throttle(std::size_t in_flight) override { inner_.throttle(in_flight); }
   std::unique_ptr<Recording> record(const std::function<void()>& work) override { return inner_.record(work); }
   void replay(const Recording& recording) override { inner_.replay(recording); }
-  std::int64_t fused_rows() const override { return inner_.fused_rows(); }
+  std::int64_t fused_rows(const Weight& weight, DType activations, bool has_norm) const override {
+    return inner_.fused_rows(weight, activations, has_norm);
+  }
   double device_seconds() const override { return inner_.device_seconds(); }
   bool has_device_times() const override { return inner_.has_device_times(); }
   void begin_times() override { inner_.begin_times(); }

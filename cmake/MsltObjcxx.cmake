@@ -87,6 +87,10 @@ if(MSLT_OBJCXX)
   if(MSLT_SANITIZE)
     target_compile_options(mslt_objcxx INTERFACE -fsanitize=${MSLT_SANITIZE} -fno-omit-frame-pointer
                                                  -fno-sanitize-recover=all)
+    if(MSLT_SANITIZE MATCHES "undefined")
+      target_compile_options(mslt_objcxx INTERFACE -fsanitize-ignorelist=${CMAKE_CURRENT_LIST_DIR}/sanitizers.txt)
+      target_compile_definitions(mslt_objcxx INTERFACE _GLIBCXX_ASSERTIONS)
+    endif()
   endif()
   if(APPLE)
     # Programs without CoreGraphics have no default GPU (Apple's page for MTLCreateSystemDefaultDevice).

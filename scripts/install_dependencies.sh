@@ -16,7 +16,7 @@ test_debian=(libgtest-dev libblas-dev python3-venv clang-19 libclang-rt-19-dev l
   libobjc-12-dev libgnustep-base-dev libblocksruntime-dev
   libopenmpi-dev openmpi-bin)
 # chromium: the chat page and the report of profiles.
-check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 jq git chromium)
+check_debian=(libbenchmark-dev clang-tidy-19 clang-format-19 lld-19 jq git chromium)
 # macOS's Accelerate computes the matrix products.
 build_homebrew=(cmake ninja highway nlohmann-json cli11 fmt boost tomlplusplus)
 test_homebrew=(googletest google-benchmark)

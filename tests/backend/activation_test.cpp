@@ -11,12 +11,13 @@
 namespace mslt::test {
 namespace {
 
-struct Size {
+struct ActivationSize {
   std::int64_t rows, columns;
 };
 
-const std::vector<Size>& sizes() {
-  static const std::vector<Size> all = {{1, 1}, {1, 7}, {3, 16}, {5, 33}, {17, 64}, {70, 100}, {2, 4099}, {3, 2048}};
+const std::vector<ActivationSize>& activation_sizes() {
+  static const std::vector<ActivationSize> all = {{1, 1},   {1, 7},    {3, 16},   {5, 33},
+                                                  {17, 64}, {70, 100}, {2, 4099}, {3, 2048}};
   return all;
 }
 
@@ -48,7 +49,7 @@ TEST(ActivationReference, GradientsAreFiniteDifferences) {
 }
 
 TEST_P(ActivationTest, EqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const ActivationSize& s : activation_sizes()) {
     for (const DType dtype : floating_types()) {
       for (const Activation activation : activations()) {
         SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns) + " " + std::string(name_of(dtype)) +
@@ -148,7 +149,7 @@ TEST_P(ActivationTest, NamesWrongArguments) {
 }
 
 TEST_P(DropoutTest, EqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const ActivationSize& s : activation_sizes()) {
     for (const DType dtype : floating_types()) {
       for (const double probability : {0.0, 0.1, 0.5, 0.9}) {
         SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns) + " " + std::string(name_of(dtype)) +

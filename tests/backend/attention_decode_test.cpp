@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t page = KvCacheView::block_size;
 
-struct Case {
+struct DecodeCase {
   std::vector<std::int64_t> first;  // each sequence's position of its first query
   std::int64_t length;              // queries per sequence
   int heads;
@@ -24,7 +24,7 @@ struct Case {
   float softcap = 0.0f;
 };
 
-std::vector<Case> cases() {
+std::vector<DecodeCase> decode_cases() {
   return {{{0}, 1, 1, 1, 1},
           {{0, 5}, 1, 2, 2, 5},
           {{15, 16, 17}, 1, 4, 2, 16},
@@ -50,8 +50,8 @@ std::vector<Case> cases() {
 }
 
 // Sequences of queries, keys and values, their cache, and the call's arguments.
-struct Pass {
-  Pass(Backend& backend, const Case& c, DType dtype, DType cache_dtype)
+struct DecodePass {
+  DecodePass(Backend& backend, const DecodeCase& c, DType dtype, DType cache_dtype)
       : shape{c.heads, c.kv_heads, c.head_size, 1.0f / std::sqrt(static_cast<float>(c.head_size)),
               true,    c.window,   c.softcap},
         width((c.heads + 2 * c.kv_heads) * c.head_size),
@@ -134,7 +134,7 @@ struct Pass {
 class AttentionDecodeTest : public BackendTest {};
 
 TEST_P(AttentionDecodeTest, EqualsTheReference) {
-  for (const Case& c : cases()) {
+  for (const DecodeCase& c : decode_cases()) {
     // The reference reads the cache's contents, so 16-bit storage adds no error of its own.
     for (const DType dtype : activation_types(backend())) {
       for (const DType cache_dtype : kept_types(dtype)) {
@@ -143,7 +143,7 @@ TEST_P(AttentionDecodeTest, EqualsTheReference) {
                                         << " H " << c.heads << " K " << c.kv_heads << " D " << c.head_size << " window "
                                         << c.window << " soft cap " << c.softcap << " " << name_of(dtype) << " with "
                                         << name_of(cache_dtype));
-        Pass pass(backend(), c, dtype, cache_dtype);
+        DecodePass pass(backend(), c, dtype, cache_dtype);
         pass.decode(backend());
         expect_close(pass.out.values(), pass.expected, tolerance_of(dtype, 5e-7));
         EXPECT_TRUE(pass.out.intact());
@@ -158,20 +158,20 @@ TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
     int pairs = 0;  // all where it is 0
     float scale = 1.0f;
   };
-  const auto check = [&](const Case& c, const Rotation& rotation) {
+  const auto check = [&](const DecodeCase& c, const Rotation& rotation) {
     SCOPED_TRACE(testing::Message() << "first " << c.first[0] << " T " << c.length << " D " << c.head_size);
     const int pairs = rotation.pairs > 0 ? rotation.pairs : c.head_size / 2;
     std::vector<double> frequencies;
     for (int i = 0; i < pairs; ++i) frequencies.push_back(std::pow(1000.0, -1.0 * i / pairs));
     const Guarded inverse = upload(backend(), DType::f32, {pairs}, frequencies);
-    Pass apart(backend(), c, DType::f32, DType::f32);
+    DecodePass apart(backend(), c, DType::f32, DType::f32);
     backend().run(Rope{.qkv = apart.qkv_tensor,
                        .inverse_frequencies = inverse,
                        .positions = apart.positions(),
                        .shape = apart.shape,
                        .scale = rotation.scale});
     apart.decode(backend());
-    Pass together(backend(), c, DType::f32, DType::f32);
+    DecodePass together(backend(), c, DType::f32, DType::f32);
     together.decode(backend(), inverse, rotation.scale);
     expect_close(together.out.values(), apart.out.values(), 1e-6);
     const auto stored = [](const Guarded& tensor) {
@@ -183,13 +183,13 @@ TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
     EXPECT_EQ(stored(together.value_tensor), stored(apart.value_tensor));
     EXPECT_TRUE(together.out.intact() && together.key_tensor.intact() && together.value_tensor.intact());
   };
-  for (const Case& c : std::vector<Case>{{{15, 16, 17}, 1, 4, 2, 16},
-                                         {{300, 0}, 1, 6, 2, 64},
-                                         {{70}, 1, 2, 1, 80},
-                                         {{5, 1030}, 1, 2, 2, 24},
-                                         {{9}, 1, 1, 1, 256},
-                                         {{300, 0}, 1, 6, 2, 64, 70, 2.0f},
-                                         {{40, 3}, 3, 4, 2, 32}})
+  for (const DecodeCase& c : std::vector<DecodeCase>{{{15, 16, 17}, 1, 4, 2, 16},
+                                                     {{300, 0}, 1, 6, 2, 64},
+                                                     {{70}, 1, 2, 1, 80},
+                                                     {{5, 1030}, 1, 2, 2, 24},
+                                                     {{9}, 1, 1, 1, 256},
+                                                     {{300, 0}, 1, 6, 2, 64, 70, 2.0f},
+                                                     {{40, 3}, 3, 4, 2, 32}})
     check(c, {});
   check({{15, 16, 17}, 1, 4, 2, 32}, {.pairs = 8, .scale = 1.5f});
   check({{40, 3}, 3, 4, 2, 32}, {.pairs = 12});
@@ -198,17 +198,17 @@ TEST_P(AttentionDecodeTest, RotatesAsRopeDoes) {
 
 TEST_P(AttentionDecodeTest, GivesTheSameBitsAgain) {
   for (const std::int64_t length : {1, 20}) {
-    const Case c = {{700, 20}, length, 4, 2, 48};
-    Pass once(backend(), c, DType::f32, DType::f32);
+    const DecodeCase c = {{700, 20}, length, 4, 2, 48};
+    DecodePass once(backend(), c, DType::f32, DType::f32);
     once.decode(backend());
-    Pass again(backend(), c, DType::f32, DType::f32);
+    DecodePass again(backend(), c, DType::f32, DType::f32);
     again.decode(backend());
     EXPECT_EQ(once.out.bytes(), again.out.bytes());
   }
 }
 
 TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
-  Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
+  DecodePass pass(backend(), {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
   const auto refuses = [&](const Tensor& out, const Tensor& qkv, const KvCacheView& cache, const Positions& positions,
                            const AttentionShape& shape, std::string_view part) {
     const std::string message = error_of(ErrorKind::input, [&] {
@@ -235,7 +235,7 @@ TEST_P(AttentionDecodeTest, RefusesWrongArguments) {
 
 TEST_P(AttentionDecodeTest, RefusesDtypesThatDoNotMeet) {
   for (const auto& [dtype, other] : refused_pairs()) {
-    Pass pass(backend(), {{3, 4}, 2, 4, 2, 8}, dtype, other);
+    DecodePass pass(backend(), {{3, 4}, 2, 4, 2, 8}, dtype, other);
     refuses("attention_decode: ", unkept("cache.keys", pass.key_tensor, "qkv", pass.qkv_tensor),
             [&] { pass.decode(backend()); });
   }
@@ -247,7 +247,7 @@ TEST_P(AttentionDecodeTest, ReadsNothingOutsideTheCache) {
   // One row a sequence and two, in caches that are read at once and in several parts.
   for (const auto& [length, longest] :
        std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 40}, {2, 40}, {1, 1100}, {2, 1100}}) {
-    Pass pass(backend(), {{longest, 40}, length, 4, 2, 8}, DType::f32, DType::f32);
+    DecodePass pass(backend(), {{longest, 40}, length, 4, 2, 8}, DType::f32, DType::f32);
     pass.decode(backend());
     const std::vector<double> before = pass.out.values();
     const auto half = static_cast<std::ptrdiff_t>(before.size() / 2);
@@ -279,7 +279,7 @@ INSTANTIATE_TEST_SUITE_P(Backends, AttentionDecodeTest, testing::ValuesIn(test_b
 // The CPU can read device memory and refuses these; a GPU would have to read it back.
 TEST(CpuAttentionDecodeTest, RefusesPositionsAndBlocksThatDoNotExist) {
   const std::unique_ptr<Backend> backend = make_backend("cpu");
-  Pass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
+  DecodePass pass(*backend, {{3, 4}, 2, 4, 2, 8}, DType::f32, DType::f32);
   const auto refuses = [&](const KvCacheView& cache, const Positions& positions, std::string_view part) {
     const std::string message = error_of(ErrorKind::input, [&] {
       backend->run(AttentionDecode{

@@ -13,7 +13,7 @@
 namespace mslt::test {
 namespace {
 
-const std::vector<EmbeddingSize>& sizes() {
+const std::vector<EmbeddingSize>& embedding_sizes() {
   static const std::vector<EmbeddingSize> all = {{1, 1, 1, 1, 1},    {1, 5, 3, 2, 5},        {2, 7, 33, 11, 40},
                                                  {3, 64, 8, 5, 64},  {2, 100, 100, 50, 130}, {4, 33, 768, 1000, 40},
                                                  {1, 9, 2500, 70, 9}};
@@ -43,7 +43,7 @@ class EmbeddingTest : public BackendTest {};
 class RopeTest : public BackendTest {};
 
 TEST_P(EmbeddingTest, ForwardEqualsTheReference) {
-  for (const EmbeddingSize& s : sizes()) {
+  for (const EmbeddingSize& s : embedding_sizes()) {
     const std::vector<double> token_values = random_tokens(s);
     const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);
     // The last sequence extends past the table of positions, the first begins before it.
@@ -137,7 +137,7 @@ TEST(EmbeddingReference, GradientsAreFiniteDifferences) {
 
 TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
   // Rows sorted in one block with a short last run, in two and in nine blocks; the last are merged twice.
-  std::vector<EmbeddingSize> all = sizes();
+  std::vector<EmbeddingSize> all = embedding_sizes();
   all.push_back({3, 100, 3, 20, 100});
   all.push_back({9, 130, 24, 20, 131});
   all.push_back({65, 130, 3, 700, 130});

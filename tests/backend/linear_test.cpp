@@ -13,22 +13,22 @@
 namespace mslt::test {
 namespace {
 
-struct Size {
+struct LinearSize {
   std::int64_t m, n, k;
 };
 
 // Products with at most 48 · 48 results use the direct design on msl-host, the others the staged one. On a GPU the
 // staged design takes at least 256 · 256 results, which each of the last four sizes has in one of the three products.
 // {40, 48, 40} and {264, 264, 40} have tiles inside the matrix and at its edges, in rows of whole aligned spans.
-const std::vector<Size>& sizes() {
-  static const std::vector<Size> all = {{1, 1, 1},    {1, 70, 33},    {2, 5, 300},    {3, 7, 1},      {8, 64, 64},
-                                        {9, 3, 17},   {12, 130, 31},  {33, 17, 65},   {64, 128, 96},  {100, 1, 40},
-                                        {300, 75, 9}, {5, 33, 100},   {600, 40, 24},  {31, 129, 257}, {24, 40, 16},
-                                        {40, 48, 40}, {264, 264, 40}, {260, 261, 17}, {263, 10, 259}, {5, 264, 262}};
+const std::vector<LinearSize>& linear_sizes() {
+  static const std::vector<LinearSize> all = {
+      {1, 1, 1},    {1, 70, 33},   {2, 5, 300},    {3, 7, 1},      {8, 64, 64},    {9, 3, 17},    {12, 130, 31},
+      {33, 17, 65}, {64, 128, 96}, {100, 1, 40},   {300, 75, 9},   {5, 33, 100},   {600, 40, 24}, {31, 129, 257},
+      {24, 40, 16}, {40, 48, 40},  {264, 264, 40}, {260, 261, 17}, {263, 10, 259}, {5, 264, 262}};
   return all;
 }
 
-std::string describe(const Size& s) {
+std::string describe(const LinearSize& s) {
   return "m " + std::to_string(s.m) + " n " + std::to_string(s.n) + " k " + std::to_string(s.k);
 }
 
@@ -61,7 +61,7 @@ std::string describe(DType dtype, DType kept) {
 }
 
 TEST_P(LinearTest, ForwardEqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const LinearSize& s : linear_sizes()) {
     for (const DType dtype : activation_types(backend())) {
       const double tolerance = tolerance_of(dtype, f32_tolerance);
       const std::vector<double> in_values = random_values(dtype, s.m * s.k, 1);
@@ -105,7 +105,7 @@ TEST_P(LinearTest, ForwardEqualsTheReference) {
 }
 
 TEST_P(LinearTest, BackwardInputEqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const LinearSize& s : linear_sizes()) {
     for (const DType dtype : activation_types(backend())) {
       const std::vector<double> dout_values = random_values(dtype, s.m * s.n, 1);
       const std::vector<double> weight_values = random_values(dtype, s.n * s.k, 2);
@@ -141,7 +141,7 @@ TEST_P(LinearTest, BackwardInputEqualsTheReference) {
 }
 
 TEST_P(LinearTest, BackwardWeightEqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const LinearSize& s : linear_sizes()) {
     for (const DType dtype : activation_types(backend())) {
       SCOPED_TRACE(describe(s) + " " + std::string(name_of(dtype)));
       const std::vector<double> dout_values = random_values(dtype, s.m * s.n, 1);
@@ -170,7 +170,7 @@ TEST_P(LinearTest, BackwardWeightEqualsTheReference) {
 }
 
 TEST_P(LinearTest, GivesTheSameBitsAgain) {
-  const Size s = {700, 130, 200};
+  const LinearSize s = {700, 130, 200};
   const Guarded in = upload(backend(), DType::f32, {s.m, s.k}, random_values(DType::f32, s.m * s.k, 1));
   const Guarded weight = upload(backend(), DType::f32, {s.n, s.k}, random_values(DType::f32, s.n * s.k, 2));
   const Guarded bias = upload(backend(), DType::f32, {s.n}, random_values(DType::f32, s.n, 3));
@@ -198,9 +198,10 @@ TEST_P(LinearTest, GivesTheSameBitsAgain) {
 
 TEST_P(LinearTest, EveryKindOfWeightEqualsTheReference) {
   // Simdgroups share the long rows of the last ones, whose ends cut turns short.
-  const std::vector<Size> shapes = {{1, 1, 32},   {1, 70, 96},   {2, 33, 64},  {3, 5, 320},  {8, 40, 32}, {11, 257, 64},
-                                    {40, 67, 96}, {1, 600, 256}, {1, 9, 1312}, {5, 33, 800}, {1, 7, 5120}};
-  for (const Size& s : shapes) {
+  const std::vector<LinearSize> shapes = {{1, 1, 32},   {1, 70, 96},   {2, 33, 64},  {3, 5, 320},
+                                          {8, 40, 32},  {11, 257, 64}, {40, 67, 96}, {1, 600, 256},
+                                          {1, 9, 1312}, {5, 33, 800},  {1, 7, 5120}};
+  for (const LinearSize& s : shapes) {
     for (const DType dtype : activation_types(backend())) {
       const std::vector<double> in_values = random_values(dtype, s.m * s.k, 1);
       const Guarded in = upload(backend(), dtype, {s.m, s.k}, in_values);
@@ -233,9 +234,9 @@ TEST_P(LinearTest, EveryKindOfWeightEqualsTheReference) {
 TEST_P(LinearTest, FusedProductsEqualTheReference) {
   // Whole spans, some of them shared; then rows that the kernels do not normalise; then too many rows.
   // And sizes of the kernels for few rows of 16 bits: parts of a long inner length, and rows that end between tiles.
-  const std::vector<Size> shapes = {{1, 70, 64},  {3, 33, 96},   {1, 9, 1312},  {5, 33, 800}, {2, 7, 36},
-                                    {70, 12, 64}, {17, 70, 160}, {17, 6, 3072}, {31, 18, 256}};
-  for (const Size& s : shapes) {
+  const std::vector<LinearSize> shapes = {{1, 70, 64},  {3, 33, 96},   {1, 9, 1312},  {5, 33, 800}, {2, 7, 36},
+                                          {70, 12, 64}, {17, 70, 160}, {17, 6, 3072}, {31, 18, 256}};
+  for (const LinearSize& s : shapes) {
     for (const DType dtype : activation_types(backend())) {
       const std::vector<double> in_values = random_values(dtype, s.m * s.k, 1);
       const Guarded in = upload(backend(), dtype, {s.m, s.k}, in_values);

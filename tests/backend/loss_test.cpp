@@ -14,18 +14,18 @@
 namespace mslt::test {
 namespace {
 
-struct Size {
+struct LossSize {
   std::int64_t rows, columns, vocab;
 };
 
-const std::vector<Size>& sizes() {
-  static const std::vector<Size> all = {{1, 1, 1},     {1, 7, 7},       {3, 16, 13},      {5, 128, 65},
-                                        {40, 100, 97}, {9, 2048, 2001}, {3, 50304, 50257}};
+const std::vector<LossSize>& loss_sizes() {
+  static const std::vector<LossSize> all = {{1, 1, 1},     {1, 7, 7},       {3, 16, 13},      {5, 128, 65},
+                                            {40, 100, 97}, {9, 2048, 2001}, {3, 50304, 50257}};
   return all;
 }
 
 // Some are ignored, some past the vocabulary, including the last column.
-std::vector<double> random_targets(const Size& s) {
+std::vector<double> random_targets(const LossSize& s) {
   PhiloxStream stream(3, 0, 0);
   std::vector<double> targets;
   for (std::int64_t i = 0; i < s.rows; ++i) {
@@ -52,7 +52,7 @@ TEST(LossReference, GradientsAreFiniteDifferences) {
 }
 
 TEST_P(LossTest, EqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const LossSize& s : loss_sizes()) {
     for (const DType dtype : floating_types()) {
       SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)));
       std::vector<double> values = random_values(dtype, s.rows * s.columns, 1);
@@ -93,7 +93,7 @@ TEST_P(LossTest, EqualsTheReference) {
 
 // The gradient of capped logits, by the chain rule through the reference's own.
 TEST_P(LossTest, SoftCapsEqualTheReference) {
-  for (const Size& s : sizes()) {
+  for (const LossSize& s : loss_sizes()) {
     for (const DType dtype : floating_types()) {
       SCOPED_TRACE(std::to_string(s.columns) + " columns " + std::string(name_of(dtype)));
       constexpr double cap = 1.5;

@@ -12,14 +12,14 @@
 namespace mslt::test {
 namespace {
 
-struct Size {
+struct NormSize {
   std::int64_t rows, columns;
 };
 
-const std::vector<Size>& sizes() {
+const std::vector<NormSize>& norm_sizes() {
   // Rows of up to 1,024 columns, and longer ones.
-  static const std::vector<Size> all = {{1, 1},     {1, 2},    {2, 7},    {3, 8},    {5, 33},  {17, 64},
-                                        {130, 100}, {33, 257}, {2, 1000}, {9, 3001}, {7, 1032}};
+  static const std::vector<NormSize> all = {{1, 1},     {1, 2},    {2, 7},    {3, 8},    {5, 33},  {17, 64},
+                                            {130, 100}, {33, 257}, {2, 1000}, {9, 3001}, {7, 1032}};
   return all;
 }
 
@@ -45,7 +45,7 @@ TEST(NormReference, GradientsAreFiniteDifferences) {
 }
 
 TEST_P(NormTest, ForwardEqualsTheReference) {
-  for (const Size& s : sizes()) {
+  for (const NormSize& s : norm_sizes()) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
     for (const DType dtype : floating_types()) {
@@ -218,7 +218,7 @@ TEST_P(NormTest, PiecesOfRowsEqualWholeRows) {
 }
 
 TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
-  for (const Size& s : sizes()) {
+  for (const NormSize& s : norm_sizes()) {
     SCOPED_TRACE(std::to_string(s.rows) + " x " + std::to_string(s.columns));
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
@@ -243,9 +243,9 @@ TEST_P(NormTest, ForwardWorksInPlaceAndDrops) {
 
 TEST_P(NormTest, BackwardEqualsTheReference) {
   // The last two have so many rows that partial sums cover more than four, which are three steps of norm_backward.
-  std::vector<Size> all = sizes();
+  std::vector<NormSize> all = norm_sizes();
   all.insert(all.end(), {{4099, 3}, {4099, 8}});
-  for (const Size& s : all) {
+  for (const NormSize& s : all) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
     for (const DType dtype : activation_types(backend())) {

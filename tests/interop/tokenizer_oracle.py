@@ -445,7 +445,9 @@ def main():
                                                                            "<|im_end|><|im_end|><|im_end|>"])
         stepped = HARD + random_texts(rng, arguments.random // 6) + stepped_texts(rng)
         for shape, shaped in stepped_shapes(document).items():
-            check_huggingface(report, tool, folder, shape, shaped, stepped)
+            # The package begins [a-f]+s again at each letter: a run of 100,000 would take it a minute each time.
+            longest = 3000 if shape == "words, case and boundaries" else None
+            check_huggingface(report, tool, folder, shape, shaped, [text[:longest] for text in stepped])
         check_folder(report, tool, folder, document, texts)
         path = folder / "gpt2.json"
         check_decoding(report, tool, path, "gpt2", json.loads(path.read_text()), rng, 3000)
