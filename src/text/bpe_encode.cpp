@@ -120,6 +120,11 @@ class BpeEncoder::BorrowedWorkspace {
 
 BpeEncoder::BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules, std::span<const std::string> tokens,
                        std::span<const TokenId> whole, std::optional<CharacterVocabulary> characters)
+    : BpeEncoder(ranked_by_result(rules), bytes, tokens, whole, std::move(characters)) {}
+
+BpeEncoder::BpeEncoder(const std::vector<MergeRule>& rules, const ByteTokens& bytes,
+                       std::span<const std::string> tokens, std::span<const TokenId> whole,
+                       std::optional<CharacterVocabulary> characters)
     : bytes_(bytes),
       has_all_bytes_(std::ranges::find(bytes.byte_tokens, ByteTokens::none) == bytes.byte_tokens.end()),
       table_(rules),
@@ -379,7 +384,7 @@ void BpeEncoder::merge_parts(const CharacterTokens::Block& symbols, bool is_last
     } else if (part.size() == 1) {
       *ids++ = part.front();
     } else if (part.size() == 2) {
-      const MergeTable::Entry& rule = table_.find(part.front(), part.back());
+      const MergeTable::Merge rule = table_.find(part.front(), part.back());
       const bool merges = rule.rank != MergeTable::no_rank;
       ids[1] = part.back();
       ids[0] = merges ? rule.result : part.front();
