@@ -27,9 +27,11 @@ inline bool is_run_of_words(std::string_view piece) {
 // More symbols are not kept for the next call.
 constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
 
-// Slots of half a cache line and of two; the latter also for short pieces of more tokens.
+// Slots of half a cache line, of one and of two. Pieces of more tokens than their slot holds are in the next larger
+// one.
 using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
-using LongPieces = PretokenCache<3, 19, std::size_t{1} << 14>;
+using MiddlePieces = PretokenCache<2, 7, std::size_t{1} << 15>;
+using LongPieces = PretokenCache<3, 19, std::size_t{1} << 13>;
 
 std::uint64_t hash_bytes(std::string_view bytes) {
   std::uint64_t hash = bytes.size() * 0x9E3779B97F4A7C15u;
@@ -84,6 +86,7 @@ TokenId TokenIndex::find(std::string_view bytes) const {
 
 struct BpeEncoder::Workspace {
   ShortPieces short_pieces;
+  MiddlePieces middle_pieces;
   LongPieces long_pieces;
   std::vector<TokenId> symbols;
   RankQueue queue;
@@ -120,6 +123,11 @@ class BpeEncoder::BorrowedWorkspace {
 
 BpeEncoder::BpeEncoder(const ByteTokens& bytes, std::span<const MergeRule> rules, std::span<const std::string> tokens,
                        std::span<const TokenId> whole, std::optional<CharacterVocabulary> characters)
+    : BpeEncoder(ranked_by_result(rules), bytes, tokens, whole, std::move(characters)) {}
+
+BpeEncoder::BpeEncoder(const std::vector<MergeRule>& rules, const ByteTokens& bytes,
+                       std::span<const std::string> tokens, std::span<const TokenId> whole,
+                       std::optional<CharacterVocabulary> characters)
     : bytes_(bytes),
       has_all_bytes_(std::ranges::find(bytes.byte_tokens, ByteTokens::none) == bytes.byte_tokens.end()),
       table_(rules),
@@ -202,6 +210,7 @@ class BpeEncoder::IdBlock {
 struct BpeEncoder::Batch {
   std::array<std::string_view, std::tuple_size_v<PretokenEnds>> pieces;
   std::array<ShortPieces::Place, std::tuple_size_v<PretokenEnds>> places;
+  std::array<MiddlePieces::Place, std::tuple_size_v<PretokenEnds>> middle_places;
   std::array<LongPieces::Place, std::tuple_size_v<PretokenEnds>> long_places;
   std::size_t count = 0;
   std::uint64_t runs = 0;  // bit i: piece i is one that is not looked up
@@ -214,6 +223,8 @@ struct BpeEncoder::Batch {
       runs |= std::uint64_t{1} << count;
     } else if (piece.size() <= ShortPieces::max_bytes) {
       places[count] = workspace.short_pieces.place(piece, readable);
+    } else if (piece.size() <= MiddlePieces::max_bytes) {
+      middle_places[count] = workspace.middle_pieces.place(piece, readable);
     } else if (piece.size() <= LongPieces::max_bytes) {
       long_places[count] = workspace.long_pieces.place(piece, readable);
     }
@@ -288,7 +299,16 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
     return;
   }
   const bool is_short = piece.size() <= ShortPieces::max_bytes;
-  const LongPieces::Place place = is_short ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
+  const bool is_middle = piece.size() <= MiddlePieces::max_bytes;
+  MiddlePieces::Place middle_place{};
+  if (is_middle) {
+    middle_place = is_short ? workspace.middle_pieces.place(piece, piece.size()) : batch.middle_places[i];
+    if (const auto* slot = workspace.middle_pieces.find(middle_place)) {
+      block.append_slot(*slot);
+      return;
+    }
+  }
+  const LongPieces::Place place = is_middle ? workspace.long_pieces.place(piece, piece.size()) : batch.long_places[i];
   if (const auto* slot = workspace.long_pieces.find(place)) {
     block.append_slot(*slot);
     return;
@@ -299,6 +319,8 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
   const std::span<const TokenId> ids = block.since(first);
   if (is_short && ids.size() <= ShortPieces::max_ids) {
     workspace.short_pieces.insert(batch.places[i], ids);
+  } else if (is_middle && ids.size() <= MiddlePieces::max_ids) {
+    workspace.middle_pieces.insert(middle_place, ids);
   } else if (ids.size() <= LongPieces::max_ids) {
     workspace.long_pieces.insert(place, ids);
   }
@@ -379,7 +401,7 @@ void BpeEncoder::merge_parts(const CharacterTokens::Block& symbols, bool is_last
     } else if (part.size() == 1) {
       *ids++ = part.front();
     } else if (part.size() == 2) {
-      const MergeTable::Entry& rule = table_.find(part.front(), part.back());
+      const MergeTable::Merge rule = table_.find(part.front(), part.back());
       const bool merges = rule.rank != MergeTable::no_rank;
       ids[1] = part.back();
       ids[0] = merges ? rule.result : part.front();

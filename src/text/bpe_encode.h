@@ -69,6 +69,10 @@ class BpeEncoder {
   bool parts_words() const { return parts_words_; }
 
  private:
+  // `rules` have the ranks of ranked_by_result.
+  BpeEncoder(const std::vector<MergeRule>& rules, const ByteTokens& bytes, std::span<const std::string> tokens,
+             std::span<const TokenId> whole, std::optional<CharacterVocabulary> characters);
+
   struct Workspace;
   class BorrowedWorkspace;
   class IdBlock;

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
+#include <utility>
 
 #include "base/joining_thread.h"
 #include "base/philox.h"
@@ -111,6 +113,50 @@ TEST(BpeEncode, AllAlgorithmsFollowTheDefinition) {
       encoder.merge_by_buckets(encoder.symbols_of(text), ids);
       EXPECT_EQ(ids, expected) << "buckets, seed " << seed << ", " << text;
     }
+  }
+}
+
+// Tables of all sizes, of both kinds of slots: they find each pair's first rule and nothing else, also among pairs that
+// share one side with a rule, and for the highest ids.
+TEST(MergeTable, FindsTheFirstRuleOfAPairAndNoOther) {
+  PhiloxStream random(5, 0, 0);
+  for (const TokenId highest : {20400u, 0xFFFFFEu, 0xFFFFFFu, 0xFFFFFFFEu}) {
+    for (std::size_t count = 1; count < 20000; count = count * 5 / 3 + 1) {
+      const auto any_id = [&] {
+        return static_cast<TokenId>(random.below(2) == 0 ? random.below(200) : highest - random.below(200));
+      };
+      std::vector<MergeRule> rules;
+      std::map<std::pair<TokenId, TokenId>, std::uint32_t> first;
+      for (std::uint32_t i = 0; i < count; ++i) {
+        const TokenId result = i + 1 == count ? highest : i;
+        rules.push_back({.left = any_id(), .right = any_id(), .result = result, .rank = 3 * i});
+        first.try_emplace({rules.back().left, rules.back().right}, result);
+      }
+      rules = ranked_by_result(rules);
+      ASSERT_EQ(rules.back().rank, highest);
+      const MergeTable table(rules);
+      for (int i = 0; i < 20000; ++i) {
+        const std::pair pair(any_id(), any_id());
+        const auto rule = first.find(pair);
+        const MergeTable::Merge merge = table.find(pair.first, pair.second);
+        ASSERT_EQ(merge.rank, rule == first.end() ? MergeTable::no_rank : rule->second) << highest << ' ' << count;
+        if (rule != first.end()) {
+          ASSERT_EQ(merge.result, rule->second);
+        }
+        ASSERT_EQ(table.find_rare(pair.first, pair.second).rank, merge.rank);
+      }
+    }
+  }
+}
+
+TEST(MergeTable, RanksBecomeResultsOnlyIfTheOrderStays) {
+  const std::vector<MergeRule> rising = {{1, 2, 9, 0}, {3, 4, 9, 0}, {5, 6, 11, 4}};
+  EXPECT_EQ(ranked_by_result(rising), (std::vector<MergeRule>{{1, 2, 9, 9}, {3, 4, 9, 9}, {5, 6, 11, 11}}));
+  for (const std::vector<MergeRule>& others : {std::vector<MergeRule>{{1, 2, 9, 0}, {3, 4, 8, 1}},
+                                               {{1, 2, 9, 0}, {3, 4, 9, 1}},
+                                               {{1, 2, 9, 0}, {3, 4, 10, 0}},
+                                               {{1, 2, 9, 1}, {3, 4, 8, 0}}}) {
+    EXPECT_EQ(ranked_by_result(others), others);
   }
 }
 

@@ -16,17 +16,17 @@ constexpr std::size_t max_queued_positions = std::size_t{1} << 18;
 }  // namespace
 
 std::size_t BpeEncoder::merge_three(std::span<const TokenId> symbols, TokenId* ids) const {
-  const MergeTable::Entry& left = table_.find(symbols[0], symbols[1]);
-  const MergeTable::Entry& right = table_.find(symbols[1], symbols[2]);
+  const MergeTable::Merge left = table_.find(symbols[0], symbols[1]);
+  const MergeTable::Merge right = table_.find(symbols[1], symbols[2]);
   const bool left_first = left.rank <= right.rank;
-  const MergeTable::Entry& first = left_first ? left : right;
+  const MergeTable::Merge first = left_first ? left : right;
   if (first.rank == MergeTable::no_rank) {
     std::ranges::copy(symbols, ids);
     return 3;
   }
   ids[0] = left_first ? first.result : symbols[0];
   ids[1] = left_first ? symbols[2] : first.result;
-  const MergeTable::Entry& second = table_.find_rare(ids[0], ids[1]);
+  const MergeTable::Merge second = table_.find_rare(ids[0], ids[1]);
   if (second.rank == MergeTable::no_rank) return 2;
   ids[0] = second.result;
   return 1;
@@ -41,7 +41,7 @@ std::size_t BpeEncoder::merge_few(std::span<const TokenId> given, TokenId* ids) 
   std::array<TokenId, max_few> results;
   std::array<TokenId, max_few> symbols;
   const std::size_t count = given.size();
-  const auto set_rule = [&](std::size_t position, const MergeTable::Entry& rule) {
+  const auto set_rule = [&](std::size_t position, const MergeTable::Merge rule) {
     keys[position] = (std::uint64_t{rule.rank} << 32) | position;
     results[position] = rule.result;
   };
@@ -209,7 +209,7 @@ void BpeEncoder::merge_by_heap(std::span<const TokenId> symbols, std::vector<Tok
     if (gone[position] || list[position].next == no_position) continue;
     const std::uint32_t right = list[position].next;
     if (end_of(right) - position != candidate.length) continue;
-    const MergeTable::Entry& rule = table_.find(list[position].symbol, list[right].symbol);
+    const MergeTable::Merge rule = table_.find(list[position].symbol, list[right].symbol);
     if (rule.rank != candidate.rank) continue;
     gone[list.merge(position, rule.result)] = true;
     if (list[position].previous != no_position) push(list[position].previous);

@@ -87,7 +87,7 @@ CharacterTokens::CharacterTokens(const ByteTokens& bytes, std::span<const MergeR
 void CharacterTokens::add_pair(std::string_view bytes, std::size_t character, const MergeTable& table,
                                const Ranks& ranks) {
   const TokenId last = byte_tokens_[static_cast<unsigned char>(bytes[1])];
-  const MergeTable::Entry& merge = table.find(byte_tokens_[static_cast<unsigned char>(bytes[0])], last);
+  const MergeTable::Merge merge = table.find(byte_tokens_[static_cast<unsigned char>(bytes[0])], last);
   if (merge.rank == MergeTable::no_rank) return;
   if (merge.rank < ranks.with_next[last] && merge.rank < ranks.around(merge.result))
     pairs_[character] = {.token = merge.result, .rank = merge.rank};
@@ -103,7 +103,7 @@ void CharacterTokens::add_longer(std::string_view bytes, std::size_t character, 
     for (std::size_t i = 1; i + 1 < symbols.size(); ++i) {
       if (table.find(symbols[i], symbols[i + 1]).rank < table.find(symbols[best], symbols[best + 1]).rank) best = i;
     }
-    const MergeTable::Entry& merge = table.find(symbols[best], symbols[best + 1]);
+    const MergeTable::Merge merge = table.find(symbols[best], symbols[best + 1]);
     const std::uint32_t outside = std::min(ranks.with_previous[symbols.front()], ranks.with_next[symbols.back()]);
     if (merge.rank >= outside) return;
     highest = std::max(highest, merge.rank);
@@ -175,7 +175,7 @@ std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begi
   for (std::uint64_t joined = ~starts & (~std::uint64_t{1} << 0) & (~std::uint64_t{0} >> (64 - count)); joined != 0;
        joined &= joined - 1) {
     const auto i = static_cast<std::size_t>(std::countr_zero(joined));
-    __builtin_prefetch(table.place_of(block.symbols[i - 1], block.symbols[i]));
+    table.prefetch(block.symbols[i - 1], block.symbols[i]);
   }
   block.count = count;
   block.starts = starts;

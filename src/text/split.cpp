@@ -100,11 +100,20 @@ inline std::size_t leading_letters(const char* bytes) {
   return static_cast<std::size_t>(std::countr_zero(others)) / 8;
 }
 
-// The number of leading bytes of the eight at `bytes` that are whole Cyrillic letters of U+0400 to U+047F.
+// The number of leading bytes of the eight at `bytes` that are whole Cyrillic letters of the set, all from U+0400 to
+// U+047F if it has both cases, and from U+0430 to U+045F if it has lower case only.
+template <ClassMask set>
 inline std::size_t leading_cyrillic(const char* bytes) {
   std::uint64_t word = 0;
   std::memcpy(&word, bytes, sizeof(word));
-  const std::uint64_t others = (word & 0xC0FEC0FEC0FEC0FE) ^ 0x80D080D080D080D0;
+  std::uint64_t others = (word & 0xC0FEC0FEC0FEC0FE) ^ 0x80D080D080D080D0;
+  if constexpr ((set & unicode::upper_letter) == 0) {
+    constexpr std::uint64_t ones = 0x0001000100010001;
+    const std::uint64_t letters = ((word >> 8) & (0x3F * ones)) | ((word & ones) << 6);  // less U+0400, 16 bits each
+    // The high bit of each that is at least 0x30 and below 0x60.
+    const std::uint64_t lower = (letters + (0x8000 - 0x30) * ones) & ~(letters + (0x8000 - 0x60) * ones);
+    others |= ~lower & (0x8000 * ones);
+  }
   return static_cast<std::size_t>(std::countr_zero(others)) / 16 * 2;
 }
 
@@ -116,12 +125,16 @@ inline bool is_chinese(const char* bytes) {
   return (word & 0xC0C0F0) == 0x8080E0 && code_point - 0x4E00 < 0xA000 - 0x4E00;
 }
 
-// The end of a run of letters of a script that starts at `position`, after one of them of `length` bytes.
+// The end of a run of letters of a script and of the set that starts at `position`, after one of them of `length`
+// bytes.
+template <ClassMask set>
 inline std::size_t skip_script(std::string_view text, std::size_t position, std::size_t length) {
   if constexpr (std::endian::native != std::endian::little) return position;
+  static_assert((set & unicode::other_letter) != 0);
+  constexpr bool has_cased = (set & unicode::lower_letter) != 0;
   std::size_t count = 8;
-  while (length == 2 && count == 8 && text.size() - position >= 8) {
-    count = leading_cyrillic(text.data() + position);
+  while (has_cased && length == 2 && count == 8 && text.size() - position >= 8) {
+    count = leading_cyrillic<set>(text.data() + position);
     position += count;
   }
   while (length == 3 && text.size() - position >= 4 && is_chinese(text.data() + position)) position += 3;
@@ -146,8 +159,8 @@ inline std::size_t skip(std::string_view text, std::size_t position) {
       return position;
     }
     position += character.length;
-    if constexpr ((set & letter) == letter && std::endian::native == std::endian::little) {
-      position = skip_script(text, position, character.length);
+    if constexpr ((set & letter) != 0) {
+      position = skip_script<set>(text, position, character.length);
     }
   }
 }
@@ -252,7 +265,7 @@ std::size_t next_gpt2(std::string_view text, std::size_t begin) {
   const Character first = character_at(text, start);
   const std::size_t next = start + first.length;
   if ((first.kind & letter) != 0) {
-    return skip<letter>(text, skip_script(text, next, first.length));
+    return skip<letter>(text, skip_script<letter>(text, next, first.length));
   }
   if (first.kind == unicode::number) {
     return skip<unicode::number>(text, next);
@@ -340,11 +353,11 @@ std::size_t next_llama3(std::string_view text, std::size_t begin) {
   const Character first = character_at(text, begin);
   const std::size_t next = begin + first.length;
   if ((first.kind & letter) != 0) {
-    return skip<letter>(text, skip_script(text, next, first.length));
+    return skip<letter>(text, skip_script<letter>(text, next, first.length));
   }
   const Character second = character_at(text, next);
   if ((first.kind & word_prefix) != 0 && (second.kind & letter) != 0) {
-    return skip<letter>(text, skip_script(text, next + second.length, second.length));
+    return skip<letter>(text, skip_script<letter>(text, next + second.length, second.length));
   }
   return next_without_word<max_digits, false>(text, begin, first, second);
 }
@@ -363,12 +376,14 @@ inline CasedWord cased_word(std::string_view text, std::size_t begin) {
   while ((character.kind & word_head) != 0) {
     head_end += character.length;
     if ((character.kind & uncased) != 0) {
+      head_end = skip_script<unicode::other_letter>(text, head_end, character.length);
       uncased_end = head_end;
     }
     character = character_at(text, head_end);
   }
   if (character.kind == unicode::lower_letter) {
-    return {head_end, skip<word_tail>(text, head_end + character.length)};
+    const std::size_t next = head_end + character.length;
+    return {head_end, skip<word_tail>(text, skip_script<word_tail>(text, next, character.length))};
   }
   return {head_end, uncased_end};
 }

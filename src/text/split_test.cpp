@@ -66,7 +66,9 @@ TEST(Split, AgreesWithTheExpressionsOnLongTexts) {
                                         "\u00E9", "\u0416", "\u0436\u0438\u0432\u043E\u0442",
                                         "\u0482", "\u0487", "\u4E2D\u6587",
                                         "\u4DFF", "\u9FFF", "\u00A0",
-                                        "\u3000", "\u00BD", "\U0001F600"};
+                                        "\u3000", "\u00BD", "\U0001F600",
+                                        "\u042F", "\u0430", "\u045F",
+                                        "\u0460", "\u0461", "\u0432\u043E\u0442\u0427"};
   std::minstd_rand random(1);
   const auto below = [&](std::size_t limit) {
     return static_cast<std::size_t>(random() / 7) % limit;
@@ -127,6 +129,8 @@ TEST(Split, CasedWords) {
   EXPECT_EQ(split(SplitPattern::o200k, "\u0301ABC"), (Pieces{"\u0301", "ABC"}));
   EXPECT_EQ(split(SplitPattern::o200k, "\u0301ABc"), (Pieces{"\u0301ABc"}));
   EXPECT_EQ(split(SplitPattern::o200k, "!ABC"), (Pieces{"!ABC"}));
+  EXPECT_EQ(split(SplitPattern::o200k, "\u0436\u0438\u0432\u043E\u0442\u0416\u0418\u0432\u043E\u0442 "),
+            (Pieces{"\u0436\u0438\u0432\u043E\u0442", "\u0416\u0418\u0432\u043E\u0442", " "}));
 }
 
 TEST(Split, InvalidBytesAreSymbols) {
