@@ -221,14 +221,14 @@ HWY_INLINE void add_integer_tile(const IntegerTask<std::int8_t>& task, std::int6
   const HalfTag dh;
   const hn::Rebind<std::int8_t, HalfTag> d8;
   constexpr std::int64_t vectors = group / half_lanes;
+  constexpr std::int64_t bytes_ahead = 2048;
   const std::int8_t* const weights = task.values + n * task.inner;
   const auto* const in = reinterpret_cast<const std::int16_t*>(task.in + i * task.in_stride);
   const float* const scales = task.in + i * task.in_stride + integer_floats<std::int8_t>(task.inner);
-  for (std::int64_t g = 0; g < task.inner / group; ++g) {
+  const auto add_group = [&](std::int64_t g, Floats* to) HWY_ATTR {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
       const std::int8_t* const row = weights + c * task.inner + g * group;
-      if (g % 2 == 0) prefetch(row, task.inner * N);
       Halves weight[vectors];
       for (std::int64_t v = 0; v < vectors; ++v) weight[v] = hn::PromoteTo(dh, hn::LoadU(d8, row + v * half_lanes));
       const Floats scale = hn::Set(d, factors[c * width + g]);
@@ -240,10 +240,21 @@ HWY_INLINE void add_integer_tile(const IntegerTask<std::int8_t>& task, std::int6
           sum = add_products(weight[v], hn::LoadU(dh, x + v * half_lanes), sum);
         }
         const Floats both = hn::Mul(scale, hn::Set(d, scales[r * task.in_stride + g]));
-        sums[c * R + r] = hn::MulAdd(hn::ConvertTo(d, sum), both, sums[c * R + r]);
+        to[c * R + r] = hn::MulAdd(hn::ConvertTo(d, sum), both, to[c * R + r]);
       }
     }
+  };
+  // Two sums in turns hide the latency of additions.
+  Floats odd[R * N];
+  for (std::int64_t s = 0; s < R * N; ++s) odd[s] = hn::Zero(d);
+  std::int64_t g = 0;
+  for (; g + 2 <= task.inner / group; g += 2) {
+    for (std::int64_t c = 0; c < N; ++c) prefetch(weights + c * task.inner + g * group, bytes_ahead);
+    add_group(g, sums);
+    add_group(g + 1, odd);
   }
+  if (g < task.inner / group) add_group(g, sums);
+  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Add(sums[s], odd[s]);
 }
 
 template <std::int64_t R, std::int64_t N>
@@ -307,8 +318,12 @@ HWY_INLINE void output_integer_rows(const IntegerTask<T>& task, std::int64_t i, 
   for (; n < end; ++n) output_integer_tile<T, R, 1>(task, i, n, factors + (n - begin) * width, width);
 }
 
-// Columns [begin, end) of all rows, whose factors are `width` floats each. Tiles of one row have several columns, which
-// hide the latency of its additions.
+// Rows of the weight that meet a single row of the input at a time: several of 4 bits hide the latency of additions. Of
+// 8 bits, which are read faster than they come from memory, several in one page would be fetched too late.
+template <class T>
+constexpr std::int64_t columns_of_one_row = has_nibbles<T> ? 4 : 1;
+
+// Columns [begin, end) of all rows, whose factors are `width` floats each.
 template <class T>
 HWY_INLINE void output_integer_columns(const IntegerTask<T>& task, std::int64_t rows, std::int64_t begin,
                                        std::int64_t end, const float* factors, std::int64_t width) {
@@ -318,7 +333,7 @@ HWY_INLINE void output_integer_columns(const IntegerTask<T>& task, std::int64_t 
     output_integer_rows<T, 2, 2>(task, i, begin, end, factors, width);
     i += 2;
   }
-  if (i < rows) output_integer_rows<T, 1, 4>(task, i, begin, end, factors, width);
+  if (i < rows) output_integer_rows<T, 1, columns_of_one_row<T>>(task, i, begin, end, factors, width);
 }
 
 }  // namespace
