@@ -4,15 +4,64 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <functional>
+#include <numbers>
 #include <numeric>
 
 namespace mslt {
+namespace {
+
+// The largest element; no element is NaN. Compilers compare the lanes of a block at once.
+float largest_of(std::span<const float> values) {
+  std::array<float, 16> largest;
+  largest.fill(impossible_logit);
+  std::size_t i = 0;
+  for (; i + largest.size() <= values.size(); i += largest.size()) {
+    for (std::size_t lane = 0; lane < largest.size(); ++lane) {
+      largest[lane] = values[i + lane] > largest[lane] ? values[i + lane] : largest[lane];
+    }
+  }
+  for (; i < values.size(); ++i) largest[0] = std::max(largest[0], values[i]);
+  return *std::ranges::max_element(largest);
+}
+
+// All bits where the condition holds, or none: compilers compute several at once where nothing branches and no
+// comparison of floats might trap.
+std::uint32_t mask(bool condition) {
+  return condition ? ~std::uint32_t{0} : 0;
+}
+
+// 2^x for x up to 0, within 3 ulp; 0 below 2^-126 and where x is NaN. x = k + f with integer k and |f| <= 1/2; 2^f is
+// its series, without terms below 2 ulp; k goes into the exponent.
+float power_of_two(float x) {
+  constexpr auto least = std::bit_cast<std::uint32_t>(126.0f);
+  constexpr auto all_but_sign = ~std::uint32_t{0} >> 1;
+  constexpr float to_integer = 12582912.0f;  // 1.5 · 2^23: what is added to it keeps no fraction
+  constexpr int mantissa_bits = 23;
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const std::uint32_t possible = mask((bits & all_but_sign) < least);
+  const auto inside = std::bit_cast<float>(bits & possible);
+  const float shifted = inside + to_integer;
+  const float f = inside - (shifted - to_integer);
+  float p = 1.54035304e-4f;
+  p = p * f + 1.33335581e-3f;
+  p = p * f + 9.61812911e-3f;
+  p = p * f + 5.55041087e-2f;
+  p = p * f + 0.240226507f;
+  p = p * f + 0.693147181f;
+  p = p * f + 1.0f;
+  const std::uint32_t power =
+      std::bit_cast<std::uint32_t>(p) + (std::bit_cast<std::uint32_t>(shifted) << mantissa_bits);
+  return std::bit_cast<float>(power & possible);
+}
+
+}  // namespace
 
 // Takes the weight of all others; of equals the first stay.
 void WeightedDraw::keep_heaviest(std::size_t count) {
   if (count >= weights_.size()) return;
-  ordered_ = weights_;
+  ordered_.assign(weights_.begin(), weights_.end());
   const auto last = ordered_.begin() + static_cast<std::ptrdiff_t>(count) - 1;
   std::nth_element(ordered_.begin(), last, ordered_.end(), std::greater<>());
   const float bound = *last;
@@ -29,11 +78,20 @@ std::size_t WeightedDraw::bucket_of(std::size_t candidate, int shift) const {
   return (std::bit_cast<std::uint32_t>(weights_[candidate]) >> shift) % buckets;
 }
 
-// Sets sums_; returns the sum of all weights.
+// Sets the first of sums_; returns the sum of all weights.
 double WeightedDraw::sum_buckets() {
-  sums_.fill(0.0);
-  for (std::size_t i = 0; i < weights_.size(); ++i) sums_[bucket_of(i, first_shift)] += weights_[i];
-  return std::accumulate(sums_.begin(), sums_.end(), 0.0);
+  for (auto& table : sums_) table.fill(0.0);
+  std::size_t i = 0;
+  for (; i + tables <= weights_.size(); i += tables) {
+    for (std::size_t table = 0; table < tables; ++table) {
+      sums_[table][bucket_of(i + table, first_shift)] += weights_[i + table];
+    }
+  }
+  for (; i < weights_.size(); ++i) sums_[0][bucket_of(i, first_shift)] += weights_[i];
+  for (std::size_t table = 1; table < tables; ++table) {
+    for (std::size_t bucket = 0; bucket < buckets; ++bucket) sums_[0][bucket] += sums_[table][bucket];
+  }
+  return std::accumulate(sums_[0].begin(), sums_[0].end(), 0.0);
 }
 
 // The first candidate, in descending order, down to which the weights add up to more than `sum`; the last of any weight
@@ -53,9 +111,18 @@ WeightedDraw::Place WeightedDraw::first_above(double sum) const {
     return chosen;
   };
   std::vector<std::size_t> members;
-  const std::size_t first = choose(sums_);
-  for (std::size_t i = 0; i < weights_.size(); ++i) {
-    if (bucket_of(i, first_shift) == first && weights_[i] > 0.0f) members.push_back(i);
+  const std::size_t first = choose(sums_[0]);
+  // Whether a candidate is one cannot be foreseen, so nothing branches on it.
+  std::array<std::size_t, 256> some;
+  for (std::size_t begin = 0; begin < weights_.size(); begin += some.size()) {
+    const std::size_t end = std::min(begin + some.size(), weights_.size());
+    std::size_t count = 0;
+    for (std::size_t i = begin; i < end; ++i) {
+      some[count] = i;
+      count +=
+          static_cast<std::size_t>(bucket_of(i, first_shift) == first) & static_cast<std::size_t>(weights_[i] > 0.0f);
+    }
+    members.insert(members.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
   }
   for (const int shift : {first_shift - bucket_bits, 0}) {
     std::array<double, buckets> sums{};
@@ -70,16 +137,18 @@ WeightedDraw::Place WeightedDraw::first_above(double sum) const {
   return {members.back(), above};
 }
 
-std::size_t WeightedDraw::draw(std::span<const float> logits, float temperature, const DrawLimits& limits,
-                               double share) {
-  const float maximum = *std::ranges::max_element(logits);
-  const float inverse_temperature = 1.0f / temperature;
+std::size_t WeightedDraw::draw(std::span<float> logits, float temperature, const DrawLimits& limits, double share) {
+  const float maximum = largest_of(logits);
+  const float factor = std::numbers::log2e_v<float> / temperature;
   // Weights over the heaviest one's: min_p is then a plain threshold.
-  weights_.resize(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    // Of the largest it is 1 where the quotient is no number, too.
-    weights_[i] = logits[i] == maximum ? 1.0f : std::exp((logits[i] - maximum) * inverse_temperature);
+  const auto one = std::bit_cast<std::uint32_t>(1.0f);
+  for (float& logit : logits) {
+    // Of the largest it is 1 where the product is no number, too.
+    const std::uint32_t largest = mask(std::bit_cast<std::uint32_t>(logit) == std::bit_cast<std::uint32_t>(maximum));
+    const auto weight = std::bit_cast<std::uint32_t>(power_of_two((logit - maximum) * factor));
+    logit = std::bit_cast<float>((weight & ~largest) | (one & largest));
   }
+  weights_ = logits;
   if (limits.top_k > 0) keep_heaviest(static_cast<std::size_t>(limits.top_k));
   double kept = sum_buckets();
   if (limits.top_p < 1.0f) kept = first_above(std::nextafter(limits.top_p * kept, 0.0)).sum;

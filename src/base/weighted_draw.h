@@ -24,8 +24,9 @@ struct DrawLimits {
 class WeightedDraw {
  public:
   // Draws by weights exp(logit / temperature): the candidate at `share`, in [0, 1), of the cumulative weight, from the
-  // heaviest on; of equals from the first on. `logits` has one that is not `impossible_logit`; temperature is above 0.
-  std::size_t draw(std::span<const float> logits, float temperature, const DrawLimits& limits, double share);
+  // heaviest on; of equals from the first on. `logits` has one that is not `impossible_logit` and no NaN; it becomes
+  // the weights. Temperature is above 0.
+  std::size_t draw(std::span<float> logits, float temperature, const DrawLimits& limits, double share);
 
  private:
   // A candidate, and the sum of weights of those down to it, the heaviest first.
@@ -37,15 +38,18 @@ class WeightedDraw {
   static constexpr int bucket_bits = 10;
   static constexpr std::size_t buckets = std::size_t{1} << bucket_bits;
   static constexpr int first_shift = 2 * bucket_bits;
+  static constexpr std::size_t tables = 4;
 
   void keep_heaviest(std::size_t count);
   std::size_t bucket_of(std::size_t candidate, int shift) const;
   double sum_buckets();
   Place first_above(double sum) const;
 
-  std::vector<float> weights_;  // over that of the heaviest candidate; 0 for what cannot be drawn
+  std::span<float> weights_;  // over that of the heaviest candidate; 0 for what cannot be drawn
   std::vector<float> ordered_;
-  std::array<double, buckets> sums_{};  // of the weights alike in all but their last bits
+  // Of the weights alike in all but their last bits; while they are added, each table those of every fourth candidate:
+  // neighbours are often alike, and their additions need not wait for each other.
+  std::array<std::array<double, buckets>, tables> sums_{};
 };
 
 }  // namespace mslt

@@ -10,6 +10,8 @@
 #include "backend/cpu/blocks.h"
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/float_data.h"
+#include "backend/cpu/scratch.h"
+#include "base/parallel.h"
 #include "base/philox.h"
 #include "base/weighted_draw.h"
 
@@ -126,14 +128,27 @@ class TokenBits {
   std::span<std::int32_t> words_;
 };
 
+// Makes these logits impossible. Whether there are none.
+bool exclude_what_is_not_finite(std::span<float> logits) {
+  constexpr std::uint32_t exponent = 0x7f800000u;
+  std::uint32_t none = 1;
+  for (float& logit : logits) {
+    const bool is_finite = (std::bit_cast<std::uint32_t>(logit) & exponent) != exponent;
+    logit = is_finite ? logit : impossible_logit;
+    none &= is_finite ? 1u : 0u;
+  }
+  return none != 0;
+}
+
 // Most likely tokens that are sought first if only they can be drawn.
 constexpr std::uint32_t most_candidates = 256;
 
 // A token of `logits`, which it overwrites with what stays possible.
 std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, std::uint32_t draws) {
-  const auto largest = std::ranges::max_element(logits);
-  if (*largest == impossible_logit) return 0;
-  if (settings.temperature <= 0.0f) return static_cast<std::size_t>(largest - logits.begin());
+  const auto largest = static_cast<std::size_t>(
+      HWY_DYNAMIC_DISPATCH(first_largest)(logits.data(), static_cast<std::int64_t>(logits.size())));
+  if (logits[largest] == impossible_logit) return 0;
+  if (settings.temperature <= 0.0f) return largest;
   const std::uint64_t seed = (std::uint64_t{settings.seed_high} << 32) | settings.seed_low;
   const double share = PhiloxStream(seed, draws, settings.sample).uniform_double();
   const DrawLimits limits = {.top_k = settings.top_k, .top_p = settings.top_p, .min_p = settings.min_p};
@@ -162,8 +177,9 @@ void CpuBackend::execute(const DrawTokens& op) {
   std::int32_t* const tokens = op.tokens.host<std::int32_t>().data();
   std::int32_t* const draws = op.draws.host<std::int32_t>().data();
   const std::span<const std::int32_t> settings = op.settings.host<std::int32_t>();
-  for_blocks(rows, 1, Cost{.flops = 32, .bytes = 4} * op.vocab, [&](std::int64_t row, std::int64_t) {
-    std::vector<float> buffer(static_cast<std::size_t>(op.vocab));
+  float* const buffers = scratch_->floats(static_cast<std::size_t>(op.vocab * parallel_threads()));
+  parallel_for_slots(rows, Cost{.flops = 32, .bytes = 4} * op.vocab, [&](std::int64_t row, int slot) {
+    const std::span<float> buffer(buffers + slot * op.vocab, static_cast<std::size_t>(op.vocab));
     const float* const x = data.read(row * columns, op.vocab, buffer.data());
     if (x != buffer.data()) std::copy_n(x, op.vocab, buffer.data());
     const auto at = static_cast<std::size_t>(row);
@@ -173,19 +189,17 @@ void CpuBackend::execute(const DrawTokens& op) {
     TokenBits seen(op.seen ? op.seen.host<std::int32_t>().subspan(at * words, words) : std::span<std::int32_t>());
     const DrawSettings set =
         DrawSettings::unpacked(settings.subspan(at * DrawSettings::words).first<DrawSettings::words>());
-    const bool penalizes = seen && set.repetition_penalty != 1.0f;
-    bool finite = true;
-    float value = impossible_logit;
-    for (std::size_t i = 0; i < buffer.size(); ++i) {
-      float& logit = buffer[i];
-      const bool is_finite = std::isfinite(logit);
-      finite = finite && is_finite;
-      if (!is_finite || excluded.has(i)) {
-        logit = impossible_logit;
-        continue;
+    const bool finite = exclude_what_is_not_finite(buffer);
+    if (excluded) {
+      for (std::size_t i = 0; i < buffer.size(); ++i) {
+        if (excluded.has(i)) buffer[i] = impossible_logit;
       }
-      value = std::max(value, logit);
-      if (penalizes && seen.has(i)) logit *= logit > 0.0f ? 1.0f / set.repetition_penalty : set.repetition_penalty;
+    }
+    const float value = buffer[static_cast<std::size_t>(HWY_DYNAMIC_DISPATCH(first_largest)(buffer.data(), op.vocab))];
+    if (seen && set.repetition_penalty != 1.0f) {
+      for (std::size_t i = 0; i < buffer.size(); ++i) {
+        if (seen.has(i)) buffer[i] *= buffer[i] > 0.0f ? 1.0f / set.repetition_penalty : set.repetition_penalty;
+      }
     }
     values[row] = finite && value != impossible_logit ? value : std::numeric_limits<float>::quiet_NaN();
     const std::size_t token = draw_token(buffer, set, static_cast<std::uint32_t>(draws[row]));
