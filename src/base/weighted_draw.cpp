@@ -12,20 +12,6 @@
 namespace mslt {
 namespace {
 
-// The largest element; no element is NaN. Compilers compare the lanes of a block at once.
-float largest_of(std::span<const float> values) {
-  std::array<float, 16> largest;
-  largest.fill(impossible_logit);
-  std::size_t i = 0;
-  for (; i + largest.size() <= values.size(); i += largest.size()) {
-    for (std::size_t lane = 0; lane < largest.size(); ++lane) {
-      largest[lane] = values[i + lane] > largest[lane] ? values[i + lane] : largest[lane];
-    }
-  }
-  for (; i < values.size(); ++i) largest[0] = std::max(largest[0], values[i]);
-  return *std::ranges::max_element(largest);
-}
-
 // All bits where the condition holds, or none: compilers compute several at once where nothing branches and no
 // comparison of floats might trap.
 std::uint32_t mask(bool condition) {
@@ -137,16 +123,16 @@ WeightedDraw::Place WeightedDraw::first_above(double sum) const {
   return {members.back(), above};
 }
 
-std::size_t WeightedDraw::draw(std::span<float> logits, float temperature, const DrawLimits& limits, double share) {
-  const float maximum = largest_of(logits);
+std::size_t WeightedDraw::draw(std::span<float> logits, float largest, float temperature, const DrawLimits& limits,
+                               double share) {
   const float factor = std::numbers::log2e_v<float> / temperature;
   // Weights over the heaviest one's: min_p is then a plain threshold.
   const auto one = std::bit_cast<std::uint32_t>(1.0f);
   for (float& logit : logits) {
     // Of the largest it is 1 where the product is no number, too.
-    const std::uint32_t largest = mask(std::bit_cast<std::uint32_t>(logit) == std::bit_cast<std::uint32_t>(maximum));
-    const auto weight = std::bit_cast<std::uint32_t>(power_of_two((logit - maximum) * factor));
-    logit = std::bit_cast<float>((weight & ~largest) | (one & largest));
+    const std::uint32_t heaviest = mask(std::bit_cast<std::uint32_t>(logit) == std::bit_cast<std::uint32_t>(largest));
+    const auto weight = std::bit_cast<std::uint32_t>(power_of_two((logit - largest) * factor));
+    logit = std::bit_cast<float>((weight & ~heaviest) | (one & heaviest));
   }
   weights_ = logits;
   if (limits.top_k > 0) keep_heaviest(static_cast<std::size_t>(limits.top_k));

@@ -24,9 +24,9 @@ struct DrawLimits {
 class WeightedDraw {
  public:
   // Draws by weights exp(logit / temperature): the candidate at `share`, in [0, 1), of the cumulative weight, from the
-  // heaviest on; of equals from the first on. `logits` has one that is not `impossible_logit` and no NaN; it becomes
-  // the weights. Temperature is above 0.
-  std::size_t draw(std::span<float> logits, float temperature, const DrawLimits& limits, double share);
+  // heaviest on; of equals from the first on. `logits` has no NaN and becomes the weights; `largest` is the largest of
+  // them, and not `impossible_logit`. Temperature is above 0.
+  std::size_t draw(std::span<float> logits, float largest, float temperature, const DrawLimits& limits, double share);
 
  private:
   // A candidate, and the sum of weights of those down to it, the heaviest first.

@@ -49,7 +49,7 @@ std::int32_t Sampler::draw(Candidates candidates, std::span<const std::int32_t> 
   auto drawn = static_cast<std::size_t>(largest - logits.begin());
   if (options_.temperature > 0.0f) {
     PhiloxStream stream(options_.seed, draws_++, sample_);
-    drawn = draw_.draw(logits, options_.temperature,
+    drawn = draw_.draw(logits, *largest, options_.temperature,
                        {.top_k = options_.top_k, .top_p = options_.top_p, .min_p = options_.min_p},
                        stream.uniform_double());
   }

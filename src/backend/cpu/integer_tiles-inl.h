@@ -8,11 +8,11 @@
 #endif
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
 
+#include "backend/cpu/matvec_task.h"
 #include "backend/cpu/weight_groups-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -98,23 +98,12 @@ HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
   }
 }
 
-// One call's arguments. Rows of the input are `in_stride` floats apart.
-template <class T>
-struct IntegerTask {
-  float* out;
-  const float* in;
-  std::int64_t in_stride;
-  const T* values;
-  std::int64_t inner;
-  std::int64_t columns;  // of out: rows of the weight
-};
-
 #if HWY_TARGET == HWY_SCALAR
 
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
 // `width` floats each.
 template <std::int64_t R, std::int64_t N, class T>
-HWY_INLINE void add_integer_tile(const IntegerTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+HWY_INLINE void add_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
                                  std::int64_t width, Floats* sums) {
   const FloatTag d;
   constexpr std::int64_t row_share = has_nibbles<T> ? 2 : 1;
@@ -215,7 +204,7 @@ HWY_INLINE Factors load_chunk_factors(const float* factors, std::int64_t c) {
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
 // `width` floats each. A lane's order of additions depends on neither R nor N.
 template <std::int64_t R, std::int64_t N>
-HWY_INLINE void add_integer_tile(const IntegerTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
+HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
                                  const float* factors, std::int64_t width, Floats* sums) {
   const FloatTag d;
   const HalfTag dh;
@@ -258,7 +247,7 @@ HWY_INLINE void add_integer_tile(const IntegerTask<std::int8_t>& task, std::int6
 }
 
 template <std::int64_t R, std::int64_t N>
-HWY_INLINE void add_integer_tile(const IntegerTask<std::uint8_t>& task, std::int64_t i, std::int64_t n,
+HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int64_t i, std::int64_t n,
                                  const float* factors, std::int64_t width, Floats* sums) {
   const FloatTag d;
   const HalfTag dh;
@@ -297,7 +286,7 @@ HWY_INLINE void add_integer_tile(const IntegerTask<std::uint8_t>& task, std::int
 #endif
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void output_integer_tile(const IntegerTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
+HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
                                     std::int64_t width) {
   const FloatTag d;
   Floats sums[R * N];
@@ -311,7 +300,7 @@ HWY_INLINE void output_integer_tile(const IntegerTask<T>& task, std::int64_t i, 
 }
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void output_integer_rows(const IntegerTask<T>& task, std::int64_t i, std::int64_t begin, std::int64_t end,
+HWY_INLINE void output_integer_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t begin, std::int64_t end,
                                     const float* factors, std::int64_t width) {
   std::int64_t n = begin;
   for (; n + N <= end; n += N) output_integer_tile<T, R, N>(task, i, n, factors + (n - begin) * width, width);
@@ -323,17 +312,16 @@ HWY_INLINE void output_integer_rows(const IntegerTask<T>& task, std::int64_t i, 
 template <class T>
 constexpr std::int64_t columns_of_one_row = has_nibbles<T> ? 4 : 1;
 
-// Columns [begin, end) of all rows, whose factors are `width` floats each.
+// Columns [begin, end), whose factors are `width` floats each, of rows [i, rows_end).
 template <class T>
-HWY_INLINE void output_integer_columns(const IntegerTask<T>& task, std::int64_t rows, std::int64_t begin,
-                                       std::int64_t end, const float* factors, std::int64_t width) {
-  std::int64_t i = 0;
-  for (; i + 4 <= rows; i += 4) output_integer_rows<T, 4, 1>(task, i, begin, end, factors, width);
-  if (i + 2 <= rows) {
+HWY_INLINE void output_integer_columns(const MatvecTask<T>& task, std::int64_t i, std::int64_t rows_end,
+                                       std::int64_t begin, std::int64_t end, const float* factors, std::int64_t width) {
+  for (; i + 4 <= rows_end; i += 4) output_integer_rows<T, 4, 1>(task, i, begin, end, factors, width);
+  if (i + 2 <= rows_end) {
     output_integer_rows<T, 2, 2>(task, i, begin, end, factors, width);
     i += 2;
   }
-  if (i < rows) output_integer_rows<T, 1, columns_of_one_row<T>>(task, i, begin, end, factors, width);
+  if (i < rows_end) output_integer_rows<T, 1, columns_of_one_row<T>>(task, i, begin, end, factors, width);
 }
 
 }  // namespace

@@ -10,29 +10,9 @@
 #include <type_traits>
 
 #include "backend/cpu/integer_tiles-inl.h"
+#include "backend/cpu/matvec_task.h"
 #include "backend/cpu/panel_tiles-inl.h"
 #include "backend/cpu/weight_groups-inl.h"
-
-#ifndef MSLT_BACKEND_CPU_MATVEC_ONCE
-#define MSLT_BACKEND_CPU_MATVEC_ONCE
-namespace mslt {
-
-// One call's arguments with the dtypes taken off: values of T, or quantised with scales.
-template <class T>
-struct MatvecTask {
-  float* out;
-  const float* in;  // for quantised weights, rows as `quantise` makes them, each `in_stride` floats
-  std::int64_t in_stride;
-  const T* values;
-  const Float16* factors;  // null for plain weights
-  std::int64_t rows;       // of in and out
-  std::int64_t inner;
-  std::int64_t columns;  // of out: rows of the weight
-  bool independent;      // whether a row is computed alike however many there are
-};
-
-}  // namespace mslt
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace mslt {
@@ -203,13 +183,7 @@ HWY_INLINE void output_quantised_columns(const MatvecTask<T>& task, std::int64_t
   convert(task.factors + begin * width, room, count);
   hn::StoreU(hn::Zero(d), d, room + count);
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
-    const IntegerTask<T> pass = {.out = task.out + i * task.columns,
-                                 .in = task.in + i * task.in_stride,
-                                 .in_stride = task.in_stride,
-                                 .values = task.values,
-                                 .inner = task.inner,
-                                 .columns = task.columns};
-    output_integer_columns(pass, std::min(rows_a_pass, task.rows - i), begin, end, room, width);
+    output_integer_columns(task, i, std::min(i + rows_a_pass, task.rows), begin, end, room, width);
   }
 }
 

@@ -154,7 +154,7 @@ std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, st
   const DrawLimits limits = {.top_k = settings.top_k, .top_p = settings.top_p, .min_p = settings.min_p};
   WeightedDraw draw;
   if (settings.top_k == 0 || settings.top_k > most_candidates || settings.top_k >= logits.size()) {
-    return draw.draw(logits, settings.temperature, limits, share);
+    return draw.draw(logits, logits[largest], settings.temperature, limits, share);
   }
   std::vector<float> candidates;
   std::vector<std::size_t> tokens;
@@ -163,7 +163,7 @@ std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, st
     tokens.push_back(static_cast<std::size_t>(index_of_key(key)));
     candidates.push_back(logits[tokens.back()]);
   }
-  return tokens[draw.draw(candidates, settings.temperature, limits, share)];
+  return tokens[draw.draw(candidates, candidates.front(), settings.temperature, limits, share)];
 }
 
 }  // namespace

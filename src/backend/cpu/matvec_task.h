@@ -1,0 +1,24 @@
+// What a product of few rows is given.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/half.h"
+
+namespace mslt {
+
+// One call's arguments with the dtypes taken off: values of T, or quantised with scales.
+template <class T>
+struct MatvecTask {
+  float* out;
+  const float* in;  // for quantised weights, rows as quantise_row makes them, each `in_stride` floats
+  std::int64_t in_stride;
+  const T* values;
+  const Float16* factors;  // null for plain weights
+  std::int64_t rows;       // of in and out
+  std::int64_t inner;
+  std::int64_t columns;  // of out: rows of the weight
+  bool independent;      // whether a row is computed alike however many there are
+};
+
+}  // namespace mslt
