@@ -91,18 +91,18 @@ constant constexpr uint gate_silu = 0;
 constant constexpr uint gate_gelu = 1;
 
 // out = silu(gate) · up, or gelu(gate) · up. Threadgroups of any width, spans along x and rows along y; in the grid,
-// rows are along x.
+// rows are along x. The last rows come first: they were written last, and may be in the cache.
 template <typename T, uint kind>
 kernel void gated_forward(device T* out [[buffer(0)]], device const T* in [[buffer(1)]],
                           constant GatedArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
                           uint2 position [[thread_position_in_threadgroup]],
                           uint2 threads [[threads_per_threadgroup]]) {
-  const ulong row = ulong(group.x) * threads.y + position.y;
+  const ulong number = ulong(group.x) * threads.y + position.y;
   const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
-  if (row >= args.rows || column >= args.columns) {
+  if (number >= args.rows || column >= args.columns) {
     return;
   }
-  const ulong begin = row * args.columns;
+  const ulong begin = (args.rows - 1 - number) * args.columns;
   const ulong gate_at = 2 * begin;
   const ulong up_at = gate_at + args.columns;
   float gate[span_width];
@@ -130,12 +130,12 @@ kernel void gated_backward(device T* din [[buffer(0)]], device const T* dout [[b
                            uint2 group [[threadgroup_position_in_grid]],
                            uint2 position [[thread_position_in_threadgroup]],
                            uint2 threads [[threads_per_threadgroup]]) {
-  const ulong row = ulong(group.x) * threads.y + position.y;
+  const ulong number = ulong(group.x) * threads.y + position.y;
   const ulong column = (ulong(group.y) * threads.x + position.x) * span_width;
-  if (row >= args.rows || column >= args.columns) {
+  if (number >= args.rows || column >= args.columns) {
     return;
   }
-  const ulong begin = row * args.columns;
+  const ulong begin = (args.rows - 1 - number) * args.columns;
   const ulong gate_at = 2 * begin;
   const ulong up_at = gate_at + args.columns;
   float gate[span_width];

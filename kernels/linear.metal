@@ -170,8 +170,12 @@ MSLT_INSTANTIATE(matmul_weight_direct_f16, matmul_weight_direct, half)
 constant constexpr uint column_sum_rows = 8;
 constant constexpr uint column_sum_ahead = 4;
 
+// The same of column_sums_join.
+constant constexpr uint column_join_rows = 32;
+constant constexpr uint column_join_ahead = 8;
+
 // partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads of a
-// span each: columns along x, parts along y.
+// span each: columns along x, parts along y. The last rows come first: they were written last, and may be in the cache.
 template <typename T>
 [[max_total_threads_per_threadgroup(256)]]
 kernel void column_sums(device float* partial [[buffer(0)]], device const T* in [[buffer(1)]],
@@ -179,7 +183,8 @@ kernel void column_sums(device float* partial [[buffer(0)]], device const T* in 
                         uint2 position [[thread_position_in_threadgroup]]) {
   threadgroup float sums[column_sum_rows][32 * span_width];
   const uint column = (group.x * 32 + position.x) * span_width;
-  const ulong first = ulong(group.y) * args.rows_per_part;
+  const ulong part = args.parts - 1 - group.y;
+  const ulong first = part * args.rows_per_part;
   const ulong last = min(first + args.rows_per_part, ulong(args.rows));
   float total[span_width];
 #pragma unroll
@@ -218,7 +223,7 @@ kernel void column_sums(device float* partial [[buffer(0)]], device const T* in 
     for (uint k = 0; k < column_sum_rows; ++k) {
       sum += sums[k][place];
     }
-    partial[ulong(group.y) * args.columns + mine] = sum;
+    partial[part * args.columns + mine] = sum;
   }
 }
 
@@ -226,23 +231,23 @@ MSLT_INSTANTIATE(column_sums_f32, column_sums, float)
 MSLT_INSTANTIATE(column_sums_bf16, column_sums, bfloat)
 MSLT_INSTANTIATE(column_sums_f16, column_sums, half)
 
-// target += the parts of its column. Threadgroups of 32 columns by column_sum_rows threads.
+// target += the parts of its column. Threadgroups of 32 columns by column_join_rows threads.
 template <typename D>
-[[max_total_threads_per_threadgroup(256)]]
+[[max_total_threads_per_threadgroup(1024)]]
 kernel void column_sums_join(device D* target [[buffer(0)]], device const float* partial [[buffer(1)]],
                              constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
                              uint2 position [[thread_position_in_threadgroup]]) {
-  threadgroup float sums[column_sum_rows][32];
+  threadgroup float sums[column_join_rows][32];
   const uint column = group.x * 32 + position.x;
   const bool inside = column < args.columns;
-  float total = inside ? sum_of_parts<column_sum_rows, column_sum_ahead>(partial, column, args.columns, position.y,
+  float total = inside ? sum_of_parts<column_join_rows, column_join_ahead>(partial, column, args.columns, position.y,
                                                                          args.parts)
                        : 0.0f;
   sums[position.y][position.x] = total;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (position.y == 0 && inside) {
     total = 0.0f;
-    for (uint k = 0; k < column_sum_rows; ++k) {
+    for (uint k = 0; k < column_join_rows; ++k) {
       total += sums[k][position.x];
     }
     target[column] = D(float(target[column]) + total);

@@ -1,4 +1,4 @@
-// The argument structs of norm.metal, shared with the host.
+// The argument structs of norm.metal and norm_backward.metal, shared with the host.
 #pragma once
 
 #include <stdint.h>
@@ -35,6 +35,7 @@ struct NormBackwardArgs {
   uint32_t weight_aligned;
   uint32_t rms;
   uint32_t has_direct;
+  uint32_t sums;           // of a column in a row of partial sums: 2, or 3 with those of dsum
   uint32_t rows_per_part;  // rows per partial sum
   float weight_offset;     // added to weights
 };
@@ -42,5 +43,7 @@ struct NormBackwardArgs {
 struct NormGradientArgs {
   uint32_t columns;
   uint32_t parts;   // rows of partial sums
-  uint32_t summed;  // number of their columns in use: `columns` for only dweight, twice as many with dbias
+  uint32_t sums;    // as above
+  uint32_t summed;  // the first so many columns of partial sums are in use, those of dbias only with has_bias
+  uint32_t has_bias;
 };

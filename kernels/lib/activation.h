@@ -7,16 +7,19 @@ constant constexpr float gelu_cubic = 0.044715f;
 // Beyond this, GELU in float is exactly 0 on the left and x on the right.
 constant constexpr float gelu_reach = 15.0f;
 
-// 1 / (1 + exp(-x)); the exponential is of a negative number, so it never overflows.
-inline float sigmoid(float x) {
-  const float e = exp(-fabs(x));
-  return (x < 0.0f ? e : 1.0f) / (1.0f + e);
-}
+struct Sigmoid {
+  float value;  // 1 / (1 + exp(-x))
+  float slope;  // value · (1 - value), without cancellation
+};
 
-// sigmoid(x) · (1 - sigmoid(x)), without cancellation.
-inline float sigmoid_slope(float x) {
+// The exponential is of a negative number, so it never overflows.
+inline Sigmoid sigmoid(float x) {
   const float e = exp(-fabs(x));
-  return e / ((1.0f + e) * (1.0f + e));
+  const float inverse = 1.0f / (1.0f + e);
+  Sigmoid result;
+  result.value = x < 0.0f ? e * inverse : inverse;
+  result.slope = e * inverse * inverse;
+  return result;
 }
 
 // 0.5 x (1 + tanh(u)) = x · sigmoid(2u), u = sqrt(2/π) (x + 0.044715 x³).
@@ -27,7 +30,7 @@ inline float gelu(float x) {
   if (x > gelu_reach) {
     return x;
   }
-  return x * sigmoid(2.0f * gelu_root * (x + gelu_cubic * x * x * x));
+  return x * sigmoid(2.0f * gelu_root * (x + gelu_cubic * x * x * x)).value;
 }
 
 inline float gelu_derivative(float x) {
@@ -39,7 +42,8 @@ inline float gelu_derivative(float x) {
   }
   const float u = gelu_root * (x + gelu_cubic * x * x * x);
   const float slope = gelu_root * (1.0f + 3.0f * gelu_cubic * x * x);
-  return sigmoid(2.0f * u) + 2.0f * x * sigmoid_slope(2.0f * u) * slope;
+  const Sigmoid s = sigmoid(2.0f * u);
+  return s.value + 2.0f * x * s.slope * slope;
 }
 
 // exp(-t² / 2). Corrects the rounding error of the square, which would cost t² / 2 ulp.
@@ -94,9 +98,10 @@ inline float gelu_erf_derivative(float x) {
 
 // x · sigmoid(x).
 inline float silu(float x) {
-  return x * sigmoid(x);
+  return x * sigmoid(x).value;
 }
 
 inline float silu_derivative(float x) {
-  return sigmoid(x) + x * sigmoid_slope(x);
+  const Sigmoid s = sigmoid(x);
+  return s.value + x * s.slope;
 }

@@ -5,11 +5,12 @@
 
 namespace mslt {
 
-// din = dstream + the norm's gradient of dout.
+// din = dstream + the norm's gradient of dout; its column sums are the gradient of the branch's last bias.
 void TrainingPass::State::backward_norm(const StageTensors& t) {
   backend.run(ResidualNormBackward{.dsum = t.din,
                                    .dweight = t.gradients.weight,
                                    .dbias = t.gradients.bias,
+                                   .dx_bias = t.dx_bias,
                                    .dout = t.dout,
                                    .dsum_direct = t.dstream,
                                    .sum = t.sum,

@@ -38,6 +38,7 @@ struct StageTensors {
   Tensor din;
   Tensor dstream;            // Join: the stream's gradient, where it reaches the sum past the norm
   Tensor dbranch;            // Join: din through dropout
+  Tensor dx_bias;            // Join: the gradient of the bias that its branch ends with, where the norm's adds to it
   bool accumulates = false;  // din is added to
   Activation input_activation = Activation::none;  // part of the product before, whose argument's gradient din is
   Tensor input_pre_activation;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "backend/cpu/blocks.h"
@@ -224,7 +225,7 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
   // At most 64 blocks for any number of rows: the partial sums stay small and independent of the thread count.
   const std::int64_t block_rows = std::max<std::int64_t>(8, (rows + 63) / 64);
   const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
-  const std::int64_t stride = 2 * columns;
+  const std::int64_t stride = 3 * columns;
   std::vector<float> partial(static_cast<std::size_t>(blocks * stride));
   const Vector gain(op.weight, op.kind.weight_offset);
   const FloatData results(op.dsum);
@@ -241,6 +242,7 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
     };
     float* dweights = partial.data() + begin / block_rows * stride;
     float* dbiases = op.dbias ? dweights + columns : nullptr;
+    float* dx_biases = op.dx_bias ? dweights + 2 * columns : nullptr;
     for (std::int64_t row = begin; row < begin + count; ++row) {
       const std::int64_t at = view.begin(row);
       const BackwardRow task{gradients.read(at, columns, buffer(0)),
@@ -253,10 +255,12 @@ void CpuBackend::execute(const ResidualNormBackward& op) {
       float* target = results.target(at, buffer(0));
       HWY_DYNAMIC_DISPATCH(backward_row)(task, columns, dweights, dbiases, target);
       results.commit(at, columns, target);
+      if (dx_biases != nullptr) std::transform(target, target + columns, dx_biases, dx_biases, std::plus<>());
     }
   });
   add_partial_sums(op.dweight, partial.data(), blocks, stride);
   if (op.dbias) add_partial_sums(op.dbias, partial.data() + columns, blocks, stride);
+  if (op.dx_bias) add_partial_sums(op.dx_bias, partial.data() + 2 * columns, blocks, stride);
 }
 
 }  // namespace mslt

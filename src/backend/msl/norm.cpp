@@ -9,16 +9,20 @@ namespace mslt {
 namespace {
 
 // Longer rows, and rows that are not whole aligned spans, are read again for each pass. As norm_kept and
-// norm_simdgroups in kernels/norm.metal.
+// norm_most_shares in kernels/norm.metal.
 constexpr std::int64_t kept_columns = 1024;
-constexpr std::int64_t most_backward_threads = 768;
+constexpr std::int64_t most_shares = 8;
+
+// The most threads of a group in kernels/norm_backward.metal.
+constexpr std::int64_t backward_threads = 512;
+constexpr std::int64_t wide_backward_threads = 768;
 
 // Rows of partial sums of the weight's gradient: few enough to cost little compared with the rows themselves, and the
 // same on every device.
-constexpr std::int64_t most_parts = 1024;
+constexpr std::int64_t most_parts = 512;
 constexpr std::int64_t fewest_rows_per_part = 4;
 
-// As in kernels/norm.metal.
+// As in kernels/norm_backward.metal.
 constexpr std::uint32_t gradient_columns = 32;
 constexpr std::uint32_t gradient_rows = 32;
 
@@ -72,9 +76,11 @@ void MslBackend::execute(const ResidualNormForward& op) {
   args.dropout_operation = op.dropout.operation;
   args.dropout_probability = op.dropout.probability;
   args.dropout_scale = 1.0f / (1.0f - op.dropout.probability);
-  const bool kept = view.columns <= kept_columns && args.aligned != 0 && args.weight_aligned != 0;
-  encode(msl::kernel_name(kept ? "norm_forward" : "norm_forward_wide", op.residual.dtype(), op.weight.dtype()))
-      .buffer(0, out)
+  const bool kept = view.columns <= most_shares * kept_columns && args.aligned != 0 && args.weight_aligned != 0;
+  const bool joint = kept && view.columns > kept_columns;
+  const std::string_view stem = joint ? "norm_forward_joint" : kept ? "norm_forward" : "norm_forward_wide";
+  msl::Encoder encoder = encode(msl::kernel_name(stem, op.residual.dtype(), op.weight.dtype()));
+  encoder.buffer(0, out)
       .optional(1, op.sum)
       .optional(2, op.mean)
       .optional(3, op.rstd)
@@ -88,8 +94,13 @@ void MslBackend::execute(const ResidualNormForward& op) {
       .in_place(0, 4)
       .in_place(0, 5)
       .work(8.0 * static_cast<double>(view.rows * view.columns))
-      .skips(2 * bytes_between(view, out))
-      .dispatch_rows(args.rows, tuning_.norm_group_rows);
+      .skips(2 * bytes_between(view, out));
+  if (joint) {
+    encoder.dispatch({args.rows}, {msl::row_threads(view.columns, kept_columns / msl::simdgroup_width,
+                                                    most_shares * msl::simdgroup_width)});
+  } else {
+    encoder.dispatch_rows(args.rows, tuning_.norm_group_rows);
+  }
 }
 
 void MslBackend::execute(const ResidualNormBackward& op) {
@@ -105,11 +116,16 @@ void MslBackend::execute(const ResidualNormBackward& op) {
   args.weight_aligned = msl::aligned_rows(columns, op.weight);
   args.rms = op.kind.rms ? 1 : 0;
   args.has_direct = op.dsum_direct ? 1 : 0;
+  args.sums = op.dx_bias ? 3 : 2;
   args.rows_per_part = msl::count32(rows_per_part, "residual_norm_backward");
   args.weight_offset = op.kind.weight_offset;
-  const msl::Scratch partial = scratch(DType::f32, {parts, 2 * columns});
-  if (columns <= most_backward_threads * msl::span_width && args.aligned != 0 && args.weight_aligned != 0) {
-    encode(msl::kernel_name("norm_backward", op.dout.dtype()))
+  const msl::Scratch partial = scratch(DType::f32, {parts, args.sums * columns});
+  const bool aligned = args.aligned != 0 && args.weight_aligned != 0;
+  // A row that the threads of a group have a span of each.
+  const bool together = aligned && columns <= wide_backward_threads * msl::span_width;
+  if (together) {
+    const bool wide = columns > backward_threads * msl::span_width;
+    encode(msl::kernel_name(wide ? "norm_backward_wide" : "norm_backward", op.dout.dtype()))
         .buffer(0, dsum)
         .buffer(1, partial)
         .buffer(2, dout)
@@ -123,7 +139,7 @@ void MslBackend::execute(const ResidualNormBackward& op) {
         .in_place(0, 3)
         .work(14.0 * static_cast<double>(view.rows * columns))
         .skips(2 * bytes_between(view, dsum))
-        .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, most_backward_threads)});
+        .dispatch({msl::group_count(parts, 1)}, {msl::row_threads(columns, msl::span_width, wide_backward_threads)});
   } else {
     // dsum may be dout, so the sums are computed first.
     encode(msl::kernel_name("norm_backward_columns", op.dout.dtype()))
@@ -149,17 +165,22 @@ void MslBackend::execute(const ResidualNormBackward& op) {
         .skips(2 * bytes_between(view, dsum))
         .dispatch_rows(view.rows, tuning_.norm_group_rows);
   }
-  // Columns of the partial sums: the bias follows the weight.
-  const std::int64_t summed = op.dbias ? 2 * columns : columns;
+  // Columns of the partial sums: the bias follows the weight, and that of x the bias.
+  const bool has_x_sums = op.dx_bias && together;
+  const std::int64_t summed = (has_x_sums ? 3 : op.dbias ? 2 : 1) * columns;
   const NormGradientArgs sums = {.columns = args.columns,
                                  .parts = msl::count32(parts, "residual_norm_backward"),
-                                 .summed = msl::count32(summed, "residual_norm_backward")};
+                                 .sums = args.sums,
+                                 .summed = msl::count32(summed, "residual_norm_backward"),
+                                 .has_bias = op.dbias ? 1u : 0u};
   encode(msl::kernel_name("norm_gradient", op.dweight.dtype()))
       .buffer(0, op.dweight)
       .optional(1, op.dbias)
-      .buffer(2, partial)
-      .bytes(3, sums)
+      .optional(2, has_x_sums ? op.dx_bias : Tensor())
+      .buffer(3, partial)
+      .bytes(4, sums)
       .dispatch({msl::group_count(summed, gradient_columns)}, {gradient_columns, gradient_rows});
+  if (op.dx_bias && !together) add_column_sums("residual_norm_backward", op.dx_bias, op.dsum);
 }
 
 }  // namespace mslt

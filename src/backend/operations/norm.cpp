@@ -56,11 +56,13 @@ void ResidualNormBackward::check(const Arguments& given) const {
   const auto [n, columns, stride, first, count] = check_rows(given, dout, weight, pieces);
   given.matrix(dsum, n / count, stride);
   if (pieces.count > 0) given.absent(dsum_direct, "with pieces");
+  if (pieces.count > 0) given.absent(dx_bias, "with pieces");
   if (dsum_direct) given.matrix(dsum_direct, n, columns);
   given.matrix(sum, n, columns);
   given.vector(weight, columns);
   given.vector(dweight, columns);
   if (dbias) given.vector(dbias, columns);
+  if (dx_bias) given.vector(dx_bias, columns);
   check_kind(given, kind, mean, dbias);
   if (!kind.rms) given.vector(mean, n);
   given.vector(rstd, n);

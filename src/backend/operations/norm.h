@@ -72,13 +72,14 @@ struct ResidualNormForward {
   void check(const Arguments& given) const;
 };
 
-// dsum = dsum_direct + the norm's gradient of dout; adds to dweight and dbias. For dropout, apply DropElements to dsum.
-// With `pieces`, dsum and dout are [M, W], as out and residual are forward.
+// dsum = dsum_direct + the norm's gradient of dout; adds to dweight, dbias and dx_bias. For dropout, apply DropElements
+// to dsum. With `pieces`, dsum and dout are [M, W], as out and residual are forward.
 struct ResidualNormBackward {
   static constexpr std::string_view name = "residual_norm_backward";
   Tensor dsum;              // f [N, C]; may be dout
   Tensor dweight;           // f [C]
   Tensor dbias = {};        // f [C]; absent without a bias
+  Tensor dx_bias = {};      // f [C], of a bias that x ended with: Σ dsum of all rows; absent with pieces
   Tensor dout;              // f [N, C]
   Tensor dsum_direct = {};  // f [N, C]: reaches the sum around the norm; may be dsum; absent with pieces
   Tensor sum;               // f [N, C]
@@ -93,6 +94,7 @@ struct ResidualNormBackward {
     return std::array{writes("dsum", dsum).over(dout).over(dsum_direct).of(pieces.elements_of(dsum, weight.elements())),
                       updates("dweight", dweight),
                       updates("dbias", dbias),
+                      updates("dx_bias", dx_bias),
                       reads("dout", dout).of(pieces.elements_of(dout, weight.elements())),
                       reads("dsum_direct", dsum_direct),
                       reads("sum", sum),

@@ -41,6 +41,10 @@ struct Product {
   auto operator<=>(const Product&) const = default;
 };
 
+// Results of an input_gradient with gelu from which on cuBLASLt falls back to kernels of less than half the speed. Rows
+// are independent: several products of fewer rows give the same.
+inline constexpr std::int64_t slow_gelu_gradients = std::int64_t{1} << 27;
+
 // Addresses on the GPU; those that the product has no use for are null. Nothing that is written may overlap anything.
 struct ProductOperands {
   const void* in = nullptr;
