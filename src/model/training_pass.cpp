@@ -13,13 +13,16 @@
 namespace mslt {
 namespace {
 
-// Rows whose logits are computed at once: about as many as take the memory of one layer's feed-forward activations, but
-// enough that products stay efficient; all chunks nearly equal, and of whole tiles of products.
-std::int64_t rows_of_chunk(const Config& config, std::int64_t rows) {
+// Rows whose logits are computed at once: about as many as take the memory of four layers' feed-forward activations, or
+// of one where memory is saved, but enough that products stay efficient; all chunks nearly equal, and of whole tiles of
+// products. Each chunk reads and writes the gradient of lm_head.
+std::int64_t rows_of_chunk(const Config& config, std::int64_t rows, Recompute recompute) {
   constexpr std::int64_t fewest = 256;
   constexpr std::int64_t tile = 128;
-  const auto fitting = static_cast<std::int64_t>(static_cast<double>(rows) * static_cast<double>(config.ffn_size) /
-                                                 static_cast<double>(config.vocab_size));
+  const double layers = recompute == Recompute::none ? 4.0 : 1.0;
+  const auto fitting =
+      static_cast<std::int64_t>(layers * static_cast<double>(rows) * static_cast<double>(config.ffn_size) /
+                                static_cast<double>(config.vocab_size));
   const std::int64_t largest = std::clamp(fitting, std::min(fewest, rows), rows);
   const std::int64_t chunks = (rows + largest - 1) / largest;
   const std::int64_t even = (rows + chunks - 1) / chunks;
@@ -61,7 +64,7 @@ TrainingPass::State::State(Transformer& transformer, std::int64_t batch, std::in
   tokens = make("tokens", DType::i32, {batch, seq_len});
   targets = make("targets", DType::i32, {rows});
   losses = make("losses", DType::f32, {rows});
-  logits = make("logits", dtype, {rows_of_chunk(config, rows), weights.padded_lm_head.values.shape()[0]});
+  logits = make("logits", dtype, {rows_of_chunk(config, rows, recompute), weights.padded_lm_head.values.shape()[0]});
   make_forward(dtype, make);
   if (mode != Mode::train) return;
   recomputed = recomputed_stages(config, stages, recompute);
@@ -200,7 +203,12 @@ void TrainingPass::State::make_backward(DType dtype, const TensorMaker& make) {
                    stages[i].kind);
     t.din = d;
     const auto* join = stages[i].as<Join>();
-    if (join == nullptr || !join->adds || config.dropout == 0) continue;
+    if (join == nullptr || !join->adds) continue;
+    if (config.dropout == 0) {
+      // The norm's backward pass has its result at hand; the product would have to read it again.
+      if (join->normalizes && before->as<Linear>() != nullptr) std::swap(t.dx_bias, returned[i - 1].gradients.bias);
+      continue;
+    }
     d = t.dbranch = make("d." + stages[i].name + ".branch", dtype, t.din.shape());
   }
 }
