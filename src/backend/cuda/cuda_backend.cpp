@@ -12,7 +12,7 @@ namespace mslt {
 namespace {
 
 // Of one backward pass of attention: more makes parts larger and few, and gains little.
-constexpr std::size_t most_attention_workspace = std::size_t{1} << 30;
+constexpr std::size_t most_attention_workspace = std::size_t{1280} << 20;
 constexpr std::size_t least_attention_workspace = std::size_t{64} << 20;
 
 DeviceInfo with_libraries(DeviceInfo info) {

@@ -31,6 +31,11 @@ std::string identity_of(const msl::cuda::FewRowsProduct& p) {
                           p.norm, p.accumulate, p.epsilon, p.weight_offset, p.early);
 }
 
+// Rows [first, first + count), as a matrix.
+Tensor rows_of(const Tensor& tensor, std::int64_t first, std::int64_t count) {
+  return tensor.reshape({tensor.shape().rows(), tensor.shape()[-1]}).slice(first, count);
+}
+
 // The sizes of a product of few rows that the driver's kernel can do.
 std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, DType activations, std::int64_t rows,
                                                           bool has_norm) {
@@ -166,6 +171,17 @@ void CudaBackend::execute(const MatmulBackwardInput& op) {
   const std::int64_t inputs = op.weight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return MslBackend::execute(op);
   const bool is_active = op.activation != Activation::none;
+  const bool has_gelu = op.activation == Activation::gelu && is_16_bit(op.din.dtype());
+  if (has_gelu && rows > 1 && rows * inputs >= msl::cuda::slow_gelu_gradients) {
+    const std::int64_t half = rows / 2;
+    for (const std::int64_t first : {std::int64_t{0}, half}) {
+      MatmulBackwardInput part = op;
+      const std::int64_t count = first == 0 ? half : rows - half;
+      for (Tensor* each : {&part.din, &part.dout, &part.pre_activation}) *each = rows_of(*each, first, count);
+      execute(part);
+    }
+    return;
+  }
   // The sum of what was there and of a product of its own.
   std::optional<msl::Scratch> product_alone;
   if (is_active && op.accumulate) product_alone.emplace(scratch(op.din.dtype(), op.din.shape()));
