@@ -6,14 +6,10 @@
 #include <cstring>
 
 #include "base/fail.h"
-#include "text/pretoken_cache.h"
-#include "text/rank_queue.h"
+#include "text/bpe_workspace.h"
 
 namespace mslt {
 namespace {
-
-// From this length on, the rank queue is faster than scanning for the lowest rank.
-constexpr std::size_t long_piece = BpeEncoder::max_few;
 
 // Whether a piece ends with a character of U+3000 to U+9FFF. Such text has no spaces: its pieces are runs of words,
 // which rarely repeat, and no rule joins most of their characters with their neighbours, so merging is faster than the
@@ -24,14 +20,6 @@ inline bool is_run_of_words(std::string_view piece) {
   return static_cast<signed char>(piece.back()) < 0 && piece.size() >= least_bytes &&
          static_cast<unsigned char>(piece[piece.size() - 3]) - 0xE3u < 0xEA - 0xE3;
 }
-// More symbols are not kept for the next call.
-constexpr std::size_t max_kept_positions = std::size_t{1} << 18;
-
-// Slots of half a cache line, of one and of two. Pieces of more tokens than their slot holds are in the next larger
-// one.
-using ShortPieces = PretokenCache<1, 3, std::size_t{1} << 16>;
-using MiddlePieces = PretokenCache<2, 7, std::size_t{1} << 15>;
-using LongPieces = PretokenCache<3, 19, std::size_t{1} << 13>;
 
 std::uint64_t hash_bytes(std::string_view bytes) {
   std::uint64_t hash = bytes.size() * 0x9E3779B97F4A7C15u;
@@ -83,14 +71,6 @@ TokenId TokenIndex::find(std::string_view bytes) const {
   while (slots_[index] != no_token && tokens_[slots_[index]] != bytes) index = (index + 1) & (slots_.size() - 1);
   return slots_[index];
 }
-
-struct BpeEncoder::Workspace {
-  ShortPieces short_pieces;
-  MiddlePieces middle_pieces;
-  LongPieces long_pieces;
-  std::vector<TokenId> symbols;
-  RankQueue queue;
-};
 
 // Borrows a workspace from the pool for one call, or makes one if all are in use.
 class BpeEncoder::BorrowedWorkspace {
@@ -150,7 +130,7 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
   if (vocabulary_) {
     vocabulary_->append_symbols(piece, symbols);
   } else {
-    character_tokens_->append_symbols(piece, symbols, table_);
+    character_tokens_->append_symbols(piece, symbols);
   }
   return symbols;
 }
@@ -158,53 +138,15 @@ std::vector<TokenId> BpeEncoder::symbols_of(std::string_view piece) const {
 std::size_t BpeEncoder::parts_of(std::string_view piece) const {
   if (!character_tokens_) return 1;
   std::size_t parts = 0;
-  CharacterTokens::Block block;
-  for (std::size_t end = 0; end < piece.size();) {
-    end = character_tokens_->next_block(piece, end, block, table_);
-    parts += static_cast<std::size_t>(std::popcount(block.starts));
+  CharacterTokens::Symbols symbols;
+  for (CharacterTokens::Place place; place.byte < piece.size();) {
+    symbols.count = 0;
+    character_tokens_->append(piece, place, symbols);
+    parts += static_cast<std::size_t>(
+        std::ranges::count(std::span(symbols.links).first(symbols.count), CharacterLinks::none));
   }
   return parts;
 }
-
-// Ids are collected here first, which saves a capacity check per token.
-class BpeEncoder::IdBlock {
- public:
-  explicit IdBlock(std::vector<TokenId>& ids) : ids_(ids) {}
-
-  void append_slot(const auto& slot) {
-    if (filled_ + slot.ids.size() > block_.size()) flush();
-    // Always copies all of them: a copy of fixed size needs no loop.
-    std::memcpy(block_.data() + filled_, slot.ids.data(), sizeof(slot.ids));
-    filled_ += slot.count;
-  }
-  // Room for `count` ids, which are written there before add(). Does not move earlier ids of the same piece, if that
-  // was begun with enough room.
-  TokenId* room(std::size_t count) {
-    if (filled_ + count > block_.size()) flush();
-    return block_.data() + filled_;
-  }
-  void add(std::size_t count) { filled_ += count; }
-  void append(TokenId id) {
-    *room(1) = id;
-    add(1);
-  }
-  // The ids from `start` on, a value of room() since which nothing was flushed.
-  std::span<const TokenId> since(const TokenId* start) const { return {start, block_.data() + filled_}; }
-  // For ids that are appended without the block.
-  std::vector<TokenId>& flushed() {
-    flush();
-    return ids_;
-  }
-  void flush() {
-    ids_.insert(ids_.end(), block_.begin(), block_.begin() + filled_);
-    filled_ = 0;
-  }
-
- private:
-  std::vector<TokenId>& ids_;
-  std::array<TokenId, 1024> block_;
-  std::size_t filled_ = 0;
-};
 
 // Pieces whose slots of the cache are being loaded.
 struct BpeEncoder::Batch {
@@ -278,23 +220,65 @@ void BpeEncoder::encode_batches(std::vector<TokenId>& ids, Workspace& workspace,
 }
 
 void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const {
+  if (batch.runs != 0) [[unlikely]] {
+    encode_runs(batch, workspace, block);
+    return;
+  }
   for (std::size_t i = 0; i < batch.count; ++i) {
-    const bool is_run = ((batch.runs >> i) & 1) != 0;
-    if (batch.pieces[i].size() <= ShortPieces::max_bytes && !is_run) {
+    if (batch.pieces[i].size() <= ShortPieces::max_bytes) {
       if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
         block.append_slot(*slot);
         continue;
       }
     }
-    encode_other(batch, i, is_run, workspace, block);
+    encode_other(batch, i, workspace, block);
   }
 }
 
+// A batch with runs of words: their symbols, and the ids of the short pieces between them, are merged together.
+[[gnu::noinline]] void BpeEncoder::encode_runs(const Batch& batch, Workspace& workspace, IdBlock& block) const {
+  CharacterTokens::Symbols& symbols = workspace.characters;
+  symbols.count = 0;
+  const auto flush = [&] {
+    merge_linked(0, symbols.count, workspace, block);
+    symbols.count = 0;
+  };
+  for (std::size_t i = 0; i < batch.count; ++i) {
+    const std::string_view piece = batch.pieces[i];
+    if (symbols.count + std::max(piece.size(), ShortPieces::max_ids) > CharacterTokens::Symbols::size) flush();
+    const bool is_run = ((batch.runs >> i) & 1) != 0;
+    if (is_run && piece.size() <= CharacterTokens::Symbols::size) {
+      const TokenId whole = has_whole_ ? whole_.find(piece) : TokenIndex::no_token;
+      CharacterTokens::Place place;
+      if (whole == TokenIndex::no_token) {
+        character_tokens_->append(piece, place, symbols);
+      } else {
+        symbols.append(std::array{whole}, 1);
+      }
+      continue;
+    }
+    if (!is_run && piece.size() <= ShortPieces::max_bytes) {
+      if (const auto* slot = workspace.short_pieces.find(batch.places[i])) [[likely]] {
+        symbols.append(slot->ids, slot->count);
+        continue;
+      }
+    }
+    flush();
+    if (is_run) {
+      encode_uncached(piece, workspace, block);
+    } else {
+      encode_other(batch, i, workspace, block);
+    }
+    symbols.count = 0;
+  }
+  flush();
+}
+
 // What is not among the short pieces of the cache. Apart, so that the loop above keeps its values in registers.
-[[gnu::noinline]] void BpeEncoder::encode_other(const Batch& batch, std::size_t i, bool is_run, Workspace& workspace,
+[[gnu::noinline]] void BpeEncoder::encode_other(const Batch& batch, std::size_t i, Workspace& workspace,
                                                 IdBlock& block) const {
   const std::string_view piece = batch.pieces[i];
-  if (is_run || piece.size() > LongPieces::max_bytes) {
+  if (piece.size() > LongPieces::max_bytes) {
     encode_uncached(piece, workspace, block);
     return;
   }
@@ -314,7 +298,7 @@ void BpeEncoder::encode_batch(const Batch& batch, Workspace& workspace, IdBlock&
     return;
   }
   // The ids stay in the block until they are cached.
-  const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Block::size);
+  const TokenId* const first = block.room(LongPieces::max_bytes + CharacterTokens::Symbols::spare);
   encode_uncached(piece, workspace, block);
   const std::span<const TokenId> ids = block.since(first);
   if (is_short && ids.size() <= ShortPieces::max_ids) {
@@ -363,68 +347,6 @@ void BpeEncoder::merge_known(std::string_view piece, Workspace& workspace, IdBlo
     }
   }
   flush();
-}
-
-void BpeEncoder::merge(std::string_view piece, Workspace& workspace, IdBlock& block) const {
-  CharacterTokens::Block symbols;
-  workspace.symbols.clear();
-  for (std::size_t end = 0; end < piece.size();) {
-    end = character_tokens_->next_block(piece, end, symbols, table_);
-    merge_parts(symbols, end == piece.size(), workspace, block);
-  }
-}
-
-// Each part that no rule joins with the rest is merged by itself. The workspace's symbols are those of a part that
-// started in an earlier block, or goes on in a later one.
-void BpeEncoder::merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace,
-                             IdBlock& block) const {
-  std::vector<TokenId>& open = workspace.symbols;
-  std::uint64_t starts = symbols.starts;
-  std::size_t at = std::min(static_cast<std::size_t>(std::countr_zero(starts)), symbols.count);
-  if (at > 0) {
-    open.insert(open.end(), symbols.symbols.begin(), symbols.symbols.begin() + at);
-    if (starts == 0 && !is_last) return;
-    merge_symbols(workspace, block);
-    if (starts == 0) return;
-  } else if (!open.empty()) {
-    merge_symbols(workspace, block);
-  }
-  TokenId* const first = block.room(symbols.count + 1);
-  TokenId* ids = first;
-  do {
-    starts &= starts - 1;
-    const std::size_t next = starts != 0 ? static_cast<std::size_t>(std::countr_zero(starts)) : symbols.count;
-    const auto part = std::span(symbols.symbols).subspan(at, next - at);
-    at = next;
-    if (starts == 0 && !is_last) {
-      open.assign(part.begin(), part.end());
-    } else if (part.size() == 1) {
-      *ids++ = part.front();
-    } else if (part.size() == 2) {
-      const MergeTable::Merge rule = table_.find(part.front(), part.back());
-      const bool merges = rule.rank != MergeTable::no_rank;
-      ids[1] = part.back();
-      ids[0] = merges ? rule.result : part.front();
-      ids += merges ? 1 : 2;
-    } else {
-      ids += merge_few(part, ids);
-    }
-  } while (starts != 0);
-  block.add(static_cast<std::size_t>(ids - first));
-}
-
-void BpeEncoder::merge_symbols(Workspace& workspace, IdBlock& block) const {
-  std::vector<TokenId>& symbols = workspace.symbols;
-  if (symbols.empty()) return;
-  if (symbols.size() < long_piece) {
-    block.add(merge_few(symbols, block.room(symbols.size())));
-  } else if (ranks_rise_) {
-    merge_by_buckets(symbols, workspace.queue, block.flushed());
-  } else {
-    merge_by_heap(symbols, block.flushed());
-  }
-  symbols.clear();
-  if (symbols.capacity() > max_kept_positions) symbols = {};
 }
 
 }  // namespace mslt

@@ -83,10 +83,11 @@ class BpeEncoder {
   void encode_batches(std::vector<TokenId>& ids, Workspace& workspace, const Fill& fill) const;
   void encode_batch(const Batch& batch, Workspace& workspace, IdBlock& block) const;
   bool lacks_token(unsigned char byte) const { return bytes_.byte_tokens[byte] == ByteTokens::none; }
-  void encode_other(const Batch& batch, std::size_t i, bool is_run, Workspace& workspace, IdBlock& block) const;
+  void encode_runs(const Batch& batch, Workspace& workspace, IdBlock& block) const;
+  void encode_other(const Batch& batch, std::size_t i, Workspace& workspace, IdBlock& block) const;
   void encode_uncached(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge(std::string_view piece, Workspace& workspace, IdBlock& block) const;
-  void merge_parts(const CharacterTokens::Block& symbols, bool is_last, Workspace& workspace, IdBlock& block) const;
+  void merge_linked(std::size_t begin, std::size_t end, Workspace& workspace, IdBlock& block) const;
   void merge_known(std::string_view piece, Workspace& workspace, IdBlock& block) const;
   void merge_symbols(Workspace& workspace, IdBlock& block) const;
   // Merges 1 to max_few symbols into as many ids or fewer; returns how many.

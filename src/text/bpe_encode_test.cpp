@@ -11,6 +11,7 @@
 
 #include "base/joining_thread.h"
 #include "base/philox.h"
+#include "text/character_links.h"
 
 namespace mslt {
 namespace {
@@ -21,37 +22,61 @@ struct RandomVocabulary {
   RandomVocabulary(std::uint64_t seed, std::size_t merges, bool rising, std::vector<TokenId> usable = {'a', 'b', 'c'},
                    const std::vector<std::string>& first = {})
       : random(seed, 0, 0) {
-    std::set<std::string> known;
     for (unsigned byte = 0; byte < 256; ++byte) {
       tokens.emplace_back(1, static_cast<char>(byte));
       byte_tokens[byte] = byte;
     }
-    const auto add_rule = [&](TokenId left, TokenId right) {
-      const auto id = static_cast<TokenId>(tokens.size());
-      rules.push_back({.left = left, .right = right, .result = id, .rank = static_cast<std::uint32_t>(rules.size())});
-      tokens.push_back(tokens[left] + tokens[right]);
-      known.insert(tokens.back());
-      usable.push_back(id);
-      return id;
-    };
     for (const std::string& text : first) {
       TokenId left = static_cast<unsigned char>(text.front());
       for (const char byte : text.substr(1)) {
         const auto same = std::ranges::find(tokens, tokens[left] + byte);
-        left = same == tokens.end() ? add_rule(left, static_cast<unsigned char>(byte))
-                                    : static_cast<TokenId>(same - tokens.begin());
+        const bool is_new = same == tokens.end();
+        left = is_new ? add_rule(left, static_cast<unsigned char>(byte)) : static_cast<TokenId>(same - tokens.begin());
+        if (is_new) usable.push_back(left);
       }
     }
-    merges += rules.size();
-    while (rules.size() < merges) {
+    add_random_rules(merges, usable);
+    if (!rising) shuffle_ranks();
+  }
+
+  TokenId add_rule(TokenId left, TokenId right) {
+    const auto id = static_cast<TokenId>(tokens.size());
+    rules.push_back({.left = left, .right = right, .result = id, .rank = static_cast<std::uint32_t>(rules.size())});
+    tokens.push_back(tokens[left] + tokens[right]);
+    known.insert(tokens.back());
+    return id;
+  }
+
+  // Rules that join tokens of `usable` and those that they make.
+  void add_random_rules(std::size_t count, std::vector<TokenId> usable) {
+    count += rules.size();
+    while (rules.size() < count) {
       const TokenId left = usable[random.below(usable.size())];
       const TokenId right = usable[random.below(usable.size())];
       const std::string bytes = tokens[left] + tokens[right];
-      if (bytes.size() <= 12 && !known.contains(bytes)) add_rule(left, right);
+      if (bytes.size() <= 12 && !known.contains(bytes)) usable.push_back(add_rule(left, right));
     }
-    if (!rising) {
-      for (std::size_t i = rules.size(); i > 1; --i) std::swap(rules[i - 1].rank, rules[random.below(i)].rank);
+  }
+
+  // For each token, rules of the same rank for other pairs that make it.
+  void add_other_pairs() {
+    std::vector<MergeRule> all;
+    for (const MergeRule& rule : rules) {
+      all.push_back(rule);
+      for (TokenId left = 0; left < tokens.size(); ++left) {
+        if (left == rule.left || !tokens[rule.result].starts_with(tokens[left])) continue;
+        const auto right = std::ranges::find(tokens, tokens[rule.result].substr(tokens[left].size()));
+        if (right == tokens.end()) continue;
+        all.push_back(rule);
+        all.back().left = left;
+        all.back().right = static_cast<TokenId>(right - tokens.begin());
+      }
     }
+    rules = all;
+  }
+
+  void shuffle_ranks() {
+    for (std::size_t i = rules.size(); i > 1; --i) std::swap(rules[i - 1].rank, rules[random.below(i)].rank);
   }
 
   BpeEncoder encoder() const { return BpeEncoder({.byte_tokens = byte_tokens}, rules, tokens, {}); }
@@ -67,6 +92,7 @@ struct RandomVocabulary {
   std::array<TokenId, 256> byte_tokens{};
   std::vector<std::string> tokens;
   std::vector<MergeRule> rules;
+  std::set<std::string> known;  // that rules make
   PhiloxStream random;
 };
 
@@ -216,6 +242,106 @@ TEST(BpeEncode, MergingPartsFollowsTheDefinition) {
     }
   }
   EXPECT_GT(starts, 10000u);
+}
+
+// Characters that are whole before any rule joins them, and rules over up to four of them. Runs of them are cut into
+// pieces of up to 30 bytes, with short pieces between, many of which are merged together; others are longer than a
+// block of symbols. Also with ranks in any order, and with a whole token.
+TEST(BpeEncode, MergingPairsOfCharactersFollowsTheDefinition) {
+  const std::vector<std::string> characters = {"\u4E2D", "\u4E38", "\u4E3E", "\u4E2E", "\u4E2F", "\u0438"};
+  const NextPretokens next = [](std::string_view text, std::size_t begin, PretokenEnds& ends) {
+    std::size_t count = 0;
+    while (count < ends.size() && begin < text.size()) {
+      begin = text[begin] == ',' ? begin + 1 : std::min({text.find(',', begin), begin + 30, text.size()});
+      ends[count++] = begin;
+    }
+    return count;
+  };
+  const NextPretokens all = [](std::string_view text, std::size_t, PretokenEnds& ends) {
+    ends[0] = text.size();
+    return std::size_t{1};
+  };
+  const std::string whole = "\u4E2D\u4E2D\u4E38\u4E2D\u4E2D";
+  for (std::uint64_t seed = 0; seed < 120; ++seed) {
+    RandomVocabulary vocabulary(seed, 0, true, {}, characters);
+    std::vector<TokenId> usable;
+    for (const std::string& character : characters) {
+      usable.push_back(
+          static_cast<TokenId>(std::ranges::find(vocabulary.tokens, character) - vocabulary.tokens.begin()));
+    }
+    vocabulary.add_random_rules(5 + seed, usable);
+    if (seed % 4 == 2) vocabulary.add_other_pairs();
+    if (seed % 4 == 3) vocabulary.shuffle_ranks();
+    const bool has_whole = seed % 5 == 4;
+    std::vector<std::string> tokens = vocabulary.tokens;
+    tokens.push_back(whole);
+    const std::array<TokenId, 1> whole_id = {static_cast<TokenId>(tokens.size() - 1)};
+    const BpeEncoder encoder({.byte_tokens = vocabulary.byte_tokens}, vocabulary.rules, tokens,
+                             std::span(whole_id).first(has_whole ? 1 : 0));
+    const auto text_of = [&](std::size_t count) {
+      std::string text;
+      for (std::size_t i = 0; i < count; ++i) {
+        // Runs of the same character, in which the order of merging matters.
+        const std::string& character = characters[vocabulary.random.below(vocabulary.random.below(9) == 0 ? 6 : 5)];
+        for (int times = vocabulary.random.below(8) == 0 ? 3 : 1; times > 0; --times) text += character;
+        if (vocabulary.random.below(9) == 0) text += vocabulary.random.below(2) == 0 ? "," : "," + whole + ",";
+      }
+      return text;
+    };
+    for (const std::size_t count : {1, 2, 3, 4, 7, 20, 50, 500}) {
+      const std::string text = text_of(count);
+      std::vector<TokenId> expected;
+      for_each_pretoken(text, next, [&](std::size_t begin, std::size_t end) {
+        const std::string piece = text.substr(begin, end - begin);
+        const auto merged =
+            has_whole && piece == whole ? std::vector<TokenId>(1, whole_id[0]) : merge_plainly(vocabulary, piece);
+        expected.insert(expected.end(), merged.begin(), merged.end());
+      });
+      std::vector<TokenId> ids;
+      encoder.encode(text, next, ids);
+      ASSERT_EQ(ids, expected) << "seed " << seed << ", " << text;
+    }
+    for (const std::size_t count : {169, 170, 171, 172, 510, 511, 512, 513, 514, 1200}) {
+      std::string piece;
+      while (piece.size() < 3 * count) piece += characters[vocabulary.random.below(5)];
+      std::vector<TokenId> expected;
+      encoder.merge_by_heap(encoder.symbols_of(piece), expected);
+      std::vector<TokenId> ids;
+      encoder.encode(piece, all, ids);
+      ASSERT_EQ(ids, expected) << "seed " << seed << ", " << piece;
+    }
+  }
+}
+
+TEST(CharacterLinks, FindsEachPairAndNoOther) {
+  PhiloxStream random(7, 0, 0);
+  for (std::size_t count = 0; count < 60000; count = count * 2 + 1) {
+    std::map<std::uint32_t, CharacterLinks::Link> links;
+    const auto any_pair = [&] {
+      return CharacterLinks::pair_of(static_cast<std::uint32_t>(0x4E00 + random.below(400)),
+                                     static_cast<std::uint32_t>(random.below(400)));
+    };
+    while (links.size() < count)
+      links.try_emplace(any_pair(), static_cast<CharacterLinks::Link>(random.below(1 << 30)));
+    std::vector<CharacterLinks::Entry> entries;
+    for (const auto& [pair, link] : links) entries.push_back({.pair = pair, .link = link});
+    const CharacterLinks table(entries);
+    const auto expect_right = [&](std::uint32_t pair) {
+      const auto link = links.find(pair);
+      ASSERT_EQ(table.find(pair >> 16, pair & 0xFFFF), link == links.end() ? CharacterLinks::none : link->second)
+          << count << ' ' << pair;
+    };
+    for (const auto& [pair, link] : links) expect_right(pair);
+    for (int i = 0; i < 20000; ++i) expect_right(any_pair());
+  }
+}
+
+TEST(CharacterLinks, AreUnknownIfPairsCannotBePlaced) {
+  const std::uint32_t pair = CharacterLinks::pair_of(0x4E2D, 0x4E38);
+  const CharacterLinks table(std::vector<CharacterLinks::Entry>{{pair, 4}, {pair, 6}});
+  EXPECT_EQ(table.find(0x4E2D, 0x4E38), CharacterLinks::unknown);
+  EXPECT_EQ(table.find(0x4E38, 0x4E2D), CharacterLinks::unknown);
+  EXPECT_EQ(table.find(1, 0), CharacterLinks::unknown);
 }
 
 TEST(BpeEncode, BucketsAndHeapAgreeOnLongPieces) {

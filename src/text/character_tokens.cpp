@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "text/utf8.h"
 
@@ -27,8 +28,13 @@ std::uint32_t key_of(const Utf8Result& character) {
 }
 
 std::uint32_t last_key_of(std::string_view token) {
+  if (token.empty()) return 0;
   const std::size_t start = start_of_character_before(token, token.size());
   return key_of(decode_utf8(token, start));
+}
+
+std::uint32_t first_key_of(std::string_view token) {
+  return token.empty() ? 0 : key_of(decode_utf8(token, 0));
 }
 
 }  // namespace
@@ -81,6 +87,7 @@ CharacterTokens::CharacterTokens(const ByteTokens& bytes, std::span<const MergeR
       add_longer(token, character, table, ranks);
     }
   }
+  add_links(rules, tokens);
   add_joints(rules, tokens);
 }
 
@@ -113,32 +120,92 @@ void CharacterTokens::add_longer(std::string_view bytes, std::size_t character, 
   if (highest < ranks.around(symbols.front())) tokens_[character] = symbols.front();
 }
 
-void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<const std::string> tokens) {
-  // So many bits that few other pairs share one: a shared bit only makes a part longer.
-  const std::size_t bits = std::clamp<std::size_t>(std::bit_ceil(8 * rules.size()), 1 << 12, 1 << 22);
-  joints_ = BitFilter<std::uint32_t>(bits);
+TokenId CharacterTokens::token_of(std::uint32_t character) const {
+  if (character < 0x80) return byte_tokens_[character];
+  return character < pair_limit ? pairs_[character].token : tokens_[character];
+}
+
+void CharacterTokens::add_links(std::span<const MergeRule> rules, std::span<const std::string> tokens) {
+  std::vector<CharacterLinks::Entry> entries;
+  entries.reserve(rules.size());
   for (const MergeRule& rule : rules) {
-    if (tokens[rule.left].empty() || tokens[rule.right].empty()) continue;
     const std::uint32_t left = last_key_of(tokens[rule.left]);
-    const std::uint32_t right = key_of(decode_utf8(tokens[rule.right], 0));
+    const std::uint32_t right = first_key_of(tokens[rule.right]);
     if (left == 0 || right == 0) continue;
-    joints_.add(joint_of(left, right));
+    CharacterLinks::Link link = CharacterLinks::unknown;
+    if (rule.rank == rule.result && rule.rank > 0 && rule.rank < CharacterLinks::rank_limit) {
+      const bool is_of_two = rule.left == token_of(left) && rule.right == token_of(right);
+      link = CharacterLinks::link_of(rule.rank, is_of_two);
+    }
+    entries.push_back({.pair = CharacterLinks::pair_of(left, right), .link = link});
+  }
+  // The lowest of each pair stays.
+  std::ranges::sort(entries, {},
+                    [](const CharacterLinks::Entry& entry) { return (std::uint64_t{entry.pair} << 32) | entry.link; });
+  const auto repeated = std::ranges::unique(entries, {}, &CharacterLinks::Entry::pair);
+  entries.erase(repeated.begin(), repeated.end());
+  links_ = CharacterLinks(entries);
+}
+
+void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<const std::string> tokens) {
+  // So many bits that few other pairs share one.
+  const std::size_t bits = std::clamp<std::size_t>(std::bit_ceil(8 * rules.size()), 1 << 12, 1 << 22);
+  joints_ = BitFilter<std::uint64_t>(bits);
+  std::vector<TokenId> lefts;   // the symbols that the left side may end with
+  std::vector<TokenId> rights;  // and that the right side may start with
+  const auto add_to = [&](std::vector<TokenId>& symbols, std::uint32_t character, std::uint32_t first,
+                          std::uint32_t second) {
+    symbols.assign(1, token_of(character));
+    if (first == 0 || second == 0) return;
+    const CharacterLinks::Link link = links_.find(first, second);
+    if (CharacterLinks::is_of_two(link)) symbols.push_back(CharacterLinks::token_of(link));
+  };
+  for (const MergeRule& rule : rules) {
+    const std::string_view left = tokens[rule.left];
+    const std::string_view right = tokens[rule.right];
+    if (left.empty() || right.empty()) continue;
+    const std::size_t last = start_of_character_before(left, left.size());
+    const std::uint32_t last_key = key_of(decode_utf8(left, last));
+    const Utf8Result first = decode_utf8(right, 0);
+    const std::uint32_t first_key = key_of(first);
+    if (last_key == 0 || first_key == 0) continue;
+    add_to(lefts, last_key, last_key_of(left.substr(0, last)), last_key);
+    const std::string_view rest = right.substr(first.length);
+    add_to(rights, first_key, first_key, rest.empty() ? 0 : key_of(decode_utf8(rest, 0)));
+    for (const TokenId a : lefts) {
+      for (const TokenId b : rights) joints_.add(joint_of(a, b));
+    }
   }
 }
 
-std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begin, Block& block,
-                                        const MergeTable& table) const {
+void CharacterTokens::append(std::string_view piece, Place& place, Symbols& symbols) const {
   const auto byte_at = [&](std::size_t position) {
     return static_cast<unsigned char>(piece[position]);
   };
   const auto ends_at = [&](std::size_t end) {
     return end == piece.size() || !continues_character(piece[end]);
   };
-  std::uint32_t previous = begin == 0 ? 0 : block.previous_;
-  std::uint64_t starts = begin == 0 ? 1 : 0;
-  std::size_t count = 0;
-  std::size_t at = begin;
-  for (; count < Block::size && at < piece.size(); ++count) {
+  std::uint32_t previous = place.previous;
+  std::size_t at = place.byte;
+  std::size_t count = symbols.count;
+  const std::size_t first = at == 0 ? count : Symbols::size;
+  for (; count < Symbols::size && at < piece.size(); ++count) {
+    // Most characters of three bytes, but for a piece's last, without the checks below.
+    while (std::endian::native == std::endian::little && piece.size() - at >= 4 && count < Symbols::size) {
+      std::uint32_t word = 0;
+      std::memcpy(&word, piece.data() + at, sizeof(word));
+      const bool is_whole = (word & 0xC0C0F0) == 0x8080E0 && (word >> 30) != 2;
+      if (!is_whole || previous == 0) break;
+      const std::uint32_t code_point = ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
+      const TokenId token = tokens_[code_point];
+      if (token == ByteTokens::none) break;
+      symbols.symbols[count] = token;
+      symbols.links[count] = links_.find(previous, code_point);
+      previous = code_point;
+      at += 3;
+      ++count;
+    }
+    if (count == Symbols::size) break;
     const unsigned lead = byte_at(at);
     const std::size_t left = piece.size() - at;
     TokenId symbol = byte_tokens_[lead];
@@ -165,30 +232,22 @@ std::size_t CharacterTokens::next_block(std::string_view piece, std::size_t begi
         length = 2;
       }
     }
-    const bool is_apart = previous != 0 && character != 0 && !joints_.may_hold(joint_of(previous, character));
-    starts |= std::uint64_t{is_apart} << count;
-    block.symbols[count] = symbol;
+    symbols.symbols[count] = symbol;
+    symbols.links[count] = previous != 0 && character != 0 ? links_.find(previous, character) : CharacterLinks::unknown;
     previous = character;
     at += length;
   }
-  // Merging will look up the others.
-  for (std::uint64_t joined = ~starts & (~std::uint64_t{1} << 0) & (~std::uint64_t{0} >> (64 - count)); joined != 0;
-       joined &= joined - 1) {
-    const auto i = static_cast<std::size_t>(std::countr_zero(joined));
-    table.prefetch(block.symbols[i - 1], block.symbols[i]);
-  }
-  block.count = count;
-  block.starts = starts;
-  block.previous_ = previous;
-  return at;
+  if (first < count) symbols.links[first] = CharacterLinks::none;
+  symbols.count = count;
+  place = {.byte = at, .previous = previous};
 }
 
-void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols,
-                                     const MergeTable& table) const {
-  Block block;
-  for (std::size_t begin = 0; begin < piece.size();) {
-    begin = next_block(piece, begin, block, table);
-    symbols.insert(symbols.end(), block.symbols.begin(), block.symbols.begin() + block.count);
+void CharacterTokens::append_symbols(std::string_view piece, std::vector<TokenId>& symbols) const {
+  Symbols some;
+  for (Place place; place.byte < piece.size();) {
+    some.count = 0;
+    append(piece, place, some);
+    symbols.insert(symbols.end(), some.symbols.begin(), some.symbols.begin() + some.count);
   }
 }
 

@@ -50,6 +50,19 @@ struct Character {
   std::uint8_t length;
 };
 
+// Whether the four bytes at `bytes` start with a Chinese character of U+4E00 to U+9FFF.
+inline bool is_chinese(const char* bytes) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, bytes, sizeof(word));
+  const std::uint32_t code_point = ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
+  return (word & 0xC0C0F0) == 0x8080E0 && code_point - 0x4E00 < 0xA000 - 0x4E00;
+}
+
+inline bool starts_chinese(std::string_view text, std::size_t position) {
+  return std::endian::native == std::endian::little && text.size() - position >= 4 &&
+         is_chinese(text.data() + position);
+}
+
 // Apart, so that the code for ASCII stays small.
 [[gnu::noinline]] Character non_ascii_at(std::string_view text, std::size_t position) {
   // Most characters of two and three bytes, without decode_utf8's checks for those of all lengths.
@@ -61,7 +74,7 @@ struct Character {
       return {unicode::class_of(((lead & 0x1F) << 6) | second), 2};
     }
     // Without the leads that have overlong forms or surrogates.
-    if (lead - 0xE1 < 0xED - 0xE1 && (second | third) < 0x40) {
+    if (lead - 0xE1 < 0xF0 - 0xE1 && lead != 0xED && (second | third) < 0x40) {
       return {unicode::class_of(((lead & 0xF) << 12) | (second << 6) | third), 3};
     }
   }
@@ -77,7 +90,13 @@ inline Character character_at(std::string_view text, std::size_t position) {
     return {0, 0};
   }
   const auto byte = static_cast<unsigned char>(text[position]);
-  return byte < 0x80 ? Character{ascii_classes[byte], 1} : non_ascii_at(text, position);
+  if (byte < 0x80) {
+    return {ascii_classes[byte], 1};
+  }
+  if (byte >= 0xE4 && starts_chinese(text, position)) {
+    return {unicode::other_letter, 3};
+  }
+  return non_ascii_at(text, position);
 }
 
 // The number of leading bytes of the eight at `bytes` that are ASCII letters of the set.
@@ -117,14 +136,6 @@ inline std::size_t leading_cyrillic(const char* bytes) {
   return static_cast<std::size_t>(std::countr_zero(others)) / 16 * 2;
 }
 
-// Whether the four bytes at `bytes` start with a Chinese character of U+4E00 to U+9FFF.
-inline bool is_chinese(const char* bytes) {
-  std::uint32_t word = 0;
-  std::memcpy(&word, bytes, sizeof(word));
-  const std::uint32_t code_point = ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
-  return (word & 0xC0C0F0) == 0x8080E0 && code_point - 0x4E00 < 0xA000 - 0x4E00;
-}
-
 // The end of a run of letters of a script and of the set that starts at `position`, after one of them of `length`
 // bytes.
 template <ClassMask set>
@@ -137,7 +148,7 @@ inline std::size_t skip_script(std::string_view text, std::size_t position, std:
     count = leading_cyrillic<set>(text.data() + position);
     position += count;
   }
-  while (length == 3 && text.size() - position >= 4 && is_chinese(text.data() + position)) position += 3;
+  while (length == 3 && starts_chinese(text, position)) position += 3;
   return position;
 }
 
