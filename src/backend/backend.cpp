@@ -11,6 +11,11 @@ class Backend::OperationRecording final : public Recording {
   const Backend* of = nullptr;
 };
 
+void Backend::multiply_in_bf16(bool rounds) {
+  if (!rounds) return;
+  fail(ErrorKind::device, "The device {} does not round the operands of f32 products.", device().name);
+}
+
 std::unique_ptr<Recording> Backend::record(const std::function<void()>& work) {
   auto recording = std::make_unique<OperationRecording>();
   recording->of = this;

@@ -33,7 +33,13 @@ struct DeviceInfo {
   std::string instructions = {};   // of a CPU: the vector instructions that its operations use, such as "AVX2"
   std::string software = {};       // versions of the driver and of the libraries that compute; empty where unknown
   bool trains_16_bit = false;      // whether the backward operations accept bf16 and f16
+  bool multiplies_bf16 = false;    // whether multiply_in_bf16() may be called
 };
+
+// What training in `asked` stores parameters and activations in: f32 on devices that have bf16 in products alone.
+inline DType storage_dtype(const DeviceInfo& device, DType asked) {
+  return asked == DType::bf16 && !device.trains_16_bit && device.multiplies_bf16 ? DType::f32 : asked;
+}
 
 // Memory that a backend holds for itself, in bytes: partial results of operations, and data on its way to and from a
 // device.
@@ -200,6 +206,10 @@ class Backend : public ExecutesAll<Operations> {
   std::vector<KernelTime> time_kernels(const std::function<void()>& work);
   // The most bytes of the device's own memory that were allocated at a time; 0 where it works in the host's.
   virtual std::size_t peak_device_bytes() const { return 0; }
+
+  // Whether products of f32 matrices round their operands to bf16 from now on; sums, results and everything else stay
+  // f32. Throws Error(device) if they should where device().multiplies_bf16 is false.
+  virtual void multiply_in_bf16(bool rounds);
 
   // What the backend holds for itself at present; it gives nothing of it back.
   virtual WorkingMemory working_memory() const { return {}; }

@@ -50,7 +50,9 @@ TrainBenchResult bench_train(Backend& backend, const TrainBenchOptions& options)
   Config config = options.model;
   config.vocab_size = options.vocab_size;
   const std::int64_t seq_len = options.seq_len > 0 ? options.seq_len : config.max_positions;
-  const DType dtype = dtype_from_name(options.dtype);
+  const DType asked = dtype_from_name(options.dtype);
+  const DType dtype = storage_dtype(backend.device(), asked);
+  backend.multiply_in_bf16(dtype != asked);
   Transformer transformer(backend, config, dtype);
   transformer.initialize(1);
   TrainingStepOptions shape = {.batch_size = options.batch_size,

@@ -20,7 +20,8 @@ void list_devices(Context& context) {
                                     {"name", device.name},
                                     {"memory_bytes", device.memory_bytes},
                                     {"compute_units", device.compute_units},
-                                    {"trains_16_bit", device.trains_16_bit}};
+                                    {"trains_16_bit", device.trains_16_bit},
+                                    {"multiplies_bf16", device.multiplies_bf16}};
     std::string units = fmt::format("{} compute units", device.compute_units);
     if (device.backend == "cpu") {
       entry["instructions"] = device.instructions;

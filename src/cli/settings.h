@@ -22,7 +22,8 @@ void add_setting(CLI::App& command, const std::string& flag, T& value, const std
 
 inline constexpr const char* training_dtype_help =
     "Of parameters, gradients and activations: f32, on any device; bf16, half the memory and faster on GPUs; f16, the "
-    "same with more digits and a smaller range. The CPU trains in f32 alone";
+    "same with more digits and a smaller range. CPUs train in f32, those with AVX512-BF16 or AMX also with products in "
+    "bf16";
 
 // Options of training, as the command's own structure holds them.
 template <class Options>

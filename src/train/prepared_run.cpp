@@ -317,7 +317,8 @@ TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   const Config& config = options.model;
   // Refuses more tokens at once than can be counted.
   const MemoryEstimate memory =
-      TrainingStep::plan(backend, config, dtype_from_name(options.dtype), step_options(options, run.share));
+      TrainingStep::plan(backend, config, storage_dtype(backend.device(), dtype_from_name(options.dtype)),
+                         step_options(options, run.share));
   TrainPlan plan;
   plan.model = config;
   plan.device = backend.device().name;
@@ -340,15 +341,28 @@ TrainPlan make_plan(const PreparedRun& run, const Backend& backend) {
   return plan;
 }
 
+// Has products computed as --dtype says, or refuses it.
+void choose_products(const TrainOptions& options, Backend& backend) {
+  const DeviceInfo& device = backend.device();
+  const DType asked = dtype_from_name(options.dtype);
+  const DType stored = storage_dtype(device, asked);
+  if (stored != DType::f32 && !device.trains_16_bit) {
+    fail(ErrorKind::usage, "--dtype is {}, but the device {} trains in f32 only{}.", options.dtype, device.name,
+         asked == DType::bf16 && device.backend == "cpu" ? ": it has neither AVX512-BF16 nor AMX" : "");
+  }
+  if (stored != asked && options.master_weights == MasterWeights::none) {
+    fail(ErrorKind::usage, "--master-weights none does not go with the device {}, whose parameters are f32.",
+         device.name);
+  }
+  backend.multiply_in_bf16(stored != asked);
+}
+
 }  // namespace
 
-PreparedRun prepare_run(const TrainOptions& options, const Backend& backend, Communicator& communicator) {
+PreparedRun prepare_run(const TrainOptions& options, Backend& backend, Communicator& communicator) {
   options.validate();
   require_same_options(communicator, options);
-  if (options.dtype != "f32" && !backend.device().trains_16_bit) {
-    fail(ErrorKind::usage, "--dtype is {}, but the device {} trains in f32 only.", options.dtype,
-         backend.device().name);
-  }
+  choose_products(options, backend);
   PreparedRun run;
   run.options = options;
   run.paths.run = options.output;

@@ -46,7 +46,7 @@ struct PreparedRun {
 // ranks call it; those that do not lead need the data only, and learn from the leading one what it found in the run
 // folder. Throws Error(usage) naming the rank whose options, version or data are not rank 0's, and what share_of
 // throws.
-PreparedRun prepare_run(const TrainOptions& options, const Backend& backend, Communicator& communicator);
+PreparedRun prepare_run(const TrainOptions& options, Backend& backend, Communicator& communicator);
 
 // How the training split is read, a step's sequences of one rank at a time; they are not made ahead yet.
 LoaderOptions training_loader_options(const TrainOptions& options, const Share& share);

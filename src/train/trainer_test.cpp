@@ -503,6 +503,26 @@ TEST_F(TrainerTest, TheDataMayHaveMoreTokensThanTheModelAsLongAsItUsesNone) {
   EXPECT_TRUE(contains(text, "ends at 300")) << text;
 }
 
+// CPUs with instructions for it round the operands of products; parameters and files stay f32.
+TEST_F(TrainerTest, TrainsWithProductsInBf16WhereTheCpuHasThem) {
+  TrainOptions now = options();
+  now.dtype = "bf16";
+  if (!backend_.device().multiplies_bf16) {
+    EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "neither AVX512-BF16 nor AMX"));
+    return;
+  }
+  const double rounded = train(now).loss;
+  fs::remove_all(run_folder());
+  now.dtype = "f32";
+  const double exact = train(now).loss;
+  EXPECT_NE(rounded, exact);
+  EXPECT_NEAR(rounded, exact, 0.02 * exact);
+  fs::remove_all(run_folder());
+  now.dtype = "bf16";
+  now.master_weights = MasterWeights::none;
+  EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "--master-weights none"));
+}
+
 TEST_F(TrainerTest, RejectsImpossibleOptions) {
   TrainOptions now = options();
   now.steps = 0;
@@ -520,7 +540,7 @@ TEST_F(TrainerTest, RejectsImpossibleOptions) {
   now.seq_len = 17;
   EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "--seq-len is 17"));
   now = options();
-  now.dtype = "bf16";
+  now.dtype = "f16";
   EXPECT_TRUE(contains(rejection(now, ErrorKind::usage), "trains in f32 only"));
   now = options();
   now.data = folder_.path() / "nowhere";

@@ -371,6 +371,37 @@ TEST_P(LinearTest, RefusesWrongArguments) {
   expect(gradient(weight, bias, out, wrong), "in is f32 [3, 7]");
 }
 
+// Results so many that a GPU's library is asked for parts of the rows: each row is as it is alone.
+TEST_P(LinearTest, GelusGradientsOfManyRows) {
+  if (backend().device().backend != "cuda") GTEST_SKIP() << "Only products on an NVIDIA GPU are that large.";
+  constexpr std::int64_t rows = 65537;
+  constexpr std::int64_t outputs = 8;
+  constexpr std::int64_t inputs = 2048;
+  constexpr double argument = 0.75;
+  const std::vector<double> dout_values = random_values(DType::bf16, rows * outputs, 1);
+  const std::vector<double> weight_values = random_values(DType::bf16, outputs * inputs, 2);
+  const Guarded dout = upload(backend(), DType::bf16, {rows, outputs}, dout_values);
+  const Guarded weight = upload(backend(), DType::bf16, {outputs, inputs}, weight_values);
+  const Guarded pre(backend(), DType::bf16, {rows, inputs});
+  const Guarded din(backend(), DType::bf16, {rows, inputs});
+  backend().run(Fill{.out = pre, .value = static_cast<float>(argument)});
+  backend().run(MatmulBackwardInput{
+      .din = din, .dout = dout, .weight = weight, .activation = Activation::gelu, .pre_activation = pre});
+  const double slope = activation_derivative(Activation::gelu, argument);
+  for (const std::int64_t row : {std::int64_t{0}, rows / 2 - 1, rows / 2, rows - 1}) {
+    SCOPED_TRACE(row);
+    std::vector<double> expected(size(inputs), 0.0);
+    for (std::int64_t j = 0; j < outputs; ++j) {
+      for (std::int64_t i = 0; i < inputs; ++i) {
+        expected[size(i)] += slope * dout_values[size(row * outputs + j)] * weight_values[size(j * inputs + i)];
+      }
+    }
+    const Guarded one(backend(), DType::bf16, {1, inputs});
+    backend().run(Copy{.out = one, .in = din.tensor().slice(row, 1)});
+    expect_close(one.values(), expected, tolerance_of(DType::bf16, 1e-6));
+  }
+}
+
 TEST_P(LinearTest, RefusesDtypesThatDoNotMeet) {
   Backend& b = backend();
   for (const auto& [dtype, other] : refused_pairs()) {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/gemm_bf16.h"
 #include "backend/cpu/host_info.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
@@ -78,6 +79,7 @@ CpuBackend::CpuBackend() : scratch_(std::make_unique<Scratch>()) {
   device_.instructions = vector_instructions();
   device_.software = gemm_library();
   device_.trains_16_bit = false;
+  device_.multiplies_bf16 = Bf16Gemm::available();
 }
 
 CpuBackend::~CpuBackend() = default;
@@ -138,8 +140,13 @@ void CpuBackend::throttle(std::size_t /*in_flight*/) {
   require_not_recording("throttle");
 }
 
+void CpuBackend::multiply_in_bf16(bool rounds) {
+  if (rounds == (bf16_ != nullptr)) return;
+  bf16_ = rounds ? std::make_unique<Bf16Gemm>() : nullptr;
+}
+
 WorkingMemory CpuBackend::working_memory() const {
-  return {.scratch = scratch_->capacity * sizeof(float)};
+  return {.scratch = scratch_->capacity * sizeof(float) + (bf16_ ? bf16_->bytes() : 0)};
 }
 
 }  // namespace mslt

@@ -5,6 +5,9 @@
 
 namespace mslt {
 
+class Bf16Gemm;
+struct GemmMatrix;
+
 // Runs every operation at once, on the threads of base/parallel.h: oneDNN for large matrix products, Highway with
 // run-time dispatch for the rest. Training is in f32. Inference takes bf16 and f16 weights and caches with f32
 // activations, and quantised weights in products. One file per operation group, named as in every backend.
@@ -24,6 +27,7 @@ class CpuBackend : public Backend {
   void wait() override;
   void throttle(std::size_t in_flight) override;
   WorkingMemory working_memory() const override;
+  void multiply_in_bf16(bool rounds) override;
   // Counts what the operations of training ask for.
   WorkingMemory rehearse(const std::function<void(Backend&)>& work) const override;
   void execute(const EmbeddingForward& op) override;
@@ -58,10 +62,14 @@ class CpuBackend : public Backend {
 
  private:
   struct Scratch;
+  // C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0).
+  void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,
+                std::int64_t c_stride, bool accumulate);
   // The product alone, for few rows: each weight is read once.
   void matvec(const MatmulForward& op);
   // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;
+  std::unique_ptr<Bf16Gemm> bf16_;  // that products of whole matrices are computed by, if any
   DeviceInfo device_;
 };
 

@@ -138,6 +138,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/gemm_bf16.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
 #include "base/parallel.h"
@@ -160,17 +161,6 @@ constexpr std::int64_t panel_bytes = std::int64_t{4} << 20;
 constexpr std::int64_t least_panel_rows = 256;
 // Up to here the kernels of matvec are as fast as the library, which packs the weight, and at first has it converted.
 constexpr std::int64_t few_rows = 64;
-
-// C [m, n] = A [m, k] · B [k, n] + (accumulate ? C : 0).
-void multiply(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b, float* c,
-              std::int64_t c_stride, bool accumulate) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) {
-    for (std::int64_t i = 0; i < m && !accumulate; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
-    return;
-  }
-  gemm(m, n, k, a, b, c, c_stride, accumulate);
-}
 
 void convert_serially(const Tensor& from, std::int64_t begin, std::int64_t count, float* to) {
   switch (from.dtype()) {
@@ -205,6 +195,17 @@ std::int64_t rows_a_panel(std::int64_t columns) {
 constexpr Cost element_cost = {.flops = 32, .bytes = 12};
 
 }  // namespace
+
+void CpuBackend::multiply(std::int64_t m, std::int64_t n, std::int64_t k, const GemmMatrix& a, const GemmMatrix& b,
+                          float* c, std::int64_t c_stride, bool accumulate) {
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    for (std::int64_t i = 0; i < m && !accumulate; ++i) std::fill_n(c + i * c_stride, n, 0.0f);
+    return;
+  }
+  if (bf16_) return bf16_->multiply(m, n, k, a, b, c, c_stride, accumulate);
+  gemm(m, n, k, a, b, c, c_stride, accumulate);
+}
 
 void CpuBackend::execute(const MatmulForward& op) {
   require_f32(op);
@@ -288,6 +289,18 @@ void CpuBackend::execute(const FusedProduct& op) {
   }
   execute(product);
   if (op.accumulate) execute(Add{.out = op.out, .in = product.out});
+}
+
+OperandElements operand_elements(const MatmulForward& op) {
+  return {static_cast<std::size_t>(op.in.elements()), static_cast<std::size_t>(op.weight.values.elements())};
+}
+
+OperandElements operand_elements(const MatmulBackwardInput& op) {
+  return {static_cast<std::size_t>(op.dout.elements()), static_cast<std::size_t>(op.weight.elements())};
+}
+
+OperandElements operand_elements(const MatmulBackwardWeight& op) {
+  return {static_cast<std::size_t>(op.dout.elements()), static_cast<std::size_t>(op.in.elements())};
 }
 
 std::size_t scratch_floats(const MatmulBackwardInput& op) {

@@ -37,6 +37,19 @@ template <class Op>
 std::size_t scratch_floats(const Op& /*op*/) {
   return 0;
 }
+// The elements of a product's operands.
+struct OperandElements {
+  std::size_t a = 0;
+  std::size_t b = 0;
+};
+template <class Op>
+OperandElements operand_elements(const Op& /*op*/) {
+  return {};
+}
+OperandElements operand_elements(const MatmulForward& op);
+OperandElements operand_elements(const MatmulBackwardInput& op);
+OperandElements operand_elements(const MatmulBackwardWeight& op);
+
 std::size_t scratch_floats(const MatmulBackwardInput& op);
 std::size_t scratch_floats(const AttentionForward& op);
 std::size_t scratch_floats(const AttentionBackward& op);
