@@ -39,7 +39,7 @@ Work work_of_all(const ProfileSummary& summary, std::string_view name) {
 struct Matrix {
   double out;
   double in;
-  bool bias;
+  bool bias;  // of which the weight gradient's product gives the gradient
 };
 
 std::vector<Matrix> matrices_of(const Config& config) {
@@ -51,9 +51,10 @@ std::vector<Matrix> matrices_of(const Config& config) {
   std::vector<Matrix> matrices;
   for (std::int64_t i = 0; i < config.layers; ++i) {
     matrices.push_back({heads + 2.0 * keys, channels, config.qkv_bias});
-    matrices.push_back({channels, heads, config.attention_out_bias});
+    // The gradients of biases in front of an addition come from the norm behind it.
+    matrices.push_back({channels, heads, false});
     matrices.push_back({gates * ffn, channels, config.ffn_bias});
-    matrices.push_back({channels, ffn, config.ffn_bias});
+    matrices.push_back({channels, ffn, false});
   }
   matrices.push_back({static_cast<double>(config.vocab_size), channels, false});
   return matrices;
