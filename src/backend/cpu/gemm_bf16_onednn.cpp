@@ -46,6 +46,18 @@ struct Rounded {
   }
 };
 
+// oneDNN 2 describes an operation first, oneDNN 3 does not.
+template <class Matmul>
+typename Matmul::primitive_desc description_of(const dnnl::engine& engine, const dnnl::memory::desc& a,
+                                               const dnnl::memory::desc& b, const dnnl::memory::desc& c,
+                                               const dnnl::primitive_attr& attributes) {
+  if constexpr (requires { typename Matmul::desc; }) {
+    return {typename Matmul::desc(a, b, c), attributes, engine};
+  } else {
+    return {engine, a, b, c, attributes};
+  }
+}
+
 // All that a kernel for a tile depends on.
 using Key = std::array<std::int64_t, 9>;
 
@@ -83,7 +95,7 @@ const Kernel& Bf16Gemm::State::kernel(std::int64_t m, std::int64_t n, std::int64
     sum.append_sum(1.0f);
     attributes.set_post_ops(sum);
   }
-  const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(made.a, made.b, made.c), attributes, engine);
+  const auto description = description_of<dnnl::matmul>(engine, made.a, made.b, made.c, attributes);
   made.scratch = description.scratchpad_desc();
   made.multiply = dnnl::matmul(description);
   return kernels.emplace(key, std::move(made)).first->second;
