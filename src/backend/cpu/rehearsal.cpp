@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/gemm_bf16.h"
 #include "backend/cpu/scratch.h"
 #include "backend/memoryless_backend.h"
 #include "tensor/half.h"
