@@ -170,10 +170,6 @@ MSLT_INSTANTIATE(matmul_weight_direct_f16, matmul_weight_direct, half)
 constant constexpr uint column_sum_rows = 8;
 constant constexpr uint column_sum_ahead = 4;
 
-// The same of column_sums_join.
-constant constexpr uint column_join_rows = 32;
-constant constexpr uint column_join_ahead = 8;
-
 // partial[part] = the sums of the columns of its rows_per_part rows. Threadgroups of 32 × column_sum_rows threads of a
 // span each: columns along x, parts along y. The last rows come first: they were written last, and may be in the cache.
 template <typename T>
@@ -231,25 +227,17 @@ MSLT_INSTANTIATE(column_sums_f32, column_sums, float)
 MSLT_INSTANTIATE(column_sums_bf16, column_sums, bfloat)
 MSLT_INSTANTIATE(column_sums_f16, column_sums, half)
 
-// target += the parts of its column. Threadgroups of 32 columns by column_join_rows threads.
+// target += the parts of its column. Threadgroups of 32 columns by join_rows threads.
 template <typename D>
 [[max_total_threads_per_threadgroup(1024)]]
 kernel void column_sums_join(device D* target [[buffer(0)]], device const float* partial [[buffer(1)]],
                              constant ColumnSumArgs& args [[buffer(2)]], uint2 group [[threadgroup_position_in_grid]],
                              uint2 position [[thread_position_in_threadgroup]]) {
-  threadgroup float sums[column_join_rows][32];
+  threadgroup float sums[join_rows * 32];
   const uint column = group.x * 32 + position.x;
   const bool inside = column < args.columns;
-  float total = inside ? sum_of_parts<column_join_rows, column_join_ahead>(partial, column, args.columns, position.y,
-                                                                         args.parts)
-                       : 0.0f;
-  sums[position.y][position.x] = total;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const float total = join_parts(partial, column, args.columns, args.parts, inside, sums, position);
   if (position.y == 0 && inside) {
-    total = 0.0f;
-    for (uint k = 0; k < column_join_rows; ++k) {
-      total += sums[k][position.x];
-    }
     target[column] = D(float(target[column]) + total);
   }
 }

@@ -13,10 +13,6 @@ using namespace metal;
 // The most simdgroups of a threadgroup of norm_backward.
 constant constexpr uint norm_simdgroups = 24;
 
-// Rows of threads per threadgroup of norm_gradient, and partial sums in flight per thread.
-constant constexpr uint norm_gradient_rows = 32;
-constant constexpr uint norm_gradient_ahead = 8;
-
 // What a thread has of the `count` rows of a step.
 template <typename T, uint count>
 struct NormSpans {
@@ -310,7 +306,7 @@ MSLT_INSTANTIATE(norm_backward_rows_bf16, norm_backward_rows, bfloat)
 MSLT_INSTANTIATE(norm_backward_rows_f16, norm_backward_rows, half)
 
 // dweight, dbias and dx_bias += the partial sums of their columns, in the order of parts. Threadgroups of 32 columns by
-// norm_gradient_rows threads.
+// join_rows threads.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]]
 kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buffer(1)]],
@@ -318,20 +314,13 @@ kernel void norm_gradient(device T* dweight [[buffer(0)]], device T* dbias [[buf
                           constant NormGradientArgs& args [[buffer(4)]],
                           uint2 group [[threadgroup_position_in_grid]],
                           uint2 position [[thread_position_in_threadgroup]]) {
-  threadgroup float sums[norm_gradient_rows][32];
+  threadgroup float sums[join_rows * 32];
   const ulong column = ulong(group.x) * 32 + position.x;
   const bool of_bias = column >= args.columns && column < 2 * args.columns;
   const bool inside = column < args.summed && !(of_bias && args.has_bias == 0);
-  float total = inside ? sum_of_parts<norm_gradient_rows, norm_gradient_ahead>(
-                             partial, column, ulong(args.sums) * args.columns, position.y, args.parts)
-                       : 0.0f;
-  sums[position.y][position.x] = total;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const float total =
+      join_parts(partial, column, ulong(args.sums) * args.columns, args.parts, inside, sums, position);
   if (position.y == 0 && inside) {
-    total = 0.0f;
-    for (uint k = 0; k < norm_gradient_rows; ++k) {
-      total += sums[k][position.x];
-    }
     if (column < args.columns) {
       dweight[column] = T(float(dweight[column]) + total);
     } else if (of_bias) {

@@ -18,6 +18,10 @@ namespace mslt::msl {
 inline constexpr std::int64_t span_width = 8;
 inline constexpr std::int64_t simdgroup_width = 32;
 
+// Of a threadgroup that joins partial sums of columns: columns, and threads of each. As in kernels/lib/part_sum.h.
+inline constexpr std::uint32_t join_columns = 32;
+inline constexpr std::uint32_t join_rows = 32;
+
 struct Launch {
   GridSize groups;
   GridSize threads;

@@ -15,7 +15,6 @@ namespace {
 
 // As kernels/linear.metal has it.
 constexpr std::uint32_t column_sum_rows = 8;
-constexpr std::uint32_t column_join_rows = 32;
 constexpr std::int64_t rows_per_sum = 64;
 constexpr std::int64_t most_sums = 1024;
 
@@ -201,7 +200,7 @@ void MslBackend::add_column_sums(std::string_view operation, const Tensor& sums,
       .buffer(0, sums)
       .buffer(1, partial)
       .bytes(2, args)
-      .dispatch({msl::group_count(columns, msl::simdgroup_width), 1, 1}, {32, column_join_rows, 1});
+      .dispatch({msl::group_count(columns, msl::join_columns)}, {msl::join_columns, msl::join_rows});
 }
 
 }  // namespace mslt

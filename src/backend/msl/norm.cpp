@@ -22,10 +22,6 @@ constexpr std::int64_t wide_backward_threads = 768;
 constexpr std::int64_t most_parts = 512;
 constexpr std::int64_t fewest_rows_per_part = 4;
 
-// As in kernels/norm_backward.metal.
-constexpr std::uint32_t gradient_columns = 32;
-constexpr std::uint32_t gradient_rows = 32;
-
 // The argument struct of either direction, with the rows' number, columns and places.
 template <class Args>
 Args args_of(const NormRows& view, std::string_view operation) {
@@ -179,7 +175,7 @@ void MslBackend::execute(const ResidualNormBackward& op) {
       .optional(2, has_x_sums ? op.dx_bias : Tensor())
       .buffer(3, partial)
       .bytes(4, sums)
-      .dispatch({msl::group_count(summed, gradient_columns)}, {gradient_columns, gradient_rows});
+      .dispatch({msl::group_count(summed, msl::join_columns)}, {msl::join_columns, msl::join_rows});
   if (op.dx_bias && !together) add_column_sums("residual_norm_backward", op.dx_bias, op.dsum);
 }
 
