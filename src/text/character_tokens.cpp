@@ -163,15 +163,11 @@ void CharacterTokens::add_joints(std::span<const MergeRule> rules, std::span<con
   for (const MergeRule& rule : rules) {
     const std::string_view left = tokens[rule.left];
     const std::string_view right = tokens[rule.right];
-    if (left.empty() || right.empty()) continue;
-    const std::size_t last = start_of_character_before(left, left.size());
-    const std::uint32_t last_key = key_of(decode_utf8(left, last));
-    const Utf8Result first = decode_utf8(right, 0);
-    const std::uint32_t first_key = key_of(first);
-    if (last_key == 0 || first_key == 0) continue;
-    add_to(lefts, last_key, last_key_of(left.substr(0, last)), last_key);
-    const std::string_view rest = right.substr(first.length);
-    add_to(rights, first_key, first_key, rest.empty() ? 0 : key_of(decode_utf8(rest, 0)));
+    const std::uint32_t last = last_key_of(left);
+    const std::uint32_t first = first_key_of(right);
+    if (last == 0 || first == 0) continue;
+    add_to(lefts, last, last_key_of(left.substr(0, start_of_character_before(left, left.size()))), last);
+    add_to(rights, first, first, first_key_of(right.substr(decode_utf8(right, 0).length)));
     for (const TokenId a : lefts) {
       for (const TokenId b : rights) joints_.add(joint_of(a, b));
     }
@@ -194,9 +190,9 @@ void CharacterTokens::append(std::string_view piece, Place& place, Symbols& symb
     while (std::endian::native == std::endian::little && piece.size() - at >= 4 && count < Symbols::size) {
       std::uint32_t word = 0;
       std::memcpy(&word, piece.data() + at, sizeof(word));
-      const bool is_whole = (word & 0xC0C0F0) == 0x8080E0 && (word >> 30) != 2;
+      const bool is_whole = starts_three_bytes(word) && (word >> 30) != 2;
       if (!is_whole || previous == 0) break;
-      const std::uint32_t code_point = ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
+      const std::uint32_t code_point = code_point_of_three_bytes(word);
       const TokenId token = tokens_[code_point];
       if (token == ByteTokens::none) break;
       symbols.symbols[count] = token;

@@ -54,8 +54,7 @@ struct Character {
 inline bool is_chinese(const char* bytes) {
   std::uint32_t word = 0;
   std::memcpy(&word, bytes, sizeof(word));
-  const std::uint32_t code_point = ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
-  return (word & 0xC0C0F0) == 0x8080E0 && code_point - 0x4E00 < 0xA000 - 0x4E00;
+  return starts_three_bytes(word) && code_point_of_three_bytes(word) - 0x4E00 < 0xA000 - 0x4E00;
 }
 
 inline bool starts_chinese(std::string_view text, std::size_t position) {

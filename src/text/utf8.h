@@ -61,6 +61,17 @@ inline Utf8Result decode_utf8(std::string_view text, std::size_t position) {
   return {code_point, length, Utf8Status::valid};
 }
 
+// Of four bytes of a text as a little-endian word: whether the first three have the form of a character of three bytes,
+// which overlong forms and surrogates have, too.
+inline bool starts_three_bytes(std::uint32_t word) {
+  return (word & 0xC0C0F0) == 0x8080E0;
+}
+
+// The code point of such bytes.
+inline std::uint32_t code_point_of_three_bytes(std::uint32_t word) {
+  return ((word & 0xF) << 12) | ((word >> 2) & 0xFC0) | ((word >> 16) & 0x3F);
+}
+
 // Whether all of a text is valid.
 inline bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
