@@ -200,10 +200,11 @@ void matvec(benchmark::State& state) {
   const Random out(DType::f32, {state.range(0), columns});
   const Random weight(dtype, {columns, dtype == DType::u8 ? inner / 2 : inner});
   const Random scales(DType::f16, dtype == DType::u8 ? Shape{columns, inner / 32, 2} : Shape{columns, inner / 32});
-  for (auto _ : state) {
-    cpu().run(MatmulForward{
-        .out = out.tensor, .in = in.tensor, .weight = {weight.tensor, quantised ? scales.tensor : Tensor()}});
-  }
+  const bool transposed = state.range(2) != 0;
+  const Weight used = transposed  ? Weight::by_columns(weight.tensor.reshape({inner, columns}))
+                      : quantised ? Weight(weight.tensor, scales.tensor)
+                                  : Weight(weight.tensor);
+  for (auto _ : state) cpu().run(MatmulForward{.out = out.tensor, .in = in.tensor, .weight = used});
   state.SetLabel(std::string(name_of(dtype)));
   report_bytes(state, static_cast<double>(weight.tensor.bytes() + (quantised ? scales.tensor.bytes() : 0)));
   report_flops(state, 2.0 * static_cast<double>(state.range(0) * columns * inner));
@@ -211,8 +212,12 @@ void matvec(benchmark::State& state) {
 BENCHMARK(matvec)
     ->ArgsProduct({{1, 4, 8, 64},
                    {static_cast<int>(DType::f32), static_cast<int>(DType::bf16), static_cast<int>(DType::f16),
-                    static_cast<int>(DType::i8), static_cast<int>(DType::u8)}})
-    ->ArgNames({"rows", "dtype"})
+                    static_cast<int>(DType::i8), static_cast<int>(DType::u8)},
+                   {0}})
+    ->ArgsProduct({{1, 4, 8, 64},
+                   {static_cast<int>(DType::f32), static_cast<int>(DType::bf16), static_cast<int>(DType::f16)},
+                   {1}})
+    ->ArgNames({"rows", "dtype", "transposed"})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

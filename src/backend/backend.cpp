@@ -11,6 +11,12 @@ class Backend::OperationRecording final : public Recording {
   const Backend* of = nullptr;
 };
 
+void Backend::require_transposed(std::string_view operation) const {
+  if (device().reads_transposed) return;
+  fail(ErrorKind::device, "{}: the weight is transposed, which the device {} cannot read.", operation,
+       device().backend);
+}
+
 void Backend::multiply_in_bf16(bool rounds) {
   if (!rounds) return;
   fail(ErrorKind::device, "The device {} does not round the operands of f32 products.", device().name);

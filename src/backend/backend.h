@@ -34,6 +34,7 @@ struct DeviceInfo {
   std::string software = {};       // versions of the driver and of the libraries that compute; empty where unknown
   bool trains_16_bit = false;      // whether the backward operations accept bf16 and f16
   bool multiplies_bf16 = false;    // whether multiply_in_bf16() may be called
+  bool reads_transposed = false;   // whether products take transposed weights
 };
 
 // What training in `asked` stores parameters and activations in: f32 on devices that have bf16 in products alone.
@@ -113,10 +114,14 @@ class Backend : public ExecutesAll<Operations> {
   virtual ~Backend() = default;
 
   // Checks the operation, then records or runs it. Throws Error(input) naming the operation, the argument, what it is
-  // and what it should be. A backend implements execute(), whose arguments have been checked.
+  // and what it should be; Error(device) for a transposed weight where the device reads none. A backend implements
+  // execute(), whose arguments have been checked.
   template <class Op>
   void run(const Op& op) {
     check(op);
+    if constexpr (requires { op.weight.transposed; }) {
+      if (op.weight.transposed) require_transposed(Op::name);
+    }
     const NamedInterval interval(Op::name.data());
     if (RecordedOperations* const recorded = recorded_.get()) {
       recorded->push_back([op](Backend& backend) { backend.execute(op); });
@@ -225,6 +230,8 @@ class Backend : public ExecutesAll<Operations> {
  private:
   class OperationRecording;
   using RecordedOperations = std::vector<std::function<void(Backend&)>>;
+
+  void require_transposed(std::string_view operation) const;
 
   std::string warning_;
   RecordingTarget<RecordedOperations> recorded_;  // where run() puts operations, while they are kept

@@ -9,14 +9,15 @@ namespace {
 
 constexpr std::size_t least_alignment = 16;
 
-// Whether these pieces, all of one parameter of `dtype`, are in memory exactly as the parameter is.
+// Whether these pieces, all of one parameter of `dtype`, are in memory exactly as the parameter is, or as its
+// transpose.
 bool in_place(std::span<const WeightPiece> pieces, std::span<const FileTensor* const> tensors, DType dtype) {
   const std::byte* next = tensors.front()->data.data();
   std::int64_t row = 0;
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const FileTensor& tensor = *tensors[i];
-    if (pieces[i].transposed || pieces[i].alternating > 0 || pieces[i].offset != 0 || pieces[i].first_row != row ||
-        dtype_from_safetensors(tensor.dtype) != dtype || tensor.data.data() != next) {
+    if ((pieces[i].transposed && pieces.size() > 1) || pieces[i].alternating > 0 || pieces[i].offset != 0 ||
+        pieces[i].first_row != row || dtype_from_safetensors(tensor.dtype) != dtype || tensor.data.data() != next) {
       return false;
     }
     next += tensor.data.size();
@@ -64,7 +65,8 @@ class WrappedFiles {
 
 MappedSegments map_weights(Backend& backend, const ArenaLayout& parameters, std::span<const WeightPiece> pieces,
                            std::span<const FileTensor* const> tensors,
-                           const std::shared_ptr<const SafetensorsModel>& files) {
+                           const std::shared_ptr<const SafetensorsModel>& files, bool by_columns) {
+  const bool reads_transposed = by_columns && backend.device().reads_transposed;
   MappedSegments result;
   WrappedFiles wrapped(backend, files);
   for (std::size_t begin = 0, end = 0; begin < pieces.size(); begin = end) {
@@ -72,9 +74,18 @@ MappedSegments map_weights(Backend& backend, const ArenaLayout& parameters, std:
     for (end = begin + 1; end < pieces.size() && pieces[end].parameter == name; ++end) {
     }
     const auto own_tensors = tensors.subspan(begin, end - begin);
-    if (!in_place(pieces.subspan(begin, end - begin), own_tensors, parameters.segment(name).dtype)) continue;
+    const Segment& segment = parameters.segment(name);
+    const bool transposed = pieces[begin].transposed;
+    if (transposed && !reads_transposed) continue;
+    if (!in_place(pieces.subspan(begin, end - begin), own_tensors, segment.dtype)) continue;
     const auto place = wrapped.place(own_tensors.front()->data, result);
-    if (place) result.places.emplace(name, *place);
+    if (!place) continue;
+    if (transposed) {
+      const Shape shape = {segment.shape[1], segment.shape[0]};
+      result.transposed.emplace(name, Tensor(*result.buffers[place->buffer], place->offset, segment.dtype, shape));
+    } else {
+      result.places.emplace(name, *place);
+    }
   }
   if (!result.buffers.empty())
     result.require_intact = [files] {

@@ -12,7 +12,9 @@
 #include "base/file.h"
 #include "formats/model_folder.h"
 #include "formats/test_folders.h"
+#include "model/parameter_rows.h"
 #include "model/test_models.h"
+#include "mslt/model.h"
 
 namespace mslt {
 namespace {
@@ -82,6 +84,43 @@ TEST_F(MappedWeights, AreNotThoseThatGpt2HoldsTransposed) {
   EXPECT_TRUE(names.contains("layers.1.ffn_norm.bias"));
   EXPECT_FALSE(names.contains("layers.0.qkv.weight"));
   EXPECT_EQ(names.size(), parameter_count(test::small_gpt2()) - 8);
+}
+
+// Products read those in place, too; the rows that are saved are those of copies.
+TEST_F(MappedWeights, AreReadTransposedWhereTheFileHoldsThemSo) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto folder = save("transposed", test::small_gpt2(), dtype);
+    const LoadedModel copied = load_model_folder(*backend_, folder, dtype);
+    const LoadedModel model = load_model_folder(*backend_, folder, dtype, WeightMemory::packed);
+    const Arena& parameters = model.transformer->parameters();
+    EXPECT_EQ(parameters.buffer().size(), 0u);
+    EXPECT_TRUE(model.transformer->packs());
+    std::size_t transposed = 0;
+    for (const Segment& segment : copied.transformer->parameters().layout().segments()) {
+      if (parameters.transposed(segment.name)) {
+        ++transposed;
+        EXPECT_FALSE(parameters.layout().contains(segment.name));
+        EXPECT_EQ(parameters.transposed(segment.name).shape(), (Shape{segment.shape[1], segment.shape[0]}));
+      }
+      for (const std::int64_t first : {std::int64_t{0}, segment.shape[0] / 3}) {
+        std::vector<std::byte> expected;
+        std::vector<std::byte> rows;
+        download_rows(*copied.transformer, segment.name, first, segment.shape[0] - first, expected);
+        EXPECT_EQ(download_rows(*model.transformer, segment.name, first, segment.shape[0] - first, rows), dtype);
+        EXPECT_EQ(rows, expected) << segment.name << " from row " << first;
+      }
+    }
+    EXPECT_EQ(transposed, 8u);
+    EXPECT_THROW(model.transformer->quantise(Quantisation::int8), Error);
+    const std::string name(name_of(dtype));
+    Model in_place = Model::load(folder, {.device = "cpu", .dtype = name});
+    Model transposed_first = Model::load(folder, {.device = "cpu", .dtype = name, .quantize = "none"});
+    const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6};
+    const std::vector<float> logits = in_place.logits(ids);
+    const std::vector<float> expected = transposed_first.logits(ids);
+    ASSERT_EQ(logits.size(), expected.size());
+    for (std::size_t i = 0; i < logits.size(); ++i) EXPECT_NEAR(logits[i], expected[i], 2e-5f) << i;
+  }
 }
 
 // Writes the tensors of the model in `from` unchanged, first those in `names` in order, then the others, with spaces at

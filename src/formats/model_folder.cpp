@@ -215,7 +215,9 @@ LoadedModel load_model_folder(Backend& backend, const std::filesystem::path& fol
   const DType used = dtype.value_or(file_dtype);
   require_finite(tensors, weights->source());
   MappedSegments mapped;
-  if (memory != WeightMemory::copied) mapped = map_weights(backend, layout.with_dtype(used), pieces, tensors, weights);
+  if (memory != WeightMemory::copied) {
+    mapped = map_weights(backend, layout.with_dtype(used), pieces, tensors, weights, memory == WeightMemory::packed);
+  }
   result.transformer = std::make_unique<Transformer>(backend, hf.config, used, std::move(mapped));
   load_weights(backend, result.transformer->parameters(), pieces, tensors);
   weights->require_intact();

@@ -41,8 +41,8 @@ inline constexpr std::string_view additional_templates_folder = "additional_chat
 
 // Whether all parameters are copied into the device's memory, or those that the file stores in the needed form are read
 // in the mapped file. Mapping starts sooner and takes less memory, but such parameters are read-only, and the file must
-// not change. `packed` is the same, and matrices that a GGUF file holds in 8 or 4 bits stay so where the operations can
-// read them (formats/packed_weights.h), which changes none of their values.
+// not change. `packed` is the same, and matrices that a file holds in 8 or 4 bits or transposed stay so where the
+// operations can read them (formats/packed_weights.h, formats/mapped_weights.h), which changes none of their values.
 enum class WeightMemory { copied, mapped, packed };
 
 // Opens a folder written by transformers, train or save_model_folder, or a GGUF file (load_gguf_model). Parameters get

@@ -1,6 +1,7 @@
 // Downloading rows of parameters, and unpacking them.
 #include "model/parameter_rows.h"
 
+#include <cstring>
 #include <span>
 
 #include "base/parallel.h"
@@ -32,6 +33,23 @@ void unpack(Backend& backend, const Weight& packed, std::span<float> out,
                });
 }
 
+// Rows [first, first + count) of a matrix, from its transpose.
+void gather_columns(Backend& backend, const Tensor& transposed, std::int64_t first, std::int64_t count,
+                    std::vector<std::byte>& rows) {
+  const std::size_t element = size_of(transposed.dtype());
+  const auto inner = static_cast<std::size_t>(transposed.shape()[0]);
+  const auto length = static_cast<std::size_t>(count);
+  std::vector<std::byte> line(static_cast<std::size_t>(transposed.shape()[1]) * element);
+  rows.resize(inner * length * element);
+  for (std::size_t k = 0; k < inner; ++k) {
+    backend.download(transposed.slice(static_cast<std::int64_t>(k), 1), line);
+    const std::byte* const from = line.data() + static_cast<std::size_t>(first) * element;
+    for (std::size_t r = 0; r < length; ++r) {
+      std::memcpy(rows.data() + (r * inner + k) * element, from + r * element, element);
+    }
+  }
+}
+
 }  // namespace
 
 DType download_rows(const Transformer& model, std::string_view name, std::int64_t first, std::int64_t count,
@@ -42,6 +60,10 @@ DType download_rows(const Transformer& model, std::string_view name, std::int64_
     const Tensor tensor = model.parameters().tensor(name).slice(first, count);
     rows.resize(tensor.bytes());
     backend.download(tensor, rows);
+    return segment.dtype;
+  }
+  if (const Tensor transposed = model.parameters().transposed(name)) {
+    gather_columns(backend, transposed, first, count, rows);
     return segment.dtype;
   }
   const Weight all = model.quantised().find(name, {});

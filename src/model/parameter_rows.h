@@ -1,4 +1,4 @@
-// Parameters in the host's memory, whether a model keeps them plain or packed.
+// Parameters in the host's memory, whether a model keeps them plain, packed or transposed.
 #pragma once
 
 #include <cstddef>

@@ -268,7 +268,8 @@ TrainingPass::TrainingPass(Transformer& transformer, std::int64_t batch, std::in
          name_of(transformer.dtype()));
   }
   if (mode == Mode::train && transformer.packs()) {
-    fail(ErrorKind::usage, "A model whose matrices are packed in 8 or 4 bits cannot be trained; load it unpacked.");
+    fail(ErrorKind::usage,
+         "A model whose matrices stay as its file has them, packed or transposed, cannot be trained; load a copy.");
   }
   const DType dtype = activation_dtype(transformer);
   const MemoryPlanner planner = plan_activations(config, dtype, batch, seq_len, mode, recompute);

@@ -109,7 +109,8 @@ Transformer::Transformer(Backend& backend, const Config& config, DType dtype, Ma
       quantised_(backend, packed) {
   ArenaLayout plain;
   for (const Segment& segment : layout_.arena.segments()) {
-    if (!quantised_.holds(segment.name)) plain.add(segment.name, segment.dtype, segment.shape, segment.spare_rows);
+    if (quantised_.holds(segment.name) || mapped.transposed.contains(segment.name)) continue;
+    plain.add(segment.name, segment.dtype, segment.shape, segment.spare_rows);
   }
   std::unique_ptr<Buffer> memory = backend.allocate(plain.without(mapped).bytes(), "parameters");
   parameters_ = Arena(std::move(plain), std::move(memory), std::move(mapped));
@@ -163,7 +164,7 @@ const Tensor& Transformer::inverse_frequencies(const Rotate& rotate, std::int64_
 void Transformer::quantise(Quantisation quantisation) {
   if (packs()) {
     if (quantisation == Quantisation::none) return;
-    fail(ErrorKind::usage, "The model's matrices are packed in 8 or 4 bits already.");
+    fail(ErrorKind::usage, "The model's matrices stay as its file has them, packed or transposed.");
   }
   std::vector<std::string> matrices = {std::string(head_name(layout_.arena))};
   for (const Stage& stage : stages_) {

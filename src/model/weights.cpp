@@ -24,9 +24,10 @@ ModelWeights bind_weights(const Config& config, const std::vector<Stage>& stages
   for (const Stage& stage : stages) {
     const auto* heads = stage.as<NormalizeHeads>();
     const Tensor weight = find(stage.name + ".weight");
-    weights.stages.push_back({weight, find(stage.name + ".bias"),
-                              heads == nullptr ? Tensor() : find(heads->key_name + ".weight"),
-                              quantised.find(stage.name + ".weight", weight)});
+    const Tensor transposed = arena.transposed(stage.name + ".weight");
+    weights.stages.push_back(
+        {weight, find(stage.name + ".bias"), heads == nullptr ? Tensor() : find(heads->key_name + ".weight"),
+         transposed ? Weight::by_columns(transposed) : quantised.find(stage.name + ".weight", weight)});
   }
   const std::string_view head = config.tied_embeddings ? embedding : "lm_head.weight";
   const bool is_plain = arena.layout().contains(head);

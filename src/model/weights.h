@@ -11,13 +11,13 @@
 
 namespace mslt {
 
-// Absent tensors are those that the configuration does without, and plain forms of packed matrices. The same structure
-// serves parameters and gradients.
+// Absent tensors are those that the configuration does without, and plain forms of matrices that are packed or mapped
+// transposed. The same structure serves parameters and gradients.
 struct StageWeights {
   Tensor weight;
   Tensor bias;
   Tensor key_weight;  // NormalizeHeads
-  Weight product;     // Linear: what products forward read, the weight or its quantised copy
+  Weight product;     // Linear: what products forward read: the weight, its quantised copy or its transpose
 };
 
 struct ModelWeights {
@@ -29,8 +29,8 @@ struct ModelWeights {
   Weight padded_lm_head;  // with its spare rows of zeros: [V', C]
 };
 
-// Views of an arena laid out by parameter_layout, which lacks packed matrices, and of the quantised ones; they are
-// valid as long as both live.
+// Views of an arena laid out by parameter_layout, which lacks packed and transposed matrices, and of the quantised ones;
+// they are valid as long as both live.
 ModelWeights bind_weights(const Config& config, const std::vector<Stage>& stages, const Arena& arena,
                           const QuantisedWeights& quantised = {});
 

@@ -74,6 +74,11 @@ Tensor Arena::tensor(const Segment& segment) const {
   return {*buffer_, own_.segment(segment.name).offset, segment.dtype, segment.shape};
 }
 
+Tensor Arena::transposed(std::string_view name) const {
+  const auto found = mapped_.transposed.find(name);
+  return found == mapped_.transposed.end() ? Tensor() : found->second;
+}
+
 Tensor Arena::with_spare(std::string_view name) const {
   const Segment& segment = layout_.segment(name);
   const Tensor plain = tensor(segment);

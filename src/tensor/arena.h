@@ -61,6 +61,9 @@ struct MappedSegments {
   };
   std::vector<std::unique_ptr<Buffer>> buffers;
   std::map<std::string, Place, std::less<>> places;
+  // Matrices [columns, rows] in the buffers, by the names of the matrices [rows, columns] that they are the transposes
+  // of, which are no segments of the arena.
+  std::map<std::string, Tensor, std::less<>> transposed;
   // Throws Error(io) if their bytes read so far may be wrong; may be empty.
   std::function<void()> require_intact;
 };
@@ -86,6 +89,8 @@ class Arena {
   }
   Tensor tensor(std::string_view name) const;
   Tensor tensor(const Segment& segment) const;
+  // The transpose [columns, rows] that is mapped instead of a segment [rows, columns]; absent if there is none.
+  Tensor transposed(std::string_view name) const;
   // A matrix with its spare rows; a mapped one has none.
   Tensor with_spare(std::string_view name) const;
   // All elements, including gaps, as one tensor of rank 1; requires a single dtype and no mapped segments.

@@ -456,6 +456,50 @@ TEST_P(LinearTest, RefusesWrongWeights) {
   refuses(out, out, {plain, {}}, {}, "in is f32 [2, 5]");
   refuses(in, in, {plain, {}}, {}, "out is f32 [2, 64]");
   refuses(out, in, {plain, {}}, out, "bias is f32 [2, 5]");
+  refuses(out, in, Weight::by_columns(bytes), {}, "weight.scales is absent");
+  Weight groups = {bytes, scales};
+  groups.transposed = true;
+  refuses(out, in, groups, {}, "a transposed weight must be f32, bf16 or f16");
+}
+
+// With bias, activation and the activation's argument, for few rows and for as many as a library multiplies.
+TEST_P(LinearTest, TransposedWeightsEqualTheReferenceWhereTheyAreRead) {
+  for (const LinearSize& s : {LinearSize{1, 70, 96}, LinearSize{3, 33, 64}, LinearSize{300, 67, 48}}) {
+    for (const DType kept : kept_types(DType::f32)) {
+      SCOPED_TRACE(describe(s) + " " + describe(DType::f32, kept));
+      const std::vector<double> in_values = random_values(DType::f32, s.m * s.k, 1);
+      const std::vector<double> weight_values = random_values(kept, s.n * s.k, 2);
+      const std::vector<double> bias_values = random_values(kept, s.n, 4);
+      std::vector<double> meaning;
+      for (std::int64_t n = 0; n < s.n; ++n) {
+        for (std::int64_t k = 0; k < s.k; ++k) meaning.push_back(weight_values[count(k * s.n + n)]);
+      }
+      const Guarded in = upload(backend(), DType::f32, {s.m, s.k}, in_values);
+      const Guarded weight = upload(backend(), kept, {s.k, s.n}, weight_values);
+      const Guarded bias = upload(backend(), kept, {s.n}, bias_values);
+      const Guarded out(backend(), DType::f32, {s.m, s.n});
+      const Guarded pre(backend(), DType::f32, {s.m, s.n});
+      const auto run = [&] {
+        backend().run(MatmulForward{.out = out,
+                                    .in = in,
+                                    .weight = Weight::by_columns(weight),
+                                    .bias = bias,
+                                    .activation = Activation::relu,
+                                    .pre_activation = pre});
+      };
+      if (!backend().device().reads_transposed) {
+        EXPECT_NE(error_of(ErrorKind::device, run).find("matmul_forward: the weight is transposed"), std::string::npos);
+        return;
+      }
+      run();
+      std::vector<double> expected =
+          reference_matmul(in_values, meaning, bias_values, count(s.m), count(s.n), count(s.k));
+      expect_close(pre.values(), expected, tolerance_with(DType::f32, kept, s.k));
+      for (double& value : expected) value = activate(Activation::relu, value);
+      expect_close(out.values(), expected, tolerance_with(DType::f32, kept, s.k));
+      EXPECT_TRUE(out.intact() && pre.intact());
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Backends, LinearTest, testing::ValuesIn(test_backends()), test_backend_name);

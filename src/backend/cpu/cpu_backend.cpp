@@ -80,6 +80,7 @@ CpuBackend::CpuBackend() : scratch_(std::make_unique<Scratch>()) {
   device_.software = gemm_library();
   device_.trains_16_bit = false;
   device_.multiplies_bf16 = Bf16Gemm::available();
+  device_.reads_transposed = true;
 }
 
 CpuBackend::~CpuBackend() = default;

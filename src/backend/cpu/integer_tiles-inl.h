@@ -103,16 +103,16 @@ HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
 // `width` floats each.
 template <std::int64_t R, std::int64_t N, class T>
-HWY_INLINE void add_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
-                                 std::int64_t width, Floats* sums) {
+HWY_INLINE void add_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
+                                 const float* factors, std::int64_t width, Floats* sums) {
   const FloatTag d;
   constexpr std::int64_t row_share = has_nibbles<T> ? 2 : 1;
   for (std::int64_t g = 0; g < task.inner / group; ++g) {
     for (std::int64_t s = 0; s < R * N; ++s) {
       const float* const in = task.in + (i + s % R) * task.in_stride;
       const auto* const x = reinterpret_cast<const std::int16_t*>(in) + g * group;
-      const T* const row = task.values + (n + s / R) * task.inner / row_share;
-      const float* const own = factors + s / R * width + g * factors_a_group<T>;
+      const T* const row = task.values + (n + s / R * apart) * task.inner / row_share;
+      const float* const own = factors + s / R * apart * width + g * factors_a_group<T>;
       const Floats scale = hn::Set(d, own[0]);
       const Floats minimum = hn::Set(d, has_nibbles<T> ? own[1] : 0.0f);
       Floats sum = hn::Zero(d);
@@ -205,7 +205,7 @@ HWY_INLINE Factors load_chunk_factors(const float* factors, std::int64_t c) {
 // `width` floats each. A lane's order of additions depends on neither R nor N.
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
-                                 const float* factors, std::int64_t width, Floats* sums) {
+                                 std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {
   const FloatTag d;
   const HalfTag dh;
   const hn::Rebind<std::int8_t, HalfTag> d8;
@@ -217,10 +217,10 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64
   const auto add_group = [&](std::int64_t g, Floats* to) HWY_ATTR {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
-      const std::int8_t* const row = weights + c * task.inner + g * group;
+      const std::int8_t* const row = weights + c * apart * task.inner + g * group;
       Halves weight[vectors];
       for (std::int64_t v = 0; v < vectors; ++v) weight[v] = hn::PromoteTo(dh, hn::LoadU(d8, row + v * half_lanes));
-      const Floats scale = hn::Set(d, factors[c * width + g]);
+      const Floats scale = hn::Set(d, factors[c * apart * width + g]);
       HWY_UNROLL(4)
       for (std::int64_t r = 0; r < R; ++r) {
         const std::int16_t* const x = in + 2 * r * task.in_stride + g * group;
@@ -238,7 +238,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64
   for (std::int64_t s = 0; s < R * N; ++s) odd[s] = hn::Zero(d);
   std::int64_t g = 0;
   for (; g + 2 <= task.inner / group; g += 2) {
-    for (std::int64_t c = 0; c < N; ++c) prefetch(weights + c * task.inner + g * group, bytes_ahead);
+    for (std::int64_t c = 0; c < N; ++c) prefetch(weights + c * apart * task.inner + g * group, bytes_ahead);
     add_group(g, sums);
     add_group(g + 1, odd);
   }
@@ -248,7 +248,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64
 
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int64_t i, std::int64_t n,
-                                 const float* factors, std::int64_t width, Floats* sums) {
+                                 std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {
   const FloatTag d;
   const HalfTag dh;
   const std::int64_t row_bytes = task.inner / 2;
@@ -258,15 +258,15 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
   for (std::int64_t chunk = 0; chunk < pieces_of<std::uint8_t>(task.inner); ++chunk) {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
-      const std::uint8_t* const row = weights + c * row_bytes;
-      prefetch(row + chunk * chunk_elements / 2, row_bytes * N);
+      const std::uint8_t* const row = weights + c * apart * row_bytes;
+      prefetch(row + chunk * chunk_elements / 2, row_bytes);
       const hn::RebindToUnsigned<HalfTag> du;
       const auto bytes = hn::BitCast(du, load_chunk(row, chunk, task.inner));
       const auto low = hn::Set(du, 15);
       const Halves nibbles[nibbles_a_half] = {
           hn::BitCast(dh, hn::And(bytes, low)), hn::BitCast(dh, hn::And(hn::ShiftRight<4>(bytes), low)),
           hn::BitCast(dh, hn::And(hn::ShiftRight<8>(bytes), low)), hn::BitCast(dh, hn::ShiftRight<12>(bytes))};
-      const Factors own = load_chunk_factors(factors + c * width, chunk);
+      const Factors own = load_chunk_factors(factors + c * apart * width, chunk);
       HWY_UNROLL(4)
       for (std::int64_t r = 0; r < R; ++r) {
         const std::int16_t* const x = in + 2 * r * task.in_stride + chunk * chunk_elements;
@@ -286,15 +286,15 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
 #endif
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const float* factors,
-                                    std::int64_t width) {
+HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
+                                    const float* factors, std::int64_t width) {
   const FloatTag d;
   Floats sums[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
-  add_integer_tile<R, N>(task, i, n, factors, width, sums);
+  add_integer_tile<R, N>(task, i, n, apart, factors, width, sums);
   for (std::int64_t c = 0; c < N; ++c) {
     for (std::int64_t r = 0; r < R; ++r) {
-      task.out[(i + r) * task.columns + n + c] = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
+      task.out[(i + r) * task.columns + n + c * apart] = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
     }
   }
 }
@@ -302,15 +302,17 @@ HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, s
 template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void output_integer_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t begin, std::int64_t end,
                                     const float* factors, std::int64_t width) {
-  std::int64_t n = begin;
-  for (; n + N <= end; n += N) output_integer_tile<T, R, N>(task, i, n, factors + (n - begin) * width, width);
-  for (; n < end; ++n) output_integer_tile<T, R, 1>(task, i, n, factors + (n - begin) * width, width);
+  const std::int64_t apart = (end - begin) / N;
+  for (std::int64_t n = 0; n < apart; ++n) {
+    output_integer_tile<T, R, N>(task, i, begin + n, apart, factors + n * width, width);
+  }
+  for (std::int64_t n = apart * N; n < end - begin; ++n) {
+    output_integer_tile<T, R, 1>(task, i, begin + n, 1, factors + n * width, width);
+  }
 }
 
-// Rows of the weight that meet a single row of the input at a time: several of 4 bits hide the latency of additions. Of
-// 8 bits, which are read faster than they come from memory, several in one page would be fetched too late.
-template <class T>
-constexpr std::int64_t columns_of_one_row = has_nibbles<T> ? 4 : 1;
+// Rows of the weight that meet a single row of the input at a time.
+constexpr std::int64_t columns_of_one_row = 4;
 
 // Columns [begin, end), whose factors are `width` floats each, of rows [i, rows_end).
 template <class T>
@@ -321,7 +323,7 @@ HWY_INLINE void output_integer_columns(const MatvecTask<T>& task, std::int64_t i
     output_integer_rows<T, 2, 2>(task, i, begin, end, factors, width);
     i += 2;
   }
-  if (i < rows_end) output_integer_rows<T, 1, columns_of_one_row<T>>(task, i, begin, end, factors, width);
+  if (i < rows_end) output_integer_rows<T, 1, columns_of_one_row>(task, i, begin, end, factors, width);
 }
 
 }  // namespace

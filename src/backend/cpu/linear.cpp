@@ -210,14 +210,16 @@ void CpuBackend::multiply(std::int64_t m, std::int64_t n, std::int64_t k, const 
 void CpuBackend::execute(const MatmulForward& op) {
   require_f32(op);
   const Tensor& weight = op.weight.values;
+  const bool transposed = op.weight.transposed;
   const std::int64_t rows = op.in.shape().rows();
-  const std::int64_t columns = weight.shape()[0];
+  const std::int64_t columns = op.weight.outputs();
   const std::int64_t inner = op.in.shape()[-1];
   auto* const out_data = data_of<float>(op.out);
   const auto* const in_data = data_of<float>(op.in);
   auto* const pre_data = data_of<float>(op.pre_activation);
   const bool reads_weight_once = rows <= few_rows || op.independent_rows;
-  if (reads_weight_once) matvec(op);
+  if (reads_weight_once && transposed) add_rows(op);
+  if (reads_weight_once && !transposed) matvec(op);
 
   // A narrower weight is converted some of its rows at a time, which are columns of the output.
   const bool converts = !reads_weight_once && weight.dtype() != DType::f32;
@@ -242,13 +244,16 @@ void CpuBackend::execute(const MatmulForward& op) {
   if (reads_weight_once && !finishes) return;
   for (std::int64_t j = 0; j < columns; j += width) {
     const std::int64_t panel_columns = std::min(width, columns - j);
-    const float* weight_data = nullptr;
-    if (converts) {
+    GemmMatrix factor = {.data = scratch, .stride = transposed ? panel_columns : inner, .transposed = !transposed};
+    if (converts && transposed) {
+      parallel_for(inner, element_cost * panel_columns, [&](std::int64_t i) {
+        convert_serially(weight, i * columns + j, panel_columns, scratch + i * panel_columns);
+      });
+    } else if (converts) {
       parallel_for(panel_columns, element_cost * inner,
                    [&](std::int64_t i) { convert_row(op.weight, j + i, inner, scratch + i * inner); });
-      weight_data = scratch;
     } else if (!reads_weight_once) {
-      weight_data = data_of<float>(weight);
+      factor.data = data_of<float>(weight);
     }
     // Without anything to apply afterwards, one product does.
     const std::int64_t height = finishes ? rows_a_panel(panel_columns) : rows;
@@ -256,8 +261,7 @@ void CpuBackend::execute(const MatmulForward& op) {
       const std::int64_t panel_rows = std::min(height, rows - i);
       float* const product = (pre_data != nullptr && !reads_weight_once ? pre_data : out_data) + i * columns + j;
       if (!reads_weight_once) {
-        multiply(panel_rows, panel_columns, inner, {in_data + i * inner, inner}, {weight_data, inner, true}, product,
-                 columns, false);
+        multiply(panel_rows, panel_columns, inner, {in_data + i * inner, inner}, factor, product, columns, false);
       }
       if (!finishes) continue;
       parallel_for(panel_rows, element_cost * panel_columns, [&](std::int64_t r) {

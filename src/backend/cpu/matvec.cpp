@@ -23,43 +23,15 @@ namespace {
 // tile.
 constexpr std::int64_t least_unpacked_rows = 32;
 
-// Sums of an output element at a time, which hide the latency of additions.
-constexpr std::int64_t chains = 4;
-
-// A product of one row with a plain weight: reading the weight is all that takes time, so rows of it follow each other
-// in memory. The processor fetches one stream ahead, but not several that are less than a page long.
-template <class T>
-HWY_INLINE float dot_row(const MatvecTask<T>& task, std::int64_t n) {
-  const FloatTag d;
-  const T* const weights = task.values + n * task.inner;
-  const float* const in = task.in;
-  Floats sums[chains] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
-  const auto add_group = [&](std::int64_t k, std::int64_t chain) HWY_ATTR {
-    HWY_UNROLL(8)
-    for (std::int64_t j = 0; j < group; j += vector_lanes) {
-      Floats& sum = sums[(chain + j / vector_lanes) % chains];
-      sum = hn::MulAdd(load_floats(d, weights + k + j), hn::LoadU(d, in + k + j), sum);
-    }
-  };
-  std::int64_t k = 0;
-  for (; k + 2 * group <= task.inner; k += 2 * group) {
-    add_group(k, 0);
-    add_group(k + group, chains / 2);
-  }
-  for (; k + group <= task.inner; k += group) add_group(k, 0);
-  const Floats total = hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]));
-  float sum = hn::GetLane(hn::SumOfLanes(d, total));
-  for (; k < task.inner; ++k) sum += to_float(weights[k]) * in[k];
-  return sum;
-}
-
-// Several rows: a tile of R rows of the input and N of the weight has its sums in registers, 32 or 16, and reads R + N
-// vectors for R · N products. The order of additions does not depend on R and N.
+// A tile of R rows of the input and N of the weight has its sums in registers, 32 or 16, and reads R + N vectors for
+// R · N products. The order of additions does not depend on R and N. The rows of the weight are `apart` rows from each
+// other, so that tiles next to each other read N long streams of memory: the processor fetches several of those ahead,
+// but not several that are less than a page long.
 constexpr std::int64_t tile_rows = vector_lanes >= 16 ? 4 : 2;
 constexpr std::int64_t tile_columns = 4;
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, Floats* sums) {
+HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart, Floats* sums) {
   const FloatTag d;
   const T* const weights = task.values + n * task.inner;
   const float* const in = task.in + i * task.inner;
@@ -70,8 +42,8 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
       for (std::int64_t r = 0; r < R; ++r) x[r] = hn::LoadU(d, in + r * task.inner + j);
       HWY_UNROLL(4)
       for (std::int64_t c = 0; c < N; ++c) {
-        const T* const row = weights + c * task.inner;
-        if ((j - k) * sizeof(T) % 64 == 0) prefetch(row + j, task.inner * sizeof(T) * N);
+        const T* const row = weights + c * apart * task.inner;
+        if (R > 1 && (j - k) * sizeof(T) % 64 == 0) prefetch(row + j, task.inner * sizeof(T));
         const Floats weight = load_floats(d, row + j);
         HWY_UNROLL(4)
         for (std::int64_t r = 0; r < R; ++r) sums[c * R + r] = hn::MulAdd(weight, x[r], sums[c * R + r]);
@@ -82,37 +54,39 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
 
 // Writes the elements of a tile, adding what is behind the last whole group.
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void finish_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, const Floats* sums) {
+HWY_INLINE void finish_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
+                            const Floats* sums) {
   const FloatTag d;
   for (std::int64_t c = 0; c < N; ++c) {
     for (std::int64_t r = 0; r < R; ++r) {
       float sum = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
-      const T* const row = task.values + (n + c) * task.inner;
+      const T* const row = task.values + (n + c * apart) * task.inner;
       const float* const in = task.in + (i + r) * task.inner;
       for (std::int64_t k = grouped(task.inner); k < task.inner; ++k) sum += to_float(row[k]) * in[k];
-      task.out[(i + r) * task.columns + n + c] = sum;
+      task.out[(i + r) * task.columns + n + c * apart] = sum;
     }
   }
 }
 
 template <class T, std::int64_t R, std::int64_t N>
-HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n) {
+HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart) {
   const FloatTag d;
   Floats sums[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
-  add_tile<T, R, N>(task, i, n, sums);
-  finish_tile<T, R, N>(task, i, n, sums);
+  add_tile<T, R, N>(task, i, n, apart, sums);
+  finish_tile<T, R, N>(task, i, n, apart, sums);
 }
 
 // Rows [i, end) of N columns.
 template <class T, std::int64_t N>
-HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t i, std::int64_t end, std::int64_t n) {
-  for (; i + tile_rows <= end; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n);
+HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t i, std::int64_t end, std::int64_t n,
+                             std::int64_t apart) {
+  for (; i + tile_rows <= end; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, apart);
   if (i + 2 <= end) {
-    output_tile<T, 2, N>(task, i, n);
+    output_tile<T, 2, N>(task, i, n, apart);
     i += 2;
   }
-  if (i < end) output_tile<T, 1, N>(task, i, n);
+  if (i < end) output_tile<T, 1, N>(task, i, n, apart);
 }
 
 // The same elements, bit for bit, from an unpacked weight.
@@ -122,7 +96,7 @@ HWY_INLINE void output_panel_tile(const MatvecTask<T>& task, std::int64_t i, std
   Floats sums[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
   add_panel_tile<R, N>(task.in + i * task.inner, task.inner, panel, grouped(task.inner), sums);
-  finish_tile<T, R, N>(task, i, n, sums);
+  finish_tile<T, R, N>(task, i, n, 1, sums);
 }
 
 template <class T, std::int64_t R>
@@ -160,17 +134,13 @@ constexpr std::int64_t rows_a_pass = 64;
 // Columns [begin, end) of the output. `room` is for panel_room() floats, which f32 does not use.
 template <class T>
 HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* room) {
-  std::int64_t n = begin;
-  if (task.rows == 1 && !task.independent) {
-    for (; n < end; ++n) task.out[n] = dot_row(task, n);
-    return;
-  }
   if (!std::is_same_v<T, float> && task.rows >= least_unpacked_rows) return output_panels(task, begin, end, room);
-  constexpr std::int64_t side = tile_columns;
+  const std::int64_t apart = (end - begin) / tile_columns;
+  const std::int64_t tiles_end = begin + apart * tile_columns;
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
     const std::int64_t rows_end = std::min(task.rows, i + rows_a_pass);
-    for (n = begin; n + side <= end; n += side) output_tiles<T, side>(task, i, rows_end, n);
-    for (; n < end; ++n) output_tiles<T, 1>(task, i, rows_end, n);
+    for (std::int64_t n = begin; n < begin + apart; ++n) output_tiles<T, tile_columns>(task, i, rows_end, n, apart);
+    for (std::int64_t n = tiles_end; n < end; ++n) output_tiles<T, 1>(task, i, rows_end, n, 1);
   }
 }
 
@@ -301,8 +271,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
                                 .factors = quantised ? data_of<Float16>(op.weight.scales) : nullptr,
                                 .rows = rows,
                                 .inner = inner,
-                                .columns = columns,
-                                .independent = op.independent_rows};
+                                .columns = columns};
     run_matvec(task, scratch + in_floats, room, nibbles ? 0.5 : sizeof(T), kernel);
   };
   switch (op.weight.values.dtype()) {

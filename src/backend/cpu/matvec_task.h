@@ -18,7 +18,19 @@ struct MatvecTask {
   std::int64_t rows;       // of in and out
   std::int64_t inner;
   std::int64_t columns;  // of out: rows of the weight
-  bool independent;      // whether a row is computed alike however many there are
+};
+
+// A part of a product with a transposed weight: some rows of the weight, and some of its columns.
+template <class T>
+struct MatvecPart {
+  const float* in;  // `count` rows, in_stride apart
+  std::int64_t in_stride;
+  std::int64_t count;
+  const T* weight;  // `inner` rows, weight_stride apart
+  std::int64_t weight_stride;
+  std::int64_t inner;
+  float* sums;  // [count, width]
+  std::int64_t width;
 };
 
 }  // namespace mslt

@@ -42,9 +42,10 @@ std::vector<float> normals(std::int64_t count, std::uint32_t number) {
   return values;
 }
 
-// A weight of `dtype` in memory, and what it means.
+// A weight of `dtype` in memory, and what it means. Plain ones may be stored transposed.
 struct StoredWeight {
-  StoredWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k) : meaning(normals(n * k, 1)) {
+  StoredWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k, bool transposed = false)
+      : meaning(normals(n * k, 1)), is_transposed(transposed) {
     const std::size_t size = meaning.size();
     if (dtype == DType::i8 || dtype == DType::u8) {
       const std::size_t groups = size / static_cast<std::size_t>(quantisation_group);
@@ -65,8 +66,9 @@ struct StoredWeight {
                           factors);
       return;
     }
+    const Shape shape = transposed ? Shape{k, n} : Shape{n, k};
     if (dtype == DType::f32) {
-      values.emplace_back(backend, dtype, Shape{n, k}, meaning);
+      values.emplace_back(backend, dtype, shape, stored(meaning, n, k));
       return;
     }
     std::vector<BFloat16> halves(size);
@@ -76,16 +78,36 @@ struct StoredWeight {
       halves[i] = dtype == DType::bf16 ? brain : BFloat16{half.bits};
       meaning[i] = dtype == DType::bf16 ? to_float(brain) : to_float(half);
     }
-    values.emplace_back(backend, dtype, Shape{n, k}, halves);
+    values.emplace_back(backend, dtype, shape, stored(halves, n, k));
+  }
+
+  // Elements [n, k] in the order in which they are stored.
+  template <class T>
+  std::vector<T> stored(const std::vector<T>& rows, std::int64_t n, std::int64_t k) const {
+    if (!is_transposed) return rows;
+    std::vector<T> columns;
+    for (std::int64_t e = 0; e < k; ++e) {
+      for (std::int64_t j = 0; j < n; ++j) columns.push_back(rows[static_cast<std::size_t>(j * k + e)]);
+    }
+    return columns;
   }
 
   Weight weight() const {
+    if (is_transposed) return Weight::by_columns(values[0].tensor);
     return values.size() == 2 ? Weight(values[0].tensor, values[1].tensor) : Weight(values[0].tensor);
   }
 
   std::vector<float> meaning;
+  bool is_transposed = false;
   std::vector<Owned> values;
 };
+
+struct Kind {
+  DType dtype;
+  bool transposed = false;
+};
+constexpr Kind kinds[] = {{DType::f32}, {DType::bf16},      {DType::f16},        {DType::i8},
+                          {DType::u8},  {DType::f32, true}, {DType::bf16, true}, {DType::f16, true}};
 
 class MatvecTest : public testing::Test {
  protected:
@@ -127,14 +149,15 @@ TEST_F(MatvecTest, EqualsTheReferenceOnEveryInstructionSet) {
   };
   for (const Size size : {Size{1, 32}, Size{37, 64}, Size{66, 96}, Size{7, 160}, Size{35, 576}, Size{5, 768},
                           Size{3, 33}, Size{34, 47}, Size{2, 1}}) {
-    for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i8, DType::u8}) {
+    for (const auto& [dtype, transposed] : kinds) {
       if ((dtype == DType::i8 || dtype == DType::u8) && size.k % quantisation_group != 0) continue;
-      const StoredWeight weight(*backend_, dtype, size.n, size.k);
+      const StoredWeight weight(*backend_, dtype, size.n, size.k, transposed);
       for (const std::int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 64, 65}) {
         const std::vector<float> in = normals(m * size.k, 2);
         for (const std::int64_t target : targets()) {
-          SCOPED_TRACE(std::string(name_of(dtype)) + " rows " + std::to_string(m) + " columns " +
-                       std::to_string(size.n) + " length " + std::to_string(size.k) + " " + hwy::TargetName(target));
+          SCOPED_TRACE(std::string(name_of(dtype)) + (transposed ? " transposed rows " : " rows ") + std::to_string(m) +
+                       " columns " + std::to_string(size.n) + " length " + std::to_string(size.k) + " " +
+                       hwy::TargetName(target));
           choose_target(target);
           const std::vector<float> out = product(in, weight.weight(), size.n, size.k);
           double error = 0.0;
@@ -162,11 +185,11 @@ TEST_F(MatvecTest, EqualsTheReferenceOnEveryInstructionSet) {
 // Sequences that are decoded together do not change each other; nor do threads.
 TEST_F(MatvecTest, BitsDependOnNeitherThreadsNorTheOtherRows) {
   constexpr std::int64_t n = 1030;
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i8, DType::u8}) {
-    SCOPED_TRACE(name_of(dtype));
+  for (const auto& [dtype, transposed] : kinds) {
+    SCOPED_TRACE(std::string(name_of(dtype)) + (transposed ? " transposed" : ""));
     const std::int64_t k = is_floating(dtype) ? 357 : 352;
     const std::vector<float> in = normals(35 * k, 2);
-    const StoredWeight weight(*backend_, dtype, n, k);
+    const StoredWeight weight(*backend_, dtype, n, k, transposed);
     for (const std::int64_t m : {1, 2, 3, 5, 7, 8, 35}) {
       const std::vector<float> rows(in.begin(), in.begin() + m * k);
       set_parallel_threads(1);
@@ -179,6 +202,8 @@ TEST_F(MatvecTest, BitsDependOnNeitherThreadsNorTheOtherRows) {
       const std::vector<float> pair(in.begin() + (m - 2) * k, in.begin() + m * k);
       const std::vector<float> two = product(pair, weight.weight(), n, k);
       EXPECT_TRUE(std::equal(two.begin(), two.end(), alone.end() - 2 * n)) << m << " rows";
+      const std::vector<float> one = product({in.begin(), in.begin() + k}, weight.weight(), n, k);
+      EXPECT_TRUE(std::equal(one.begin(), one.end(), alone.begin())) << m << " rows";
     }
   }
 }

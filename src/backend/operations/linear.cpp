@@ -15,8 +15,12 @@ void check_plain_activation(const Arguments& given, Activation activation) {
 template <class Op>
 void check_product(const Arguments& given, const Op& op) {
   check_plain_activation(given, op.activation);
-  const std::int64_t inner = check_weight(given, op.weight.values, op.weight.scales);
-  const std::int64_t columns = op.weight.values.shape()[0];
+  const std::int64_t length = check_weight(given, op.weight.values, op.weight.scales);
+  given.require(!op.weight.transposed || is_floating(op.weight.values.dtype()),
+                "{} is {}, but a transposed weight must be f32, bf16 or f16.", given.listed_name(op.weight.values),
+                op.weight.values.describe());
+  const std::int64_t inner = op.weight.transposed ? op.weight.values.shape()[0] : length;
+  const std::int64_t columns = op.weight.outputs();
   given.present(op.in);
   const std::int64_t rows = op.in.shape().rows();
   given.matrix(op.in, rows, inner);
@@ -29,7 +33,7 @@ void check_product(const Arguments& given, const Op& op) {
 void MatmulForward::check(const Arguments& given) const {
   check_product(given, *this);
   if (weight.scales) given.absent(pre_activation, "for a quantised weight");
-  if (pre_activation) given.matrix(pre_activation, in.shape().rows(), weight.values.shape()[0]);
+  if (pre_activation) given.matrix(pre_activation, in.shape().rows(), weight.outputs());
 }
 
 void FusedProduct::check(const Arguments& given) const {

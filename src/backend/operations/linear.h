@@ -7,8 +7,9 @@
 
 namespace mslt {
 
-// A weight matrix [out, in], plain or quantised. In quantised ones, groups of 32 neighbours in a row share a scale, and
-// those of 4 bits a minimum; `in` is a multiple of 32:
+// A weight matrix [out, in], plain or quantised. A plain one may be stored transposed, where the device reads such
+// (DeviceInfo::reads_transposed). In quantised ones, groups of 32 neighbours in a row share a scale, and those of 4
+// bits a minimum; `in` is a multiple of 32:
 //   i8: values [out, in];     w = value · scale
 //   u8: values [out, in / 2]; two 4-bit values a byte: in a group's 16 bytes, byte j holds element j in its low and
 //       element j + 16 in its high half; w = half · scale + minimum
@@ -16,9 +17,18 @@ struct Weight {
   Weight() = default;
   // A plain tensor is a weight.
   Weight(const Tensor& values, const Tensor& scales = {}) : values(values), scales(scales) {}
+  // A plain weight from its values [in, out].
+  static Weight by_columns(const Tensor& values) {
+    Weight weight(values);
+    weight.transposed = true;
+    return weight;
+  }
+
+  std::int64_t outputs() const { return values.shape()[transposed ? 1 : 0]; }
 
   Tensor values;  // kept, or i8 or u8
   Tensor scales;  // f16 [out, in / 32]; for u8 [out, in / 32, 2], of scale and minimum; absent for plain weights
+  bool transposed = false;
 };
 
 // out = activation(in · weightᵀ + bias), of the argument as pre_activation stores it where that is given. (A library
@@ -45,9 +55,7 @@ struct MatmulForward {
                       writes("pre_activation", pre_activation)};
   }
   void check(const Arguments& given) const;
-  double flops() const {
-    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
-  }
+  double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.outputs()); }
 };
 
 // out (+)= activation(norm(in) · weightᵀ + bias): a product of few rows with the norm before it and the addition behind
@@ -74,9 +82,7 @@ struct FusedProduct {
                       reads("bias", bias, Elements::kept)};
   }
   void check(const Arguments& given) const;
-  double flops() const {
-    return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.values.shape()[0]);
-  }
+  double flops() const { return 2.0 * static_cast<double>(in.elements()) * static_cast<double>(weight.outputs()); }
 };
 
 // din (+)= (dout · weight) · activation'(pre_activation).
