@@ -34,10 +34,12 @@ struct CachePages {
   }
 };
 
-// The rows (t, g) of T queries in each of G heads over cache positions [begin, end), at most split_length.
+// The rows (t, g) of T queries in each of G heads over cache positions [begin, end), at most split_length, for some
+// neighbouring key/value heads, so that memory is read from end to end.
 struct SplitTask {
-  CachePages pages;
-  const float* queries;  // of the group's first head at t = 0
+  CachePages pages;  // of the first of them
+  std::int64_t kv_heads;
+  const float* queries;  // of the first head at t = 0
   std::int64_t query_stride;
   std::int64_t queries_a_head;  // T
   std::int64_t heads;           // G
@@ -48,8 +50,15 @@ struct SplitTask {
   float scale;
   float softcap;
   Visibility visibility;
-  // For each row: the unnormalised output [D], the largest exponent, the denominator; rows are ordered by t · G + g.
+  // For each row: the unnormalised output [D], the largest exponent, the denominator; rows are ordered by t · G + g,
+  // those of the key/value heads partial_stride apart.
   float* partial;
+  std::int64_t partial_stride;
+  float* scores;  // aligned room for kv_heads · T · G rows of split_length
+
+  // The cache positions that the queries at t see of these: [first, last).
+  std::int64_t first(std::int64_t t) const { return std::max(begin, visibility.first_key(position + t)); }
+  std::int64_t last(std::int64_t t) const { return std::min(end, position + t + 1); }
 };
 
 }  // namespace mslt
@@ -94,42 +103,79 @@ HWY_INLINE void add_weighted(float* HWY_RESTRICT sums, const float* weights, con
   }
 }
 
+// Fetches a part of a row into the second-level cache.
+template <class T>
+HWY_INLINE void ask_for(const T* row, std::int64_t count) {
+  constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
+  for (std::int64_t i = 0; i < count; i += line) __builtin_prefetch(row + i, 0, 2);
+}
+
+// Calls visit(h, r, t, first, count) for each key/value head and row, for the cache positions that the row sees of each
+// page. Asks for the next page of `data`.
+template <class T, class Visit>
+HWY_INLINE void visit_pages(const SplitTask& task, const T* data, const Visit& visit) {
+  constexpr std::int64_t page = KvCacheView::block_size;
+  const std::int64_t width = task.kv_heads * task.head_size;
+  for (std::int64_t p = task.first(0) / page * page; p < task.end; p += page) {
+    for (std::int64_t k = p + page; k < std::min(p + 2 * page, task.end); ++k) {
+      ask_for(data + task.pages.offset(k), width);
+    }
+    for (std::int64_t h = 0; h < task.kv_heads; ++h) {
+      for (std::int64_t r = 0; r < task.queries_a_head * task.heads; ++r) {
+        const std::int64_t t = r / task.heads;
+        const std::int64_t first = std::max(p, task.first(t));
+        const std::int64_t count = std::min(p + page, task.last(t)) - first;
+        if (count > 0) visit(h, r, t, first, count);
+      }
+    }
+  }
+}
+
 template <class T>
 HWY_INLINE void split(const SplitTask& task) {
-  constexpr std::int64_t page = KvCacheView::block_size;
   const auto* const keys = static_cast<const T*>(task.pages.keys);
   const auto* const values = static_cast<const T*>(task.pages.values);
   const std::int64_t rows = task.queries_a_head * task.heads;
   const std::int64_t size = task.head_size;
-  HWY_ALIGN float scores[split_length];
-  // Row by row: the first row brings data into the cache, the others reuse it.
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t t = r / task.heads;
-    float* const partial = task.partial + r * (size + 2);
-    std::fill_n(partial, size, 0.0f);
-    float largest = -std::numeric_limits<float>::infinity();
-    const std::int64_t begin = std::max(task.begin, task.visibility.first_key(task.position + t));
-    const std::int64_t visible = std::min(task.end, task.position + t + 1) - begin;
-    partial[size] = largest;
-    partial[size + 1] = 0.0f;
-    if (visible <= 0) continue;
-    const float* const query = task.queries + t * task.query_stride + r % task.heads * size;
-    for (std::int64_t j = 0; j < visible; ++j) {
-      scores[j] = dot(query, keys + task.pages.offset(begin + j), size);
-    }
-    const std::int64_t columns = (visible + lanes - 1) / lanes * lanes;
-    std::fill(scores + visible, scores + columns, 0.0f);
-    cap_row(scores, columns, task.scale, task.softcap);
-    const float factor = exponent_factor(task.scale, task.softcap);
-    partial[size + 1] = exponentiate_row(scores, visible, columns, factor, largest);
-    partial[size] = largest;
-    for (std::int64_t j = 0; j < visible; j += page) {
-      const std::int64_t count = std::min(page, visible - j);
-      const T* value_rows[page];
-      for (std::int64_t k = 0; k < count; ++k) value_rows[k] = values + task.pages.offset(begin + j + k);
-      add_weighted(partial, scores + j, value_rows, count, size);
+  const auto scores_of = [&](std::int64_t h, std::int64_t r) {
+    return task.scores + (h * rows + r) * split_length;
+  };
+  const auto partial_of = [&](std::int64_t h, std::int64_t r) {
+    return task.partial + h * task.partial_stride + r * (size + 2);
+  };
+  visit_pages(
+      task, keys, [&](std::int64_t h, std::int64_t r, std::int64_t t, std::int64_t first, std::int64_t count) HWY_ATTR {
+        const float* const query = task.queries + t * task.query_stride + (h * task.heads + r % task.heads) * size;
+        float* const scores = scores_of(h, r) + (first - task.first(t));
+        for (std::int64_t k = 0; k < count; ++k) {
+          scores[k] = dot(query, keys + task.pages.offset(first + k) + h * size, size);
+        }
+      });
+  for (std::int64_t h = 0; h < task.kv_heads; ++h) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float* const scores = scores_of(h, r);
+      float* const partial = partial_of(h, r);
+      std::fill_n(partial, size, 0.0f);
+      float largest = -std::numeric_limits<float>::infinity();
+      const std::int64_t visible = task.last(r / task.heads) - task.first(r / task.heads);
+      partial[size] = largest;
+      partial[size + 1] = 0.0f;
+      if (visible <= 0) continue;
+      const std::int64_t columns = (visible + lanes - 1) / lanes * lanes;
+      std::fill(scores + visible, scores + columns, 0.0f);
+      cap_row(scores, columns, task.scale, task.softcap);
+      const float factor = exponent_factor(task.scale, task.softcap);
+      partial[size + 1] = exponentiate_row(scores, visible, columns, factor, largest);
+      partial[size] = largest;
     }
   }
+  visit_pages(task, values,
+              [&](std::int64_t h, std::int64_t r, std::int64_t t, std::int64_t first, std::int64_t count) HWY_ATTR {
+                const T* value_rows[KvCacheView::block_size];
+                for (std::int64_t k = 0; k < count; ++k)
+                  value_rows[k] = values + task.pages.offset(first + k) + h * size;
+                add_weighted(partial_of(h, r), scores_of(h, r) + (first - task.first(t)), value_rows, count, size);
+              });
 }
 
 void split_f32(const SplitTask& task) {
@@ -356,16 +402,26 @@ void CpuBackend::execute(const AttentionDecode& op) {
   const std::int64_t splits = (decoding.longest() + split_length - 1) / split_length;
   const std::int64_t rows = length * group;
   const std::int64_t split_stride = rows * (size + 2);
-  float* const partial = scratch_->floats(static_cast<std::size_t>(batch * kv_heads * splits * split_stride));
+  // Neighbouring heads together, as long as each thread finds two tasks.
+  const std::int64_t parts =
+      std::clamp<std::int64_t>((2 * parallel_threads() + batch * splits - 1) / (batch * splits), 1, kv_heads);
+  const std::int64_t heads_a_task = (kv_heads + parts - 1) / parts;
+  const std::int64_t tasks = (kv_heads + heads_a_task - 1) / heads_a_task;
+  const std::int64_t partial_floats = (batch * kv_heads * splits * split_stride + 15) / 16 * 16;
+  const std::int64_t scores_floats = heads_a_task * rows * split_length;
+  float* const partial =
+      scratch_->floats(static_cast<std::size_t>(partial_floats + scores_floats * parallel_threads()));
   const std::int64_t keys = std::min(decoding.longest(), split_length);
   const Cost cost = Cost{.flops = 4} * (rows * keys * size) + Cost{.bytes = 8} * (keys * size);
-  parallel_for_slots(batch * kv_heads * splits, cost, [&](std::int64_t unit, int) {
-    const std::int64_t b = unit / (kv_heads * splits);
-    const std::int64_t kv_head = unit / splits % kv_heads;
+  parallel_for_slots(batch * tasks * splits, cost * heads_a_task, [&](std::int64_t unit, int slot) {
+    const std::int64_t b = unit / (tasks * splits);
+    const std::int64_t part = unit % splits;
+    const std::int64_t kv_head = unit / splits % tasks * heads_a_task;
     SplitTask task = {};
-    task.begin = unit % splits * split_length;
+    task.begin = part * split_length;
     task.end = std::min(decoding.end(b), task.begin + split_length);
     task.pages = decoding.pages(b, kv_head);
+    task.kv_heads = std::min(heads_a_task, kv_heads - kv_head);
     task.queries = decoding.query(b, 0, kv_head * group);
     task.query_stride = decoding.stride();
     task.queries_a_head = length;
@@ -375,7 +431,9 @@ void CpuBackend::execute(const AttentionDecode& op) {
     task.scale = op.shape.scale;
     task.softcap = op.shape.softcap;
     task.visibility = {true, op.shape.window};
-    task.partial = partial + unit * split_stride;
+    task.partial = partial + ((b * kv_heads + kv_head) * splits + part) * split_stride;
+    task.partial_stride = splits * split_stride;
+    task.scores = partial + partial_floats + slot * scores_floats;
     split(dtype, task);
   });
   const auto join = [&](std::int64_t unit) {
