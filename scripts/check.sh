@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All checks beyond the tests: formatting, static analysis, the tests under sanitizers, the fuzzers, and the pages in a browser.
 # Usage: scripts/check.sh [format|configure|tidy|asan|tsan|fuzz|pages ...]; all of them without arguments.
+# asan_build and tsan_build only build what asan and tsan test.
 # FUZZ_SECONDS sets how long each fuzzer runs (60).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,23 +33,30 @@ check_tidy() {
 # Also builds the benchmarks, which no test needs, to keep them compiling.
 asan_options=(-DMSLT_UNITY=ON -DMSLT_BUILD_BENCH=ON -DMSLT_PYTHON=)
 
-check_asan() {
+check_asan_build() {
   cmake --preset asan "${asan_options[@]}" >/dev/null
   cmake --build --preset asan
+}
+
+check_asan() {
+  check_asan_build
   ctest --preset asan -j2
 }
 
-check_tsan() {
+check_tsan_build() {
   cmake --preset tsan -DMSLT_UNITY=ON -DMSLT_PYTHON= >/dev/null
   # The modules that run threads of their own, and the kernels, whose threads are fibers that the sanitizer sees as threads.
   cmake --build --preset tsan --target base_tests bpe_tests data_tests parallel_tests msl_tests backend_tests
+}
+
+check_tsan() {
+  check_tsan_build
   ctest --preset tsan -j2 -R '^(base|bpe|data|parallel|msl|backend)/'
 }
 
 check_fuzz() {
   local seconds=${FUZZ_SECONDS:-60}
-  cmake --preset asan "${asan_options[@]}" >/dev/null
-  cmake --build --preset asan
+  check_asan_build
   local fuzzers=(build/asan/tests/fuzz/fuzz_*)
   printf '%s\n' "${fuzzers[@]}" | xargs -P 2 -I{} scripts/run_fuzzer.sh {} "$seconds"
   echo "${#fuzzers[@]} fuzzers ran for $seconds s each without a finding."
