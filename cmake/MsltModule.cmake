@@ -168,7 +168,7 @@ function(mslt_module_tests name)
     return()
   endif()
   include(GoogleTest)
-  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}/ TEST_FILTER "${arg_FILTER}" DISCOVERY_TIMEOUT 300
                        PROPERTIES TIMEOUT 600 ENVIRONMENT ${environment})
 endfunction()
 

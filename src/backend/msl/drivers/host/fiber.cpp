@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <utility>
+
 #include "backend/cpu/host_info.h"
 #include "backend/msl/drivers/host/sanitizer_hooks.h"
 #include "base/fail.h"
@@ -15,6 +17,9 @@ namespace {
 constexpr std::size_t stacks_a_slab = 32;
 // Under ThreadSanitizer a stack orders the kernel threads that use it, so it must rest for long before its next use.
 constexpr std::size_t watched_stacks = 4096;
+// Its handles take ten times as long to make as to switch to. The stack orders its kernel threads anyway, so one handle
+// is as good as one for each of them. But a handle's history of accesses grows with its use.
+constexpr std::uint32_t most_served = 16;
 
 // Stacks start at different cache sets, since all lanes touch the top of theirs at about the same time.
 std::size_t colour(std::size_t index) {
@@ -34,6 +39,11 @@ void arrived(Fiber& self, boost::context::detail::transfer_t transfer) {
   }
 }
 
+void end_thread(Fiber& fiber) {
+  if (fiber.thread != nullptr) sanitizer::destroy_thread(std::exchange(fiber.thread, nullptr));
+  fiber.served = 0;
+}
+
 }  // namespace
 
 void switch_fiber(Fiber& from, Fiber& to) {
@@ -48,6 +58,7 @@ void first_switch(Fiber& self, boost::context::detail::transfer_t transfer) {
 }
 
 FiberPool::~FiberPool() {
+  for (const std::unique_ptr<Fiber>& fiber : fibers_) end_thread(*fiber);
   for (const Slab& slab : slabs_) munmap(slab.memory, slab.bytes);
 }
 
@@ -72,10 +83,19 @@ void FiberPool::give_back(Fiber& fiber) {
   free_.push_back(&fiber);
 }
 
+void* FiberPool::thread_on(Fiber& fiber) {
+  if (fiber.served == most_served) end_thread(fiber);
+  if (fiber.thread == nullptr) fiber.thread = sanitizer::create_thread();
+  ++fiber.served;
+  return fiber.thread;
+}
+
 void FiberPool::reset() {
   free_.clear();
   oldest_ = 0;
   for (const std::unique_ptr<Fiber>& fiber : fibers_) {
+    // To the sanitizer a suspended thread is still inside of its functions.
+    end_thread(*fiber);
     prepare(*fiber);
     free_.push_back(fiber.get());
   }

@@ -19,6 +19,8 @@ struct Fiber {
   void* fake_stack = nullptr;  // AddressSanitizer's
   Lane* lane = nullptr;        // the kernel thread running or suspended on it
   std::uint64_t clock = 0;     // its address orders the kernel threads that use the stack one after another
+  void* thread = nullptr;      // ThreadSanitizer's handle of these kernel threads, which are one to it
+  std::uint32_t served = 0;    // how many of them the handle has had
 };
 
 // Continues `to` where it stopped; returns when another fiber continues `from`.
@@ -40,6 +42,8 @@ class FiberPool {
   // A fiber that nothing runs on. Throws Error(memory) if there is no room for its stack.
   Fiber& take();
   void give_back(Fiber& fiber);
+  // ThreadSanitizer's handle for the next kernel thread on this fiber.
+  static void* thread_on(Fiber& fiber);
   // Resets every fiber; whatever was suspended on them never continues.
   void reset();
 

@@ -271,16 +271,13 @@ void GroupRunner::Impl::start_threads_of_group() {
     if (memory_.empty()) allocate_memory();
   }
   for (const ExactMemory& memory : memory_) memory.forget(undefined_byte(dispatch_->order));
-  if constexpr (sanitizer::sees_races) {
-    for (Lane& lane : lanes_) lane.thread = sanitizer::create_thread();
-    sanitizer::release(&clocks_->start);
-  }
+  if constexpr (sanitizer::sees_races) sanitizer::release(&clocks_->start);
 }
 
 void GroupRunner::Impl::end_threads_of_group() {
   if constexpr (sanitizer::sees_races) {
     for (const Lane& lane : lanes_) {
-      if (lane.returned) continue;
+      if (lane.returned || lane.fiber == nullptr) continue;
       // The group was given up.
       sanitizer::switch_thread(lane.thread);
       sanitizer::release(&clocks_->end);
@@ -291,7 +288,6 @@ void GroupRunner::Impl::end_threads_of_group() {
     memory_.clear();
     clocks_.reset();
     sanitizer::switch_thread(scheduler_thread_);
-    for (Lane& lane : lanes_) sanitizer::destroy_thread(std::exchange(lane.thread, nullptr));
   }
 }
 
@@ -303,8 +299,8 @@ std::string GroupRunner::Impl::run(std::uint64_t group) {
   place_group(group);
   switch_to(main_, pool_.take());
   flush_subnormals(false);
-  if (!mistake_.empty()) pool_.reset();
   end_threads_of_group();
+  if (!mistake_.empty()) pool_.reset();
   sanitizer::ignore_end();
   running = nullptr;
   return mistake_;
@@ -318,6 +314,7 @@ void GroupRunner::Impl::switch_to(Fiber& from, Fiber& to) {
 void GroupRunner::Impl::run_entry(Lane& lane, Fiber& fiber) {
   lane.fiber = &fiber;
   current_ = &lane;
+  if constexpr (sanitizer::sees_races) lane.thread = FiberPool::thread_on(fiber);
   sanitizer::switch_thread(lane.thread);
   if constexpr (sanitizer::sees_races) {
     sanitizer::acquire(&dispatch_->start_clock);
