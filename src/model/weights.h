@@ -29,8 +29,8 @@ struct ModelWeights {
   Weight padded_lm_head;  // with its spare rows of zeros: [V', C]
 };
 
-// Views of an arena laid out by parameter_layout, which lacks packed and transposed matrices, and of the quantised ones;
-// they are valid as long as both live.
+// Views of an arena laid out by parameter_layout, which lacks packed and transposed matrices, and of the quantised
+// ones; they are valid as long as both live.
 ModelWeights bind_weights(const Config& config, const std::vector<Stage>& stages, const Arena& arena,
                           const QuantisedWeights& quantised = {});
 
