@@ -213,34 +213,42 @@ HWY_EXPORT(panel_room);
 HWY_EXPORT(quantised_floats);
 HWY_EXPORT(quantise);
 
-// Output columns of an iteration.
-constexpr std::int64_t columns_a_task = 32;
 constexpr std::int64_t largest_vector = 16;  // floats
+
+// Output columns of an iteration: enough for long streams of memory, and few enough for threads to share them.
+std::int64_t columns_a_task(std::int64_t columns, double bytes_a_column) {
+  constexpr std::int64_t unit = 32;
+  constexpr double task_bytes = 128 << 10;
+  constexpr std::int64_t tasks_a_thread = 4;
+  const auto wanted = static_cast<std::int64_t>(task_bytes / std::max(bytes_a_column, 1.0));
+  const std::int64_t shared = columns / (tasks_a_thread * parallel_threads());
+  return std::max<std::int64_t>(std::min(wanted, shared) / unit, 1) * unit;
+}
 
 // So many floats that what follows them begins a line of the cache.
 std::int64_t round_to_line(std::int64_t floats) {
   return (floats + largest_vector - 1) / largest_vector * largest_vector;
 }
 
-// Floats that a thread needs beside its arguments: for the scales and minima of its columns, or for a panel.
-std::int64_t room_floats(const Weight& weight, std::int64_t inner) {
+// Floats that a thread needs beside its arguments: for the scales and minima of `columns`, or for a panel.
+std::int64_t room_floats(const Weight& weight, std::int64_t columns, std::int64_t inner) {
   if (weight.scales) {
     const std::int64_t a_row = weight.scales.elements() / std::max<std::int64_t>(weight.scales.shape()[0], 1);
-    return round_to_line(columns_a_task * a_row + largest_vector);
+    return round_to_line(columns * a_row + largest_vector);
   }
   return weight.values.dtype() == DType::f32 ? 0 : HWY_DYNAMIC_DISPATCH(panel_room)(inner);
 }
 
+// In tasks of `width` columns.
 template <class T, class Kernel>
-void run_matvec(const MatvecTask<T>& task, float* scratch, std::int64_t room, double bytes_an_element, Kernel kernel) {
+void run_matvec(const MatvecTask<T>& task, std::int64_t width, float* scratch, std::int64_t room,
+                double bytes_an_element, Kernel kernel) {
   const auto body = [&](std::int64_t block, int slot) {
-    const std::int64_t begin = block * columns_a_task;
-    const std::int64_t end = std::min(task.columns, begin + columns_a_task);
-    kernel(task, begin, end, scratch + slot * room);
+    const std::int64_t begin = block * width;
+    kernel(task, begin, std::min(task.columns, begin + width), scratch + slot * room);
   };
-  const std::int64_t blocks = (task.columns + columns_a_task - 1) / columns_a_task;
   const Cost weight = {.flops = 2 * static_cast<double>(task.rows), .bytes = bytes_an_element};
-  parallel_for_slots(blocks, weight * (task.inner * std::min(columns_a_task, task.columns)), body);
+  parallel_for_slots((task.columns + width - 1) / width, weight * (task.inner * std::min(width, task.columns)), body);
 }
 
 }  // namespace
@@ -251,7 +259,9 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t columns = op.weight.values.shape()[0];
   const bool quantised = static_cast<bool>(op.weight.scales);
   const bool nibbles = op.weight.values.dtype() == DType::u8;
-  const std::int64_t room = room_floats(op.weight, inner);
+  const double bytes_an_element = nibbles ? 0.5 : static_cast<double>(size_of(op.weight.values.dtype()));
+  const std::int64_t width = columns_a_task(columns, bytes_an_element * static_cast<double>(inner));
+  const std::int64_t room = room_floats(op.weight, width, inner);
   const std::int64_t in_stride =
       quantised ? round_to_line(HWY_DYNAMIC_DISPATCH(quantised_floats)(inner, nibbles)) : inner;
   const std::int64_t in_floats = quantised ? rows * in_stride : 0;
@@ -272,7 +282,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
                                 .rows = rows,
                                 .inner = inner,
                                 .columns = columns};
-    run_matvec(task, scratch + in_floats, room, nibbles ? 0.5 : sizeof(T), kernel);
+    run_matvec(task, width, scratch + in_floats, room, bytes_an_element, kernel);
   };
   switch (op.weight.values.dtype()) {
     case DType::bf16:
