@@ -164,6 +164,7 @@ inline void add_products(thread float* sums, thread const WeightChunk<W>* chunks
     for (uint r = 0; r < count; ++r) {
       totals[r] = 0.0f;
     }
+#pragma unroll
     for (uint s = 0; s < spans; ++s) {
       Run<T, span_width> raw[count];
       float x[count * span_width];
