@@ -18,9 +18,9 @@ namespace mslt {
 struct LoadOptions {
   std::string device = "auto";  // as --device: auto, cpu, cuda, metal, msl-host
   std::string dtype;            // of the parameters in memory: f32, bf16 or f16; empty: f32 on the CPU
-  // How matrices are kept for inference: "auto" as the file has them, which in a GGUF file may be 8 or 4 bits; "none"
-  // as numbers of `dtype`; "int8" or "int4" as copies of these in groups of 32. Results of "auto" and "none" differ by
-  // rounding only.
+  // How matrices are kept for inference: "auto" as the file has them, which in a GGUF file may be 8 or 4 bits, and in
+  // GPT-2's files transposed, where the device reads those in place; "none" as numbers of `dtype`; "int8" or "int4" as
+  // copies of these in groups of 32. Results of "auto" and "none" differ by rounding only.
   std::string quantize = "auto";
   // Launch parameters of a GPU's kernels: "none" for the built-in table; "auto" for what mslt tune stored for the
   // device, else the table; or a tuning file. Results differ by rounding only.
