@@ -35,10 +35,11 @@ sanitizer_options=(-DMSLT_UNITY=ON -DMSLT_PYTHON=)
 if [[ ${MSLT_REPORT_LINES:-ON} == OFF ]]; then
   sanitizer_options+=(-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1)
 fi
+# Also builds the benchmarks, which no test needs, to keep them compiling.
+asan_options=("${sanitizer_options[@]}" -DMSLT_BUILD_BENCH=ON)
 
 check_asan_build() {
-  # Also builds the benchmarks, which no test needs, to keep them compiling.
-  cmake --preset asan "${sanitizer_options[@]}" -DMSLT_BUILD_BENCH=ON >/dev/null
+  cmake --preset asan "${asan_options[@]}" >/dev/null
   cmake --build --preset asan
 }
 
@@ -67,7 +68,7 @@ check_fuzz() {
 }
 
 check_pages() {
-  cmake --preset asan "${sanitizer_options[@]}" -DMSLT_BUILD_BENCH=ON >/dev/null
+  cmake --preset asan "${asan_options[@]}" >/dev/null
   cmake --build --preset asan --target mslt_program
   python3 tests/page/page_test.py src/serve/page.html
   python3 tests/page/report_test.py build/asan/bin/mslt

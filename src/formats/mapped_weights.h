@@ -18,6 +18,6 @@ namespace mslt {
 // load_weights, which copies the others.
 MappedSegments map_weights(Backend& backend, const ArenaLayout& parameters, std::span<const WeightPiece> pieces,
                            std::span<const FileTensor* const> tensors,
-                           const std::shared_ptr<const SafetensorsModel>& files, bool by_columns = false);
+                           const std::shared_ptr<const SafetensorsModel>& files, bool by_columns);
 
 }  // namespace mslt

@@ -37,15 +37,16 @@ void unpack(Backend& backend, const Weight& packed, std::span<float> out,
 void gather_columns(Backend& backend, const Tensor& transposed, std::int64_t first, std::int64_t count,
                     std::vector<std::byte>& rows) {
   const std::size_t element = size_of(transposed.dtype());
-  const auto inner = static_cast<std::size_t>(transposed.shape()[0]);
-  const auto length = static_cast<std::size_t>(count);
-  std::vector<std::byte> line(static_cast<std::size_t>(transposed.shape()[1]) * element);
-  rows.resize(inner * length * element);
-  for (std::size_t k = 0; k < inner; ++k) {
-    backend.download(transposed.slice(static_cast<std::int64_t>(k), 1), line);
-    const std::byte* const from = line.data() + static_cast<std::size_t>(first) * element;
-    for (std::size_t r = 0; r < length; ++r) {
-      std::memcpy(rows.data() + (r * inner + k) * element, from + r * element, element);
+  const std::int64_t inner = transposed.shape()[0];
+  const std::int64_t columns = transposed.shape()[1];
+  const Tensor elements = transposed.reshape({inner * columns});
+  std::vector<std::byte> part(static_cast<std::size_t>(count) * element);
+  rows.resize(static_cast<std::size_t>(inner) * part.size());
+  for (std::int64_t k = 0; k < inner; ++k) {
+    backend.download(elements.slice(k * columns + first, count), part);
+    for (std::int64_t r = 0; r < count; ++r) {
+      std::memcpy(rows.data() + static_cast<std::size_t>(r * inner + k) * element,
+                  part.data() + static_cast<std::size_t>(r) * element, element);
     }
   }
 }

@@ -107,7 +107,7 @@ HWY_INLINE void add_weighted(float* HWY_RESTRICT sums, const float* weights, con
 template <class T>
 HWY_INLINE void ask_for(const T* row, std::int64_t count) {
   constexpr auto line = static_cast<std::int64_t>(64 / sizeof(T));
-  for (std::int64_t i = 0; i < count; i += line) __builtin_prefetch(row + i, 0, 2);
+  for (std::int64_t i = 0; i < count; i += line) prefetch(row + i, 0);
 }
 
 // Calls visit(h, r, t, first, count) for each key/value head and row, for the cache positions that the row sees of each
@@ -407,7 +407,7 @@ void CpuBackend::execute(const AttentionDecode& op) {
       std::clamp<std::int64_t>((2 * parallel_threads() + batch * splits - 1) / (batch * splits), 1, kv_heads);
   const std::int64_t heads_a_task = (kv_heads + parts - 1) / parts;
   const std::int64_t tasks = (kv_heads + heads_a_task - 1) / heads_a_task;
-  const std::int64_t partial_floats = (batch * kv_heads * splits * split_stride + 15) / 16 * 16;
+  const std::int64_t partial_floats = round_to_line(batch * kv_heads * splits * split_stride);
   const std::int64_t scores_floats = heads_a_task * rows * split_length;
   float* const partial =
       scratch_->floats(static_cast<std::size_t>(partial_floats + scores_floats * parallel_threads()));

@@ -67,8 +67,8 @@ class CpuBackend : public Backend {
                 std::int64_t c_stride, bool accumulate);
   // The product alone, for few rows: each weight is read once.
   void matvec(const MatmulForward& op);
-  // The same with a transposed weight.
-  void add_rows(const MatmulForward& op);
+  // The same where the weight is transposed.
+  void matvec_by_columns(const MatmulForward& op);
   // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;
   std::unique_ptr<Bf16Gemm> bf16_;  // that products of whole matrices are computed by, if any

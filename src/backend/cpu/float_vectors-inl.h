@@ -1,5 +1,5 @@
-// Powers of two and loads of 16-bit elements on Highway vectors, compiled once per target. Include it after
-// foreach_target.h.
+// Powers of two, and loads of elements of each floating type and ahead of them, on Highway vectors, compiled once per
+// target. Include it after foreach_target.h.
 #if defined(MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
 #undef MSLT_BACKEND_CPU_FLOAT_VECTORS_INL_H
@@ -55,6 +55,13 @@ HWY_INLINE Floats load_floats(FloatTag d, const BFloat16* from) {
 HWY_INLINE Floats load_floats(FloatTag d, const Float16* from) {
   const hn::Rebind<hwy::float16_t, FloatTag> half;
   return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
+}
+
+// Fetches what lies `bytes` after `at` into the second-level cache: where a kernel computes longer than it reads, or
+// reads several short rows at once, the processor by itself fetches too late.
+template <class T>
+HWY_INLINE void prefetch(const T* at, std::int64_t bytes) {
+  __builtin_prefetch(reinterpret_cast<const char*>(at) + bytes, 0, 2);
 }
 
 // to[i] = from[i] for i < count.

@@ -218,8 +218,7 @@ void CpuBackend::execute(const MatmulForward& op) {
   const auto* const in_data = data_of<float>(op.in);
   auto* const pre_data = data_of<float>(op.pre_activation);
   const bool reads_weight_once = rows <= few_rows || op.independent_rows;
-  if (reads_weight_once && transposed) add_rows(op);
-  if (reads_weight_once && !transposed) matvec(op);
+  if (reads_weight_once) matvec(op);
 
   // A narrower weight is converted some of its rows at a time, which are columns of the output.
   const bool converts = !reads_weight_once && weight.dtype() != DType::f32;

@@ -213,8 +213,6 @@ HWY_EXPORT(panel_room);
 HWY_EXPORT(quantised_floats);
 HWY_EXPORT(quantise);
 
-constexpr std::int64_t largest_vector = 16;  // floats
-
 // Output columns of an iteration: enough for long streams of memory, and few enough for threads to share them.
 std::int64_t columns_a_task(std::int64_t columns, double bytes_a_column) {
   constexpr std::int64_t unit = 32;
@@ -225,16 +223,11 @@ std::int64_t columns_a_task(std::int64_t columns, double bytes_a_column) {
   return std::max<std::int64_t>(std::min(wanted, shared) / unit, 1) * unit;
 }
 
-// So many floats that what follows them begins a line of the cache.
-std::int64_t round_to_line(std::int64_t floats) {
-  return (floats + largest_vector - 1) / largest_vector * largest_vector;
-}
-
 // Floats that a thread needs beside its arguments: for the scales and minima of `columns`, or for a panel.
 std::int64_t room_floats(const Weight& weight, std::int64_t columns, std::int64_t inner) {
   if (weight.scales) {
     const std::int64_t a_row = weight.scales.elements() / std::max<std::int64_t>(weight.scales.shape()[0], 1);
-    return round_to_line(columns * a_row + largest_vector);
+    return round_to_line(columns * a_row + floats_a_line);
   }
   return weight.values.dtype() == DType::f32 ? 0 : HWY_DYNAMIC_DISPATCH(panel_room)(inner);
 }
@@ -254,6 +247,7 @@ void run_matvec(const MatvecTask<T>& task, std::int64_t width, float* scratch, s
 }  // namespace
 
 void CpuBackend::matvec(const MatmulForward& op) {
+  if (op.weight.transposed) return matvec_by_columns(op);
   const std::int64_t rows = op.in.shape().rows();
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.values.shape()[0];

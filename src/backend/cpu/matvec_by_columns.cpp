@@ -76,23 +76,6 @@ void sum_rows_f16(const MatvecPart<Float16>& task) {
   sum_rows(task);
 }
 
-// out[i] = parts[i] + parts[stride + i] + …, `parts` of them.
-void join_parts(const float* first, std::int64_t stride, std::int64_t parts, std::int64_t count, float* out) {
-  const FloatTag d;
-  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + step <= count; i += step) {
-    Floats sum = hn::LoadU(d, first + i);
-    for (std::int64_t p = 1; p < parts; ++p) sum = hn::Add(sum, hn::LoadU(d, first + p * stride + i));
-    hn::StoreU(sum, d, out + i);
-  }
-  for (; i < count; ++i) {
-    float sum = first[i];
-    for (std::int64_t p = 1; p < parts; ++p) sum += first[p * stride + i];
-    out[i] = sum;
-  }
-}
-
 }  // namespace
 }  // namespace HWY_NAMESPACE
 }  // namespace mslt
@@ -100,6 +83,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/float_ops.h"
 #include "backend/cpu/scratch.h"
 #include "backend/cpu/views.h"
 #include "base/parallel.h"
@@ -110,7 +94,6 @@ namespace {
 HWY_EXPORT(sum_rows_f32);
 HWY_EXPORT(sum_rows_bf16);
 HWY_EXPORT(sum_rows_f16);
-HWY_EXPORT(join_parts);
 
 // Every sum is made in so many parts, of neighbouring rows of the weight: threads read memory from end to end, and bits
 // depend on neither their number nor that of the input's rows.
@@ -132,7 +115,7 @@ std::int64_t columns_a_task(std::int64_t columns, std::int64_t rows, std::int64_
 
 }  // namespace
 
-void CpuBackend::add_rows(const MatmulForward& op) {
+void CpuBackend::matvec_by_columns(const MatmulForward& op) {
   const std::int64_t inner = op.in.shape()[-1];
   const std::int64_t columns = op.weight.outputs();
   const std::int64_t part_rows = rounded_up((inner + most_parts - 1) / most_parts, HWY_NAMESPACE::rows_at_once);
@@ -161,8 +144,11 @@ void CpuBackend::add_rows(const MatmulForward& op) {
       float* const out = data_of<float>(op.out) + (i + r) * columns;
       for (std::int64_t column = 0; column < columns; column += width) {
         const std::int64_t count = std::min(width, columns - column);
-        HWY_DYNAMIC_DISPATCH(join_parts)
-        (scratch + rows * column + r * count, part_sums, parts, count, out + column);
+        const float* const sums = scratch + rows * column + r * count;
+        std::copy_n(sums, count, out + column);
+        for (std::int64_t part = 1; part < parts; ++part) {
+          add_floats(out + column, out + column, sums + part * part_sums, count);
+        }
       }
     });
   };

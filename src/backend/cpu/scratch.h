@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 
@@ -31,6 +32,12 @@ struct CpuBackend::Scratch {
   std::unique_ptr<float, Deleter> memory;
   std::size_t capacity = 0;  // floats
 };
+
+// Floats of a line of the cache, which are those of the largest vector; and so many that what follows begins a line.
+inline constexpr std::int64_t floats_a_line = 16;
+inline std::int64_t round_to_line(std::int64_t floats) {
+  return (floats + floats_a_line - 1) / floats_a_line * floats_a_line;
+}
 
 // How many floats an operation of training asks for.
 template <class Op>

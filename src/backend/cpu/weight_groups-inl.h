@@ -35,13 +35,6 @@ HWY_INLINE Floats load_weights(FloatTag d, const std::uint8_t* row, std::int64_t
   return hn::ConvertTo(d, nibbles);
 }
 
-// Fetches what lies `bytes` after `at` into the second-level cache: where a kernel computes longer than it reads, or
-// reads several short rows at once, the processor by itself fetches too late.
-template <class T>
-HWY_INLINE void prefetch(const T* at, std::int64_t bytes) {
-  __builtin_prefetch(reinterpret_cast<const char*>(at) + bytes, 0, 2);
-}
-
 // A row of quantised weights as floats.
 template <class T>
 HWY_INLINE void dequantise_row(const T* row, const Float16* factors, std::int64_t count, float* to) {
