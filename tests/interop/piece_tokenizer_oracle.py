@@ -16,10 +16,12 @@ import random
 import sys
 import tempfile
 
-from tokenizer_oracle import HARD, Report, Tool, check_huggingface, check_transformers, huggingface_ids, load, random_texts, training_text
+from tokenizer_oracle import (HARD, Report, Tool, check_huggingface, check_transformers, cut, huggingface_ids, load, random_texts,
+                              training_text)
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 SPACE = "\u2581"
+WITH_LONG_TEXTS = {"like Llama 2", "Metaspace first, decoder", "like Gemma", "tokens across spaces"}
 PREPEND = {"type": "Prepend", "prepend": SPACE}
 REPLACE = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 REPLACE_BACK = {"type": "Replace", "pattern": {"String": SPACE}, "content": " "}
@@ -117,7 +119,7 @@ def shapes_of(document, crossing):
 def texts_of(rng):
     pieces = ["<think>", "<n>", "a b", " <l> ", "<r>  ", "the", " the ", "<lr>", " <lr>  ", "</s>", "<s>", "<unk>", "<0x41>", SPACE, SPACE * 2, "  ",
               "<|end|>\n", "<tool>", "<|user|> ", "<table>", "\n\n", "\n", "☃", "🦜", "e\u0301", "é", "中", "\u3000", "\t", "a", "ab", "hello ", "."]
-    return ["".join(rng.choices(pieces, k=rng.choice([1, 2, 4, 9, 30]))) for _ in range(1500)] + [
+    return ["".join(rng.choices(pieces, k=rng.choice([1, 2, 4, 9, 30]))) for _ in range(700)] + [
         "あいうえお" * 20_000, "the " * 25_000, "🦜" * 20_000, " " * 100_000, SPACE * 30_001, "ab cd" * 20_000]
 
 
@@ -249,7 +251,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for shape, shaped in shapes_of(document, llama(corpus, 1500, words=False)).items():
-            check_huggingface(report, tool, folder, shape, shaped, texts + random_texts(rng, arguments.random))
+            given = texts + random_texts(rng, arguments.random)
+            check_huggingface(report, tool, folder, shape, shaped, given if shape in WITH_LONG_TEXTS else cut(given))
             check_decoding(report, tool, folder, shape, shaped, rng, 1000)
         # llama.cpp takes minutes for long texts.
         check_gguf(report, tool, folder, document, [text for text in texts if "\0" not in text and len(text) < 2000][:500])
