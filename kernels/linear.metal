@@ -1,4 +1,4 @@
-// Matrix products and their gradients, in two designs, and the bias gradient.
+// Matrix products and their gradients, in two designs, the bias gradient, and quantised weights made plain.
 //
 // Operands are multiplied in the storage type T of the activations, in which those of the other fit. Sums are floats.
 #include <metal_stdlib>
@@ -7,6 +7,7 @@
 #include "lib/matmul_direct.h"
 #include "lib/part_sum.h"
 #include "lib/raw_span.h"
+#include "lib/weight_chunk.h"
 #include "linear_args.h"
 #include "target/direct_product.h"
 #include "target/staged_product.h"
@@ -245,3 +246,45 @@ kernel void column_sums_join(device D* target [[buffer(0)]], device const float*
 MSLT_INSTANTIATE(column_sums_join_f32, column_sums_join, float)
 MSLT_INSTANTIATE(column_sums_join_bf16, column_sums_join, bfloat)
 MSLT_INSTANTIATE(column_sums_join_f16, column_sums_join, half)
+
+// out = a quantised weight as plain elements. A thread has a chunk; any threadgroup of one dimension.
+template <typename T, typename W>
+kernel void unpack_weight(device T* out [[buffer(0)]], device const W* weight [[buffer(1)]],
+                          device const half* scales [[buffer(2)]], constant UnpackArgs& args [[buffer(3)]],
+                          uint group [[threadgroup_position_in_grid]], uint position [[thread_position_in_threadgroup]],
+                          uint threads [[threads_per_threadgroup]]) {
+  constexpr uint spans = WeightChunk<W>::spans;
+  const ulong first = (ulong(group) * threads + position) * (spans * span_width);
+  if (first >= args.count) {
+    return;
+  }
+  // Groups are whole chunks.
+  if (args.aligned == 0) {
+    for (ulong at = first; at < first + spans * span_width; ++at) {
+      out[at] = T(weight_element(weight, scales, at));
+    }
+    return;
+  }
+  WeightChunk<W> chunk;
+  fetch_chunk(weight, scales, first, chunk);
+  const float scale = chunk_scale(chunk);
+  const float minimum = chunk_minimum(chunk);
+#pragma unroll
+  for (uint s = 0; s < spans; ++s) {
+    float values[span_width];
+    chunk_span(chunk, s, values);
+#pragma unroll
+    for (uint k = 0; k < span_width; ++k) {
+      values[k] = fma(values[k], scale, minimum);
+    }
+    const ulong at = first + s * span_width;
+    store_span(out, at, args.count, 1u, values);
+  }
+}
+
+MSLT_INSTANTIATE(unpack_weight_f32_i8, unpack_weight, float, char)
+MSLT_INSTANTIATE(unpack_weight_f32_u8, unpack_weight, float, uchar)
+MSLT_INSTANTIATE(unpack_weight_bf16_i8, unpack_weight, bfloat, char)
+MSLT_INSTANTIATE(unpack_weight_bf16_u8, unpack_weight, bfloat, uchar)
+MSLT_INSTANTIATE(unpack_weight_f16_i8, unpack_weight, half, char)
+MSLT_INSTANTIATE(unpack_weight_f16_u8, unpack_weight, half, uchar)

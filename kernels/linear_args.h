@@ -25,3 +25,9 @@ struct ColumnSumArgs {
   uint32_t parts;
   uint32_t aligned;  // rows are whole spans at multiples of 16 bytes
 };
+
+struct UnpackArgs {
+  uint64_t count;    // elements of the weight
+  uint32_t aligned;  // out and the weight start at multiples of 16 bytes
+  uint32_t reserved;
+};

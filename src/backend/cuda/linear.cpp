@@ -27,8 +27,8 @@ std::string identity_of(const msl::cuda::Product& p, const ProductOperands& oper
 }
 
 std::string identity_of(const msl::cuda::FewRowsProduct& p) {
-  return msl::identity_of(p.in, p.weight, p.bias, p.gain, p.offset, p.out, p.rows, p.inner, p.outputs, p.activation,
-                          p.norm, p.accumulate, p.epsilon, p.weight_offset, p.early);
+  return msl::identity_of(p.in, p.weight, p.scales, p.bits, p.bias, p.gain, p.offset, p.out, p.rows, p.inner, p.outputs,
+                          p.activation, p.norm, p.accumulate, p.epsilon, p.weight_offset, p.early);
 }
 
 // Rows [first, first + count), as a matrix.
@@ -39,13 +39,22 @@ Tensor rows_of(const Tensor& tensor, std::int64_t first, std::int64_t count) {
 // The sizes of a product of few rows that the driver's kernel can do.
 std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, DType activations, std::int64_t rows,
                                                           bool has_norm) {
-  if (!is_16_bit(activations) || weight.scales || !suit(activations, {&weight.values})) return std::nullopt;
-  // Larger ones take as long as reading them, and there the library is as fast.
+  const bool is_quantised = static_cast<bool>(weight.scales);
+  const DType kept = weight.values.dtype();
+  if (!is_16_bit(activations) || !suit(is_quantised ? kept : activations, {&weight.values}) ||
+      !suit(DType::f16, {&weight.scales})) {
+    return std::nullopt;
+  }
+  // Larger ones take as long as reading them, and there the library is as fast, as are the kernels with one row.
   constexpr std::int64_t most_elements = std::int64_t{1} << 24;
-  if (weight.values.elements() > most_elements) return std::nullopt;
+  if (weight.values.elements() > most_elements && (!is_quantised || rows == 1)) return std::nullopt;
+  const std::int64_t inner = weight.values.shape()[1] * (kept == DType::u8 ? 2 : 1);
   msl::cuda::FewRowsProduct product = {.rows = static_cast<std::uint32_t>(rows),
-                                       .inner = static_cast<std::uint32_t>(weight.values.shape()[1]),
+                                       .inner = static_cast<std::uint32_t>(inner),
                                        .outputs = static_cast<std::uint32_t>(weight.values.shape()[0]),
+                                       .bits = !is_quantised       ? 16u
+                                               : kept == DType::u8 ? 4u
+                                                                   : 8u,
                                        .norm = has_norm ? 1u : 0u};
   if (!product.plan()) return std::nullopt;
   return product;
@@ -125,7 +134,9 @@ std::int64_t CudaBackend::fused_rows(const Weight& weight, DType activations, bo
 
 bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
   const std::int64_t rows = op.in.shape().rows();
-  if (product_use_ != Use::where_it_serves || rows < 2 || rows > msl::cuda::few_rows_most) return false;
+  // One row of 16 bits is the kernels', or a chain's.
+  const std::int64_t fewest = op.weight.scales ? 1 : 2;
+  if (product_use_ != Use::where_it_serves || rows < fewest || rows > msl::cuda::few_rows_most) return false;
   std::optional<msl::cuda::FewRowsProduct> product =
       few_rows_product(op.weight, op.in.dtype(), rows, static_cast<bool>(op.norm_weight));
   const bool has_activation =
@@ -141,6 +152,7 @@ bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
   if (!*few_rows_) return false;
   product->in = address(op.in);
   product->weight = address(op.weight.values);
+  product->scales = address(op.weight.scales);
   product->bias = address(op.bias);
   product->gain = address(op.norm_weight);
   product->offset = address(op.norm_bias);
@@ -150,7 +162,8 @@ bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
   product->accumulate = op.accumulate ? 1u : 0u;
   product->epsilon = op.norm.epsilon;
   product->weight_offset = op.norm.weight_offset;
-  product->early = recorder().may_read_early({&op.weight.values, &op.norm_weight, &op.norm_bias}) ? 1u : 0u;
+  product->early =
+      recorder().may_read_early({&op.weight.values, &op.weight.scales, &op.norm_weight, &op.norm_bias}) ? 1u : 0u;
   library_call("few_rows", op, 0,
                {[each = *product, dtype = op.in.dtype()](const msl::LibraryContext& context) {
                   msl::cuda::check(

@@ -18,6 +18,10 @@ constexpr std::uint32_t column_sum_rows = 8;
 constexpr std::int64_t rows_per_sum = 64;
 constexpr std::int64_t most_sums = 1024;
 
+// With more rows, a quantised weight is made plain first: the kernels for few rows would read it for every four of
+// them.
+constexpr std::int64_t most_quantised_rows = 32;
+
 // A design of the product: its kernels end in `suffix`; each threadgroup of so many simdgroups has down × across
 // results.
 struct TileDesign {
@@ -69,8 +73,31 @@ Product product(const msl::TargetTiles& tiles, std::int64_t direct_results, std:
 
 }  // namespace
 
+void MslBackend::multiply_unpacked(const MatmulForward& op) {
+  const std::int64_t inner = op.in.shape()[-1];
+  const msl::Scratch plain = scratch(op.in.dtype(), {op.weight.outputs(), inner});
+  const Tensor& weight = op.weight.values;
+  const UnpackArgs args = {.count = static_cast<std::uint64_t>(plain.tensor().elements()),
+                           .aligned = msl::aligned_rows(inner, plain.tensor(), weight),
+                           .reserved = 0};
+  // A thread has sixteen bytes of the weight.
+  encode(msl::kernel_name("unpack_weight", op.in.dtype(), weight.dtype()))
+      .buffer(0, plain)
+      .buffer(1, weight)
+      .buffer(2, op.weight.scales)
+      .bytes(3, args)
+      .dispatch_spans(static_cast<std::int64_t>(weight.bytes()) / 16 * msl::span_width, tuning_.span_threads);
+  MatmulForward product = op;
+  product.weight = plain.tensor();
+  execute(product);
+}
+
 void MslBackend::execute(const MatmulForward& op) {
   if (op.out.elements() == 0) return;
+  if (op.weight.scales && op.in.elements() != 0 && op.in.shape().rows() > most_quantised_rows) {
+    multiply_unpacked(op);
+    return;
+  }
   const Tensor& weight = op.weight.values;
   const std::int64_t rows = op.in.shape().rows();
   const std::int64_t columns = weight.shape()[0];
@@ -101,7 +128,8 @@ void MslBackend::execute(const MatmulForward& op) {
 
 void MslBackend::execute(const FusedProduct& op) {
   if (op.out.elements() == 0) return;
-  if ((op.weight.scales || op.in.shape().rows() <= tuning_.few_rows) && msl::matvec_takes(op)) {
+  const std::int64_t most_rows = op.weight.scales ? most_quantised_rows : tuning_.few_rows;
+  if (op.in.shape().rows() <= most_rows && msl::matvec_takes(op)) {
     msl::encode_matvec(*recorder_, tuning_, op);
     return;
   }

@@ -134,6 +134,8 @@ class MslBackend : public Backend {
   // The next dispatch of a kernel; see encoder.h.
   msl::Encoder encode(std::string_view kernel) { return msl::Encoder(*recorder_, kernel); }
   const msl::DeviceLimits& limits() const { return device_->limits(); }
+  // The product with a quantised weight, which is made plain in memory of its own.
+  void multiply_unpacked(const MatmulForward& op);
 
   MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels, msl::ChosenTuning tuning);
 

@@ -9,27 +9,21 @@
 //   offset_k · w_k
 //
 // with w'_k = gain_k · w_k, so that all but the product with x is done before x is there. The rounding of w' takes the
-// place of the rounding of the norm.
+// place of the rounding of the norm. A quantised weight becomes 16-bit elements in that time, too.
 #include "backend/msl/drivers/cuda/few_rows_product.h"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <type_traits>
 
 #include "backend/msl/drivers/cuda/current_gpu.h"
-#include "backend/msl/drivers/cuda/element_math.cuh"
-#include "backend/msl/drivers/cuda/msl_begin.cuh"
-#include "backend/msl/drivers/cuda/msl_tensor_core.cuh"
-#include "backend/msl/drivers/cuda/shared_memory.cuh"
+#include "backend/msl/drivers/cuda/few_rows_weight.cuh"
 
 namespace mslt::msl::cuda {
 namespace {
 
 constexpr unsigned warps = 16;
 constexpr unsigned threads = 32 * warps;
-// Elements of 16 bytes.
-constexpr unsigned unit = 8;
 // Of the inner length that a warp takes at once: two tensor core instructions.
 constexpr unsigned step = 32;
 // Elements behind each row in shared memory, so that eight rows at one column lie in different banks.
@@ -40,11 +34,8 @@ constexpr unsigned most_normed = most_kept * 32 * unit;
 constexpr unsigned most_parts = 4;
 constexpr unsigned most_column_tiles = 4;
 constexpr unsigned most_turns = 4;
+constexpr unsigned most_turns_of_quantised = 16;
 constexpr unsigned most_shared_bytes = 227 * 1024;
-
-// The type's name in the Metal runtime, whose instructions this kernel shares.
-template <typename T>
-using MetalOf = std::conditional_t<std::is_same_v<T, __nv_bfloat16>, metal::bfloat, metal::half>;
 
 // 16 rows and 16 columns from `at` on, as a left operand.
 template <typename T>
@@ -74,60 +65,11 @@ __device__ __forceinline__ unsigned remote_address(const void* at, unsigned numb
 __device__ __forceinline__ void send(unsigned to, float2 value) {
   asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(value.x), "f"(value.y) : "memory");
 }
-// Two elements in a word.
-template <typename T>
-__device__ __forceinline__ unsigned pack(float first, float second) {
-  return metal::tensor_core::pair_of<MetalOf<T>>(first, second);
-}
-
-template <typename T>
-__device__ __forceinline__ uint4 load_unit(const T* row, unsigned at, unsigned units) {
-  return at < units ? reinterpret_cast<const uint4*>(row)[at] : uint4{};
-}
-
-// What a norm leaves for the results: by row, and by column of the threadgroup.
+// What a norm leaves for the results of a row.
 struct OfRow {
   float factor;
   float centre;
 };
-struct OfColumn {
-  float weight;  // the sum of w'
-  float offset;  // the sum of offset · w
-};
-
-// Replaces the rows of weights in shared memory by their products with the norm's, one row a warp at a time.
-template <typename T>
-__device__ __forceinline__ void fold_norm(const FewRowsProduct& product, T* right, unsigned stride, unsigned rows,
-                                          OfColumn* columns) {
-  const unsigned lane = threadIdx.x % 32;
-  const unsigned units = product.inner / unit;
-  const unsigned offset_units = product.offset != nullptr ? units : 0;
-#pragma unroll 1
-  for (unsigned row = threadIdx.x / 32; row < rows; row += warps) {
-    OfColumn sums = {0.0f, 0.0f};
-#pragma unroll 1
-    for (unsigned at = lane; at < units; at += 32) {
-      uint4& own = reinterpret_cast<uint4*>(right + row * stride)[at];
-      float w[unit];
-      float gain[unit];
-      float offset[unit];
-      unpack<T>(own, w);
-      unpack<T>(load_unit(static_cast<const T*>(product.gain), at, units), gain);
-      unpack<T>(load_unit(static_cast<const T*>(product.offset), at, offset_units), offset);
-#pragma unroll
-      for (unsigned k = 0; k < unit; ++k) {
-        sums.offset = fmaf(offset[k], w[k], sums.offset);
-        w[k] *= gain[k] + product.weight_offset;
-      }
-      own = {pack<T>(w[0], w[1]), pack<T>(w[2], w[3]), pack<T>(w[4], w[5]), pack<T>(w[6], w[7])};
-      unpack<T>(own, w);
-#pragma unroll
-      for (unsigned k = 0; k < unit; ++k) sums.weight += w[k];
-    }
-    sums = {sum_of_warp(sums.weight), sum_of_warp(sums.offset)};
-    if (lane == 0) columns[row] = sums;
-  }
-}
 
 // Copies rows to shared memory and finds what their norm needs. A warp has `count` rows in registers at once.
 template <typename T, unsigned count>
@@ -226,24 +168,36 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
   float2* const partial = reinterpret_cast<float2*>(left + rows * stride);
   // The sums of all parts for this threadgroup's share of the results.
   float2* const inbox = partial + sharing * pairs;
+  // A quantised weight as it comes, and its scales.
+  const bool is_quantised = product.bits < 16;
+  const unsigned raw_stride = slice * product.bits / 8;
+  unsigned char* const raw = is_quantised ? reinterpret_cast<unsigned char*>(inbox + pairs) : nullptr;
+  const RawWeight given = {raw, raw_stride, reinterpret_cast<unsigned*>(raw + columns * raw_stride),
+                           scale_words(product, slice)};
 
   metal::mslt_let_next_start();
   if (threadIdx.x == 0) {
     initialize(&head.right_full, 1);
     initialize(&head.left_full, 1);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    expect_bytes(&head.right_full, existing * slice * 2);
+    expect_bytes(&head.right_full, existing * raw_stride);
     expect_bytes(&head.left_full, has_norm ? 0 : product.rows * slice * 2);
   }
   __syncthreads();
   if (parts > 1) arrive_at_cluster();
   if (threadIdx.x < existing) {
     const std::size_t row = first_column + threadIdx.x;
-    copy_bulk(right + threadIdx.x * stride, static_cast<const T*>(product.weight) + row * product.inner + part * slice,
-              slice * 2, &head.right_full);
+    void* const to = is_quantised ? static_cast<void*>(raw + threadIdx.x * raw_stride) : right + threadIdx.x * stride;
+    copy_bulk(to, static_cast<const unsigned char*>(product.weight) + (row * parts + part) * raw_stride, raw_stride,
+              &head.right_full);
   }
+  if (is_quantised) copy_scales(product, given, first_column, existing, part);
   wait_for(&head.right_full, 0);
-  if (has_norm) fold_norm(product, right, stride, existing, head.of_column);
+  if (product.bits == 8) prepare_weight<T, 8>(product, right, stride, slice, existing, given, head.of_column);
+  if (product.bits == 4) prepare_weight<T, 4>(product, right, stride, slice, existing, given, head.of_column);
+  if (!is_quantised && has_norm) {
+    prepare_weight<T, 16>(product, right, stride, slice, existing, given, head.of_column);
+  }
   metal::mslt_wait();
 
   if (!has_norm && threadIdx.x < product.rows) {
@@ -383,9 +337,14 @@ std::size_t shared_bytes(const FewRowsProduct& product) {
   const std::size_t rows = 16 * row_tiles_of(product.rows);
   const std::size_t columns = 8 * product.column_tiles();
   const std::size_t head = 2 * sizeof(Barrier) + rows * sizeof(OfRow) + columns * sizeof(OfColumn);
-  const std::size_t operands = (rows + columns) * (product.inner / product.parts + padding) * 2;
+  const std::size_t slice = product.inner / product.parts;
+  const std::size_t operands = (rows + columns) * (slice + padding) * 2;
   const std::size_t results = rows * columns * sizeof(float);
-  return head + operands + warps / (rows / 16) * results + results;
+  const std::size_t raw =
+      product.bits == 16
+          ? 0
+          : columns * (slice * product.bits / 8 + scale_words(product, product.inner / product.parts) * 4);
+  return head + operands + warps / (rows / 16) * results + results + raw;
 }
 
 unsigned groups_of(const FewRowsProduct& product) {
@@ -417,18 +376,20 @@ cudaError_t prepare_few_rows_products() {
 
 bool FewRowsProduct::plan() {
   if (rows == 0 || rows > few_rows_most || inner == 0 || outputs == 0 || outputs % 2 != 0) return false;
+  // Whole words of scales.
+  const unsigned grain = bits == 8 ? 2 * weight_group : step;
   if (norm != 0 && inner > most_normed) return false;
   const auto groups_at_once = static_cast<unsigned>(multiprocessors());
   unsigned least = ~0u;
   FewRowsProduct best = *this;
   for (parts = 1; parts <= (norm != 0 ? 1 : most_parts); parts *= 2) {
-    if (inner % (parts * step) != 0) continue;
+    if (inner % (parts * grain) != 0) continue;
     // As many columns as turns of all multiprocessors have.
-    for (unsigned turns = 1; turns <= most_turns; ++turns) {
+    for (unsigned turns = 1; turns <= (bits == 16 ? most_turns : most_turns_of_quantised); ++turns) {
       const unsigned groups = std::max(groups_at_once * turns / parts, 1u);
       columns = (outputs + 2 * groups - 1) / (2 * groups) * 2;
       if (columns > 8 * most_column_tiles || shared_bytes(*this) > most_shared_bytes) continue;
-      const unsigned read = 2 * inner / parts * (columns + rows);
+      const unsigned read = inner / parts * (bits * columns + 16 * rows) / 8;
       const unsigned cycles = turns * (read / bytes_a_cycle) + (parts > 1 ? cycles_of_cluster : 0);
       if (cycles >= least) continue;
       least = cycles;

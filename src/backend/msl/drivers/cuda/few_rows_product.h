@@ -1,7 +1,7 @@
 // Products of few rows of 16-bit elements on tensor cores, with the norm before them and the addition behind them.
 //
-// A norm's weight is multiplied into the product's, as the .cu file says; results differ from those of operations of
-// their own by rounding.
+// A quantised weight is rounded to the elements' type, and a norm's weight is multiplied into the product's, as the .cu
+// file says; results differ from those of operations of their own by rounding.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -13,10 +13,12 @@
 namespace mslt::msl::cuda {
 
 // out [rows, outputs] (+)= activation(norm(in) · weightᵀ + bias), as FusedProduct. Addresses are on the GPU and begin
-// at multiples of 16 bytes; all elements are of one dtype, bf16 or f16. `outputs` is even.
+// at multiples of 16 bytes; all elements but those of a quantised weight are of one dtype, bf16 or f16. `outputs` is
+// even.
 struct FewRowsProduct {
   const void* in = nullptr;      // [rows, inner]
   const void* weight = nullptr;  // [outputs, inner]
+  const void* scales = nullptr;  // of a quantised weight, as Weight has them
   const void* bias = nullptr;    // [outputs], or null
   const void* gain = nullptr;    // [inner] of the norm, or null
   const void* offset = nullptr;  // [inner] of the norm, or null
@@ -24,6 +26,7 @@ struct FewRowsProduct {
   std::uint32_t rows = 0;
   std::uint32_t inner = 0;
   std::uint32_t outputs = 0;
+  std::uint32_t bits = 16;       // of an element of the weight: 16, or quantised 8 or 4
   std::uint32_t activation = 0;  // as kernels/lib/activate.h numbers them: none, tanh GELU, or ReLU for any other
   std::uint32_t norm = 0;        // 0 none, 1 LayerNorm, 2 RMSNorm
   std::uint32_t accumulate = 0;
