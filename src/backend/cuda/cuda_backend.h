@@ -58,6 +58,8 @@ class CudaBackend final : public MslBackend {
   bool multiply_forward(const MatmulForward& op);
   // By the driver's kernel for few rows.
   bool multiply_few_rows(const FusedProduct& op);
+  // Whether a product that no kernel of few rows takes is faster apart from its norm, by the library.
+  bool prefers_library(const FusedProduct& op) const;
 
   // Operations of one row as one launch, fused_chain.cpp. Whether the GPU does that and may.
   bool chains();

@@ -225,7 +225,9 @@ void CudaBackend::record_chain(const FusedChain& chain) {
 }
 
 void CudaBackend::execute(const FusedProduct& op) {
-  if (!chain(op) && !multiply_few_rows(op)) MslBackend::execute(op);
+  if (chain(op) || multiply_few_rows(op)) return;
+  if (prefers_library(op)) return multiply_unfused(op);
+  MslBackend::execute(op);
 }
 
 void CudaBackend::execute(const AttentionDecode& op) {

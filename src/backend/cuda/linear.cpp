@@ -16,8 +16,20 @@ namespace {
 using msl::cuda::ProductKind;
 using msl::cuda::ProductOperands;
 
-// Up to so many rows are bound by reading the weight, which the kernels do once.
+// Up to so many rows are bound by reading the weight, which the kernels do once; with two or more of them the library
+// reads a large weight faster.
 constexpr std::int64_t rows_of_kernels = 4;
+constexpr std::int64_t large_weight = std::int64_t{9} << 19;
+
+// Elements of the weight times rows up to which the driver's kernel is faster than the library, and than making a
+// quantised weight plain for it. Of a large quantised weight, the kernels take fewer rows as fast.
+constexpr std::int64_t most_work = std::int64_t{72} << 20;
+constexpr std::int64_t most_quantised_work = std::int64_t{128} << 20;
+constexpr std::int64_t large_quantised_weight = std::int64_t{13} << 19;
+
+std::int64_t rows_of_kernels_for(const Weight& weight) {
+  return !weight.scales && weight.values.elements() > large_weight ? 1 : rows_of_kernels;
+}
 
 std::string identity_of(const msl::cuda::Product& p, const ProductOperands& operands) {
   return msl::identity_of(p.kind, p.activations, p.weights, p.result, p.rows, p.outputs, p.inputs, p.bias, p.gelu,
@@ -45,10 +57,13 @@ std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, 
       !suit(DType::f16, {&weight.scales})) {
     return std::nullopt;
   }
-  // Larger ones take as long as reading them, and there the library is as fast, as are the kernels with one row.
-  constexpr std::int64_t most_elements = std::int64_t{1} << 24;
-  if (weight.values.elements() > most_elements && (!is_quantised || rows == 1)) return std::nullopt;
   const std::int64_t inner = weight.values.shape()[1] * (kept == DType::u8 ? 2 : 1);
+  const std::int64_t elements = weight.outputs() * inner;
+  if (elements > (is_quantised ? most_quantised_work : most_work) / rows) return std::nullopt;
+  if (elements > large_weight && (!is_quantised || rows == 1)) return std::nullopt;
+  if (elements > large_quantised_weight && rows <= rows_of_kernels) return std::nullopt;
+  // The other kernels read a single row's bytes as fast.
+  if (kept == DType::i8 && rows == 1) return std::nullopt;
   msl::cuda::FewRowsProduct product = {.rows = static_cast<std::uint32_t>(rows),
                                        .inner = static_cast<std::uint32_t>(inner),
                                        .outputs = static_cast<std::uint32_t>(weight.values.shape()[0]),
@@ -81,8 +96,14 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
   const std::int64_t rows = op.in.shape().rows();
   const std::int64_t outputs = weight.shape()[0];
   const std::int64_t inputs = weight.shape()[1];
-  if (product_use_ == Use::never || op.weight.scales || rows == 0 || outputs == 0 || inputs == 0) return false;
-  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels && !op.pre_activation) return false;
+  if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return false;
+  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels_for(op.weight) && !op.pre_activation)
+    return false;
+  if (op.weight.scales) {
+    if (rows <= rows_of_kernels) return false;
+    multiply_unpacked(op);
+    return true;
+  }
   ProductOperands operands = {.in = address(op.in),
                               .weight = address(weight),
                               .bias = address(op.bias),
@@ -124,12 +145,12 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
 std::int64_t CudaBackend::fused_rows(const Weight& weight, DType activations, bool has_norm) const {
   if (product_use_ == Use::never) return MslBackend::fused_rows(weight, activations, has_norm);
   if (product_use_ == Use::always) return 0;
-  if (!msl::cuda::runs_few_rows_products()) return rows_of_kernels;
+  if (!msl::cuda::runs_few_rows_products()) return rows_of_kernels_for(weight);
   // More rows take more of its shared memory.
   for (std::int64_t rows = msl::cuda::few_rows_most; rows > rows_of_kernels; rows /= 2) {
     if (few_rows_product(weight, activations, rows, has_norm)) return rows;
   }
-  return rows_of_kernels;
+  return rows_of_kernels_for(weight);
 }
 
 bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
@@ -172,6 +193,11 @@ bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
                 },
                 identity_of(*product)});
   return true;
+}
+
+bool CudaBackend::prefers_library(const FusedProduct& op) const {
+  const std::int64_t rows = op.in.shape().rows();
+  return product_use_ == Use::where_it_serves && op.out.elements() > 0 && rows > rows_of_kernels_for(op.weight);
 }
 
 void CudaBackend::execute(const MatmulForward& op) {

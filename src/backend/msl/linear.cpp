@@ -133,6 +133,10 @@ void MslBackend::execute(const FusedProduct& op) {
     msl::encode_matvec(*recorder_, tuning_, op);
     return;
   }
+  multiply_unfused(op);
+}
+
+void MslBackend::multiply_unfused(const FusedProduct& op) {
   MatmulForward product = {
       .out = op.out, .in = op.in, .weight = op.weight, .bias = op.bias, .activation = op.activation};
   std::optional<msl::Scratch> normalized;

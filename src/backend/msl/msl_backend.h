@@ -129,13 +129,15 @@ class MslBackend : public Backend {
   msl::Scratch scratch(DType dtype, const Shape& shape) { return recorder_->scratch(dtype, shape); }
   // sums [N] += column sums of in [M, N], for the operation of that name.
   void add_column_sums(std::string_view operation, const Tensor& sums, const Tensor& in);
+  // The product with a quantised weight, which is made plain in memory of its own first.
+  void multiply_unpacked(const MatmulForward& op);
+  // The norm, the product and the addition as operations of their own.
+  void multiply_unfused(const FusedProduct& op);
 
  private:
   // The next dispatch of a kernel; see encoder.h.
   msl::Encoder encode(std::string_view kernel) { return msl::Encoder(*recorder_, kernel); }
   const msl::DeviceLimits& limits() const { return device_->limits(); }
-  // The product with a quantised weight, which is made plain in memory of its own.
-  void multiply_unpacked(const MatmulForward& op);
 
   MslBackend(std::unique_ptr<msl::Device> device, std::span<const msl::KernelInfo> kernels, msl::ChosenTuning tuning);
 
