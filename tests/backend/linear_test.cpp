@@ -238,23 +238,11 @@ TEST_P(LinearTest, QuantisedWeightsMayBeginAnywhere) {
     for (const DType kept : {DType::i8, DType::u8}) {
       SCOPED_TRACE(describe(dtype, kept));
       const TestWeight weight(backend(), kept, s.n, s.k);
+      const TestWeight moved(backend(), kept, s.n, s.k, 8, 2);
       const Guarded whole(backend(), dtype, {s.m, s.n});
-      backend().run(MatmulForward{.out = whole, .in = in, .weight = weight.weight()});
-      // The weight eight bytes, and its scales two elements further on.
-      const auto moved = [&](const Tensor& tensor, std::int64_t by, const std::unique_ptr<Buffer>& buffer) {
-        std::vector<std::byte> bytes(buffer->size());
-        const std::span<std::byte> part =
-            std::span(bytes).subspan(static_cast<std::size_t>(by) * size_of(tensor.dtype()), tensor.bytes());
-        backend().download(tensor, part);
-        backend().upload(Tensor(*buffer, 0, DType::u8, {static_cast<std::int64_t>(bytes.size())}), bytes);
-        return Tensor(*buffer, static_cast<std::size_t>(by) * size_of(tensor.dtype()), tensor.dtype(), tensor.shape());
-      };
-      const Weight given = weight.weight();
-      const std::unique_ptr<Buffer> values = backend().allocate(given.values.bytes() + 16, "values");
-      const std::unique_ptr<Buffer> scales = backend().allocate(given.scales.bytes() + 16, "scales");
       const Guarded out(backend(), dtype, {s.m, s.n});
-      backend().run(MatmulForward{
-          .out = out, .in = in, .weight = {moved(given.values, 8, values), moved(given.scales, 2, scales)}});
+      backend().run(MatmulForward{.out = whole, .in = in, .weight = weight.weight()});
+      backend().run(MatmulForward{.out = out, .in = in, .weight = moved.weight()});
       EXPECT_EQ(out.values(), whole.values());
       EXPECT_TRUE(out.intact());
     }

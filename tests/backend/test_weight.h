@@ -12,9 +12,11 @@
 
 namespace mslt::test {
 
-// A random weight of `dtype` with n rows of k, its scales and minima, and the values it represents.
+// A random weight of `dtype` with n rows of k, its scales and minima, and the values it represents. A quantised one
+// starts so many elements, and its scales so many, after a multiple of 64 bytes.
 struct TestWeight {
-  TestWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k) {
+  TestWeight(Backend& backend, DType dtype, std::int64_t n, std::int64_t k, std::size_t shift = 0,
+             std::size_t scale_shift = 0) {
     const bool quantised = dtype == DType::i8 || dtype == DType::u8;
     if (!quantised) {
       meaning = random_values(dtype, n * k, 2);
@@ -34,20 +36,20 @@ struct TestWeight {
     if (bytes) {
       const std::vector<double> scale_values = random_values(DType::f16, n * groups, 3);
       for (std::size_t i = 0; i < integers.size(); ++i) meaning.push_back(integers[i] * scale_values[i / 32]);
-      scales = upload(backend, DType::f16, {n, groups}, scale_values);
-      values = upload(backend, dtype, {n, k}, integers);
+      scales = upload(backend, DType::f16, {n, groups}, scale_values, scale_shift);
+      values = upload(backend, dtype, {n, k}, integers, shift);
       return;
     }
     const std::vector<double> pairs = random_values(DType::f16, 2 * n * groups, 3);
     for (std::size_t i = 0; i < integers.size(); ++i) {
       meaning.push_back(integers[i] * pairs[i / 32 * 2] + pairs[i / 32 * 2 + 1]);
     }
-    scales = upload(backend, DType::f16, {n, groups, 2}, pairs);
+    scales = upload(backend, DType::f16, {n, groups, 2}, pairs, scale_shift);
     std::vector<double> packed;
     for (std::size_t g = 0; g < integers.size(); g += 32) {
       for (std::size_t j = 0; j < 16; ++j) packed.push_back(integers[g + j] + 16 * integers[g + j + 16]);
     }
-    values = upload(backend, dtype, {n, k / 2}, packed);
+    values = upload(backend, dtype, {n, k / 2}, packed, shift);
   }
 
   Weight weight() const { return {values.tensor(), scales.tensor()}; }

@@ -48,7 +48,7 @@ Tensor rows_of(const Tensor& tensor, std::int64_t first, std::int64_t count) {
   return tensor.reshape({tensor.shape().rows(), tensor.shape()[-1]}).slice(first, count);
 }
 
-// The sizes of a product of few rows that the driver's kernel can do.
+// The sizes of a product of few rows that the driver's kernel can do, and faster than others.
 std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, DType activations, std::int64_t rows,
                                                           bool has_norm) {
   const bool is_quantised = static_cast<bool>(weight.scales);
@@ -97,12 +97,13 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
   const std::int64_t outputs = weight.shape()[0];
   const std::int64_t inputs = weight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return false;
-  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels_for(op.weight) && !op.pre_activation)
-    return false;
   if (op.weight.scales) {
     if (rows <= rows_of_kernels) return false;
     multiply_unpacked(op);
     return true;
+  }
+  if (product_use_ == Use::where_it_serves && rows <= rows_of_kernels_for(op.weight) && !op.pre_activation) {
+    return false;
   }
   ProductOperands operands = {.in = address(op.in),
                               .weight = address(weight),

@@ -65,6 +65,7 @@ __device__ __forceinline__ unsigned remote_address(const void* at, unsigned numb
 __device__ __forceinline__ void send(unsigned to, float2 value) {
   asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(value.x), "f"(value.y) : "memory");
 }
+
 // What a norm leaves for the results of a row.
 struct OfRow {
   float factor;
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
   // A quantised weight as it comes, and its scales.
   const bool is_quantised = product.bits < 16;
   const unsigned raw_stride = slice * product.bits / 8;
-  unsigned char* const raw = is_quantised ? reinterpret_cast<unsigned char*>(inbox + pairs) : nullptr;
+  unsigned char* const raw = reinterpret_cast<unsigned char*>(inbox + pairs);
   const RawWeight given = {raw, raw_stride, reinterpret_cast<unsigned*>(raw + columns * raw_stride),
                            scale_words(product, slice)};
 
@@ -238,8 +239,9 @@ __global__ void __launch_bounds__(threads, 2) few_rows_product(const __grid_cons
     } else {
       measure_rows<T, 1>(product, left, stride, head.of_row);
     }
-    __syncthreads();
   }
+  // What other warps put into shared memory.
+  if (has_norm || is_quantised) __syncthreads();
   wait_for(&head.left_full, 0);
 
   float sums[column_tiles][2][2] = {};
@@ -337,13 +339,11 @@ std::size_t shared_bytes(const FewRowsProduct& product) {
   const std::size_t rows = 16 * row_tiles_of(product.rows);
   const std::size_t columns = 8 * product.column_tiles();
   const std::size_t head = 2 * sizeof(Barrier) + rows * sizeof(OfRow) + columns * sizeof(OfColumn);
-  const std::size_t slice = product.inner / product.parts;
+  const unsigned slice = product.inner / product.parts;
   const std::size_t operands = (rows + columns) * (slice + padding) * 2;
   const std::size_t results = rows * columns * sizeof(float);
   const std::size_t raw =
-      product.bits == 16
-          ? 0
-          : columns * (slice * product.bits / 8 + scale_words(product, product.inner / product.parts) * 4);
+      product.bits == 16 ? 0 : columns * (slice * product.bits / 8 + scale_words(product, slice) * 4);
   return head + operands + warps / (rows / 16) * results + results + raw;
 }
 
@@ -376,16 +376,17 @@ cudaError_t prepare_few_rows_products() {
 
 bool FewRowsProduct::plan() {
   if (rows == 0 || rows > few_rows_most || inner == 0 || outputs == 0 || outputs % 2 != 0) return false;
-  // Whole words of scales.
-  const unsigned grain = bits == 8 ? 2 * weight_group : step;
   if (norm != 0 && inner > most_normed) return false;
   const auto groups_at_once = static_cast<unsigned>(multiprocessors());
+  // Whole words of scales.
+  const unsigned grain = bits == 8 ? 2 * weight_group : step;
+  const unsigned turns_at_most = bits == 16 ? most_turns : most_turns_of_quantised;
   unsigned least = ~0u;
   FewRowsProduct best = *this;
   for (parts = 1; parts <= (norm != 0 ? 1 : most_parts); parts *= 2) {
     if (inner % (parts * grain) != 0) continue;
     // As many columns as turns of all multiprocessors have.
-    for (unsigned turns = 1; turns <= (bits == 16 ? most_turns : most_turns_of_quantised); ++turns) {
+    for (unsigned turns = 1; turns <= turns_at_most; ++turns) {
       const unsigned groups = std::max(groups_at_once * turns / parts, 1u);
       columns = (outputs + 2 * groups - 1) / (2 * groups) * 2;
       if (columns > 8 * most_column_tiles || shared_bytes(*this) > most_shared_bytes) continue;
