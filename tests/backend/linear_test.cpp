@@ -252,8 +252,8 @@ TEST_P(LinearTest, QuantisedWeightsMayBeginAnywhere) {
 TEST_P(LinearTest, FusedProductsEqualTheReference) {
   // Whole spans, some of them shared; then rows that the kernels do not normalise; then too many rows.
   // And sizes of the kernels for few rows of 16 bits: parts of a long inner length, and rows that end between tiles.
-  const std::vector<LinearSize> shapes = {{1, 70, 64},  {3, 33, 96},   {1, 9, 1312},  {5, 33, 800}, {2, 7, 36},
-                                          {70, 12, 64}, {17, 70, 160}, {17, 6, 3072}, {31, 18, 256}};
+  const std::vector<LinearSize> shapes = {{1, 70, 64},  {3, 33, 96},   {1, 9, 1312},  {5, 33, 800},  {2, 7, 36},
+                                          {70, 12, 64}, {17, 70, 160}, {17, 6, 3072}, {31, 18, 256}, {6, 34, 832}};
   for (const LinearSize& s : shapes) {
     for (const DType dtype : activation_types(backend())) {
       const std::vector<double> in_values = random_values(dtype, s.m * s.k, 1);

@@ -56,8 +56,12 @@ class CudaBackend final : public MslBackend {
   template <class Op>
   bool multiply(const Op& op, const msl::cuda::Product& product, const msl::cuda::ProductOperands& operands);
   bool multiply_forward(const MatmulForward& op);
-  // By the driver's kernel for few rows.
-  bool multiply_few_rows(const FusedProduct& op);
+  // By the driver's kernels for few rows, as `product`.
+  template <class Op>
+  bool multiply_few_rows(const Op& op, const FusedProduct& product);
+  // Sets the operands of one of those kernels, whose sizes are set.
+  template <class Op, class Kernel>
+  void record_few_rows(std::string_view name, const Op& op, const FusedProduct& product, Kernel& kernel);
   // Whether a product that no kernel of few rows takes is faster apart from its norm, by the library.
   bool prefers_library(const FusedProduct& op) const;
 
@@ -77,7 +81,7 @@ class CudaBackend final : public MslBackend {
     std::shared_ptr<msl::cuda::CudnnAttention> attention;
   };
   std::optional<bool> chains_;
-  std::optional<bool> few_rows_;                       // whether the GPU has that kernel and may use it
+  std::optional<bool> few_rows_;                       // whether the GPU has the kernels for few rows and may use them
   std::vector<std::unique_ptr<Buffer>> chain_memory_;  // the last is in use by new chains
   std::uint64_t recorded_chains_ = 0;
   std::weak_ptr<FusedChain> chain_;  // that the recorder is to record

@@ -225,7 +225,7 @@ void CudaBackend::record_chain(const FusedChain& chain) {
 }
 
 void CudaBackend::execute(const FusedProduct& op) {
-  if (chain(op) || multiply_few_rows(op)) return;
+  if (chain(op) || multiply_few_rows(op, op)) return;
   if (prefers_library(op)) return multiply_unfused(op);
   MslBackend::execute(op);
 }

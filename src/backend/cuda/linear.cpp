@@ -8,6 +8,7 @@
 #include "backend/cuda/suits.h"
 #include "backend/msl/drivers/cuda/cuda_status.h"
 #include "backend/msl/drivers/cuda/few_rows_product.h"
+#include "backend/msl/drivers/cuda/quantised_product.h"
 #include "base/fail.h"
 
 namespace mslt {
@@ -21,11 +22,11 @@ using msl::cuda::ProductOperands;
 constexpr std::int64_t rows_of_kernels = 4;
 constexpr std::int64_t large_weight = std::int64_t{9} << 19;
 
-// Elements of the weight times rows up to which the driver's kernel is faster than the library, and than making a
-// quantised weight plain for it. Of a large quantised weight, the kernels take fewer rows as fast.
+// Elements of the weight times rows up to which the driver's kernel of few rows is faster than the library, and than
+// the other kernel of quantised weights, which is faster for up to rows_of_tile rows.
 constexpr std::int64_t most_work = std::int64_t{72} << 20;
 constexpr std::int64_t most_quantised_work = std::int64_t{128} << 20;
-constexpr std::int64_t large_quantised_weight = std::int64_t{13} << 19;
+constexpr std::int64_t rows_of_tile = 8;
 
 std::int64_t rows_of_kernels_for(const Weight& weight) {
   return !weight.scales && weight.values.elements() > large_weight ? 1 : rows_of_kernels;
@@ -38,9 +39,18 @@ std::string identity_of(const msl::cuda::Product& p, const ProductOperands& oper
                           operands.result);
 }
 
-std::string identity_of(const msl::cuda::FewRowsProduct& p) {
+// Of one of the driver's kernels of few rows.
+template <class Kernel>
+std::string identity_of(const Kernel& p) {
   return msl::identity_of(p.in, p.weight, p.scales, p.bits, p.bias, p.gain, p.offset, p.out, p.rows, p.inner, p.outputs,
                           p.activation, p.norm, p.accumulate, p.epsilon, p.weight_offset, p.early);
+}
+
+cudaError_t launch(const msl::cuda::FewRowsProduct& kernel, DType dtype, cudaStream_t stream) {
+  return msl::cuda::launch_few_rows_product(kernel, dtype, stream);
+}
+cudaError_t launch(const msl::cuda::QuantisedProduct& kernel, DType dtype, cudaStream_t stream) {
+  return msl::cuda::launch_quantised_product(kernel, dtype, stream);
 }
 
 // Rows [first, first + count), as a matrix.
@@ -61,9 +71,6 @@ std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, 
   const std::int64_t elements = weight.outputs() * inner;
   if (elements > (is_quantised ? most_quantised_work : most_work) / rows) return std::nullopt;
   if (elements > large_weight && (!is_quantised || rows == 1)) return std::nullopt;
-  if (elements > large_quantised_weight && rows <= rows_of_kernels) return std::nullopt;
-  // The other kernels read a single row's bytes as fast.
-  if (kept == DType::i8 && rows == 1) return std::nullopt;
   msl::cuda::FewRowsProduct product = {.rows = static_cast<std::uint32_t>(rows),
                                        .inner = static_cast<std::uint32_t>(inner),
                                        .outputs = static_cast<std::uint32_t>(weight.values.shape()[0]),
@@ -71,6 +78,24 @@ std::optional<msl::cuda::FewRowsProduct> few_rows_product(const Weight& weight, 
                                                : kept == DType::u8 ? 4u
                                                                    : 8u,
                                        .norm = has_norm ? 1u : 0u};
+  if (!product.plan()) return std::nullopt;
+  return product;
+}
+
+// The sizes of a product of few rows that the driver's kernel for quantised weights can do.
+std::optional<msl::cuda::QuantisedProduct> quantised_product(const Weight& weight, DType activations, std::int64_t rows,
+                                                             bool has_norm) {
+  const DType kept = weight.values.dtype();
+  if (!is_16_bit(activations) || rows > msl::cuda::few_rows_most || !weight.scales || !suit(kept, {&weight.values}) ||
+      !suit(DType::f16, {&weight.scales})) {
+    return std::nullopt;
+  }
+  const std::int64_t inner = weight.values.shape()[1] * (kept == DType::u8 ? 2 : 1);
+  msl::cuda::QuantisedProduct product = {.rows = static_cast<std::uint32_t>(rows),
+                                         .inner = static_cast<std::uint32_t>(inner),
+                                         .outputs = static_cast<std::uint32_t>(weight.values.shape()[0]),
+                                         .bits = kept == DType::u8 ? 4u : 8u,
+                                         .norm = has_norm ? 1u : 0u};
   if (!product.plan()) return std::nullopt;
   return product;
 }
@@ -98,6 +123,10 @@ bool CudaBackend::multiply_forward(const MatmulForward& op) {
   const std::int64_t inputs = weight.shape()[1];
   if (product_use_ == Use::never || rows == 0 || outputs == 0 || inputs == 0) return false;
   if (op.weight.scales) {
+    if (multiply_few_rows(
+            op, {.out = op.out, .in = op.in, .weight = op.weight, .bias = op.bias, .activation = op.activation})) {
+      return true;
+    }
     if (rows <= rows_of_kernels) return false;
     multiply_unpacked(op);
     return true;
@@ -149,51 +178,70 @@ std::int64_t CudaBackend::fused_rows(const Weight& weight, DType activations, bo
   if (!msl::cuda::runs_few_rows_products()) return rows_of_kernels_for(weight);
   // More rows take more of its shared memory.
   for (std::int64_t rows = msl::cuda::few_rows_most; rows > rows_of_kernels; rows /= 2) {
-    if (few_rows_product(weight, activations, rows, has_norm)) return rows;
+    if (few_rows_product(weight, activations, rows, has_norm) ||
+        quantised_product(weight, activations, rows, has_norm)) {
+      return rows;
+    }
   }
   return rows_of_kernels_for(weight);
 }
 
-bool CudaBackend::multiply_few_rows(const FusedProduct& op) {
-  const std::int64_t rows = op.in.shape().rows();
+template <class Op>
+bool CudaBackend::multiply_few_rows(const Op& op, const FusedProduct& product) {
+  const std::int64_t rows = product.in.shape().rows();
+  const bool is_quantised = static_cast<bool>(product.weight.scales);
   // One row of 16 bits is the kernels', or a chain's.
-  const std::int64_t fewest = op.weight.scales ? 1 : 2;
+  const std::int64_t fewest = is_quantised ? 1 : 2;
   if (product_use_ != Use::where_it_serves || rows < fewest || rows > msl::cuda::few_rows_most) return false;
-  std::optional<msl::cuda::FewRowsProduct> product =
-      few_rows_product(op.weight, op.in.dtype(), rows, static_cast<bool>(op.norm_weight));
-  const bool has_activation =
-      op.activation == Activation::none || op.activation == Activation::gelu || op.activation == Activation::relu;
-  if (!product || !has_activation ||
-      !suit(op.in.dtype(), {&op.out, &op.in, &op.norm_weight, &op.norm_bias, &op.bias})) {
+  const bool has_activation = product.activation == Activation::none || product.activation == Activation::gelu ||
+                              product.activation == Activation::relu;
+  if (!has_activation ||
+      !suit(product.in.dtype(), {&product.out, &product.in, &product.norm_weight, &product.norm_bias, &product.bias})) {
     return false;
   }
   if (!few_rows_) {
     few_rows_ = msl::cuda::runs_few_rows_products();
-    if (*few_rows_) msl::cuda::check(msl::cuda::prepare_few_rows_products(), "preparing products of few rows");
+    if (*few_rows_) {
+      msl::cuda::check(msl::cuda::prepare_few_rows_products(), "preparing products of few rows");
+      msl::cuda::check(msl::cuda::prepare_quantised_products(), "preparing products of quantised weights");
+    }
   }
   if (!*few_rows_) return false;
-  product->in = address(op.in);
-  product->weight = address(op.weight.values);
-  product->scales = address(op.weight.scales);
-  product->bias = address(op.bias);
-  product->gain = address(op.norm_weight);
-  product->offset = address(op.norm_bias);
-  product->out = address(op.out);
-  product->activation = static_cast<std::uint32_t>(op.activation);
-  if (op.norm_weight && op.norm.rms) product->norm = 2;
-  product->accumulate = op.accumulate ? 1u : 0u;
-  product->epsilon = op.norm.epsilon;
-  product->weight_offset = op.norm.weight_offset;
-  product->early =
-      recorder().may_read_early({&op.weight.values, &op.weight.scales, &op.norm_weight, &op.norm_bias}) ? 1u : 0u;
-  library_call("few_rows", op, 0,
-               {[each = *product, dtype = op.in.dtype()](const msl::LibraryContext& context) {
-                  msl::cuda::check(
-                      msl::cuda::launch_few_rows_product(each, dtype, static_cast<cudaStream_t>(context.stream)),
-                      "launching 'few_rows_product'");
+  const bool has_norm = static_cast<bool>(product.norm_weight);
+  auto plain = few_rows_product(product.weight, product.in.dtype(), rows, has_norm);
+  auto quantised = quantised_product(product.weight, product.in.dtype(), rows, has_norm);
+  if (quantised && (rows <= rows_of_tile || !plain)) {
+    record_few_rows("quantised", op, product, *quantised);
+    return true;
+  }
+  if (plain) record_few_rows("few_rows", op, product, *plain);
+  return static_cast<bool>(plain);
+}
+
+template <class Op, class Kernel>
+void CudaBackend::record_few_rows(std::string_view name, const Op& op, const FusedProduct& product, Kernel& kernel) {
+  kernel.in = address(product.in);
+  kernel.weight = address(product.weight.values);
+  kernel.scales = address(product.weight.scales);
+  kernel.bias = address(product.bias);
+  kernel.gain = address(product.norm_weight);
+  kernel.offset = address(product.norm_bias);
+  kernel.out = address(product.out);
+  kernel.activation = static_cast<std::uint32_t>(product.activation);
+  if (product.norm_weight && product.norm.rms) kernel.norm = 2;
+  kernel.accumulate = product.accumulate ? 1u : 0u;
+  kernel.epsilon = product.norm.epsilon;
+  kernel.weight_offset = product.norm.weight_offset;
+  kernel.early = recorder().may_read_early(
+                     {&product.weight.values, &product.weight.scales, &product.norm_weight, &product.norm_bias})
+                     ? 1u
+                     : 0u;
+  library_call(name, op, 0,
+               {[kernel, dtype = product.in.dtype()](const msl::LibraryContext& context) {
+                  msl::cuda::check(launch(kernel, dtype, static_cast<cudaStream_t>(context.stream)),
+                                   "launching a product of few rows");
                 },
-                identity_of(*product)});
-  return true;
+                identity_of(kernel)});
 }
 
 bool CudaBackend::prefers_library(const FusedProduct& op) const {
