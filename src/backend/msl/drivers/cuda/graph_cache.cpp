@@ -17,7 +17,7 @@ constexpr int seen_before = 2;
 template <class T>
 void append(std::string& identity, const T& value) {
   static_assert(std::is_scalar_v<T>);
-  identity.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  identity.append(reinterpret_cast<const char*>(&value), sizeof(T));
 }
 
 void append(std::string& identity, const Launch& launch, std::span<const std::byte> parameters) {

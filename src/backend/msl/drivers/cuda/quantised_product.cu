@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "backend/msl/drivers/cuda/current_gpu.h"
 #include "backend/msl/drivers/cuda/element_math.cuh"
@@ -46,7 +47,7 @@ struct OfRow {
 
 // Parts of shared memory, in bytes from its begin on.
 struct Layout {
-  unsigned input;        // rows of inner + padding elements
+  unsigned input;        // rows of part + padding elements
   unsigned group_sums;   // of the input: a float for each group and row
   unsigned results;      // two for each warp
   unsigned ring;         // ring_stages for each warp
@@ -67,8 +68,8 @@ __host__ __device__ constexpr Layout layout_of(const QuantisedProduct& product) 
   const unsigned rows = 8 * row_tiles_of(product.rows);
   Layout layout{};
   layout.input = few_rows_most * sizeof(OfRow);
-  layout.group_sums = layout.input + product.rows * (product.inner + padding) * 2;
-  const unsigned sums = product.bits == 4 ? product.inner / weight_group * rows * 4 : 0;
+  layout.group_sums = layout.input + product.rows * (product.part + padding) * 2;
+  const unsigned sums = product.bits == 4 ? product.part / weight_group * rows * 4 : 0;
   layout.results = layout.group_sums + sums;
   layout.ring = layout.results + result_buffers(rows / 8) * warps * rows * result_stride * 4;
   layout.stage_bytes = product.bits == 8 ? Stage<8>::bytes : Stage<4>::bytes;
@@ -79,13 +80,12 @@ __host__ __device__ constexpr Layout layout_of(const QuantisedProduct& product) 
 // Where a unit of a row of the input lies in shared memory.
 template <typename T>
 __device__ __forceinline__ T* input_at(const QuantisedProduct& product, T* input, unsigned row, unsigned at) {
-  return input + row * (product.inner + padding) + at * unit;
+  return input + row * (product.part + padding) + at * unit;
 }
 
-// Calls take(row, unit) for this thread's units of the input. Units of a group belong to neighbouring lanes.
+// Calls take(row, unit) for this thread's of `units` units of each row. Units of a group belong to neighbouring lanes.
 template <typename Take>
-__device__ __forceinline__ void for_own_units(const QuantisedProduct& product, const Take& take) {
-  const unsigned units = product.inner / unit;
+__device__ __forceinline__ void for_own_units(const QuantisedProduct& product, unsigned units, const Take& take) {
   unsigned row = threadIdx.x / units;
   unsigned at = threadIdx.x % units;
 #pragma unroll 4
@@ -165,11 +165,13 @@ __device__ __forceinline__ void prepare_unit(const QuantisedProduct& product, T*
   }
 }
 
-// Brings the input to shared memory as prepare_unit says.
+// Brings the part of the input that begins with element `first` of its rows to shared memory as prepare_unit says.
 template <typename T, unsigned bits, unsigned row_tiles>
-__device__ __forceinline__ void bring_input(const QuantisedProduct& product, T* input, float* group_sums, OfRow* rows) {
-  const T* const in = static_cast<const T*>(product.in);
-  for_own_units(product, [&](unsigned row, unsigned at) {
+__device__ __forceinline__ void bring_input(const QuantisedProduct& product, unsigned first, T* input,
+                                            float* group_sums, OfRow* rows) {
+  const T* const in = static_cast<const T*>(product.in) + first;
+  const unsigned units = min(product.part, product.inner - first) / unit;
+  for_own_units(product, units, [&](unsigned row, unsigned at) {
     metal::tensor_core::copy_unit(input_at(product, input, row, at), in + std::size_t(row) * product.inner + at * unit,
                                   true);
   });
@@ -177,14 +179,14 @@ __device__ __forceinline__ void bring_input(const QuantisedProduct& product, T* 
   metal::tensor_core::wait_for_batches<0>();
   if (product.norm == 0) {
     // A thread prepares what it copied itself.
-    for_own_units(product, [&](unsigned row, unsigned at) {
+    for_own_units(product, units, [&](unsigned row, unsigned at) {
       prepare_unit<T, bits, row_tiles, false>(product, input, group_sums, rows, row, at);
     });
   } else {
     __syncthreads();
     measure_rows<T>(product, input, rows);
     __syncthreads();
-    for_own_units(product, [&](unsigned row, unsigned at) {
+    for_own_units(product, units, [&](unsigned row, unsigned at) {
       prepare_unit<T, bits, row_tiles, true>(product, input, group_sums, rows, row, at);
     });
   }
@@ -321,70 +323,80 @@ __global__ void __launch_bounds__(threads, row_tiles < 4 ? 2 : 1)
     if (product.offset != nullptr) ask_ahead(product.offset, product.inner * 2);
   }
   metal::mslt_wait();
-  bring_input<T, bits, row_tiles>(product, input, group_sums, of_row);
-
   const T* own_input[row_tiles];
 #pragma unroll
   for (unsigned n = 0; n < row_tiles; ++n) {
     // Past the last row that row stands in; what comes of it is not written.
-    own_input[n] = input + min(n * 8 + lane / 4, product.rows - 1) * (product.inner + padding) + lane % 4 * unit;
+    own_input[n] = input + min(n * 8 + lane / 4, product.rows - 1) * (product.part + padding) + lane % 4 * unit;
   }
   unsigned slot = 0;
   unsigned parity = 0;
+  float sums[row_tiles][2][2];
 #pragma unroll 1
-  for (unsigned tile = blockIdx.x + gridDim.x * team; tile < tiles; tile += tile_step) {
-    float sums[row_tiles][2][2] = {};
+  for (unsigned part = 0; part < product.inner; part += product.part) {
+    if (part > 0) __syncthreads();
+    bring_input<T, bits, row_tiles>(product, part, input, group_sums, of_row);
+    const unsigned end_of_part = min(stages, (part + product.part) / S::length);
 #pragma unroll 1
-    for (unsigned stage = member; stage < stages; stage += sharing) {
-      metal::tensor_core::wait_for_batches<ring_stages - 2>();
-      // All lanes' copies are there, and none reads the stage before this one any more.
-      __syncwarp();
-      ask();
-      const unsigned first = stage * S::length;
-      const T* at[row_tiles];
+    for (unsigned tile = blockIdx.x + gridDim.x * team; tile < tiles; tile += tile_step) {
+      if (part == 0) {
 #pragma unroll
-      for (unsigned n = 0; n < row_tiles; ++n) at[n] = own_input[n] + first;
-      const unsigned char* const own_stage = ring + slot * S::bytes;
-      const float* const own_sums = group_sums + first / weight_group * rows + lane % 4 * 2;
-      const unsigned left = (product.inner - first) / weight_group;
-      if (left >= S::groups) {
-        add_stage<T, bits, row_tiles, true>(sums, own_stage, left, at, own_sums);
-      } else {
-        add_stage<T, bits, row_tiles, false>(sums, own_stage, left, at, own_sums);
+        for (unsigned n = 0; n < row_tiles; ++n) sums[n][0][0] = sums[n][0][1] = sums[n][1][0] = sums[n][1][1] = 0.0f;
       }
-      slot = slot + 1 == ring_stages ? 0 : slot + 1;
-    }
-    // Rows of the input by rows of the tile.
-    float* const own = results + (parity * warps + warp) * tile_results;
+#pragma unroll 1
+      for (unsigned stage = part / S::length + member; stage < end_of_part; stage += sharing) {
+        metal::tensor_core::wait_for_batches<ring_stages - 2>();
+        // All lanes' copies are there, and none reads the stage before this one any more.
+        __syncwarp();
+        ask();
+        const unsigned first = stage * S::length - part;
+        const T* at[row_tiles];
 #pragma unroll
-    for (unsigned n = 0; n < row_tiles; ++n) {
+        for (unsigned n = 0; n < row_tiles; ++n) at[n] = own_input[n] + first;
+        const unsigned char* const own_stage = ring + slot * S::bytes;
+        const float* const own_sums = group_sums + first / weight_group * rows + lane % 4 * 2;
+        const unsigned left = (product.inner - part - first) / weight_group;
+        if (left >= S::groups) {
+          add_stage<T, bits, row_tiles, true>(sums, own_stage, left, at, own_sums);
+        } else {
+          add_stage<T, bits, row_tiles, false>(sums, own_stage, left, at, own_sums);
+        }
+        slot = slot + 1 == ring_stages ? 0 : slot + 1;
+      }
+      // With more parts than one, the next goes on with this tile's sums.
+      if (part + product.part < product.inner) continue;
+      // Rows of the input by rows of the tile.
+      float* const own = results + (parity * warps + warp) * tile_results;
 #pragma unroll
-      for (unsigned half = 0; half < 2; ++half) {
+      for (unsigned n = 0; n < row_tiles; ++n) {
 #pragma unroll
-        for (unsigned k = 0; k < 2; ++k) {
-          own[(n * 8 + lane % 4 * 2 + k) * result_stride + lane / 4 + 8 * half] = sums[n][half][k];
+        for (unsigned half = 0; half < 2; ++half) {
+#pragma unroll
+          for (unsigned k = 0; k < 2; ++k) {
+            own[(n * 8 + lane % 4 * 2 + k) * result_stride + lane / 4 + 8 * half] = sums[n][half][k];
+          }
         }
       }
-    }
-    wait_for_team(team, sharing);
-    const float* const of_team = results + (parity * warps + warp - member) * tile_results;
-#pragma unroll 1
-    for (unsigned i = member * 32 + lane; i < tile_rows * product.rows; i += sharing * 32) {
-      const unsigned row = i / tile_rows;
-      const unsigned column = tile * tile_rows + i % tile_rows;
-      if (column >= product.outputs) continue;
-      float sum = 0.0f;
-#pragma unroll 1
-      for (unsigned w = 0; w < sharing; ++w) sum += of_team[w * tile_results + row * result_stride + i % tile_rows];
-      if (product.bias != nullptr) sum += to_float(static_cast<const T*>(product.bias)[column]);
-      T& out = static_cast<T*>(product.out)[std::size_t(row) * product.outputs + column];
-      const float result = activate(product.activation, sum);
-      out = from_float<T>(product.accumulate != 0 ? to_float(out) + result : result);
-    }
-    if constexpr (result_buffers(row_tiles) == 1) {
       wait_for_team(team, sharing);
-    } else {
-      parity = 1 - parity;
+      const float* const of_team = results + (parity * warps + warp - member) * tile_results;
+#pragma unroll 1
+      for (unsigned i = member * 32 + lane; i < tile_rows * product.rows; i += sharing * 32) {
+        const unsigned row = i / tile_rows;
+        const unsigned column = tile * tile_rows + i % tile_rows;
+        if (column >= product.outputs) continue;
+        float sum = 0.0f;
+#pragma unroll 1
+        for (unsigned w = 0; w < sharing; ++w) sum += of_team[w * tile_results + row * result_stride + i % tile_rows];
+        if (product.bias != nullptr) sum += to_float(static_cast<const T*>(product.bias)[column]);
+        T& out = static_cast<T*>(product.out)[std::size_t(row) * product.outputs + column];
+        const float result = activate(product.activation, sum);
+        out = from_float<T>(product.accumulate != 0 ? to_float(out) + result : result);
+      }
+      if constexpr (result_buffers(row_tiles) == 1) {
+        wait_for_team(team, sharing);
+      } else {
+        parity = 1 - parity;
+      }
     }
   }
 #endif
@@ -421,16 +433,23 @@ cudaError_t prepare_quantised_products() {
 bool QuantisedProduct::plan() {
   if (rows == 0 || rows > few_rows_most || inner == 0 || outputs == 0) return false;
   if (inner % (2 * weight_group) != 0 || inner > 1u << 20) return false;
-  const unsigned bytes = layout_of(*this).end;
-  if (bytes > most_shared_bytes) return false;
-  const unsigned at_once =
-      static_cast<unsigned>(multiprocessors()) * (bytes <= half_shared_bytes && row_tiles_of(rows) < 4 ? 2 : 1);
-  if (at_once == 0) return false;
-  const unsigned tiles = (outputs + tile_rows - 1) / tile_rows;
   const unsigned length = bits == 8 ? Stage<8>::length : Stage<4>::length;
   const unsigned stages = (inner + length - 1) / length;
-  groups = std::min(tiles, at_once);
+  const unsigned tiles = (outputs + tile_rows - 1) / tile_rows;
+  const auto processors = static_cast<unsigned>(multiprocessors());
+  if (processors == 0) return false;
+  part = stages * length;
+  const unsigned bytes = layout_of(*this).end;
+  groups = std::min(tiles, bytes <= half_shared_bytes && row_tiles_of(rows) < 4 ? 2 * processors : processors);
   const unsigned own_tiles = (tiles + groups - 1) / groups;
+  if (bytes > most_shared_bytes) {
+    if (norm != 0 || own_tiles > warps) return false;
+    sharing = std::bit_floor(warps / own_tiles);
+    // Whole turns of the warps that share a tile, so that each begins a part with a stage of its own number.
+    const unsigned turn = warps * length;
+    while (part > turn && layout_of(*this).end > most_shared_bytes) part = (part / 2 + turn - 1) / turn * turn;
+    return layout_of(*this).end <= most_shared_bytes;
+  }
   unsigned least = ~0u;
   // Joining the sums of a team takes as long as half a stage for each of its warps. Four warps are the best of equals.
   for (const unsigned each : {4u, 2u, 1u, 8u}) {

@@ -34,12 +34,15 @@ struct QuantisedProduct {
   std::uint32_t early = 0;  // whether the weight, gain and offset may be read before earlier kernels have ended
   float epsilon = 0.0f;
   float weight_offset = 0.0f;
-  // How it is divided, which plan() sets: threadgroups, and how many warps share the inner length of a tile of outputs.
+  // How it is divided, which plan() sets: threadgroups, how many warps share the inner length of a tile of outputs, and
+  // how much of the inner length of the input lies in shared memory at once.
   std::uint32_t groups = 0;
   std::uint32_t sharing = 0;
+  std::uint32_t part = 0;
 
   // Divides it for the current GPU, which runs_few_rows_products(). False if its sizes are not those of the kernel:
-  // an inner length of whole pairs of groups of 32, and rows that fit into shared memory.
+  // an inner length of whole pairs of groups of 32, and rows that fit into shared memory; in parts, if there is no norm
+  // and the multiprocessors have few outputs each.
   bool plan();
 };
 

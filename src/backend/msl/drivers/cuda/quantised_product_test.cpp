@@ -177,6 +177,23 @@ TEST_F(QuantisedProductOnGpu, ProductsEqualTheReference) {
   }
 }
 
+TEST_F(QuantisedProductOnGpu, RowsThatDoNotFitIntoSharedMemoryComeInParts) {
+  for (const DType dtype : {DType::bf16, DType::f16}) {
+    for (const unsigned bits : {4u, 8u}) {
+      for (const Sizes& s : {Sizes{32, 40, 4160}, Sizes{9, 100, 12352}, Sizes{8, 33, 14336}}) {
+        Case each(dtype, bits, s, 0, true);
+        ASSERT_TRUE(each.product.plan());
+        EXPECT_LT(each.product.part, s.inner);
+        expect_right(each);
+        // As on a GPU with so few multiprocessors that they have several tiles.
+        each.product.groups = 2;
+        each.product.sharing = 2;
+        expect_right(each);
+      }
+    }
+  }
+}
+
 TEST_F(QuantisedProductOnGpu, EveryDivisionOfTheWorkGivesTheSame) {
   for (const unsigned bits : {4u, 8u}) {
     for (const std::uint32_t rows : {5u, 20u}) {
@@ -194,8 +211,8 @@ TEST_F(QuantisedProductOnGpu, EveryDivisionOfTheWorkGivesTheSame) {
 }
 
 TEST_F(QuantisedProductOnGpu, SizesThatTheKernelHasNotAreRefused) {
-  const auto takes = [](std::uint32_t rows, std::uint32_t outputs, std::uint32_t inner) {
-    QuantisedProduct product{.rows = rows, .inner = inner, .outputs = outputs};
+  const auto takes = [](std::uint32_t rows, std::uint32_t outputs, std::uint32_t inner, std::uint32_t norm = 0) {
+    QuantisedProduct product{.rows = rows, .inner = inner, .outputs = outputs, .norm = norm};
     return product.plan();
   };
   EXPECT_TRUE(takes(1, 1, 64));
@@ -206,8 +223,10 @@ TEST_F(QuantisedProductOnGpu, SizesThatTheKernelHasNotAreRefused) {
   EXPECT_FALSE(takes(0, 1, 64));
   EXPECT_FALSE(takes(1, 0, 64));
   EXPECT_FALSE(takes(1, 1, 0));
-  // The rows would not fit into shared memory.
-  EXPECT_FALSE(takes(32, 1, 16384));
+  // Rows that do not fit into shared memory whole.
+  EXPECT_TRUE(takes(32, 1, 16384));
+  EXPECT_FALSE(takes(32, 1, 16384, 2));
+  EXPECT_FALSE(takes(32, 1000000, 16384));
 }
 
 }  // namespace
