@@ -142,10 +142,38 @@ inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint
   }
 }
 
+// The largest of a span's elements; of NaN only, or where a device takes subnormals for zeros, perhaps another number.
+template <typename T>
+inline float span_maximum(thread const Run<T, span_width>& span) {
+  float values[span_width];
+  unpack_raw(span, values);
+  float maximum = values[0];
+#pragma unroll
+  for (uint k = 1; k < span_width; ++k) {
+    maximum = fmax(maximum, values[k]);
+  }
+  return maximum;
+}
+
+// How many of `count` candidates lead candidate `own`, counted by `share` neighbouring lanes together, a power of two.
+inline uint count_leaders(threadgroup const uint* ranks, threadgroup const uint* indices, uint count, uint own,
+                          uint lane, uint share) {
+  const Candidate candidate = {ranks[own], indices[own]};
+  uint leaders = 0;
+  for (uint i = lane % share; i < count; i += share) {
+    const Candidate other = {ranks[i], indices[i]};
+    leaders += leads(other, candidate) ? 1 : 0;
+  }
+  for (uint step = 1; step < share; step *= 2) {
+    leaders += simd_shuffle_xor(leaders, ushort(step));
+  }
+  return leaders;
+}
+
 // The k largest logits in descending order. The k-th largest of the threads' maxima is a threshold that at least k
 // elements reach, and seldom many more. Maxima of batches show which few batches to read again for them; all threads
-// share that work. Each element's place is the number of those before it. If too many reach the threshold, or k is
-// larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner
+// share that work. Each element's place is the number of those before it. If too many or too few reach the threshold, or
+// k is larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner
 // searches again: O(vocab + k · vocab / threads) steps and no memory, for any k. Only the upper halves of the batches'
 // maxima are kept, so a few more batches are read again. The arrays take less than 16 KB, so that a device has room for two
 // groups, or for one if it counts them twice.
@@ -181,10 +209,12 @@ template <typename T>
     if (first < spans) {
       Run<T, span_width> batch[scan_spans];
       fetch_batch(x, first, spans, threads, args.aligned, batch);
+      float maximum = span_maximum(batch[0]);
 #pragma unroll
-      for (uint j = 0; j < scan_spans; ++j) {
-        top = max(top, span_top(batch[j]));
+      for (uint j = 1; j < scan_spans; ++j) {
+        maximum = fmax(maximum, span_maximum(batch[j]));
       }
+      top = rank_of(float_bits(maximum));
     }
     const uint at = b / batches_a_slot * threads + position;
     const uint kept = b % batches_a_slot == 0 ? 0u : uint(maxima[at]);
@@ -198,9 +228,9 @@ template <typename T>
     own_max = max(own_max, simd_shuffle_xor(own_max, ushort(joined)));
     joined *= 2;
   }
-  const uint entries = threads / joined;
   if (position % joined == 0) {
     candidate_ranks[position / joined] = own_max;
+    candidate_indices[position / joined] = position / joined;
   }
   if (position == 0) {
     threshold_of_all[0] = 0;
@@ -208,16 +238,10 @@ template <typename T>
     atomic_store_explicit(count_of_all, 0u, memory_order_relaxed);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (position < entries) {
-    const Candidate own = {candidate_ranks[position], position};
-    uint before = 0;
-    for (uint i = 0; i < entries; ++i) {
-      const Candidate other = {candidate_ranks[i], i};
-      before += leads(other, own) ? 1 : 0;
-    }
-    if (before + 1 == args.k) {
-      threshold_of_all[0] = own.rank;
-    }
+  const uint leaders =
+      count_leaders(candidate_ranks, candidate_indices, threads / joined, position / joined, lane, joined);
+  if (leaders + 1 == args.k) {
+    threshold_of_all[0] = candidate_ranks[position / joined];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -253,17 +277,20 @@ template <typename T>
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const uint count = atomic_load_explicit(count_of_all, memory_order_relaxed);
-  if (hit_count <= most_candidates && count <= most_candidates) {
-    for (uint i = position; i < count; i += threads) {
-      const Candidate own = {candidate_ranks[i], candidate_indices[i]};
-      uint before = 0;
-      for (uint j = 0; j < count; ++j) {
-        const Candidate other = {candidate_ranks[j], candidate_indices[j]};
-        before += leads(other, own) ? 1 : 0;
-      }
-      if (before < args.k) {
-        values[ulong(row) * args.k + before] = as_type<float>(float_bits(x[own.index]));
-        indices[ulong(row) * args.k + before] = int(own.index);
+  if (hit_count <= most_candidates && count >= args.k && count <= most_candidates) {
+    // Lanes that find a candidate's place together.
+    uint share = 1;
+    while (share < 32 && 2 * share * count <= threads) {
+      share *= 2;
+    }
+    // The last candidate stands in for missing ones, so that all lanes of a simdgroup go on together.
+    for (uint first = 0; first < count * share; first += threads) {
+      const uint own = (first + position) / share;
+      const uint before = count_leaders(candidate_ranks, candidate_indices, count, min(own, count - 1), lane, share);
+      if (own < count && before < args.k && lane % share == 0) {
+        const uint index = candidate_indices[own];
+        values[ulong(row) * args.k + before] = as_type<float>(float_bits(x[index]));
+        indices[ulong(row) * args.k + before] = int(index);
       }
     }
     return;
