@@ -1,6 +1,6 @@
 // Token and position embedding.
 //
-// The backward pass sorts the rows by token (blocks by counting, then merging eight runs at a time), sums each token's
+// The backward pass sorts the rows by token (blocks by counting and merging, then merging many runs at a time), sums each token's
 // rows in that order in chunks, and joins the sums of tokens that span several chunks.
 #include <metal_stdlib>
 
@@ -113,8 +113,15 @@ constant constexpr uint sort_block = 1024;
 // Rows that one simdgroup sorts.
 constant constexpr uint sort_run = 32;
 
-// Runs merged at a time.
-constant constexpr uint merged_runs = 8;
+// Runs that a thread searches at once, so that its reads do not wait for each other.
+constant constexpr uint searched_runs = 4;
+
+// Runs of a block that are merged at a time.
+constant constexpr uint block_runs = 8;
+
+// Runs that embedding_merge merges, and the lanes that search them for a key together.
+constant constexpr uint merged_runs = 32;
+constant constexpr uint lanes_a_key = merged_runs / searched_runs;
 
 // Rows, ordered by token, that one thread sums at a time.
 constant constexpr uint gradient_chunk = 32;
@@ -123,20 +130,41 @@ constant constexpr uint gradient_chunk = 32;
 // ones count as large numbers.
 constant constexpr uint no_token = 0xffffffffu;
 
-// How many of the `count` sorted tokens are below `token`, or at most `token` if `or_equal`.
-inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, bool or_equal) {
-  uint low = 0;
-  uint high = count;
-  while (low < high) {
-    const uint middle = (low + high) / 2;
-    const uint other = tokens[middle];
-    if (other < token || (or_equal && other == token)) {
-      low = middle + 1;
-    } else {
-      high = middle;
+// Whether a token of run `run` precedes the same or another of run `own_run`.
+inline bool precedes(uint other, uint run, uint token, uint own_run) {
+  return other < token || (other == token && run < own_run);
+}
+
+// How many of a block's tokens in the runs first_run to first_run + searched_runs - 1, but for `own_run`, precede a
+// token of that. A run has `run` sorted tokens, a power of two, the last perhaps fewer, and the block `count`.
+inline uint rank_in_block(threadgroup const uint* tokens, uint count, uint first_run, uint run, uint token,
+                          uint own_run) {
+  uint begins[searched_runs];
+  uint lengths[searched_runs];
+  uint places[searched_runs];
+#pragma unroll
+  for (uint i = 0; i < searched_runs; ++i) {
+    const uint begin = (first_run + i) * run;
+    const bool is_searched = begin < count && first_run + i != own_run;
+    begins[i] = is_searched ? begin : 0;
+    lengths[i] = is_searched ? min(run, count - begin) : 0;
+    places[i] = 0;
+  }
+  for (uint step = run; step > 0; step /= 2) {
+#pragma unroll
+    for (uint i = 0; i < searched_runs; ++i) {
+      const uint next = places[i] + step;
+      const bool exists = next <= lengths[i];
+      const uint other = tokens[begins[i] + (exists ? next - 1 : 0)];
+      places[i] = exists && precedes(other, first_run + i, token, own_run) ? next : places[i];
     }
   }
-  return low;
+  uint sum = 0;
+#pragma unroll
+  for (uint i = 0; i < searched_runs; ++i) {
+    sum += places[i];
+  }
+  return sum;
 }
 
 // keys[block] = the block's rows, sorted: 32 are placed by counting those before each, then eight neighbouring runs are
@@ -164,16 +192,13 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
   sorted_rows[0][position - lane + before] = position;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   uint from = 0;
-  for (uint run = sort_run; run < threads; run *= merged_runs) {
+  for (uint run = sort_run; run < threads; run *= block_runs) {
     const uint own_run = position / run;
-    const uint first_run = own_run / merged_runs * merged_runs;
+    const uint first_run = own_run / block_runs * block_runs;
     const uint own = sorted[from][position];
     uint place = first_run * run + position % run;
-    for (uint other = first_run; other < first_run + merged_runs; ++other) {
-      const uint other_begin = other * run;
-      if (other != own_run && other_begin < threads) {
-        place += rank_among(sorted[from] + other_begin, min(run, threads - other_begin), own, other < own_run);
-      }
+    for (uint i = 0; i < block_runs && (first_run + i) * run < threads; i += searched_runs) {
+      place += rank_in_block(sorted[from], threads, first_run + i, run, own, own_run);
     }
     sorted[1 - from][place] = own;
     sorted_rows[1 - from][place] = sorted_rows[from][position];
@@ -185,57 +210,58 @@ inline uint rank_among(threadgroup const uint* tokens, uint count, uint token, b
   }
 }
 
-// Merges eight neighbouring runs of args.run sorted keys: a key's place is its own rank plus its ranks in the others,
-// found by parallel bisections. Rows of one token are in the order of their runs.
+// Merges merged_runs neighbouring runs of args.run sorted keys: a key's place is its own rank plus its ranks in the
+// others, found by parallel bisections of lanes_a_key lanes. Rows of one token are in the order of their runs.
 [[max_total_threads_per_threadgroup(256)]]
 kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uint2* keys [[buffer(1)]],
                             constant EmbeddingSortArgs& args [[buffer(2)]],
                             uint group [[threadgroup_position_in_grid]],
                             uint position [[thread_position_in_threadgroup]],
                             uint threads [[threads_per_threadgroup]]) {
-  const ulong index = ulong(group) * threads + position;
-  if (index >= args.rows) {
-    return;
-  }
-  const ulong run = args.run;
-  const ulong own_run = uint(index) / args.run;
-  const ulong first_run = own_run / merged_runs * merged_runs;
+  const ulong number = (ulong(group) * threads + position) / lanes_a_key;
+  // Lanes without a key search for the last one, so that all lanes of a simdgroup go on together.
+  const uint index = uint(min(number, ulong(args.rows) - 1));
+  const uint own_run = index / args.run;
+  const uint first_run = own_run / merged_runs * merged_runs;
+  const uint lane_run = first_run + position % lanes_a_key * searched_runs;
   const uint2 key = keys[index];
-  // In each run, keys before lows[i] precede the key, keys from highs[i] on do not.
-  ulong lows[merged_runs];
-  ulong highs[merged_runs];
-  ulong begins = 0;
+  uint begins[searched_runs];
+  uint lengths[searched_runs];
+  uint places[searched_runs];
 #pragma unroll
-  for (uint i = 0; i < merged_runs; ++i) {
-    const ulong run_begin = min((first_run + i) * run, ulong(args.rows));
-    const ulong run_end = min(run_begin + run, ulong(args.rows));
-    const bool is_own = first_run + i == own_run;
-    lows[i] = is_own ? index : run_begin;
-    highs[i] = is_own ? index : run_end;
-    begins += run_begin;
+  for (uint i = 0; i < searched_runs; ++i) {
+    const ulong begin = ulong(lane_run + i) * args.run;
+    const bool is_searched = begin < args.rows && lane_run + i != own_run;
+    begins[i] = is_searched ? uint(begin) : 0;
+    lengths[i] = is_searched ? min(args.run, args.rows - uint(begin)) : 0;
+    places[i] = 0;
   }
-  for (ulong left = run; left > 0; left /= 2) {
-    uint others[merged_runs];
+  for (uint step = args.first_step; step > 0; step /= 2) {
+    uint others[searched_runs];
 #pragma unroll
-    for (uint i = 0; i < merged_runs; ++i) {
-      // If the search has ended, this reads an existing key and changes nothing.
-      others[i] = keys[min((lows[i] + highs[i]) / 2, ulong(args.rows) - 1)].x;
+    for (uint i = 0; i < searched_runs; ++i) {
+      // Of a run that has not so many, some key that does not count.
+      const uint next = places[i] + step;
+      others[i] = keys[begins[i] + (next <= lengths[i] ? next - 1 : 0)].x;
     }
 #pragma unroll
-    for (uint i = 0; i < merged_runs; ++i) {
-      const ulong middle = (lows[i] + highs[i]) / 2;
-      const bool open = lows[i] < highs[i];
-      const bool below = others[i] < key.x || (others[i] == key.x && first_run + i < own_run);
-      lows[i] = open && below ? middle + 1 : lows[i];
-      highs[i] = open && !below ? middle : highs[i];
+    for (uint i = 0; i < searched_runs; ++i) {
+      const uint next = places[i] + step;
+      places[i] = next <= lengths[i] && precedes(others[i], lane_run + i, key.x, own_run) ? next : places[i];
     }
   }
-  ulong place = first_run * run;
+  uint place = 0;
 #pragma unroll
-  for (uint i = 0; i < merged_runs; ++i) {
-    place += lows[i];
+  for (uint i = 0; i < searched_runs; ++i) {
+    place += places[i];
   }
-  merged[place - begins] = key;
+#pragma unroll
+  for (uint step = 1; step < lanes_a_key; step *= 2) {
+    place += simd_shuffle_xor(place, ushort(step));
+  }
+  if (position % lanes_a_key == 0 && number < args.rows) {
+    merged[ulong(first_run) * args.run + index % args.run + place] = key;
+  }
 }
 
 // Rows in flight per thread, each with its token's gradient.

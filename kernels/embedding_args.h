@@ -18,7 +18,8 @@ struct EmbeddingForwardArgs {
 
 struct EmbeddingSortArgs {
   uint32_t rows;
-  uint32_t run;  // rows per sorted run so far
+  uint32_t run;         // rows per sorted run so far
+  uint32_t first_step;  // the largest power of two that is not larger
 };
 
 struct EmbeddingGradientArgs {

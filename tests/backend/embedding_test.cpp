@@ -141,6 +141,8 @@ TEST_P(EmbeddingTest, BackwardEqualsTheReference) {
   all.push_back({3, 100, 3, 20, 100});
   all.push_back({9, 130, 24, 20, 131});
   all.push_back({65, 130, 3, 700, 130});
+  // More runs than are merged at a time.
+  all.push_back({5, 6600, 1, 700, 6600});
   for (const EmbeddingSize& s : all) {
     const std::vector<double> token_values = random_tokens(s);
     const Guarded tokens = upload(backend(), DType::i32, shape_of(s.batch, s.length), token_values);

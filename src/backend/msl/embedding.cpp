@@ -1,5 +1,6 @@
 // Token and position embedding as MSL kernels.
 #include <algorithm>
+#include <bit>
 
 #include "backend/msl/any_float.h"
 #include "backend/msl/launch.h"
@@ -9,9 +10,11 @@
 namespace mslt {
 namespace {
 
-// As in kernels/embedding.metal: rows sorted per threadgroup, runs merged at a time, sorted rows summed per thread.
+// As in kernels/embedding.metal: rows sorted per threadgroup, runs merged at a time, lanes that find a key's place
+// together, sorted rows summed per thread.
 constexpr std::int64_t sort_block = 1024;
-constexpr std::int64_t merged_runs = 8;
+constexpr std::int64_t merged_runs = 32;
+constexpr std::int64_t lanes_a_key = 8;
 constexpr std::int64_t gradient_chunk = 32;
 
 // Threads per group of a merge.
@@ -77,7 +80,8 @@ void MslBackend::execute(const EmbeddingBackward& op) {
   if (!op.dtoken_weight || op.dtoken_weight.elements() == 0) return;
 
   const std::int64_t block = msl::row_threads(rows, 1, sort_block);
-  EmbeddingSortArgs sort_args = {.rows = msl::count32(rows, backward), .run = static_cast<std::uint32_t>(block)};
+  EmbeddingSortArgs sort_args = {
+      .rows = msl::count32(rows, backward), .run = static_cast<std::uint32_t>(block), .first_step = 0};
   const msl::Scratch first_keys = scratch(DType::u32, {rows, 2});
   const msl::Scratch second_keys = scratch(DType::u32, {rows, 2});
   const Tensor* keys = &first_keys.tensor();
@@ -89,11 +93,12 @@ void MslBackend::execute(const EmbeddingBackward& op) {
       .dispatch({msl::group_count(rows, block)}, {sort_args.run});
   for (std::int64_t run = block; run < rows; run *= merged_runs) {
     sort_args.run = static_cast<std::uint32_t>(run);
+    sort_args.first_step = std::bit_floor(sort_args.run);
     encode("embedding_merge")
         .buffer(0, *merged)
         .buffer(1, *keys)
         .bytes(2, sort_args)
-        .dispatch({msl::group_count(rows, merge_threads)}, {merge_threads});
+        .dispatch({msl::group_count(rows * lanes_a_key, merge_threads)}, {merge_threads});
     std::swap(keys, merged);
   }
 
