@@ -130,14 +130,27 @@ MSLT_INSTANTIATE(argmax_f16, argmax_rows, half)
 constant constexpr uint kept_maxima = 2048;
 constant constexpr uint most_candidates = 1024;
 
-// Appends the elements with a rank of at least `threshold`, in any order; counts all, keeps those that fit.
-inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint* count, threadgroup uint* ranks,
-                  threadgroup uint* indices) {
-  if (rank >= threshold) {
-    const uint place = atomic_fetch_add_explicit(count, 1u, memory_order_relaxed);
-    if (place < most_candidates) {
-      ranks[place] = rank;
-      indices[place] = index;
+// Appends those of a span's elements whose rank is at least `threshold`, in any order; counts all, keeps those that fit.
+template <typename T>
+inline void offer(thread const Run<T, span_width>& span, uint first_index, uint elements, uint threshold,
+                  threadgroup atomic_uint* count, threadgroup uint* ranks, threadgroup uint* indices) {
+  uint own_ranks[span_width];
+  uint own_count = 0;
+#pragma unroll
+  for (uint e = 0; e < span_width; ++e) {
+    own_ranks[e] = span_rank(span, e);
+    own_count += e < elements && own_ranks[e] >= threshold ? 1 : 0;
+  }
+  if (own_count == 0) {
+    return;
+  }
+  uint place = atomic_fetch_add_explicit(count, own_count, memory_order_relaxed);
+#pragma unroll
+  for (uint e = 0; e < span_width; ++e) {
+    if (e < elements && own_ranks[e] >= threshold && place < most_candidates) {
+      ranks[place] = own_ranks[e];
+      indices[place] = first_index + e;
+      ++place;
     }
   }
 }
@@ -230,7 +243,6 @@ template <typename T>
   }
   if (position % joined == 0) {
     candidate_ranks[position / joined] = own_max;
-    candidate_indices[position / joined] = position / joined;
   }
   if (position == 0) {
     threshold_of_all[0] = 0;
@@ -238,10 +250,20 @@ template <typename T>
     atomic_store_explicit(count_of_all, 0u, memory_order_relaxed);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint leaders =
-      count_leaders(candidate_ranks, candidate_indices, threads / joined, position / joined, lane, joined);
-  if (leaders + 1 == args.k) {
-    threshold_of_all[0] = candidate_ranks[position / joined];
+  // Neighbouring lanes compare the same maximum with the others.
+  const uint own_entry = candidate_ranks[position / joined];
+  uint larger = 0;
+  uint as_large = 0;
+  for (uint i = position % joined; i < threads / joined; i += joined) {
+    larger += candidate_ranks[i] > own_entry ? 1 : 0;
+    as_large += candidate_ranks[i] >= own_entry ? 1 : 0;
+  }
+  for (uint step = 1; step < joined; step *= 2) {
+    larger += simd_shuffle_xor(larger, ushort(step));
+    as_large += simd_shuffle_xor(as_large, ushort(step));
+  }
+  if (larger < args.k && as_large >= args.k) {
+    threshold_of_all[0] = own_entry;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -264,15 +286,14 @@ template <typename T>
     if (span < spans) {
       Run<T, span_width> raw;
       fetch_span(x, ulong(span) * span_width, ulong(spans) * span_width, args.aligned, raw);
-#pragma unroll
-      for (uint e = 0; e < span_width; ++e) {
-        offer(span_rank(raw, e), span * span_width + e, threshold, count_of_all, candidate_ranks, candidate_indices);
-      }
+      offer(raw, span * span_width, span_width, threshold, count_of_all, candidate_ranks, candidate_indices);
     }
   }
-  const uint rest = spans * span_width + position;
-  if (rest < args.vocab) {
-    offer(rank_of(float_bits(x[rest])), rest, threshold, count_of_all, candidate_ranks, candidate_indices);
+  const uint rest = spans * span_width;
+  if (position == 0 && rest < args.vocab) {
+    Run<T, span_width> raw;
+    fetch_each(x, rest, args.vocab, raw);
+    offer(raw, rest, args.vocab - rest, threshold, count_of_all, candidate_ranks, candidate_indices);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
