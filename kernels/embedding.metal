@@ -1,7 +1,7 @@
 // Token and position embedding.
 //
-// The backward pass sorts the rows by token (blocks by counting and merging, then merging many runs at a time), sums each token's
-// rows in that order in chunks, and joins the sums of tokens that span several chunks.
+// The backward pass sorts the rows by token (blocks of up to 1,024, of which up to 32 are merged at a time), sums each
+// token's rows in that order in chunks, and joins the sums of tokens that span several chunks.
 #include <metal_stdlib>
 
 #include "embedding_args.h"
@@ -110,157 +110,201 @@ MSLT_INSTANTIATE(embedding_groups_f16_u8, embedding_groups, half, uchar)
 // Most rows that one threadgroup sorts.
 constant constexpr uint sort_block = 1024;
 
-// Rows that one simdgroup sorts.
+// Rows that one simdgroup sorts, and those of eight, which are merged first.
 constant constexpr uint sort_run = 32;
+constant constexpr uint sort_middle_run = 256;
 
-// Runs that a thread searches at once, so that its reads do not wait for each other.
+// Runs that one simdgroup searches, and the most simdgroups that share the search.
 constant constexpr uint searched_runs = 4;
+constant constexpr uint most_searchers = 8;
 
-// Runs of a block that are merged at a time.
-constant constexpr uint block_runs = 8;
-
-// Runs that embedding_merge merges, and the lanes that search them for a key together.
-constant constexpr uint merged_runs = 32;
-constant constexpr uint lanes_a_key = merged_runs / searched_runs;
+// Sorted rows, neighbours of one run, that a threadgroup places.
+constant constexpr uint placed_rows = 32;
 
 // Rows, ordered by token, that one thread sums at a time.
 constant constexpr uint gradient_chunk = 32;
 
-// The token of a missing row: sorts after all others. Tokens outside the vocabulary come after those inside it: negative
-// ones count as large numbers.
-constant constexpr uint no_token = 0xffffffffu;
+// The token of a missing row: none is larger. Tokens outside the vocabulary come after those inside it: negative ones
+// count as large numbers, the two largest as one, so that a token plus one is a number, too.
+constant constexpr uint no_token = 0xfffffffeu;
 
-// Whether a token of run `run` precedes the same or another of run `own_run`.
-inline bool precedes(uint other, uint run, uint token, uint own_run) {
-  return other < token || (other == token && run < own_run);
-}
-
-// How many of a block's tokens in the runs first_run to first_run + searched_runs - 1, but for `own_run`, precede a
-// token of that. A run has `run` sorted tokens, a power of two, the last perhaps fewer, and the block `count`.
-inline uint rank_in_block(threadgroup const uint* tokens, uint count, uint first_run, uint run, uint token,
-                          uint own_run) {
-  uint begins[searched_runs];
-  uint lengths[searched_runs];
-  uint places[searched_runs];
+// The place of the thread's row among all of `runs` neighbouring sorted runs, which begin at a multiple of their common
+// length: its place in its own run, and the number of tokens before it in each other one. These are found together, by
+// bisections that depend on nothing but their own last step.
+template <uint run, uint runs>
+inline uint place_in_runs(threadgroup const uint* tokens, uint position, uint token) {
+  const uint own_run = position / run % runs;
+  const uint begin = position / (run * runs) * (run * runs);
+  uint places[runs - 1];
+  uint bounds[runs - 1];
+  uint place = begin + position % run;
 #pragma unroll
-  for (uint i = 0; i < searched_runs; ++i) {
-    const uint begin = (first_run + i) * run;
-    const bool is_searched = begin < count && first_run + i != own_run;
-    begins[i] = is_searched ? begin : 0;
-    lengths[i] = is_searched ? min(run, count - begin) : 0;
-    places[i] = 0;
+  for (uint i = 0; i < runs - 1; ++i) {
+    const uint other = (own_run + 1 + i) % runs;
+    places[i] = begin + other * run;
+    place -= places[i];
+    // Rows of one token stay in order because those of an earlier run go first.
+    bounds[i] = other < own_run ? token + 1 : token;
   }
-  for (uint step = run; step > 0; step /= 2) {
 #pragma unroll
-    for (uint i = 0; i < searched_runs; ++i) {
-      const uint next = places[i] + step;
-      const bool exists = next <= lengths[i];
-      const uint other = tokens[begins[i] + (exists ? next - 1 : 0)];
-      places[i] = exists && precedes(other, first_run + i, token, own_run) ? next : places[i];
+  for (uint step = run / 2; step > 0; step /= 2) {
+#pragma unroll
+    for (uint i = 0; i < runs - 1; ++i) {
+      places[i] += tokens[places[i] + step - 1] < bounds[i] ? step : 0;
     }
   }
-  uint sum = 0;
 #pragma unroll
-  for (uint i = 0; i < searched_runs; ++i) {
-    sum += places[i];
+  for (uint i = 0; i < runs - 1; ++i) {
+    place += places[i] + (tokens[places[i]] < bounds[i] ? 1 : 0);
   }
-  return sum;
+  return place;
 }
 
-// keys[block] = the block's rows, sorted: 32 are placed by counting those before each, then eight neighbouring runs are
-// merged at a time. Rows of one token stay in order because those of an earlier run go first. A threadgroup of whole
-// simdgroups sorts as many rows as it has threads, at most sort_block; missing rows of the last one come at
-// the end.
-[[max_total_threads_per_threadgroup(1024)]] kernel void embedding_sort(
-    device uint2* keys [[buffer(0)]], device const int* tokens [[buffer(1)]],
-    constant EmbeddingSortArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
-    uint position [[thread_position_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
-  threadgroup uint sorted[2][sort_block];
-  threadgroup uint sorted_rows[2][sort_block];
+// keys[block] = the block's rows, sorted: 32 are placed by counting those before each, then eight runs of 32 are
+// merged, and four of 256. A threadgroup of whole simdgroups sorts as many rows as it has threads, at most sort_block;
+// missing rows of the last one come at the end.
+[[max_total_threads_per_threadgroup(1024)]] kernel void embedding_sort(device uint2* keys [[buffer(0)]],
+                                                                       device const int* tokens [[buffer(1)]],
+                                                                       constant EmbeddingSortArgs& args [[buffer(2)]],
+                                                                       uint group [[threadgroup_position_in_grid]],
+                                                                       uint position [[thread_position_in_threadgroup]],
+                                                                       uint threads [[threads_per_threadgroup]]) {
+  threadgroup uint small_runs[sort_block];
+  threadgroup uint small_rows[sort_block];
+  threadgroup uint large_runs[sort_block];
+  threadgroup uint large_rows[sort_block];
   const ulong begin = ulong(group) * threads;
   const uint lane = position % sort_run;
   uint token = no_token;
   if (begin + position < args.rows) {
-    token = uint(tokens[begin + position]);
+    token = min(uint(tokens[begin + position]), no_token);
   }
+  // Merges read whole runs.
+  for (uint i = position + threads; i < sort_block; i += threads) {
+    small_runs[i] = no_token;
+    large_runs[i] = no_token;
+  }
+  // A lane before this one has not the highest of the bits in which they differ.
   uint before = 0;
-  for (uint i = 0; i < sort_run; ++i) {
-    const uint other = simd_shuffle(token, ushort(i));
-    before += other < token || (other == token && i < lane) ? 1 : 0;
+#pragma unroll
+  for (uint i = 1; i < sort_run; ++i) {
+    const uint highest = i < 2 ? 1 : i < 4 ? 2 : i < 8 ? 4 : i < 16 ? 8 : 16;
+    const uint bound = (lane & highest) != 0 ? token + 1 : token;
+    before += simd_shuffle_xor(token, ushort(i)) < bound ? 1 : 0;
   }
-  sorted[0][position - lane + before] = token;
-  sorted_rows[0][position - lane + before] = position;
+  small_runs[position - lane + before] = token;
+  small_rows[position - lane + before] = position;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  uint from = 0;
-  for (uint run = sort_run; run < threads; run *= block_runs) {
-    const uint own_run = position / run;
-    const uint first_run = own_run / block_runs * block_runs;
-    const uint own = sorted[from][position];
-    uint place = first_run * run + position % run;
-    for (uint i = 0; i < block_runs && (first_run + i) * run < threads; i += searched_runs) {
-      place += rank_in_block(sorted[from], threads, first_run + i, run, own, own_run);
-    }
-    sorted[1 - from][place] = own;
-    sorted_rows[1 - from][place] = sorted_rows[from][position];
-    from = 1 - from;
+  uint row = position;
+  if (threads > sort_run) {
+    constexpr uint runs = sort_middle_run / sort_run;
+    const uint own = small_runs[position];
+    const uint place = place_in_runs<sort_run, runs>(small_runs, position, own);
+    large_runs[place] = own;
+    large_rows[place] = small_rows[position];
     threadgroup_barrier(mem_flags::mem_threadgroup);
+    token = large_runs[position];
+    row = large_rows[position];
+  } else {
+    token = small_runs[position];
+    row = small_rows[position];
   }
-  if (begin + position < args.rows) {
-    keys[begin + position] = uint2(sorted[from][position], uint(begin) + sorted_rows[from][position]);
+  uint place = position;
+  if (threads > sort_middle_run) {
+    place = place_in_runs<sort_middle_run, sort_block / sort_middle_run>(large_runs, position, token);
+  }
+  if (begin + place < args.rows) {
+    keys[begin + place] = uint2(token, uint(begin) + row);
   }
 }
 
-// Merges merged_runs neighbouring runs of args.run sorted keys: a key's place is its own rank plus its ranks in the
-// others, found by parallel bisections of lanes_a_key lanes. Rows of one token are in the order of their runs.
+// Moves each place by `step` if the keys up to there have tokens below the run's bound.
+inline void search_step(device const uint2* keys, uint step, thread const uint* bounds, thread uint* places) {
+  uint others[searched_runs];
+#pragma unroll
+  for (uint i = 0; i < searched_runs; ++i) {
+    others[i] = (keys + places[i])[step - 1].x;
+  }
+#pragma unroll
+  for (uint i = 0; i < searched_runs; ++i) {
+    places[i] += others[i] < bounds[i] ? step : 0;
+  }
+}
+
+// The same for runs that end at ends[i].
+inline void search_step_before(device const uint2* keys, uint step, thread const uint* bounds, thread const uint* ends,
+                               thread uint* places) {
+#pragma unroll
+  for (uint i = 0; i < searched_runs; ++i) {
+    const bool inside = step <= ends[i] - places[i];
+    const uint other = keys[inside ? places[i] + step - 1 : 0].x;
+    places[i] += inside && other < bounds[i] ? step : 0;
+  }
+}
+
+// Merges neighbouring runs of 2^run_bits sorted keys, four for each simdgroup of a threadgroup: a key's place is its
+// own rank plus its ranks in the others. A threadgroup places 32 keys of one run, and each simdgroup searches four runs
+// for all of them: so neighbouring keys read neighbouring places. Runs are as long as a sorted block at least, the last
+// one of all excepted; simdgroups are a power of two.
 [[max_total_threads_per_threadgroup(256)]]
 kernel void embedding_merge(device uint2* merged [[buffer(0)]], device const uint2* keys [[buffer(1)]],
-                            constant EmbeddingSortArgs& args [[buffer(2)]],
-                            uint group [[threadgroup_position_in_grid]],
-                            uint position [[thread_position_in_threadgroup]],
-                            uint threads [[threads_per_threadgroup]]) {
-  const ulong number = (ulong(group) * threads + position) / lanes_a_key;
-  // Lanes without a key search for the last one, so that all lanes of a simdgroup go on together.
-  const uint index = uint(min(number, ulong(args.rows) - 1));
-  const uint own_run = index / args.run;
-  const uint first_run = own_run / merged_runs * merged_runs;
-  const uint lane_run = first_run + position % lanes_a_key * searched_runs;
-  const uint2 key = keys[index];
+                            constant EmbeddingSortArgs& args [[buffer(2)]], uint group [[threadgroup_position_in_grid]],
+                            uint simdgroup [[simdgroup_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+                            uint simdgroups [[simdgroups_per_threadgroup]]) {
+  threadgroup uint ranks[most_searchers * placed_rows];
+  const uint run = 1u << args.run_bits;
+  const uint begin = group * placed_rows;
+  const uint own_run = begin >> args.run_bits;
+  const uint first_run = own_run & ~(simdgroups * searched_runs - 1);
+  const uint first = first_run + simdgroup * searched_runs;
+  const uint2 key = keys[min(ulong(begin) + lane, ulong(args.rows) - 1)];
+  // Rows of one token are in the order of their runs.
+  uint bounds[searched_runs];
   uint begins[searched_runs];
-  uint lengths[searched_runs];
   uint places[searched_runs];
 #pragma unroll
   for (uint i = 0; i < searched_runs; ++i) {
-    const ulong begin = ulong(lane_run + i) * args.run;
-    const bool is_searched = begin < args.rows && lane_run + i != own_run;
-    begins[i] = is_searched ? uint(begin) : 0;
-    lengths[i] = is_searched ? min(args.run, args.rows - uint(begin)) : 0;
-    places[i] = 0;
+    bounds[i] = first + i < own_run ? key.x + 1 : key.x;
   }
-  for (uint step = args.first_step; step > 0; step /= 2) {
-    uint others[searched_runs];
+  if (ulong(first + searched_runs) * run <= args.rows) {
 #pragma unroll
     for (uint i = 0; i < searched_runs; ++i) {
-      // Of a run that has not so many, some key that does not count.
-      const uint next = places[i] + step;
-      others[i] = keys[begins[i] + (next <= lengths[i] ? next - 1 : 0)].x;
+      begins[i] = (first + i) * run;
+      places[i] = begins[i];
+    }
+    for (uint step = run / 2; step >= sort_block; step /= 2) {
+      search_step(keys, step, bounds, places);
     }
 #pragma unroll
+    for (uint step = sort_block / 2; step > 0; step /= 2) {
+      search_step(keys, step, bounds, places);
+    }
+    search_step(keys, 1, bounds, places);
+  } else {
+    uint ends[searched_runs];
+#pragma unroll
     for (uint i = 0; i < searched_runs; ++i) {
-      const uint next = places[i] + step;
-      places[i] = next <= lengths[i] && precedes(others[i], lane_run + i, key.x, own_run) ? next : places[i];
+      begins[i] = uint(min(ulong(first + i) * run, ulong(args.rows)));
+      ends[i] = uint(min(ulong(first + i + 1) * run, ulong(args.rows)));
+      places[i] = begins[i];
+    }
+    for (uint step = begins[0] < args.rows ? run : 0; step > 0; step /= 2) {
+      search_step_before(keys, step, bounds, ends, places);
     }
   }
-  uint place = 0;
+  uint rank = 0;
 #pragma unroll
   for (uint i = 0; i < searched_runs; ++i) {
-    place += places[i];
+    rank += first + i == own_run ? begin + lane - own_run * run : places[i] - begins[i];
   }
-#pragma unroll
-  for (uint step = 1; step < lanes_a_key; step *= 2) {
-    place += simd_shuffle_xor(place, ushort(step));
-  }
-  if (position % lanes_a_key == 0 && number < args.rows) {
-    merged[ulong(first_run) * args.run + index % args.run + place] = key;
+  ranks[simdgroup * placed_rows + lane] = rank;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (simdgroup == 0 && ulong(begin) + lane < args.rows) {
+    uint place = first_run * run;
+    for (uint i = 0; i < simdgroups; ++i) {
+      place += ranks[i * placed_rows + lane];
+    }
+    merged[place] = key;
   }
 }
 

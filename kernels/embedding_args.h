@@ -18,8 +18,7 @@ struct EmbeddingForwardArgs {
 
 struct EmbeddingSortArgs {
   uint32_t rows;
-  uint32_t run;         // rows per sorted run so far
-  uint32_t first_step;  // the largest power of two that is not larger
+  uint32_t run_bits;  // runs sorted so far have 2^run_bits rows
 };
 
 struct EmbeddingGradientArgs {

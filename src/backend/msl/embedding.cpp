@@ -10,17 +10,31 @@
 namespace mslt {
 namespace {
 
-// As in kernels/embedding.metal: rows sorted per threadgroup, runs merged at a time, lanes that find a key's place
-// together, sorted rows summed per thread.
+// As in kernels/embedding.metal: rows sorted per threadgroup; runs that a simdgroup of a merge searches, simdgroups of
+// a merge's threadgroup and rows that it places; sorted rows summed per thread.
 constexpr std::int64_t sort_block = 1024;
-constexpr std::int64_t merged_runs = 32;
-constexpr std::int64_t lanes_a_key = 8;
+constexpr std::int64_t searched_runs = 4;
+constexpr std::int64_t most_searchers = 8;
+constexpr std::int64_t placed_rows = 32;
 constexpr std::int64_t gradient_chunk = 32;
 
-// Threads per group of a merge.
-constexpr std::uint32_t merge_threads = 256;
-
 constexpr std::string_view backward = "embedding_backward";
+
+// The simdgroups that share each of the fewest merges that join that many runs: as few as will do, since a key is
+// searched in all runs of its merge. A power of two.
+std::int64_t merge_searchers(std::int64_t runs) {
+  constexpr std::int64_t most_runs = most_searchers * searched_runs;
+  int merges = 1;
+  for (std::int64_t reach = most_runs; reach < runs; reach *= most_runs) ++merges;
+  std::int64_t searchers = 1;
+  const auto reach = [&] {
+    std::int64_t joined = 1;
+    for (int merge = 0; merge < merges; ++merge) joined *= searchers * searched_runs;
+    return joined;
+  };
+  while (reach() < runs) searchers *= 2;
+  return searchers;
+}
 
 }  // namespace
 
@@ -80,8 +94,7 @@ void MslBackend::execute(const EmbeddingBackward& op) {
   if (!op.dtoken_weight || op.dtoken_weight.elements() == 0) return;
 
   const std::int64_t block = msl::row_threads(rows, 1, sort_block);
-  EmbeddingSortArgs sort_args = {
-      .rows = msl::count32(rows, backward), .run = static_cast<std::uint32_t>(block), .first_step = 0};
+  EmbeddingSortArgs sort_args = {.rows = msl::count32(rows, backward), .run_bits = 0};
   const msl::Scratch first_keys = scratch(DType::u32, {rows, 2});
   const msl::Scratch second_keys = scratch(DType::u32, {rows, 2});
   const Tensor* keys = &first_keys.tensor();
@@ -90,15 +103,17 @@ void MslBackend::execute(const EmbeddingBackward& op) {
       .buffer(0, *keys)
       .buffer(1, op.tokens)
       .bytes(2, sort_args)
-      .dispatch({msl::group_count(rows, block)}, {sort_args.run});
-  for (std::int64_t run = block; run < rows; run *= merged_runs) {
-    sort_args.run = static_cast<std::uint32_t>(run);
-    sort_args.first_step = std::bit_floor(sort_args.run);
+      .dispatch({msl::group_count(rows, block)}, {static_cast<std::uint32_t>(block)});
+  const std::int64_t searchers = merge_searchers((rows + block - 1) / block);
+  // If there is more than one block, its length is a power of two.
+  for (std::int64_t run = block; run < rows; run *= searchers * searched_runs) {
+    sort_args.run_bits = static_cast<std::uint32_t>(std::bit_width(static_cast<std::uint64_t>(run)) - 1);
     encode("embedding_merge")
         .buffer(0, *merged)
         .buffer(1, *keys)
         .bytes(2, sort_args)
-        .dispatch({msl::group_count(rows * lanes_a_key, merge_threads)}, {merge_threads});
+        .dispatch({msl::group_count(rows, placed_rows)},
+                  {static_cast<std::uint32_t>(searchers * msl::simdgroup_width)});
     std::swap(keys, merged);
   }
 
