@@ -51,15 +51,42 @@ inline uint span_rank(thread const Run<T, span_width>& span, uint k) {
   return rank_of(float_bits(run_element(span, k)));
 }
 
-// The highest rank among them.
+// The highest rank of a batch. Nearly always one instruction an element: the largest float, or NaN if there is nothing
+// else. Where that is 0 or subnormal, the device may have flushed others to 0, so their ranks tell.
 template <typename T>
-inline uint span_top(thread const Run<T, span_width>& span) {
+inline uint batch_top(thread const Run<T, span_width>* batch) {
+  float tops[scan_spans];
+#pragma unroll
+  for (uint j = 0; j < scan_spans; ++j) {
+    float values[span_width];
+    unpack_raw(batch[j], values);
+    tops[j] = values[0];
+#pragma unroll
+    for (uint k = 1; k < span_width; ++k) {
+      tops[j] = fmax(tops[j], values[k]);
+    }
+  }
+  const uint bits = float_bits(fmax(fmax(tops[0], tops[1]), fmax(tops[2], tops[3])));
+  if ((bits & 0x7fffffffu) >= 0x00800000u) {
+    return rank_of(bits);
+  }
   uint top = 0;
 #pragma unroll
-  for (uint k = 0; k < span_width; ++k) {
-    top = max(top, span_rank(span, k));
+  for (uint j = 0; j < scan_spans; ++j) {
+#pragma unroll
+    for (uint k = 0; k < span_width; ++k) {
+      top = max(top, span_rank(batch[j], k));
+    }
   }
   return top;
+}
+
+// The candidate's logit. Its rank tells the bits of all but NaN and zeros.
+template <typename T>
+inline float logit_of(device const T* x, Candidate candidate) {
+  const uint bits = (candidate.rank & 0x80000000u) != 0 ? candidate.rank ^ 0x80000000u : ~candidate.rank;
+  const bool is_told = candidate.rank != 0 && bits != 0;
+  return as_type<float>(is_told ? bits : float_bits(x[candidate.index]));
 }
 
 // The largest logit of each row and its index.
@@ -74,50 +101,52 @@ template <typename T>
   threadgroup uint places[max_simdgroups];
   device const T* x = logits + ulong(row) * args.columns;
   const uint spans = args.vocab / span_width;
-  // The first span with the highest rank; a later one must exceed it. Spans of only NaN never do.
+  // The thread's first batch with the highest rank; a later one must exceed it. Batches of only NaN never do.
   uint highest = 0;
-  uint best_span = no_index;
-  Run<T, span_width> best_elements;
-  clear_run(best_elements);
+  uint best_first = position;
   for (uint first = position; first < spans; first += scan_spans * threads) {
     Run<T, span_width> batch[scan_spans];
     fetch_batch(x, first, spans, threads, args.aligned, batch);
-    uint tops[scan_spans];
-#pragma unroll
-    for (uint j = 0; j < scan_spans; ++j) {
-      tops[j] = span_top(batch[j]);
-    }
-    const uint top = max(max(tops[0], tops[1]), max(tops[2], tops[3]));
+    const uint top = batch_top(batch);
     if (top > highest) {
       highest = top;
-      // Spans past the last one were replaced by the first, which then comes first.
+      best_first = first;
+    }
+  }
+  const uint rest = spans * span_width + position;
+  const uint rest_rank = rest < args.vocab ? rank_of(float_bits(x[rest])) : 0u;
+  const uint own_top = simd_max(max(highest, rest_rank));
+  if (lane == 0) {
+    ranks[simdgroup] = own_top;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  Candidate best = {simd_max(lane < simdgroups ? ranks[lane] : 0u), no_index};
+  // Few threads have it and read its batch again for the index.
+  if (rest < args.vocab && rest_rank == best.rank) {
+    best.index = rest;
+  }
+  if (best_first < spans && highest == best.rank) {
+    Run<T, span_width> batch[scan_spans];
+    fetch_batch(x, best_first, spans, threads, args.aligned, batch);
 #pragma unroll
-      for (uint j = scan_spans; j > 0; --j) {
-        if (tops[j - 1] == top) {
-          best_span = first + (j - 1) * threads;
-          best_elements = batch[j - 1];
+    for (uint j = scan_spans; j > 0; --j) {
+      const uint span = best_first + (j - 1) * threads;
+#pragma unroll
+      for (uint k = span_width; k > 0; --k) {
+        if (span < spans && span_rank(batch[j - 1], k - 1) == best.rank) {
+          best.index = span * span_width + k - 1;
         }
       }
     }
   }
-  Candidate own = {0u, position < spans ? position * span_width : no_index};
-  if (best_span != no_index) {
-    own.rank = highest;
-#pragma unroll
-    for (uint k = span_width; k > 0; --k) {
-      own.index = span_rank(best_elements, k - 1) == highest ? best_span * span_width + k - 1 : own.index;
-    }
+  best.index = simd_min(best.index);
+  if (lane == 0) {
+    places[simdgroup] = best.index;
   }
-  const uint rest = spans * span_width + position;
-  if (rest < args.vocab) {
-    const Candidate candidate = {rank_of(float_bits(x[rest])), rest};
-    if (leads(candidate, own)) {
-      own = candidate;
-    }
-  }
-  const Candidate best = group_best(own, ranks, places, simdgroup, lane, simdgroups);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  best.index = simd_min(lane < simdgroups ? places[lane] : no_index);
   if (position == 0) {
-    values[row] = as_type<float>(float_bits(x[best.index]));
+    values[row] = logit_of(x, best);
     indices[row] = int(best.index);
   }
 }
@@ -130,66 +159,32 @@ MSLT_INSTANTIATE(argmax_f16, argmax_rows, half)
 constant constexpr uint kept_maxima = 2048;
 constant constexpr uint most_candidates = 1024;
 
-// Appends those of a span's elements whose rank is at least `threshold`, in any order; counts all, keeps those that fit.
-template <typename T>
-inline void offer(thread const Run<T, span_width>& span, uint first_index, uint elements, uint threshold,
-                  threadgroup atomic_uint* count, threadgroup uint* ranks, threadgroup uint* indices) {
-  uint own_ranks[span_width];
-  uint own_count = 0;
-#pragma unroll
-  for (uint e = 0; e < span_width; ++e) {
-    own_ranks[e] = span_rank(span, e);
-    own_count += e < elements && own_ranks[e] >= threshold ? 1 : 0;
-  }
-  if (own_count == 0) {
-    return;
-  }
-  uint place = atomic_fetch_add_explicit(count, own_count, memory_order_relaxed);
-#pragma unroll
-  for (uint e = 0; e < span_width; ++e) {
-    if (e < elements && own_ranks[e] >= threshold && place < most_candidates) {
-      ranks[place] = own_ranks[e];
-      indices[place] = first_index + e;
-      ++place;
+// A kept maximum is named by its slot and, in these lower bits, its thread.
+constant constexpr uint thread_bits = 10;
+
+// Entries and spans that a thread reads at once.
+constant constexpr uint entries_at_once = 4;
+constant constexpr uint spans_at_once = 2;
+
+// Appends the elements with a rank of at least `threshold`, in any order; counts all, keeps those that fit.
+inline void offer(uint rank, uint index, uint threshold, threadgroup atomic_uint* count, threadgroup uint* ranks,
+                  threadgroup uint* indices) {
+  if (rank >= threshold) {
+    const uint place = atomic_fetch_add_explicit(count, 1u, memory_order_relaxed);
+    if (place < most_candidates) {
+      ranks[place] = rank;
+      indices[place] = index;
     }
   }
 }
 
-// The largest of a span's elements; of NaN only, or where a device takes subnormals for zeros, perhaps another number.
-template <typename T>
-inline float span_maximum(thread const Run<T, span_width>& span) {
-  float values[span_width];
-  unpack_raw(span, values);
-  float maximum = values[0];
-#pragma unroll
-  for (uint k = 1; k < span_width; ++k) {
-    maximum = fmax(maximum, values[k]);
-  }
-  return maximum;
-}
-
-// How many of `count` candidates lead candidate `own`, counted by `share` neighbouring lanes together, a power of two.
-inline uint count_leaders(threadgroup const uint* ranks, threadgroup const uint* indices, uint count, uint own,
-                          uint lane, uint share) {
-  const Candidate candidate = {ranks[own], indices[own]};
-  uint leaders = 0;
-  for (uint i = lane % share; i < count; i += share) {
-    const Candidate other = {ranks[i], indices[i]};
-    leaders += leads(other, candidate) ? 1 : 0;
-  }
-  for (uint step = 1; step < share; step *= 2) {
-    leaders += simd_shuffle_xor(leaders, ushort(step));
-  }
-  return leaders;
-}
-
 // The k largest logits in descending order. The k-th largest of the threads' maxima is a threshold that at least k
-// elements reach, and seldom many more. Maxima of batches show which few batches to read again for them; all threads
-// share that work. Each element's place is the number of those before it. If too many or too few reach the threshold, or
-// k is larger than the number of maxima, the best of all threads' best is taken k times, and each time only its owner
-// searches again: O(vocab + k · vocab / threads) steps and no memory, for any k. Only the upper halves of the batches'
-// maxima are kept, so a few more batches are read again. The arrays take less than 16 KB, so that a device has room for two
-// groups, or for one if it counts them twice.
+// elements reach, and seldom many more. Maxima of batches show which few batches to read again for them. Each element's
+// place is the number of those before it. All threads share all of this: several count for one maximum or element. If
+// too many reach the threshold, or k is larger than the number of maxima, the best of all threads' best is taken k
+// times, and each time only its owner searches again: O(vocab + k · vocab / threads) steps and no memory, for any k.
+// Only the upper halves of the batches' maxima are kept, so a few more batches are read again. The arrays take less
+// than 16 KB, so that a device has room for two groups, or for one if it counts them twice.
 template <typename T>
 [[max_total_threads_per_threadgroup(1024)]] kernel void top_k_rows(
     device float* values [[buffer(0)]], device int* indices [[buffer(1)]], device const T* logits [[buffer(2)]],
@@ -201,7 +196,6 @@ template <typename T>
   threadgroup uint candidate_ranks[most_candidates];
   threadgroup uint candidate_indices[most_candidates];
   threadgroup ushort hits[most_candidates];
-  threadgroup uint threshold_of_all[1];
   threadgroup atomic_uint hit_count_of_all[1];
   threadgroup atomic_uint count_of_all[1];
   // Two of each: one round writes while a slow thread may still read the previous one.
@@ -212,7 +206,11 @@ template <typename T>
   const uint batch_spans = scan_spans * threads;
   const uint batches = (spans + batch_spans - 1) / batch_spans;
   const uint slots = kept_maxima / threads;
-  const uint batches_a_slot = (batches + slots - 1) / slots;
+  // A slot has 1 << slot_bits batches.
+  uint slot_bits = 0;
+  while ((slots << slot_bits) < batches) {
+    ++slot_bits;
+  }
 
   // Maxima of a thread's batches, several per slot if there are more batches than slots, and its own maximum.
   uint own_max = 0;
@@ -222,16 +220,11 @@ template <typename T>
     if (first < spans) {
       Run<T, span_width> batch[scan_spans];
       fetch_batch(x, first, spans, threads, args.aligned, batch);
-      float maximum = span_maximum(batch[0]);
-#pragma unroll
-      for (uint j = 1; j < scan_spans; ++j) {
-        maximum = fmax(maximum, span_maximum(batch[j]));
-      }
-      top = rank_of(float_bits(maximum));
+      top = batch_top(batch);
     }
-    const uint at = b / batches_a_slot * threads + position;
-    const uint kept = b % batches_a_slot == 0 ? 0u : uint(maxima[at]);
-    maxima[at] = ushort(max(kept, top >> 16));
+    const uint at = (b >> slot_bits) * threads + position;
+    const bool is_new = (b >> slot_bits) << slot_bits == b;
+    maxima[at] = ushort(max(is_new ? 0u : uint(maxima[at]), top >> 16));
     own_max = max(own_max, top);
   }
 
@@ -241,77 +234,112 @@ template <typename T>
     own_max = max(own_max, simd_shuffle_xor(own_max, ushort(joined)));
     joined *= 2;
   }
+  const uint entries = threads / joined;
   if (position % joined == 0) {
     candidate_ranks[position / joined] = own_max;
   }
+  // Zeros exceed no entry.
+  if (entries + position < most_candidates && position < entries_at_once) {
+    candidate_ranks[entries + position] = 0;
+  }
   if (position == 0) {
-    threshold_of_all[0] = 0;
     atomic_store_explicit(hit_count_of_all, 0u, memory_order_relaxed);
     atomic_store_explicit(count_of_all, 0u, memory_order_relaxed);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  // Neighbouring lanes compare the same maximum with the others.
-  const uint own_entry = candidate_ranks[position / joined];
-  uint larger = 0;
-  uint as_large = 0;
-  for (uint i = position % joined; i < threads / joined; i += joined) {
-    larger += candidate_ranks[i] > own_entry ? 1 : 0;
-    as_large += candidate_ranks[i] >= own_entry ? 1 : 0;
+  // The least entry that fewer than k exceed is the k-th largest. The threads that joined their maxima share the
+  // counting.
+  uint above = 0;
+  for (uint i = position % joined * entries_at_once; i < entries; i += joined * entries_at_once) {
+#pragma unroll
+    for (uint e = 0; e < entries_at_once; ++e) {
+      above += candidate_ranks[i + e] > own_max ? 1 : 0;
+    }
   }
-  for (uint step = 1; step < joined; step *= 2) {
-    larger += simd_shuffle_xor(larger, ushort(step));
-    as_large += simd_shuffle_xor(as_large, ushort(step));
+  for (uint apart = 1; apart < joined; apart *= 2) {
+    above += simd_shuffle_xor(above, ushort(apart));
   }
-  if (larger < args.k && as_large >= args.k) {
-    threshold_of_all[0] = own_entry;
+  const uint least = simd_min(above < args.k ? own_max : no_index);
+  if (lane == 0) {
+    ranks[0][simdgroup] = least;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint least_of_all = simd_min(lane < simdgroups ? ranks[0][lane] : no_index);
+  const uint threshold = args.k <= entries ? least_of_all : 0u;
 
   // The slots with an element that reaches it, usually of few threads: all threads then read their spans.
-  const uint threshold = threshold_of_all[0];
-  for (uint slot = 0; slot * batches_a_slot < batches; ++slot) {
+  for (uint slot = 0; slot << slot_bits < batches; ++slot) {
     if (uint(maxima[slot * threads + position]) >= threshold >> 16) {
       const uint place = atomic_fetch_add_explicit(hit_count_of_all, 1u, memory_order_relaxed);
       if (place < most_candidates) {
-        hits[place] = ushort(slot * threads + position);
+        hits[place] = ushort((slot << thread_bits) + position);
       }
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint hit_count = atomic_load_explicit(hit_count_of_all, memory_order_relaxed);
-  const uint spans_a_slot = batches_a_slot * scan_spans;
-  for (uint i = position; i < min(hit_count, most_candidates) * spans_a_slot; i += threads) {
-    const uint hit = uint(hits[i / spans_a_slot]);
-    const uint span = hit / threads * batches_a_slot * batch_spans + i % spans_a_slot * threads + hit % threads;
-    if (span < spans) {
-      Run<T, span_width> raw;
-      fetch_span(x, ulong(span) * span_width, ulong(spans) * span_width, args.aligned, raw);
-      offer(raw, span * span_width, span_width, threshold, count_of_all, candidate_ranks, candidate_indices);
+  const uint spans_a_slot = scan_spans << slot_bits;
+  const uint hit_spans = min(hit_count, most_candidates) * spans_a_slot;
+  for (uint i = position; i < hit_spans; i += spans_at_once * threads) {
+    Run<T, span_width> raw[spans_at_once];
+    uint span[spans_at_once];
+#pragma unroll
+    for (uint j = 0; j < spans_at_once; ++j) {
+      const uint number = i + j * threads;
+      span[j] = spans;
+      if (number < hit_spans) {
+        const uint hit = uint(hits[(number >> slot_bits) / scan_spans]);
+        const uint batch = hit >> thread_bits << slot_bits;
+        span[j] = batch * batch_spans + (number & (spans_a_slot - 1)) * threads + (hit & ((1u << thread_bits) - 1));
+      }
+      if (span[j] < spans) {
+        fetch_span(x, ulong(span[j]) * span_width, ulong(spans) * span_width, args.aligned, raw[j]);
+      }
+    }
+#pragma unroll
+    for (uint j = 0; j < spans_at_once; ++j) {
+      if (span[j] < spans) {
+#pragma unroll
+        for (uint e = 0; e < span_width; ++e) {
+          offer(span_rank(raw[j], e), span[j] * span_width + e, threshold, count_of_all, candidate_ranks,
+                candidate_indices);
+        }
+      }
     }
   }
-  const uint rest = spans * span_width;
-  if (position == 0 && rest < args.vocab) {
-    Run<T, span_width> raw;
-    fetch_each(x, rest, args.vocab, raw);
-    offer(raw, rest, args.vocab - rest, threshold, count_of_all, candidate_ranks, candidate_indices);
+  const uint rest = spans * span_width + position;
+  if (rest < args.vocab) {
+    offer(rank_of(float_bits(x[rest])), rest, threshold, count_of_all, candidate_ranks, candidate_indices);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const uint count = atomic_load_explicit(count_of_all, memory_order_relaxed);
-  if (hit_count <= most_candidates && count >= args.k && count <= most_candidates) {
-    // Lanes that find a candidate's place together.
-    uint share = 1;
-    while (share < 32 && 2 * share * count <= threads) {
-      share *= 2;
+  if (hit_count <= most_candidates && count <= most_candidates) {
+    // As many neighbouring threads share a candidate's counting as there are threads for each.
+    uint sharing_bits = 0;
+    while (sharing_bits < 5 && count << (sharing_bits + 1) <= threads) {
+      ++sharing_bits;
     }
-    // The last candidate stands in for missing ones, so that all lanes of a simdgroup go on together.
-    for (uint first = 0; first < count * share; first += threads) {
-      const uint own = (first + position) / share;
-      const uint before = count_leaders(candidate_ranks, candidate_indices, count, min(own, count - 1), lane, share);
-      if (own < count && before < args.k && lane % share == 0) {
-        const uint index = candidate_indices[own];
-        values[ulong(row) * args.k + before] = as_type<float>(float_bits(x[index]));
-        indices[ulong(row) * args.k + before] = int(index);
+    const uint sharing = 1u << sharing_bits;
+    const uint part = position & (sharing - 1);
+    for (uint first = 0; first < count; first += threads >> sharing_bits) {
+      const uint i = first + (position >> sharing_bits);
+      Candidate own = {0u, no_index};
+      if (i < count) {
+        own.rank = candidate_ranks[i];
+        own.index = candidate_indices[i];
+      }
+      uint before = 0;
+      for (uint j = part; j < count; j += sharing) {
+        const Candidate other = {candidate_ranks[j], candidate_indices[j]};
+        before += leads(other, own) ? 1 : 0;
+      }
+      for (uint apart = 1; apart < sharing; apart *= 2) {
+        before += simd_shuffle_xor(before, ushort(apart));
+      }
+      if (part == 0 && i < count && before < args.k) {
+        values[ulong(row) * args.k + before] = logit_of(x, own);
+        indices[ulong(row) * args.k + before] = int(own.index);
       }
     }
     return;
@@ -321,7 +349,7 @@ template <typename T>
   for (uint i = 0; i < args.k; ++i) {
     const Candidate best = group_best(own, ranks[i & 1u], places[i & 1u], simdgroup, lane, simdgroups);
     if (position == 0 && best.index < args.vocab) {
-      values[ulong(row) * args.k + i] = as_type<float>(float_bits(x[best.index]));
+      values[ulong(row) * args.k + i] = logit_of(x, best);
       indices[ulong(row) * args.k + i] = int(best.index);
     }
     if (own.index == best.index) {

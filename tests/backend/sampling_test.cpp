@@ -40,6 +40,8 @@ TEST_P(SamplingTest, FindsTheLargest) {
                                    {2, 50304, 50257, 50, false},
                                    {1, 50257, 50257, 3, false},
                                    {257, 2056, 2053, 20, false},
+                                   {257, 2056, 2053, 64, true},
+                                   {2, 1600, 1530, 1, false},
                                    {1, 4096, 4095, 700, false},
                                    {1, 140000, 139999, 10, false}};
   for (const Case& c : cases) {
@@ -107,6 +109,44 @@ TEST_P(SamplingTest, InfinitiesAreOrderedAndNanComesLast) {
   EXPECT_EQ(best.values(), (std::vector<double>{0}));
   EXPECT_TRUE(std::isnan(largest.values()[0]));
   EXPECT_EQ(indices.values(), (std::vector<double>{0, 1, 2, 3}));
+}
+
+// Threads, and whole batches of spans, may see no number, or numbers only after NaN of both signs.
+TEST_P(SamplingTest, FindsFewNumbersAmongNan) {
+  const std::size_t vocab = 5003;
+  for (const DType dtype : floating_types()) {
+    for (const std::size_t distance : {3, 97, 1500}) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + " every " + std::to_string(distance));
+      std::vector<double> row = random_values(dtype, static_cast<std::int64_t>(vocab), 1);
+      std::vector<std::size_t> order;
+      for (std::size_t i = 0; i < vocab; ++i) {
+        if (i % distance != 2) row[i] = std::copysign(std::nan(""), i % 2 == 0 ? 1.0 : -1.0);
+        if (!std::isnan(row[i])) order.push_back(i);
+      }
+      std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return row[a] > row[b]; });
+      for (std::size_t i = 0; i < vocab; ++i) {
+        if (std::isnan(row[i])) order.push_back(i);
+      }
+      const Guarded logits = upload(backend(), dtype, {1, static_cast<std::int64_t>(vocab)}, row);
+      const Guarded largest(backend(), DType::f32, {1});
+      const Guarded best(backend(), DType::i32, {1});
+      backend().run(
+          Argmax{.values = largest, .indices = best, .logits = logits, .vocab = static_cast<std::int64_t>(vocab)});
+      EXPECT_EQ(best.values(), (std::vector<double>{static_cast<double>(order[0])}));
+      EXPECT_EQ(largest.values(), (std::vector<double>{row[order[0]]}));
+      for (const std::size_t k : {1, 4, 60}) {
+        const Guarded top(backend(), DType::f32, {1, static_cast<std::int64_t>(k)});
+        const Guarded indices(backend(), DType::i32, {1, static_cast<std::int64_t>(k)});
+        backend().run(
+            TopK{.values = top, .indices = indices, .logits = logits, .vocab = static_cast<std::int64_t>(vocab)});
+        EXPECT_EQ(indices.values(), std::vector<double>(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k)));
+        const std::vector<double> values = top.values();
+        for (std::size_t i = 0; i < k; ++i) {
+          EXPECT_TRUE(values[i] == row[order[i]] || (std::isnan(values[i]) && std::isnan(row[order[i]])));
+        }
+      }
+    }
+  }
 }
 
 // Also on devices whose arithmetic flushes them to zero.

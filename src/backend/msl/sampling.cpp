@@ -10,10 +10,10 @@ namespace {
 
 // Logits per thread before more threads are used.
 constexpr std::int64_t logits_a_thread = 16;
-// With many rows, few threads per row keep a device busy, unless k is large.
+// With many rows, few threads per row keep a device busy, unless k is large: a device then has room for more rows at
+// once, and top_k takes its threshold from as many maxima as there are threads.
 constexpr std::int64_t many_rows = 256;
-constexpr std::int64_t argmax_threads_of_many = 128;
-constexpr std::int64_t top_k_threads_of_many = 512;
+constexpr std::int64_t threads_of_many = 128;
 constexpr std::int64_t most_wanted_of_many = 64;
 
 SamplingArgs sampling_args(const Tensor& logits, std::int64_t vocab, std::int64_t k) {
@@ -23,10 +23,9 @@ SamplingArgs sampling_args(const Tensor& logits, std::int64_t vocab, std::int64_
           .aligned = msl::aligned_rows(logits.shape()[-1], logits)};
 }
 
-std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::int64_t k, std::int64_t enough,
-                               std::int64_t limit) {
+std::uint32_t sampling_threads(const Tensor& logits, std::int64_t vocab, std::int64_t k, std::int64_t limit) {
   const bool many = logits.shape().rows() >= many_rows && k <= most_wanted_of_many;
-  return msl::row_threads(vocab, logits_a_thread, many ? std::min(limit, enough) : limit);
+  return msl::row_threads(vocab, logits_a_thread, many ? std::min(limit, threads_of_many) : limit);
 }
 
 }  // namespace
@@ -38,9 +37,8 @@ void MslBackend::execute(const Argmax& op) {
       .buffer(1, op.indices)
       .buffer(2, op.logits)
       .bytes(3, sampling_args(op.logits, op.vocab, 1))
-      .dispatch(
-          {msl::group_count(op.logits.shape().rows(), 1)},
-          {sampling_threads(op.logits, op.vocab, 1, argmax_threads_of_many, limits().max_threads_per_threadgroup)});
+      .dispatch({msl::group_count(op.logits.shape().rows(), 1)},
+                {sampling_threads(op.logits, op.vocab, 1, limits().max_threads_per_threadgroup)});
 }
 
 void MslBackend::execute(const TopK& op) {
@@ -51,8 +49,7 @@ void MslBackend::execute(const TopK& op) {
       .buffer(2, op.logits)
       .bytes(3, sampling_args(op.logits, op.vocab, op.values.shape()[-1]))
       .dispatch({msl::group_count(op.logits.shape().rows(), 1)},
-                {sampling_threads(op.logits, op.vocab, op.values.shape()[-1], top_k_threads_of_many,
-                                  limits().max_threads_per_threadgroup)});
+                {sampling_threads(op.logits, op.vocab, op.values.shape()[-1], limits().max_threads_per_threadgroup)});
 }
 
 void MslBackend::execute(const DrawTokens& op) {
