@@ -57,6 +57,9 @@ HWY_INLINE Floats load_floats(FloatTag d, const Float16* from) {
   return hn::PromoteTo(d, hn::LoadU(half, reinterpret_cast<const hwy::float16_t*>(from)));
 }
 
+// How far ahead a kernel of one row fetches each of its streams.
+constexpr std::int64_t bytes_ahead = 2048;
+
 // Fetches what lies `bytes` after `at` into the second-level cache: where a kernel computes longer than it reads, or
 // reads several short rows at once, the processor by itself fetches too late.
 template <class T>

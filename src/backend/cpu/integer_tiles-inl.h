@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 
 #include "backend/cpu/matvec_task.h"
@@ -34,34 +35,33 @@ constexpr std::int64_t words_a_group = 4;
 constexpr std::int64_t chunk_groups = HWY_MAX(vector_lanes / words_a_group, 1);
 constexpr std::int64_t chunk_elements = chunk_groups * group;
 
-// A piece is what one vector of factors belongs to: a chunk of 4-bit weights, a group of 8-bit ones. Without vectors it
-// is a group of either.
+// A piece is a chunk of 4-bit weights, or a group of 8-bit ones. Without vectors it is a group of either.
 template <class T>
 constexpr bool has_nibbles = std::is_same_v<T, std::uint8_t>;
 template <class T>
 constexpr bool has_chunks = has_nibbles<T> && has_vectors;
-// Of a group: a scale, and with 4 bits a minimum.
+template <class T>
+constexpr std::int64_t piece_elements = has_chunks<T> ? chunk_elements : group;
+// Of a group of the weight: a scale, and with 4 bits a minimum. The input has as many to multiply them with: a scale, and
+// the sum of the group's elements; without vectors a scale alone.
 template <class T>
 constexpr std::int64_t factors_a_group = has_nibbles<T> ? 2 : 1;
 template <class T>
-constexpr std::int64_t piece_elements = has_chunks<T> ? chunk_elements : group;
-// Floats of the input beside a piece's integers: the scale of each word, and the sum of its elements; or one scale.
-template <class T>
-constexpr std::int64_t piece_factors = has_chunks<T> ? 2 * vector_lanes : 1;
+constexpr std::int64_t input_factors_a_group = has_chunks<T> ? 2 : 1;
 
 template <class T>
 HWY_INLINE std::int64_t pieces_of(std::int64_t inner) {
   return (inner + piece_elements<T> - 1) / piece_elements<T>;
 }
 
-// One row of the input: the integers of all its pieces, and behind them the floats.
+// One row of the input: the integers of all its pieces, behind them the factors, and zeros up to a vector after those.
 template <class T>
 HWY_INLINE std::int64_t integer_floats(std::int64_t inner) {
   return pieces_of<T>(inner) * piece_elements<T> / 2;
 }
 template <class T>
 HWY_INLINE std::int64_t integer_row_floats(std::int64_t inner) {
-  return integer_floats<T>(inner) + pieces_of<T>(inner) * piece_factors<T>;
+  return integer_floats<T>(inner) + inner / group * input_factors_a_group<T> + vector_lanes;
 }
 
 // integers[i] · (the result) ≈ elements[i] for a group, with an error of at most half the result. The result is NaN if
@@ -96,6 +96,7 @@ HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
   for (std::int64_t g = 0; g < inner / group; ++g) {
     scales[g] = quantise_group(from + g * group, integers + g * group);
   }
+  std::fill_n(scales + inner / group, vector_lanes, 0.0f);
 }
 
 #if HWY_TARGET == HWY_SCALAR
@@ -147,16 +148,17 @@ template <class T>
 HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
   using Eight = hn::CappedTag<std::int16_t, group / nibbles_a_half>;
   const Eight d8;
-  const FloatTag d;
-  const HalfTag dh;
   auto* integers = reinterpret_cast<std::int16_t*>(to);
   float* factors = to + integer_floats<std::uint8_t>(inner);
   for (std::int64_t first = 0; first < inner; first += chunk_elements, integers += chunk_elements) {
     for (std::int64_t g = 0; g < chunk_groups; ++g) {
       HWY_ALIGN std::int16_t own[group] = {};
       const std::int64_t at = first + g * group;
-      const float scale = at < inner ? quantise_group(from + at, own) : 0.0f;
-      std::fill_n(factors + g * words_a_group, words_a_group, scale);
+      if (at < inner) {
+        const float scale = quantise_group(from + at, own);
+        *factors++ = scale;
+        *factors++ = scale * static_cast<float>(std::accumulate(own, own + group, 0));
+      }
       for (std::int64_t half = 0; half < 2; ++half) {
         hn::Vec<Eight> even = hn::Zero(d8);
         hn::Vec<Eight> odd = even;
@@ -166,13 +168,8 @@ HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
         hn::StoreU(odd, d8, place + (2 + half) * half_lanes);
       }
     }
-    Integers sum = hn::Zero(IntegerTag());
-    for (std::int64_t s = 0; s < nibbles_a_half; ++s) {
-      sum = add_products(hn::LoadU(dh, integers + s * half_lanes), hn::Set(dh, 1), sum);
-    }
-    hn::StoreU(hn::Mul(hn::ConvertTo(d, sum), hn::LoadU(d, factors)), d, factors + vector_lanes);
-    factors += piece_factors<std::uint8_t>;
   }
+  std::fill_n(factors, vector_lanes, 0.0f);
 }
 
 // The bytes of chunk c of a row of `inner` elements; zeros after its last group.
@@ -185,24 +182,8 @@ HWY_INLINE Halves load_chunk(const std::uint8_t* row, std::int64_t c, std::int64
   return hn::BitCast(HalfTag(), loaded);
 }
 
-// A 4-bit weight is nibble · scale + minimum.
-struct Factors {
-  Floats scales;
-  Floats minima;
-};
-
-// Those of each word of chunk c, from the pairs of a row's groups. Reads up to a vector beyond those of the chunk.
-HWY_INLINE Factors load_chunk_factors(const float* factors, std::int64_t c) {
-  const FloatTag d;
-  const IntegerTag di;
-  const auto places = hn::ShiftLeft<1>(hn::ShiftRight<2>(hn::Iota(di, 0)));
-  const Floats pairs = hn::LoadU(d, factors + 2 * c * chunk_groups);
-  return {hn::TableLookupLanes(pairs, hn::IndicesFromVec(d, places)),
-          hn::TableLookupLanes(pairs, hn::IndicesFromVec(d, hn::Add(places, hn::Set(di, 1))))};
-}
-
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
-// `width` floats each. A lane's order of additions depends on neither R nor N.
+// `width` floats each; up to a vector of floats behind them is read. A lane's order of additions depends on neither R nor N.
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
                                  std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {
@@ -210,39 +191,49 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64
   const HalfTag dh;
   const hn::Rebind<std::int8_t, HalfTag> d8;
   constexpr std::int64_t vectors = group / half_lanes;
-  constexpr std::int64_t bytes_ahead = 2048;
+  const std::int64_t groups = task.inner / group;
   const std::int8_t* const weights = task.values + n * task.inner;
   const auto* const in = reinterpret_cast<const std::int16_t*>(task.in + i * task.in_stride);
   const float* const scales = task.in + i * task.in_stride + integer_floats<std::int8_t>(task.inner);
-  const auto add_group = [&](std::int64_t g, Floats* to) HWY_ATTR {
+  HWY_ALIGN float both[R * N][vector_lanes];
+  const auto add_group = [&](std::int64_t first, std::int64_t g, Floats* to) HWY_ATTR {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
-      const std::int8_t* const row = weights + c * apart * task.inner + g * group;
+      const std::int8_t* const row = weights + c * apart * task.inner + (first + g) * group;
       Halves weight[vectors];
       for (std::int64_t v = 0; v < vectors; ++v) weight[v] = hn::PromoteTo(dh, hn::LoadU(d8, row + v * half_lanes));
-      const Floats scale = hn::Set(d, factors[c * apart * width + g]);
       HWY_UNROLL(4)
       for (std::int64_t r = 0; r < R; ++r) {
-        const std::int16_t* const x = in + 2 * r * task.in_stride + g * group;
+        const std::int16_t* const x = in + 2 * r * task.in_stride + (first + g) * group;
         Integers sum = hn::Zero(IntegerTag());
         for (std::int64_t v = 0; v < vectors; ++v) {
           sum = add_products(weight[v], hn::LoadU(dh, x + v * half_lanes), sum);
         }
-        const Floats both = hn::Mul(scale, hn::Set(d, scales[r * task.in_stride + g]));
-        to[c * R + r] = hn::MulAdd(hn::ConvertTo(d, sum), both, to[c * R + r]);
+        to[c * R + r] = hn::MulAdd(hn::ConvertTo(d, sum), hn::Set(d, both[c * R + r][g]), to[c * R + r]);
       }
     }
   };
   // Two sums in turns hide the latency of additions.
   Floats odd[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) odd[s] = hn::Zero(d);
-  std::int64_t g = 0;
-  for (; g + 2 <= task.inner / group; g += 2) {
-    for (std::int64_t c = 0; c < N; ++c) prefetch(weights + c * apart * task.inner + g * group, bytes_ahead);
-    add_group(g, sums);
-    add_group(g + 1, odd);
+  for (std::int64_t first = 0; first < groups; first += vector_lanes) {
+    for (std::int64_t c = 0; c < N; ++c) {
+      const Floats own = hn::LoadU(d, factors + c * apart * width + first);
+      for (std::int64_t r = 0; r < R; ++r) {
+        hn::Store(hn::Mul(own, hn::LoadU(d, scales + r * task.in_stride + first)), d, both[c * R + r]);
+      }
+    }
+    const std::int64_t count = std::min(groups - first, vector_lanes);
+    std::int64_t g = 0;
+    for (; g + 2 <= count; g += 2) {
+      for (std::int64_t c = 0; c < N; ++c) {
+        prefetch(weights + c * apart * task.inner + (first + g) * group, bytes_ahead);
+      }
+      add_group(first, g, sums);
+      add_group(first, g + 1, odd);
+    }
+    if (g < count) add_group(first, g, sums);
   }
-  if (g < task.inner / group) add_group(g, sums);
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Add(sums[s], odd[s]);
 }
 
@@ -250,37 +241,54 @@ template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int64_t i, std::int64_t n,
                                  std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {
   const FloatTag d;
+  const IntegerTag di;
   const HalfTag dh;
+  const hn::RebindToUnsigned<HalfTag> du;
+  constexpr std::int64_t chunk_factors = 2 * chunk_groups;  // half a vector
   const std::int64_t row_bytes = task.inner / 2;
+  const std::int64_t chunks = pieces_of<std::uint8_t>(task.inner);
   const std::uint8_t* const weights = task.values + n * row_bytes;
   const auto* const in = reinterpret_cast<const std::int16_t*>(task.in + i * task.in_stride);
   const float* const in_factors = task.in + i * task.in_stride + integer_floats<std::uint8_t>(task.inner);
-  for (std::int64_t chunk = 0; chunk < pieces_of<std::uint8_t>(task.inner); ++chunk) {
+  // A group's scale for each of its words, from the pairs of two chunks.
+  const auto places = hn::ShiftLeft<1>(hn::ShiftRight<2>(hn::Iota(di, 0)));
+  const auto first_places = hn::IndicesFromVec(d, places);
+  const auto second_places = hn::IndicesFromVec(d, hn::Add(places, hn::Set(di, chunk_factors)));
+  const auto low = hn::Set(du, 15);
+  const auto add_chunk = [&](std::int64_t chunk, std::int64_t c, const Floats* both, auto indices) HWY_ATTR {
+    const std::uint8_t* const row = weights + c * apart * row_bytes;
+    prefetch(row + chunk * chunk_elements / 2, bytes_ahead);
+    const auto bytes = hn::BitCast(du, load_chunk(row, chunk, task.inner));
+    const Halves nibbles[nibbles_a_half] = {
+        hn::BitCast(dh, hn::And(bytes, low)), hn::BitCast(dh, hn::And(hn::ShiftRight<4>(bytes), low)),
+        hn::BitCast(dh, hn::And(hn::ShiftRight<8>(bytes), low)), hn::BitCast(dh, hn::ShiftRight<12>(bytes))};
+    HWY_UNROLL(4)
+    for (std::int64_t r = 0; r < R; ++r) {
+      const std::int16_t* const x = in + 2 * r * task.in_stride + chunk * chunk_elements;
+      Integers sum = hn::Zero(di);
+      for (std::int64_t s = 0; s < nibbles_a_half; ++s) {
+        sum = add_products(nibbles[s], hn::LoadU(dh, x + s * half_lanes), sum);
+      }
+      sums[c * R + r] = hn::MulAdd(hn::ConvertTo(d, sum), hn::TableLookupLanes(both[r], indices), sums[c * R + r]);
+    }
+  };
+  // A weight is nibble · scale + minimum. The sums of minima are in every other lane.
+  Floats minima[R * N];
+  for (std::int64_t s = 0; s < R * N; ++s) minima[s] = hn::Zero(d);
+  for (std::int64_t chunk = 0; chunk < chunks; chunk += 2) {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
-      const std::uint8_t* const row = weights + c * apart * row_bytes;
-      prefetch(row + chunk * chunk_elements / 2, row_bytes);
-      const hn::RebindToUnsigned<HalfTag> du;
-      const auto bytes = hn::BitCast(du, load_chunk(row, chunk, task.inner));
-      const auto low = hn::Set(du, 15);
-      const Halves nibbles[nibbles_a_half] = {
-          hn::BitCast(dh, hn::And(bytes, low)), hn::BitCast(dh, hn::And(hn::ShiftRight<4>(bytes), low)),
-          hn::BitCast(dh, hn::And(hn::ShiftRight<8>(bytes), low)), hn::BitCast(dh, hn::ShiftRight<12>(bytes))};
-      const Factors own = load_chunk_factors(factors + c * apart * width, chunk);
-      HWY_UNROLL(4)
+      const Floats own = hn::LoadU(d, factors + c * apart * width + chunk * chunk_factors);
+      Floats both[R];
       for (std::int64_t r = 0; r < R; ++r) {
-        const std::int16_t* const x = in + 2 * r * task.in_stride + chunk * chunk_elements;
-        const float* const x_factors = in_factors + r * task.in_stride + chunk * piece_factors<std::uint8_t>;
-        Integers sum = hn::Zero(IntegerTag());
-        for (std::int64_t s = 0; s < nibbles_a_half; ++s) {
-          sum = add_products(nibbles[s], hn::LoadU(dh, x + s * half_lanes), sum);
-        }
-        const Floats part = hn::Mul(hn::ConvertTo(d, sum), hn::LoadU(d, x_factors));
-        const Floats minimum = hn::MulAdd(own.minima, hn::LoadU(d, x_factors + vector_lanes), sums[c * R + r]);
-        sums[c * R + r] = hn::MulAdd(own.scales, part, minimum);
+        both[r] = hn::Mul(own, hn::LoadU(d, in_factors + r * task.in_stride + chunk * chunk_factors));
+        minima[c * R + r] = hn::Add(minima[c * R + r], both[r]);
       }
+      add_chunk(chunk, c, both, first_places);
+      if (chunk + 1 < chunks) add_chunk(chunk + 1, c, both, second_places);
     }
   }
+  for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Add(sums[s], hn::OddEven(minima[s], hn::Zero(d)));
 }
 
 #endif

@@ -35,6 +35,8 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
   const FloatTag d;
   const T* const weights = task.values + n * task.inner;
   const float* const in = task.in + i * task.inner;
+  // The next tile's rows, of which several rows of the input take long, or what one soon needs.
+  const std::int64_t ahead = R > 1 ? task.inner * static_cast<std::int64_t>(sizeof(T)) : bytes_ahead;
   for (std::int64_t k = 0; k + group <= task.inner; k += group) {
     HWY_UNROLL(8)
     for (std::int64_t j = k; j < k + group; j += vector_lanes) {
@@ -43,7 +45,7 @@ HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t
       HWY_UNROLL(4)
       for (std::int64_t c = 0; c < N; ++c) {
         const T* const row = weights + c * apart * task.inner;
-        if (R > 1 && (j - k) * sizeof(T) % 64 == 0) prefetch(row + j, task.inner * sizeof(T));
+        if ((j - k) * sizeof(T) % 64 == 0) prefetch(row + j, ahead);
         const Floats weight = load_floats(d, row + j);
         HWY_UNROLL(4)
         for (std::int64_t r = 0; r < R; ++r) sums[c * R + r] = hn::MulAdd(weight, x[r], sums[c * R + r]);
