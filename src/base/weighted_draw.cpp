@@ -42,7 +42,34 @@ float power_of_two(float x) {
   return std::bit_cast<float>(power & possible);
 }
 
+// Weights are told apart by ten bits at a time: floats of one sign are ordered as their bits.
+std::size_t bucket(float weight, int shift, std::size_t buckets) {
+  return (std::bit_cast<std::uint32_t>(weight) >> shift) % buckets;
+}
+
 }  // namespace
+
+// Segments of several thousand candidates, which pay for a thread.
+void WeightedDraw::divide(std::span<float> weights) {
+  constexpr std::size_t least = 8192;
+  weights_ = weights;
+  segments_.resize(std::clamp<std::size_t>(weights.size() / least, 1, most_segments));
+  const std::size_t length = (weights.size() + segments_.size() - 1) / segments_.size();
+  std::size_t first = 0;
+  for (Segment& segment : segments_) {
+    segment.first = first;
+    segment.weights = weights.subspan(first, std::min(length, weights.size() - first));
+    first += segment.weights.size();
+  }
+}
+
+// Calls body(segment) for each of them; `each` is what a candidate costs.
+template <class Body>
+void WeightedDraw::for_segments(const Cost& each, const Body& body) {
+  const auto length = static_cast<std::int64_t>(segments_.front().weights.size());
+  parallel_for(static_cast<std::int64_t>(segments_.size()), each * length,
+               [&](std::int64_t s) { body(segments_[static_cast<std::size_t>(s)]); });
+}
 
 // Takes the weight of all others; of equals the first stay.
 void WeightedDraw::keep_heaviest(std::size_t count) {
@@ -59,59 +86,72 @@ void WeightedDraw::keep_heaviest(std::size_t count) {
   }
 }
 
-// Weights are told apart by ten bits at a time: floats of one sign are ordered as their bits.
 std::size_t WeightedDraw::bucket_of(std::size_t candidate, int shift) const {
-  return (std::bit_cast<std::uint32_t>(weights_[candidate]) >> shift) % buckets;
+  return bucket(weights_[candidate], shift, buckets);
 }
 
-// Sets the first of sums_; returns the sum of all weights.
+// Sets the first table of the first segment; returns the sum of all weights.
 double WeightedDraw::sum_buckets() {
-  for (auto& table : sums_) table.fill(0.0);
-  std::size_t i = 0;
-  for (; i + tables <= weights_.size(); i += tables) {
-    for (std::size_t table = 0; table < tables; ++table) {
-      sums_[table][bucket_of(i + table, first_shift)] += weights_[i + table];
+  for_segments({.flops = 24}, [](Segment& segment) {
+    const std::span<const float> weights = segment.weights;
+    for (Sums& table : segment.sums) table.fill(0.0);
+    std::size_t i = 0;
+    for (; i + tables <= weights.size(); i += tables) {
+      for (std::size_t table = 0; table < tables; ++table) {
+        segment.sums[table][bucket(weights[i + table], first_shift, buckets)] += weights[i + table];
+      }
     }
+    for (; i < weights.size(); ++i) segment.sums[0][bucket(weights[i], first_shift, buckets)] += weights[i];
+    for (std::size_t table = 1; table < tables; ++table) {
+      for (std::size_t at = 0; at < buckets; ++at) segment.sums[0][at] += segment.sums[table][at];
+    }
+  });
+  Sums& all = segments_.front().sums[0];
+  for (std::size_t s = 1; s < segments_.size(); ++s) {
+    for (std::size_t at = 0; at < buckets; ++at) all[at] += segments_[s].sums[0][at];
   }
-  for (; i < weights_.size(); ++i) sums_[0][bucket_of(i, first_shift)] += weights_[i];
-  for (std::size_t table = 1; table < tables; ++table) {
-    for (std::size_t bucket = 0; bucket < buckets; ++bucket) sums_[0][bucket] += sums_[table][bucket];
-  }
-  return std::accumulate(sums_[0].begin(), sums_[0].end(), 0.0);
+  return std::accumulate(all.begin(), all.end(), 0.0);
 }
 
 // The first candidate, in descending order, down to which the weights add up to more than `sum`; the last of any weight
 // where none does.
-WeightedDraw::Place WeightedDraw::first_above(double sum) const {
+WeightedDraw::Place WeightedDraw::first_above(double sum) {
   double above = 0.0;
   // The bucket in which the sum is passed, or the last with any weight; `above` is then what stands before it.
-  const auto choose = [&](const std::array<double, buckets>& sums) {
+  const auto choose = [&](const Sums& sums) {
     std::size_t chosen = 0;
     double running = above;
-    for (std::size_t bucket = buckets; bucket-- > 0 && running <= sum;) {
-      if (sums[bucket] == 0.0) continue;
-      chosen = bucket;
+    for (std::size_t at = buckets; at-- > 0 && running <= sum;) {
+      if (sums[at] == 0.0) continue;
+      chosen = at;
       above = running;
-      running += sums[bucket];
+      running += sums[at];
     }
     return chosen;
   };
-  std::vector<std::size_t> members;
-  const std::size_t first = choose(sums_[0]);
-  // Whether a candidate is one cannot be foreseen, so nothing branches on it.
-  std::array<std::size_t, 256> some;
-  for (std::size_t begin = 0; begin < weights_.size(); begin += some.size()) {
-    const std::size_t end = std::min(begin + some.size(), weights_.size());
-    std::size_t count = 0;
-    for (std::size_t i = begin; i < end; ++i) {
-      some[count] = i;
-      count +=
-          static_cast<std::size_t>(bucket_of(i, first_shift) == first) & static_cast<std::size_t>(weights_[i] > 0.0f);
+  const std::size_t first = choose(segments_.front().sums[0]);
+  for_segments({.flops = 16}, [first](Segment& segment) {
+    const std::span<const float> weights = segment.weights;
+    segment.members.clear();
+    // Whether a candidate is one cannot be foreseen, so nothing branches on it.
+    std::array<std::size_t, 256> some;
+    for (std::size_t begin = 0; begin < weights.size(); begin += some.size()) {
+      const std::size_t end = std::min(begin + some.size(), weights.size());
+      std::size_t count = 0;
+      for (std::size_t i = begin; i < end; ++i) {
+        some[count] = segment.first + i;
+        count += static_cast<std::size_t>(bucket(weights[i], first_shift, buckets) == first) &
+                 static_cast<std::size_t>(weights[i] > 0.0f);
+      }
+      segment.members.insert(segment.members.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
     }
-    members.insert(members.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
+  });
+  std::vector<std::size_t>& members = segments_.front().members;
+  for (std::size_t s = 1; s < segments_.size(); ++s) {
+    members.insert(members.end(), segments_[s].members.begin(), segments_[s].members.end());
   }
   for (const int shift : {first_shift - bucket_bits, 0}) {
-    std::array<double, buckets> sums{};
+    Sums sums{};
     for (const std::size_t member : members) sums[bucket_of(member, shift)] += weights_[member];
     const std::size_t chosen = choose(sums);
     std::erase_if(members, [&](std::size_t member) { return bucket_of(member, shift) != chosen; });
@@ -125,16 +165,18 @@ WeightedDraw::Place WeightedDraw::first_above(double sum) const {
 
 std::size_t WeightedDraw::draw(std::span<float> logits, float largest, float temperature, const DrawLimits& limits,
                                double share) {
+  divide(logits);
   const float factor = std::numbers::log2e_v<float> / temperature;
-  // Weights over the heaviest one's: min_p is then a plain threshold.
-  const auto one = std::bit_cast<std::uint32_t>(1.0f);
-  for (float& logit : logits) {
-    // Of the largest it is 1 where the product is no number, too.
-    const std::uint32_t heaviest = mask(std::bit_cast<std::uint32_t>(logit) == std::bit_cast<std::uint32_t>(largest));
-    const auto weight = std::bit_cast<std::uint32_t>(power_of_two((logit - largest) * factor));
-    logit = std::bit_cast<float>((weight & ~heaviest) | (one & heaviest));
-  }
-  weights_ = logits;
+  for_segments({.flops = 32}, [=](Segment& segment) {
+    // Weights over the heaviest one's: min_p is then a plain threshold.
+    const auto one = std::bit_cast<std::uint32_t>(1.0f);
+    for (float& logit : segment.weights) {
+      // Of the largest it is 1 where the product is no number, too.
+      const std::uint32_t heaviest = mask(std::bit_cast<std::uint32_t>(logit) == std::bit_cast<std::uint32_t>(largest));
+      const auto weight = std::bit_cast<std::uint32_t>(power_of_two((logit - largest) * factor));
+      logit = std::bit_cast<float>((weight & ~heaviest) | (one & heaviest));
+    }
+  });
   if (limits.top_k > 0) keep_heaviest(static_cast<std::size_t>(limits.top_k));
   double kept = sum_buckets();
   if (limits.top_p < 1.0f) kept = first_above(std::nextafter(limits.top_p * kept, 0.0)).sum;

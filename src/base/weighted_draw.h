@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "base/parallel.h"
+
 namespace mslt {
 
 // What stands for a logit that cannot be drawn.
@@ -20,7 +22,7 @@ struct DrawLimits {
   float min_p = 0.0f;      // those with this share of the heaviest one's weight
 };
 
-// Keeps its memory from one draw to the next. One thread at a time.
+// Keeps its memory from one draw to the next. One thread at a time; it shares the work of many candidates with others.
 class WeightedDraw {
  public:
   // Draws by weights exp(logit / temperature): the candidate at `share`, in [0, 1), of the cumulative weight, from the
@@ -39,17 +41,30 @@ class WeightedDraw {
   static constexpr std::size_t buckets = std::size_t{1} << bucket_bits;
   static constexpr int first_shift = 2 * bucket_bits;
   static constexpr std::size_t tables = 4;
+  static constexpr std::size_t most_segments = 4;
+  using Sums = std::array<double, buckets>;
 
+  // A part of the candidates that a thread takes, and what it finds there.
+  struct Segment {
+    std::span<float> weights;
+    std::size_t first = 0;
+    // Of the weights alike in all but their last bits; while they are added, each table those of every fourth
+    // candidate: neighbours are often alike, and their additions need not wait for each other.
+    std::array<Sums, tables> sums{};
+    std::vector<std::size_t> members;
+  };
+
+  void divide(std::span<float> weights);
+  template <class Body>
+  void for_segments(const Cost& each, const Body& body);
   void keep_heaviest(std::size_t count);
   std::size_t bucket_of(std::size_t candidate, int shift) const;
   double sum_buckets();
-  Place first_above(double sum) const;
+  Place first_above(double sum);
 
   std::span<float> weights_;  // over that of the heaviest candidate; 0 for what cannot be drawn
   std::vector<float> ordered_;
-  // Of the weights alike in all but their last bits; while they are added, each table those of every fourth candidate:
-  // neighbours are often alike, and their additions need not wait for each other.
-  std::array<std::array<double, buckets>, tables> sums_{};
+  std::vector<Segment> segments_;  // their number depends on that of the candidates alone, and so does every sum
 };
 
 }  // namespace mslt

@@ -1,7 +1,11 @@
 // CpuBackend: the backend interface in native C++ on the host's cores.
 #pragma once
 
+#include <memory>
+#include <vector>
+
 #include "backend/backend.h"
+#include "base/weighted_draw.h"
 
 namespace mslt {
 
@@ -71,7 +75,8 @@ class CpuBackend : public Backend {
   void matvec_by_columns(const MatmulForward& op);
   // Reusable memory for partial sums and converted weights; grows to the largest need of a call.
   std::unique_ptr<Scratch> scratch_;
-  std::unique_ptr<Bf16Gemm> bf16_;  // that products of whole matrices are computed by, if any
+  std::unique_ptr<Bf16Gemm> bf16_;   // that products of whole matrices are computed by, if any
+  std::vector<WeightedDraw> draws_;  // one a slot of a loop
   DeviceInfo device_;
 };
 

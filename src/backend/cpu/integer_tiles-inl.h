@@ -42,8 +42,8 @@ template <class T>
 constexpr bool has_chunks = has_nibbles<T> && has_vectors;
 template <class T>
 constexpr std::int64_t piece_elements = has_chunks<T> ? chunk_elements : group;
-// Of a group of the weight: a scale, and with 4 bits a minimum. The input has as many to multiply them with: a scale, and
-// the sum of the group's elements; without vectors a scale alone.
+// Of a group of the weight: a scale, and with 4 bits a minimum. The input has as many to multiply them with: a scale,
+// and the sum of the group's elements; without vectors a scale alone.
 template <class T>
 constexpr std::int64_t factors_a_group = has_nibbles<T> ? 2 : 1;
 template <class T>
@@ -183,7 +183,8 @@ HWY_INLINE Halves load_chunk(const std::uint8_t* row, std::int64_t c, std::int64
 }
 
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
-// `width` floats each; up to a vector of floats behind them is read. A lane's order of additions depends on neither R nor N.
+// `width` floats each; up to a vector of floats behind them is read. A lane's order of additions depends on neither R
+// nor N.
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
                                  std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {

@@ -1,5 +1,6 @@
 // The largest logits, and drawing by all of them, on the CPU.
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -140,11 +141,28 @@ bool exclude_what_is_not_finite(std::span<float> logits) {
   return none != 0;
 }
 
+// A row's logits, of which those that are not finite become impossible, in blocks that pay for a thread. Whether all
+// were finite.
+bool read_logits(const FloatData& data, std::int64_t first, std::span<float> to) {
+  constexpr std::int64_t block = 8192;
+  const auto count = static_cast<std::int64_t>(to.size());
+  std::atomic<bool> all_finite = true;
+  parallel_for((count + block - 1) / block, Cost{.flops = 8, .bytes = 8} * block, [&](std::int64_t b) {
+    const std::int64_t begin = b * block;
+    const auto own =
+        to.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(std::min(block, count - begin)));
+    const float* const x = data.read(first + begin, static_cast<std::int64_t>(own.size()), own.data());
+    if (x != own.data()) std::copy_n(x, own.size(), own.data());
+    if (!exclude_what_is_not_finite(own)) all_finite.store(false, std::memory_order_relaxed);
+  });
+  return all_finite;
+}
+
 // Most likely tokens that are sought first if only they can be drawn.
 constexpr std::uint32_t most_candidates = 256;
 
 // A token of `logits`, which it overwrites with what stays possible.
-std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, std::uint32_t draws) {
+std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, std::uint32_t draws, WeightedDraw& draw) {
   const auto largest = static_cast<std::size_t>(
       HWY_DYNAMIC_DISPATCH(first_largest)(logits.data(), static_cast<std::int64_t>(logits.size())));
   if (logits[largest] == impossible_logit) return 0;
@@ -152,7 +170,6 @@ std::size_t draw_token(std::span<float> logits, const DrawSettings& settings, st
   const std::uint64_t seed = (std::uint64_t{settings.seed_high} << 32) | settings.seed_low;
   const double share = PhiloxStream(seed, draws, settings.sample).uniform_double();
   const DrawLimits limits = {.top_k = settings.top_k, .top_p = settings.top_p, .min_p = settings.min_p};
-  WeightedDraw draw;
   if (settings.top_k == 0 || settings.top_k > most_candidates || settings.top_k >= logits.size()) {
     return draw.draw(logits, logits[largest], settings.temperature, limits, share);
   }
@@ -177,11 +194,10 @@ void CpuBackend::execute(const DrawTokens& op) {
   std::int32_t* const tokens = op.tokens.host<std::int32_t>().data();
   std::int32_t* const draws = op.draws.host<std::int32_t>().data();
   const std::span<const std::int32_t> settings = op.settings.host<std::int32_t>();
+  draws_.resize(static_cast<std::size_t>(parallel_threads()));
   float* const buffers = scratch_->floats(static_cast<std::size_t>(op.vocab * parallel_threads()));
   parallel_for_slots(rows, Cost{.flops = 32, .bytes = 4} * op.vocab, [&](std::int64_t row, int slot) {
     const std::span<float> buffer(buffers + slot * op.vocab, static_cast<std::size_t>(op.vocab));
-    const float* const x = data.read(row * columns, op.vocab, buffer.data());
-    if (x != buffer.data()) std::copy_n(x, op.vocab, buffer.data());
     const auto at = static_cast<std::size_t>(row);
     const bool has_own = op.excluded && op.excluded.shape().rank() == 2;
     const TokenBits excluded(op.excluded ? op.excluded.host<std::int32_t>().subspan(has_own ? at * words : 0, words)
@@ -189,7 +205,7 @@ void CpuBackend::execute(const DrawTokens& op) {
     TokenBits seen(op.seen ? op.seen.host<std::int32_t>().subspan(at * words, words) : std::span<std::int32_t>());
     const DrawSettings set =
         DrawSettings::unpacked(settings.subspan(at * DrawSettings::words).first<DrawSettings::words>());
-    const bool finite = exclude_what_is_not_finite(buffer);
+    const bool finite = read_logits(data, row * columns, buffer);
     if (excluded) {
       for (std::size_t i = 0; i < buffer.size(); ++i) {
         if (excluded.has(i)) buffer[i] = impossible_logit;
@@ -202,7 +218,8 @@ void CpuBackend::execute(const DrawTokens& op) {
       }
     }
     values[row] = finite && value != impossible_logit ? value : std::numeric_limits<float>::quiet_NaN();
-    const std::size_t token = draw_token(buffer, set, static_cast<std::uint32_t>(draws[row]));
+    const std::size_t token =
+        draw_token(buffer, set, static_cast<std::uint32_t>(draws[row]), draws_[static_cast<std::size_t>(slot)]);
     tokens[row] = static_cast<std::int32_t>(token);
     draws[row] += set.temperature > 0.0f ? 1 : 0;
     seen.add(token);
