@@ -9,6 +9,7 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "backend/cpu/limited-inl.h"
@@ -65,6 +66,14 @@ constexpr std::int64_t bytes_ahead = 2048;
 template <class T>
 HWY_INLINE void prefetch(const T* at, std::int64_t bytes) {
   __builtin_prefetch(reinterpret_cast<const char*>(at) + bytes, 0, 2);
+}
+
+// Fetches the beginnings of `streams` streams, each of `bytes` bytes and behind the one before.
+HWY_INLINE void prefetch_beginnings(const void* first, std::int64_t streams, std::int64_t bytes) {
+  constexpr std::int64_t line = 64;
+  for (std::int64_t at = 0; at < std::min(bytes, bytes_ahead); at += line) {
+    for (std::int64_t s = 0; s < streams; ++s) prefetch(static_cast<const char*>(first), s * bytes + at);
+  }
 }
 
 // to[i] = from[i] for i < count.

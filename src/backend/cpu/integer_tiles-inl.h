@@ -102,10 +102,10 @@ HWY_INLINE void quantise_row(const float* from, std::int64_t inner, float* to) {
 #if HWY_TARGET == HWY_SCALAR
 
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
-// `width` floats each.
+// factor_stride floats from each other.
 template <std::int64_t R, std::int64_t N, class T>
 HWY_INLINE void add_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
-                                 const float* factors, std::int64_t width, Floats* sums) {
+                                 const float* factors, std::int64_t factor_stride, Floats* sums) {
   const FloatTag d;
   constexpr std::int64_t row_share = has_nibbles<T> ? 2 : 1;
   for (std::int64_t g = 0; g < task.inner / group; ++g) {
@@ -113,7 +113,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<T>& task, std::int64_t i, std:
       const float* const in = task.in + (i + s % R) * task.in_stride;
       const auto* const x = reinterpret_cast<const std::int16_t*>(in) + g * group;
       const T* const row = task.values + (n + s / R * apart) * task.inner / row_share;
-      const float* const own = factors + s / R * apart * width + g * factors_a_group<T>;
+      const float* const own = factors + s / R * factor_stride + g * factors_a_group<T>;
       const Floats scale = hn::Set(d, own[0]);
       const Floats minimum = hn::Set(d, has_nibbles<T> ? own[1] : 0.0f);
       Floats sum = hn::Zero(d);
@@ -187,7 +187,7 @@ HWY_INLINE Halves load_chunk(const std::uint8_t* row, std::int64_t c, std::int64
 // nor N.
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
-                                 std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {
+                                 std::int64_t apart, const float* factors, std::int64_t factor_stride, Floats* sums) {
   const FloatTag d;
   const HalfTag dh;
   const hn::Rebind<std::int8_t, HalfTag> d8;
@@ -219,7 +219,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64
   for (std::int64_t s = 0; s < R * N; ++s) odd[s] = hn::Zero(d);
   for (std::int64_t first = 0; first < groups; first += vector_lanes) {
     for (std::int64_t c = 0; c < N; ++c) {
-      const Floats own = hn::LoadU(d, factors + c * apart * width + first);
+      const Floats own = hn::LoadU(d, factors + c * factor_stride + first);
       for (std::int64_t r = 0; r < R; ++r) {
         hn::Store(hn::Mul(own, hn::LoadU(d, scales + r * task.in_stride + first)), d, both[c * R + r]);
       }
@@ -240,7 +240,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64
 
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int64_t i, std::int64_t n,
-                                 std::int64_t apart, const float* factors, std::int64_t width, Floats* sums) {
+                                 std::int64_t apart, const float* factors, std::int64_t factor_stride, Floats* sums) {
   const FloatTag d;
   const IntegerTag di;
   const HalfTag dh;
@@ -279,7 +279,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
   for (std::int64_t chunk = 0; chunk < chunks; chunk += 2) {
     HWY_UNROLL(4)
     for (std::int64_t c = 0; c < N; ++c) {
-      const Floats own = hn::LoadU(d, factors + c * apart * width + chunk * chunk_factors);
+      const Floats own = hn::LoadU(d, factors + c * factor_stride + chunk * chunk_factors);
       Floats both[R];
       for (std::int64_t r = 0; r < R; ++r) {
         both[r] = hn::Mul(own, hn::LoadU(d, in_factors + r * task.in_stride + chunk * chunk_factors));
@@ -294,13 +294,39 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
 
 #endif
 
+// Floats of a row's factors, with room for a vector behind them.
+template <class T>
+HWY_INLINE std::int64_t factor_floats(std::int64_t inner) {
+  return inner / group * factors_a_group<T> + vector_lanes;
+}
+
+// The factors of a row of the weight; what is behind them is finite if the next row's are.
+template <class T>
+HWY_INLINE void load_factors(const MatvecTask<T>& task, std::int64_t row, float* to) {
+  const FloatTag d;
+  const std::int64_t width = task.inner / group * factors_a_group<T>;
+  const Float16* const from = task.factors + row * width;
+  if ((task.columns - row - 1) * width < vector_lanes) {
+    convert(from, to, width);
+    hn::StoreU(hn::Zero(d), d, to + width);
+    return;
+  }
+  for (std::int64_t i = 0; i < width; i += vector_lanes) {
+    prefetch(from + i, bytes_ahead);
+    hn::StoreU(load_floats(d, from + i), d, to + i);
+  }
+}
+
+// `room` is for the factors of N rows.
 template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
-                                    const float* factors, std::int64_t width) {
+                                    float* room) {
   const FloatTag d;
+  const std::int64_t factor_stride = factor_floats<T>(task.inner);
+  for (std::int64_t c = 0; c < N; ++c) load_factors(task, n + c * apart, room + c * factor_stride);
   Floats sums[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
-  add_integer_tile<R, N>(task, i, n, apart, factors, width, sums);
+  add_integer_tile<R, N>(task, i, n, apart, room, factor_stride, sums);
   for (std::int64_t c = 0; c < N; ++c) {
     for (std::int64_t r = 0; r < R; ++r) {
       task.out[(i + r) * task.columns + n + c * apart] = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
@@ -310,29 +336,27 @@ HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, s
 
 template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void output_integer_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t begin, std::int64_t end,
-                                    const float* factors, std::int64_t width) {
+                                    float* room) {
   const std::int64_t apart = (end - begin) / N;
-  for (std::int64_t n = 0; n < apart; ++n) {
-    output_integer_tile<T, R, N>(task, i, begin + n, apart, factors + n * width, width);
-  }
-  for (std::int64_t n = apart * N; n < end - begin; ++n) {
-    output_integer_tile<T, R, 1>(task, i, begin + n, 1, factors + n * width, width);
-  }
+  const std::int64_t row_bytes = task.inner / (has_nibbles<T> ? 2 : 1);
+  if (R == 1) prefetch_beginnings(task.values + begin * row_bytes, N, apart * row_bytes);
+  for (std::int64_t n = begin; n < begin + apart; ++n) output_integer_tile<T, R, N>(task, i, n, apart, room);
+  for (std::int64_t n = begin + apart * N; n < end; ++n) output_integer_tile<T, R, 1>(task, i, n, 1, room);
 }
 
 // Rows of the weight that meet a single row of the input at a time.
 constexpr std::int64_t columns_of_one_row = 4;
 
-// Columns [begin, end), whose factors are `width` floats each, of rows [i, rows_end).
+// Columns [begin, end) of rows [i, rows_end). `room` is for the factors of columns_of_one_row rows.
 template <class T>
 HWY_INLINE void output_integer_columns(const MatvecTask<T>& task, std::int64_t i, std::int64_t rows_end,
-                                       std::int64_t begin, std::int64_t end, const float* factors, std::int64_t width) {
-  for (; i + 4 <= rows_end; i += 4) output_integer_rows<T, 4, 1>(task, i, begin, end, factors, width);
+                                       std::int64_t begin, std::int64_t end, float* room) {
+  for (; i + 4 <= rows_end; i += 4) output_integer_rows<T, 4, 1>(task, i, begin, end, room);
   if (i + 2 <= rows_end) {
-    output_integer_rows<T, 2, 2>(task, i, begin, end, factors, width);
+    output_integer_rows<T, 2, 2>(task, i, begin, end, room);
     i += 2;
   }
-  if (i < rows_end) output_integer_rows<T, 1, columns_of_one_row>(task, i, begin, end, factors, width);
+  if (i < rows_end) output_integer_rows<T, 1, columns_of_one_row>(task, i, begin, end, room);
 }
 
 }  // namespace

@@ -139,6 +139,8 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
   if (!std::is_same_v<T, float> && task.rows >= least_unpacked_rows) return output_panels(task, begin, end, room);
   const std::int64_t apart = (end - begin) / tile_columns;
   const std::int64_t tiles_end = begin + apart * tile_columns;
+  const std::int64_t row_bytes = task.inner * static_cast<std::int64_t>(sizeof(T));
+  if (task.rows == 1) prefetch_beginnings(task.values + begin * task.inner, tile_columns, apart * row_bytes);
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
     const std::int64_t rows_end = std::min(task.rows, i + rows_a_pass);
     for (std::int64_t n = begin; n < begin + apart; ++n) output_tiles<T, tile_columns>(task, i, rows_end, n, apart);
@@ -146,16 +148,11 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
   }
 }
 
-// The same of a quantised weight. `room` is for the factors of the columns, and one vector after them.
+// The same of a quantised weight. `room` is for factor_room() floats.
 template <class T>
 HWY_INLINE void output_quantised_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* room) {
-  const FloatTag d;
-  const std::int64_t width = task.inner / group * factors_a_group<T>;
-  const std::int64_t count = (end - begin) * width;
-  convert(task.factors + begin * width, room, count);
-  hn::StoreU(hn::Zero(d), d, room + count);
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
-    output_integer_columns(task, i, std::min(i + rows_a_pass, task.rows), begin, end, room, width);
+    output_integer_columns(task, i, std::min(i + rows_a_pass, task.rows), begin, end, room);
   }
 }
 
@@ -178,6 +175,11 @@ void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::in
 // Floats of a panel.
 std::int64_t panel_room(std::int64_t inner) {
   return std::max(panel_floats, panel_columns * grouped(inner));
+}
+
+// Floats of the factors of a tile of a quantised weight.
+std::int64_t factor_room(std::int64_t inner, bool nibbles) {
+  return columns_of_one_row * (nibbles ? factor_floats<std::uint8_t>(inner) : factor_floats<std::int8_t>(inner));
 }
 
 // Floats of a row of the input in integers, for 4-bit weights or 8-bit ones; and making it.
@@ -212,6 +214,7 @@ HWY_EXPORT(matvec_f16);
 HWY_EXPORT(matvec_i8);
 HWY_EXPORT(matvec_u8);
 HWY_EXPORT(panel_room);
+HWY_EXPORT(factor_room);
 HWY_EXPORT(quantised_floats);
 HWY_EXPORT(quantise);
 
@@ -225,13 +228,11 @@ std::int64_t columns_a_task(std::int64_t columns, double bytes_a_column) {
   return std::max<std::int64_t>(std::min(wanted, shared) / unit, 1) * unit;
 }
 
-// Floats that a thread needs beside its arguments: for the scales and minima of `columns`, or for a panel.
-std::int64_t room_floats(const Weight& weight, std::int64_t columns, std::int64_t inner) {
-  if (weight.scales) {
-    const std::int64_t a_row = weight.scales.elements() / std::max<std::int64_t>(weight.scales.shape()[0], 1);
-    return round_to_line(columns * a_row + floats_a_line);
-  }
-  return weight.values.dtype() == DType::f32 ? 0 : HWY_DYNAMIC_DISPATCH(panel_room)(inner);
+// Floats that a thread needs beside its arguments: for scales and minima, or for a panel.
+std::int64_t room_floats(const Weight& weight, std::int64_t inner) {
+  const DType dtype = weight.values.dtype();
+  if (weight.scales) return round_to_line(HWY_DYNAMIC_DISPATCH(factor_room)(inner, dtype == DType::u8));
+  return dtype == DType::f32 ? 0 : HWY_DYNAMIC_DISPATCH(panel_room)(inner);
 }
 
 // In tasks of `width` columns.
@@ -257,7 +258,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const bool nibbles = op.weight.values.dtype() == DType::u8;
   const double bytes_an_element = nibbles ? 0.5 : static_cast<double>(size_of(op.weight.values.dtype()));
   const std::int64_t width = columns_a_task(columns, bytes_an_element * static_cast<double>(inner));
-  const std::int64_t room = room_floats(op.weight, width, inner);
+  const std::int64_t room = room_floats(op.weight, inner);
   const std::int64_t in_stride =
       quantised ? round_to_line(HWY_DYNAMIC_DISPATCH(quantised_floats)(inner, nibbles)) : inner;
   const std::int64_t in_floats = quantised ? rows * in_stride : 0;
