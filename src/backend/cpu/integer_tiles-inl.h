@@ -317,13 +317,21 @@ HWY_INLINE void load_factors(const MatvecTask<T>& task, std::int64_t row, float*
   }
 }
 
-// `room` is for the factors of N rows.
+// Whether the factors of all a task's rows are loaded before its weight. That of 4 bits takes longer to multiply than
+// to read, and what it waits for otherwise is shorter than the work of loading factors for each tile.
+template <class T>
+constexpr bool loads_factors_first = has_nibbles<T>;
+
+// `room` has the factors of the row n and those behind it, or is for those of N rows.
 template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void output_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
                                     float* room) {
   const FloatTag d;
-  const std::int64_t factor_stride = factor_floats<T>(task.inner);
-  for (std::int64_t c = 0; c < N; ++c) load_factors(task, n + c * apart, room + c * factor_stride);
+  const std::int64_t width = factor_floats<T>(task.inner);
+  const std::int64_t factor_stride = loads_factors_first<T> ? apart * width : width;
+  if (!loads_factors_first<T>) {
+    for (std::int64_t c = 0; c < N; ++c) load_factors(task, n + c * apart, room + c * width);
+  }
   Floats sums[R * N];
   for (std::int64_t s = 0; s < R * N; ++s) sums[s] = hn::Zero(d);
   add_integer_tile<R, N>(task, i, n, apart, room, factor_stride, sums);
@@ -338,16 +346,17 @@ template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void output_integer_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t begin, std::int64_t end,
                                     float* room) {
   const std::int64_t apart = (end - begin) / N;
-  const std::int64_t row_bytes = task.inner / (has_nibbles<T> ? 2 : 1);
-  if (R == 1) prefetch_beginnings(task.values + begin * row_bytes, N, apart * row_bytes);
-  for (std::int64_t n = begin; n < begin + apart; ++n) output_integer_tile<T, R, N>(task, i, n, apart, room);
-  for (std::int64_t n = begin + apart * N; n < end; ++n) output_integer_tile<T, R, 1>(task, i, n, 1, room);
+  const std::int64_t step = loads_factors_first<T> ? factor_floats<T>(task.inner) : 0;
+  for (std::int64_t n = 0; n < apart; ++n) output_integer_tile<T, R, N>(task, i, begin + n, apart, room + n * step);
+  for (std::int64_t n = apart * N; n < end - begin; ++n) {
+    output_integer_tile<T, R, 1>(task, i, begin + n, 1, room + n * step);
+  }
 }
 
 // Rows of the weight that meet a single row of the input at a time.
 constexpr std::int64_t columns_of_one_row = 4;
 
-// Columns [begin, end) of rows [i, rows_end). `room` is for the factors of columns_of_one_row rows.
+// Columns [begin, end) of rows [i, rows_end). `room` is for the factors of all these columns, or of one tile.
 template <class T>
 HWY_INLINE void output_integer_columns(const MatvecTask<T>& task, std::int64_t i, std::int64_t rows_end,
                                        std::int64_t begin, std::int64_t end, float* room) {

@@ -30,6 +30,10 @@ constexpr std::int64_t least_unpacked_rows = 32;
 constexpr std::int64_t tile_rows = vector_lanes >= 16 ? 4 : 2;
 constexpr std::int64_t tile_columns = 4;
 
+// A quantised weight has whole groups.
+template <class T>
+constexpr bool is_quantised = std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t>;
+
 template <class T, std::int64_t R, std::int64_t N>
 HWY_INLINE void add_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart, Floats* sums) {
   const FloatTag d;
@@ -62,9 +66,11 @@ HWY_INLINE void finish_tile(const MatvecTask<T>& task, std::int64_t i, std::int6
   for (std::int64_t c = 0; c < N; ++c) {
     for (std::int64_t r = 0; r < R; ++r) {
       float sum = hn::GetLane(hn::SumOfLanes(d, sums[c * R + r]));
-      const T* const row = task.values + (n + c * apart) * task.inner;
-      const float* const in = task.in + (i + r) * task.inner;
-      for (std::int64_t k = grouped(task.inner); k < task.inner; ++k) sum += to_float(row[k]) * in[k];
+      if constexpr (!is_quantised<T>) {
+        const T* const row = task.values + (n + c * apart) * task.inner;
+        const float* const in = task.in + (i + r) * task.inner;
+        for (std::int64_t k = grouped(task.inner); k < task.inner; ++k) sum += to_float(row[k]) * in[k];
+      }
       task.out[(i + r) * task.columns + n + c * apart] = sum;
     }
   }
@@ -111,6 +117,16 @@ HWY_INLINE void output_panel_rows(const MatvecTask<T>& task, std::int64_t i, std
   for (; n < end; ++n, panel += length) output_panel_tile<T, R, 1>(task, i, n, panel);
 }
 
+template <class T>
+HWY_INLINE void unpack_column(const MatvecTask<T>& task, std::int64_t c, float* to) {
+  if constexpr (is_quantised<T>) {
+    const std::int64_t width = task.inner / group * factors_a_group<T>;
+    dequantise_row(task.values + c * task.inner / (has_nibbles<T> ? 2 : 1), task.factors + c * width, task.inner, to);
+  } else {
+    unpack(task.values + c * task.inner, task.inner, to);
+  }
+}
+
 // Columns [begin, end), some of which are unpacked at a time into `panel`.
 template <class T>
 HWY_INLINE void output_panels(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* panel) {
@@ -118,9 +134,7 @@ HWY_INLINE void output_panels(const MatvecTask<T>& task, std::int64_t begin, std
   const std::int64_t columns = columns_a_panel(task.inner);
   for (std::int64_t n = begin; n < end; n += columns) {
     const std::int64_t panel_end = std::min(end, n + columns);
-    for (std::int64_t c = n; c < panel_end; ++c) {
-      unpack(task.values + c * task.inner, task.inner, panel + (c - n) * length);
-    }
+    for (std::int64_t c = n; c < panel_end; ++c) unpack_column(task, c, panel + (c - n) * length);
     std::int64_t i = 0;
     for (; i + panel_rows <= task.rows; i += panel_rows) {
       output_panel_rows<T, panel_rows>(task, i, n, panel_end, panel);
@@ -151,6 +165,17 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
 // The same of a quantised weight. `room` is for factor_room() floats.
 template <class T>
 HWY_INLINE void output_quantised_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* room) {
+  if (task.as_floats) return output_panels(task, begin, end, room);
+  if (task.rows == 1) {
+    const std::int64_t row_bytes = task.inner / (has_nibbles<T> ? 2 : 1);
+    const std::int64_t stream_bytes = (end - begin) / columns_of_one_row * row_bytes;
+    prefetch_beginnings(task.values + begin * row_bytes, columns_of_one_row, stream_bytes);
+  }
+  if (loads_factors_first<T>) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      load_factors(task, n, room + (n - begin) * factor_floats<T>(task.inner));
+    }
+  }
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
     output_integer_columns(task, i, std::min(i + rows_a_pass, task.rows), begin, end, room);
   }
@@ -177,9 +202,16 @@ std::int64_t panel_room(std::int64_t inner) {
   return std::max(panel_floats, panel_columns * grouped(inner));
 }
 
-// Floats of the factors of a tile of a quantised weight.
-std::int64_t factor_room(std::int64_t inner, bool nibbles) {
-  return columns_of_one_row * (nibbles ? factor_floats<std::uint8_t>(inner) : factor_floats<std::int8_t>(inner));
+// Floats of the factors of a quantised weight that are loaded at once, of a task's columns or of a tile's.
+std::int64_t factor_room(std::int64_t columns, std::int64_t inner, bool nibbles) {
+  return nibbles ? columns * factor_floats<std::uint8_t>(inner)
+                 : columns_of_one_row * factor_floats<std::int8_t>(inner);
+}
+
+// Whether this many rows of the input meet a quantised weight faster as floats: where a vector has as many products of
+// floats as of 16-bit integers a cycle, and floats need no scales.
+bool faster_as_floats(std::int64_t rows) {
+  return vector_lanes >= 16 && rows >= least_unpacked_rows;
 }
 
 // Floats of a row of the input in integers, for 4-bit weights or 8-bit ones; and making it.
@@ -217,6 +249,7 @@ HWY_EXPORT(panel_room);
 HWY_EXPORT(factor_room);
 HWY_EXPORT(quantised_floats);
 HWY_EXPORT(quantise);
+HWY_EXPORT(faster_as_floats);
 
 // Output columns of an iteration: enough for long streams of memory, and few enough for threads to share them.
 std::int64_t columns_a_task(std::int64_t columns, double bytes_a_column) {
@@ -229,9 +262,9 @@ std::int64_t columns_a_task(std::int64_t columns, double bytes_a_column) {
 }
 
 // Floats that a thread needs beside its arguments: for scales and minima, or for a panel.
-std::int64_t room_floats(const Weight& weight, std::int64_t inner) {
+std::int64_t room_floats(const Weight& weight, std::int64_t columns, std::int64_t inner, bool in_integers) {
   const DType dtype = weight.values.dtype();
-  if (weight.scales) return round_to_line(HWY_DYNAMIC_DISPATCH(factor_room)(inner, dtype == DType::u8));
+  if (in_integers) return round_to_line(HWY_DYNAMIC_DISPATCH(factor_room)(columns, inner, dtype == DType::u8));
   return dtype == DType::f32 ? 0 : HWY_DYNAMIC_DISPATCH(panel_room)(inner);
 }
 
@@ -256,15 +289,17 @@ void CpuBackend::matvec(const MatmulForward& op) {
   const std::int64_t columns = op.weight.values.shape()[0];
   const bool quantised = static_cast<bool>(op.weight.scales);
   const bool nibbles = op.weight.values.dtype() == DType::u8;
+  // Integers and floats round differently, so rows that must not depend on each other are always integers.
+  const bool in_integers = quantised && (op.independent_rows || !HWY_DYNAMIC_DISPATCH(faster_as_floats)(rows));
   const double bytes_an_element = nibbles ? 0.5 : static_cast<double>(size_of(op.weight.values.dtype()));
   const std::int64_t width = columns_a_task(columns, bytes_an_element * static_cast<double>(inner));
-  const std::int64_t room = room_floats(op.weight, inner);
+  const std::int64_t room = room_floats(op.weight, width, inner, in_integers);
   const std::int64_t in_stride =
-      quantised ? round_to_line(HWY_DYNAMIC_DISPATCH(quantised_floats)(inner, nibbles)) : inner;
-  const std::int64_t in_floats = quantised ? rows * in_stride : 0;
+      in_integers ? round_to_line(HWY_DYNAMIC_DISPATCH(quantised_floats)(inner, nibbles)) : inner;
+  const std::int64_t in_floats = in_integers ? rows * in_stride : 0;
   float* const scratch = scratch_->floats(static_cast<std::size_t>(in_floats + room * parallel_threads()));
   const float* in = data_of<float>(op.in);
-  if (quantised) {
+  if (in_integers) {
     parallel_for(rows, Cost{.bytes = 16} * inner, [&](std::int64_t r) {
       HWY_DYNAMIC_DISPATCH(quantise)(data_of<float>(op.in) + r * inner, inner, nibbles, scratch + r * in_stride);
     });
@@ -276,6 +311,7 @@ void CpuBackend::matvec(const MatmulForward& op) {
                                 .in_stride = in_stride,
                                 .values = values,
                                 .factors = quantised ? data_of<Float16>(op.weight.scales) : nullptr,
+                                .as_floats = quantised && !in_integers,
                                 .rows = rows,
                                 .inner = inner,
                                 .columns = columns};

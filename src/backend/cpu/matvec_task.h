@@ -11,10 +11,11 @@ namespace mslt {
 template <class T>
 struct MatvecTask {
   float* out;
-  const float* in;  // for quantised weights, rows as quantise_row makes them, each `in_stride` floats
+  const float* in;  // to multiply in integers, rows as quantise_row makes them, each `in_stride` floats
   std::int64_t in_stride;
   const T* values;
   const Float16* factors;  // null for plain weights
+  bool as_floats;          // a quantised weight, which is unpacked
   std::int64_t rows;       // of in and out
   std::int64_t inner;
   std::int64_t columns;  // of out: rows of the weight

@@ -127,11 +127,13 @@ class MatvecTest : public testing::Test {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
 
-  std::vector<float> product(const std::vector<float>& in, const Weight& weight, std::int64_t n, std::int64_t k) {
+  std::vector<float> product(const std::vector<float>& in, const Weight& weight, std::int64_t n, std::int64_t k,
+                             bool independent_rows = false) {
     const std::int64_t m = static_cast<std::int64_t>(in.size()) / k;
     const Owned from(*backend_, DType::f32, {m, k}, in);
     const Owned out(*backend_, DType::f32, {m, n}, std::vector<float>(static_cast<std::size_t>(m * n), NAN));
-    backend_->run(MatmulForward{.out = out.tensor, .in = from.tensor, .weight = weight});
+    backend_->run(
+        MatmulForward{.out = out.tensor, .in = from.tensor, .weight = weight, .independent_rows = independent_rows});
     std::vector<float> result(static_cast<std::size_t>(m * n));
     std::memcpy(result.data(), out.memory->data(), out.memory->size());
     return result;
@@ -152,7 +154,7 @@ TEST_F(MatvecTest, EqualsTheReferenceOnEveryInstructionSet) {
     for (const auto& [dtype, transposed] : kinds) {
       if ((dtype == DType::i8 || dtype == DType::u8) && size.k % quantisation_group != 0) continue;
       const StoredWeight weight(*backend_, dtype, size.n, size.k, transposed);
-      for (const std::int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 64, 65}) {
+      for (const std::int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 31, 32, 64, 65}) {
         const std::vector<float> in = normals(m * size.k, 2);
         for (const std::int64_t target : targets()) {
           SCOPED_TRACE(std::string(name_of(dtype)) + (transposed ? " transposed rows " : " rows ") + std::to_string(m) +
@@ -193,16 +195,16 @@ TEST_F(MatvecTest, BitsDependOnNeitherThreadsNorTheOtherRows) {
     for (const std::int64_t m : {1, 2, 3, 5, 7, 8, 35}) {
       const std::vector<float> rows(in.begin(), in.begin() + m * k);
       set_parallel_threads(1);
-      const std::vector<float> alone = product(rows, weight.weight(), n, k);
+      const std::vector<float> alone = product(rows, weight.weight(), n, k, true);
       for (const int threads : {2, 3}) {
         set_parallel_threads(threads);
-        EXPECT_EQ(product(rows, weight.weight(), n, k), alone) << m << " rows, " << threads << " threads";
+        EXPECT_EQ(product(rows, weight.weight(), n, k, true), alone) << m << " rows, " << threads << " threads";
       }
       if (m < 2) continue;
       const std::vector<float> pair(in.begin() + (m - 2) * k, in.begin() + m * k);
-      const std::vector<float> two = product(pair, weight.weight(), n, k);
+      const std::vector<float> two = product(pair, weight.weight(), n, k, true);
       EXPECT_TRUE(std::equal(two.begin(), two.end(), alone.end() - 2 * n)) << m << " rows";
-      const std::vector<float> one = product({in.begin(), in.begin() + k}, weight.weight(), n, k);
+      const std::vector<float> one = product({in.begin(), in.begin() + k}, weight.weight(), n, k, true);
       EXPECT_TRUE(std::equal(one.begin(), one.end(), alone.begin())) << m << " rows";
     }
   }
