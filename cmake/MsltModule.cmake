@@ -72,8 +72,14 @@ endfunction()
 # mslt_compile_together(TARGET BATCH [header ...])
 # With MSLT_UNITY, BATCH sources of the target are compiled as one, which reads headers and instantiates templates once for all
 # of them; names in their unnamed namespaces must then differ. Sources with their own options, and those that Highway compiles
-# once per instruction set, stay separate. Without MSLT_UNITY, the named headers are precompiled.
+# once per instruction set, stay separate. Without MSLT_UNITY, the named headers are precompiled. With MSLT_ANALYSIS, all sources
+# of the target are one, also Highway's, for the baseline alone.
 function(mslt_compile_together target batch)
+  if(MSLT_ANALYSIS)
+    set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+    target_compile_definitions(${target} PRIVATE HWY_COMPILE_ONLY_STATIC)
+    return()
+  endif()
   if(NOT MSLT_UNITY)
     if(ARGN)
       target_precompile_headers(${target} PRIVATE ${ARGN})

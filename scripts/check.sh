@@ -19,14 +19,14 @@ check_configure() {
 }
 
 check_tidy() {
-  # Sources that are compiled together are analysed together, which reads their headers once.
-  cmake --preset debug -B build/tidy -DCMAKE_CXX_COMPILER=clang++-19 -DMSLT_UNITY=ON >/dev/null
+  # The sources of a module are analysed together, which reads and analyses their headers once.
+  cmake --preset debug -B build/tidy -DCMAKE_CXX_COMPILER=clang++-19 -DMSLT_ANALYSIS=ON >/dev/null
   # Tests and generated files are compiled with all warnings, but not analysed.
   jq -r --arg root "$(pwd -P)" '.[].file | select(test("/(src|mslc)/.*mslt_[a-z]+\\.dir/Unity/") or
       startswith($root + "/src/") or startswith($root + "/mslc/"))' build/tidy/compile_commands.json |
     grep -vE '_test\.cpp$|_tables?\.cpp$|_tests\.dir' | sort -u >build/tidy/sources
-  # The long ones first, so that they do not end alone.
-  { grep /Unity/ build/tidy/sources; grep -v /Unity/ build/tidy/sources; } |
+  # Modules of many sources first, so that they do not end alone.
+  { grep /Unity/ build/tidy/sources | xargs ls -S; grep -v /Unity/ build/tidy/sources; } |
     xargs -P 2 -n 1 clang-tidy-19 -p build/tidy --quiet 2>build/tidy/log || { cat build/tidy/log >&2; return 1; }
   echo "Static analysis is clean."
 }

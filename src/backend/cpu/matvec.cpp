@@ -27,7 +27,7 @@ constexpr std::int64_t least_unpacked_rows = 32;
 // R · N products. The order of additions does not depend on R and N. The rows of the weight are `apart` rows from each
 // other, so that tiles next to each other read N long streams of memory: the processor fetches several of those ahead,
 // but not several that are less than a page long.
-constexpr std::int64_t tile_rows = vector_lanes >= 16 ? 4 : 2;
+constexpr std::int64_t tile_outputs = vector_lanes >= 16 ? 4 : 2;
 constexpr std::int64_t tile_columns = 4;
 
 // A quantised weight has whole groups.
@@ -89,7 +89,7 @@ HWY_INLINE void output_tile(const MatvecTask<T>& task, std::int64_t i, std::int6
 template <class T, std::int64_t N>
 HWY_INLINE void output_tiles(const MatvecTask<T>& task, std::int64_t i, std::int64_t end, std::int64_t n,
                              std::int64_t apart) {
-  for (; i + tile_rows <= end; i += tile_rows) output_tile<T, tile_rows, N>(task, i, n, apart);
+  for (; i + tile_outputs <= end; i += tile_outputs) output_tile<T, tile_outputs, N>(task, i, n, apart);
   if (i + 2 <= end) {
     output_tile<T, 2, N>(task, i, n, apart);
     i += 2;
@@ -111,8 +111,8 @@ template <class T, std::int64_t R>
 HWY_INLINE void output_panel_rows(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t end,
                                   const float* panel) {
   const std::int64_t length = grouped(task.inner);
-  for (; n + panel_columns <= end; n += panel_columns, panel += panel_columns * length) {
-    output_panel_tile<T, R, panel_columns>(task, i, n, panel);
+  for (; n + panel_outputs <= end; n += panel_outputs, panel += panel_outputs * length) {
+    output_panel_tile<T, R, panel_outputs>(task, i, n, panel);
   }
   for (; n < end; ++n, panel += length) output_panel_tile<T, R, 1>(task, i, n, panel);
 }
@@ -199,7 +199,7 @@ void matvec_u8(const MatvecTask<std::uint8_t>& task, std::int64_t begin, std::in
 
 // Floats of a panel.
 std::int64_t panel_room(std::int64_t inner) {
-  return std::max(panel_floats, panel_columns * grouped(inner));
+  return std::max(panel_floats, panel_outputs * grouped(inner));
 }
 
 // Floats of the factors of a quantised weight that are loaded at once, of a task's columns or of a tile's.

@@ -25,7 +25,7 @@ constexpr std::int64_t most_rows = 16;
 
 // sums[m][j] += in[m][k] · weight[k][j] + … for the R rows k, k + apart, … of the weight, in this order.
 template <std::int64_t R, class T>
-HWY_INLINE void add_rows(const MatvecPart<T>& task, std::int64_t k, std::int64_t apart) {
+HWY_INLINE void add_weight_rows(const MatvecPart<T>& task, std::int64_t k, std::int64_t apart) {
   const FloatTag d;
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   const T* const weight = task.weight + k * task.weight_stride;
@@ -62,8 +62,8 @@ template <class T>
 HWY_INLINE void sum_rows(const MatvecPart<T>& task) {
   std::fill_n(task.sums, task.count * task.width, 0.0f);
   const std::int64_t apart = task.inner / rows_at_once;
-  for (std::int64_t k = 0; k < apart; ++k) add_rows<rows_at_once>(task, k, apart);
-  for (std::int64_t k = apart * rows_at_once; k < task.inner; ++k) add_rows<1>(task, k, 1);
+  for (std::int64_t k = 0; k < apart; ++k) add_weight_rows<rows_at_once>(task, k, apart);
+  for (std::int64_t k = apart * rows_at_once; k < task.inner; ++k) add_weight_rows<1>(task, k, 1);
 }
 
 void sum_rows_f32(const MatvecPart<float>& task) {

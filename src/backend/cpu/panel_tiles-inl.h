@@ -20,7 +20,7 @@ namespace {
 // So much of a weight is unpacked at a time: rows of the input that meet it find it in the second-level cache.
 constexpr std::int64_t panel_floats = std::int64_t{32} << 10;
 constexpr std::int64_t panel_rows = 4;                              // of the input in a tile
-constexpr std::int64_t panel_columns = vector_lanes >= 16 ? 4 : 2;  // rows of the weight in a tile
+constexpr std::int64_t panel_outputs = vector_lanes >= 16 ? 4 : 2;  // rows of the weight in a tile
 
 // Whole groups of a row, in elements.
 HWY_INLINE std::int64_t grouped(std::int64_t inner) {
@@ -29,7 +29,7 @@ HWY_INLINE std::int64_t grouped(std::int64_t inner) {
 
 HWY_INLINE std::int64_t columns_a_panel(std::int64_t inner) {
   const std::int64_t length = std::max<std::int64_t>(grouped(inner), 1);
-  return std::max(panel_columns, panel_floats / length / panel_columns * panel_columns);
+  return std::max(panel_outputs, panel_floats / length / panel_outputs * panel_outputs);
 }
 
 // One row of a weight without what is behind its last whole group.

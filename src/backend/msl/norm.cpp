@@ -19,7 +19,7 @@ constexpr std::int64_t wide_backward_threads = 768;
 
 // Rows of partial sums of the weight's gradient: few enough to cost little compared with the rows themselves, and the
 // same on every device.
-constexpr std::int64_t most_parts = 512;
+constexpr std::int64_t most_norm_parts = 512;
 constexpr std::int64_t fewest_rows_per_part = 4;
 
 // The argument struct of either direction, with the rows' number, columns and places.
@@ -105,7 +105,8 @@ void MslBackend::execute(const ResidualNormBackward& op) {
   const Tensor dsum = from_first(view, op.dsum);
   const Tensor dout = from_first(view, op.dout);
   const std::int64_t columns = view.columns;
-  const std::int64_t rows_per_part = std::max(fewest_rows_per_part, (view.rows + most_parts - 1) / most_parts);
+  const std::int64_t rows_per_part =
+      std::max(fewest_rows_per_part, (view.rows + most_norm_parts - 1) / most_norm_parts);
   const std::int64_t parts = (view.rows + rows_per_part - 1) / rows_per_part;
   auto args = args_of<NormBackwardArgs>(view, "residual_norm_backward");
   args.aligned = aligned_rows(view, dsum, dout, op.dsum_direct, op.sum);
