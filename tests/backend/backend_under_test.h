@@ -66,6 +66,13 @@ class Guarded {
   Tensor tensor_;
 };
 
+// The dtypes that suites go through. ThreadSanitizer, under which a suite takes minutes, sees nothing in f16 that it
+// does not see in bf16: kernels are the same source for both, and elements have the same size.
+std::vector<DType> floating_types();
+
+// Of `types` only the last under ThreadSanitizer, for kernels that do the same with elements of all sizes.
+std::vector<DType> last_under_tsan(std::vector<DType> types);
+
 // The dtypes of activations that the device accepts in every operation, including backward ones.
 std::vector<DType> activation_types(const Backend& backend);
 

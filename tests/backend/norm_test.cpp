@@ -48,7 +48,7 @@ TEST_P(NormTest, ForwardEqualsTheReference) {
   for (const NormSize& s : norm_sizes()) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
-    for (const DType dtype : floating_types()) {
+    for (const DType dtype : last_under_tsan(floating_types())) {
       for (const DType weight_dtype : kept_types(dtype)) {
         for (const bool rms : {false, true}) {
           for (const bool added : {false, true}) {
@@ -131,7 +131,7 @@ TEST_P(NormTest, PiecesOfRowsEqualWholeRows) {
     const RowPieces keys{s.query_heads * s.columns, s.key_heads};
     const std::int64_t rest = (s.query_heads + s.key_heads) * s.columns;
     const Shape shape{s.rows, s.stride()};
-    for (const DType dtype : activation_types(backend())) {
+    for (const DType dtype : last_under_tsan(activation_types(backend()))) {
       for (const bool rms : {false, true}) {
         for (const bool in_place : {false, true}) {
           SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms) +
@@ -248,7 +248,7 @@ TEST_P(NormTest, BackwardEqualsTheReference) {
   for (const NormSize& s : all) {
     const Shape shape{s.rows, s.columns};
     const std::int64_t n = s.rows * s.columns;
-    for (const DType dtype : activation_types(backend())) {
+    for (const DType dtype : last_under_tsan(activation_types(backend()))) {
       const double tolerance = tolerance_of(dtype, 1e-6);
       for (const bool rms : {false, true}) {
         const NormKind kind = rms ? root : layer;
@@ -333,7 +333,7 @@ TEST_P(NormTest, ConstantRowsAreFiniteWithoutEpsilon) {
   for (const std::int64_t columns : {1, 8, 33, 64, 1000, 1032, 3001, 4104}) {
     const Shape shape{3, columns};
     const std::int64_t n = 3 * columns;
-    for (const DType dtype : activation_types(backend())) {
+    for (const DType dtype : last_under_tsan(activation_types(backend()))) {
       for (const bool rms : {false, true}) {
         SCOPED_TRACE(shape.to_string() + " " + std::string(name_of(dtype)) + " rms " + std::to_string(rms));
         const NormKind kind{rms, 0.0f};

@@ -40,11 +40,6 @@ inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return sum;
 }
 
-inline const std::vector<DType>& floating_types() {
-  static const std::vector<DType> all = {DType::f32, DType::bf16, DType::f16};
-  return all;
-}
-
 // Whether `call` throws Error(input) with a message that starts with `operation` and contains `part`.
 template <class Call>
 void refuses(std::string_view operation, std::string_view part, Call&& call) {
