@@ -11,8 +11,9 @@ namespace mslt {
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 
 // Ten rounds of Philox on `counter` under `key`: a pure function, so every thread or device that knows (seed, step,
-// operation, element) gets the same four words.
-inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key) {
+// operation, element) gets the same four words. Always inlined: tests call it for each number of large tensors, from
+// code that builds with sanitizers do optimise, and a call would lead to any object's copy.
+[[gnu::always_inline]] inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key) {
   // As scalars, which builds with sanitizers compute some times faster than elements of arrays.
   auto [x0, x1, x2, x3] = counter;
   auto [key0, key1] = key;
@@ -31,8 +32,8 @@ inline PhiloxBlock philox(PhiloxBlock counter, std::array<std::uint32_t, 2> key)
 
 // The words of (seed, step, operation, element): element e uses word e % 4 of the block with counter
 // {e / 4 low, e / 4 high, step, operation} under the key {seed low, seed high}.
-inline PhiloxBlock philox_block(std::uint64_t seed, std::uint32_t step, std::uint32_t operation,
-                                std::uint64_t block_index) {
+[[gnu::always_inline]] inline PhiloxBlock philox_block(std::uint64_t seed, std::uint32_t step, std::uint32_t operation,
+                                                       std::uint64_t block_index) {
   return philox(
       {static_cast<std::uint32_t>(block_index), static_cast<std::uint32_t>(block_index >> 32), step, operation},
       {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
@@ -46,6 +47,13 @@ inline std::uint32_t philox_word(std::uint64_t seed, std::uint32_t step, std::ui
 // A word as a float in [0, 1): its upper 24 bits over 2^24.
 inline float uniform_from_word(std::uint32_t word) {
   return static_cast<float>(word >> 8) * 0x1p-24f;
+}
+
+// Standard normal by Box–Muller.
+[[gnu::always_inline]] inline float normal_from_words(std::uint32_t radius, std::uint32_t angle) {
+  const double u = 1.0 - static_cast<double>(radius) * 0x1p-32;
+  const double v = static_cast<double>(angle) * 0x1p-32;
+  return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v));
 }
 
 // A sequential reader of one (seed, step, operation) stream; satisfies UniformRandomBitGenerator. Copyable; the
@@ -83,11 +91,10 @@ class PhiloxStream {
     }
   }
 
-  // Standard normal by Box–Muller; uses two words a call.
+  // Standard normal; uses two words a call.
   float normal() {
-    const double u = 1.0 - static_cast<double>((*this)()) * 0x1p-32;
-    const double v = static_cast<double>((*this)()) * 0x1p-32;
-    return static_cast<float>(std::sqrt(-2.0 * std::log(u)) * std::cos(2.0 * std::numbers::pi * v));
+    const std::uint32_t radius = (*this)();
+    return normal_from_words(radius, (*this)());
   }
 
  private:
