@@ -72,8 +72,9 @@ endfunction()
 # mslt_compile_together(TARGET BATCH [header ...])
 # With MSLT_UNITY, BATCH sources of the target are compiled as one, which reads headers and instantiates templates once for all
 # of them; names in their unnamed namespaces must then differ. Sources with their own options, and those that Highway compiles
-# once per instruction set, stay separate. Without MSLT_UNITY, the named headers are precompiled. With MSLT_ANALYSIS, all sources
-# of the target are one, also Highway's, for the baseline alone.
+# once per instruction set, stay separate. BATCH 0 takes all, as sanitizers do, whose builds need not use many cores. Without
+# MSLT_UNITY, the named headers are precompiled. With MSLT_ANALYSIS, all sources of the target are one, also Highway's, for the
+# baseline alone.
 function(mslt_compile_together target batch)
   if(MSLT_ANALYSIS)
     set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
@@ -85,6 +86,9 @@ function(mslt_compile_together target batch)
       target_precompile_headers(${target} PRIVATE ${ARGN})
     endif()
     return()
+  endif()
+  if(MSLT_SANITIZE)
+    set(batch 0)
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${batch})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
@@ -140,7 +144,7 @@ function(mslt_module_tests name)
   target_link_libraries(${name}_tests PRIVATE mslt_options mslt_test_code ${arg_DEPENDS} ${arg_LIBRARIES} fmt::fmt
                                               Threads::Threads GTest::gtest_main)
   if(arg_TOGETHER)
-    mslt_compile_together(${name}_tests 6)
+    mslt_compile_together(${name}_tests 0)
   endif()
   if(arg_SUITES)
     set(others "-")
