@@ -101,7 +101,8 @@ endfunction()
 
 # mslt_module(NAME [FUZZED] [COMPILED_FAST|CHECKED_FAST] SOURCES ... [DEPENDS module ...] [LIBRARIES target ...] [PRECOMPILE header ...])
 # One folder of src/ as the static library mslt_NAME. DEPENDS names the modules that it uses; FUZZED marks modules that a fuzzer
-# calls, COMPILED_FAST those that need little optimisation, CHECKED_FAST those that need none under sanitizers.
+# calls, COMPILED_FAST those that need little optimisation, CHECKED_FAST those that need none under sanitizers. ThreadSanitizer, which
+# sees no fuzzer, does without optimisation of both.
 function(mslt_module name)
   cmake_parse_arguments(arg "FUZZED;COMPILED_FAST;CHECKED_FAST" "" "SOURCES;DEPENDS;LIBRARIES;PRECOMPILE" ${ARGN})
   add_library(mslt_${name} STATIC ${arg_SOURCES})
@@ -114,7 +115,7 @@ function(mslt_module name)
   if(arg_FUZZED)
     target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_fuzzed>)
   endif()
-  if(arg_COMPILED_FAST OR (arg_CHECKED_FAST AND MSLT_SANITIZE))
+  if(arg_COMPILED_FAST OR (arg_CHECKED_FAST AND MSLT_SANITIZE) OR (arg_FUZZED AND MSLT_SANITIZE MATCHES "thread"))
     target_link_libraries(mslt_${name} PRIVATE $<BUILD_INTERFACE:mslt_compiled_fast>)
   endif()
   foreach(dependency IN LISTS arg_DEPENDS)
