@@ -147,16 +147,21 @@ function(mslt_module_tests name)
   if(arg_TOGETHER)
     mslt_compile_together(${name}_tests 0)
   endif()
+  # Five frames tell who allocated memory. AddressSanitizer's usual thirty take a tenth of the tests' time.
+  set(asan_options ASAN_OPTIONS=malloc_context_size=5)
   if(arg_SUITES)
+    # These start programs, most of which only begin. The stacks of functions that returned, a fifth of that time, are watched in the
+    # modules' own tests.
+    string(APPEND asan_options :detect_stack_use_after_return=0)
     set(others "-")
     foreach(suite IN LISTS arg_SUITES)
       add_test(NAME ${name}/${suite} COMMAND ${name}_tests --gtest_filter=${suite}.*)
       # Whole suites first, so that the last one does not run alone.
-      set_tests_properties(${name}/${suite} PROPERTIES TIMEOUT 1200 COST 100)
+      set_tests_properties(${name}/${suite} PROPERTIES TIMEOUT 1200 COST 100 ENVIRONMENT ${asan_options})
       string(APPEND others "${suite}.*:")
     endforeach()
     add_test(NAME ${name}/others COMMAND ${name}_tests --gtest_filter=${others})
-    set_tests_properties(${name}/others PROPERTIES TIMEOUT 1200)
+    set_tests_properties(${name}/others PROPERTIES TIMEOUT 1200 ENVIRONMENT ${asan_options})
     return()
   endif()
   # Scratch files of one build, so that tests of two builds do not disturb each other.
@@ -174,7 +179,7 @@ function(mslt_module_tests name)
       add_test(NAME ${name}/part_${part} COMMAND ${name}_tests "--gtest_filter=${arg_FILTER}")
       # Programs of many parts take long, so they begin first.
       set_tests_properties(${name}/part_${part} PROPERTIES TIMEOUT 1800 COST ${arg_PARTS}
-        ENVIRONMENT "${environment};GTEST_TOTAL_SHARDS=${arg_PARTS};GTEST_SHARD_INDEX=${index}")
+        ENVIRONMENT "${environment};${asan_options};GTEST_TOTAL_SHARDS=${arg_PARTS};GTEST_SHARD_INDEX=${index}")
     endforeach()
     return()
   endif()
