@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All checks beyond the tests: formatting, static analysis, the tests under sanitizers, the fuzzers, and the pages in a browser.
 # Usage: scripts/check.sh [format|configure|tidy|asan|tsan|fuzz|pages ...]; all of them without arguments.
-# asan_build and tsan_build only build what asan and tsan test.
+# asan_build and tsan_build only build what asan and tsan test; asan_fuzz runs these two at the same time.
 # FUZZ_SECONDS sets how long each fuzzer runs (60). MSLT_REPORT_LINES=OFF saves a sixth of the time of the builds with sanitizers,
 # whose reports then name functions but no lines.
 set -euo pipefail
@@ -59,12 +59,31 @@ check_tsan() {
   ctest --preset tsan -j2 -R '^(base|bpe|data|parallel|msl|backend)/'
 }
 
-check_fuzz() {
+# run_fuzzers AT_ONCE
+run_fuzzers() {
   local seconds=${FUZZ_SECONDS:-60}
-  check_asan_build
   local fuzzers=(build/asan/tests/fuzz/fuzz_*)
-  printf '%s\n' "${fuzzers[@]}" | xargs -P 2 -I{} scripts/run_fuzzer.sh {} "$seconds"
+  printf '%s\n' "${fuzzers[@]}" | xargs -P "$1" -I{} scripts/run_fuzzer.sh {} "$seconds"
   echo "${#fuzzers[@]} fuzzers ran for $seconds s each without a finding."
+}
+
+check_fuzz() {
+  check_asan_build
+  run_fuzzers 2
+}
+
+# asan and fuzz at the same time: the tests often wait for processes that they started, and leave a core to one fuzzer.
+check_asan_fuzz() {
+  check_asan_build
+  local log status=0
+  log=$(mktemp)
+  run_fuzzers 1 >"$log" 2>&1 &
+  local fuzzers=$!
+  ctest --preset asan -j2 || status=1
+  wait "$fuzzers" || status=1
+  cat "$log"
+  rm "$log"
+  return "$status"
 }
 
 check_pages() {
