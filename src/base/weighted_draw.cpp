@@ -18,6 +18,11 @@ std::uint32_t mask(bool condition) {
   return condition ? ~std::uint32_t{0} : 0;
 }
 
+// The same of -0 and 0.
+std::uint32_t bits_of(float value) {
+  return std::bit_cast<std::uint32_t>(value + 0.0f);
+}
+
 // 2^x for x up to 0, within 3 ulp; 0 below 2^-126 and where x is NaN. x = k + f with integer k and |f| <= 1/2; 2^f is
 // its series, without terms below 2 ulp; k goes into the exponent.
 float power_of_two(float x) {
@@ -172,7 +177,7 @@ std::size_t WeightedDraw::draw(std::span<float> logits, float largest, float tem
     const auto one = std::bit_cast<std::uint32_t>(1.0f);
     for (float& logit : segment.weights) {
       // Of the largest it is 1 where the product is no number, too.
-      const std::uint32_t heaviest = mask(std::bit_cast<std::uint32_t>(logit) == std::bit_cast<std::uint32_t>(largest));
+      const std::uint32_t heaviest = mask(bits_of(logit) == bits_of(largest));
       const auto weight = std::bit_cast<std::uint32_t>(power_of_two((logit - largest) * factor));
       logit = std::bit_cast<float>((weight & ~heaviest) | (one & heaviest));
     }

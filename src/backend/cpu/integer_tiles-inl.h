@@ -300,7 +300,7 @@ HWY_INLINE std::int64_t factor_floats(std::int64_t inner) {
   return inner / group * factors_a_group<T> + vector_lanes;
 }
 
-// The factors of a row of the weight; what is behind them is finite if the next row's are.
+// The factors of a row of the weight, and zeros behind them.
 template <class T>
 HWY_INLINE void load_factors(const MatvecTask<T>& task, std::int64_t row, float* to) {
   const FloatTag d;
@@ -308,13 +308,13 @@ HWY_INLINE void load_factors(const MatvecTask<T>& task, std::int64_t row, float*
   const Float16* const from = task.factors + row * width;
   if ((task.columns - row - 1) * width < vector_lanes) {
     convert(from, to, width);
-    hn::StoreU(hn::Zero(d), d, to + width);
-    return;
+  } else {
+    for (std::int64_t i = 0; i < width; i += vector_lanes) {
+      prefetch(from + i, bytes_ahead);
+      hn::StoreU(load_floats(d, from + i), d, to + i);
+    }
   }
-  for (std::int64_t i = 0; i < width; i += vector_lanes) {
-    prefetch(from + i, bytes_ahead);
-    hn::StoreU(load_floats(d, from + i), d, to + i);
-  }
+  hn::StoreU(hn::Zero(d), d, to + width);
 }
 
 // Whether the factors of all a task's rows are loaded before its weight. That of 4 bits takes longer to multiply than

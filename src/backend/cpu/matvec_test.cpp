@@ -118,6 +118,7 @@ class MatvecTest : public testing::Test {
 
   // Every compiled instruction set that this processor has.
   static std::vector<std::int64_t> targets() {
+    choose_target(0);
     std::vector<std::int64_t> result;
     for (std::int64_t rest = hwy::SupportedTargets(); rest != 0; rest &= rest - 1) result.push_back(rest & -rest);
     return result;
@@ -222,6 +223,30 @@ TEST_F(MatvecTest, ManyRowsMultiplyByTheSameWeights) {
       SCOPED_TRACE(std::string(name_of(dtype)) + " " + hwy::TargetName(target));
       choose_target(target);
       EXPECT_EQ(product(in, weight.weight(), n, k), product(in, plain.tensor, n, k));
+    }
+  }
+}
+
+// Vectors of a row's scales and minima also hold the next row's.
+TEST_F(MatvecTest, DamagedFactorsSpoilTheirRowAlone) {
+  constexpr std::int64_t n = 40;
+  constexpr std::int64_t k = 96;
+  constexpr std::int64_t damaged = 5;
+  for (const DType dtype : {DType::i8, DType::u8}) {
+    const StoredWeight weight(*backend_, dtype, n, k);
+    const Tensor factors = weight.values[1].tensor.slice(damaged, 1);
+    for (Float16& factor : factors.host<Float16>()) factor = to_float16(NAN);
+    for (const std::int64_t target : targets()) {
+      choose_target(target);
+      for (const std::int64_t m : {1, 2, 5, 40}) {
+        const std::vector<float> out = product(normals(m * k, 2), weight.weight(), n, k, true);
+        for (std::int64_t i = 0; i < m * n; ++i) {
+          // The baseline's loads of f16 know no NaN.
+          if (i % n == damaged) continue;
+          EXPECT_FALSE(std::isnan(out[static_cast<std::size_t>(i)]))
+              << name_of(dtype) << " element " << i << " of " << m << " rows, " << hwy::TargetName(target);
+        }
+      }
     }
   }
 }
