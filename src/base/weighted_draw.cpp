@@ -47,11 +47,6 @@ float power_of_two(float x) {
   return std::bit_cast<float>(power & possible);
 }
 
-// Weights are told apart by ten bits at a time: floats of one sign are ordered as their bits.
-std::size_t bucket(float weight, int shift, std::size_t buckets) {
-  return (std::bit_cast<std::uint32_t>(weight) >> shift) % buckets;
-}
-
 }  // namespace
 
 // Segments of several thousand candidates, which pay for a thread.
@@ -91,10 +86,6 @@ void WeightedDraw::keep_heaviest(std::size_t count) {
   }
 }
 
-std::size_t WeightedDraw::bucket_of(std::size_t candidate, int shift) const {
-  return bucket(weights_[candidate], shift, buckets);
-}
-
 // Sets the first table of the first segment; returns the sum of all weights.
 double WeightedDraw::sum_buckets() {
   for_segments({.flops = 24}, [](Segment& segment) {
@@ -103,10 +94,10 @@ double WeightedDraw::sum_buckets() {
     std::size_t i = 0;
     for (; i + tables <= weights.size(); i += tables) {
       for (std::size_t table = 0; table < tables; ++table) {
-        segment.sums[table][bucket(weights[i + table], first_shift, buckets)] += weights[i + table];
+        segment.sums[table][bucket_of(weights[i + table], first_shift)] += weights[i + table];
       }
     }
-    for (; i < weights.size(); ++i) segment.sums[0][bucket(weights[i], first_shift, buckets)] += weights[i];
+    for (; i < weights.size(); ++i) segment.sums[0][bucket_of(weights[i], first_shift)] += weights[i];
     for (std::size_t table = 1; table < tables; ++table) {
       for (std::size_t at = 0; at < buckets; ++at) segment.sums[0][at] += segment.sums[table][at];
     }
@@ -145,7 +136,7 @@ WeightedDraw::Place WeightedDraw::first_above(double sum) {
       std::size_t count = 0;
       for (std::size_t i = begin; i < end; ++i) {
         some[count] = segment.first + i;
-        count += static_cast<std::size_t>(bucket(weights[i], first_shift, buckets) == first) &
+        count += static_cast<std::size_t>(bucket_of(weights[i], first_shift) == first) &
                  static_cast<std::size_t>(weights[i] > 0.0f);
       }
       segment.members.insert(segment.members.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(count));
@@ -157,9 +148,9 @@ WeightedDraw::Place WeightedDraw::first_above(double sum) {
   }
   for (const int shift : {first_shift - bucket_bits, 0}) {
     Sums sums{};
-    for (const std::size_t member : members) sums[bucket_of(member, shift)] += weights_[member];
+    for (const std::size_t member : members) sums[bucket_of(weights_[member], shift)] += weights_[member];
     const std::size_t chosen = choose(sums);
-    std::erase_if(members, [&](std::size_t member) { return bucket_of(member, shift) != chosen; });
+    std::erase_if(members, [&](std::size_t member) { return bucket_of(weights_[member], shift) != chosen; });
   }
   for (const std::size_t member : members) {
     above += weights_[member];

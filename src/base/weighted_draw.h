@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -58,7 +59,10 @@ class WeightedDraw {
   template <class Body>
   void for_segments(const Cost& each, const Body& body);
   void keep_heaviest(std::size_t count);
-  std::size_t bucket_of(std::size_t candidate, int shift) const;
+  // Weights are told apart by ten bits at a time: floats of one sign are ordered as their bits.
+  static std::size_t bucket_of(float weight, int shift) {
+    return (std::bit_cast<std::uint32_t>(weight) >> shift) % buckets;
+  }
   double sum_buckets();
   Place first_above(double sum);
 
