@@ -119,9 +119,7 @@ class MatvecTest : public testing::Test {
   // Every compiled instruction set that this processor has.
   static std::vector<std::int64_t> targets() {
     choose_target(0);
-    std::vector<std::int64_t> result;
-    for (std::int64_t rest = hwy::SupportedTargets(); rest != 0; rest &= rest - 1) result.push_back(rest & -rest);
-    return result;
+    return hwy::SupportedAndGeneratedTargets();
   }
   static void choose_target(std::int64_t target) {
     hwy::SetSupportedTargetsForTest(target);
