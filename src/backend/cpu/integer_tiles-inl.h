@@ -49,6 +49,16 @@ constexpr std::int64_t factors_a_group = has_nibbles<T> ? 2 : 1;
 template <class T>
 constexpr std::int64_t input_factors_a_group = has_chunks<T> ? 2 : 1;
 
+// Bytes of a row of the weight, and its factors.
+template <class T>
+HWY_INLINE std::int64_t row_bytes(std::int64_t inner) {
+  return inner / (has_nibbles<T> ? 2 : 1);
+}
+template <class T>
+HWY_INLINE std::int64_t row_factors(std::int64_t inner) {
+  return inner / group * factors_a_group<T>;
+}
+
 template <class T>
 HWY_INLINE std::int64_t pieces_of(std::int64_t inner) {
   return (inner + piece_elements<T> - 1) / piece_elements<T>;
@@ -107,12 +117,11 @@ template <std::int64_t R, std::int64_t N, class T>
 HWY_INLINE void add_integer_tile(const MatvecTask<T>& task, std::int64_t i, std::int64_t n, std::int64_t apart,
                                  const float* factors, std::int64_t factor_stride, Floats* sums) {
   const FloatTag d;
-  constexpr std::int64_t row_share = has_nibbles<T> ? 2 : 1;
   for (std::int64_t g = 0; g < task.inner / group; ++g) {
     for (std::int64_t s = 0; s < R * N; ++s) {
       const float* const in = task.in + (i + s % R) * task.in_stride;
       const auto* const x = reinterpret_cast<const std::int16_t*>(in) + g * group;
-      const T* const row = task.values + (n + s / R * apart) * task.inner / row_share;
+      const T* const row = task.values + (n + s / R * apart) * row_bytes<T>(task.inner);
       const float* const own = factors + s / R * factor_stride + g * factors_a_group<T>;
       const Floats scale = hn::Set(d, own[0]);
       const Floats minimum = hn::Set(d, has_nibbles<T> ? own[1] : 0.0f);
@@ -183,8 +192,8 @@ HWY_INLINE Halves load_chunk(const std::uint8_t* row, std::int64_t c, std::int64
 }
 
 // sums[c · R + r] of R rows of the input from row i on and N rows of the weight from row n on, whose factors are
-// `width` floats each; up to a vector of floats behind them is read. A lane's order of additions depends on neither R
-// nor N.
+// factor_stride floats from each other; up to a vector of floats behind them is read. A lane's order of additions
+// depends on neither R nor N.
 template <std::int64_t R, std::int64_t N>
 HWY_INLINE void add_integer_tile(const MatvecTask<std::int8_t>& task, std::int64_t i, std::int64_t n,
                                  std::int64_t apart, const float* factors, std::int64_t factor_stride, Floats* sums) {
@@ -246,9 +255,9 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
   const HalfTag dh;
   const hn::RebindToUnsigned<HalfTag> du;
   constexpr std::int64_t chunk_factors = 2 * chunk_groups;  // half a vector
-  const std::int64_t row_bytes = task.inner / 2;
+  const std::int64_t bytes_a_row = row_bytes<std::uint8_t>(task.inner);
   const std::int64_t chunks = pieces_of<std::uint8_t>(task.inner);
-  const std::uint8_t* const weights = task.values + n * row_bytes;
+  const std::uint8_t* const weights = task.values + n * bytes_a_row;
   const auto* const in = reinterpret_cast<const std::int16_t*>(task.in + i * task.in_stride);
   const float* const in_factors = task.in + i * task.in_stride + integer_floats<std::uint8_t>(task.inner);
   // A group's scale for each of its words, from the pairs of two chunks.
@@ -257,7 +266,7 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
   const auto second_places = hn::IndicesFromVec(d, hn::Add(places, hn::Set(di, chunk_factors)));
   const auto low = hn::Set(du, 15);
   const auto add_chunk = [&](std::int64_t chunk, std::int64_t c, const Floats* both, auto indices) HWY_ATTR {
-    const std::uint8_t* const row = weights + c * apart * row_bytes;
+    const std::uint8_t* const row = weights + c * apart * bytes_a_row;
     prefetch(row + chunk * chunk_elements / 2, bytes_ahead);
     const auto bytes = hn::BitCast(du, load_chunk(row, chunk, task.inner));
     const Halves nibbles[nibbles_a_half] = {
@@ -297,14 +306,14 @@ HWY_INLINE void add_integer_tile(const MatvecTask<std::uint8_t>& task, std::int6
 // Floats of a row's factors, with room for a vector behind them.
 template <class T>
 HWY_INLINE std::int64_t factor_floats(std::int64_t inner) {
-  return inner / group * factors_a_group<T> + vector_lanes;
+  return row_factors<T>(inner) + vector_lanes;
 }
 
 // The factors of a row of the weight, and zeros behind them.
 template <class T>
 HWY_INLINE void load_factors(const MatvecTask<T>& task, std::int64_t row, float* to) {
   const FloatTag d;
-  const std::int64_t width = task.inner / group * factors_a_group<T>;
+  const std::int64_t width = row_factors<T>(task.inner);
   const Float16* const from = task.factors + row * width;
   if ((task.columns - row - 1) * width < vector_lanes) {
     convert(from, to, width);

@@ -117,11 +117,12 @@ HWY_INLINE void output_panel_rows(const MatvecTask<T>& task, std::int64_t i, std
   for (; n < end; ++n, panel += length) output_panel_tile<T, R, 1>(task, i, n, panel);
 }
 
+// A row of the weight, which is a column of the output.
 template <class T>
 HWY_INLINE void unpack_column(const MatvecTask<T>& task, std::int64_t c, float* to) {
   if constexpr (is_quantised<T>) {
-    const std::int64_t width = task.inner / group * factors_a_group<T>;
-    dequantise_row(task.values + c * task.inner / (has_nibbles<T> ? 2 : 1), task.factors + c * width, task.inner, to);
+    dequantise_row(task.values + c * row_bytes<T>(task.inner), task.factors + c * row_factors<T>(task.inner),
+                   task.inner, to);
   } else {
     unpack(task.values + c * task.inner, task.inner, to);
   }
@@ -153,8 +154,8 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
   if (!std::is_same_v<T, float> && task.rows >= least_unpacked_rows) return output_panels(task, begin, end, room);
   const std::int64_t apart = (end - begin) / tile_columns;
   const std::int64_t tiles_end = begin + apart * tile_columns;
-  const std::int64_t row_bytes = task.inner * static_cast<std::int64_t>(sizeof(T));
-  if (task.rows == 1) prefetch_beginnings(task.values + begin * task.inner, tile_columns, apart * row_bytes);
+  const std::int64_t stream_bytes = apart * task.inner * static_cast<std::int64_t>(sizeof(T));
+  if (task.rows == 1) prefetch_beginnings(task.values + begin * task.inner, tile_columns, stream_bytes);
   for (std::int64_t i = 0; i < task.rows; i += rows_a_pass) {
     const std::int64_t rows_end = std::min(task.rows, i + rows_a_pass);
     for (std::int64_t n = begin; n < begin + apart; ++n) output_tiles<T, tile_columns>(task, i, rows_end, n, apart);
@@ -162,14 +163,14 @@ HWY_INLINE void output_columns(const MatvecTask<T>& task, std::int64_t begin, st
   }
 }
 
-// The same of a quantised weight. `room` is for factor_room() floats.
+// The same of a quantised weight. `room` is for factor_room() floats, or panel_room() if the weight becomes floats.
 template <class T>
 HWY_INLINE void output_quantised_columns(const MatvecTask<T>& task, std::int64_t begin, std::int64_t end, float* room) {
   if (task.as_floats) return output_panels(task, begin, end, room);
   if (task.rows == 1) {
-    const std::int64_t row_bytes = task.inner / (has_nibbles<T> ? 2 : 1);
-    const std::int64_t stream_bytes = (end - begin) / columns_of_one_row * row_bytes;
-    prefetch_beginnings(task.values + begin * row_bytes, columns_of_one_row, stream_bytes);
+    const std::int64_t bytes_a_row = row_bytes<T>(task.inner);
+    const std::int64_t stream_bytes = (end - begin) / columns_of_one_row * bytes_a_row;
+    prefetch_beginnings(task.values + begin * bytes_a_row, columns_of_one_row, stream_bytes);
   }
   if (loads_factors_first<T>) {
     for (std::int64_t n = begin; n < end; ++n) {
